@@ -1,0 +1,1 @@
+"""Dask jobs over the library, and the command line."""

@@ -1,0 +1,1 @@
+"""Descriptors: frames in, scalars, contours and events out. One module a family."""

@@ -1,0 +1,59 @@
+"""What the descriptors say of one track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class F0Contour:
+    """A monophonic F0 track.
+
+    Attributes
+    ----------
+    times_s : (n_frames,) float64 frame centres.
+    f0_hz : (n_frames,) float64, NaN where unvoiced.
+    voicing : (n_frames,) float32 probability of a pitch, 0..1.
+    """
+
+    times_s: np.ndarray
+    f0_hz: np.ndarray
+    voicing: np.ndarray
+
+
+@dataclass
+class Events:
+    """Points in time, in seconds.
+
+    Attributes
+    ----------
+    beats_s : (n_beats,) float64, increasing.
+    beat_positions : (n_beats,) int, 1-indexed place in the bar; 1 is a downbeat, 0 = not known.
+    onsets_s : ``{stem: (n_onsets,) float64}``.
+    """
+
+    beats_s: np.ndarray
+    beat_positions: np.ndarray
+    onsets_s: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class TrackDescription:
+    """Descriptors of one track.
+
+    Attributes
+    ----------
+    stems : ``{stem row: {field name: value}}``; names are those of the ``stems`` table, a value that cannot be
+        measured is None and the matching ``*_status`` field says why.
+    contours : ``{"vocals" | "bass": F0Contour}``.
+    events : beats and onsets.
+    embeddings : ``{stem row: (n_dims,) float32}``; silent stems are absent.
+    """
+
+    stems: dict[str, dict[str, Any]]
+    contours: dict[str, F0Contour]
+    events: Events
+    embeddings: dict[str, np.ndarray]

@@ -1,0 +1,66 @@
+"""Errors that say which file and which stage failed.
+
+Every error the library raises for bad *data* derives from :class:`StemfeaturesError`, so that a batch can turn it
+into a row of the ``errors`` table; programming errors stay ordinary Python exceptions.
+"""
+
+from __future__ import annotations
+
+
+class StemfeaturesError(Exception):
+    """Base class. ``stage`` names the step that failed, ``source`` the file (or None for arrays)."""
+
+    stage = "unknown"
+
+    def __init__(self, message: str, *, source: str | None = None, stage: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.source = source
+        if stage is not None:
+            self.stage = stage
+
+    def __str__(self) -> str:
+        where = f"{self.source}: " if self.source else ""
+        return f"{where}{self.message} [{self.stage}]"
+
+
+class AudioError(StemfeaturesError):
+    """The audio cannot be used."""
+
+    stage = "decode"
+
+
+class DecodeError(AudioError):
+    """No decoder could read the file; the message holds what each of them said."""
+
+
+class EmptyAudioError(AudioError):
+    """The file decodes to no samples at all."""
+
+
+class NonFiniteAudioError(AudioError):
+    """The samples hold NaN or infinity."""
+
+
+class ModelError(StemfeaturesError):
+    """A checkpoint is missing, unknown or damaged."""
+
+    stage = "model"
+
+
+class CatalogError(StemfeaturesError):
+    """A catalogue (manifest, folder, glob) cannot be read or is inconsistent."""
+
+    stage = "catalog"
+
+
+class DatasetError(StemfeaturesError):
+    """A features directory cannot be read or written."""
+
+    stage = "tables"
+
+
+class SeparationError(StemfeaturesError):
+    """The network gave values that cannot be used."""
+
+    stage = "separate"
