@@ -64,3 +64,9 @@ class SeparationError(StemfeaturesError):
     """The network gave values that cannot be used."""
 
     stage = "separate"
+
+
+class EvaluationError(StemfeaturesError):
+    """An estimator failed on a track with known truth, or answered something malformed."""
+
+    stage = "evaluate"
