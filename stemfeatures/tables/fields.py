@@ -12,7 +12,7 @@ class Field:
     Attributes
     ----------
     name : flat snake case, unit last (``f0_median_hz``).
-    type : ``string, bool, int8, int16, int32, int64, float32, float64, timestamp``, ``list<T>`` or
+    type : ``string, bool, uint8, int8, int16, int32, int64, float32, float64, timestamp``, ``list<T>`` or
         ``fixed_list<T, N>`` of one of them, or ``category`` (a dictionary-encoded string).
     description : one sentence, says how it is computed where the name alone does not.
     unit : ``Hz, s, LUFS, LU, dBTP, dB, bpm, cents, 1/s`` or ``""`` for a pure number.

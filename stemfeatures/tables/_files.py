@@ -1,0 +1,67 @@
+"""Files that appear whole or not at all, whatever dies in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+#: What file systems without hard links answer to ``link``.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a directory to disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as e:  # some network file systems refuse to sync directories
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden neighbour of ``path`` that no reader's glob (``*.parquet``, ``*.json``) matches."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    tmp = temporary_name(path)
+    with open(tmp, "wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    return tmp
+
+
+def write_replace(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, replacing what is there in one step."""
+    tmp = _write_temporary(path, data)
+    os.replace(tmp, path)
+    fsync_path(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` unless it exists.
+
+    Raises
+    ------
+    FileExistsError : somebody else created ``path``.
+    """
+    tmp = _write_temporary(path, data)
+    try:
+        try:
+            os.link(tmp, path)
+        except OSError as e:
+            if e.errno not in _NO_LINKS:
+                raise
+            with open(path, "xb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+    finally:
+        os.unlink(tmp)
+    fsync_path(path.parent)

@@ -1,0 +1,221 @@
+"""The commit log: what counts in a dataset.
+
+``_commits/00000042.json`` says what the 42nd commit changed; commits are numbered from 1 without gaps and never altered.
+The **snapshot** is the fold of all of them:
+
+* ``add`` and ``remove`` say which part files belong to the dataset. A part that no commit names does not exist for
+  readers, so a worker may die at any moment, or write a shard twice.
+* ``replaced`` says which rows inside those parts no longer count, as pairs of run and track:
+  ``{"data": {run_id: [track_id, ...]}, "errors": {run_id: [...]}}``. A row of a data table (or of ``errors``) is live
+  unless its ``(run_id, track_id)`` is listed. Since every row carries both as columns, one filter expression applies it.
+* ``purged`` lists the tables whose replaced rows have been rewritten away (by ``compact``): their lists start anew.
+
+What makes every track stand in exactly one of ``tracks`` and ``errors``, once:
+
+1. One committer at a time (a lock), which knows the live owner ``track -> (tracks or errors, run)``.
+2. Between runs the later result wins: committing a track replaces the rows of whichever run owned it, in ``tracks`` or in
+   ``errors``. This is how a retry clears an error, and how ``--overwrite`` or a new model replaces old rows.
+3. Within a run the first success wins, and beats errors: rows of a second attempt are left out of the part before it
+   is committed. So no pair ``(run, track)`` is ever live twice.
+4. A run id is used once. So a pair that has been replaced never comes back.
+5. Additions and replacements are one commit, one file, created by ``link``: all or nothing.
+
+Two processes that both believed to hold the lock still could not harm each other: commit numbers are created if absent,
+and the second gets a DatasetError.
+
+Every ``CHECKPOINT_EVERY`` commits the folded state is also put in ``00000042.checkpoint.json``, so that opening a dataset
+of a million commits does not read them all. Checkpoints may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import DatasetError
+from ._files import write_new, write_replace
+from .layout import COMMITS, DatasetLayout
+from .parts import PartFile
+from .registry import DATA_TABLES
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY = 256
+FORMAT = 1
+
+#: ``{table: {run_id: set of track_id}}``
+Replaced = dict[str, dict[str, set[str]]]
+
+
+@dataclass
+class Snapshot:
+    """The committed state of a dataset.
+
+    Attributes
+    ----------
+    commit : number of the last commit, 0 for a new dataset.
+    parts : part files by path.
+    replaced : rows inside them that no longer count, ``{table: {run_id: {track_id, ...}}}``.
+    """
+
+    commit: int = 0
+    parts: dict[str, PartFile] = field(default_factory=dict)
+    replaced: Replaced = field(default_factory=dict)
+
+    def apply(self, number: int, entry: dict[str, Any]) -> None:
+        """Fold one commit in."""
+        for path in entry.get("remove", ()):
+            del self.parts[path]
+        for part in entry.get("add", ()):
+            self.parts[part["path"]] = PartFile.from_json(part)
+        for table in entry.get("purged", ()):
+            self.replaced.pop(table, None)
+        for kind, runs in entry.get("replaced", {}).items():
+            for table in DATA_TABLES if kind == "data" else (kind,):
+                for run_id, ids in runs.items():
+                    self.replaced.setdefault(table, {}).setdefault(run_id, set()).update(ids)
+        self.commit = number
+
+    def of(self, table: str) -> list[PartFile]:
+        """The parts of ``table``, in the order they were committed."""
+        return [p for p in self.parts.values() if p.table == table]
+
+    def dead(self, table: str) -> pc.Expression | None:
+        """A filter that is true for rows of ``table`` which no longer count; None if all do."""
+        expression = None
+        for run_id, ids in sorted(self.replaced.get(table, {}).items()):
+            rows = (pc.field("run_id") == run_id) & pc.field("track_id").isin(pa.array(sorted(ids), pa.string()))
+            expression = rows if expression is None else expression | rows
+        return expression
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "commit": self.commit,
+            "parts": [p.to_json() for p in self.parts.values()],
+            "replaced": {t: {r: sorted(ids) for r, ids in runs.items()} for t, runs in self.replaced.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Snapshot:
+        parts = (PartFile.from_json(p) for p in content["parts"])
+        replaced = {t: {r: set(ids) for r, ids in runs.items()} for t, runs in content["replaced"].items()}
+        return cls(content["commit"], {p.path: p for p in parts}, replaced)
+
+
+def _numbers(folder: Path, suffix: str) -> Iterator[int]:
+    for file in folder.iterdir():
+        stem = file.name.removesuffix(suffix)
+        if stem != file.name and stem.isdigit():
+            yield int(stem)
+
+
+def commit_path(layout: DatasetLayout, number: int) -> Path:
+    return layout.path / COMMITS / f"{number:08d}.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("not an object")
+    if content.get("format", FORMAT) != FORMAT:
+        raise DatasetError(f"commit format {content['format']} is newer than this library", source=str(file))
+    return content
+
+
+def read_commits(dataset: DatasetLayout | str | Path) -> list[dict[str, Any]]:
+    """All commits, oldest first: the history of the dataset."""
+    layout = DatasetLayout.open(dataset)
+    return [entry for _, entry in _entries(layout, 0)]
+
+
+def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    numbers = sorted(n for n in _numbers(layout.path / COMMITS, ".json") if n > after)
+    for expected, number in enumerate(numbers, after + 1):
+        file = commit_path(layout, number)
+        if number != expected:
+            raise DatasetError(f"commit {expected} is missing", source=str(layout.path))
+        try:
+            yield number, _read(file)
+        except (ValueError, UnicodeDecodeError) as e:
+            if number == numbers[-1]:  # possible only on file systems without hard links
+                log.warning("%s: ignoring a commit that was not written to its end", file)
+                return
+            raise DatasetError(f"damaged commit: {e}", source=str(file)) from e
+
+
+def read_snapshot(dataset: DatasetLayout | str | Path) -> Snapshot:
+    """The committed state. Raises DatasetError when a commit is missing or damaged."""
+    layout = DatasetLayout.open(dataset)
+    folder = layout.path / COMMITS
+    snapshot = Snapshot()
+    for number in sorted(_numbers(folder, ".checkpoint.json"), reverse=True):
+        with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+            snapshot = Snapshot.from_json(_read(folder / f"{number:08d}.checkpoint.json"))
+            break
+    for number, entry in _entries(layout, snapshot.commit):
+        try:
+            snapshot.apply(number, entry)
+        except (KeyError, TypeError) as e:
+            raise DatasetError(
+                f"damaged commit: {type(e).__name__}: {e}", source=str(commit_path(layout, number))
+            ) from e
+    return snapshot
+
+
+def append_commit(
+    layout: DatasetLayout,
+    snapshot: Snapshot,
+    *,
+    kind: str,
+    run_id: str | None = None,
+    add: Iterable[PartFile] = (),
+    remove: Iterable[str] = (),
+    replaced: dict[str, dict[str, list[str]]] | None = None,
+    purged: Iterable[str] = (),
+    **more: Any,
+) -> int:
+    """Write the commit after ``snapshot`` and fold it in. Only for those who hold the lock.
+
+    Raises DatasetError when another process committed in between.
+    """
+    number = snapshot.commit + 1
+    entry = {
+        "format": FORMAT,
+        "commit": number,
+        "kind": kind,
+        "run_id": run_id,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **more,
+        "add": [p.to_json() for p in add],
+        "remove": list(remove),
+        "replaced": replaced or {},
+        "purged": list(purged),
+    }
+    file = commit_path(layout, number)
+    try:
+        write_new(file, json.dumps(entry, ensure_ascii=False).encode())
+    except FileExistsError:
+        raise DatasetError(f"another process committed {file.name} at the same time", source=str(layout.path)) from None
+    except OSError as e:
+        raise DatasetError(f"cannot commit: {e}", source=str(file)) from e
+    snapshot.apply(number, entry)
+    if number % CHECKPOINT_EVERY == 0:
+        write_replace(file.with_suffix(".checkpoint.json"), json.dumps(snapshot.to_json(), ensure_ascii=False).encode())
+    return number
+
+
+def set_torn_commit_aside(layout: DatasetLayout, snapshot: Snapshot) -> None:
+    """Rename a last commit that was not written to its end, so that its number is free. Only under the lock."""
+    file = commit_path(layout, snapshot.commit + 1)
+    if file.exists():
+        file.rename(file.with_suffix(".torn"))

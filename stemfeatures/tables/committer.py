@@ -1,0 +1,228 @@
+"""The one process that decides which rows count."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..errors import DatasetError
+from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
+from .layout import DatasetLayout
+from .lock import DatasetLock
+from .parts import PartFile, write_part
+from .reader import live_rows
+from .registry import DATA_TABLES, SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class CommitResult:
+    """What one commit did.
+
+    Attributes
+    ----------
+    number : number of the commit; None when nothing in it counted.
+    tracks, errors : ids of the tracks that now stand in ``tracks`` and in ``errors``.
+    replaced : how many of them replaced earlier rows.
+    dropped : ids that this run had committed before, and whose rows were left out.
+    """
+
+    number: int | None
+    tracks: tuple[str, ...]
+    errors: tuple[str, ...]
+    replaced: int
+    dropped: tuple[str, ...]
+
+
+class Committer:
+    """Commits the parts of one run. A context manager; see :mod:`.commits` for the rules.
+
+    >>> with Committer(directory, {"run_id": run_id, "config_hash": ...}) as committer:
+    ...     for parts in receipts:
+    ...         committer.commit(parts)
+    ...     committer.finish(n_skipped=3)
+
+    Leaving the block by an exception records the run as ``failed`` (``interrupted`` for KeyboardInterrupt); a run that
+    was killed is recorded as ``interrupted`` by the next one.
+
+    Parameters
+    ----------
+    dataset : the dataset or its path; it must exist (``DatasetLayout.create``).
+    run : columns of the row in table ``runs``; ``run_id`` must be new to this dataset. ``started_at``, ``host``,
+        ``schema_version``, ``status`` and the counts are filled in.
+
+    Raises
+    ------
+    DatasetError : no dataset, another writer at work, or a ``run_id`` used before.
+    """
+
+    def __init__(self, dataset: DatasetLayout | str | Path, run: Mapping[str, Any]) -> None:
+        self.layout = DatasetLayout.open(dataset)
+        self.run = {
+            "started_at": datetime.now(UTC),
+            "host": socket.gethostname(),
+            "schema_version": SCHEMA_VERSION,
+            **run,
+            "finished_at": None,
+            "status": "running",
+            "n_tracks": 0,
+            "n_errors": 0,
+        }
+        if not self.run.get("run_id"):
+            raise DatasetError("a run needs a run_id", source=str(self.layout.path))
+        self.run_id: str = self.run["run_id"]
+        self.snapshot = Snapshot()
+        self._lock = DatasetLock(self.layout, f"run {self.run_id}")
+        self._open = False
+
+    def __enter__(self) -> Committer:
+        self._lock.__enter__()
+        try:
+            self.snapshot = read_snapshot(self.layout)
+            set_torn_commit_aside(self.layout, self.snapshot)
+            self._runs = live_rows(self.layout, self.snapshot, "runs").to_table().to_pylist()
+            if any(row["run_id"] == self.run_id for row in self._runs):
+                raise DatasetError(f"run id {self.run_id!r} was used before", source=str(self.layout.path))
+            for row in self._runs:
+                if row["status"] == "running":  # whoever it was held the lock and no longer does
+                    row["status"] = "interrupted"
+            self._owner: dict[str, tuple[str, str]] = {}
+            for table, kind in (("tracks", "data"), ("errors", "errors")):
+                for batch in live_rows(self.layout, self.snapshot, table).to_batches(columns=["track_id", "run_id"]):
+                    for track, run in zip(batch["track_id"].to_pylist(), batch["run_id"].to_pylist()):
+                        self._owner[track] = (kind, run)
+            self._write_runs()
+            self._open = True
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._open:
+                if error is None:
+                    self.finish()
+                else:
+                    self.finish(status="failed" if isinstance(error, Exception) else "interrupted")
+        finally:
+            self._lock.release()
+
+    def finish(self, *, status: str = "finished", **columns: Any) -> None:
+        """Record the end of the run; ``columns`` are more columns of its row (``n_skipped``, ``audio_s``)."""
+        self._check_open()
+        self.run.update(columns, status=status, finished_at=datetime.now(UTC))
+        self._write_runs()
+        self._open = False
+        self._lock.release()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise DatasetError("the run is over, or was never begun", source=str(self.layout.path))
+
+    def _write_runs(self) -> None:
+        """Table runs is small: it is written anew, in one part."""
+        part = write_part(self.layout, "runs", [*self._runs, self.run], shard=self.run_id)
+        old = [p.path for p in self.snapshot.of("runs")]
+        append_commit(self.layout, self.snapshot, kind="run", run_id=self.run_id, add=[part], remove=old)
+
+    def commit(self, parts: Iterable[PartFile], *, shard: str = "") -> CommitResult:
+        """Make the parts of one shard count, all or none of them.
+
+        Rows of tracks that this run committed before are left out, so a shard may be handed in twice, or after some
+        of its tracks were committed on their own.
+
+        Raises
+        ------
+        DatasetError : a part cannot be read or is of another run; a track has rows in a data table but not in ``tracks``,
+            or stands in both ``tracks`` and ``errors``, or twice in one.
+        """
+        self._check_open()
+        parts = list(parts)
+        ids = {part.path: self._track_ids(part) for part in parts}
+        tracks = _unique("tracks", [t for p in parts if p.table == "tracks" for t in ids[p.path]])
+        errors = _unique("errors", [t for p in parts if p.table == "errors" for t in ids[p.path]])
+        if both := tracks & errors:
+            raise DatasetError(f"track {min(both)!r} stands in tracks and in errors", source=str(self.layout.path))
+        for part in parts:
+            if part.table in DATA_TABLES and (stray := set(ids[part.path]) - tracks):
+                raise DatasetError(
+                    f"{part.path}: track {min(stray)!r} has no row in tracks", source=str(self.layout.path)
+                )
+
+        drop: set[str] = set()
+        replaced: dict[str, dict[str, list[str]]] = {}
+        for track in sorted(tracks | errors):
+            if (owner := self._owner.get(track)) is None:
+                continue
+            kind, run = owner
+            if run == self.run_id and (kind == "data" or track in errors):
+                drop.add(track)
+            else:
+                replaced.setdefault(kind, {}).setdefault(run, []).append(track)
+        tracks, errors = tracks - drop, errors - drop
+        result = CommitResult(
+            number=None,
+            tracks=tuple(sorted(tracks)),
+            errors=tuple(sorted(errors)),
+            replaced=sum(len(ids) for runs in replaced.values() for ids in runs.values()),
+            dropped=tuple(sorted(drop)),
+        )
+        if not tracks and not errors:
+            return result
+        if drop:
+            parts = [kept for part in parts if (kept := self._without(part, drop, shard)) is not None]
+        number = append_commit(
+            self.layout,
+            self.snapshot,
+            kind="shard",
+            run_id=self.run_id,
+            shard=shard,
+            counts={"tracks": len(tracks), "errors": len(errors)},
+            add=parts,
+            replaced=replaced,
+        )
+        self._owner.update(dict.fromkeys(tracks, ("data", self.run_id)))
+        self._owner.update(dict.fromkeys(errors, ("errors", self.run_id)))
+        own = len(replaced.get("errors", {}).get(self.run_id, ()))  # retried within this run
+        self.run["n_tracks"] += len(tracks)
+        self.run["n_errors"] += len(errors) - own
+        return CommitResult(number, result.tracks, result.errors, result.replaced, result.dropped)
+
+    def _track_ids(self, part: PartFile) -> list[str]:
+        """Read the part's ids from the file: what counts must be readable, and ours."""
+        path = self.layout.path / part.path
+        try:
+            keys = pq.read_table(path, columns=["track_id", "run_id"], partitioning=None)
+        except (OSError, pa.ArrowException, ValueError, KeyError) as e:
+            raise DatasetError(f"cannot commit a part: {e}", source=str(path)) from e
+        if (runs := set(pc.unique(keys["run_id"]).to_pylist())) != {self.run_id}:
+            raise DatasetError(f"the part is of run {', '.join(sorted(runs))}, not {self.run_id}", source=str(path))
+        return keys["track_id"].to_pylist()
+
+    def _without(self, part: PartFile, drop: set[str], shard: str) -> PartFile | None:
+        data = pq.read_table(self.layout.path / part.path, partitioning=None)
+        keep = data.filter(pc.invert(pc.is_in(data["track_id"], pa.array(sorted(drop), pa.string()))))
+        if not keep.num_rows:
+            return None
+        return (
+            part if keep.num_rows == data.num_rows else write_part(self.layout, part.table, keep, shard=shard or "rest")
+        )
+
+
+def _unique(table: str, ids: list[str]) -> set[str]:
+    unique = set(ids)
+    if len(unique) < len(ids):
+        twice = next(t for t in sorted(unique) if ids.count(t) > 1)
+        raise DatasetError(f"track {twice!r} stands twice in {table}")
+    return unique

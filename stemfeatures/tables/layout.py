@@ -1,0 +1,183 @@
+"""Where things lie in a features directory, and which columns this dataset has.
+
+::
+
+    features/
+      <table>/part-<shard>-<uuid>.parquet
+      _commits/00000042.json       what counts; see commits.py
+      _schema/<table>.json         the columns of this dataset
+
+A dataset may have columns the registry does not know: those of its catalogue, which travel through to ``tracks`` under
+the prefix ``meta_``. Their types are inferred once, from the catalogue the dataset was made from, and remembered in
+``_schema/tracks.json``, so that no part can differ from another. A later catalogue may add columns (older rows are null
+there) but not change their types.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ..errors import DatasetError
+from ._files import fsync_path, write_replace
+from .fields import Field
+from .registry import SCHEMA_VERSION, TABLES, get_table, schema_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMMITS = "_commits"
+SCHEMA = "_schema"
+METADATA_PREFIX = "meta_"
+
+
+def metadata_name(column: str) -> str:
+    """Name in ``tracks`` of a catalogue column: ``Track Title`` becomes ``meta_track_title``."""
+    return METADATA_PREFIX + (re.sub(r"\W+", "_", str(column).strip().lower()).strip("_") or "column")
+
+
+def infer_metadata(catalog: pd.DataFrame) -> tuple[Field, ...]:
+    """Fields for the columns of ``catalog`` (only those that shall travel), typed bool, int64, float64 or string.
+
+    A column without any value is a string column. Raises DatasetError when two columns get one name.
+    """
+    import pandas as pd
+
+    fields: dict[str, Field] = {}
+    for column in catalog.columns:
+        name = metadata_name(column)
+        if name in fields:
+            raise DatasetError(f"catalogue column {column!r} and another one would both be called {name!r}")
+        values = catalog[column].dropna()
+        kind = pd.api.types.infer_dtype(values, skipna=True)
+        kind = {"boolean": "bool", "integer": "int64", "floating": "float64", "mixed-integer-float": "float64"}.get(
+            kind, "string"
+        )
+        fields[name] = Field(name, kind, f"Catalogue column {str(column)!r}.", family="metadata")
+    return tuple(fields.values())
+
+
+@dataclass(frozen=True)
+class DatasetLayout:
+    """A features directory and its columns. Small and picklable, so it travels to workers.
+
+    Attributes
+    ----------
+    path : the directory.
+    stored : columns by table, as ``_schema`` states them.
+    schema_version : version that ``_schema`` states.
+    """
+
+    path: Path
+    stored: dict[str, tuple[Field, ...]] = field(default_factory=dict)
+    schema_version: str = SCHEMA_VERSION
+
+    @classmethod
+    def open(cls, path: str | Path | DatasetLayout) -> DatasetLayout:
+        """The layout of an existing dataset; DatasetError when there is none or its major version is another."""
+        if isinstance(path, DatasetLayout):
+            return path
+        path = Path(path)
+        if not path.is_dir():
+            raise DatasetError("there is no such directory", source=str(path))
+        if not (path / SCHEMA).is_dir() or not (path / COMMITS).is_dir():
+            raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
+        stored: dict[str, tuple[Field, ...]] = {}
+        versions = []
+        known = {f.name for f in dataclasses.fields(Field)}
+        for file in sorted((path / SCHEMA).glob("[!.]*.json")):
+            try:
+                content = json.loads(file.read_text("utf-8"))
+                fields = tuple(Field(**{k: v for k, v in f.items() if k in known}) for f in content["fields"])
+                version = content["schema_version"]
+                versions.append((_version(version), version))
+                stored[content["table"]] = fields
+            except (OSError, ValueError, KeyError, TypeError) as e:
+                raise DatasetError(f"cannot read the schema: {type(e).__name__}: {e}", source=str(file)) from e
+        version = max(versions)[1] if versions else SCHEMA_VERSION
+        if _version(version)[0] != _version(SCHEMA_VERSION)[0]:
+            raise DatasetError(
+                f"the dataset has schema version {version}, this library reads {SCHEMA_VERSION}; "
+                "use the stemfeatures release that wrote it, or extract into a new directory",
+                source=str(path),
+            )
+        return cls(path, stored, version)
+
+    @classmethod
+    def create(cls, path: str | Path, *, metadata: Iterable[Field] = ()) -> DatasetLayout:
+        """Make the dataset if there is none, else open it; ``metadata`` are catalogue columns (:func:`infer_metadata`).
+
+        Columns that an existing dataset does not have yet are added; those it has keep their type.
+        """
+        path = Path(path)
+        if (path / SCHEMA).is_dir() and (path / COMMITS).is_dir():
+            layout = cls.open(path)
+        else:
+            if path.is_dir() and (other := [p.name for p in path.iterdir() if p.name not in (SCHEMA, COMMITS)]):
+                raise DatasetError(
+                    f"the directory holds other things already: {', '.join(sorted(other)[:5])}", source=str(path)
+                )
+            for name in (SCHEMA, COMMITS):
+                (path / name).mkdir(parents=True, exist_ok=True)
+            fsync_path(path)
+            layout = cls(path)
+        stored = {name: layout.fields(name) for name in layout.tables}
+        have = {f.name for f in stored["tracks"]}
+        for f in metadata:
+            if not f.name.startswith(METADATA_PREFIX):
+                raise DatasetError(f"catalogue column {f.name!r} must be called {METADATA_PREFIX}...", source=str(path))
+            if f.name not in have:
+                stored["tracks"] += (dataclasses.replace(f, family="metadata", nullable=True),)
+        version = max(layout.schema_version, SCHEMA_VERSION, key=_version)
+        for name, fields in stored.items():
+            content = {
+                "table": name,
+                "schema_version": version,
+                "description": TABLES[name].description if name in TABLES else "",
+                "fields": [dataclasses.asdict(f) for f in fields],
+            }
+            data = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+            file = path / SCHEMA / f"{name}.json"
+            if not file.exists() or file.read_bytes() != data:
+                write_replace(file, data)
+        return cls(path, stored, version)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of all tables: those of the registry, then those only this dataset has."""
+        return (*TABLES, *(name for name in self.stored if name not in TABLES))
+
+    @property
+    def metadata(self) -> tuple[Field, ...]:
+        """The catalogue columns in ``tracks``."""
+        return tuple(f for f in self.fields("tracks") if f.family == "metadata")
+
+    def fields(self, table: str) -> tuple[Field, ...]:
+        """Columns of ``table`` in this dataset: those of the registry, then its own."""
+        if table not in self.stored:
+            return get_table(table).fields
+        registered = TABLES[table].fields if table in TABLES else ()
+        names = {f.name for f in registered}
+        return (*registered, *(f for f in self.stored[table] if f.name not in names))
+
+    def schema(self, table: str, *, describe: bool = True) -> pa.Schema:
+        """Arrow schema of ``table`` in this dataset."""
+        return schema_of(table, self.fields(table), describe=describe)
+
+    def directory(self, table: str) -> Path:
+        """Folder of the part files of ``table``."""
+        return self.path / table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in text.split("."))

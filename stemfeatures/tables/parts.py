@@ -1,0 +1,247 @@
+"""Part files: rows in, one typed Parquet file out, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..errors import DatasetError
+from ._files import fsync_path, temporary_name
+from .fields import Field
+from .layout import DatasetLayout
+from .registry import arrow_type
+
+ROW_GROUP_ROWS = 65_536
+#: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
+ROW_GROUP_BYTES = 32 * 2**20
+
+Rows = Iterable[Mapping[str, Any]] | pa.Table | pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """The receipt of one part file. Small: this is what a worker returns.
+
+    Attributes
+    ----------
+    path : relative to the dataset, with forward slashes.
+    table, rows, size : table it belongs to, number of rows, bytes.
+    min_key, max_key : first and last ``track_id`` (``run_id`` in table runs).
+    null_counts : columns that hold nulls, and how many.
+    """
+
+    path: str
+    table: str
+    rows: int
+    size: int
+    min_key: str
+    max_key: str
+    null_counts: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PartFile:
+        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content})
+
+
+def to_table(dataset: DatasetLayout | str | Path, table: str, rows: Rows) -> pa.Table:
+    """Rows as an Arrow table with exactly the columns of ``table`` in this dataset.
+
+    Missing columns become null; NaN in a scalar column becomes null. Raises DatasetError naming table, column and
+    track when a column is unknown, a value does not fit its type, a number is infinite, or a key is missing. Call it on
+    the rows of one track to learn whether they can be written.
+    """
+    layout = DatasetLayout.open(dataset)
+    fields = layout.fields(table)
+    schema = layout.schema(table, describe=False)
+    if isinstance(rows, (pa.Table, pa.RecordBatch)):
+        rows = rows.to_pylist()
+    rows = list(rows)
+    known = set(schema.names)
+    for row in rows:
+        if unknown := [name for name in row if name not in known]:
+            raise _error(table, unknown[0], row, "there is no such column")
+    return pa.Table.from_arrays([_column(table, f, rows) for f in fields], schema=schema)
+
+
+def _column(table: str, f: Field, rows: list[Mapping[str, Any]]) -> pa.Array:
+    of = arrow_type(f.type)
+    convert = _converter(f, of)
+    values = []
+    for row in rows:
+        try:
+            value = convert(row.get(f.name))
+        except (TypeError, ValueError, OverflowError) as e:
+            raise _error(table, f.name, row, f"{e} (wanted {f.type})") from e
+        if value is None and not f.nullable:
+            raise _error(table, f.name, row, "may not be null")
+        values.append(value)
+    try:
+        return pa.array(values, of)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        for row, value in zip(rows, values):
+            try:
+                pa.array([value], of)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as e:
+                raise _error(table, f.name, row, f"{e} (wanted {f.type})") from e
+        raise
+
+
+def _converter(f: Field, of: pa.DataType) -> Any:
+    """A function from whatever a row holds to what ``pa.array`` takes without loss, or ValueError/TypeError."""
+    element = of.value_type if pa.types.is_list(of) or pa.types.is_fixed_size_list(of) else None
+    lenient = f.family == "metadata"
+
+    def sequence(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__len__"):
+            raise TypeError(f"{type(value).__name__} is not a list")
+        if isinstance(value, np.ndarray) and value.ndim != 1:
+            raise ValueError(f"array of shape {value.shape} is not one-dimensional")
+        if isinstance(value, (pa.Array, pa.ChunkedArray)):
+            value = value.to_pylist()
+        if pa.types.is_floating(element):
+            if not np.all(np.isfinite(np.asarray(value, np.float64))):
+                raise ValueError("the list holds NaN or infinity")
+        elif pa.types.is_integer(element) and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
+            return [integer(v) for v in value]
+        return value
+
+    def integer(value: Any) -> Any:
+        if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool)):
+            return value
+        if isinstance(value, (float, np.floating)):
+            if math.isnan(value):
+                return None
+            if value == int(value):
+                return int(value)
+        raise TypeError(f"{value!r} is not an integer")
+
+    def number(value: Any) -> Any:
+        if value is None or isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+            if value is None:
+                return None
+            raise TypeError(f"{value!r} is not a number")
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            raise ValueError("infinite")
+        return float(value)
+
+    def text(value: Any) -> Any:
+        if lenient and value is not None and not isinstance(value, str):
+            return None if isinstance(value, float) and math.isnan(value) else str(value)
+        return value
+
+    def plain(value: Any) -> Any:
+        return bool(value) if isinstance(value, np.bool_) else value
+
+    if element is not None:
+        convert = sequence
+    elif pa.types.is_integer(of):
+        convert = integer
+    elif pa.types.is_floating(of):
+        convert = number
+    elif pa.types.is_string(of) or pa.types.is_dictionary(of):
+        convert = text
+    else:
+        convert = plain
+    # pandas' own nulls come with catalogue columns; naming them by type spares the import.
+    return lambda value: None if type(value).__name__ in ("NAType", "NaTType") else convert(value)
+
+
+def _error(table: str, column: str, row: Mapping[str, Any], why: str) -> DatasetError:
+    return DatasetError(
+        f"table {table}, column {column!r}, track {row.get('track_id')!r}: {why}", source=row.get("source_uri")
+    )
+
+
+def write_part(
+    dataset: DatasetLayout | str | Path, table: str, rows: Rows, *, shard: str, describe: bool = False
+) -> PartFile:
+    """Write rows to ``<table>/part-<shard>-<uuid>.parquet``, sorted by track, and return the receipt.
+
+    The file appears whole or not at all, and counts only when a :class:`~stemfeatures.tables.committer.Committer` commits
+    the receipt; so a shard may be written any number of times.
+
+    Parameters
+    ----------
+    dataset : the dataset or its path.
+    table : a registered table.
+    rows : mappings from column to value (see :func:`to_table`), or an Arrow table that already has the dataset's schema.
+    shard : what the part holds, for people who look at file names.
+    describe : store units and descriptions of the columns in the file, too (tens of kB for a wide table).
+
+    Raises
+    ------
+    DatasetError : a row does not fit the table, or the file cannot be written.
+    """
+    layout = DatasetLayout.open(dataset)
+    schema = layout.schema(table, describe=describe)
+    if isinstance(rows, pa.Table) and rows.schema.equals(schema):
+        data = rows.replace_schema_metadata(schema.metadata)
+    else:
+        data = to_table(layout, table, rows)
+    if not data.num_rows:
+        raise DatasetError(f"table {table}: no rows to write", source=str(layout.path))
+    data = pa.Table.from_arrays(data.unify_dictionaries().columns, schema=schema)
+    key = "track_id" if "track_id" in schema.names else schema.names[0]
+    if key == "track_id":  # stable, so a track's rows keep their order
+        data = data.take(pc.sort_indices(data, [(key, "ascending")]))
+    name = f"part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
+    path = layout.directory(table) / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = temporary_name(path)
+        pq.write_table(data, tmp, compression="zstd", row_group_size=_row_group_rows(data), **_encodings(schema))
+        fsync_path(tmp)
+        size = tmp.stat().st_size
+        os.replace(tmp, path)
+        fsync_path(path.parent)
+    except OSError as e:
+        raise DatasetError(f"cannot write a part: {e}", source=str(path)) from e
+    return PartFile(
+        path=f"{table}/{name}",
+        table=table,
+        rows=data.num_rows,
+        size=size,
+        min_key=pc.min(data[key]).as_py(),
+        max_key=pc.max(data[key]).as_py(),
+        null_counts={c: n for c in data.column_names if (n := data[c].null_count)},
+    )
+
+
+def _row_group_rows(data: pa.Table) -> int:
+    if any(pa.types.is_nested(t) for t in data.schema.types):
+        return max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * data.num_rows // max(data.nbytes, 1)))
+    return ROW_GROUP_ROWS
+
+
+def _encodings(schema: pa.Schema) -> dict[str, Any]:
+    """Dictionaries for strings only: on float columns they cost half as much again in size and time."""
+    dictionary, encoding = [], {}
+    for f in schema:
+        nested = pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)
+        leaf, of = (f"{f.name}.list.element", f.type.value_type) if nested else (f.name, f.type)
+        if pa.types.is_string(of) or pa.types.is_dictionary(of):
+            dictionary.append(leaf)
+        elif pa.types.is_floating(of):
+            encoding[leaf] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_integer(of) or pa.types.is_timestamp(of):
+            encoding[leaf] = "DELTA_BINARY_PACKED"
+    return {"use_dictionary": dictionary or False, "column_encoding": encoding}
