@@ -1,0 +1,79 @@
+"""When a stem sounds at all: the gate that every other family stands behind.
+
+Separation never leaves an absent stem at digital zero: bleed of the others stays, typically 40 dB and more below the
+mixture. A frame is therefore *active* when its energy exceeds all three of
+
+* -60 dBFS mean square, the threshold of essentia's ``silence_rate_60db``;
+* the level of the mixture less 40 dB;
+* the stem's own level less 50 dB, which cuts reverb tails and the noise floor.
+
+The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
+its energy, whatever the share of silence around it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
+from ..frames import TrackFrames
+from .values import OK, SILENT, number, runs
+
+ABSOLUTE_FLOOR_DBFS = -60.0
+BELOW_MIXTURE_DB = 40.0
+BELOW_OWN_LEVEL_DB = 50.0
+#: Pauses shorter than this do not end a segment.
+MAX_GAP_S = 0.5
+
+
+def level(energy: np.ndarray) -> float:
+    """Energy-weighted mean of the frame energies (linear mean square); 0 for silence."""
+    e = np.asarray(energy, dtype=np.float64)
+    total = e.sum()
+    return float((e * (e / total)).sum()) if total > 0 else 0.0
+
+
+def active_frames(energy: np.ndarray, mixture_energy: np.ndarray) -> np.ndarray:
+    """Boolean mask of the frames in which a stem sounds.
+
+    Parameters
+    ----------
+    energy, mixture_energy : (n_frames,) mean squares of the stem and of the mixture, full scale = 1.
+
+    Returns
+    -------
+    (n_frames,) bool.
+    """
+    floor = max(
+        10 ** (ABSOLUTE_FLOOR_DBFS / 10),
+        level(mixture_energy) * 10 ** (-BELOW_MIXTURE_DB / 10),
+        level(energy) * 10 ** (-BELOW_OWN_LEVEL_DB / 10),
+    )
+    return np.asarray(energy) > floor
+
+
+def describe_activity(frames: TrackFrames, stem: str, active: np.ndarray) -> dict[str, Any]:
+    """Fields of the family ``activity`` for one row."""
+    hop_s = HOP_LENGTH / ANALYSIS_SAMPLE_RATE
+    duration = frames.duration_s
+    energy = frames.stems[stem].energy
+    sounding = np.flatnonzero(active)
+    segments = runs(active)
+    if len(segments) > 1:
+        segments = segments[np.r_[True, (segments[1:, 0] - segments[:-1, 1]) * hop_s >= MAX_GAP_S]]
+    share = None
+    if stem != MIXTURE:
+        total = sum(float(frames.stems[name].energy.sum(dtype=np.float64)) for name in STEMS)
+        share = number(energy.sum(dtype=np.float64) / total) if total > 0 else None
+    return {
+        "activity_status": OK if len(sounding) else SILENT,
+        "activity_ratio": number(active.mean()) if len(active) else None,
+        "active_duration_s": number(active.mean() * duration) if len(active) else None,
+        "activity_start_s": number(max(0.0, (sounding[0] - 0.5) * hop_s)) if len(sounding) else None,
+        "activity_end_s": number(min(duration, (sounding[-1] + 0.5) * hop_s)) if len(sounding) else None,
+        "n_active_segments": len(segments),
+        "silence_rate_60db": number((energy < 10 ** (ABSOLUTE_FLOOR_DBFS / 10)).mean()) if len(energy) else None,
+        "energy_share": share,
+    }

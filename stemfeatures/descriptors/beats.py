@@ -1,0 +1,242 @@
+"""From beat and downbeat activations to beats, tempo and bars.
+
+Tempo candidates are peaks of a comb over the autocorrelation of the activation under a log-normal prior. Beats are the
+best path of a semi-Markov model whose state is the period that led to a beat: the dynamic programming of Ellis ("Beat
+tracking by dynamic programming", JNMR 2007) with the tempo as part of the state and the observation model of the bar
+pointer (Böck, Krebs and Widmer, "Joint beat and downbeat tracking with recurrent neural networks", ISMIR 2016), so
+that the tempo may change on the way. Bars come from a second Viterbi search over beat positions, one for each bar
+length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..constants import FRAME_RATE
+from .values import parabolic_offset
+
+MIN_BPM, MAX_BPM = 40.0, 220.0
+#: Log-normal tempo prior: centre and standard deviation in octaves.
+PRIOR_BPM, PRIOR_OCTAVES = 115.0, 0.9
+#: Beats are looked for in signals of at least this length.
+MIN_DURATION_S = 3.0
+#: Activation below which a stretch of four beats or more is no rhythm.
+BEAT_FLOOR = 0.1
+#: Periodicity (comb over the normalised autocorrelation) below which an activation has no tempo.
+PERIODICITY_FLOOR = 0.1
+MIN_BEATS = 4
+
+#: A beat is one frame in so many of its period (Böck 2016: 16); sets the activation that is worth a beat.
+OBSERVATION_LAMBDA = 16.0
+#: Cost of a tempo change by a factor e, squared; and weight of the tempogram in the path.
+TEMPO_COST = 100.0
+TEMPOGRAM_WEIGHT = 2.0
+
+#: Beats a bar and the log prior of each.
+METERS = {4: 0.0, 3: -1.0, 2: -2.0, 6: -4.0, 5: -5.0, 7: -5.0}
+#: A bar may lose or gain beats at this cost (a fill, a tracking slip).
+SLIP_COST = 8.0
+#: Rise of the downbeat activation on downbeats over the other beats, below which the bar is not known.
+METER_FLOOR = 0.05
+MIN_BARS = 2
+
+
+@dataclass
+class BeatTrack:
+    """Beats of one activation.
+
+    Attributes
+    ----------
+    beats_s : (n_beats,) float64 seconds, increasing.
+    strength : (n_beats,) activation at each beat, 0..1.
+    tempo_bpm : ``((bpm, strength), ...)`` at most two, the first being that of the beats; strengths sum to 1 or less.
+    """
+
+    beats_s: np.ndarray
+    strength: np.ndarray
+    tempo_bpm: tuple[tuple[float, float], ...] = ()
+
+
+def tempogram(activation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Periodicity of an activation by tempo.
+
+    Returns
+    -------
+    bpm : (n,) a grid of 1 % steps from 40 to 220 bpm.
+    periodicity : (n,) mean of the normalised autocorrelation at one to four beats, 0..1.
+    salience : (n,) the same weighted by the tempo prior.
+    """
+    bpm = MIN_BPM * 1.01 ** np.arange(int(np.log(MAX_BPM / MIN_BPM) / np.log(1.01)) + 1)
+    # A pulse is a frame or two wide: blurred, it still meets itself when the period falls between frames.
+    blurred = np.convolve(activation, [0.25, 0.5, 0.25], "same")
+    centred = blurred - blurred.mean()
+    n = len(centred)
+    spectrum = np.fft.rfft(centred, 2 * n)
+    correlation = np.fft.irfft(np.square(np.abs(spectrum)))[:n]
+    if correlation[0] <= 1e-12:
+        return bpm, np.zeros(len(bpm)), np.zeros(len(bpm))
+    correlation = correlation / correlation[0] * (n / np.arange(n, 0, -1))
+    lag = 60 * FRAME_RATE / bpm
+    # Lags over half the signal rest on too little overlap to say anything.
+    comb = np.array(
+        [np.interp(m * lag, np.arange(n), correlation, right=0.0) * (m * lag < n / 2) for m in (1, 2, 3, 4)]
+    )
+    weights = np.array([1, 1 / 2, 1 / 3, 1 / 4])[:, None] * (np.arange(1, 5)[:, None] * lag < n / 2)
+    periodicity = np.maximum((comb * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9), 0.0)
+    prior = np.exp(-0.5 * np.square(np.log2(bpm / PRIOR_BPM) / PRIOR_OCTAVES))
+    return bpm, periodicity, periodicity * prior
+
+
+def track_beats(activation: np.ndarray) -> BeatTrack | None:
+    """Beats of a (n_frames,) activation in 0..1, or None where there is no rhythm.
+
+    No rhythm means: less than 3 s, no periodicity, or fewer than four beats whose activation (median of nine
+    neighbours) reaches 0.1. Weak stretches at either end and in the middle get no beats.
+    """
+    activation = np.clip(np.nan_to_num(np.asarray(activation, dtype=np.float64)), 0.0, 1.0)
+    if len(activation) < MIN_DURATION_S * FRAME_RATE:
+        return None
+    bpm, periodicity, salience = tempogram(activation)
+    if periodicity.max() < PERIODICITY_FLOOR:
+        return None
+    frames = _best_path(activation, bpm, salience)
+    neighbours = np.lib.stride_tricks.sliding_window_view(np.pad(activation, 2), 5).max(axis=1)
+    strength = neighbours[frames]
+    half = min(4, (len(strength) - 1) // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(strength, half, mode="edge"), 2 * half + 1)
+    kept = np.median(windows, axis=1) >= BEAT_FLOOR
+    frames, strength = frames[kept], strength[kept]
+    if len(frames) < MIN_BEATS:
+        return None
+    beats_s = _to_peak(activation, frames) / FRAME_RATE
+    return BeatTrack(beats_s, strength, _tempi(beats_s, bpm, salience))
+
+
+def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) -> np.ndarray:
+    """Beat frames of the best path; state = (frame of a beat, period that led to it)."""
+    n = len(activation)
+    periods = np.arange(int(np.floor(60 * FRAME_RATE / MAX_BPM)), int(np.ceil(60 * FRAME_RATE / MIN_BPM)) + 1)
+    clipped = np.clip(activation, 1e-3, 1 - 1e-3)
+    # Log-likelihood ratio of "a beat is here" against "none is", per frame.
+    reward = np.log(clipped) - np.log((1 - clipped) / (OBSERVATION_LAMBDA - 1))
+    peak = max(float(salience.max()), 1e-9)
+    fit = np.interp(60 * FRAME_RATE / periods, bpm, salience) / peak
+    preference = TEMPOGRAM_WEIGHT * np.log(np.maximum(fit, 1e-2))
+    change = TEMPO_COST * np.square(np.log(periods[:, None] / periods[None, :]))
+
+    longest = periods[-1]
+    # Frames before the first are a start at any phase and any tempo, at no cost.
+    total = np.zeros((longest + n, len(periods)))
+    back = np.full((n, len(periods)), -1, dtype=np.int16)
+    column = np.arange(len(periods))
+    for t in range(n):
+        before = total[longest + t - periods]
+        reach = before - change
+        origin = reach.argmax(axis=1)
+        total[longest + t] = reach[column, origin] + preference + reward[t]
+        back[t] = origin
+    # The last beat lies within the last period; each period ends where it must, so the ends compete fairly.
+    tail = total[longest + max(n - longest, 0) :]
+    age = np.arange(len(tail))[::-1, None]
+    last = int(np.where(age < periods[None, :], tail, -np.inf).argmax())
+    t, p = last // len(periods) + max(n - longest, 0), last % len(periods)
+    path: list[int] = []
+    while t >= 0:
+        path.append(t)
+        t, p = t - int(periods[p]), int(back[t, p])
+    return np.array(path[::-1])
+
+
+def _to_peak(activation: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Move each frame to the activation peak within two frames, then between frames by a parabola."""
+    offsets = np.arange(-2, 3)
+    around = np.clip(frames[:, None] + offsets, 0, len(activation) - 1)
+    # The nearer of equal peaks wins.
+    best = around[np.arange(len(frames)), (activation[around] - 1e-6 * np.abs(offsets)).argmax(axis=1)]
+    best = np.maximum.accumulate(best)
+    return best + parabolic_offset(activation, best)
+
+
+def _tempi(beats_s: np.ndarray, bpm: np.ndarray, salience: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Tempo of the beats and the best other tempo, with their shares of the tempogram's peaks."""
+    first = 60 / np.median(beat_periods(beats_s))
+    inner = salience[1:-1]
+    peaks = 1 + np.flatnonzero((inner > 0) & (inner >= salience[:-2]) & (inner > salience[2:]))
+    others = peaks[np.abs(np.log(bpm[peaks] / first)) > 0.08]
+    own = float(salience[np.abs(np.log(bpm / first)) <= 0.08].max(initial=0.0))
+    total = own + salience[others].sum()
+    if total <= 0:
+        return ((first, 0.0),)
+    tempi = [(first, own / total)]
+    if len(others):
+        second = others[salience[others].argmax()]
+        tempi.append(
+            (float(bpm[second] * 1.01 ** parabolic_offset(salience, np.array([second]))[0]), salience[second] / total)
+        )
+    return tuple((float(t), float(s)) for t, s in tempi)
+
+
+def beat_periods(beats_s: np.ndarray) -> np.ndarray:
+    """Seconds per beat, each averaged over up to four intervals, which takes the frame grid's jitter out."""
+    span = min(4, len(beats_s) - 1)
+    return (beats_s[span:] - beats_s[:-span]) / span
+
+
+def track_bars(beats_s: np.ndarray, downbeat: np.ndarray) -> tuple[np.ndarray, int | None, float | None]:
+    """Place of each beat in its bar.
+
+    Parameters
+    ----------
+    beats_s : (n_beats,) beats in seconds.
+    downbeat : (n_frames,) downbeat activation in 0..1.
+
+    Returns
+    -------
+    positions : (n_beats,) int64, 1 on downbeats; all 0 when the bar is not known.
+    meter : beats a bar (2 to 7), or None.
+    confidence : mean activation on the downbeats less that on the other beats, 0..1, or None with the meter.
+    """
+    unknown = np.zeros(len(beats_s), dtype=np.int64), None, None
+    if len(beats_s) < 2 * MIN_BARS:
+        return unknown
+    frames = np.rint(beats_s * FRAME_RATE).astype(int)
+    around = np.clip(frames[:, None] + np.arange(-2, 3), 0, len(downbeat) - 1)
+    activation = np.clip(np.nan_to_num(downbeat[around].max(axis=1).astype(np.float64)), 0.0, 1.0)
+    # Across a gap in the beats the count starts anew.
+    gaps = np.r_[False, np.diff(beats_s) > 1.8 * np.median(np.diff(beats_s))]
+    candidates = []
+    for meter, prior in METERS.items():
+        if len(beats_s) >= MIN_BARS * meter:
+            score, positions = _bar_path(activation, gaps, meter)
+            candidates.append((score + prior, meter, positions))
+    _, meter, positions = max(candidates, key=lambda c: c[0])
+    first = positions == 1
+    if not first.any() or first.all():
+        return unknown
+    contrast = float(activation[first].mean() - activation[~first].mean())
+    return (positions, meter, min(contrast, 1.0)) if contrast >= METER_FLOOR else unknown
+
+
+def _bar_path(activation: np.ndarray, gaps: np.ndarray, meter: int) -> tuple[float, np.ndarray]:
+    """Log-likelihood and positions of the best count of ``meter`` beats a bar."""
+    clipped = np.clip(activation, 0.02, 0.98)
+    n = len(clipped)
+    observed = np.repeat(np.log(1 - clipped)[:, None], meter, axis=1)
+    observed[:, 0] = np.log(clipped)
+    expected = (np.arange(meter) - 1) % meter
+    total = observed[0].copy()
+    back = np.empty((n, meter), dtype=np.int64)
+    for t in range(1, n):
+        best = int(total.argmax())
+        slip = 0.0 if gaps[t] else SLIP_COST
+        on = total[expected]
+        slipped = total[best] - slip > on
+        back[t] = np.where(slipped, best, expected)
+        total = np.where(slipped, total[best] - slip, on) + observed[t]
+    path = np.empty(n, dtype=np.int64)
+    path[-1] = total.argmax()
+    for t in range(n - 1, 0, -1):
+        path[t - 1] = back[t, path[t]]
+    return float(total.max()), path + 1

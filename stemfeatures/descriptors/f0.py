@@ -1,0 +1,261 @@
+"""One pitch at a time: from F0 candidates to a contour, and from the contour to figures.
+
+Decoding is a Viterbi search over the candidates of each frame and one unvoiced state, in the manner of pYIN (Mauch and
+Dixon, ICASSP 2014). Frames in which the stem does not sound cannot be voiced, whatever the network says of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..constants import FRAME_RATE
+from ..frames import PitchFrames
+from .types import F0Contour
+from .values import OK, SILENT, TOO_SHORT, mean, median, number, runs, std, unmeasured
+
+#: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
+JUMP_COST = 6.0
+OCTAVE_COST = 3.0
+VOICING_COST = 2.0
+#: Voiced runs shorter than this (70 ms) are dropped: no note is that short, chatter is.
+MIN_RUN = 3
+#: Minimum frames of a signal for F0 figures.
+MIN_FRAMES = 4
+
+#: Melody figures: smoothing that cancels vibrato (0.2 s), leap that starts a note, shortest note (93 ms).
+SMOOTHING = 9
+NOTE_CHANGE_CENTS = 70.0
+MIN_NOTE = 4
+#: Longest rest over which two notes still make an interval.
+MAX_REST_S = 1.0
+
+#: Vibrato: window 0.74 s, hop 0.19 s; rate and extent of what counts (extent is half of peak to peak).
+VIBRATO_WINDOW = 32
+VIBRATO_HOP = 8
+VIBRATO_HZ = (4.0, 8.5)
+VIBRATO_CENTS = (15.0, 250.0)
+#: Share of the contour's movement in a window that a sinusoid must explain.
+VIBRATO_EXPLAINED = 0.6
+
+UNVOICED = "unvoiced"
+
+NAMES = (
+    "f0_median_hz",
+    "f0_mean_hz",
+    "f0_std_cents",
+    "f0_p05_hz",
+    "f0_p25_hz",
+    "f0_p75_hz",
+    "f0_p95_hz",
+    "f0_min_hz",
+    "f0_max_hz",
+    "f0_range_semitones",
+    "f0_voiced_ratio",
+    "f0_voicing_mean",
+    "f0_confidence",
+    "f0_note_rate",
+    "f0_note_duration_median_s",
+    "f0_interval_mean_cents",
+    "f0_interval_std_cents",
+    "vibrato_rate_hz",
+    "vibrato_extent_cents",
+    "vibrato_ratio",
+)
+
+
+def cents(hz: np.ndarray) -> np.ndarray:
+    """Cents above A4 = 440 Hz."""
+    return 1200 * np.log2(hz / 440.0)
+
+
+def decode_f0(pitch: PitchFrames, active: np.ndarray, times_s: np.ndarray) -> tuple[F0Contour, np.ndarray]:
+    """Monophonic contour of F0 candidates.
+
+    Parameters
+    ----------
+    pitch : candidates, their salience and the voicing probability.
+    active : (n_frames,) bool; inactive frames come out unvoiced with voicing 0.
+    times_s : (n_frames,) frame centres in seconds.
+
+    Returns
+    -------
+    contour : :class:`~stemfeatures.descriptors.types.F0Contour`.
+    salience : (n_frames,) salience of the chosen candidate, 0 where unvoiced.
+    """
+    hz = np.asarray(pitch.candidates_hz, dtype=np.float64)
+    salience = np.nan_to_num(np.asarray(pitch.salience, dtype=np.float64))
+    voicing = np.where(active, np.clip(np.nan_to_num(pitch.voicing), 0.0, 1.0), 0.0)
+    n_frames, k = hz.shape
+    usable = np.isfinite(hz) & (hz > 0) & (salience > 0) & active[:, None]
+    octave = np.log2(np.where(usable, hz, 1.0))
+
+    # Voicing decides whether there is a pitch, the salience relative to the frame's best which one it is.
+    tiny = 1e-3
+    best = np.where(usable, salience, 0.0).max(axis=1, keepdims=True, initial=tiny)
+    score = np.full((n_frames, k + 1), -np.inf)
+    score[:, :k] = np.where(
+        usable, np.log(np.maximum(salience / best, tiny)) + np.log(np.maximum(voicing, tiny))[:, None], -np.inf
+    )
+    score[:, k] = np.log(np.maximum(1 - voicing, tiny))
+
+    path = np.full(n_frames, k)
+    for start, end in runs(usable.any(axis=1)):
+        path[start:end] = _viterbi(score[start:end], octave[start:end])
+
+    voiced = path < k
+    for start, end in runs(voiced):
+        if end - start < MIN_RUN:
+            voiced[start:end] = False
+    frame = np.arange(n_frames)
+    choice = np.minimum(path, k - 1)
+    contour = F0Contour(
+        times_s=np.asarray(times_s, dtype=np.float64),
+        f0_hz=np.where(voiced, hz[frame, choice], np.nan),
+        voicing=voicing.astype(np.float32),
+    )
+    return contour, np.where(voiced, salience[frame, choice], 0.0)
+
+
+def _viterbi(score: np.ndarray, octave: np.ndarray) -> np.ndarray:
+    """Best path through ``(n, k + 1)`` scores; the last state is unvoiced, the others move in octaves."""
+    n, k = octave.shape
+    leap = np.abs(octave[1:, None, :] - octave[:-1, :, None])
+    whole = np.rint(leap)
+    cost = np.full((n - 1, k + 1, k + 1), VOICING_COST)
+    cost[:, :k, :k] = JUMP_COST * np.minimum(leap, 1.5) + OCTAVE_COST * ((whole >= 1) & (np.abs(leap - whole) < 1 / 15))
+    cost[:, k, k] = 0.0
+    back = np.zeros((n, k + 1), dtype=np.intp)
+    total = score[0].copy()
+    states = np.arange(k + 1)
+    for t in range(1, n):
+        reach = total[:, None] - cost[t - 1]
+        back[t] = reach.argmax(axis=0)
+        total = reach[back[t], states] + score[t]
+    path = np.empty(n, dtype=np.intp)
+    path[-1] = total.argmax()
+    for t in range(n - 1, 0, -1):
+        path[t - 1] = back[t, path[t]]
+    return path
+
+
+def smooth_contour(pitch_cents: np.ndarray) -> np.ndarray:
+    """Moving average over 0.2 s of the voiced frames; NaN stays NaN."""
+    voiced = np.isfinite(pitch_cents)
+    kernel = np.ones(SMOOTHING)
+    half = SMOOTHING // 2
+    total = np.convolve(np.where(voiced, pitch_cents, 0.0), kernel)[half:-half]
+    count = np.convolve(voiced.astype(np.float64), kernel)[half:-half]
+    return np.where(voiced, total / np.maximum(count, 1.0), np.nan)
+
+
+def notes(pitch_cents: np.ndarray) -> np.ndarray:
+    """Stretches of steady pitch: ``(n_notes, 3)`` of first frame, end frame (exclusive) and median cents.
+
+    A note ends with voicing or when the smoothed contour leaves its running mean by 70 cents; the next one starts
+    where the contour comes to rest. Ornaments shorter than 93 ms are no notes.
+    """
+    smooth = smooth_contour(pitch_cents)
+    found: list[tuple[int, int, float]] = []
+
+    def close(start: int, end: int) -> None:
+        if end - start >= MIN_NOTE:
+            found.append((start, end, float(np.median(pitch_cents[start:end]))))
+
+    for run_start, run_end in runs(np.isfinite(smooth)):
+        values = smooth[run_start:run_end].tolist()
+        start, centre, count = 0, values[0], 1
+        for i in range(1, len(values)):
+            if abs(values[i] - centre) > NOTE_CHANGE_CENTS:
+                close(run_start + start, run_start + i)
+                start, centre, count = i, values[i], 1
+            else:
+                count += 1
+                centre += (values[i] - centre) / count
+        close(run_start + start, run_end)
+    return np.array(found, dtype=np.float64).reshape(-1, 3)
+
+
+def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """Rate in Hz, extent in cents (half of peak to peak) and share of the voiced windows that have vibrato.
+
+    A window of 0.74 s without a break in voicing has vibrato when, a quadratic trend removed, one sinusoid of 4 to
+    8.5 Hz explains 60 % of its movement. Rate and extent are medians over these windows, None when there are none; all
+    three are None when no voiced stretch is as long as one window.
+    """
+    starts = np.concatenate(
+        [np.arange(a, b - VIBRATO_WINDOW + 1, VIBRATO_HOP) for a, b in runs(np.isfinite(pitch_cents))]
+        or [np.zeros(0, dtype=int)]
+    ).astype(int)
+    if not len(starts):
+        return None, None, None
+    x = np.arange(VIBRATO_WINDOW)
+    windows = pitch_cents[starts[:, None] + x]
+    trend = np.linalg.qr(np.vander((x - x.mean()) / VIBRATO_WINDOW, 3))[0]
+    windows = windows - windows @ trend @ trend.T
+    # Least squares against sine and cosine of each rate, themselves with the trend removed: exact for any phase.
+    rates = np.arange(VIBRATO_HZ[0], VIBRATO_HZ[1] + 0.01, 0.25)
+    bases = []
+    for rate in rates:
+        phase = 2 * np.pi * rate * x / FRAME_RATE
+        pair = np.stack([np.cos(phase), np.sin(phase)], axis=1)
+        bases.append(np.linalg.pinv(pair - trend @ (trend.T @ pair)))
+    amplitudes = np.einsum("rpx,wx->wrp", np.array(bases), windows)
+    phases = 2 * np.pi * rates[:, None] * x / FRAME_RATE
+    pairs = np.stack([np.cos(phases), np.sin(phases)], axis=-1)
+    pairs = pairs - np.einsum("xq,rqp->rxp", trend, np.einsum("xq,rxp->rqp", trend, pairs))
+    residual = np.square(windows[:, None] - np.einsum("rxp,wrp->wrx", pairs, amplitudes)).sum(axis=2)
+    energy = np.square(windows).sum(axis=1)
+    best = residual.argmin(axis=1)
+    rows = np.arange(len(starts))
+    explained = 1 - residual[rows, best] / np.maximum(energy, 1e-9)
+    extent = np.hypot(*amplitudes[rows, best].T)
+    inside = (best > 0) & (best < len(rates) - 1)
+    has = inside & (explained >= VIBRATO_EXPLAINED) & (extent >= VIBRATO_CENTS[0]) & (extent <= VIBRATO_CENTS[1])
+    return median(rates[best[has]]), median(extent[has]), number(has.mean())
+
+
+def describe_f0(contour: F0Contour, salience: np.ndarray, active: np.ndarray) -> dict[str, Any]:
+    """Fields of the family ``f0`` for one row, from what :func:`decode_f0` gave."""
+    if not active.any():
+        return unmeasured(NAMES, "f0_status", SILENT)
+    if len(active) < MIN_FRAMES:
+        return unmeasured(NAMES, "f0_status", TOO_SHORT)
+    voiced = np.isfinite(contour.f0_hz)
+    measured: dict[str, Any] = {
+        "f0_voiced_ratio": number(voiced.sum() / active.sum()),
+        "f0_voicing_mean": mean(contour.voicing[active]),
+    }
+    if not voiced.any():
+        return {**unmeasured(NAMES, "f0_status", UNVOICED), **measured}
+    hz = contour.f0_hz[voiced]
+    low, p05, p25, mid, p75, p95, high = np.percentile(hz, [1, 5, 25, 50, 75, 95, 99])
+    contour_cents = np.full(len(voiced), np.nan)
+    contour_cents[voiced] = cents(hz)
+    found = notes(contour_cents)
+    rest = (found[1:, 0] - found[:-1, 1]) / FRAME_RATE
+    intervals = np.diff(found[:, 2])[rest <= MAX_REST_S]
+    rate, extent, share = vibrato(contour_cents)
+    return {
+        "f0_status": OK,
+        "f0_median_hz": number(mid),
+        "f0_mean_hz": number(440 * 2 ** (contour_cents[voiced].mean() / 1200)),
+        "f0_std_cents": std(contour_cents[voiced]),
+        "f0_p05_hz": number(p05),
+        "f0_p25_hz": number(p25),
+        "f0_p75_hz": number(p75),
+        "f0_p95_hz": number(p95),
+        "f0_min_hz": number(low),
+        "f0_max_hz": number(high),
+        "f0_range_semitones": number(12 * np.log2(p95 / p05)),
+        **measured,
+        "f0_confidence": mean(contour.voicing[voiced] * salience[voiced]),
+        "f0_note_rate": number(len(found) * FRAME_RATE / voiced.sum()),
+        "f0_note_duration_median_s": median((found[:, 1] - found[:, 0]) / FRAME_RATE),
+        "f0_interval_mean_cents": mean(np.abs(intervals)),
+        "f0_interval_std_cents": std(intervals),
+        "vibrato_rate_hz": rate,
+        "vibrato_extent_cents": extent,
+        "vibrato_ratio": share,
+    }

@@ -1,0 +1,163 @@
+"""Tuning, pitch classes, key and chord changes.
+
+Chroma is summed per stem, never with the drums: the mixture's is that of vocals, bass and other. The bass enters by its
+F0 contour, because below 180 Hz a semitone is narrower than one STFT bin (10.8 Hz) and spectral chroma guesses there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..constants import FRAME_RATE, N_CHROMA
+from .f0 import cents
+from .types import F0Contour
+from .values import OK, SILENT, TOO_SHORT, number, unmeasured
+
+PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+#: Temperley, "What's key for key?", Music Perception 17(1), 1999: profiles on C, from the tonic up.
+KEY_PROFILES = {
+    "major": (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0),
+    "minor": (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0),
+}
+#: Least sounding time whose chroma is described.
+MIN_ACTIVE_S = 0.5
+#: Coefficient of variation of the mean chroma below which it has no pitch classes to speak of (noise).
+MIN_CONTRAST = 0.15
+#: Chord decoding: how sharply frames decide, and the cost of a change.
+CHORD_SHARPNESS = 10.0
+CHORD_CHANGE_COST = 12.0
+
+ATONAL = "atonal"
+UNVOICED = "unvoiced"
+
+NAMES = (
+    "tuning_cents",
+    *(f"chroma_{k:02d}_mean" for k in range(1, 13)),
+    "hpcp_entropy",
+    "key",
+    "key_strength",
+    "key_2",
+    "key_2_strength",
+    "key_clarity",
+    "chords_changes_rate",
+)
+_N_FINE = N_CHROMA // 12
+
+
+def contour_chroma(contour: F0Contour, energy: np.ndarray) -> np.ndarray:
+    """(N_CHROMA, n_frames) chroma of a monophonic contour: each voiced frame's energy at its pitch, shared linearly
+    between the two nearest thirds of a semitone."""
+    chroma = np.zeros((N_CHROMA, len(contour.f0_hz)))
+    voiced = np.flatnonzero(np.isfinite(contour.f0_hz))
+    place = (cents(contour.f0_hz[voiced]) / 100 + 9) * _N_FINE
+    below = np.floor(place).astype(int)
+    upper = place - below
+    power = np.asarray(energy, dtype=np.float64)[voiced]
+    chroma[below % N_CHROMA, voiced] += power * (1 - upper)
+    chroma[(below + 1) % N_CHROMA, voiced] += power * upper
+    return chroma
+
+
+def estimate_tuning(chroma: np.ndarray) -> float | None:
+    """Deviation from A4 = 440 Hz in cents, -50 to 50, from the phase of the chroma within the semitone."""
+    fold = chroma.reshape(12, _N_FINE, -1).sum(axis=(0, 2))
+    phase = (fold * np.exp(2j * np.pi * np.arange(_N_FINE) / _N_FINE)).sum()
+    return number(np.angle(phase) / (2 * np.pi) * 100) if abs(phase) > 1e-9 * fold.sum() else None
+
+
+def fold_chroma(chroma: np.ndarray, tuning_cents: float) -> np.ndarray:
+    """(12, n_frames) pitch classes of a 36-bin chroma after moving it by ``-tuning_cents``."""
+    shift = tuning_cents / 100 * _N_FINE
+    whole = int(np.floor(shift))
+    part = shift - whole
+    moved = (1 - part) * np.roll(chroma, -whole, axis=0) + part * np.roll(chroma, -whole - 1, axis=0)
+    centre = np.roll(moved, 1, axis=0).reshape(12, _N_FINE, -1)
+    # Each class takes its centre bin and the thirds of a semitone around it.
+    return centre.sum(axis=1)
+
+
+def estimate_key(profile: np.ndarray) -> list[tuple[str, float]]:
+    """All 24 keys as ``("G#:minor", correlation)``, best first, by correlation with Temperley's profiles."""
+    x = profile - profile.mean()
+    scored = []
+    for scale, weights in KEY_PROFILES.items():
+        w = np.array(weights) - np.mean(weights)
+        for tonic in range(12):
+            r = float(x @ np.roll(w, tonic) / (np.linalg.norm(x) * np.linalg.norm(w)))
+            scored.append((f"{PITCH_CLASSES[tonic]}:{scale}", r))
+    return sorted(scored, key=lambda s: -s[1])
+
+
+def _chord_templates() -> np.ndarray:
+    """(24, 12) unit-length triads, majors then minors."""
+    triads = [np.isin(np.arange(12), notes).astype(float) for notes in ((0, 4, 7), (0, 3, 7))]
+    return np.array([np.roll(t, root) for t in triads for root in range(12)]) / np.sqrt(3)
+
+
+def chord_changes(chroma12: np.ndarray) -> int:
+    """Number of changes between major and minor triads along (12, n_frames) chroma, by Viterbi decoding."""
+    norm = np.linalg.norm(chroma12, axis=0)
+    frames = chroma12[:, norm > 0] / norm[norm > 0]
+    if frames.shape[1] < 2:
+        return 0
+    score = (CHORD_SHARPNESS * _chord_templates() @ frames).T
+    total = score[0].copy()
+    back = np.empty(score.shape, dtype=np.int64)
+    stay = np.arange(24)
+    for t in range(1, len(score)):
+        best = int(total.argmax())
+        leap = total[best] - CHORD_CHANGE_COST
+        changed = leap > total
+        back[t] = np.where(changed, best, stay)
+        total = np.where(changed, leap, total) + score[t]
+    state = int(total.argmax())
+    changes = 0
+    for t in range(len(score) - 1, 0, -1):
+        before = int(back[t, state])
+        changes += before != state
+        state = before
+    return changes
+
+
+def describe_harmony(chroma: np.ndarray, active: np.ndarray, *, chords: bool, empty: str = ATONAL) -> dict[str, Any]:
+    """Fields of the family ``harmony`` for one row.
+
+    Parameters
+    ----------
+    chroma : (N_CHROMA, n_frames) power.
+    active : (n_frames,) bool.
+    chords : whether chord changes make sense for the row.
+    empty : status when no active frame has any chroma.
+    """
+    if not active.any():
+        return unmeasured(NAMES, "harmony_status", SILENT)
+    # Amplitudes of unit sum: every frame counts, and a loud partial does not drown a chord.
+    amplitude = np.sqrt(np.asarray(chroma, dtype=np.float64)[:, active])
+    total = amplitude.sum(axis=0)
+    amplitude = amplitude[:, total > 0] / total[total > 0]
+    n = amplitude.shape[1]
+    if n == 0:
+        return unmeasured(NAMES, "harmony_status", empty)
+    if n < MIN_ACTIVE_S * FRAME_RATE:
+        return unmeasured(NAMES, "harmony_status", TOO_SHORT)
+    tuning = estimate_tuning(amplitude)
+    classes = fold_chroma(amplitude, tuning or 0.0)
+    profile = classes.mean(axis=1)
+    if profile.std() < MIN_CONTRAST * profile.mean():
+        return unmeasured(NAMES, "harmony_status", ATONAL)
+    entropy = -(classes * np.log2(np.maximum(classes, 1e-12))).sum(axis=0).mean()
+    keys = estimate_key(profile)
+    return {
+        "harmony_status": OK,
+        "tuning_cents": tuning,
+        **{f"chroma_{k + 1:02d}_mean": number(p) for k, p in enumerate(profile)},
+        "hpcp_entropy": number(entropy),
+        "key": keys[0][0],
+        "key_strength": number(keys[0][1]),
+        "key_2": keys[1][0],
+        "key_2_strength": number(keys[1][1]),
+        "key_clarity": number(keys[0][1] - keys[1][1]),
+        "chords_changes_rate": number(chord_changes(classes) * FRAME_RATE / n) if chords else None,
+    }

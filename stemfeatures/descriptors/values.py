@@ -1,0 +1,57 @@
+"""Small helpers that keep made-up numbers out of the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+OK = "ok"
+SILENT = "silent"
+TOO_SHORT = "too_short"
+NOT_APPLICABLE = "not_applicable"
+
+
+def unmeasured(names: Iterable[str], status_name: str, status: str) -> dict[str, Any]:
+    """Every field of a family as None, with the reason in ``status_name``."""
+    return {**dict.fromkeys(names), status_name: status}
+
+
+def number(value: Any) -> float | None:
+    """A Python float, or None for None, NaN and infinities."""
+    if value is None:
+        return None
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def mean(values: np.ndarray) -> float | None:
+    return number(np.mean(values, dtype=np.float64)) if len(values) else None
+
+
+def std(values: np.ndarray) -> float | None:
+    """Population standard deviation; None for fewer than two values."""
+    return number(np.std(values, dtype=np.float64)) if len(values) > 1 else None
+
+
+def median(values: np.ndarray) -> float | None:
+    return number(np.median(values)) if len(values) else None
+
+
+def runs(mask: np.ndarray) -> np.ndarray:
+    """``(n_runs, 2)`` first frame and end (exclusive) of every stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
+    return edges.reshape(-1, 2)
+
+
+def parabolic_offset(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Where between its neighbours the peak at ``index`` lies, in samples from -0.5 to 0.5."""
+    if len(values) < 3:
+        return np.zeros(len(index))
+    inner = np.clip(index, 1, len(values) - 2)
+    left, centre, right = values[inner - 1], values[inner], values[inner + 1]
+    curvature = left - 2 * centre + right
+    offset = np.where(curvature < 0, 0.5 * (left - right) / np.where(curvature < 0, curvature, -1.0), 0.0)
+    return np.where(index == inner, np.clip(offset, -0.5, 0.5), 0.0)

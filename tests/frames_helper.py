@@ -1,0 +1,155 @@
+"""True frames of given stem waveforms, computed with numpy, scipy and librosa: an oracle without any network."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+from scipy.signal import resample_poly, sosfilt
+
+from stemfeatures.constants import (
+    ANALYSIS_SAMPLE_RATE,
+    HOP_LENGTH,
+    N_BINS,
+    N_CHROMA,
+    N_FFT,
+    N_MELS,
+    N_PITCH_CANDIDATES,
+    PITCHED_STEMS,
+    STEMS,
+)
+from stemfeatures.descriptors.loudness import k_weighting
+from stemfeatures.frames import PitchFrames, StemFrames, TrackFrames
+
+SR = ANALYSIS_SAMPLE_RATE
+FRAME_RATE = SR / HOP_LENGTH
+
+
+def n_frames_of(n_samples: int) -> int:
+    return 1 + n_samples // HOP_LENGTH
+
+
+def _windows(y: np.ndarray) -> np.ndarray:
+    """(n_frames, N_FFT) samples around each frame centre."""
+    need = (n_frames_of(len(y)) - 1) * HOP_LENGTH + N_FFT
+    padded = np.zeros(max(need, len(y) + N_FFT), dtype=np.float64)
+    padded[N_FFT // 2 : N_FFT // 2 + len(y)] = y
+    return np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH][: n_frames_of(len(y))]
+
+
+def _mean_square(y: np.ndarray) -> np.ndarray:
+    weight = np.square(librosa.filters.get_window("hann", N_FFT))
+    return np.square(_windows(y)) @ (weight / weight.sum())
+
+
+def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFrames:
+    """All fields of StemFrames for a mono 22,050 Hz waveform of any length from one sample."""
+    y = np.asarray(y, dtype=np.float64)
+    spectrum = np.abs(np.fft.rfft(_windows(y) * librosa.filters.get_window("hann", N_FFT), axis=1)).T
+    magnitude = spectrum[:N_BINS]
+    power = np.square(magnitude)
+    hz = np.arange(N_BINS) * SR / N_FFT
+    total = magnitude.sum(axis=0)
+    sounds = total > 0
+    share = magnitude / np.where(sounds, total, 1.0)
+    centroid = hz @ share
+    bandwidth = np.sqrt((np.square(hz[:, None] - centroid) * share).sum(axis=0))
+    rolloff = np.where(sounds, hz[(np.cumsum(share, axis=0) < 0.85).sum(axis=0).clip(0, N_BINS - 1)], 0.0)
+    safe = np.maximum(power, 1e-20)
+    flatness = np.where(sounds, np.exp(np.log(safe).mean(axis=0)) / safe.mean(axis=0), 0.0)
+    mel = librosa.filters.mel(sr=SR, n_fft=N_FFT, n_mels=N_MELS) @ np.square(spectrum)
+    chroma_basis = librosa.filters.chroma(sr=SR, n_fft=N_FFT, n_chroma=N_CHROMA, norm=1)[:, :N_BINS]
+    log_mel = np.log10(1 + 1e4 * mel)
+    flux = np.concatenate(([0.0], np.maximum(np.diff(log_mel, axis=1), 0).mean(axis=0)))
+    up = np.abs(resample_poly(y, 4, 1)) if len(y) else np.zeros(0)
+    n = n_frames_of(len(y))
+    padded = np.zeros(n * HOP_LENGTH * 4 + 2 * HOP_LENGTH)
+    padded[2 * HOP_LENGTH :][: len(up)] = up[: len(padded) - 2 * HOP_LENGTH]
+    peak = padded[: n * HOP_LENGTH * 4].reshape(n, -1).max(axis=1)
+    f32 = np.float32
+    return StemFrames(
+        mel=mel.astype(f32),
+        chroma=(chroma_basis @ power).astype(f32),
+        contrast=librosa.feature.spectral_contrast(S=np.maximum(spectrum, 1e-10), sr=SR, n_fft=N_FFT).astype(f32),
+        energy=_mean_square(y).astype(f32),
+        k_power=_mean_square(sosfilt(k_weighting(SR), y)).astype(f32),
+        peak=peak.astype(f32),
+        centroid_hz=centroid.astype(f32),
+        bandwidth_hz=bandwidth.astype(f32),
+        rolloff_hz=rolloff.astype(f32),
+        flatness=flatness.astype(f32),
+        flux=flux.astype(f32),
+        embedding=embedding,
+    )
+
+
+def pitch_frames(
+    f0_hz: np.ndarray, *, rng: np.random.Generator | None = None, voicing: float = 0.95, distractor: float = 0.5
+) -> PitchFrames:
+    """Candidates around a true contour (NaN = unvoiced): the pitch itself, its octaves, and two random ones.
+
+    With ``rng`` one frame in eight has a distractor an octave off with a higher salience than the truth.
+    """
+    f0 = np.asarray(f0_hz, dtype=np.float64)
+    n = len(f0)
+    rng = rng or np.random.default_rng(0)
+    voiced = np.isfinite(f0)
+    safe = np.where(voiced, f0, 100.0)
+    hz = np.stack([safe, 2 * safe, safe / 2, *rng.uniform(60, 900, (2, n))], axis=1)
+    salience = np.tile([0.8, distractor, distractor * 0.8, 0.2, 0.1], (n, 1))
+    fooled = rng.random(n) < 0.125
+    salience[fooled, 1] = 0.9
+    salience[~voiced] *= 0.2
+    order = np.argsort(-salience, axis=1)
+    hz, salience = np.take_along_axis(hz, order, 1), np.take_along_axis(salience, order, 1)
+    assert hz.shape == (n, N_PITCH_CANDIDATES)
+    return PitchFrames(
+        candidates_hz=hz.astype(np.float32),
+        salience=salience.astype(np.float32),
+        voicing=np.where(voiced, voicing, 0.05).astype(np.float32),
+    )
+
+
+def no_pitch(n_frames: int) -> PitchFrames:
+    return PitchFrames(
+        candidates_hz=np.full((n_frames, N_PITCH_CANDIDATES), np.nan, np.float32),
+        salience=np.zeros((n_frames, N_PITCH_CANDIDATES), np.float32),
+        voicing=np.zeros(n_frames, np.float32),
+    )
+
+
+def pulses(times_s: np.ndarray, n_frames: int, *, height: float | np.ndarray = 0.9, width: float = 0.7) -> np.ndarray:
+    """(n_frames,) activation with a bell of ``width`` frames at each time."""
+    at = np.asarray(times_s, dtype=np.float64)[:, None] * FRAME_RATE
+    bells = np.broadcast_to(height, (len(at),))[:, None] * np.exp(-0.5 * ((np.arange(n_frames) - at) / width) ** 2)
+    return bells.max(axis=0, initial=0.0).astype(np.float32)
+
+
+def track_frames(
+    stems: dict[str, np.ndarray],
+    *,
+    f0_hz: dict[str, np.ndarray] | None = None,
+    pitch: dict[str, PitchFrames] | None = None,
+    onset: np.ndarray | None = None,
+    beat: np.ndarray | None = None,
+    downbeat: np.ndarray | None = None,
+    embedding: np.ndarray | None = None,
+    **kwargs: object,
+) -> TrackFrames:
+    """TrackFrames of stem waveforms of equal length; stems not given are silent, the mixture is their sum."""
+    n_samples = len(next(iter(stems.values())))
+    n = n_frames_of(n_samples)
+    waves = {name: np.asarray(stems.get(name, np.zeros(n_samples))) for name in STEMS}
+    frames = {"mixture": stem_frames(np.sum(list(waves.values()), axis=0), embedding=embedding)}
+    frames.update({name: stem_frames(y, embedding=embedding if y.any() else None) for name, y in waves.items()})
+    given = dict(pitch or {})
+    given.update({name: pitch_frames(hz) for name, hz in (f0_hz or {}).items()})
+    zeros = np.zeros(n, np.float32)
+    return TrackFrames(
+        n_samples=n_samples,
+        stems=frames,
+        pitch={name: given.get(name, no_pitch(n)) for name in PITCHED_STEMS},
+        onset=zeros if onset is None else onset,
+        beat=zeros if beat is None else beat,
+        downbeat=zeros if downbeat is None else downbeat,
+        **kwargs,  # type: ignore[arg-type]
+    )
