@@ -1,20 +1,20 @@
 """The commit log: what counts in a dataset.
 
-``_commits/00000042.json`` says what the 42nd commit changed; commits are numbered from 1 without gaps and never altered.
-The **snapshot** is the fold of all of them:
+``_commits/00000042.json`` says what the 42nd commit changed; commits are numbered from 1 without gaps and never
+altered. The **snapshot** is the fold of all of them:
 
 * ``add`` and ``remove`` say which part files belong to the dataset. A part that no commit names does not exist for
   readers, so a worker may die at any moment, or write a shard twice.
 * ``replaced`` says which rows inside those parts no longer count, as pairs of run and track:
   ``{"data": {run_id: [track_id, ...]}, "errors": {run_id: [...]}}``. A row of a data table (or of ``errors``) is live
-  unless its ``(run_id, track_id)`` is listed. Since every row carries both as columns, one filter expression applies it.
+  unless its ``(run_id, track_id)`` is listed. Every row carries both as columns, so one filter expression applies it.
 * ``purged`` lists the tables whose replaced rows have been rewritten away (by ``compact``): their lists start anew.
 
 What makes every track stand in exactly one of ``tracks`` and ``errors``, once:
 
 1. One committer at a time (a lock), which knows the live owner ``track -> (tracks or errors, run)``.
-2. Between runs the later result wins: committing a track replaces the rows of whichever run owned it, in ``tracks`` or in
-   ``errors``. This is how a retry clears an error, and how ``--overwrite`` or a new model replaces old rows.
+2. Between runs the later result wins: committing a track replaces the rows of whichever run owned it, in ``tracks`` or
+   in ``errors``. This is how a retry clears an error, and how ``--overwrite`` or a new model replaces old rows.
 3. Within a run the first success wins, and beats errors: rows of a second attempt are left out of the part before it
    is committed. So no pair ``(run, track)`` is ever live twice.
 4. A run id is used once. So a pair that has been replaced never comes back.
@@ -23,8 +23,8 @@ What makes every track stand in exactly one of ``tracks`` and ``errors``, once:
 Two processes that both believed to hold the lock still could not harm each other: commit numbers are created if absent,
 and the second gets a DatasetError.
 
-Every ``CHECKPOINT_EVERY`` commits the folded state is also put in ``00000042.checkpoint.json``, so that opening a dataset
-of a million commits does not read them all. Checkpoints may be deleted at any time.
+Every ``CHECKPOINT_EVERY`` commits the folded state is also put in ``00000042.checkpoint.json``, so that opening a
+dataset of a million commits does not read them all. Checkpoints may be deleted at any time.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ class Committer:
 
         Raises
         ------
-        DatasetError : a part cannot be read or is of another run; a track has rows in a data table but not in ``tracks``,
-            or stands in both ``tracks`` and ``errors``, or twice in one.
+        DatasetError : a part cannot be read or is of another run; a track has rows in a data table but not in
+            ``tracks``, or stands in both ``tracks`` and ``errors``, or twice in one.
         """
         self._check_open()
         parts = list(parts)

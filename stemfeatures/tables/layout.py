@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -174,9 +174,6 @@ class DatasetLayout:
     def directory(self, table: str) -> Path:
         """Folder of the part files of ``table``."""
         return self.path / table
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
 ROW_GROUP_BYTES = 32 * 2**20
 
-Rows = Iterable[Mapping[str, Any]] | pa.Table | pa.RecordBatch
+Rows: TypeAlias = Iterable[Mapping[str, Any]] | pa.Table | pa.RecordBatch
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,14 @@ def _converter(f: Field, of: pa.DataType) -> Any:
     def integer(value: Any) -> Any:
         if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool)):
             return value
-        if isinstance(value, (float, np.floating)):
-            if math.isnan(value):
-                return None
-            if value == int(value):
-                return int(value)
+        if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
+            return int(value)
         raise TypeError(f"{value!r} is not an integer")
 
     def number(value: Any) -> Any:
-        if value is None or isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-            if value is None:
-                return None
+        if value is None:
+            return None
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
             raise TypeError(f"{value!r} is not a number")
         if math.isnan(value):
             return None
@@ -145,7 +142,7 @@ def _converter(f: Field, of: pa.DataType) -> Any:
 
     def text(value: Any) -> Any:
         if lenient and value is not None and not isinstance(value, str):
-            return None if isinstance(value, float) and math.isnan(value) else str(value)
+            return str(value)
         return value
 
     def plain(value: Any) -> Any:
@@ -161,8 +158,12 @@ def _converter(f: Field, of: pa.DataType) -> Any:
         convert = text
     else:
         convert = plain
-    # pandas' own nulls come with catalogue columns; naming them by type spares the import.
-    return lambda value: None if type(value).__name__ in ("NAType", "NaTType") else convert(value)
+    return lambda value: None if _missing(value) else convert(value)
+
+
+def _missing(value: Any) -> bool:
+    # pandas' own nulls come with catalogue columns; knowing them by name spares the import.
+    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _error(table: str, column: str, row: Mapping[str, Any], why: str) -> DatasetError:
@@ -176,14 +177,14 @@ def write_part(
 ) -> PartFile:
     """Write rows to ``<table>/part-<shard>-<uuid>.parquet``, sorted by track, and return the receipt.
 
-    The file appears whole or not at all, and counts only when a :class:`~stemfeatures.tables.committer.Committer` commits
+    The file appears whole or not at all, and counts only when a :class:`~.committer.Committer` commits
     the receipt; so a shard may be written any number of times.
 
     Parameters
     ----------
     dataset : the dataset or its path.
     table : a registered table.
-    rows : mappings from column to value (see :func:`to_table`), or an Arrow table that already has the dataset's schema.
+    rows : mappings from column to value (see :func:`to_table`), or an Arrow table with the dataset's schema.
     shard : what the part holds, for people who look at file names.
     describe : store units and descriptions of the columns in the file, too (tens of kB for a wide table).
 

@@ -1,11 +1,37 @@
-"""Read the committed tables of a features directory, also while a run is writing to it."""
+"""Read the committed tables of a features directory, also while a run is writing to it.
+
+>>> features = stemfeatures.open_features("features")
+>>> features.to_pandas("stems", columns=["track_id", "stem", "tempo_bpm"], filter=[("stem", "==", "drums")])
+"""
 
 from __future__ import annotations
 
-import pyarrow.dataset as ds
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .commits import Snapshot
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from ..constants import STEM_ROWS
+from ..errors import DatasetError
+from .commits import Snapshot, read_snapshot
+from .fields import Field
 from .layout import DatasetLayout
+from .rows import decode_f0, decode_voicing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..descriptors.types import F0Contour
+
+#: Statistics at the end of a column's name, as FMA and essentia call them.
+STATISTICS = ("mean", "std", "median", "min", "max", "p05", "p25", "p75", "p95", "iqr", "range", "skew", "kurtosis")
 
 
 def live_rows(layout: DatasetLayout, snapshot: Snapshot, table: str) -> ds.Dataset:
@@ -14,3 +40,235 @@ def live_rows(layout: DatasetLayout, snapshot: Snapshot, table: str) -> ds.Datas
     dataset = ds.dataset(files, schema=layout.schema(table), format="parquet")
     dead = snapshot.dead(table)
     return dataset if dead is None else dataset.filter(~dead)
+
+
+class TrackKey(NamedTuple):
+    """What makes an extraction of a track the same work."""
+
+    track_id: str
+    config_hash: str
+    model_sha256: str
+    schema_version: str
+
+
+class AudioIdentity(NamedTuple):
+    """What is known of the audio a row was made from; compare it to tell whether the file has changed."""
+
+    source_uri: str
+    audio_sha256: str | None
+    source_size_bytes: int | None
+    source_modified_at: datetime | None
+
+
+def completed_keys(
+    dataset: DatasetLayout | str | Path, *, table: str = "tracks", snapshot: Snapshot | None = None
+) -> dict[TrackKey, AudioIdentity]:
+    """What need not be done again: every live row of ``tracks`` (or, on demand, of ``errors``) by its resume key.
+
+    A catalogue row is done if its key is in here and its audio is still the same.
+    """
+    layout = DatasetLayout.open(dataset)
+    rows = live_rows(layout, snapshot or read_snapshot(layout), table)
+    columns = rows.to_table(columns=[*TrackKey._fields, *AudioIdentity._fields]).to_pydict()
+    keys = map(TrackKey, *(columns[name] for name in TrackKey._fields))
+    return dict(zip(keys, map(AudioIdentity, *(columns[name] for name in AudioIdentity._fields))))
+
+
+def open_features(path: str | Path) -> Features:
+    """Open a features directory for reading.
+
+    Raises DatasetError when there is none, its commit log is damaged, or another major schema version wrote it.
+    """
+    return Features(DatasetLayout.open(path))
+
+
+class Features:
+    """The committed tables of a features directory, as they were when it was opened (:meth:`refresh` looks again).
+
+    Rows of unfinished shards, of dead attempts and rows that a later run replaced are not in it.
+    """
+
+    def __init__(self, layout: DatasetLayout) -> None:
+        self.layout = layout
+        self.snapshot = read_snapshot(layout)
+
+    @property
+    def path(self) -> Path:
+        return self.layout.path
+
+    @property
+    def commit(self) -> int:
+        """Number of the last commit that is seen."""
+        return self.snapshot.commit
+
+    def refresh(self) -> Features:
+        """Look at the directory again; returns itself."""
+        self.layout = DatasetLayout.open(self.layout.path)
+        self.snapshot = read_snapshot(self.layout)
+        return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that have been written to."""
+        have = {part.table for part in self.snapshot.parts.values()}
+        return tuple(name for name in self.layout.tables if name in have)
+
+    def fields(self, table: str) -> tuple[Field, ...]:
+        """The columns of ``table`` in this dataset, with unit, description and range."""
+        return self.layout.fields(table)
+
+    def schema(self, table: str) -> pa.Schema:
+        """Arrow schema of ``table``; each field's metadata hold unit, description, range, since and family."""
+        return self.layout.schema(table)
+
+    def files(self, table: str) -> list[str]:
+        """Paths of the committed part files. Rows that a later run replaced are still in them until ``compact``."""
+        self.schema(table)
+        return [str(self.path / part.path) for part in self.snapshot.of(table)]
+
+    def dataset(self, table: str) -> ds.Dataset:
+        """The live rows of ``table`` as a ``pyarrow.dataset.Dataset`` (DuckDB, Polars and pandas read it lazily)."""
+        return live_rows(self.layout, self.snapshot, table)
+
+    def counts(self) -> dict[str, int]:
+        """Live rows by table."""
+        rows = {}
+        for table in self.tables:
+            if table in self.snapshot.replaced:
+                rows[table] = self.dataset(table).count_rows()
+            else:
+                rows[table] = sum(part.rows for part in self.snapshot.of(table))
+        return rows
+
+    def to_arrow(
+        self, table: str, *, columns: Sequence[str] | None = None, filter: pc.Expression | list[Any] | None = None
+    ) -> pa.Table:
+        """Rows as an Arrow table sorted by track; see :meth:`to_pandas`."""
+        schema = self.schema(table)
+        if columns is not None and (unknown := [c for c in columns if c not in schema.names]):
+            raise DatasetError(f"table {table} has no column {', '.join(map(repr, unknown))}", source=str(self.path))
+        if isinstance(filter, list):
+            filter = pq.filters_to_expression(filter)
+        read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
+        try:
+            data = self.dataset(table).to_table(columns=read, filter=filter)
+        except FileNotFoundError:  # compact has run since we looked
+            data = self.refresh().dataset(table).to_table(columns=read, filter=filter)
+        data = data.take(pc.sort_indices(data, [(schema.names[0], "ascending")]))
+        return data if columns is None else data.select(list(columns))
+
+    def to_pandas(
+        self, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | list[Any] | None = None
+    ) -> pd.DataFrame:
+        """Rows as a DataFrame, sorted by track.
+
+        Parameters
+        ----------
+        table : name of a table.
+        columns : columns to read, all by default.
+        filter : ``pyarrow.compute`` expression, or ``[(column, op, value), ...]`` as in ``pandas.read_parquet``.
+
+        Raises
+        ------
+        DatasetError : unknown table or column.
+        """
+        return self.to_arrow(table, columns=columns, filter=filter).to_pandas()
+
+    def pivot_stems(self, columns: Sequence[str] | None = None, *, stems: Iterable[str] | None = None) -> pd.DataFrame:
+        """One row per track, indexed by ``track_id``, with columns ``<stem>__<field>``.
+
+        Parameters
+        ----------
+        columns : columns of table ``stems``; all descriptors (no keys, no provenance) by default.
+        stems : which stems, in which order; all of ``constants.STEM_ROWS`` by default.
+        """
+        import pandas as pd
+
+        if columns is None:
+            columns = [f.name for f in self.fields("stems") if f.family not in ("key", "provenance")]
+        stems = STEM_ROWS if stems is None else tuple(stems)
+        if unknown := [stem for stem in stems if stem not in STEM_ROWS]:
+            raise DatasetError(f"unknown stem {unknown[0]!r}; there are: {', '.join(STEM_ROWS)}", source=str(self.path))
+        rows = self.to_pandas("stems", ["track_id", "stem", *columns])
+        index = pd.Index(rows["track_id"].unique(), name="track_id")
+        blocks = [
+            rows[rows["stem"] == stem].set_index("track_id")[list(columns)].reindex(index).add_prefix(f"{stem}__")
+            for stem in stems
+        ]
+        return pd.concat(blocks, axis=1)
+
+    def to_multiindex(
+        self, columns: Sequence[str] | None = None, *, stems: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """The numeric descriptors, one row per track, with columns ``(stem, feature, statistics, number)`` as in FMA.
+
+        ``mfcc_01_mean`` becomes ``("mfcc", "mean", "01")``, ``f0_p05_hz`` becomes ``("f0_hz", "p05", "01")``; what is
+        no statistic of something has ``"value"``. So ``frame["vocals", "mfcc", "mean"]`` is a matrix.
+        """
+        import pandas as pd
+
+        if columns is None:
+            skip = ("key", "provenance")
+            columns = [
+                f.name
+                for f in self.fields("stems")
+                if f.family not in skip and re.match(r"(u?int|float)", f.type) is not None
+            ]
+        frame = self.pivot_stems(columns, stems=stems)
+        names = [tuple(name.split("__", 1)) for name in frame.columns]
+        frame.columns = pd.MultiIndex.from_tuples(
+            [(stem, *split_name(name)) for stem, name in names], names=["stem", "feature", "statistics", "number"]
+        )
+        return frame
+
+    def contour(self, track_id: str, stem: str) -> F0Contour:
+        """The F0 contour of one stem: times in s, F0 in Hz with NaN where unvoiced, voicing in 0..1.
+
+        Raises DatasetError when there is none for this track and stem.
+        """
+        from ..descriptors.types import F0Contour
+
+        rows = self.to_arrow("contours", filter=(pc.field("track_id") == track_id) & (pc.field("stem") == stem))
+        if not rows.num_rows:
+            raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}", source=str(self.path))
+        row = rows.slice(0, 1).to_pylist()[0]
+        times = row["t0_s"] + row["hop_s"] * np.arange(len(row["voicing"]))
+        return F0Contour(times, decode_f0(row["f0_cents"]), decode_voicing(row["voicing"]))
+
+    def embeddings(self, stem: str, *, model_sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of one stem: ``track_ids`` (n_tracks,) and ``vectors`` (n_tracks, n_dims) float32.
+
+        Tracks on which the stem is silent are absent. Raises DatasetError when the dataset holds vectors of several
+        models and ``model_sha256`` does not choose one: they cannot be compared.
+        """
+        rows = self.to_arrow(
+            "embeddings", columns=["track_id", "model", "model_sha256", "vector"], filter=pc.field("stem") == stem
+        )
+        if model_sha256 is not None:
+            rows = rows.filter(pc.field("model_sha256") == model_sha256)
+        models = {(r["model"], r["model_sha256"]) for r in rows.select(["model", "model_sha256"]).to_pylist()}
+        if len(models) > 1:
+            several = ", ".join(f"{name} ({sha})" for name, sha in sorted(models))
+            raise DatasetError(f"embeddings of several models: {several}; choose model_sha256", source=str(self.path))
+        values = rows["vector"].combine_chunks().flatten().to_numpy()
+        return np.array(rows["track_id"].to_pylist(), dtype=str), values.reshape(
+            rows.num_rows, -1 if len(values) else 0
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"Features({str(self.path)!r}, commit {self.commit}, schema {self.layout.schema_version})"]
+        for table, rows in self.counts().items():
+            parts = self.snapshot.of(table)
+            size = sum(p.size for p in parts) / 1e6
+            columns = len(self.fields(table))
+            lines.append(f"  {table:<11}{rows:>10,} rows {columns:>5} columns {len(parts):>6} files {size:>10,.1f} MB")
+        return "\n".join(lines)
+
+
+def split_name(column: str) -> tuple[str, str, str]:
+    """``(feature, statistics, number)`` of a column ``<feature>[_<nn>]_<statistic>[_<unit>]``, FMA style."""
+    words = column.split("_")
+    statistics = next((w for w in reversed(words) if w in STATISTICS), "value")
+    number = next((w for w in words if re.fullmatch(r"\d\d", w)), "01")
+    rest = [w for i, w in enumerate(words) if w not in (statistics, number) or i == 0]
+    return "_".join(rest), statistics, number

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS
-from ..descriptors.types import F0Contour, TrackDescription
 from ..errors import DatasetError, StemfeaturesError
 from .layout import metadata_name
 from .registry import DATA_TABLES, SCHEMA_VERSION, TRACK_STATUSES
+
+if TYPE_CHECKING:
+    from ..descriptors.types import F0Contour, TrackDescription
 
 #: ``f0_cents`` counts from here, so that every audible F0 is a small positive number.
 CENTS_REFERENCE_HZ = 10.0
@@ -71,8 +73,8 @@ def track_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows of one track, ``{table: rows}``, for the chosen ``tables`` (``tracks`` always).
 
-    ``stems`` gets one row for each of ``constants.STEM_ROWS``; without a description (a track too short to analyse) only
-    ``tracks`` gets a row. Raises DatasetError when the description does not fit the tables.
+    ``stems`` gets one row for each of ``constants.STEM_ROWS``; without a description (a track too short to analyse)
+    only ``tracks`` gets a row. Raises DatasetError when the description does not fit the tables.
     """
     if info.status not in TRACK_STATUSES:
         raise DatasetError(

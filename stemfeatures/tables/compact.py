@@ -1,0 +1,197 @@
+"""Fewer, larger, sorted files, and nothing else in the folders.
+
+A run leaves one small part per shard and table; rows it replaced stay in their files, and dead attempts leave files
+that no commit names. ``compact`` merges small parts, rewrites parts that hold replaced rows, commits that, and only
+then deletes what no longer counts. It may be killed at any moment and started again. Afterwards every table folder holds
+exactly the live rows, so any Parquet reader can take the folder as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from ..errors import DatasetError
+from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
+from .layout import COMMITS, SCHEMA, DatasetLayout
+from .lock import DatasetLock
+from .parts import PartFile, write_part
+from .reader import live_rows
+
+log = logging.getLogger(__name__)
+
+TARGET_BYTES = 192 * 2**20
+#: A temporary file younger than this may belong to a worker that is still writing.
+_TEMPORARY_AGE_S = 3600.0
+_WORK = ".compact-"
+
+
+@dataclass(frozen=True)
+class CompactResult:
+    """What happened to one table: files and bytes before and after."""
+
+    table: str
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+def compact(
+    dataset: DatasetLayout | str | Path, *, tables: Iterable[str] | None = None, target_bytes: int = TARGET_BYTES
+) -> list[CompactResult]:
+    """Merge the parts of each table into files of about ``target_bytes`` sorted by track, and delete the old ones.
+
+    Files above half the target are left alone unless they hold replaced rows or lack columns. Tables larger than memory
+    are no problem: a table is first split into key ranges of ``target_bytes``. Needs free disk space for a second copy
+    of the largest table.
+
+    Raises
+    ------
+    DatasetError : no dataset, unknown table, or a run is at work.
+    """
+    layout = DatasetLayout.open(dataset)
+    chosen = layout.tables if tables is None else tuple(tables)
+    for table in chosen:
+        layout.fields(table)
+    results = []
+    with DatasetLock(layout, "compact"):
+        snapshot = read_snapshot(layout)
+        set_torn_commit_aside(layout, snapshot)
+        for table in chosen:
+            before = snapshot.of(table)
+            _compact_table(layout, snapshot, table, target_bytes)
+            after = snapshot.of(table)
+            if before:
+                sizes = sum(p.size for p in before), sum(p.size for p in after)
+                results.append(CompactResult(table, len(before), len(after), *sizes))
+        _vacuum(layout, snapshot, older_than_s=0.0)
+    return results
+
+
+def vacuum(dataset: DatasetLayout | str | Path, *, older_than_s: float = 0.0) -> list[Path]:
+    """Delete the part files that no longer count, or never did, and return their paths.
+
+    Refuses (DatasetError) while a run is at work. ``older_than_s`` spares younger files, for readers
+    that still use them.
+    """
+    layout = DatasetLayout.open(dataset)
+    with DatasetLock(layout, "vacuum"):
+        return _vacuum(layout, read_snapshot(layout), older_than_s=older_than_s)
+
+
+def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target: int) -> None:
+    replaced = table in snapshot.replaced
+    chosen, must = [], False
+    for part in snapshot.of(table):
+        rewrite = _needs_rewrite(layout, snapshot, part)
+        must |= rewrite
+        if rewrite or part.size < target // 2:
+            chosen.append(part)
+    if len(chosen) < 2 and not must:
+        chosen = []
+    if not chosen and not replaced:
+        return
+    number = snapshot.commit + 1
+    new = _merge(layout, snapshot, table, chosen, target, f"c{number:06d}")
+    append_commit(
+        layout,
+        snapshot,
+        kind="compact",
+        add=new,
+        remove=[part.path for part in chosen],
+        purged=[table] if replaced else [],
+    )
+
+
+def _needs_rewrite(layout: DatasetLayout, snapshot: Snapshot, part: PartFile) -> bool:
+    path = str(layout.path / part.path)
+    schema = layout.schema(part.table)
+    if not set(schema.names) <= set(pq.read_schema(path).names):
+        return True
+    dead = snapshot.dead(part.table)
+    return dead is not None and ds.dataset([path], schema=schema, format="parquet").count_rows(filter=dead) > 0
+
+
+def _merge(
+    layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[PartFile], target: int, shard: str
+) -> list[PartFile]:
+    some = Snapshot(snapshot.commit, {p.path: p for p in parts}, snapshot.replaced)
+    source = live_rows(layout, some, table)
+    ranges = round(sum(p.size for p in parts) / target)
+    key = layout.schema(table).names[0]
+    if ranges < 2:
+        rows = source.to_table()
+        return [write_part(layout, table, rows, shard=shard, describe=True)] if rows.num_rows else []
+    keys = np.sort(source.to_table(columns=[key])[key].to_numpy())
+    bounds = np.unique([keys[i * len(keys) // ranges] for i in range(1, ranges)]) if len(keys) else keys
+    work = layout.path / f"{_WORK}{uuid.uuid4().hex[:8]}"
+    work.mkdir()
+    try:
+        return _merge_ranges(layout, table, source, bounds, work, shard)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _merge_ranges(
+    layout: DatasetLayout, table: str, source: ds.Dataset, bounds: np.ndarray, work: Path, shard: str
+) -> list[PartFile]:
+    """Deal the rows out to one temporary file per key range, then sort each in memory."""
+    schema = layout.schema(table)
+    nested = any(pa.types.is_nested(t) for t in schema.types)
+    files = [work / f"{i}.arrow" for i in range(len(bounds) + 1)]
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    writers = [pa.ipc.new_stream(str(file), schema, options=options) for file in files]
+    try:
+        batches = source.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)
+        for batch in batches:
+            place = np.searchsorted(bounds, batch.column(0).to_numpy(zero_copy_only=False), side="right")
+            for i in np.unique(place):
+                writers[i].write_batch(batch.filter(pa.array(place == i)))
+    finally:
+        for writer in writers:
+            writer.close()
+    parts = []
+    for i, file in enumerate(files):
+        with pa.ipc.open_stream(str(file)) as stream:
+            rows = stream.read_all()
+        file.unlink()
+        if rows.num_rows:
+            parts.append(write_part(layout, table, rows, shard=f"{shard}-{i:04d}", describe=True))
+    return parts
+
+
+def _vacuum(layout: DatasetLayout, snapshot: Snapshot, *, older_than_s: float) -> list[Path]:
+    now = time.time()
+    deleted = []
+
+    def delete(path: Path, age: float) -> None:
+        try:
+            if now - path.stat().st_mtime >= age:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                deleted.append(path)
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            raise DatasetError(f"cannot delete: {e}", source=str(path)) from e
+
+    for table in layout.tables:
+        for path in layout.directory(table).glob("part-*.parquet"):
+            if f"{table}/{path.name}" not in snapshot.parts:
+                delete(path, older_than_s)
+    for folder in (*layout.tables, COMMITS, SCHEMA):
+        for path in (layout.path / folder).glob(".*.tmp"):
+            delete(path, max(older_than_s, _TEMPORARY_AGE_S))
+    for path in layout.path.glob(f"{_WORK}*"):
+        delete(path, older_than_s)
+    return deleted
