@@ -103,7 +103,8 @@ class StemFolderTrack(MultiTrack):
 
 def stem_folder_tracks(root: Path) -> list[StemFolderTrack]:
     """Song folders directly under ``root``, or ``root`` itself if it is one; empty if neither."""
+    root = root.resolve()
     if find_audio(root, MIXTURE):
-        return [StemFolderTrack(root.name, root.resolve().parent.name, root)]
+        return [StemFolderTrack(root.name, root.parent.name, root)]
     songs = sorted(child for child in root.iterdir() if child.is_dir() and find_audio(child, MIXTURE))
-    return [StemFolderTrack(song.name, root.resolve().name, song) for song in songs]
+    return [StemFolderTrack(song.name, root.name, song) for song in songs]

@@ -117,13 +117,14 @@ class Hpss(BaseEstimator):
         mixture = _stft(y, sample_rate)
         magnitude = np.abs(_stft(y.mean(axis=0), sample_rate))
         harmonic, percussive = librosa.decompose.hpss(magnitude, mask=True)
-        if magnitude.shape[1] > 3:
+        most = (magnitude.shape[1] - 1) // 2 - 1  # frames that librosa lets a neighbour be kept away
+        if most > 0:
             # neighbours at least 2 s apart, or a sustained note would count as its own accompaniment
             recurring = librosa.decompose.nn_filter(
                 magnitude,
                 aggregate=np.median,
                 metric="cosine",
-                width=min(int(2 * sample_rate / hop_length), (magnitude.shape[1] - 1) // 2),
+                width=min(int(2 * sample_rate / hop_length), most),
             )
         else:
             recurring = magnitude
@@ -182,13 +183,14 @@ class Joint(BaseEstimator):
     model: str | None = None
     device: str = "cpu"
     _separator: Separator | None = field(default=None, init=False, repr=False)
+    _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.name = self.model or "joint"
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels between processes without its weights."""
-        return self.__dict__ | {"_separator": None}
+        return self.__dict__ | {"_separator": None, "_analysed": None}
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
@@ -206,9 +208,12 @@ class Joint(BaseEstimator):
         return events.beats_s, events.beat_positions
 
     def _analyse(self, y: np.ndarray, sample_rate: int) -> Any:
-        from ..analysis import from_audio
+        """One analysis serves F0 and beats of the same array."""
+        if self._analysed is None or self._analysed[0] is not y:
+            from ..analysis import from_audio
 
-        return from_audio(y, sample_rate, model=self.model)
+            self._analysed = y, from_audio(y, sample_rate, model=self.model)
+        return self._analysed[1]
 
 
 #: The references by name; :func:`get_estimator` adds the checkpoints.

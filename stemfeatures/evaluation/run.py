@@ -54,6 +54,8 @@ DETAILS = {
     "f0": ("n_frames", "n_voiced"),
     "beats": ("reference_bpm", "estimate_bpm", "n_reference_beats", "n_estimated_beats"),
 }
+#: Below this SNR of the sum of the stems against the mixture, a result says so.
+INEXACT_SUM_DB = 40.0
 _TITLES = {
     "separation": "separation (dB; sdr, si_sdr, nsdr of the whole track; bss_* median of 1 s windows, BSS Eval v4)",
     "f0": "vocal F0 (50 cents; mir_eval)",
@@ -154,6 +156,13 @@ class EvaluationResult:
         if "bss_nan_windows" in self.table and self.table["bss_windows"].sum() > 0:
             nan, windows = int(self.table["bss_nan_windows"].sum()), int(self.table["bss_windows"].sum())
             notes.append(f"bss: {nan} of {windows} windows without a value (a silent second of any stem) left out")
+        if "stems_sum_snr_db" in self.table:
+            sums = self.table.groupby(["dataset", "track"], sort=False)["stems_sum_snr_db"].first()
+            notes += [
+                f"{dataset}/{track}: the stems sum to the mixture at {snr:.1f} dB only"
+                for (dataset, track), snr in sums.items()
+                if snr < INEXACT_SUM_DB
+            ]
         if "beats" in set(self.table["task"]):
             notes.append(f"beats: the first {self.settings.get('trim_s', TRIM_S):g} s are not scored")
         return "\n".join(notes)
@@ -210,6 +219,11 @@ def evaluate(
     if not museval:
         columns = [column for column in columns if not column.startswith("bss_")]
     table = pd.DataFrame(rows).reindex(columns=columns)
+    # nullable types: a column of another task's rows stays integer or boolean
+    integers = [column for column in columns if column.startswith("n_") or column in ("bss_windows", "bss_nan_windows")]
+    table = table.astype(dict.fromkeys(integers, "Int64"))
+    if "silent_estimate" in table:
+        table["silent_estimate"] = table["silent_estimate"].astype("boolean")
     order = {t: i for i, t in enumerate(TASKS)}
     table = table.sort_values("task", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     settings = {
@@ -370,5 +384,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name, value in row.items():
         value = value.item() if isinstance(value, np.generic) else value
-        plain[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+        plain[name] = (
+            value if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)) else None
+        )
     return plain
