@@ -1,0 +1,297 @@
+"""The joint network: four stem masks, F0 of vocals and bass read from the separated magnitudes, and rhythm.
+
+Layout (the one that won in Jansson, Bittner, Ewert and Weyde, EUSIPCO 2019: separation first, then F0): a U-Net on
+the magnitude spectrogram ends in a softmax over the stems, so masks sum to one by construction. The masked vocals
+and bass are mapped to log-frequency harmonic planes and go through a pitch network each (polyphonic salience and
+voicing); the masked drums and the mixture go through a temporal network (onset, beat, downbeat). The paper does not
+tell widths, grids or losses; those are ours.
+
+Conventions: magnitudes are ``(batch, N_BINS, n_frames)`` on the analysis grid, at any level: the network divides each
+example by its own mean, so masks do not change with gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..constants import N_BINS, PITCHED_STEMS, STEMS
+from ..spectral import HarmonicMap, mel_filters
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Widths of the network.
+
+    Attributes
+    ----------
+    channels : channels of the U-Net's levels; level ``i`` has ``N_BINS / 4 / 2**i`` bins and a frame per ``2**(i+1)``.
+    dense : hidden units of the frequency-wise dense layers.
+    recurrent : hidden units a direction of the bottleneck's GRU over time.
+    harmonics : planes of the harmonic map.
+    pitch_channels : channels of the pitch networks' levels (each level halves the pitch axis).
+    pitch_bins : part of the pitch grid that each pitch network covers, in the order of ``PITCHED_STEMS``
+        (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
+    rhythm_channels, rhythm_layers : width and depth of the dilated temporal convolutions.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 96, 128)
+    dense: int = 32
+    recurrent: int = 128
+    harmonics: tuple[float, ...] = (0.5, 1, 2, 3, 4, 5, 6, 8)
+    pitch_channels: tuple[int, ...] = (16, 24, 40)
+    pitch_bins: tuple[tuple[int, int], ...] = ((48, 336), (0, 240))
+    rhythm_channels: int = 48
+    rhythm_layers: int = 8
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> JointConfig:
+        def freeze(value: object) -> object:
+            return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+        return cls(**{k: freeze(v) for k, v in values.items()})
+
+
+@dataclass
+class JointOutput:
+    """What the network says; everything but masks and features as logits.
+
+    Attributes
+    ----------
+    masks : (batch, 4, N_BINS, n_frames), in the order of ``STEMS``, sums to one over the stems.
+    salience : (batch, 2, N_PITCH_BINS, n_frames), in the order of ``PITCHED_STEMS``.
+    voicing : (batch, 2, n_frames).
+    rhythm : (batch, 3, n_frames): onset, beat, downbeat.
+    features : (batch, channels, bins, frames) of the bottleneck, a frame per ``stride`` frames.
+    """
+
+    masks: Tensor
+    salience: Tensor
+    voicing: Tensor
+    rhythm: Tensor
+    features: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1) -> nn.Module:
+    k = (kernel, kernel) if isinstance(kernel, int) else kernel
+    conv = nn.Conv2d(inputs, outputs, k, stride, padding=(k[0] // 2, k[1] // 2), bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class FrequencyDense(nn.Module):
+    """Residual dense layers along frequency, shared by channels and frames: every bin sees the whole spectrum."""
+
+    def __init__(self, channels: int, bins: int, hidden: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(bins, hidden)
+        self.up = nn.Linear(hidden, bins)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(torch.einsum("bcft,hf->bcht", x, self.down.weight) + self.down.bias[:, None])
+        out = torch.einsum("bcht,fh->bcft", hidden, self.up.weight) + self.up.bias[:, None]
+        return x + F.relu(self.norm(out))
+
+
+class Block(nn.Module):
+    """A residual 3x3 convolution and frequency-wise dense layers."""
+
+    def __init__(self, channels: int, bins: int, dense: int) -> None:
+        super().__init__()
+        self.conv = _conv(channels, channels)
+        self.dense = FrequencyDense(channels, bins, dense)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(x + self.conv(x))
+
+
+class Separator(nn.Module):
+    """The U-Net: compressed magnitudes to stem logits.
+
+    The first level folds patches of 4 bins by 2 frames into channels and the last unfolds them again, so that the
+    expensive full-resolution planes are touched only twice.
+    """
+
+    def __init__(self, config: JointConfig) -> None:
+        super().__init__()
+        widths = config.channels
+        bins = [N_BINS // 4 // 2**i for i in range(len(widths))]
+        self.stride = 2 ** len(widths)
+        self.whiten = nn.BatchNorm1d(N_BINS)
+        self.patchify = nn.Sequential(
+            nn.Conv2d(1, widths[0], (8, 4), stride=(4, 2), padding=(2, 1), bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        self.down = nn.ModuleList(_conv(a, b, 3, 2) for a, b in zip(widths, widths[1:]))
+        self.encoder = nn.ModuleList(Block(w, b, config.dense) for w, b in zip(widths[1:], bins[1:]))
+        self.squeeze = nn.Conv1d(widths[-1] * bins[-1], config.recurrent, 1)
+        self.recurrent = nn.GRU(config.recurrent, config.recurrent, batch_first=True, bidirectional=True)
+        self.expand = nn.Conv1d(2 * config.recurrent, widths[-1] * bins[-1], 1)
+        self.decoder = nn.ModuleList(Block(w, b, config.dense) for w, b in zip(widths[1:], bins[1:]))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in zip(widths, widths[1:]))
+        self.merge = nn.ModuleList(nn.Sequential(nn.BatchNorm2d(w), nn.ReLU()) for w in widths[:-1])
+        self.unpatchify = nn.ConvTranspose2d(2 * widths[0], len(STEMS), (4, 2), stride=(4, 2))
+        self.direct = nn.Conv2d(1, len(STEMS), 1, bias=False)
+
+    def forward(self, compressed: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, N_BINS, frames) -> stem logits (batch, 4, N_BINS, frames), bottleneck features."""
+        white = self.whiten(compressed)[:, None]
+        x = self.patchify(white)
+        skips = []
+        for down, block in zip(self.down, self.encoder):
+            skips.append(x)
+            x = block(down(x))
+        batch, channels, bins, frames = x.shape
+        sequence = self.squeeze(x.reshape(batch, channels * bins, frames)).transpose(1, 2)
+        sequence = self.recurrent(sequence)[0].transpose(1, 2)
+        x = x + self.expand(sequence).reshape(x.shape)
+        features = x
+        for level in reversed(range(len(self.up))):
+            x = self.decoder[level](x)
+            x = self.merge[level](self.up[level](x))
+            x = x + skips[level] if level else torch.cat([x, skips[0]], dim=1)
+        return self.unpatchify(x) + self.direct(white), features
+
+
+class PitchNet(nn.Module):
+    """Harmonic planes of one separated stem to salience on the pitch grid and voicing.
+
+    Three 20-cent bins are folded into channels, so that the convolutions run on 60-cent steps; the deeper levels run
+    at half the frame rate.
+    """
+
+    def __init__(self, n_harmonics: int, widths: tuple[int, ...], bins: tuple[int, int]) -> None:
+        super().__init__()
+        self.fold = 3
+        self.first, self.last = bins
+        top, middle, bottom = widths
+        self.enter = _conv(n_harmonics * self.fold, top)
+        self.down = _conv(top, middle, 3, 2)
+        self.deeper = _conv(middle, bottom, 3, (2, 1))
+        self.temporal = nn.ModuleList(_conv(bottom, bottom) for _ in range(2))
+        self.up = nn.ConvTranspose2d(bottom, middle, (2, 1), stride=(2, 1))
+        self.smooth = _conv(middle, middle)
+        self.top = nn.ConvTranspose2d(middle, top, 2, stride=2)
+        self.finish = _conv(top, top)
+        self.head = nn.Conv2d(top, self.fold, 1)
+        self.voicing = nn.Sequential(
+            nn.Conv1d(2 * bottom + 2, 64, 5, padding=2), nn.ReLU(), nn.Conv1d(64, 1, 5, padding=2)
+        )
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, harmonics, N_PITCH_BINS, frames), frames even -> logits (batch, N_PITCH_BINS, frames), (batch, frames)."""
+        batch, harmonics, bins, frames = planes.shape
+        x = planes[:, :, self.first : self.last]
+        steps = x.shape[2] // self.fold
+        x = x.reshape(batch, harmonics, steps, self.fold, frames).transpose(2, 3)
+        x = self.enter(x.reshape(batch, harmonics * self.fold, steps, frames))
+        y = self.down(x)
+        z = self.deeper(y)
+        for conv in self.temporal:
+            z = z + conv(z)
+        y = self.smooth(y + self.up(z))
+        x = self.finish(x + self.top(y))
+        inside = self.head(x).transpose(1, 2).reshape(batch, self.last - self.first, frames)
+        salience = F.pad(inside, (0, 0, self.first, bins - self.last), value=-12.0)
+        deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
+        summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
+        return salience, self.voicing(torch.cat(summary, dim=1))[:, 0]
+
+
+class RhythmNet(nn.Module):
+    """Mel spectrograms of the separated drums and of the mixture to onset, beat and downbeat logits."""
+
+    filters: Tensor
+
+    def __init__(self, config: JointConfig, n_mels: int = 48) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_filters(n_mels=n_mels), persistent=False)
+        width = config.rhythm_channels
+        self.enter = nn.Sequential(
+            _conv(4, 12, (3, 3)), _conv(12, 16, (4, 3), (4, 1)), _conv(16, 16, (3, 3))
+        )
+        self.project = nn.Sequential(nn.Conv1d(16 * self._bins(n_mels), width, 1), nn.BatchNorm1d(width), nn.ReLU())
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(width, width, 5, padding=2 * 2**i, dilation=2**i, bias=False),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+                nn.Conv1d(width, width, 1),
+            )
+            for i in range(config.rhythm_layers)
+        )
+        self.head = nn.Conv1d(width, 3, 1)
+
+    @staticmethod
+    def _bins(n_mels: int) -> int:
+        return n_mels // 4 + 1
+
+    def forward(self, drums: Tensor, mixture: Tensor) -> Tensor:
+        both = torch.stack([torch.matmul(self.filters, m**2) for m in (drums, mixture)], dim=1)
+        level = torch.log1p(both * 1e2)
+        rise = F.relu(F.pad(level[..., 1:] - level[..., :-1], (1, 0)))
+        x = self.enter(torch.cat([level, rise], dim=1))
+        x = self.project(x.flatten(1, 2))
+        for layer in self.layers:
+            x = x + layer(x)
+        return self.head(x)
+
+
+class JointNet(nn.Module):
+    """See the module's docstring.
+
+    Shape
+    -----
+    magnitude ``(batch, N_BINS, n_frames)`` -> :class:`JointOutput`, any ``n_frames >= 1``.
+    """
+
+    def __init__(self, config: JointConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or JointConfig()
+        self.separator = Separator(self.config)
+        self.harmonic_map = HarmonicMap(self.config.harmonics)
+        self.pitch = nn.ModuleList(
+            PitchNet(len(self.config.harmonics), self.config.pitch_channels, bins) for bins in self.config.pitch_bins
+        )
+        self.rhythm = RhythmNet(self.config)
+
+    @property
+    def stride(self) -> int:
+        """Frames must be padded to a multiple of this; :meth:`forward` does."""
+        return self.separator.stride
+
+    @property
+    def feature_size(self) -> int:
+        return self.config.channels[-1]
+
+    def forward(self, magnitude: Tensor) -> JointOutput:
+        frames = magnitude.shape[-1]
+        level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+        padded = F.pad(magnitude / level, (0, -frames % self.stride))
+        logits, features = self.separator(torch.log1p(20.0 * padded))
+        masks = torch.softmax(logits, dim=1)
+        separated = masks * padded[:, None]
+        salience, voicing = [], []
+        for net, stem in zip(self.pitch, PITCHED_STEMS):
+            planes = self.harmonic_map(torch.log1p(5.0 * separated[:, STEMS.index(stem)]))
+            s, v = net(planes)
+            salience.append(s)
+            voicing.append(v)
+        rhythm = self.rhythm(separated[:, STEMS.index("drums")], padded)
+        return JointOutput(
+            masks=masks[..., :frames],
+            salience=torch.stack(salience, dim=1)[..., :frames],
+            voicing=torch.stack(voicing, dim=1)[..., :frames],
+            rhythm=rhythm[..., :frames],
+            features=features,
+        )
+
+

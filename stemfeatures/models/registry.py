@@ -1,0 +1,128 @@
+"""Checkpoints: name -> file, sha256, model card. A path to a ``.safetensors`` file works wherever a name does.
+
+A checkpoint is a safetensors file whose metadata holds ``architecture`` and ``config`` (JSON), beside a model card of
+the same name (``.json``) with licence, data, metrics and the training command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from .joint import JointNet
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+DEFAULT_MODEL = "joint-v0"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk: ``name``, ``path``, ``sha256`` of the file and its ``card`` (a dict, may be empty)."""
+
+    name: str
+    path: Path
+    sha256: str
+    card: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+
+def list_models() -> list[Checkpoint]:
+    """Checkpoints that ship with the package."""
+    return [resolve(p.stem) for p in sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+
+
+@lru_cache(maxsize=32)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
+    """Find a checkpoint by name or path and check it against its card.
+
+    Raises
+    ------
+    ModelError
+        When there is no such checkpoint, or the file is not the one its card describes.
+    """
+    path = Path(model)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise ModelError("no such checkpoint file", source=str(model))
+    else:
+        path = WEIGHTS_DIR / f"{model}.safetensors"
+        if not path.is_file():
+            names = ", ".join(p.stem for p in sorted(WEIGHTS_DIR.glob("*.safetensors"))) or "none"
+            raise ModelError(f"unknown model {str(model)!r}; known: {names}, or a path to a .safetensors file")
+    card_path = path.with_suffix(".json")
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the model card: {error}", source=str(card_path)) from error
+    status = path.stat()
+    sha256 = _sha256(path, status.st_size, status.st_mtime_ns)
+    if card.get("sha256", sha256) != sha256:
+        raise ModelError(f"file is damaged: its sha256 is {sha256}, the card says {card['sha256']}", source=str(path))
+    return Checkpoint(path.stem, path, sha256, card)
+
+
+def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> JointNet:
+    """Build the network of a checkpoint, in evaluation mode, on ``device``.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read or does not fit the architecture it names.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from .joint import JointConfig, JointNet
+
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = resolve(checkpoint)
+    try:
+        with safe_open(str(checkpoint.path), framework="pt", device=device) as stored:
+            metadata = stored.metadata() or {}
+            weights = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"cannot read the checkpoint: {error}", source=str(checkpoint.path)) from error
+    if metadata.get("architecture") != "joint":
+        raise ModelError(f"architecture {metadata.get('architecture')!r} is not 'joint'", source=str(checkpoint.path))
+    try:
+        model = JointNet(JointConfig.from_dict(json.loads(metadata["config"])))
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"weights do not fit the network: {error}", source=str(checkpoint.path)) from error
+    return model.to(device).eval()
+
+
+def save(model: JointNet, path: str | Path, card: dict[str, Any]) -> Checkpoint:
+    """Write weights and card; the card's ``sha256`` is filled in."""
+    from safetensors.torch import save_file
+
+    path = Path(path).with_suffix(".safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    metadata = {"architecture": "joint", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
+    save_file(tensors, str(path), metadata)
+    write_card(path, card)
+    return resolve(path)
+
+
+def write_card(path: str | Path, card: dict[str, Any]) -> None:
+    """Write the model card of a checkpoint file, with its digest."""
+    path = Path(path)
+    status = path.stat()
+    card = {"name": path.stem, "sha256": _sha256(path, status.st_size, status.st_mtime_ns)} | {
+        k: v for k, v in card.items() if k not in ("name", "sha256")
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
