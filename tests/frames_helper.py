@@ -140,7 +140,9 @@ def track_frames(
     n = n_frames_of(n_samples)
     waves = {name: np.asarray(stems.get(name, np.zeros(n_samples))) for name in STEMS}
     frames = {"mixture": stem_frames(np.sum(list(waves.values()), axis=0), embedding=embedding)}
-    frames.update({name: stem_frames(y, embedding=embedding if y.any() else None) for name, y in waves.items()})
+    silence = stem_frames(np.zeros(n_samples))
+    for name, y in waves.items():
+        frames[name] = stem_frames(y, embedding=embedding) if y.any() else silence
     given = dict(pitch or {})
     given.update({name: pitch_frames(hz) for name, hz in (f0_hz or {}).items()})
     zeros = np.zeros(n, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..constants import MIXTURE, PITCHED_STEMS, STEM_ROWS
 from ..frames import TrackFrames
-from .activity import active_frames, describe_activity
+from .activity import active_frames, audible_energy, describe_activity
 from .beats import track_bars, track_beats
 from .embedding import embedding
 from .f0 import NAMES as F0_NAMES
@@ -16,7 +16,7 @@ from .f0 import decode_f0, describe_f0
 from .harmony import ATONAL, UNVOICED, contour_chroma, describe_harmony
 from .harmony import NAMES as HARMONY_NAMES
 from .loudness import LoudnessMeter, describe_loudness, integrated_loudness, step_powers
-from .rhythm import ACTIVATION_THRESHOLD, FLUX_THRESHOLD, describe_onsets, describe_tempo, pick_onsets
+from .rhythm import ACTIVATION_THRESHOLD, FLUX_THRESHOLD, describe_onsets, describe_tempo, onset_strength, pick_onsets
 from .timbre import describe_timbre
 from .types import Events, F0Contour, TrackDescription
 from .values import NOT_APPLICABLE, unmeasured
@@ -49,7 +49,8 @@ def describe(frames: TrackFrames) -> TrackDescription:
     ValueError : when a row is missing, there is no frame, or a row has another number of frames.
     """
     _validate(frames)
-    active = {row: active_frames(frames.stems[row].energy, frames.stems[MIXTURE].energy) for row in STEM_ROWS}
+    audible = {row: audible_energy(frames.stems[row]) for row in STEM_ROWS}
+    active = {row: active_frames(audible[row], audible[MIXTURE]) for row in STEM_ROWS}
     contours, saliences = {}, {}
     for stem in PITCHED_STEMS:
         contours[stem], saliences[stem] = decode_f0(frames.pitch[stem], active[stem], frames.times_s)
@@ -71,7 +72,7 @@ def describe(frames: TrackFrames) -> TrackDescription:
         if row in _BEAT_ROWS:
             onsets[row], height = pick_onsets(frames.onset, on, threshold=ACTIVATION_THRESHOLD)
         else:
-            onsets[row], height = pick_onsets(stem_frames.flux, on, threshold=FLUX_THRESHOLD)
+            onsets[row], height = pick_onsets(onset_strength(stem_frames.mel), on, threshold=FLUX_THRESHOLD)
         values.update(describe_onsets(onsets[row], height, on, frames.duration_s))
         if row in _BEAT_ROWS:
             heard = np.convolve(on, np.ones(2 * _DRUMS_REACH + 1), "full")[_DRUMS_REACH:-_DRUMS_REACH] > 0

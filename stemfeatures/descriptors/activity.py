@@ -8,7 +8,8 @@ mixture. A frame is therefore *active* when its energy exceeds all three of
 * the stem's own level less 50 dB, which cuts reverb tails and the noise floor.
 
 The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
-its energy, whatever the share of silence around it.
+its energy, whatever the share of silence around it. Energy below hearing (a DC offset, rumble under 20 Hz) does not
+count: what K-weighting lowers by more than 15 dB enters at 15 dB above its K-weighted power.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
-from ..frames import TrackFrames
+from ..frames import StemFrames, TrackFrames
 from .values import OK, SILENT, number, runs
 
 ABSOLUTE_FLOOR_DBFS = -60.0
 BELOW_MIXTURE_DB = 40.0
 BELOW_OWN_LEVEL_DB = 50.0
+#: Largest excess of the energy over the K-weighted power that sound can have (a 20 Hz sine: 13 dB).
+INAUDIBLE_DB = 15.0
 #: Pauses shorter than this do not end a segment.
 MAX_GAP_S = 0.5
 
@@ -33,6 +36,11 @@ def level(energy: np.ndarray) -> float:
     e = np.asarray(energy, dtype=np.float64)
     total = e.sum()
     return float((e * (e / total)).sum()) if total > 0 else 0.0
+
+
+def audible_energy(stem: StemFrames) -> np.ndarray:
+    """(n_frames,) energy without what lies below hearing."""
+    return np.minimum(stem.energy, stem.k_power * np.float32(10 ** (INAUDIBLE_DB / 10)))
 
 
 def active_frames(energy: np.ndarray, mixture_energy: np.ndarray) -> np.ndarray:

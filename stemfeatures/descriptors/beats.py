@@ -27,6 +27,8 @@ BEAT_FLOOR = 0.1
 #: Periodicity (comb over the normalised autocorrelation) below which an activation has no tempo.
 PERIODICITY_FLOOR = 0.1
 MIN_BEATS = 4
+#: The first and the last beat reach this share of the median activation.
+END_STRENGTH = 0.5
 
 #: A beat is one frame in so many of its period (Böck 2016: 16); sets the activation that is worth a beat.
 OBSERVATION_LAMBDA = 16.0
@@ -107,6 +109,11 @@ def track_beats(activation: np.ndarray) -> BeatTrack | None:
     half = min(4, (len(strength) - 1) // 2)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(strength, half, mode="edge"), 2 * half + 1)
     kept = np.median(windows, axis=1) >= BEAT_FLOOR
+    # The path runs from end to end of the signal; beats before the first and after the last clear one are guesses.
+    clear = np.flatnonzero(kept & (strength >= max(BEAT_FLOOR, END_STRENGTH * np.median(strength))))
+    if not len(clear):
+        return None
+    kept[: clear[0]] = kept[clear[-1] + 1 :] = False
     frames, strength = frames[kept], strength[kept]
     if len(frames) < MIN_BEATS:
         return None

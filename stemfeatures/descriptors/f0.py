@@ -24,8 +24,8 @@ MIN_RUN = 3
 #: Minimum frames of a signal for F0 figures.
 MIN_FRAMES = 4
 
-#: Melody figures: smoothing that cancels vibrato (0.2 s), leap that starts a note, shortest note (93 ms).
-SMOOTHING = 9
+#: Melody figures: what is averaged ahead (0.19 s), the departure that starts a note, the shortest note (93 ms).
+LOOKAHEAD = 8
 NOTE_CHANGE_CENTS = 70.0
 MIN_NOTE = 4
 #: Longest rest over which two notes still make an interval.
@@ -140,40 +140,39 @@ def _viterbi(score: np.ndarray, octave: np.ndarray) -> np.ndarray:
     return path
 
 
-def smooth_contour(pitch_cents: np.ndarray) -> np.ndarray:
-    """Moving average over 0.2 s of the voiced frames; NaN stays NaN."""
-    voiced = np.isfinite(pitch_cents)
-    kernel = np.ones(SMOOTHING)
-    half = SMOOTHING // 2
-    total = np.convolve(np.where(voiced, pitch_cents, 0.0), kernel)[half:-half]
-    count = np.convolve(voiced.astype(np.float64), kernel)[half:-half]
-    return np.where(voiced, total / np.maximum(count, 1.0), np.nan)
-
-
 def notes(pitch_cents: np.ndarray) -> np.ndarray:
     """Stretches of steady pitch: ``(n_notes, 3)`` of first frame, end frame (exclusive) and median cents.
 
-    A note ends with voicing or when the smoothed contour leaves its running mean by 70 cents; the next one starts
-    where the contour comes to rest. Ornaments shorter than 93 ms are no notes.
+    A note ends with voicing, or when the mean of the next 0.19 s, about one period of vibrato, departs from that of the
+    note so far by more than 70 cents; the next one starts where the departure stops growing. A glide belongs to no
+    note, nor does a stretch shorter than 93 ms.
     """
-    smooth = smooth_contour(pitch_cents)
     found: list[tuple[int, int, float]] = []
 
     def close(start: int, end: int) -> None:
         if end - start >= MIN_NOTE:
             found.append((start, end, float(np.median(pitch_cents[start:end]))))
 
-    for run_start, run_end in runs(np.isfinite(smooth)):
-        values = smooth[run_start:run_end].tolist()
-        start, centre, count = 0, values[0], 1
-        for i in range(1, len(values)):
-            if abs(values[i] - centre) > NOTE_CHANGE_CENTS:
-                close(run_start + start, run_start + i)
-                start, centre, count = i, values[i], 1
-            else:
+    for first, end in runs(np.isfinite(pitch_cents)):
+        window = min(LOOKAHEAD, end - first)
+        means = np.lib.stride_tricks.sliding_window_view(pitch_cents[first:end], window).mean(axis=1)
+        ahead = np.pad(means, (0, window - 1), mode="edge").tolist()
+        start, centre, count, i = 0, ahead[0], 1, 1
+        while i < len(ahead):
+            departure = abs(ahead[i] - centre)
+            if departure <= NOTE_CHANGE_CENTS:
                 count += 1
-                centre += (values[i] - centre) / count
-        close(run_start + start, run_end)
+                centre += (ahead[i] - centre) / count
+            else:
+                # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
+                last = i + window // 2
+                while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
+                    i += 1
+                    departure = abs(ahead[i] - centre)
+                close(first + start, first + min(i, last))
+                start, centre, count = i, ahead[i], 1
+            i += 1
+        close(first + start, end)
     return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 

@@ -18,6 +18,9 @@ MIN_DISTANCE = 3
 MEAN_HALF_WIDTH = 13
 FLUX_THRESHOLD = 0.08
 ACTIVATION_THRESHOLD = 0.25
+#: Distance in frames over which the flux is taken (half a window), and its log compression.
+LAG = 2
+COMPRESSION = 1e4
 #: A beat period within this fraction of the median counts as steady.
 STEADY = 0.04
 
@@ -45,6 +48,31 @@ TEMPO_NAMES = (
     "meter_numerator",
     "meter_confidence",
 )
+
+
+def onset_strength(mel: np.ndarray) -> np.ndarray:
+    """Spectral flux that vibrato does not excite (SuperFlux: Böck and Widmer, DAFx 2013).
+
+    Parameters
+    ----------
+    mel : (n_mels, n_frames) power.
+
+    Returns
+    -------
+    (n_frames,) mean over bands of the rise of the log power over the largest of three neighbouring bands two frames
+    before. Powers are taken relative to the loud frames of the signal, so that its level does not matter.
+    """
+    strength = np.zeros(mel.shape[1])
+    loudest = mel.max(axis=0)
+    if mel.shape[1] <= LAG or not loudest.any():
+        return strength
+    reference = np.percentile(loudest[loudest > 0], 95)
+    log_mel = np.log10(1 + COMPRESSION * (mel / reference))
+    before = log_mel[:, :-LAG].copy()
+    np.maximum(before[:-1], log_mel[1:, :-LAG], out=before[:-1])
+    np.maximum(before[1:], log_mel[:-1, :-LAG], out=before[1:])
+    strength[LAG:] = np.maximum(log_mel[:, LAG:] - before, 0.0).mean(axis=0)
+    return strength
 
 
 def pick_onsets(strength: np.ndarray, active: np.ndarray, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,223 @@
+"""What holds for every row of every description: the registry, nulls, statuses, bounds, determinism."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from frames_helper import SR, n_frames_of, pulses, stem_frames, track_frames
+
+from stemfeatures.constants import STEM_ROWS
+from stemfeatures.descriptors import describe
+from stemfeatures.tables.stem_fields import STEM_FIELDS
+
+NAMES = [field.name for field in STEM_FIELDS]
+STATUSES = {field.name: set(field.range.split(" | ")) for field in STEM_FIELDS if field.name.endswith("_status")}
+PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str}
+
+
+def _song(seconds=8.0):
+    """Sound on every stem, with beats every half second and a downbeat every four."""
+    rng = np.random.default_rng(0)
+    n = int(seconds * SR)
+    t = np.arange(n) / SR
+    frames = n_frames_of(n)
+    beats = np.arange(0.25, seconds - 0.25, 0.5)
+    clicks = np.zeros(n)
+    for beat in beats:
+        at = int(beat * SR)
+        clicks[at : at + 800] += (
+            0.4
+            * rng.standard_normal(len(clicks[at : at + 800]))
+            * np.exp(-np.arange(800) / 200)[: len(clicks[at : at + 800])]
+        )
+    return track_frames(
+        {
+            "vocals": 0.1 * np.sin(2 * np.pi * 330 * t) * (t < seconds / 2),
+            "drums": clicks,
+            "bass": 0.1 * np.sin(2 * np.pi * 65.4 * t),
+            "other": 0.05 * sum(np.sin(2 * np.pi * f * t) for f in (261.6, 329.6, 392.0)),
+        },
+        f0_hz={
+            "vocals": np.where(np.arange(frames) < frames / 2, 330.0 * 2 ** (np.arange(frames) // 40 % 3 / 6), np.nan),
+            "bass": np.full(frames, 65.4),
+        },
+        onset=pulses(beats, frames),
+        beat=pulses(beats, frames),
+        downbeat=pulses(beats[::4], frames),
+        embedding=np.array([3.0, 4.0], np.float32),
+    )
+
+
+def _check(description):
+    """Every rule that a description must keep whatever the sound."""
+    assert tuple(description.stems) == STEM_ROWS
+    for row, values in description.stems.items():
+        assert sorted(values) == sorted(NAMES), row
+        for field in STEM_FIELDS:
+            value = values[field.name]
+            if value is None:
+                assert field.nullable, (row, field.name)
+                continue
+            assert type(value) is PYTHON_TYPES[field.type], (row, field.name, value)
+            if isinstance(value, float):
+                assert math.isfinite(value), (row, field.name)
+            if field.name in STATUSES:
+                assert value in STATUSES[field.name], (row, field.name, value)
+            elif ".." in field.range:
+                low, high = (float(x) for x in field.range.split(".."))
+                assert low - 1e-6 <= value <= high + 1e-6, (row, field.name, value)
+            elif field.range.startswith(">"):
+                assert value >= float(field.range.split()[1]) - 1e-6, (row, field.name, value)
+    events = description.events
+    assert len(events.beats_s) == len(events.beat_positions)
+    assert (np.diff(events.beats_s) > 0).all()
+    assert set(events.onsets_s) == set(STEM_ROWS)
+    for contour in description.contours.values():
+        assert len(contour.times_s) == len(contour.f0_hz) == len(contour.voicing)
+        assert contour.voicing.dtype == np.float32
+        assert not (np.isfinite(contour.f0_hz) & (contour.voicing == 0)).any()
+
+
+def test_names_are_unique_and_described():
+    assert len(set(NAMES)) == len(NAMES)
+    for field in STEM_FIELDS:
+        assert field.description.endswith("."), field.name
+        assert field.family, field.name
+        assert field.type in PYTHON_TYPES, field.name
+
+
+def test_a_song_is_described_in_full():
+    description = describe(_song())
+    _check(description)
+    rows = description.stems
+    for row in STEM_ROWS:
+        assert rows[row]["activity_status"] == rows[row]["timbre_status"] == rows[row]["loudness_status"] == "ok"
+    assert rows["vocals"]["f0_status"] == rows["bass"]["f0_status"] == "ok"
+    assert rows["mixture"]["tempo_status"] == rows["drums"]["tempo_status"] == "ok"
+    # Every registered column is measured on some row: none is always null.
+    measured = {name for values in rows.values() for name, value in values.items() if value is not None}
+    assert set(NAMES) - measured == {"vibrato_rate_hz", "vibrato_extent_cents"}
+
+
+def test_not_applicable_rows():
+    rows = describe(_song()).stems
+    for row in ("mixture", "drums", "other"):
+        assert rows[row]["f0_status"] == "not_applicable"
+        assert rows[row]["f0_median_hz"] is None
+    for row in ("vocals", "bass", "other"):
+        assert rows[row]["tempo_status"] == "not_applicable"
+        assert rows[row]["tempo_bpm"] is None
+    assert rows["drums"]["harmony_status"] == "not_applicable"
+    assert rows["drums"]["key"] is None
+    assert rows["mixture"]["energy_share"] is None
+    assert sum(rows[stem]["energy_share"] for stem in ("vocals", "drums", "bass", "other")) == pytest.approx(1)
+
+
+def _cases():
+    rng = np.random.default_rng(1)
+    for seconds in (3.0, 0.2, 1 / SR, 0.01):
+        n = max(1, round(seconds * SR))
+        noise = rng.standard_normal(n)
+        yield f"zeros-{n}", np.zeros(n), True
+        yield f"minus-90-dBFS-{n}", noise * 10 ** (-90 / 20), True
+        yield f"white-{n}", 0.2 * noise, False
+        yield f"full-scale-{n}", np.sign(noise), False
+        yield f"dc-{n}", np.full(n, 0.5), False
+
+
+@pytest.mark.parametrize(("y", "silent"), [pytest.param(y, silent, id=name) for name, y, silent in _cases()])
+def test_edge_cases_give_nulls_and_no_warnings(y, silent):
+    frames = track_frames({"drums": 0.5 * y, "other": 0.5 * y}, embedding=np.ones(4, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        description = describe(frames)
+    _check(description)
+    for row, values in description.stems.items():
+        assert values["tempo_bpm"] is None
+        assert values["key"] is None
+        assert values["f0_median_hz"] is None
+        if silent:
+            assert values["activity_status"] == "silent"
+            assert values["activity_ratio"] == 0
+            assert values["loudness_integrated_lufs"] is None
+            assert values["mfcc_01_mean"] is None
+            assert row not in description.embeddings
+    assert len(description.events.beats_s) == 0
+
+
+def test_non_finite_network_output_makes_no_number():
+    frames = _song(4.0)
+    for values in (frames.onset, frames.beat, frames.downbeat, frames.pitch["vocals"].voicing):
+        values[:] = np.nan
+    frames.pitch["bass"].salience[:] = np.nan
+    frames.stems["other"].embedding[:] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        description = describe(frames)
+    _check(description)
+    assert description.stems["vocals"]["f0_status"] == description.stems["bass"]["f0_status"] == "unvoiced"
+    assert description.stems["mixture"]["tempo_status"] == "no_beats"
+    assert description.stems["drums"]["rhythm_status"] == "no_onsets"
+    assert "other" not in description.embeddings
+
+
+def test_the_same_frames_give_the_same_description_and_stay_as_they_are():
+    frames = _song(4.0)
+    before = frames.stems["other"].mel.copy(), frames.pitch["vocals"].candidates_hz.copy(), frames.beat.copy()
+    first, second = describe(frames), describe(frames)
+    assert first.stems == second.stems
+    np.testing.assert_array_equal(first.events.beats_s, second.events.beats_s)
+    np.testing.assert_array_equal(first.contours["vocals"].f0_hz, second.contours["vocals"].f0_hz)
+    after = frames.stems["other"].mel, frames.pitch["vocals"].candidates_hz, frames.beat
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_embeddings_have_unit_length():
+    vectors = describe(_song(2.0)).embeddings
+    assert set(vectors) == set(STEM_ROWS)
+    np.testing.assert_allclose(vectors["vocals"], [0.6, 0.8], rtol=1e-6)
+    assert vectors["vocals"].dtype == np.float32
+
+
+def test_frames_that_cannot_be_described_are_named():
+    frames = _song(1.0)
+    frames.stems.pop("bass")
+    with pytest.raises(ValueError, match="bass"):
+        describe(frames)
+    frames = _song(1.0)
+    frames.stems["other"] = stem_frames(np.zeros(100))
+    with pytest.raises(ValueError, match="other has 1 frames"):
+        describe(frames)
+
+
+class TestActivity:
+    def test_bleed_is_absent_and_a_soft_stem_is_not(self):
+        n = 4 * SR
+        rng = np.random.default_rng(2)
+        loud = 0.3 * rng.standard_normal(n)
+        bleed = loud * 10 ** (-45 / 20)
+        soft = 0.3 * rng.standard_normal(n) * 10 ** (-30 / 20)
+        rows = describe(track_frames({"drums": loud, "vocals": bleed, "other": soft})).stems
+        assert rows["vocals"]["activity_status"] == "silent"
+        assert rows["vocals"]["loudness_status"] == "silent"
+        assert rows["other"]["activity_ratio"] == 1
+        assert rows["vocals"]["silence_rate_60db"] < 0.01  # -55 dBFS: audible alone, absent in this mixture
+
+    def test_start_end_and_segments(self):
+        n = 10 * SR
+        t = np.arange(n) / SR
+        on = ((t > 2) & (t < 4)) | ((t > 4.3) & (t < 5)) | ((t > 7) & (t < 8))
+        values = describe(track_frames({"other": 0.3 * np.sin(2 * np.pi * 440 * t) * on})).stems["other"]
+        assert values["activity_start_s"] == pytest.approx(2, abs=0.06)
+        assert values["activity_end_s"] == pytest.approx(8, abs=0.06)
+        assert values["n_active_segments"] == 2  # the pause of 0.3 s is bridged, that of 2 s is not
+        assert values["active_duration_s"] == pytest.approx(3.7, abs=0.3)
+        assert values["silence_rate_60db"] == pytest.approx(0.63, abs=0.03)
+        assert values["energy_share"] == 1
+
+    def test_a_constant_offset_is_no_sound(self):
+        values = describe(track_frames({"other": np.full(5 * SR, 0.5)})).stems["other"]
+        assert values["activity_ratio"] < 0.05  # the steps at both ends
+        assert values["key"] is None

@@ -1,0 +1,132 @@
+"""F0 decoding and its figures on contours with a known answer."""
+
+import mir_eval.melody
+import numpy as np
+import pytest
+from frames_helper import FRAME_RATE, SR, n_frames_of, no_pitch, pitch_frames
+
+from stemfeatures.descriptors.f0 import cents, decode_f0, describe_f0, notes, vibrato
+from stemfeatures.frames import PitchFrames
+
+N = n_frames_of(12 * SR)
+T = np.arange(N) / FRAME_RATE
+ACTIVE = np.ones(N, bool)
+SCALE = np.array([0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5])
+
+
+def _melody(rate=0.0, extent=0.0):
+    """A note a second with vibrato; the last 0.4 s of every fourth second rests."""
+    hz = 220 * 2 ** (SCALE[np.minimum(T.astype(int), 11)] / 12 + extent / 1200 * np.sin(2 * np.pi * rate * T))
+    return np.where(T % 4 > 3.6, np.nan, hz)
+
+
+def _scores(truth, contour):
+    return mir_eval.melody.evaluate(T, np.nan_to_num(truth), T, np.nan_to_num(contour.f0_hz))
+
+
+@pytest.mark.parametrize(("rate", "extent"), [(0, 0), (5.5, 50), (6.5, 90), (7.5, 120)])
+def test_melody_with_stronger_octaves_in_one_frame_of_eight(rate, extent):
+    truth = _melody(rate, extent)
+    pitch = pitch_frames(truth)
+    # The task is not solved by taking the highest salience.
+    naive = np.where(np.isfinite(truth), pitch.candidates_hz[:, 0], 0)
+    assert mir_eval.melody.evaluate(T, np.nan_to_num(truth), T, naive)["Raw Pitch Accuracy"] < 0.9
+    contour, _ = decode_f0(pitch, ACTIVE, T)
+    scores = _scores(truth, contour)
+    assert scores["Overall Accuracy"] > 0.99
+    assert scores["Voicing False Alarm"] < 0.01
+    assert np.isnan(contour.f0_hz[T % 4 > 3.65]).all()
+
+
+def test_glide_is_followed():
+    truth = 110 * 2 ** (T / 6)
+    contour, _ = decode_f0(pitch_frames(truth), ACTIVE, T)
+    assert np.abs(cents(contour.f0_hz) - cents(truth)).max() < 1
+    assert vibrato(cents(truth)) == (None, None, 0.0)
+
+
+def test_a_leap_of_an_octave_that_lasts_is_kept():
+    truth = np.where(T < 6, 220.0, 440.0)
+    contour, _ = decode_f0(pitch_frames(truth), ACTIVE, T)
+    assert _scores(truth, contour)["Raw Pitch Accuracy"] > 0.99
+
+
+def test_no_pitch_in_inactive_frames_whatever_the_network_says():
+    truth = np.full(N, 220.0)
+    active = (T > 2) & (T < 5)
+    contour, salience = decode_f0(pitch_frames(truth), active, T)
+    assert np.isnan(contour.f0_hz[~active]).all()
+    assert (contour.voicing[~active] == 0).all()
+    assert (salience[~active] == 0).all()
+    assert np.isfinite(contour.f0_hz[active]).all()
+
+
+def test_single_voiced_frames_are_chatter():
+    truth = np.full(N, np.nan)
+    truth[::20] = 300.0
+    contour, _ = decode_f0(pitch_frames(truth), ACTIVE, T)
+    assert np.isnan(contour.f0_hz).all()
+
+
+@pytest.mark.parametrize(("rate", "extent"), [(4.75, 30), (5.5, 50), (6.5, 90)])
+def test_vibrato(rate, extent):
+    wave = 6900 + extent * np.sin(2 * np.pi * rate * T + 0.4) + 40 * np.sin(2 * np.pi * 0.2 * T)
+    found_rate, found_extent, share = vibrato(wave)
+    assert found_rate == pytest.approx(rate, abs=0.15)
+    assert found_extent == pytest.approx(extent, rel=0.05)
+    assert share > 0.95
+
+
+def test_no_vibrato_in_jitter_or_steady_tones():
+    jitter = np.random.default_rng(0).normal(0, 30, N)
+    assert vibrato(jitter)[2] < 0.1
+    assert vibrato(np.zeros(N)) == (None, None, 0.0)
+    assert vibrato(np.where(np.arange(N) % 20 < 15, 0.0, np.nan)) == (None, None, None)
+
+
+@pytest.mark.parametrize(("rate", "extent"), [(0, 0), (5.5, 50), (6.5, 80)])
+def test_notes_are_counted_through_vibrato(rate, extent):
+    found = notes(cents(_melody(rate, extent)))
+    assert len(found) == 12
+    np.testing.assert_allclose(found[:, 2], SCALE * 100 - 1200, atol=40)
+
+
+def test_figures_of_a_melody():
+    truth = _melody()
+    values = describe_f0(*decode_f0(pitch_frames(truth), ACTIVE, T), ACTIVE)
+    voiced = truth[np.isfinite(truth)]
+    assert values["f0_status"] == "ok"
+    assert values["f0_median_hz"] == pytest.approx(np.median(voiced), rel=0.01)
+    assert values["f0_mean_hz"] == pytest.approx(np.exp(np.log(voiced).mean()), rel=0.01)
+    assert values["f0_min_hz"] == pytest.approx(220, rel=0.01)
+    assert values["f0_max_hz"] == pytest.approx(440, rel=0.01)
+    assert values["f0_range_semitones"] == pytest.approx(12, abs=0.1)
+    assert values["f0_voiced_ratio"] == pytest.approx(0.9, abs=0.01)
+    assert values["f0_std_cents"] == pytest.approx(cents(voiced).std(), rel=0.02)
+    assert values["f0_interval_mean_cents"] == pytest.approx(np.abs(np.diff(SCALE)).mean() * 100, rel=0.05)
+    assert values["f0_note_duration_median_s"] == pytest.approx(1.0, abs=0.1)
+    assert 0.6 < values["f0_confidence"] < 0.8  # voicing 0.95 times salience 0.8
+    assert values["vibrato_rate_hz"] is None
+
+
+def test_status_tells_why_there_is_no_pitch():
+    def status(pitch, active):
+        return describe_f0(*decode_f0(pitch, active, np.arange(len(active)) / FRAME_RATE), active)
+
+    assert status(no_pitch(N), ~ACTIVE)["f0_status"] == "silent"
+    assert status(pitch_frames(np.full(3, 200.0)), np.ones(3, bool))["f0_status"] == "too_short"
+    unvoiced = status(no_pitch(N), ACTIVE)
+    assert unvoiced["f0_status"] == "unvoiced"
+    assert unvoiced["f0_median_hz"] is None
+    assert unvoiced["f0_voiced_ratio"] == 0
+
+
+def test_candidates_without_frequency_are_never_chosen():
+    pitch = PitchFrames(
+        candidates_hz=np.full((50, 5), np.nan, np.float32),
+        salience=np.full((50, 5), 0.9, np.float32),
+        voicing=np.ones(50, np.float32),
+    )
+    contour, salience = decode_f0(pitch, np.ones(50, bool), np.arange(50.0))
+    assert np.isnan(contour.f0_hz).all()
+    assert (salience == 0).all()

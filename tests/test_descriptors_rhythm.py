@@ -1,0 +1,217 @@
+"""Onsets, beats, tempo and bars on signals and activations whose answer is known."""
+
+import mir_eval.beat
+import mir_eval.onset
+import numpy as np
+import pytest
+from frames_helper import SR, n_frames_of, pulses, stem_frames, track_frames
+
+from stemfeatures.descriptors import describe
+from stemfeatures.descriptors.beats import tempogram, track_bars, track_beats
+from stemfeatures.descriptors.rhythm import FLUX_THRESHOLD, onset_strength, pick_onsets
+
+SECONDS = 30
+N = n_frames_of(SECONDS * SR)
+
+
+def _clicks(bpm, start=0.37, seconds=SECONDS):
+    return np.arange(start, seconds - 0.5, 60 / bpm)
+
+
+@pytest.mark.parametrize("bpm", [45, 60, 75, 90, 104, 118, 128, 140, 155, 174, 190, 200, 215])
+def test_click_tracks(bpm):
+    beats = _clicks(bpm)
+    track = track_beats(pulses(beats, N))
+    assert mir_eval.beat.f_measure(beats, track.beats_s) == 1
+    assert np.abs(track.beats_s - beats).max() < 0.005  # a fifth of a frame
+    tempo, strength = track.tempo_bpm[0]
+    assert tempo == pytest.approx(bpm, rel=0.002)
+    assert 0 < strength <= 1
+    assert sum(s for _, s in track.tempo_bpm) <= 1 + 1e-9
+    # The runner-up is an octave away.
+    ratio = np.log2(track.tempo_bpm[1][0] / bpm)
+    assert abs(ratio) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("bpm", [75, 100, 128, 160])
+def test_uneven_pulses_over_noise(bpm):
+    rng = np.random.default_rng(bpm)
+    beats = _clicks(bpm)
+    activation = np.maximum(pulses(beats, N, height=rng.uniform(0.3, 0.9, len(beats))), rng.uniform(0, 0.2, N))
+    track = track_beats(activation)
+    assert mir_eval.beat.f_measure(beats, track.beats_s, f_measure_threshold=0.05) > 0.97
+
+
+def test_eighths_between_the_beats_do_not_double_the_tempo():
+    beats = _clicks(100)
+    track = track_beats(np.maximum(pulses(beats, N, height=0.7), pulses(beats + 0.3, N, height=0.25)))
+    assert mir_eval.beat.f_measure(beats, track.beats_s) == 1
+    assert track.tempo_bpm[0][0] == pytest.approx(100, rel=0.01)
+
+
+def test_accelerando_and_a_change_of_tempo():
+    accelerando = 0.3 + np.cumsum(60 / np.linspace(90, 130, 50))
+    jump = np.concatenate([np.arange(0.3, 15, 0.5), np.arange(15.3, 29, 60 / 90)])
+    for beats in (accelerando, jump):
+        track = track_beats(pulses(beats, n_frames_of(int((beats[-1] + 1) * SR))))
+        assert mir_eval.beat.f_measure(beats, track.beats_s) > 0.97
+
+
+def test_a_rest_gets_no_beats_and_the_bar_starts_anew():
+    beats = np.concatenate([_clicks(120, 0.25, 10.4), _clicks(120, 19.6)])
+    activation = pulses(beats, N)
+    track = track_beats(activation)
+    assert mir_eval.beat.f_measure(beats, track.beats_s) == 1
+    second = beats[beats > 15]
+    downbeats = np.concatenate([beats[beats < 15][::4], second[2::4]])
+    positions, meter, _ = track_bars(track.beats_s, pulses(downbeats, N))
+    assert meter == 4
+    np.testing.assert_allclose(track.beats_s[positions == 1], downbeats, atol=0.005)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("height", [0.05, 0.3, 1.0])
+def test_no_beats_without_rhythm(seed, height):
+    rng = np.random.default_rng(seed)
+    noise = rng.uniform(0, height, N)
+    assert track_beats(noise) is None
+    assert track_beats(np.convolve(noise, np.ones(4) / 4, "same")) is None
+    assert track_beats(pulses(np.sort(rng.uniform(0, SECONDS, 50)), N, height=height)) is None
+
+
+def test_no_beats_in_silence_short_or_weak_activations():
+    assert track_beats(np.zeros(N)) is None
+    assert track_beats(np.ones(N)) is None
+    assert track_beats(pulses(_clicks(120), N)[:100]) is None
+    assert track_beats(pulses(_clicks(120), N, height=0.05)) is None
+    assert track_beats(np.zeros(1)) is None
+
+
+def test_tempogram_peaks_at_the_tempo():
+    bpm, periodicity, salience = tempogram(pulses(_clicks(96), N))
+    assert bpm[salience.argmax()] == pytest.approx(96, rel=0.01)
+    assert periodicity.min() >= 0
+    assert periodicity.max() <= 1.05
+    assert bpm[0] == pytest.approx(40)
+    assert bpm[-1] <= 220
+
+
+@pytest.mark.parametrize("meter", [2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_bars(meter, noise):
+    rng = np.random.default_rng(meter)
+    beats = _clicks(120)
+    accents = pulses(beats[1::meter], N, height=0.8)
+    others = pulses(beats, N, height=rng.uniform(0, noise, len(beats)))
+    positions, found, confidence = track_bars(beats, np.maximum(accents, others))
+    assert found == meter
+    assert (positions[1::meter] == 1).all()
+    assert positions.min() == 1
+    assert positions.max() == meter
+    np.testing.assert_array_equal(np.diff(positions) % meter, 1)
+    assert confidence > 0.4
+
+
+def test_one_beat_too_many_moves_the_bar_lines():
+    beats = _clicks(120)
+    downbeats = np.concatenate([beats[:20:4], beats[21::4]])
+    positions, meter, _ = track_bars(beats, pulses(downbeats, N, height=0.8))
+    assert meter == 4
+    np.testing.assert_allclose(beats[positions == 1], downbeats)
+
+
+def test_no_bars_without_accents():
+    beats = _clicks(120)
+    for activation in (np.zeros(N), pulses(beats, N, height=0.4)):
+        positions, meter, confidence = track_bars(beats, activation)
+        assert meter is None
+        assert confidence is None
+        assert (positions == 0).all()
+    assert track_bars(beats[:3], np.zeros(N))[1] is None
+
+
+def _plucks(level, noise):
+    rng = np.random.default_rng(3)
+    truth = np.cumsum(rng.uniform(0.12, 0.6, 40))
+    truth = truth[truth < 9.5]
+    y = noise * level * rng.standard_normal(10 * SR)
+    n = np.arange(SR // 2) / SR
+    for onset in truth:
+        f = 220 * 2 ** (rng.integers(0, 24) / 12)
+        pluck = sum(np.sin(2 * np.pi * f * h * n) / h for h in range(1, 6)) * np.exp(-6 * n) * np.minimum(1, n * 220)
+        at = int(onset * SR)
+        y[at : at + len(n)] += level * pluck[: len(y) - at]
+    return truth, y
+
+
+@pytest.mark.parametrize("level", [0.5, 0.005])
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_onsets_of_plucked_tones(level, noise):
+    truth, y = _plucks(level, noise)
+    strength = onset_strength(stem_frames(y).mel)
+    onsets, height = pick_onsets(strength, np.ones(len(strength), bool), threshold=FLUX_THRESHOLD)
+    assert mir_eval.onset.f_measure(truth, onsets, window=0.03)[0] > 0.95
+    late = np.median([onsets[np.abs(onsets - t).argmin()] - t for t in truth])
+    assert abs(late) < 0.006
+    assert len(onsets) == len(height)
+
+
+def test_vibrato_and_steady_noise_have_no_onsets():
+    t = np.arange(6 * SR) / SR
+    phase = 2 * np.pi * np.cumsum(220 * 2 ** (60 / 1200 * np.sin(2 * np.pi * 5.5 * t))) / SR
+    vibrato = 0.2 * sum(np.sin(h * phase) / h for h in range(1, 10))
+    for y in (vibrato, 0.1 * np.random.default_rng(0).standard_normal(6 * SR)):
+        strength = onset_strength(stem_frames(y).mel)
+        onsets, _ = pick_onsets(strength, np.ones(len(strength), bool), threshold=FLUX_THRESHOLD)
+        assert (onsets < 0.1).all()  # the start of the sound at most
+
+
+def test_rows_of_a_waltz():
+    beats = _clicks(150)
+    rng = np.random.default_rng(0)
+    y = np.zeros(SECONDS * SR)
+    for beat in beats:
+        y[int(beat * SR) :][:600] += 0.3 * rng.standard_normal(600) * np.exp(-np.arange(600) / 150)
+    description = describe(
+        track_frames({"drums": y}, onset=pulses(beats, N), beat=pulses(beats, N), downbeat=pulses(beats[::3], N))
+    )
+    for row in ("mixture", "drums"):
+        values = description.stems[row]
+        assert values["rhythm_status"] == values["tempo_status"] == "ok"
+        assert values["tempo_bpm"] == pytest.approx(150, rel=0.002)
+        assert values["tempo_2_bpm"] == pytest.approx(75, rel=0.02)
+        assert values["tempo_strength"] + values["tempo_2_strength"] <= 1
+        assert values["beat_count"] == values["onset_count"] == len(beats)
+        assert values["onset_rate"] == pytest.approx(len(beats) / SECONDS)
+        assert values["onset_interval_median_s"] == pytest.approx(0.4, abs=0.005)
+        assert values["meter_numerator"] == 3
+        assert values["tempo_stability"] == 1
+        assert values["beat_regularity"] > 0.97
+        assert values["beat_strength"] > 0.7
+    np.testing.assert_array_equal(description.events.beat_positions, np.arange(len(beats)) % 3 + 1)
+    assert description.stems["vocals"]["rhythm_status"] == "silent"
+    assert len(description.events.onsets_s["vocals"]) == 0
+
+
+def test_drums_that_play_half_the_time_have_beats_there_only():
+    beats = _clicks(120)
+    rng = np.random.default_rng(0)
+    y = np.zeros(SECONDS * SR)
+    for beat in beats[beats < 15]:
+        y[int(beat * SR) :][:600] += 0.3 * rng.standard_normal(600) * np.exp(-np.arange(600) / 150)
+    pad = 0.1 * np.sin(2 * np.pi * 440 * np.arange(len(y)) / SR)
+    rows = describe(track_frames({"drums": y, "other": pad}, beat=pulses(beats, N))).stems
+    assert rows["mixture"]["beat_count"] == len(beats)
+    assert rows["drums"]["beat_count"] == pytest.approx(30, abs=3)
+    assert rows["drums"]["rhythm_status"] == "no_onsets"
+
+
+def test_irregular_beats_are_less_regular_and_less_stable():
+    rng = np.random.default_rng(0)
+    loose = _clicks(120) + rng.normal(0, 0.02, len(_clicks(120)))
+    y = 0.1 * rng.standard_normal(SECONDS * SR)  # only its activity matters here
+    tight_row, loose_row = (
+        describe(track_frames({"drums": y}, beat=pulses(b, N))).stems["drums"] for b in (_clicks(120), loose)
+    )
+    assert loose_row["beat_regularity"] < 0.96 < tight_row["beat_regularity"]
+    assert loose_row["tempo_bpm"] == pytest.approx(120, rel=0.01)
