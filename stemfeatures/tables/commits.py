@@ -217,5 +217,8 @@ def append_commit(
 def set_torn_commit_aside(layout: DatasetLayout, snapshot: Snapshot) -> None:
     """Rename a last commit that was not written to its end, so that its number is free. Only under the lock."""
     file = commit_path(layout, snapshot.commit + 1)
-    if file.exists():
-        file.rename(file.with_suffix(".torn"))
+    with suppress(FileNotFoundError):
+        try:
+            _read(file)
+        except ValueError:
+            file.rename(file.with_suffix(".torn"))

@@ -1,8 +1,8 @@
 """Fewer, larger, sorted files, and nothing else in the folders.
 
 A run leaves one small part per shard and table; rows it replaced stay in their files, and dead attempts leave files
-that no commit names. ``compact`` merges small parts, rewrites parts that hold replaced rows, commits that, and only
-then deletes what no longer counts. It may be killed at any moment and started again. Afterwards every table folder holds
+that no commit names. ``compact`` merges small parts, rewrites parts that hold replaced rows, commits that, and then
+deletes what no longer counts. It may be killed at any moment and started again. Afterwards every table folder holds
 exactly the live rows, so any Parquet reader can take the folder as it is.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -92,14 +93,12 @@ def vacuum(dataset: DatasetLayout | str | Path, *, older_than_s: float = 0.0) ->
 
 def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target: int) -> None:
     replaced = table in snapshot.replaced
-    chosen, must = [], False
-    for part in snapshot.of(table):
-        rewrite = _needs_rewrite(layout, snapshot, part)
-        must |= rewrite
-        if rewrite or part.size < target // 2:
-            chosen.append(part)
-    if len(chosen) < 2 and not must:
-        chosen = []
+    parts = snapshot.of(table)
+    small = {part.path for part in parts if part.size < target // 2}
+    if len(small) < 2:  # nothing to merge it with
+        small = set()
+    names, dead = set(layout.schema(table).names), snapshot.dead(table)
+    chosen = [part for part in parts if part.path in small or _needs_rewrite(layout, part, names, dead)]
     if not chosen and not replaced:
         return
     number = snapshot.commit + 1
@@ -114,13 +113,11 @@ def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target
     )
 
 
-def _needs_rewrite(layout: DatasetLayout, snapshot: Snapshot, part: PartFile) -> bool:
+def _needs_rewrite(layout: DatasetLayout, part: PartFile, names: set[str], dead: pc.Expression | None) -> bool:
     path = str(layout.path / part.path)
-    schema = layout.schema(part.table)
-    if not set(schema.names) <= set(pq.read_schema(path).names):
+    if not names <= set(pq.read_schema(path).names):
         return True
-    dead = snapshot.dead(part.table)
-    return dead is not None and ds.dataset([path], schema=schema, format="parquet").count_rows(filter=dead) > 0
+    return dead is not None and ds.dataset([path], schema=layout.schema(part.table)).count_rows(filter=dead) > 0
 
 
 def _merge(

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +26,8 @@ from .registry import arrow_type
 ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
 ROW_GROUP_BYTES = 32 * 2**20
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Rows: TypeAlias = Iterable[Mapping[str, Any]] | pa.Table | pa.RecordBatch
 
@@ -80,16 +82,29 @@ def to_table(dataset: DatasetLayout | str | Path, table: str, rows: Rows) -> pa.
 
 def _column(table: str, f: Field, rows: list[Mapping[str, Any]]) -> pa.Array:
     of = arrow_type(f.type)
-    convert = _converter(f, of)
+    nested = pa.types.is_list(of) or pa.types.is_fixed_size_list(of)
+    convert = _list_converter(of.value_type) if nested else _scalar_converter(of, lenient=f.family == "metadata")
     values = []
     for row in rows:
         try:
-            value = convert(row.get(f.name))
-        except (TypeError, ValueError, OverflowError) as e:
+            value = row.get(f.name)
+            value = None if _missing(value) else convert(value)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as e:
             raise _error(table, f.name, row, f"{e} (wanted {f.type})") from e
         if value is None and not f.nullable:
             raise _error(table, f.name, row, "may not be null")
         values.append(value)
+    if pa.types.is_list(of):
+        offsets = np.cumsum([0, *(0 if v is None else len(v) for v in values)])
+        lists = [v for v in values if v is not None]
+        return pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()),
+            pa.concat_arrays(lists) if lists else pa.array([], of.value_type),
+            type=of,
+            mask=pa.array([v is None for v in values]),
+        )
+    if nested:
+        values = [None if v is None else v.to_pylist() for v in values]
     try:
         return pa.array(values, of)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -101,69 +116,59 @@ def _column(table: str, f: Field, rows: list[Mapping[str, Any]]) -> pa.Array:
         raise
 
 
-def _converter(f: Field, of: pa.DataType) -> Any:
-    """A function from whatever a row holds to what ``pa.array`` takes without loss, or ValueError/TypeError."""
-    element = of.value_type if pa.types.is_list(of) or pa.types.is_fixed_size_list(of) else None
-    lenient = f.family == "metadata"
+def _list_converter(element: pa.DataType) -> Callable[[Any], pa.Array]:
+    """A function from a list, NumPy array or Arrow array to an Arrow array of ``element``; raises for any loss."""
 
-    def sequence(value: Any) -> Any:
-        if value is None:
-            return None
+    def convert(value: Any) -> pa.Array:
         if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__len__"):
             raise TypeError(f"{type(value).__name__} is not a list")
         if isinstance(value, np.ndarray) and value.ndim != 1:
             raise ValueError(f"array of shape {value.shape} is not one-dimensional")
-        if isinstance(value, (pa.Array, pa.ChunkedArray)):
-            value = value.to_pylist()
-        if pa.types.is_floating(element):
-            if not np.all(np.isfinite(np.asarray(value, np.float64))):
-                raise ValueError("the list holds NaN or infinity")
-        elif pa.types.is_integer(element) and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
-            return [integer(v) for v in value]
+        if pa.types.is_integer(element) and not isinstance(value, (pa.Array, np.ndarray)):
+            value = [_integer(v) for v in value]
+        array = value if isinstance(value, pa.Array) else pa.array(value, from_pandas=False)
+        if pa.types.is_string(array.type) != pa.types.is_string(element):
+            raise TypeError(f"a list of {array.type} is not one of {element}")
+        # A narrower float only rounds; every other cast must keep the value.
+        array = array.cast(element, safe=not pa.types.is_floating(element))
+        if pa.types.is_floating(element) and not pc.all(pc.is_finite(array), min_count=0).as_py():
+            raise ValueError("the list holds NaN or infinity")
+        return array
+
+    return convert
+
+
+def _scalar_converter(of: pa.DataType, *, lenient: bool) -> Callable[[Any], Any]:
+    """A function from a Python or NumPy scalar to what ``pa.array`` takes without loss; raises otherwise."""
+    if pa.types.is_integer(of):
+        return _integer
+    if pa.types.is_floating(of):
+        return _number
+    if pa.types.is_string(of) and lenient:
+        return str
+    return lambda value: value.item() if isinstance(value, np.generic) else value
+
+
+def _integer(value: Any) -> Any:
+    if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool)):
         return value
+    if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
+        return int(value)
+    raise TypeError(f"{value!r} is not an integer")
 
-    def integer(value: Any) -> Any:
-        if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool)):
-            return value
-        if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
-            return int(value)
-        raise TypeError(f"{value!r} is not an integer")
 
-    def number(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{value!r} is not a number")
-        if math.isnan(value):
-            return None
-        if math.isinf(value):
-            raise ValueError("infinite")
-        return float(value)
-
-    def text(value: Any) -> Any:
-        if lenient and value is not None and not isinstance(value, str):
-            return str(value)
-        return value
-
-    def plain(value: Any) -> Any:
-        return bool(value) if isinstance(value, np.bool_) else value
-
-    if element is not None:
-        convert = sequence
-    elif pa.types.is_integer(of):
-        convert = integer
-    elif pa.types.is_floating(of):
-        convert = number
-    elif pa.types.is_string(of) or pa.types.is_dictionary(of):
-        convert = text
-    else:
-        convert = plain
-    return lambda value: None if _missing(value) else convert(value)
+def _number(value: Any) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{value!r} is not a number")
+    if abs(value) > _FLOAT32_MAX:
+        raise ValueError("infinite")
+    return float(value)
 
 
 def _missing(value: Any) -> bool:
     # pandas' own nulls come with catalogue columns; knowing them by name spares the import.
-    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
+    nan = isinstance(value, (float, np.floating)) and value != value
+    return value is None or bool(nan) or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _error(table: str, column: str, row: Mapping[str, Any], why: str) -> DatasetError:

@@ -203,7 +203,8 @@ class Features:
         """The numeric descriptors, one row per track, with columns ``(stem, feature, statistics, number)`` as in FMA.
 
         ``mfcc_01_mean`` becomes ``("mfcc", "mean", "01")``, ``f0_p05_hz`` becomes ``("f0_hz", "p05", "01")``; what is
-        no statistic of something has ``"value"``. So ``frame["vocals", "mfcc", "mean"]`` is a matrix.
+        no statistic of something has ``"value"``. So ``frame["vocals", "mfcc", "mean"]`` is a matrix. Columns are
+        sorted, which pandas wants for slices.
         """
         import pandas as pd
 
@@ -219,7 +220,7 @@ class Features:
         frame.columns = pd.MultiIndex.from_tuples(
             [(stem, *split_name(name)) for stem, name in names], names=["stem", "feature", "statistics", "number"]
         )
-        return frame
+        return frame.sort_index(axis=1)
 
     def contour(self, track_id: str, stem: str) -> F0Contour:
         """The F0 contour of one stem: times in s, F0 in Hz with NaN where unvoiced, voicing in 0..1.

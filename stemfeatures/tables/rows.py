@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS
 from ..errors import DatasetError, StemfeaturesError
@@ -171,8 +172,8 @@ def _contour_columns(contour: F0Contour, source: str) -> dict[str, Any]:
     }
 
 
-def encode_f0(f0_hz: np.ndarray) -> list[int | None]:
-    """F0 in Hz, NaN where unvoiced, to whole cents above 10 Hz, None where unvoiced (error at most half a cent).
+def encode_f0(f0_hz: np.ndarray) -> pa.Array:
+    """F0 in Hz, NaN where unvoiced, to int16 cents above 10 Hz, null where unvoiced (error at most half a cent).
 
     Raises DatasetError for zero, negative or infinite frequencies.
     """
@@ -183,12 +184,12 @@ def encode_f0(f0_hz: np.ndarray) -> list[int | None]:
     cents = np.rint(1200 * np.log2(np.where(voiced, f0, CENTS_REFERENCE_HZ) / CENTS_REFERENCE_HZ)).astype(int)
     if np.any(np.abs(cents) > np.iinfo(np.int16).max):
         raise DatasetError("f0_hz beyond what a contour can hold")
-    return [c if v else None for c, v in zip(cents.tolist(), voiced)]
+    return pa.array(cents, pa.int16(), mask=~voiced)
 
 
 def decode_f0(f0_cents: Any) -> np.ndarray:
-    """The inverse: cents above 10 Hz with None or NaN where unvoiced, to (n_frames,) float64 Hz with NaN."""
-    cents = np.array([np.nan if c is None else c for c in f0_cents], np.float64)
+    """The inverse: cents above 10 Hz with null, None or NaN where unvoiced, to (n_frames,) float64 Hz with NaN."""
+    cents = pa.array(f0_cents, pa.float64(), from_pandas=True).to_numpy(zero_copy_only=False)
     return CENTS_REFERENCE_HZ * 2.0 ** (cents / 1200)
 
 
