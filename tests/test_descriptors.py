@@ -6,9 +6,12 @@ import warnings
 import numpy as np
 import pytest
 from frames_helper import SR, n_frames_of, pulses, stem_frames, track_frames
+from scipy.signal import sosfreqz
 
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors import describe
+from stemfeatures.descriptors.activity import audible_energy
+from stemfeatures.descriptors.loudness import k_weighting
 from stemfeatures.tables.stem_fields import STEM_FIELDS
 
 NAMES = [field.name for field in STEM_FIELDS]
@@ -221,3 +224,17 @@ class TestActivity:
         values = describe(track_frames({"other": np.full(5 * SR, 0.5)})).stems["other"]
         assert values["activity_ratio"] < 0.05  # the steps at both ends
         assert values["key"] is None
+
+    @pytest.mark.parametrize(("hz", "heard"), [(0, False), (20, True), (32.7, True), (41.2, True)])
+    def test_a_constant_is_told_from_deep_bass(self, hz, heard):
+        # The window spreads a constant into bins that K-weighting does not remove altogether.
+        window = np.hanning(2049)[:-1]
+        frame = 0.5 * np.cos(2 * np.pi * hz * np.arange(2048) / SR + 0.3) * window
+        power = np.square(np.abs(np.fft.fft(frame)))
+        response = np.square(np.abs(sosfreqz(k_weighting(SR), 2048, whole=True)[1]))
+        stem = stem_frames(np.zeros(1))
+        stem.energy = np.array([power.sum()], np.float32) / (2048 * np.square(window).sum())
+        stem.k_power = np.array([(power * response).sum()], np.float32) / (2048 * np.square(window).sum())
+        assert (audible_energy(stem)[0] > 1e-6) == heard
+        if heard:
+            assert audible_energy(stem)[0] == stem.energy[0]

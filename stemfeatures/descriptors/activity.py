@@ -8,8 +8,8 @@ mixture. A frame is therefore *active* when its energy exceeds all three of
 * the stem's own level less 50 dB, which cuts reverb tails and the noise floor.
 
 The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
-its energy, whatever the share of silence around it. Energy below hearing (a DC offset, rumble under 20 Hz) does not
-count: what K-weighting lowers by more than 15 dB enters at 15 dB above its K-weighted power.
+its energy, whatever the share of silence around it. A constant offset is no sound: the energy is limited to
+15 dB above the K-weighted power, which leaves 20 Hz and up as it is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .values import OK, SILENT, number, runs
 ABSOLUTE_FLOOR_DBFS = -60.0
 BELOW_MIXTURE_DB = 40.0
 BELOW_OWN_LEVEL_DB = 50.0
+#: K-weighted share of a constant, at most: a Hann window spreads a third of it to 10.8 Hz, where K-weighting is -23 dB.
+CONSTANT_LEAKAGE = 0.006
 #: Largest excess of the energy over the K-weighted power that sound can have (a 20 Hz sine: 13 dB).
 INAUDIBLE_DB = 15.0
 #: Pauses shorter than this do not end a segment.
@@ -39,8 +41,9 @@ def level(energy: np.ndarray) -> float:
 
 
 def audible_energy(stem: StemFrames) -> np.ndarray:
-    """(n_frames,) energy without what lies below hearing."""
-    return np.minimum(stem.energy, stem.k_power * np.float32(10 ** (INAUDIBLE_DB / 10)))
+    """(n_frames,) energy without that of a constant offset."""
+    weighted = np.maximum(stem.k_power - np.float32(CONSTANT_LEAKAGE) * stem.energy, 0)
+    return np.minimum(stem.energy, weighted * np.float32(10 ** (INAUDIBLE_DB / 10)))
 
 
 def active_frames(energy: np.ndarray, mixture_energy: np.ndarray) -> np.ndarray:
