@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from test_multitrack import RATE, tone, write_clip, write_song
 
-from stemfeatures.errors import EvaluationError
+from stemfeatures.errors import EvaluationError, ModelError
 from stemfeatures.evaluation import EvaluationResult, evaluate, get_estimator
 from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_tempo, tempo_accuracy
 from stemfeatures.evaluation.estimators import BaseEstimator, Joint, stft_grid
@@ -196,6 +196,7 @@ def test_downbeats_on_the_wrong_beat() -> None:
 def test_the_start_is_not_scored_unless_asked() -> None:
     late = BEATS[BEATS >= 5]
     assert beat_scores(BEATS, POSITIONS, late, None)["beat_f_measure"] == 1
+    assert beat_scores(BEATS, POSITIONS, late, POSITIONS[BEATS >= 5])["downbeat_f_measure"] == 1
     assert beat_scores(BEATS, POSITIONS, late, None, trim_s=0)["beat_f_measure"] < 0.95
 
 
@@ -452,6 +453,7 @@ def test_names_that_are_no_reference_are_checkpoints() -> None:
     assert isinstance(estimator, Joint)
     assert estimator.name == "some-model"
     assert get_estimator().name == "joint"
+    assert get_estimator("joint") == get_estimator()
     assert pickle.loads(pickle.dumps(estimator)) == estimator
 
 
@@ -461,21 +463,38 @@ def test_joint_reads_the_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
     from stemfeatures.descriptors.types import Events, F0Contour
+    from stemfeatures.frames import PitchFrames
 
     calls = []
 
-    def from_audio(y: np.ndarray, sample_rate: int, *, model: str | None = None) -> types.SimpleNamespace:
+    def from_audio(y: np.ndarray, sample_rate: int, *, model: str = "default") -> types.SimpleNamespace:
         calls.append(model)
-        contour = F0Contour(np.array([0.0, 0.1]), np.array([np.nan, 220.0]), np.array([0.1, 0.9]))
+        contour = F0Contour(np.array([0.0, 0.1, 0.2]), np.array([np.nan, 220.0, np.nan]), np.array([0.1, 0.9, 0.0]))
         events = Events(np.array([0.5, 1.0]), np.array([1, 2]))
-        return types.SimpleNamespace(contours={"vocals": contour}, events=events)
+        candidates = np.array([[110.0, np.nan], [440.0, 220.0], [np.nan, np.nan]])
+        frames = types.SimpleNamespace(pitch={"vocals": PitchFrames(candidates, np.ones((3, 2)), np.ones(3))})
+        keeps = {"frames": frames} if model == "keeps" else {}
+        return types.SimpleNamespace(contours={"vocals": contour}, events=events, **keeps)
 
     monkeypatch.setitem(sys.modules, "stemfeatures.analysis", types.SimpleNamespace(from_audio=from_audio))
     estimator, y = Joint("m"), np.zeros((1, 100), np.float32)
-    np.testing.assert_array_equal(estimator.f0(y, RATE), [[0.0, 0.1], [0.0, 220.0]])
+    np.testing.assert_array_equal(estimator.f0(y, RATE), [[0.0, 0.1, 0.2], [0.0, 220.0, 0.0]])
     np.testing.assert_array_equal(estimator.beats(y, RATE)[1], [1, 2])
     estimator.beats(y.copy(), RATE)
-    assert calls == ["m", "m"]
+    np.testing.assert_array_equal(get_estimator("keeps").f0(y, RATE)[1], [-110.0, 220.0, 0.0])
+    get_estimator().beats(y, RATE)
+    assert calls == ["m", "m", "keeps", "default"]
+
+
+def test_an_unknown_model_is_not_blamed_on_a_track(songs: Path) -> None:
+    class NoModel(BaseEstimator):
+        name = "none"
+
+        def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+            raise ModelError("no such model")
+
+    with pytest.raises(ModelError, match="no such model"):
+        evaluate("separation", songs, NoModel())
 
 
 def test_mir1k_audio_with_swapped_channels_fails(songs: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CatalogError, DecodeError
+from ..errors import CatalogError
 
 AUDIO_SUFFIXES = (".flac", ".wav")
 
@@ -50,18 +50,15 @@ class MultiTrack(ABC):
 
     @abstractmethod
     def load(self) -> TrackTruth:
-        """Read everything. Raises DecodeError or CatalogError naming the file."""
+        """Read everything. Raises AudioError or CatalogError naming the file."""
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:
-    """(channels, n_samples) float32 and the sample rate. Raises DecodeError."""
-    import soundfile
+    """(channels, n_samples) float32 and the sample rate. Raises AudioError."""
+    from ..audio import load
 
-    try:
-        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise DecodeError(str(error), source=str(path)) from error
-    return np.ascontiguousarray(samples.T), sample_rate
+    samples, sample_rate = load(path)
+    return np.atleast_2d(samples), sample_rate
 
 
 def find_audio(folder: Path, stem: str) -> Path | None:

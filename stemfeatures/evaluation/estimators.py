@@ -188,6 +188,11 @@ class Joint(BaseEstimator):
     def __post_init__(self) -> None:
         self.name = self.model or "joint"
 
+    @property
+    def _choice(self) -> dict[str, Any]:
+        """The argument that chooses the checkpoint; none for the default one."""
+        return {} if self.model is None else {"model": self.model}
+
     def __getstate__(self) -> dict[str, Any]:
         """Travels between processes without its weights."""
         return self.__dict__ | {"_separator": None, "_analysed": None}
@@ -196,12 +201,18 @@ class Joint(BaseEstimator):
         if self._separator is None:
             from ..separation import Separator
 
-            self._separator = Separator(self.model, device=self.device)
+            self._separator = Separator(**self._choice, device=self.device)
         return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        contour = self._analyse(y, sample_rate).contours["vocals"]
-        return contour.times_s, np.nan_to_num(contour.f0_hz)
+        """The decoded contour; in its unvoiced frames the strongest candidate, if the analysis kept its frames."""
+        analysis = self._analyse(y, sample_rate)
+        contour = analysis.contours["vocals"]
+        f0_hz = np.nan_to_num(contour.f0_hz)
+        if (frames := getattr(analysis, "frames", None)) is not None:
+            guess = np.nan_to_num(frames.pitch["vocals"].candidates_hz[:, 0])
+            f0_hz = np.where(f0_hz > 0, f0_hz, -guess)
+        return contour.times_s, f0_hz
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         events = self._analyse(y, sample_rate).events
@@ -212,7 +223,7 @@ class Joint(BaseEstimator):
         if self._analysed is None or self._analysed[0] is not y:
             from ..analysis import from_audio
 
-            self._analysed = y, from_audio(y, sample_rate, model=self.model)
+            self._analysed = y, from_audio(y, sample_rate, **self._choice)
         return self._analysed[1]
 
 
@@ -227,10 +238,10 @@ REFERENCES: dict[str, Callable[[], Estimator]] = {
 
 
 def get_estimator(name: str | None = None, *, device: str = "cpu") -> Estimator:
-    """A reference of :data:`REFERENCES`, or else the checkpoint ``name`` (None: the default one)."""
+    """A reference of :data:`REFERENCES`, or else the checkpoint ``name`` (None or ``joint``: the default one)."""
     if name in REFERENCES:
         return REFERENCES[name]()
-    return Joint(name, device=device)
+    return Joint(None if name == "joint" else name, device=device)
 
 
 def stft_grid(sample_rate: int) -> tuple[int, int]:
@@ -256,7 +267,6 @@ def _istft(spectrum: np.ndarray, sample_rate: int, n_samples: int) -> np.ndarray
 
 def _analysis_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
     """(n,) mono at 22,050 Hz."""
-    import soxr
+    from ..audio import resample, to_mono
 
-    mono = np.asarray(y, np.float32).mean(axis=0)
-    return soxr.resample(mono, sample_rate, ANALYSIS_SAMPLE_RATE) if sample_rate != ANALYSIS_SAMPLE_RATE else mono
+    return resample(to_mono(y), sample_rate, ANALYSIS_SAMPLE_RATE)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets.multitrack import MultiTrack, TrackTruth, find_tracks
-from ..errors import EvaluationError
+from ..errors import EvaluationError, ModelError
 from .beats import TRIM_S, beat_scores
 from .estimators import Estimator
 from .f0 import f0_scores
@@ -164,7 +164,8 @@ class EvaluationResult:
                 if snr < INEXACT_SUM_DB
             ]
         if "beats" in set(self.table["task"]):
-            notes.append(f"beats: the first {self.settings.get('trim_s', TRIM_S):g} s are not scored")
+            trim_s = self.settings.get("trim_s", TRIM_S)
+            notes.append(f"beats: the first {trim_s:g} s are not scored" if trim_s else "beats: scored from the start")
         return "\n".join(notes)
 
 
@@ -195,7 +196,8 @@ def evaluate(
     Raises
     ------
     ValueError : unknown task.
-    CatalogError : no tracks, unreadable annotations. DecodeError : unreadable audio.
+    CatalogError : no tracks, unreadable annotations. AudioError : unreadable audio.
+    ModelError : the checkpoint cannot be used. ImportError : the extra ``evaluate`` is not installed.
     EvaluationError : no track with the truth, or the estimator failed or answered something malformed; names the
         track. A score over fewer tracks than asked for is not comparable, so nothing is skipped on errors.
     """
@@ -261,7 +263,7 @@ def evaluate_track(
                 found = [_beats_row(truth, estimator, trim_s)]
         except EvaluationError as error:
             raise EvaluationError(error.message, source=f"{track.dataset}/{track.name}") from error
-        except ImportError:
+        except (ImportError, ModelError):  # not of this track
             raise
         except Exception as error:
             raise EvaluationError(
