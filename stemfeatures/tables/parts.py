@@ -160,7 +160,7 @@ def _integer(value: Any) -> Any:
 def _number(value: Any) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{value!r} is not a number")
-    if abs(value) > _FLOAT32_MAX:
+    if abs(float(value)) > _FLOAT32_MAX:
         raise ValueError("infinite")
     return float(value)
 
