@@ -64,6 +64,11 @@ RESAMPLE_QUALITY = "HQ"  # part of the meaning of every feature: a change is a n
 #: containers ffmpeg reads state a duration of all their streams, encoder delay included.
 TRUNCATION_TOLERANCE_S = {"soundfile": 0.1, "ffmpeg": 0.5}
 
+# Beyond these a header lies; the block size keeps what is left within 256 MB.
+_MAX_SAMPLE_RATE = 1_000_000
+_MAX_CHANNELS = 255
+_MAX_BLOCK_VALUES = 1 << 26
+
 _DECODERS: tuple[type[SoundfileDecoder] | type[FfmpegDecoder], ...] = (SoundfileDecoder, FfmpegDecoder)
 
 
@@ -174,7 +179,7 @@ def open_audio(path: str | os.PathLike[str], *, block_s: float = 10.0, timeout_s
     Parameters
     ----------
     path : a regular file; its suffix does not matter.
-    block_s : length of the blocks in seconds; the last one is shorter.
+    block_s : length of the blocks in seconds; the last one is shorter. No block is larger than 256 MB.
     timeout_s : how long a decoder may keep the caller waiting in all, in seconds; time the caller spends between the
         blocks does not count. Default: one minute, and a second more for every 100 kB of the file.
 
@@ -197,7 +202,10 @@ def open_audio(path: str | os.PathLike[str], *, block_s: float = 10.0, timeout_s
         decoder: Decoder | None = None
         try:
             decoder = kind(path, limit_s)
-            block_frames = max(1, round(block_s * decoder.info.sample_rate))
+            if not (decoder.info.sample_rate <= _MAX_SAMPLE_RATE and decoder.info.channels <= _MAX_CHANNELS):
+                raise Refusal(f"{decoder.info.channels} channels at {decoder.info.sample_rate} Hz: a damaged header")
+            block_frames = round(block_s * decoder.info.sample_rate)
+            block_frames = max(1, min(block_frames, _MAX_BLOCK_VALUES // decoder.info.channels))
             first = decoder.read(block_frames)
         except (Refusal, OSError) as error:
             said.append(f"{kind.name}: {error}")

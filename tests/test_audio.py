@@ -389,6 +389,17 @@ def test_damage_in_the_middle_is_truncation(sounds: Callable[[str], Path], tmp_p
     np.testing.assert_array_equal(y, audio.load(sounds("plain.flac"))[0][:, : y.shape[1]])
 
 
+def test_a_damaged_header_does_not_eat_the_memory(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    data = bytearray(sounds("plain.wav").read_bytes())
+    data[24:28] = struct.pack("<I", 453_028_932)  # the sample rate
+    path = tmp_path / "x.wav"
+    path.write_bytes(data)
+    with pytest.raises(DecodeError, match="soundfile: 2 channels at 453028932 Hz: a damaged header"):
+        audio.load(path)
+    whole = audio.load(sounds("plain.wav"))[0]
+    np.testing.assert_array_equal(read_all(sounds("plain.wav"), block_s=1e6)[0], whole)
+
+
 # -------------------------------------------------------------------------------------------- what is no audio
 
 
