@@ -6,7 +6,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 #: Public names and the modules they come from, imported when first used, so that ``import stemfeatures`` stays instant.
-_LAZY = {"open_features": "tables.reader"}
+_LAZY = {
+    "Analyser": "analysis",
+    "Separator": "separation",
+    "from_audio": "analysis",
+    "from_file": "analysis",
+    "open_features": "tables.reader",
+}
 
 
 def __getattr__(name: str) -> Any:

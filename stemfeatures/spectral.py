@@ -136,7 +136,7 @@ def _filters(kind: str, size: int) -> Tensor:
     if kind == "mel":
         weights = librosa.filters.mel(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_mels=size)
     else:
-        weights = librosa.filters.chroma(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_chroma=size, base_c=True)
+        weights = librosa.filters.chroma(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_chroma=size, base_c=True, norm=1)
     return torch.from_numpy(np.ascontiguousarray(weights[:, :N_BINS], dtype=np.float32))
 
 

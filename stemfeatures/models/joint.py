@@ -215,9 +215,7 @@ class RhythmNet(nn.Module):
         super().__init__()
         self.register_buffer("filters", mel_filters(n_mels=n_mels), persistent=False)
         width = config.rhythm_channels
-        self.enter = nn.Sequential(
-            _conv(4, 12, (3, 3)), _conv(12, 16, (4, 3), (4, 1)), _conv(16, 16, (3, 3))
-        )
+        self.enter = nn.Sequential(_conv(4, 12, (3, 3)), _conv(12, 16, (4, 3), (4, 1)), _conv(16, 16, (3, 3)))
         self.project = nn.Sequential(nn.Conv1d(16 * self._bins(n_mels), width, 1), nn.BatchNorm1d(width), nn.ReLU())
         self.layers = nn.ModuleList(
             nn.Sequential(
@@ -293,5 +291,3 @@ class JointNet(nn.Module):
             rhythm=rhythm[..., :frames],
             features=features,
         )
-
-

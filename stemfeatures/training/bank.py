@@ -35,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 NOTE_CLASSES = ("bass", "guitar", "keys", "other")
 _PITCH_CLASS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_NOTE_NAME = re.compile(r"(?<![A-Za-z])([A-Ga-g])(b|#|s)?(-?\d)?(?![a-zA-Z0-9]|\d)|(?<=_)([A-Ga-g])(b|#|s)?(\d)(?=v|mp|pp|f|p)")
+_NOTE_NAME = re.compile(
+    r"(?<![A-Za-z])([A-Ga-g])(b|#|s)?(-?\d)?(?![a-zA-Z0-9]|\d)|(?<=_)([A-Ga-g])(b|#|s)?(\d)(?=v|mp|pp|f|p)"
+)
 
 #: Drum roles by words in the file name, first match wins.
 DRUM_ROLES = (
@@ -218,8 +220,12 @@ def build_bank(
     if not index.is_file():
         raise DatasetError("no index.csv (path, class, source, licence, seconds)", source=str(data_dir), stage="bank")
     with index.open(newline="", encoding="utf-8") as handle:
-        entries = [e for e in csv.DictReader(handle) if not matches(e["path"], held_out) and not e["path"].endswith("npz")]
-    singers = [p for p in sorted(data_dir.glob("vocals/singbank/*.npz")) if not matches(str(p.relative_to(data_dir)), held_out)]
+        entries = [
+            e for e in csv.DictReader(handle) if not matches(e["path"], held_out) and not e["path"].endswith("npz")
+        ]
+    singers = [
+        p for p in sorted(data_dir.glob("vocals/singbank/*.npz")) if not matches(str(p.relative_to(data_dir)), held_out)
+    ]
     if not entries:
         raise DatasetError("index.csv lists nothing to use", source=str(data_dir), stage="bank")
     entries.sort(key=lambda e: -float(e["seconds"]))

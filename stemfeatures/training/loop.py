@@ -177,4 +177,6 @@ def _append_log(path: Path, step: int, rate: float, minutes: float, means: dict[
         writer = csv.writer(handle)
         if new:
             writer.writerow(["step", "learning_rate", "minutes", *_LOGGED])
-        writer.writerow([step, f"{rate:.3g}", f"{minutes:.2f}", *(f"{means.get(k, float('nan')):.5f}" for k in _LOGGED)])
+        writer.writerow(
+            [step, f"{rate:.3g}", f"{minutes:.2f}", *(f"{means.get(k, float('nan')):.5f}" for k in _LOGGED)]
+        )

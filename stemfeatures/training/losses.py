@@ -64,7 +64,9 @@ def masked_bce(logits: Tensor, target: Tensor, known: Tensor, positive: float) -
     return loss / known.expand_as(target).sum().clamp_min(1.0)
 
 
-def joint_loss(output: JointOutput, batch: dict[str, Tensor], spectra: tuple, weights: LossWeights) -> dict[str, Tensor]:
+def joint_loss(
+    output: JointOutput, batch: dict[str, Tensor], spectra: tuple, weights: LossWeights
+) -> dict[str, Tensor]:
     """All terms, unweighted, and their weighted sum under ``loss``."""
     terms = {
         "separation": separation_loss(output.masks, *spectra, weights.complex_share),
@@ -72,7 +74,9 @@ def joint_loss(output: JointOutput, batch: dict[str, Tensor], spectra: tuple, we
             output.salience, batch["salience"].float(), batch["voiced_known"][:, :, None], weights.pitch_positive
         ),
         "voicing": masked_bce(output.voicing, batch["voiced"], batch["voiced_known"], 1.0),
-        "rhythm": masked_bce(output.rhythm, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive),
+        "rhythm": masked_bce(
+            output.rhythm, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive
+        ),
     }
     terms["loss"] = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
     return terms

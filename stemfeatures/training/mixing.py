@@ -23,7 +23,7 @@ from ..constants import (
 )
 from . import patterns
 from .bank import SoundBank
-from .effects import colour, drive, rms
+from .effects import colour, drive, high_pass, rms
 
 
 @dataclass
@@ -73,12 +73,16 @@ class Mixer:
         self.n_samples = n_frames * HOP_LENGTH
         table = bank.sounds.reset_index(drop=True)
         self.table = table
-        self.performances = {
-            c: np.flatnonzero((table["kind"] == "performance") & (table["class"] == c)) for c in ("vocals", "drums", "bass", "other", "guitar")
-        }
-        guitars = table["path"].str.endswith("guitar.opus") & (table["kind"] == "performance")
-        self.performances["other"] = np.flatnonzero(((table["class"] == "other") | guitars) & (table["kind"] == "performance"))
-        self.songs = [g.index.to_numpy() for _, g in table[table["kind"] == "performance"].groupby("song") if len(g) > 2]
+        self.performances = {c: np.flatnonzero((table["kind"] == "performance") & (table["class"] == c)) for c in STEMS}
+        self.songs = [
+            g.index.to_numpy() for _, g in table[table["kind"] == "performance"].groupby("song") if len(g) > 2
+        ]
+        # Where a song has no bass stem its bass is inside "other", which then loses its low end.
+        with_bass = set(table.at[i, "song"] for i in self.performances["bass"])
+        self.bass_inside = {
+            int(i) for i in self.performances["other"] if table.at[i, "class"] == "other"
+            and table.at[i, "song"] not in with_bass and not table.at[i, "path"].endswith("guitar.opus")
+        }  # fmt: skip
         phrases = table[table["kind"] == "phrase"]
         self.phrases = {s: g.index.to_numpy() for s, g in phrases.groupby("source")}
         lengths = {s: table["length"].to_numpy()[i] for s, i in self.phrases.items()}
@@ -104,7 +108,9 @@ class Mixer:
 
     # -- pieces -------------------------------------------------------------------------------------------------
 
-    def piece(self, row: int, rate: float, rng: np.random.Generator, start: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def piece(
+        self, row: int, rate: float, rng: np.random.Generator, start: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """``n_samples`` of a recording played ``rate`` times as fast, and its F0 (NaN = not sure, None = not known)."""
         need = int(self.n_samples * rate) + 64
         total = int(self.table.at[row, "length"])
@@ -113,6 +119,8 @@ class Mixer:
         y = self.bank.samples(row, start, need)
         y = soxr.resample(y, SR * rate, SR, quality="LQ") if rate != 1 else y
         y = np.pad(y[: self.n_samples], (0, max(0, self.n_samples - len(y)))).astype(np.float32)
+        if row in self.bass_inside:
+            y = high_pass(y, 220.0)
         f0 = self.bank.f0(row)
         if f0 is not None:
             source = np.round((start + np.arange(self.n_frames) * HOP_LENGTH * rate) / HOP_LENGTH).astype(int)
@@ -147,7 +155,9 @@ class Mixer:
                 break
             y = y / level
             f0 = np.asarray(self.bank.f0(row))
-            voices = [(rate, lead, 1.0)] + ([(rate * interval, second, float(rng.uniform(0.2, 0.8)))] if harmony else [])
+            voices = [(rate, lead, 1.0)] + (
+                [(rate * interval, second, float(rng.uniform(0.2, 0.8)))] if harmony else []
+            )
             length = 0
             for r, track, gain in voices:
                 z = soxr.resample(y, SR * r, SR, quality="LQ") * np.float32(gain)
@@ -168,7 +178,16 @@ class Mixer:
         onsets = []
         kit: dict[str, np.ndarray] = {}
         tune = {}
-        level = {"kick": 0.0, "snare": -2.0, "hat": -11.0, "open_hat": -12.0, "ride": -11.0, "crash": -7.0, "tom": -4.0, "perc": -9.0}
+        level = {
+            "kick": 0.0,
+            "snare": -2.0,
+            "hat": -11.0,
+            "open_hat": -12.0,
+            "ride": -11.0,
+            "crash": -7.0,
+            "tom": -4.0,
+            "perc": -9.0,
+        }
         gain = {role: 10 ** ((db + rng.normal(0, 2.5)) / 20) for role, db in level.items()}
         for hit in patterns.drum_hits(context, rng):
             if hit.role not in kit:
@@ -230,7 +249,9 @@ class Mixer:
             f0[max(a, 0) : max(b, 0)] = 440.0 * 2 ** ((target - 69) / 12)
         return out, f0
 
-    def synthesised(self, notes: list[patterns.Note], rng: np.random.Generator, *, low: bool) -> tuple[np.ndarray, np.ndarray]:
+    def synthesised(
+        self, notes: list[patterns.Note], rng: np.random.Generator, *, low: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Notes on a plain band-limited synthesiser (harmonics under an envelope), with the F0 likewise."""
         out = np.zeros(self.n_samples, np.float32)
         f0 = np.zeros(self.n_frames, np.float32)
@@ -291,7 +312,7 @@ class Mixer:
         duration = self.n_samples / SR
         context = patterns.draw_context(duration, rng)
         silent = np.zeros(self.n_samples, np.float32)
-        stems = {s: silent for s in STEMS}
+        stems = dict.fromkeys(STEMS, silent)
         f0: dict[str, list[np.ndarray] | None] = {s: [np.zeros(self.n_frames, np.float32)] for s in PITCHED_STEMS}
         onsets: np.ndarray | None = None
         beats_known = False
@@ -308,6 +329,9 @@ class Mixer:
                     stems[kind] = y
                     if kind in f0:
                         f0[kind] = [known] if known is not None else None
+            if stems["bass"] is silent and rng.random() < 0.9:
+                stems["bass"], known = self.bass_part(context, rng)
+                f0["bass"] = [known]
         else:
             draw = rng.random()
             if draw < 0.25:
@@ -330,7 +354,11 @@ class Mixer:
             elif rng.random() < 0.96:
                 parts = [self.other_part(context, rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2])))]
                 stems["other"] = sum(
-                    (colour(p, rng, room=0.3) * np.float32(10 ** (rng.normal(0, 4) / 20) / max(rms(p), 1e-4)) for p in parts), silent
+                    (
+                        colour(p, rng, room=0.3) * np.float32(10 ** (rng.normal(0, 4) / 20) / max(rms(p), 1e-4))
+                        for p in parts
+                    ),
+                    silent,
                 )
         if rng.random() < 0.85:
             if rng.random() < 0.14:
@@ -353,7 +381,9 @@ class Mixer:
                 mixed[i] = colour(stems[stem] * np.float32(0.1 * gain), rng)
         return self._label(mixed, f0, context, onsets, beats_known)
 
-    def _label(self, stems: np.ndarray, f0: dict, context: patterns.Context, onsets: np.ndarray | None, beats: bool) -> Example:
+    def _label(
+        self, stems: np.ndarray, f0: dict, context: patterns.Context, onsets: np.ndarray | None, beats: bool
+    ) -> Example:
         salience = np.zeros((len(PITCHED_STEMS), N_PITCH_BINS, self.n_frames), np.float16)
         voiced = np.zeros((len(PITCHED_STEMS), self.n_frames), np.float32)
         known = np.zeros_like(voiced)

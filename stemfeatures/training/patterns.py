@@ -20,7 +20,7 @@ DRUM_STYLES: dict[str, tuple[int, dict[str, list[tuple[int, float]]]]] = {
     "rock": (16, {"kick": [(0, 1), (8, 0.8), (6, 0.3), (10, 0.4), (14, 0.2), (2, 0.1)], "snare": [(4, 1), (12, 1)]}),
     "house": (16, {"kick": [(0, 1), (4, 1), (8, 1), (12, 1)], "snare": [(4, 0.8), (12, 0.8)],
                    "open_hat": [(2, 0.8), (6, 0.8), (10, 0.8), (14, 0.8)]}),
-    "funk": (16, {"kick": [(0, 1), (3, 0.4), (6, 0.5), (10, 0.7), (13, 0.3)], "snare": [(4, 1), (12, 1), (7, 0.3), (9, 0.3), (15, 0.3)]}),
+    "funk": (16, {"kick": [(0, 1), (3, 0.4), (6, 0.5), (10, 0.7), (13, 0.3)], "snare": [(4, 1), (12, 1), (7, 0.3), (9, 0.3)]}),
     "half": (16, {"kick": [(0, 1), (3, 0.3), (10, 0.5), (14, 0.2)], "snare": [(8, 1)]}),
     "onedrop": (16, {"kick": [(8, 1), (0, 0.15)], "snare": [(8, 0.9), (14, 0.15)]}),
     "hiphop": (16, {"kick": [(0, 1), (7, 0.5), (10, 0.6), (11, 0.2), (2, 0.3)], "snare": [(4, 1), (12, 1)]}),
@@ -171,9 +171,7 @@ def bass_notes(context: Context, rng: np.random.Generator) -> list[Note]:
         root = low + (chord[0] - low) % 12
         if kind == "held":
             steps = [0]
-        elif kind == "pulse":
-            steps = list(range(0, context.steps, 2))
-        elif kind == "octaves":
+        elif kind == "pulse" or kind == "octaves":
             steps = list(range(0, context.steps, 2))
         elif kind == "walk":
             steps = list(range(0, context.steps, context.beat_steps if context.beat_steps == 4 else 3))
@@ -190,7 +188,9 @@ def bass_notes(context: Context, rng: np.random.Generator) -> list[Note]:
             end = steps[i + 1] if i + 1 < len(steps) else context.steps
             start = context.time(bar, step)
             length = (context.time(bar, end) - start) * gate
-            notes.append(Note(start + rng.normal(0, 0.004), max(length, 0.06), midi + context.tuning, rng.uniform(0.7, 1)))
+            notes.append(
+                Note(start + rng.normal(0, 0.004), max(length, 0.06), midi + context.tuning, rng.uniform(0.7, 1))
+            )
     return notes
 
 

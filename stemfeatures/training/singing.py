@@ -24,7 +24,9 @@ def random_melody(n_notes: int, centre: float, rng: np.random.Generator) -> np.n
     degrees = np.add.outer(12 * np.arange(-2, 3), scale).ravel() + rng.integers(12)
     grid = np.sort(degrees + 12 * np.round((centre - degrees.mean()) / 12))
     place = int(np.argmin(np.abs(grid - centre))) + int(rng.integers(-2, 3))
-    steps = rng.choice([-4, -3, -2, -1, 0, 1, 2, 3, 4], n_notes, p=[0.02, 0.05, 0.13, 0.22, 0.16, 0.22, 0.13, 0.05, 0.02])
+    steps = rng.choice(
+        [-4, -3, -2, -1, 0, 1, 2, 3, 4], n_notes, p=[0.02, 0.05, 0.13, 0.22, 0.16, 0.22, 0.13, 0.05, 0.02]
+    )
     home, notes = place, []
     for step in steps:
         place += int(step)

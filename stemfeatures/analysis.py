@@ -1,0 +1,255 @@
+"""The ladder of one track: ``from_audio`` -> ``from_file``; a catalogue is :func:`pipelines.extract_catalog`.
+
+:class:`Analyser` keeps a network loaded and adds one concern a level: arrays, streams, files, many files whose
+segments share network batches. The two functions are for a single call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from .audio import AudioInfo, AudioStream, StreamResampler, audio_identity, open_audio
+from .constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_FFT
+from .descriptors import LoudnessMeter, describe
+from .descriptors.types import Events, F0Contour, TrackDescription
+from .errors import EmptyAudioError, NonFiniteAudioError, StemfeaturesError
+from .frame_analysis import FrameBuilder
+from .frames import TrackFrames
+from .inference import SegmentRunner, SegmentTrack
+from .models import registry
+from .streaming import StreamFramer, forward_frames
+
+#: A track shorter than this is analysed, but its status says so.
+MIN_DURATION_S = 0.5
+
+
+@dataclass
+class TrackAnalysis(TrackDescription):
+    """Everything known of one track.
+
+    Attributes
+    ----------
+    frames : what the descriptors were computed from.
+    status : ``"ok"``, ``"truncated"`` (the file ends before its declared length), ``"silent"`` (nothing above
+        -60 dBFS) or ``"too_short"`` (under 0.5 s).
+    info : of the file; None for arrays. sha256 : of the file's bytes, or of the array.
+    decoded_duration_s, sample_rate, channels : of the decoded signal.
+    message : what the decoder had to say, if anything.
+    """
+
+    frames: TrackFrames
+    status: str = "ok"
+    info: AudioInfo | None = None
+    sha256: str | None = None
+    decoded_duration_s: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    message: str = ""
+
+    @property
+    def description(self) -> TrackDescription:
+        """The descriptors alone."""
+        return TrackDescription(self.stems, self.contours, self.events, self.embeddings)
+
+
+@dataclass
+class _Blocks:
+    """An array as a stream."""
+
+    y: np.ndarray
+    sample_rate: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        size = max(1, 10 * self.sample_rate)
+        return (self.y[:, i : i + size] for i in range(0, self.y.shape[1], size))
+
+
+class Analyser:
+    """A loaded network and all that turns audio into descriptors.
+
+    Parameters
+    ----------
+    model : name of a checkpoint or path to one. device : torch device.
+    batch_size : segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+
+    #: Networks loaded by this process, for tests that must see one load a worker.
+    loads: ClassVar[int] = 0
+
+    def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1) -> None:
+        self.checkpoint = registry.resolve(model)
+        self.device, self.batch_size = device, batch_size
+        self.net = registry.load(self.checkpoint, device=device)
+        type(self).loads += 1
+        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size)
+
+    def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
+        """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, full scale 1.0.
+
+        Raises
+        ------
+        EmptyAudioError, NonFiniteAudioError
+            When there are no samples, or NaN or infinity among them.
+        """
+        signal = np.atleast_2d(np.asarray(y, dtype=np.float32))
+        if not np.isfinite(signal).all():
+            raise NonFiniteAudioError("samples hold NaN or infinity")
+        job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0])
+        job.run()
+        self.runner.flush()
+        result = job.finish()
+        result.sha256 = audio_identity(signal, sample_rate)
+        return result
+
+    def from_stream(self, stream: AudioStream) -> TrackAnalysis:
+        """Analyse an open stream; see :meth:`from_file`."""
+        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels)
+        job.run()
+        self.runner.flush()
+        return job.finish(stream)
+
+    def from_file(self, path: str | Path, *, timeout_s: float | None = None) -> TrackAnalysis:
+        """Analyse a file.
+
+        Raises
+        ------
+        AudioError
+            When it cannot be decoded or holds unusable samples; the message names the file.
+        """
+        with open_audio(path, timeout_s=timeout_s) as stream:
+            return self.from_stream(stream)
+
+    def many(
+        self, sources: Iterable[tuple[Any, str | Path | AudioStream]]
+    ) -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
+        """Analyse several tracks, their segments sharing network batches; yields ``(key, result or error)``.
+
+        Errors of one track are yielded, not raised, and results come in the order in which tracks are complete.
+        """
+        waiting: list[tuple[Any, _Job, AudioStream]] = []
+
+        def completed() -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
+            while waiting and waiting[0][1].complete:
+                key, job, stream = waiting.pop(0)
+                yield key, _attempt(job, stream)
+
+        for key, source in sources:
+            try:
+                stream = source if isinstance(source, AudioStream) else open_audio(source)
+                with stream:
+                    job = _Job(self, stream, stream.info.sample_rate, stream.info.channels)
+                    try:
+                        job.run()
+                    except Exception:
+                        self.runner.forget(job.track)
+                        raise
+            except Exception as error:
+                yield key, error
+                continue
+            waiting.append((key, job, stream))
+            yield from completed()
+        self.runner.flush()
+        yield from completed()
+
+
+def _attempt(job: _Job, stream: AudioStream) -> TrackAnalysis | Exception:
+    try:
+        return job.finish(stream)
+    except Exception as error:
+        return error
+
+
+class _Job:
+    """One track on its way: reads blocks, feeds the meter, the resampler and the segments."""
+
+    def __init__(self, analyser: Analyser, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> None:
+        self.analyser, self.blocks = analyser, blocks
+        self.sample_rate, self.channels = sample_rate, channels
+        self.builder = FrameBuilder(analyser.device)
+        self.track = SegmentTrack(self.builder.add, self.builder.add_features)
+        self.meter = LoudnessMeter(sample_rate, channels)
+        self.n_samples = 0
+        self.framer = StreamFramer(1, N_FFT, HOP_LENGTH, device=analyser.device)
+
+    @property
+    def complete(self) -> bool:
+        return self.track.finished
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Read the track to its end and queue its segments."""
+        resampler = StreamResampler(self.sample_rate, ANALYSIS_SAMPLE_RATE)
+        for block in self.blocks:
+            self.n_samples += block.shape[1]
+            self.meter.update(block)
+            self._analyse(resampler.process(block.mean(axis=0)))
+        if self.n_samples == 0:
+            raise EmptyAudioError("no samples to analyse")
+        self._analyse(resampler.flush())
+        last = self.framer.finish()
+        if last.shape[1]:
+            self.analyser.runner.add(self.track.push(forward_frames(last)[0]))
+        self.analyser.runner.add(self.track.finish())
+
+    def _analyse(self, mono: np.ndarray) -> None:
+        signal = torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))[None]
+        frames = self.framer.push(signal.to(self.analyser.device))
+        if frames.shape[1]:
+            self.analyser.runner.add(self.track.push(forward_frames(frames)[0]))
+
+    @torch.inference_mode()
+    def finish(self, stream: AudioStream | None = None) -> TrackAnalysis:
+        """Descriptors, once all segments have run."""
+        frames = self.builder.finish(self.framer.n_samples)
+        frames.step_power = self.meter.step_power
+        frames.true_peak = self.meter.true_peak
+        frames.model = self.analyser.checkpoint.name
+        frames.model_sha256 = self.analyser.checkpoint.sha256
+        try:
+            description = describe(frames)
+        except StemfeaturesError:
+            raise
+        except Exception as error:
+            source = str(stream.info.path) if stream is not None else None
+            message = f"{type(error).__name__}: {error}"
+            raise StemfeaturesError(message, source=source, stage="describe") from error
+        duration = self.n_samples / self.sample_rate
+        status = "ok"
+        if stream is not None and stream.status not in (None, "ok"):
+            status = str(stream.status)
+        elif description.stems[MIXTURE]["activity_status"] == "silent":
+            status = "silent"
+        elif duration < MIN_DURATION_S:
+            status = "too_short"
+        return TrackAnalysis(
+            **vars(description), frames=frames, status=status, info=None if stream is None else stream.info,
+            sha256=None if stream is None else stream.sha256, decoded_duration_s=duration,
+            sample_rate=self.sample_rate, channels=self.channels,
+            message="" if stream is None else (stream.message or ""),
+        )  # fmt: skip
+
+
+def from_audio(
+    y: np.ndarray, sample_rate: int, *, model: str | Path = registry.DEFAULT_MODEL, device: str = "cpu"
+) -> TrackAnalysis:
+    """Analyse one array; loads the network each time. See :meth:`Analyser.from_audio`."""
+    return Analyser(model, device=device).from_audio(y, sample_rate)
+
+
+def from_file(path: str | Path, *, model: str | Path = registry.DEFAULT_MODEL, device: str = "cpu") -> TrackAnalysis:
+    """Analyse one file; loads the network each time. See :meth:`Analyser.from_file`."""
+    return Analyser(model, device=device).from_file(path)
+
+
+__all__ = ["Analyser", "Events", "F0Contour", "TrackAnalysis", "from_audio", "from_file"]
