@@ -66,6 +66,24 @@ class DatasetLock:
             self._fd = None
 
 
+def lock_holder(layout: DatasetLayout) -> str | None:
+    """Who is writing to the dataset now, in words; None when nobody is (on this machine)."""
+    try:
+        fd = os.open(layout.path / COMMITS / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # nobody ever wrote here, or we may not look
+    try:
+        # A shared lock for an instant: a reader cannot know otherwise.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _describe(os.pread(fd, 4096, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return None
+
+
 def _describe(note: bytes) -> str:
     try:
         held = json.loads(note)
