@@ -1,0 +1,108 @@
+"""The command line ``stemfeatures``; each verb is a module of :mod:`pipelines.commands`.
+
+Results go to standard output and nothing else does; progress, messages and logs go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from stemfeatures import __version__
+from stemfeatures.errors import CatalogError, DatasetError, ModelError, StemfeaturesError
+
+from .commands import VERBS
+from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
+from .commands._options import Parser
+
+#: 128 + SIGPIPE: whoever read our output has left.
+_READER_GONE = 141
+
+
+def build_parser() -> Parser:
+    """The parser with all verbs."""
+    codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = Parser(
+        prog="stemfeatures",
+        description="Music catalogues to typed Parquet feature tables, by source separation and F0.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"stemfeatures {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=Parser)
+    for name in VERBS:
+        import_module(f".commands.{name}", __package__).add_parser(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (argparse itself exits on ``--help`` and bad arguments)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names need not be UTF-8, terminals need not be either
+            stream.reconfigure(errors="backslashreplace")
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)  # for the records
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    _set_up_logging(args.quiet, args.verbose)
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except (UsageError, CatalogError, ModelError, DatasetError) as error:
+        return _fail(USAGE, str(error), args.verbose)
+    except StemfeaturesError as error:
+        return _fail(UNEXPECTED, str(error), args.verbose)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it closes
+        return _READER_GONE
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted", args.verbose)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0)
+
+
+def _fail(code: int, message: str, verbose: int) -> int:
+    if verbose >= 2:
+        traceback.print_exc()
+    print(f"stemfeatures: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _LogHandler(logging.Handler):
+    """Standard error, without breaking a progress line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):
+                tqdm.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def _set_up_logging(quiet: bool, verbose: int) -> None:
+    handler = _LogHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if verbose < 2 else logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler], force=True)
+    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    for name in ("stemfeatures", "pipelines"):
+        logging.getLogger(name).setLevel(level)
+    # Warnings of the libraries we use are for us, not for our users.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

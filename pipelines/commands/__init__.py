@@ -1,0 +1,20 @@
+"""The verbs of the command line, one module each.
+
+A verb's module has ``add_parser(verbs)``, which declares its arguments, and ``run(args) -> int``, which does the work
+and returns the exit code. Whatever is slow to import is imported inside ``run``, so that ``--help`` is instant.
+"""
+
+#: In the order in which ``stemfeatures --help`` lists them.
+VERBS = (
+    "extract",
+    "separate",
+    "describe",
+    "validate",
+    "status",
+    "compact",
+    "schema",
+    "models",
+    "train",
+    "evaluate",
+    "doctor",
+)

@@ -1,0 +1,105 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ._exit import USAGE, UsageError
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"stemfeatures: error: {message} (see {self.prog} --help)\n")
+
+
+def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str) -> Parser:
+    """A parser for one verb, with ``-q`` and ``-v``."""
+    parser: Parser = verbs.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}. {description}",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    talk = parser.add_argument_group("messages")
+    talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary; errors only")
+    talk.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="say more on standard error; twice for details and tracebacks",
+    )
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    from stemfeatures.models.registry import DEFAULT_MODEL
+
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help="checkpoint by name (see stemfeatures models) or path of a .safetensors file (default: %(default)s)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d",
+        "--device",
+        default="auto",
+        help="torch device: cpu, cuda, cuda:1 ... (default: cuda where there is one, else cpu)",
+    )
+
+
+def whole(minimum: int) -> Callable[[str], int]:
+    """argparse type: a whole number of at least ``minimum``."""
+
+    def parse(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return value
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """argparse type: ``a,b`` as ``("a", "b")``, each once."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError("expected names with commas between them")
+    return names
+
+
+def choose_device(name: str) -> str:
+    """The device to compute on; UsageError when there is no such device here."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used: {reason}") from error
+    return name

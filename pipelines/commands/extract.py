@@ -1,0 +1,215 @@
+"""``stemfeatures extract``: a catalogue to feature tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
+from ._options import add_model, add_verb, choose_device, comma_list, positive, whole
+from ._progress import Progress
+from ._text import columns, count, duration, number
+
+if TYPE_CHECKING:
+    from ..extract import ExtractSummary, PlannedShard
+    from ..extract import Progress as State
+
+#: Tables that ``--tables`` chooses from; ``tracks`` is always written.
+_TABLES = ("tracks", "stems", "contours", "events", "embeddings")
+_SHOWN_SHARDS = 10
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "extract",
+        run,
+        "extract feature tables from a catalogue of audio",
+        description="Goes on where an earlier run into the same folder stopped: tracks that are done, with the same "
+        "audio, model and settings, are skipped; those that failed are tried again. What cannot be extracted ends in "
+        "table errors.",
+    )
+    parser.add_argument(
+        "catalog",
+        nargs="+",
+        metavar="CATALOG",
+        help="CSV or Parquet manifest, a folder, a glob in quotes, or audio files",
+    )
+    parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="DIR", help="features directory")
+    add_model(parser)
+    parser.add_argument(
+        "-d",
+        "--device",
+        default="auto",
+        help="torch device: cpu, cuda, cuda:1 ... (default: every GPU there is, else cpu)",
+    )
+    parser.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
+    parser.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="segments a forward pass (default: by device)")
+    parser.add_argument(
+        "--tables", type=comma_list, metavar="A,B", help=f"write only these of {','.join(_TABLES)} (default: all)"
+    )
+    parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
+    parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
+    parser.add_argument("--skip-failed", action="store_true", help="do not try again what failed before")
+    parser.add_argument(
+        "--track-timeout",
+        type=positive,
+        metavar="SECONDS",
+        help="give up on a track after so long (default: by its size)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.tables and (unknown := [t for t in args.tables if t not in _TABLES]):
+        raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(_TABLES)}")
+    if args.device != "auto" and args.scheduler is None:
+        choose_device(args.device)
+
+    from ..extract import ExtractInterrupted, extract_catalog
+
+    line = _Line(args.quiet)
+    try:
+        summary = extract_catalog(
+            args.catalog[0] if len(args.catalog) == 1 else args.catalog,
+            args.out_dir,
+            model=args.model,
+            device=args.device,
+            jobs=args.jobs,
+            scheduler=args.scheduler,
+            batch_size=args.batch_size,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+            limit=args.limit,
+            tables=args.tables,
+            retry_failed=not args.skip_failed,
+            progress=line,
+            track_timeout_s=args.track_timeout,
+        )
+    except ExtractInterrupted as stop:
+        summary = stop.summary
+    finally:
+        line.close()
+    if args.dry_run:
+        print(plan_text(summary))
+        return DONE
+    if not args.quiet:
+        print(summary_text(summary))
+    if summary.interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if summary.n_failed or summary.n_known_failed else DONE
+
+
+class _Line:
+    """Shows where a run stands."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._progress: Progress | None = None
+
+    def __call__(self, state: State) -> None:
+        if self._progress is None:
+            self._progress = Progress(
+                state.n_total, label="extract", unit="track", done=state.n_skipped, quiet=self._quiet
+            )
+        notes = []
+        if state.state in ("starting", "stopping"):
+            notes.append(state.state)
+        if state.n_failed:
+            notes.append(f"{state.n_failed:,} failed")
+        if state.audio_s:
+            notes.append(f"{duration(state.audio_s)} of audio")
+        if state.times_real_time:
+            notes.append(f"{state.times_real_time:.1f} x real time")
+        done = state.n_skipped + state.n_done + state.n_failed
+        self._progress.advance_to(done, note=", ".join(notes), left_s=state.eta_s)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
+
+
+def plan_text(summary: ExtractSummary) -> str:
+    """What a dry run found."""
+    todo = sum(shard.n_tracks for shard in summary.planned)
+    audio = sum(shard.audio_s for shard in summary.planned)
+    lines = [
+        f"would extract {todo:,} of {count(summary.n_total, 'track')}, about {duration(audio)} of audio, "
+        f"in {count(len(summary.planned), 'shard')}, with {summary.model} on {summary.device} "
+        f"({count(summary.n_workers, 'worker')})",
+        *_left_out(summary),
+    ]
+    if summary.planned:
+        lines += ["", *_shards(summary.planned[:_SHOWN_SHARDS])]
+        if (more := len(summary.planned) - _SHOWN_SHARDS) > 0:
+            lines.append(f"  … and {count(more, 'more shard')}")
+    return "\n".join(lines)
+
+
+def _shards(shards: Iterable[PlannedShard]) -> list[str]:
+    rows = [("shard", "tracks", "audio", "first track")]
+    rows += [(s.name, f"{s.n_tracks:,}", duration(s.audio_s), next(iter(s.track_ids), "")) for s in shards]
+    return columns(rows, align="<>>", indent="  ").split("\n")
+
+
+def _left_out(summary: ExtractSummary) -> list[str]:
+    lines = []
+    if summary.n_skipped:
+        lines.append(
+            f"skipped: {count(summary.n_skipped, 'track')} done before and unchanged (--overwrite extracts again)"
+        )
+    if summary.n_known_failed:
+        lines.append(f"skipped: {count(summary.n_known_failed, 'track')} that failed before (--skip-failed)")
+    if summary.n_metadata_changed:
+        n = count(summary.n_metadata_changed, "skipped track")
+        lines.append(f"note: the catalogue's columns changed for {n}; tracks keeps the old values (--overwrite)")
+    return lines
+
+
+def summary_text(summary: ExtractSummary) -> str:
+    """What a run did, why tracks failed, and how to read the tables."""
+    left = summary.n_total - summary.n_done - summary.n_skipped - summary.n_failed - summary.n_known_failed
+    if summary.nothing_to_do and not summary.interrupted:
+        lines = [f"nothing to do: {count(summary.n_total, 'track')} of {summary.n_total:,} done before"]
+    else:
+        lines = [f"{count(summary.n_done, 'track')} done, {summary.n_failed:,} failed"]
+        if left:
+            why = "; the same command goes on from here" if summary.interrupted else ""
+            lines[0] += f", {left:,} left{why}"
+    lines += _left_out(summary)
+    for group in summary.errors:
+        message = " ".join(group.example_message.split())
+        example = f"{group.example_source_uri}: {message}"
+        lines.append(f"  {group.n:>6,}  {group.stage}: {group.error_type}")
+        lines.append(f"          e.g. {example if len(example) <= 140 else example[:139] + '…'}")
+    if summary.audio_s:
+        lines.append(
+            f"audio: {summary.audio_s / 3600:.2f} h in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
+            f"times real time ({summary.model} on {summary.device}, {count(summary.n_workers, 'worker')})"
+        )
+    if summary.table_rows:
+        lines += [f"tables in {summary.out_dir}:"]
+        rows = [(table, f"{n:,}", "row" if n == 1 else "rows") for table, n in summary.table_rows.items()]
+        lines += columns(rows, align="<>", indent="  ").split("\n")
+        lines += ["to look at them:", *(f"  {line}" for line in pandas_lines(summary))]
+    return "\n".join(lines)
+
+
+def pandas_lines(summary: ExtractSummary) -> list[str]:
+    """Three lines of Python that show something of the tables."""
+    path = repr(str(summary.out_dir))
+    if summary.table_rows.get("stems"):
+        table = "stems"
+        show = 'stems[stems.stem == "mixture"].set_index("track_id")[["tempo_bpm", "key", "loudness_integrated_lufs"]]'
+    elif summary.table_rows.get("tracks"):
+        table, show = "tracks", 'tracks.set_index("track_id")[["source_uri", "status", "decoded_duration_s"]]'
+    else:
+        table, show = "errors", 'errors.groupby(["stage", "error_type"]).size()'
+    return [
+        "import stemfeatures",
+        f'{table} = stemfeatures.open_features({path}).to_pandas("{table}")',
+        f"print({show})",
+    ]

@@ -1,0 +1,107 @@
+"""``stemfeatures separate``: stems as audio files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stemfeatures.constants import STEMS
+from stemfeatures.errors import StemfeaturesError
+
+from ._exit import DONE, SOME_FAILED, UsageError
+from ._options import add_device, add_model, add_verb, choose_device, comma_list
+from ._progress import Progress
+
+FORMATS = ("wav", "flac")
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "separate",
+        run,
+        "write the stems of audio files",
+        description="Writes OUT_DIR/<input name without suffix>/<stem>.<format> with the sample rate, the channels and "
+        "the exact length of the input. The four stems sum to the input. Files of an earlier run are replaced.",
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
+    parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="OUT_DIR", help="folder to write to")
+    parser.add_argument(
+        "--stems",
+        type=comma_list,
+        default=STEMS,
+        metavar="A,B",
+        help=f"stems to write, of {','.join(STEMS)} (default: all)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="wav",
+        help="wav: 32-bit float, exact; flac: 24-bit, clips beyond full scale (default: %(default)s)",
+    )
+    add_model(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if unknown := [stem for stem in args.stems if stem not in STEMS]:
+        raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(STEMS)}")
+    folders = plan(args.inputs, args.out_dir)
+    _spare_inputs(args.inputs, [f / f"{s}.{args.format}" for f in folders.values() for s in args.stems])
+    device = choose_device(args.device)
+    try:
+        args.out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {args.out_dir}: {error.strerror}") from error
+
+    from stemfeatures.separation import Separator
+
+    separator = Separator(args.model, device=device)
+    written: list[Path] = []
+    failed = 0
+    with Progress(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
+        for path, folder in folders.items():
+            try:
+                paths = separator.separate_file(path, folder, stems=args.stems, format=args.format)
+                written += paths.values()
+            except StemfeaturesError as error:
+                failed += 1
+                _drop_if_empty(folder)
+                progress.say(f"failed: {error}")
+            progress.update(note=f"{failed} failed" if failed else "")
+    if not args.quiet:
+        for path in written:
+            print(path)
+    if failed:
+        print(f"stemfeatures: {failed} of {len(folders)} files failed", file=sys.stderr)
+    return SOME_FAILED if failed else DONE
+
+
+def plan(inputs: Iterable[Path], out_dir: Path) -> dict[Path, Path]:
+    """Where the stems of each input go. UsageError when two inputs would go to one folder."""
+    folders: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    for path in inputs:
+        name = path.stem if path.stem.strip(".") else path.name  # "...wav" must not become ".."
+        if not name.strip("."):
+            raise UsageError(f"{path} is no audio file")
+        folder = out_dir / name
+        if folder in owners:
+            raise UsageError(f"{owners[folder]} and {path} would both be written to {folder}; separate them one by one")
+        owners[folder], folders[path] = path, folder
+    return folders
+
+
+def _spare_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    read = {path.resolve(): path for path in inputs}
+    for output in outputs:
+        if path := read.get(output.resolve()):
+            raise UsageError(f"a stem would overwrite the input {path}; choose another --out-dir")
+
+
+def _drop_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

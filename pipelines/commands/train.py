@@ -1,0 +1,212 @@
+"""``stemfeatures train``: a checkpoint from isolated recordings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._exit import DONE, UsageError
+from ._options import add_device, add_verb, choose_device, positive, whole
+from ._progress import Progress, watched
+from ._text import columns, count, duration
+
+if TYPE_CHECKING:
+    from stemfeatures.training.config import TrainConfig
+
+DEFAULT_RECIPE = "joint-v0"
+_BANK_MARK = "sounds.parquet"
+_HELD_OUT = "held_out.txt"
+_RECIPE = "recipe.json"
+#: Keys of a recipe that may change when a run goes on.
+_MAY_CHANGE = ("steps", "save_every", "log_every")
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "train",
+        run,
+        "train a checkpoint from isolated recordings",
+        description="Builds a bank of sounds from --data once, mixes training examples from it on the fly, and goes on "
+        "where an earlier run in the same --run-dir stopped. At the end, or after --max-minutes, the averaged weights "
+        "are exported with a model card.",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder with index.csv (path, class, source, licence, seconds)"
+    )
+    parser.add_argument(
+        "--recipe",
+        default=DEFAULT_RECIPE,
+        metavar="NAME",
+        help="recipe by name or TOML file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for state, log and weights (default: runs/NAME)",
+    )
+    parser.add_argument("--bank", type=Path, metavar="DIR", help="folder of the bank (default: RUN_DIR/bank)")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="FILE",
+        help="glob patterns of files in --data that are never used, one a line (default: "
+        f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--workers", type=whole(0), default=1, metavar="N", help="processes that mix examples (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=whole(1), metavar="N", help="optimiser steps, instead of the recipe's")
+    parser.add_argument("--max-minutes", type=positive, metavar="MINUTES", help="stop after so long; later goes on")
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE", help="checkpoint to write (default: RUN_DIR/NAME.safetensors)"
+    )
+    parser.add_argument("--licence", metavar="ID", help="licence of the weights, for the card: Apache-2.0, ...")
+
+
+def run(args: argparse.Namespace) -> int:
+    recipe = find_recipe(args.recipe)
+    device = choose_device(args.device)
+
+    from stemfeatures.training.bank import SoundBank
+    from stemfeatures.training.config import load_config
+    from stemfeatures.training.loop import train
+
+    config = load_config(recipe, steps=args.steps)
+    run_dir = args.run_dir or Path("runs") / config.name
+    export = args.export or run_dir / f"{config.name}.safetensors"
+    if export.suffix != ".safetensors":
+        raise UsageError(f"--export {export}: the file must end in .safetensors")
+    _check_recipe(run_dir, config)
+    bank_dir = args.bank or run_dir / "bank"
+    held_out = _bank(args, bank_dir)
+    _write_json(run_dir / _RECIPE, config.to_dict())
+
+    line: Progress | None = None
+
+    def show(step: int, losses: dict[str, float]) -> None:
+        nonlocal line
+        if line is None:
+            line = Progress(
+                config.steps, label=f"train {config.name}", unit="step", quiet=args.quiet, done=_steps(run_dir)
+            )
+        line.advance_to(step, note=" ".join(f"{name} {value:.4f}" for name, value in losses.items()))
+
+    try:
+        state = train(
+            config, bank_dir, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, on_log=show
+        )
+    except KeyboardInterrupt:
+        print(f"the last state is in {run_dir}; the same command goes on from there", file=sys.stderr)
+        raise
+    finally:
+        if line is not None:
+            line.close()
+
+    from stemfeatures.models import registry
+    from stemfeatures.training.card import NOT_STATED, build_card, seconds_trained
+
+    seconds = seconds_trained(run_dir / "log.csv")
+    card = build_card(
+        state.average,
+        config,
+        SoundBank(bank_dir),
+        steps=state.step,
+        seconds=seconds,
+        command=shlex.join(["stemfeatures", *getattr(args, "argv", [])]),
+        device=device,
+        held_out=held_out,
+        licence=args.licence or NOT_STATED,
+    )
+    checkpoint = registry.save(state.average, export, card)
+    if not args.quiet:
+        of = "" if state.step >= config.steps else f" of {config.steps:,}; the same command goes on"
+        rows = [
+            ("steps", f"{state.step:,}{of}"),
+            ("time", duration(seconds)),
+            ("checkpoint", str(checkpoint.path)),
+            ("model card", str(checkpoint.path.with_suffix(".json"))),
+            ("sha256", checkpoint.sha256),
+        ]
+        print(columns(rows))
+        print(f"try it: stemfeatures describe --model {shlex.quote(str(checkpoint.path))} INPUT")
+    return DONE
+
+
+def find_recipe(name: str) -> Path:
+    """The TOML file of a recipe; UsageError with the known names otherwise."""
+    import stemfeatures
+
+    if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise UsageError(f"no such recipe file: {name}")
+        return Path(name)
+    folder = Path(stemfeatures.__file__).parent / "training" / "recipes"
+    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    if name not in known:
+        raise UsageError(f"unknown recipe {name!r}; known: {', '.join(known) or 'none'}, or a path to a .toml file")
+    return known[name]
+
+
+def _check_recipe(run_dir: Path, config: TrainConfig) -> None:
+    """A run can only go on with the recipe it began with."""
+    stored = run_dir / _RECIPE
+    if not stored.is_file() or not (run_dir / "last.pt").is_file():
+        return
+    before, now = json.loads(stored.read_text()), json.loads(json.dumps(config.to_dict()))
+    if changed := [k for k in now if k not in _MAY_CHANGE and before.get(k) != now[k]]:
+        raise UsageError(
+            f"{run_dir} holds a run of another recipe ({', '.join(changed)} changed); choose another --run-dir"
+        )
+
+
+def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
+    """Build the bank if there is none; returns the patterns that were held out of it."""
+    import stemfeatures
+    from stemfeatures.training.bank import SoundBank, build_bank, matches, read_patterns
+
+    held_out = args.held_out
+    if held_out is None:
+        shipped = Path(stemfeatures.__file__).parents[1] / "catalog_samples" / _HELD_OUT
+        held_out = shipped if shipped.is_file() else None
+    elif not held_out.is_file():
+        raise UsageError(f"no such file: {held_out}")
+    patterns = read_patterns(held_out)
+    noted = bank_dir / _HELD_OUT
+    if (bank_dir / _BANK_MARK).is_file():
+        if used := [path for path in SoundBank(bank_dir).sounds["path"] if matches(path, patterns)]:
+            raise UsageError(
+                f"the bank {bank_dir} holds {count(len(set(used)), 'file')} that shall be held out, such as {used[0]}; "
+                "remove it, or choose another --bank"
+            )
+        return sorted({*patterns, *(read_patterns(noted) if noted.is_file() else [])})
+    if args.data is None:
+        raise UsageError(f"no bank in {bank_dir}: --data is needed to build one")
+
+    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return watched(items, Progress(total, label="bank", unit="recording", quiet=args.quiet))
+
+    build_bank(args.data, bank_dir, held_out=patterns, jobs=max(1, args.workers), progress=show)
+    noted.write_text("".join(f"{pattern}\n" for pattern in patterns), encoding="utf-8")
+    return sorted(patterns)
+
+
+def _steps(run_dir: Path) -> int:
+    """Steps that the log knows of before the one being logged: where this run began to count."""
+    try:
+        lines = (run_dir / "log.csv").read_text().splitlines()
+    except OSError:
+        return 0
+    return int(lines[-2].split(",")[0]) if len(lines) > 2 else 0
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

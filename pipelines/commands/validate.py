@@ -1,0 +1,95 @@
+"""``stemfeatures validate``: what would go wrong with a catalogue, before it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from ._exit import DONE, SOME_FAILED
+from ._options import add_verb, whole
+from ._progress import Progress
+from ._text import columns, count, duration, plain
+
+if TYPE_CHECKING:
+    from ..catalog import ValidationReport
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "validate",
+        run,
+        "look for problems in a catalogue without extracting it",
+        description="Ids and files that occur twice, files that are missing, empty or cannot be decoded. Exit code 3 "
+        "when there are problems.",
+    )
+    parser.add_argument(
+        "catalog",
+        nargs="+",
+        metavar="CATALOG",
+        help="CSV or Parquet manifest, a folder, a glob in quotes, or audio files",
+    )
+    parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument("--no-probe", action="store_true", help="only see whether the files are there")
+    depth.add_argument("--content", action="store_true", help="find files with the same bytes, too: reads all")
+    parser.add_argument("-j", "--jobs", type=whole(1), default=4, metavar="N", help="files at a time (default: 4)")
+    parser.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..catalog import validate_catalog
+
+    line: Progress | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal line
+        if line is None:
+            line = Progress(total, label="validate", unit="row", quiet=args.quiet)
+        line.advance_to(done)
+
+    try:
+        report = validate_catalog(
+            args.catalog[0] if len(args.catalog) == 1 else args.catalog,
+            probe=not args.no_probe,
+            content=args.content,
+            limit=args.limit,
+            progress=show,
+            n_threads=args.jobs,
+        )
+    finally:
+        if line is not None:
+            line.close()
+    print(as_json(report) if args.json else as_text(report))
+    return DONE if report.ok else SOME_FAILED
+
+
+def as_json(report: ValidationReport) -> str:
+    values = {**vars(report), "problems": [vars(p) for p in report.problems], "ok": report.ok, "fatal": report.fatal}
+    return json.dumps(plain(values), ensure_ascii=False, allow_nan=False)
+
+
+def as_text(report: ValidationReport) -> str:
+    """A line a problem and a summary."""
+    lines = []
+    if report.problems:
+        rows = [("row", "problem", "track id", "what")]
+        rows += [(str(p.row), p.kind, p.track_id, " ".join(p.message.split())) for p in report.problems]
+        lines += [columns(rows, align="><<<"), ""]
+    summary = f"{report.origin}: {count(report.n_rows, 'row')}"
+    if report.audio_s is not None:
+        summary += f", {duration(report.audio_s)} of audio"
+        if report.n_unknown_duration:
+            summary += f" (without {count(report.n_unknown_duration, 'file')} of unknown length)"
+    if report.ok:
+        lines.append(f"{summary}, no problems")
+    else:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.counts().items())
+        lines.append(f"{summary}, {count(len(report.problems), 'problem')} ({kinds})")
+        lines.append(
+            "extract refuses this catalogue until ids and files are unique"
+            if report.fatal
+            else "extract takes the other rows, and puts these in table errors"
+        )
+    return "\n".join(lines)

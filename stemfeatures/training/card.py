@@ -1,0 +1,123 @@
+"""Model cards: what a checkpoint was trained on and how, from the bank and the run themselves."""
+
+from __future__ import annotations
+
+import csv
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
+from ..models.joint import JointNet
+from .bank import SoundBank
+from .config import TrainConfig
+
+#: Licence of weights whose owner has not said anything.
+NOT_STATED = "not stated"
+_VERSIONS = ("torch", "numpy", "scipy", "librosa", "soxr")
+
+
+def data_sources(bank: SoundBank) -> list[dict[str, Any]]:
+    """One entry a source and licence in the bank: ``source, licence, classes, sounds, minutes``, largest first."""
+    sounds = bank.sounds
+    found = [
+        {
+            "source": str(source),
+            "licence": str(licence),
+            "classes": sorted(set(rows["class"])),
+            "sounds": len(rows),
+            "minutes": round(float(rows["length"].sum()) / ANALYSIS_SAMPLE_RATE / 60, 2),
+        }
+        for (source, licence), rows in sounds.groupby(["source", "licence"], sort=True)
+    ]
+    return sorted(found, key=lambda entry: -entry["minutes"])
+
+
+def seconds_trained(log: str | Path) -> float:
+    """Time spent training over all resumptions, in seconds, from the ``log.csv`` of a run; 0 without one.
+
+    The clock of the log starts anew with every resumption; steps that were lost in between count as time spent.
+    """
+    total = last = 0.0
+    path = Path(log)
+    if path.is_file():
+        with path.open(newline="") as handle:
+            for row in csv.DictReader(handle):
+                minutes = float(row["minutes"])
+                if minutes < last:
+                    total += last
+                last = minutes
+    return 60 * (total + last)
+
+
+def build_card(
+    model: JointNet,
+    config: TrainConfig,
+    bank: SoundBank,
+    *,
+    steps: int,
+    seconds: float,
+    command: str = "",
+    device: str = "",
+    held_out: list[str] | None = None,
+    licence: str = NOT_STATED,
+) -> dict[str, Any]:
+    """The card of a checkpoint, without metrics; ``registry.save`` adds name and digest.
+
+    Parameters
+    ----------
+    model : the network whose weights are saved.
+    config, bank : what it was trained with.
+    steps, seconds : optimiser steps done, and time they took over all resumptions.
+    command : what was typed. device : what it ran on.
+    held_out : patterns of files that were kept out of the bank.
+    licence : SPDX id or words for the weights. The data's licences are listed with the data.
+    """
+    return {
+        "description": f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm.",
+        "licence": licence,
+        "architecture": "joint",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": data_sources(bank),
+        "held_out": list(held_out or []),
+        "training": {
+            "command": command,
+            "recipe": config.to_dict(),
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "device": device,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "stemfeatures": __version__,
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in _VERSIONS},
+            },
+        },
+        "metrics": {},
+    }
+
+
+def metrics_of(summary: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation's summary rows as a card keeps them.
+
+    ``{data set: {task: {"settings": {...}, "stems": {stem: {metric: {"mean", "median", "n", "n_skipped"}}}}}}``
+    """
+    metrics: dict[str, Any] = {}
+    for row in summary:
+        if not row["n"]:
+            continue
+        task = metrics.setdefault(row["dataset"], {}).setdefault(row["task"], {"settings": settings, "stems": {}})
+        task["stems"].setdefault(row["stem"], {})[row["metric"]] = {
+            key: round(row[key], 4) if isinstance(row[key], float) else row[key]
+            for key in ("mean", "median", "n", "n_skipped")
+        }
+    return metrics
+
+
+def merge_metrics(card: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """A card with ``metrics`` in it; results of other data sets and tasks stay."""
+    old = card.get("metrics") or {}
+    return {**card, "metrics": {name: {**old.get(name, {}), **metrics.get(name, {})} for name in {**old, **metrics}}}
