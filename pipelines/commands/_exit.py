@@ -1,5 +1,14 @@
 """How a command ends."""
 
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from stemfeatures.errors import StemfeaturesError
+
+log = logging.getLogger(__name__)
+
 DONE = 0
 UNEXPECTED = 1
 USAGE = 2
@@ -18,3 +27,11 @@ EXIT_CODES = {
 
 class UsageError(Exception):
     """What was asked for cannot be done as asked: one line to standard error, exit code 2."""
+
+
+def failure(path: Path, error: Exception) -> str:
+    """One line on why one input of several failed; the traceback of an unexpected error is logged with ``-v``."""
+    if isinstance(error, StemfeaturesError):
+        return f"failed: {' '.join(str(error).split())}"
+    log.info("%s", path, exc_info=error)
+    return f"failed: {path}: unexpected {type(error).__name__}: {error}"

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures.constants import STEM_ROWS
-from stemfeatures.errors import StemfeaturesError
 
-from ._exit import DONE, SOME_FAILED
+from ._exit import DONE, SOME_FAILED, failure
 from ._options import add_device, add_model, add_verb, choose_device
 from ._text import NOTHING, columns, number, plain
 
@@ -72,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     for path in args.inputs:
         try:
             analysis = analyser.from_file(path)
-        except StemfeaturesError as error:
+        except Exception as error:  # whatever it is, the others go on
             failed += 1
-            print(f"failed: {error}", file=sys.stderr)
+            print(failure(path, error), file=sys.stderr)
             continue
         if args.json:
             print(json.dumps(as_json(str(path), analysis), ensure_ascii=False, allow_nan=False), flush=True)

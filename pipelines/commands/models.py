@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import textwrap
 from typing import Any
 
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.models.registry import list_models, resolve
 
     checkpoints = [resolve(name) for name in args.checkpoints] if args.checkpoints else list_models()
+    if not checkpoints:
+        print("no checkpoints ship with this installation", file=sys.stderr)
     for checkpoint in checkpoints:
         if args.json:
             print(json.dumps(plain(vars(checkpoint)), ensure_ascii=False))

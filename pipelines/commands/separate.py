@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures.constants import STEMS
-from stemfeatures.errors import StemfeaturesError
 
-from ._exit import DONE, SOME_FAILED, UsageError
+from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._options import add_device, add_model, add_verb, choose_device, comma_list
 from ._progress import Progress
 
@@ -67,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
             try:
                 paths = separator.separate_file(path, folder, stems=args.stems, format=args.format)
                 written += paths.values()
-            except StemfeaturesError as error:
+            except Exception as error:  # whatever it is, the others go on
                 failed += 1
                 _drop_if_empty(folder)
-                progress.say(f"failed: {error}")
+                progress.say(failure(path, error))
             progress.update(note=f"{failed} failed" if failed else "")
     if not args.quiet:
         for path in written:
