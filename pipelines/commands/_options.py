@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ._exit import USAGE, UsageError
@@ -12,21 +12,41 @@ from ._exit import USAGE, UsageError
 Run = Callable[[argparse.Namespace], int]
 
 
+_EXAMPLES = "examples:\n"
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Wraps everything but the examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Complains in one line.
+
+    Attributes
+    ----------
+    examples : command lines that show how the verb is used.
+    """
+
+    examples: tuple[str, ...] = ()
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"stemfeatures: error: {message} (see {self.prog} --help)\n")
 
 
-def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str) -> Parser:
+def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str, examples: Sequence[str]) -> Parser:
     """A parser for one verb, with ``-q`` and ``-v``."""
     parser: Parser = verbs.add_parser(
         name,
         help=help,
         description=f"{help[0].upper()}{help[1:]}. {description}",
+        epilog=_EXAMPLES + "\n".join(f"  {line}" for line in examples),
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
+    parser.examples = tuple(examples)
     parser.set_defaults(run=run)
     talk = parser.add_argument_group("messages")
     talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no summary; errors only")

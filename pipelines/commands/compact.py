@@ -20,6 +20,7 @@ def add_parser(verbs: Any) -> None:
         description="Merges small part files, drops replaced rows and sorts by track. Afterwards each table folder "
         "holds exactly the rows that count, so that pandas, DuckDB, Polars and Dask can read it as it is. May be "
         "interrupted at any time and started again.",
+        examples=("stemfeatures compact features",),
     )
     parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
     parser.add_argument(

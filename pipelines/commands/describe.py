@@ -54,6 +54,10 @@ def add_parser(verbs: Any) -> None:
         "show what the descriptors say of audio files",
         description="One table a file, a column a stem; a dash is what cannot be measured. With --json one object a "
         "line: input, track, stems (every field of table stems; see stemfeatures schema stems), contours and events.",
+        examples=(
+            "stemfeatures describe song.mp3",
+            "stemfeatures describe --json *.flac > songs.jsonl",
+        ),
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, everything in it")

@@ -33,6 +33,7 @@ def add_parser(verbs: Any) -> None:
         run,
         "show versions, codecs, devices and caches, and what is missing",
         description="Exit code 3 when something that the main job needs is missing. Put its output into bug reports.",
+        examples=("stemfeatures doctor",),
     )
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 

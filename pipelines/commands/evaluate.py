@@ -25,6 +25,11 @@ def add_parser(verbs: Any) -> None:
         "score a checkpoint, or a reference, on tracks with known truth",
         description="Separation: SDR, SI-SDR and NSDR (and BSS Eval v4 with --museval) by stem. F0 of the vocals, and "
         "beats: mir_eval. Mean and median over tracks, each data set for itself.",
+        examples=(
+            "stemfeatures evaluate all eval/",
+            "stemfeatures evaluate separation eval/musdb --model mixture",
+            "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --update-card",
+        ),
     )
     parser.add_argument(
         "task", choices=TASKS, metavar="TASK", help=f"{', '.join(TASKS)} (what the data hold truth for)"

@@ -30,6 +30,12 @@ def add_parser(verbs: Any) -> None:
         description="Goes on where an earlier run into the same folder stopped: tracks that are done, with the same "
         "audio, model and settings, are skipped; those that failed are tried again. What cannot be extracted ends in "
         "table errors.",
+        examples=(
+            "stemfeatures extract catalog.csv -o features",
+            "stemfeatures extract music/ -o features --dry-run",
+            "stemfeatures extract 'music/**/*.flac' -o features --jobs 8",
+            "stemfeatures extract catalog.parquet -o features --scheduler tcp://head:8786",
+        ),
     )
     parser.add_argument(
         "catalog",

@@ -20,6 +20,10 @@ def add_parser(verbs: Any) -> None:
         run,
         "list the checkpoints with licence, training data and metrics",
         description="Of those that ship with the package, or of the files given.",
+        examples=(
+            "stemfeatures models",
+            "stemfeatures models runs/mine/mine.safetensors --json",
+        ),
     )
     parser.add_argument("checkpoints", nargs="*", metavar="NAME", help="name of a checkpoint or path of one")
     parser.add_argument("--json", action="store_true", help="one JSON object a checkpoint: name, path, sha256, card")

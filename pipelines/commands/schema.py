@@ -19,6 +19,11 @@ def add_parser(verbs: Any) -> None:
         run,
         "explain the tables and their columns",
         description="The data dictionary: every column with its type, unit, range and meaning.",
+        examples=(
+            "stemfeatures schema",
+            "stemfeatures schema stems",
+            "stemfeatures schema --json",
+        ),
     )
     parser.add_argument("table", nargs="?", metavar="TABLE", help="one table only (default: all)")
     form = parser.add_mutually_exclusive_group()

@@ -25,6 +25,10 @@ def add_parser(verbs: Any) -> None:
         "write the stems of audio files",
         description="Writes OUT_DIR/<input name without suffix>/<stem>.<format> with the sample rate, the channels and "
         "the exact length of the input. The four stems sum to the input. Files of an earlier run are replaced.",
+        examples=(
+            "stemfeatures separate song.mp3 -o stems",
+            "stemfeatures separate *.flac -o stems --stems vocals,drums --format flac",
+        ),
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
     parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="OUT_DIR", help="folder to write to")

@@ -25,6 +25,10 @@ def add_parser(verbs: Any) -> None:
         run,
         "tell what a features directory holds and how its runs went",
         description="Also while a run is writing to it. Shows committed rows only.",
+        examples=(
+            "stemfeatures status features",
+            "stemfeatures status features --json",
+        ),
     )
     parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")

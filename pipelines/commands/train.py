@@ -35,6 +35,10 @@ def add_parser(verbs: Any) -> None:
         description="Builds a bank of sounds from --data once, mixes training examples from it on the fly, and goes on "
         "where an earlier run in the same --run-dir stopped. At the end, or after --max-minutes, the averaged weights "
         "are exported with a model card.",
+        examples=(
+            "stemfeatures train --data sounds --max-minutes 60",
+            "stemfeatures train --data sounds --recipe mine.toml --run-dir runs/mine --licence CC-BY-4.0",
+        ),
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with index.csv (path, class, source, licence, seconds)"

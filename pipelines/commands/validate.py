@@ -23,6 +23,10 @@ def add_parser(verbs: Any) -> None:
         "look for problems in a catalogue without extracting it",
         description="Ids and files that occur twice, files that are missing, empty or cannot be decoded. Exit code 3 "
         "when there are problems.",
+        examples=(
+            "stemfeatures validate catalog.csv",
+            "stemfeatures validate music/ --content",
+        ),
     )
     parser.add_argument(
         "catalog",
