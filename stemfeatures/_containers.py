@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-_OGG_TAIL_BYTES = 1 << 17  # more than the longest Ogg page (65,307 bytes)
-_OGG_END_OF_STREAM = 0x04
+# RFC 3533: OggS, version, flags, granule position, serial number, sequence number, checksum, number of lacing values
+_OGG_HEADER = struct.Struct("<4sBBqIIIB")
+_OGG_CONTINUED, _OGG_FIRST, _OGG_LAST = 1, 2, 4
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def starts_as_mp3(path: Path) -> bool:
@@ -49,22 +55,156 @@ def _skip_id3v2(file: BinaryIO) -> int:
     return file.seek(position)
 
 
-def look_at_ogg(path: Path) -> tuple[str | None, str | None]:
-    """``(joined, cut)``: why an Ogg file is more than one stream, and why it is cut off; None where it is not.
+@dataclass(frozen=True)
+class OggLook:
+    """What the pages of an Ogg file tell; each is None where there is nothing to tell.
 
-    An Ogg file states no length: its decoders take the last page for the end, whatever is missing behind it. And
-    libsndfile reads the first of several joined streams only.
+    Attributes
+    ----------
+    joined : why it is more than one stream; libsndfile reads the first one only.
+    cut : why it is cut off. An Ogg file states no length: its decoders take the last page for the end.
+    damaged : which pages are missing inside; libsndfile closes up the rest, so that all later times are wrong.
+    early : which page ends before its packets do; there libsndfile breaks off, as RFC 7845 demands of the first page
+        only. Encoders that round time stamps write such pages, and other decoders do not mind.
     """
+
+    joined: str | None = None
+    cut: str | None = None
+    damaged: str | None = None
+    early: str | None = None
+
+
+def look_at_ogg(path: Path) -> OggLook:
+    """Read an Ogg file page by page; an ``OggLook()`` for any other file."""
+    joined = damaged = early = cut = None
+    first: _OggPage | None = None
+    last: _OggPage | None = None
+    incomplete = False
+    clock = _OpusClock()
     with path.open("rb") as file:
-        head = file.read(18)
+        if file.read(4) != b"OggS":
+            return OggLook()
+        for page in _ogg_pages(file):
+            incomplete = page is None
+            if page is None:
+                continue
+            first = first or page
+            if page.serial != first.serial or (page.flags & _OGG_FIRST and page is not first):
+                joined = "this Ogg file holds more than one stream"
+                continue
+            whole = True
+            if last is not None and page.sequence != last.sequence + 1:
+                whole = False
+                damaged = damaged or f"pages behind Ogg page {last.sequence} are missing or damaged"
+            if first.body.startswith(b"OpusHead"):
+                found = clock.early(page, whole)
+                early = early or found
+            last = page
+    if incomplete or last is None:
+        cut = "the last Ogg page is incomplete"
+    elif not last.flags & _OGG_LAST:
+        cut = "the last Ogg page does not end the stream"
+    return OggLook(joined, cut, damaged, early)
+
+
+class _OggPage(NamedTuple):
+    flags: int
+    granule: int
+    serial: int
+    sequence: int
+    lacing: bytes
+    body: bytes
+
+
+def _ogg_pages(file: BinaryIO) -> Iterator[_OggPage | None]:
+    """The pages whose checksum is right, in order; None for one that the file ends in."""
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(_OGG_HEADER.size)
         if head[:4] != b"OggS":
-            return None, None
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _OGG_TAIL_BYTES))
-        tail = file.read()
-    last = tail.rfind(b"OggS")
-    page = tail[last:]
-    if last < 0 or len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        return None, "the last Ogg page is incomplete"
-    joined = None if page[14:18] == head[14:18] else "this Ogg file holds more than one stream"
-    return joined, None if page[5] & _OGG_END_OF_STREAM else "the last Ogg page does not end the stream"
+            if (at := _find(file, b"OggS", at + 1)) < 0:
+                return
+            continue
+        lacing = file.read(head[-1]) if len(head) == _OGG_HEADER.size else b""
+        body = file.read(sum(lacing))
+        if len(head) < _OGG_HEADER.size or len(lacing) < head[-1] or len(body) < sum(lacing):
+            yield None
+        else:
+            _, version, flags, granule, serial, sequence, checksum, _ = _OGG_HEADER.unpack(head)
+            if version == 0 and checksum == ogg_checksum(head[:22] + bytes(4) + head[26:] + lacing + body):
+                yield _OggPage(flags, granule, serial, sequence, lacing, body)
+                at = file.tell()
+                continue
+        at += 1
+
+
+def ogg_checksum(page: bytes) -> int:
+    """The CRC-32 of RFC 3533 of a page whose checksum field is zero: zlib's, with all bits mirrored."""
+    crc = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
+
+
+def _find(file: BinaryIO, mark: bytes, at: int) -> int:
+    """Position of the next ``mark`` from ``at`` on, -1 if there is none."""
+    file.seek(at)
+    seen = b""
+    while data := file.read(1 << 14):
+        seen = seen[1 - len(mark) :] + data
+        if (found := seen.find(mark)) >= 0:
+            return file.tell() - len(seen) + found
+    return -1
+
+
+class _OpusClock:
+    """Compares where the Opus pages say they end with the length of their packets (RFC 7845, section 4)."""
+
+    def __init__(self) -> None:
+        self._headers_left = 2
+        self._granule: int | None = None
+        self._toc = b""
+
+    def early(self, page: _OggPage, whole: bool) -> str | None:
+        """Say so where ``page`` ends before its packets do. ``whole``: it follows the page before without a gap."""
+        toc = self._toc if page.flags & _OGG_CONTINUED and whole else b""
+        samples, n_packets, self._toc = _opus_samples(page, toc)
+        if self._headers_left > 0:
+            self._headers_left -= n_packets
+            return None
+        if not n_packets:
+            return None
+        before, self._granule = self._granule, page.granule
+        if before is None or not whole or before + samples <= page.granule or page.flags & _OGG_LAST:
+            return None
+        return f"Ogg page {page.sequence} ends at sample {page.granule}, its Opus packets at {before + samples}"
+
+
+def _opus_samples(page: _OggPage, toc: bytes) -> tuple[int, int, bytes]:
+    """Of a page: the samples at 48 kHz and the number of its packets, and the first two bytes of an unfinished one.
+
+    ``toc`` : those bytes of the packet that the page before left unfinished.
+    """
+    samples = n_packets = at = 0
+    for size in page.lacing:
+        if len(toc) < 2:
+            toc = (toc + page.body[at : at + size])[:2]
+        at += size
+        if size < 255:
+            samples += _opus_packet_samples(toc)
+            n_packets += 1
+            toc = b""
+    return samples, n_packets, toc
+
+
+def _opus_packet_samples(toc: bytes) -> int:
+    """Samples at 48 kHz of a packet by its first two bytes (RFC 6716, section 3.1)."""
+    if not toc:
+        return 0
+    configuration, code = toc[0] >> 3, toc[0] & 3
+    if configuration >= 16:  # CELT
+        frame = 120 << (configuration & 3)
+    elif configuration >= 12:  # hybrid
+        frame = 480 << (configuration & 1)
+    else:  # SILK
+        frame = (480, 960, 1920, 2880)[configuration & 3]
+    return frame * ((toc[1] & 63 if len(toc) > 1 else 0) if code == 3 else min(code, 1) + 1)

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
-from ._containers import doubtful_mp3_length, look_at_ogg, starts_as_mp3
+from ._containers import OggLook, doubtful_mp3_length, look_at_ogg, starts_as_mp3
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class AudioInfo:
     bit_rate : bits per second as the stream states it, else file size over declared duration; None when the duration
         is not declared or an estimate.
     lossless : whether the codec keeps every bit; None when not known.
-    decoder, decoder_version : ``"soundfile"`` or ``"ffmpeg"``, and its version.
+    decoder, decoder_version : ``"soundfile"``, ``"ffmpeg"``, or ``"soundfile+ffmpeg"`` where the one went on when the
+        other broke off; and the version, or both joined alike.
     """
 
     path: Path
@@ -197,8 +198,9 @@ class SoundfileDecoder:
             if not hasattr(self, "_file"):
                 self._clerk.dismiss()
         try:
-            joined, self.cut = look_at_ogg(path)
-            self.info = _soundfile_info(path, self._file, joined, self.cut)
+            ogg = look_at_ogg(path)
+            self.cut = ogg.cut
+            self.info = _soundfile_info(path, self._file, ogg)
         except BaseException:
             self.close()
             raise
@@ -242,14 +244,14 @@ def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | No
     return block[:done], failure
 
 
-def _soundfile_info(path: Path, file: _Forward, joined: str | None, cut: str | None) -> AudioInfo:
-    """Raises Refusal where libsndfile would silently stop before the end."""
+def _soundfile_info(path: Path, file: _Forward, ogg: OggLook) -> AudioInfo:
+    """Raises Refusal where libsndfile would stop before the end or lose the time."""
     container = file.format.lower()
     codec = "flac" if container == "flac" else _CODECS.get(file.subtype, file.subtype.lower())
     if codec in ("mp1", "mp2", "mp3") and (doubt := doubtful_mp3_length(path)):
         raise Refusal(doubt)
-    if joined:
-        raise Refusal(joined)
+    if doubt := ogg.joined or ogg.damaged or ogg.early:
+        raise Refusal(doubt)
     if file.frames >= 1 << 62:
         raise Refusal("the length is not stated")
     frames = float(file.frames)
@@ -258,7 +260,7 @@ def _soundfile_info(path: Path, file: _Forward, joined: str | None, cut: str | N
         # libsndfile has trimmed the length to the bytes that are there; the header knows how many there were.
         if 0 < int(actual) < int(stated) < largest:
             frames = file.frames * (int(stated) / int(actual))
-    duration = None if cut else frames / file.samplerate
+    duration = None if ogg.cut else frames / file.samplerate
     size = path.stat().st_size
     return AudioInfo(
         path=path,
@@ -291,6 +293,7 @@ _AU_FLOAT = 6
 _LOG_LINES = 400
 _LOG_LINE_CHARS = 500
 _READ_BYTES = 1 << 18
+_SMALLEST_GAP_S = 0.015  # less than any frame that may be lost, more than the rounding of time stamps
 
 
 def ffmpeg_path() -> str | None:
@@ -324,11 +327,14 @@ class FfmpegDecoder:
     The samples come as an AU stream, whose 24 byte header states sample rate and channels, so that nothing has to be
     read off ffmpeg's words but the declared length and the codec. One selector serves both pipes; no pipe can fill
     up unread while the other is waited for.
+
+    Where ``damaged`` (or where Ogg pages are missing) the time is kept: silence takes the place of what cannot be
+    decoded, as far as the container has time stamps (all but MP3 and ADTS), and of what a checksum shows to be wrong.
     """
 
     name = "ffmpeg"
 
-    def __init__(self, path: Path, limit_s: float) -> None:
+    def __init__(self, path: Path, limit_s: float, *, damaged: bool = False) -> None:
         executable = ffmpeg_path()
         if executable is None:
             raise Refusal("not found on the PATH, and the imageio-ffmpeg package is not installed")
@@ -340,10 +346,19 @@ class FfmpegDecoder:
         self._log_rest = b""
         self._input: dict[str, str] = {}
         self._described = False
-        command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-threads", "1"]
+        self._n_silent = 0
+        self._ogg = look_at_ogg(path)
+        # In joined streams the time starts anew.
+        damaged = damaged or (self._ogg.damaged is not None and self._ogg.joined is None)
+        level = "repeat+level+verbose" if damaged else "level+info"
+        command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
         # A playlist in disguise must not make ffmpeg open anything but files.
-        command += ["-protocol_whitelist", "file", "-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
-        command += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+        command += ["-protocol_whitelist", "file"]
+        command += ["-err_detect", "crccheck+explode"] if damaged else []
+        command += ["-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
+        command += ["-map", "0:a:0", "-vn", "-sn", "-dn"]
+        command += ["-af", f"aresample=async=1:min_hard_comp={_SMALLEST_GAP_S}"] if damaged else []
+        command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -406,6 +421,10 @@ class FfmpegDecoder:
         for raw in lines:
             line = raw[:_LOG_LINE_CHARS].decode("utf-8", "replace").rstrip()
             line = re.sub(r" @ 0x[0-9a-f]+", "", line)
+            if "[verbose]" in line:
+                added = re.search(r"adding (\d+) audio samples of silence", line)
+                self._n_silent += int(added[1]) if added else 0
+                continue
             self._log.append(line)
             text = re.sub(r"^(\[[^\]]*\] )*\[info\] ?", "", line)
             if text.startswith("Output #"):
@@ -453,7 +472,7 @@ class FfmpegDecoder:
         if "duration" in self._input:
             hours, minutes, seconds = self._input["duration"].split(":")
             duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        self.cut = look_at_ogg(path)[1]
+        self.cut = self._ogg.cut
         if self.cut:
             duration = None
         exact = duration is not None and "estimated" not in self._input
@@ -482,7 +501,8 @@ class FfmpegDecoder:
         except subprocess.TimeoutExpired:
             self.close()
             raise DecoderTimeout(f"no end within {self._limit_s:g} s, killed") from None
-        self.message = self._words()
+        silence = f"{self._n_silent / self.info.sample_rate:.2f} s became silence" if self._n_silent else ""
+        self.message = "; ".join(filter(None, (self._ogg.damaged, silence, self._words())))
         if status:
             self.failure = self.message or f"exit status {status}"
 

@@ -7,7 +7,10 @@ Conventions
   all of them, whatever their number.
 * Time zero is the first decoded sample. Files are read forward only, a block at a time; nothing seeks.
 * soundfile (libsndfile) decodes what it can, ffmpeg the rest: m4a/AAC, WMA, and the few MP3 and Ogg files of which
-  libsndfile would silently read only a part. Which one it was is in :class:`AudioInfo`.
+  libsndfile would read only a part. Where libsndfile breaks off in a damaged file, ffmpeg goes on. Which one it was
+  is in :class:`AudioInfo`.
+* Where a container tells the time (FLAC, Ogg), damage inside a file becomes silence and what follows keeps its time.
+  Behind a damaged place of an MP3 everything is displaced by the few frames that are lost there.
 * The identity of a track is the SHA-256 of its file's bytes: cheap, stable, and independent of any decoder.
 
 A decoder that keeps the caller waiting too long is given up. libmpg123 may print notes on damaged MP3 files to
@@ -27,6 +30,7 @@ from types import TracebackType
 import numpy as np
 import soxr
 
+from ._continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
 from ._decoders import (
     AudioInfo,
     Decoder,
@@ -60,10 +64,6 @@ log = logging.getLogger(__name__)
 
 RESAMPLE_QUALITY = "HQ"  # part of the meaning of every feature: a change is a new schema version
 
-#: A file is truncated when it decodes to less than it declares by more than this. libsndfile counts samples; the
-#: containers ffmpeg reads state a duration of all their streams, encoder delay included.
-TRUNCATION_TOLERANCE_S = {"soundfile": 0.1, "ffmpeg": 0.5}
-
 # Beyond these a header lies; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
 _MAX_CHANNELS = 255
@@ -79,17 +79,17 @@ class AudioStream:
 
     Attributes
     ----------
-    info : what the file says of itself, and which decoder reads it.
+    info : what the file says of itself, and which decoder reads it. The decoder becomes ``"soundfile+ffmpeg"`` when
+        libsndfile breaks off on the way and ffmpeg goes on: look there after the last block.
     n_samples : samples per channel handed out so far; all of them after the last block.
     decoded_duration_s : the same in seconds.
     status : None until the last block was handed out, then ``"ok"``, or ``"truncated"`` when the file ends before its
-        declared length or the decoder broke off. A merely estimated length (``info.declared_exact`` is False) is no
-        evidence and is not compared.
-    message : why the status is ``"truncated"``, or what the decoder complained of on the way; else ``""``.
+        declared length or the last decoder broke off. A merely estimated length (``info.declared_exact`` is False) is
+        no evidence and is not compared. Damage inside does not matter as long as it costs less than half a second.
+    message : why the status is ``"truncated"``, or what the decoders complained of on the way; else ``""``.
     """
 
     def __init__(self, decoder: Decoder, first_block: np.ndarray, block_frames: int) -> None:
-        self.info = decoder.info
         self.n_samples = 0
         self.status: str | None = None
         self.message = ""
@@ -98,6 +98,10 @@ class AudioStream:
         self._block_frames = block_frames
         self._sha256: str | None = None
         self._closed = False
+
+    @property
+    def info(self) -> AudioInfo:
+        return self._decoder.info
 
     @property
     def decoded_duration_s(self) -> float:
@@ -162,12 +166,13 @@ class AudioStream:
     def _conclude(self) -> None:
         self.close()
         self.message = self._decoder.failure or self._decoder.message
-        declared, decoded = self.info.declared_duration_s, self.decoded_duration_s
-        missing = declared - decoded if declared is not None and self.info.declared_exact else 0.0
+        missing = missing_s(self.info, self.n_samples)
         cut = self._decoder.cut
         if self._decoder.failure or cut or missing > TRUNCATION_TOLERANCE_S[self.info.decoder]:
             self.status = "truncated"
-            length = f"{decoded:.2f} s decoded" + (f" of {declared:.2f} s declared" if missing > 0 else "")
+            length = f"{self.decoded_duration_s:.2f} s decoded"
+            if missing > 0:
+                length += f" of {self.info.declared_duration_s:.2f} s declared"
             self.message = "; ".join(filter(None, (length, cut, self.message)))
         else:
             self.status = "ok"
@@ -202,6 +207,8 @@ def open_audio(path: str | os.PathLike[str], *, block_s: float = 10.0, timeout_s
         decoder: Decoder | None = None
         try:
             decoder = kind(path, limit_s)
+            if isinstance(decoder, SoundfileDecoder) and FfmpegDecoder in _DECODERS:
+                decoder = ContinuedDecoder(decoder, limit_s)
             if not (decoder.info.sample_rate <= _MAX_SAMPLE_RATE and decoder.info.channels <= _MAX_CHANNELS):
                 raise Refusal(f"{decoder.info.channels} channels at {decoder.info.sample_rate} Hz: a damaged header")
             block_frames = round(block_s * decoder.info.sample_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 import scipy.io.wavfile
 import soundfile
 
-from stemfeatures import _decoders, _encode, audio
+from stemfeatures import _containers, _decoders, _encode, audio
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
@@ -375,18 +376,339 @@ def test_missing_tags_behind_the_samples_are_no_truncation(sounds: Callable[[str
     assert read_all(path)[1].status == "ok"
 
 
-def test_damage_in_the_middle_is_truncation(sounds: Callable[[str], Path], tmp_path: Path) -> None:
-    data = bytearray(sounds("plain.flac").read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
-    path = tmp_path / "x.flac"
-    path.write_bytes(data)
-    y, stream = read_all(path, block_s=1.0)
-    assert stream.status == "truncated"
-    assert "flac" in stream.message
+def damage(path: Path, into: Path, at: float = 0.5, n_bytes: int = 2000) -> Path:
+    data = bytearray(path.read_bytes())
+    start = int(len(data) * at)
+    data[start : start + n_bytes] = np.random.default_rng(0).bytes(n_bytes)
+    into.write_bytes(data)
+    return into
+
+
+def test_damage_in_the_middle_is_truncation_without_ffmpeg(
+    sounds: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_decoders, "ffmpeg_path", lambda: None)
+    y, stream = read_all(damage(sounds("plain.flac"), tmp_path / "x.flac"), block_s=1.0)
+    assert (stream.status, stream.info.decoder) == ("truncated", "soundfile")
+    assert "flac decoder" in stream.message
+    assert "ffmpeg: not found on the PATH" in stream.message
     # All that libsndfile gave before it broke off is there, not only whole blocks.
     assert 0.4 * N_SAMPLES < y.shape[1] < 0.6 * N_SAMPLES
     np.testing.assert_array_equal(y, audio.load(sounds("plain.flac"))[0][:, : y.shape[1]])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("block_s", [0.1, 1.0, 100.0])
+def test_ffmpeg_goes_on_behind_damage(sounds: Callable[[str], Path], tmp_path: Path, block_s: float) -> None:
+    path = damage(sounds("plain.flac"), tmp_path / "x.flac")
+    whole = audio.load(sounds("plain.flac"))[0]
+    with audio.open_audio(path, block_s=block_s) as stream:
+        before = stream.info
+        blocks = list(stream)
+    y = np.concatenate(blocks, axis=1)
+    assert {block.shape[1] for block in blocks[:-1]} <= {round(block_s * SAMPLE_RATE)}
+    assert y.shape == whole.shape
+    wrong = np.flatnonzero((y != whole).any(axis=0))
+    assert 0 < len(wrong) < 0.3 * SAMPLE_RATE  # two frames, or three
+    assert np.ptp(wrong) < 0.3 * SAMPLE_RATE  # in one place, and all in time behind it
+    assert not y[:, wrong].any()
+    assert stream.status == "ok"
+    broke_off, silent = re.match(
+        r"soundfile broke off after ([\d.]+) s .+, ffmpeg went on; ([\d.]+) s became", stream.message
+    ).groups()
+    assert 0 <= wrong[0] / SAMPLE_RATE - float(broke_off) < 0.2
+    assert float(silent) == pytest.approx(len(wrong) / SAMPLE_RATE, abs=0.01)
+    assert (before.decoder, stream.info.decoder) in [
+        ("soundfile", "soundfile+ffmpeg"),
+        ("soundfile+ffmpeg", "soundfile+ffmpeg"),  # where the first block reaches that far
+    ]
+    assert stream.info.decoder_version == "+".join(
+        [_decoders.soundfile_version(), _decoders.ffmpeg_version(str(FFMPEG))]
+    )
+    assert audio.probe(path).decoder == "soundfile"
+
+
+@needs_ffmpeg
+def test_damage_in_many_places(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    path = sounds("plain.flac")
+    for at in (0.2, 0.4, 0.6, 0.8):
+        path = damage(path, tmp_path / "x.flac", at, 100)
+    whole = audio.load(sounds("plain.flac"))[0]
+    y, stream = read_all(path)
+    assert stream.status == "ok"
+    assert y.shape == whole.shape
+    assert np.mean((y == whole).all(axis=0)) > 0.7
+    np.testing.assert_array_equal(y[:, -20_000:], whole[:, -20_000:])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["lame.mp3", "vbr.mp3"])
+def test_damage_in_the_middle_of_an_mp3(sounds: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    """Sometimes libsndfile finds its way behind the damage, sometimes it breaks off."""
+    whole = audio.load(sounds(name))[0]
+    decoders = set()
+    for at in (0.3, 0.4, 0.5, 0.6, 0.7):
+        y, stream = read_all(damage(sounds(name), tmp_path / name, at, 1000), block_s=0.5)
+        assert stream.status == "ok"
+        assert ("ffmpeg went on" in stream.message) == (stream.info.decoder == "soundfile+ffmpeg")
+        decoders.add(stream.info.decoder)
+        assert abs(y.shape[1] - whole.shape[1]) < 0.25 * SAMPLE_RATE
+        n = int(0.9 * at * N_SAMPLES)
+        np.testing.assert_allclose(y[:, :n], whole[:, :n], atol=1e-4)
+        n = int(0.8 * (1 - at) * N_SAMPLES)  # behind the damage all is there, a few frames early or late
+        rest, expected = y[0, -n:], whole[0, -n:]
+        late = lag(rest, expected)
+        assert abs(late) < 0.25 * SAMPLE_RATE
+        rest, expected = rest[max(late, 0) : n + late], expected[max(-late, 0) : n - late]
+        assert np.corrcoef(rest, expected)[0, 1] > 0.9
+    assert "soundfile+ffmpeg" in decoders
+
+
+@needs_ffmpeg
+def test_damaged_and_cut_is_truncated(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    path = cut(damage(sounds("plain.flac"), tmp_path / "x.flac", 0.3), tmp_path / "y.flac", 0.7)
+    whole = audio.load(sounds("plain.flac"))[0]
+    y, stream = read_all(path)
+    assert stream.status == "truncated"
+    assert stream.info.decoder == "soundfile+ffmpeg"
+    assert f"of {N_SAMPLES / SAMPLE_RATE:.2f} s declared" in stream.message
+    assert "ffmpeg went on" in stream.message
+    assert 0.6 * N_SAMPLES < y.shape[1] < 0.75 * N_SAMPLES
+    n = y.shape[1] - 8192
+    np.testing.assert_array_equal(y[:, n - 8192 : n], whole[:, n - 8192 : n])
+
+
+@needs_ffmpeg
+def test_truncated_where_ffmpeg_has_no_more(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    _, stream = read_all(cut(sounds("plain.wav"), tmp_path / "x.wav"))
+    assert (stream.status, stream.info.decoder) == ("truncated", "soundfile")
+    assert stream.message.endswith("ffmpeg: gives no more")
+
+
+def damaged_noise(folder: Path) -> tuple[Path, np.ndarray]:
+    """A FLAC with damage in the middle, and what it would be without. No part of it is like another."""
+    whole = np.random.default_rng(3).uniform(-0.3, 0.3, (2, 3 * SAMPLE_RATE))
+    soundfile.write(folder / "whole.flac", whole.T, SAMPLE_RATE)
+    return damage(folder / "whole.flac", folder / "x.flac"), audio.load(folder / "whole.flac")[0]
+
+
+def fake_continuation(monkeypatch: pytest.MonkeyPatch, folder: Path, y: np.ndarray, sample_rate: int) -> None:
+    """An ffmpeg that gives ``y`` for any file."""
+    data = folder / "continuation.au"
+    soundfile.write(data, y.T, sample_rate, subtype="FLOAT", format="AU", endian="BIG")
+    fake_ffmpeg(monkeypatch, folder, f"echo 'Output #0' >&2; cat {data}")
+
+
+@pytest.mark.parametrize("late", [0, 7, -7, 2304, -2304])
+def test_the_continuation_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    """Also when the other decoder counts otherwise: what follows is what comes next."""
+    path, whole = damaged_noise(tmp_path)
+    other = np.pad(whole, ((0, 0), (max(late, 0), 0)))[:, max(-late, 0) :]
+    fake_continuation(monkeypatch, tmp_path, other * 1.001, SAMPLE_RATE)
+    y, stream = read_all(path, block_s=0.3)
+    assert (stream.status, stream.info.decoder) == ("ok", "soundfile+ffmpeg")
+    assert (f"{late:+d} samples away" in stream.message) == (late != 0)
+    assert y.shape == whole.shape
+    np.testing.assert_allclose(y, whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["rate", "channels", "noise", "far", "louder", "short", "nothing", "hang"])
+def test_a_continuation_that_does_not_fit_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, whole = damaged_noise(tmp_path)
+    noise = np.random.default_rng(5).uniform(-0.5, 0.5, whole.shape)
+    other, rate, words = {
+        "rate": (whole, 8000, "decodes 2 channels at 8000 Hz"),
+        "channels": (whole[:1], SAMPLE_RATE, "decodes 1 channels at 44100 Hz"),
+        "noise": (noise, SAMPLE_RATE, "what it gives does not fit"),
+        "far": (np.pad(whole, ((0, 0), (30_000, 0))), SAMPLE_RATE, "what it gives does not fit"),
+        "louder": (2 * whole, SAMPLE_RATE, "what it gives does not fit"),
+        "short": (whole[:, :SAMPLE_RATE], SAMPLE_RATE, "gives no more"),
+        "nothing": (whole[:, :0], SAMPLE_RATE, "gives no more"),
+        "hang": (whole, SAMPLE_RATE, "no answer within 1 s, killed"),
+    }[kind]
+    fake_continuation(monkeypatch, tmp_path, other, rate)
+    if kind == "hang":
+        program = tmp_path / "bin" / "ffmpeg"
+        program.write_text(program.read_text().replace("echo 'Output", f"echo $$ > {tmp_path}/pid; sleep 1000; echo '"))
+    y, stream = read_all(path, block_s=1.0, **({"timeout_s": 1.0} if kind == "hang" else {}))
+    assert (stream.status, stream.info.decoder) == ("truncated", "soundfile")
+    assert "flac decoder" in stream.message
+    assert f"ffmpeg: {words}" in stream.message
+    assert 1.2 * SAMPLE_RATE < y.shape[1] < 1.8 * SAMPLE_RATE
+    np.testing.assert_array_equal(y, whole[:, : y.shape[1]])
+    if kind == "hang":
+        assert gone(tmp_path / "pid")
+
+
+def test_a_continuation_ends_where_the_file_declares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, whole = damaged_noise(tmp_path)
+    fake_continuation(monkeypatch, tmp_path, np.pad(whole, ((0, 0), (0, 100_000))), SAMPLE_RATE)
+    for block_s in (0.5, 1.0, 100.0):
+        np.testing.assert_array_equal(read_all(path, block_s=block_s)[0], whole)
+
+
+def test_a_continuation_of_silence(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    """There is nothing to compare."""
+    if FFMPEG is None:
+        pytest.skip("no ffmpeg")
+    y = music()
+    y[:, N_SAMPLES // 4 : -SAMPLE_RATE] = 0
+    soundfile.write(tmp_path / "x.flac", y.T, SAMPLE_RATE)
+    whole = audio.load(tmp_path / "x.flac")[0]
+    size = (tmp_path / "x.flac").stat().st_size
+    # In the silence, where frames are a few bytes long.
+    read, stream = read_all(damage(tmp_path / "x.flac", tmp_path / "y.flac", 0.5 - 200 / size, 400))
+    assert stream.status == "ok"
+    assert read.shape == whole.shape
+    np.testing.assert_array_equal(read[:, -20_000:], whole[:, -20_000:])
+
+
+@needs_ffmpeg
+def test_a_forgotten_continuation_leaves_nothing(sounds: Callable[[str], Path], tmp_path: Path) -> None:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("no /proc")
+    path = damage(sounds("plain.flac"), tmp_path / "x.flac", 0.3)
+    audio.load(path)
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for _ in range(3):
+        with audio.open_audio(path, block_s=0.5) as stream:
+            while stream.info.decoder == "soundfile":
+                next(stream)
+        stream = audio.open_audio(path, block_s=2.0)
+        next(stream)
+        del stream
+    deadline = time.monotonic() + 20
+    while (len(os.listdir("/proc/self/fd")), threading.active_count()) > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before
+
+
+@needs_ffmpeg
+def test_a_continuation_needs_little_memory(tmp_path: Path) -> None:
+    sample_rate, n = 8000, 8000 * 600
+    path = tmp_path / "x.flac"
+    with soundfile.SoundFile(path, "w", sample_rate, 1) as file:
+        for _ in range(600):
+            file.write(music(8000, sample_rate, 1)[0])
+    damage(path, path)
+    tracemalloc.start()
+    try:
+        with audio.open_audio(path) as stream:
+            for block in stream:
+                assert block.shape[1] <= 80_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (stream.status, stream.n_samples) == ("ok", n)
+    assert stream.info.decoder == "soundfile+ffmpeg"
+    assert peak < 8 * 4 * 80_000 + 2_000_000  # the whole is 19.2 MB
+
+
+def ogg_pages(path: Path) -> list[bytearray]:
+    data, pages = path.read_bytes(), []
+    while data:
+        size = 27 + data[26] + sum(data[27 : 27 + data[26]])
+        pages.append(bytearray(data[:size]))
+        data = data[size:]
+    return pages
+
+
+def write_ogg(path: Path, pages: list[bytearray]) -> Path:
+    for page in pages:
+        page[22:26] = bytes(4)
+        page[22:26] = struct.pack("<I", _containers.ogg_checksum(bytes(page)))
+    path.write_bytes(b"".join(pages))
+    return path
+
+
+@pytest.mark.parametrize("name", ["plain.ogg", "plain.opus", "lavc.ogg", "lavc.opus", "flac.oga"])
+def test_the_pages_of_whole_ogg_files(sounds: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    path = sounds(name)
+    assert _containers.look_at_ogg(path) == _containers.OggLook()
+    assert write_ogg(tmp_path / name, ogg_pages(path)).read_bytes() == path.read_bytes()  # checksums too
+    junk = tmp_path / f"junk {name}"
+    junk.write_bytes(path.read_bytes() + b"TAG" + b" " * 125)
+    assert _containers.look_at_ogg(junk) == _containers.OggLook()
+    twice = tmp_path / f"twice {name}"
+    twice.write_bytes(2 * path.read_bytes())
+    assert _containers.look_at_ogg(twice).joined
+
+
+@pytest.mark.parametrize(
+    ("toc", "samples"),
+    [
+        (b"\x00", 480),  # SILK, 10 ms
+        (b"\x18", 2880),  # SILK, 60 ms
+        (b"\x60", 480),  # hybrid, 10 ms
+        (b"\x79", 1920),  # hybrid, 2 of 20 ms
+        (b"\x80", 120),  # CELT, 2.5 ms
+        (b"\xfc", 960),  # CELT, 20 ms, stereo
+        (b"\xfe", 1920),  # 2 of 20 ms
+        (b"\xff\x43", 2880),  # 3 of 20 ms, padded
+        (b"\x1b\x02", 5760),  # 2 of 60 ms
+    ],
+)
+def test_length_of_an_opus_packet(toc: bytes, samples: int) -> None:
+    assert _containers._opus_packet_samples(toc) == samples
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("options", [["-frame_duration", "20"], ["-frame_duration", "2.5"], ["-b:a", "510k"]])
+def test_opus_pages_that_end_before_their_packets(
+    sounds: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """Where an encoder that rounds time stamps sets one page's end too late, libsndfile chokes on the next."""
+    good = tmp_path / "good.opus"
+    ffmpeg("-i", sounds("plain.wav"), "-c:a", "libopus", *options, "-page_duration", "500000", good)
+    assert _containers.look_at_ogg(good) == _containers.OggLook()
+    pages = ogg_pages(good)
+    k = len(pages) // 2
+    granule = struct.unpack_from("<q", pages[k], 6)[0]
+    struct.pack_into("<q", pages[k], 6, granule + 488)
+    path = write_ogg(tmp_path / "x.opus", pages)
+    with pytest.raises(soundfile.LibsndfileError, match="malformed"):  # the trap is there
+        soundfile.read(path)
+    assert f"Ogg page {k + 1} ends at sample" in str(_containers.look_at_ogg(path).early)
+    y, stream = read_all(path)
+    assert (stream.status, stream.info.decoder) == ("ok", "ffmpeg")
+    assert audio.probe(path) == stream.info
+    whole = audio.load(good)[0]
+    assert y.shape == whole.shape
+    assert lag(y[0], whole[0]) == 0
+    np.testing.assert_allclose(y, whole, atol=0.01)
+    # Without the look at the pages: two decoders, one sound.
+    monkeypatch.setattr(_decoders, "look_at_ogg", lambda path: _containers.OggLook())
+    y, stream = read_all(path, block_s=1.0)
+    assert (stream.status, stream.info.decoder) == ("ok", "soundfile+ffmpeg")
+    assert "broke off after" in stream.message
+    assert y.shape == whole.shape
+    np.testing.assert_allclose(y, whole, atol=0.01)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("codec", ["libopus", "libvorbis"])
+@pytest.mark.parametrize("kind", ["missing", "broken"])
+def test_lost_ogg_pages_become_silence(sounds: Callable[[str], Path], tmp_path: Path, codec: str, kind: str) -> None:
+    """libsndfile would close up the rest and shift it."""
+    good = tmp_path / "good.ogg"
+    ffmpeg("-i", sounds("plain.wav"), "-c:a", codec, "-page_duration", "200000", good)
+    pages = ogg_pages(good)
+    k = len(pages) // 2
+    if kind == "missing":
+        path = write_ogg(tmp_path / "x.ogg", pages[:k] + pages[k + 1 :])
+    else:
+        pages[k][200] ^= 1
+        path = tmp_path / "x.ogg"
+        path.write_bytes(b"".join(pages))
+    y, stream = read_all(path)
+    assert (stream.status, stream.info.decoder) == ("ok", "ffmpeg")
+    assert f"pages behind Ogg page {k - 1} are missing or damaged; 0." in stream.message
+    assert "s became silence" in stream.message
+    whole = audio.load(good)[0]
+    assert y.shape == whole.shape
+    right = (np.abs(y - whole) < 0.01).all(axis=0)
+    assert 0.85 < right.mean() < 0.97  # 0.2 s of 4 s
+    assert right[-SAMPLE_RATE:].all()
 
 
 def test_a_damaged_header_does_not_eat_the_memory(sounds: Callable[[str], Path], tmp_path: Path) -> None:
