@@ -49,10 +49,9 @@ class Progress:
         if not quiet and self._stream.isatty():
             from tqdm import tqdm
 
-            line = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {postfix}" if total else "{desc}: {n_fmt}{postfix}"
-            self._bar = tqdm(
-                total=total, initial=done, desc=label, file=self._stream, dynamic_ncols=True, bar_format=line, delay=0
-            )
+            line = "{n_fmt}/{total_fmt} |{bar:20}| {desc}" if total else "{n_fmt} {desc}"
+            line = f"{label.replace('{', '').replace('}', '')}: {line}"
+            self._bar = tqdm(total=total, initial=done, file=self._stream, dynamic_ncols=True, bar_format=line)
 
     def update(self, n: int = 1, *, note: str = "") -> None:
         """``n`` more units are done; ``note`` is said beside them."""
@@ -66,7 +65,7 @@ class Progress:
         if self._first is None and done > before:
             self._first = (now, done)
         if self._bar is not None:
-            self._bar.set_postfix_str(self._words(now), refresh=False)
+            self._bar.set_description_str(self._words(now), refresh=False)
             self._bar.update(done - before)
         elif not self._quiet and now - self._said_at >= self._every_s:
             self._say(now)

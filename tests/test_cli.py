@@ -1,0 +1,929 @@
+"""The command line: real processes for help, usage and exit codes, in-process calls for the rest."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from networks import TINY, tiny_checkpoint
+from test_multitrack import tone, write_song
+
+import pipelines.extract as extraction
+from pipelines import cli, cli_reference
+from pipelines.catalog import validate_catalog
+from pipelines.commands import VERBS, describe, extract, separate, train
+from pipelines.commands._exit import UsageError
+from pipelines.commands._progress import Progress
+from pipelines.commands._text import NOTHING, columns, count, duration, number, plain, size
+from stemfeatures.constants import STEM_ROWS, STEMS
+from stemfeatures.errors import CatalogError
+from stemfeatures.models import registry
+from stemfeatures.tables.commits import read_snapshot
+from stemfeatures.tables.committer import Committer
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import write_part
+from stemfeatures.tables.registry import DATA_TABLES, TABLES
+from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+from stemfeatures.training import bank as banks
+from stemfeatures.training.card import merge_metrics, seconds_trained
+
+Main = Callable[..., int]
+CHECKOUT = Path(cli.__file__).parents[1]
+RATE = 22_050
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def stemfeatures(*argv: object, **options) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False, **options)
+
+
+@pytest.fixture
+def main() -> Iterator[Main]:
+    """Run the command in this process; the exit code."""
+    import logging
+
+    root, level = logging.getLogger(), logging.getLogger().level
+    handlers = list(root.handlers)
+    names = ("stemfeatures", "pipelines", "py.warnings")
+    levels = {name: logging.getLogger(name).level for name in names}
+
+    def run(*argv: object) -> int:
+        try:
+            return cli.main([str(arg) for arg in argv])
+        except SystemExit as stop:
+            return int(stop.code or 0)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory) -> Path:
+    """1.2 s, stereo, 16 kHz, with a name that needs care."""
+    rng = np.random.default_rng(1)
+    y = np.stack([tone(220, 1.2), tone(330, 1.2)]) + 0.05 * rng.standard_normal((2, round(1.2 * 16_000)))
+    path = tmp_path_factory.mktemp("audio") / "Søng no. 1 (live).wav"
+    soundfile.write(path, y.T, 16_000, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path) -> Path:
+    path = tmp_path / "bad.mp3"
+    path.write_bytes(b"this is not audio " * 50)
+    return path
+
+
+# Help and usage -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_imports_nothing_heavy(verb: str) -> None:
+    code = (
+        "import sys\nfrom pipelines.cli import main\n"
+        f"try:\n    main({[*filter(None, [verb]), '--help']!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "heavy = ('torch', 'librosa', 'pandas', 'pyarrow', 'numpy', 'scipy', 'dask', 'tqdm', 'soundfile')\n"
+        "print(code, [name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "0 []"
+    assert done.stdout.startswith(f"usage: stemfeatures {verb}".rstrip())
+
+
+def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
+    assert main("--help") == 0
+    text = capsys.readouterr().out
+    assert all(f"    {verb} " in text for verb in VERBS)
+    assert main("--version") == 0
+    assert capsys.readouterr().out == f"stemfeatures {cli.__version__}\n"
+    assert main() == 2  # no verb: help, but nothing was done
+    said = capsys.readouterr()
+    assert not said.out
+    assert "usage:" in said.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["extrac"], "invalid choice: 'extrac'"),
+        (["extract", "x.csv"], "required: -o/--out-dir"),
+        (["extract", "x.csv", "-o", "d", "--limit", "0"], "expected a whole number of at least 1, not '0'"),
+        (["extract", "x.csv", "-o", "d", "--jobs", "two"], "expected a whole number of at least 1, not 'two'"),
+        (["extract", "x.csv", "-o", "d", "--track-timeout", "nan"], "expected a number above 0, not 'nan'"),
+        (["extract", "x.csv", "-o", "d", "--tables", "stems,beats"], "unknown table 'beats'; there are: tracks,"),
+        (["extract", "x.csv", "-o", "d", "--tables", ","], "expected names with commas"),
+        (["extract", "x.csv", "-o", "d", "--over"], "unrecognized arguments: --over"),  # no abbreviations to outlive
+        (["separate", "x.wav", "-o", "d", "--stems", "voice"], "unknown stem 'voice'; there are: vocals, drums"),
+        (["separate", "x.wav", "-o", "d", "--format", "mp3"], "invalid choice: 'mp3'"),
+        (["separate", "a/x.wav", "b/x.flac", "-o", "d"], "a/x.wav and b/x.flac would both be written to d/x"),
+        (["describe", "x.wav", "--model", "nobody"], "unknown model 'nobody'; known:"),
+        (["describe", "x.wav", "--model", "nobody.safetensors"], "nobody.safetensors: no such checkpoint file"),
+        (["describe", "x.wav", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["validate", "nowhere.csv"], "nowhere.csv: there is no such file or folder"),
+        (["status", "nowhere"], "nowhere: there is no such directory"),
+        (["compact", "nowhere"], "nowhere: there is no such directory"),
+        (["schema", "beats"], "unknown table 'beats'; there are: tracks,"),
+        (["schema", "--json", "--markdown"], "not allowed with argument"),
+        (["models", "nobody"], "unknown model 'nobody'"),
+        (["train", "--recipe", "nobody"], "unknown recipe 'nobody'; known: "),
+        (["train", "--recipe", "nobody.toml"], "no such recipe file: nobody.toml"),
+        (["train", "--run-dir", "r"], "no bank in r/bank: --data is needed to build one"),
+        (["train", "--run-dir", "r", "--data", "d"], "d: no index.csv"),
+        (["train", "--run-dir", "r", "--held-out", "h.txt"], "no such file: h.txt"),
+        (["train", "--export", "weights.pt"], "must end in .safetensors"),
+        (["evaluate", "melody", "."], "invalid choice: 'melody'"),
+        (["evaluate", "f0", "nowhere", "-m", "pyin"], "nowhere: no such folder"),
+        (["evaluate", "f0", ".", "-m", "pyin", "-o", "no/x.parquet"], "--output: no such folder: no"),
+        (["evaluate", "f0", ".", "-m", "pyin", "--update-card"], "pyin is a reference, it has no model card"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(main: Main, capsys, tmp_path, monkeypatch, argv, said) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(*argv) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("stemfeatures: error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not list(tmp_path.iterdir())  # and nothing is left behind
+
+
+def test_usage_error_of_a_process(model: Path) -> None:
+    done = stemfeatures("validate", "nowhere.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "stemfeatures: error: nowhere.csv: there is no such file or folder [catalog]\n"
+    shown = stemfeatures("validate", "nowhere.csv", "-vv")
+    assert shown.returncode == 2
+    assert "Traceback" in shown.stderr
+    assert shown.stderr.endswith(done.stderr)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m pipelines.cli schema | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("tracks ")
+    assert not done.stderr
+    assert done.returncode in (0, 141)
+
+
+def test_unexpected_errors_show_where_and_exit_1(main: Main, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("stemfeatures.tables.registry.markdown", lambda tables: 1 / 0)
+    assert main("schema", "--markdown") == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("stemfeatures: error: unexpected ZeroDivisionError: division by zero\n")
+
+
+def test_page_is_fresh() -> None:
+    page = CHECKOUT / "docs" / "cli.md"
+    if not page.is_file():
+        pytest.skip("docs/ is only in the checkout")
+    assert page.read_text(encoding="utf-8") == cli_reference.markdown()
+
+
+def test_examples_parse() -> None:
+    parser = cli.build_parser()
+    for verb, of in cli_reference.verb_parsers().items():
+        assert of.examples
+        for line in of.examples:
+            program, *argv = shlex.split(line.split(" > ")[0])
+            assert program == "stemfeatures"
+            assert parser.parse_args(argv).verb == verb
+
+
+def test_names_in_help_are_those_of_the_library() -> None:
+    from pipelines.commands import evaluate
+    from stemfeatures.evaluation import REFERENCES
+    from stemfeatures.evaluation.run import TASKS
+
+    assert DATA_TABLES == extract._TABLES
+    assert set(evaluate.REFERENCES) == set(REFERENCES)
+    assert (*TASKS, "all") == evaluate.TASKS
+    known = {f.name for f in TABLES["stems"].fields}
+    shown = {field for _, _, _, *fields in describe._ROWS for field in fields}
+    assert shown <= known
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def test_words_for_people() -> None:
+    assert [duration(s) for s in (0, 8.26, 59.94, 65, 3599.6, 11_220)] == [
+        "0.0 s", "8.3 s", "59.9 s", "1 min 05 s", "1 h 00 min", "3 h 07 min",
+    ]  # fmt: skip
+    assert [size(n) for n in (0, 999, 1500, 2_500_000, 7e15)] == ["0 B", "999 B", "1.5 kB", "2.5 MB", "7000.0 TB"]
+    assert (count(1, "track"), count(2000, "track")) == ("1 track", "2,000 tracks")
+    assert [number(v) for v in (None, float("nan"), float("-inf"), 1.25, 3)] == [
+        NOTHING,
+        NOTHING,
+        NOTHING,
+        "1.2",
+        "3.0",
+    ]
+    assert columns([("a", "bb"), ("ccc", "d")], align="<>", indent=" ") == " a    bb\n ccc   d"
+
+
+def test_plain_is_always_json() -> None:
+    value = {
+        "a": np.array([1.0, np.nan, np.inf]),
+        "b": np.float32(0.5),
+        "c": (np.int8(3), np.bool_(True), None, Path("x")),
+        "d": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == {
+        "a": [1.0, None, None],
+        "b": 0.5,
+        "c": [3, True, None, "x"],
+        "d": "2026-01-02T00:00:00+00:00",
+    }
+
+
+def test_progress_speaks_now_and_then_where_nobody_watches() -> None:
+    stream, now = io.StringIO(), [0.0]
+    line = Progress(100, label="extract", unit="track", done=20, stream=stream, every_s=30, clock=lambda: now[0])
+    for done, seconds in ((21, 25), (22, 26), (31, 35), (40, 40), (57, 65), (100, 66)):
+        now[0] = seconds
+        line.advance_to(done, note="1 failed" if done > 30 else "")
+    line.close()
+    assert stream.getvalue().splitlines() == [
+        "extract: 31 of 100 tracks, after 35.0 s, 1 failed, 1.00 tracks/s, 1 min 09 s left",
+        "extract: 57 of 100 tracks, after 1 min 05 s, 1 failed, 0.90 tracks/s, 47.8 s left",
+        "extract: 100 of 100 tracks, after 1 min 06 s, 1 failed, 1.93 tracks/s",
+    ]
+    quiet = io.StringIO()
+    with Progress(2, label="x", unit="y", stream=quiet, every_s=0, quiet=True) as line:
+        line.update()
+        line.say("failed: z")
+    assert quiet.getvalue() == "failed: z\n"
+
+
+def test_progress_is_a_live_line_on_a_terminal() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with Progress(3, label="extract", unit="track", stream=stream) as line:
+        for _ in range(3):
+            line.update(note="1 failed")
+        line.say("failed: z")
+    text = stream.getvalue()
+    assert "\r" in text
+    assert "extract: 3/3 |" in text
+    assert "1 failed" in text
+    assert "failed: z\n" in text
+
+
+# extract --------------------------------------------------------------------------------------------------------------
+
+
+def summary(out_dir: Path, **values) -> extraction.ExtractSummary:
+    return extraction.ExtractSummary(
+        **{"run_id": "r1", "out_dir": out_dir, "model": "joint-v0", "n_workers": 2, **values}
+    )
+
+
+@pytest.fixture
+def extracted(monkeypatch):
+    """Stands in for the extraction: records its arguments, reports progress, returns or raises what it is told to."""
+    calls: list[tuple[tuple, dict]] = []
+    answers: list = []
+
+    def fake(*args, **kwargs):
+        calls.append((args, kwargs))
+        for state, done, failed in (("starting", 0, 0), ("running", 2, 1), ("finished", 7, 3)):
+            kwargs["progress"](
+                extraction.Progress(
+                    state, n_total=12, n_skipped=2, n_done=done, n_failed=failed, audio_s=100.0 * done, elapsed_s=10.0
+                )
+            )
+        answer = answers.pop()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(extraction, "extract_catalog", fake)
+    return calls, answers
+
+
+def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
+    calls, answers = extracted
+    answers += [summary(tmp_path, n_total=1, n_done=1), summary(tmp_path, n_total=1, n_done=1)]
+    assert main("extract", "a.csv", "-o", tmp_path) == 0
+    flags = "-m x.safetensors -d cuda:3 -j 4 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
+    more = "--tables stems,events,stems --skip-failed --track-timeout 2.5"
+    assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split()) == 0
+    (args, kwargs), (args2, kwargs2) = calls
+    assert args == ("a.csv", tmp_path)
+    kwargs.pop("progress"), kwargs2.pop("progress")
+    assert kwargs == {
+        "model": "joint-v0", "device": "auto", "jobs": None, "scheduler": None, "batch_size": None, "overwrite": False,
+        "dry_run": False, "limit": None, "tables": None, "retry_failed": True, "track_timeout_s": None,
+    }  # fmt: skip
+    assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
+    assert kwargs2 == {
+        "model": "x.safetensors", "device": "cuda:3", "jobs": 4, "scheduler": "tcp://h:1", "batch_size": 8,
+        "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
+        "track_timeout_s": 2.5,
+    }  # fmt: skip
+
+
+def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path, capsys) -> None:
+    errors = [
+        extraction.ErrorGroup("decode", "DecodeError", 2, "t1", "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
+        extraction.ErrorGroup("worker", "worker_died", 1, "t2", "b.wav", "killed"),
+    ]
+    rows = {"tracks": 9, "stems": 45, "errors": 3}
+    extracted[1].append(
+        summary(
+            tmp_path / "f", n_total=12, n_done=7, n_skipped=2, n_failed=3, errors=errors, audio_s=700, wall_s=10,
+            table_rows=rows, n_metadata_changed=1,
+        )
+    )  # fmt: skip
+    assert main("extract", "a.csv", "-o", tmp_path / "f") == 3
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "7 tracks done, 3 failed"
+    assert "skipped: 2 tracks done before" in out
+    assert "       2  decode: DecodeError\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
+    assert "       1  worker: worker_died" in out
+    assert "audio: 0.19 h in 10.0 s, 70.0 times real time (joint-v0 on cpu, 2 workers)" in out
+    assert "  tracks   9  rows\n  stems   45  rows\n" in out
+    assert "columns changed for 1 skipped track" in out
+    last = err.splitlines()[-1]
+    assert last.startswith("extract: 12 of 12 tracks, after ")
+    assert "3 failed, 11 min 40 s of audio, 70.0 x real time" in last
+
+
+def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path, capsys) -> None:
+    _, answers = extracted
+    interrupted = summary(tmp_path, n_total=12, n_done=3, interrupted=True)
+    answers.append(extraction.ExtractInterrupted(interrupted))
+    assert main("extract", "a.csv", "-o", tmp_path) == 130
+    assert "3 tracks done, 0 failed, 9 left; the same command goes on from here" in capsys.readouterr().out
+    answers.append(summary(tmp_path, n_total=12, n_skipped=12, run_id=None))
+    assert main("extract", "a.csv", "-o", tmp_path) == 0
+    assert "nothing to do: 12 tracks of 12 done before" in capsys.readouterr().out
+    answers.append(summary(tmp_path, n_total=12, n_skipped=11, n_known_failed=1))
+    assert main("extract", "a.csv", "-o", tmp_path, "--skip-failed") == 3
+    assert "1 track that failed before" in capsys.readouterr().out
+    shards = [extraction.PlannedShard(f"{i:03d}", 1, 60.0, (f"t{i}",)) for i in range(12)]
+    answers.append(summary(tmp_path, n_total=12, planned=shards, run_id=None))
+    assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "would extract 12 of 12 tracks, about 12 min 00 s of audio, in 12 shards, with joint-v0 on cpu"
+    )
+    assert "… and 2 more shards" in out
+    answers.append(CatalogError("no rows", source="a.csv"))
+    assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
+    assert capsys.readouterr() == ("", "stemfeatures: error: a.csv: no rows [catalog]\n")
+    answers.append(summary(tmp_path, n_total=12, n_done=12))
+    assert main("extract", "a.csv", "-o", tmp_path, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def features(folder: Path, *, status: str = "finished") -> Path:
+    """A features directory of two tracks and one error."""
+    layout = DatasetLayout.create(folder)
+    made = Provenance("run-1", "c" * 64, "joint-v0", "a" * 64)
+    rows: dict[str, list] = {"errors": [error_row("t3", "c.mp3", "no decoder\nat all", made, stage="decode")]}
+    for i, name in ((1, "t1"), (2, "t2")):
+        info = TrackInfo(name, f"{name}.wav", status="ok" if i == 1 else "silent", decoded_duration_s=30.0 * i)
+        for table, some in track_rows(info, None, made).items():
+            rows.setdefault(table, []).extend(some)
+    run = {"run_id": "run-1", "model": "joint-v0", "model_sha256": "a" * 64, "config_hash": "c" * 64}
+    with Committer(layout, run) as committer:
+        committer.commit([write_part(layout, table, some, shard="s") for table, some in rows.items()])
+        committer.finish(status=status, n_skipped=4)
+    return folder
+
+
+@pytest.mark.parametrize("table", ["tracks", "errors"])
+def test_the_pandas_lines_work(tmp_path, capsys, table) -> None:
+    folder = features(tmp_path / "odd 'name'")
+    lines = extract.pandas_lines(summary(folder, table_rows={table: 1}))
+    assert len(lines) == 3
+    exec("\n".join(lines), {})
+    shown = capsys.readouterr().out
+    assert ("t2.wav" if table == "tracks" else "decode") in shown
+
+
+def test_extract_for_real(tmp_path, model: Path, song: Path, bad: Path) -> None:
+    """Two processes over three files: what is on the screen is what is in the tables."""
+    silent = tmp_path / "silent.flac"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    out = tmp_path / "features"
+    command = ("extract", song, silent, bad, "-o", out, "--model", model, "--jobs", 1, "--device", "cpu")
+    done = stemfeatures(*command)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith("2 tracks done, 1 failed\n")
+    assert "1  decode: DecodeError" in done.stdout
+    assert "bad.mp3" in done.stdout
+    assert "extract: 3 of 3 tracks" in done.stderr
+    assert "Traceback" not in done.stderr
+    import stemfeatures as library
+
+    counts = library.open_features(out).counts()
+    for table in ("tracks", "stems", "errors"):
+        assert any(line.split() == [table, str(counts[table]), "rows" if counts[table] > 1 else "row"]
+                   for line in done.stdout.splitlines())  # fmt: skip
+    code = "\n".join(line.strip() for line in done.stdout.splitlines()[-3:])
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "loudness_integrated_lufs" in shown
+    again = stemfeatures(*command, "--skip-failed", "-q")
+    assert (again.returncode, again.stdout, again.stderr) == (3, "", "")
+    planned = stemfeatures(*command, "--overwrite", "--dry-run")
+    assert planned.returncode == 0
+    assert planned.stdout.startswith("would extract 3 of 3 tracks")
+    assert library.open_features(out).counts() == counts
+
+
+# separate -------------------------------------------------------------------------------------------------------------
+
+
+def test_separate_writes_stems_that_sum_to_the_input(main: Main, capsys, tmp_path, model, song, bad) -> None:
+    assert main("separate", song, bad, "-o", tmp_path / "out", "-m", model) == 3
+    out, err = capsys.readouterr()
+    folder = tmp_path / "out" / "Søng no. 1 (live)"
+    assert out.splitlines() == [str(folder / f"{stem}.wav") for stem in STEMS]
+    assert f"failed: {bad}: soundfile:" in err
+    assert "stemfeatures: 1 of 2 files failed" in err
+    mixture, rate = soundfile.read(song)
+    total = np.zeros_like(mixture)
+    for path in out.splitlines():
+        stem, stem_rate = soundfile.read(path)
+        assert (stem.shape, stem_rate) == (mixture.shape, rate)
+        total += stem
+    assert 10 * np.log10(np.mean((total - mixture) ** 2) / np.mean(mixture**2)) < -80
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [folder.name]  # no folder for the bad one
+
+
+def test_separate_writes_what_was_chosen(main: Main, capsys, tmp_path, model, song) -> None:
+    chosen = ("--stems", "bass,vocals", "--format", "flac", "-q")
+    assert main("separate", song, "-o", tmp_path / "out", "-m", model, *chosen) == 0
+    assert capsys.readouterr() == ("", "")
+    folder = tmp_path / "out" / song.stem
+    assert sorted(p.name for p in folder.iterdir()) == ["bass.flac", "vocals.flac"]
+    assert soundfile.info(folder / "bass.flac").frames == soundfile.info(song).frames
+
+
+def test_separate_never_writes_elsewhere_nor_over_an_input(tmp_path) -> None:
+    plan = separate.plan([Path("a/x.tar.wav"), Path("...wav"), Path(".wav")], Path("out"))
+    assert [str(folder) for folder in plan.values()] == ["out/x.tar", "out/...wav", "out/.wav"]
+    with pytest.raises(UsageError, match="no audio file"):
+        separate.plan([Path("..")], Path("out"))
+    inputs = [Path("song.wav"), tmp_path / "song" / "vocals.wav"]
+    with pytest.raises(UsageError, match=r"overwrite the input .*vocals\.wav"):
+        separate._spare_inputs(inputs, [tmp_path / "song" / ".." / "song" / "vocals.wav"])
+
+
+def test_out_dir_that_cannot_be_made(main: Main, capsys, tmp_path, model, song) -> None:
+    (tmp_path / "file").write_text("")
+    assert main("separate", song, "-o", tmp_path / "file" / "out", "-m", model) == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
+# describe -------------------------------------------------------------------------------------------------------------
+
+
+def test_describe_json_has_everything_and_no_nan(main: Main, capsys, tmp_path, model, song, bad) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    assert main("describe", song, bad, silent, "--json", "-m", model) == 3
+    out, err = capsys.readouterr()
+    assert f"failed: {bad}: soundfile:" in err
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in JSON")
+
+    first, second = [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+    assert list(first) == ["input", "track", "stems", "contours", "events"]
+    assert (first["input"], second["input"]) == (str(song), str(silent))
+    track = first["track"]
+    assert (track["sample_rate"], track["channels"], track["status"]) == (16_000, 2, "ok")
+    assert (track["codec"], track["model"], track["lossless"]) == ("pcm_f32", "tiny", True)
+    assert track["decoded_duration_s"] == pytest.approx(1.2)
+    assert len(track["audio_sha256"]) == len(track["model_sha256"]) == 64
+    fields = {f.name for f in TABLES["stems"].fields if f.family not in ("key", "provenance")}
+    assert list(first["stems"]) == list(STEM_ROWS)
+    assert all(set(values) == fields for values in first["stems"].values())
+    assert first["stems"]["mixture"]["loudness_integrated_lufs"] < 0
+    assert set(first["contours"]) == {"vocals", "bass"}
+    for contour in first["contours"].values():
+        assert len(contour["times_s"]) == len(contour["f0_hz"]) == len(contour["voicing"]) == 52
+        assert all(f0 is None or f0 > 0 for f0 in contour["f0_hz"])
+    assert set(first["events"]) == {"beats_s", "beat_positions", "onsets_s"}
+    assert set(first["events"]["onsets_s"]) <= set(STEM_ROWS)
+    assert second["track"]["status"] == "silent"
+    assert second["stems"]["mixture"]["tempo_bpm"] is None
+    assert not any(second["contours"]["vocals"]["f0_hz"])
+
+
+def test_describe_is_readable(main: Main, capsys, tmp_path, model, song) -> None:
+    short = tmp_path / "short.wav"
+    soundfile.write(short, 0.1 * np.ones(100), RATE)
+    assert main("describe", song, short, "-m", model) == 0
+    text = capsys.readouterr().out
+    first, second = text.split(f"{short}\n")
+    lines = first.splitlines()
+    assert lines[0] == str(song)
+    assert lines[1] == "  1.20 s · stereo · 16000 Hz · pcm_f32 in wav · ok · model tiny"
+    table = [line for line in lines[3:] if line.startswith("  ")][: len(describe._ROWS) + 1]
+    assert table[0].split() == list(STEM_ROWS)
+    ends = {line.rfind(line.split()[-1]) + len(line.split()[-1]) for line in table}
+    assert len(ends) == 1  # columns are aligned
+    loudness = next(line for line in table if line.split()[0] == "loudness")
+    assert "LUFS" in loudness
+    assert -40 < float(loudness.split()[2]) < 0
+    assert "too_short" in second
+    assert "tempo too short: mixture, drums" in second
+
+
+def test_describe_values() -> None:
+    assert describe._cell({"a": 0.256}, "%", "a") == "26"
+    assert describe._cell({"a": 82.41, "b": 164.8}, ".0f", "a", "b") == "82 to 165"
+    assert describe._cell({"a": 82.41, "b": None}, ".0f", "a", "b") == NOTHING
+    assert describe._cell({"key": "G#:minor"}, "", "key") == "G#:minor"
+    assert describe._cell({}, ".1f", "a") == NOTHING
+
+
+def test_an_unexpected_error_of_one_file_stops_no_other(main: Main, capsys, monkeypatch, model, song, bad) -> None:
+    from stemfeatures.analysis import Analyser
+
+    honest = Analyser.from_file
+
+    def treacherous(self, path, **options):
+        if path == bad:
+            raise ZeroDivisionError("oops")
+        return honest(self, path, **options)
+
+    monkeypatch.setattr(Analyser, "from_file", treacherous)
+    assert main("describe", bad, song, "-m", model) == 3
+    out, err = capsys.readouterr()
+    assert f"failed: {bad}: unexpected ZeroDivisionError: oops\n" in err
+    assert "Traceback" not in err
+    assert out.startswith(str(song))
+
+
+# validate, status, compact, schema, models, doctor --------------------------------------------------------------------
+
+
+def test_validate(main: Main, capsys, tmp_path, song, bad) -> None:
+    manifest = tmp_path / "catalog.csv"
+    manifest.write_text(f"track_id,path\nt1,{song}\nt2,{bad}\nt3,gone.wav\n", encoding="utf-8")
+    assert main("validate", manifest, "-q") == 3
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["row", "problem", "track", "id", "what"]
+    assert lines[1].split()[:3] == ["2", "unreadable", "t2"]
+    assert lines[2].split()[:3] == ["3", "missing", "t3"]
+    assert "2 problems (1 unreadable, 1 missing)" in out
+    assert not err
+    assert main("validate", manifest, "--json") == 3
+    report = json.loads(capsys.readouterr().out)
+    assert [p["kind"] for p in report["problems"]] == [p.kind for p in validate_catalog(manifest).problems]
+    assert (report["ok"], report["fatal"], report["n_rows"]) == (False, False, 3)
+    assert main("validate", song) == 0
+    assert "1 row, 1.2 s of audio, no problems" in capsys.readouterr().out
+    manifest.write_text(f"track_id,path\nt1,{song}\nt1,{bad}\n", encoding="utf-8")
+    assert main("validate", manifest, "--no-probe") == 3
+    assert "extract refuses this catalogue" in capsys.readouterr().out
+
+
+def test_status(main: Main, capsys, tmp_path) -> None:
+    folder = features(tmp_path / "features")
+    assert main("status", folder) == 0
+    text = capsys.readouterr().out
+    assert "writing now: nobody" in text
+    assert "incomplete" not in text
+    assert "tracks: 1 ok, 1 silent; 1 min 30 s of audio" in text
+    assert "       1  decode: error\n          e.g. c.mp3: no decoder at all" in text
+    assert f"2 tracks by joint-v0 ({'a' * 12}), config {'c' * 12}" in text
+    assert any(line.split()[0] == "run-1" and line.split()[-4:] == ["2", "1", "4", "finished"]
+               for line in text.splitlines() if line.strip())  # fmt: skip
+    assert main("status", folder, "--json") == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["tables"]["tracks"]["rows"] == 2
+    assert state["tables"]["tracks"]["bytes"] > 0
+    assert (state["active"], state["incomplete"], state["audio_s"]) == (None, False, 90.0)
+    assert state["commit"] == read_snapshot(folder).commit
+    assert state["errors"][0]["count"] == 1
+
+
+def test_status_of_runs_at_work_and_runs_that_died(main: Main, capsys, tmp_path) -> None:
+    folder = features(tmp_path / "features", status="failed")
+    main("status", folder, "--json")
+    assert json.loads(capsys.readouterr().out)["incomplete"]
+    with Committer(folder, {"run_id": "run-2"}):
+        main("status", folder, "--json")
+        state = json.loads(capsys.readouterr().out)
+        assert "run run-2" in state["active"]
+        assert not state["incomplete"]
+        assert state["runs"][-1]["status"] == "running"
+        assert main("compact", folder) == 2
+        assert "another writer is at work: run run-2" in capsys.readouterr().err
+    killed = Committer(folder, {"run_id": "run-3"})
+    killed.__enter__()
+    killed._lock.release()  # what the kernel does when a process is killed
+    main("status", folder)
+    text = capsys.readouterr().out
+    assert "incomplete: the last run did not come to its end" in text
+    assert text.splitlines()[-1].split()[-1] == "interrupted"
+
+
+def test_compact(main: Main, capsys, tmp_path) -> None:
+    folder = features(tmp_path / "features")
+    run = {"run_id": "run-2"}
+    made = Provenance("run-2", "c" * 64, "joint-v0", "a" * 64)
+    layout = DatasetLayout.open(folder)
+    with Committer(layout, run) as committer:
+        rows = track_rows(TrackInfo("t1", "new.wav"), None, made)
+        committer.commit([write_part(layout, table, some, shard="s") for table, some in rows.items()])
+    orphan = write_part(layout, "tracks", rows["tracks"], shard="dead")
+    assert main("compact", folder, "--vacuum") == 0
+    assert not (folder / orphan.path).exists()
+    assert "deleted, nothing merged" in capsys.readouterr().out
+    assert main("compact", folder) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("tracks"))
+    assert line.split()[1:3] == ["1", "2"]
+    import pandas as pd
+
+    assert sorted(pd.read_parquet(folder / "tracks")["source_uri"]) == ["new.wav", "t2.wav"]
+    assert main("compact", folder, "-q") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_schema(main: Main, capsys) -> None:
+    assert main("schema", "--json") == 0
+    tables = json.loads(capsys.readouterr().out)["tables"]
+    assert {name: [f["name"] for f in t["fields"]] for name, t in tables.items()} == {
+        name: list(t.names) for name, t in TABLES.items()
+    }
+    assert main("schema", "stems") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("stems (key: track_id, stem)\n")
+    found = next(i for i, line in enumerate(text.splitlines()) if line.split()[:1] == ["f0_p05_hz"])
+    assert text.splitlines()[found].split() == ["f0_p05_hz", "float32", "Hz", "32..2100", "or", "null"]
+    assert "5th percentile of the F0" in text.splitlines()[found + 1]
+    assert main("schema", "errors", "--markdown") == 0
+    assert "| `error_type` | string |" in capsys.readouterr().out
+
+
+def test_models(main: Main, capsys, tmp_path) -> None:
+    path = tiny_checkpoint(tmp_path, name="mine")
+    assert main("models", path) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("mine\n  random weights\n  licence  test\n")
+    assert "not evaluated" in text
+    card = registry.resolve(path).card | {
+        "data": [{"source": "kits", "licence": "CC0-1.0", "minutes": 12.345}],
+        "metrics": {"set": {"f0": {"stems": {"vocals": {"overall_accuracy": {"mean": 0.5, "median": 0.6, "n": 3}}}}}},
+        "training": {"steps": 7, "command": "stemfeatures train"},
+    }
+    registry.write_card(path, card)
+    assert main("models", path) == 0
+    text = capsys.readouterr().out
+    assert "kits    CC0-1.0     12.3" in text
+    row = next(line for line in text.splitlines() if "overall_accuracy" in line)
+    assert row.split() == ["set", "f0", "vocals", "overall_accuracy", "0.500", "0.600", "3"]
+    assert main("models", path, "--json") == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["card"]["training"]["steps"] == 7
+    assert main("models", "--json") == 0
+    shipped = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [m["name"] for m in shipped] == [c.name for c in registry.list_models()]
+
+
+def test_doctor(main: Main, capsys, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("stemfeatures.models.registry.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("stemfeatures.audio.ffmpeg_path", lambda: None)
+    assert main("doctor", "--json") == 3
+    report = json.loads(capsys.readouterr().out)
+    assert any("unknown model 'joint-v0'" in problem for problem in report["problems"])
+    assert any("no ffmpeg" in problem for problem in report["problems"])
+    assert report["codecs"]["ffmpeg"] == "not found"
+    tiny_checkpoint(tmp_path, name="joint-v0")
+    monkeypatch.setattr("stemfeatures.audio.ffmpeg_path", lambda: "/bin/ffmpeg")
+    monkeypatch.setattr("stemfeatures.audio.ffmpeg_version", lambda path: "7.0")
+    assert main("doctor") == 0
+    text = capsys.readouterr().out
+    assert text.endswith("no problems found\n")
+    for word in ("torch", "pyarrow", "flac", "7.0", "NUMBA_CACHE_DIR", "cpu"):
+        assert word in text
+
+
+# train ----------------------------------------------------------------------------------------------------------------
+
+
+def _sound(path: str, kind: str, of: str, y: np.ndarray, f0: float | None = None, **more) -> banks.Sound:
+    row = {"path": path, "class": of, "source": "made", "licence": "CC0-1.0", "kind": kind, "role": "", "song": ""}
+    row |= {"pitch_hz": float("nan"), "named_midi": -1, "octave_known": False, **more}
+    frames = 1 + len(y) // 512
+    return banks.Sound(row, y.astype(np.float32), None if f0 is None else np.full(frames, f0, np.float32))
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory) -> Path:
+    """Enough of every kind of sound for the mixer to choose from."""
+    rng = np.random.default_rng(0)
+    sounds = []
+    for kind, low in (("bass", 36), ("guitar", 52), ("keys", 52), ("other", 60)):
+        for midi in range(low, low + 10, 2):
+            hertz = 440 * 2 ** ((midi - 69) / 12)
+            more = {"pitch_hz": hertz, "named_midi": midi, "octave_known": True}
+            path = f"notes/{kind}/made/tone_c{midi // 12 - 1}_{midi}.wav"
+            sounds.append(_sound(path, "note", kind, tone(hertz, 1.0, rate=RATE), **more))
+    for role in ("kick", "snare", "hat", "open_hat", "crash", "ride", "tom", "perc"):
+        y = 0.4 * rng.standard_normal(4000) * np.exp(-np.arange(4000) / 900)
+        sounds.append(_sound(f"notes/drums/made/{role}.wav", "hit", "drums", y, role=role))
+    sounds += [_sound(f"vocals/made/{i}.wav", "phrase", "vocals", tone(220, rate=RATE), 220.0) for i in range(3)]
+    for of in STEMS:
+        y, f0 = tone(150, 4.0, rate=RATE), 150.0 if of in ("vocals", "bass") else None
+        sounds.append(_sound(f"performances/one/{of}.wav", "performance", of, y, f0, song="one"))
+    return banks.write_bank(sounds, tmp_path_factory.mktemp("bank"))
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    widths = [f"{name} = {list(v) if isinstance(v, tuple) else v}" for name, v in TINY.to_dict().items()
+              if name not in ("harmonics", "pitch_bins")]  # fmt: skip
+    path = tmp_path / "mini.toml"
+    head = 'name = "mini"\nsteps = 2\nbatch_size = 1\nn_frames = 64\nwarmup = 1\nlog_every = 1\n'
+    path.write_text(head + "\n".join(["[model]", *widths]) + "\n")
+    return path
+
+
+def test_train_exports_a_checkpoint_that_works(main: Main, capsys, tmp_path, bank, recipe, song) -> None:
+    run_dir, export = tmp_path / "run", tmp_path / "weights" / "mini.safetensors"
+    command = ["train", "--recipe", recipe, "--bank", bank, "--run-dir", run_dir, "--workers", 0, "--device", "cpu"]
+    command += ["--export", export, "--licence", "CC0-1.0"]
+    assert main(*command) == 0
+    out, err = capsys.readouterr()
+    assert str(export) in out
+    assert "train mini: 2 of 2 steps" in err
+    assert "loss" in err.splitlines()[-1]
+    card = registry.resolve(export).card
+    assert (card["name"], card["licence"], card["architecture"]) == ("mini", "CC0-1.0", "joint")
+    [source] = card["data"]
+    seconds = banks.SoundBank(bank).sounds["length"].sum() / RATE
+    assert (source["source"], source["licence"]) == ("made", "CC0-1.0")
+    assert source["minutes"] == pytest.approx(seconds / 60, abs=0.01)
+    assert source["classes"] == ["bass", "drums", "guitar", "keys", "other", "vocals"]
+    training = card["training"]
+    assert training["command"] == shlex.join(["stemfeatures", *map(str, command)])
+    assert (training["steps"], training["recipe"]["n_frames"], training["device"]) == (2, 64, "cpu")
+    assert training["seconds"] > 0
+    assert {"stemfeatures", "python", "torch"} <= set(training["versions"])
+    assert main("describe", song, "-m", export) == 0  # the network can be used
+    assert "model mini" in capsys.readouterr().out
+
+    steps = (run_dir / "log.csv").read_text().splitlines()
+    assert main(*command, "--steps", 3) == 0  # goes on where it stopped
+    assert "3 of 3 steps" in capsys.readouterr().err
+    assert (run_dir / "log.csv").read_text().splitlines()[: len(steps)] == steps
+    assert registry.resolve(export).card["training"]["steps"] == 3
+    recipe.write_text(recipe.read_text().replace("recurrent = 8", "recurrent = 16"))
+    assert main(*command) == 2
+    assert "holds a run of another recipe (model changed)" in capsys.readouterr().err
+
+
+def test_train_keeps_held_out_files_out(main: Main, capsys, tmp_path, bank, recipe) -> None:
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text("performances/one/*\n")
+    argv = ["train", "--recipe", recipe, "--bank", bank, "--run-dir", tmp_path / "run", "--held-out", held_out]
+    assert main(*argv) == 2
+    said = capsys.readouterr().err
+    assert "holds 4 files that shall be held out, such as performances/one/" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_builds_the_bank_it_needs(tmp_path) -> None:
+    data = tmp_path / "data"
+    lines = ["path,class,source,licence,seconds"]
+    for name in ("kick_1", "snare_1", "kick_secret"):
+        path = data / "notes" / "drums" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tone(100, 0.2, rate=RATE), RATE)
+        lines.append(f"notes/drums/{name}.wav,drums,kit,CC0-1.0,0.2")
+    (data / "index.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "held_out.txt").write_text("*secret*\n")
+    argv = ["train", "--data", data, "--held-out", tmp_path / "held_out.txt", "-q"]
+    args = cli.build_parser().parse_args([str(arg) for arg in argv])
+    assert train._bank(args, tmp_path / "bank") == ["*secret*"]
+    sounds = banks.SoundBank(tmp_path / "bank").sounds
+    assert sorted(sounds["path"]) == ["notes/drums/kick_1.wav", "notes/drums/snare_1.wav"]
+    args.held_out, args.data = None, None
+    assert "*secret*" in train._bank(args, tmp_path / "bank")  # the bank remembers
+
+
+def test_training_time_counts_every_resumption(tmp_path) -> None:
+    log = tmp_path / "log.csv"
+    assert seconds_trained(log) == 0
+    rows = [(20, 1.0), (40, 2.0), (60, 0.5), (80, 1.5), (60, 0.25)]
+    log.write_text("step,learning_rate,minutes,loss\n" + "".join(f"{s},1e-3,{m},1\n" for s, m in rows))
+    assert seconds_trained(log) == pytest.approx(60 * (2.0 + 1.5 + 0.25))
+
+
+def test_interrupting_says_how_to_go_on(tmp_path, bank, recipe) -> None:
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 100000"))
+    argv = ["train", "--recipe", recipe, "--bank", bank, "--run-dir", tmp_path / "run", "--workers", "0"]
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, argv), "--device", "cpu"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.csv"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert not out
+    assert "the same command goes on from there" in err
+    assert err.endswith("stemfeatures: error: interrupted\n")
+
+
+# evaluate -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory) -> Path:
+    rng = np.random.default_rng(3)
+    folder = tmp_path_factory.mktemp("eval") / "songs"
+    for name in ("one", "two"):
+        stems = {"vocals": tone(440), "drums": 0.1 * rng.standard_normal(16_000)}
+        write_song(folder / name, {**stems, "bass": tone(80), "other": tone(1000)})
+    return folder
+
+
+def test_evaluate_a_reference(main: Main, capsys, tmp_path, truth) -> None:
+    table = tmp_path / "scores.parquet"
+    assert main("evaluate", "separation", truth, "--model", "mixture", "--limit", 1, "-o", table) == 0
+    out, err = capsys.readouterr()
+    assert "mixture" in out
+    assert "nsdr_db" in out
+    assert "evaluate: 1 of 1 tracks" in err
+    import pandas as pd
+
+    scores = pd.read_parquet(table)
+    assert list(scores["stem"]) == ["vocals", "drums", "bass", "other"]
+    assert (scores["nsdr_db"] == 0).all()
+
+
+def test_evaluate_updates_the_card(main: Main, capsys, tmp_path, truth) -> None:
+    path = tiny_checkpoint(tmp_path)
+    before = registry.resolve(path)
+    registry.write_card(path, before.card | {"metrics": {"songs": {"f0": {"stems": {}}}, "else": {"beats": {}}}})
+    assert main("evaluate", "separation", truth, "-m", path, "--json", "--update-card", "-q") == 0
+    out, err = capsys.readouterr()
+    assert not err
+    values = json.loads(out)
+    after = registry.resolve(path)
+    assert after.sha256 == before.sha256
+    assert after.card["licence"] == "test"
+    assert set(after.card["metrics"]) == {"songs", "else"}
+    assert set(after.card["metrics"]["songs"]) == {"f0", "separation"}
+    kept = after.card["metrics"]["songs"]["separation"]
+    row = next(r for r in values["summary"] if r["stem"] == "drums" and r["metric"] == "nsdr_db")
+    assert kept["stems"]["drums"]["nsdr_db"]["mean"] == pytest.approx(row["mean"], abs=1e-4)
+    assert kept["stems"]["drums"]["nsdr_db"]["n"] == 2
+    assert main("models", path) == 0
+    assert "nsdr_db" in capsys.readouterr().out
+    assert main("evaluate", "separation", truth, "-m", path, "--update-card", "--limit", 1) == 2
+    assert "not with --limit" in capsys.readouterr().err
+
+
+def test_merging_metrics_keeps_other_results() -> None:
+    card = {"licence": "x", "metrics": {"a": {"f0": 1, "beats": 2}}}
+    merged = merge_metrics(card, {"a": {"f0": 3}, "b": {"f0": 4}})
+    assert merged == {"licence": "x", "metrics": {"a": {"f0": 3, "beats": 2}, "b": {"f0": 4}}}
+    assert card["metrics"] == {"a": {"f0": 1, "beats": 2}}
+
+
+def test_missing_extra_is_a_usage_error(main: Main, capsys, monkeypatch, truth) -> None:
+    def missing(*args, **options):
+        raise ImportError("beat metrics need mir_eval: pip install 'stemfeatures[evaluate]'")
+
+    monkeypatch.setattr("stemfeatures.evaluation.evaluate", missing)
+    assert main("evaluate", "beats", truth, "-m", "librosa") == 2
+    assert "pip install 'stemfeatures[evaluate]'" in capsys.readouterr().err
