@@ -64,11 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it closes
         return _READER_GONE
+    except (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError) as error:
+        return _fail(USAGE, _path_trouble(error), args.verbose)
+    except OSError as error:  # a full disk, a lost mount
+        return _fail(UNEXPECTED, _path_trouble(error), args.verbose)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted", args.verbose)
     except Exception as error:
         traceback.print_exc()
         return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0)
+
+
+def _path_trouble(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _fail(code: int, message: str, verbose: int) -> int:

@@ -27,6 +27,7 @@ from pipelines.commands import VERBS, describe, extract, separate, train
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import Progress
 from pipelines.commands._text import NOTHING, columns, count, duration, number, plain, size
+from pipelines.executor import ClusterError
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError
 from stemfeatures.models import registry
@@ -136,6 +137,7 @@ def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
         (["extract", "x.csv", "-o", "d", "--tables", "stems,beats"], "unknown table 'beats'; there are: tracks,"),
         (["extract", "x.csv", "-o", "d", "--tables", ","], "expected names with commas"),
         (["extract", "x.csv", "-o", "d", "--over"], "unrecognized arguments: --over"),  # no abbreviations to outlive
+        (["extract", "x.csv", "-o", "d", "-j", "2", "--scheduler", "tcp://h:1"], "not allowed with argument"),
         (["separate", "x.wav", "-o", "d", "--stems", "voice"], "unknown stem 'voice'; there are: vocals, drums"),
         (["separate", "x.wav", "-o", "d", "--format", "mp3"], "invalid choice: 'mp3'"),
         (["separate", "a/x.wav", "b/x.flac", "-o", "d"], "a/x.wav and b/x.flac would both be written to d/x"),
@@ -195,6 +197,23 @@ def test_unexpected_errors_show_where_and_exit_1(main: Main, capsys, monkeypatch
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.endswith("stemfeatures: error: unexpected ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/x/y"), 2, "/x/y: Permission denied"),
+        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
+        (OSError("the disk is gone"), 1, "the disk is gone"),
+    ],
+)
+def test_trouble_with_the_disk_is_one_line(main: Main, capsys, monkeypatch, error, code, said) -> None:
+    def fails(path):
+        raise error
+
+    monkeypatch.setattr("stemfeatures.tables.reader.open_features", fails)
+    assert main("status", "d") == code
+    assert capsys.readouterr().err == f"stemfeatures: error: {said}\n"
 
 
 def test_page_is_fresh() -> None:
@@ -331,9 +350,11 @@ def extracted(monkeypatch):
 
 def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     calls, answers = extracted
-    answers += [summary(tmp_path, n_total=1, n_done=1), summary(tmp_path, n_total=1, n_done=1)]
+    answers += [summary(tmp_path, n_total=1, n_done=1)] * 3
+    assert main("extract", "a.csv", "-o", tmp_path, "-j", "4") == 0
+    assert calls.pop()[1]["jobs"] == 4
     assert main("extract", "a.csv", "-o", tmp_path) == 0
-    flags = "-m x.safetensors -d cuda:3 -j 4 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
+    flags = "-m x.safetensors -d cuda:3 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
     more = "--tables stems,events,stems --skip-failed --track-timeout 2.5"
     assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split()) == 0
     (args, kwargs), (args2, kwargs2) = calls
@@ -345,7 +366,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
-        "model": "x.safetensors", "device": "cuda:3", "jobs": 4, "scheduler": "tcp://h:1", "batch_size": 8,
+        "model": "x.safetensors", "device": "cuda:3", "jobs": None, "scheduler": "tcp://h:1", "batch_size": 8,
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5,
     }  # fmt: skip
@@ -400,6 +421,9 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     answers.append(CatalogError("no rows", source="a.csv"))
     assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
     assert capsys.readouterr() == ("", "stemfeatures: error: a.csv: no rows [catalog]\n")
+    answers.append(ClusterError("cannot reach a scheduler there", source="tcp://h:1"))
+    assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
+    assert capsys.readouterr().err == "stemfeatures: error: tcp://h:1: cannot reach a scheduler there [cluster]\n"
     answers.append(summary(tmp_path, n_total=12, n_done=12))
     assert main("extract", "a.csv", "-o", tmp_path, "--quiet") == 0
     assert capsys.readouterr() == ("", "")

@@ -82,7 +82,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        elif self._unsaid:
+        elif self._unsaid and self._first is not None:
             self._say(self._clock())
 
     def __enter__(self) -> Progress:
@@ -99,7 +99,7 @@ class Progress:
             words.append(f"{speed:.2f} {self.unit}s/s" if speed > 0.1 else f"{60 * speed:.2f} {self.unit}s/min")
             if left is None and self.total is not None:
                 left = (self.total - self.done) / speed
-        if left:
+        if left is not None and left >= 0.05 and self.done != self.total:
             words.append(f"{duration(left)} left")
         return ", ".join(words)
 

@@ -51,8 +51,9 @@ def add_parser(verbs: Any) -> None:
         default="auto",
         help="torch device: cpu, cuda, cuda:1 ... (default: every GPU there is, else cpu)",
     )
-    parser.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
-    parser.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
+    workers.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
     parser.add_argument("--batch-size", type=whole(1), metavar="N", help="segments a forward pass (default: by device)")
     parser.add_argument(
         "--tables", type=comma_list, metavar="A,B", help=f"write only these of {','.join(_TABLES)} (default: all)"
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
 
+    from ..executor import ClusterError
     from ..extract import ExtractInterrupted, extract_catalog
 
     line = _Line(args.quiet)
@@ -97,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         )
     except ExtractInterrupted as stop:
         summary = stop.summary
+    except ClusterError as error:
+        raise UsageError(str(error)) from error
     finally:
         line.close()
     if args.dry_run:
