@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from stemfeatures import audio
-from stemfeatures.audio import AudioStream
+from stemfeatures.audio import AudioInfo, AudioStream
 from stemfeatures.errors import AudioError, DecodeError
 
 from .catalog import printable
@@ -76,6 +76,7 @@ class PrefetchStream(AudioStream):
         self.path, self.timeout_s = path, timeout_s
         self.file_state = FileState.of(path)
         self.decode_s = self.wait_s = 0.0
+        self._stream: AudioStream
         self._sha256: str | None = None
         self._deadline: float | None = None
         self._closed = False
@@ -92,7 +93,7 @@ class PrefetchStream(AudioStream):
         is_open = False
         try:
             with audio.open_audio(self.path, timeout_s=self.timeout_s) as stream:
-                self.info = stream.info
+                self._stream = stream
                 is_open = True
                 self._opened.put(None)
                 for block in stream:
@@ -123,6 +124,10 @@ class PrefetchStream(AudioStream):
         return False
 
     # ------------------------------------------------------------------------------------------------- the reader
+
+    @property
+    def info(self) -> AudioInfo:
+        return self._stream.info
 
     def open(self) -> PrefetchStream:
         """Wait until the file is open; raises what ``open_audio`` raises."""

@@ -8,6 +8,7 @@ This module is also the Dask preload of local workers: ``dask_setup`` runs once 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -87,4 +88,5 @@ def dask_setup(worker: Any) -> None:
     """Dask preload: Ctrl-C in a terminal reaches all processes, but only the driver shall answer it."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     set_numba_cache_dir()

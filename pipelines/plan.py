@@ -1,0 +1,52 @@
+"""Which tracks go into which shard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+#: Bytes per second by suffix, where nothing better is known of a file: CD quality, and 192 kbit/s for the rest.
+_BYTES_PER_S = {".wav": 176_400, ".aif": 176_400, ".aiff": 176_400, ".w64": 176_400, ".flac": 100_000}
+_COMPRESSED_BYTES_PER_S = 24_000
+
+
+@dataclass(frozen=True)
+class ShardLimits:
+    """The most that goes into one shard: what is lost when a process dies, and what a commit costs, weigh in."""
+
+    tracks: int
+    audio_s: float
+
+
+LIMITS = {"cpu": ShardLimits(16, 3600.0), "cuda": ShardLimits(64, 4 * 3600.0)}
+#: Small catalogues are spread: every worker gets at least so many shards, if there are enough tracks.
+SHARDS_PER_WORKER = 4
+
+
+def estimate_duration_s(path: str | None, size: int | None, declared: float | None) -> float:
+    """Length of a track without opening it: as the catalogue says, else from the size of the file."""
+    if declared is not None:
+        return declared
+    if path is None or not size:
+        return 0.0
+    return size / _BYTES_PER_S.get(PurePath(path).suffix.lower(), _COMPRESSED_BYTES_PER_S)
+
+
+def plan_shards(durations_s: Sequence[float], limits: ShardLimits, *, n_workers: int) -> list[list[int]]:
+    """Positions of the tracks of each shard, long tracks first.
+
+    So no long one is left for the end when the other workers have nothing to do, and the tracks of a shard are alike.
+    """
+    order = sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i))
+    most = min(limits.tracks, max(1, math.ceil(len(order) / (SHARDS_PER_WORKER * n_workers))))
+    shards: list[list[int]] = []
+    filled_s = 0.0
+    for i in order:
+        if not shards or len(shards[-1]) >= most or filled_s + durations_s[i] > limits.audio_s:
+            shards.append([])
+            filled_s = 0.0
+        shards[-1].append(i)
+        filled_s += durations_s[i]
+    return shards
