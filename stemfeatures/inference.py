@@ -74,6 +74,7 @@ class SegmentTrack:
         self.on_frames, self.on_features, self.segment = on_frames, on_features, segment
         self._held: Tensor | None = None
         self._held_start = 0
+        self._spare: Tensor | None = None
         self._boundary = 0
         self._n_frames = 0
         self._fading: tuple[int, dict[str, Tensor]] | None = None
@@ -98,10 +99,11 @@ class SegmentTrack:
 
     def finish(self) -> Iterator[Segment]:
         """Yields the last segment."""
-        assert self._held is not None and self._n_frames > 0
+        if self._held is None:
+            raise ValueError("no frames were pushed")
         spectrum, start = self._held, self._held_start
         missing = self.segment - spectrum.shape[-1]
-        if start > 0 and missing > 0:
+        if self._spare is not None and missing > 0:
             spare = self._spare[:, self._spare.shape[-1] - missing :]
             spectrum, start = torch.cat([spare, spectrum], dim=-1), start - missing
         yield Segment(self, start, spectrum, self._boundary, self._n_frames, is_last=True)

@@ -125,7 +125,10 @@ def mel_filters(*, n_mels: int = N_MELS) -> Tensor:
 
 
 def chroma_filters() -> Tensor:
-    """(N_CHROMA, N_BINS) weights from power to thirds of a semitone; bin 0 is centred on C at A4 = 440 Hz."""
+    """(N_CHROMA, N_BINS) weights from power to thirds of a semitone; bin 0 is centred on C at A4 = 440 Hz.
+
+    librosa's chroma filters with unit sum a bin, times its Gaussian octave weight (centre C5, width two octaves).
+    """
     return _filters("chroma", N_CHROMA)
 
 
@@ -157,7 +160,7 @@ def pitch_frequencies() -> np.ndarray:
     """(N_PITCH_BINS,) centre frequencies in Hz of the pitch grid.
 
     >>> [round(float(f), 2) for f in pitch_frequencies()[[0, 60, 359]]]
-    [32.7, 65.4, 2068.77]
+    [32.7, 65.4, 2068.76]
     """
     return PITCH_FMIN * 2.0 ** (np.arange(N_PITCH_BINS) / PITCH_BINS_PER_OCTAVE)
 

@@ -13,6 +13,7 @@ example by its own mean, so masks do not change with gain.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ class JointConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> JointConfig:
-        def freeze(value: object) -> object:
+        def freeze(value: Any) -> Any:
             return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
 
         return cls(**{k: freeze(v) for k, v in values.items()})
@@ -187,7 +188,7 @@ class PitchNet(nn.Module):
         )
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, harmonics, N_PITCH_BINS, frames), frames even -> logits (batch, N_PITCH_BINS, frames), (batch, frames)."""
+        """``(batch, harmonics, N_PITCH_BINS, frames)``, an even number of frames, to logits of salience and voicing."""
         batch, harmonics, bins, frames = planes.shape
         x = planes[:, :, self.first : self.last]
         steps = x.shape[2] // self.fold

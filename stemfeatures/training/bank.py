@@ -160,7 +160,7 @@ def settle_note_pitches(rows: list[dict]) -> list[dict]:
     table = pd.DataFrame(rows)
     notes = table[table["kind"] == "note"]
     keep = np.ones(len(table), bool)
-    for _, group in notes.groupby(["source", table.loc[notes.index, "path"].str.extract(r"/([^/_]+_[^/_]+)")[0]]):
+    for _, group in notes.groupby("source"):
         measured = 69 + 12 * np.log2(group["pitch_hz"] / 440.0)
         difference = measured - group["named_midi"]
         octaves = np.round(difference[group["octave_known"] & difference.notna()] / 12)

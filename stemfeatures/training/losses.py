@@ -41,7 +41,7 @@ def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mixture.abs(), sources.abs(), aligned
 
 
-def separation_loss(masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, complex_share: float) -> Tensor:
+def separation_loss(masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, *, complex_share: float) -> Tensor:
     """Mean over bins and frames of the distances summed over stems, relative to the mixture's mean magnitude."""
     level = mixture.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     estimate = masks * mixture[:, None]
@@ -65,11 +65,11 @@ def masked_bce(logits: Tensor, target: Tensor, known: Tensor, positive: float) -
 
 
 def joint_loss(
-    output: JointOutput, batch: dict[str, Tensor], spectra: tuple, weights: LossWeights
+    output: JointOutput, batch: dict[str, Tensor], spectra: tuple[Tensor, Tensor, Tensor], weights: LossWeights
 ) -> dict[str, Tensor]:
     """All terms, unweighted, and their weighted sum under ``loss``."""
     terms = {
-        "separation": separation_loss(output.masks, *spectra, weights.complex_share),
+        "separation": separation_loss(output.masks, *spectra, complex_share=weights.complex_share),
         "pitch": masked_bce(
             output.salience, batch["salience"].float(), batch["voiced_known"][:, :, None], weights.pitch_positive
         ),

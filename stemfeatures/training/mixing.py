@@ -78,7 +78,7 @@ class Mixer:
             g.index.to_numpy() for _, g in table[table["kind"] == "performance"].groupby("song") if len(g) > 2
         ]
         # Where a song has no bass stem its bass is inside "other", which then loses its low end.
-        with_bass = set(table.at[i, "song"] for i in self.performances["bass"])
+        with_bass = {table.at[i, "song"] for i in self.performances["bass"]}
         self.bass_inside = {
             int(i) for i in self.performances["other"] if table.at[i, "class"] == "other"
             and table.at[i, "song"] not in with_bass and not table.at[i, "path"].endswith("guitar.opus")

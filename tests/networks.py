@@ -1,0 +1,26 @@
+"""A joint network small enough for tests, with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from stemfeatures.models import registry
+from stemfeatures.models.joint import JointConfig, JointNet
+
+TINY = JointConfig(
+    channels=(8, 8, 8, 8), dense=4, recurrent=8, pitch_channels=(4, 4, 4), rhythm_channels=8, rhythm_layers=2
+)
+
+
+def tiny_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path:
+    """Save a random network and return its path; its masks are made unequal, as a trained network's are."""
+    torch.manual_seed(seed)
+    model = JointNet(TINY)
+    with torch.no_grad():
+        model.separator.unpatchify.weight.mul_(8.0)
+        for parameter in model.pitch.parameters():
+            parameter.mul_(1.5)
+    card = {"licence": "test", "description": "random weights"}
+    return registry.save(model.eval(), folder / f"{name}.safetensors", card).path

@@ -1,0 +1,125 @@
+"""Networks against the facts of their papers, and the checkpoint registry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from networks import TINY, tiny_checkpoint
+
+from stemfeatures.constants import N_BINS, N_PITCH_BINS, STEMS
+from stemfeatures.errors import ModelError
+from stemfeatures.models import registry
+from stemfeatures.models.joint import JointConfig, JointNet
+from stemfeatures.models.unet2017 import UNet2017
+
+
+def test_unet2017_has_the_papers_weights_and_shapes():
+    net = UNet2017().eval()
+    assert net.n_conv_weights() == 9_818_800
+    encoder = sum(m[0].weight.numel() for m in net.encoder)
+    assert encoder == 4_365_200
+    shapes = []
+    handles = [m.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape[1:]))) for m in net.encoder]
+    with torch.no_grad():
+        mask = net(torch.rand(2, 1, 512, 128))
+    for handle in handles:
+        handle.remove()
+    assert shapes == [(16, 256, 64), (32, 128, 32), (64, 64, 16), (128, 32, 8), (256, 16, 4), (512, 8, 2)]
+    assert mask.shape == (2, 1, 512, 128)
+    assert 0 <= float(mask.min()) <= float(mask.max()) <= 1
+
+
+def test_unet2017_drops_out_on_the_first_three_decoder_layers_only():
+    with_dropout = [any(isinstance(x, torch.nn.Dropout) and x.p == 0.5 for x in layer) for layer in UNet2017().decoder]
+    assert with_dropout == [True, True, True, False, False, False]
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return JointNet(TINY).eval()
+
+
+@pytest.mark.parametrize("frames", [1, 15, 16, 17, 100])
+def test_joint_shapes_and_masks_that_sum_to_one(net, frames):
+    with torch.no_grad():
+        out = net(torch.rand(2, N_BINS, frames))
+    assert out.masks.shape == (2, 4, N_BINS, frames)
+    assert torch.allclose(out.masks.sum(dim=1), torch.ones(2, N_BINS, frames), atol=1e-5)
+    assert out.salience.shape == (2, 2, N_PITCH_BINS, frames)
+    assert out.voicing.shape == (2, 2, frames)
+    assert out.rhythm.shape == (2, 3, frames)
+
+
+def test_joint_does_not_depend_on_gain(net):
+    x = torch.rand(1, N_BINS, 64)
+    with torch.no_grad():
+        a, b = net(x), net(1e-3 * x)
+    assert torch.allclose(a.masks, b.masks, atol=1e-4)
+    assert torch.allclose(a.salience, b.salience, atol=1e-3)
+
+
+def test_pitch_is_read_from_the_separated_magnitude():
+    """Taking the vocals' mask away takes the vocals' pitch away: the gradient runs through the mask."""
+    torch.manual_seed(0)
+    net = JointNet(TINY)
+    net(torch.rand(1, N_BINS, 32)).salience[:, 0].sum().backward()
+    bias = net.separator.unpatchify.bias.grad
+    assert float(bias[STEMS.index("vocals")].abs()) > 0
+
+
+def test_silence_is_finite(net):
+    with torch.no_grad():
+        out = net(torch.zeros(1, N_BINS, 32))
+    assert all(bool(torch.isfinite(v).all()) for v in (out.masks, out.salience, out.voicing, out.rhythm))
+
+
+def test_config_survives_json():
+    config = JointConfig()
+    assert JointConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_checkpoint_round_trip(tmp_path, net):
+    path = tmp_path / "a.safetensors"
+    saved = registry.save(net, path, {"licence": "CC0-1.0"})
+    assert saved.card["licence"] == "CC0-1.0"
+    assert saved.card["sha256"] == saved.sha256
+    loaded = registry.load(path)
+    x = torch.rand(1, N_BINS, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(x).masks, net(x).masks)
+    assert not loaded.training
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    path = tiny_checkpoint(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 255
+    path.write_bytes(bytes(data))
+    with pytest.raises(ModelError, match=r"damaged.*sha256"):
+        registry.resolve(path)
+    path.with_suffix(".json").unlink()
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match="cannot read the checkpoint"):
+        registry.load(path)
+
+
+def test_unknown_models_are_named(tmp_path):
+    with pytest.raises(ModelError, match="unknown model 'nope'; known:"):
+        registry.resolve("nope")
+    with pytest.raises(ModelError, match="no such checkpoint file"):
+        registry.resolve(tmp_path / "absent.safetensors")
+
+
+def test_shipped_checkpoints_have_cards():
+    models = registry.list_models()
+    assert registry.DEFAULT_MODEL in {m.name for m in models}
+    for model in models:
+        assert model.path.stat().st_size < 30e6
+        for key in ("licence", "data", "metrics", "training", "sha256"):
+            assert model.card.get(key), f"{model.name}: no {key} in its card"
+        assert {d["licence"] for d in model.card["data"]} <= {
+            "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "MIT", "Apache-2.0", "public-domain-waiver", "own",
+        }  # fmt: skip

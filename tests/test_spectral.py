@@ -1,0 +1,135 @@
+"""Grids, exact inverses and mask transfer."""
+
+from __future__ import annotations
+
+import doctest
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+import stemfeatures.spectral as spectral
+import stemfeatures.streaming as streaming
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
+from stemfeatures.models import unet2017
+
+
+@pytest.mark.parametrize("module", [spectral, streaming])
+def test_doctests(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 511, 512, 513, 2047, 2048, 30_001])
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (4096, 1024), (1024, 768), (4500, 1125)])
+def test_round_trip_is_exact(n, n_fft, hop):
+    y = torch.randn(2, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    back = spectral.istft(spectral.stft(y, n_fft=n_fft, hop_length=hop), n, n_fft=n_fft, hop_length=hop)
+    covered = 1 + n // hop
+    # With hop 768 of 1024 the last samples may lie where the last window is zero: nothing can bring them back.
+    end = min(n, (covered - 1) * hop + n_fft // 2 - 1)
+    assert float((back - y)[:, :end].abs().max()) < 1e-9
+
+
+def test_stft_agrees_with_librosa():
+    y = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    ours = spectral.stft(torch.from_numpy(y)).numpy()
+    theirs = librosa.stft(y, n_fft=N_FFT, hop_length=HOP_LENGTH, pad_mode="constant")
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def _modulation(n_fft: int, hop: int, sample_rate: int) -> float:
+    """Depth of the amplitude modulation at the frame rate that a mask leaves on a steady sine (0 = none).
+
+    The mask passes the sine's own bins and halves the rest, as a separator does; its error is periodic in frames.
+    """
+    n = 40 * hop
+    hertz = 40.3 * sample_rate / n_fft
+    y = torch.sin(2 * torch.pi * hertz / sample_rate * torch.arange(n, dtype=torch.float64))
+    spectrum = spectral.stft(y, n_fft=n_fft, hop_length=hop)
+    mask = torch.full_like(spectrum.real, 0.0)
+    mask[40] = 1.0
+    out = spectral.istft(spectrum * mask, n, n_fft=n_fft, hop_length=hop)[8 * hop : 32 * hop]
+    envelope = (
+        torch.stft(out, 256, 64, window=torch.hann_window(256, dtype=torch.float64), return_complex=True, center=False)
+        .abs()
+        .amax(dim=0)
+    )
+    return float((envelope.max() - envelope.min()) / envelope.mean())
+
+
+def test_masks_leave_no_frame_rate_modulation_on_our_grid_but_do_on_that_of_2017():
+    assert _modulation(N_FFT, HOP_LENGTH, ANALYSIS_SAMPLE_RATE) < 0.01
+    assert _modulation(unet2017.N_FFT, unet2017.HOP_LENGTH, unet2017.SAMPLE_RATE) > 0.3
+
+
+def test_half_mask_is_half_the_signal():
+    y = torch.randn(50_000, dtype=torch.float64)
+    assert torch.allclose(spectral.istft(0.5 * spectral.stft(y), 50_000), 0.5 * y)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000])
+def test_rendering_grid(sample_rate):
+    n_fft, hop = spectral.rendering_grid(sample_rate)
+    assert n_fft == 4 * hop
+    seconds = hop / sample_rate
+    assert abs(seconds / (HOP_LENGTH / ANALYSIS_SAMPLE_RATE) - 1) < 0.05
+
+
+def test_extended_masks_sum_to_one_and_keep_coinciding_bins():
+    masks = torch.softmax(torch.randn(4, N_BINS, 7), dim=0)
+    full = torch.arange(2049) * (44_100 / 4096)
+    extended = spectral.extend_mask(masks, full)
+    assert extended.shape == (4, 2049, 7)
+    assert torch.equal(extended[:, :N_BINS], masks)
+    assert torch.allclose(extended.sum(dim=0), torch.ones(2049, 7), atol=1e-6)
+    assert torch.allclose(extended[:, 2000], masks[:, 743:1022].mean(dim=1), atol=1e-6)
+    odd = spectral.extend_mask(masks, torch.arange(301) * 13.3)
+    assert torch.allclose(odd.sum(dim=0), torch.ones(301, 7), atol=1e-6)
+
+
+def test_harmonic_map_lines_up_the_partials():
+    f0 = 220.0
+    t = torch.arange(22_050) / ANALYSIS_SAMPLE_RATE
+    y = sum(torch.sin(2 * torch.pi * h * f0 * t) for h in range(1, 6))
+    magnitude = spectral.stft(y).abs()[None, :N_BINS]
+    planes = spectral.HarmonicMap((1, 2, 3, 4, 5))(magnitude)
+    assert planes.shape == (1, 5, N_PITCH_BINS, magnitude.shape[-1])
+    best = int(planes[0, :, :, 20].log1p().sum(dim=0).argmax())
+    assert abs(1200 * np.log2(spectral.pitch_frequencies()[best] / f0)) <= 20
+
+
+def test_pitch_grid_is_that_of_deep_salience_and_not_of_crepe():
+    grid = spectral.pitch_frequencies()
+    assert grid[0] == pytest.approx(32.70)
+    assert 1200 * np.log2(grid[0] / (10 * 2 ** (1997.379 / 1200))) == pytest.approx(53.8, abs=0.5)
+    assert np.allclose(1200 * np.diff(np.log2(grid)), 20.0)
+
+
+def test_filters_are_those_of_librosa():
+    mel = librosa.filters.mel(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_mels=80)[:, :N_BINS]
+    np.testing.assert_allclose(spectral.mel_filters().numpy(), mel, atol=1e-7)
+    chroma = spectral.chroma_filters()
+    a440 = round(440 * N_FFT / ANALYSIS_SAMPLE_RATE)
+    assert int(chroma[:, a440].argmax()) == 3 * 9
+    theirs = librosa.filters.chroma(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_chroma=36, norm=1)
+    np.testing.assert_allclose(chroma.numpy(), theirs[:, :N_BINS], atol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [[5000], [1, 2047, 1, 2951], [100] * 50])
+def test_streaming_equals_the_whole(blocks):
+    y = torch.randn(2, sum(blocks))
+    framer, adder = streaming.StreamFramer(2, N_FFT, HOP_LENGTH), streaming.OverlapAdder(2, N_FFT, HOP_LENGTH)
+    spectra, signal, at = [], [], 0
+    for size in blocks:
+        part = streaming.forward_frames(framer.push(y[:, at : at + size]))
+        spectra.append(part)
+        signal.append(adder.push(part))
+        at += size
+    part = streaming.forward_frames(framer.finish())
+    spectra.append(part)
+    signal += [adder.push(part), adder.finish(y.shape[-1])]
+    assert torch.allclose(torch.cat(spectra, dim=-1), spectral.stft(y), atol=1e-4)
+    assert torch.allclose(torch.cat(signal, dim=-1), y, atol=1e-5)
