@@ -354,22 +354,31 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
 
     source = printable(os.fspath(path))
     text = _decode(path, source)
-    header = next((line for line in text.splitlines() if line.strip()), None)
-    if header is None:
+    first = next((line for line in text.splitlines() if line.strip()), None)
+    if first is None:
         raise CatalogError("the file is empty", source=source)
-    delimiter = _delimiter(path, header)
-    names = next(csv.reader([header], delimiter=delimiter))
-    if twice := [n for n in names if n.strip() and names.count(n) > 1]:
-        raise CatalogError(f"two columns are called {twice[0]!r}", source=source)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, first), strict=True)
+    rows: list[list[str]] = []
     try:
-        frame = pd.read_csv(
-            io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, nrows=limit, index_col=False
-        )
-    except (ValueError, pd.errors.ParserError) as e:
-        raise CatalogError(f"not a table: {e}", source=source) from e
+        filled = (row for row in reader if any(cell.strip() for cell in row))
+        header = [name.strip() for name in next(filled)]
+        for row in islice(filled, limit):
+            if any(cell.strip() for cell in row[len(header) :]):
+                raise CatalogError(
+                    f"line {reader.line_num} has {len(row)} fields, the header {len(header)}; "
+                    "names with the delimiter in them must be quoted",
+                    source=source,
+                )
+            rows.append((row + [""] * len(header))[: len(header)])
+    except csv.Error as e:
+        raise CatalogError(f"line {reader.line_num}: {e}", source=source) from e
+    header = [name or f"column_{i + 1}" for i, name in enumerate(header)]
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise CatalogError(f"two columns are called {twice[0]!r}", source=source)
+    frame = pd.DataFrame(rows, columns=header, dtype=str)
     special = {*PATH_COLUMNS, ID_COLUMN}
     for column in frame.columns:
-        if column.strip().lower() not in special:
+        if column.lower() not in special:
             frame[column] = _typed(frame[column])
     return frame
 

@@ -8,6 +8,7 @@ overlap-add is an exact inverse, so the stems sum to the mixture up to rounding 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from .inference import Frames, SegmentRunner, SegmentTrack
 from .models import registry
 from .spectral import extend_mask, rendering_grid
 from .streaming import OverlapAdder, StreamFramer, forward_frames
+
+logger = logging.getLogger(__name__)
 
 #: Blocks in which arrays are fed, in seconds.
 BLOCK_S = 5.0
@@ -126,6 +129,8 @@ class Separator:
                 for part in self.stream(source, rate, channels):
                     for stem, writer in writers.items():
                         writer.write(part[stem])
+                if source.status == "truncated":
+                    logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
             except BaseException:
                 for writer in writers.values():
                     writer.abort()

@@ -54,7 +54,9 @@ class StreamFramer:
 def forward_frames(frames: Tensor) -> Tensor:
     """Frames ``(..., k, n_fft)`` to spectra ``(..., n_fft // 2 + 1, k)``."""
     if frames.shape[-2] == 0:
-        return torch.zeros(*frames.shape[:-2], frames.shape[-1] // 2 + 1, 0, dtype=torch.complex64, device=frames.device)
+        return torch.zeros(
+            *frames.shape[:-2], frames.shape[-1] // 2 + 1, 0, dtype=torch.complex64, device=frames.device
+        )
     return torch.fft.rfft(frames * hann(frames.shape[-1], frames)).transpose(-1, -2)
 
 

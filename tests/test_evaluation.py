@@ -457,33 +457,30 @@ def test_names_that_are_no_reference_are_checkpoints() -> None:
     assert pickle.loads(pickle.dumps(estimator)) == estimator
 
 
-def test_joint_reads_the_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The adapter's conventions: unvoiced is 0, and one analysis of an array serves both tasks."""
-    import sys
-    import types
+def test_joint_reads_the_analysis(tmp_path: Path) -> None:
+    """The adapter's conventions: unvoiced frames carry a negative guess; one network and one analysis serve both tasks."""
+    from networks import tiny_checkpoint
 
-    from stemfeatures.descriptors.types import Events, F0Contour
-    from stemfeatures.frames import PitchFrames
+    from stemfeatures.analysis import Analyser
 
-    calls = []
-
-    def from_audio(y: np.ndarray, sample_rate: int, *, model: str = "default") -> types.SimpleNamespace:
-        calls.append(model)
-        contour = F0Contour(np.array([0.0, 0.1, 0.2]), np.array([np.nan, 220.0, np.nan]), np.array([0.1, 0.9, 0.0]))
-        events = Events(np.array([0.5, 1.0]), np.array([1, 2]))
-        candidates = np.array([[110.0, np.nan], [440.0, 220.0], [np.nan, np.nan]])
-        frames = types.SimpleNamespace(pitch={"vocals": PitchFrames(candidates, np.ones((3, 2)), np.ones(3))})
-        keeps = {"frames": frames} if model == "keeps" else {}
-        return types.SimpleNamespace(contours={"vocals": contour}, events=events, **keeps)
-
-    monkeypatch.setitem(sys.modules, "stemfeatures.analysis", types.SimpleNamespace(from_audio=from_audio))
-    estimator, y = Joint("m"), np.zeros((1, 100), np.float32)
-    np.testing.assert_array_equal(estimator.f0(y, RATE), [[0.0, 0.1, 0.2], [0.0, 220.0, 0.0]])
-    np.testing.assert_array_equal(estimator.beats(y, RATE)[1], [1, 2])
-    estimator.beats(y.copy(), RATE)
-    np.testing.assert_array_equal(get_estimator("keeps").f0(y, RATE)[1], [-110.0, 220.0, 0.0])
-    get_estimator().beats(y, RATE)
-    assert calls == ["m", "m", "keeps", "default"]
+    path = str(tiny_checkpoint(tmp_path))
+    estimator = Joint(path)
+    t = np.arange(2 * RATE) / RATE
+    y = np.sin(2 * np.pi * 220 * t).astype(np.float32)[None]
+    loads = Analyser.loads
+    times, f0_hz = estimator.f0(y, RATE)
+    beats, positions = estimator.beats(y, RATE)
+    estimator.f0(y.copy(), RATE)
+    assert Analyser.loads == loads + 1
+    direct = Analyser(path).from_audio(y, RATE)
+    contour = direct.contours["vocals"]
+    voiced = np.isfinite(contour.f0_hz)
+    np.testing.assert_array_equal(times, contour.times_s)
+    np.testing.assert_array_equal(f0_hz[voiced], contour.f0_hz[voiced])
+    guess = np.nan_to_num(direct.frames.pitch["vocals"].candidates_hz[:, 0])
+    np.testing.assert_array_equal(f0_hz[~voiced], -guess[~voiced])
+    np.testing.assert_array_equal(beats, direct.events.beats_s)
+    np.testing.assert_array_equal(positions, direct.events.beat_positions)
 
 
 def test_an_unknown_model_is_not_blamed_on_a_track(songs: Path) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
 
 if TYPE_CHECKING:
+    from ..analysis import Analyser
     from ..separation import Separator
 
 #: Search range of the F0 references, C2 to C6: sung notes. As in most evaluations of vocal melody.
@@ -183,6 +184,7 @@ class Joint(BaseEstimator):
     model: str | None = None
     device: str = "cpu"
     _separator: Separator | None = field(default=None, init=False, repr=False)
+    _analyser: Analyser | None = field(default=None, init=False, repr=False)
     _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -195,7 +197,7 @@ class Joint(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels between processes without its weights."""
-        return self.__dict__ | {"_separator": None, "_analysed": None}
+        return self.__dict__ | {"_separator": None, "_analyser": None, "_analysed": None}
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
@@ -205,13 +207,12 @@ class Joint(BaseEstimator):
         return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """The decoded contour; in its unvoiced frames the strongest candidate, if the analysis kept its frames."""
+        """The decoded contour; in its unvoiced frames the strongest candidate."""
         analysis = self._analyse(y, sample_rate)
         contour = analysis.contours["vocals"]
         f0_hz = np.nan_to_num(contour.f0_hz)
-        if (frames := getattr(analysis, "frames", None)) is not None:
-            guess = np.nan_to_num(frames.pitch["vocals"].candidates_hz[:, 0])
-            f0_hz = np.where(f0_hz > 0, f0_hz, -guess)
+        guess = np.nan_to_num(analysis.frames.pitch["vocals"].candidates_hz[:, 0])
+        f0_hz = np.where(f0_hz > 0, f0_hz, -guess)
         return contour.times_s, f0_hz
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -221,9 +222,11 @@ class Joint(BaseEstimator):
     def _analyse(self, y: np.ndarray, sample_rate: int) -> Any:
         """One analysis serves F0 and beats of the same array."""
         if self._analysed is None or self._analysed[0] is not y:
-            from ..analysis import from_audio
+            if self._analyser is None:
+                from ..analysis import Analyser
 
-            self._analysed = y, from_audio(y, sample_rate, **self._choice)
+                self._analyser = Analyser(**self._choice, device=self.device)
+            self._analysed = y, self._analyser.from_audio(y, sample_rate)
         return self._analysed[1]
 
 

@@ -41,7 +41,9 @@ def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mixture.abs(), sources.abs(), aligned
 
 
-def separation_loss(masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, *, complex_share: float) -> Tensor:
+def separation_loss(
+    masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, *, complex_share: float
+) -> Tensor:
     """Mean over bins and frames of the distances summed over stems, relative to the mixture's mean magnitude."""
     level = mixture.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     estimate = masks * mixture[:, None]

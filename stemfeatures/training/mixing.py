@@ -21,6 +21,7 @@ from ..constants import (
     PITCHED_STEMS,
     STEMS,
 )
+from ..errors import DatasetError
 from . import patterns
 from .bank import SoundBank
 from .effects import colour, drive, high_pass, rms
@@ -105,6 +106,13 @@ class Mixer:
             if len(group) >= 5:
                 groups.setdefault(kind, []).append(group.sort_values("midi").index.to_numpy())
         self.instruments = groups
+        missing = [k for k in ("bass", "guitar", "keys", "other") if k not in groups]
+        missing += [] if {"kick", "snare"} <= self.kits.keys() else ["drums (kick and snare)"]
+        missing += [] if self.phrases else ["vocals"]
+        missing += [c for c in STEMS if not len(self.performances[c])]
+        if missing:
+            message = f"the bank lacks sounds: {', '.join(missing)} (an instrument needs five notes)"
+            raise DatasetError(message, source=str(bank.path), stage="train")
 
     # -- pieces -------------------------------------------------------------------------------------------------
 

@@ -126,7 +126,13 @@ def sing_bank_file(path: str, root: str, renditions: int, seed: int) -> list:
     for line in range(len(bank["lines"])):
         for take in range(renditions):
             y, f0 = sing_line(bank, line, rng)
-            row: dict[str, Any] = {"path": name, "class": "vocals", "source": "singbank", "licence": "own", "kind": "phrase"}
+            row: dict[str, Any] = {
+                "path": name,
+                "class": "vocals",
+                "source": "singbank",
+                "licence": "own",
+                "kind": "phrase",
+            }
             row |= {"role": f"{line:03d}-{take}", "song": "", "pitch_hz": float("nan"), "named_midi": -1}
             sounds.append(Sound(row | {"octave_known": False}, y, f0))
     return sounds
