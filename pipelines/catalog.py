@@ -361,7 +361,8 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
     rows: list[list[str]] = []
     try:
         filled = (row for row in reader if any(cell.strip() for cell in row))
-        header = [name.strip() for name in next(filled)]
+        stated = [name.strip() for name in next(filled)]
+        header = [name or f"column_{i + 1}" for i, name in enumerate(stated)]
         for row in islice(filled, limit):
             if any(cell.strip() for cell in row[len(header) :]):
                 raise CatalogError(
@@ -372,10 +373,11 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
             rows.append((row + [""] * len(header))[: len(header)])
     except csv.Error as e:
         raise CatalogError(f"line {reader.line_num}: {e}", source=source) from e
-    header = [name or f"column_{i + 1}" for i, name in enumerate(header)]
     if twice := [name for name in header if header.count(name) > 1]:
         raise CatalogError(f"two columns are called {twice[0]!r}", source=source)
     frame = pd.DataFrame(rows, columns=header, dtype=str)
+    nameless = [f"column_{i + 1}" for i, name in enumerate(stated) if not name]
+    frame = frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
     special = {*PATH_COLUMNS, ID_COLUMN}
     for column in frame.columns:
         if column.lower() not in special:

@@ -1,0 +1,281 @@
+"""Catalogues: every way to name tracks, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+
+from pipelines.catalog import Catalog, read_catalog, validate_catalog
+from stemfeatures.errors import CatalogError
+
+
+def tone(path: Path, seconds: float = 0.2, f0: float = 220.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(int(8000 * seconds)) / 8000
+    sf.write(path, 0.1 * np.sin(2 * np.pi * f0 * t), 8000)
+    return path
+
+
+def manifest(folder: Path, text: str | bytes, name: str = "catalog.csv") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def ids(catalog: Catalog) -> list[str]:
+    return catalog.frame["track_id"].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------- manifests
+
+
+def test_manifest_columns(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path,
+        "\ufefftrack_id,Path,Title,year,bpm,live,barcode,artist\n"
+        't1,a/x.wav,"Ünder, the bridge",1991,120.5,true,00123,NA\n'
+        "t2,/abs/y.wav,,,,,00456,None\n",
+    )
+    catalog = read_catalog(path)
+    frame = catalog.frame
+    assert ids(catalog) == ["t1", "t2"]
+    assert frame["source_uri"].tolist() == ["a/x.wav", "/abs/y.wav"]
+    assert frame["path"].tolist() == [str(tmp_path / "a/x.wav"), "/abs/y.wav"]
+    assert catalog.metadata_columns == ["Title", "year", "bpm", "live", "barcode", "artist"]
+    assert frame["Title"].iloc[0] == "Ünder, the bridge"
+    assert pd.isna(frame["Title"].iloc[1])
+    assert pd.api.types.is_integer_dtype(frame["year"])  # although it has a gap
+    assert frame["bpm"].iloc[0] == 120.5
+    assert pd.api.types.is_bool_dtype(frame["live"])
+    # Leading zeros and words that pandas takes for nulls are text.
+    assert frame["barcode"].tolist() == ["00123", "00456"]
+    assert frame["artist"].tolist() == ["NA", "None"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_delimiters_and_encodings(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    text = "\r\n".join(delimiter.join(row) for row in (("file", "titel"), ("ä.wav", "Straße"), ("b.wav", "日本")))
+    catalog = read_catalog(manifest(tmp_path, text.encode(encoding)))
+    assert ids(catalog) == ["ä.wav", "b.wav"]
+    assert catalog.frame["titel"].tolist() == ["Straße", "日本"]
+
+
+def test_ragged_rows(tmp_path: Path) -> None:
+    """Spreadsheets write trailing delimiters and empty lines."""
+    catalog = read_catalog(manifest(tmp_path, "path,,title,\na.wav,x,A,,,\n\n,,\nb.wav\n"))
+    assert ids(catalog) == ["a.wav", "b.wav"]
+    assert catalog.metadata_columns == ["column_2", "title"]
+
+
+def test_path_column_is_chosen_by_preference(tmp_path: Path) -> None:
+    catalog = read_catalog(manifest(tmp_path, "uri,path\nhttp://x/1,a.wav\n"))
+    assert catalog.frame["source_uri"].tolist() == ["a.wav"]
+    assert catalog.frame["uri"].tolist() == ["http://x/1"]
+
+
+def test_uris(tmp_path: Path) -> None:
+    text = f"uri\nfile://{tmp_path}/a%20b.wav\ns3://bucket/c.wav\n~/d.wav\n"
+    frame = read_catalog(manifest(tmp_path, text)).frame
+    assert frame["path"].tolist() == [str(tmp_path / "a b.wav"), None, str(Path.home() / "d.wav")]
+    assert frame["source_uri"].tolist()[1] == "s3://bucket/c.wav"
+
+
+def test_default_ids_do_not_collide_nor_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest(tmp_path / "m", "path\na/song.wav\nb/song.wav\na/song.mp3\n./b/../c/song.wav\n../out/song.wav\n")
+    monkeypatch.chdir(tmp_path)
+    here = ids(read_catalog("m/catalog.csv"))
+    monkeypatch.chdir(tmp_path / "m")
+    assert ids(read_catalog("catalog.csv")) == here
+    assert here == ["a/song.wav", "b/song.wav", "a/song.mp3", "c/song.wav", str(tmp_path / "out/song.wav")]
+
+
+def test_parquet_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.parquet"
+    table = pa.table(
+        {"path": ["a.wav", "b.wav", "c.wav"], "plays": pa.array([1, None, 3], pa.int32()), "genre": ["x", None, "z"]}
+    )
+    pq.write_table(table, path, row_group_size=1)
+    frame = read_catalog(path).frame
+    assert frame["track_id"].tolist() == ["a.wav", "b.wav", "c.wav"]
+    assert frame["plays"].dropna().tolist() == [1, 3]
+    assert pd.api.types.is_integer_dtype(frame["plays"])
+    assert len(read_catalog(path, limit=2)) == 2
+    pq.write_table(table.append_column("tags", [[["p"], None, []]]), path)
+    with pytest.raises(CatalogError, match="tags"):
+        read_catalog(path)
+
+
+def test_a_large_manifest(tmp_path: Path) -> None:
+    rows = "".join(f"folder {i % 100}/song {i}.flac,{i},Artist {i % 777}\n" for i in range(100_000))
+    catalog = read_catalog(manifest(tmp_path, "path,year,artist\n" + rows))
+    catalog.require_unique()
+    assert len(catalog) == 100_000
+    assert catalog.frame["track_id"].iloc[99_999] == "folder 99/song 99999.flac"
+    assert len(read_catalog(catalog, limit=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"\n \n", "empty"),
+        (b"path,title\n", "no rows"),
+        (b"name,title\nx,y\n", "no column names the files.*name, title"),
+        (b"path,t\na.wav,1\nb\xe9.wav,2\n", "line 3 is not UTF-8.*save it as UTF-8"),
+        (b"path,t\na\x00.wav,1\n", "not text"),
+        (b"path,t,t\na,b,c\n", "two columns are called 't'"),
+        (b"path,t\na,b\nc,d,e\n", "line 3 has 3 fields, the header 2.*quoted"),
+        (b'path,t\n"a.wav,b\n', "line 2"),
+    ],
+)
+def test_bad_manifests(tmp_path: Path, content: bytes, message: str) -> None:
+    path = manifest(tmp_path, content)
+    with pytest.raises(CatalogError, match=message) as error:
+        read_catalog(path)
+    assert str(path) in str(error.value)
+
+
+def test_not_a_parquet_file_and_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="not a Parquet file"):
+        read_catalog(manifest(tmp_path, b"path\n", "c.parquet"))
+    with pytest.raises(CatalogError, match="no such file or folder"):
+        read_catalog(tmp_path / "nowhere.csv")
+    with pytest.raises(CatalogError, match="limit"):
+        read_catalog(tmp_path, limit=0)
+
+
+# ------------------------------------------------------------------------------------------- folders, globs, lists
+
+
+def test_folder(tmp_path: Path) -> None:
+    for name in ("b/Song.WAV", "a/song.wav", "a/.hidden.wav", ".git/x.wav", "a/cover.jpg", "日本/ö 1.wav"):
+        (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "music" / name).write_bytes(b"x")
+    catalog = read_catalog(tmp_path / "music")
+    assert ids(catalog) == ["a/song.wav", "b/Song.WAV", "日本/ö 1.wav"]
+    assert catalog.frame["source_uri"].tolist()[0] == str(tmp_path / "music/a/song.wav")
+    assert catalog.metadata_columns == []
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CatalogError, match="no audio files"):
+        read_catalog(tmp_path / "empty")
+
+
+def test_folder_links_and_circles(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.wav").write_bytes(b"x")
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / "link").symlink_to(tmp_path / "real")
+    (music / "circle").symlink_to(music)
+    assert ids(read_catalog(music)) == ["link/x.wav"]
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        tone(tmp_path / "x.wav").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system wants UTF-8 names")
+    catalog = read_catalog(tmp_path)
+    assert ids(catalog) == ["caf\\xe9.wav"]
+    assert Path(catalog.frame["path"].iloc[0]).exists()
+    assert validate_catalog(catalog).ok
+
+
+def test_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("m/a/1.wav", "m/b/1.wav", "m/b/notes.txt", "m/b/2.xyz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert ids(read_catalog(str(tmp_path / "m/**/*"))) == ["a/1.wav", "b/1.wav"]
+    assert ids(read_catalog(str(tmp_path / "m/*/*.xyz"))) == ["b/2.xyz"]
+    monkeypatch.chdir(tmp_path)
+    assert ids(read_catalog("m/*/*.wav")) == ["a/1.wav", "b/1.wav"]
+    with pytest.raises(CatalogError, match="no audio files"):
+        read_catalog(str(tmp_path / "*.flac"))
+
+
+def test_list_of_files(tmp_path: Path) -> None:
+    one, two = tone(tmp_path / "a/x.wav"), tone(tmp_path / "b/x.wav")
+    # Loose files keep their ids when the list grows.
+    assert ids(read_catalog([one])) == ids(read_catalog(one)) == [str(one)]
+    assert ids(read_catalog([one, str(two)])) == [str(one), str(two)]
+    assert ids(read_catalog([one, tmp_path / "b"])) == [str(one), str(two)]
+    with pytest.raises(CatalogError, match="only catalogue"):
+        read_catalog([one, manifest(tmp_path, "path\na.wav\n")])
+    with pytest.raises(CatalogError):
+        read_catalog([])
+
+
+def test_data_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"path": ["a.wav", "b.wav"], "track_id": [7, 8], "genre": ["x", None]}, index=[5, 3])
+    catalog = read_catalog(frame)
+    assert ids(catalog) == ["7", "8"]
+    assert catalog.frame["path"].tolist() == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    assert catalog.frame["genre"].tolist()[0] == "x"
+
+
+# -------------------------------------------------------------------------------------------------------- validate
+
+
+def test_clashes_name_both_rows(tmp_path: Path) -> None:
+    catalog = read_catalog(manifest(tmp_path, "track_id,path\none,a.wav\ntwo,b.wav\none,c.wav\nthree,./b.wav\n"))
+    with pytest.raises(CatalogError, match=r"row 3 \('c.wav'\) and row 1 \('a.wav'\) have the same track id 'one'"):
+        catalog.require_unique()
+    report = validate_catalog(catalog, probe=False)
+    assert {(p.row, p.kind) for p in report.problems} >= {(3, "duplicate_id"), (4, "duplicate_path")}
+    assert report.fatal
+
+
+def test_validate_finds_everything(tmp_path: Path) -> None:
+    tone(tmp_path / "good.wav", 0.5)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "broken.mp3").write_bytes(b"no audio at all" * 50)
+    (tmp_path / "folder.wav").mkdir()
+    rows = ["good.wav", "copy.wav", "empty.wav", "broken.mp3", "folder.wav", "missing.wav", "gs://b/x.wav", '""']
+    path = manifest(tmp_path, "path,n\n" + "".join(f"{row},{i}\n" for i, row in enumerate(rows)))
+    seen: list[tuple[int, int]] = []
+    report = validate_catalog(path, content=True, progress=lambda done, total: seen.append((done, total)))
+    assert [(p.row, p.kind) for p in report.problems] == [
+        (2, "duplicate_content"),
+        (3, "zero_bytes"),
+        (4, "unreadable"),
+        (5, "not_a_file"),
+        (6, "missing"),
+        (7, "unsupported_uri"),
+        (8, "no_path"),
+    ]
+    assert "soundfile" in report.problems[2].message
+    assert "ffmpeg" in report.problems[2].message
+    assert seen == [(i, 8) for i in range(1, 9)]
+    assert report.n_probed == 2
+    assert report.audio_s == pytest.approx(0.7 + 0.3)
+    assert not report.ok
+    assert not report.fatal
+    assert report.counts()["missing"] == 1
+
+    without = validate_catalog(path, probe=False)
+    assert "unreadable" not in without.counts()
+    assert without.audio_s is None
+    assert without.n_unknown_duration == 3
+
+
+def test_duration_column_tells_without_probing(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+    tone(tmp_path / "b.wav")
+    report = validate_catalog(manifest(tmp_path, "path,duration_s\na.wav,100.5\nb.wav,\n"), probe=False)
+    assert report.ok
+    assert report.audio_s == 100.5
+    assert report.n_unknown_duration == 1
