@@ -458,7 +458,7 @@ def test_names_that_are_no_reference_are_checkpoints() -> None:
 
 
 def test_joint_reads_the_analysis(tmp_path: Path) -> None:
-    """The adapter's conventions: unvoiced frames carry a negative guess; one network and one analysis serve both tasks."""
+    """Unvoiced frames carry a negative guess; one network and one analysis serve both tasks."""
     from networks import tiny_checkpoint
 
     from stemfeatures.analysis import Analyser

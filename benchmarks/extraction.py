@@ -1,0 +1,167 @@
+"""CPU seconds per minute of audio, by stage, on one thread, and peak memory.
+
+    python benchmarks/extraction.py [FILE ...] [--repeat 3]
+
+Without files it takes the decodable tracks of catalog_samples/. The last lines put the same audio through librosa
+(mixture only: MFCC, spectral shape, chroma_cqt, beat_track and, apart, pyin), as a yardstick from the same run.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import contextlib
+import resource
+import statistics
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+
+from stemfeatures.analysis import Analyser
+from stemfeatures.audio import StreamResampler, load, open_audio
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
+from stemfeatures.descriptors import LoudnessMeter, describe
+from stemfeatures.errors import AudioError
+from stemfeatures.frame_analysis import FrameBuilder
+from stemfeatures.inference import SegmentRunner, SegmentTrack
+from stemfeatures.streaming import StreamFramer, forward_frames
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import write_part
+from stemfeatures.tables.rows import Provenance, TrackInfo, track_rows
+
+SAMPLES = Path(__file__).parent.parent / "catalog_samples"
+
+
+class Stages:
+    """Sums CPU time by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
+
+
+class TimedNet(torch.nn.Module):
+    """Counts the network apart from what follows it."""
+
+    def __init__(self, net: torch.nn.Module, stages: Stages) -> None:
+        super().__init__()
+        self.net, self.stages, self.stride = net, stages, net.stride
+
+    def forward(self, magnitude: torch.Tensor) -> object:
+        assert magnitude.shape[1] == N_BINS
+        with self.stages.measure("network"):
+            return self.net(magnitude)
+
+
+def extract(path: Path, analyser: Analyser, out_dir: Path, stages: Stages) -> float:
+    """One track through every stage; returns its minutes."""
+    with open_audio(path) as stream:
+        rate, channels = stream.info.sample_rate, stream.info.channels
+        with stages.measure("decode"):
+            blocks = list(stream)
+    meter = LoudnessMeter(rate, channels)
+    with stages.measure("loudness of the mixture"):
+        for block in blocks:
+            meter.update(block)
+    builder = FrameBuilder()
+    track = SegmentTrack(builder.add, builder.add_features)
+    runner = SegmentRunner(TimedNet(analyser.net, stages))
+    framer = StreamFramer(1, N_FFT, HOP_LENGTH)
+    resampler = StreamResampler(rate, ANALYSIS_SAMPLE_RATE)
+    with stages.measure("resample and STFT"):
+        mono = [resampler.process(b.mean(axis=0)) for b in blocks] + [resampler.flush()]
+        parts = [forward_frames(framer.push(torch.from_numpy(m)[None]))[0] for m in mono]
+        parts.append(forward_frames(framer.finish())[0])
+    before = stages.seconds["network"]
+    with stages.measure("frames of five rows"), torch.inference_mode():
+        for part in parts:
+            if part.shape[1]:
+                runner.add(track.push(part))
+        runner.add(track.finish())
+        runner.flush()
+        frames = builder.finish(framer.n_samples)
+    stages.seconds["frames of five rows"] -= stages.seconds["network"] - before
+    frames.step_power, frames.true_peak = meter.step_power, meter.true_peak
+    with stages.measure("descriptors"):
+        description = describe(frames)
+    with stages.measure("rows and Parquet"):
+        provenance = Provenance("bench", "bench", analyser.checkpoint.name, analyser.checkpoint.sha256)
+        layout = DatasetLayout.create(out_dir)
+        for table, rows in track_rows(TrackInfo(path.stem, str(path)), description, provenance).items():
+            if rows:
+                write_part(layout, table, rows, shard="bench")
+    return sum(b.shape[1] for b in blocks) / rate / 60
+
+
+def librosa_descriptors(y: np.ndarray, stages: Stages) -> None:
+    """What librosa would compute of the mixture alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with stages.measure("librosa: MFCC, spectral shape, chroma_cqt, beat_track"):
+            spectrum = np.abs(librosa.stft(y))
+            mel = librosa.feature.melspectrogram(S=spectrum**2, sr=ANALYSIS_SAMPLE_RATE)
+            librosa.feature.mfcc(S=librosa.power_to_db(mel))
+            for name in ("spectral_centroid", "spectral_bandwidth", "spectral_contrast", "spectral_rolloff"):
+                getattr(librosa.feature, name)(S=spectrum, sr=ANALYSIS_SAMPLE_RATE)
+            librosa.feature.chroma_cqt(y=y, sr=ANALYSIS_SAMPLE_RATE)
+            librosa.beat.beat_track(y=y, sr=ANALYSIS_SAMPLE_RATE)
+        with stages.measure("librosa: pyin"):
+            librosa.pyin(y, fmin=65, fmax=1047, sr=ANALYSIS_SAMPLE_RATE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    files = args.files or sorted(p for p in SAMPLES.rglob("*") if p.suffix in {".wav", ".flac", ".mp3", ".ogg", ".m4a"})
+    files = [p for p in files if "truth" not in p.parts]
+    analyser = Analyser(args.model) if args.model else Analyser()
+    runs: list[Stages] = []
+    minutes = 0.0
+    for attempt in range(args.repeat + 1):
+        stages, minutes = Stages(), 0.0
+        with tempfile.TemporaryDirectory() as folder:
+            for number, path in enumerate(files):
+                try:
+                    minutes += extract(path, analyser, Path(folder) / str(number), stages)
+                except AudioError:
+                    continue
+                y, _ = load(path, sample_rate=ANALYSIS_SAMPLE_RATE, mono=True)
+                if len(y) > ANALYSIS_SAMPLE_RATE:
+                    librosa_descriptors(y, stages)
+        if attempt:  # the first pass warms up caches and compiles
+            runs.append(stages)
+    print(f"{minutes:.2f} minutes of audio, {len(runs)} runs; CPU seconds per minute of audio: median (min to max)")
+    medians = {}
+    for name in runs[0].seconds:
+        values = [r.seconds[name] / minutes for r in runs]
+        medians[name] = statistics.median(values)
+        print(f"  {name:55s} {medians[name]:7.3f} ({min(values):.3f} to {max(values):.3f})")
+    ours = sum(v for k, v in medians.items() if not k.startswith("librosa"))
+    theirs = sum(v for k, v in medians.items() if k.startswith("librosa"))
+    print(f"  {'all stages':55s} {ours:7.3f}")
+    print(f"  ratio to librosa on the mixture alone: {ours / theirs:.2f} with pyin")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
