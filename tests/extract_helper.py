@@ -1,0 +1,56 @@
+"""Helpers of the extraction tests that must be importable from other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+from pipelines.shard import ShardReceipt, ShardTask
+
+#: Put before a track's id: the fake shard function dies on it.
+DEADLY = "deadly"
+
+
+def write_tone(path: Path, *, seconds: float = 0.7, f0: float = 220.0, gain: float = 0.2, channels: int = 1) -> Path:
+    """A decaying tone every quarter second over a little noise, 22,050 Hz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(round(22_050 * seconds)) / 22_050
+    noise = np.random.default_rng(round(f0)).standard_normal(len(t))
+    y = gain * np.sin(2 * np.pi * f0 * t) * np.exp(-6 * (t % 0.25)) + 0.01 * noise
+    sf.write(path, np.repeat(y[:, None], channels, axis=1), 22_050)
+    return path
+
+
+def fake_shard(task: ShardTask) -> ShardReceipt:
+    """In place of ``process_on_worker``: needs neither audio nor a network, and dies as a crashing decoder does."""
+    if any(track.track_id.startswith(DEADLY) for track in task.tracks):
+        os._exit(11)
+    return ShardReceipt(task.name, audio_s={track.track_id: 1.0 for track in task.tracks}, worker=str(os.getpid()))
+
+
+def broken_shard(task: ShardTask) -> ShardReceipt:
+    """Fails for no fault of a track."""
+    raise OSError(f"no space left for shard {task.name}")
+
+
+def main() -> None:
+    """``python extract_helper.py CATALOG OUT MODEL N``: extract, and be killed after the N-th track."""
+    from pipelines import extract_catalog
+    from pipelines.extract import Progress
+
+    catalog, out, model, n = sys.argv[1:]
+
+    def progress(state: Progress) -> None:
+        if state.n_done >= int(n):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    extract_catalog(catalog, out, model=model, device="cpu", jobs=1, progress=progress)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,702 @@
+"""Extraction end to end: what goes in comes out once, whatever fails, is killed, or has been done before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from extract_helper import DEADLY, broken_shard, fake_shard, write_tone
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import tiny_checkpoint
+
+import stemfeatures
+from pipelines import executor as executors
+from pipelines import extract_catalog, plan, prefetch, threads
+from pipelines import shard as shard_module
+from pipelines.executor import ClusterError, LoopExecutor, StopRequest, WorkerDeath, local_cluster
+from pipelines.extract import ExtractInterrupted, ExtractSummary, Progress
+from pipelines.plan import ShardLimits, plan_shards
+from pipelines.prefetch import FileState, PrefetchStream, TrackTimeout
+from pipelines.shard import ShardReceipt, ShardTask, TrackTask
+from stemfeatures import audio
+from stemfeatures.analysis import Analyser
+from stemfeatures.errors import CatalogError, DatasetError, ModelError, SeparationError
+from stemfeatures.inference import SegmentRunner
+from stemfeatures.tables.reader import Features, open_features
+from stemfeatures.tables.registry import DATA_TABLES
+from stemfeatures.tables.rows import Provenance
+
+#: Columns that say when and by which run, not what.
+RUN_COLUMNS = ["run_id", "extracted_at"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_network() -> Iterator[None]:
+    yield
+    shard_module._loaded.clear()
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """Eight tracks of different length, in folders with equal file names."""
+    folder = tmp_path / "music"
+    for i in range(8):
+        write_tone(folder / "abcd"[i % 4] / f"song {i // 4}.wav", seconds=0.5 + 0.1 * i, f0=110.0 * (1 + i / 4))
+    return folder
+
+
+def extract(catalog: Any, out: Path, model: Path, **options: Any) -> ExtractSummary:
+    return extract_catalog(catalog, out, model=model, **{"device": "cpu", "jobs": 1, **options})
+
+
+def table(features: Features | Path, name: str) -> pd.DataFrame:
+    """A table without the columns that differ from run to run, in a defined order."""
+    if isinstance(features, Path):
+        features = open_features(features)
+    frame = features.to_pandas(name).drop(columns=RUN_COLUMNS, errors="ignore")
+    frame = frame.astype({c: object for c in frame.columns[frame.dtypes == "category"]})  # in order of appearance
+    return frame.sort_values([c for c in ("track_id", "stem", "kind") if c in frame], ignore_index=True)
+
+
+def assert_same_tables(one: Path, other: Path) -> None:
+    for name in DATA_TABLES:
+        pd.testing.assert_frame_equal(table(one, name), table(other, name), check_exact=True)
+    columns = ["track_id", "source_uri", "stage", "error_type", "message"]
+    left, right = (table(out, "errors")[columns] for out in (one, other))
+    pd.testing.assert_frame_equal(left, right)
+
+
+def assert_partition(out: Path, ids: set[str]) -> Features:
+    """Every id stands once, in ``tracks`` or in ``errors``; rows of the other tables belong to ``tracks``."""
+    features = open_features(out)
+    tracks = features.to_pandas("tracks")["track_id"].tolist()
+    errors = features.to_pandas("errors")["track_id"].tolist()
+    assert sorted(tracks + errors) == sorted(ids)
+    for name in set(DATA_TABLES) & set(features.tables):
+        assert set(features.to_pandas(name, columns=["track_id"])["track_id"]) <= set(tracks)
+    return features
+
+
+# ------------------------------------------------------------------------------------------------------ one run
+
+
+def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None:
+    write_tone(tmp_path / "a" / "song.wav", seconds=1.2)
+    write_tone(tmp_path / "b" / "song.wav", f0=330, channels=2)
+    write_tone(tmp_path / '日本 \'n; "x".flac')
+    write_tone(tmp_path / "silent.wav", gain=0)
+    audio.write(tmp_path / "silent.wav", np.zeros((1, 11_025), np.float32), 22_050)
+    audio.write(tmp_path / "short.wav", np.full((1, 100), 0.1, np.float32), 22_050)
+    (tmp_path / "broken.mp3").write_bytes(b"not audio at all " * 100)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    catalog = pd.DataFrame(
+        [
+            ("one", "a/song.wav", 1991, "Ä"),
+            ("two", "b/song.wav", None, None),
+            ("odd", '日本 \'n; "x".flac', 2001, "日本"),
+            ("silent", "silent.wav", 1, "s"),
+            ("short", "short.wav", 1, "s"),
+            ("broken", "broken.mp3", 2, "x"),
+            ("empty", "empty.wav", 2, "x"),
+            ("missing", "nowhere.wav", 2, "x"),
+            ("remote", "s3://bucket/x.wav", 2, "x"),
+            ("nameless", "", 2, "x"),
+        ],
+        columns=["track_id", "path", "Release Year", "artist"],
+    )
+    catalog.to_csv(tmp_path / "catalog.csv", index=False)
+    seen: list[Progress] = []
+    out = tmp_path / "features"
+    summary = extract(tmp_path / "catalog.csv", out, model, progress=seen.append)
+
+    features = assert_partition(out, set(catalog["track_id"]))
+    assert (summary.n_total, summary.n_done, summary.n_failed, summary.n_skipped) == (10, 5, 5, 0)
+    assert summary.table_rows == features.counts()
+    assert [g.n for g in summary.errors] == [3, 2]
+    assert sum(g.n for g in summary.errors) == summary.n_failed
+
+    tracks = features.to_pandas("tracks").set_index("track_id")
+    assert tracks.loc["one", "source_uri"] == "a/song.wav"
+    assert tracks.loc["one", "meta_release_year"] == 1991
+    assert pd.isna(tracks.loc["two", "meta_release_year"])
+    assert tracks.loc["odd", "meta_artist"] == "日本"
+    assert tracks["channels"].to_dict() == {"one": 1, "two": 2, "odd": 1, "silent": 1, "short": 1}
+    assert tracks.loc["silent", "status"] == "silent"
+    assert tracks.loc["short", "status"] == "too_short"
+    assert tracks.loc["one", "audio_sha256"] == audio.file_sha256(tmp_path / "a" / "song.wav")
+    assert tracks.loc["one", "source_size_bytes"] == (tmp_path / "a" / "song.wav").stat().st_size
+    assert tracks.loc["one", "decoded_duration_s"] == pytest.approx(1.2)
+    assert summary.audio_s == pytest.approx(tracks["decoded_duration_s"].sum())
+
+    errors = features.to_pandas("errors").set_index("track_id")
+    assert errors["stage"].to_dict() == {
+        "broken": "decode", "empty": "decode", "missing": "decode", "remote": "catalog", "nameless": "catalog",
+    }  # fmt: skip
+    assert "soundfile" in errors.loc["broken", "message"]
+    assert "ffmpeg" in errors.loc["broken", "message"]
+    assert (errors["attempt"] == 1).all()
+
+    run = features.to_pandas("runs").iloc[0]
+    assert run["run_id"] == summary.run_id == tracks["run_id"].iloc[0]
+    assert (run["status"], run["n_tracks"], run["n_errors"]) == ("finished", 5, 5)
+    assert {"python", "numpy", "torch", "librosa", "libsndfile", "ffmpeg", "soxr", "stemfeatures"} <= set(
+        json.loads(run["versions_json"])
+    )
+    assert tracks["config_hash"].unique().tolist() == [run["config_hash"]]
+
+    assert [seen[0].state, seen[-1].state] == ["starting", "finished"]
+    assert (seen[-1].n_done, seen[-1].n_failed) == (5, 5)
+    assert [s.n_done for s in seen] == sorted(s.n_done for s in seen)  # nothing is counted twice
+
+
+def test_rows_hold_what_the_ladder_says(tmp_path: Path, model: Path) -> None:
+    path = write_tone(tmp_path / "x.wav", seconds=1.5)
+    extract([path], tmp_path / "out", model)
+    with threads.single_threaded():
+        expected = Analyser(model).from_file(path)
+    stems = open_features(tmp_path / "out").to_pandas("stems").set_index("stem")
+    for stem, values in expected.stems.items():
+        for name, value in values.items():
+            stored = stems.loc[stem, name]
+            if value is None:
+                assert pd.isna(stored), name
+            elif isinstance(value, float):
+                assert np.float32(value) == np.float32(stored), name
+    contour = open_features(tmp_path / "out").contour(str(path), "vocals")
+    assert len(contour.times_s) == len(expected.contours["vocals"].times_s)
+
+
+def test_the_network_is_loaded_once(music: Path, tmp_path: Path, model: Path) -> None:
+    before = Analyser.loads
+    summary = extract(music, tmp_path / "out", model)
+    assert len(open_features(tmp_path / "out").files("tracks")) > 1
+    assert Analyser.loads == before + 1
+    assert list(summary.loads.values()) == [Analyser.loads]
+    extract(music, tmp_path / "out", model, overwrite=True)
+    assert Analyser.loads == before + 1
+
+
+def test_one_thread_while_extracting(music: Path, tmp_path: Path, model: Path) -> None:
+    before = torch.get_num_threads()
+    inside: set[int] = set()
+    torch.set_num_threads(2)
+    try:
+        extract(
+            music, tmp_path / "out", model, limit=2,
+            progress=lambda s: inside.add(torch.get_num_threads()) if s.n_done == 1 and s.state == "running" else None,
+        )  # fmt: skip
+        assert 1 in inside
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_dry_run_and_limit(music: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    planned = extract(music, out, model, dry_run=True)
+    assert not out.exists()
+    assert planned.run_id is None
+    assert sorted(i for p in planned.planned for i in p.track_ids) == sorted(
+        f"{d}/song {k}.wav" for d in "abcd" for k in (0, 1)
+    )
+    assert sum(p.audio_s for p in planned.planned) > 0
+    extract(music, out, model, limit=3)
+    assert_partition(out, {"a/song 0.wav", "a/song 1.wav", "b/song 0.wav"})
+    assert sum(p.n_tracks for p in extract(music, out, model, dry_run=True).planned) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"model": "no-such-model"}, ModelError, "no-such-model"),
+        ({"device": "cuda:7"}, ModelError, "cuda"),
+        ({"tables": ["stem"]}, ValueError, "unknown table 'stem'"),
+        ({"jobs": 0}, ValueError, "jobs"),
+        ({"jobs": 2, "scheduler": "tcp://x:1"}, ValueError, "one of the two"),
+    ],
+)
+def test_bad_arguments_leave_nothing(
+    music: Path, tmp_path: Path, model: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if "device" in options and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(error, match=message):
+        extract_catalog(music, tmp_path / "out", **{"model": model, **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_clashing_rows_are_refused(music: Path, tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "catalog.csv"
+    path.write_text("track_id,path\nx,music/a/song 0.wav\nx,music/b/song 0.wav\n")
+    with pytest.raises(CatalogError, match=r"row 2 .* and row 1 .*'x'"):
+        extract(path, tmp_path / "out", model)
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ resume
+
+
+def test_nothing_to_do_is_a_success(music: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    first = extract(music, out, model)
+    commit = open_features(out).commit
+    again = extract(str(music), out, model)
+    assert again.nothing_to_do
+    assert (again.run_id, again.n_done, again.n_skipped) == (None, 0, 8)
+    assert again.table_rows == first.table_rows
+    assert open_features(out).commit == commit
+
+
+def test_only_what_changed_is_done_again(music: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    extract(music, out, model)
+    touched, changed, gone = music / "a" / "song 0.wav", music / "b" / "song 0.wav", music / "c" / "song 0.wav"
+    os.utime(touched, (1, 1))
+    write_tone(changed, seconds=0.9, f0=500)
+    gone_row = open_features(out).to_pandas("tracks", filter=[("track_id", "==", "c/song 0.wav")])
+    write_tone(music / "new.wav")
+    catalog = [str(p.relative_to(music)) for p in sorted(music.rglob("*.wav"))]
+    gone.unlink()
+    summary = extract(music, out, model)
+    assert (summary.n_done, summary.n_skipped) == (2, 6)
+    features = assert_partition(out, set(catalog))
+    tracks = features.to_pandas("tracks").set_index("track_id")
+    assert tracks.index[tracks["run_id"] == summary.run_id].tolist() == ["b/song 0.wav", "new.wav"]
+    assert tracks.loc["b/song 0.wav", "decoded_duration_s"] == pytest.approx(0.9)
+    # What was extracted of a file that is gone stays, also when the catalogue still names it.
+    pd.DataFrame({"path": catalog}).to_csv(music / "all.csv", index=False)
+    listed = extract(music / "all.csv", out, model, dry_run=True)
+    assert listed.n_skipped == 9
+    assert tracks.loc["c/song 0.wav", "audio_sha256"] == gone_row["audio_sha256"].iloc[0]
+
+
+def test_failed_tracks_are_tried_again(music: Path, tmp_path: Path, model: Path) -> None:
+    out, bad = tmp_path / "out", music / "bad.wav"
+    bad.write_bytes(b"nothing")
+    assert extract(music, out, model).n_failed == 1
+    known = extract(music, out, model, retry_failed=False)
+    assert (known.n_failed, known.n_known_failed, known.run_id) == (0, 1, None)
+    assert extract(music, out, model).n_failed == 1
+    errors = open_features(out).to_pandas("errors")
+    assert errors[["track_id", "attempt"]].to_numpy().tolist() == [["bad.wav", 2]]
+    write_tone(bad)
+    repaired = extract(music, out, model, retry_failed=False)  # it has changed, so it is no known failure
+    assert (repaired.n_done, repaired.n_skipped) == (1, 8)
+    assert_partition(out, {str(p.relative_to(music)) for p in music.rglob("*.wav")})
+    assert not len(open_features(out).to_pandas("errors"))
+
+
+def test_overwrite_and_repeat_give_the_same(music: Path, tmp_path: Path, model: Path) -> None:
+    extract(music, tmp_path / "one", model)
+    extract(music, tmp_path / "two", model)
+    again = extract(music, tmp_path / "two", model, overwrite=True)
+    assert again.n_done == 8
+    assert (open_features(tmp_path / "two").to_pandas("tracks")["run_id"] == again.run_id).all()
+    for name in DATA_TABLES:
+        pd.testing.assert_frame_equal(table(tmp_path / "one", name), table(tmp_path / "two", name), check_exact=True)
+
+
+def test_another_model_is_other_work(music: Path, tmp_path: Path, model: Path) -> None:
+    extract(music, tmp_path / "out", model, limit=2)
+    other = tiny_checkpoint(tmp_path / "model", seed=1)
+    summary = extract(music, tmp_path / "out", other, limit=2)
+    assert summary.n_done == 2
+    stems = open_features(tmp_path / "out").to_pandas("stems")
+    assert stems["model_sha256"].nunique() == stems["config_hash"].nunique() == 1
+    assert len(stems) == 10
+
+
+def test_tables_subset(music: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    extract(music, out, model, limit=2, tables=["stems"])
+    assert open_features(out).tables == ("tracks", "stems", "runs")
+    narrow = table(out, "stems")
+    assert extract(music, out, model, limit=2, tables=["tracks"]).nothing_to_do
+    wide = extract(music, out, model, limit=2)  # asks for more, so it is done again
+    assert wide.n_done == 2
+    assert set(open_features(out).tables) == {*DATA_TABLES, "runs"}
+    pd.testing.assert_frame_equal(table(out, "stems"), narrow, check_exact=True)  # the choice changes no value
+    assert extract(music, out, model, limit=2, tables=["events"]).nothing_to_do
+
+
+def test_catalogue_columns_over_time(music: Path, tmp_path: Path, model: Path) -> None:
+    out, path = tmp_path / "out", tmp_path / "catalog.csv"
+    path.write_text("path,year,genre\nmusic/a/song 0.wav,1999,pop\nmusic/b/song 0.wav,,\n")
+    extract(path, out, model)
+    path.write_text("path,year,genre\nmusic/a/song 0.wav,1999,rock\nmusic/b/song 0.wav,,\n")
+    assert extract(path, out, model).n_metadata_changed == 1
+    assert open_features(out).to_pandas("tracks")["meta_genre"].iloc[0] == "pop"
+    path.write_text("path,year,genre\nmusic/a/song 0.wav,1999,rock\nmusic/b/song 0.wav,unknown,\n")
+    with pytest.raises(CatalogError, match=r"'year' holds string values.*int64"):
+        extract(path, out, model)
+    path.write_text("path,genre,mood\nmusic/a/song 0.wav,rock,\nmusic/c/song 0.wav,8,dark\n")
+    extract(path, out, model, overwrite=True)
+    tracks = open_features(out).to_pandas("tracks").set_index("meta_genre")
+    assert tracks.loc["rock", "track_id"] == "music/a/song 0.wav"
+    assert tracks.loc["8", "meta_mood"] == "dark"
+
+
+def test_two_collections_may_not_share_derived_ids(tmp_path: Path, model: Path) -> None:
+    write_tone(tmp_path / "x" / "song.wav")
+    write_tone(tmp_path / "y" / "song.wav", f0=300)
+    extract(tmp_path / "x", tmp_path / "out", model)
+    with pytest.raises(CatalogError, match="track_id column"):
+        extract(tmp_path / "y", tmp_path / "out", model)
+    # But a collection may move, for its audio is the same.
+    (tmp_path / "x").rename(tmp_path / "z")
+    assert extract(tmp_path / "z", tmp_path / "out", model).nothing_to_do
+
+
+# ------------------------------------------------------------------------------------------- kills and interrupts
+
+
+def test_killed_and_started_again(music: Path, tmp_path: Path, model: Path) -> None:
+    (music / "broken.wav").write_bytes(b"x" * 1000)
+    extract(music, tmp_path / "undisturbed", model)
+    out = tmp_path / "killed"
+    helper = Path(__file__).with_name("extract_helper.py")
+    committed = []
+    for n in (2, 4):  # the second kill hits the run that goes on
+        command = [sys.executable, str(helper), str(music), str(out), str(model), str(n)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        committed.append(open_features(out).counts().get("tracks", 0))
+    assert 0 <= committed[0] < committed[1] < 8
+    summary = extract(music, out, model)
+    assert summary.n_skipped == committed[1]
+    assert summary.n_skipped + summary.n_done + summary.n_failed == 9
+    assert_partition(out, {str(p.relative_to(music)) for p in music.rglob("*.wav")})
+    assert_same_tables(out, tmp_path / "undisturbed")
+    assert open_features(out).to_pandas("runs")["status"].tolist() == ["interrupted", "interrupted", "finished"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_commits_what_is_finished(music: Path, tmp_path: Path, model: Path, number: int) -> None:
+    out = tmp_path / "out"
+    states = []
+
+    def progress(state: Progress) -> None:
+        states.append(state.state)
+        if state.n_done == 3 and state.state == "running":
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(ExtractInterrupted) as stop:
+        extract(music, out, model, progress=progress)
+    assert stop.value.summary.interrupted
+    assert stop.value.summary.n_done == 3
+    assert "stopping" in states
+    assert len(open_features(out).to_pandas("tracks")) == 3
+    assert open_features(out).to_pandas("runs")["status"].tolist() == ["interrupted"]
+    assert not list((out / "_commits").glob(".stop*"))
+    assert extract(music, out, model).n_skipped == 3
+    assert len(open_features(out).to_pandas("tracks")) == 8
+
+
+def test_second_interrupt_stops_at_once() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ------------------------------------------------------------------------------------------------ what may go wrong
+
+
+def test_shard_is_tried_twice_when_the_disk_fails(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [DatasetError("disk full"), None, None]
+    write = shard_module.write_part
+
+    def write_part(*args: Any, **options: Any) -> Any:
+        if failures and (error := failures.pop(0)):
+            raise error
+        return write(*args, **options)
+
+    monkeypatch.setattr(shard_module, "write_part", write_part)
+    assert extract(music, tmp_path / "out", model).n_done == 8
+    failures += [DatasetError("disk full")] * 2
+    with pytest.raises(DatasetError, match="disk full"):
+        extract(music, tmp_path / "out", model, overwrite=True)
+    assert len(open_features(tmp_path / "out").to_pandas("tracks")) == 8
+    assert open_features(tmp_path / "out").to_pandas("runs")["status"].tolist() == ["finished", "failed"]
+
+
+def test_rows_that_do_not_fit_are_an_error_of_their_track(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = shard_module.track_rows
+
+    def track_rows(info: Any, *args: Any, **options: Any) -> Any:
+        rows = make(info, *args, **options)
+        if info.track_id == "c/song 1.wav":
+            rows["stems"][0]["tempo_bpm"] = float("inf")
+        if info.track_id == "d/song 1.wav":
+            raise ZeroDivisionError("a bug")
+        return rows
+
+    monkeypatch.setattr(shard_module, "track_rows", track_rows)
+    assert extract(music, tmp_path / "out", model).n_failed == 2
+    errors = assert_partition(
+        tmp_path / "out", {f"{d}/song {k}.wav" for d in "abcd" for k in (0, 1)}
+    ).to_pandas("errors").set_index("track_id")  # fmt: skip
+    assert (errors["stage"] == "tables").all()
+    assert "tempo_bpm" in errors.loc["c/song 1.wav", "message"]
+    assert errors.loc["d/song 1.wav", "error_type"] == "ZeroDivisionError"
+
+
+def test_batches_that_fail(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large a batch is halved; a track whose values are not finite stands alone, whoever shared its batch."""
+    music = tmp_path / "music"
+    for i in range(8):
+        write_tone(music / f"{i}.wav", f0=200 + 20 * i)
+    write_tone(music / "loud.wav", gain=0.99, f0=1000)
+    monkeypatch.setattr(plan, "SHARDS_PER_WORKER", 1)
+    run = SegmentRunner._run
+    sizes = []
+
+    def fail(self: SegmentRunner, batch: list[Any]) -> None:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        if any(s.spectrum.abs().max() > 200 for s in batch):
+            raise SeparationError("not finite")
+        run(self, batch)
+
+    monkeypatch.setattr(SegmentRunner, "_run", fail)
+    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
+    summary = extract(music, tmp_path / "out", model, batch_size=8)
+    assert max(sizes) > 2
+    assert sizes.count(2) > 0
+    assert (summary.n_done, summary.n_failed) == (8, 1)
+    errors = open_features(tmp_path / "out").to_pandas("errors")
+    assert errors[["track_id", "stage", "error_type"]].to_numpy().tolist() == [
+        ["loud.wav", "separate", "SeparationError"]
+    ]
+
+
+def test_a_file_that_changes_while_it_is_read(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = audio.open_audio
+
+    def open_audio(path: str, **options: Any) -> audio.AudioStream:
+        if path.endswith("b/song 1.wav"):
+            os.utime(path, (1, 1))
+        return opened(path, **options)
+
+    monkeypatch.setattr(audio, "open_audio", open_audio)
+    assert extract(music, tmp_path / "out", model).n_failed == 1
+    errors = open_features(tmp_path / "out").to_pandas("errors")
+    assert errors["track_id"].tolist() == ["b/song 1.wav"]
+    assert "changed while it was read" in errors["message"].iloc[0]
+
+
+def test_time_limit_of_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tone(tmp_path / "x.wav")
+    forever = threading.Event()
+    monkeypatch.setattr(audio.AudioStream, "__next__", lambda self: forever.wait())
+    stream = PrefetchStream(str(path), timeout_s=0.05).open()
+    with pytest.raises(TrackTimeout, match=r"gave up after 0\.05 s") as error:
+        next(stream)
+    assert error.value.source == str(path)
+    forever.set()
+
+
+def test_prefetch_is_bounded_and_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [str(write_tone(tmp_path / f"{i}.wav", seconds=0.2)) for i in range(6)]
+    begun: list[str] = []
+    work = PrefetchStream._work
+
+    def counted(self: PrefetchStream) -> None:
+        begun.append(self.path)
+        work(self)
+
+    monkeypatch.setattr(PrefetchStream, "_work", counted)
+    streams = prefetch.prefetched(zip(range(6), paths), ahead=1)
+    first = next(streams)[1].open()
+    assert sum(block.shape[1] for block in first) == 4410
+    assert (first.status, first.sha256) == ("ok", audio.file_sha256(paths[0]))
+    assert begun == paths[:2]
+    waiting = [t for t in threading.enumerate() if t.name == "decode"]
+    streams.close()  # type: ignore[attr-defined]
+    for thread in waiting:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert begun == paths[:2]
+
+
+# ------------------------------------------------------------------------------------------------------- planning
+
+
+@given(
+    st.lists(st.floats(0, 5000), max_size=60),
+    st.integers(1, 20),
+    st.floats(1, 4000),
+    st.integers(1, 8),
+)
+def test_plan(durations: list[float], most: int, audio_s: float, n_workers: int) -> None:
+    shards = plan_shards(durations, ShardLimits(most, audio_s), n_workers=n_workers)
+    assert sorted(i for some in shards for i in some) == list(range(len(durations)))
+    for some in shards:
+        assert 1 <= len(some) <= most
+        assert len(some) == 1 or sum(durations[i] for i in some) <= audio_s
+    ordered = [durations[i] for some in shards for i in some]
+    assert ordered == sorted(ordered, reverse=True)
+    assert len(shards) >= min(len(durations), 2 * n_workers)  # no worker stands idle
+
+
+# ------------------------------------------------------------------------------------------------------- clusters
+
+
+def blueprint(tmp_path: Path) -> ShardTask:
+    return ShardTask("s", (), str(tmp_path), "model", Provenance("r", "c", "m", "s"), "cpu", 1, ("tracks",))
+
+
+def fake_tasks(tmp_path: Path, ids: list[str], size: int) -> list[ShardTask]:
+    tracks = [TrackTask(i, i, f"/{i}") for i in ids]
+    return [
+        replace(blueprint(tmp_path), name=f"{k:03d}", tracks=tuple(tracks[k : k + size]))
+        for k in range(0, len(tracks), size)
+    ]
+
+
+def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"good {i}" for i in range(20)]
+    ids[3] = f"{DEADLY} 1"
+    ids[17] = f"{DEADLY} 2"
+    monkeypatch.setattr(executors, "process_on_worker", fake_shard)
+    monkeypatch.setattr(executors, "DEATH_BUDGET", 1)
+    with local_cluster(2, device="cpu") as cluster:
+        outcomes = list(cluster.run(fake_tasks(tmp_path, ids, 4), StopRequest()))
+        # An error that is no track's fault ends the run instead of being blamed on tracks.
+        monkeypatch.setattr(executors, "process_on_worker", broken_shard)
+        with pytest.raises(OSError, match="no space left"):
+            list(cluster.run(fake_tasks(tmp_path, ["x"], 1), StopRequest()))
+    done = [i for o in outcomes if isinstance(o, ShardReceipt) for i in o.audio_s]
+    dead = [o.track.track_id for o in outcomes if isinstance(o, WorkerDeath)]
+    assert sorted(dead) == [f"{DEADLY} 1", f"{DEADLY} 2"]
+    assert sorted(done) == sorted(i for i in ids if not i.startswith(DEADLY))  # each once
+
+
+def test_processes_give_what_the_loop_gives(music: Path, tmp_path: Path, model: Path) -> None:
+    """With a track that crashes its process among them."""
+    extract(music, tmp_path / "loop", model)
+    killer = music / "e" / "killer.wav"
+    write_tone(killer, seconds=2.0)
+    hook = tmp_path / "hook.py"
+    hook.write_text(
+        "import os\nfrom stemfeatures import audio\nopened = vars(audio).setdefault('opened', audio.open_audio)\n"
+        "def open_audio(path, **options):\n"
+        f"    return os._exit(11) if str(path) == {str(killer)!r} else opened(path, **options)\n"
+        "audio.open_audio = open_audio\n"
+    )
+    seen: list[Progress] = []
+    with dask.config.set({"distributed.worker.preload": [str(hook)]}):
+        summary = extract(music, tmp_path / "cluster", model, jobs=2, progress=seen.append)
+    assert (summary.n_done, summary.n_failed, summary.n_workers) == (8, 1, 2), summary.errors
+    assert set(summary.loads.values()) == {1}
+    features = assert_partition(tmp_path / "cluster", {str(p.relative_to(music)) for p in music.rglob("*.wav")})
+    errors = features.to_pandas("errors")
+    assert errors[["track_id", "stage", "error_type", "attempt"]].to_numpy().tolist() == [
+        ["e/killer.wav", "worker", "worker_died", executors.DEATH_BUDGET]
+    ]
+    for name in DATA_TABLES:
+        pd.testing.assert_frame_equal(
+            table(tmp_path / "cluster", name), table(tmp_path / "loop", name), check_exact=True
+        )
+    assert seen[-1].n_done == 8
+
+
+@pytest.fixture
+def in_process_cluster() -> Iterator[Any]:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def test_existing_scheduler(music: Path, tmp_path: Path, model: Path, in_process_cluster: Any) -> None:
+    address = in_process_cluster.scheduler_address
+    extract(music, tmp_path / "loop", model)
+    summary = extract(music, tmp_path / "out", model, jobs=None, scheduler=address, device="auto")
+    assert (summary.n_done, summary.device) == (8, "cpu")
+    assert_same_tables(tmp_path / "out", tmp_path / "loop")
+    assert in_process_cluster.scheduler.workers  # it is somebody else's, and still there
+    with pytest.raises(ClusterError, match=r"resource GPU=1.*--resources"):
+        extract(music, tmp_path / "gpu", model, jobs=None, scheduler=address, device="cuda")
+    assert "runs" not in open_features(tmp_path / "gpu").tables
+    in_process_cluster.scale(0)
+    in_process_cluster.sync(in_process_cluster._correct_state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "CONNECT_TIMEOUT_S", 0.5)
+        with pytest.raises(ClusterError, match="no workers"):
+            extract(music, tmp_path / "out", model, jobs=None, scheduler=address, overwrite=True)
+
+
+def test_no_scheduler_there(music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "CONNECT_TIMEOUT_S", 0.5)
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9.*cannot reach a scheduler"):
+        extract(music, tmp_path / "out", model, jobs=None, scheduler="tcp://127.0.0.1:9")
+
+
+def test_stopped_cluster_finishes_what_runs(
+    music: Path, tmp_path: Path, model: Path, in_process_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def progress(state: Progress) -> None:
+        if state.n_done and state.state == "running":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(ExtractInterrupted) as stop:
+        extract(
+            music, tmp_path / "out", model, jobs=None, scheduler=in_process_cluster.scheduler_address, progress=progress
+        )  # fmt: skip
+    n = stop.value.summary.n_done
+    assert 0 < n < 8
+    assert len(open_features(tmp_path / "out").to_pandas("tracks")) == n
+    assert extract(music, tmp_path / "out", model).n_skipped == n
+
+
+def test_loop_executor_stops_between_shards(tmp_path: Path) -> None:
+    stop = StopRequest()
+    stop.request()
+    assert list(LoopExecutor().run(fake_tasks(tmp_path, ["a"], 1), stop)) == []
+
+
+def test_file_state_is_exact(tmp_path: Path) -> None:
+    path = write_tone(tmp_path / "x.wav")
+    os.utime(path, ns=(0, 1_700_000_000_123_456_789))
+    state = FileState.of(path)
+    assert state is not None
+    assert state.modified_at.isoformat() == "2023-11-14T22:13:20.123456+00:00"
+    assert FileState.of(tmp_path / "nowhere") is None
+
+
+def test_public_names() -> None:
+    import pipelines
+
+    assert {"extract_catalog", "read_catalog", "validate_catalog"} <= set(dir(pipelines))
+    assert pipelines.extract_catalog is extract_catalog
+    assert stemfeatures.open_features is open_features
+    with pytest.raises(AttributeError):
+        pipelines.nothing  # noqa: B018
