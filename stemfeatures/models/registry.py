@@ -114,6 +114,7 @@ def save(model: JointNet, path: str | Path, card: dict[str, Any]) -> Checkpoint:
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     metadata = {"architecture": "joint", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
     save_file(tensors, str(path), metadata)
+    path.chmod(0o644)  # safetensors makes files that only their owner can read
     write_card(path, card)
     return resolve(path)
 

@@ -1,0 +1,61 @@
+"""The wheel holds everything a user needs and works outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory) -> Path:
+    pytest.importorskip("setuptools", minversion="77", reason="building without isolation needs setuptools >= 77")
+    folder = tmp_path_factory.mktemp("wheel")
+    # Build from a copy of what git would ship, so that no build folder is left in the checkout.
+    source = folder / "source"
+    source.mkdir()
+    for name in ("stemfeatures", "pipelines", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run([*command, "--wheel-dir", str(folder), str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def _run(unpacked: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(unpacked)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_wheel_holds_weights_recipes_and_types(unpacked):
+    names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*")}
+    for needed in (
+        "stemfeatures/py.typed",
+        "stemfeatures/models/weights/joint-v0.safetensors",
+        "stemfeatures/models/weights/joint-v0.json",
+        "stemfeatures/training/recipes/joint-v0.toml",
+    ):
+        assert needed in names
+    assert not any(n.startswith(("tests", "catalog_samples")) for n in names)
+
+
+def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
+    code = "import stemfeatures; from stemfeatures.models import list_models; print(stemfeatures.__file__, list_models()[0].name)"
+    done = _run(unpacked, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert str(unpacked) in done.stdout
+    assert "joint-v0" in done.stdout
+    done = _run(unpacked, tmp_path, "-m", "pipelines.cli", "models")
+    assert done.returncode == 0, done.stderr
+    assert "joint-v0" in done.stdout
