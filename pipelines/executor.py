@@ -58,6 +58,10 @@ NO_WORKER_TIMEOUT_S = 300.0
 WORKER_BYTES = 1.5e9
 
 
+#: Of the small web servers that Dask starts: any free port, not reachable from outside.
+_NO_PORT = "127.0.0.1:0"
+
+
 class ClusterError(StemfeaturesError):
     """A Dask cluster cannot be started or reached, or lacks what a run needs."""
 
@@ -318,7 +322,8 @@ class ClusterExecutor:
                 self._require_workers()
                 continue
             except Exception as error:  # cancelled: the scheduler has gone
-                raise ClusterError(f"lost the scheduler: {type(error).__name__}: {error}") from error
+                why = str(error).split("\n", 1)[0]
+                raise ClusterError(f"lost the scheduler: {type(error).__name__}: {why}", source=self.address) from error
             self._workerless_since = None
             return [future for future in pending if future.done()]
 
@@ -398,6 +403,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
         "nthreads": 1,
         "host": "127.0.0.1",
         "memory_limit": int(MEMORY_LIMIT / n_workers),
+        "dashboard_address": _NO_PORT,
         "preload": preload,
         "silence_logs": logging.ERROR,
         # What a worker holds is networks and one track, not results: nothing to spill, and a pause would be for ever.
@@ -421,7 +427,10 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             cluster = SpecCluster(
                 workers=workers,
-                scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": _NO_PORT},
+                },
                 name="stemfeatures",
             )
         closing.callback(cluster.close, timeout=30)

@@ -57,13 +57,13 @@ TRACKS_WORTH_A_PROCESS = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; handed to ``progress`` after every track (loop) or every committed shard (cluster).
+    """Where a run stands; handed to ``progress`` after every track (in a loop) and every commit.
 
     Attributes
     ----------
     state : ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
     n_total : rows of the catalogue (after ``limit``).
-    n_skipped : rows that were done before.
+    n_skipped : rows that were done before, or are known to fail and not tried again.
     n_done, n_failed : tracks this run has extracted, and could not extract.
     audio_s : decoded audio of the extracted tracks, in seconds.
     elapsed_s : seconds since the first track was begun (loading the model does not count).

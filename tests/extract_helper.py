@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def fake_shard(task: ShardTask) -> ShardReceipt:
     if any(track.track_id.startswith(DEADLY) for track in task.tracks):
         os._exit(11)
     return ShardReceipt(task.name, audio_s={track.track_id: 1.0 for track in task.tracks}, worker=str(os.getpid()))
+
+
+def gpu_shard(task: ShardTask) -> ShardReceipt:
+    """Tells which GPU its process may use; slow enough that one worker cannot do the work of two."""
+    time.sleep(0.3)
+    return ShardReceipt(task.name, worker=os.environ["CUDA_VISIBLE_DEVICES"])
 
 
 def broken_shard(task: ShardTask) -> ShardReceipt:

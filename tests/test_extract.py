@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from extract_helper import DEADLY, broken_shard, fake_shard, write_tone
+from extract_helper import DEADLY, broken_shard, fake_shard, gpu_shard, write_tone
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import tiny_checkpoint
@@ -73,7 +73,7 @@ def table(features: Features | Path, name: str) -> pd.DataFrame:
     if isinstance(features, Path):
         features = open_features(features)
     frame = features.to_pandas(name).drop(columns=RUN_COLUMNS, errors="ignore")
-    frame = frame.astype({c: object for c in frame.columns[frame.dtypes == "category"]})  # in order of appearance
+    frame = frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "category"], object))  # in order of appearance
     return frame.sort_values([c for c in ("track_id", "stem", "kind") if c in frame], ignore_index=True)
 
 
@@ -599,8 +599,11 @@ def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: py
     assert sorted(done) == sorted(i for i in ids if not i.startswith(DEADLY))  # each once
 
 
-def test_processes_give_what_the_loop_gives(music: Path, tmp_path: Path, model: Path) -> None:
+def test_processes_give_what_the_loop_gives(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a track that crashes its process among them."""
+    monkeypatch.setattr(executors, "DEATH_BUDGET", 1)
     extract(music, tmp_path / "loop", model)
     killer = music / "e" / "killer.wav"
     write_tone(killer, seconds=2.0)
@@ -628,11 +631,21 @@ def test_processes_give_what_the_loop_gives(music: Path, tmp_path: Path, model: 
     assert seen[-1].n_done == 8
 
 
+def test_one_process_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "visible_gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(executors, "process_on_worker", gpu_shard)
+    with local_cluster(2, device="cuda") as cluster:
+        assert cluster.n_workers == 2
+        assert cluster.resources == {"GPU": 1}
+        outcomes = list(cluster.run(fake_tasks(tmp_path, list("abcdef"), 1), StopRequest()))
+    assert {o.worker for o in outcomes if isinstance(o, ShardReceipt)} == {"3", "5"}
+
+
 @pytest.fixture
 def in_process_cluster() -> Iterator[Any]:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster
 
 
