@@ -1,0 +1,96 @@
+"""Cut a small voice bank from a large one: ``python -m stemfeatures.datasets.synthetic.cut_bank --help``.
+
+The shipped bank is made by::
+
+    python -m stemfeatures.datasets.synthetic.cut_bank singbank banks --singers f1 f4 m1 m4 --lines 12
+
+Phones are aligned on the way, so that the cut needs no further work when it is read. Lines are chosen so that together
+they hold as many different words, syllable counts and phones as possible.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from .voicebank import PERIOD_S, VoiceBank, stored_lines
+
+
+def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
+    """Write ``target/<singer>.npz`` with ``n_lines`` lines of every singer."""
+    bank = VoiceBank.load(source)
+    for singer in singers:
+        lines = stored_lines(bank, singer)
+        centre = bank.range_midi(singer)[0] + 6.0
+        columns: dict[str, list[np.ndarray]] = {}
+        texts, token_start, line_start = [], [0], [0]
+        for k in _varied(lines, n_lines):
+            line = lines[k]
+            first = max(int(line.begin_s[0] / PERIOD_S) - 2, 0)
+            last = min(int(line.end_s[-1] / PERIOD_S) + 4, len(line.envelope))
+            parts = {
+                "token_symbol": np.array(line.symbol),
+                "token_nucleus": line.nucleus,
+                "token_stressed": line.stressed,
+                "token_word": line.word.astype(np.int8),
+                "token_begin_s": (line.begin_s - first * PERIOD_S).astype(np.float32),
+                "token_end_s": (line.end_s - first * PERIOD_S).astype(np.float32),
+                "spectral_envelope": line.envelope[first:last].astype(np.float16),
+                "aperiodicity": line.aperiodicity[first:last].astype(np.float16),
+            }
+            for name, values in parts.items():
+                columns.setdefault(name, []).append(values)
+            texts.append(line.text)
+            token_start.append(token_start[-1] + len(line.symbol))
+            line_start.append(line_start[-1] + last - first)
+        target.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            target / f"{singer}.npz",
+            sample_rate=24_000,
+            frame_period_s=PERIOD_S,
+            centre_midi=np.float32(centre),
+            lines=np.array(texts),
+            token_start=np.array(token_start),
+            line_start=np.array(line_start),
+            **{name: np.concatenate(values) for name, values in columns.items()},
+        )
+
+
+def _varied(lines: list, n_lines: int) -> list[int]:
+    """Greedy choice: each next line brings the most that is new for its length."""
+    chosen: list[int] = []
+    seen: set = set()
+    while len(chosen) < min(n_lines, len(lines)):
+
+        def gain(k: int) -> float:
+            line = lines[k]
+            pairs = {*zip(line.symbol, line.symbol[1:])}
+            news = {("count", int(line.nucleus.sum())), *line.text.split(), *line.symbol, *pairs} - seen
+            return len(news) / len(line.envelope) ** 0.8
+
+        best = max((k for k in range(len(lines)) if k not in chosen), key=gain)
+        line = lines[best]
+        seen |= {
+            ("count", int(line.nucleus.sum())),
+            *line.text.split(),
+            *line.symbol,
+            *zip(line.symbol, line.symbol[1:]),
+        }
+        chosen.append(best)
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cut a small voice bank from a large one.")
+    parser.add_argument("source", type=Path, help="folder of <singer>.npz")
+    parser.add_argument("target", type=Path, help="folder to write")
+    parser.add_argument("--singers", nargs="+", required=True)
+    parser.add_argument("--lines", type=int, default=12, help="lines per singer (default: %(default)s)")
+    args = parser.parse_args()
+    cut(args.source, args.target, args.singers, args.lines)
+
+
+if __name__ == "__main__":
+    main()
