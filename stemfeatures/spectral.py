@@ -120,27 +120,41 @@ def extend_mask(mask: Tensor, frequencies: Tensor, *, band_hz: tuple[float, floa
 
 
 def mel_filters(*, n_mels: int = N_MELS) -> Tensor:
-    """(n_mels, N_BINS) Slaney mel filters on power, 0 Hz to 11,025 Hz, unit area (librosa's default)."""
-    return _filters("mel", n_mels)
-
-
-def chroma_filters() -> Tensor:
-    """(N_CHROMA, N_BINS) weights from power to thirds of a semitone; bin 0 is centred on C at A4 = 440 Hz.
-
-    librosa's chroma filters with unit sum a bin, times its Gaussian octave weight (centre C5, width two octaves).
-    """
-    return _filters("chroma", N_CHROMA)
+    """(n_mels, N_BINS) triangular filters on power, 0 Hz to 11,025 Hz, of unit area (Slaney 1998; librosa's default)."""
+    return _mel_filters(n_mels)
 
 
 @lru_cache(maxsize=8)
-def _filters(kind: str, size: int) -> Tensor:
-    import librosa
+def _mel_filters(n_mels: int) -> Tensor:
+    # Slaney's scale: linear below 1 kHz (15 mel), 27 steps to every factor of 6.4 above.
+    step = np.log(6.4) / 27
+    top = 15 + np.log(ANALYSIS_SAMPLE_RATE / 2 / 1000) / step
+    mel = np.linspace(0, top, n_mels + 2)
+    edges = np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(step * (mel - 15)))
+    low, centre, high = (edges[k : k + n_mels, None] for k in range(3))
+    hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
+    triangle = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre))
+    return torch.from_numpy((np.maximum(triangle, 0) * 2 / (high - low)).astype(np.float32))
 
-    if kind == "mel":
-        weights = librosa.filters.mel(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_mels=size)
-    else:
-        weights = librosa.filters.chroma(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_chroma=size, base_c=True, norm=1)
-    return torch.from_numpy(np.ascontiguousarray(weights[:, :N_BINS], dtype=np.float32))
+
+@lru_cache(maxsize=1)
+def chroma_filters() -> Tensor:
+    """(N_CHROMA, N_BINS) weights from power to thirds of a semitone; bin 0 is centred on C at A4 = 440 Hz.
+
+    Every FFT bin is spread by a Gaussian as wide as itself, or a third of a semitone where that is wider, with unit
+    sum, and weighted by a Gaussian over octaves (centre A5, width two octaves), as Ellis (2007) and librosa do.
+    """
+    hertz = np.arange(1, N_BINS + 1) * ANALYSIS_SAMPLE_RATE / N_FFT
+    place = N_CHROMA * np.log2(hertz / 440.0) + 9 * N_CHROMA // 12
+    # The bin at 0 Hz has no place on this axis; it counts as lying 1.5 octaves below the next.
+    place = np.concatenate([[place[0] - 1.5 * N_CHROMA], place])
+    width = np.maximum(np.diff(place), 1.0)
+    place = place[:N_BINS]
+    distance = place - np.arange(N_CHROMA)[:, None]
+    distance = (distance + N_CHROMA / 2) % N_CHROMA - N_CHROMA / 2
+    spread = np.exp(-0.5 * (2 * distance / width) ** 2)
+    octave = np.exp(-0.5 * ((place / N_CHROMA - 1.75) / 2) ** 2)  # 1.75 octaves above C4 lies A5
+    return torch.from_numpy((spread / spread.sum(axis=0) * octave).astype(np.float32))
 
 
 def k_weighting(frequencies: np.ndarray, sample_rate: int = 48_000) -> np.ndarray:
