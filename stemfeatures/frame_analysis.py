@@ -20,9 +20,10 @@ from .constants import (
     PITCHED_STEMS,
     STEM_ROWS,
 )
+from .descriptors.loudness import k_weighting
 from .frames import PitchFrames, StemFrames, TrackFrames
 from .inference import Frames
-from .spectral import chroma_filters, k_weighting, mel_filters
+from .spectral import chroma_filters, mel_filters
 from .streaming import OverlapAdder
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
@@ -88,8 +89,11 @@ def _bin_frequencies(device: str) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _k_weights(device: str) -> Tensor:
+    from scipy.signal import sosfreqz
+
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
-    return torch.from_numpy(k_weighting(hertz).astype(np.float32)).to(device)
+    _, response = sosfreqz(k_weighting(ANALYSIS_SAMPLE_RATE), worN=hertz, fs=ANALYSIS_SAMPLE_RATE)
+    return torch.from_numpy((np.abs(response) ** 2).astype(np.float32)).to(device)
 
 
 @lru_cache(maxsize=4)

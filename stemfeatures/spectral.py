@@ -120,7 +120,7 @@ def extend_mask(mask: Tensor, frequencies: Tensor, *, band_hz: tuple[float, floa
 
 
 def mel_filters(*, n_mels: int = N_MELS) -> Tensor:
-    """(n_mels, N_BINS) triangular filters on power, 0 Hz to 11,025 Hz, of unit area (Slaney 1998; librosa's default)."""
+    """(n_mels, N_BINS) triangles on power, 0 Hz to 11,025 Hz, of unit area (Slaney 1998; librosa's default)."""
     return _mel_filters(n_mels)
 
 
@@ -150,24 +150,11 @@ def chroma_filters() -> Tensor:
     place = np.concatenate([[place[0] - 1.5 * N_CHROMA], place])
     width = np.maximum(np.diff(place), 1.0)
     place = place[:N_BINS]
-    distance = place - np.arange(N_CHROMA)[:, None]
-    distance = (distance + N_CHROMA / 2) % N_CHROMA - N_CHROMA / 2
+    apart = place - np.arange(N_CHROMA)[:, None]
+    distance = (apart + N_CHROMA / 2) % N_CHROMA - N_CHROMA / 2
     spread = np.exp(-0.5 * (2 * distance / width) ** 2)
     octave = np.exp(-0.5 * ((place / N_CHROMA - 1.75) / 2) ** 2)  # 1.75 octaves above C4 lies A5
     return torch.from_numpy((spread / spread.sum(axis=0) * octave).astype(np.float32))
-
-
-def k_weighting(frequencies: np.ndarray, sample_rate: int = 48_000) -> np.ndarray:
-    """Power response of the ITU-R BS.1770-4 K-weighting at ``frequencies`` in Hz.
-
-    The two biquads of the recommendation (its Tables 1 and 2, given at 48 kHz) are evaluated on the unit circle.
-    """
-    z = np.exp(-2j * np.pi * np.asarray(frequencies, float) / sample_rate)
-    shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
-        1.0 - 1.69065929318241 * z + 0.73248077421585 * z**2
-    )
-    highpass = (1.0 - 2.0 * z + z**2) / (1.0 - 1.99004745483398 * z + 0.99007225036621 * z**2)
-    return np.abs(shelf * highpass) ** 2
 
 
 def pitch_frequencies() -> np.ndarray:

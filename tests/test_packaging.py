@@ -51,7 +51,7 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
 
 
 def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
-    code = "import stemfeatures; from stemfeatures.models import list_models; print(stemfeatures.__file__, list_models()[0].name)"
+    code = "import stemfeatures as s; from stemfeatures.models import list_models as m; print(s.__file__, m()[0].name)"
     done = _run(unpacked, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert str(unpacked) in done.stdout

@@ -60,8 +60,10 @@ def bank_dir(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "midi", "known"),
     [
-        ("sustain_gb4_pp_rr3.opus", 66, True), ("CP80_Samples_027-Ds1-MP.opus", 27, True), ("samples_B5.opus", 83, True),
-        ("samples_Fs7vL.opus", 102, True), ("samples_finger_As.opus", 70, False), ("Samples_acoustic_perc_3.opus", None, None),
+        ("sustain_gb4_pp_rr3.opus", 66, True), ("CP80_Samples_027-Ds1-MP.opus", 27, True),
+        ("samples_B5.opus", 83, True),
+        ("samples_Fs7vL.opus", 102, True), ("samples_finger_As.opus", 70, False),
+        ("Samples_acoustic_perc_3.opus", None, None),
     ],
 )  # fmt: skip
 def test_note_names(name, midi, known):

@@ -5,6 +5,9 @@ lifts the mixture's own SDR, and with it lowers every NSDR.
 
 Pitch labels (``<clip>.pv``, one number a line) are MIDI semitones, 0 = unvoiced, for windows of 40 ms every 20 ms from
 the first sample on. Frame ``i`` therefore is centred on ``(i + 1) * 20`` ms.
+
+Clips are named ``<singer>_<song>_<clip>``. A singer has clips of several songs and a song several clips: a split by
+clip leaks both.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import MIXTURE
 from ..errors import CatalogError
-from .multitrack import AUDIO_SUFFIXES, MultiTrack, TrackTruth, find_audio, read_audio, read_numbers
+from .annotations import F0, Annotations, midi_to_hz
+from .multitrack import AUDIO_SUFFIXES, MultiTrack, find_audio, read_audio, read_numbers
 
 FRAME_S = 0.02
 
@@ -29,10 +34,15 @@ class Mir1kTrack(MultiTrack):
     folder: Path
 
     @property
-    def tasks(self) -> frozenset[str]:
-        return frozenset({"separation", "f0"})
+    def artist(self) -> str:  # type: ignore[override]
+        """The singer."""
+        return self.name.partition("_")[0]
 
-    def load(self) -> TrackTruth:
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        return "vocals", "accompaniment"
+
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
         path = find_audio(self.folder, self.name)
         if path is None:
             raise CatalogError("no audio beside the labels", source=str(self.folder / f"{self.name}.pv"))
@@ -42,18 +52,19 @@ class Mir1kTrack(MultiTrack):
                 f"{len(samples)} channel(s), expected 2: left accompaniment, right voice", source=str(path)
             )
         accompaniment, vocals = samples[:1], samples[1:]
-        return TrackTruth(
-            sample_rate, accompaniment + vocals, {"vocals": vocals, "accompaniment": accompaniment}, f0=self._f0()
-        )
+        return {"vocals": vocals, "accompaniment": accompaniment, MIXTURE: accompaniment + vocals}[stem], sample_rate
 
-    def _f0(self) -> tuple[np.ndarray, np.ndarray]:
+    def annotations(self) -> Annotations:
         semitones = read_numbers(self.folder / f"{self.name}.pv", separator=None, columns=1)[:, 0]
-        f0_hz = np.where(semitones > 0, 440.0 * 2 ** ((semitones - 69) / 12), 0.0)
-        return FRAME_S * np.arange(1, len(f0_hz) + 1), f0_hz
+        times_s = FRAME_S * np.arange(1, len(semitones) + 1)
+        return Annotations(f0={"vocals": (F0(times_s, midi_to_hz(semitones)),)})
 
 
 def mir1k_tracks(folder: Path) -> list[Mir1kTrack]:
-    """Clips of ``folder`` that have both audio (``.flac`` or ``.wav``) and ``.pv`` labels; empty if there are none."""
+    """Clips of ``folder`` that have both audio and ``.pv`` labels; empty if there are none.
+
+    The original distribution keeps them apart, in ``Wavfile`` and ``PitchLabel``: link or copy them into one folder.
+    """
     stems = {path.stem for path in folder.iterdir() if path.suffix in AUDIO_SUFFIXES}
     names = sorted(path.stem for path in folder.glob("*.pv") if path.stem in stems)
     return [Mir1kTrack(name, folder.resolve().name, folder) for name in names]

@@ -1,20 +1,29 @@
-"""Tracks whose parts are known: what evaluation reads, whatever folder layout it came from.
+"""Tracks whose parts are known, and sets of them: what evaluation and training read, whatever layout it came from.
 
-A :class:`MultiTrack` says where a track lies and which truths it has; :meth:`MultiTrack.load` reads them. The
-layouts live one a module (:mod:`.stem_folders`, :mod:`.mir1k`); :func:`find_tracks` recognises them.
+A :class:`MultiTrack` says where a track lies and what is known of it; nothing is read before it is asked for. A
+:class:`MultitrackDataset` is a named sequence of them. The layouts live one a module; :func:`open_dataset` opens one
+by name, :func:`find_tracks` recognises those that can be told from their files.
+
+Levels, channels and silence are treated alike everywhere; the rules are stated in :mod:`.mixing`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
+from ..constants import MIXTURE
 from ..errors import CatalogError
+from .annotations import Annotations
 
-AUDIO_SUFFIXES = (".flac", ".wav")
+#: In the order of preference where several exist: exact before lossy.
+AUDIO_SUFFIXES = (".flac", ".wav", ".aiff", ".ogg", ".opus", ".mp3", ".m4a")
 
 
 @dataclass
@@ -26,8 +35,9 @@ class TrackTruth:
     sample_rate : Hz, that of the files.
     mixture : (channels, n_samples) float32.
     stems : ``{stem: (channels, n_samples) float32}``, as long and as wide as the mixture; may be empty.
-    f0 : ``(times_s, f0_hz)`` of the vocals as float64 arrays covering the whole track, 0 Hz = unvoiced; or None.
+    f0 : ``(times_s, f0_hz)`` of the lead vocals as float64 arrays covering the whole track, 0 Hz = unvoiced; or None.
     beats : ``(beats_s, beat_positions)``, positions 1-indexed in the bar (1 = downbeat, 0 = not known); or None.
+    annotations : all that is known, F0 and beats as the data set lists them.
     """
 
     sample_rate: int
@@ -35,22 +45,125 @@ class TrackTruth:
     stems: dict[str, np.ndarray] = field(default_factory=dict)
     f0: tuple[np.ndarray, np.ndarray] | None = None
     beats: tuple[np.ndarray, np.ndarray] | None = None
+    annotations: Annotations = field(default_factory=Annotations)
 
 
 class MultiTrack(ABC):
-    """A track on disk: ``name`` and ``dataset`` identify it, ``tasks`` says what it can be used to evaluate."""
+    """A track on disk.
+
+    Attributes
+    ----------
+    name, dataset : identify it.
+    artist : artist or singer as the data set spells it, the unit of splits; None if the data set does not say.
+    split : ``train``, ``valid`` or ``test`` where the data set comes with a split of its own, else None.
+    lists_unvoiced : False where the data set leaves unvoiced frames out of its F0 lists.
+    """
 
     name: str
     dataset: str
+    artist: str | None = None
+    split: str | None = None
+    lists_unvoiced = True
 
     @property
     @abstractmethod
-    def tasks(self) -> frozenset[str]:
-        """Those of ``separation``, ``f0`` and ``beats`` that the track holds the truth for; reads no audio."""
+    def stem_names(self) -> tuple[str, ...]:
+        """Stems there is audio of, besides the mixture; reads no audio."""
 
     @abstractmethod
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
+        """``(channels, n_samples)`` float32 and the sample rate of a stem or of the mixture.
+
+        Raises KeyError for a stem the track does not have; AudioError or CatalogError naming the file.
+        """
+
+    @abstractmethod
+    def annotations(self) -> Annotations:
+        """All that is known besides the audio. Raises CatalogError naming the file."""
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Those of ``separation``, ``f0`` (of the vocals), ``beats``, ``notes`` and ``lyrics`` (timed) that the track
+        holds the truth for; reads no audio. Raises CatalogError if the annotations cannot be read."""
+        known = self.annotations()
+        found = {
+            "separation": bool(self.stem_names),
+            "f0": bool(known.f0.get("vocals")),
+            "beats": known.beats is not None,
+            "notes": bool(known.notes),
+            "lyrics": known.lyrics is not None and known.lyrics.timed,
+        }
+        return frozenset(task for task, there in found.items() if there)
+
     def load(self) -> TrackTruth:
-        """Read everything. Raises AudioError or CatalogError naming the file."""
+        """Read everything.
+
+        Raises AudioError or CatalogError naming the file, also when a stem does not fit its mixture.
+        """
+        mixture, sample_rate = self.audio()
+        stems = {}
+        for stem in self.stem_names:
+            stems[stem], stem_rate = self.audio(stem)
+            if stem_rate != sample_rate or stems[stem].shape != mixture.shape:
+                raise CatalogError(
+                    f"{stem}: {stems[stem].shape} at {stem_rate} Hz does not match its mixture, "
+                    f"{mixture.shape} at {sample_rate} Hz (channels, samples)",
+                    source=self.source(stem),
+                )
+        known = self.annotations()
+        f0 = None
+        if voices := known.f0.get("vocals"):
+            f0 = voices[0] if self.lists_unvoiced else fill_unvoiced(*voices[0], mixture.shape[1] / sample_rate)
+        return TrackTruth(sample_rate, mixture, stems, f0, known.beats, known)
+
+    def source(self, stem: str = MIXTURE) -> str:
+        """What messages call the file of a stem."""
+        return f"{self.dataset}/{self.name}"
+
+
+class MultitrackDataset(Sequence[MultiTrack]):
+    """The one form every data set comes in: a named, sorted sequence of tracks that have read nothing yet.
+
+    Functions over tracks take any sequence of :class:`MultiTrack`; this one adds a name, selection and splits.
+    """
+
+    def __init__(self, name: str, tracks: Iterable[MultiTrack]) -> None:
+        self.name = name
+        self.tracks = tuple(tracks)
+
+    @overload
+    def __getitem__(self, index: int) -> MultiTrack: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> MultitrackDataset: ...
+
+    def __getitem__(self, index: int | slice) -> MultiTrack | MultitrackDataset:
+        if isinstance(index, slice):
+            return MultitrackDataset(self.name, self.tracks[index])
+        return self.tracks[index]
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __repr__(self) -> str:
+        return f"MultitrackDataset({self.name!r}, {len(self)} tracks)"
+
+    def with_truth(self, *tasks: str) -> MultitrackDataset:
+        """The tracks that hold the truth for all of ``tasks``, see :attr:`MultiTrack.tasks`."""
+        return MultitrackDataset(self.name, (track for track in self.tracks if track.tasks.issuperset(tasks)))
+
+    def of_split(self, split: str) -> MultitrackDataset:
+        """The tracks of one part of the data set's own split.
+
+        Raises
+        ------
+        CatalogError : no track is in it; for data sets without a split see :func:`.splits.split_by_artist`.
+        """
+        tracks = [track for track in self.tracks if track.split == split]
+        if not tracks:
+            there = sorted({track.split for track in self.tracks if track.split})
+            raise CatalogError(f"no track is in the split {split!r}; splits here: {there}", source=self.name)
+        return MultitrackDataset(self.name, tracks)
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:
@@ -62,7 +175,7 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
 
 
 def find_audio(folder: Path, stem: str) -> Path | None:
-    """``folder/stem.flac`` or ``folder/stem.wav``, whichever exists."""
+    """``folder/stem`` with one of the usual suffixes, uncompressed before lossy; None if there is none."""
     return next((path for suffix in AUDIO_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
 
 
@@ -82,11 +195,85 @@ def read_numbers(path: Path, *, separator: str | None, columns: int) -> np.ndarr
     return np.array(rows, dtype=np.float64).reshape(-1, columns)
 
 
+def fill_unvoiced(times_s: np.ndarray, f0_hz: np.ndarray, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """An F0 annotation on every frame of the track: frames that are not listed are unvoiced (0 Hz).
+
+    MedleyDB and Tony leave unvoiced frames out instead of writing 0, so a listing read as it stands has hardly an
+    unvoiced frame, and a false alarm rate measured on it means nothing. The hop is the smallest usual step
+    (the median); listed frames keep their own times.
+    """
+    if len(times_s) < 2:
+        return times_s, f0_hz
+    hop = float(np.median(np.diff(times_s)))
+    edges = np.concatenate([[times_s[0] % hop - hop], times_s, [max(duration_s, times_s[-1] + hop)]])
+    missing = []
+    for left, right in pairwise(edges):
+        # -0.5: a step of one hop plus jitter misses nothing, a step of two hops misses one frame
+        missing.append(left + hop * np.arange(1, int((right - left) / hop - 0.5) + 1))
+    gaps = np.concatenate(missing)
+    gaps = gaps[(gaps >= 0) & (gaps <= duration_s)]
+    times = np.concatenate([times_s, gaps])
+    order = np.argsort(times, kind="stable")
+    return times[order], np.concatenate([f0_hz, np.zeros(len(gaps))])[order]
+
+
+#: What :func:`open_dataset` knows, and the extra options of each. ``mirdata:<name>`` is known besides.
+LAYOUTS = ("stems", "mir1k", "musdb18", "musdb18hq", "ultrastar", "jamendolyrics")
+
+
+def open_dataset(name: str, root: str | Path, **options: Any) -> MultitrackDataset:
+    """Open a data set by name; reads lists and labels at most, no audio.
+
+    Parameters
+    ----------
+    name : ``stems`` (:mod:`.stem_folders`), ``mir1k``, ``musdb18`` (stem files), ``musdb18hq`` (wav), ``ultrastar``,
+        ``jamendolyrics``, or ``mirdata:<name>`` for a data set of :mod:`.mirdata_sets`.
+    root : its folder; for mirdata the ``data_home``.
+    options : keywords of the loader, for example ``version`` of a mirdata data set.
+
+    Raises
+    ------
+    CatalogError : unknown name, no such folder, or nothing of that layout in it.
+    ImportError : the extra ``datasets`` is needed and not installed.
+    """
+    from . import jamendolyrics, mir1k, musdb18, stem_folders, ultrastar
+
+    path = Path(root).expanduser()
+    kind, _, which = name.partition(":")
+    if kind not in (*LAYOUTS, "mirdata"):
+        raise CatalogError(
+            f"unknown data set {name!r}, expected one of {', '.join(LAYOUTS)} or mirdata:<name>", source=str(root)
+        )
+    if not path.is_dir():
+        raise CatalogError("no such folder", source=str(root))
+    if kind == "mirdata":
+        from .mirdata_sets import mirdata_dataset
+
+        return mirdata_dataset(which, path, **options)
+    if kind in ("musdb18", "musdb18hq"):
+        return musdb18.musdb18(path, hq=kind == "musdb18hq", **options)
+    if kind == "stems":
+        return MultitrackDataset(path.resolve().name, _some(stem_folders.stem_folder_tracks(path, **options), path))
+    if kind == "mir1k":
+        return MultitrackDataset("mir1k", _some(mir1k.mir1k_tracks(path, **options), path))
+    if kind == "ultrastar":
+        return ultrastar.ultrastar(path, **options)
+    return jamendolyrics.jamendolyrics(path, **options)
+
+
+def _some(tracks: Sequence[MultiTrack], path: Path) -> Sequence[MultiTrack]:
+    if not tracks:
+        raise CatalogError("no tracks of that layout found", source=str(path))
+    return tracks
+
+
 def find_tracks(path: str | Path) -> list[MultiTrack]:
     """The tracks under ``path``, sorted by data set and name.
 
     ``path`` is a song folder, a folder of song folders (:mod:`.stem_folders`), a MIR-1K folder (:mod:`.mir1k`), or a
-    folder that holds several of the latter two; what else lies there is passed over.
+    folder that holds several of the latter two; what else lies there is passed over. Layouts that cannot be told from
+    their files are asked for as ``"<name of open_dataset>:<folder>"``, for example ``"musdb18:/data/musdb18"`` or
+    ``"mirdata:ikala:/data/ikala"``.
 
     Raises
     ------
@@ -97,6 +284,12 @@ def find_tracks(path: str | Path) -> list[MultiTrack]:
 
     root = Path(path)
     if not root.is_dir():
+        kind, _, rest = str(path).partition(":")
+        if kind == "mirdata" and ":" in rest:
+            which, _, rest = rest.partition(":")
+            return list(open_dataset(f"mirdata:{which}", rest))
+        if kind in LAYOUTS and rest:
+            return list(open_dataset(kind, rest))
         raise CatalogError("no such folder", source=str(path), stage="evaluate")
     tracks: list[MultiTrack] = [*stem_folder_tracks(root), *mir1k_tracks(root)]
     if not tracks:

@@ -2,50 +2,36 @@
 
 ::
 
-    <song>/mixture.flac                              required (or .wav)
-    <song>/{vocals,drums,bass,other}.flac            any of them (or .wav)
+    <song>/mixture.flac                              required (or .wav, .mp3 ...)
+    <song>/{vocals,drums,bass,other}.flac            any of them; or vocals and accompaniment
     <song>/vocals_f0.csv                             time in s, F0 in Hz (0 = unvoiced), further columns ignored
     <song>/beats.tsv                                 time in s, beat in the bar (1 = downbeat)
+    <song>/truth.json                                all that is known of a generated song, see :mod:`.truth_json`
 
-This is the layout of the musdb exports; the annotations are those of MedleyDB and its derivatives.
+This is the layout of the musdb exports and of generated songs; the tables are those of MedleyDB and its derivatives.
+A table wins over the same truth in ``truth.json``. The artist is that of a folder named ``Artist - Title``; a generated
+song names its singer itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ..constants import MIXTURE, STEMS
 from ..errors import CatalogError
-from .multitrack import MultiTrack, TrackTruth, find_audio, read_audio, read_numbers
+from .annotations import F0, Annotations, Beats
+from .multitrack import MultiTrack, fill_unvoiced, find_audio, read_audio, read_numbers
+from .truth_json import read_truth_json, singer
+
+__all__ = ["StemFolderTrack", "fill_unvoiced", "stem_folder_tracks"]
 
 F0_FILE = "vocals_f0.csv"
 BEATS_FILE = "beats.tsv"
-
-
-def fill_unvoiced(times_s: np.ndarray, f0_hz: np.ndarray, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """An F0 annotation on every frame of the track: frames that are not listed are unvoiced (0 Hz).
-
-    MedleyDB and Tony leave unvoiced frames out instead of writing 0, so a listing read as it stands has hardly an
-    unvoiced frame, and a false alarm rate measured on it means nothing. The hop is the smallest usual step
-    (the median); listed frames keep their own times.
-    """
-    if len(times_s) < 2:
-        return times_s, f0_hz
-    hop = float(np.median(np.diff(times_s)))
-    edges = np.concatenate([[times_s[0] % hop - hop], times_s, [max(duration_s, times_s[-1] + hop)]])
-    missing = []
-    for left, right in pairwise(edges):
-        # -0.5: a step of one hop plus jitter misses nothing, a step of two hops misses one frame
-        missing.append(left + hop * np.arange(1, int((right - left) / hop - 0.5) + 1))
-    gaps = np.concatenate(missing)
-    gaps = gaps[(gaps >= 0) & (gaps <= duration_s)]
-    times = np.concatenate([times_s, gaps])
-    order = np.argsort(times, kind="stable")
-    return times[order], np.concatenate([f0_hz, np.zeros(len(gaps))])[order]
+TRUTH_FILE = "truth.json"
 
 
 @dataclass(frozen=True)
@@ -56,49 +42,61 @@ class StemFolderTrack(MultiTrack):
     dataset: str
     folder: Path
 
+    @cached_property
+    def artist(self) -> str | None:  # type: ignore[override]
+        artist, separator, _ = self.name.partition(" - ")
+        if separator:
+            return artist
+        path = self.folder / TRUTH_FILE
+        return singer(read_truth_json(path)) if path.is_file() else None
+
     @property
-    def tasks(self) -> frozenset[str]:
-        found = {
-            "separation": any(find_audio(self.folder, stem) for stem in STEMS),
-            "f0": (self.folder / F0_FILE).is_file(),
-            "beats": (self.folder / BEATS_FILE).is_file(),
-        }
-        return frozenset(task for task, there in found.items() if there)
+    def lists_unvoiced(self) -> bool:  # type: ignore[override]
+        return not (self.folder / F0_FILE).is_file()
 
-    def load(self) -> TrackTruth:
-        path = find_audio(self.folder, MIXTURE)
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        found = tuple(stem for stem in STEMS if find_audio(self.folder, stem))
+        # Beside its parts, the accompaniment would count them twice.
+        if set(found) <= {"vocals"} and find_audio(self.folder, "accompaniment"):
+            found += ("accompaniment",)
+        return found
+
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
+        path = find_audio(self.folder, stem)
         if path is None:
-            raise CatalogError("no mixture.flac or mixture.wav", source=str(self.folder))
-        mixture, sample_rate = read_audio(path)
-        stems = {}
-        for stem in STEMS:
-            if path := find_audio(self.folder, stem):
-                stems[stem], stem_rate = read_audio(path)
-                if stem_rate != sample_rate or stems[stem].shape != mixture.shape:
-                    raise CatalogError(
-                        f"{stems[stem].shape} at {stem_rate} Hz does not match its mixture, "
-                        f"{mixture.shape} at {sample_rate} Hz (channels, samples)",
-                        source=str(path),
-                    )
-        return TrackTruth(sample_rate, mixture, stems, self._f0(mixture.shape[1] / sample_rate), self._beats())
+            if stem == MIXTURE:
+                raise CatalogError("no mixture.flac or mixture.wav", source=str(self.folder))
+            raise KeyError(stem)
+        return read_audio(path)
 
-    def _f0(self, duration_s: float) -> tuple[np.ndarray, np.ndarray] | None:
+    def source(self, stem: str = MIXTURE) -> str:
+        return str(find_audio(self.folder, stem) or self.folder)
+
+    def annotations(self) -> Annotations:
+        path = self.folder / TRUTH_FILE
+        known = read_truth_json(path) if path.is_file() else Annotations()
+        if f0 := self._f0():
+            known = replace(known, f0={**known.f0, "vocals": (f0,)})
+        return replace(known, beats=self._beats() or known.beats)
+
+    def _f0(self) -> F0 | None:
         path = self.folder / F0_FILE
         if not path.is_file():
             return None
         times, f0 = read_numbers(path, separator=",", columns=2).T
         if np.any(np.diff(times) <= 0) or np.any(f0 < 0):
             raise CatalogError("times must increase and F0 must not be negative", source=str(path))
-        return fill_unvoiced(times, f0, duration_s)
+        return F0(times, f0)
 
-    def _beats(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def _beats(self) -> Beats | None:
         path = self.folder / BEATS_FILE
         if not path.is_file():
             return None
         times, positions = read_numbers(path, separator=None, columns=2).T
         if np.any(np.diff(times) <= 0):
             raise CatalogError("beat times must increase", source=str(path))
-        return times, positions.astype(np.int64)
+        return Beats(times, positions.astype(np.int64))
 
 
 def stem_folder_tracks(root: Path) -> list[StemFolderTrack]:

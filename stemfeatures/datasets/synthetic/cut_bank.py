@@ -28,22 +28,22 @@ def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
         texts, token_start, line_start = [], [0], [0]
         for k in _varied(lines, n_lines):
             line = lines[k]
-            first = max(int(line.begin_s[0] / PERIOD_S) - 2, 0)
-            last = min(int(line.end_s[-1] / PERIOD_S) + 4, len(line.envelope))
+            first = max(int(line.phones.begin_s[0] / PERIOD_S) - 2, 0)
+            last = min(int(line.phones.end_s[-1] / PERIOD_S) + 4, len(line.envelope))
             parts = {
-                "token_symbol": np.array(line.symbol),
-                "token_nucleus": line.nucleus,
-                "token_stressed": line.stressed,
-                "token_word": line.word.astype(np.int8),
-                "token_begin_s": (line.begin_s - first * PERIOD_S).astype(np.float32),
-                "token_end_s": (line.end_s - first * PERIOD_S).astype(np.float32),
+                "phone_symbol": np.array(line.phones.symbol),
+                "phone_nucleus": line.phones.nucleus,
+                "phone_stressed": line.phones.stressed,
+                "phone_word": line.phones.word.astype(np.int8),
+                "phone_begin_s": (line.phones.begin_s - first * PERIOD_S).astype(np.float32),
+                "phone_end_s": (line.phones.end_s - first * PERIOD_S).astype(np.float32),
                 "spectral_envelope": line.envelope[first:last].astype(np.float16),
                 "aperiodicity": line.aperiodicity[first:last].astype(np.float16),
             }
             for name, values in parts.items():
                 columns.setdefault(name, []).append(values)
             texts.append(line.text)
-            token_start.append(token_start[-1] + len(line.symbol))
+            token_start.append(token_start[-1] + len(line.phones.symbol))
             line_start.append(line_start[-1] + last - first)
         target.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
@@ -62,23 +62,20 @@ def _varied(lines: list, n_lines: int) -> list[int]:
     """Greedy choice: each next line brings the most that is new for its length."""
     chosen: list[int] = []
     seen: set = set()
-    while len(chosen) < min(n_lines, len(lines)):
-
-        def gain(k: int) -> float:
-            line = lines[k]
-            pairs = {*zip(line.symbol, line.symbol[1:])}
-            news = {("count", int(line.nucleus.sum())), *line.text.split(), *line.symbol, *pairs} - seen
-            return len(news) / len(line.envelope) ** 0.8
-
-        best = max((k for k in range(len(lines)) if k not in chosen), key=gain)
-        line = lines[best]
-        seen |= {
-            ("count", int(line.nucleus.sum())),
+    contents = [
+        {
+            ("syllables", int(line.phones.nucleus.sum())),
             *line.text.split(),
-            *line.symbol,
-            *zip(line.symbol, line.symbol[1:]),
+            *line.phones.symbol,
+            *zip(line.phones.symbol, line.phones.symbol[1:]),
         }
-        chosen.append(best)
+        for line in lines
+    ]
+    while len(chosen) < min(n_lines, len(lines)):
+        news = [len(content - seen) / len(line.envelope) ** 0.8 for content, line in zip(contents, lines)]
+        news = [-1.0 if k in chosen else new for k, new in enumerate(news)]
+        chosen.append(int(np.argmax(news)))
+        seen |= contents[chosen[-1]]
     return chosen
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .melody import F0_PERIOD_S, SungNote, midi_to_hz, pitch_contour, smooth_noise
-from .phones import is_unvoiced, kind
+from .phones import kind
 from .voice_style import VoiceStyle
 from .voicebank import HERTZ, PERIOD_S, SAMPLE_RATE, Line, Phones, VoiceBank, require_pyworld, to_aperiodicity
 
@@ -369,7 +369,7 @@ def breath(
     """Breathing in, done by ``end_s``: noise through the singer's open vowel, rising slowly and stopping fast."""
     pyworld = require_pyworld()
     vowel = bank.phones(singer, bank.vocalise(singer, "aah"))
-    n = max(int(round(duration_s / PERIOD_S)), 4)
+    n = max(round(duration_s / PERIOD_S), 4)
     shape = vowel.log_power[int(vowel.hold_s[0] / PERIOD_S)].astype(np.float64)
     shape = _shift_formants(0.6 * shape[None].astype(np.float32), style.formant)[0]
     tilt = np.where(HERTZ < 500, 9 * np.log2(np.maximum(HERTZ, 40) / 500), 2.5 * np.log2(HERTZ.clip(500, 6000) / 500))

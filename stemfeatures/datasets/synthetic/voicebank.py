@@ -19,7 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from ...errors import DatasetError
-from .phones import DIPHTHONGS, align_phones, is_unvoiced, kind
+from .phones import DIPHTHONGS, PhoneTimes, align, kind, phones_of_tokens
 
 #: Grid of the decoded envelopes. They reach above the bank's own band, see :func:`extend_band`.
 SAMPLE_RATE = 44_100
@@ -85,12 +85,7 @@ class StoredLine:
     """One line as the file has it, phones aligned."""
 
     text: str
-    symbol: tuple[str, ...]
-    nucleus: np.ndarray
-    stressed: np.ndarray
-    word: np.ndarray
-    begin_s: np.ndarray
-    end_s: np.ndarray
+    phones: PhoneTimes
     envelope: np.ndarray
     aperiodicity: np.ndarray
 
@@ -147,45 +142,49 @@ def _read_singer(path: str) -> tuple[int, float, tuple[StoredLine, ...]]:
         with np.load(path, allow_pickle=False) as file:
             data = dict(file)
         rate = int(data["sample_rate"])
-        lines = []
-        voiced = data["f0"][data["f0"] > 0] if "f0" in data else None
-        centre = float(data["centre_midi"]) if voiced is None else 69 + 12 * np.log2(np.median(voiced) / 440.0)
-        for k, text in enumerate(data["lines"]):
-            token, frame = slice(*data["token_start"][k : k + 2]), slice(*data["line_start"][k : k + 2])
-            raw = {name[6:]: data[name][token] for name in data if name.startswith("token_") and name != "token_start"}
-            envelope, aperiodicity = data["spectral_envelope"][frame], data["aperiodicity"][frame]
-            if "begin_s" not in raw:
-                raw = align_phones(
-                    data["tokens"][token],
-                    raw,
-                    envelope,
-                    rate,
-                    unit_s=float(data["duration_unit_s"]),
-                    lag_s=float(data["lag_s"]),
-                )
-            lines.append(
-                StoredLine(
-                    str(text),
-                    tuple(str(s) for s in raw["symbol"]),
-                    raw["nucleus"].astype(bool),
-                    raw["stressed"].astype(bool),
-                    raw["word"].astype(int),
-                    raw["begin_s"].astype(float),
-                    raw["end_s"].astype(float),
-                    envelope,
-                    aperiodicity,
-                )
-            )
+        frames = [slice(*pair) for pair in zip(data["line_start"], data["line_start"][1:])]
+        envelopes = [data["spectral_envelope"][frame] for frame in frames]
+        if "centre_midi" in data:
+            centre = float(data["centre_midi"])
+        else:
+            centre = float(69 + 12 * np.log2(np.median(data["f0"][data["f0"] > 0]) / 440.0))
+        phones = _read_phones(data, envelopes)
+        lines = tuple(
+            StoredLine(str(text), phone, envelope, data["aperiodicity"][frame])
+            for text, phone, envelope, frame in zip(data["lines"], phones, envelopes, frames)
+        )
     except (KeyError, ValueError, OSError, EOFError) as error:
         raise DatasetError(f"not a voice bank: {error}", source=path, stage="voicebank") from error
-    return rate, centre, tuple(lines)
+    return rate, centre, lines
+
+
+def _read_phones(data: dict[str, np.ndarray], envelopes: list[np.ndarray]) -> list[PhoneTimes]:
+    """Phones as stored, or aligned here where the file has the tokens of the network that spoke the lines."""
+    tokens = [slice(*pair) for pair in zip(data["token_start"], data["token_start"][1:])]
+    if "phone_begin_s" in data:
+        columns = [data[f"phone_{name}"] for name in ("nucleus", "stressed", "word", "begin_s", "end_s")]
+        return [
+            PhoneTimes(tuple(str(s) for s in data["phone_symbol"][some]), *(column[some] for column in columns))
+            for some in tokens
+        ]
+    phones = [
+        phones_of_tokens(
+            data["tokens"][some],
+            {name: data[f"token_{name}"][some] for name in ("class", "word", "duration")},
+            len(envelope),
+            unit_s=float(data["duration_unit_s"]),
+            lag_s=float(data["lag_s"]),
+        )
+        for some, envelope in zip(tokens, envelopes)
+    ]
+    return align(phones, envelopes)
 
 
 @lru_cache(maxsize=96)
 def _decode(path: str, index: int) -> Phones:
     """A stored line with its envelopes decoded and the places found where its vowels can be held."""
     rate, _, lines = _read_singer(path)
-    line = lines[index]
+    line, phones = lines[index], lines[index].phones
     pyworld = require_pyworld()
     fft = pyworld.get_cheaptrick_fft_size(rate, 71.0)
     power = pyworld.decode_spectral_envelope(np.ascontiguousarray(line.envelope, np.float64), rate, fft)
@@ -194,19 +193,19 @@ def _decode(path: str, index: int) -> Phones:
     murmur = 10 * np.log10(power[:, (hertz > 60) & (hertz < 900)].sum(axis=1) + 1e-12)
     n = len(power)
     spans = [
-        (int(b / PERIOD_S), max(int(e / PERIOD_S), int(b / PERIOD_S) + 1)) for b, e in zip(line.begin_s, line.end_s)
+        (int(b / PERIOD_S), max(int(e / PERIOD_S), int(b / PERIOD_S) + 1)) for b, e in zip(phones.begin_s, phones.end_s)
     ]
     spans = [(min(a, n - 1), min(b, n)) for a, b in spans]
     is_nucleus = np.zeros(n, bool)
-    begin, end, hold, level = line.begin_s.copy(), line.end_s.copy(), line.begin_s.copy(), np.zeros(len(spans))
+    begin, end, hold, level = phones.begin_s.copy(), phones.end_s.copy(), phones.begin_s.copy(), np.zeros(len(spans))
     flux = np.append(0.0, np.abs(np.diff(np.log(power[:, ::8] + 1e-12), axis=0)).mean(axis=1)) * 4.3
     for k, (a, b) in enumerate(spans):
         level[k] = loudness[a:b].max()
-        if not line.nucleus[k]:
+        if not phones.nucleus[k]:
             continue
         is_nucleus[a:b] = True
         place = (np.arange(a, b) + 0.5 - a) / (b - a)
-        wanted = 0.35 if line.symbol[k] in DIPHTHONGS else 0.5
+        wanted = 0.35 if phones.symbol[k] in DIPHTHONGS else 0.5
         score = loudness[a:b] - 2.0 * flux[a:b] - 25 * np.maximum(np.abs(place - wanted) - 0.2, 0.0)
         best = a + int(np.argmax(score))
         hold[k] = (best + 0.5) * PERIOD_S
@@ -214,21 +213,21 @@ def _decode(path: str, index: int) -> Phones:
         faint = np.flatnonzero(loudness[best:b] < loudness[best] - 12)
         if len(faint) and (k + 1 == len(spans) or b - a > 40):
             end[k] = max((best + faint[0]) * PERIOD_S, hold[k] + 0.02)
-    reference = float(np.median(level[line.nucleus]))
+    reference = float(np.median(level[phones.nucleus]))
     quiet = np.median(murmur[is_nucleus]) - 24
     return Phones(
-        line.symbol,
-        line.nucleus,
-        line.stressed,
-        line.word,
+        phones.symbol,
+        phones.nucleus,
+        phones.stressed,
+        phones.word,
         np.arange(len(spans)) == 0,
         begin,
         end,
         hold,
         level - reference,
         extend_band(np.log(power + 1e-12).astype(np.float32), rate) - np.float32(reference * np.log(10) / 10),
-        _capped_aperiodicity(line, spans, n, is_nucleus),
-        (murmur > quiet) & ~_frames_of(spans, [is_unvoiced(s) for s in line.symbol], n),
+        _capped_aperiodicity(line.aperiodicity, phones.symbol, spans, n, is_nucleus),
+        (murmur > quiet) & ~_frames_of(spans, [kind(s) in ("unvoiced", "pause") for s in phones.symbol], n),
     )
 
 
@@ -240,12 +239,12 @@ def _frames_of(spans: list[tuple[int, int]], wanted: list[bool], n: int) -> np.n
     return inside
 
 
-def _capped_aperiodicity(line: StoredLine, spans: list[tuple[int, int]], n: int, is_nucleus: np.ndarray) -> np.ndarray:
+def _capped_aperiodicity(stored: np.ndarray, symbols: tuple[str, ...], spans: list[tuple[int, int]], n: int, is_nucleus: np.ndarray) -> np.ndarray:
     """(frames, 5) dB. D4C takes creaky frames for noise; under a sung pitch they would hiss, so they are capped."""
-    db = np.minimum(line.aperiodicity.astype(np.float32), 0.0)
+    db = np.minimum(stored.astype(np.float32), 0.0)
     usual = np.median(db[is_nucleus], axis=0)
     for margin, kinds in ((3.0, "vowel"), (6.0, "sonorant"), (10.0, "voiced")):
-        frames = _frames_of(spans, [kind(s) == kinds for s in line.symbol], n)
+        frames = _frames_of(spans, [kind(s) == kinds for s in symbols], n)
         db[frames] = np.minimum(db[frames], np.minimum(usual + margin, -0.5))
     ends = np.full((n, 1), -60.0, np.float32)
     return np.concatenate([ends, db, np.zeros((n, 1), np.float32)], axis=1)
@@ -281,7 +280,7 @@ class VoiceBank:
         """The stored lines of a singer."""
         out = []
         for k, stored in enumerate(self._stored(singer)):
-            words = stored.word[stored.nucleus]
+            words = stored.phones.word[stored.phones.nucleus]
             out.append(Line(k, stored.text, tuple(stored.text.split()), len(words), tuple(int(w) for w in words)))
         return out
 
@@ -295,7 +294,7 @@ class VoiceBank:
         if syllables < 1:
             raise ValueError(f"a line has at least one syllable, not {syllables}")
         stored = self._stored(singer)
-        counts = [np.bincount(line.word[line.nucleus], minlength=len(line.text.split())) for line in stored]
+        counts = [np.bincount(line.phones.word[line.phones.nucleus], minlength=len(line.text.split())) for line in stored]
         words: list[str] = []
         pieces: list[Piece] = []
         word_of_syllable: list[int] = []
@@ -307,7 +306,7 @@ class VoiceBank:
             run = run[: int(np.searchsorted(np.cumsum(run), left, "right"))]
             if not len(run) or np.any(run == 0):
                 continue
-            inside = np.flatnonzero((stored[k].word >= first) & (stored[k].word < first + len(run)))
+            inside = np.flatnonzero((stored[k].phones.word >= first) & (stored[k].phones.word < first + len(run)))
             pieces.append(Piece(k, int(inside[0]), int(inside[-1]) + 1, len(words)))
             for offset, count in enumerate(run):
                 word_of_syllable += [len(words) + offset] * int(count)
@@ -372,9 +371,9 @@ class VoiceBank:
     def _longest(self, singer: str, symbol: str) -> tuple[int, int]:
         """``(line, phone)`` of the longest ``symbol``."""
         found = [
-            (line.end_s[k] - line.begin_s[k], n, k)
+            (line.phones.end_s[k] - line.phones.begin_s[k], n, k)
             for n, line in enumerate(self._stored(singer))
-            for k, other in enumerate(line.symbol)
+            for k, other in enumerate(line.phones.symbol)
             if other == symbol
         ]
         if not found:
