@@ -38,25 +38,19 @@ def test_frames_of_the_mixture_equal_an_independent_computation(analyser, second
     y = _music(seconds, SR)
     got = analyser.from_audio(y, SR).frames.stems["mixture"]
     want = stem_frames(y)
-    # Frames whose windows stick out of the signal are left out of the filtered ones: a filter rings on there.
-    tolerance = {"energy": 2e-3, "k_power": 0.03, "peak": 0.03, "contrast": 2.0, "chroma": 1e-4, "flatness": 1e-3}
-    for name in (
-        "mel",
-        "chroma",
-        "energy",
-        "centroid_hz",
-        "bandwidth_hz",
-        "rolloff_hz",
-        "flatness",
-        "flux",
-        "k_power",
-        "peak",
-    ):
+    names = ("mel", "chroma", "energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "flux", "k_power")
+    tolerance = {"energy": 2e-3, "k_power": 0.01}
+    for name in names:
         a, b = getattr(got, name), getattr(want, name)
         assert a.shape == b.shape, name
-        inner = slice(3, -3) if name in ("k_power", "peak") else slice(None)
+        # The oracle filters samples, and its filter rings on where windows stick out of the signal.
+        inner = slice(3, -3) if name == "k_power" else slice(None)
         scale = float(np.abs(b).max()) + 1e-12
         assert float(np.abs(a - b)[..., inner].max(initial=0.0)) / scale < tolerance.get(name, 1e-4), name
+    # A peak between two samples may count for the hop on either side.
+    error = np.abs(got.peak - want.peak) / want.peak.max()
+    assert float(np.quantile(error, 0.95)) < 0.01
+    assert float(got.peak.max()) == pytest.approx(float(want.peak.max()), rel=0.03)
     assert float(np.median(np.abs(got.contrast[:6] - want.contrast[:6]))) < 1e-3
 
 

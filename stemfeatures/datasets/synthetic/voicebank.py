@@ -201,6 +201,12 @@ def _decode(path: str, index: int) -> Phones:
     flux = np.append(0.0, np.abs(np.diff(np.log(power[:, ::8] + 1e-12), axis=0)).mean(axis=1)) * 4.3
     for k, (a, b) in enumerate(spans):
         level[k] = loudness[a:b].max()
+        # The end of a phrase fades into creak in the bank; a sung note does not, its fade is made by level.
+        loudest = a + int(np.argmax(loudness[a:b]))
+        faint = np.flatnonzero(loudness[loudest:b] < level[k] - 14)
+        if len(faint) and k + 1 == len(spans):
+            b = max(loudest + int(faint[0]), min(a + 10, b))
+            spans[k], end[k] = (a, b), b * PERIOD_S
         if not phones.nucleus[k]:
             continue
         is_nucleus[a:b] = True
@@ -209,10 +215,6 @@ def _decode(path: str, index: int) -> Phones:
         score = loudness[a:b] - 2.0 * flux[a:b] - 25 * np.maximum(np.abs(place - wanted) - 0.2, 0.0)
         best = a + int(np.argmax(score))
         hold[k] = (best + 0.5) * PERIOD_S
-        # The end of a phrase fades into creak in the bank; a sung note does not, its fade is made by level.
-        faint = np.flatnonzero(loudness[best:b] < loudness[best] - 12)
-        if len(faint) and (k + 1 == len(spans) or b - a > 40):
-            end[k] = max((best + faint[0]) * PERIOD_S, hold[k] + 0.02)
     reference = float(np.median(level[phones.nucleus]))
     quiet = np.median(murmur[is_nucleus]) - 24
     return Phones(
