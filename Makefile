@@ -2,6 +2,7 @@
 #   make demo    set up, extract catalog_samples/ into demo/features, print what was made
 #   make test    set up, run the tests (ARGS="-k name" goes to pytest)
 #   make lint    ruff and mypy
+#   make docs    the pages in site/
 PYTHON  ?= python3
 VENV    ?= .venv
 EXTRAS  ?= dev
@@ -13,7 +14,7 @@ STAMP   := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/stemfeatures extract catalog_samples/catalog.csv --out-dir $(DEMO) || test $$? -eq 3
@@ -26,8 +27,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet "mkdocs>=1.6"
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf demo build dist *.egg-info
+	rm -rf demo build dist site *.egg-info
 
 # One installation serves all targets; it is redone when the requirements change.
 $(STAMP): pyproject.toml constraints.txt
