@@ -236,8 +236,6 @@ def open_dataset(name: str, root: str | Path, **options: Any) -> MultitrackDatas
     CatalogError : unknown name, no such folder, or nothing of that layout in it.
     ImportError : the extra ``datasets`` is needed and not installed.
     """
-    from . import jamendolyrics, mir1k, musdb18, stem_folders, ultrastar
-
     path = Path(root).expanduser()
     kind, _, which = name.partition(":")
     if kind not in (*LAYOUTS, "mirdata"):
@@ -251,14 +249,24 @@ def open_dataset(name: str, root: str | Path, **options: Any) -> MultitrackDatas
 
         return mirdata_dataset(which, path, **options)
     if kind in ("musdb18", "musdb18hq"):
-        return musdb18.musdb18(path, hq=kind == "musdb18hq", **options)
+        from .musdb18 import musdb18
+
+        return musdb18(path, hq=kind == "musdb18hq", **options)
     if kind == "stems":
-        return MultitrackDataset(path.resolve().name, _some(stem_folders.stem_folder_tracks(path, **options), path))
+        from .stem_folders import stem_folder_tracks
+
+        return MultitrackDataset(path.resolve().name, _some(stem_folder_tracks(path, **options), path))
     if kind == "mir1k":
-        return MultitrackDataset("mir1k", _some(mir1k.mir1k_tracks(path, **options), path))
+        from .mir1k import mir1k_tracks
+
+        return MultitrackDataset("mir1k", _some(mir1k_tracks(path, **options), path))
     if kind == "ultrastar":
-        return ultrastar.ultrastar(path, **options)
-    return jamendolyrics.jamendolyrics(path, **options)
+        from .ultrastar import ultrastar
+
+        return ultrastar(path, **options)
+    from .jamendolyrics import jamendolyrics
+
+    return jamendolyrics(path, **options)
 
 
 def _some(tracks: Sequence[MultiTrack], path: Path) -> Sequence[MultiTrack]:
