@@ -63,7 +63,7 @@ class JamendoLyricsTrack(MultiTrack):
         text = self.root / "lyrics" / f"{self.name}.words.txt"
         if not text.is_file():
             raise CatalogError("no such list of words", source=str(text))
-        labels = text.read_text(encoding="utf-8").split()
+        labels = [line.strip() for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
         path = self.root / "annotations" / "words" / f"{self.name}.csv"
         if path.is_file():
             rows = [[_seconds(row, key, path) for key in ("word_start", "word_end", "line_end")] for row in _rows(path)]
