@@ -35,8 +35,8 @@ class Musdb18Track(MultiTrack):
 
     name: str
     dataset: str
-    split: str
     path: Path
+    split: str | None = None
 
     @property
     def artist(self) -> str | None:  # type: ignore[override]
@@ -91,7 +91,7 @@ def musdb18(root: str | Path, *, hq: bool | None = None) -> MultitrackDataset:
                 continue
             name = entry.name if is_folder else entry.name.removesuffix(SUFFIX)
             split = "valid" if subset == "train" and name in validation else subset
-            tracks.append(Musdb18Track(name, "musdb18hq" if is_folder else "musdb18", split, entry))
+            tracks.append(Musdb18Track(name, "musdb18hq" if is_folder else "musdb18", entry, split))
     names = {track.dataset for track in tracks}
     if len(names) != 1:
         expected = {True: "song folders with mixture.wav", False: f"files *{SUFFIX}", None: "one of the two layouts"}[
