@@ -746,7 +746,7 @@ SHORTEST_SYLLABLE_S = 0.13
 def syllables_that_fit(score: Score, slot: Slot) -> int:
     """How many syllables a line in this slot can have at most."""
     seconds = score.grid.time(slot.bar + slot.n_bars - 1, score.grid.steps) - score.grid.time(slot.bar)
-    return max(1, int(0.8 * seconds / max(0.17, SHORTEST_SYLLABLE_S)))
+    return int(np.clip(0.8 * seconds / 0.21, 1, 14))
 
 
 def melody(
@@ -759,6 +759,8 @@ def melody(
     grid = score.grid
     figure = part_rng(score.seed, "melody", slot.section.label, slot.turn % 2)
     starts = _syllable_steps(score, slot, n_syllables, figure, rng)
+    late = np.append(0.012 + 0.008 * rng.standard_normal(n_syllables), 0.0)
+    times = [grid.time(slot.bar, s) + float(delay) for s, delay in zip(starts, late)]
     low, high = voice_range
     span = high - low
     height = {"chorus": 0.62, "bridge": 0.55}.get(slot.section.label, 0.42)
@@ -769,10 +771,8 @@ def melody(
     syllables: list[list[Note]] = []
     previous = None
     for k in range(n_syllables):
-        step, end_step = starts[k], starts[k + 1]
-        lazy = 0.012 + rng.normal(0, 0.008)
-        start = grid.time(slot.bar, step) + lazy
-        end = grid.time(slot.bar, end_step) + (lazy if k + 1 < n_syllables else 0.0)
+        step = starts[k]
+        start, end = times[k], times[k + 1]
         place += contour[k] * 1.4
         if place > top or place < bottom:
             place = home + (home - place) * 0.2

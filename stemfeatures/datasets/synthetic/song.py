@@ -1,0 +1,744 @@
+"""Songs: a score played, sung and mixed, with everything that is true of it.
+
+:func:`generate_song` is a function of its arguments alone: the same seed, banks and version give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...constants import MIXTURE, STEMS
+from ...errors import DatasetError
+from . import console
+from .composer import (
+    DRUM_KEYS,
+    SHORTEST_SYLLABLE_S,
+    Note,
+    Part,
+    Score,
+    Slot,
+    compose,
+    melody,
+    part_rng,
+    pick,
+    syllables_that_fit,
+)
+from .instruments import Instrument, make_instrument, make_kit
+from .note_bank import NoteBank
+from .styles import STYLES
+from .synths import SR, midi_to_hz
+
+if TYPE_CHECKING:
+    from .voice import Sung, VoiceBank, VoiceStyle
+
+VERSION = 1
+F0_HOP_S = 0.01
+SHORTEST_SONG_S = 8.0
+TRUTH_FILE = "truth.json"
+#: Peak of a drum role in dB, before the kit's own balance.
+_DRUM_LEVELS = {
+    "kick": 0.0, "snare": -2.0, "rim": -7.0, "clap": -5.0, "hat": -14.0, "pedal_hat": -16.0, "open_hat": -14.0,
+    "ride": -14.0, "crash": -10.0, "tom_high": -4.0, "tom_mid": -4.0, "tom_low": -3.0, "shaker": -16.0,
+    "tambourine": -13.0, "cowbell": -12.0,
+}  # fmt: skip
+_DRUM_PLACES = {
+    "hat": 0.35, "pedal_hat": 0.35, "open_hat": 0.35, "ride": -0.4, "crash": 0.45, "tom_high": 0.3, "tom_mid": 0.0,
+    "tom_low": -0.35, "shaker": -0.5, "tambourine": 0.5, "cowbell": 0.3, "clap": 0.1,
+}  # fmt: skip
+#: Active level of the stems in the mix, dB: mean and spread.
+_STEM_LEVELS = {"vocals": (-19.0, 1.8), "drums": (-19.5, 2.0), "bass": (-20.0, 2.0), "other": (-20.5, 2.2)}
+
+
+@dataclass
+class Truth:
+    """What is true of a song; ``truth.json`` holds it field by field.
+
+    Attributes
+    ----------
+    f0 : ``vocals``: a list with ``times_s`` and ``f0_hz`` (0 = unvoiced) for each voice, lead first; ``bass``: one such.
+    notes : by stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
+        General MIDI keys for drums), ``velocity`` 0..1.
+    onsets_s : by stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
+    chords : ``start_s``, ``end_s``, ``label`` (Harte). key : ``"A:minor"``. tempo : ``time_s``, ``bpm`` where it changes.
+    sections : ``start_s``, ``end_s``, ``label``. lyrics : ``words`` and ``lines`` of the lead with times.
+    choices : every random choice that matters. seed, version, sample_rate : how to make the song again.
+    """
+
+    f0: dict[str, Any]
+    notes: dict[str, list[dict[str, float]]]
+    onsets_s: dict[str, list[float]]
+    beats_s: list[float]
+    beat_positions: list[int]
+    downbeats_s: list[float]
+    chords: list[dict[str, Any]]
+    key: str
+    tempo: list[dict[str, float]]
+    sections: list[dict[str, Any]]
+    lyrics: dict[str, list[dict[str, Any]]]
+    choices: dict[str, Any]
+    seed: int
+    version: int
+    sample_rate: int
+
+    def to_json(self) -> str:
+        """JSON text; times to 10 microseconds, F0 to a thousandth of a hertz."""
+        return json.dumps(_plain(asdict(self)), separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 5)
+    return int(value) if isinstance(value, np.integer) else bool(value) if isinstance(value, np.bool_) else value
+
+
+@dataclass
+class Song:
+    """A song in memory.
+
+    Attributes
+    ----------
+    stems : vocals, drums, bass, other: (2, n) float32 at 44.1 kHz within -1..1, on a grid of 24 bits.
+    truth : what is true of them.
+    """
+
+    stems: dict[str, np.ndarray]
+    truth: Truth
+
+    @property
+    def mixture(self) -> np.ndarray:
+        """(2, n) float32: the sum of the stems, exact."""
+        return np.sum([self.stems[s] for s in STEMS], axis=0, dtype=np.float64).astype(np.float32)
+
+    @property
+    def duration_s(self) -> float:
+        return self.stems["vocals"].shape[1] / SR
+
+
+@dataclass
+class _Track:
+    """A stem while it is being made: dry sound, what it sends to the room and the echo, and its truth."""
+
+    dry: np.ndarray
+    send: np.ndarray
+    notes: list[dict[str, float]] = field(default_factory=list)
+    choices: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def silent(cls, n: int) -> _Track:
+        return cls(np.zeros((2, n), np.float32), np.zeros(n, np.float32))
+
+    def add(self, y: np.ndarray, send: float) -> None:
+        self.dry += y
+        self.send += np.float32(send * 0.5) * (y[0] + y[1])
+
+
+def generate_song(
+    seed: int,
+    *,
+    duration_s: float | None = None,
+    style: str | None = None,
+    notes: NoteBank | None = None,
+    voices: VoiceBank | None = None,
+    dry: bool = False,
+) -> Song:
+    """Compose, play, sing and mix song ``seed``.
+
+    Parameters
+    ----------
+    duration_s : about how long, at least 8; drawn from 60 to 150 s by default.
+    style : one of :data:`.styles.STYLES`; drawn by default.
+    notes : recorded instruments; synthesised ones alone by default.
+    voices : the singers; by default those that come with the package.
+    dry : no room, echo, dynamics or master: for measuring the truth.
+
+    Raises
+    ------
+    ValueError : unknown style, too short.
+    """
+    if style is not None and style not in STYLES:
+        raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
+    if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
+        raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
+    score = compose(seed, duration_s=duration_s, style=style)
+    n = round(score.duration_s * SR)
+    n_frames = int(n / SR / F0_HOP_S) + 1
+    drums = _play_drums(score, n, notes)
+    bass, bass_f0 = _play_bass(score, n, notes, n_frames)
+    other = _play_others(score, n, notes)
+    vocals, voice_f0, lyrics = _sing(score, n, voices, n_frames)
+    tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
+    mixed, mix_choices = _mix(score, tracks, dry=dry)
+    stems = {s: console.on_grid(mixed[k]) for k, s in enumerate(STEMS)}
+    times = F0_HOP_S * np.arange(n_frames)
+    truth = Truth(
+        f0={
+            "vocals": [{"times_s": times, "f0_hz": f0} for f0 in voice_f0],
+            "bass": {"times_s": times, "f0_hz": bass_f0},
+        },
+        notes={s: tracks[s].notes for s in STEMS},
+        onsets_s={s: sorted({round(e["start_s"], 5) for e in tracks[s].notes}) for s in STEMS},
+        **_structure(score),
+        lyrics=lyrics,
+        choices={**_score_choices(score), **{s: tracks[s].choices for s in STEMS}, "mix": mix_choices},
+        seed=seed,
+        version=VERSION,
+        sample_rate=SR,
+    )
+    return Song(stems, truth)
+
+
+def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Path:
+    """Write ``mixture``, ``vocals``, ``drums``, ``bass``, ``other`` as FLAC, and ``truth.json``; returns the folder.
+
+    In integers of ``subtype`` (``PCM_16`` or ``PCM_24``) the stems sum to the mixture exactly.
+
+    Raises
+    ------
+    DatasetError : the sum is beyond full scale (it never is for generated songs). ValueError : unknown subtype.
+    """
+    import soundfile
+
+    if subtype not in ("PCM_16", "PCM_24"):
+        raise ValueError(f"subtype must be PCM_16 or PCM_24, not {subtype!r}")
+    bits = int(subtype[-2:])
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {s: np.round(song.stems[s].astype(np.float64) * 2 ** (bits - 1)).astype(np.int32) for s in STEMS}
+    whole[MIXTURE] = np.sum([whole[s] for s in STEMS], axis=0, dtype=np.int32)
+    for name, samples in whole.items():
+        if samples.max(initial=0) >= 2 ** (bits - 1) or samples.min(initial=0) < -(2 ** (bits - 1)):
+            raise DatasetError(f"{name} is beyond full scale", source=str(folder), stage="generate")
+        soundfile.write(folder / f"{name}.flac", samples.T << (32 - bits), SR, subtype=subtype)
+    (folder / TRUTH_FILE).write_text(song.truth.to_json() + "\n", encoding="utf-8")
+    return folder
+
+
+# -- truth --------------------------------------------------------------------------------------------------------
+
+
+def _structure(score: Score) -> dict[str, Any]:
+    grid = score.grid
+    beats = grid.beat_s[:-1]
+    positions = [i % grid.beats_per_bar + 1 for i in range(len(beats))]
+    tempo: list[dict[str, float]] = []
+    for start, end in pairwise(grid.beat_s):
+        bpm = 60.0 / float(end - start)
+        if not tempo or abs(bpm / tempo[-1]["bpm"] - 1) > 1e-4:
+            tempo.append({"time_s": float(start), "bpm": bpm})
+    chords: list[dict[str, Any]] = []
+    for chord in score.chords:
+        if chords and chords[-1]["label"] == chord.label and abs(chords[-1]["end_s"] - chord.start_s) < 1e-6:
+            chords[-1]["end_s"] = chord.end_s
+        else:
+            chords.append({"start_s": chord.start_s, "end_s": chord.end_s, "label": chord.label})
+    return {
+        "beats_s": [float(b) for b in beats],
+        "beat_positions": positions,
+        "downbeats_s": [float(b) for b, p in zip(beats, positions) if p == 1],
+        "chords": chords,
+        "key": score.key,
+        "tempo": tempo,
+        "sections": [{"start_s": s.start_s, "end_s": s.end_s, "label": s.label} for s in score.sections],
+    }
+
+
+def _score_choices(score: Score) -> dict[str, Any]:
+    return {
+        "style": score.style.name,
+        "metre": score.style.metre,
+        "tempo_bpm": score.tempo,
+        "swing": score.grid.swing,
+        "tuning_cents": score.tuning,
+        "power_chords": score.power,
+        "arrangement": [{"label": s.label, "parts": sorted(s.parts)} for s in score.sections],
+        "stops_s": [list(stop) for stop in score.stops],
+    }
+
+
+def _note(note: Note, score: Score) -> dict[str, float]:
+    midi = note.midi + score.tuning / 100
+    return {"start_s": note.start_s, "end_s": note.end_s, "midi": midi, "velocity": note.velocity}
+
+
+# -- drums, bass, other -------------------------------------------------------------------------------------------
+
+
+def _place(out: np.ndarray, y: np.ndarray, time_s: float) -> None:
+    """Add mono or stereo ``y`` to ``out`` from ``time_s`` on; what sticks out is cut."""
+    start = round(time_s * SR)
+    y = y[..., max(0, -start) :]
+    start = max(start, 0)
+    length = min(y.shape[-1], out.shape[-1] - start)
+    if length > 0:
+        out[..., start : start + length] += y[..., :length]
+
+
+def _play_drums(score: Score, n: int, notes: NoteBank | None) -> _Track:
+    rng = part_rng(score.seed, "drum-sounds")
+    track = _Track.silent(n)
+    kit = make_kit(score.kit, notes, rng)
+    levels = {r: console.from_db(db + rng.normal(0, 2.0)) for r, db in _DRUM_LEVELS.items()}
+    width = float(rng.uniform(-1, 1))
+    hits = score.drums
+    chokes = np.array([h.time_s for h in hits if h.role in ("hat", "pedal_hat")])
+    buses = {"low": np.zeros(n, np.float32)}
+    cymbals = np.zeros((2, n), np.float32)
+    shells = np.zeros((2, n), np.float32)
+    for hit in hits:
+        y = kit.hit(hit.role, hit.velocity, rng) * np.float32(levels[hit.role])
+        if hit.role == "open_hat":
+            later = chokes[chokes > hit.time_s + 0.03]
+            if len(later):
+                cut = int((later[0] - hit.time_s) * SR)
+                y[cut:] = y[cut:] * np.exp(-np.arange(len(y[cut:]), dtype=np.float32) / np.float32(0.012 * SR))
+        if hit.role == "kick":
+            _place(buses["low"], y, hit.time_s)
+        else:
+            place = float(np.clip(_DRUM_PLACES.get(hit.role, 0.0) * width, -1, 1))
+            shell = hit.role in ("snare", "rim", "clap", "tom_high", "tom_mid", "tom_low")
+            _place_panned(shells if shell else cymbals, y, place, hit.time_s)
+        track.notes.append(
+            {"start_s": hit.time_s, "end_s": min(hit.time_s + len(y) / SR, n / SR), "midi": DRUM_KEYS[hit.role],
+             "velocity": hit.velocity}
+        )  # fmt: skip
+    track.choices = {"kit": kit.name, "kind": score.kit}
+    if not hits:
+        return track
+    kick = console.equalise(buses["low"], [("peak", rng.uniform(55, 90), rng.uniform(0, 4), 1.0), ("peak", 350.0, -3.0, 0.8)])
+    track.add(console.pan(kick, 0.0), 0.03)
+    track.add(console.equalise(shells, console.draw_tone(rng, strength_db=1.5)), float(rng.uniform(0.1, 0.45)))
+    track.add(console.equalise(cymbals, [("low_cut", rng.uniform(200, 500), 0.0, 0.7)]), 0.08)
+    drive = float(rng.choice([0.0, rng.uniform(3, 12)], p=[0.6, 0.4]))
+    depth = float(rng.uniform(2, 9))
+    squashed = console.compress(track.dry, rng, depth_db=depth, ratio=4.0)
+    track.dry = console.saturate(squashed, drive) if drive else squashed
+    track.choices |= {"drive_db": drive, "compression_db": depth}
+    return track
+
+
+def _place_panned(out: np.ndarray, y: np.ndarray, place: float, time_s: float) -> None:
+    angle = (place + 1) * np.pi / 4
+    for channel, gain in zip(out, (np.cos(angle), np.sin(angle))):
+        _place(channel, y * np.float32(np.sqrt(2) * gain), time_s)
+
+
+def _bend(y: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """``y`` played at a speed of ``ratio`` (one value a sample)."""
+    place = np.cumsum(ratio, dtype=np.float64)
+    place = np.clip(place - place[0], 0, len(y) - 2)
+    left = place.astype(np.int64)
+    part = (place - left).astype(np.float32)
+    return y[left] * (1 - part) + y[left + 1] * part
+
+
+def _bend_curve(note: Note, t: np.ndarray, slide_s: float) -> np.ndarray:
+    """Semitones against the note's pitch at ``t`` seconds after its start."""
+    cents = np.zeros(len(t))
+    if note.slide:
+        cents += note.slide * (0.5 + 0.5 * np.cos(np.pi * np.clip(t / slide_s, 0, 1)))
+    if note.fall:
+        length = note.end_s - note.start_s
+        cents -= note.fall * np.clip((t - 0.65 * length) / (0.35 * length), 0, 1) ** 1.5
+    return cents
+
+
+def _sound(instrument: Instrument, note: Note, hertz: float, rng: np.random.Generator) -> np.ndarray:
+    """(n,) of one note with its slides."""
+    duration = note.end_s - note.start_s
+    y = instrument.note(hertz, duration, note.velocity, rng)
+    if note.slide or note.fall:
+        t = np.arange(len(y)) / SR
+        y = _bend(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
+    return y
+
+
+def _slide_s(note: Note) -> float:
+    return min(0.12, 0.4 * (note.end_s - note.start_s))
+
+
+def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tuple[_Track, np.ndarray]:
+    rng = part_rng(score.seed, "bass-sounds")
+    track = _Track.silent(n)
+    f0 = np.zeros(n_frames)
+    instrument = make_instrument(score.bass_family, notes, rng)
+    track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind}
+    mono = np.zeros(n, np.float32)
+    for k, note in enumerate(score.bass):
+        hertz = midi_to_hz(note.midi + score.tuning / 100)
+        y = _sound(instrument, note, hertz, rng)
+        following = score.bass[k + 1].start_s if k + 1 < len(score.bass) else np.inf
+        room = int((following - note.start_s) * SR) if np.isfinite(following) else len(y)
+        if room < len(y):  # one string: the next note ends this one
+            y = y[:room].copy()
+            y[-200:] *= np.linspace(1, 0, len(y[-200:]), dtype=np.float32)
+        if note.ghost:  # a muted string: all attack, no pitch to speak of
+            y = y[: int(0.05 * SR)] * np.exp(-np.arange(len(y[: int(0.05 * SR)])) / (0.012 * SR)).astype(np.float32)
+            _place(mono, y, note.start_s)
+            continue
+        _place(mono, y, note.start_s)
+        first = int(np.ceil(note.start_s / F0_HOP_S))
+        last = min(int(note.end_s / F0_HOP_S), n_frames - 1)
+        t = np.arange(first, last + 1) * F0_HOP_S - note.start_s
+        f0[first : last + 1] = hertz * 2 ** (_bend_curve(note, t, _slide_s(note)) / 12)
+        track.notes.append(_note(note, score))
+    if not score.bass:
+        return track, f0
+    electric = score.bass_family == "electric_bass"
+    drive = float(rng.choice([0.0, rng.uniform(4, 14), rng.uniform(14, 26)], p=[0.45, 0.4, 0.15])) if electric else 0.0
+    if score.bass_family in ("sub_bass", "synth_bass") and rng.random() < 0.5:
+        drive = float(rng.uniform(3, 15))
+    if drive and electric:
+        clean = mono
+        mono = 0.5 * clean + 0.5 * console.amplify(mono, drive, rng)
+    elif drive:
+        mono = console.saturate(mono, drive)
+    bands = [("low_cut", 28.0, 0.0, 0.7), ("low_shelf", 90.0, float(rng.uniform(-2, 3)), 0.7),
+             ("peak", float(rng.uniform(500, 1500)), float(rng.uniform(-3, 5)), 0.8),
+             ("high_shelf", 3000.0, float(rng.uniform(-6, 5)), 0.7)]  # fmt: skip
+    depth = float(rng.uniform(4, 10))
+    mono = console.compress(console.equalise(mono, bands), rng, depth_db=depth, ratio=4.0)
+    if score.style.name == "four_to_the_floor":
+        mono = mono * _pump(score, n, rng, track)
+    track.add(console.pan(mono, 0.0), float(rng.uniform(0, 0.04)))
+    track.choices |= {"drive_db": drive, "compression_db": depth}
+    return track, f0
+
+
+def _pump(score: Score, n: int, rng: np.random.Generator, track: _Track) -> np.ndarray:
+    depth = float(rng.uniform(3, 14))
+    track.choices["ducking_db"] = depth
+    return console.duck(n, [h.time_s for h in score.drums if h.role == "kick"], depth, 0.09)
+
+
+def _play_others(score: Score, n: int, notes: NoteBank | None) -> _Track:
+    rng = part_rng(score.seed, "other-sounds")
+    track = _Track.silent(n)
+    track.choices["parts"] = []
+    for index, part in enumerate(score.parts):
+        _play_part(score, part, index, n, notes, part_rng(score.seed, "other-sounds", part.name), track)
+    if len(track.notes):
+        track.notes.sort(key=lambda e: (e["start_s"], e["midi"]))
+        if score.style.name == "four_to_the_floor" and rng.random() < 0.7:
+            gain = _pump(score, n, rng, track)
+            track.dry *= gain
+            track.send *= gain
+    return track
+
+
+def _play_part(
+    score: Score, part: Part, index: int, n: int, notes: NoteBank | None, rng: np.random.Generator, track: _Track
+) -> None:
+    guitar = part.family in ("electric_guitar", "clean_guitar")
+    drive = 0.0
+    if part.kind == "power" or (part.family == "electric_guitar" and rng.random() < max(0.5, score.style.drive)):
+        drive = float(rng.uniform(14, 38))
+    elif guitar and rng.random() < 0.4:
+        drive = float(rng.uniform(2, 10))
+    twice = bool(guitar and drive > 10 and part.kind == "power" and rng.random() < 0.75)
+    takes = []
+    for take in range(2 if twice else 1):
+        instrument = make_instrument(part.family, notes, rng)
+        mono = np.zeros(n, np.float32)
+        for note in part.notes:
+            hertz = midi_to_hz(note.midi + score.tuning / 100)
+            played = note if not take else _again(note, rng)
+            _place(mono, _sound(instrument, played, hertz, rng), played.start_s)
+        if not np.any(mono):
+            return
+        if drive:
+            mono = console.amplify(mono, drive, rng)
+        takes.append(mono)
+    bands = console.draw_tone(rng, strength_db=2.0, low_cut=float(rng.uniform(70, 220)))
+    spread = part.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
+    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if part.kind not in ("pad", "lead") else 0.0
+    if twice:
+        stereo = console.pan(takes[0], -0.9) + console.pan(takes[1], 0.9)
+        stereo = console.equalise(stereo, bands)
+    else:
+        mono = console.equalise(takes[0], bands)
+        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if part.kind != "pad" else mono
+        stereo = console.chorus(mono, rng) if spread else console.pan(mono, place)
+    level = {"lead": -18.0, "pad": -25.0, "power": -18.5}.get(part.kind, -21.0) + rng.normal(0, 1.5)
+    gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
+    track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if drive > 10 else 1.0))
+    track.notes += [_note(note, score) for note in part.notes]
+    track.choices["parts"].append(
+        {"name": part.name, "kind": part.kind, "instrument": instrument.name, "drive_db": drive, "doubled": twice,
+         "pan": place, "chorus": bool(spread)}
+    )  # fmt: skip
+
+
+def _again(note: Note, rng: np.random.Generator) -> Note:
+    """The same note in a second take."""
+    late = float(rng.normal(0, 0.006))
+    start = max(0.0, note.start_s + late)
+    return Note(start, max(note.end_s + late, start + 0.05), note.midi, note.velocity, note.slide, note.fall)
+
+
+# -- vocals -------------------------------------------------------------------------------------------------------
+
+
+def _f0_on_grid(sung: Sung, out: np.ndarray) -> None:
+    """Write the F0 of one delivery onto a grid of F0_HOP_S."""
+    times, f0 = np.asarray(sung.f0_times_s), np.asarray(sung.f0_hz)
+    first, last = int(np.ceil(max(times[0], 0.0) / F0_HOP_S)), min(int(times[-1] / F0_HOP_S), len(out) - 1)
+    if last < first:
+        return
+    at = F0_HOP_S * np.arange(first, last + 1)
+    right = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
+    left = right - 1
+    part = np.clip((at - times[left]) / (times[right] - times[left]), 0, 1)
+    both = (f0[left] > 0) & (f0[right] > 0)
+    between = np.exp((1 - part) * np.log(np.maximum(f0[left], 1)) + part * np.log(np.maximum(f0[right], 1)))
+    value = np.where(both, between, np.where(part < 0.5, f0[left], f0[right]))
+    span = out[first : last + 1]
+    out[first : last + 1] = np.where(value > 0, value, span)
+
+
+@dataclass
+class _Singer:
+    """A voice in the mix: its sound and F0."""
+
+    audio: np.ndarray
+    f0: np.ndarray
+    role: str
+    singer: str
+    pan: float
+    level_db: float
+
+
+def _sing(
+    score: Score, n: int, voices: VoiceBank | None, n_frames: int
+) -> tuple[_Track, list[np.ndarray], dict[str, list[dict[str, Any]]]]:
+    track = _Track.silent(n)
+    lyrics: dict[str, list[dict[str, Any]]] = {"words": [], "lines": []}
+    if not score.slots:
+        track.choices = {"voices": []}
+        return track, [], lyrics
+    from .voice import VoiceBank, VoiceStyle
+
+    bank = VoiceBank.default() if voices is None else voices
+    rng = part_rng(score.seed, "singers")
+    name = str(pick(rng, sorted(bank.singers)))
+    style = VoiceStyle.draw(rng)
+    low, high = bank.range_midi(name)
+    lead = _Singer(np.zeros(n, np.float32), np.zeros(n_frames), "lead", name, 0.0, 0.0)
+    singers = [lead]
+    spoken = score.style.spoken > 0 and rng.random() < score.style.spoken
+    backing = _draw_backing(score, bank, name, n, n_frames, rng)
+    singers += [singer for singer, _, _, _ in backing]
+    texts: dict[tuple[str, int], Any] = {}
+    busy_until = 0.0
+    for slot in score.slots:
+        line_rng = part_rng(score.seed, "line", slot.section.first_bar, slot.turn)
+        if slot.section.label != "chorus" and slot.turn and line_rng.random() < 0.08:
+            continue  # the singer rests
+        key = (slot.section.label if slot.section.label == "chorus" else str(slot.section.first_bar), slot.turn)
+        if key not in texts:
+            texts[key] = _line(bank, name, syllables_that_fit(score, slot), line_rng)
+        line = texts[key]
+        sung_notes, delivered = _deliver(score, slot, bank, name, line, style, (low, high), spoken, busy_until, line_rng)
+        if delivered is None:
+            continue
+        busy_until = delivered.end_s
+        _place(lead.audio, np.asarray(delivered.audio, np.float32), delivered.start_s)
+        _f0_on_grid(delivered, lead.f0)
+        track.notes += [_note(note, score) for syllable in sung_notes for note in syllable]
+        words = [(w, max(0.0, float(a)), float(b)) for w, a, b in delivered.words]
+        lyrics["words"] += [{"word": w, "start_s": a, "end_s": b} for w, a, b in words]
+        if words:
+            lyrics["lines"].append({"text": line.text, "start_s": words[0][1], "end_s": words[-1][2]})
+        for singer, voice_style, degrees, sections in backing:
+            if slot.section.label in sections and sung_notes:
+                _follow_lead(score, singer, voice_style, degrees, bank, line, sung_notes, line_rng)
+    track.choices = {
+        "spoken_verses": bool(spoken),
+        "voice_style": {k: v for k, v in asdict(style).items() if isinstance(v, int | float)},
+    }
+    _mix_voices(track, singers, part_rng(score.seed, "vocal-mix"))
+    used = [s for s in singers if np.any(s.f0) or np.any(s.audio)]
+    track.choices["voices"] = [{"role": s.role, "singer": s.singer, "pan": s.pan, "level_db": s.level_db} for s in used]
+    return track, [s.f0 for s in used], lyrics
+
+
+_Backing = tuple[_Singer, "VoiceStyle", int, tuple[str, ...]]
+
+
+def _draw_backing(
+    score: Score, bank: VoiceBank, lead: str, n: int, n_frames: int, rng: np.random.Generator
+) -> list[_Backing]:
+    """Doubles (0 scale degrees away) and harmonies, and where they join in."""
+    from .voice import VoiceStyle
+
+    def singer(role: str, name: str, pan: float, level: float) -> _Singer:
+        return _Singer(np.zeros(n, np.float32), np.zeros(n_frames), role, name, pan, level)
+
+    out: list[_Backing] = []
+    everywhere = ("chorus", "verse", "bridge")
+    if rng.random() < 0.3:
+        side, level = float(rng.uniform(0.2, 0.8)), float(rng.uniform(-10, -4))
+        where = ("chorus",) if rng.random() < 0.7 else everywhere
+        out.append((singer("double", lead, side, level), VoiceStyle.draw(rng), 0, where))
+    if rng.random() < 0.35:
+        degrees = int(rng.choice([2, 2, -2, 4, -3, 7]))
+        name = lead if rng.random() < 0.5 else str(pick(rng, sorted(bank.singers)))
+        where = ("chorus", "bridge") if rng.random() < 0.8 else everywhere
+        side, level = float(rng.uniform(-0.8, -0.1)), float(rng.uniform(-10, -4))
+        out.append((singer("harmony", name, side, level), VoiceStyle.draw(rng), degrees, where))
+    return out
+
+
+def _line(bank: VoiceBank, singer: str, most: int, rng: np.random.Generator) -> Any:
+    """A line of lyrics of at most ``most`` syllables: as written, or put together from others' words."""
+    fitting = [line for line in bank.lines(singer) if max(2, 0.35 * most) <= line.syllables <= most]
+    if fitting and rng.random() < 0.6:
+        return pick(rng, fitting)
+    return bank.remix(singer, int(rng.integers(max(2, most // 2), max(3, most) + 1)), rng)
+
+
+def _deliver(
+    score: Score,
+    slot: Slot,
+    bank: VoiceBank,
+    singer: str,
+    line: Any,
+    style: VoiceStyle,
+    limits: tuple[float, float],
+    spoken: bool,
+    busy_until: float,
+    rng: np.random.Generator,
+) -> tuple[list[list[Note]], Sung | None]:
+    """The lead's delivery of a line, sung or spoken; None where there is no room for it."""
+    from .voice import SungNote, sing, speak
+
+    if spoken and slot.section.label == "verse":
+        start = max(score.grid.time(slot.bar, int(rng.integers(0, 3))), busy_until + 0.05)
+        said = speak(bank, singer, line, start, style, rng)
+        end = score.grid.time(slot.bar + slot.n_bars - 1, score.grid.steps) + 0.3
+        return [], said if said.end_s < end + 1.0 else None
+    notes = melody(score, slot, line.syllables, limits, rng)
+    if notes[0][0].start_s < busy_until + 0.02:
+        return [], None
+    shortest = min(b[0].start_s - a[0].start_s for a, b in pairwise(notes)) if len(notes) > 1 else 1.0
+    if shortest < 0.6 * SHORTEST_SYLLABLE_S:
+        return [], None
+    tuned = [[SungNote(m.start_s, m.end_s - m.start_s, m.midi + score.tuning / 100) for m in s] for s in notes]
+    return notes, sing(bank, singer, line, tuned, style, rng)
+
+
+def _follow_lead(
+    score: Score,
+    singer: _Singer,
+    style: VoiceStyle,
+    degrees: int,
+    bank: VoiceBank,
+    line: Any,
+    notes: list[list[Note]],
+    rng: np.random.Generator,
+) -> None:
+    """Sing what the lead sings, ``degrees`` of the scale away."""
+    from .voice import SungNote, sing
+
+    low, high = bank.range_midi(singer.singer)
+    moved = [[_harmonised(score, m.midi, degrees) for m in syllable] for syllable in notes]
+    flat = [m for syllable in moved for m in syllable]
+    octave = -12 if max(flat) > high + 3 else 12 if min(flat) < low - 3 else 0
+    late = float(rng.normal(0.012, 0.012))
+    tuned = [
+        [SungNote(max(0.0, m.start_s + late), m.end_s - m.start_s, p + octave + score.tuning / 100)
+         for m, p in zip(syllable, pitches)]
+        for syllable, pitches in zip(notes, moved)
+    ]  # fmt: skip
+    try:
+        match = next((x for x in bank.lines(singer.singer) if x.text == line.text), line)
+        sung = sing(bank, singer.singer, match, tuned, style, rng)
+    except (ValueError, KeyError, IndexError):  # another singer need not know a remixed line
+        return
+    _place(singer.audio, np.asarray(sung.audio, np.float32), sung.start_s)
+    _f0_on_grid(sung, singer.f0)
+
+
+def _harmonised(score: Score, midi: float, degrees: int) -> float:
+    """The note ``degrees`` steps of the song's scale away; degree 0 is the note itself."""
+    if degrees == 0:
+        return midi
+    ladder = [m for m in range(12, 116) if m % 12 in score.scale]
+    nearest = min(range(len(ladder)), key=lambda i: (abs(ladder[i] - midi), ladder[i]))
+    return float(ladder[nearest + degrees])
+
+
+def _mix_voices(track: _Track, singers: list[_Singer], rng: np.random.Generator) -> None:
+    tone = [("low_cut", float(rng.uniform(80, 130)), 0.0, 0.7), ("peak", float(rng.uniform(220, 350)), float(rng.uniform(-6, -1)), 0.8),
+            ("peak", float(rng.uniform(2500, 4500)), float(rng.uniform(0, 4)), 0.8),
+            ("high_shelf", 9000.0, float(rng.uniform(0, 6)), 0.7)]  # fmt: skip
+    depth, drive, send = float(rng.uniform(4, 12)), float(rng.choice([0.0, rng.uniform(2, 9)])), float(rng.uniform(0.08, 0.5))
+    for singer in singers:
+        if not np.any(singer.audio):
+            continue
+        y = console.compress(console.equalise(singer.audio, tone), rng, depth_db=depth, ratio=3.5)
+        y = console.saturate(y, drive) if drive else y
+        gain = console.from_db(-19 + singer.level_db) / max(console.active_rms(y), 1e-9)
+        track.add(console.pan(y * np.float32(gain), singer.pan), send * (1.4 if singer.role != "lead" else 1.0))
+    track.choices |= {"compression_db": depth, "drive_db": drive, "send": send}
+
+
+# -- mix ----------------------------------------------------------------------------------------------------------
+
+
+def _mix(score: Score, tracks: dict[str, _Track], *, dry: bool) -> tuple[np.ndarray, dict[str, Any]]:
+    """(4, 2, n) of the stems in the order of STEMS, mastered, and what was chosen."""
+    rng = part_rng(score.seed, "mix")
+    room = console.draw_room(rng)
+    wet_db, echo_db = float(rng.uniform(-14, -4)), float(rng.uniform(-18, -8))
+    use_echo = bool(rng.random() < 0.35)
+    delay_s = 60.0 / score.tempo * float(pick(rng, (0.5, 0.75, 1.0)))
+    ping_pong = bool(rng.random() < 0.5)
+    settings = console.MasterSettings.draw(rng)
+    noise_db = float(rng.uniform(-72, -54)) if rng.random() < 0.08 else None
+    out = []
+    balance: dict[str, float] = {}
+    for stem in STEMS:
+        track = tracks[stem]
+        level = console.active_rms(track.dry)
+        mean, spread = _STEM_LEVELS[stem]
+        balance[stem] = float(rng.normal(mean, spread))
+        gain = np.float32(console.from_db(balance[stem]) / level) if level else np.float32(0)
+        y = track.dry * gain
+        if level and not dry and np.any(track.send):
+            send = track.send * gain
+            y = y + np.float32(console.from_db(wet_db)) * console.reverberate(send, room)
+            if use_echo and stem in ("vocals", "other"):
+                y = y + np.float32(console.from_db(echo_db)) * console.echo(
+                    send, delay_s, 0.45, ping_pong=ping_pong, cut_hz=3500.0
+                )
+        out.append(y)
+    stems = np.stack(out)
+    n = stems.shape[2]
+    if noise_db is not None and not dry:  # hiss belongs to the accompaniment
+        stems[STEMS.index("other")] += np.float32(console.from_db(noise_db)) * rng.standard_normal((2, n), np.float32)
+    end = int(0.4 * SR)  # the recording is faded out
+    stems[:, :, n - end :] *= np.linspace(1, 0, end, dtype=np.float32)
+    if dry:
+        stems *= np.float32(0.9 / max(1.0, float(np.abs(stems.sum(axis=0)).max()), float(np.abs(stems).max())))
+    else:
+        stems = console.master(stems, settings)
+        # A stem alone may be louder than the mixture where stems cancel.
+        stems *= np.float32(min(1.0, 0.999 / max(float(np.abs(stems).max()), 1e-9)))
+    choices = {
+        "balance_db": balance, "room_decay_s": room.decay_s, "wet_db": wet_db,
+        "echo": {"delay_s": delay_s, "level_db": echo_db, "ping_pong": ping_pong} if use_echo else None,
+        "noise_db": noise_db, "master": asdict(settings),
+    }  # fmt: skip
+    return stems, choices
