@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class FakeTrack(MultiTrack):
     artist: str | None
     dataset: str = "fake"
     split: str | None = None
-    known: Annotations = Annotations()
+    known: Annotations = field(default_factory=Annotations)
 
     @property
     def stem_names(self) -> tuple[str, ...]:
@@ -270,7 +270,7 @@ def test_artists_are_one_over_data_sets() -> None:
 
 def test_tracks_without_an_artist() -> None:
     tracks = [FakeTrack(f"{i}", None, dataset="ballroom") for i in range(50)]
-    with pytest.raises(CatalogError, match="ballroom/0.*names no artist"):
+    with pytest.raises(CatalogError, match=r"ballroom/0.*names no artist"):
         split_by_artist(tracks, fractions={"train": 0.5, "test": 0.5})
     parts = split_by_artist(tracks, fractions={"train": 0.5, "test": 0.5}, unknown="track")
     assert min(map(len, parts.values())) > 10

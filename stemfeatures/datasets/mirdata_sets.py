@@ -100,7 +100,7 @@ FACTS: dict[str, Facts] = {
     "compmusic_carnatic_rhythm": _RHYTHM,
     "compmusic_carnatic_varnam": Facts(beats="taala", artist="artist"),
     "compmusic_hindustani_rhythm": _RHYTHM,
-    "compmusic_jingju_acappella": Facts(words="syllable", lines="phrases", artist="singer", solo=_always("vocals")),
+    "compmusic_jingju_acappella": Facts(words="syllable", lines="phrase", solo=_always("vocals")),
     "cuidado": _BEATS,
     # One singer of the choir a track, by the larynx microphone, the only one without the others in it.
     "dagstuhl_choirset": Facts(
@@ -298,8 +298,9 @@ def _initialize(name: str, data_home: str | Path, version: str) -> Any:
         raise ImportError("mirdata is not installed: pip install 'stemfeatures[datasets]'") from error
     try:
         return mirdata.initialize(name, data_home=str(data_home), version=version)
-    except ValueError as error:
-        raise CatalogError(str(error), source=f"mirdata:{name}") from error
+    except (ValueError, KeyError) as error:  # KeyError: the default version is not in mirdata's own list (simac)
+        message = f"mirdata has no such version: {error}"
+        raise CatalogError(message, source=f"mirdata:{name}") from error
     except ImportError as error:
         raise ImportError(f"mirdata needs more for {name}: pip install 'mirdata[{name}]'") from error
 
@@ -346,7 +347,7 @@ def _segments(data: Any) -> tuple[Segment, ...]:
     """ChordData, SectionData, LyricData; or lists of words a line, without times."""
     if isinstance(data, list):
         return tuple(Segment(float("nan"), float("nan"), " ".join(words)) for words in data if words)
-    intervals = _in_seconds(data.intervals, data.interval_unit)
+    intervals = _in_seconds(data.intervals, getattr(data, "interval_unit", "s"))  # ChordData does not keep its unit
     labels: Iterable[str] = data.lyrics if hasattr(data, "lyrics") else (data.labels or [""] * len(intervals))
     return tuple(Segment(float(start), float(end), str(label)) for (start, end), label in zip(intervals, labels))
 
