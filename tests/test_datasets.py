@@ -42,9 +42,9 @@ TRUTH: dict[str, Any] = {
     "sections": [{"start_s": 0.0, "end_s": 1.0, "label": "verse"}],
     "lyrics": {
         "words": [{"word": "la", "start_s": 0.1, "end_s": 0.2}, {"word": "lá", "start_s": 0.3, "end_s": 0.4}],
-        "lines": [{"line": "la lá", "start_s": 0.1, "end_s": 0.4}],
+        "lines": [{"text": "la lá", "start_s": 0.1, "end_s": 0.4}],
     },
-    "choices": {"style": "waltz", "singer": "af_bella"},
+    "choices": {"style": "waltz", "vocals": {"voices": [{"singer": "af_bella"}, {"singer": "am_adam"}]}},
 }
 
 
@@ -89,6 +89,30 @@ def test_a_generated_song_gives_all_its_truth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.f0, lead)
     assert mixture_residual_db(truth.mixture, truth.stems) < -70
     assert pickle.loads(pickle.dumps(track)) == track
+
+
+def test_what_the_generator_writes_is_what_is_read(tmp_path: Path) -> None:
+    """Through its own writer, so that the two sides cannot drift apart."""
+    from stemfeatures.datasets.synthetic.song import Song, Truth, write_song
+
+    stems = {stem: noise(2, 44_100, level=0.05) for stem in ("vocals", "drums", "bass", "other")}
+    write_song(Song(stems, Truth(**TRUTH, seed=1, version=1, sample_rate=44_100)), tmp_path / "00000001")
+    [track] = open_dataset("stems", tmp_path)
+    truth = track.load()
+    assert track.tasks == {"separation", "f0", "beats", "notes", "lyrics"}
+    assert mixture_residual_db(truth.mixture, truth.stems) == float("-inf")
+    np.testing.assert_allclose(truth.stems["bass"], stems["bass"], atol=2.0**-15)
+    assert truth.annotations.lyrics.lines == ((0.1, 0.4, "la lá"),)
+    np.testing.assert_array_equal(truth.f0[1], [0, 220, 221.5])
+
+
+def test_an_instrumental_is_an_artist_of_its_own(tmp_path: Path) -> None:
+    write_song(
+        tmp_path / "song1", {"drums": noise(1, 800)}, {"f0": {"vocals": []}, "choices": {"vocals": {"voices": []}}}
+    )
+    [track] = find_tracks(tmp_path)
+    assert (track.artist, track.tasks) == ("song1", {"separation"})
+    assert track.load().f0 is None
 
 
 @pytest.mark.parametrize(

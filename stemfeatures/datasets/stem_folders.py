@@ -10,7 +10,7 @@
 
 This is the layout of the musdb exports and of generated songs; the tables are those of MedleyDB and its derivatives.
 A table wins over the same truth in ``truth.json``. The artist is that of a folder named ``Artist - Title``; a generated
-song names its singer itself.
+song names its lead singer itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..constants import MIXTURE, STEMS
 from ..errors import CatalogError
 from .annotations import F0, Annotations, Beats
 from .multitrack import MultiTrack, fill_unvoiced, find_audio, read_audio, read_numbers
-from .truth_json import read_truth_json, singer
+from .truth_json import lead_singer, read_truth_json
 
 __all__ = ["StemFolderTrack", "fill_unvoiced", "stem_folder_tracks"]
 
@@ -48,7 +48,8 @@ class StemFolderTrack(MultiTrack):
         if separator:
             return artist
         path = self.folder / TRUTH_FILE
-        return singer(read_truth_json(path)) if path.is_file() else None
+        # An instrumental shares its singer with nobody.
+        return lead_singer(read_truth_json(path)) or self.name if path.is_file() else None
 
     @property
     def lists_unvoiced(self) -> bool:  # type: ignore[override]

@@ -10,7 +10,7 @@
     key             "A:minor"
     tempo           [{"time_s": , "bpm": }, ...]
     sections        [{"start_s": , "end_s": , "label": }, ...]
-    lyrics          {"words": [{"word": , "start_s": , "end_s": }], "lines": [{"line": , "start_s": , "end_s": }]}
+    lyrics          {"words": [{"word": , "start_s": , "end_s": }], "lines": [{"text": , "start_s": , "end_s": }]}
     choices         what was drawn at random
 
 All keys may be missing. Unvoiced F0 is 0 or null.
@@ -35,13 +35,14 @@ def read_truth_json(path: Path) -> Annotations:
     return _read(path, path.stat().st_mtime_ns)
 
 
-def singer(known: Annotations) -> str | None:
-    """Who sings a generated song, the unit of splits: ``choices["singer"]``, ``["artist"]`` or those of the vocals."""
-    choices = known.choices
-    vocals = choices.get("vocals")
-    of_vocals = vocals.get("singer") if isinstance(vocals, dict) else None
-    found = choices.get("artist") or choices.get("singer") or of_vocals
-    return found if isinstance(found, str) else None
+def lead_singer(known: Annotations) -> str | None:
+    """Who sings a generated song, ``choices["vocals"]["voices"][0]["singer"]``; None for instrumentals.
+
+    Harmonies may be sung by others: a split by lead singer can still have a voice of the test in a choir of training.
+    """
+    vocals = known.choices.get("vocals") or {}
+    voices = vocals.get("voices") or [{}]
+    return voices[0].get("singer")
 
 
 @lru_cache(maxsize=4)
@@ -100,5 +101,5 @@ def _tempo(rows: list[dict[str, float]]) -> Tempo:
 
 def _lyrics(lyrics: dict[str, Any]) -> Lyrics:
     return Lyrics(
-        _segments(lyrics.get("words", []), "word"), _segments(lyrics.get("lines", []), "line"), lyrics.get("language")
+        _segments(lyrics.get("words", []), "word"), _segments(lyrics.get("lines", []), "text"), lyrics.get("language")
     )

@@ -26,13 +26,7 @@ from types import ModuleType
 
 import numpy as np
 
-#: A signal whose mean square lies below this many dB re full scale is silent.
-SILENCE_DB = -80.0
-
-
-def is_silent(signal: np.ndarray, *, threshold_db: float = SILENCE_DB) -> bool:
-    """Whether the mean square is below ``threshold_db`` (re full scale = 1.0), or there are no samples."""
-    return signal.size == 0 or _energy(signal) / signal.size < 10 ** (threshold_db / 10)
+from ..datasets.mixing import is_silent
 
 
 def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
