@@ -14,6 +14,7 @@ VERBS = (
     "compact",
     "schema",
     "models",
+    "generate",
     "train",
     "evaluate",
     "doctor",

@@ -200,8 +200,12 @@ class Score:
         return [c for c in self.chords if c.bar == bar]
 
     def chord_at(self, time_s: float) -> Chord:
-        starts = [c.start_s for c in self.chords]
-        return self.chords[int(np.clip(np.searchsorted(starts, time_s + 1e-3) - 1, 0, len(starts) - 1))]
+        index = np.searchsorted(self._chord_starts, time_s + 1e-3) - 1
+        return self.chords[int(np.clip(index, 0, len(self.chords) - 1))]
+
+    @cached_property
+    def _chord_starts(self) -> np.ndarray:
+        return np.array([c.start_s for c in self.chords])
 
 
 def compose(seed: int, *, duration_s: float | None = None, style: str | None = None) -> Score:
@@ -561,7 +565,9 @@ def _bass_figure(
         return run([s for s in steps if s % beat or beat != 4], [p for s, p in zip(steps, pitches) if s % beat])
     if kind == "root_fifth":
         steps = list(range(0, n, beat if score.grid.beats_per_bar != 4 else 2 * beat)) or [0]
-        return run(steps, [root if i % 2 == 0 else (fifth if fifth - 12 < BASS_LOW else fifth - 12) for i in range(len(steps))])
+        return run(
+            steps, [root if i % 2 == 0 else (fifth if fifth - 12 < BASS_LOW else fifth - 12) for i in range(len(steps))]
+        )
     if kind == "walk":
         steps = list(range(0, n, beat))
         pitches = [root] + [int(pick(rng, tones[1:])) for _ in steps[1:]]
@@ -585,7 +591,9 @@ def _bass_figure(
                 midi = root if step == 0 else int(pick(figure, (root, root, root + 12, fifth, root + 10)))
                 ghost = step > 0 and figure.random() < 0.25
                 length = 1 if ghost else int(pick(figure, (1, 1, 2, 3)))
-                events.append((first + step, min(length, n - step), midi, 0.5 if ghost else rng.uniform(0.75, 1), ghost))
+                events.append(
+                    (first + step, min(length, n - step), midi, 0.5 if ghost else rng.uniform(0.75, 1), ghost)
+                )
         return events
     # "kick": with the kick drum of the first groove, and now and then between
     pattern = score.style.grooves[0].get("kick", "9")
@@ -703,7 +711,9 @@ def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
             while step < grid.steps:
                 length = int(pick(figure, (1, 2, 2, 2, 4, 4, 6)))
                 if figure.random() < (0.82 if section.label == "solo" or not free else 0.7):
-                    place = int(np.clip(place + pick(figure, (-4, -3, -2, -1, 0, 1, 2, 3, 4)), centre - 10, centre + 10))
+                    place = int(
+                        np.clip(place + pick(figure, (-4, -3, -2, -1, 0, 1, 2, 3, 4)), centre - 10, centre + 10)
+                    )
                     chord = next(c for c in score.chords_of(bar) if c.step <= step < c.step + c.n_steps)
                     strong = step % grid.steps_per_beat == 0
                     midi = nearest(place, chord.pitch_classes if strong else _line_scale(score, chord))

@@ -59,7 +59,11 @@ def _section(kind: str, hertz: float, db: float, q: float) -> np.ndarray:
             s * 2 * a * ((a - 1) - s * (a + 1) * cos),
             a * ((a + 1) - s * (a - 1) * cos - root),
         )
-        d = ((a + 1) + s * (a - 1) * cos + root, -s * 2 * ((a - 1) + s * (a + 1) * cos), (a + 1) + s * (a - 1) * cos - root)
+        d = (
+            (a + 1) + s * (a - 1) * cos + root,
+            -s * 2 * ((a - 1) + s * (a + 1) * cos),
+            (a + 1) + s * (a - 1) * cos - root,
+        )
     elif kind == "low_cut":
         b, d = ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2), (1 + alpha, -2 * cos, 1 - alpha)
     elif kind == "high_cut":
@@ -193,7 +197,11 @@ def chorus(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rate, depth = rng.uniform(0.3, 1.2), rng.uniform(0.0006, 0.002) * SR
     sides = []
     for phase in (0.0, np.pi / 2):
-        place = t - np.float32(0.008 * SR) - np.float32(depth) * np.sin(t * np.float32(2 * np.pi * rate / SR) + np.float32(phase))
+        place = (
+            t
+            - np.float32(0.008 * SR)
+            - np.float32(depth) * np.sin(t * np.float32(2 * np.pi * rate / SR) + np.float32(phase))
+        )
         left = np.clip(place.astype(np.int64), 0, n - 2)
         part = np.clip(place - left, 0, 1).astype(np.float32)
         sides.append(0.75 * y + 0.6 * (y[left] * (1 - part) + y[left + 1] * part))
@@ -220,7 +228,9 @@ def draw_room(rng: np.random.Generator, *, decay_s: tuple[float, float] = (0.3, 
     predelay = int(rng.uniform(0.0, 0.05) * SR)
     tail *= 1 - np.exp(-t / rng.uniform(0.002, 0.03))
     for _ in range(8):
-        tail[int(rng.integers(2)), int(rng.uniform(0.004, 0.06) * SR) % n] += rng.uniform(0.5, 2.5) * rng.choice([-1, 1])
+        tail[int(rng.integers(2)), int(rng.uniform(0.004, 0.06) * SR) % n] += rng.uniform(0.5, 2.5) * rng.choice(
+            [-1, 1]
+        )
     tail = sosfilt(butter(2, rng.uniform(120, 300), "highpass", fs=SR, output="sos"), tail, axis=1)
     response = np.concatenate([np.zeros((2, predelay)), tail], axis=1)
     response /= np.sqrt(np.square(response).sum(axis=1, keepdims=True))
@@ -304,7 +314,9 @@ class MasterSettings:
             glue=float(rng.uniform(1.2, 2.5)),
             clip_db=float(rng.choice([0.0, rng.uniform(0.5, 3.0)], p=[0.6, 0.4])),
             low_cut_hz=float(rng.choice([0.0, rng.uniform(20, 40), rng.uniform(60, 150)], p=[0.5, 0.45, 0.05])),
-            high_cut_hz=float(rng.choice([0.0, rng.uniform(15_000, 19_000), rng.uniform(5000, 12_000)], p=[0.6, 0.32, 0.08])),
+            high_cut_hz=float(
+                rng.choice([0.0, rng.uniform(15_000, 19_000), rng.uniform(5000, 12_000)], p=[0.6, 0.32, 0.08])
+            ),
         )
 
 
@@ -378,7 +390,13 @@ def _libsndfile(y: np.ndarray, codec: str, quality: float) -> np.ndarray:
     container = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS")}[codec]
     buffer = io.BytesIO()
     with soundfile.SoundFile(
-        buffer, "w", SR, 2, format=container[0], subtype=container[1], compression_level=1.0 - min(max(quality, 0.0), 1.0)
+        buffer,
+        "w",
+        SR,
+        2,
+        format=container[0],
+        subtype=container[1],
+        compression_level=1.0 - min(max(quality, 0.0), 1.0),
     ) as file:
         for start in range(0, y.shape[1], 1 << 16):  # Vorbis overflows its stack on long writes
             file.write(y[:, start : start + (1 << 16)].T)

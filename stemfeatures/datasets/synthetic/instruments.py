@@ -66,7 +66,11 @@ class SampledTones:
 
     def tone(self, hertz: float, seconds: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
         distance = np.abs(self._semitones - 12 * np.log2(hertz / 440.0))
-        cost = np.maximum(distance - distance.min() - 1.0, 0) * 2 + distance * 0.1 + 3 * np.abs(self._velocities - velocity)
+        cost = (
+            np.maximum(distance - distance.min() - 1.0, 0) * 2
+            + distance * 0.1
+            + 3 * np.abs(self._velocities - velocity)
+        )
         near = np.flatnonzero(cost <= cost.min() + 0.35)[:_ROUND_ROBINS]
         index = int(near[rng.integers(len(near))])
         key = (index, round(hertz, 4))

@@ -18,6 +18,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -31,7 +32,12 @@ from .synths import SR, SUSTAINED, midi_to_hz
 
 VERSION = 1
 #: Where distributions put SoundFonts.
-SOUNDFONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts", "/opt/homebrew/share/soundfonts")
+SOUNDFONT_FOLDERS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
 DRUM_FAMILIES = ("acoustic_kit", "electronic_kit")
 
 #: General MIDI programs (from 0) by family.
@@ -244,7 +250,11 @@ def _play(font: Path, program: int, strokes: list[tuple[int, int]], hold_s: floa
 
 def _midi_file(program: int, strokes: list[tuple[int, int]], hold_s: float, slot_s: float, channel: int) -> bytes:
     """A standard MIDI file, a tick half a millisecond."""
-    events = [(0, bytes([0xC0 | channel, program])), (0, bytes([0xB0 | channel, 91, 0])), (0, bytes([0xB0 | channel, 93, 0]))]
+    events = [
+        (0, bytes([0xC0 | channel, program])),
+        (0, bytes([0xB0 | channel, 91, 0])),
+        (0, bytes([0xB0 | channel, 93, 0])),
+    ]
     for k, (key, velocity) in enumerate(strokes):
         start = round(k * slot_s * 2000)
         events.append((start, bytes([0x90 | channel, key, velocity])))
@@ -270,7 +280,9 @@ def _read_folder(out_dir: Path, folder: Path) -> list[str]:
     from ...training.bank import drum_role, note_name_to_midi
 
     kind = folder.parent.name
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".opus", ".ogg", ".wav", ".flac", ".aif", ".aiff"))
+    paths = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in (".opus", ".ogg", ".wav", ".flac", ".aif", ".aiff")
+    )
 
     def read(path: Path) -> np.ndarray:
         return load(path, sample_rate=SR, mono=True)[0][: int(3.5 * SR)]
@@ -328,7 +340,7 @@ class NoteBank:
 
     Attributes
     ----------
-    by_family : instrument names by family.
+    by_family : instrument names by family. fingerprint : of what the bank holds.
 
     Raises
     ------
@@ -340,15 +352,20 @@ class NoteBank:
         try:
             index = json.loads((self.path / "bank.json").read_text())
             if index["version"] != VERSION:
-                raise DatasetError(f"bank version {index['version']}, expected {VERSION}", source=str(path), stage="bank")
+                raise DatasetError(
+                    f"bank version {index['version']}, expected {VERSION}", source=str(path), stage="bank"
+                )
             self._entries: dict[str, list[SampleEntry]] = {}
+            digest = 0
             self.by_family: dict[str, list[str]] = {}
             for name in index["instruments"]:
-                described = json.loads((self.path / f"{name}.json").read_text())
+                text = (self.path / f"{name}.json").read_text()
+                described, digest = json.loads(text), zlib.crc32(text.encode(), digest)
                 self._entries[name] = [SampleEntry(**s) for s in described["samples"]]
                 self.by_family.setdefault(described["family"], []).append(name)
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise DatasetError(f"not a bank of notes ({error})", source=str(path), stage="bank") from error
+        self.fingerprint = f"{digest:08x}"
         self._audio: dict[str, np.ndarray] = {}
 
     def entries(self, name: str) -> list[SampleEntry]:

@@ -61,11 +61,11 @@ class Truth:
 
     Attributes
     ----------
-    f0 : ``vocals``: a list with ``times_s`` and ``f0_hz`` (0 = unvoiced) for each voice, lead first; ``bass``: one such.
+    f0 : ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such.
     notes : by stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
         General MIDI keys for drums), ``velocity`` 0..1.
     onsets_s : by stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
-    chords : ``start_s``, ``end_s``, ``label`` (Harte). key : ``"A:minor"``. tempo : ``time_s``, ``bpm`` where it changes.
+    chords : ``start_s``, ``end_s``, ``label`` (Harte). key : ``"A:minor"``. tempo : ``time_s``, ``bpm`` at changes.
     sections : ``start_s``, ``end_s``, ``label``. lyrics : ``words`` and ``lines`` of the lead with times.
     choices : every random choice that matters. seed, version, sample_rate : how to make the song again.
     """
@@ -191,7 +191,12 @@ def generate_song(
         onsets_s={s: sorted({round(e["start_s"], 5) for e in tracks[s].notes}) for s in STEMS},
         **_structure(score),
         lyrics=lyrics,
-        choices={**_score_choices(score), **{s: tracks[s].choices for s in STEMS}, "mix": mix_choices},
+        choices={
+            "request": describe_request(duration_s, style, notes, voices),
+            **_score_choices(score),
+            **{s: tracks[s].choices for s in STEMS},
+            "mix": mix_choices,
+        },
         seed=seed,
         version=VERSION,
         sample_rate=SR,
@@ -223,6 +228,18 @@ def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Pa
         soundfile.write(folder / f"{name}.flac", samples.T << (32 - bits), SR, subtype=subtype)
     (folder / TRUTH_FILE).write_text(song.truth.to_json() + "\n", encoding="utf-8")
     return folder
+
+
+def describe_request(
+    duration_s: float | None, style: str | None, notes: NoteBank | None, voices: VoiceBank | None
+) -> dict[str, Any]:
+    """What was asked for, as ``choices`` records it: equal requests, seeds and versions make equal songs."""
+    return {
+        "duration_s": duration_s,
+        "style": style,
+        "notes": notes.fingerprint if notes is not None else None,
+        "voices": sorted(voices.singers) if voices is not None else None,
+    }
 
 
 # -- truth --------------------------------------------------------------------------------------------------------
@@ -316,7 +333,9 @@ def _play_drums(score: Score, n: int, notes: NoteBank | None) -> _Track:
     track.choices = {"kit": kit.name, "kind": score.kit}
     if not hits:
         return track
-    kick = console.equalise(buses["low"], [("peak", rng.uniform(55, 90), rng.uniform(0, 4), 1.0), ("peak", 350.0, -3.0, 0.8)])
+    kick = console.equalise(
+        buses["low"], [("peak", rng.uniform(55, 90), rng.uniform(0, 4), 1.0), ("peak", 350.0, -3.0, 0.8)]
+    )
     track.add(console.pan(kick, 0.0), 0.03)
     track.add(console.equalise(shells, console.draw_tone(rng, strength_db=1.5)), float(rng.uniform(0.1, 0.45)))
     track.add(console.equalise(cymbals, [("low_cut", rng.uniform(200, 500), 0.0, 0.7)]), 0.08)
@@ -549,7 +568,9 @@ def _sing(
         if key not in texts:
             texts[key] = _line(bank, name, syllables_that_fit(score, slot), line_rng)
         line = texts[key]
-        sung_notes, delivered = _deliver(score, slot, bank, name, line, style, (low, high), spoken, busy_until, line_rng)
+        sung_notes, delivered = _deliver(
+            score, slot, bank, name, line, style, (low, high), spoken, busy_until, line_rng
+        )
         if delivered is None:
             continue
         busy_until = delivered.end_s
@@ -680,10 +701,18 @@ def _harmonised(score: Score, midi: float, degrees: int) -> float:
 
 
 def _mix_voices(track: _Track, singers: list[_Singer], rng: np.random.Generator) -> None:
-    tone = [("low_cut", float(rng.uniform(80, 130)), 0.0, 0.7), ("peak", float(rng.uniform(220, 350)), float(rng.uniform(-6, -1)), 0.8),
-            ("peak", float(rng.uniform(2500, 4500)), float(rng.uniform(0, 4)), 0.8),
-            ("high_shelf", 9000.0, float(rng.uniform(0, 6)), 0.7)]  # fmt: skip
-    depth, drive, send = float(rng.uniform(4, 12)), float(rng.choice([0.0, rng.uniform(2, 9)])), float(rng.uniform(0.08, 0.5))
+    warmth, presence = float(rng.uniform(-6, -1)), float(rng.uniform(0, 4))
+    tone: list[console.Band] = [
+        ("low_cut", float(rng.uniform(80, 130)), 0.0, 0.7),
+        ("peak", float(rng.uniform(220, 350)), warmth, 0.8),
+        ("peak", float(rng.uniform(2500, 4500)), presence, 0.8),
+        ("high_shelf", 9000.0, float(rng.uniform(0, 6)), 0.7),
+    ]
+    depth, drive, send = (
+        float(rng.uniform(4, 12)),
+        float(rng.choice([0.0, rng.uniform(2, 9)])),
+        float(rng.uniform(0.08, 0.5)),
+    )
     for singer in singers:
         if not np.any(singer.audio):
             continue

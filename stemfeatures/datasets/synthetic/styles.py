@@ -42,7 +42,7 @@ class Style:
     bass, comp : how bass and accompaniment may play, see :mod:`.composer`.
     families : instrument families of the accompaniment, those listed twice are likelier.
     bass_families, kits : kinds of bass and of drum kit.
-    swing : range of the delay of off-beats, 1 = triplets; ``swing_unit`` is the step that is delayed (2 eighth, 1 16th).
+    swing : range of the delay of off-beats, 1 = triplets; ``swing_unit``: the step that is delayed (2 eighth, 1 16th).
     drive : probability of distorted guitars; sevenths : of seventh chords; loose : human timing, ms.
     """
 
@@ -69,8 +69,10 @@ _STYLES = (
         "pop", "4/4", (84, 136),
         (
             {"kick": "9.....5.9.......", "snare": "....9.......9...", "hat": "7.5.7.5.7.5.7.5."},
-            {"kick": "9..6..9...9.....", "snare": "....9.......9..2", "hat": "7.4.7.4.7.4.7.4.", "tambourine": "....6.......6..."},
-            {"kick": "9.......9.9.....", "clap": "....8.......8...", "hat": "7454745474547454", "snare": "....8.......8..."},
+            {"kick": "9..6..9...9.....", "snare": "....9.......9..2", "hat": "7.4.7.4.7.4.7.4.",
+             "tambourine": "....6.......6..."},
+            {"kick": "9.......9.9.....", "clap": "....8.......8...", "hat": "7454745474547454",
+             "snare": "....8.......8..."},
         ),
         ("roots", "long", "kick", "octaves", "root_fifth"), ("block", "strum", "arpeggio", "pad", "stab"),
         ("piano", "epiano", "acoustic_guitar", "clean_guitar", "pad", "strings", "synth_lead", "organ", "mallet"),
@@ -80,7 +82,8 @@ _STYLES = (
         "rock", "4/4", (96, 168),
         (
             {"kick": "9.....9.9.5.....", "snare": "....9.......9...", "hat": "8.6.8.6.8.6.8.6."},
-            {"kick": "9.9.....9.9.....", "snare": "....9.......9...", "crash": "8...............", "ride": "8.6.8.6.8.6.8.6."},
+            {"kick": "9.9.....9.9.....", "snare": "....9.......9...", "crash": "8...............",
+             "ride": "8.6.8.6.8.6.8.6."},
             {"kick": "9.....6.9.....6.", "snare": "....9.......9...", "open_hat": "8...8...8...8..."},
         ),
         ("roots", "roots", "kick", "root_fifth"), ("power", "power", "strum", "riff", "arpeggio"),
@@ -97,12 +100,14 @@ _STYLES = (
         ("long", "root_fifth", "long", "kick"), ("arpeggio", "block", "pad", "strum"),
         ("piano", "piano", "strings", "acoustic_guitar", "epiano", "pad", "winds", "mallet"),
         bass_families=("electric_bass", "double_bass"), sevenths=0.3, loose=9.0,
+        modes=("major", "major", "minor", "minor", "dorian", "lydian"),
     ),
     Style(
         "funk", "4/4", (92, 124),
         (
             {"kick": "9..6..4...9..3..", "snare": "....9..2.2..9..2", "hat": "8565856585658565"},
-            {"kick": "9.5....6..7..4..", "snare": "....9.2..2..9.2.", "hat": "7.577.577.577.57", "open_hat": "..............6."},
+            {"kick": "9.5....6..7..4..", "snare": "....9.2..2..9.2.", "hat": "7.577.577.577.57",
+             "open_hat": "..............6."},
         ),
         ("funk", "funk", "octaves", "kick"), ("stab", "comp", "riff", "strum16"),
         ("clean_guitar", "clean_guitar", "epiano", "organ", "brass", "clavinet"),
@@ -135,7 +140,8 @@ _STYLES = (
         "four_to_the_floor", "4/4", (112, 150),
         (
             {"kick": "9...9...9...9...", "clap": "....9.......9...", "open_hat": "..7...7...7...7."},
-            {"kick": "9...9...9...9...", "snare": "....8.......8...", "hat": "5.8.5.8.5.8.5.8.", "shaker": "5353535353535353"},
+            {"kick": "9...9...9...9...", "snare": "....8.......8...", "hat": "5.8.5.8.5.8.5.8.",
+             "shaker": "5353535353535353"},
             {"kick": "9...9...9...9..4", "hat": "..8...8...8...8.", "clap": "....9.......9..."},
         ),
         ("offbeat", "octaves", "sixteenths", "kick"), ("stab", "pad", "arpeggio", "riff"),
@@ -165,8 +171,10 @@ _STYLES = (
     Style(
         "swing", "4/4", (100, 190),
         (
-            {"kick": "4...3...4...3...", "ride": "7...8.5.7...8.5.", "pedal_hat": "....7.......7...", "snare": "......2.......3."},
-            {"kick": "5.......5.......", "snare": "....6.......6...", "ride": "7...8.5.7...8.5.", "pedal_hat": "....6.......6..."},
+            {"kick": "4...3...4...3...", "ride": "7...8.5.7...8.5.", "pedal_hat": "....7.......7...",
+             "snare": "......2.......3."},
+            {"kick": "5.......5.......", "snare": "....6.......6...", "ride": "7...8.5.7...8.5.",
+             "pedal_hat": "....6.......6..."},
         ),
         ("walk", "walk", "walk", "long"), ("comp", "comp", "block", "riff"),
         ("piano", "jazz_guitar", "winds", "brass", "organ", "vibraphone"),

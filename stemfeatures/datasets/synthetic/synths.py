@@ -72,7 +72,11 @@ def _plucked(spec: SynthSpec) -> Timbre:
 
     def timbre(t: np.ndarray, h: np.ndarray, hertz: float, velocity: float) -> np.ndarray:
         excitation = np.abs(np.sin(np.pi * h * point)) / h ** (brightness + 0.5 * (1 - velocity))
-        body = 1 + (0.3 + spec.d) * np.exp(-(((h * hertz - 190) / 90) ** 2)) + 0.5 * np.exp(-(((h * hertz - 2600) / 900) ** 2))
+        body = (
+            1
+            + (0.3 + spec.d) * np.exp(-(((h * hertz - 190) / 90) ** 2))
+            + 0.5 * np.exp(-(((h * hertz - 2600) / 900) ** 2))
+        )
         rate = damping * (0.35 + 0.0011 * h * hertz) * (hertz / 220) ** 0.4
         return excitation * body * np.exp(-t * rate)
 
@@ -97,7 +101,9 @@ def _fm(spec: SynthSpec) -> Timbre:
     tine = 6 + int(spec.a * 10)
 
     def timbre(t: np.ndarray, h: np.ndarray, hertz: float, velocity: float) -> np.ndarray:
-        low = np.exp(-(h - 1) * (2.2 - 1.4 * spec.b * velocity)) * np.exp(-t * (0.4 + 1.5 * spec.c) * (1 + 0.5 * (h - 1)))
+        low = np.exp(-(h - 1) * (2.2 - 1.4 * spec.b * velocity)) * np.exp(
+            -t * (0.4 + 1.5 * spec.c) * (1 + 0.5 * (h - 1))
+        )
         high = 0.22 * velocity * np.exp(-((h - tine) ** 2)) * np.exp(-t * 9)
         return low + high
 
@@ -266,7 +272,11 @@ def _kick(kit: KitSpec, tune: float, t: np.ndarray, noise: np.ndarray, v: float)
 def _snare(kit: KitSpec, tune: float, t: np.ndarray, noise: np.ndarray, v: float) -> np.ndarray:
     base = (175 if kit.electronic else 195) * tune
     decay = 0.05 + 0.09 * (1 - kit.damping)
-    head = _sweep(t, 1.5 * base, base, 0.01) + 0.6 * np.sin(2 * np.pi * 1.59 * base * t) + 0.3 * np.sin(2 * np.pi * 2.14 * base * t)
+    head = (
+        _sweep(t, 1.5 * base, base, 0.01)
+        + 0.6 * np.sin(2 * np.pi * 1.59 * base * t)
+        + 0.3 * np.sin(2 * np.pi * 2.14 * base * t)
+    )
     wires = _band(noise, 900, 5500 + 9000 * kit.brightness) * np.exp(-t / (0.05 + 0.14 * kit.snappy))
     return head * np.exp(-t / decay) + (0.7 + 0.7 * v) * wires
 

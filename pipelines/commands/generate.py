@@ -1,0 +1,199 @@
+"""``stemfeatures generate``: songs with exact truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from ._exit import DONE, UsageError
+from ._options import add_verb, positive, whole
+from ._progress import Progress
+from ._text import count, duration
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "generate",
+        run,
+        "generate multitrack songs with exact truth",
+        description="Writes OUT_DIR/<seed>/{mixture,vocals,drums,bass,other}.flac and truth.json (F0, notes, beats, "
+        "chords, lyrics ...) a song. The stems sum to the mixture exactly. Equal seeds and banks give equal bytes, "
+        "whatever --jobs. Songs that are there already are not made again. Needs the train extra, --plot the report "
+        "extra.",
+        examples=(
+            "stemfeatures generate --out songs --songs 10 --seed 1 --plot",
+            "stemfeatures generate --out songs --songs 600 --seed 1 --jobs 16 --bank note_bank",
+        ),
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--songs", type=whole(1), required=True, metavar="N", help="how many")
+    parser.add_argument(
+        "--seed", type=whole(0), required=True, metavar="S", help="seed of the first; the next is S + 1"
+    )
+    parser.add_argument("--jobs", type=whole(1), default=1, metavar="J", help="processes (default: %(default)s)")
+    parser.add_argument("--duration", type=positive, metavar="SECONDS", help="of a song (default: 60 to 150 at random)")
+    parser.add_argument("--style", metavar="NAME", help="pop, rock, swing ... (default: any)")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        metavar="DIR",
+        help="bank of recorded notes; where there is none it is made of the SoundFonts of this machine, or of "
+        "--soundfont and --notes, about 1 GB (default: synthesised instruments only)",
+    )
+    parser.add_argument(
+        "--soundfont", type=Path, action="append", default=[], metavar="FILE", help="SoundFont for a new --bank"
+    )
+    parser.add_argument(
+        "--notes",
+        type=Path,
+        metavar="DIR",
+        help="folder {bass,drums,guitar,keys,other}/<instrument>/* of one-shots for a new --bank",
+    )
+    parser.add_argument("--voices", type=Path, metavar="DIR", help="voice bank (default: the one of the package)")
+    parser.add_argument(
+        "--subtype", choices=("PCM_16", "PCM_24"), default="PCM_16", help="of the FLAC files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--plot", action="store_true", help="also write truth.png, a picture of each song and its truth"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from stemfeatures.datasets.synthetic.song import SHORTEST_SONG_S, describe_request
+    from stemfeatures.datasets.synthetic.styles import STYLES
+
+    if args.style is not None and args.style not in STYLES:
+        raise UsageError(f"unknown style {args.style!r}; there are: {', '.join(STYLES)}")
+    if args.duration is not None and not SHORTEST_SONG_S <= args.duration <= 3600:
+        raise UsageError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {args.duration:g}")
+    if (args.soundfont or args.notes) and args.bank is None:
+        raise UsageError("--soundfont and --notes make a bank; say where with --bank")
+    _check_extras(plot=args.plot)
+    if args.bank is not None:
+        _prepare_bank(args)
+    options = {
+        "duration_s": args.duration,
+        "style": args.style,
+        "bank": args.bank,
+        "voices": args.voices,
+        "subtype": args.subtype,
+        "plot": args.plot,
+    }
+    notes, voices = _load_banks(args.bank, args.voices)  # complain here, not in a worker
+    request = describe_request(args.duration, args.style, notes, voices)
+    args.out.mkdir(parents=True, exist_ok=True)
+    folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
+    todo = {seed: folder for seed, folder in folders.items() if not _is_made(folder, request)}
+    seconds = 0.0
+    with Progress(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet) as progress:
+        if args.jobs == 1:
+            for seed, folder in todo.items():
+                seconds += make_song(seed, folder, **options)
+                progress.update()
+        else:
+            with ProcessPoolExecutor(args.jobs) as pool:
+                futures = [pool.submit(make_song, seed, folder, **options) for seed, folder in todo.items()]
+                try:
+                    for future in as_completed(futures):
+                        seconds += future.result()
+                        progress.update()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    if not args.quiet:
+        for folder in folders.values():
+            print(folder)
+        print(f"{count(len(todo), 'song')} made, {duration(seconds)} of music", file=sys.stderr)
+    return DONE
+
+
+def _is_made(folder: Path, request: dict[str, Any]) -> bool:
+    """Whether the song is there. UsageError when it was made with other banks or wishes."""
+    from stemfeatures.datasets.synthetic.song import TRUTH_FILE, VERSION
+
+    path = folder / TRUTH_FILE
+    if not path.is_file():
+        return False
+    try:
+        truth = json.loads(path.read_text(encoding="utf-8"))
+        same = truth["version"] == VERSION and truth["choices"]["request"] == request
+    except (ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise UsageError(f"{path} was made with other options, banks or another version; choose another --out")
+    return True
+
+
+#: The banks of this process, read once.
+_banks: dict[tuple[Path | None, Path | None], tuple[Any, Any]] = {}
+
+
+def _load_banks(bank: Path | None, voices: Path | None) -> tuple[Any, Any]:
+    from stemfeatures.datasets.synthetic.note_bank import NoteBank
+    from stemfeatures.datasets.synthetic.voice import VoiceBank
+
+    key = (bank, voices)
+    if key not in _banks:
+        notes = NoteBank(bank) if bank is not None else None
+        _banks[key] = notes, VoiceBank.load(voices) if voices is not None else VoiceBank.default()
+    return _banks[key]
+
+
+def make_song(
+    seed: int,
+    folder: Path,
+    *,
+    duration_s: float | None,
+    style: str | None,
+    bank: Path | None,
+    voices: Path | None,
+    subtype: str,
+    plot: bool,
+) -> float:
+    """Generate and write one song; its seconds. Half-written folders lack truth.json and are made again."""
+    from stemfeatures.datasets.synthetic.song import generate_song, write_song
+
+    notes, singers = _load_banks(bank, voices)
+    song = generate_song(seed, duration_s=duration_s, style=style, notes=notes, voices=singers)
+    if plot:
+        from stemfeatures.datasets.synthetic.plot import plot_song
+
+        folder.mkdir(parents=True, exist_ok=True)
+        plot_song(song, folder / "truth.png")
+    write_song(song, folder, subtype=subtype)
+    return song.duration_s
+
+
+def _check_extras(*, plot: bool) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("pyworld") is None:
+        raise UsageError("singing needs pyworld: pip install 'stemfeatures[train]'")
+    if plot and find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'stemfeatures[report]'")
+
+
+def _prepare_bank(args: argparse.Namespace) -> None:
+    """Make the bank of notes where there is none yet."""
+    from stemfeatures.datasets.synthetic.note_bank import build_note_bank, find_soundfonts
+
+    if (args.bank / "bank.json").is_file():
+        if args.soundfont or args.notes:
+            raise UsageError(f"{args.bank} is a bank already; --soundfont and --notes are for a new one")
+        return
+    soundfonts = args.soundfont or find_soundfonts()
+    if not soundfonts and args.notes is None:
+        raise UsageError("no SoundFont found to make the bank of; install one, or name --soundfont or --notes")
+
+    def watched(futures: Any, total: int) -> Any:
+        with Progress(total, label="bank", unit="instrument", quiet=args.quiet) as progress:
+            for future in futures:
+                yield future
+                progress.update()
+
+    build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=watched)
