@@ -2,32 +2,34 @@
 
 The shipped bank is made by::
 
-    python -m stemfeatures.datasets.synthetic.cut_bank singbank banks --singers f1 f4 m1 m4 --lines 12
+    python -m stemfeatures.datasets.synthetic.cut_bank singbank banks/voices --singers f1 f4 m1 m4 --lines 14
 
-Phones are aligned on the way, so that the cut needs no further work when it is read. Lines are chosen so that together
-they hold as many different words, syllable counts and phones as possible.
+Phones are aligned on the way, so that the cut needs no further work when it is read. All singers keep the same lines,
+chosen so that together they hold as many different words, syllable counts and phones as possible.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .voicebank import PERIOD_S, VoiceBank, stored_lines
+from .voicebank import PERIOD_S, StoredLine, VoiceBank, stored_lines
 
 
 def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
     """Write ``target/<singer>.npz`` with ``n_lines`` lines of every singer."""
     bank = VoiceBank.load(source)
+    texts = {line.text for line in _varied(stored_lines(bank, singers[0]), n_lines)}
     for singer in singers:
-        lines = stored_lines(bank, singer)
+        lines = [line for line in stored_lines(bank, singer) if line.text in texts]
         centre = bank.range_midi(singer)[0] + 6.0
-        columns: dict[str, list[np.ndarray]] = {}
-        texts, token_start, line_start = [], [0], [0]
-        for k in _varied(lines, n_lines):
-            line = lines[k]
+        columns: dict[str, Any] = {}
+        token_start, line_start = [0], [0]
+        for line in lines:
             first = max(int(line.phones.begin_s[0] / PERIOD_S) - 2, 0)
             last = min(int(line.phones.end_s[-1] / PERIOD_S) + 4, len(line.envelope))
             parts = {
@@ -42,7 +44,6 @@ def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
             }
             for name, values in parts.items():
                 columns.setdefault(name, []).append(values)
-            texts.append(line.text)
             token_start.append(token_start[-1] + len(line.phones.symbol))
             line_start.append(line_start[-1] + last - first)
         target.mkdir(parents=True, exist_ok=True)
@@ -51,20 +52,20 @@ def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
             sample_rate=24_000,
             frame_period_s=PERIOD_S,
             centre_midi=np.float32(centre),
-            lines=np.array(texts),
+            lines=np.array([line.text for line in lines]),
             token_start=np.array(token_start),
             line_start=np.array(line_start),
             **{name: np.concatenate(values) for name, values in columns.items()},
         )
 
 
-def _varied(lines: list, n_lines: int) -> list[int]:
+def _varied(lines: Sequence[StoredLine], n_lines: int) -> list[StoredLine]:
     """Greedy choice: each next line brings the most that is new for its length."""
     chosen: list[int] = []
     seen: set = set()
     contents = [
         {
-            ("syllables", int(line.phones.nucleus.sum())),
+            *(("syllables", int(line.phones.nucleus.sum()), k) for k in range(6)),  # counts for six
             *line.text.split(),
             *line.phones.symbol,
             *zip(line.phones.symbol, line.phones.symbol[1:]),
@@ -76,7 +77,7 @@ def _varied(lines: list, n_lines: int) -> list[int]:
         news = [-1.0 if k in chosen else new for k, new in enumerate(news)]
         chosen.append(int(np.argmax(news)))
         seen |= contents[chosen[-1]]
-    return chosen
+    return [lines[k] for k in chosen]
 
 
 def main() -> None:

@@ -203,6 +203,7 @@ def _render(
     _open_vowels(log_power, f0, voiced)
     effort = np.clip((pitch - medium_midi) / 12, -1.5, 1.5)
     colour = style.tilt * np.log2(np.clip(HERTZ, 120.0, 8000.0) / 1000)
+    colour += _opening(HERTZ)
     colour += style.singers_formant * np.exp(-(((HERTZ - 2900 * style.formant) / 500) ** 2))
     brighter = np.log2(np.clip(HERTZ, 300.0, 4000.0) / 1000) * style.effort * 0.4
     shade = colour[None] + effort[:, None] * brighter[None]
@@ -214,6 +215,10 @@ def _render(
     power = np.exp(log_power.astype(np.float64))
     level = power[:, (HERTZ > 80) & (HERTZ < 6000)].sum(axis=1)
     reference = np.median(level[vowel & voiced]) if np.any(vowel & voiced) else level.max()
+    # Sibilants and bursts of a bright or closely squeezed delivery stay below the vowels, as a de-esser keeps them.
+    total = power.sum(axis=1)
+    usual = np.median(total[vowel & voiced]) if np.any(vowel & voiced) else total.max()
+    power *= np.minimum(1.0, np.where(held, 8.0, 0.6) * usual / np.maximum(total, 1e-20))[:, None]
     edge = _edges(inside)
     power *= edge[:, None] ** 2
     voiced &= level * edge**2 > reference * 10 ** (_INAUDIBLE_DB / 10)
@@ -226,8 +231,8 @@ def _render(
     lead = int(rng.integers(1, 40))
     audio = pyworld.synthesize(
         np.concatenate([np.zeros(lead), f0]),
-        np.concatenate([np.full((lead, len(HERTZ)), 1e-16), power + 1e-16]),
-        np.concatenate([np.ones((lead, len(HERTZ))), ratio]),
+        np.ascontiguousarray(np.concatenate([np.full((lead, len(HERTZ)), 1e-16), power + 1e-16])),
+        np.ascontiguousarray(np.concatenate([np.ones((lead, len(HERTZ))), ratio])),
         SAMPLE_RATE,
         PERIOD_S * 1000,
     )
@@ -306,6 +311,12 @@ def _shift_formants(log_power: np.ndarray, factor: float) -> np.ndarray:
     place = np.clip(np.arange(len(HERTZ)) / factor, 0, len(HERTZ) - 1.001)
     low, part = place.astype(int), (place % 1).astype(np.float32)
     return log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
+
+
+def _opening(hertz: np.ndarray) -> np.ndarray:
+    """dB between speech, of which the bank is made, and singing: less at the voice's base, more around 800 Hz."""
+    octave = np.log2(np.maximum(hertz, 50.0))
+    return np.interp(octave, np.log2([150, 300, 550, 800, 1300, 2000]), [-3.0, -3.5, 2.0, 3.5, 2.0, 0.0])
 
 
 def _open_vowels(log_power: np.ndarray, f0: np.ndarray, voiced: np.ndarray) -> None:

@@ -28,6 +28,7 @@ HERTZ = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
 PERIOD_S = 0.005
 #: Frequencies of the stored aperiodicities (dB) with the ends that WORLD's coding implies.
 _APERIODICITY_HERTZ = np.array([0.0, 3000.0, 6000.0, 9000.0, 12_000.0])
+# ruff: noqa: RUF001 - these are letters of the phonetic alphabet
 #: Words made of single phones, for backing voices.
 VOCALISES = {
     "ooh": ("u",),
@@ -52,7 +53,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Line:
-    """A text that a singer of the bank can sing. ``index`` is the stored line, or -1 for one put together."""
+    """A text that a singer of the bank can sing. ``index`` is the stored line, or -1 for one put together.
+
+    Where singers have the same stored lines, as in the shipped bank, a line of one can be sung by the others.
+    """
 
     index: int
     text: str
@@ -125,7 +129,7 @@ def extend_band(log_power: np.ndarray, rate: int) -> np.ndarray:
     slope = (log_power[:, band] @ centred)[:, None] / (centred @ centred)
     decibel = np.log(10) / 10
     slope = np.clip(0.5 * slope - 6 * decibel, -30 * decibel, -6 * decibel)
-    above = HERTZ > top
+    above = top < HERTZ
     octaves = np.log2(HERTZ[above] / top)
     steeper = 20 * decibel * np.maximum(np.log2(HERTZ[above] / 16_000), 0.0)
     start = level - slope * octave.mean() * 0.5
@@ -145,7 +149,7 @@ def _read_singer(path: str) -> tuple[int, float, tuple[StoredLine, ...]]:
         frames = [slice(*pair) for pair in zip(data["line_start"], data["line_start"][1:])]
         envelopes = [data["spectral_envelope"][frame] for frame in frames]
         if "centre_midi" in data:
-            centre = float(data["centre_midi"])
+            centre = round(float(data["centre_midi"]), 3)
         else:
             centre = float(69 + 12 * np.log2(np.median(data["f0"][data["f0"] > 0]) / 440.0))
         phones = _read_phones(data, envelopes)
@@ -153,6 +157,8 @@ def _read_singer(path: str) -> tuple[int, float, tuple[StoredLine, ...]]:
             StoredLine(str(text), phone, envelope, data["aperiodicity"][frame])
             for text, phone, envelope, frame in zip(data["lines"], phones, envelopes, frames)
         )
+        # Singers of one bank know the same lines; sorted, a line has the same index with each of them.
+        lines = tuple(sorted(lines, key=lambda line: line.text))
     except (KeyError, ValueError, OSError, EOFError) as error:
         raise DatasetError(f"not a voice bank: {error}", source=path, stage="voicebank") from error
     return rate, centre, lines
@@ -162,7 +168,9 @@ def _read_phones(data: dict[str, np.ndarray], envelopes: list[np.ndarray]) -> li
     """Phones as stored, or aligned here where the file has the tokens of the network that spoke the lines."""
     tokens = [slice(*pair) for pair in zip(data["token_start"], data["token_start"][1:])]
     if "phone_begin_s" in data:
-        columns = [data[f"phone_{name}"] for name in ("nucleus", "stressed", "word", "begin_s", "end_s")]
+        columns = [data[f"phone_{name}"] for name in ("nucleus", "stressed")]
+        columns += [data["phone_word"].astype(int)]
+        columns += [data[f"phone_{name}_s"].astype(float).round(4) for name in ("begin", "end")]
         return [
             PhoneTimes(tuple(str(s) for s in data["phone_symbol"][some]), *(column[some] for column in columns))
             for some in tokens
@@ -210,6 +218,9 @@ def _decode(path: str, index: int) -> Phones:
         if not phones.nucleus[k]:
             continue
         is_nucleus[a:b] = True
+        if k == 0:  # nor does it creep in
+            a += int(np.argmax(loudness[a:b] > level[k] - 6))
+            begin[k] = a * PERIOD_S
         place = (np.arange(a, b) + 0.5 - a) / (b - a)
         wanted = 0.35 if phones.symbol[k] in DIPHTHONGS else 0.5
         score = loudness[a:b] - 2.0 * flux[a:b] - 25 * np.maximum(np.abs(place - wanted) - 0.2, 0.0)
@@ -241,7 +252,9 @@ def _frames_of(spans: list[tuple[int, int]], wanted: list[bool], n: int) -> np.n
     return inside
 
 
-def _capped_aperiodicity(stored: np.ndarray, symbols: tuple[str, ...], spans: list[tuple[int, int]], n: int, is_nucleus: np.ndarray) -> np.ndarray:
+def _capped_aperiodicity(
+    stored: np.ndarray, symbols: tuple[str, ...], spans: list[tuple[int, int]], n: int, is_nucleus: np.ndarray
+) -> np.ndarray:
     """(frames, 5) dB. D4C takes creaky frames for noise; under a sung pitch they would hiss, so they are capped."""
     db = np.minimum(stored.astype(np.float32), 0.0)
     usual = np.median(db[is_nucleus], axis=0)
@@ -264,7 +277,7 @@ class VoiceBank:
     @classmethod
     def default(cls) -> VoiceBank:
         """The bank that comes with the package."""
-        return cls.load(Path(__file__).parent / "banks")
+        return cls.load(Path(__file__).parent / "banks" / "voices")
 
     @classmethod
     def load(cls, path: str | Path) -> VoiceBank:
@@ -296,7 +309,9 @@ class VoiceBank:
         if syllables < 1:
             raise ValueError(f"a line has at least one syllable, not {syllables}")
         stored = self._stored(singer)
-        counts = [np.bincount(line.phones.word[line.phones.nucleus], minlength=len(line.text.split())) for line in stored]
+        counts = [
+            np.bincount(line.phones.word[line.phones.nucleus], minlength=len(line.text.split())) for line in stored
+        ]
         words: list[str] = []
         pieces: list[Piece] = []
         word_of_syllable: list[int] = []
