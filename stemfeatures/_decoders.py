@@ -510,6 +510,8 @@ class FfmpegDecoder:
         """The first distinct complaints, without ffmpeg's notes on which of its parts complains."""
         said = [line for line in self._log if re.search(r"\[(error|fatal|panic)\]", line)]
         said = said or [line for line in self._log if line and not re.search(r"\[(info|verbose|warning)\]", line)]
+        if any("matches no streams" in line for line in said):
+            return "the file has no audio stream"
         return " | ".join(list(dict.fromkeys(re.sub(r"^(\[[^\]]*\] )*", "", line) for line in said))[:3])
 
 

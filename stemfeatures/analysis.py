@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .audio import AudioInfo, AudioStream, StreamResampler, audio_identity, open_audio
+from .audio import AudioInfo, AudioStream, StreamResampler, as_signal, audio_identity, open_audio
 from .constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_FFT
 from .descriptors import LoudnessMeter, describe
 from .descriptors.types import Events, F0Contour, TrackDescription
-from .errors import EmptyAudioError, NonFiniteAudioError, StemfeaturesError
+from .errors import EmptyAudioError, StemfeaturesError
 from .frame_analysis import FrameBuilder
 from .frames import TrackFrames
 from .inference import SegmentRunner, SegmentTrack
@@ -95,16 +95,17 @@ class Analyser:
         self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size)
 
     def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
-        """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, full scale 1.0.
+        """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, floating point (full scale 1.0) or signed
+        integers.
 
         Raises
         ------
         EmptyAudioError, NonFiniteAudioError
             When there are no samples, or NaN or infinity among them.
+        TypeError, ValueError
+            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
         """
-        signal = np.atleast_2d(np.asarray(y, dtype=np.float32))
-        if not np.isfinite(signal).all():
-            raise NonFiniteAudioError("samples hold NaN or infinity")
+        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
         job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0])
         job.run()
         self.runner.flush()
@@ -133,9 +134,15 @@ class Analyser:
     def many(
         self, sources: Iterable[tuple[Any, str | Path | AudioStream]]
     ) -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
-        """Analyse several tracks, their segments sharing network batches; yields ``(key, result or error)``.
+        """Analyse several tracks, their segments sharing network batches.
 
-        Errors of one track are yielded, not raised, and results come in the order in which tracks are complete.
+        Parameters
+        ----------
+        sources : pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``.
+
+        Yields
+        ------
+        ``(key, TrackAnalysis)``, or ``(key, error)`` for a track that failed, in the order in which they are complete.
         """
         waiting: list[tuple[Any, _Job, AudioStream]] = []
 

@@ -49,6 +49,7 @@ __all__ = [
     "AudioStream",
     "AudioWriter",
     "StreamResampler",
+    "as_signal",
     "audio_identity",
     "decoder_versions",
     "file_sha256",
@@ -272,6 +273,45 @@ def load(
     if stream.status != "ok":
         log.warning("%s: %s: %s", _shown(stream.info.path), stream.status, stream.message)
     return np.concatenate(parts, axis=-1), rate
+
+
+def as_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
+    """An array from a user as float32 ``(channels, n_samples)``.
+
+    Accepts real floating point at full scale 1.0 and signed integers, which are scaled by their type's full scale (as
+    decoders do); one axis is one channel.
+
+    Raises
+    ------
+    TypeError
+        When it is not a numeric array of such a type, or the rate is not a whole number of Hz.
+    ValueError
+        When it has more than two axes, more channels than samples (``soundfile.read`` and ``scipy.io.wavfile`` give
+        ``(n_samples, channels)``: transpose), or an impossible rate.
+    EmptyAudioError, NonFiniteAudioError
+        When there are no samples, or NaN or infinity among them.
+    """
+    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate:
+        raise TypeError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}")
+    if sample_rate < 1000:
+        raise ValueError(f"sample_rate must be at least 1000 Hz, got {sample_rate}")
+    array = np.asarray(y)
+    if array.dtype.kind not in "fi":
+        raise TypeError(f"samples must be real floating point or signed integers, got {array.dtype}")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"expected (n_samples,) or (channels, n_samples), got an array of shape {array.shape}")
+    if array.size == 0:
+        raise EmptyAudioError("the array holds no samples", stage="input")
+    signal = np.atleast_2d(array)
+    channels, n_samples = signal.shape
+    if channels > n_samples and channels > 8:
+        raise ValueError(f"expected (channels, n_samples), got {array.shape}: transpose it")
+    if signal.dtype.kind == "i":
+        signal = signal / -float(np.iinfo(signal.dtype).min)
+    signal = np.ascontiguousarray(signal, dtype=np.float32)
+    if not np.isfinite(signal).all():
+        raise NonFiniteAudioError("the samples hold NaN or infinity", stage="input")
+    return signal
 
 
 def to_mono(y: np.ndarray) -> np.ndarray:

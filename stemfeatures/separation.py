@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .audio import AudioWriter, StreamResampler, open_audio
+from .audio import AudioWriter, StreamResampler, as_signal, open_audio
 from .constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, N_FFT, STEMS
-from .errors import EmptyAudioError, NonFiniteAudioError
 from .inference import Frames, SegmentRunner, SegmentTrack
 from .models import registry
 from .spectral import extend_mask, rendering_grid
@@ -55,7 +54,8 @@ class Separator:
 
         Parameters
         ----------
-        y : (n_samples,) or (channels, n_samples), full scale 1.0. sample_rate : Hz.
+        y : (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : Hz.
 
         Returns
         -------
@@ -65,17 +65,15 @@ class Separator:
         ------
         EmptyAudioError, NonFiniteAudioError
             When there are no samples, or NaN or infinity among them.
+        TypeError, ValueError
+            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
         """
-        y = np.asarray(y, dtype=np.float32)
-        signal = np.atleast_2d(y)
-        if signal.shape[-1] == 0:
-            raise EmptyAudioError("no samples to separate", stage="separate")
-        if not np.isfinite(signal).all():
-            raise NonFiniteAudioError("samples hold NaN or infinity", stage="separate")
+        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
+        shape = np.shape(y)
         size = max(1, int(BLOCK_S * sample_rate))
         blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
         parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
-        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(y.shape) for s in STEMS}
+        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in STEMS}
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.

@@ -12,7 +12,7 @@ from networks import tiny_checkpoint
 from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample
 from stemfeatures.constants import PITCH_FMIN, STEM_ROWS, STEMS
-from stemfeatures.errors import DecodeError, EmptyAudioError, NonFiniteAudioError
+from stemfeatures.errors import DecodeError, EmptyAudioError, ModelError, NonFiniteAudioError
 from stemfeatures.frame_analysis import pitch_candidates
 from stemfeatures.tables.stem_fields import STEM_FIELDS
 
@@ -128,6 +128,30 @@ def test_bad_input_is_named(analyser, tmp_path):
     bad.write_bytes(b"OggS but not really")
     with pytest.raises(DecodeError, match=r"bäd\.ogg"):
         analyser.from_file(bad)
+
+
+def test_integers_are_scaled_and_odd_arrays_refused(analyser):
+    y = _music(1.0, SR)
+    a, b = analyser.from_audio(y, SR), analyser.from_audio(np.round(y * 32768).astype(np.int16), SR)
+    loud = [r.stems["mixture"]["loudness_integrated_lufs"] for r in (a, b)]
+    assert loud[0] == pytest.approx(loud[1], abs=0.01)
+    with pytest.raises(ValueError, match="transpose"):
+        analyser.from_audio(np.stack([y, y], axis=1), SR)
+    with pytest.raises(ValueError, match="shape"):
+        analyser.from_audio(np.zeros((2, 2, 2)), SR)
+    for bad in (None, "song.wav", y > 0, y.astype(complex)):
+        with pytest.raises(TypeError, match="samples must be"):
+            analyser.from_audio(bad, SR)
+    with pytest.raises(TypeError, match="whole number"):
+        analyser.from_audio(y, 22_050.5)
+    with pytest.raises(ValueError, match="at least 1000"):
+        analyser.from_audio(y, 0)
+    assert analyser.from_audio(y, 22_050.0).sample_rate == SR
+
+
+def test_an_impossible_device_is_named(tmp_path):
+    with pytest.raises(ModelError, match="device 'nonsense' cannot be used"):
+        Analyser(tiny_checkpoint(tmp_path), device="nonsense")
 
 
 def test_many_tracks_share_batches_and_errors_are_yielded(tmp_path):

@@ -89,6 +89,7 @@ def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "
 
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = resolve(checkpoint)
+    _check_device(device)
     try:
         with safe_open(str(checkpoint.path), framework="pt", device=device) as stored:
             metadata = stored.metadata() or {}
@@ -103,6 +104,16 @@ def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"weights do not fit the network: {error}", source=str(checkpoint.path)) from error
     return model.to(device).eval()
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"device {device!r} cannot be used: {reason}") from error
 
 
 def save(model: JointNet, path: str | Path, card: dict[str, Any]) -> Checkpoint:
