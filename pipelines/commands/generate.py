@@ -43,7 +43,7 @@ def add_parser(verbs: Any) -> None:
         type=Path,
         metavar="DIR",
         help="bank of recorded notes; where there is none it is made of the SoundFonts of this machine, or of "
-        "--soundfont and --notes, about 1 GB (default: synthesised instruments only)",
+        "--soundfont and --notes, about 2 GB for two SoundFonts (default: synthesised instruments only)",
     )
     parser.add_argument(
         "--soundfont", type=Path, action="append", default=[], metavar="FILE", help="SoundFont for a new --bank"

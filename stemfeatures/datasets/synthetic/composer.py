@@ -6,8 +6,10 @@ A :class:`Score` is a function of the seed and the wishes alone. Times are secon
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,7 +40,10 @@ def part_rng(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def pick(rng: np.random.Generator, options: tuple | list) -> object:
+T = TypeVar("T")
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     """One of ``options``."""
     return options[int(rng.integers(len(options)))]
 
@@ -282,7 +287,7 @@ def _part_names(style: Style, rng: np.random.Generator) -> list[Part]:
     """Who is in the band besides drums, bass and singer."""
     n_comp = int(rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25]))
     families = list(dict.fromkeys(str(f) for f in rng.permutation(style.families)))[:n_comp]
-    parts = []
+    parts: list[Part] = []
     for family in families:
         if family == "pad" or (family == "strings" and rng.random() < 0.7):
             kind = "pad"
@@ -466,13 +471,15 @@ def _thinned(pattern: str, steps: int, rng: np.random.Generator) -> list[float]:
     return kept[:steps]
 
 
-def _fill(strike: object, bar: int, first: int, last: int, rng: np.random.Generator) -> None:
+def _fill(
+    strike: Callable[[int, float, str, float], None], bar: int, first: int, last: int, rng: np.random.Generator
+) -> None:
     toms = ("snare", "tom_high", "tom_mid", "tom_low")
     density = rng.choice([1, 1, 2])
     place = int(rng.integers(0, 3))
     for step in range(first, last, density):
         if rng.random() < 0.85:
-            strike(bar, step, toms[min(place, 3)], 0.55 + 0.4 * (step - first) / max(1, last - first))  # type: ignore[operator]
+            strike(bar, step, toms[min(place, 3)], 0.55 + 0.4 * (step - first) / max(1, last - first))
         if rng.random() < 0.4:
             place += 1
 
@@ -513,8 +520,8 @@ def _bass(score: Score, rng: np.random.Generator) -> list[Note]:
                             fall = float(rng.uniform(2, 7))
                     notes.append(Note(max(start, 0.0), start + held, midi, velocity, slide, fall, ghost))
     notes.sort(key=lambda n: n.start_s)
-    for note, following in zip(notes, notes[1:]):  # one string at a time
-        note.end_s = min(note.end_s, following.start_s - 0.004)
+    for note, later in zip(notes, notes[1:]):  # one string at a time
+        note.end_s = min(note.end_s, later.start_s - 0.004)
     return [n for n in notes if n.end_s - n.start_s > 0.045]
 
 
@@ -581,7 +588,7 @@ def _bass_figure(
         return run(steps, [root, fifth, fifth, root][: len(steps)])
     if kind == "reggae":
         options = [(0, 3, 6, 10), (2, 4, 6, 8, 11), (0, 2, 6, 8, 12), (4, 6, 8, 12, 14)]
-        steps = [s for s in pick(figure, options) if s < n] or [0]  # type: ignore[attr-defined]
+        steps = [s for s in pick(figure, options) if s < n] or [0]
         return run(steps, [int(pick(figure, [root, *tones])) for _ in steps], 0.95)
     if kind == "funk":
         events: list[_BassEvent] = []

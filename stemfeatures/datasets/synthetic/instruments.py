@@ -161,7 +161,10 @@ class Kit:
             y = bank.samples(name, entries[index])[: int(2.6 * SR)]
             if role in ("kick", "snare", "tom_high", "tom_mid", "tom_low"):
                 y = soxr.resample(y, SR * self._tuning, SR, quality="MQ")
-            self._made[key] = y / max(float(np.abs(y).max(initial=0.0)), 1e-6)
+            tail = min(len(y) // 3, int(0.3 * SR))  # recordings may be cut short
+            y = y / max(float(np.abs(y).max(initial=0.0)), 1e-6)
+            y[len(y) - tail :] *= np.linspace(1, 0, tail, dtype=np.float32) ** 2
+            self._made[key] = y
         return self._made[key]
 
 

@@ -135,11 +135,11 @@ def build_note_bank(
     ------
     DatasetError : nothing to build from, no ``fluidsynth``, a file that cannot be used.
     """
-    out_dir, soundfonts = Path(out_dir), [Path(s) for s in soundfonts]
+    out_dir, fonts = Path(out_dir), [Path(s) for s in soundfonts]
     tasks: list[tuple] = []
-    if soundfonts and shutil.which("fluidsynth") is None:
+    if fonts and shutil.which("fluidsynth") is None:
         raise DatasetError("the program fluidsynth is needed to render SoundFonts", source=str(out_dir), stage="bank")
-    for font in soundfonts:
+    for font in fonts:
         if not font.is_file():
             raise DatasetError("no such SoundFont", source=str(font), stage="bank")
         tasks += [(_render_program, out_dir, font, f, p) for f, programs in GM_PROGRAMS.items() for p in programs]
@@ -155,7 +155,7 @@ def build_note_bank(
     with ProcessPoolExecutor(jobs) as pool:
         futures = [pool.submit(*task) for task in tasks]
         names = [n for f in (progress(futures, len(futures)) if progress else futures) for n in f.result()]
-    made_of = {"soundfonts": [f.name for f in soundfonts], "notes": Path(notes_dir).name if notes_dir else None}
+    made_of = {"soundfonts": [f.name for f in fonts], "notes": Path(notes_dir).name if notes_dir else None}
     text = json.dumps({"version": VERSION, **made_of, "instruments": sorted(names)}, indent=1)
     _replace(out_dir / "bank.json", text.encode())
     return out_dir
@@ -304,8 +304,8 @@ def _read_folder(out_dir: Path, folder: Path) -> list[str]:
         named = note_name_to_midi(path.name)
         if named is None or not named[1] or any(w in path.name.lower() for w in _NOISES):
             continue
-        label = re.match(r"(.*?)_?[A-Ga-g][b#s]?-?\d", path.stem)
-        articulations.setdefault(label[1] if label else "", []).append((read(path), named[0]))
+        articulation = re.match(r"(.*?)_?[A-Ga-g][b#s]?-?\d", path.stem)
+        articulations.setdefault(articulation[1] if articulation else "", []).append((read(path), named[0]))
     names = []
     for label, recordings in sorted(articulations.items()):
         name = re.sub(r"[^a-z0-9]+", "-", f"notes-{kind}-{folder.name}-{label}".lower()).strip("-")

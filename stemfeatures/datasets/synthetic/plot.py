@@ -10,7 +10,7 @@ from ...constants import STEMS
 from .song import Song
 from .synths import SR
 
-_N_FFT, _HOP = 2048, 512
+_N_FFT, _HOP = 4096, 512
 _STEM_COLOURS = {"vocals": "tab:orange", "drums": "tab:gray", "bass": "tab:blue", "other": "tab:green"}
 
 

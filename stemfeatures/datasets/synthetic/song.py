@@ -119,7 +119,7 @@ class Song:
     @property
     def mixture(self) -> np.ndarray:
         """(2, n) float32: the sum of the stems, exact."""
-        return np.sum([self.stems[s] for s in STEMS], axis=0, dtype=np.float64).astype(np.float32)
+        return np.stack([self.stems[s] for s in STEMS]).sum(axis=0, dtype=np.float64).astype(np.float32)
 
     @property
     def duration_s(self) -> float:
@@ -393,7 +393,7 @@ def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> t
     f0 = np.zeros(n_frames)
     instrument = make_instrument(score.bass_family, notes, rng)
     track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind}
-    mono = np.zeros(n, np.float32)
+    mono: np.ndarray = np.zeros(n, np.float32)
     for k, note in enumerate(score.bass):
         hertz = midi_to_hz(note.midi + score.tuning / 100)
         y = _sound(instrument, note, hertz, rng)
@@ -610,14 +610,14 @@ def _draw_backing(
     everywhere = ("chorus", "verse", "bridge")
     if rng.random() < 0.3:
         side, level = float(rng.uniform(0.2, 0.8)), float(rng.uniform(-10, -4))
-        where = ("chorus",) if rng.random() < 0.7 else everywhere
+        where: tuple[str, ...] = ("chorus",) if rng.random() < 0.7 else everywhere
         out.append((singer("double", lead, side, level), VoiceStyle.draw(rng), 0, where))
     if rng.random() < 0.35:
         degrees = int(rng.choice([2, 2, -2, 4, -3, 7]))
         name = lead if rng.random() < 0.5 else str(pick(rng, sorted(bank.singers)))
-        where = ("chorus", "bridge") if rng.random() < 0.8 else everywhere
+        where_else: tuple[str, ...] = ("chorus", "bridge") if rng.random() < 0.8 else everywhere
         side, level = float(rng.uniform(-0.8, -0.1)), float(rng.uniform(-10, -4))
-        out.append((singer("harmony", name, side, level), VoiceStyle.draw(rng), degrees, where))
+        out.append((singer("harmony", name, side, level), VoiceStyle.draw(rng), degrees, where_else))
     return out
 
 
@@ -744,7 +744,7 @@ def _mix(score: Score, tracks: dict[str, _Track], *, dry: bool) -> tuple[np.ndar
         mean, spread = _STEM_LEVELS[stem]
         balance[stem] = float(rng.normal(mean, spread))
         gain = np.float32(console.from_db(balance[stem]) / level) if level else np.float32(0)
-        y = track.dry * gain
+        y: np.ndarray = track.dry * gain
         if level and not dry and np.any(track.send):
             send = track.send * gain
             y = y + np.float32(console.from_db(wet_db)) * console.reverberate(send, room)
