@@ -47,6 +47,7 @@ def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
             token_start.append(token_start[-1] + len(line.phones.symbol))
             line_start.append(line_start[-1] + last - first)
         target.mkdir(parents=True, exist_ok=True)
+        joined: dict[str, Any] = {name: np.concatenate(values) for name, values in columns.items()}
         np.savez_compressed(
             target / f"{singer}.npz",
             sample_rate=24_000,
@@ -55,7 +56,7 @@ def cut(source: Path, target: Path, singers: list[str], n_lines: int) -> None:
             lines=np.array([line.text for line in lines]),
             token_start=np.array(token_start),
             line_start=np.array(line_start),
-            **{name: np.concatenate(values) for name, values in columns.items()},
+            **joined,
         )
 
 
