@@ -6,11 +6,13 @@ A catalogue is one of
   names the files: ``path``, ``source_uri``, ``uri``, ``file`` or ``filepath`` (any case; the first of these that is
   there). Relative paths are relative to the manifest; ``file://`` URIs are understood. Column ``track_id`` is optional.
   All other columns are metadata, which travel to table ``tracks``.
-* a folder: every audio file (by its suffix) below it, hidden ones left out, links followed.
-* a glob pattern such as ``"music/**/*.flac"``; quote it, so that the shell does not expand it.
+* a folder: every audio file (by its suffix) below it, hidden ones left out. Links to folders are followed, but every
+  folder counts once, so links that lead in circles do no harm.
+* a glob pattern such as ``"music/**/*.flac"``; quote it, so that the shell does not expand it. Links as for folders.
 * a list of files (and folders), or a DataFrame with the columns of a manifest.
 
-Rows keep the order of the manifest; files that were found are sorted by path.
+Rows keep the order of the manifest; files that were found are sorted by path. Two rows with one file or one id are
+refused, not merged.
 
 Track ids
 ---------
@@ -28,6 +30,7 @@ import glob
 import io
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -95,7 +98,7 @@ class Catalog:
     def require_unique(self) -> None:
         """Raise CatalogError, naming both rows, when two rows share their id or their file."""
         if clash := next(_duplicates(self), None):
-            raise CatalogError(clash.message, source=self.origin)
+            raise CatalogError(f"{clash.message}; stemfeatures validate lists all such rows", source=self.origin)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Problem:
     row : its number, counted from 1, header left out.
     track_id, path : its id, and the file as the catalogue states it.
     kind : ``no_path``, ``unsupported_uri``, ``missing``, ``not_a_file``, ``zero_bytes``, ``unreadable``,
-        ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
+        ``truncated``, ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
     message : a sentence.
     """
 
@@ -118,8 +121,10 @@ class Problem:
     message: str
 
 
-#: Problems that keep ``extract`` from starting; rows with one of the others end in table ``errors``.
+#: Problems that keep ``extract`` from starting.
 FATAL_KINDS = frozenset({"duplicate_id", "duplicate_path"})
+#: Problems of rows that are extracted all the same; truncated ones with status ``truncated``.
+HARMLESS_KINDS = frozenset({"truncated", "duplicate_content"})
 
 
 @dataclass
@@ -131,8 +136,8 @@ class ValidationReport:
     origin, n_rows : the catalogue, and its number of rows.
     problems : in the order of the rows.
     n_probed : files that were opened and can be read.
-    audio_s : what they declare to last together, in seconds; where nothing was probed, the sum of column
-        ``duration_s``; None when neither is known.
+    audio_s : what they declare to last together, in seconds (after decoding: what was decoded); where nothing was
+        probed, the sum of column ``duration_s``; None when neither is known.
     n_unknown_duration : rows without problem that ``audio_s`` does not count.
     """
 
@@ -220,36 +225,76 @@ def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
     return _from_files(islice(files(), limit), None, origin)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Audio files below ``folder``, sorted by path; hidden ones and folders that cannot be read are left out."""
-    seen: set[tuple[int, int]] = set()  # links may lead in circles
+def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
+    """All entries below ``folder``, sorted by path; hidden ones and what cannot be read are left out.
 
-    def visit(at: str) -> Iterator[str]:
+    Links to folders are followed, but each real folder is visited once: links may lead in circles.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def is_new(at: str) -> bool:
         status = os.stat(at)
-        if (status.st_dev, status.st_ino) in seen:
-            return
+        before = len(seen)
         seen.add((status.st_dev, status.st_ino))
+        return len(seen) > before
+
+    def visit(at: str) -> Iterator[os.DirEntry[str]]:
         try:
             entries = sorted(os.scandir(at), key=lambda e: os.fsencode(e.name))
-        except PermissionError:
+        except OSError:
             return
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if not entry.is_dir():
+                yield entry
+            elif is_new(entry.path):
+                yield entry
                 yield from visit(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:
-                yield entry.path
 
-    return map(Path, visit(os.fspath(folder)))
+    if os.path.isdir(folder):
+        is_new(folder)
+        yield from visit(folder)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Audio files below ``folder``, sorted by path."""
+    for entry in _tree(os.fspath(folder)):
+        if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and not entry.is_dir():
+            yield Path(entry.path)
 
 
 def _glob(pattern: str) -> Iterator[Path]:
-    """Files that match; without a suffix in the pattern those with the suffix of an audio file."""
+    """Files that match; without a suffix in the pattern those with the suffix of an audio file. Each file of each real
+    folder once, however many links lead there."""
     chosen = bool(os.path.splitext(pattern)[1])
-    for name in sorted(glob.iglob(pattern, recursive=True), key=os.fsencode):
-        if not os.path.isdir(name) and (chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES):
+    path = Path(pattern)
+    seen: set[tuple[str, str]] = set()
+    for name in sorted(set(_matches(path.anchor, path.parts[bool(path.anchor) :])), key=os.fsencode):
+        if os.path.isdir(name) or not (chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES):
+            continue
+        folder, file = os.path.split(name)
+        if (key := (os.path.realpath(folder), file)) not in seen:
+            seen.add(key)
             yield Path(name)
+
+
+def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
+    """Paths below ``base`` that match the parts of a pattern. ``glob`` alone would follow circles of links."""
+    if not parts:
+        yield base
+        return
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _matches(base, rest or ("*",))
+        for entry in _tree(base or os.curdir):
+            if entry.is_dir():
+                yield from _matches(entry.path if base else entry.path[2:], rest or ("*",))
+    elif glob.has_magic(part):
+        for name in glob.iglob(part, root_dir=base or None):
+            yield from _matches(os.path.join(base, name), rest)
+    elif os.path.lexists(found := os.path.join(base, part)):
+        yield from _matches(found, rest)
 
 
 def _glob_root(pattern: str) -> Path:
@@ -472,6 +517,7 @@ def validate_catalog(
     catalog: CatalogSpec,
     *,
     probe: bool = True,
+    decode: bool = False,
     content: bool = False,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -483,6 +529,7 @@ def validate_catalog(
     ----------
     catalog : as in :func:`read_catalog`, whose errors are raised.
     probe : open every file and decode its first tenth of a second; without it only existence and size are looked at.
+    decode : decode every file to its end, which alone tells of truncated files and of damage further on.
     content : read every file whole, and report those with the same bytes as another.
     limit : look at the first rows only.
     progress : called with ``(rows looked at, rows)``.
@@ -499,13 +546,13 @@ def validate_catalog(
     first_of: dict[str, int] = {}
     rows = list(zip(frame[ID_COLUMN].tolist(), frame["source_uri"].tolist(), frame["path"].tolist()))
     with ThreadPoolExecutor(n_threads) as pool:
-        looks = pool.map(lambda row: _look_at(row[1], row[2], probe=probe, content=content), rows)
+        looks = pool.map(lambda row: _look_at(row[1], row[2], probe=probe, decode=decode, content=content), rows)
         for i, ((track_id, uri, _), (trouble, duration_s, sha256)) in enumerate(zip(rows, looks)):
             report.problems += clashes.get(i + 1, [])
             if trouble is not None:
                 report.problems.append(Problem(i + 1, track_id, uri, *trouble))
             else:
-                report.n_probed += probe
+                report.n_probed += probe or decode
                 duration_s = declared[i] if duration_s is None else duration_s
                 if duration_s is None:
                     report.n_unknown_duration += 1
@@ -559,31 +606,48 @@ def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
     return "unsupported_uri", f"cannot open {uri.split('://')[0]}:// addresses; mount or download the files"
 
 
+def file_trouble(path: str) -> tuple[str, str] | None:
+    """Kind and message when a look at the folder tells that a file cannot be read, else None."""
+    try:
+        status = os.stat(path)
+    except OSError as e:
+        if os.path.islink(path) and isinstance(e, FileNotFoundError):
+            return "missing", "the link leads nowhere"
+        kind = "missing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else "unreadable"
+        return kind, e.strerror or str(e)
+    except ValueError as e:  # NUL in the name
+        return "missing", str(e)
+    if not stat.S_ISREG(status.st_mode):
+        return "not_a_file", "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+    if not status.st_size:
+        return "zero_bytes", "the file is empty (0 bytes)"
+    return None
+
+
 def _look_at(
-    uri: str, path: str | None, *, probe: bool, content: bool
+    uri: str, path: str | None, *, probe: bool, decode: bool, content: bool
 ) -> tuple[tuple[str, str] | None, float | None, str | None]:
-    """(kind and message, declared seconds, digest) of one file, each None when there is none."""
+    """(kind and message, seconds, digest) of one file, each None when there is none."""
     from stemfeatures import audio
 
     if (trouble := path_trouble(uri, path)) is not None:
         return trouble, None, None
     assert path is not None
-    file = Path(path)
-    try:
-        status = file.stat()
-    except OSError as e:
-        kind = "missing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else "unreadable"
-        return (kind, e.strerror or str(e)), None, None
-    if not file.is_file():
-        return ("not_a_file", "is a folder" if file.is_dir() else "is no regular file"), None, None
-    if not status.st_size:
-        return ("zero_bytes", "the file is empty (0 bytes)"), None, None
+    if (trouble := file_trouble(path)) is not None:
+        return trouble, None, None
     duration_s = sha256 = None
     try:
-        if probe:
-            duration_s = audio.probe(file).declared_duration_s
         if content:
-            sha256 = audio.file_sha256(file)
+            sha256 = audio.file_sha256(path)
+        if decode:
+            with audio.open_audio(path) as stream:
+                for _ in stream:
+                    pass
+            if stream.status == "truncated":
+                return ("truncated", stream.message), None, sha256
+            duration_s = stream.decoded_duration_s
+        elif probe:
+            duration_s = audio.probe(path).declared_duration_s
     except StemfeaturesError as e:
         return ("unreadable", e.message), None, sha256
     except OSError as e:

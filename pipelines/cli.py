@@ -19,6 +19,7 @@ from stemfeatures.errors import CatalogError, DatasetError, ModelError, Stemfeat
 from .commands import VERBS
 from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
 from .commands._options import Parser
+from .commands._text import visible
 
 #: 128 + SIGPIPE: whoever read our output has left.
 _READER_GONE = 141
@@ -82,7 +83,7 @@ def _path_trouble(error: OSError) -> str:
 def _fail(code: int, message: str, verbose: int) -> int:
     if verbose >= 2:
         traceback.print_exc()
-    print(f"stemfeatures: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"stemfeatures: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

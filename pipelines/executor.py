@@ -12,6 +12,7 @@ at a time with nothing else running: who then still kills ``DEATH_BUDGET`` worke
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -20,6 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -51,7 +53,7 @@ WINDOW = 2.5
 #: A shard that fails for no fault of a track (full disk, lost network drive) is tried so often, then the run ends.
 SHARD_ATTEMPTS = 2
 POLL_S = 1.0
-CONNECT_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 12.0
 #: How long a cluster may be without any worker before the run ends.
 NO_WORKER_TIMEOUT_S = 300.0
 #: A worker needs about this much memory; decides how many a machine gets by default.
@@ -224,8 +226,8 @@ class ClusterExecutor:
     def prepare(self, task: ShardTask) -> None:
         """Nothing: each worker loads the network when its first shard comes."""
 
-    def check(self, dataset: str, model_path: str, sha256: str) -> None:
-        """Raise ClusterError unless there are workers that have what they need."""
+    def check_resources(self) -> None:
+        """Raise ClusterError unless there are workers that can take a shard."""
         workers = worker_info(self.client)
         if not slots(workers, self.resources):
             if not workers:
@@ -237,6 +239,9 @@ class ClusterExecutor:
                 f"--resources {need.replace(', ', ' ')!r}",
                 source=self.address,
             )
+
+    def check(self, dataset: str, model_path: str, sha256: str) -> None:
+        """Raise ClusterError unless the workers see the dataset and the checkpoint."""
         try:
             answers = self.client.run(check_worker, dataset, model_path, sha256, on_error="return")
         except Exception as error:
@@ -465,11 +470,12 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
     """
     from distributed import Client
 
+    _knock(address)
+    closing = ExitStack()
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except Exception as error:
         raise ClusterError(f"cannot reach a scheduler there: {error}", source=address) from error
-    closing = ExitStack()
     closing.callback(client.close)
     try:
         client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
@@ -480,6 +486,36 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
         device = "cuda" if slots(worker_info(client), {"GPU": 1}) else "cpu"
     resources = {"GPU": 1.0} if device.startswith("cuda") else None
     return ClusterExecutor(client, closing=closing, resources=resources), device
+
+
+def _knock(address: str) -> None:
+    """ClusterError unless something there speaks Dask's protocol.
+
+    A client that cannot connect tries for far longer than its time limit, and complains when it is collected; so none
+    is made before it is known that it can.
+    """
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    if address.startswith("inproc:"):  # of this process
+        return
+
+    async def knock() -> None:
+        security = Security().get_connection_args("client")
+        comm = await connect(address, timeout=CONNECT_TIMEOUT_S, **security)
+        await comm.close()
+
+    async def limited() -> None:
+        await asyncio.wait_for(knock(), CONNECT_TIMEOUT_S + 1)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # this one may have an event loop at work, as in a notebook
+            thread.submit(asyncio.run, limited()).result()
+    except Exception as error:
+        why = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
+        if cause := error.__cause__ and str(error.__cause__).rpartition(">: ")[2]:  # ConnectionRefusedError ...
+            why += f" ({cause})"
+        raise ClusterError(f"cannot reach a scheduler there: {why}", source=address) from error
 
 
 def visible_gpus() -> list[str]:

@@ -12,10 +12,11 @@ the work is done.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,15 @@ from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.registry import DATA_TABLES
 from stemfeatures.tables.rows import Provenance
 
-from .catalog import Catalog, CatalogSpec, declared_durations, path_trouble, read_catalog
+from .catalog import (
+    Catalog,
+    CatalogSpec,
+    declared_durations,
+    file_trouble,
+    path_trouble,
+    printable,
+    read_catalog,
+)
 from .executor import (
     ClusterExecutor,
     Executor,
@@ -128,7 +137,8 @@ class ExtractSummary:
     n_done, n_failed : tracks this run put into ``tracks``, and into ``errors``.
     n_skipped : rows that were done before and have not changed.
     n_known_failed : rows that failed before and were not tried again (``retry_failed=False``).
-    errors : failures of this run by stage and type, most frequent first.
+    errors : failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows
+        that name no file, and files that are missing, empty or no regular files.
     audio_s : decoded audio of the tracks done by this run, in seconds.
     wall_s : seconds the run took, all in all.
     table_rows : live rows of each table of the dataset after the run.
@@ -175,7 +185,12 @@ class ExtractInterrupted(KeyboardInterrupt):
     """Raised after Ctrl-C or SIGTERM, when what was finished has been committed; ``summary`` says what that is."""
 
     def __init__(self, summary: ExtractSummary) -> None:
-        super().__init__("interrupted; the same command goes on where this one stopped")
+        saved = summary.n_done + summary.n_failed
+        left = summary.n_total - saved - summary.n_skipped - summary.n_known_failed
+        super().__init__(
+            f"interrupted: {saved:,} of {saved + left:,} tracks were saved, {left:,} are left; "
+            "the same command goes on where this one stopped"
+        )
         self.summary = summary
 
 
@@ -227,7 +242,7 @@ def extract_catalog(
     ------
     CatalogError : the catalogue cannot be read, is empty, or two rows share an id or a file.
     ModelError : there is no such checkpoint, or a worker cannot load it.
-    DatasetError : ``out_dir`` is no features directory, cannot be written, or another run is at work in it.
+    DatasetError : ``out_dir`` is a file or no features directory, cannot be written, or another run is at work in it.
     ClusterError : no such scheduler, no workers, or they lack a GPU.
     ExtractInterrupted : Ctrl-C or SIGTERM, after what was finished has been committed. A second Ctrl-C stops at once.
     """
@@ -235,6 +250,7 @@ def extract_catalog(
     _check_arguments(jobs, batch_size, scheduler)
     wanted = _tables(tables)
     out_dir = Path(out_dir)
+    _require_folder(out_dir)
     whole = read_catalog(catalog)
     whole.require_unique()
     layout = existing_dataset(out_dir)
@@ -270,6 +286,8 @@ def extract_catalog(
     )
     if dry_run or not decision.todo:
         if dry_run:
+            tasks, failures = _foresee(tasks, unusable)
+            summary.errors = _grouped(failures)
             plan = plan_shards([t.weight_s for t in tasks], _limits(device), n_workers=n_workers)
             summary.planned = [_planned(i, [tasks[k] for k in some]) for i, some in enumerate(plan)]
         summary.table_rows = {} if layout is None else open_features(layout.path).counts()
@@ -278,21 +296,16 @@ def extract_catalog(
 
     driver = _Driver(summary, progress, tasks)
     driver.tell("starting")
-    layout = DatasetLayout.create(out_dir.absolute(), metadata=metadata)
     provenance = Provenance(new_run_id(), config_hash, checkpoint.name, checkpoint.sha256)
     model_path = str(checkpoint.path.absolute())
-    with ExitStack() as stack:
-        executor: Executor
-        if scheduler is not None:
-            executor, device = existing_scheduler(scheduler, device=device)
-        elif _needs_cluster(n_workers, jobs, device):
-            executor = local_cluster(n_workers, device=device)
-        else:
-            executor = LoopExecutor(driver.on_track)
-        stack.enter_context(executor)
-        if isinstance(executor, ClusterExecutor):
-            executor.check(str(layout.path), model_path, checkpoint.sha256)
-        n_workers = max(1, executor.n_workers)
+    with _interruptible(driver), ExitStack() as stack:
+        remote: ClusterExecutor | None = None
+        if scheduler is not None:  # before anything is written: the address may be wrong
+            remote, device = existing_scheduler(scheduler, device=device)
+            stack.enter_context(remote)
+            remote.check_resources()
+            n_workers = max(1, remote.n_workers)
+        layout = DatasetLayout.create(out_dir.absolute(), metadata=metadata)
         batch_size = batch_size or (DEFAULT_GPU_BATCH if device.startswith("cuda") else 1)
         stop_file = layout.path / COMMITS / f".stop-{provenance.run_id}"
         stack.callback(stop_file.unlink, missing_ok=True)
@@ -343,6 +356,16 @@ def extract_catalog(
         stop = stack.enter_context(StopRequest(stopping))
         committer = stack.enter_context(Committer(layout, run))
         summary.run_id, summary.device, summary.n_workers = provenance.run_id, device, n_workers
+        # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
+        executor: Executor
+        if remote is not None:
+            executor = remote
+        elif _needs_cluster(n_workers, jobs, device):
+            executor = stack.enter_context(local_cluster(n_workers, device=device))
+        else:
+            executor = stack.enter_context(LoopExecutor(driver.on_track))
+        if isinstance(executor, ClusterExecutor):
+            executor.check(str(layout.path), model_path, checkpoint.sha256)
         executor.prepare(blueprint)
         driver.begin(committer, provenance)
         driver.reject(unusable)
@@ -366,6 +389,16 @@ def _check_arguments(jobs: int | None, batch_size: int | None, scheduler: str | 
             raise ValueError(f"{name} must be at least 1, not {value}")
     if jobs is not None and scheduler is not None:
         raise ValueError("jobs are processes of this machine, and a scheduler has its own workers: give one of the two")
+
+
+def _require_folder(out_dir: Path) -> None:
+    """DatasetError when the directory, or one above it, is something else."""
+    for path in (out_dir, *out_dir.absolute().parents):
+        if path.is_dir():
+            return
+        if os.path.lexists(path):
+            what = "is a file, not a folder" if path.is_file() else "is no folder"
+            raise DatasetError(what, source=printable(os.fspath(path)))
 
 
 def _tables(tables: Iterable[str] | None) -> tuple[str, ...]:
@@ -398,6 +431,20 @@ def _tasks(catalog: Catalog, decision: Decision) -> tuple[list[TrackTask], list[
             weight_s = estimate_duration_s(path, state.size if state else None, declared[i])
             tasks.append(replace(task, weight_s=weight_s))
     return tasks, unusable
+
+
+def _foresee(
+    tasks: list[TrackTask], unusable: list[tuple[TrackTask, str]]
+) -> tuple[list[TrackTask], list[TrackFailure]]:
+    """The tracks whose files are there, and failures of the others, as far as a look at the folders tells."""
+    failures = [TrackFailure(t.track_id, t.source_uri, "catalog", "CatalogError", why) for t, why in unusable]
+    usable = []
+    for task in tasks:
+        if (trouble := file_trouble(task.path)) is None:
+            usable.append(task)
+        else:
+            failures.append(TrackFailure(task.track_id, task.source_uri, "decode", *trouble))
+    return usable, failures
 
 
 def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
@@ -437,6 +484,16 @@ def _needs_cluster(n_workers: int, jobs: int | None, device: str) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- driver
+
+
+@contextmanager
+def _interruptible(driver: _Driver) -> Iterator[None]:
+    """A Ctrl-C that stops a run at once still tells what it has saved."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        driver.summary.interrupted = True
+        raise ExtractInterrupted(driver.summary) from stop
 
 
 class _Driver:

@@ -14,10 +14,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures.audio import file_sha256
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import AudioError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout
@@ -25,7 +27,7 @@ from stemfeatures.tables.parts import PartFile, to_table, write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
 from . import threads
-from .prefetch import FileState, PrefetchStream, prefetched
+from .prefetch import FileState, PrefetchStream, TrackTimeout, prefetched
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 #: Tracks that are decoded ahead of the one the network works on.
 TRACKS_AHEAD = 1
 MAX_MESSAGE = 4000
+#: Of files that fail, larger ones are not read again for the sake of their digest.
+MAX_DIGEST_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -383,6 +387,9 @@ class _Shard:
 
     def _fail(self, track: TrackTask, error: Exception, state: FileState | None, stage: str | None) -> TrackFailure:
         row = failure_row(track, error, self.task.provenance, state, stage=stage)
+        if state is not None and state.size <= MAX_DIGEST_BYTES and not isinstance(error, TrackTimeout):
+            with suppress(OSError):  # a failure without identity is a failure still
+                row["audio_sha256"] = file_sha256(track.path)
         self.errors.append(row)
         failure = TrackFailure(*(row[name] for name in TrackFailure.__dataclass_fields__))
         self.receipt.failures.append(failure)

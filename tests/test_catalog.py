@@ -179,6 +179,15 @@ def test_folder_links_and_circles(tmp_path: Path) -> None:
     (music / "link").symlink_to(tmp_path / "real")
     (music / "circle").symlink_to(music)
     assert ids(read_catalog(music)) == ["link/x.wav"]
+    (music / "y").mkdir()
+    (music / "y" / "loop").symlink_to(music)
+    (music / "y" / "z.wav").write_bytes(b"z")
+    found = ["link/x.wav", "y/z.wav"]
+    assert ids(read_catalog(music)) == found
+    assert ids(read_catalog(f"{music}/**/*.wav")) == found
+    assert ids(read_catalog(f"{music}/**")) == found
+    assert ids(read_catalog(f"{music}/**/y/**/*.wav")) == ["y/loop/link/x.wav", "y/z.wav"]
+    assert ids(read_catalog(f"{music}/*/*/*/*.wav")) == ["circle/circle/link/x.wav", "circle/circle/y/z.wav"]
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
@@ -201,6 +210,9 @@ def test_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(read_catalog(str(tmp_path / "m/*/*.xyz"))) == ["b/2.xyz"]
     monkeypatch.chdir(tmp_path)
     assert ids(read_catalog("m/*/*.wav")) == ["a/1.wav", "b/1.wav"]
+    assert ids(read_catalog("**/[ab]/*.wav")) == ["m/a/1.wav", "m/b/1.wav"]
+    assert ids(read_catalog("m/?/1.wav")) == ["a/1.wav", "b/1.wav"]
+    assert ids(read_catalog("m/../m/*/*.wav")) == ["a/1.wav", "b/1.wav"]
     with pytest.raises(CatalogError, match="no audio files"):
         read_catalog(str(tmp_path / "*.flac"))
 
@@ -231,7 +243,9 @@ def test_data_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_clashes_name_both_rows(tmp_path: Path) -> None:
     catalog = read_catalog(manifest(tmp_path, "track_id,path\none,a.wav\ntwo,b.wav\none,c.wav\nthree,./b.wav\n"))
-    with pytest.raises(CatalogError, match=r"row 3 \('c.wav'\) and row 1 \('a.wav'\) have the same track id 'one'"):
+    with pytest.raises(
+        CatalogError, match=r"row 3 \('c.wav'\) and row 1 \('a.wav'\) have the same track id 'one'.*validate"
+    ):
         catalog.require_unique()
     report = validate_catalog(catalog, probe=False)
     assert {(p.row, p.kind) for p in report.problems} >= {(3, "duplicate_id"), (4, "duplicate_path")}
@@ -270,6 +284,27 @@ def test_validate_finds_everything(tmp_path: Path) -> None:
     assert "unreadable" not in without.counts()
     assert without.audio_s is None
     assert without.n_unknown_duration == 3
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_decoding_finds_truncated_files(tmp_path: Path, suffix: str) -> None:
+    tone(tmp_path / f"whole.{suffix}", 8.0)
+    data = tone(tmp_path / f"cut.{suffix}", 8.0).read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: len(data) // 2])
+    report = validate_catalog(tmp_path, decode=True)
+    assert [(p.track_id, p.kind) for p in report.problems] == [(f"cut.{suffix}", "truncated")]
+    assert report.audio_s == pytest.approx(8.0, abs=0.1)
+    assert not report.fatal
+
+
+def test_links_to_nowhere_and_pipes(tmp_path: Path) -> None:
+    (tmp_path / "gone.wav").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.wav")
+    report = validate_catalog(tmp_path, decode=True)
+    assert [(p.kind, p.message) for p in report.problems] == [
+        ("missing", "the link leads nowhere"),
+        ("not_a_file", "is no regular file"),
+    ]
 
 
 def test_duration_column_tells_without_probing(tmp_path: Path) -> None:

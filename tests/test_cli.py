@@ -265,6 +265,10 @@ def test_words_for_people() -> None:
     assert columns([("a", "bb"), ("ccc", "d")], align="<>", indent=" ") == " a    bb\n ccc   d"
 
 
+def test_no_name_breaks_a_table() -> None:
+    assert columns([("a\nb\x1b[31m", "é\u2028"), ("c", "d")]) == "a\\nb\\x1b[31m  é\\u2028\nc             d"
+
+
 def test_plain_is_always_json() -> None:
     value = {
         "a": np.array([1.0, np.nan, np.inf]),
@@ -403,13 +407,23 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     interrupted = summary(tmp_path, n_total=12, n_done=3, interrupted=True)
     answers.append(extraction.ExtractInterrupted(interrupted))
     assert main("extract", "a.csv", "-o", tmp_path) == 130
-    assert "3 tracks done, 0 failed, 9 left; the same command goes on from here" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "3 tracks done, 0 failed, 9 left; the same command goes on from here" in out
+    said = "stemfeatures: interrupted: 3 of 12 tracks were saved, 9 are left; the same command goes on where this one"
+    assert err.splitlines()[-1].startswith(said)
     answers.append(summary(tmp_path, n_total=12, n_skipped=12, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path) == 0
     assert "nothing to do: 12 tracks of 12 done before" in capsys.readouterr().out
     answers.append(summary(tmp_path, n_total=12, n_skipped=11, n_known_failed=1))
     assert main("extract", "a.csv", "-o", tmp_path, "--skip-failed") == 3
-    assert "1 track that failed before" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("0 tracks done, 0 failed, 1 failed earlier and skipped\n")
+    assert "1 track that failed before" in out
+    missing = [extraction.ErrorGroup("decode", "missing", 2, "t", "new\nline.wav", "no such file")]
+    answers.append(summary(tmp_path, n_total=2, errors=missing, run_id=None))
+    assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
+    said = "cannot be read: 2 tracks\n       2  decode: missing\n          e.g. new\\nline.wav: no such file"
+    assert said in capsys.readouterr().out
     shards = [extraction.PlannedShard(f"{i:03d}", 1, 60.0, (f"t{i}",)) for i in range(12)]
     answers.append(summary(tmp_path, n_total=12, planned=shards, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
@@ -527,7 +541,9 @@ def test_separate_never_writes_elsewhere_nor_over_an_input(tmp_path) -> None:
 def test_out_dir_that_cannot_be_made(main: Main, capsys, tmp_path, model, song) -> None:
     (tmp_path / "file").write_text("")
     assert main("separate", song, "-o", tmp_path / "file" / "out", "-m", model) == 2
-    assert "cannot write to" in capsys.readouterr().err
+    assert "file is a file, not a folder" in capsys.readouterr().err
+    assert main("separate", song, "-o", tmp_path / "file", "-m", model) == 2
+    assert "file is a file, not a folder" in capsys.readouterr().err
 
 
 # describe -------------------------------------------------------------------------------------------------------------
@@ -635,6 +651,14 @@ def test_validate(main: Main, capsys, tmp_path, song, bad) -> None:
     manifest.write_text(f"track_id,path\nt1,{song}\nt1,{bad}\n", encoding="utf-8")
     assert main("validate", manifest, "--no-probe") == 3
     assert "extract refuses this catalogue" in capsys.readouterr().out
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(song.read_bytes()[:-100_000])
+    assert main("validate", cut, "--decode", "-q") == 3
+    out = capsys.readouterr().out
+    assert "1 truncated" in out
+    assert "extract takes all of them, the truncated ones as far as they go" in out
+    assert main("validate", cut, bad, "--decode", "-q") == 3
+    assert "table errors, and takes the other rows and those truncated" in capsys.readouterr().out
 
 
 def test_status(main: Main, capsys, tmp_path) -> None:
@@ -723,16 +747,37 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     assert text.startswith("mine\n  random weights\n  licence  test\n")
     assert "not evaluated" in text
     card = registry.resolve(path).card | {
-        "data": [{"source": "kits", "licence": "CC0-1.0", "minutes": 12.345}],
-        "metrics": {"set": {"f0": {"stems": {"vocals": {"overall_accuracy": {"mean": 0.5, "median": 0.6, "n": 3}}}}}},
+        "data": [
+            {"source": "kits", "licence": "CC0-1.0", "classes": list("abcdefgh"), "sounds": 1234, "minutes": 12.345},
+            {"source": "sung"},
+        ],
+        "metrics": {
+            "set": {
+                "f0": {
+                    "settings": {"seed": 1, "museval": False},
+                    "stems": {
+                        "vocals": {
+                            "raw_pitch": {"mean": 0.5, "median": None, "n": 2},
+                            "overall_accuracy": {"mean": 0.5, "median": 0.6, "n": 3},
+                        },
+                        "bass": {"overall_accuracy": {"mean": 0.7, "median": 0.8, "n": 3}},
+                    },
+                }
+            }
+        },
         "training": {"steps": 7, "command": "stemfeatures train"},
     }
     registry.write_card(path, card)
     assert main("models", path) == 0
     text = capsys.readouterr().out
-    assert "kits    CC0-1.0     12.3" in text
-    row = next(line for line in text.splitlines() if "overall_accuracy" in line)
-    assert row.split() == ["set", "f0", "vocals", "overall_accuracy", "0.500", "0.600", "3"]
+    assert "kits    CC0-1.0   1,234     12.3  a, b, c, d, e, f and 2 more" in text
+    assert any(line.split() == ["sung", "?", NOTHING, NOTHING] for line in text.splitlines())
+    at = text.splitlines().index("    set: f0 (seed=1)")
+    assert [line.split() for line in text.splitlines()[at + 1 : at + 4]] == [
+        ["stem", "raw_pitch", "overall_accuracy", "tracks"],
+        ["vocals", f"0.50/{NOTHING}", "0.50/0.60", "2-3"],
+        ["bass", NOTHING, "0.70/0.80", "3"],
+    ]
     assert main("models", path, "--json") == 0
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["card"]["training"]["steps"] == 7

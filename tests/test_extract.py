@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -219,6 +220,13 @@ def test_dry_run_and_limit(music: Path, tmp_path: Path, model: Path) -> None:
         f"{d}/song {k}.wav" for d in "abcd" for k in (0, 1)
     )
     assert sum(p.audio_s for p in planned.planned) > 0
+    (music / "gone.wav").symlink_to("nowhere")
+    os.mkfifo(music / "pipe.wav")
+    planned = extract(music, out, model, dry_run=True)
+    assert sum(p.n_tracks for p in planned.planned) == 8
+    assert [(g.error_type, g.n) for g in planned.errors] == [("missing", 1), ("not_a_file", 1)]
+    for name in ("gone.wav", "pipe.wav"):
+        (music / name).unlink()
     extract(music, out, model, limit=3)
     assert_partition(out, {"a/song 0.wav", "a/song 1.wav", "b/song 0.wav"})
     assert sum(p.n_tracks for p in extract(music, out, model, dry_run=True).planned) == 5
@@ -298,6 +306,7 @@ def test_failed_tracks_are_tried_again(music: Path, tmp_path: Path, model: Path)
     assert extract(music, out, model).n_failed == 1
     errors = open_features(out).to_pandas("errors")
     assert errors[["track_id", "attempt"]].to_numpy().tolist() == [["bad.wav", 2]]
+    assert errors["audio_sha256"].tolist() == [audio.file_sha256(bad)]
     write_tone(bad)
     repaired = extract(music, out, model, retry_failed=False)  # it has changed, so it is no known failure
     assert (repaired.n_done, repaired.n_skipped) == (1, 8)
@@ -408,6 +417,35 @@ def test_interrupt_commits_what_is_finished(music: Path, tmp_path: Path, model: 
     assert not list((out / "_commits").glob(".stop*"))
     assert extract(music, out, model).n_skipped == 3
     assert len(open_features(out).to_pandas("tracks")) == 8
+
+
+def test_interrupt_at_the_start_is_on_record(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = LoopExecutor.prepare
+
+    def interrupted(self: LoopExecutor, task: ShardTask) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        prepare(self, task)
+
+    monkeypatch.setattr(LoopExecutor, "prepare", interrupted)
+    with pytest.raises(ExtractInterrupted, match="0 of 8 tracks were saved, 8 are left; the same command goes on"):
+        extract(music, tmp_path / "out", model)
+    assert open_features(tmp_path / "out").to_pandas("runs")["status"].tolist() == ["interrupted"]
+
+
+def test_second_interrupt_tells_what_was_saved(music: Path, tmp_path: Path, model: Path) -> None:
+    def progress(state: Progress) -> None:
+        if state.n_done == 3 and state.state == "running":
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(ExtractInterrupted, match="the same command goes on") as stop:
+        extract(music, tmp_path / "out", model, progress=progress)
+    assert stop.value.summary.interrupted
+    features = open_features(tmp_path / "out")
+    assert stop.value.summary.n_done == features.counts().get("tracks", 0) < 4
+    assert features.to_pandas("runs")["status"].tolist() == ["interrupted"]
 
 
 def test_second_interrupt_stops_at_once() -> None:
@@ -658,7 +696,7 @@ def test_existing_scheduler(music: Path, tmp_path: Path, model: Path, in_process
     assert in_process_cluster.scheduler.workers  # it is somebody else's, and still there
     with pytest.raises(ClusterError, match=r"resource GPU=1.*--resources"):
         extract(music, tmp_path / "gpu", model, jobs=None, scheduler=address, device="cuda")
-    assert "runs" not in open_features(tmp_path / "gpu").tables
+    assert not (tmp_path / "gpu").exists()
     in_process_cluster.scale(0)
     in_process_cluster.sync(in_process_cluster._correct_state)
     with pytest.MonkeyPatch.context() as patch:
@@ -671,6 +709,21 @@ def test_no_scheduler_there(music: Path, tmp_path: Path, model: Path, monkeypatc
     monkeypatch.setattr(executors, "CONNECT_TIMEOUT_S", 0.5)
     with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9.*cannot reach a scheduler"):
         extract(music, tmp_path / "out", model, jobs=None, scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(ClusterError, match=r"nonsense: cannot reach a scheduler there: missing port"):
+        extract(music, tmp_path / "out", model, jobs=None, scheduler="nonsense")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts, and says nothing
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=r"cannot reach a scheduler there"):
+            extract(music, tmp_path / "out", model, jobs=None, scheduler=address)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_out_dir_is_a_file(music: Path, tmp_path: Path, model: Path, below: str) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(DatasetError, match=r"is a file, not a folder") as error:
+        extract(music, tmp_path / "out" / below, model)
+    assert error.value.source == str(tmp_path / "out")
 
 
 def test_stopped_cluster_finishes_what_runs(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from stemfeatures.errors import StemfeaturesError
 
+from ._text import visible
+
 log = logging.getLogger(__name__)
 
 DONE = 0
@@ -32,6 +34,6 @@ class UsageError(Exception):
 def failure(path: Path, error: Exception) -> str:
     """One line on why one input of several failed; the traceback of an unexpected error is logged with ``-v``."""
     if isinstance(error, StemfeaturesError):
-        return f"failed: {' '.join(str(error).split())}"
+        return visible(f"failed: {' '.join(str(error).split())}")
     log.info("%s", path, exc_info=error)
-    return f"failed: {path}: unexpected {type(error).__name__}: {error}"
+    return visible(f"failed: {path}: unexpected {type(error).__name__}: {error}")

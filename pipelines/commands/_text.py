@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import category
 
 #: An en dash stands for what could not be measured.
 NOTHING = "\N{EN DASH}"
 
 
+def visible(text: str) -> str:
+    """``text`` with control characters and line ends (file names may hold them) as escapes: ``\\n``, ``\\x1b``."""
+    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+
+
 def columns(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "") -> str:
     """Rows of cells as aligned lines; ``align`` holds ``<`` or ``>`` for each column, ``<`` where it ends."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     align = align.ljust(len(widths), "<")
     lines = ("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)) for row in cells)

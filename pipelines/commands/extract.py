@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
-from ._options import add_model, add_verb, choose_device, comma_list, positive, whole
+from ._options import CATALOG_HELP, add_model, add_verb, choose_device, comma_list, positive, whole
 from ._progress import Progress
-from ._text import columns, count, duration, number
+from ._text import columns, count, duration, number, visible
 
 if TYPE_CHECKING:
     from ..extract import ExtractSummary, PlannedShard
@@ -29,7 +30,7 @@ def add_parser(verbs: Any) -> None:
         "extract feature tables from a catalogue of audio",
         description="Goes on where an earlier run into the same folder stopped: tracks that are done, with the same "
         "audio, model and settings, are skipped; those that failed are tried again. What cannot be extracted ends in "
-        "table errors.",
+        "table errors. Exit code 3 when any track of the catalogue failed, now or, with --skip-failed, before.",
         examples=(
             "stemfeatures extract catalog.csv -o features",
             "stemfeatures extract music/ -o features --dry-run",
@@ -41,7 +42,7 @@ def add_parser(verbs: Any) -> None:
         "catalog",
         nargs="+",
         metavar="CATALOG",
-        help="CSV or Parquet manifest, a folder, a glob in quotes, or audio files",
+        help=CATALOG_HELP,
     )
     parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="DIR", help="features directory")
     add_model(parser)
@@ -60,14 +61,18 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
-    parser.add_argument("--skip-failed", action="store_true", help="do not try again what failed before")
+    parser.add_argument(
+        "--skip-failed",
+        action="store_true",
+        help="do not try again what failed before; the exit code is 3 all the same",
+    )
     parser.add_argument(
         "--track-timeout",
         type=positive,
         metavar="SECONDS",
         help="give up on a track after so long (default: by its size)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and what cannot be read")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,6 +104,12 @@ def run(args: argparse.Namespace) -> int:
         )
     except ExtractInterrupted as stop:
         summary = stop.summary
+        line.close()
+        print(f"stemfeatures: {stop}", file=sys.stderr)
+    except KeyboardInterrupt:
+        line.close()
+        print("stemfeatures: interrupted before the run began: nothing was saved by it", file=sys.stderr)
+        return INTERRUPTED
     except ClusterError as error:
         raise UsageError(str(error)) from error
     finally:
@@ -152,6 +163,8 @@ def plan_text(summary: ExtractSummary) -> str:
         f"({count(summary.n_workers, 'worker')})",
         *_left_out(summary),
     ]
+    if n := sum(group.n for group in summary.errors):
+        lines += [f"cannot be read: {count(n, 'track')}", *_failures(summary)]
     if summary.planned:
         lines += ["", *_shards(summary.planned[:_SHOWN_SHARDS])]
         if (more := len(summary.planned) - _SHOWN_SHARDS) > 0:
@@ -186,15 +199,13 @@ def summary_text(summary: ExtractSummary) -> str:
         lines = [f"nothing to do: {count(summary.n_total, 'track')} of {summary.n_total:,} done before"]
     else:
         lines = [f"{count(summary.n_done, 'track')} done, {summary.n_failed:,} failed"]
+        if summary.n_known_failed:
+            lines[0] += f", {summary.n_known_failed:,} failed earlier and skipped"
         if left:
             why = "; the same command goes on from here" if summary.interrupted else ""
             lines[0] += f", {left:,} left{why}"
     lines += _left_out(summary)
-    for group in summary.errors:
-        message = " ".join(group.example_message.split())
-        example = f"{group.example_source_uri}: {message}"
-        lines.append(f"  {group.n:>6,}  {group.stage}: {group.error_type}")
-        lines.append(f"          e.g. {example if len(example) <= 140 else example[:139] + '…'}")
+    lines += _failures(summary)
     if summary.audio_s:
         lines.append(
             f"audio: {summary.audio_s / 3600:.2f} h in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
@@ -204,8 +215,19 @@ def summary_text(summary: ExtractSummary) -> str:
         lines += [f"tables in {summary.out_dir}:"]
         rows = [(table, f"{n:,}", "row" if n == 1 else "rows") for table, n in summary.table_rows.items()]
         lines += columns(rows, align="<>", indent="  ").split("\n")
-        lines += ["to look at them:", *(f"  {line}" for line in pandas_lines(summary))]
+        if summary.table_rows.get("tracks") or summary.table_rows.get("errors"):
+            lines += ["to look at them:", *(f"  {line}" for line in pandas_lines(summary))]
     return "\n".join(lines)
+
+
+def _failures(summary: ExtractSummary) -> list[str]:
+    """Two lines a kind of failure."""
+    lines = []
+    for group in summary.errors:
+        example = visible(f"{group.example_source_uri}: {' '.join(group.example_message.split())}")
+        lines.append(f"  {group.n:>6,}  {group.stage}: {group.error_type}")
+        lines.append(f"          e.g. {example if len(example) <= 140 else example[:139] + '…'}")
+    return lines
 
 
 def pandas_lines(summary: ExtractSummary) -> list[str]:

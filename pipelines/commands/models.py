@@ -10,7 +10,10 @@ from typing import Any
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import columns, number, plain, size
+from ._text import NOTHING, columns, number, plain, size
+
+#: Classes of sounds named for each source.
+_SHOWN_CLASSES = 6
 
 
 def add_parser(verbs: Any) -> None:
@@ -58,23 +61,51 @@ def as_text(checkpoint: Any) -> str:
         command = training.get("command", "") if isinstance(training, dict) else str(training)
         lines.append(f"  trained  {', '.join(filter(None, (steps, command)))}")
     if data := card.get("data"):
-        rows: list[tuple[str, ...]] = [("source", "licence", "minutes")]
-        rows += [(d.get("source", "?"), d.get("licence", "?"), number(d.get("minutes"), ",.1f")) for d in data]
-        lines += ["  data", columns(rows, align="<<>", indent="    ")]
-    if metrics := metric_rows(card.get("metrics") or {}):
-        rows = [("data set", "task", "stem", "metric", "mean", "median", "tracks"), *metrics]
-        lines += ["  metrics", columns(rows, align="<<<<>>>", indent="    ")]
+        rows = [("source", "licence", "sounds", "minutes", "classes"), *map(_source, data)]
+        lines += ["  data", columns(rows, align="<<>>", indent="    ")]
+    if tasks := metric_tables(card.get("metrics") or {}):
+        lines.append("  metrics  mean/median over tracks")
+        for title, table in tasks:
+            lines += [f"    {title}", columns(table, align="<" + ">" * len(table[0]), indent="      ")]
     else:
         lines.append("  metrics  not evaluated (see stemfeatures evaluate --update-card)")
     return "\n".join(lines)
 
 
-def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
-    """``{data set: {task: {"stems": {stem: {metric: {"mean", "median", "n"}}}}}}`` as rows of text."""
-    return [
-        (dataset, task, stem, metric, number(v.get("mean"), ".3f"), number(v.get("median"), ".3f"), str(v.get("n", "")))
-        for dataset, tasks in metrics.items()
-        for task, result in tasks.items()
-        for stem, values in result.get("stems", {}).items()
-        for metric, v in values.items()
-    ]
+def _source(entry: dict[str, Any]) -> tuple[str, ...]:
+    classes = [str(name) for name in entry.get("classes") or ()]
+    more = len(classes) - _SHOWN_CLASSES
+    return (
+        str(entry.get("source", "?")),
+        str(entry.get("licence", "?")),
+        number(entry.get("sounds"), ","),
+        number(entry.get("minutes"), ",.1f"),
+        ", ".join(classes[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else ""),
+    )
+
+
+def metric_tables(metrics: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """``{data set: {task: {"stems": {stem: {metric: {"mean", "median", "n"}}}}}}`` as a title and a table a task.
+
+    A table has a row a stem and a column a metric; the settings of the evaluation stand in the title.
+    """
+    made = []
+    for dataset, tasks in metrics.items():
+        for task, result in tasks.items():
+            stems = result.get("stems") or {}
+            names = list(dict.fromkeys(name for values in stems.values() for name in values))
+            table = [("stem", *names, "tracks")]
+            for stem, values in stems.items():
+                counts = {v["n"] for v in values.values() if v.get("n") is not None}
+                tracks = "-".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else NOTHING
+                table.append((stem, *(_mean_median(values.get(name)) for name in names), tracks))
+            settings = ", ".join(
+                f"{k}={v}" for k, v in (result.get("settings") or {}).items() if v not in (None, False)
+            )
+            if names:
+                made.append((f"{dataset}: {task}{f' ({settings})' if settings else ''}", table))
+    return made
+
+
+def _mean_median(value: dict[str, Any] | None) -> str:
+    return NOTHING if value is None else f"{number(value.get('mean'), '.2f')}/{number(value.get('median'), '.2f')}"

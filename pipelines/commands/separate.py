@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write to {args.out_dir}: {error.strerror}") from error
+        blocked = next((p for p in (args.out_dir, *args.out_dir.parents) if p.is_file()), None)
+        why = f"{blocked} is a file, not a folder" if blocked else error.strerror
+        raise UsageError(f"cannot write to {args.out_dir}: {why}") from error
 
     from stemfeatures.separation import Separator
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, duration, plain, size
+from ._text import NOTHING, columns, count, duration, plain, size, visible
 
 if TYPE_CHECKING:
     from stemfeatures.tables.reader import Features
@@ -139,7 +139,7 @@ def grouped_errors(errors: list[dict[str, Any]], *, width: int = 110) -> str:
     for error in errors:
         example = error["example"]
         message = " ".join(str(example["message"]).split())
-        text = f"{example['source_uri']}: {message}"
+        text = visible(f"{example['source_uri']}: {message}")
         lines.append(f"  {error['count']:>6,}  {error['stage']}: {error['error_type']}")
         lines.append(f"          e.g. {text if len(text) <= width else text[: width - 1] + '…'}")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED
-from ._options import add_verb, whole
+from ._options import CATALOG_HELP, add_verb, whole
 from ._progress import Progress
 from ._text import columns, count, duration, plain
 
@@ -21,23 +21,26 @@ def add_parser(verbs: Any) -> None:
         "validate",
         run,
         "look for problems in a catalogue without extracting it",
-        description="Ids and files that occur twice, files that are missing, empty or cannot be decoded. Exit code 3 "
-        "when there are problems.",
+        description="Ids and files that occur twice, files that are missing, empty or cannot be opened as audio. Files "
+        "that break off, or are damaged behind their beginning, are found with --decode. Exit code 3 when there are "
+        "problems.",
         examples=(
             "stemfeatures validate catalog.csv",
             "stemfeatures validate music/ --content",
+            "stemfeatures validate music/ --decode -j 8",
         ),
     )
     parser.add_argument(
         "catalog",
         nargs="+",
         metavar="CATALOG",
-        help="CSV or Parquet manifest, a folder, a glob in quotes, or audio files",
+        help=CATALOG_HELP,
     )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
+    parser.add_argument("--content", action="store_true", help="find files with the same bytes, too: reads all")
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--no-probe", action="store_true", help="only see whether the files are there")
-    depth.add_argument("--content", action="store_true", help="find files with the same bytes, too: reads all")
+    depth.add_argument("--decode", action="store_true", help="decode every file to its end, to find truncated ones")
     parser.add_argument("-j", "--jobs", type=whole(1), default=4, metavar="N", help="files at a time (default: 4)")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
 
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         report = validate_catalog(
             args.catalog[0] if len(args.catalog) == 1 else args.catalog,
             probe=not args.no_probe,
+            decode=args.decode,
             content=args.content,
             limit=args.limit,
             progress=show,
@@ -91,9 +95,17 @@ def as_text(report: ValidationReport) -> str:
     else:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.counts().items())
         lines.append(f"{summary}, {count(len(report.problems), 'problem')} ({kinds})")
-        lines.append(
-            "extract refuses this catalogue until ids and files are unique"
-            if report.fatal
-            else "extract takes the other rows, and puts these in table errors"
-        )
+        lines.append(_consequence(report))
     return "\n".join(lines)
+
+
+def _consequence(report: ValidationReport) -> str:
+    from ..catalog import HARMLESS_KINDS
+
+    if report.fatal:
+        return "extract refuses this catalogue until ids and files are unique"
+    kinds = report.counts()
+    if not kinds.keys() <= HARMLESS_KINDS:
+        taken = " and ".join(sorted(kinds.keys() & HARMLESS_KINDS))
+        return f"extract puts these in table errors, and takes the other rows{f' and those {taken}' if taken else ''}"
+    return "extract takes all of them" + (", the truncated ones as far as they go" if "truncated" in kinds else "")
