@@ -149,6 +149,46 @@ def test_edge_cases_give_nulls_and_no_warnings(y, silent):
     assert len(description.events.beats_s) == 0
 
 
+def _hard_sounds():
+    rng = np.random.default_rng(4)
+    n = 5 * SR
+    t = np.arange(n) / SR
+    for hz in (25, 55, 110, 220, 261.63, 440, 1000, 5000, 10_900):
+        yield f"sine-{hz}", np.sin(2 * np.pi * hz * t)
+    for rate in (0.3, 1, 3.9, 11, 21.5, 43, 500):
+        clicks = np.zeros(n)
+        clicks[(np.arange(0.1, 4.9, 1 / rate) * SR).astype(int)] = 1
+        yield f"clicks-{rate}", clicks
+    yield "white", rng.standard_normal(n)
+    yield "brown", np.cumsum(rng.standard_normal(n)) / 100
+    yield "square", np.sign(np.sin(2 * np.pi * 50 * t))
+    yield "fade", rng.standard_normal(n) * 10 ** (-t)
+    yield "offset", 0.5 + 0.1 * np.sin(2 * np.pi * 300 * t)
+    yield "short", rng.standard_normal(int(0.2 * SR))
+
+
+@pytest.mark.parametrize("gain", [0.05, 8.0])
+@pytest.mark.parametrize("y", [pytest.param(y, id=name) for name, y in _hard_sounds()])
+def test_every_value_lies_in_its_documented_range(y, gain):
+    rng = np.random.default_rng(len(y))
+    n = n_frames_of(len(y))
+    seconds = len(y) / SR
+    rate = float(rng.uniform(0.5, 5))
+    hz = 2.0 ** rng.uniform(5.1, 11, n // 10 + 1).repeat(10)[:n]
+    beats = np.arange(0.05, seconds, 1 / rate)
+    activation = np.maximum(pulses(beats, n, height=float(rng.uniform(0.2, 1))), rng.uniform(0, 0.3, n))
+    frames = track_frames(
+        {"vocals": gain * y, "drums": 0.5 * gain * y, "bass": gain * y[::-1], "other": -0.3 * gain * y},
+        f0_hz={"vocals": np.clip(hz, 32.7, 2068), "bass": np.clip(hz[::-1], 32.7, 2068)},
+        onset=activation.astype(np.float32),
+        beat=activation.astype(np.float32),
+        downbeat=rng.uniform(0, 1, n).astype(np.float32),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _check(describe(frames))
+
+
 def test_non_finite_network_output_makes_no_number():
     frames = _song(4.0)
     for values in (frames.onset, frames.beat, frames.downbeat, frames.pitch["vocals"].voicing):

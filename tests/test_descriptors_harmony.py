@@ -81,6 +81,31 @@ def test_a_single_tone_lies_in_its_pitch_class():
     assert max(range(1, 13), key=lambda k: values[f"chroma_{k:02d}_mean"]) == 10  # A, counted from C = 1
 
 
+@pytest.mark.parametrize("hz", [82.4, 110.0, 220.0, 261.63, 349.2])
+def test_a_low_pure_tone_says_nothing_of_pitch_classes(hz):
+    y = 0.2 * np.sin(2 * np.pi * hz * np.arange(3 * SR) / SR)
+    rows = describe(track_frames({"other": y})).stems
+    for row in ("other", "mixture"):
+        assert rows[row]["harmony_status"] == "unresolved"
+        assert rows[row]["tuning_cents"] is None
+        assert rows[row]["key"] is None
+    # In the voice its F0 does.
+    n = n_frames_of(len(y))
+    rows = describe(track_frames({"vocals": y}, f0_hz={"vocals": np.full(n, hz)})).stems
+    midi = 69 + 12 * np.log2(hz / 440)
+    for row in ("vocals", "mixture"):
+        assert rows[row]["harmony_status"] == "ok"
+        assert rows[row]["tuning_cents"] == pytest.approx(100 * (midi - round(midi)), abs=3)
+        assert rows[row][f"chroma_{round(midi) % 12 + 1:02d}_mean"] > 0.9
+
+
+def test_a_low_tone_with_partials_is_in_tune():
+    for midi in (45, 52, 57):
+        values = describe(track_frames({"other": _tone(midi + 0.2, 2.0) + _tone(midi + 12.2, 2.0)})).stems["other"]
+        assert values["harmony_status"] == "ok"
+        assert max(range(12), key=lambda k: values[f"chroma_{k + 1:02d}_mean"]) == midi % 12
+
+
 @pytest.mark.parametrize("exponent", [0.0, 0.5])
 def test_noise_has_no_key(exponent):
     spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(5 * SR))

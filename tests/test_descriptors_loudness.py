@@ -170,6 +170,20 @@ class TestRows:
         rows = describe(track_frames({"other": self.other[: int(0.35 * SR)]})).stems
         assert rows["other"]["loudness_status"] == "too_short"
         assert rows["other"]["loudness_integrated_lufs"] is None
+        # Peaks need no 0.4 s.
+        assert rows["other"]["true_peak_dbtp"] == pytest.approx(-20, abs=0.2)
+        assert rows["other"]["crest_factor_db"] == pytest.approx(3.01, abs=0.5)
+        assert rows["mixture"]["true_peak_dbtp"] == pytest.approx(-20, abs=0.2)
+        assert rows["drums"]["true_peak_dbtp"] is None
         rows = describe(track_frames({"other": self.other[: 2 * SR]})).stems
         assert rows["other"]["loudness_status"] == "ok"
         assert rows["other"]["loudness_range_lu"] is None
+
+    def test_float_samples_over_full_scale(self):
+        gain = 10 ** (30 / 20)
+        rows = describe(track_frames({"other": self.other[: 2 * SR]})).stems
+        loud = describe(track_frames({"other": gain * self.other[: 2 * SR]})).stems
+        for name in ("loudness_integrated_lufs", "loudness_momentary_max_lufs", "true_peak_dbtp"):
+            assert loud["mixture"][name] == pytest.approx(rows["mixture"][name] + 30, abs=1e-3)
+        assert loud["mixture"]["loudness_integrated_lufs"] > 5
+        assert loud["mixture"]["crest_factor_db"] == pytest.approx(rows["mixture"]["crest_factor_db"], abs=1e-3)

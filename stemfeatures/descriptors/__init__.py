@@ -6,17 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import MIXTURE, PITCHED_STEMS, STEM_ROWS
+from ..constants import FRAME_RATE, MIXTURE, PITCHED_STEMS, STEM_ROWS
 from ..frames import TrackFrames
 from .activity import active_frames, audible_energy, describe_activity
 from .beats import track_bars, track_beats
 from .embedding import embedding
 from .f0 import NAMES as F0_NAMES
 from .f0 import decode_f0, describe_f0
-from .harmony import ATONAL, UNVOICED, contour_chroma, describe_harmony
 from .harmony import NAMES as HARMONY_NAMES
+from .harmony import UNRESOLVED, UNVOICED, contour_chroma, describe_harmony, resolved_frames
 from .loudness import LoudnessMeter, describe_loudness, integrated_loudness, step_powers
-from .rhythm import ACTIVATION_THRESHOLD, FLUX_THRESHOLD, describe_onsets, describe_tempo, onset_strength, pick_onsets
+from .rhythm import (
+    ACTIVATION_THRESHOLD,
+    describe_onsets,
+    describe_tempo,
+    onset_strength,
+    pick_onsets,
+    stem_onsets,
+)
 from .timbre import describe_timbre
 from .types import Events, F0Contour, TrackDescription
 from .values import NOT_APPLICABLE, unmeasured
@@ -28,6 +35,8 @@ _BEAT_ROWS = (MIXTURE, _DRUMS)
 _HARMONY_PARTS = ("vocals", "bass", "other")
 #: The drums are heard as a rhythm for this many frames (1 s) after and before their last sounding frame.
 _DRUMS_REACH = 43
+#: They have a beat of their own when they sound within 70 ms of this share of the beats.
+_DRUMS_SHARE = 1 / 3
 
 
 def describe(frames: TrackFrames) -> TrackDescription:
@@ -72,11 +81,15 @@ def describe(frames: TrackFrames) -> TrackDescription:
         if row in _BEAT_ROWS:
             onsets[row], height = pick_onsets(frames.onset, on, threshold=ACTIVATION_THRESHOLD)
         else:
-            onsets[row], height = pick_onsets(onset_strength(stem_frames.mel), on, threshold=FLUX_THRESHOLD)
+            onsets[row], height = stem_onsets(
+                onset_strength(stem_frames.mel), on, contours.get(row), voice=row == "vocals"
+            )
         values.update(describe_onsets(onsets[row], height, on, frames.duration_s))
         if row in _BEAT_ROWS:
             heard = np.convolve(on, np.ones(2 * _DRUMS_REACH + 1), "full")[_DRUMS_REACH:-_DRUMS_REACH] > 0
             track = track_beats(np.where(heard, frames.beat, 0.0)) if on.any() else None
+            if track and row == _DRUMS and _share_sounding(track.beats_s, on) < _DRUMS_SHARE:
+                track = None
             positions, meter, confidence = (
                 track_bars(track.beats_s, frames.downbeat) if track else (beat_positions, None, None)
             )
@@ -99,7 +112,7 @@ def describe(frames: TrackFrames) -> TrackDescription:
         if row == _DRUMS:
             values.update(unmeasured(HARMONY_NAMES, "harmony_status", NOT_APPLICABLE))
         else:
-            empty = UNVOICED if row == "bass" else ATONAL
+            empty = UNVOICED if row == "bass" else UNRESOLVED
             values.update(describe_harmony(chroma[row], on, chords=row in (MIXTURE, "other"), empty=empty))
         rows[row] = values
 
@@ -116,7 +129,12 @@ def _chroma(
     frames: TrackFrames, active: dict[str, np.ndarray], contours: dict[str, F0Contour]
 ) -> dict[str, np.ndarray]:
     """Chroma of the rows that have harmony; that of the mixture is the sum of its pitched parts where they sound."""
-    chroma = {stem: np.asarray(frames.stems[stem].chroma, dtype=np.float64) for stem in ("vocals", "other")}
+    chroma = {}
+    for stem in ("vocals", "other"):
+        own = frames.stems[stem]
+        resolved = resolved_frames(own.mel)
+        fallback = contour_chroma(contours[stem], own.energy) if stem in contours else 0.0
+        chroma[stem] = np.where(resolved, np.asarray(own.chroma, dtype=np.float64), fallback)
     chroma["bass"] = contour_chroma(contours["bass"], frames.stems["bass"].energy)
     total = np.zeros_like(chroma["other"])
     for stem in _HARMONY_PARTS:
@@ -126,6 +144,11 @@ def _chroma(
         total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy
     chroma[MIXTURE] = total
     return chroma
+
+
+def _share_sounding(beats_s: np.ndarray, active: np.ndarray) -> float:
+    near = np.convolve(active, np.ones(7), "same") > 0
+    return float(near[np.clip(np.rint(beats_s * FRAME_RATE).astype(int), 0, len(near) - 1)].mean())
 
 
 def _validate(frames: TrackFrames) -> None:

@@ -27,6 +27,11 @@ BEAT_FLOOR = 0.1
 #: Periodicity (comb over the normalised autocorrelation) below which an activation has no tempo.
 PERIODICITY_FLOOR = 0.1
 MIN_BEATS = 4
+#: Evidence without which a path of beats is no rhythm: so many beats, and this share of them, reach ``CLEAR_BEAT``, and
+#: the median beat exceeds the mean activation away from the beats by this factor.
+CLEAR_BEAT = 0.3
+CLEAR_SHARE = 0.5
+CONTRAST = 2.5
 #: The first and the last beat reach this share of the median activation.
 END_STRENGTH = 0.5
 
@@ -94,8 +99,10 @@ def tempogram(activation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def track_beats(activation: np.ndarray) -> BeatTrack | None:
     """Beats of a (n_frames,) activation in 0..1, or None where there is no rhythm.
 
-    No rhythm means: less than 3 s, no periodicity, or fewer than four beats whose activation (median of nine
-    neighbours) reaches 0.1. Weak stretches at either end and in the middle get no beats.
+    No rhythm means: less than 3 s, no periodicity, fewer than four beats whose activation (median of nine neighbours)
+    reaches 0.1, less than four or half of them above 0.3, a median beat below 2.5 times the mean activation between the
+    beats, or a tempo below 40 bpm. Weak stretches at either end and in the middle get no beats. Pulses faster than
+    220 bpm are taken two to a beat.
     """
     activation = np.clip(np.nan_to_num(np.asarray(activation, dtype=np.float64)), 0.0, 1.0)
     if len(activation) < MIN_DURATION_S * FRAME_RATE:
@@ -115,10 +122,29 @@ def track_beats(activation: np.ndarray) -> BeatTrack | None:
         return None
     kept[: clear[0]] = kept[clear[-1] + 1 :] = False
     frames, strength = frames[kept], strength[kept]
-    if len(frames) < MIN_BEATS:
+    if not _evident(activation, frames, strength):
         return None
     beats_s = _to_peak(activation, frames) / FRAME_RATE
+    tempo = 60 / np.median(beat_periods(beats_s))
+    if tempo > MAX_BPM:
+        # The stronger half of the pulses.
+        phase = int(strength[1::2].mean() > strength[::2].mean())
+        beats_s, strength = beats_s[phase::2], strength[phase::2]
+        tempo /= 2
+    if tempo < MIN_BPM or len(beats_s) < MIN_BEATS:
+        return None
     return BeatTrack(beats_s, strength, _tempi(beats_s, bpm, salience))
+
+
+def _evident(activation: np.ndarray, frames: np.ndarray, strength: np.ndarray) -> bool:
+    """Whether the activation stands out at the beats."""
+    clear = strength >= CLEAR_BEAT
+    if clear.sum() < MIN_BEATS or clear.mean() < CLEAR_SHARE:
+        return False
+    between = np.zeros(len(activation), dtype=bool)
+    between[frames[0] : frames[-1] + 1] = True
+    between[np.clip(frames[:, None] + np.arange(-3, 4), 0, len(activation) - 1)] = False
+    return not between.any() or bool(np.median(strength) >= CONTRAST * activation[between].mean())
 
 
 def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 Chroma is summed per stem, never with the drums: the mixture's is that of vocals, bass and other. The bass enters by its
 F0 contour, because below 180 Hz a semitone is narrower than one STFT bin (10.8 Hz) and spectral chroma guesses there.
+Chroma of a pure tone below 430 Hz is up to half a semitone off, so a frame with nothing above that (a sine, a hum) says
+nothing of pitch classes: the voice has its F0 there, other parts leave the frame out.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import FRAME_RATE, N_CHROMA
+from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, N_CHROMA
 from .f0 import cents
 from .types import F0Contour
 from .values import OK, SILENT, TOO_SHORT, number, unmeasured
@@ -29,7 +31,12 @@ MIN_CONTRAST = 0.15
 CHORD_SHARPNESS = 10.0
 CHORD_CHANGE_COST = 12.0
 
+#: Where spectral chroma resolves pitch classes, and the share of a frame's power that must lie there.
+RESOLVED_HZ = 430.0
+RESOLVED_SHARE = 0.01
+
 ATONAL = "atonal"
+UNRESOLVED = "unresolved"
 UNVOICED = "unvoiced"
 
 NAMES = (
@@ -58,6 +65,18 @@ def contour_chroma(contour: F0Contour, energy: np.ndarray) -> np.ndarray:
     chroma[below % N_CHROMA, voiced] += power * (1 - upper)
     chroma[(below + 1) % N_CHROMA, voiced] += power * upper
     return chroma
+
+
+def resolved_frames(mel: np.ndarray) -> np.ndarray:
+    """(n_frames,) bool: whether at least 1 % of the power of (n_mels, n_frames) mel power lies above 430 Hz."""
+    n_mels = len(mel)
+    # Slaney's scale, whose triangles of unit area overlap by half: power in a band is its value times its spacing.
+    top = 15 + np.log(ANALYSIS_SAMPLE_RATE / 2 / 1000) * 27 / np.log(6.4)
+    place = np.linspace(0, top, n_mels + 2)
+    hertz = np.where(place < 15, place * 200 / 3, 1000 * 6.4 ** ((place - 15) / 27))
+    power = np.asarray(mel, dtype=np.float64) * (hertz[2:] - hertz[:-2])[:, None] / 2
+    total = power.sum(axis=0)
+    return (total > 0) & (power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0) >= RESOLVED_SHARE * total)
 
 
 def estimate_tuning(chroma: np.ndarray) -> float | None:
@@ -121,7 +140,9 @@ def chord_changes(chroma12: np.ndarray) -> int:
     return changes
 
 
-def describe_harmony(chroma: np.ndarray, active: np.ndarray, *, chords: bool, empty: str = ATONAL) -> dict[str, Any]:
+def describe_harmony(
+    chroma: np.ndarray, active: np.ndarray, *, chords: bool, empty: str = UNRESOLVED
+) -> dict[str, Any]:
     """Fields of the family ``harmony`` for one row.
 
     Parameters
@@ -129,7 +150,7 @@ def describe_harmony(chroma: np.ndarray, active: np.ndarray, *, chords: bool, em
     chroma : (N_CHROMA, n_frames) power.
     active : (n_frames,) bool.
     chords : whether chord changes make sense for the row.
-    empty : status when no active frame has any chroma.
+    empty : status when too few active frames, of enough, have any chroma.
     """
     if not active.any():
         return unmeasured(NAMES, "harmony_status", SILENT)
@@ -138,10 +159,9 @@ def describe_harmony(chroma: np.ndarray, active: np.ndarray, *, chords: bool, em
     total = amplitude.sum(axis=0)
     amplitude = amplitude[:, total > 0] / total[total > 0]
     n = amplitude.shape[1]
-    if n == 0:
-        return unmeasured(NAMES, "harmony_status", empty)
-    if n < MIN_ACTIVE_S * FRAME_RATE:
-        return unmeasured(NAMES, "harmony_status", TOO_SHORT)
+    least = MIN_ACTIVE_S * FRAME_RATE
+    if n < least:
+        return unmeasured(NAMES, "harmony_status", TOO_SHORT if n > 0 and active.sum() < least else empty)
     tuning = estimate_tuning(amplitude)
     classes = fold_chroma(amplitude, tuning or 0.0)
     profile = classes.mean(axis=1)

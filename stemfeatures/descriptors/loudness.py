@@ -5,7 +5,7 @@ mono analysis signal. A stem is measured as its share of it: the K-weighted powe
 in the analysis signal, step by step, times the step power of the mixture. So stems and mixture stand on one scale
 whatever the channel layout, and ``loudness_relative_lu`` is a difference of like with like.
 
-Minimum lengths: 0.4 s for anything, 3 s for the short-term maximum and the range.
+Minimum lengths: 0.4 s for loudness, 3 s for the short-term maximum and the range; peaks need none.
 """
 
 from __future__ import annotations
@@ -257,16 +257,21 @@ def describe_loudness(
     """
     if not active.any():
         return unmeasured(NAMES, "loudness_status", SILENT)
-    if len(step_power) < STEPS_MOMENTARY:
-        return unmeasured(NAMES, "loudness_status", TOO_SHORT)
-    integrated = integrated_loudness(step_power)
-    if integrated is None:
-        return unmeasured(NAMES, "loudness_status", SILENT)
-    momentary = _sliding_mean(step_power, STEPS_MOMENTARY)
-    short_term = _sliding_mean(step_power, STEPS_SHORT_TERM)
     analysis_peak = float(stem.peak.max())
     peak = analysis_peak if true_peak is None else true_peak
     rms = float(stem.energy[active].mean(dtype=np.float64)) ** 0.5
+    peaks = {
+        "true_peak_dbtp": number(20 * np.log10(peak)) if peak > 0 else None,
+        # A frame's mean square is windowed: short sounds may come out above their peak.
+        "crest_factor_db": number(max(0.0, 20 * np.log10(analysis_peak / rms))) if analysis_peak > 0 else None,
+    }
+    if len(step_power) < STEPS_MOMENTARY:
+        return {**unmeasured(NAMES, "loudness_status", TOO_SHORT), **peaks}
+    integrated = integrated_loudness(step_power)
+    if integrated is None:
+        return {**unmeasured(NAMES, "loudness_status", SILENT), **peaks}
+    momentary = _sliding_mean(step_power, STEPS_MOMENTARY)
+    short_term = _sliding_mean(step_power, STEPS_SHORT_TERM)
     return {
         "loudness_status": OK,
         "loudness_integrated_lufs": integrated,
@@ -274,7 +279,6 @@ def describe_loudness(
         "loudness_range_lu": loudness_range(step_power),
         "loudness_momentary_max_lufs": number(_to_lufs(momentary.max())),
         "loudness_short_term_max_lufs": number(_to_lufs(short_term.max())) if len(short_term) else None,
-        "true_peak_dbtp": number(20 * np.log10(peak)) if peak > 0 else None,
         "dynamic_complexity": dynamic_complexity(step_power),
-        "crest_factor_db": number(20 * np.log10(analysis_peak / rms)) if analysis_peak > 0 else None,
+        **peaks,
     }

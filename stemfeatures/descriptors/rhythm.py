@@ -8,19 +8,34 @@ import numpy as np
 
 from ..constants import FRAME_RATE
 from .beats import MIN_DURATION_S, BeatTrack, beat_periods
+from .f0 import cents, notes
+from .types import F0Contour
 from .values import NOT_APPLICABLE, OK, SILENT, TOO_SHORT, mean, median, number, parabolic_offset, std, unmeasured
 
 #: Shortest signal whose onsets are counted.
 MIN_ONSET_DURATION_S = 0.5
 #: Onsets of one stem lie at least this many frames apart (70 ms), peaks rule this many to either side.
 MIN_DISTANCE = 3
-#: Frames to either side of the local mean that an onset must exceed (0.3 s), and by how much.
-MEAN_HALF_WIDTH = 13
-FLUX_THRESHOLD = 0.08
+#: Frames to either side of the local mean or median that an onset must exceed (0.3 s), and by how much.
+BASELINE_HALF_WIDTH = 13
+FLUX_THRESHOLD = 0.06
+FLUX_RATIO = 3.0
+VOICE_THRESHOLD = 0.08
+VOICE_RATIO = 2.0
 ACTIVATION_THRESHOLD = 0.25
-#: Distance in frames over which the flux is taken (half a window), and its log compression.
+#: Distance in frames over which the flux is taken (half a window), its log compression (20 dB below the loud frames
+#: counts half), and the power of a band's level that is its weight.
 LAG = 2
-COMPRESSION = 1e4
+COMPRESSION = 1e2
+BAND_WEIGHT = 0.5
+#: A flux peak's onset is where the flux rose to this share of it, looked for so many frames back.
+RISE = 0.5
+LONGEST_RISE = 6
+#: A new note is at least this far from the one before, or follows a rest of this many frames.
+NEW_NOTE_CENTS = 80.0
+NEW_NOTE_REST = 4
+#: The flux and the pitch of one note change within this time.
+SAME_NOTE_S = 0.15
 #: A beat period within this fraction of the median counts as steady.
 STEADY = 0.04
 
@@ -51,7 +66,7 @@ TEMPO_NAMES = (
 
 
 def onset_strength(mel: np.ndarray) -> np.ndarray:
-    """Spectral flux that vibrato does not excite (SuperFlux: Böck and Widmer, DAFx 2013).
+    """Spectral flux that vibrato does not excite (SuperFlux: Böck and Widmer, DAFx 2013), on the bands of the stem.
 
     Parameters
     ----------
@@ -59,33 +74,44 @@ def onset_strength(mel: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (n_frames,) mean over bands of the rise of the log power over the largest of three neighbouring bands two frames
-    before. Powers are taken relative to the loud frames of the signal, so that its level does not matter.
+    (n_frames,) weighted mean over bands of the rise of the log power over the largest of three neighbouring bands two
+    frames before. A band's weight is the square root of its level, so that the handful of bands in which a bass sounds
+    are not diluted by those in which it does not. Powers are taken relative to the loud frames of the signal, so that
+    its level does not matter.
     """
+    mel = np.asarray(mel, dtype=np.float64)
     strength = np.zeros(mel.shape[1])
     loudest = mel.max(axis=0)
     if mel.shape[1] <= LAG or not loudest.any():
         return strength
     reference = np.percentile(loudest[loudest > 0], 95)
-    log_mel = np.log10(1 + COMPRESSION * (mel / reference))
+    relative = mel / reference
+    log_mel = np.log10(1 + COMPRESSION * relative)
     before = log_mel[:, :-LAG].copy()
     np.maximum(before[:-1], log_mel[1:, :-LAG], out=before[:-1])
     np.maximum(before[1:], log_mel[:-1, :-LAG], out=before[1:])
-    strength[LAG:] = np.maximum(log_mel[:, LAG:] - before, 0.0).mean(axis=0)
+    total = relative.sum(axis=1)
+    level = np.square(relative).sum(axis=1) / np.where(total > 0, total, 1.0)
+    weight = level**BAND_WEIGHT
+    strength[LAG:] = weight / weight.sum() @ np.maximum(log_mel[:, LAG:] - before, 0.0)
     return strength
 
 
-def pick_onsets(strength: np.ndarray, active: np.ndarray, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def pick_onsets(
+    strength: np.ndarray, active: np.ndarray, *, threshold: float, ratio: float = 1.0, robust: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Peaks of an onset strength.
 
-    A peak is the largest value within 70 ms to either side, exceeds the mean of 0.3 s to either side by ``threshold``,
-    and lies in an active frame or just before one.
+    A peak is the largest value within 70 ms to either side, exceeds ``ratio`` times the mean (if ``robust`` the median)
+    of 0.3 s to either side by ``threshold``, and lies in an active frame or just before one.
 
     Parameters
     ----------
     strength : (n_frames,) non-negative.
     active : (n_frames,) bool.
     threshold : in units of ``strength``.
+    ratio : 1 or more; noise and tremolo, whose strength is never low, need more than notes do.
+    robust : whether onsets may be dense, so that they would raise a mean.
 
     Returns
     -------
@@ -98,16 +124,84 @@ def pick_onsets(strength: np.ndarray, active: np.ndarray, *, threshold: float) -
         return np.zeros(0), np.zeros(0)
     width = 2 * MIN_DISTANCE + 1
     highest = np.lib.stride_tricks.sliding_window_view(np.pad(x, MIN_DISTANCE), width).max(axis=1)
-    total = np.concatenate(([0.0], np.cumsum(x)))
-    low = np.maximum(np.arange(n) - MEAN_HALF_WIDTH, 0)
-    high = np.minimum(np.arange(n) + MEAN_HALF_WIDTH + 1, n)
-    local_mean = (total[high] - total[low]) / (high - low)
+    window = 2 * BASELINE_HALF_WIDTH + 1
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(x, BASELINE_HALF_WIDTH, constant_values=np.nan), window)
+    baseline = (np.nanmedian if robust else np.nanmean)(around, axis=1)
     sounding = active | np.r_[active[1:], False] | np.r_[active[2:], False, False]
     # Of equal neighbours the first is the peak.
     rising = np.r_[True, x[1:] > x[:-1]]
-    peaks = np.flatnonzero((x >= highest) & rising & (x >= local_mean + threshold) & sounding)
+    peaks = np.flatnonzero((x >= highest) & rising & (x >= ratio * baseline + threshold) & sounding)
     times = (peaks + parabolic_offset(x, peaks)) / FRAME_RATE
     return np.maximum(times, 0.0), x[peaks]
+
+
+def rise_times(strength: np.ndarray, onsets_s: np.ndarray) -> np.ndarray:
+    """(n_onsets,) seconds at which the flux reached half of the height of each peak.
+
+    A slow attack, as of a bass, peaks up to 40 ms after the note began, a fast one at once. Half way up the two are
+    10 to 20 ms late and as much early.
+    """
+    frames = np.rint(onsets_s * FRAME_RATE).astype(int)
+    times = []
+    for peak in np.clip(frames, 0, len(strength) - 1):
+        half = RISE * strength[peak]
+        at = int(peak)
+        while at > max(0, peak - LONGEST_RISE) and half < strength[at - 1] <= strength[at]:
+            at -= 1
+        part = (strength[at] - half) / (strength[at] - strength[at - 1]) if at and strength[at - 1] <= half else 0.0
+        times.append((at - part) / FRAME_RATE)
+    return np.array(times)
+
+
+def note_onsets(contour: F0Contour) -> np.ndarray:
+    """(n,) seconds at which a steady note begins that lies over 80 cents from the one before or follows a rest."""
+    voiced = np.isfinite(contour.f0_hz)
+    pitch = np.full(len(voiced), np.nan)
+    pitch[voiced] = cents(contour.f0_hz[voiced])
+    found = notes(pitch)
+    if not len(found):
+        return np.zeros(0)
+    new = np.r_[
+        True,
+        (found[1:, 0] - found[:-1, 1] > NEW_NOTE_REST) | (np.abs(np.diff(found[:, 2])) > NEW_NOTE_CENTS),
+    ]
+    return found[new, 0] / FRAME_RATE
+
+
+def stem_onsets(
+    strength: np.ndarray, active: np.ndarray, contour: F0Contour | None = None, *, voice: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Onsets of a stem: peaks of its flux, and where there is a contour also the new notes on it.
+
+    Of a flux peak and a new note within 0.15 s one counts: with ``voice`` the note, since a consonant and its vowel are
+    one onset; else the peak, which is the sharper.
+
+    Parameters
+    ----------
+    strength : (n_frames,) of :func:`onset_strength`.
+    active : (n_frames,) bool.
+    contour : F0 of the stem, or None.
+
+    Returns
+    -------
+    onsets_s : (n_onsets,) float64 seconds, increasing.
+    height : (n_onsets,) ``strength`` there.
+    """
+    if voice:
+        at, height = pick_onsets(strength, active, threshold=VOICE_THRESHOLD, ratio=VOICE_RATIO)
+    else:
+        at, height = pick_onsets(strength, active, threshold=FLUX_THRESHOLD, ratio=FLUX_RATIO, robust=True)
+    peaks = rise_times(strength, at), height
+    if contour is None or not len(strength):
+        return peaks
+    begun = note_onsets(contour)
+    frames = np.clip(np.rint(begun * FRAME_RATE).astype(int), 0, len(strength) - 1)
+    new = begun, np.asarray(strength, dtype=np.float64)[frames]
+    first, second = (new, peaks) if voice else (peaks, new)
+    apart = np.abs(second[0][:, None] - first[0]).min(axis=1, initial=np.inf) > SAME_NOTE_S
+    times = np.concatenate([first[0], second[0][apart]])
+    order = np.argsort(times, kind="stable")
+    return times[order], np.concatenate([first[1], second[1][apart]])[order]
 
 
 def describe_onsets(onsets_s: np.ndarray, height: np.ndarray, active: np.ndarray, duration_s: float) -> dict[str, Any]:

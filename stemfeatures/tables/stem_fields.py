@@ -103,7 +103,8 @@ _RHYTHM = (
     _field(
         "rhythm",
         "onset_count",
-        "Peaks of the network's onset activation (mixture, drums) or of the spectral flux (vocals, bass, other).",
+        "Peaks of the network's onset activation (mixture, drums) or of the spectral flux in the stem's own bands "
+        "(vocals, bass, other); in vocals and bass also new notes of the F0 contour.",
         "",
         ">= 0",
         "int32",
@@ -120,7 +121,9 @@ _RHYTHM = (
         "ok | silent | too_short | no_beats | not_applicable",
         "tempo and beats (3 s at least)",
     ),
-    _field("rhythm", "tempo_bpm", f"Tempo of the tracked beats. {_BEATS}", "bpm", "40..220"),
+    _field(
+        "rhythm", "tempo_bpm", f"Tempo of the tracked beats; pulses over 220 bpm count half. {_BEATS}", "bpm", "40..220"
+    ),
     _field("rhythm", "tempo_strength", f"Its share of the tempogram's peaks. {_BEATS}", "", "0..1"),
     _field("rhythm", "tempo_2_bpm", f"Next best tempo, often an octave away. {_BEATS}", "bpm", "40..220"),
     _field(
@@ -204,13 +207,19 @@ _TIMBRE = (
 )
 
 _LOUDNESS = (
-    _status("loudness", "loudness_status", "ok | silent | too_short", "loudness (0.4 s at least)"),
+    _status(
+        "loudness",
+        "loudness_status",
+        "ok | silent | too_short",
+        "loudness (0.4 s at least, but for true peak and crest factor)",
+    ),
     _field(
         "loudness",
         "loudness_integrated_lufs",
-        "Gated loudness after ITU-R BS.1770-4; a stem's is its K-weighted share of the mixture's, on the same scale.",
+        "Gated loudness after ITU-R BS.1770-4; a stem's is its K-weighted share of the mixture's, on the same scale. "
+        "Above about 5 only where float samples exceed full scale.",
         "LUFS",
-        "-70..5",
+        ">= -70",
     ),
     _field("loudness", "loudness_relative_lu", "Integrated loudness less that of the mixture; 0 on the mixture.", "LU"),
     _field("loudness", "loudness_range_lu", "Loudness range after EBU Tech 3342 (3 s at least).", "LU", ">= 0"),
@@ -240,7 +249,12 @@ _LOUDNESS = (
 )
 
 _HARMONY = (
-    _status("harmony", "harmony_status", "ok | silent | too_short | unvoiced | atonal | not_applicable", "harmony"),
+    _status(
+        "harmony",
+        "harmony_status",
+        "ok | silent | too_short | unvoiced | unresolved | atonal | not_applicable",
+        "harmony (0.5 s of sound at least; unresolved: nothing above 430 Hz, where spectra tell semitones apart)",
+    ),
     _field("harmony", "tuning_cents", f"Deviation from A4 = 440 Hz. {_TONAL}", "cents", "-50..50"),
     *(
         _field(
