@@ -28,7 +28,8 @@ BEAT_FLOOR = 0.1
 PERIODICITY_FLOOR = 0.1
 MIN_BEATS = 4
 #: Evidence without which a path of beats is no rhythm: so many beats, and this share of them, reach ``CLEAR_BEAT``, and
-#: the median beat exceeds the mean activation away from the beats by this factor.
+#: the median beat exceeds the mean activation away from the beats by this factor (twice that for four beats: a few are
+#: easily found in noise).
 CLEAR_BEAT = 0.3
 CLEAR_SHARE = 0.5
 CONTRAST = 2.5
@@ -100,9 +101,9 @@ def track_beats(activation: np.ndarray) -> BeatTrack | None:
     """Beats of a (n_frames,) activation in 0..1, or None where there is no rhythm.
 
     No rhythm means: less than 3 s, no periodicity, fewer than four beats whose activation (median of nine neighbours)
-    reaches 0.1, less than four or half of them above 0.3, a median beat below 2.5 times the mean activation between the
-    beats, or a tempo below 40 bpm. Weak stretches at either end and in the middle get no beats. Pulses faster than
-    220 bpm are taken two to a beat.
+    reaches 0.1, fewer than four or half of them above 0.3, a median beat below 2.5 times (5 times for four beats) the
+    mean activation between the beats, or a tempo below 40 bpm. Weak stretches at either end and in the middle get no
+    beats. Pulses faster than 220 bpm are taken two to a beat.
     """
     activation = np.clip(np.nan_to_num(np.asarray(activation, dtype=np.float64)), 0.0, 1.0)
     if len(activation) < MIN_DURATION_S * FRAME_RATE:
@@ -144,7 +145,8 @@ def _evident(activation: np.ndarray, frames: np.ndarray, strength: np.ndarray) -
     between = np.zeros(len(activation), dtype=bool)
     between[frames[0] : frames[-1] + 1] = True
     between[np.clip(frames[:, None] + np.arange(-3, 4), 0, len(activation) - 1)] = False
-    return not between.any() or bool(np.median(strength) >= CONTRAST * activation[between].mean())
+    needed = CONTRAST * (1 + MIN_BEATS / len(frames))
+    return not between.any() or bool(np.median(strength) >= needed * activation[between].mean())
 
 
 def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) -> np.ndarray:
