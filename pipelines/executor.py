@@ -445,7 +445,8 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     except BaseException as error:
         closing.close()
         if isinstance(error, (OSError, RuntimeError, TimeoutError)):
-            raise ClusterError(f"cannot start {n_workers} worker processes: {error}") from error
+            hint = "; a script must start it under if __name__ == '__main__':" if threads.is_script() else ""
+            raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
     return ClusterExecutor(client, closing=closing, resources={"GPU": 1.0} if gpus else None)
 

@@ -743,6 +743,17 @@ def test_stopped_cluster_finishes_what_runs(
     assert extract(music, tmp_path / "out", model).n_skipped == n
 
 
+def test_a_script_without_guard_is_told(music: Path, tmp_path: Path, model: Path) -> None:
+    script = tmp_path / "script.py"
+    call = f"extract_catalog({str(music)!r}, {str(tmp_path / 'out')!r}, model={str(model)!r}, device='cpu', jobs=2)"
+    script.write_text(f"from pipelines import extract_catalog\n{call}\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(executors.__file__).parents[1])}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert "the script must make it under if __name__ == '__main__':" in done.stderr
+    assert "a script must start it under if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
 def test_loop_executor_stops_between_shards(tmp_path: Path) -> None:
     stop = StopRequest()
     stop.request()
