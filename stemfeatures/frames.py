@@ -7,7 +7,7 @@ centred on ``k * HOP_LENGTH / ANALYSIS_SAMPLE_RATE`` seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -91,7 +91,6 @@ class TrackFrames:
     true_peak: float | None = None
     model: str = ""
     model_sha256: str = ""
-    extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:

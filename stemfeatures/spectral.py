@@ -31,11 +31,6 @@ from .constants import (
 )
 
 
-def n_frames(n_samples: int, hop_length: int = HOP_LENGTH) -> int:
-    """Number of centred frames of a signal."""
-    return 1 + n_samples // hop_length
-
-
 @lru_cache(maxsize=16)
 def _hann(n_fft: int, device: str, dtype: torch.dtype) -> Tensor:
     return torch.hann_window(n_fft, periodic=True, device=device, dtype=dtype)

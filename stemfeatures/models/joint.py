@@ -12,7 +12,7 @@ example by its own mean, so masks do not change with gain.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -77,7 +77,6 @@ class JointOutput:
     voicing: Tensor
     rhythm: Tensor
     features: Tensor
-    extra: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1) -> nn.Module:
