@@ -30,7 +30,7 @@ STAGES = {
     "_play_drums": "drums",
     "_play_bass": "bass",
     "_play_others": "other",
-    "_sing": "vocals",
+    "sing_score": "vocals",
     "_mix": "mix and master",
 }
 

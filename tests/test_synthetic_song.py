@@ -16,7 +16,7 @@ import soundfile
 from pipelines.cli import main
 from stemfeatures.constants import STEMS
 from stemfeatures.datasets.synthetic import composer, console, instruments, note_bank, synths
-from stemfeatures.datasets.synthetic import song as song_module
+from stemfeatures.datasets.synthetic import vocals as vocals_module
 from stemfeatures.datasets.synthetic.song import F0_HOP_S, Song, generate_song, write_song
 from stemfeatures.datasets.synthetic.styles import STYLES
 from stemfeatures.errors import DatasetError
@@ -332,7 +332,7 @@ def test_command_line_complains(tmp_path: Path, capsys: pytest.CaptureFixture) -
 
 @pytest.mark.parametrize("style", ["pop", "ballad"])
 def test_pyin_finds_the_melody(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(song_module, "_draw_backing", lambda *_: [])  # pYIN hears one voice
+    monkeypatch.setattr(vocals_module, "_draw_backing", lambda *_: [])  # pYIN hears one voice
     seed = first_seed(style, lambda s: len(s.slots) >= 2)
     made = generate_song(seed, duration_s=14.0, style=style, dry=True)
     assert len(made.truth.f0["vocals"]) == 1

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,18 @@ import numpy as np
 from ...constants import MIXTURE, STEMS
 from ...errors import DatasetError
 from . import console
-from .composer import (
-    DRUM_KEYS,
-    SHORTEST_SYLLABLE_S,
-    Note,
-    Part,
-    Score,
-    Slot,
-    compose,
-    melody,
-    part_rng,
-    pick,
-    syllables_that_fit,
-)
+from .composer import DRUM_KEYS, Note, Part, Score, compose, part_rng, pick
 from .instruments import Instrument, make_instrument, make_kit
 from .note_bank import NoteBank
 from .styles import STYLES
 from .synths import SR, midi_to_hz
+from .track import F0_HOP_S, Track, add_at, note_truth
+from .vocals import sing_score
 
 if TYPE_CHECKING:
-    from .voice import Sung, VoiceBank, VoiceStyle
+    from .voice import VoiceBank
 
 VERSION = 1
-F0_HOP_S = 0.01
 SHORTEST_SONG_S = 8.0
 TRUTH_FILE = "truth.json"
 #: Peak of a drum role in dB, before the kit's own balance.
@@ -126,24 +115,6 @@ class Song:
         return self.stems["vocals"].shape[1] / SR
 
 
-@dataclass
-class _Track:
-    """A stem while it is being made: dry sound, what it sends to the room and the echo, and its truth."""
-
-    dry: np.ndarray
-    send: np.ndarray
-    notes: list[dict[str, float]] = field(default_factory=list)
-    choices: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def silent(cls, n: int) -> _Track:
-        return cls(np.zeros((2, n), np.float32), np.zeros(n, np.float32))
-
-    def add(self, y: np.ndarray, send: float) -> None:
-        self.dry += y
-        self.send += np.float32(send * 0.5) * (y[0] + y[1])
-
-
 def generate_song(
     seed: int,
     *,
@@ -177,7 +148,7 @@ def generate_song(
     drums = _play_drums(score, n, notes)
     bass, bass_f0 = _play_bass(score, n, notes, n_frames)
     other = _play_others(score, n, notes)
-    vocals, voice_f0, lyrics = _sing(score, n, voices, n_frames)
+    vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames)
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
     mixed, mix_choices = _mix(score, tracks, dry=dry)
     stems = {s: console.on_grid(mixed[k]) for k, s in enumerate(STEMS)}
@@ -284,27 +255,12 @@ def _score_choices(score: Score) -> dict[str, Any]:
     }
 
 
-def _note(note: Note, score: Score) -> dict[str, float]:
-    midi = note.midi + score.tuning / 100
-    return {"start_s": note.start_s, "end_s": note.end_s, "midi": midi, "velocity": note.velocity}
-
-
 # -- drums, bass, other -------------------------------------------------------------------------------------------
 
 
-def _place(out: np.ndarray, y: np.ndarray, time_s: float) -> None:
-    """Add mono or stereo ``y`` to ``out`` from ``time_s`` on; what sticks out is cut."""
-    start = round(time_s * SR)
-    y = y[..., max(0, -start) :]
-    start = max(start, 0)
-    length = min(y.shape[-1], out.shape[-1] - start)
-    if length > 0:
-        out[..., start : start + length] += y[..., :length]
-
-
-def _play_drums(score: Score, n: int, notes: NoteBank | None) -> _Track:
+def _play_drums(score: Score, n: int, notes: NoteBank | None) -> Track:
     rng = part_rng(score.seed, "drum-sounds")
-    track = _Track.silent(n)
+    track = Track.silent(n)
     kit = make_kit(score.kit, notes, rng)
     levels = {r: console.from_db(db + rng.normal(0, 2.0)) for r, db in _DRUM_LEVELS.items()}
     width = float(rng.uniform(-1, 1))
@@ -321,7 +277,7 @@ def _play_drums(score: Score, n: int, notes: NoteBank | None) -> _Track:
                 cut = int((later[0] - hit.time_s) * SR)
                 y[cut:] = y[cut:] * np.exp(-np.arange(len(y[cut:]), dtype=np.float32) / np.float32(0.012 * SR))
         if hit.role == "kick":
-            _place(buses["low"], y, hit.time_s)
+            add_at(buses["low"], y, hit.time_s)
         else:
             place = float(np.clip(_DRUM_PLACES.get(hit.role, 0.0) * width, -1, 1))
             shell = hit.role in ("snare", "rim", "clap", "tom_high", "tom_mid", "tom_low")
@@ -350,7 +306,7 @@ def _play_drums(score: Score, n: int, notes: NoteBank | None) -> _Track:
 def _place_panned(out: np.ndarray, y: np.ndarray, place: float, time_s: float) -> None:
     angle = (place + 1) * np.pi / 4
     for channel, gain in zip(out, (np.cos(angle), np.sin(angle))):
-        _place(channel, y * np.float32(np.sqrt(2) * gain), time_s)
+        add_at(channel, y * np.float32(np.sqrt(2) * gain), time_s)
 
 
 def _bend(y: np.ndarray, ratio: np.ndarray) -> np.ndarray:
@@ -387,9 +343,9 @@ def _slide_s(note: Note) -> float:
     return min(0.12, 0.4 * (note.end_s - note.start_s))
 
 
-def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tuple[_Track, np.ndarray]:
+def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tuple[Track, np.ndarray]:
     rng = part_rng(score.seed, "bass-sounds")
-    track = _Track.silent(n)
+    track = Track.silent(n)
     f0 = np.zeros(n_frames)
     instrument = make_instrument(score.bass_family, notes, rng)
     track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind}
@@ -404,14 +360,14 @@ def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> t
             y[-200:] *= np.linspace(1, 0, len(y[-200:]), dtype=np.float32)
         if note.ghost:  # a muted string: all attack, no pitch to speak of
             y = y[: int(0.05 * SR)] * np.exp(-np.arange(len(y[: int(0.05 * SR)])) / (0.012 * SR)).astype(np.float32)
-            _place(mono, y, note.start_s)
+            add_at(mono, y, note.start_s)
             continue
-        _place(mono, y, note.start_s)
+        add_at(mono, y, note.start_s)
         first = int(np.ceil(note.start_s / F0_HOP_S))
         last = min(int(note.end_s / F0_HOP_S), n_frames - 1)
         t = np.arange(first, last + 1) * F0_HOP_S - note.start_s
         f0[first : last + 1] = hertz * 2 ** (_bend_curve(note, t, _slide_s(note)) / 12)
-        track.notes.append(_note(note, score))
+        track.notes.append(note_truth(note, score))
     if not score.bass:
         return track, f0
     electric = score.bass_family == "electric_bass"
@@ -435,15 +391,15 @@ def _play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> t
     return track, f0
 
 
-def _pump(score: Score, n: int, rng: np.random.Generator, track: _Track) -> np.ndarray:
+def _pump(score: Score, n: int, rng: np.random.Generator, track: Track) -> np.ndarray:
     depth = float(rng.uniform(3, 14))
     track.choices["ducking_db"] = depth
     return console.duck(n, [h.time_s for h in score.drums if h.role == "kick"], depth, 0.09)
 
 
-def _play_others(score: Score, n: int, notes: NoteBank | None) -> _Track:
+def _play_others(score: Score, n: int, notes: NoteBank | None) -> Track:
     rng = part_rng(score.seed, "other-sounds")
-    track = _Track.silent(n)
+    track = Track.silent(n)
     track.choices["parts"] = []
     for index, part in enumerate(score.parts):
         _play_part(score, part, index, n, notes, part_rng(score.seed, "other-sounds", part.name), track)
@@ -457,7 +413,7 @@ def _play_others(score: Score, n: int, notes: NoteBank | None) -> _Track:
 
 
 def _play_part(
-    score: Score, part: Part, index: int, n: int, notes: NoteBank | None, rng: np.random.Generator, track: _Track
+    score: Score, part: Part, index: int, n: int, notes: NoteBank | None, rng: np.random.Generator, track: Track
 ) -> None:
     guitar = part.family in ("electric_guitar", "clean_guitar")
     drive = 0.0
@@ -473,7 +429,7 @@ def _play_part(
         for note in part.notes:
             hertz = midi_to_hz(note.midi + score.tuning / 100)
             played = note if not take else _again(note, rng)
-            _place(mono, _sound(instrument, played, hertz, rng), played.start_s)
+            add_at(mono, _sound(instrument, played, hertz, rng), played.start_s)
         if not np.any(mono):
             return
         if drive:
@@ -492,7 +448,7 @@ def _play_part(
     level = {"lead": -18.0, "pad": -25.0, "power": -18.5}.get(part.kind, -21.0) + rng.normal(0, 1.5)
     gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
     track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if drive > 10 else 1.0))
-    track.notes += [_note(note, score) for note in part.notes]
+    track.notes += [note_truth(note, score) for note in part.notes]
     track.choices["parts"].append(
         {"name": part.name, "kind": part.kind, "instrument": instrument.name, "drive_db": drive, "doubled": twice,
          "pan": place, "chorus": bool(spread)}
@@ -506,227 +462,10 @@ def _again(note: Note, rng: np.random.Generator) -> Note:
     return Note(start, max(note.end_s + late, start + 0.05), note.midi, note.velocity, note.slide, note.fall)
 
 
-# -- vocals -------------------------------------------------------------------------------------------------------
-
-
-def _f0_on_grid(sung: Sung, out: np.ndarray) -> None:
-    """Write the F0 of one delivery onto a grid of F0_HOP_S."""
-    times, f0 = np.asarray(sung.f0_times_s), np.asarray(sung.f0_hz)
-    first, last = int(np.ceil(max(times[0], 0.0) / F0_HOP_S)), min(int(times[-1] / F0_HOP_S), len(out) - 1)
-    if last < first:
-        return
-    at = F0_HOP_S * np.arange(first, last + 1)
-    right = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
-    left = right - 1
-    part = np.clip((at - times[left]) / (times[right] - times[left]), 0, 1)
-    both = (f0[left] > 0) & (f0[right] > 0)
-    between = np.exp((1 - part) * np.log(np.maximum(f0[left], 1)) + part * np.log(np.maximum(f0[right], 1)))
-    value = np.where(both, between, np.where(part < 0.5, f0[left], f0[right]))
-    span = out[first : last + 1]
-    out[first : last + 1] = np.where(value > 0, value, span)
-
-
-@dataclass
-class _Singer:
-    """A voice in the mix: its sound and F0."""
-
-    audio: np.ndarray
-    f0: np.ndarray
-    role: str
-    singer: str
-    pan: float
-    level_db: float
-
-
-def _sing(
-    score: Score, n: int, voices: VoiceBank | None, n_frames: int
-) -> tuple[_Track, list[np.ndarray], dict[str, list[dict[str, Any]]]]:
-    track = _Track.silent(n)
-    lyrics: dict[str, list[dict[str, Any]]] = {"words": [], "lines": []}
-    if not score.slots:
-        track.choices = {"voices": []}
-        return track, [], lyrics
-    from .voice import VoiceBank, VoiceStyle
-
-    bank = VoiceBank.default() if voices is None else voices
-    rng = part_rng(score.seed, "singers")
-    name = str(pick(rng, sorted(bank.singers)))
-    style = VoiceStyle.draw(rng)
-    low, high = bank.range_midi(name)
-    lead = _Singer(np.zeros(n, np.float32), np.zeros(n_frames), "lead", name, 0.0, 0.0)
-    singers = [lead]
-    spoken = score.style.spoken > 0 and rng.random() < score.style.spoken
-    backing = _draw_backing(score, bank, name, n, n_frames, rng)
-    singers += [singer for singer, _, _, _ in backing]
-    texts: dict[tuple[str, int], Any] = {}
-    busy_until = 0.0
-    for slot in score.slots:
-        line_rng = part_rng(score.seed, "line", slot.section.first_bar, slot.turn)
-        if slot.section.label != "chorus" and slot.turn and line_rng.random() < 0.08:
-            continue  # the singer rests
-        key = (slot.section.label if slot.section.label == "chorus" else str(slot.section.first_bar), slot.turn)
-        if key not in texts:
-            texts[key] = _line(bank, name, syllables_that_fit(score, slot), line_rng)
-        line = texts[key]
-        sung_notes, delivered = _deliver(
-            score, slot, bank, name, line, style, (low, high), spoken, busy_until, line_rng
-        )
-        if delivered is None:
-            continue
-        busy_until = delivered.end_s
-        _place(lead.audio, np.asarray(delivered.audio, np.float32), delivered.start_s)
-        _f0_on_grid(delivered, lead.f0)
-        track.notes += [_note(note, score) for syllable in sung_notes for note in syllable]
-        words = [(w, max(0.0, float(a)), float(b)) for w, a, b in delivered.words]
-        lyrics["words"] += [{"word": w, "start_s": a, "end_s": b} for w, a, b in words]
-        if words:
-            lyrics["lines"].append({"text": line.text, "start_s": words[0][1], "end_s": words[-1][2]})
-        for singer, voice_style, degrees, sections in backing:
-            if slot.section.label in sections and sung_notes:
-                _follow_lead(score, singer, voice_style, degrees, bank, line, sung_notes, line_rng)
-    track.choices = {
-        "spoken_verses": bool(spoken),
-        "voice_style": {k: v for k, v in asdict(style).items() if isinstance(v, int | float)},
-    }
-    _mix_voices(track, singers, part_rng(score.seed, "vocal-mix"))
-    used = [s for s in singers if np.any(s.f0) or np.any(s.audio)]
-    track.choices["voices"] = [{"role": s.role, "singer": s.singer, "pan": s.pan, "level_db": s.level_db} for s in used]
-    return track, [s.f0 for s in used], lyrics
-
-
-_Backing = tuple[_Singer, "VoiceStyle", int, tuple[str, ...]]
-
-
-def _draw_backing(
-    score: Score, bank: VoiceBank, lead: str, n: int, n_frames: int, rng: np.random.Generator
-) -> list[_Backing]:
-    """Doubles (0 scale degrees away) and harmonies, and where they join in."""
-    from .voice import VoiceStyle
-
-    def singer(role: str, name: str, pan: float, level: float) -> _Singer:
-        return _Singer(np.zeros(n, np.float32), np.zeros(n_frames), role, name, pan, level)
-
-    out: list[_Backing] = []
-    everywhere = ("chorus", "verse", "bridge")
-    if rng.random() < 0.3:
-        side, level = float(rng.uniform(0.2, 0.8)), float(rng.uniform(-10, -4))
-        where: tuple[str, ...] = ("chorus",) if rng.random() < 0.7 else everywhere
-        out.append((singer("double", lead, side, level), VoiceStyle.draw(rng), 0, where))
-    if rng.random() < 0.35:
-        degrees = int(rng.choice([2, 2, -2, 4, -3, 7]))
-        name = lead if rng.random() < 0.5 else str(pick(rng, sorted(bank.singers)))
-        where_else: tuple[str, ...] = ("chorus", "bridge") if rng.random() < 0.8 else everywhere
-        side, level = float(rng.uniform(-0.8, -0.1)), float(rng.uniform(-10, -4))
-        out.append((singer("harmony", name, side, level), VoiceStyle.draw(rng), degrees, where_else))
-    return out
-
-
-def _line(bank: VoiceBank, singer: str, most: int, rng: np.random.Generator) -> Any:
-    """A line of lyrics of at most ``most`` syllables: as written, or put together from others' words."""
-    fitting = [line for line in bank.lines(singer) if max(2, 0.35 * most) <= line.syllables <= most]
-    if fitting and rng.random() < 0.6:
-        return pick(rng, fitting)
-    return bank.remix(singer, int(rng.integers(max(2, most // 2), max(3, most) + 1)), rng)
-
-
-def _deliver(
-    score: Score,
-    slot: Slot,
-    bank: VoiceBank,
-    singer: str,
-    line: Any,
-    style: VoiceStyle,
-    limits: tuple[float, float],
-    spoken: bool,
-    busy_until: float,
-    rng: np.random.Generator,
-) -> tuple[list[list[Note]], Sung | None]:
-    """The lead's delivery of a line, sung or spoken; None where there is no room for it."""
-    from .voice import SungNote, sing, speak
-
-    if spoken and slot.section.label == "verse":
-        start = max(score.grid.time(slot.bar, int(rng.integers(0, 3))), busy_until + 0.05)
-        said = speak(bank, singer, line, start, style, rng)
-        end = score.grid.time(slot.bar + slot.n_bars - 1, score.grid.steps) + 0.3
-        return [], said if said.end_s < end + 1.0 else None
-    notes = melody(score, slot, line.syllables, limits, rng)
-    if notes[0][0].start_s < busy_until + 0.02:
-        return [], None
-    shortest = min(b[0].start_s - a[0].start_s for a, b in pairwise(notes)) if len(notes) > 1 else 1.0
-    if shortest < 0.6 * SHORTEST_SYLLABLE_S:
-        return [], None
-    tuned = [[SungNote(m.start_s, m.end_s - m.start_s, m.midi + score.tuning / 100) for m in s] for s in notes]
-    return notes, sing(bank, singer, line, tuned, style, rng)
-
-
-def _follow_lead(
-    score: Score,
-    singer: _Singer,
-    style: VoiceStyle,
-    degrees: int,
-    bank: VoiceBank,
-    line: Any,
-    notes: list[list[Note]],
-    rng: np.random.Generator,
-) -> None:
-    """Sing what the lead sings, ``degrees`` of the scale away."""
-    from .voice import SungNote, sing
-
-    low, high = bank.range_midi(singer.singer)
-    moved = [[_harmonised(score, m.midi, degrees) for m in syllable] for syllable in notes]
-    flat = [m for syllable in moved for m in syllable]
-    octave = -12 if max(flat) > high + 3 else 12 if min(flat) < low - 3 else 0
-    late = float(rng.normal(0.012, 0.012))
-    tuned = [
-        [SungNote(max(0.0, m.start_s + late), m.end_s - m.start_s, p + octave + score.tuning / 100)
-         for m, p in zip(syllable, pitches)]
-        for syllable, pitches in zip(notes, moved)
-    ]  # fmt: skip
-    try:
-        match = next((x for x in bank.lines(singer.singer) if x.text == line.text), line)
-        sung = sing(bank, singer.singer, match, tuned, style, rng)
-    except (ValueError, KeyError, IndexError):  # another singer need not know a remixed line
-        return
-    _place(singer.audio, np.asarray(sung.audio, np.float32), sung.start_s)
-    _f0_on_grid(sung, singer.f0)
-
-
-def _harmonised(score: Score, midi: float, degrees: int) -> float:
-    """The note ``degrees`` steps of the song's scale away; degree 0 is the note itself."""
-    if degrees == 0:
-        return midi
-    ladder = [m for m in range(12, 116) if m % 12 in score.scale]
-    nearest = min(range(len(ladder)), key=lambda i: (abs(ladder[i] - midi), ladder[i]))
-    return float(ladder[nearest + degrees])
-
-
-def _mix_voices(track: _Track, singers: list[_Singer], rng: np.random.Generator) -> None:
-    warmth, presence = float(rng.uniform(-6, -1)), float(rng.uniform(0, 4))
-    tone: list[console.Band] = [
-        ("low_cut", float(rng.uniform(80, 130)), 0.0, 0.7),
-        ("peak", float(rng.uniform(220, 350)), warmth, 0.8),
-        ("peak", float(rng.uniform(2500, 4500)), presence, 0.8),
-        ("high_shelf", 9000.0, float(rng.uniform(0, 6)), 0.7),
-    ]
-    depth, drive, send = (
-        float(rng.uniform(4, 12)),
-        float(rng.choice([0.0, rng.uniform(2, 9)])),
-        float(rng.uniform(0.08, 0.5)),
-    )
-    for singer in singers:
-        if not np.any(singer.audio):
-            continue
-        y = console.compress(console.equalise(singer.audio, tone), rng, depth_db=depth, ratio=3.5)
-        y = console.saturate(y, drive) if drive else y
-        gain = console.from_db(-19 + singer.level_db) / max(console.active_rms(y), 1e-9)
-        track.add(console.pan(y * np.float32(gain), singer.pan), send * (1.4 if singer.role != "lead" else 1.0))
-    track.choices |= {"compression_db": depth, "drive_db": drive, "send": send}
-
-
 # -- mix ----------------------------------------------------------------------------------------------------------
 
 
-def _mix(score: Score, tracks: dict[str, _Track], *, dry: bool) -> tuple[np.ndarray, dict[str, Any]]:
+def _mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """(4, 2, n) of the stems in the order of STEMS, mastered, and what was chosen."""
     rng = part_rng(score.seed, "mix")
     room = console.draw_room(rng)
