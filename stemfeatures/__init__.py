@@ -8,7 +8,10 @@ __version__ = "0.1.0"
 #: Public names and the modules they come from, imported when first used, so that ``import stemfeatures`` stays instant.
 _LAZY = {
     "Analyser": "analysis",
+    "FeatureTransformer": "items.transformer",
     "Separator": "separation",
+    "as_multiindex": "items.matrix",
+    "features_matrix": "items.matrix",
     "from_audio": "analysis",
     "from_file": "analysis",
     "open_features": "tables.reader",
