@@ -14,7 +14,9 @@ from stemfeatures.models.joint import JointNet
 from stemfeatures.training import bank as banks
 from stemfeatures.training import loop, losses, patterns
 from stemfeatures.training.config import TrainConfig, load_config
-from stemfeatures.training.mixing import Mixer, salience_target
+from stemfeatures.training.example import salience_target
+from stemfeatures.training.examples import Examples, TrainingData
+from stemfeatures.training.mixing import Mixer
 
 
 def _tone(hertz: float, seconds: float, decay: float = 2.0) -> np.ndarray:
@@ -210,7 +212,7 @@ def test_one_example_can_be_learned(bank_dir):
     config = TrainConfig(
         model=TINY.to_dict(), batch_size=2, n_frames=64, steps=40, warmup=5, learning_rate=5e-3, ema=0.5
     )
-    data = loop.MixedExamples(str(bank_dir), config, 0, 2)
+    data = Examples(TrainingData(bank=bank_dir), config, 0, 2)
     batch = torch.utils.data.default_collate([data[0], data[1]])
     state = loop.new_state(config, "cpu")
     history = [loop.train_step(state, batch, config) for _ in range(40)]
@@ -220,9 +222,9 @@ def test_one_example_can_be_learned(bank_dir):
 
 def test_training_goes_on_where_it_stopped(bank_dir, tmp_path):
     config = TrainConfig(model=TINY.to_dict(), batch_size=2, n_frames=32, steps=4, warmup=1, save_every=2, log_every=1)
-    straight = loop.train(config, bank_dir, tmp_path / "a", workers=0)
-    loop.train(config, bank_dir, tmp_path / "b", workers=0, max_minutes=0.0)
-    state = loop.train(config, bank_dir, tmp_path / "b", workers=0)
+    straight = loop.train(config, TrainingData(bank=bank_dir), tmp_path / "a", workers=0)
+    loop.train(config, TrainingData(bank=bank_dir), tmp_path / "b", workers=0, max_minutes=0.0)
+    state = loop.train(config, TrainingData(bank=bank_dir), tmp_path / "b", workers=0)
     assert straight.step == state.step == 4
     for a, b in zip(straight.model.parameters(), state.model.parameters()):
         assert torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""``stemfeatures train``: a checkpoint from isolated recordings."""
+"""``stemfeatures train``: a checkpoint from isolated recordings and multitracks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ _BANK_MARK = "sounds.parquet"
 _HELD_OUT = "held_out.txt"
 _RECIPE = "recipe.json"
 #: Keys of a recipe that may change when a run goes on.
-_MAY_CHANGE = ("steps", "save_every", "log_every")
+_MAY_CHANGE = ("steps", "save_every", "log_every", "validate_every", "patience", "licences")
 
 
 def add_parser(verbs: Any) -> None:
@@ -31,17 +32,33 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "train",
         run,
-        "train a checkpoint from isolated recordings",
-        description="Builds a bank of sounds from --data once, mixes training examples from it on the fly, and goes on "
-        "where an earlier run in the same --run-dir stopped. At the end, or after --max-minutes, the averaged weights "
-        "are exported with a model card.",
+        "train a checkpoint from isolated recordings and multitracks",
+        description="Decodes --data (isolated sounds) and --songs (multitracks) once, as the recipe needs them, makes "
+        "training examples of them on the fly, and goes on where an earlier run in the same --run-dir stopped. At the "
+        "end, or after --max-minutes, the averaged weights are exported with a model card: those of the last step, or "
+        "with --validate those that were best on the development songs.",
         examples=(
             "stemfeatures train --data sounds --max-minutes 60",
+            "stemfeatures train --recipe generated-v0 --songs songs --validate development_songs",
             "stemfeatures train --data sounds --recipe mine.toml --run-dir runs/mine --licence CC-BY-4.0",
         ),
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with index.csv (path, class, source, licence, seconds)"
+    )
+    parser.add_argument(
+        "--songs",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="multitracks: song folders, generated ones for example, or NAME:DIR for the layouts of docs/datasets.md; "
+        "may be given several times",
+    )
+    parser.add_argument(
+        "--validate", type=Path, metavar="DIR", help="development songs with truth, looked at as the recipe says"
+    )
+    parser.add_argument(
+        "--validate-limit", type=whole(1), metavar="N", help="at most so many tracks of a data set of --validate"
     )
     parser.add_argument(
         "--recipe",
@@ -79,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
     recipe = find_recipe(args.recipe)
     device = choose_device(args.device)
 
-    from stemfeatures.training.bank import SoundBank
     from stemfeatures.training.config import load_config
+    from stemfeatures.training.examples import TrainingData
     from stemfeatures.training.loop import train
+    from stemfeatures.training.validation import Validation, validate
 
     config = load_config(recipe, steps=args.steps)
     run_dir = args.run_dir or Path("runs") / config.name
@@ -89,8 +107,16 @@ def run(args: argparse.Namespace) -> int:
     if export.suffix != ".safetensors":
         raise UsageError(f"--export {export}: the file must end in .safetensors")
     _check_recipe(run_dir, config)
-    bank_dir = args.bank or run_dir / "bank"
-    held_out = _bank(args, bank_dir)
+    if args.songs and not config.songs:
+        raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
+    if args.validate is not None:
+        _development_songs(args)  # complain before the work, not after
+    bank_dir, held_out = args.bank or run_dir / "bank", []
+    if config.songs < 1:
+        held_out = _bank(args, bank_dir)
+    data = TrainingData(
+        bank=bank_dir if config.songs < 1 else None, songs=_songs(args, run_dir / "songs") if config.songs else None
+    )
     _write_json(run_dir / _RECIPE, config.to_dict())
 
     line: Progress | None = None
@@ -103,10 +129,17 @@ def run(args: argparse.Namespace) -> int:
             )
         line.advance_to(step, note=" ".join(f"{name} {value:.4f}" for name, value in losses.items()))
 
+    def tell(step: int, validation: Validation, best: bool) -> None:
+        if not args.quiet:
+            values = " ".join(f"{task} {value:.3f}" for task, value in validation.metrics.items())
+            print(f"step {step:,}: score {validation.score:.3f}{' (best)' * best}, {values}", file=sys.stderr)
+
+    look = partial(validate, songs=args.validate, device=device, limit=args.validate_limit) if args.validate else None
     try:
         state = train(
-            config, bank_dir, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, on_log=show
-        )
+            config, data, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, validate=look,
+            on_log=show, on_validation=tell,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print(f"the last state is in {run_dir}; the same command goes on from there", file=sys.stderr)
         raise
@@ -116,24 +149,32 @@ def run(args: argparse.Namespace) -> int:
 
     from stemfeatures.models import registry
     from stemfeatures.training.card import NOT_STATED, build_card, seconds_trained
+    from stemfeatures.training.journal import BEST, best_validation
 
+    model, step, chosen_on = state.average, state.step, None
+    if (best := best_validation(run_dir, state.step)) is not None:
+        step, score = best
+        model = registry.load(run_dir / BEST)
+        chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
     seconds = seconds_trained(run_dir / "log.csv")
     card = build_card(
-        state.average,
+        model,
         config,
-        SoundBank(bank_dir),
+        data,
         steps=state.step,
         seconds=seconds,
         command=shlex.join(["stemfeatures", *getattr(args, "argv", [])]),
         device=device,
         held_out=held_out,
+        chosen_on=chosen_on,
         licence=args.licence or NOT_STATED,
     )
-    checkpoint = registry.save(state.average, export, card)
+    checkpoint = registry.save(model, export, card)
     if not args.quiet:
         of = "" if state.step >= config.steps else f" of {config.steps:,}; the same command goes on"
         rows = [
             ("steps", f"{state.step:,}{of}"),
+            *([("chosen", f"step {step:,}, the best on the development songs")] if chosen_on else []),
             ("time", duration(seconds)),
             ("checkpoint", str(checkpoint.path)),
             ("model card", str(checkpoint.path.with_suffix(".json"))),
@@ -200,6 +241,35 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
     build_bank(args.data, bank_dir, held_out=patterns, jobs=max(1, args.workers), progress=show)
     noted.write_text("".join(f"{pattern}\n" for pattern in patterns), encoding="utf-8")
     return sorted(patterns)
+
+
+def _songs(args: argparse.Namespace, out_dir: Path) -> Path:
+    """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
+    from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.training.song_store import SongStore, build_song_store
+
+    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))
+
+    if args.songs:
+        tracks = [track for spec in args.songs for track in find_tracks(spec)]
+        build_song_store(tracks, out_dir, jobs=max(1, args.workers), progress=show)
+    elif not out_dir.is_dir():
+        raise UsageError(f"no songs in {out_dir}: --songs is needed")
+    if args.validate is not None:
+        learned = {(song.dataset, song.track) for song in SongStore(out_dir).songs}
+        if both := [t for t in _development_songs(args) if (t.dataset, t.name) in learned]:
+            raise UsageError(
+                f"{count(len(both), 'track')} of --validate {args.validate} would also be trained on, "
+                f"such as {both[0].dataset}/{both[0].name}"
+            )
+    return out_dir
+
+
+def _development_songs(args: argparse.Namespace) -> list[Any]:
+    from stemfeatures.datasets.multitrack import find_tracks
+
+    return list(find_tracks(args.validate))
 
 
 def _steps(run_dir: Path) -> int:

@@ -78,6 +78,10 @@ class JointOutput:
     rhythm: Tensor
     features: Tensor
 
+    def float(self) -> JointOutput:
+        """The same in single precision: losses are computed there, whatever the network ran in."""
+        return JointOutput(**{name: value.float() for name, value in vars(self).items()})
+
 
 def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1) -> nn.Module:
     k = (kernel, kernel) if isinstance(kernel, int) else kernel

@@ -14,16 +14,43 @@ from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
 from ..models.joint import JointNet
 from .bank import SoundBank
 from .config import TrainConfig
+from .examples import TrainingData
+from .song_store import SongStore
 
 #: Licence of weights whose owner has not said anything.
 NOT_STATED = "not stated"
 _VERSIONS = ("torch", "numpy", "scipy", "librosa", "soxr")
 
 
-def data_sources(bank: SoundBank) -> list[dict[str, Any]]:
-    """One entry a source and licence in the bank: ``source, licence, classes, sounds, minutes``, largest first."""
+def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]]:
+    """One entry a source and licence of what a run learned from, largest first.
+
+    ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank) or ``songs`` (multitracks) it holds.
+    """
+    found: list[dict[str, Any]] = []
+    if data.bank is not None and config.songs < 1:
+        found += _bank_sources(SoundBank(data.bank))
+    if data.songs is not None and config.songs > 0:
+        found += _song_sources(SongStore(data.songs), config.licences)
+    return sorted(found, key=lambda entry: -entry["minutes"])
+
+
+def _song_sources(store: SongStore, licences: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": source,
+            "licence": licences.get(source, NOT_STATED),
+            "classes": sorted(STEMS),
+            "songs": sum(song.dataset == source for song in store.songs),
+            "minutes": round(sum(song.seconds for song in store.songs if song.dataset == source) / 60, 2),
+        }
+        for source in sorted({song.dataset for song in store.songs})
+    ]
+
+
+def _bank_sources(bank: SoundBank) -> list[dict[str, Any]]:
     sounds = bank.sounds
-    found = [
+    return [
         {
             "source": str(source),
             "licence": str(licence),
@@ -33,7 +60,6 @@ def data_sources(bank: SoundBank) -> list[dict[str, Any]]:
         }
         for (source, licence), rows in sounds.groupby(["source", "licence"], sort=True)
     ]
-    return sorted(found, key=lambda entry: -entry["minutes"])
 
 
 def seconds_trained(log: str | Path) -> float:
@@ -56,13 +82,14 @@ def seconds_trained(log: str | Path) -> float:
 def build_card(
     model: JointNet,
     config: TrainConfig,
-    bank: SoundBank,
+    data: TrainingData,
     *,
     steps: int,
     seconds: float,
     command: str = "",
     device: str = "",
     held_out: list[str] | None = None,
+    chosen_on: dict[str, Any] | None = None,
     licence: str = NOT_STATED,
 ) -> dict[str, Any]:
     """The card of a checkpoint, without metrics; ``registry.save`` adds name and digest.
@@ -70,10 +97,11 @@ def build_card(
     Parameters
     ----------
     model : the network whose weights are saved.
-    config, bank : what it was trained with.
+    config, data : what it was trained with.
     steps, seconds : optimiser steps done, and time they took over all resumptions.
     command : what was typed. device : what it ran on.
     held_out : patterns of files that were kept out of the bank.
+    chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """
     return {
@@ -81,13 +109,14 @@ def build_card(
         "licence": licence,
         "architecture": "joint",
         "parameters": sum(p.numel() for p in model.parameters()),
-        "data": data_sources(bank),
+        "data": data_sources(data, config),
         "held_out": list(held_out or []),
         "training": {
             "command": command,
             "recipe": config.to_dict(),
             "steps": steps,
             "seconds": round(seconds, 1),
+            "chosen_on": chosen_on,
             "device": device,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {

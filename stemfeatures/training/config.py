@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import ModelError
 from .losses import LossWeights
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -22,6 +24,11 @@ class TrainConfig:
         over the last ``decay`` share.
     batch_size, n_frames : examples a step and their length in frames.
     ema : decay of the averaged weights that are exported.
+    songs : share of the examples that is cut from multitracks, 0..1; the others are mixed of isolated sounds.
+    validate_every : steps between looks at the development songs, where there are some. patience : so many looks
+        without a better score end the run; 0 = never.
+    precision : ``float32``, or ``bfloat16`` for mixed precision.
+    licences : ``{source: licence}`` of multitracks, for the model card.
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     """
 
@@ -38,8 +45,22 @@ class TrainConfig:
     ema: float = 0.995
     save_every: int = 100
     log_every: int = 10
+    songs: float = 0.0
+    validate_every: int = 500
+    patience: int = 0
+    precision: str = "float32"
+    licences: dict[str, str] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.songs <= 1:
+            raise ValueError(f"songs is a share from 0 to 1, not {self.songs}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        for name in ("steps", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,7 +78,7 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     Raises
     ------
     ModelError
-        On a missing file, bad TOML or an unknown key.
+        On a missing file, bad TOML, an unknown key or a value that makes no sense.
     """
     path = Path(path)
     try:
@@ -70,4 +91,7 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     unknown = (values.keys() - known) | (losses.keys() - {f.name for f in fields(LossWeights)})
     if unknown:
         raise ModelError(f"unknown keys in the recipe: {', '.join(sorted(unknown))}", source=str(path), stage="train")
-    return TrainConfig(**values, loss=LossWeights(**losses))
+    try:
+        return TrainConfig(**values, loss=LossWeights(**losses))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"recipe: {error}", source=str(path), stage="train") from error

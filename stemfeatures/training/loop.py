@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
@@ -12,33 +11,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..models.joint import JointConfig, JointNet
-from .bank import SoundBank
 from .config import TrainConfig
+from .examples import Examples, TrainingData
+from .journal import Journal
 from .losses import joint_loss, spectrograms
-from .mixing import Mixer
+from .validation import Validation
 
 logger = logging.getLogger(__name__)
-_LOGGED = ("loss", "separation", "pitch", "voicing", "rhythm")
-
-
-class MixedExamples(Dataset):
-    """Examples ``first ... last`` of a :class:`Mixer` as tensors."""
-
-    def __init__(self, bank_dir: str, config: TrainConfig, first: int, last: int) -> None:
-        self.bank_dir, self.config, self.first, self.last = bank_dir, config, first, last
-        self._mixer: Mixer | None = None
-
-    def __len__(self) -> int:
-        return max(0, self.last - self.first)
-
-    def __getitem__(self, item: int) -> dict[str, Tensor]:
-        if self._mixer is None:
-            self._mixer = Mixer(SoundBank(self.bank_dir), n_frames=self.config.n_frames, seed=self.config.seed)
-        example = self._mixer.example(self.first + item)
-        return {k: torch.from_numpy(v) for k, v in vars(example).items()}
 
 
 @dataclass
@@ -100,8 +82,9 @@ def train_step(state: State, batch: dict[str, Tensor], config: TrainConfig) -> d
     for group in state.optimizer.param_groups:
         group["lr"] = config.learning_rate_at(state.step)
     spectra = spectrograms(batch["stems"])
-    output = state.model(spectra[0])
-    terms = joint_loss(output, batch, spectra, config.loss)
+    with torch.autocast(spectra[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        output = state.model(spectra[0])
+    terms = joint_loss(output.float(), batch, spectra, config.loss)
     state.optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
@@ -116,21 +99,26 @@ def train_step(state: State, batch: dict[str, Tensor], config: TrainConfig) -> d
 
 def train(
     config: TrainConfig,
-    bank_dir: str | Path,
+    data: TrainingData,
     run_dir: str | Path,
     *,
     device: str = "cpu",
     workers: int = 1,
     max_minutes: float | None = None,
+    validate: Callable[[JointNet], Validation] | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
+    on_validation: Callable[[int, Validation, bool], None] | None = None,
 ) -> State:
     """Train until ``config.steps``, going on from ``run_dir/last.pt`` when it exists.
 
     Parameters
     ----------
-    bank_dir : a bank made by :func:`~stemfeatures.training.bank.build_bank`.
-    run_dir : receives ``last.pt`` (every ``save_every`` steps and at the end) and ``log.csv``.
+    data : where the examples come from.
+    run_dir : receives ``last.pt`` (every ``save_every`` steps and at the end) and what the journal writes.
     max_minutes : stop early, with the state saved, after so many minutes.
+    validate : scores the averaged network every ``validate_every`` steps and at the end; the best one is kept, and the
+        run ends early where ``patience`` says so.
+    on_log, on_validation : called with the step and its losses, or its validation and whether it is the best so far.
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -140,10 +128,10 @@ def train(
         load_state(state, last, device)
         logger.info("going on from step %d", state.step)
     state.model.train()
-    first, end = state.step * config.batch_size, config.steps * config.batch_size
-    data = MixedExamples(str(bank_dir), config, first, end)
+    journal = Journal(run_dir, state.step)
+    examples = Examples(data, config, state.step * config.batch_size, config.steps * config.batch_size)
     loader = DataLoader(
-        data, batch_size=config.batch_size, num_workers=workers, prefetch_factor=3 if workers else None,
+        examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=3 if workers else None,
         pin_memory=device.startswith("cuda"),
     )  # fmt: skip
     started = time.monotonic()
@@ -153,30 +141,29 @@ def train(
             sums[key] = sums.get(key, 0.0) + value
         if state.step % config.log_every == 0:
             means = {k: v / config.log_every for k, v in sums.items()}
-            minutes = (time.monotonic() - started) / 60
-            _append_log(run_dir / "log.csv", state.step, config.learning_rate_at(state.step - 1), minutes, means)
+            rate = config.learning_rate_at(state.step - 1)
+            journal.losses(state.step, rate, (time.monotonic() - started) / 60, means)
             if on_log is not None:
                 on_log(state.step, means)
             sums = {}
         if state.step % config.save_every == 0:
             save_state(state, last)
+        if validate is not None and (state.step % config.validate_every == 0 or state.step == config.steps):
+            save_state(state, last)
+            validation = validate(state.average)
+            best = journal.validation(state.step, validation, state.average)
+            if on_validation is not None:
+                on_validation(state.step, validation, best)
+            if config.patience and journal.looks_since_best >= config.patience:
+                logger.info("no better score in %d looks: stopped at step %d", config.patience, state.step)
+                break
         if max_minutes is not None and (time.monotonic() - started) / 60 > max_minutes:
             break
     save_state(state, last)
+    journal.close()
     return state
 
 
 def _to_device(loader: DataLoader, device: str) -> Iterator[dict[str, Tensor]]:
     for batch in loader:
         yield {k: v.to(device, non_blocking=True) for k, v in batch.items()}
-
-
-def _append_log(path: Path, step: int, rate: float, minutes: float, means: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as handle:
-        writer = csv.writer(handle)
-        if new:
-            writer.writerow(["step", "learning_rate", "minutes", *_LOGGED])
-        writer.writerow(
-            [step, f"{rate:.3g}", f"{minutes:.2f}", *(f"{means.get(k, float('nan')):.5f}" for k in _LOGGED)]
-        )

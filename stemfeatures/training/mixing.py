@@ -1,62 +1,21 @@
 """Training examples mixed on the fly from a sound bank.
 
-Every example is a function of the bank, the seed and its index alone, so a run can stop and go on, and any worker
-can make any example. Stems come from recorded performances (random pieces, or several stems of one song in time) and
+Stems come from recorded performances (random pieces, or several stems of one song in time) and
 from one-shots and notes played as simple patterns; F0 is what is known of the singing and the bass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import soxr
 
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
-from ..constants import (
-    HOP_LENGTH,
-    N_PITCH_BINS,
-    PITCH_BINS_PER_OCTAVE,
-    PITCH_FMIN,
-    PITCHED_STEMS,
-    STEMS,
-)
+from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
 from ..errors import DatasetError
 from . import patterns
 from .bank import SoundBank
 from .effects import colour, drive, high_pass, rms
-
-
-@dataclass
-class Example:
-    """One training example of ``n_frames`` frames.
-
-    Attributes
-    ----------
-    stems : (4, n_frames * HOP_LENGTH) float32 in the order of ``STEMS``; the mixture is their sum.
-    salience : (2, N_PITCH_BINS, n_frames) float16 targets in 0..1 in the order of ``PITCHED_STEMS``.
-    voiced : (2, n_frames) float32, 1 voiced, 0 unvoiced; ``voiced_known``: where that may be believed.
-    rhythm : (3, n_frames) float32 targets: onset, beat, downbeat; ``rhythm_known`` (3,): 1 where the label is exact.
-    """
-
-    stems: np.ndarray
-    salience: np.ndarray
-    voiced: np.ndarray
-    voiced_known: np.ndarray
-    rhythm: np.ndarray
-    rhythm_known: np.ndarray
-
-
-def salience_target(f0: list[np.ndarray], n_frames: int) -> np.ndarray:
-    """(N_PITCH_BINS, n_frames) Gaussian bumps (sigma one bin) at every F0 > 0 of every voice, largest value 1."""
-    target = np.zeros((N_PITCH_BINS, n_frames), np.float32)
-    bins = np.arange(N_PITCH_BINS)[:, None]
-    for voice in f0:
-        known = np.nan_to_num(voice) > 0
-        place = np.full(n_frames, -100.0)
-        place[known] = PITCH_BINS_PER_OCTAVE * np.log2(voice[known] / PITCH_FMIN)
-        np.maximum(target, np.exp(-0.5 * (bins - place) ** 2), out=target)
-    return target
+from .example import Example, label_example
 
 
 class Mixer:
@@ -387,39 +346,11 @@ class Mixer:
             if level > 1e-5:
                 gain = 10 ** ((levels[stem] + rng.normal(0, 4.0)) / 20) / level
                 mixed[i] = colour(stems[stem] * np.float32(0.1 * gain), rng)
-        return self._label(mixed, f0, context, onsets, beats_known)
-
-    def _label(
-        self, stems: np.ndarray, f0: dict, context: patterns.Context, onsets: np.ndarray | None, beats: bool
-    ) -> Example:
-        salience = np.zeros((len(PITCHED_STEMS), N_PITCH_BINS, self.n_frames), np.float16)
-        voiced = np.zeros((len(PITCHED_STEMS), self.n_frames), np.float32)
-        known = np.zeros_like(voiced)
-        for i, stem in enumerate(PITCHED_STEMS):
-            tracks = f0[stem]
-            if tracks is None:
-                continue
-            salience[i] = salience_target(tracks, self.n_frames)
-            voiced[i] = np.any([np.nan_to_num(t) > 0 for t in tracks], axis=0)
-            known[i] = np.all([np.isfinite(t) for t in tracks], axis=0)
-        rhythm = np.zeros((3, self.n_frames), np.float32)
-        rhythm_known = np.zeros(3, np.float32)
-        if onsets is not None:
-            rhythm[0] = _activation(onsets, self.n_frames)
-            rhythm_known[0] = 1
-        if beats:
-            times, places = context.beats()
-            rhythm[1] = _activation(times, self.n_frames)
-            rhythm[2] = _activation(times[places == 1], self.n_frames)
-            rhythm_known[1:] = 1
-        return Example(stems, salience, voiced, known, rhythm, rhythm_known)
-
-
-def _activation(times: np.ndarray, n_frames: int) -> np.ndarray:
-    """Targets of 1 at the frame nearest to each time and 0.5 beside it."""
-    out = np.zeros(n_frames + 2, np.float32)
-    frames = np.round(times * SR / HOP_LENGTH).astype(int)
-    frames = frames[(frames >= 0) & (frames < n_frames)]
-    for offset, value in ((-1, 0.5), (1, 0.5), (0, 1.0)):
-        out[frames + 1 + offset] = np.maximum(out[frames + 1 + offset], value)
-    return out[1:-1]
+        times, places = context.beats()
+        return label_example(
+            mixed,
+            f0,
+            onsets_s=onsets,
+            beats_s=times if beats_known else None,
+            downbeats_s=times[places == 1] if beats_known else None,
+        )

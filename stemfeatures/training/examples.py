@@ -1,0 +1,76 @@
+"""Where a run's examples come from: isolated sounds, multitracks, or both by share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import DatasetError
+from .bank import SoundBank
+from .config import TrainConfig
+from .example import Example, ExampleSource
+from .mixing import Mixer
+from .song_store import SongStore
+from .songs import SongMixer
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Folders of a run: a ``bank`` of :func:`.bank.build_bank`, ``songs`` of :func:`.song_store.build_song_store`."""
+
+    bank: Path | None = None
+    songs: Path | None = None
+
+    def open(self, config: TrainConfig) -> ExampleSource:
+        """The source that the recipe asks for.
+
+        Raises
+        ------
+        DatasetError : the recipe's share of songs needs a folder that is not given, or a folder is not of its kind.
+        """
+        options = {"n_frames": config.n_frames, "seed": config.seed}
+        sources: list[ExampleSource] = []
+        if config.songs > 0:
+            if self.songs is None:
+                raise DatasetError(f"recipe {config.name!r} asks for songs (multitracks)", stage="train")
+            sources.append(SongMixer(SongStore(self.songs), **options))
+        if config.songs < 1:
+            if self.bank is None:
+                raise DatasetError(f"recipe {config.name!r} asks for a bank of isolated sounds", stage="train")
+            sources.append(Mixer(SoundBank(self.bank), **options))
+        return sources[0] if len(sources) == 1 else Shared(sources[0], sources[1], config.songs, config.seed)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Example ``i`` from ``first`` with the chance ``share``, else from ``second``."""
+
+    first: ExampleSource
+    second: ExampleSource
+    share: float
+    seed: int
+
+    def example(self, index: int) -> Example:
+        draw = np.random.default_rng([self.seed, index, 1]).random()
+        return (self.first if draw < self.share else self.second).example(index)
+
+
+class Examples(Dataset):
+    """Examples ``first ... last`` as dictionaries of tensors; the source is opened in the process that uses it."""
+
+    def __init__(self, data: TrainingData, config: TrainConfig, first: int, last: int) -> None:
+        self.data, self.config, self.first, self.last = data, config, first, last
+        self._source: ExampleSource | None = None
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first)
+
+    def __getitem__(self, item: int) -> dict[str, Tensor]:
+        if self._source is None:
+            self._source = self.data.open(self.config)
+        return {k: torch.from_numpy(v) for k, v in vars(self._source.example(self.first + item)).items()}

@@ -1,0 +1,98 @@
+"""What a run leaves behind besides its state: losses, validations, and the best network so far.
+
+``log.csv`` (a row every ``log_every`` steps), ``validation.csv`` and ``best.safetensors`` (where development songs are
+looked at), and the same curves for TensorBoard in ``tensorboard/`` where that is installed.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..models import registry
+from ..models.joint import JointNet
+from .validation import SHOWN, Validation
+
+LOG = "log.csv"
+VALIDATIONS = "validation.csv"
+BEST = "best.safetensors"
+_LOSSES = ("loss", "separation", "pitch", "voicing", "rhythm")
+
+
+class Journal:
+    """The records of one run; goes on where an earlier one stopped at ``step``.
+
+    Attributes
+    ----------
+    best_step, best_score : of the best validation, None before the first. looks_since_best : validations after it.
+    """
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        self.run_dir = run_dir
+        best = best_validation(run_dir, step)
+        self.best_step: int | None = best[0] if best else None
+        self.best_score: float | None = best[1] if best else None
+        self.looks_since_best = sum(best[0] < row[0] <= step for row in read_validations(run_dir)) if best else 0
+        self._board = None
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+
+    def losses(self, step: int, learning_rate: float, minutes: float, losses: Mapping[str, float]) -> None:
+        """Note the mean losses since the last call; ``minutes`` since this process began."""
+        values = [f"{losses.get(k, float('nan')):.5f}" for k in _LOSSES]
+        self._append(
+            LOG,
+            ["step", "learning_rate", "minutes", *_LOSSES],
+            [step, f"{learning_rate:.3g}", f"{minutes:.2f}", *values],
+        )
+        self._show(step, {"learning_rate": learning_rate} | {f"train/{k}": v for k, v in losses.items()})
+
+    def validation(self, step: int, validation: Validation, model: JointNet) -> bool:
+        """Note a look at the development songs; keeps the network and returns True when it is the best so far."""
+        row = [step, f"{validation.score:.4f}", *(f"{validation.metrics[task]:.4f}" for task in SHOWN)]
+        self._append(VALIDATIONS, ["step", "score", *SHOWN], row)
+        self._show(step, {"development/score": validation.score})
+        self._show(step, {f"development/{SHOWN[task]}": value for task, value in validation.metrics.items()})
+        if self.best_score is not None and validation.score <= self.best_score:
+            self.looks_since_best += 1
+            return False
+        self.best_step, self.best_score, self.looks_since_best = step, validation.score, 0
+        registry.save(model, self.run_dir / BEST, {"architecture": "joint"})
+        return True
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _append(self, name: str, header: list[str], row: list) -> None:
+        path = self.run_dir / name
+        new = not path.exists()
+        with path.open("a", newline="") as handle:
+            writer = csv.writer(handle)
+            if new:
+                writer.writerow(header)
+            writer.writerow(row)
+
+    def _show(self, step: int, values: Mapping[str, float]) -> None:
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+
+def read_validations(run_dir: str | Path) -> list[tuple[int, float]]:
+    """``(step, score)`` of every look at the development songs; empty where there was none."""
+    path = Path(run_dir) / VALIDATIONS
+    if not path.is_file():
+        return []
+    with path.open(newline="") as handle:
+        return [(int(row["step"]), float(row["score"])) for row in csv.DictReader(handle)]
+
+
+def best_validation(run_dir: str | Path, step: int) -> tuple[int, float] | None:
+    """``(step, score)`` of the best look up to ``step``, the first of equals; None where there was none."""
+    looks = [row for row in read_validations(run_dir) if row[0] <= step]
+    return max(looks, key=lambda row: (row[1], -row[0])) if looks else None

@@ -1,0 +1,175 @@
+"""Multitracks decoded once for training: four stems on the analysis grid and what is known of them.
+
+::
+
+    <store>/store.json            version and the songs: data set, track, artist, seconds, what is known
+    <store>/00000.npy             (4, n_samples) int16, mono, 22,050 Hz, in the order of STEMS
+    <store>/00000.npz             vocals_f0 (voices, n_frames), bass_f0 (1, n_frames): Hz every HOP_LENGTH samples, 0 =
+                                  unvoiced; onsets_s of the drums, beats_s, downbeats_s; what is not known is not there
+
+Building goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..audio import resample, to_mono
+from ..constants import ANALYSIS_SAMPLE_RATE as SR
+from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
+from ..datasets.annotations import Annotations
+from ..datasets.multitrack import MultiTrack
+from ..errors import AudioError, CatalogError, DatasetError
+from ..evaluation.f0 import resample_f0
+from .effects import rms
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+_INDEX = "store.json"
+_FULL = 32_000
+
+
+@dataclass(frozen=True)
+class StoredSong:
+    """A song of a store.
+
+    ``scale``: full scale per integer step; ``levels``: RMS of every stem where it sounds; ``known``: names of labels.
+    """
+
+    number: int
+    dataset: str
+    track: str
+    artist: str | None
+    seconds: float
+    scale: float
+    levels: list[float]
+    known: tuple[str, ...]
+
+
+def build_song_store(
+    tracks: Sequence[MultiTrack],
+    out_dir: str | Path,
+    *,
+    jobs: int = 1,
+    progress: Callable[[Iterable, int], Iterable] | None = None,
+) -> Path:
+    """Decode tracks that have all of ``STEMS``; returns ``out_dir``.
+
+    Tracks that cannot be read are left out with a warning.
+
+    Raises
+    ------
+    DatasetError : no track has four stems, or none can be read.
+    """
+    out_dir = Path(out_dir)
+    usable = [t for t in tracks if set(STEMS) <= set(t.stem_names)]
+    if not usable:
+        message = f"none of {len(tracks)} tracks has the stems {', '.join(STEMS)}"
+        raise DatasetError(message, source=tracks[0].dataset if tracks else str(out_dir), stage="songs")
+    if len(usable) < len(tracks):
+        logger.warning("%d of %d tracks lack a stem and are left out", len(tracks) - len(usable), len(tracks))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    songs: list[StoredSong] = []
+    with ProcessPoolExecutor(jobs) as pool:
+        futures: list[Future[StoredSong]] = [
+            pool.submit(_store_track, track, number, out_dir) for number, track in enumerate(usable)
+        ]
+        for future in progress(futures, len(futures)) if progress is not None else futures:
+            try:
+                songs.append(future.result())
+            except (AudioError, CatalogError) as error:
+                logger.warning("left out of the songs: %s", error)
+    if not songs:
+        raise DatasetError("no track could be read", source=str(out_dir), stage="songs")
+    _replace(out_dir / _INDEX, json.dumps({"version": VERSION, "songs": [asdict(s) for s in songs]}, indent=1))
+    return out_dir
+
+
+def _store_track(track: MultiTrack, number: int, out_dir: Path) -> StoredSong:
+    note = out_dir / f"{number:05d}.json"
+    if note.is_file():
+        stored = StoredSong(**json.loads(note.read_text()))
+        if (stored.dataset, stored.track) == (track.dataset, track.name):
+            return stored
+    truth = track.load()
+    stems = np.stack([resample(to_mono(truth.stems[s]), truth.sample_rate, SR) for s in STEMS])
+    scale = max(float(np.abs(stems).max(initial=0.0)), 1e-6) / _FULL
+    labels = _labels(truth.annotations, stems.shape[1])
+    np.save(out_dir / f"{number:05d}.npy", np.round(stems / scale).astype(np.int16))
+    np.savez(out_dir / f"{number:05d}.npz", **labels)  # type: ignore[arg-type]
+    known = tuple(sorted(labels))
+    levels = [rms(stem) for stem in stems]
+    song = StoredSong(number, track.dataset, track.name, track.artist, stems.shape[1] / SR, scale, levels, known)
+    _replace(note, json.dumps(asdict(song)))
+    return song
+
+
+def _labels(known: Annotations, n_samples: int) -> dict[str, np.ndarray]:
+    times = np.arange(1 + n_samples // HOP_LENGTH) * (HOP_LENGTH / SR)
+    labels: dict[str, np.ndarray] = {}
+    for stem in PITCHED_STEMS:
+        if stem in known.f0:
+            voices = [resample_f0(*voice, times) for voice in known.f0[stem]] or [np.zeros(len(times))]
+            labels[f"{stem}_f0"] = np.array(voices, np.float32)
+    if "drums" in known.onsets_s:
+        labels["onsets_s"] = np.asarray(known.onsets_s["drums"])
+    if known.beats is not None:
+        beats_s, positions = known.beats
+        labels["beats_s"] = beats_s
+        if np.all(positions > 0):
+            labels["downbeats_s"] = beats_s[positions == 1]
+    return labels
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+class SongStore:
+    """Random access to a store; audio stays on disk (memory-mapped).
+
+    Raises
+    ------
+    DatasetError : not a store, of another version, or damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            index = json.loads((self.path / _INDEX).read_text())
+            if index["version"] != VERSION:
+                message = f"songs of version {index['version']}, expected {VERSION}; remove them to decode them anew"
+                raise DatasetError(message, source=str(path), stage="songs")
+            self.songs = tuple(StoredSong(**s | {"known": tuple(s["known"])}) for s in index["songs"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"not a store of songs ({error})", source=str(path), stage="songs") from error
+        self._labels: dict[int, dict[str, np.ndarray]] = {}
+
+    def n_samples(self, song: int) -> int:
+        return round(self.songs[song].seconds * SR)
+
+    def stem(self, song: int, stem: str, start: int, length: int) -> np.ndarray:
+        """(length,) float32 from sample ``start`` on; zeros beyond the end."""
+        stored = self.songs[song]
+        audio = np.load(self.path / f"{stored.number:05d}.npy", mmap_mode="r")
+        part = audio[STEMS.index(stem), start : start + length].astype(np.float32) * np.float32(stored.scale)
+        return np.pad(part, (0, length - len(part)))
+
+    def labels(self, song: int) -> dict[str, np.ndarray]:
+        """The arrays named in the module's docstring."""
+        if song not in self._labels:
+            stored = self.songs[song]
+            with np.load(self.path / f"{stored.number:05d}.npz") as arrays:
+                self._labels[song] = {name: arrays[name] for name in stored.known}
+        return self._labels[song]

@@ -1,0 +1,346 @@
+"""Training on multitracks: the store, the examples cut from it, development songs, the journal."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from networks import TINY, tiny_checkpoint
+
+from pipelines import cli
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
+from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
+from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.models import registry
+from stemfeatures.training import loop
+from stemfeatures.training.config import TrainConfig, load_config
+from stemfeatures.training.examples import Shared, TrainingData
+from stemfeatures.training.journal import best_validation
+from stemfeatures.training.song_store import SongStore, build_song_store
+from stemfeatures.training.songs import SongMixer
+from stemfeatures.training.validation import Validation, validate
+
+RATE, SECONDS, BPM = 44_100, 9.0, 120.0
+HERTZ = {"vocals": 311.0, "bass": 65.0, "other": 523.0}
+
+
+def _song(folder: Path, *, detune: float = 1.0, singing: tuple[float, float] = (2.0, 7.0)) -> Path:
+    """A song whose parts are as simple as they can be told apart, with its truth."""
+    folder.mkdir(parents=True)
+    t = np.arange(int(SECONDS * RATE)) / RATE
+    sung = (t >= singing[0]) & (t < singing[1])
+    harmonics = {
+        stem: sum(np.sin(2 * np.pi * k * hertz * detune * t) / k for k in range(1, 7)) for stem, hertz in HERTZ.items()
+    }
+    stems = {stem: 0.08 * y for stem, y in harmonics.items()}
+    stems["vocals"] = stems["vocals"] * sung
+    beats = np.arange(0.0, SECONDS, 60 / BPM)
+    drums = np.zeros(len(t))
+    click = np.random.default_rng(0).standard_normal(2000) * np.exp(-np.arange(2000) / 300)
+    for beat in beats:
+        start = round(beat * RATE)
+        drums[start : start + 2000] += 0.2 * click[: len(drums) - start]
+    stems["drums"] = drums
+    for name, y in (stems | {"mixture": sum(stems.values())}).items():
+        soundfile.write(folder / f"{name}.wav", np.stack([y, y], axis=1), RATE, subtype="FLOAT")
+    times = np.arange(0.0, SECONDS, 0.01)
+    voiced = (times >= singing[0]) & (times < singing[1])
+    truth = {
+        "f0": {
+            "vocals": [{"times_s": times.tolist(), "f0_hz": (voiced * HERTZ["vocals"] * detune).tolist()}],
+            "bass": {"times_s": times.tolist(), "f0_hz": [HERTZ["bass"] * detune] * len(times)},
+        },
+        "beats_s": beats.tolist(),
+        "beat_positions": [1 + i % 4 for i in range(len(beats))],
+        "onsets_s": {"drums": beats.tolist()},
+    }
+    (folder / "truth.json").write_text(json.dumps(truth))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "songs"
+    _song(folder / "one")
+    _song(folder / "two", detune=2 ** (3 / 12), singing=(0.0, SECONDS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(songs, tmp_path_factory) -> SongStore:
+    return SongStore(build_song_store(find_tracks(songs), tmp_path_factory.mktemp("store")))
+
+
+def _strength(y: np.ndarray, hertz: float) -> float:
+    """How strong a sinusoid of ``hertz`` is in ``y``, 0..1 of its energy."""
+    window = np.hanning(len(y))
+    tone = np.exp(-2j * np.pi * hertz * np.arange(len(y)) / SR)
+    return float(2 * abs(np.sum(window * y * tone)) ** 2 / (np.sum(window) * np.sum(window * y**2) + 1e-12))
+
+
+def test_a_store_holds_the_stems_and_their_labels(store):
+    assert [song.track for song in store.songs] == ["one", "two"]
+    assert store.songs[0].known == ("bass_f0", "beats_s", "downbeats_s", "onsets_s", "vocals_f0")
+    assert store.n_samples(0) == math.ceil(SECONDS * SR)
+    for stem, hertz in HERTZ.items():
+        assert _strength(store.stem(0, stem, 3 * SR, SR), hertz) > 0.5, stem
+    assert not store.stem(0, "vocals", 0, SR).any()
+    assert np.abs(store.stem(0, "other", 8 * SR, 2 * SR)[-SR // 2 :]).max() == 0  # beyond the end
+    f0 = store.labels(0)["vocals_f0"]
+    voiced = np.flatnonzero(f0[0]) * HOP_LENGTH / SR
+    assert f0.shape == (1, 1 + store.n_samples(0) // HOP_LENGTH)
+    assert (voiced[0], voiced[-1]) == (pytest.approx(2.0, abs=0.03), pytest.approx(7.0, abs=0.03))
+    assert np.allclose(store.labels(0)["downbeats_s"], np.arange(0, SECONDS, 4 * 60 / BPM))
+
+
+def test_a_store_is_built_on_where_it_was_left(songs, tmp_path):
+    build_song_store(find_tracks(songs), tmp_path)
+    made = (tmp_path / "00000.npy").stat().st_mtime_ns
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "00001.json").unlink()
+    build_song_store(find_tracks(songs), tmp_path)
+    assert (tmp_path / "00000.npy").stat().st_mtime_ns == made
+    assert len(SongStore(tmp_path).songs) == 2
+
+
+def test_broken_songs_are_left_out_by_name(songs, tmp_path, caplog):
+    _song(tmp_path / "set" / "good")
+    _song(tmp_path / "set" / "bad")
+    (tmp_path / "set" / "bad" / "drums.wav").write_bytes(b"RIFF")
+    store = SongStore(build_song_store(find_tracks(tmp_path / "set"), tmp_path / "store"))
+    assert [song.track for song in store.songs] == ["good"]
+    assert "drums.wav" in caplog.text
+    (tmp_path / "set" / "good" / "bass.wav").unlink()
+    (tmp_path / "set" / "bad" / "bass.wav").unlink()
+    with pytest.raises(DatasetError, match="none of 2 tracks has the stems vocals, drums, bass, other"):
+        build_song_store(find_tracks(tmp_path / "set"), tmp_path / "none")
+    with pytest.raises(DatasetError, match="not a store of songs"):
+        SongStore(tmp_path / "none")
+
+
+def test_labels_fit_the_sound_whatever_the_speed(store):
+    """The F0 of an example is where its stem has energy, its onsets are where the drums set in."""
+    mixer = SongMixer(store, n_frames=64, seed=1)
+    pitches = onsets = speeds = 0
+    for index in range(40):
+        example = mixer.example(index)
+        assert example.stems.shape == (4, 64 * HOP_LENGTH)
+        for i, stem in enumerate(("vocals", "bass")):
+            y = example.stems[STEMS.index(stem)]
+            if example.voiced[i].all() and y.any():
+                bin_ = int(np.argmax(example.salience[i].sum(axis=1)))
+                near = PITCH_FMIN * 2 ** (np.arange(bin_ - 1, bin_ + 1.1, 0.1) / PITCH_BINS_PER_OCTAVE)
+                middle = y[8 * HOP_LENGTH : -8 * HOP_LENGTH]
+                octave = [PITCH_FMIN * 2 ** ((bin_ + shift) / PITCH_BINS_PER_OCTAVE) for shift in (-9, 9)]
+                best = max(_strength(middle, hertz) for hertz in near)
+                assert best > 3 * max(_strength(middle, hertz) for hertz in octave), (index, stem)
+                speeds += abs(near.mean() / HERTZ[stem] - 1) > 0.01
+                pitches += 1
+        drums = np.abs(example.stems[STEMS.index("drums")])
+        for frame in np.flatnonzero(example.rhythm[0] == 1):
+            if 4 < frame < 60 and drums.any():
+                after, before = (drums[(frame + at) * HOP_LENGTH :][: 2 * HOP_LENGTH].max() for at in (-1, -4))
+                assert after > 3 * before, (index, frame)
+                onsets += 1
+        assert np.array_equal(example.rhythm[1] >= example.rhythm[2], np.ones(64, bool))
+    assert pitches > 30
+    assert onsets > 50
+    assert speeds > 10
+
+
+def test_song_examples_depend_on_seed_and_index_alone(store):
+    a, b = (SongMixer(store, n_frames=32, seed=3) for _ in range(2))
+    b.example(0)
+    x, y = a.example(5), b.example(5)
+    for name, value in vars(x).items():
+        np.testing.assert_array_equal(value, getattr(y, name))
+    assert not np.array_equal(a.example(6).stems, x.stems)
+
+
+def test_remixes_take_their_beats_from_the_drums(songs, tmp_path, monkeypatch):
+    _song(tmp_path / "set" / "a")
+    _song(tmp_path / "set" / "b")
+    truth = tmp_path / "set" / "b" / "truth.json"
+    known = json.loads(truth.read_text())
+    for key in ("beats_s", "beat_positions", "onsets_s"):
+        del known[key]
+    truth.write_text(json.dumps(known))
+    store = SongStore(build_song_store(find_tracks(tmp_path / "set"), tmp_path / "store"))
+    monkeypatch.setattr("stemfeatures.training.songs.REMIX", 1.0)
+    mixer = SongMixer(store, n_frames=64, seed=0)
+    places: list[dict] = []
+    stem = mixer._stem
+    monkeypatch.setattr(
+        mixer, "_stem", lambda name, place, *rest: places[-1].update({name: place[0]}) or stem(name, place, *rest)
+    )
+    known_of, mixed = {0: set(), 1: set()}, 0
+    for index in range(30):
+        places.append({})
+        example = mixer.example(index)
+        if "drums" in places[-1]:
+            known_of[places[-1]["drums"]].add(float(example.rhythm_known[1]))
+        else:
+            assert example.rhythm_known[1] == 0
+        mixed += len(set(places[-1].values())) > 1
+    assert known_of == {0: {1.0}, 1: {0.0}}
+    assert mixed > 10
+
+
+def test_sources_are_shared_as_the_recipe_says(store, tmp_path):
+    class Constant:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def example(self, index: int):
+            return self.value
+
+    draws = [Shared(Constant(1), Constant(0), 0.3, seed=1).example(i) for i in range(500)]
+    assert np.mean(draws) == pytest.approx(0.3, abs=0.07)
+    with pytest.raises(DatasetError, match="asks for songs"):
+        TrainingData().open(TrainConfig(songs=1.0))
+    with pytest.raises(DatasetError, match="asks for a bank"):
+        TrainingData(songs=store.path).open(TrainConfig(songs=0.5))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("songs = 1.5", "share from 0 to 1"), ('precision = "half"', "unknown precision 'half'"),
+     ("steps = 0", "steps must be at least 1"), ("n_frames = 'x'", "'<' not supported")],
+)  # fmt: skip
+def test_recipes_that_make_no_sense(tmp_path, line, said):
+    path = tmp_path / "r.toml"
+    path.write_text(line + "\n")
+    with pytest.raises(ModelError, match=said):
+        load_config(path)
+
+
+def test_mixed_precision_trains(store):
+    config = TrainConfig(model=TINY.to_dict(), n_frames=32, batch_size=2, songs=1.0, precision="bfloat16", warmup=1)
+    source = TrainingData(songs=store.path).open(config)
+    batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
+    state = loop.new_state(config, "cpu")
+    history = [loop.train_step(state, batch, config)["loss"] for _ in range(12)]
+    assert history[-1] < history[0]
+    assert all(p.dtype == torch.float32 for p in state.model.parameters())
+
+
+def test_validation_is_what_evaluate_says(songs, tmp_path):
+    """The score is made of the figures of the package's own evaluation."""
+    from stemfeatures.evaluation import evaluate, get_estimator
+
+    path = tiny_checkpoint(tmp_path)
+    found = validate(registry.load(path), songs, limit=1)
+    summary = evaluate("all", songs, get_estimator(str(path)), limit=1).summary().set_index(["task", "metric"])["mean"]
+    sdr, oa, f = (
+        summary["separation", "sdr_db"].mean(),
+        summary["f0", "overall_accuracy"],
+        summary["beats", "beat_f_measure"],
+    )
+    assert found.metrics == pytest.approx({"separation": sdr, "f0": oa, "beats": f})
+    assert found.score == pytest.approx(sdr + 10 * (oa + f) / 2)
+
+
+def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
+    config = TrainConfig(
+        model=TINY.to_dict(),
+        batch_size=1,
+        n_frames=32,
+        steps=9,
+        warmup=1,
+        songs=1.0,
+        validate_every=1,
+        patience=2,
+        ema=0.0,
+    )
+    scores = iter([1.0, 3.0, 2.0, 3.0, 9.0])
+    seen: list[tuple[int, bool]] = []
+
+    def look(model) -> Validation:
+        return Validation(next(scores), {"separation": 0.0, "f0": math.nan, "beats": 0.5})
+
+    data = TrainingData(songs=store.path)
+    loop.train(
+        config,
+        data,
+        tmp_path,
+        workers=0,
+        validate=look,
+        max_minutes=0.0,
+        on_validation=lambda *a: seen.append((a[0], a[2])),
+    )
+    first = registry.load(tmp_path / "best.safetensors")
+    state = loop.train(
+        config, data, tmp_path, workers=0, validate=look, on_validation=lambda *a: seen.append((a[0], a[2]))
+    )
+    assert seen == [(1, True), (2, True), (3, False), (4, False)]
+    assert state.step == 4
+    assert best_validation(tmp_path, 9) == (2, 3.0)
+    assert best_validation(tmp_path, 1) == (1, 1.0)
+    best = registry.load(tmp_path / "best.safetensors")
+    same = [torch.equal(a, b) for a, b in zip(best.parameters(), first.parameters())]
+    assert not all(same)  # it was replaced by step 2
+    same = [torch.equal(a, b) for a, b in zip(best.parameters(), state.average.parameters())]
+    assert not all(same)  # and not by step 4
+    lines = (tmp_path / "validation.csv").read_text().splitlines()
+    assert lines[0] == "step,score,separation,f0,beats"
+    assert lines[2] == "2,3.0000,0.0000,nan,0.5000"
+
+
+def test_curves_go_to_tensorboard(store, tmp_path):
+    pytest.importorskip("tensorboard", reason="curves for TensorBoard need it")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = TrainConfig(model=TINY.to_dict(), batch_size=1, n_frames=32, steps=2, warmup=1, songs=1.0, log_every=1)
+    loop.train(config, TrainingData(songs=store.path), tmp_path, workers=0)
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in curves.Scalars("train/separation")] == [1, 2]
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    widths = [f"{name} = {list(v) if isinstance(v, tuple) else v}" for name, v in TINY.to_dict().items()
+              if name not in ("harmonics", "pitch_bins")]  # fmt: skip
+    path = tmp_path / "mini.toml"
+    head = 'name = "mini"\nsteps = 2\nbatch_size = 1\nn_frames = 64\nwarmup = 1\nlog_every = 1\nsongs = 1.0\n'
+    head += 'validate_every = 1\n[licences]\nsongs = "CC0-1.0"\n'
+    path.write_text(head + "\n".join(["[model]", *widths]) + "\n")
+    return path
+
+
+def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_path, capsys):
+    development = tmp_path / "development"
+    _song(development / "three")
+    argv = [
+        "train",
+        "--recipe",
+        recipe,
+        "--songs",
+        songs,
+        "--run-dir",
+        tmp_path / "run",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    assert cli.main([str(a) for a in [*argv, "--validate", development]]) == 0
+    out, err = capsys.readouterr()
+    assert "the best on the development songs" in out
+    assert all(f"step {step}: score" in err for step in (1, 2))
+    card = registry.resolve(tmp_path / "run" / "mini.safetensors").card
+    [source] = card["data"]
+    assert (source["source"], source["licence"], source["songs"]) == ("songs", "CC0-1.0", 2)
+    assert (source["classes"], source["minutes"]) == (sorted(STEMS), round(2 * SECONDS / 60, 2))
+    step, score = best_validation(tmp_path / "run", 2)
+    assert card["training"]["chosen_on"] == {"songs": "development", "step": step, "score": score}
+    assert cli.main([str(a) for a in [*argv, "--validate", songs]]) == 2
+    assert "2 tracks of --validate" in capsys.readouterr().err
+    recipe.write_text(recipe.read_text().replace("songs = 1.0", "songs = 0.0"))
+    assert cli.main([str(a) for a in [*argv, "--run-dir", tmp_path / "other"]]) == 2
+    assert "takes no songs" in capsys.readouterr().err
