@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .audio import AudioInfo, AudioStream, StreamResampler, as_signal, audio_identity, open_audio
-from .constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_FFT
+from .audio import AudioInfo, AudioStream, as_signal, audio_identity, open_audio
+from .constants import MIXTURE
 from .descriptors import LoudnessMeter, describe
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, StemfeaturesError
 from .frame_analysis import FrameBuilder
 from .frames import TrackFrames
+from .front_end import FrontEnd
 from .inference import SegmentRunner, SegmentTrack
 from .models import registry
-from .streaming import StreamFramer, forward_frames
 
 #: A track shorter than this is analysed, but its status says so.
 MIN_DURATION_S = 0.5
@@ -187,7 +187,7 @@ class _Job:
         self.track = SegmentTrack(self.builder.add, self.builder.add_features)
         self.meter = LoudnessMeter(sample_rate, channels)
         self.n_samples = 0
-        self.framer = StreamFramer(1, N_FFT, HOP_LENGTH, device=analyser.device)
+        self.front_end = FrontEnd(sample_rate, analyser.runner, self.track, device=analyser.device)
 
     @property
     def complete(self) -> bool:
@@ -196,29 +196,18 @@ class _Job:
     @torch.inference_mode()
     def run(self) -> None:
         """Read the track to its end and queue its segments."""
-        resampler = StreamResampler(self.sample_rate, ANALYSIS_SAMPLE_RATE)
         for block in self.blocks:
             self.n_samples += block.shape[1]
             self.meter.update(block)
-            self._analyse(resampler.process(block.mean(axis=0)))
+            self.front_end.push(block)
         if self.n_samples == 0:
             raise EmptyAudioError("no samples to analyse")
-        self._analyse(resampler.flush())
-        last = self.framer.finish()
-        if last.shape[1]:
-            self.analyser.runner.add(self.track.push(forward_frames(last)[0]))
-        self.analyser.runner.add(self.track.finish())
-
-    def _analyse(self, mono: np.ndarray) -> None:
-        signal = torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))[None]
-        frames = self.framer.push(signal.to(self.analyser.device))
-        if frames.shape[1]:
-            self.analyser.runner.add(self.track.push(forward_frames(frames)[0]))
+        self.front_end.finish()
 
     @torch.inference_mode()
     def finish(self, stream: AudioStream | None = None) -> TrackAnalysis:
         """Descriptors, once all segments have run."""
-        frames = self.builder.finish(self.framer.n_samples)
+        frames = self.builder.finish(self.front_end.n_samples)
         frames.step_power = self.meter.step_power
         frames.true_peak = self.meter.true_peak
         frames.model = self.analyser.checkpoint.name

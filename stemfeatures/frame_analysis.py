@@ -147,6 +147,7 @@ class FrameBuilder:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+        self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
         self._rows = len(STEM_ROWS)
         self._parts: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
@@ -163,7 +164,7 @@ class FrameBuilder:
         magnitude = masks * spectrum[:N_BINS].abs()
         power = magnitude**2
         self._meter.push(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
-        mel = mel_filters().to(self.device) @ power
+        mel = self._mel_filters @ power
         level = torch.log10(1 + 1e4 * mel)
         before = torch.zeros_like(level[..., :1]) if self._level is None else self._level
         if self._level is None:
@@ -172,7 +173,7 @@ class FrameBuilder:
         self._level = level[..., -1:]
         values = {
             "mel": mel,
-            "chroma": chroma_filters().to(self.device) @ power,
+            "chroma": self._chroma_filters @ power,
             "contrast": spectral_contrast(magnitude),
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
             "k_power": _ENERGY * (_k_weights(self.device) @ power),

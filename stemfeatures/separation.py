@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .audio import AudioWriter, StreamResampler, as_signal, open_audio
-from .constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, N_FFT, STEMS
+from .audio import AudioWriter, as_signal, open_audio
+from .constants import FRAME_RATE, STEMS
+from .front_end import FrontEnd
 from .inference import Frames, SegmentRunner, SegmentTrack
 from .models import registry
 from .spectral import extend_mask, rendering_grid
@@ -83,26 +84,16 @@ class Separator:
         renderer = _Renderer(sample_rate, channels, self.device)
         runner = SegmentRunner(self.net, device=self.device, batch_size=self.batch_size)
         track = SegmentTrack(renderer.add_masks)
-        resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
-        framer = StreamFramer(1, N_FFT, HOP_LENGTH, device=self.device)
-
-        def analyse(mono: np.ndarray) -> None:
-            frames = framer.push(torch.from_numpy(np.ascontiguousarray(mono))[None].to(self.device))
-            if frames.shape[1]:
-                runner.add(track.push(forward_frames(frames)[0]))
+        front_end = FrontEnd(sample_rate, runner, track, device=self.device)
 
         with torch.inference_mode():
             for block in blocks:
                 renderer.push(torch.from_numpy(np.array(block, dtype=np.float32)).to(self.device))
-                analyse(resampler.process(block.mean(axis=0)))
+                front_end.push(block)
                 yield from renderer.take()
             if renderer.n_samples == 0:
                 return
-            analyse(resampler.flush())
-            last = framer.finish()
-            if last.shape[1]:
-                runner.add(track.push(forward_frames(last)[0]))
-            runner.add(track.finish())
+            front_end.finish()
             runner.flush()
             renderer.finish()
             yield from renderer.take()
