@@ -13,6 +13,8 @@ VERBS = (
     "status",
     "compact",
     "schema",
+    "index",
+    "similar",
     "models",
     "generate",
     "train",

@@ -116,12 +116,12 @@ def _read(
     places = pa.array(ids, pa.string())
     if fields:
         wanted = [f.name for f in fields if any((stem, f.name) in columns for stem in stems)]
-        for stem, batch, at in _batches(features, "stems", wanted, rows, stems, places):
+        for stem, batch, at in stem_rows(features, "stems", wanted, rows, stems, places):
             for name in wanted:
                 if (stem, name) in columns:
                     _fill(values, at, columns[stem, name], batch.column(name))
     if vectors:
-        for stem, batch, at in _batches(features, EMBEDDING + "s", ["vector"], rows, stems, places):
+        for stem, batch, at in stem_rows(features, EMBEDDING + "s", ["vector"], rows, stems, places):
             start, flat = columns[stem, EMBEDDING], batch.column("vector").flatten().to_numpy()
             if len(flat) != len(at) * vectors[stem]:
                 raise DatasetError(f"embeddings of {stem} differ in length", source=str(features.path))
@@ -129,7 +129,7 @@ def _read(
     return pd.DataFrame(values, index=pd.Index(ids, name="track_id"), columns=names, copy=False)
 
 
-def _batches(
+def stem_rows(
     features: Features,
     table: str,
     columns: Sequence[str],
@@ -137,7 +137,10 @@ def _batches(
     stems: tuple[str, ...],
     ids: pa.Array,
 ) -> Iterator[tuple[str, pa.RecordBatch, np.ndarray]]:
-    """``(stem, rows of that stem, their places in the matrix)``, a bounded number at a time."""
+    """The rows of ``table`` that ``rows`` selects, a bounded number at a time.
+
+    Yields the stem, some of its rows, and the places of their tracks in ``ids``.
+    """
     batches = features.dataset(table).to_batches(
         columns=["track_id", "stem", *columns],
         filter=rows & pc.field("stem").isin(list(stems)),

@@ -1,0 +1,151 @@
+"""Make the similarity index of a features directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..constants import STEM_ROWS
+from ..errors import DatasetError
+from ..items.matrix import features_matrix, one_extraction, stem_rows
+from ..items.meanings import family_of, split_column
+from ..tables._files import write_replace
+from ..tables.reader import Features, open_features
+from .index import FOLDER, FORMAT, SimilarityIndex, open_index
+from .store import Block, VectorStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How often and how loud a stem sounds says less about what is played than the other families do.
+WEIGHTS = {"activity": 0.5, "loudness": 0.5}
+_ROWS = 65_536
+
+
+def build_index(
+    features: str | Path | Features,
+    *,
+    stems: Iterable[str] | None = None,
+    families: Iterable[str] | None = None,
+    weights: Mapping[str, float] | None = None,
+    whiten: bool = False,
+    model_sha256: str | None = None,
+    config_hash: str | None = None,
+    index_dir: str | Path | None = None,
+    ann: bool = False,
+) -> SimilarityIndex:
+    """Make the similarity index of a features directory, in ``<features>/_index`` or ``index_dir``.
+
+    Parameters
+    ----------
+    features, stems, families, model_sha256, config_hash : see :func:`stemfeatures.features_matrix`.
+    weights : factors of distances by stem, family or block, instead of :data:`WEIGHTS`; they stay in the index.
+    whiten : see :class:`stemfeatures.FeatureTransformer`.
+    ann : also make a usearch index for each stem, for directories beyond a million tracks (extra ``ann``).
+
+    Raises
+    ------
+    DatasetError : what ``features_matrix`` raises; fewer than two tracks; no column varies; the folder holds something
+        else.
+    """
+    from ..items.transformer import FeatureTransformer
+
+    features = features if isinstance(features, Features) else open_features(features)
+    folder = features.path / FOLDER if index_dir is None else Path(index_dir)
+    _require_ours(folder)
+    if ann:
+        from .ann import require_usearch
+
+        require_usearch()
+    commit = features.commit
+    matrix = features_matrix(
+        features, stems=stems, families=families, model_sha256=model_sha256, config_hash=config_hash
+    )
+    if weights is None:
+        present = {family_of(split_column(column)[1]) for column in matrix.columns}
+        weights = {family: weight for family, weight in WEIGHTS.items() if family in present}
+    transformer = FeatureTransformer(weights=weights, whiten=whiten)
+    try:
+        transformer.fit(matrix)
+    except ValueError as error:
+        raise DatasetError(f"cannot make an index: {error}", source=str(features.path)) from error
+    names = transformer.get_feature_names_out().tolist()
+    blocks = [
+        Block(
+            stem,
+            family,
+            names[s],
+            transformer.columns_[s],
+            transformer.mean_[s].tolist(),
+            transformer.variance_[s].tolist(),
+        )
+        for (stem, family), s in transformer.blocks_.items()
+    ]
+    store = VectorStore(folder / uuid.uuid4().hex[:12], len(matrix), blocks)
+    store.folder.mkdir(parents=True)
+    try:
+        slices = list(transformer.blocks_.values())
+        store.create((transformer.transform(chunk) for chunk in _chunks(matrix)), slices)
+        ids = matrix.index.to_numpy(dtype=object)
+        extraction = one_extraction(features, model_sha256=model_sha256, config_hash=config_hash)
+        columns: dict[str, Any] = {"track_id": pa.array(ids, pa.string())}
+        columns |= {stem: pa.array(sounds) for stem, sounds in _audible(features, extraction, ids, blocks).items()}
+        pq.write_table(pa.table(columns), store.folder / "tracks.parquet")
+        one = features.dataset("tracks").head(
+            1, columns=["model_sha256", "config_hash", "schema_version"], filter=extraction
+        )
+        graphs: list[str] = []
+        if ann:
+            from .ann import build_shortlists
+
+            graphs = build_shortlists(store)
+        content = {
+            "format": FORMAT,
+            "folder": store.folder.name,
+            "commit": commit,
+            "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "n_tracks": len(ids),
+            "made_from": one.to_pylist()[0],
+            "options": {"weights": dict(weights), "whiten": whiten},
+            "unusable": transformer.unusable_,
+            "ann": graphs,
+            "blocks": [dataclasses.asdict(b) for b in blocks],
+        }
+        write_replace(folder / "index.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
+    except BaseException:
+        shutil.rmtree(store.folder, ignore_errors=True)
+        raise
+    for other in folder.iterdir():
+        if other.is_dir() and other != store.folder and (other / "tracks.parquet").exists():
+            shutil.rmtree(other, ignore_errors=True)
+    return open_index(features, index_dir=folder)
+
+
+def _require_ours(folder: Path) -> None:
+    if folder.is_dir() and not (folder / "index.json").exists() and any(folder.iterdir()):
+        raise DatasetError("the folder holds other things, and no index", source=str(folder))
+
+
+def _chunks(matrix: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(matrix), _ROWS):
+        yield matrix.iloc[start : start + _ROWS]
+
+
+def _audible(features: Features, rows: pc.Expression, ids: np.ndarray, blocks: list[Block]) -> dict[str, np.ndarray]:
+    """Whether each stem sounds in each track."""
+    stems = tuple(s for s in STEM_ROWS if any(b.stem == s for b in blocks))
+    audible = {stem: np.zeros(len(ids), bool) for stem in stems}
+    for stem, batch, at in stem_rows(features, "stems", ["activity_status"], rows, stems, pa.array(ids, pa.string())):
+        audible[stem][at] = pc.equal(batch.column("activity_status").cast(pa.string()), "ok").to_numpy(False)
+    return audible
