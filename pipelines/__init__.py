@@ -6,6 +6,7 @@ from stemfeatures._lazy import lazy_names
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
+        "all_pairs": "similarity",
         "extract_catalog": "extract",
         "read_catalog": "catalog",
         "validate_catalog": "catalog",

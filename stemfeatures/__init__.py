@@ -12,11 +12,11 @@ __getattr__, __dir__ = lazy_names(
         "FeatureTransformer": "items.transformer",
         "Separator": "separation",
         "as_multiindex": "items.matrix",
-    "build_index": "similarity.build",
+        "build_index": "similarity.build",
         "features_matrix": "items.matrix",
         "from_audio": "analysis",
         "from_file": "analysis",
         "open_features": "tables.reader",
-    "open_index": "similarity.index",
+        "open_index": "similarity.index",
     },
 )
