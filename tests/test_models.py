@@ -10,7 +10,7 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import N_BINS, N_PITCH_BINS, STEMS
 from stemfeatures.errors import ModelError
-from stemfeatures.models import registry
+from stemfeatures.models import joint, registry
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.models.unet2017 import UNet2017
 
@@ -68,6 +68,16 @@ def test_pitch_is_read_from_the_separated_magnitude():
     net(torch.rand(1, N_BINS, 32)).salience[:, 0].sum().backward()
     bias = net.separator.unpatchify.bias.grad
     assert float(bias[STEMS.index("vocals")].abs()) > 0
+
+
+def test_patches_are_the_convolutions_they_stand_for(net):
+    separator = net.separator
+    x = torch.randn(2, 1, 1024, 32)
+    patches = joint._patch_conv(x, separator.patchify[0])
+    assert torch.allclose(patches, separator.patchify[0](x), atol=1e-5)
+    parts = [torch.randn_like(patches), torch.randn_like(patches)]
+    whole = separator.unpatchify(torch.cat(parts, dim=1))
+    assert torch.allclose(joint._unpatch(parts, separator.unpatchify), whole, atol=1e-5)
 
 
 def test_silence_is_finite(net):

@@ -8,9 +8,10 @@ import torch
 from networks import TINY
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
-from stemfeatures.constants import HOP_LENGTH, PITCH_FMIN, STEMS
+from stemfeatures.constants import HOP_LENGTH, N_BINS, PITCH_FMIN, STEMS
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models.joint import JointNet
+from stemfeatures.spectral import stft
 from stemfeatures.training import bank as banks
 from stemfeatures.training import loop, losses, patterns
 from stemfeatures.training.config import TrainConfig, load_config
@@ -195,6 +196,32 @@ def test_separation_loss_knows_the_right_mask():
     mask = torch.zeros_like(truth)
     mask[:, 1] = 1
     assert float(losses.separation_loss(mask, *spectra, complex_share=0.0)) < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_separation_loss_has_the_slope_of_its_value(share, monkeypatch):
+    """Against the complex spectrograms and automatic differentiation; in parts that do not divide the bins."""
+    monkeypatch.setattr(losses, "_CHUNK", 100 * 6)
+    stems = 0.1 * torch.randn(2, 4, 6 * HOP_LENGTH)
+    complex_sources = stft(stems)[..., :N_BINS, :6]
+    complex_mixture = complex_sources.sum(dim=1, keepdim=True)
+    spectra = losses.spectrograms(stems)
+    logits = torch.randn_like(spectra[1])
+    slopes, values = [], []
+    for written_out in (True, False):
+        masks = torch.softmax(logits, dim=1).requires_grad_()
+        if written_out:
+            level = complex_mixture.abs().mean(dim=(1, 2, 3), keepdim=True)
+            apart = (masks * complex_mixture.abs() - complex_sources.abs()).abs()
+            square = torch.view_as_real(masks * complex_mixture - complex_sources).square().sum(dim=-1)
+            distance = (1 - share) * apart + share * (square + 1e-4 * level**2).sqrt()
+            value = (distance / level).sum(dim=1).mean()
+        else:
+            value = losses.separation_loss(masks, *spectra, complex_share=share)
+        values.append(value.detach())
+        slopes.append(torch.autograd.grad(3 * value, masks)[0])
+    assert torch.allclose(*values, rtol=1e-5)
+    assert torch.allclose(*slopes, rtol=1e-3, atol=2e-4 * float(slopes[0].abs().max()))
 
 
 def test_losses_ignore_what_is_not_known():

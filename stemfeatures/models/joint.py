@@ -89,6 +89,29 @@ def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: 
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+def _patch_conv(x: Tensor, conv: nn.Module) -> Tensor:
+    """``conv(x)`` for kernels of two strides and half a stride of padding: patches as channels, then 2 x 2."""
+    assert isinstance(conv, nn.Conv2d)
+    (p, q), (rows, columns), (outputs, inputs) = conv.stride, x.shape[2:], conv.weight.shape[:2]
+    x = F.pad(x, (q // 2, q // 2, p // 2, p // 2)).reshape(len(x), inputs, rows // p + 1, p, columns // q + 1, q)
+    x = x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    weight = conv.weight.reshape(outputs, inputs, 2, p, 2, q).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    return F.conv2d(x, weight)
+
+
+def _unpatch(parts: list[Tensor], conv: nn.ConvTranspose2d) -> Tensor:
+    """``conv(torch.cat(parts, dim=1))`` for kernels as large as the stride: a product, then channels as patches."""
+    (p, q), outputs = conv.stride, conv.weight.shape[1]
+    batch, _, rows, columns = parts[0].shape
+    weights = conv.weight.flatten(1).split([part.shape[1] for part in parts])
+    assert conv.bias is not None
+    y = conv.bias.repeat_interleave(p * q)[None, :, None]
+    for part, weight in zip(parts, weights):
+        y = torch.baddbmm(y, weight.t().expand(batch, -1, -1), part.flatten(2))
+    y = y.reshape(batch, outputs, p, q, rows, columns).permute(0, 1, 4, 2, 5, 3)
+    return y.reshape(batch, outputs, p * rows, q * columns)
+
+
 class FrequencyDense(nn.Module):
     """Residual dense layers along frequency, shared by channels and frames: every bin sees the whole spectrum."""
 
@@ -148,7 +171,7 @@ class Separator(nn.Module):
     def forward(self, compressed: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, N_BINS, frames) -> stem logits (batch, 4, N_BINS, frames), bottleneck features."""
         white = self.whiten(compressed)[:, None]
-        x = self.patchify(white)
+        x = self.patchify[2](self.patchify[1](_patch_conv(white, self.patchify[0])))
         skips = []
         for down, block in zip(self.down, self.encoder):
             skips.append(x)
@@ -161,8 +184,11 @@ class Separator(nn.Module):
         for level in reversed(range(len(self.up))):
             x = self.decoder[level](x)
             x = self.merge[level](self.up[level](x))
-            x = x + skips[level] if level else torch.cat([x, skips[0]], dim=1)
-        return self.unpatchify(x) + self.direct(white), features
+            if level:
+                x = x + skips[level]
+        logits = _unpatch([x, skips[0]], self.unpatchify)
+        direct = self.direct.weight.flatten(1).expand(batch, -1, -1)
+        return torch.baddbmm(logits.flatten(2), direct, white.flatten(2)).reshape(logits.shape), features
 
 
 class PitchNet(nn.Module):
@@ -280,18 +306,23 @@ class JointNet(nn.Module):
         padded = F.pad(magnitude / level, (0, -frames % self.stride))
         logits, features = self.separator(torch.log1p(20.0 * padded))
         masks = torch.softmax(logits, dim=1)
-        separated = masks * padded[:, None]
+        mask = dict(zip(STEMS, masks.unbind(dim=1)))
         salience, voicing = [], []
         for net, stem in zip(self.pitch, PITCHED_STEMS):
-            planes = self.harmonic_map(torch.log1p(5.0 * separated[:, STEMS.index(stem)]))
+            planes = self.harmonic_map(torch.log1p(5.0 * padded * mask[stem]))
             s, v = net(planes)
             salience.append(s)
             voicing.append(v)
-        rhythm = self.rhythm(separated[:, STEMS.index("drums")], padded)
+        rhythm = self.rhythm(padded * mask["drums"], padded)
+
+        def crop(x: Tensor) -> Tensor:
+            # A slice of everything is not free: its gradient is a copy.
+            return x if x.shape[-1] == frames else x[..., :frames]
+
         return JointOutput(
-            masks=masks[..., :frames],
-            salience=torch.stack(salience, dim=1)[..., :frames],
-            voicing=torch.stack(voicing, dim=1)[..., :frames],
-            rhythm=rhythm[..., :frames],
+            masks=crop(masks),
+            salience=crop(torch.stack(salience, dim=1)),
+            voicing=crop(torch.stack(voicing, dim=1)),
+            rhythm=crop(rhythm),
             features=features,
         )
