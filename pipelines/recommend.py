@@ -1,0 +1,322 @@
+"""From a features directory and a table of interactions to a recommender, its scores and its recommendations.
+
+>>> train_recommender("features", "listening.parquet", "model")
+>>> print(evaluate_recommenders("features", "listening.parquet").evaluation)
+>>> predict_recommendations("model", "features", "listening.parquet", "recommendations.parquet", k=50)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+
+from stemfeatures.errors import DatasetError
+from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transformer, read_catalogue
+from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
+from stemfeatures.recommendation.factorization import Settings
+from stemfeatures.recommendation.interactions import Reading, read_interactions
+from stemfeatures.recommendation.models import CORE_KINDS, USES_FEATURES, fit_recommender
+from stemfeatures.recommendation.ranking import recommend
+from stemfeatures.recommendation.splits import split_interactions
+from stemfeatures.recommendation.store import load_recommender, save_recommender
+from stemfeatures.tables._files import temporary_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stemfeatures.items.transformer import FeatureTransformer
+    from stemfeatures.recommendation.catalogue import Catalogue
+    from stemfeatures.recommendation.models import Progress
+
+RECOMMENDATIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What :func:`train_recommender` did.
+
+    Attributes
+    ----------
+    card : the model's ``recommender.json``.
+    reading : what became of the interactions.
+    users, tracks, pairs : that it learned from; ``catalogue`` tracks it can recommend or was told of.
+    unusable : feature columns that were null or constant in all tracks.
+    """
+
+    card: dict[str, Any]
+    reading: Reading
+    users: int
+    tracks: int
+    pairs: int
+    catalogue: int
+    unusable: tuple[str, ...] = ()
+
+
+def train_recommender(
+    features: str | os.PathLike[str],
+    interactions: str | os.PathLike[str] | pd.DataFrame,
+    out: str | os.PathLike[str],
+    *,
+    kind: str = "hybrid",
+    stems: Iterable[str] | None = None,
+    families: Iterable[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Training:
+    """Train a recommender and write it to the folder ``out``.
+
+    Parameters
+    ----------
+    features : a features directory; its tracks can be recommended.
+    interactions : see :func:`~stemfeatures.recommendation.interactions.read_interactions`.
+    kind : see :mod:`stemfeatures.recommendation.models`.
+    stems, families : of the features, for content and hybrid; see ``stemfeatures.features_matrix``.
+    settings, progress : see :func:`~stemfeatures.recommendation.models.fit_recommender`.
+
+    Raises
+    ------
+    DatasetError : of the features or the interactions. ModelError : nothing to learn from, or a package is missing.
+    FileExistsError : ``out`` is there and is no recommender.
+    """
+    catalogue = read_catalogue(Path(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
+    listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
+    transformer, vectors = _vectors(catalogue)
+    matrix = listening.matrix()
+    model = fit_recommender(
+        kind,
+        matrix,
+        catalogue.track_ids,
+        features=vectors,
+        settings=settings,
+        seed=seed,
+        user_ids=listening.user_ids,
+        progress=progress,
+    )
+    users, tracks = int(np.sum(np.diff(matrix.indptr) > 0)), int(np.sum(model.listeners > 0))
+    facts = {**listening.reading.to_dict(), "users": users, "tracks": tracks, "pairs": int(matrix.nnz)}
+    card = save_recommender(out, model, features=catalogue.origin, interactions=facts, transformer=transformer)
+    unusable = () if transformer is None else tuple(transformer.unusable_)
+    return Training(card, listening.reading, users, tracks, int(matrix.nnz), len(catalogue.track_ids), unusable)
+
+
+def _vectors(
+    catalogue: Catalogue, rows: np.ndarray | None = None
+) -> tuple[FeatureTransformer | None, np.ndarray | None]:
+    """A transformer fitted to some tracks, all by default, and the vectors of all."""
+    if catalogue.matrix is None:
+        return None, None
+    transformer = fit_transformer(catalogue.matrix if rows is None else catalogue.matrix.iloc[rows])
+    return transformer, centred(transformer, catalogue.matrix)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`evaluate_recommenders` found: the evaluation, and what became of the interactions."""
+
+    evaluation: Evaluation
+    reading: Reading
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.evaluation.to_dict(), "interactions": self.reading.to_dict()}
+
+
+def evaluate_recommenders(
+    features: str | os.PathLike[str],
+    interactions: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    kinds: Iterable[str] = CORE_KINDS,
+    stems: Iterable[str] | None = None,
+    families: Iterable[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    k: Sequence[int] = (10, 50),
+    split: dict[str, Any] | None = None,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Split the interactions, train recommenders on one part and score them on the other.
+
+    Parameters
+    ----------
+    features, interactions, stems, families : as for :func:`train_recommender`. Features are scaled by what the tracks
+        of the training part are like.
+    kinds : what to compare.
+    split : options of :func:`~stemfeatures.recommendation.splits.split_interactions`.
+    seed : of split, training and bootstrap.
+    k, resamples, progress : see :func:`~stemfeatures.recommendation.evaluation.evaluate_models`.
+    """
+    kinds = tuple(kinds)
+    catalogue = read_catalogue(
+        Path(features), with_features=bool(set(kinds) & set(USES_FEATURES)), stems=stems, families=families
+    )
+    listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
+    parts = split_interactions(listening, **{"seed": seed, **(split or {})})
+    _, vectors = _vectors(catalogue, np.unique(parts.train.indices))
+    evaluation = evaluate_models(
+        parts,
+        catalogue.track_ids,
+        kinds,
+        features=vectors,
+        k=k,
+        settings=settings,
+        seed=seed,
+        resamples=resamples,
+        user_ids=listening.user_ids,
+        progress=progress,
+    )
+    evaluation.settings["features_directory"] = {
+        key: value for key, value in catalogue.origin.items() if key != "columns"
+    }
+    return Comparison(evaluation, listening.reading)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What :func:`predict_recommendations` did.
+
+    Attributes
+    ----------
+    rows, users : of the table.
+    by_popularity : users of whom the recommender knows nothing: they got popular tracks.
+    n_new, n_gone : tracks of the directory that came after training, and the other way round.
+    new_ranked : whether the new ones could be recommended.
+    reading : what became of the interactions.
+    """
+
+    rows: int
+    users: int
+    by_popularity: int
+    n_new: int
+    n_gone: int
+    new_ranked: bool
+    reading: Reading
+
+
+def predict_recommendations(
+    model: str | os.PathLike[str],
+    features: str | os.PathLike[str],
+    interactions: str | os.PathLike[str] | pd.DataFrame,
+    out: str | os.PathLike[str],
+    *,
+    k: int = 10,
+    users: Sequence[str] | None = None,
+    include_heard: bool = False,
+    new_only: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """Write the best tracks of each user to a Parquet file ``user_id, track_id, score, rank``, by user and rank.
+
+    Parameters
+    ----------
+    model : folder of a recommender.
+    features : a features directory that fits it; it may hold tracks that came after training.
+    interactions : the histories of the users as they are now; users who came after training are served like all others.
+    k : tracks a user; users who have heard nearly everything get fewer.
+    users : only these, in this order; all of the interactions by default. Who is not in them gets popular tracks.
+    include_heard : also recommend what the user has listened to.
+    new_only : recommend only tracks without listeners in training, by their features (content, hybrid).
+
+    Raises
+    ------
+    ModelError : no recommender, or it does not fit the features directory. DatasetError : of the tables.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    saved = load_recommender(model)
+    fit = fit_to(saved, Path(features))
+    listening = read_interactions(interactions).for_tracks(fit.catalogue.track_ids)
+    histories = listening.matrix()
+    user_ids = listening.user_ids
+    if users is not None:
+        histories, user_ids = _rows_of(histories, user_ids, users)
+    candidates = None
+    if new_only:
+        if not fit.model.ranks_unseen:
+            raise DatasetError(
+                f"a {saved.model.kind} recommender cannot rank tracks without listeners; content and hybrid can",
+                source=str(model),
+                stage="recommend",
+            )
+        candidates = np.flatnonzero(fit.model.listeners == 0)
+        if not len(candidates):
+            raise DatasetError(
+                "every track had listeners in training: none is new", source=str(features), stage="recommend"
+            )
+    rankings = recommend(
+        fit.model,
+        histories,
+        k=k,
+        user_ids=user_ids,
+        candidates=candidates,
+        exclude=sp.csr_matrix(histories.shape, dtype=np.float32) if include_heard else None,
+        progress=progress,
+    )
+    by_popularity = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal by_popularity
+        names = pa.array(fit.catalogue.track_ids.tolist(), pa.string())
+        for ranking in rankings:
+            by_popularity += int(ranking.by_popularity.sum())
+            there = ranking.tracks >= 0
+            at, place = np.nonzero(there)
+            owners = pa.array(user_ids[ranking.start : ranking.start + len(there)].tolist(), pa.string())
+            yield pa.table(
+                [
+                    owners.take(pa.array(at)),
+                    names.take(pa.array(ranking.tracks[there])),
+                    pa.array(ranking.scores[there], pa.float32()),
+                    pa.array(place + 1, pa.int32()),
+                ],
+                schema=RECOMMENDATIONS,
+            )
+
+    made = {"model": saved.card["kind"], "seed": saved.card["seed"], "trained_at": saved.card["created_at"]}
+    made |= {"features_commit": fit.catalogue.origin["commit"], "k": k}
+    rows = _write(Path(out), tables(), {"stemfeatures.recommend": json.dumps(made)})
+    return Prediction(
+        rows, len(user_ids), by_popularity, fit.n_new, fit.n_gone, fit.model.ranks_unseen, listening.reading
+    )
+
+
+def _rows_of(histories: sp.csr_matrix, user_ids: np.ndarray, users: Sequence[str]) -> tuple[sp.csr_matrix, np.ndarray]:
+    """The rows of ``users``, each once, empty for those who are not in ``user_ids`` (sorted)."""
+    wanted = np.asarray(list(dict.fromkeys(users)), dtype=str)
+    at = np.searchsorted(user_ids, wanted).clip(max=len(user_ids) - 1)
+    known = user_ids[at] == wanted
+    choose = sp.csr_matrix(
+        (np.ones(known.sum(), np.float32), (np.flatnonzero(known), at[known])), shape=(len(wanted), len(user_ids))
+    )
+    return (choose @ histories).tocsr(), wanted
+
+
+def _write(path: Path, tables: Iterable[pa.Table], metadata: dict[str, str]) -> int:
+    """Write tables to one Parquet file, which appears whole or not at all; the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, rows = temporary_name(path), 0
+    try:
+        with pq.ParquetWriter(temporary, RECOMMENDATIONS.with_metadata(metadata)) as writer:
+            for table in tables:
+                writer.write_table(table.cast(RECOMMENDATIONS.with_metadata(metadata)))
+                rows += len(table)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows

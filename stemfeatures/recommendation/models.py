@@ -1,0 +1,272 @@
+"""Recommenders. All score a track for a user by the product of two vectors; they differ in where these come from.
+
+==============  ===============================================  =====================================================
+kind            vector of a track                                ranks tracks nobody has listened to
+==============  ===============================================  =====================================================
+random          none: a baseline                                 yes
+popularity      none: the number of its listeners                no
+content         its features                                     yes
+als             factors of who listened to it                    no
+hybrid          as als, with its features as prior               yes: as its features predict
+implicit-als    as als, by the package ``implicit``              no
+implicit-bpr    Bayesian personalised ranking, by ``implicit``   no
+==============  ===============================================  =====================================================
+
+But for implicit-bpr, a user's vector is solved from the user's history when it is needed, so that users who came after
+training are served like all others. A user without any history gets the popular tracks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..errors import ModelError
+from .factorization import Settings, factorize, solve_factors
+
+#: What has no need of packages beyond the core, weakest first.
+CORE_KINDS = ("random", "popularity", "content", "als", "hybrid")
+EXTRA_KINDS = ("implicit-als", "implicit-bpr")
+KINDS = CORE_KINDS + EXTRA_KINDS
+USES_FEATURES = ("content", "hybrid")
+RANKS_UNSEEN = ("random", "content", "hybrid")
+#: What learns with a regularization that can be tuned.
+TUNABLE = ("content", "als", "hybrid", "implicit-als")
+
+
+class Progress(Protocol):
+    """Is told what is being done, how many steps of it are done, and of how many."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """A trained recommender.
+
+    Attributes
+    ----------
+    kind : one of KINDS.
+    track_ids : (n_tracks,) str: what it can recommend.
+    vectors : (n_tracks, n_factors) float32; no factors for baselines.
+    listeners : (n_tracks,) float32, distinct users that listened to each track in training.
+    settings, seed : as it was trained.
+    gram, n_gram : ``V.T @ V`` of the tracks that training knew, and their number; see ``solve_factors``.
+    coefficients : (n_features + 1, n_factors), hybrid: features and a constant 1 to vectors.
+    user_ids, user_vectors : implicit-bpr: the users of training.
+    """
+
+    kind: str
+    track_ids: np.ndarray
+    vectors: np.ndarray
+    listeners: np.ndarray
+    settings: Settings = field(default_factory=Settings)
+    seed: int = 0
+    gram: np.ndarray | None = None
+    n_gram: int = 0
+    coefficients: np.ndarray | None = None
+    user_ids: np.ndarray | None = None
+    user_vectors: np.ndarray | None = None
+
+    @property
+    def ranks_unseen(self) -> bool:
+        """Whether it can rank tracks that had no listener in training."""
+        return self.kind in RANKS_UNSEEN
+
+    def vectors_of(self, histories: sp.csr_matrix, user_ids: np.ndarray | None = None) -> np.ndarray:
+        """Vectors (n_users, n_factors) of users; 0 where nothing is known of a user.
+
+        Parameters
+        ----------
+        histories : (n_users, n_tracks) weights.
+        user_ids : (n_users,), which implicit-bpr looks up.
+        """
+        if self.user_vectors is not None and self.user_ids is not None:
+            found = np.zeros((histories.shape[0], self.vectors.shape[1]), dtype=np.float32)
+            if user_ids is not None:
+                at = np.searchsorted(self.user_ids, user_ids).clip(max=len(self.user_ids) - 1)
+                known = self.user_ids[at] == user_ids
+                found[known] = self.user_vectors[at[known]]
+            return found
+        if not self.vectors.shape[1]:
+            return np.zeros((histories.shape[0], 0), dtype=np.float32)
+        return solve_factors(self.vectors, confidence(histories), self.settings, gram=self.gram, n_fixed=self.n_gram)
+
+    def on_tracks(self, track_ids: np.ndarray, features: np.ndarray | None = None) -> Recommender:
+        """The same recommender for the tracks ``track_ids``.
+
+        Tracks it does not know get the vector that their ``features`` (n_tracks, n_features) predict, where the kind
+        can do that, and else one of zeros: it is then never worth recommending.
+        """
+        import pandas as pd
+
+        at = pd.Index(self.track_ids).get_indexer(pd.Index(track_ids))
+        known = at >= 0
+        vectors = np.zeros((len(track_ids), self.vectors.shape[1]), dtype=np.float32)
+        vectors[known] = self.vectors[at[known]]
+        listeners = np.zeros(len(track_ids), dtype=np.float32)
+        listeners[known] = self.listeners[at[known]]
+        if self.kind in USES_FEATURES and not known.all():
+            if features is None:
+                raise ValueError(f"a {self.kind} recommender needs the features of tracks it does not know")
+            new = np.asarray(features, dtype=np.float32)[~known]
+            vectors[~known] = _unit(new) if self.coefficients is None else _with_constant(new) @ self.coefficients
+        return replace(self, track_ids=np.asarray(track_ids, dtype=str), vectors=vectors, listeners=listeners)
+
+
+def confidence(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """``log2(1 + weight)``: 1 for one play, 2 for three, so that one evening of repeats does not outweigh a library."""
+    result = matrix.astype(np.float32)
+    result.data = np.log2(1.0 + result.data)
+    return result
+
+
+def fit_recommender(
+    kind: str,
+    matrix: sp.csr_matrix,
+    track_ids: np.ndarray,
+    *,
+    features: np.ndarray | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    user_ids: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> Recommender:
+    """Train a recommender. Equal seeds and data give equal recommenders.
+
+    Parameters
+    ----------
+    kind : one of KINDS.
+    matrix : (n_users, n_tracks) sparse weights above 0 (``Interactions.matrix``). Rows and columns may be empty.
+    track_ids : (n_tracks,).
+    features : (n_tracks, n_features), scaled alike, no NaN; for content and hybrid.
+    settings : by default, all of ``Settings``; a regularization of None is replaced by a tuned one.
+    user_ids : (n_users,), sorted; for implicit-bpr.
+    progress : see :class:`Progress`.
+
+    Raises
+    ------
+    ModelError : an unknown kind, nothing to learn from, features that are missing or not finite, or ``implicit`` is
+        not installed.
+    """
+    settings = settings or Settings()
+    if kind not in KINDS:
+        raise _error(f"unknown kind of recommender {kind!r}; there are: {', '.join(KINDS)}")
+    if len(track_ids) != matrix.shape[1]:
+        raise ValueError(f"{len(track_ids)} track_ids for {matrix.shape[1]} columns")
+    if not matrix.nnz:
+        raise _error("there are no interactions to learn from")
+    if kind in USES_FEATURES:
+        features = _checked(features, kind, len(track_ids))
+    if settings.regularization is None and kind in TUNABLE:
+        from .tuning import tune_regularization
+
+        def fit(part: sp.csr_matrix, tried: Settings, told: Progress | None) -> Recommender:
+            return fit_recommender(kind, part, track_ids, features=features, settings=tried, seed=seed, progress=told)
+
+        settings = replace(
+            settings, regularization=tune_regularization(fit, matrix, settings, seed=seed, progress=progress)
+        )
+    listeners = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float32)
+    made = Recommender(
+        kind, np.asarray(track_ids, dtype=str), np.zeros((len(track_ids), 0), np.float32), listeners, settings, seed
+    )
+    if kind in ("random", "popularity"):
+        return made
+    seen = np.flatnonzero(listeners)
+    extra: dict[str, Any] = {}
+    if kind == "content":
+        assert features is not None
+        vectors = _unit(features)
+    else:
+        users = np.flatnonzero(np.diff(matrix.indptr))
+        known = confidence(matrix[users][:, seen].tocsr())
+        vectors = np.zeros((len(track_ids), 0), np.float32)
+        if kind == "implicit-bpr":
+            found, user_vectors = _fit_bpr(known, settings, seed, progress)
+            if user_ids is None:
+                raise ValueError("implicit-bpr needs user_ids")
+            extra = {"user_ids": np.asarray(user_ids, dtype=str)[users], "user_vectors": user_vectors}
+        elif kind == "implicit-als":
+            found = _fit_implicit_als(known, settings, seed, progress)
+        else:
+            given = _with_constant(features[seen]) if kind == "hybrid" and features is not None else None
+            told = None if progress is None else lambda done, total: progress("train", done, total)
+            factors = factorize(known, settings, seed=seed, features=given, progress=told)
+            found = factors.items
+            if factors.coefficients is not None and features is not None:
+                extra["coefficients"] = factors.coefficients
+                vectors = _with_constant(features) @ factors.coefficients
+        if not vectors.shape[1]:
+            vectors = np.zeros((len(track_ids), found.shape[1]), dtype=np.float32)
+        vectors[seen] = found
+    gram = vectors[seen].T.astype(np.float64) @ vectors[seen]
+    return Recommender(kind, made.track_ids, vectors, listeners, settings, seed, gram=gram, n_gram=len(seen), **extra)
+
+
+def _checked(features: np.ndarray | None, kind: str, n_tracks: int) -> np.ndarray:
+    if features is None:
+        raise _error(f"a {kind} recommender needs features")
+    features = np.asarray(features, dtype=np.float32)
+    if features.ndim != 2 or len(features) != n_tracks or not features.shape[1]:
+        raise _error(f"features of shape {features.shape} for {n_tracks} tracks")
+    if not np.isfinite(features).all():
+        raise _error("the features hold NaN or infinity; impute and scale them first")
+    return features
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    """Rows of length 1, so that products are cosines and outliers do not win every comparison."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _with_constant(features: np.ndarray) -> np.ndarray:
+    return np.column_stack([features, np.ones(len(features), dtype=np.float32)])
+
+
+def _fit_implicit_als(matrix: sp.csr_matrix, settings: Settings, seed: int, progress: Progress | None) -> np.ndarray:
+    """The loss of ``factorize``, divided by the weight of the unobserved; ``implicit`` adds 1 to every confidence."""
+    model = _implicit().als.AlternatingLeastSquares(
+        factors=settings.factors,
+        regularization=(settings.regularization or 0.0) * matrix.shape[0],
+        alpha=1.0 / settings.unobserved,
+        iterations=settings.iterations,
+        random_state=seed,
+        use_gpu=False,
+    )
+    model.fit(matrix, show_progress=False, callback=_callback(progress, settings.iterations))
+    return np.asarray(model.item_factors, dtype=np.float32)
+
+
+def _fit_bpr(
+    matrix: sp.csr_matrix, settings: Settings, seed: int, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Item and user vectors; several threads would race for them, and no two runs would agree."""
+    iterations = 6 * settings.iterations  # its steps see a pair each, not a least-squares solution
+    model = _implicit().bpr.BayesianPersonalizedRanking(
+        factors=settings.factors, iterations=iterations, random_state=seed, num_threads=1, use_gpu=False
+    )
+    model.fit(matrix, show_progress=False, callback=_callback(progress, iterations))
+    return np.asarray(model.item_factors, dtype=np.float32), np.asarray(model.user_factors, dtype=np.float32)
+
+
+def _callback(progress: Progress | None, total: int) -> Any:
+    return None if progress is None else lambda iteration, *rest: progress("train", iteration + 1, total)
+
+
+def _implicit() -> Any:
+    try:
+        import implicit.als
+        import implicit.bpr
+    except ImportError as e:
+        raise _error(
+            "implicit-als and implicit-bpr need the package implicit: pip install 'stemfeatures[recommend]'"
+        ) from e
+    return implicit
+
+
+def _error(message: str) -> ModelError:
+    return ModelError(message, stage="recommend")

@@ -1,0 +1,108 @@
+"""The best tracks of many users, in memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from .models import Recommender
+
+#: Scores held at once (float32, and positions of twice the size): 200 MB.
+BLOCK_SCORES = 2**24
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best tracks of some users.
+
+    Attributes
+    ----------
+    start : position of the first of these users.
+    tracks : (n, k) int32 positions in ``track_ids``, best first; -1 where there are no more.
+    scores : (n, k) float32, -inf where there are no more.
+    by_popularity : (n,) whether nothing was known of the user, who gets what is popular.
+    """
+
+    start: int
+    tracks: np.ndarray
+    scores: np.ndarray
+    by_popularity: np.ndarray
+
+
+def recommend(
+    model: Recommender,
+    histories: sp.csr_matrix,
+    *,
+    k: int,
+    user_ids: np.ndarray | None = None,
+    candidates: np.ndarray | None = None,
+    exclude: sp.csr_matrix | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Ranking]:
+    """Rank tracks for users, a block of users at a time.
+
+    Parameters
+    ----------
+    histories : (n_users, n_tracks) weights: what each user has listened to.
+    user_ids : (n_users,); implicit-bpr needs them.
+    candidates : positions of the tracks that may be recommended; all by default. Tracks that the model cannot rank
+        (see ``Recommender.ranks_unseen``) never are.
+    exclude : (n_users, n_tracks) what not to recommend; by default, ``histories``.
+    progress : called with the users done and their number.
+
+    Equal scores are ordered by position.
+    """
+    n_users, n_tracks = histories.shape
+    if n_tracks != len(model.track_ids):
+        raise ValueError(f"histories of {n_tracks} tracks for a model of {len(model.track_ids)}")
+    rankable: np.ndarray = np.ones(n_tracks, dtype=bool) if model.ranks_unseen else model.listeners > 0
+    if candidates is not None:
+        chosen = np.zeros(n_tracks, dtype=bool)
+        chosen[candidates] = True
+        rankable &= chosen
+    at = np.flatnonzero(rankable)
+    exclude = (histories if exclude is None else exclude)[:, at].tocsr()
+    vectors, popularity = model.vectors[at], model.listeners[at]
+    step = max(1, BLOCK_SCORES // max(len(at), 1))
+    for start in range(0, n_users, step):
+        rows = slice(start, min(start + step, n_users))
+        ids = None if user_ids is None else user_ids[rows]
+        users = model.vectors_of(histories[rows], ids)
+        if model.kind == "random":
+            scores = np.random.default_rng([model.seed, start]).random((len(users), len(at)), dtype=np.float32)
+            by_popularity = np.zeros(len(users), dtype=bool)
+        else:
+            scores = users @ vectors.T
+            by_popularity = np.asarray(~users.any(axis=1))
+            scores[by_popularity] = popularity
+        heard = exclude[rows]
+        scores[np.repeat(np.arange(len(users)), np.diff(heard.indptr)), heard.indices] = -np.inf
+        best, best_scores = top_k(scores, k)
+        tracks = np.where(best >= 0, at[best] if len(at) else -1, -1).astype(np.int32)
+        yield Ranking(start, tracks, best_scores, by_popularity)
+        if progress is not None:
+            progress(rows.stop, n_users)
+
+
+def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and values (n, k) of the highest scores of each row, best first; -1 and -inf where there are no more.
+
+    Equal scores are ordered by position, also at the end of the list.
+    """
+    n, width = scores.shape
+    take = min(k, width)
+    best = np.full((n, k), -1, dtype=np.int64)
+    values = np.full((n, k), -np.inf, dtype=np.float32)
+    if take:
+        at = width - take
+        least = np.partition(scores, at, axis=1)[:, at] if at else np.full(n, -np.inf)
+        for row, (line, limit) in enumerate(zip(scores, least)):
+            above = np.flatnonzero(line > limit)
+            ties = np.flatnonzero(line == limit)[: take - len(above)] if limit > -np.inf else above[:0]
+            chosen = np.concatenate([above, ties])
+            chosen = chosen[np.lexsort((chosen, -line[chosen]))][:take]
+            best[row, : len(chosen)], values[row, : len(chosen)] = chosen, line[chosen]
+    return best, values
