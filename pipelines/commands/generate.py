@@ -14,6 +14,8 @@ from ._options import add_verb, positive, whole
 from ._progress import Progress
 from ._text import count, duration
 
+_HELD_OUT = "held_out.txt"
+
 
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
@@ -27,7 +29,7 @@ def add_parser(verbs: Any) -> None:
         "extra.",
         examples=(
             "stemfeatures generate --out songs --songs 10 --seed 1 --plot",
-            "stemfeatures generate --out songs --songs 600 --seed 1 --jobs 16 --bank note_bank",
+            "stemfeatures generate --out songs --songs 600 --seed 1 --jobs 16 --bank notes --recordings phrases",
         ),
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
@@ -56,6 +58,26 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--voices", type=Path, metavar="DIR", help="voice bank (default: the one of the package)")
     parser.add_argument(
+        "--recordings",
+        type=Path,
+        metavar="DIR",
+        help="folder of recordings of single voices, cut into phrases once, or a --recordings-bank; they sing in "
+        "about half the songs (default: generated voices only)",
+    )
+    parser.add_argument(
+        "--recordings-bank",
+        type=Path,
+        metavar="DIR",
+        help="where the phrases of --recordings go, or are already",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="FILE",
+        help="glob patterns of files in --recordings that are never used, one a line (default: "
+        f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
+    )
+    parser.add_argument(
         "--subtype", choices=("PCM_16", "PCM_24"), default="PCM_16", help="of the FLAC files (default: %(default)s)"
     )
     parser.add_argument(
@@ -73,19 +95,23 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {args.duration:g}")
     if (args.soundfont or args.notes) and args.bank is None:
         raise UsageError("--soundfont and --notes make a bank; say where with --bank")
+    if args.recordings is None and (args.recordings_bank or args.held_out):
+        raise UsageError("--recordings-bank and --held-out are for --recordings")
     _check_extras(plot=args.plot)
     if args.bank is not None:
         _prepare_bank(args)
+    recordings = _prepare_recordings(args) if args.recordings is not None else None
     options = {
         "duration_s": args.duration,
         "style": args.style,
         "bank": args.bank,
         "voices": args.voices,
+        "recordings": recordings,
         "subtype": args.subtype,
         "plot": args.plot,
     }
-    notes, voices = _load_banks(args.bank, args.voices)  # complain here, not in a worker
-    request = describe_request(args.duration, args.style, notes, voices)
+    banks = _load_banks(args.bank, args.voices, recordings)  # complain here, not in a worker
+    request = describe_request(args.duration, args.style, *banks)
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
     todo = {seed: folder for seed, folder in folders.items() if not _is_made(folder, request)}
@@ -130,17 +156,22 @@ def _is_made(folder: Path, request: dict[str, Any]) -> bool:
 
 
 #: The banks of this process, read once.
-_banks: dict[tuple[Path | None, Path | None], tuple[Any, Any]] = {}
+_banks: dict[tuple[Path | None, ...], tuple[Any, Any, Any]] = {}
 
 
-def _load_banks(bank: Path | None, voices: Path | None) -> tuple[Any, Any]:
+def _load_banks(bank: Path | None, voices: Path | None, recordings: Path | None) -> tuple[Any, Any, Any]:
+    """The notes, the voices and the recordings."""
     from stemfeatures.datasets.synthetic.note_bank import NoteBank
+    from stemfeatures.datasets.synthetic.recording_bank import RecordingBank
     from stemfeatures.datasets.synthetic.voice import VoiceBank
 
-    key = (bank, voices)
+    key = (bank, voices, recordings)
     if key not in _banks:
-        notes = NoteBank(bank) if bank is not None else None
-        _banks[key] = notes, VoiceBank.load(voices) if voices is not None else VoiceBank.default()
+        _banks[key] = (
+            NoteBank(bank) if bank is not None else None,
+            VoiceBank.load(voices) if voices is not None else VoiceBank.default(),
+            RecordingBank(recordings) if recordings is not None else None,
+        )
     return _banks[key]
 
 
@@ -152,14 +183,15 @@ def make_song(
     style: str | None,
     bank: Path | None,
     voices: Path | None,
+    recordings: Path | None,
     subtype: str,
     plot: bool,
 ) -> float:
     """Generate and write one song; its seconds. Half-written folders lack truth.json and are made again."""
     from stemfeatures.datasets.synthetic.song import generate_song, write_song
 
-    notes, singers = _load_banks(bank, voices)
-    song = generate_song(seed, duration_s=duration_s, style=style, notes=notes, voices=singers)
+    notes, singers, sung = _load_banks(bank, voices, recordings)
+    song = generate_song(seed, duration_s=duration_s, style=style, notes=notes, voices=singers, recordings=sung)
     if plot:
         from stemfeatures.datasets.synthetic.plot import plot_song
 
@@ -197,3 +229,39 @@ def _prepare_bank(args: argparse.Namespace) -> None:
                 progress.update()
 
     build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=watched)
+
+
+def _prepare_recordings(args: argparse.Namespace) -> Path:
+    """The bank of recordings, cut now where there is none yet."""
+    import stemfeatures
+    from stemfeatures.datasets.synthetic.recording_bank import INDEX, RecordingBank, build_recording_bank
+    from stemfeatures.training.bank import read_patterns
+
+    held_out = args.held_out
+    if held_out is None:
+        shipped = Path(stemfeatures.__file__).parents[1] / "catalog_samples" / _HELD_OUT
+        held_out = shipped if shipped.is_file() else None
+    elif not held_out.is_file():
+        raise UsageError(f"no such file: {held_out}")
+    patterns = read_patterns(held_out)
+    if not args.recordings.is_dir():
+        raise UsageError(f"no such folder: {args.recordings}")
+    is_bank = (args.recordings / INDEX).is_file()
+    if not is_bank and args.recordings_bank is None:
+        raise UsageError(f"{args.recordings} is to be cut into phrases; say where they go with --recordings-bank")
+    bank = args.recordings if is_bank else args.recordings_bank
+    if (bank / INDEX).is_file():
+        if missing := sorted(set(patterns) - set(RecordingBank(bank).held_out)):
+            raise UsageError(
+                f"the bank {bank} was made without holding out {missing[0]}; remove it, or choose another "
+                "--recordings-bank"
+            )
+        return Path(bank)
+
+    def watched(futures: Any, total: int) -> Any:
+        with Progress(total, label="recordings", unit="file", quiet=args.quiet) as progress:
+            for future in futures:
+                yield future
+                progress.update()
+
+    return build_recording_bank(args.recordings, bank, held_out=patterns, jobs=args.jobs, progress=watched)

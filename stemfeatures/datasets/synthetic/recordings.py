@@ -95,7 +95,7 @@ def place_recording(
     *,
     f0: np.ndarray | None = None,
     start_s: float = 0.0,
-    semitones: float = 0.0,
+    semitones: float | np.ndarray = 0.0,
     stretch: float = 1.0,
     method: Literal["world", "resample"] = "world",
 ) -> Sung:
@@ -106,7 +106,7 @@ def place_recording(
         sample_rate: of ``y``.
         f0: Hz every 5 ms from the first sample on, 0 = unvoiced; measured with :func:`measure_f0` if not given.
         start_s: where the first sample goes.
-        semitones: transposition, -12 to 12.
+        semitones: transposition, -12 to 12; with ``world`` also one value for each value of ``f0``.
         stretch: factor on the length, 0.5 to 2.
         method: ``world`` keeps formants and synthesises exactly the F0 reported; ``resample`` keeps the sound and
             moves formants with the pitch (up to 4 semitones sounds natural), and its length follows the pitch unless
@@ -124,18 +124,23 @@ def place_recording(
         raise ValueError(f"one channel of samples expected, not shape {y.shape}")
     if not len(y) or not np.isfinite(y).all():
         raise AudioError("no samples, or some are not finite", stage="place_recording")
-    if not -12 <= semitones <= 12 or not 0.5 <= stretch <= 2:
+    semitones = np.asarray(semitones, float)
+    if not np.all(np.abs(semitones) <= 12) or not 0.5 <= stretch <= 2:
         raise ValueError(f"semitones {semitones} outside -12 to 12 or stretch {stretch} outside 0.5 to 2")
     frames = 1 + int(len(y) / sample_rate / PERIOD_S)
     f0 = measure_f0(y, sample_rate) if f0 is None else np.asarray(f0, float)
     if abs(len(f0) - frames) > 2:
         raise ValueError(f"f0 has {len(f0)} frames of 5 ms, the recording {frames}")
-    f0 = np.pad(f0, (0, max(frames - len(f0), 0)))[:frames]
+    if semitones.ndim and (semitones.shape != f0.shape or method != "world"):
+        raise ValueError("semitones that change need method 'world' and one value for each of f0")
     ratio = 2 ** (semitones / 12)
+    if semitones.ndim:
+        ratio = np.pad(ratio, (0, max(frames - len(f0), 0)), mode="edge")[:frames]
+    f0 = np.pad(f0, (0, max(frames - len(f0), 0)))[:frames]
     if method == "resample":
         if stretch != 1.0:
             raise ValueError("method 'resample' changes the length with the pitch; leave stretch at 1")
-        return _resampled(y, sample_rate, f0, ratio, start_s)
+        return _resampled(y, sample_rate, f0, float(ratio), start_s)
     if method != "world":
         raise ValueError(f"unknown method {method!r}; known: world, resample")
     return _resynthesised(y, sample_rate, f0, ratio, stretch, start_s)
@@ -151,7 +156,7 @@ def _resampled(y: np.ndarray, sample_rate: int, f0: np.ndarray, ratio: float, st
 
 
 def _resynthesised(
-    y: np.ndarray, sample_rate: int, f0: np.ndarray, ratio: float, stretch: float, start_s: float
+    y: np.ndarray, sample_rate: int, f0: np.ndarray, ratio: np.ndarray, stretch: float, start_s: float
 ) -> Sung:
     import soxr
 
@@ -167,7 +172,8 @@ def _resynthesised(
     power = np.exp(np.log(power[low] + 1e-16) * (1 - part) + np.log(power[low + 1] + 1e-16) * part)
     aperiodicity = aperiodicity[low] * (1 - part) + aperiodicity[low + 1] * part
     both = (f0[low] > 0) & (f0[low + 1] > 0)
-    pitch = np.where(both, f0[low] * (1 - part[:, 0]) + f0[low + 1] * part[:, 0], f0[nearest]) * ratio
+    pitch = np.where(both, f0[low] * (1 - part[:, 0]) + f0[low + 1] * part[:, 0], f0[nearest])
+    pitch = pitch * (ratio[nearest] if ratio.ndim else ratio)
     audio = pyworld.synthesize(pitch, power, aperiodicity, SAMPLE_RATE, PERIOD_S * 1000)
     level = np.sqrt(np.mean(y**2)) / max(np.sqrt(np.mean(audio**2)), 1e-12) if np.any(y) else 0.0
     audio = audio * min(level, 0.98 / max(np.abs(audio).max(initial=0.0), 1e-9))

@@ -25,9 +25,10 @@ from .track import F0_HOP_S, Track, add_at, note_truth
 from .vocals import sing_score
 
 if TYPE_CHECKING:
+    from .recording_bank import RecordingBank
     from .voice import VoiceBank
 
-VERSION = 1
+VERSION = 2
 SHORTEST_SONG_S = 8.0
 TRUTH_FILE = "truth.json"
 #: Peak of a drum role in dB, before the kit's own balance.
@@ -122,6 +123,7 @@ def generate_song(
     style: str | None = None,
     notes: NoteBank | None = None,
     voices: VoiceBank | None = None,
+    recordings: RecordingBank | None = None,
     dry: bool = False,
 ) -> Song:
     """Compose, play, sing and mix song ``seed``.
@@ -132,6 +134,7 @@ def generate_song(
     style : one of :data:`.styles.STYLES`; drawn by default.
     notes : recorded instruments; synthesised ones alone by default.
     voices : the singers; by default those that come with the package.
+    recordings : phrases of real voices, which then sing in about half the songs, the lead in a third.
     dry : no room, echo, dynamics or master: for measuring the truth.
 
     Raises
@@ -148,7 +151,7 @@ def generate_song(
     drums = _play_drums(score, n, notes)
     bass, bass_f0 = _play_bass(score, n, notes, n_frames)
     other = _play_others(score, n, notes)
-    vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames)
+    vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames, recordings)
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
     mixed, mix_choices = _mix(score, tracks, dry=dry)
     stems = {s: console.on_grid(mixed[k]) for k, s in enumerate(STEMS)}
@@ -163,7 +166,7 @@ def generate_song(
         **_structure(score),
         lyrics=lyrics,
         choices={
-            "request": describe_request(duration_s, style, notes, voices),
+            "request": describe_request(duration_s, style, notes, voices, recordings),
             **_score_choices(score),
             **{s: tracks[s].choices for s in STEMS},
             "mix": mix_choices,
@@ -202,7 +205,11 @@ def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Pa
 
 
 def describe_request(
-    duration_s: float | None, style: str | None, notes: NoteBank | None, voices: VoiceBank | None
+    duration_s: float | None,
+    style: str | None,
+    notes: NoteBank | None,
+    voices: VoiceBank | None,
+    recordings: RecordingBank | None = None,
 ) -> dict[str, Any]:
     """What was asked for, as ``choices`` records it: equal requests, seeds and versions make equal songs."""
     return {
@@ -210,6 +217,7 @@ def describe_request(
         "style": style,
         "notes": notes.fingerprint if notes is not None else None,
         "voices": sorted(voices.singers) if voices is not None else None,
+        "recordings": recordings.fingerprint if recordings is not None else None,
     }
 
 

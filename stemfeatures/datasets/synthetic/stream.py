@@ -22,6 +22,7 @@ from .song import F0_HOP_S, Song, generate_song
 from .synths import SR
 
 if TYPE_CHECKING:
+    from .recording_bank import RecordingBank
     from .voice import VoiceBank
 
 #: Voices of an excerpt's F0; silent ones are all zeros.
@@ -35,7 +36,7 @@ class SyntheticSongs(IterableDataset):
     ----------
     seed : first part of every song's seed.
     excerpt_s : seconds of an excerpt. song_s : seconds of the songs they are cut from. excerpts_per_song : how many.
-    notes, voices : see :func:`.song.generate_song`.
+    notes, voices, recordings : see :func:`.song.generate_song`.
     codec_chance : how often the mixture goes through a lossy codec; it is then no longer the exact sum.
 
     Yields
@@ -59,6 +60,7 @@ class SyntheticSongs(IterableDataset):
         excerpts_per_song: int = 6,
         notes: NoteBank | None = None,
         voices: VoiceBank | None = None,
+        recordings: RecordingBank | None = None,
         codec_chance: float = 0.0,
     ) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class SyntheticSongs(IterableDataset):
             raise ValueError("excerpt_s must be above 0 and at most 0.8 song_s, excerpts_per_song at least 1")
         self.seed, self.excerpt_s, self.song_s = seed, excerpt_s, song_s
         self.excerpts_per_song, self.codec_chance = excerpts_per_song, codec_chance
-        self.notes, self.voices = notes, voices
+        self.notes, self.voices, self.recordings = notes, voices, recordings
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
@@ -78,7 +80,9 @@ class SyntheticSongs(IterableDataset):
     def song(self, index: int) -> list[dict[str, torch.Tensor]]:
         """The excerpts of song number ``index``."""
         song_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint32)[0])
-        song = generate_song(song_seed, duration_s=self.song_s, notes=self.notes, voices=self.voices)
+        song = generate_song(
+            song_seed, duration_s=self.song_s, notes=self.notes, voices=self.voices, recordings=self.recordings
+        )
         rng = part_rng(self.seed, "excerpts", index)
         latest = max(0.0, song.duration_s - self.excerpt_s - F0_HOP_S)
         starts = F0_HOP_S * np.floor(rng.uniform(0, latest, self.excerpts_per_song) / F0_HOP_S)
