@@ -6,7 +6,8 @@
     <bank>/<instrument>.json     family, samples (start, length, gain, pitch in Hz or drum role, velocity)
     <bank>/<instrument>.npy      int16 mono at 44.1 kHz, the samples one after the other
 
-The pitch of every note is measured, since samples are often some cents off and the truth must be exact.
+The pitch of every note is measured, since samples are often some cents off and the truth must be exact. Basses, whose
+F0 is part of the truth, keep only notes that stay at their pitch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ import json
 import os
 import re
 import shutil
-import struct
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,27 +26,14 @@ import numpy as np
 
 from ...errors import DatasetError
 from .composer import BASS_HIGH, BASS_LOW, DRUM_KEYS
+from .pitch import measure_pitch, steadiness
+from .soundfonts import GM_KITS, GM_PROGRAMS, find_soundfonts, play_strokes
 from .synths import SR, SUSTAINED, midi_to_hz
 
-VERSION = 1
-#: Where distributions put SoundFonts.
-SOUNDFONT_FOLDERS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/sounds/sf3",
-    "/usr/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-)
-DRUM_FAMILIES = ("acoustic_kit", "electronic_kit")
+__all__ = ["NoteBank", "SampleEntry", "build_note_bank", "find_soundfonts"]
 
-#: General MIDI programs (from 0) by family.
-GM_PROGRAMS = {
-    "piano": (0, 1, 3), "epiano": (4, 5), "clavinet": (7,), "mallet": (9, 12, 13), "vibraphone": (11,),
-    "organ": (16, 17, 18), "accordion": (21, 22), "nylon_guitar": (24,), "acoustic_guitar": (25,),
-    "jazz_guitar": (26,), "clean_guitar": (27, 28), "electric_guitar": (27, 29, 30), "double_bass": (32,),
-    "electric_bass": (33, 34, 35, 36), "synth_bass": (38, 39), "fiddle": (40,), "strings": (48, 49, 50),
-    "brass": (56, 57, 61), "winds": (65, 66, 68, 71, 73), "synth_lead": (80, 81, 87), "pad": (52, 88, 89, 90),
-}  # fmt: skip
-_GM_KITS = {"acoustic_kit": (0, 8, 16, 32, 40), "electronic_kit": (24, 25)}
+VERSION = 1
+DRUM_FAMILIES = ("acoustic_kit", "electronic_kit")
 _NOISES = ("release", "_rel_", "noise", "scrape", "perc", "mute", "fingering")
 #: Family of an instrument of a notes folder by words in its name, else by its class.
 _FAMILY_WORDS = (
@@ -71,49 +56,6 @@ class SampleEntry:
     hertz: float
     role: str
     velocity: float
-
-
-def measure_pitch(y: np.ndarray, guess_hz: float) -> tuple[float, float]:
-    """``(hertz, strength 0..1)`` of a steady note within a semitone of ``guess_hz``, by autocorrelation.
-
-    The period is refined at up to eight periods' distance, so the error is a fraction of a cent on steady notes.
-    Strength below about 0.5 means: no such pitch.
-    """
-    part = y[int(0.1 * SR) : int(0.1 * SR) + 32768].astype(np.float64)
-    if len(part) < 6 * SR / guess_hz:
-        part = y.astype(np.float64)
-    n = len(part)
-    if n < 3 * SR / guess_hz or not np.any(part):
-        return guess_hz, 0.0
-    part = part - part.mean()
-    spectrum = np.fft.rfft(part, 2 * n)
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
-    correlation /= correlation[0] * (1 - np.arange(n) / n) + 1e-12
-    period, strength = SR / guess_hz, 0.0
-    for multiple in (1, 2, 4, 8):
-        width = 0.06 * period if multiple == 1 else 0.25 * period / multiple * 2
-        low, high = int(multiple * period - width), int(multiple * period + width) + 2
-        if high + 1 >= 0.7 * n or low < 1:
-            break
-        k = low + int(np.argmax(correlation[low:high]))
-        a, b, c = correlation[k - 1 : k + 2]
-        curvature = a - 2 * b + c
-        offset = 0.5 * (a - c) / curvature if curvature < 0 else 0.0
-        period = (k + float(np.clip(offset, -1, 1))) / multiple
-        strength = max(strength, float(b)) if multiple == 1 else strength
-    return SR / period, strength
-
-
-def find_soundfonts() -> list[Path]:
-    """The SoundFonts of this machine, each once, sorted by name."""
-    found = {
-        path.resolve()
-        for folder in SOUNDFONT_FOLDERS
-        if Path(folder).is_dir()
-        for path in Path(folder).iterdir()
-        if path.suffix.lower() in (".sf2", ".sf3")
-    }
-    return sorted(found, key=lambda p: p.name)
 
 
 def build_note_bank(
@@ -143,7 +85,7 @@ def build_note_bank(
         if not font.is_file():
             raise DatasetError("no such SoundFont", source=str(font), stage="bank")
         tasks += [(_render_program, out_dir, font, f, p) for f, programs in GM_PROGRAMS.items() for p in programs]
-        tasks += [(_render_kit, out_dir, font, f, p) for f, programs in _GM_KITS.items() for p in programs]
+        tasks += [(_render_kit, out_dir, font, f, p) for f, programs in GM_KITS.items() for p in programs]
     if notes_dir is not None:
         folders = sorted(p for p in Path(notes_dir).glob("*/*") if p.is_dir())
         if not folders:
@@ -154,7 +96,15 @@ def build_note_bank(
     out_dir.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
         futures = [pool.submit(*task) for task in tasks]
-        names = [n for f in (progress(futures, len(futures)) if progress else futures) for n in f.result()]
+        try:
+            made = [f.result() for f in (progress(futures, len(futures)) if progress else futures)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for source in (*fonts, *([Path(notes_dir)] if notes_dir is not None else [])):
+        if not any(names for names, task in zip(made, tasks) if source in (task[2], *task[2].parents)):
+            raise DatasetError("not a single instrument in it", source=str(source), stage="bank")
+    names = [name for group in made for name in group]
     made_of = {"soundfonts": [f.name for f in fonts], "notes": Path(notes_dir).name if notes_dir else None}
     text = json.dumps({"version": VERSION, **made_of, "instruments": sorted(names)}, indent=1)
     _replace(out_dir / "bank.json", text.encode())
@@ -202,6 +152,12 @@ def _trimmed(y: np.ndarray) -> np.ndarray:
     return y
 
 
+def _is_steady(y: np.ndarray, hertz: float) -> bool:
+    """Whether a note stays at its pitch: growls, rattles and slides do not."""
+    strength, cents = steadiness(_trimmed(y), hertz)
+    return strength >= 0.8 and cents <= 25
+
+
 def _render_program(out_dir: Path, font: Path, family: str, program: int) -> list[str]:
     bass = family.endswith("bass")
     keys = range(BASS_LOW, BASS_HIGH + 1, 2) if bass else range(40, 92, 3)
@@ -209,12 +165,12 @@ def _render_program(out_dir: Path, font: Path, family: str, program: int) -> lis
     velocities = (100,) if family in ("pad", "organ", "strings") else (60, 110)
     strokes = [(key, v) for key in keys for v in velocities]
     samples = []
-    for (key, velocity), y in zip(strokes, _play(font, program, strokes, hold_s, channel=0)):
+    for (key, velocity), y in zip(strokes, play_strokes(font, program, strokes, hold_s, channel=0)):
         nominal = midi_to_hz(key)
         hertz, strength = measure_pitch(_trimmed(y), nominal)
         cents = 1200 * np.log2(hertz / nominal)
-        if bass and (strength < 0.6 or abs(cents) > 80):
-            continue  # the truth of the bass must be exact
+        if bass and (strength < 0.6 or abs(cents) > 80 or not _is_steady(y, hertz)):
+            continue
         samples.append((y, hertz if strength > 0.5 and abs(cents) < 60 else nominal, "", velocity / 127))
     return _store(out_dir, f"{font.stem}-{family}-{program}", family, samples)
 
@@ -223,55 +179,10 @@ def _render_kit(out_dir: Path, font: Path, family: str, program: int) -> list[st
     strokes = [(key, v) for key in DRUM_KEYS.values() for v in (40, 75, 115)]
     roles = [role for role in DRUM_KEYS for _ in range(3)]
     samples = []
-    for (_, velocity), role, y in zip(strokes, roles, _play(font, program, strokes, 2.4, channel=9)):
+    for (_, velocity), role, y in zip(strokes, roles, play_strokes(font, program, strokes, 2.4, channel=9)):
         short = y if role in ("crash", "ride", "open_hat") else y[: int(1.2 * SR)]
         samples.append((short, 0.0, role, velocity / 127))
     return _store(out_dir, f"{font.stem}-{family}-{program}", family, samples)
-
-
-def _play(font: Path, program: int, strokes: list[tuple[int, int]], hold_s: float, *, channel: int) -> list[np.ndarray]:
-    """Mono recordings of single notes (key, velocity), each ``hold_s`` long, through fluidsynth."""
-    import soundfile
-
-    slot_s = hold_s + 1.2  # room to ring out before the next one
-    with tempfile.TemporaryDirectory() as folder:
-        midi, wave = Path(folder) / "notes.mid", Path(folder) / "notes.wav"
-        midi.write_bytes(_midi_file(program, strokes, hold_s, slot_s, channel))
-        command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(SR), "-F", str(wave)]
-        done = subprocess.run([*command, str(font), str(midi)], capture_output=True, text=True)
-        if done.returncode or not wave.is_file():
-            raise DatasetError(f"fluidsynth failed: {done.stderr.strip()[-200:]}", source=str(font), stage="bank")
-        y, rate = soundfile.read(wave, dtype="float32", always_2d=True)
-    assert rate == SR
-    mono = y.mean(axis=1)
-    starts = [round(k * slot_s * SR) for k in range(len(strokes))]
-    return [mono[s : s + int(hold_s * SR)] for s in starts]
-
-
-def _midi_file(program: int, strokes: list[tuple[int, int]], hold_s: float, slot_s: float, channel: int) -> bytes:
-    """A standard MIDI file, a tick half a millisecond."""
-    events = [
-        (0, bytes([0xC0 | channel, program])),
-        (0, bytes([0xB0 | channel, 91, 0])),
-        (0, bytes([0xB0 | channel, 93, 0])),
-    ]
-    for k, (key, velocity) in enumerate(strokes):
-        start = round(k * slot_s * 2000)
-        events.append((start, bytes([0x90 | channel, key, velocity])))
-        events.append((start + round(hold_s * 2000), bytes([0x80 | channel, key, 0])))
-    events.append((round(len(strokes) * slot_s * 2000), bytes([0xFF, 0x2F, 0])))
-    track, now = b"", 0
-    for tick, message in events:
-        track += _variable_length(tick - now) + message
-        now = tick
-    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1000) + b"MTrk" + struct.pack(">I", len(track)) + track
-
-
-def _variable_length(value: int) -> bytes:
-    parts = [value & 0x7F]
-    while value := value >> 7:
-        parts.append(0x80 | (value & 0x7F))
-    return bytes(reversed(parts))
 
 
 def _read_folder(out_dir: Path, folder: Path) -> list[str]:
@@ -309,7 +220,11 @@ def _read_folder(out_dir: Path, folder: Path) -> list[str]:
     names = []
     for label, recordings in sorted(articulations.items()):
         name = re.sub(r"[^a-z0-9]+", "-", f"notes-{kind}-{folder.name}-{label}".lower()).strip("-")
-        names += _store(out_dir, name, family, _tuned(recordings))
+        samples = _tuned(recordings)
+        if kind == "bass":
+            steady = [sample for sample in samples if _is_steady(sample[0], sample[1])]
+            samples = steady if len(steady) > 0.5 * len(samples) else []
+        names += _store(out_dir, name, family, samples)
     return names
 
 
@@ -363,7 +278,10 @@ class NoteBank:
                 described, digest = json.loads(text), zlib.crc32(text.encode(), digest)
                 self._entries[name] = [SampleEntry(**s) for s in described["samples"]]
                 self.by_family.setdefault(described["family"], []).append(name)
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+                last = self._entries[name][-1]
+                if (self.path / f"{name}.npy").stat().st_size < 2 * (last.start + last.length):
+                    raise DatasetError(f"{name}.npy is cut short", source=str(path), stage="bank")
+        except (OSError, KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
             raise DatasetError(f"not a bank of notes ({error})", source=str(path), stage="bank") from error
         self.fingerprint = f"{digest:08x}"
         self._audio: dict[str, np.ndarray] = {}

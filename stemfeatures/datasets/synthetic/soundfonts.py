@@ -1,0 +1,95 @@
+"""Single notes of General MIDI SoundFonts, rendered by the ``fluidsynth`` program."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DatasetError
+from .synths import SR
+
+#: Where distributions put SoundFonts.
+SOUNDFONT_FOLDERS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
+#: General MIDI programs (from 0) by family.
+GM_PROGRAMS = {
+    "piano": (0, 1, 3), "epiano": (4, 5), "clavinet": (7,), "mallet": (9, 12, 13), "vibraphone": (11,),
+    "organ": (16, 17, 18), "accordion": (21, 22), "nylon_guitar": (24,), "acoustic_guitar": (25,),
+    "jazz_guitar": (26,), "clean_guitar": (27, 28), "electric_guitar": (27, 29, 30), "double_bass": (32,),
+    "electric_bass": (33, 34, 35, 36), "synth_bass": (38, 39), "fiddle": (40,), "strings": (48, 49, 50),
+    "brass": (56, 57, 61), "winds": (65, 66, 68, 71, 73), "synth_lead": (80, 81, 87), "pad": (52, 88, 89, 90),
+}  # fmt: skip
+GM_KITS = {"acoustic_kit": (0, 8, 16, 32, 40), "electronic_kit": (24, 25)}
+
+
+def find_soundfonts() -> list[Path]:
+    """The SoundFonts of this machine, each once, sorted by name."""
+    found = {
+        path.resolve()
+        for folder in SOUNDFONT_FOLDERS
+        if Path(folder).is_dir()
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in (".sf2", ".sf3")
+    }
+    return sorted(found, key=lambda p: p.name)
+
+
+def play_strokes(
+    font: Path, program: int, strokes: list[tuple[int, int]], hold_s: float, *, channel: int
+) -> list[np.ndarray]:
+    """Mono recordings of single notes (key, velocity), each ``hold_s`` long, through fluidsynth.
+
+    Raises DatasetError where fluidsynth cannot read ``font``.
+    """
+    import soundfile
+
+    slot_s = hold_s + 1.2  # room to ring out before the next one
+    with tempfile.TemporaryDirectory() as folder:
+        midi, wave = Path(folder) / "notes.mid", Path(folder) / "notes.wav"
+        midi.write_bytes(_midi_file(program, strokes, hold_s, slot_s, channel))
+        command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(SR), "-F", str(wave)]
+        command += ["-o", "synth.default-soundfont="]  # or it would play that one where it cannot read ours
+        done = subprocess.run([*command, str(font), str(midi)], capture_output=True, text=True, errors="replace")
+        unread = any(words in done.stderr for words in ("not a SoundFont", "Failed to load"))
+        if done.returncode or unread or not wave.is_file():
+            message = " ".join(done.stderr.split())[:200]
+            raise DatasetError(f"fluidsynth cannot play it: {message}", source=str(font), stage="bank")
+        y, rate = soundfile.read(wave, dtype="float32", always_2d=True)
+    assert rate == SR
+    mono = y.mean(axis=1)
+    starts = [round(k * slot_s * SR) for k in range(len(strokes))]
+    return [mono[s : s + int(hold_s * SR)] for s in starts]
+
+
+def _midi_file(program: int, strokes: list[tuple[int, int]], hold_s: float, slot_s: float, channel: int) -> bytes:
+    """A standard MIDI file, a tick half a millisecond."""
+    events = [
+        (0, bytes([0xC0 | channel, program])),
+        (0, bytes([0xB0 | channel, 91, 0])),
+        (0, bytes([0xB0 | channel, 93, 0])),
+    ]
+    for k, (key, velocity) in enumerate(strokes):
+        start = round(k * slot_s * 2000)
+        events.append((start, bytes([0x90 | channel, key, velocity])))
+        events.append((start + round(hold_s * 2000), bytes([0x80 | channel, key, 0])))
+    events.append((round(len(strokes) * slot_s * 2000), bytes([0xFF, 0x2F, 0])))
+    track, now = b"", 0
+    for tick, message in events:
+        track += _variable_length(tick - now) + message
+        now = tick
+    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1000) + b"MTrk" + struct.pack(">I", len(track)) + track
+
+
+def _variable_length(value: int) -> bytes:
+    parts = [value & 0x7F]
+    while value := value >> 7:
+        parts.append(0x80 | (value & 0x7F))
+    return bytes(reversed(parts))
