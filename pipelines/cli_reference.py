@@ -23,16 +23,25 @@ def markdown() -> str:
     """The page."""
     verbs = verb_parsers()
     codes = ["| exit code | |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())]
-    index = [f"- [`{name}`](#{name}): {_summary(parser)}" for name, parser in verbs.items()]
+    index = [f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(parser)}" for name, parser in verbs.items()]
     parts = [_INTRODUCTION, "\n".join(codes), "\n".join(index)]
     parts += [_verb(name, parser) for name, parser in verbs.items()]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def verb_parsers() -> dict[str, Parser]:
-    """The parser of each verb."""
-    [verbs] = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(verbs.choices)
+    """The parser of each verb; ``verb part`` for a verb that has parts."""
+    return _parts(build_parser())
+
+
+def _parts(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+    parsers = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, one in action.choices.items():
+                parts = _parts(one)
+                parsers.update({f"{name} {part}": of for part, of in parts.items()} or {name: one})
+    return parsers
 
 
 def _summary(parser: Parser) -> str:

@@ -24,7 +24,8 @@ from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transform
 from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
 from stemfeatures.recommendation.factorization import Settings
 from stemfeatures.recommendation.interactions import Reading, read_interactions
-from stemfeatures.recommendation.models import CORE_KINDS, USES_FEATURES, fit_recommender
+from stemfeatures.recommendation.models import fit_recommender
+from stemfeatures.recommendation.names import CORE_KINDS, USES_FEATURES
 from stemfeatures.recommendation.ranking import recommend
 from stemfeatures.recommendation.splits import split_interactions
 from stemfeatures.recommendation.store import load_recommender, save_recommender

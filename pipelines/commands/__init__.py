@@ -15,6 +15,7 @@ VERBS = (
     "schema",
     "index",
     "similar",
+    "recommend",
     "models",
     "generate",
     "train",

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import DatasetError, ModelError
 from ..tables.reader import Features, open_features
-from .models import USES_FEATURES, Recommender
+from .models import Recommender
+from .names import USES_FEATURES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,10 @@ import scipy.sparse as sp
 
 from ..errors import EvaluationError
 from .factorization import Settings
-from .models import RANKS_UNSEEN, fit_recommender
+from .models import fit_recommender
+from .names import QUESTIONS, RANKS_UNSEEN
 from .ranking import recommend
-from .splits import QUESTIONS, Split, TestSet
+from .splits import Split, TestSet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ class Evaluation:
         and ``high`` bound the mean over users with 95 % confidence (NaN for coverage).
     gains : the same for the difference to the popular tracks, user by user: whether ``low`` is above 0 tells more than
         whether two intervals overlap. Empty when popularity was not among the models.
-    per_user : ``model, question, user`` (its position) and a column for each measure.
+    per_user : ``model, question, user`` (its id, or position where ids are unknown) and a column for each measure.
     settings : of the split and the evaluation.
     """
 
@@ -119,11 +120,11 @@ def evaluate_models(
 
     Parameters
     ----------
-    kinds : of ``models.KINDS``; one that cannot rank tracks without listeners gets NaN for ``cold_tracks``.
+    kinds : of ``names.KINDS``; one that cannot rank tracks without listeners gets NaN for ``cold_tracks``.
     features : (n_tracks, n_features), scaled alike; for content and hybrid.
     k : lengths of the list.
     resamples : of the bootstrap.
-    user_ids : (n_users,), sorted; for implicit-bpr.
+    user_ids : (n_users,), sorted; for implicit-bpr and ``per_user``.
     progress : see :class:`~.models.Progress`.
 
     Raises
@@ -169,7 +170,11 @@ def evaluate_models(
                 per_user.append(values.assign(model=kind, question=test.name))
             if told is not None:
                 told("ask", done, len(split.tests))
+    if not per_user:
+        raise EvaluationError(f"{', '.join(kinds)} cannot answer what this split asks: tracks without listeners")
     users = pd.concat(per_user, ignore_index=True)
+    if user_ids is not None:
+        users["user"] = np.asarray(user_ids)[users["user"]]
     users = users[["model", "question", "user", *(c for c in users if "@" in c)]]
     how = {
         "split": split.description,

@@ -230,8 +230,7 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
             wanted = [c for c in COLUMNS if c in names]
             batches = (pa.Table.from_batches([b]) for b in dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS))
         else:
-            reader = _open_csv(path, reject)
-            names = reader.schema.names
+            reader, names = _open_csv(path, reject)
             batches = (pa.Table.from_batches([b]) for b in reader)
     if missing := [c for c in COLUMNS[:2] if c not in names]:
         raise DatasetError(
@@ -245,7 +244,8 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
         yield table
 
 
-def _open_csv(path: Path, reject: Any) -> pa_csv.CSVStreamingReader:
+def _open_csv(path: Path, reject: Any) -> tuple[pa_csv.CSVStreamingReader, list[str]]:
+    """A reader of the columns in COLUMNS, and the names of all."""
     with open(path, encoding="utf-8-sig", errors="replace") as f:
         header = f.readline().rstrip("\r\n")
     delimiter = max(_DELIMITERS, key=header.count)
@@ -255,16 +255,17 @@ def _open_csv(path: Path, reject: Any) -> pa_csv.CSVStreamingReader:
         reject(_WRONG_CELLS, 1, repr(row.text))
         return "skip"
 
-    return pa_csv.open_csv(
+    reader = pa_csv.open_csv(
         path,
         read_options=pa_csv.ReadOptions(use_threads=False),
         parse_options=pa_csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=wrong_cells
         ),
         convert_options=pa_csv.ConvertOptions(
-            column_types={c: pa.string() for c in COLUMNS}, include_columns=[c for c in COLUMNS if c in names] or None
+            column_types={c: pa.string() for c in COLUMNS}, include_columns=[c for c in COLUMNS if c in names]
         ),
     )
+    return reader, names
 
 
 def _as_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:

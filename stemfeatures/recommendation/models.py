@@ -26,15 +26,7 @@ import scipy.sparse as sp
 
 from ..errors import ModelError
 from .factorization import Settings, factorize, solve_factors
-
-#: What has no need of packages beyond the core, weakest first.
-CORE_KINDS = ("random", "popularity", "content", "als", "hybrid")
-EXTRA_KINDS = ("implicit-als", "implicit-bpr")
-KINDS = CORE_KINDS + EXTRA_KINDS
-USES_FEATURES = ("content", "hybrid")
-RANKS_UNSEEN = ("random", "content", "hybrid")
-#: What learns with a regularization that can be tuned.
-TUNABLE = ("content", "als", "hybrid", "implicit-als")
+from .names import KINDS, RANKS_UNSEEN, TUNABLE, USES_FEATURES
 
 
 class Progress(Protocol):
@@ -49,7 +41,7 @@ class Recommender:
 
     Attributes
     ----------
-    kind : one of KINDS.
+    kind : one of ``names.KINDS``.
     track_ids : (n_tracks,) str: what it can recommend.
     vectors : (n_tracks, n_factors) float32; no factors for baselines.
     listeners : (n_tracks,) float32, distinct users that listened to each track in training.
@@ -139,7 +131,7 @@ def fit_recommender(
 
     Parameters
     ----------
-    kind : one of KINDS.
+    kind : one of ``names.KINDS``.
     matrix : (n_users, n_tracks) sparse weights above 0 (``Interactions.matrix``). Rows and columns may be empty.
     track_ids : (n_tracks,).
     features : (n_tracks, n_features), scaled alike, no NaN; for content and hybrid.

@@ -14,9 +14,7 @@ import scipy.sparse as sp
 
 from ..errors import DatasetError
 from .interactions import STAGE, Interactions
-
-METHODS = ("leave-k-out", "time")
-QUESTIONS = ("warm", "cold_tracks", "cold_users")
+from .names import METHODS
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class TestSet:
 
     Attributes
     ----------
-    name : one of QUESTIONS.
+    name : one of ``names.QUESTIONS``.
     users : positions of the users that are asked about, each with at least one track in ``truth``.
     history : (n_users, n_tracks) what is known of them.
     truth : (n_users, n_tracks) what they listened to then, without what stands in ``history``.
