@@ -35,7 +35,8 @@ from .meanings import CUSTOM, SEPARATOR, Meaning, family_of, meaning, split_colu
 
 #: Values that are worked on at a time; bounds the memory beside input and output.
 _CHUNK_VALUES = 2**23
-_IQR_OF_NORMAL = 1.3489795
+#: Interquartile range, and range from the 5th to the 95th percentile, of a normal distribution of deviation 1.
+_IQR_OF_NORMAL, _P90_OF_NORMAL = 1.3489795, 3.2897073
 #: Relative spread below which a column is constant but for rounding.
 _TINY = 1e-6
 
@@ -181,7 +182,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(f"no column varies among the {X.shape[0]} samples: there is nothing to tell tracks apart")
         if self.unusable_:
             some = ", ".join(self.unusable_[:5]) + (", ..." if self.unusable_[5:] else "")
-            message = f"{len(self.unusable_)} columns are null or constant in all tracks and are left out: {some}"
+            message = f"columns that are null or constant in all tracks are left out ({len(self.unusable_)}): {some}"
             warnings.warn(message, UnusableFeatureWarning, stacklevel=2)
         self._layout(parts, self._indicators(X, parts, nulls, names), names)
         self._fit_blocks(X, factors)
@@ -388,13 +389,13 @@ def _fit_scale(part: Part, values: np.ndarray) -> bool:
         part.scale = float(np.sqrt(np.mean(np.square(values - part.centre))))
         size = float(np.sqrt(np.mean(np.square(values))))
     else:
-        low, middle, high = np.percentile(values, [25, 50, 75])
+        least, low, middle, high, most = np.percentile(values, [5, 25, 50, 75, 95])
         spread, size = float(np.std(values)), float(np.max(np.abs(values)))
         part.centre = float(middle)
-        # Where most tracks share one value, as vibrato_ratio 0, the quartiles say nothing.
-        part.scale = float(high - low) / _IQR_OF_NORMAL
-        if part.scale <= _TINY * size or part.scale < 0.01 * spread:
-            part.scale = spread
+        # Where most tracks share one value, as vibrato_ratio 0, the quartiles say nothing; then wider ranges do.
+        noise = _TINY * max(abs(low), abs(high))
+        scales = ((high - low) / _IQR_OF_NORMAL, (most - least) / _P90_OF_NORMAL, spread)
+        part.scale = float(next((scale for scale in scales if scale > noise), spread))
     return bool(np.isfinite(spread) and spread > _TINY * size)
 
 
