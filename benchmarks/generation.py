@@ -1,6 +1,6 @@
 """Songs and song-minutes per CPU-minute of the generator, by stage, on one thread.
 
-    python benchmarks/generation.py [--songs 8] [--seconds 60] [--bank DIR] [--voices DIR]
+    python benchmarks/generation.py [--songs 8] [--seconds 60] [--bank DIR] [--voices DIR] [--recordings DIR]
 
 The mark is 1.9 song-minutes per CPU-minute: ten hours of music on 16 cores in 20 minutes.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 from stemfeatures.datasets.synthetic import song as generator
 from stemfeatures.datasets.synthetic.note_bank import NoteBank
+from stemfeatures.datasets.synthetic.recording_bank import RecordingBank
 from stemfeatures.datasets.synthetic.voice import VoiceBank
 
 STAGES = {
@@ -52,20 +53,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--bank", type=Path)
     parser.add_argument("--voices", type=Path)
+    parser.add_argument("--recordings", type=Path, help="bank of recordings")
     args = parser.parse_args()
     notes = NoteBank(args.bank) if args.bank else None
     voices = VoiceBank.load(args.voices) if args.voices else VoiceBank.default()
+    recordings = RecordingBank(args.recordings) if args.recordings else None
+    banks: dict[str, Any] = {"notes": notes, "voices": voices, "recordings": recordings}
     seconds: dict[str, float] = defaultdict(float)
     for function, name in STAGES.items():
         setattr(generator, function, timed(getattr(generator, function), name, seconds))
-    generator.generate_song(10_000, duration_s=15.0, notes=notes, voices=voices)  # warms up
+    generator.generate_song(10_000, duration_s=15.0, **banks)  # warms up
     seconds.clear()
     minutes, each = 0.0, []
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.songs):
             before = time.process_time()
-            song = generator.generate_song(seed, duration_s=args.seconds, notes=notes, voices=voices)
+            song = generator.generate_song(seed, duration_s=args.seconds, **banks)
             write = timed(generator.write_song, "write FLAC and truth", seconds)
             write(song, Path(folder) / str(seed))
             minutes += song.duration_s / 60

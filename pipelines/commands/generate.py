@@ -74,8 +74,16 @@ def add_parser(verbs: Any) -> None:
         "--held-out",
         type=Path,
         metavar="FILE",
-        help="glob patterns of files in --recordings that are never used, one a line (default: "
+        help="glob patterns of files in --recordings and --voices that are never used, one a line (default: "
         f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
+    )
+    parser.add_argument(
+        "--codec-chance",
+        type=chance,
+        default=0.0,
+        metavar="P",
+        help="how often a song also gets mixture_coded.flac, the mixture after MP3, Vorbis or AAC and back "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--subtype", choices=("PCM_16", "PCM_24"), default="PCM_16", help="of the FLAC files (default: %(default)s)"
@@ -95,23 +103,26 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {args.duration:g}")
     if (args.soundfont or args.notes) and args.bank is None:
         raise UsageError("--soundfont and --notes make a bank; say where with --bank")
-    if args.recordings is None and (args.recordings_bank or args.held_out):
-        raise UsageError("--recordings-bank and --held-out are for --recordings")
+    if args.recordings is None and args.recordings_bank is not None:
+        raise UsageError("--recordings-bank is for --recordings")
     _check_extras(plot=args.plot)
     if args.bank is not None:
         _prepare_bank(args)
-    recordings = _prepare_recordings(args) if args.recordings is not None else None
+    held_out = _held_out(args)
+    recordings = _prepare_recordings(args, held_out) if args.recordings is not None else None
     options = {
         "duration_s": args.duration,
         "style": args.style,
+        "codec_chance": args.codec_chance,
         "bank": args.bank,
         "voices": args.voices,
         "recordings": recordings,
+        "held_out": held_out,
         "subtype": args.subtype,
         "plot": args.plot,
     }
-    banks = _load_banks(args.bank, args.voices, recordings)  # complain here, not in a worker
-    request = describe_request(args.duration, args.style, *banks)
+    banks = _load_banks(args.bank, args.voices, recordings, held_out)  # complain here, not in a worker
+    request = describe_request(args.duration, args.style, *banks, args.codec_chance)
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
     todo = {seed: folder for seed, folder in folders.items() if not _is_made(folder, request)}
@@ -156,20 +167,22 @@ def _is_made(folder: Path, request: dict[str, Any]) -> bool:
 
 
 #: The banks of this process, read once.
-_banks: dict[tuple[Path | None, ...], tuple[Any, Any, Any]] = {}
+_banks: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
 
 
-def _load_banks(bank: Path | None, voices: Path | None, recordings: Path | None) -> tuple[Any, Any, Any]:
+def _load_banks(
+    bank: Path | None, voices: Path | None, recordings: Path | None, held_out: tuple[str, ...]
+) -> tuple[Any, Any, Any]:
     """The notes, the voices and the recordings."""
     from stemfeatures.datasets.synthetic.note_bank import NoteBank
     from stemfeatures.datasets.synthetic.recording_bank import RecordingBank
     from stemfeatures.datasets.synthetic.voice import VoiceBank
 
-    key = (bank, voices, recordings)
+    key = (bank, voices, recordings, held_out)
     if key not in _banks:
         _banks[key] = (
             NoteBank(bank) if bank is not None else None,
-            VoiceBank.load(voices) if voices is not None else VoiceBank.default(),
+            VoiceBank.load(voices, held_out=held_out) if voices is not None else VoiceBank.default(),
             RecordingBank(recordings) if recordings is not None else None,
         )
     return _banks[key]
@@ -181,17 +194,27 @@ def make_song(
     *,
     duration_s: float | None,
     style: str | None,
+    codec_chance: float,
     bank: Path | None,
     voices: Path | None,
     recordings: Path | None,
+    held_out: tuple[str, ...],
     subtype: str,
     plot: bool,
 ) -> float:
     """Generate and write one song; its seconds. Half-written folders lack truth.json and are made again."""
     from stemfeatures.datasets.synthetic.song import generate_song, write_song
 
-    notes, singers, sung = _load_banks(bank, voices, recordings)
-    song = generate_song(seed, duration_s=duration_s, style=style, notes=notes, voices=singers, recordings=sung)
+    notes, singers, sung = _load_banks(bank, voices, recordings, held_out)
+    song = generate_song(
+        seed,
+        duration_s=duration_s,
+        style=style,
+        notes=notes,
+        voices=singers,
+        recordings=sung,
+        codec_chance=codec_chance,
+    )
     if plot:
         from stemfeatures.datasets.synthetic.plot import plot_song
 
@@ -231,19 +254,24 @@ def _prepare_bank(args: argparse.Namespace) -> None:
     build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=watched)
 
 
-def _prepare_recordings(args: argparse.Namespace) -> Path:
-    """The bank of recordings, cut now where there is none yet."""
+def _held_out(args: argparse.Namespace) -> tuple[str, ...]:
+    """Patterns of files that are never used."""
     import stemfeatures
-    from stemfeatures.datasets.synthetic.recording_bank import INDEX, RecordingBank, build_recording_bank
     from stemfeatures.training.bank import read_patterns
 
-    held_out = args.held_out
-    if held_out is None:
+    path = args.held_out
+    if path is None:
         shipped = Path(stemfeatures.__file__).parents[1] / "catalog_samples" / _HELD_OUT
-        held_out = shipped if shipped.is_file() else None
-    elif not held_out.is_file():
-        raise UsageError(f"no such file: {held_out}")
-    patterns = read_patterns(held_out)
+        path = shipped if shipped.is_file() else None
+    elif not path.is_file():
+        raise UsageError(f"no such file: {path}")
+    return tuple(read_patterns(path))
+
+
+def _prepare_recordings(args: argparse.Namespace, held_out: tuple[str, ...]) -> Path:
+    """The bank of recordings, cut now where there is none yet."""
+    from stemfeatures.datasets.synthetic.recording_bank import INDEX, RecordingBank, build_recording_bank
+
     if not args.recordings.is_dir():
         raise UsageError(f"no such folder: {args.recordings}")
     is_bank = (args.recordings / INDEX).is_file()
@@ -251,7 +279,7 @@ def _prepare_recordings(args: argparse.Namespace) -> Path:
         raise UsageError(f"{args.recordings} is to be cut into phrases; say where they go with --recordings-bank")
     bank = args.recordings if is_bank else args.recordings_bank
     if (bank / INDEX).is_file():
-        if missing := sorted(set(patterns) - set(RecordingBank(bank).held_out)):
+        if missing := sorted(set(held_out) - set(RecordingBank(bank).held_out)):
             raise UsageError(
                 f"the bank {bank} was made without holding out {missing[0]}; remove it, or choose another "
                 "--recordings-bank"
@@ -264,4 +292,4 @@ def _prepare_recordings(args: argparse.Namespace) -> Path:
                 yield future
                 progress.update()
 
-    return build_recording_bank(args.recordings, bank, held_out=patterns, jobs=args.jobs, progress=watched)
+    return build_recording_bank(args.recordings, bank, held_out=held_out, jobs=args.jobs, progress=watched)

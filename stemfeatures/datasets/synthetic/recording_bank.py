@@ -12,7 +12,6 @@ whispers, noise, effects) are left out: one period after a voiced frame the wave
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import logging
 import os
@@ -29,7 +28,7 @@ import numpy as np
 from ...errors import AudioError, DatasetError
 from .melody import hz_to_midi
 from .recordings import Recording, measure_f0
-from .voicebank import PERIOD_S, SAMPLE_RATE
+from .voicebank import PERIOD_S, SAMPLE_RATE, is_held_out
 
 logger = logging.getLogger(__name__)
 
@@ -207,12 +206,6 @@ def _voices(files: Sequence[str]) -> list[str]:
     return ["/".join(p for p in key if p != ".") if shared[key] >= 8 and key[1] else key[0] for key in first]
 
 
-def held(path: Path, patterns: Iterable[str]) -> bool:
-    """Whether a file matches one of the glob patterns, which may be relative to any of its folders."""
-    whole = path.resolve().as_posix()
-    return any(fnmatch.fnmatch(whole, f"*/{p}") or fnmatch.fnmatch(whole, p) for p in patterns)
-
-
 def build_recording_bank(
     folder: str | Path,
     out_dir: str | Path,
@@ -235,7 +228,7 @@ def build_recording_bank(
     """
     folder, out_dir, patterns = Path(folder), Path(out_dir), sorted(held_out)
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and out_dir not in p.parents)
-    files = [p.relative_to(folder).as_posix() for p in paths if not held(p, patterns)]
+    files = [p.relative_to(folder).as_posix() for p in paths if not is_held_out(p, patterns)]
     if not files:
         raise DatasetError(f"no recordings ({', '.join(SUFFIXES)})", source=str(folder), stage="recordings")
     cuts: list[_Cut] = []

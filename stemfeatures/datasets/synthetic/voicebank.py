@@ -10,7 +10,9 @@ words of several lines (:meth:`VoiceBank.remix`), and single vowels give "ooh" a
 
 from __future__ import annotations
 
+import fnmatch
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -92,6 +94,12 @@ class StoredLine:
     phones: PhoneTimes
     envelope: np.ndarray
     aperiodicity: np.ndarray
+
+
+def is_held_out(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether a file matches one of the glob patterns, which may be relative to any of its folders."""
+    whole = path.resolve().as_posix()
+    return any(fnmatch.fnmatch(whole, f"*/{p}") or fnmatch.fnmatch(whole, p) for p in patterns)
 
 
 def require_pyworld() -> ModuleType:
@@ -280,9 +288,13 @@ class VoiceBank:
         return cls.load(Path(__file__).parent / "banks" / "voices")
 
     @classmethod
-    def load(cls, path: str | Path) -> VoiceBank:
-        """The bank in a folder of ``<singer>.npz``. DatasetError if the folder holds none."""
-        files = {file.stem: file for file in sorted(Path(path).glob("*.npz"))}
+    def load(cls, path: str | Path, *, held_out: Iterable[str] = ()) -> VoiceBank:
+        """The bank in a folder of ``<singer>.npz``, but for files that match one of the glob patterns ``held_out``.
+
+        DatasetError if nothing is left.
+        """
+        patterns = list(held_out)
+        files = {file.stem: file for file in sorted(Path(path).glob("*.npz")) if not is_held_out(file, patterns)}
         if not files:
             raise DatasetError("no voice (*.npz) in this folder", source=str(path), stage="voicebank")
         return cls(files)
