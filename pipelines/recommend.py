@@ -251,7 +251,7 @@ def predict_recommendations(
     if new_only:
         if not fit.model.ranks_unseen:
             raise DatasetError(
-                f"a {saved.model.kind} recommender cannot rank tracks without listeners; content and hybrid can",
+                f"the {saved.model.kind} recommender cannot rank tracks without listeners; content and hybrid can",
                 source=str(model),
                 stage="recommend",
             )

@@ -27,7 +27,14 @@ _KEYS = [f"{tonic}:{mode}" for tonic in ("C", "D", "E", "F", "G", "A", "B") for 
 
 
 def write_features(
-    path: Path, names: list[str], *, seed: int = 0, run_id: str = "r1", model: str = "sha-1", config: str = "c1"
+    path: Path,
+    names: list[str],
+    *,
+    seed: int = 0,
+    run_id: str = "r1",
+    model: str = "sha-1",
+    config: str = "c1",
+    silent: bool = False,
 ) -> Path:
     """Commit tracks with random descriptors of all stems to the features directory ``path``."""
     rng = np.random.default_rng(seed)
@@ -35,7 +42,10 @@ def write_features(
     by = Provenance(run_id, config, "joint-test", model)
     rows: dict[str, list[dict[str, object]]] = {}
     for i, name in enumerate(names):
-        stems = {stem: _descriptors(stem, rng, silent=stem == "drums" and i % NO_DRUMS == 0) for stem in STEM_ROWS}
+        stems = {
+            stem: _descriptors(stem, rng, silent=silent or (stem == "drums" and i % NO_DRUMS == 0))
+            for stem in STEM_ROWS
+        }
         empty = np.zeros(0)
         description = TrackDescription(stems, {}, Events(empty, empty.astype(int), {}), {})
         made = track_rows(TrackInfo(name, f"{name}.wav"), description, by, tables=("tracks", "stems"))

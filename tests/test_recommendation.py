@@ -127,7 +127,7 @@ def test_unknown_tracks_are_counted() -> None:
     assert known.reading.n_unknown_rows == 3
     assert known.reading.unknown_tracks == ("away", "gone")
     [warning] = known.reading.warnings()
-    assert "3 rows left out: 2 tracks are not in the features directory ('away', 'gone')" in warning
+    assert "3 rows left out: 2 tracks not in the features directory ('away', 'gone')" in warning
     with pytest.raises(DatasetError, match=r"no track .*'away'.* is in the features directory .*'q'"):
         read.for_tracks(["q"])
 

@@ -73,12 +73,12 @@ class Reading:
 
     def warnings(self) -> list[str]:
         """One line for each kind of row that is not used."""
-        lines = [f"{n:,} rows left out: {why} (such as {self.examples[why]})" for why, n in self.bad.items()]
+        lines = [f"{_count(n, 'row')} left out: {why} (such as {self.examples[why]})" for why, n in self.bad.items()]
         if self.n_unknown_rows:
-            ids = ", ".join(map(repr, self.unknown_tracks[:3])) + (", ..." if len(self.unknown_tracks) > 3 else "")
+            n, ids = len(self.unknown_tracks), ", ".join(map(repr, self.unknown_tracks[:3]))
             lines.append(
-                f"{self.n_unknown_rows:,} rows left out: {len(self.unknown_tracks):,} tracks are not in the features "
-                f"directory ({ids})"
+                f"{_count(self.n_unknown_rows, 'row')} left out: {_count(n, 'track')} not in the features directory "
+                f"({ids}{', ...' if n > 3 else ''})"
             )
         return lines
 
@@ -209,6 +209,10 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
         np.concatenate(times) if times else None,
         Reading(name, n_rows, bad, examples),
     )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 _WRONG_CELLS = "wrong number of cells"

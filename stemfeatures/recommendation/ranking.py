@@ -23,7 +23,7 @@ class Ranking:
     start : position of the first of these users.
     tracks : (n, k) int32 positions in ``track_ids``, best first; -1 where there are no more.
     scores : (n, k) float32, -inf where there are no more.
-    by_popularity : (n,) whether nothing was known of the user, who gets what is popular.
+    by_popularity : (n,) whether nothing was known of the user, who gets what is popular (random: whatever).
     """
 
     start: int
@@ -71,13 +71,12 @@ def recommend(
         rows = slice(start, min(start + step, n_users))
         ids = None if user_ids is None else user_ids[rows]
         users = model.vectors_of(histories[rows], ids)
+        by_popularity = np.asarray(~users.any(axis=1)) if users.shape[1] else np.diff(histories[rows].indptr) == 0
         if model.kind == "random":
             scores = np.random.default_rng([model.seed, start]).random((len(users), len(at)), dtype=np.float32)
-            by_popularity = np.zeros(len(users), dtype=bool)
         else:
             scores = users @ vectors.T
-            by_popularity = np.asarray(~users.any(axis=1))
-            scores[by_popularity] = popularity
+            scores[by_popularity | (model.kind == "popularity")] = popularity
         heard = exclude[rows]
         scores[np.repeat(np.arange(len(users)), np.diff(heard.indptr)), heard.indices] = -np.inf
         best, best_scores = top_k(scores, k)
