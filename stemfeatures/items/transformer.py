@@ -88,7 +88,10 @@ class Part:
         return values
 
     def scaled(self, X: np.ndarray, clip: float | None) -> np.ndarray:
-        values = (self.coordinates(X) - self.centre) / self.scale
+        return self.rescaled(self.coordinates(X), clip)
+
+    def rescaled(self, values: np.ndarray, clip: float | None) -> np.ndarray:
+        values = (values - self.centre) / self.scale
         return values if clip is None else np.clip(values, -clip, clip)
 
     def missing(self, X: np.ndarray) -> np.ndarray:
@@ -167,7 +170,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2)
         names = [str(n) for n in getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])]
         factors = self._factors(names)
-        parts, self.unusable_, nulls = [], [], []
+        parts, self.unusable_, nulls, powers = [], [], [], []
         for part in _parts(names):
             if factors[part.block] == 0:
                 continue
@@ -176,6 +179,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             if _fit_scale(part, values):
                 parts.append(part)
                 nulls.append(missing)
+                powers.append(_power(part, values, self.clip) if missing.any() else 0.0)
             else:
                 self.unusable_ += [names[j] for j in part.inputs]
         if not parts:
@@ -184,7 +188,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             some = ", ".join(self.unusable_[:5]) + (", ..." if self.unusable_[5:] else "")
             message = f"columns that are null or constant in all tracks are left out ({len(self.unusable_)}): {some}"
             warnings.warn(message, UnusableFeatureWarning, stacklevel=2)
-        self._layout(parts, self._indicators(X, parts, nulls, names), names)
+        self._layout(parts, self._indicators(parts, nulls, powers, names), names)
         self._fit_blocks(X, factors)
         return self
 
@@ -238,7 +242,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         return factors
 
     def _indicators(
-        self, X: np.ndarray, parts: list[Part], nulls: list[np.ndarray], names: list[str]
+        self, parts: list[Part], nulls: list[np.ndarray], powers: list[float], names: list[str]
     ) -> list[Indicator]:
         """One for all parts of a block that are null in the same rows."""
         groups: dict[tuple[tuple[str, str], bytes], list[int]] = {}
@@ -248,7 +252,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         indicators = []
         for (block, _), members in groups.items():
             some = [parts[i] for i in members]
-            power = sum(_power(part, X[~nulls[i]], self.clip) for i, part in zip(members, some))
+            power = sum(powers[i] for i in members)
             name = f"missingindicator_{names[some[0].inputs[0]]}"
             indicators.append(Indicator(name, block, some, float(np.sqrt(power))))
         return indicators
@@ -399,9 +403,9 @@ def _fit_scale(part: Part, values: np.ndarray) -> bool:
     return bool(np.isfinite(spread) and spread > _TINY * size)
 
 
-def _power(part: Part, X: np.ndarray, clip: float | None) -> float:
-    """Mean of the sum of squares of the scaled coordinates."""
-    return float(np.mean(np.sum(np.square(part.scaled(X, clip)), axis=1)))
+def _power(part: Part, values: np.ndarray, clip: float | None) -> float:
+    """Mean of the sum of squares of the coordinates ``values``, scaled."""
+    return float(np.mean(np.sum(np.square(part.rescaled(values, clip)), axis=1)))
 
 
 def _zca(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
