@@ -112,6 +112,17 @@ def positive(text: str) -> float:
     return value
 
 
+def chance(text: str) -> float:
+    """argparse type: a probability, 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not {text!r}")
+    return value
+
+
 def comma_list(text: str) -> tuple[str, ...]:
     """argparse type: ``a,b`` as ``("a", "b")``, each once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ._exit import DONE, UsageError
-from ._options import add_verb, positive, whole
+from ._options import add_verb, chance, positive, whole
 from ._progress import Progress
 from ._text import count, duration
 

@@ -31,6 +31,14 @@ DRUM_KEYS = {
 }  # fmt: skip
 
 BASS_LOW, BASS_HIGH = 26, 57
+#: Kinds of parts that take no pick-up line.
+_STILL = ("pad", "oompah")
+_BACKBEAT = ("kick", "snare", "rim", "clap")
+#: Who is there at all, and how often. ``duo``: a voice and one instrument.
+LINEUPS = {
+    "full": 0.79, "instrumental": 0.05, "without_drums": 0.04, "without_bass": 0.04, "without_other": 0.02,
+    "duo": 0.04, "a_cappella": 0.02,
+}  # fmt: skip
 _SONG_FORM = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "solo", "chorus", "outro")
 
 
@@ -82,18 +90,27 @@ class Chord:
     n_steps: int
     pitch_classes: tuple[int, ...]
     label: str
+    tonic: int
+    scale: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the form. ``parts``: who plays, of ``drums``, ``bass``, ``vocals`` and the names of other parts."""
+    """A part of the form.
+
+    ``parts``: who plays, of ``drums``, ``bass``, ``vocals`` and the names of other parts. ``transposition``: semitones
+    from the song's key. ``tempo``: times the song's tempo. ``half_time``: drums at half the pace.
+    """
 
     label: str
     first_bar: int
     n_bars: int
     parts: frozenset[str]
-    start_s: float
-    end_s: float
+    start_s: float = 0.0
+    end_s: float = 0.0
+    transposition: int = 0
+    tempo: float = 1.0
+    half_time: bool = False
 
     @property
     def bars(self) -> range:
@@ -122,13 +139,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Grid:
-    """Metrical time. ``beat_s`` holds every beat and the end of the last one."""
+    """Metrical time. ``beat_s``: every beat and the end of the last one; ``pickup``: beats before bar 0, in bar -1."""
 
     beat_s: np.ndarray
     beats_per_bar: int
     steps_per_beat: int
     swing: float
     swing_unit: int
+    pickup: int = 0
 
     @property
     def steps(self) -> int:
@@ -137,13 +155,13 @@ class Grid:
 
     @property
     def n_bars(self) -> int:
-        return (len(self.beat_s) - 1) // self.beats_per_bar
+        return (len(self.beat_s) - 1 - self.pickup) // self.beats_per_bar
 
     def time(self, bar: int, step: float = 0.0) -> float:
         """Seconds of a step; steps beyond the bar run on into the next ones, at most to the end."""
         beat, within = divmod(step, self.steps_per_beat)
         within = self._swung(within) / self.steps_per_beat
-        index = bar * self.beats_per_bar + int(beat)
+        index = max(0, self.pickup + bar * self.beats_per_bar + int(beat))
         if index >= len(self.beat_s) - 1:
             return float(self.beat_s[-1])
         return float(self.beat_s[index] + within * (self.beat_s[index + 1] - self.beat_s[index]))
@@ -164,9 +182,10 @@ class Score:
 
     Attributes
     ----------
-    tonic : pitch class of the key. mode : see ``MODES``. tuning : cents of the whole song against A = 440 Hz.
+    tonic : pitch class of the first key. mode : see ``MODES``. tuning : cents of the whole song against A = 440 Hz.
+    duration_s : of which the last ``lead_out_s`` are silence. lineup : one of ``LINEUPS``.
     chords : one after the other without gaps. stops : (start_s, end_s) where everybody but the singer pauses.
-    slots : where lines are sung. groove : drum patterns by section label.
+    slots : where lines are sung. pickup_kind : who plays before the first bar, see ``_pickup``.
     """
 
     seed: int
@@ -177,6 +196,9 @@ class Score:
     tuning: float
     grid: Grid
     duration_s: float
+    lead_out_s: float
+    lineup: str
+    pickup_kind: str
     sections: list[Section]
     chords: list[Chord]
     stops: list[tuple[float, float]]
@@ -189,14 +211,15 @@ class Score:
     kit: str = ""
     parts: list[Part] = field(default_factory=list)
 
-    @cached_property
-    def scale(self) -> tuple[int, ...]:
-        """Pitch classes of the key."""
-        return tuple((self.tonic + s) % 12 for s in MODES[self.mode])
-
     @property
-    def key(self) -> str:
-        return f"{NOTE_NAMES[self.tonic]}:{self.mode}"
+    def keys(self) -> list[tuple[float, str]]:
+        """``(time_s, "A:minor")`` where the key begins or changes."""
+        keys: list[tuple[float, str]] = []
+        for section in self.sections:
+            key = f"{NOTE_NAMES[(self.tonic + section.transposition) % 12]}:{self.mode}"
+            if not keys or keys[-1][1] != key:
+                keys.append((section.start_s if keys else 0.0, key))
+        return keys
 
     def section_of(self, bar: int) -> Section:
         return next(s for s in self.sections if bar in s.bars)
@@ -207,6 +230,14 @@ class Score:
     def chord_at(self, time_s: float) -> Chord:
         index = np.searchsorted(self._chord_starts, time_s + 1e-3) - 1
         return self.chords[int(np.clip(index, 0, len(self.chords) - 1))]
+
+    def scale_at(self, time_s: float) -> tuple[int, ...]:
+        """Pitch classes of the key, tonic first."""
+        return self.chord_at(time_s).scale
+
+    def tonic_at(self, time_s: float) -> int:
+        """Pitch class of the tonic."""
+        return self.chord_at(time_s).tonic
 
     @cached_property
     def _chord_starts(self) -> np.ndarray:
@@ -243,23 +274,31 @@ def _frame(seed: int, duration_s: float | None, style_name: str | None) -> Score
     tempo = float(rng.uniform(*style.tempo))
     if duration_s is None:
         duration_s = float(rng.uniform(60.0, 150.0))
-    silence_s, tail_s = float(rng.uniform(0.1, 1.2)), float(min(rng.uniform(1.5, 3.5), 0.15 * duration_s))
-    bar_s = beats_per_bar * 60.0 / tempo
-    n_bars = max(2, round((duration_s - silence_s - tail_s) / bar_s))
+    silence_s = float(rng.uniform(0.1, 1.2) if rng.random() < 0.9 else min(rng.uniform(1.2, 5.0), 0.1 * duration_s))
+    tail_s = float(min(rng.uniform(1.5, 3.5), 0.15 * duration_s))
+    lead_out_s = float(min(rng.uniform(0.5, 5.0), 0.1 * duration_s)) if rng.random() < 0.12 else 0.0
+    n_bars = max(2, round((duration_s - silence_s - tail_s - lead_out_s) * tempo / 60.0 / beats_per_bar))
     mode = str(pick(rng, style.modes))
     swing = float(rng.uniform(*style.swing)) if rng.random() < 0.75 or style.swing[0] > 0 else 0.0
-    grid = Grid(
-        silence_s + _beat_times(n_bars * beats_per_bar, tempo, style, rng),
-        beats_per_bar, steps_per_beat, swing, style.swing_unit,
-    )  # fmt: skip
     power = rng.random() < 0.4 * style.drive
-    names = _part_names(style, rng)
-    sections = _sections(grid, [p.name for p in names], style, rng)
+    lineup = str(rng.choice(list(LINEUPS), p=list(LINEUPS.values())))
+    band = _band(lineup, style, rng)
+    form = _changed(_sections(n_bars, [p.name for p in band], lineup, rng), tempo, style, rng)
+    pickup_kind, pickup = _pickup(form[0], beats_per_bar, [p.name for p in band if p.kind not in _STILL], rng)
+    grid = Grid(
+        silence_s + _beat_times(form, pickup, tempo, beats_per_bar, style, rng),
+        beats_per_bar, steps_per_beat, swing, style.swing_unit, pickup,
+    )  # fmt: skip
+    sections = [
+        replace(s, start_s=grid.time(s.first_bar), end_s=grid.time(s.first_bar + s.n_bars - 1, grid.steps))
+        for s in form
+    ]
     score = Score(
         seed=seed, style=style, tempo=tempo, tonic=int(rng.integers(12)), mode=mode,
         tuning=float(rng.choice([0.0, rng.normal(0, 4), rng.uniform(-40, 40)], p=[0.5, 0.35, 0.15])),
-        grid=grid, duration_s=float(grid.beat_s[-1]) + tail_s, sections=sections, chords=[], stops=[], slots=[],
-        power=bool(power), parts=names, kit=str(pick(rng, style.kits)),
+        grid=grid, duration_s=float(grid.beat_s[-1]) + tail_s + lead_out_s, lead_out_s=lead_out_s, lineup=lineup,
+        pickup_kind=pickup_kind, sections=sections, chords=[], stops=[], slots=[],
+        power=bool(power), parts=band, kit=str(pick(rng, style.kits)),
         bass_family=str(pick(rng, style.bass_families)), bass_kind=str(pick(rng, style.bass)),
     )  # fmt: skip
     score.chords = _harmony(score, part_rng(seed, "harmony"))
@@ -272,20 +311,62 @@ def _frame(seed: int, duration_s: float | None, style_name: str | None) -> Score
     return score
 
 
-def _beat_times(n_beats: int, tempo: float, style: Style, rng: np.random.Generator) -> np.ndarray:
-    """(n_beats + 1,) from 0 on: machine time, or a tempo that wanders by a percent or two, or slows down at the end."""
-    periods = np.full(n_beats, 60.0 / tempo)
+def _changed(sections: list[Section], tempo: float, style: Style, rng: np.random.Generator) -> list[Section]:
+    """The form with its changes of key and of tempo, and a bridge at half time."""
+    choruses = [k for k, s in enumerate(sections) if s.label == "chorus" and k]
+    if choruses and rng.random() < 0.25:  # up for the last chorus and what follows
+        semitones = int(rng.choice([1, 2, 3], p=[0.5, 0.4, 0.1]))
+        sections = [replace(s, transposition=semitones) if k >= choruses[-1] else s for k, s in enumerate(sections)]
+    middle = [k for k, s in enumerate(sections[:-1]) if s.label in ("bridge", "solo") and k]
+    if middle and rng.random() < 0.12:  # elsewhere and back
+        k = int(pick(rng, middle))
+        semitones = int(pick(rng, (-4, -3, 3, 5)))
+        sections[k] = replace(sections[k], transposition=semitones)
+    if middle and style.metre == "4/4" and rng.random() < 0.25:
+        k = int(pick(rng, middle))
+        sections[k] = replace(sections[k], half_time=True)
+    if len(sections) > 1 and rng.random() < (0.14 if style.loose > 2 else 0.04):
+        if middle and rng.random() < 0.5:
+            first, last, factor = middle[0], middle[0] + 1, float(rng.uniform(0.78, 0.93))
+        else:  # faster or slower from here on
+            first, last = int(rng.integers(1, len(sections))), len(sections)
+            factor = float(rng.choice([rng.uniform(1.03, 1.16), rng.uniform(0.86, 0.97)]))
+        factor = float(np.clip(factor, 60.0 / tempo, 190.0 / tempo))
+        sections = [replace(s, tempo=factor) if first <= k < last else s for k, s in enumerate(sections)]
+    return sections
+
+
+def _pickup(first: Section, beats_per_bar: int, others: list[str], rng: np.random.Generator) -> tuple[str, int]:
+    """How a song starts before its first bar, ``count_in``, ``fill``, ``line`` or nothing, and with how many beats."""
+    kinds = ["count_in", "fill"] * ("drums" in first.parts) + ["line"] * bool({"bass", *others} & first.parts)
+    if not kinds or rng.random() > 0.18:
+        return "", 0
+    kind = str(pick(rng, kinds))
+    return kind, beats_per_bar if kind == "count_in" else int(rng.integers(1, max(2, beats_per_bar)))
+
+
+def _beat_times(
+    sections: list[Section], pickup: int, tempo: float, beats_per_bar: int, style: Style, rng: np.random.Generator
+) -> np.ndarray:
+    """(n_beats + 1,) from 0 on: machine time or a tempo that wanders by a percent or two, the tempi of the sections,
+    and now and then a ritardando over the last bars."""
+    factors = np.repeat([s.tempo for s in sections], [s.n_bars * beats_per_bar for s in sections])
+    periods = 60.0 / tempo / np.concatenate([np.full(pickup, factors[0]), factors])
+    n_beats = len(periods)
     if style.loose > 2 and rng.random() < 0.55:
         walk = np.convolve(rng.standard_normal(n_beats + 30), np.hanning(16), "same")[15 : 15 + n_beats]
         periods *= 1 + rng.uniform(0.003, 0.014) * walk / (np.std(walk) + 1e-9)
-    if style.loose > 2 and n_beats >= 16 and rng.random() < 0.15:
-        periods[-4:] *= np.linspace(1.04, rng.uniform(1.1, 1.4), 4)
+    if style.loose > 2 and n_beats >= 16 and rng.random() < 0.25:
+        slow = int(pick(rng, (1, 2))) * beats_per_bar
+        periods[-slow:] *= np.linspace(1.0, rng.uniform(1.15, 1.6), slow + 1)[1:]
     return np.concatenate([[0.0], np.cumsum(periods)])
 
 
-def _part_names(style: Style, rng: np.random.Generator) -> list[Part]:
+def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Part]:
     """Who is in the band besides drums, bass and singer."""
-    n_comp = int(rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25]))
+    if lineup in ("a_cappella", "without_other"):
+        return []
+    n_comp = int(rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25])) if lineup != "duo" else 1
     families = list(dict.fromkeys(str(f) for f in rng.permutation(style.families)))[:n_comp]
     parts: list[Part] = []
     for family in families:
@@ -297,7 +378,7 @@ def _part_names(style: Style, rng: np.random.Generator) -> list[Part]:
             kind = str(pick(rng, [k for k in style.comp if k != "power" or "guitar" in family]))
             kind = "power" if family == "electric_guitar" and rng.random() < 0.6 * style.drive else kind
         parts.append(Part(f"{kind}-{family}-{len(parts) + 1}", kind, family))
-    if rng.random() < 0.55:
+    if rng.random() < (0.8 if lineup == "instrumental" else 0.55) and lineup != "duo":
         leads = ("electric_guitar", "clean_guitar", "synth_lead", "winds", "brass", "strings", "piano", "vibraphone")
         own = [f for f in (*style.families, *style.families) if f != "pad"]
         family = str(pick(rng, [*own, *leads]))
@@ -305,9 +386,8 @@ def _part_names(style: Style, rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def _sections(grid: Grid, others: list[str], style: Style, rng: np.random.Generator) -> list[Section]:
+def _sections(n_bars: int, others: list[str], lineup: str, rng: np.random.Generator) -> list[Section]:
     """The form, cut to the number of bars, and who plays where."""
-    n_bars = grid.n_bars
     unit = 8 if n_bars >= 40 else 4 if n_bars >= 12 else 2
     if n_bars >= 4 * unit:
         order = list(_SONG_FORM)
@@ -317,9 +397,12 @@ def _sections(grid: Grid, others: list[str], style: Style, rng: np.random.Genera
             order.remove(str(pick(rng, ("bridge", "solo"))))
     else:  # an excerpt of a song
         order = list(_SONG_FORM)[int(rng.integers(1, 4)) - int(rng.random() < 0.4) :]
-    without = {p for p, chance in (("vocals", 0.05), ("drums", 0.06), ("bass", 0.05)) if rng.random() < chance}
-    if len(without) > 1:
-        without = set()
+    silent = {
+        "instrumental": {"vocals"}, "without_drums": {"drums"}, "without_bass": {"bass"},
+        "duo": {"drums", "bass"}, "a_cappella": {"drums", "bass"},
+    }.get(lineup, set())  # fmt: skip
+    if lineup == "a_cappella":
+        order = [label for label in order if label in ("verse", "chorus", "bridge")]
     comps = [n for n in others if not n.startswith("lead")]
     sections: list[Section] = []
     layouts: dict[str, frozenset[str]] = {}
@@ -332,17 +415,15 @@ def _sections(grid: Grid, others: list[str], style: Style, rng: np.random.Genera
             length = n_bars - bar
         if label not in layouts:
             layouts[label] = _layout(label, comps, [n for n in others if n.startswith("lead")], rng)
-        parts = set(layouts[label]) - without
+        parts = set(layouts[label]) - silent
         if label == "verse" and sections and any(s.label == "verse" for s in sections):
-            parts |= {"drums", "bass"} - without  # the second verse is fuller
+            parts |= {"drums", "bass"} - silent  # the second verse is fuller
         if not parts - {"vocals"}:
-            parts |= set(comps[:1])
-        sections.append(
-            Section(label, bar, length, frozenset(parts), grid.time(bar), grid.time(bar + length - 1, grid.steps))
-        )
+            parts |= set(comps[:1]) or ({"drums"} - silent)
+        sections.append(Section(label, bar, length, frozenset(parts)))
         bar += length
         place += 1
-    if not any("vocals" in s.parts for s in sections) and "vocals" not in without:
+    if not any("vocals" in s.parts for s in sections) and "vocals" not in silent:
         longest = max(range(len(sections)), key=lambda i: sections[i].n_bars)
         sections[longest] = replace(sections[longest], parts=sections[longest].parts | {"vocals"})
     return sections
@@ -396,13 +477,17 @@ def _harmony(score: Score, rng: np.random.Generator) -> list[Chord]:
                 degree = int(progression[(k * rate + half) % len(progression)])
                 step, n_steps = half * steps // rate, steps // rate
                 classes = _chord_tones(score, degree, sevenths, rng)
+                classes = tuple((p + section.transposition) % 12 for p in classes)
                 start, end = grid.time(bar, step), grid.time(bar, step + n_steps)
-                chords.append(Chord(start, end, bar, step, n_steps, classes, chord_label(classes)))
+                tonic = (score.tonic + section.transposition) % 12
+                scale = tuple((tonic + s) % 12 for s in MODES[score.mode])
+                chords.append(Chord(start, end, bar, step, n_steps, classes, chord_label(classes), tonic, scale))
     return chords
 
 
 def _chord_tones(score: Score, degree: int, seventh: bool, rng: np.random.Generator) -> tuple[int, ...]:
-    scale = score.scale
+    """Pitch classes in the song's first key, root first."""
+    scale = [(score.tonic + s) % 12 for s in MODES[score.mode]]
     tones = [scale[(degree + 2 * i) % 7] for i in range(4 if seventh else 3)]
     if score.power:
         return tones[0], (tones[0] + 7) % 12
@@ -432,6 +517,15 @@ def _drums(score: Score, rng: np.random.Generator) -> list[Hit]:
         time = grid.time(bar, step) + late[role] + rng.normal(0, 0.5 * style.loose) / 1000
         hits.append(Hit(max(time, 0.0), role, float(np.clip(velocity * rng.uniform(0.88, 1.08), 0.08, 1.0))))
 
+    if score.pickup_kind in ("count_in", "fill"):
+        first = grid.steps - grid.pickup * grid.steps_per_beat
+        if score.pickup_kind == "fill":
+            strike(-1, first, "snare", 0.8)
+            _fill(strike, -1, first + 1, grid.steps, rng)
+        else:
+            sticks = str(pick(rng, ("rim", "pedal_hat", "hat", "cowbell")))
+            for step in range(first, grid.steps, grid.steps_per_beat):
+                strike(-1, step, sticks, 0.75)
     ghosts = rng.uniform(0, 0.06) if style.name not in ("four_to_the_floor", "punk") else 0.0
     for section in score.sections:
         if "drums" not in section.parts:
@@ -445,7 +539,8 @@ def _drums(score: Score, rng: np.random.Generator) -> list[Hit]:
             last = k == section.n_bars - 1
             fill = rng.random() < (0.75 if last else 0.06)
             length = int(pick(rng, (grid.steps_per_beat, grid.steps // 2))) if fill else 0
-            for role, velocities in groove.items():
+            for role, whole in groove.items():
+                velocities = _half_time(whole, k % 2) if section.half_time and role in _BACKBEAT else whole
                 for step, velocity in enumerate(velocities):
                     if velocity and not (step >= grid.steps - length and role != "kick"):
                         strike(bar, step, role, velocity * quiet)
@@ -461,6 +556,14 @@ def _drums(score: Score, rng: np.random.Generator) -> list[Hit]:
         for role in ("kick", "crash"):
             hits.append(Hit(float(grid.beat_s[-1]), role, 0.9))
     return sorted(hits, key=lambda h: (h.time_s, h.role))
+
+
+def _half_time(velocities: list[float], odd: int) -> list[float]:
+    """One of the two bars into which a pattern spreads when it is played at half the pace."""
+    half = len(velocities) // 2
+    spread = [0.0] * len(velocities)
+    spread[::2] = velocities[odd * half : (odd + 1) * half]
+    return spread
 
 
 def _thinned(pattern: str, steps: int, rng: np.random.Generator) -> list[float]:
@@ -494,6 +597,8 @@ def _bass(score: Score, rng: np.random.Generator) -> list[Note]:
     slides = float(rng.choice([0.0, 0.05, 0.2], p=[0.35, 0.45, 0.2]))
     kicks: dict[int, list[int]] = {}
     notes: list[Note] = []
+    if score.pickup_kind == "line" and "bass" in score.sections[0].parts:
+        notes = _pickup_line(score, low + (score.chords[0].pitch_classes[0] - low) % 12, BASS_LOW, rng)
     for section in score.sections:
         if "bass" not in section.parts:
             continue
@@ -523,6 +628,20 @@ def _bass(score: Score, rng: np.random.Generator) -> list[Note]:
     for note, later in zip(notes, notes[1:]):  # one string at a time
         note.end_s = min(note.end_s, later.start_s - 0.004)
     return [n for n in notes if n.end_s - n.start_s > 0.045]
+
+
+def _pickup_line(score: Score, target: int, lowest: int, rng: np.random.Generator) -> list[Note]:
+    """Notes that lead up or down the scale into ``target`` on the first downbeat."""
+    grid, scale = score.grid, score.chords[0].scale
+    pace = 2 if grid.steps_per_beat == 4 and rng.random() < 0.6 else grid.steps_per_beat
+    steps = range(grid.steps - grid.pickup * grid.steps_per_beat, grid.steps, pace)
+    direction = -1 if target - 2 * len(steps) >= lowest and rng.random() < 0.6 else 1
+    notes = []
+    for k, step in enumerate(steps):
+        start, end = grid.time(-1, step), grid.time(-1, step + pace)
+        midi = nearest(target + direction * 1.8 * (len(steps) - k), scale)
+        notes.append(Note(start, start + 0.9 * (end - start), midi, float(rng.uniform(0.7, 0.95))))
+    return notes
 
 
 _BassEvent = tuple[float, float, int, float, bool]
@@ -617,14 +736,18 @@ _CENTRES = {"electric_guitar": 55, "pad": 62, "strings": 64, "mallet": 74, "vibr
 
 
 def _accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+    notes: list[Note] = []
+    if score.pickup_kind == "line" and part.name in score.sections[0].parts and part.kind not in _STILL:
+        centre = _CENTRES.get(part.family, 62) + (6 if part.kind == "lead" else 0)
+        target = centre + (score.chords[0].pitch_classes[0] - centre) % 12
+        notes = _pickup_line(score, target, 48, part_rng(score.seed, "pickup"))  # all in unison
     if part.kind in ("lead", "riff"):
-        return _lead(score, part, rng)
+        return notes + _lead(score, part, rng)
     grid, style, kind = score.grid, score.style, part.kind
     low = _CENTRES.get(part.family, 60) - 6 + int(rng.integers(-3, 4))
     spread = rng.uniform(0.008, 0.025) if "guitar" in part.family else rng.uniform(0.0, 0.006)
     gate = float(rng.uniform(0.5, 1.0))
     wide = bool(rng.random() < 0.5)
-    notes: list[Note] = []
     for section in score.sections:
         if part.name not in section.parts:
             continue
@@ -723,7 +846,7 @@ def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
                     )
                     chord = next(c for c in score.chords_of(bar) if c.step <= step < c.step + c.n_steps)
                     strong = step % grid.steps_per_beat == 0
-                    midi = nearest(place, chord.pitch_classes if strong else _line_scale(score, chord))
+                    midi = nearest(place, chord.pitch_classes if strong else _line_scale(chord))
                     start = grid.time(bar, step) + rng.normal(0, 0.5 * score.style.loose) / 1000
                     end = grid.time(bar, min(step + length, grid.steps))
                     slide = float(pick(rng, (-2, -1))) if rng.random() < 0.08 and end - start > 0.2 else 0.0
@@ -739,10 +862,10 @@ def nearest(midi: float, pitch_classes: tuple[int, ...]) -> int:
                key=lambda m: abs(m - midi))  # fmt: skip
 
 
-def _line_scale(score: Score, chord: Chord) -> tuple[int, ...]:
+def _line_scale(chord: Chord) -> tuple[int, ...]:
     """The key's scale without what would rub against the chord's altered tones."""
-    foreign = [p for p in chord.pitch_classes if p not in score.scale]
-    return tuple(p for p in score.scale if all((p - f) % 12 not in (1, 11) for f in foreign)) + tuple(foreign)
+    foreign = [p for p in chord.pitch_classes if p not in chord.scale]
+    return tuple(p for p in chord.scale if all((p - f) % 12 not in (1, 11) for f in foreign)) + tuple(foreign)
 
 
 def _respect_stops(score: Score, notes: list[Note]) -> None:
@@ -781,7 +904,7 @@ def melody(
     low, high = voice_range
     span = high - low
     height = {"chorus": 0.62, "bridge": 0.55}.get(slot.section.label, 0.42)
-    home = low + span * height
+    home = float(np.clip(low + span * height + slot.section.transposition, low + 2, high - 2))
     bottom, top = max(low, home - 8), min(high, home + 8)
     place = home + float(figure.integers(-3, 4))
     contour = figure.choice([-3, -2, -1, 0, 1, 2, 3, 5], len(starts), p=[0.05, 0.16, 0.25, 0.16, 0.2, 0.1, 0.06, 0.02])
@@ -795,7 +918,7 @@ def melody(
             place = home + (home - place) * 0.2
         chord = score.chord_at(start)
         strong = step % grid.steps_per_beat == 0 or k == n_syllables - 1
-        melody_scale = _line_scale(score, chord)
+        melody_scale = _line_scale(chord)
         midi = nearest(place, chord.pitch_classes if strong and figure.random() < 0.8 else melody_scale)
         while midi > high:
             midi -= 12
@@ -831,7 +954,7 @@ def _syllable_steps(
     """(n + 1) steps from the start of the slot: where syllables begin, and where the last one ends."""
     grid = score.grid
     total = slot.n_bars * grid.steps
-    step_s = 60.0 / score.tempo / grid.steps_per_beat
+    step_s = (grid.time(slot.bar, grid.steps) - grid.time(slot.bar)) / grid.steps
     shortest = int(np.ceil(SHORTEST_SYLLABLE_S / step_s - 1e-6))
     lead = int(pick(figure, (0, 0, 1, 2, 2, grid.steps_per_beat)))
     rest = int(pick(figure, (2, grid.steps_per_beat, grid.steps_per_beat)))

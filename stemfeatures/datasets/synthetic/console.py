@@ -1,4 +1,4 @@
-"""The mixing desk: dynamics, filters, rooms, and a master that keeps the stems' sum exact.
+"""The mixing desk: filters, dynamics, rooms.
 
 Signals are float32 at 44.1 kHz, mono ``(n,)`` or stereo ``(2, n)``. Whatever acts on the mixture acts as one gain
 over time on every stem, or as one linear filter: the stems still sum to the mixture. Filters: R. Bristow-Johnson's
@@ -7,19 +7,15 @@ cookbook.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import minimum_filter1d
 from scipy.signal import butter, sosfilt
 
-from ...descriptors.loudness import integrated_loudness, k_weighting
-
 SR = 44_100
-_BLOCK = 64
+BLOCK = 64
 
 #: A band of an equaliser: kind (``low_shelf``, ``peak``, ``high_shelf``, ``low_cut``, ``high_cut``), Hz, dB, Q.
 Band = tuple[str, float, float, float]
@@ -94,26 +90,26 @@ def draw_tone(rng: np.random.Generator, *, strength_db: float = 2.5, low_cut: fl
 # -- dynamics -----------------------------------------------------------------------------------------------------
 
 
-def _block_peaks(y: np.ndarray, *, power: bool) -> np.ndarray:
+def block_peaks(y: np.ndarray, *, power: bool) -> np.ndarray:
     """(n_blocks,) peak, or mean square, of the louder channel."""
     y = np.atleast_2d(y)
-    n_blocks = -(-y.shape[1] // _BLOCK)
-    padded = np.zeros((len(y), n_blocks * _BLOCK), np.float32)
+    n_blocks = -(-y.shape[1] // BLOCK)
+    padded = np.zeros((len(y), n_blocks * BLOCK), np.float32)
     padded[:, : y.shape[1]] = y
-    blocks = padded.reshape(len(y), n_blocks, _BLOCK)
+    blocks = padded.reshape(len(y), n_blocks, BLOCK)
     return np.square(blocks).mean(axis=2).max(axis=0) if power else np.abs(blocks).max(axis=(0, 2))
 
 
-def _ramps(points: np.ndarray, n: int) -> np.ndarray:
+def ramps(points: np.ndarray, n: int) -> np.ndarray:
     """(n,) float32: straight lines between values at the block starts."""
     points = np.append(points, points[-1]).astype(np.float32)
-    ramp = np.arange(_BLOCK, dtype=np.float32) / _BLOCK
+    ramp = np.arange(BLOCK, dtype=np.float32) / BLOCK
     return (points[:-1, None] + (points[1:] - points[:-1])[:, None] * ramp).ravel()[:n]
 
 
 def _follow(target: np.ndarray, attack_s: float, release_s: float) -> np.ndarray:
     """Smooth a gain reduction in dB: ``attack_s`` where it grows, ``release_s`` where it shrinks."""
-    rise, fall = (float(np.exp(-_BLOCK / SR / max(t, 1e-4))) for t in (attack_s, release_s))
+    rise, fall = (float(np.exp(-BLOCK / SR / max(t, 1e-4))) for t in (attack_s, release_s))
     out, state = [], 0.0
     for value in target.tolist():
         state = value + (rise if value > state else fall) * (state - value)
@@ -125,11 +121,11 @@ def compressor_gain(
     y: np.ndarray, *, threshold_db: float, ratio: float, attack_s: float, release_s: float
 ) -> np.ndarray:
     """(n,) gain of a compressor with a soft knee of 6 dB that listens to ``y``."""
-    level = 10 * np.log10(_block_peaks(y, power=True) + 1e-12)
+    level = 10 * np.log10(block_peaks(y, power=True) + 1e-12)
     over = np.clip((level - threshold_db + 3) / 6, 0, 1) * np.maximum(level - threshold_db + 3, 0) * 0.5
     over = np.where(level > threshold_db + 3, level - threshold_db, over)
     reduction = _follow(over * (1 - 1 / ratio), attack_s, release_s)
-    return _ramps(10 ** (-reduction / 20), np.shape(y)[-1])
+    return ramps(10 ** (-reduction / 20), np.shape(y)[-1])
 
 
 def compress(y: np.ndarray, rng: np.random.Generator, *, depth_db: float = 8.0, ratio: float = 3.0) -> np.ndarray:
@@ -171,14 +167,14 @@ def amplify(y: np.ndarray, drive_db: float, rng: np.random.Generator) -> np.ndar
 
 def duck(n: int, times_s: Sequence[float], depth_db: float, release_s: float) -> np.ndarray:
     """(n,) gain that is pulled down at every given time and comes back: the pumping of dance music."""
-    points = np.zeros(-(-n // _BLOCK))
-    shape = -depth_db * np.exp(-np.arange(int(4 * release_s * SR / _BLOCK)) * _BLOCK / SR / release_s)
+    points = np.zeros(-(-n // BLOCK))
+    shape = -depth_db * np.exp(-np.arange(int(4 * release_s * SR / BLOCK)) * BLOCK / SR / release_s)
     for time in times_s:
-        a = round(time * SR / _BLOCK)
+        a = round(time * SR / BLOCK)
         b = min(len(points), a + len(shape))
         if 0 <= a < b:
             points[a:b] = np.minimum(points[a:b], shape[: b - a])
-    return _ramps(10 ** (points / 20), n)
+    return ramps(10 ** (points / 20), n)
 
 
 # -- space --------------------------------------------------------------------------------------------------------
@@ -266,173 +262,3 @@ def echo(y: np.ndarray, delay_s: float, feedback: float, *, ping_pong: bool, cut
             out[side, k * step :] += np.float32(gain) * repeat[: len(mono) - k * step]
         gain *= feedback
     return out
-
-
-# -- master -------------------------------------------------------------------------------------------------------
-
-
-def loudness(y: np.ndarray) -> float:
-    """Integrated loudness of a stereo signal in LUFS; -inf for silence."""
-    weighted = sosfilt(k_weighting(SR).astype(np.float32), y, axis=1)
-    steps = weighted.shape[1] // (SR // 10)
-    power = np.square(weighted[:, : steps * (SR // 10)]).reshape(2, steps, -1).mean(axis=2).sum(axis=0)
-    measured = integrated_loudness(power.astype(np.float64))
-    return -np.inf if measured is None else measured
-
-
-def limiter_gain(y: np.ndarray, *, ceiling: float, lookahead_s: float = 0.004, release_s: float = 0.08) -> np.ndarray:
-    """(n,) gain, at most 1, under which ``y`` stays within ``ceiling``; it begins to fall ``lookahead_s`` before."""
-    need = np.minimum(1.0, ceiling / np.maximum(_block_peaks(y, power=False), 1e-9))
-    need = np.minimum(need, np.append(1.0, need[:-1]))  # a value holds for the blocks on both sides of it
-    ahead = max(1, int(lookahead_s * SR / _BLOCK))
-    held = minimum_filter1d(need, 2 * ahead + 1, mode="nearest")
-    soft = np.convolve(np.pad(held, ahead, mode="edge"), np.full(2 * ahead + 1, 1 / (2 * ahead + 1)), "valid")
-    keep, state, out = float(np.exp(-_BLOCK / SR / release_s)), 1.0, []
-    for value in soft.tolist():
-        state = min(value, value + keep * (state - value))
-        out.append(state)
-    # The end of the last block leans on no later value.
-    return _ramps(np.array(out), y.shape[1])
-
-
-@dataclass(frozen=True)
-class MasterSettings:
-    """``clip``: how far peaks are cut (dB) before the limiter; ``glue``: ratio of the bus compressor."""
-
-    target_lufs: float
-    ceiling_db: float
-    glue: float
-    clip_db: float
-    low_cut_hz: float
-    high_cut_hz: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> MasterSettings:
-        return cls(
-            target_lufs=float(rng.uniform(-14.0, -8.0)),
-            ceiling_db=float(rng.choice([-0.1, -0.3, -1.0])),
-            glue=float(rng.uniform(1.2, 2.5)),
-            clip_db=float(rng.choice([0.0, rng.uniform(0.5, 3.0)], p=[0.6, 0.4])),
-            low_cut_hz=float(rng.choice([0.0, rng.uniform(20, 40), rng.uniform(60, 150)], p=[0.5, 0.45, 0.05])),
-            high_cut_hz=float(
-                rng.choice([0.0, rng.uniform(15_000, 19_000), rng.uniform(5000, 12_000)], p=[0.6, 0.32, 0.08])
-            ),
-        )
-
-
-def master(stems: np.ndarray, settings: MasterSettings) -> np.ndarray:
-    """(n_stems, 2, n) mastered: the same filters and the same gain over time for every stem."""
-    bands: list[Band] = [("low_cut", settings.low_cut_hz, 0.0, 0.7)] if settings.low_cut_hz else []
-    bands += [("high_cut", settings.high_cut_hz, 0.0, q) for q in (0.54, 1.3)] if settings.high_cut_hz else []
-    stems = equalise(stems, bands)
-    mixture = stems.sum(axis=0)
-    if not np.any(mixture):
-        return stems
-    gain = compressor_gain(
-        mixture, threshold_db=to_db(active_rms(mixture)) - 2, ratio=settings.glue, attack_s=0.02, release_s=0.2
-    )
-    mixture = mixture * gain
-    ceiling = from_db(settings.ceiling_db)
-    static = from_db(settings.target_lufs - loudness(mixture))
-    for attempt in range(2):
-        total = gain * np.float32(static)
-        if settings.clip_db:  # a memoryless curve is a gain as well: curve(x) / x
-            shaped = mixture * np.float32(static)
-            peak = np.abs(shaped).max(axis=0)
-            knee = ceiling * from_db(settings.clip_db)
-            cut = np.where(peak > knee, knee / np.maximum(peak, 1e-9), 1.0).astype(np.float32)
-            total = total * cut
-            shaped = shaped * cut
-        else:
-            shaped = mixture * np.float32(static)
-        limit = limiter_gain(shaped, ceiling=ceiling)
-        total = total * limit
-        if attempt == 0:  # what the limiter takes is given back once, by at most 4 dB
-            lost = settings.target_lufs - loudness(shaped * limit)
-            if lost < 0.3:
-                break
-            static *= from_db(min(lost, 4.0))
-    return stems * total
-
-
-def on_grid(stems: np.ndarray, bits: int = 24) -> np.ndarray:
-    """``stems`` rounded to integers over ``2 ** (bits - 1)``, as float32: sums of them are exact in float64."""
-    scale = float(2 ** (bits - 1))
-    return (np.round(stems.astype(np.float64) * scale) / scale).astype(np.float32)
-
-
-# -- codecs -------------------------------------------------------------------------------------------------------
-
-CODECS = ("mp3", "vorbis", "aac")
-
-
-def codec_round_trip(y: np.ndarray, codec: str, quality: float) -> np.ndarray:
-    """(2, n) after lossy coding and back, aligned with ``y``.
-
-    Parameters
-    ----------
-    codec : one of ``CODECS``; ``quality`` 0 (worst) to 1 (best), about 64 to 320 kbit/s.
-
-    Raises
-    ------
-    ValueError : unknown codec. RuntimeError : ffmpeg cannot code AAC.
-    """
-    if codec not in CODECS:
-        raise ValueError(f"unknown codec {codec!r}; there are: {', '.join(CODECS)}")
-    decoded = _aac(y, quality) if codec == "aac" else _libsndfile(y, codec, quality)
-    n = y.shape[1]
-    return _aligned(decoded, y)[:, :n]
-
-
-def _libsndfile(y: np.ndarray, codec: str, quality: float) -> np.ndarray:
-    import soundfile
-
-    container = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS")}[codec]
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(
-        buffer,
-        "w",
-        SR,
-        2,
-        format=container[0],
-        subtype=container[1],
-        compression_level=1.0 - min(max(quality, 0.0), 1.0),
-    ) as file:
-        for start in range(0, y.shape[1], 1 << 16):  # Vorbis overflows its stack on long writes
-            file.write(y[:, start : start + (1 << 16)].T)
-    buffer.seek(0)
-    return soundfile.read(buffer, dtype="float32", always_2d=True)[0].T
-
-
-def _aac(y: np.ndarray, quality: float) -> np.ndarray:
-    import subprocess
-
-    import imageio_ffmpeg
-
-    ffmpeg, kbits = imageio_ffmpeg.get_ffmpeg_exe(), int(64 * 4**quality)
-    raw = ["-f", "f32le", "-ar", str(SR), "-ac", "2"]
-    quiet = [ffmpeg, "-v", "error", "-nostdin"]
-    encode = [*quiet[:-1], *raw, "-i", "-", "-c:a", "aac", "-b:a", f"{kbits}k", "-f", "adts", "-"]
-    decode = [*quiet[:-1], "-f", "aac", "-i", "-", *raw, "-"]
-    data = np.ascontiguousarray(y.T, np.float32).tobytes()
-    for command in (encode, decode):
-        done = subprocess.run(command, input=data, capture_output=True)
-        if done.returncode:
-            raise RuntimeError(f"ffmpeg cannot code AAC: {done.stderr.decode(errors='replace').strip()[-200:]}")
-        data = done.stdout
-    return np.frombuffer(data, np.float32).reshape(-1, 2).T
-
-
-def _aligned(decoded: np.ndarray, y: np.ndarray, most: int = 4096) -> np.ndarray:
-    """``decoded`` shifted to where it fits ``y`` best, as long as ``y``."""
-    n = y.shape[1]
-    padded = np.zeros((2, n + 2 * most), np.float32)
-    fit = decoded[:, : n + most]
-    padded[:, : fit.shape[1]] = fit
-    loud = int(np.argmax(np.convolve(np.abs(y[0][::64]), np.ones(512), "same"))) * 64
-    start = int(np.clip(loud - 16_384, 0, max(0, n - 32_768)))
-    a, b = y[0, start : start + 32_768], padded[0, start : start + 32_768 + most]
-    size = scipy.fft.next_fast_len(len(a) + len(b), real=True)
-    match = scipy.fft.irfft(scipy.fft.rfft(b, size) * np.conj(scipy.fft.rfft(a, size)), size)[:most]
-    delay = int(np.argmax(match))
-    return padded[:, delay : delay + n]

@@ -98,7 +98,7 @@ def deliver(
     recording, f0 = bank.recording(index), bank.f0(index)
     phrase = bank.phrases[index]
     minor = score.mode in _MINOR
-    semitones, stretch = recording.fit(tonic=score.tonic, minor=minor, bpm=score.tempo)
+    semitones, stretch = recording.fit(tonic=score.tonic_at(onset_s), minor=minor, bpm=score.tempo)
     stretch = stretch if 0.72 <= stretch <= 1.4 else 1.0
     notes = notes_of(f0)
     voiced = np.flatnonzero(f0 > 0)
@@ -153,7 +153,7 @@ def _best_shift(notes: list[tuple[int, int, float]], at_s: np.ndarray, score: Sc
             chord = score.chord_at(float(at_s[a]))
             pitch = round(midi - turn + shift)
             weight = (b - a) * PERIOD_S
-            wrong += weight * (0 if pitch % 12 in chord.pitch_classes else 0.4 if pitch % 12 in score.scale else 1.0)
+            wrong += weight * (0 if pitch % 12 in chord.pitch_classes else 0.4 if pitch % 12 in chord.scale else 1.0)
         return wrong
 
     return float(min(range(-4, 5), key=cost))
@@ -167,13 +167,13 @@ def _corrected(
     for a, b, midi in notes:
         length = float(at_s[b - 1] - at_s[a])
         chord = score.chord_at(float(at_s[a]))
-        tones = chord.pitch_classes if length > 0.4 and not degrees else score.scale
+        tones = chord.pitch_classes if length > 0.4 and not degrees else chord.scale
         target = float(nearest(midi + shift, tones))
         move = target - midi
         if abs(move - shift) > _CORRECTION or (length < 0.12 and not degrees):
             move = shift
         if degrees:
-            ladder = [m for m in range(12, 116) if m % 12 in score.scale]
+            ladder = [m for m in range(12, 116) if m % 12 in chord.scale]
             at = min(range(len(ladder)), key=lambda i: (abs(ladder[i] - target), ladder[i]))
             move += ladder[at + degrees] - ladder[at]
         moves.append(move)
@@ -201,7 +201,7 @@ def _melody(
     for a, _, midi in pieces:
         height = float(np.clip(height + pick(rng, (-4, -2, -2, -1, 0, 1, 2, 2, 4)), -6, 6))
         chord = score.chord_at(float(at_s[a]))
-        tones = chord.pitch_classes if rng.random() < 0.6 else score.scale
+        tones = chord.pitch_classes if rng.random() < 0.6 else chord.scale
         moves.append(nearest(midi + shift + height, tones) - midi)
     return _joined(len(f0), pieces, moves)
 

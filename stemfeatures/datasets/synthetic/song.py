@@ -16,8 +16,11 @@ import numpy as np
 from ...constants import MIXTURE, STEMS
 from ...errors import DatasetError
 from . import console
+from .codecs import CODECS, codec_round_trip
 from .composer import DRUM_KEYS, Note, Part, Score, compose, part_rng, pick
 from .instruments import Instrument, make_instrument, make_kit
+from .mastering import on_grid
+from .mix import mix
 from .note_bank import NoteBank
 from .styles import STYLES
 from .synths import SR, midi_to_hz
@@ -41,8 +44,6 @@ _DRUM_PLACES = {
     "hat": 0.35, "pedal_hat": 0.35, "open_hat": 0.35, "ride": -0.4, "crash": 0.45, "tom_high": 0.3, "tom_mid": 0.0,
     "tom_low": -0.35, "shaker": -0.5, "tambourine": 0.5, "cowbell": 0.3, "clap": 0.1,
 }  # fmt: skip
-#: Active level of the stems in the mix, dB: mean and spread.
-_STEM_LEVELS = {"vocals": (-19.0, 1.8), "drums": (-19.5, 2.0), "bass": (-20.0, 2.0), "other": (-20.5, 2.2)}
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Truth:
     notes : by stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
         General MIDI keys for drums), ``velocity`` 0..1.
     onsets_s : by stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
-    chords : ``start_s``, ``end_s``, ``label`` (Harte). key : ``"A:minor"``. tempo : ``time_s``, ``bpm`` at changes.
+    chords : ``start_s``, ``end_s``, ``label`` (Harte; ``N`` where drums play alone). key : ``"A:minor"``, the first of
+        keys : ``time_s``, ``key`` where one begins. tempo : ``time_s``, ``bpm`` at changes.
     sections : ``start_s``, ``end_s``, ``label``. lyrics : ``words`` and ``lines`` of the lead with times.
     choices : every random choice that matters. seed, version, sample_rate : how to make the song again.
     """
@@ -68,6 +70,7 @@ class Truth:
     downbeats_s: list[float]
     chords: list[dict[str, Any]]
     key: str
+    keys: list[dict[str, Any]]
     tempo: list[dict[str, float]]
     sections: list[dict[str, Any]]
     lyrics: dict[str, list[dict[str, Any]]]
@@ -112,6 +115,12 @@ class Song:
         return np.stack([self.stems[s] for s in STEMS]).sum(axis=0, dtype=np.float64).astype(np.float32)
 
     @property
+    def coded_mixture(self) -> np.ndarray | None:
+        """(2, n) float32: the mixture after the lossy codec of ``choices["codec"]`` and back; None without one."""
+        codec = self.truth.choices["codec"]
+        return codec_round_trip(self.mixture, codec["name"], codec["quality"]) if codec["name"] else None
+
+    @property
     def duration_s(self) -> float:
         return self.stems["vocals"].shape[1] / SR
 
@@ -124,6 +133,7 @@ def generate_song(
     notes: NoteBank | None = None,
     voices: VoiceBank | None = None,
     recordings: RecordingBank | None = None,
+    codec_chance: float = 0.0,
     dry: bool = False,
 ) -> Song:
     """Compose, play, sing and mix song ``seed``.
@@ -135,16 +145,19 @@ def generate_song(
     notes : recorded instruments; synthesised ones alone by default.
     voices : the singers; by default those that come with the package.
     recordings : phrases of real voices, which then sing in about half the songs, the lead in a third.
+    codec_chance : how often a song has a :attr:`Song.coded_mixture`.
     dry : no room, echo, dynamics or master: for measuring the truth.
 
     Raises
     ------
-    ValueError : unknown style, too short.
+    ValueError : unknown style, too short, a chance beyond 0 to 1.
     """
     if style is not None and style not in STYLES:
         raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
     if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
         raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
+    if not 0 <= codec_chance <= 1:
+        raise ValueError(f"codec_chance must be 0 to 1, not {codec_chance}")
     score = compose(seed, duration_s=duration_s, style=style)
     n = round(score.duration_s * SR)
     n_frames = int(n / SR / F0_HOP_S) + 1
@@ -153,8 +166,8 @@ def generate_song(
     other = _play_others(score, n, notes)
     vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames, recordings)
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
-    mixed, mix_choices = _mix(score, tracks, dry=dry)
-    stems = {s: console.on_grid(mixed[k]) for k, s in enumerate(STEMS)}
+    mixed, mix_choices = mix(score, tracks, dry=dry)
+    stems = {s: on_grid(mixed[k]) for k, s in enumerate(STEMS)}
     times = F0_HOP_S * np.arange(n_frames)
     truth = Truth(
         f0={
@@ -166,10 +179,11 @@ def generate_song(
         **_structure(score),
         lyrics=lyrics,
         choices={
-            "request": describe_request(duration_s, style, notes, voices, recordings),
+            "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance),
             **_score_choices(score),
             **{s: tracks[s].choices for s in STEMS},
             "mix": mix_choices,
+            "codec": _draw_codec(part_rng(seed, "codec"), codec_chance),
         },
         seed=seed,
         version=VERSION,
@@ -178,10 +192,17 @@ def generate_song(
     return Song(stems, truth)
 
 
+def _draw_codec(rng: np.random.Generator, chance: float) -> dict[str, Any]:
+    coded = bool(rng.random() < chance)
+    name, quality = str(pick(rng, CODECS)), float(rng.random())
+    return {"chance": chance, "name": name if coded else None, "quality": quality if coded else None}
+
+
 def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Path:
     """Write ``mixture``, ``vocals``, ``drums``, ``bass``, ``other`` as FLAC, and ``truth.json``; returns the folder.
 
-    In integers of ``subtype`` (``PCM_16`` or ``PCM_24``) the stems sum to the mixture exactly.
+    In integers of ``subtype`` (``PCM_16`` or ``PCM_24``) the stems sum to the mixture exactly. A song with a codec has
+    ``mixture_coded`` besides.
 
     Raises
     ------
@@ -200,6 +221,8 @@ def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Pa
         if samples.max(initial=0) >= 2 ** (bits - 1) or samples.min(initial=0) < -(2 ** (bits - 1)):
             raise DatasetError(f"{name} is beyond full scale", source=str(folder), stage="generate")
         soundfile.write(folder / f"{name}.flac", samples.T << (32 - bits), SR, subtype=subtype)
+    if (coded := song.coded_mixture) is not None:
+        soundfile.write(folder / f"{MIXTURE}_coded.flac", np.clip(coded.T, -1, 1), SR, subtype=subtype)
     (folder / TRUTH_FILE).write_text(song.truth.to_json() + "\n", encoding="utf-8")
     return folder
 
@@ -210,6 +233,7 @@ def describe_request(
     notes: NoteBank | None,
     voices: VoiceBank | None,
     recordings: RecordingBank | None = None,
+    codec_chance: float = 0.0,
 ) -> dict[str, Any]:
     """What was asked for, as ``choices`` records it: equal requests, seeds and versions make equal songs."""
     return {
@@ -218,6 +242,7 @@ def describe_request(
         "notes": notes.fingerprint if notes is not None else None,
         "voices": sorted(voices.singers) if voices is not None else None,
         "recordings": recordings.fingerprint if recordings is not None else None,
+        "codec_chance": codec_chance,
     }
 
 
@@ -227,7 +252,7 @@ def describe_request(
 def _structure(score: Score) -> dict[str, Any]:
     grid = score.grid
     beats = grid.beat_s[:-1]
-    positions = [i % grid.beats_per_bar + 1 for i in range(len(beats))]
+    positions = [(i - grid.pickup) % grid.beats_per_bar + 1 for i in range(len(beats))]
     tempo: list[dict[str, float]] = []
     for start, end in pairwise(grid.beat_s):
         bpm = 60.0 / float(end - start)
@@ -235,16 +260,18 @@ def _structure(score: Score) -> dict[str, Any]:
             tempo.append({"time_s": float(start), "bpm": bpm})
     chords: list[dict[str, Any]] = []
     for chord in score.chords:
-        if chords and chords[-1]["label"] == chord.label and abs(chords[-1]["end_s"] - chord.start_s) < 1e-6:
+        label = chord.label if score.section_of(chord.bar).parts - {"drums"} else "N"
+        if chords and chords[-1]["label"] == label and abs(chords[-1]["end_s"] - chord.start_s) < 1e-6:
             chords[-1]["end_s"] = chord.end_s
         else:
-            chords.append({"start_s": chord.start_s, "end_s": chord.end_s, "label": chord.label})
+            chords.append({"start_s": chord.start_s, "end_s": chord.end_s, "label": label})
     return {
         "beats_s": [float(b) for b in beats],
         "beat_positions": positions,
         "downbeats_s": [float(b) for b, p in zip(beats, positions) if p == 1],
         "chords": chords,
-        "key": score.key,
+        "key": score.keys[0][1],
+        "keys": [{"time_s": time, "key": key} for time, key in score.keys],
         "tempo": tempo,
         "sections": [{"start_s": s.start_s, "end_s": s.end_s, "label": s.label} for s in score.sections],
     }
@@ -258,7 +285,19 @@ def _score_choices(score: Score) -> dict[str, Any]:
         "swing": score.grid.swing,
         "tuning_cents": score.tuning,
         "power_chords": score.power,
-        "arrangement": [{"label": s.label, "parts": sorted(s.parts)} for s in score.sections],
+        "lineup": score.lineup,
+        "pickup": {"kind": score.pickup_kind, "beats": score.grid.pickup} if score.pickup_kind else None,
+        "arrangement": [
+            {
+                "label": s.label,
+                "parts": sorted(s.parts),
+                "transposition": s.transposition,
+                "tempo": s.tempo,
+                "half_time": s.half_time,
+            }
+            for s in score.sections
+        ],
+        "lead_out_s": score.lead_out_s,
         "stops_s": [list(stop) for stop in score.stops],
     }
 
@@ -468,53 +507,3 @@ def _again(note: Note, rng: np.random.Generator) -> Note:
     late = float(rng.normal(0, 0.006))
     start = max(0.0, note.start_s + late)
     return Note(start, max(note.end_s + late, start + 0.05), note.midi, note.velocity, note.slide, note.fall)
-
-
-# -- mix ----------------------------------------------------------------------------------------------------------
-
-
-def _mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarray, dict[str, Any]]:
-    """(4, 2, n) of the stems in the order of STEMS, mastered, and what was chosen."""
-    rng = part_rng(score.seed, "mix")
-    room = console.draw_room(rng)
-    wet_db, echo_db = float(rng.uniform(-14, -4)), float(rng.uniform(-18, -8))
-    use_echo = bool(rng.random() < 0.35)
-    delay_s = 60.0 / score.tempo * float(pick(rng, (0.5, 0.75, 1.0)))
-    ping_pong = bool(rng.random() < 0.5)
-    settings = console.MasterSettings.draw(rng)
-    noise_db = float(rng.uniform(-72, -54)) if rng.random() < 0.08 else None
-    out = []
-    balance: dict[str, float] = {}
-    for stem in STEMS:
-        track = tracks[stem]
-        level = console.active_rms(track.dry)
-        mean, spread = _STEM_LEVELS[stem]
-        balance[stem] = float(rng.normal(mean, spread))
-        gain = np.float32(console.from_db(balance[stem]) / level) if level else np.float32(0)
-        y: np.ndarray = track.dry * gain
-        if level and not dry and np.any(track.send):
-            send = track.send * gain
-            y = y + np.float32(console.from_db(wet_db)) * console.reverberate(send, room)
-            if use_echo and stem in ("vocals", "other"):
-                y = y + np.float32(console.from_db(echo_db)) * console.echo(
-                    send, delay_s, 0.45, ping_pong=ping_pong, cut_hz=3500.0
-                )
-        out.append(y)
-    stems = np.stack(out)
-    n = stems.shape[2]
-    if noise_db is not None and not dry:  # hiss belongs to the accompaniment
-        stems[STEMS.index("other")] += np.float32(console.from_db(noise_db)) * rng.standard_normal((2, n), np.float32)
-    end = int(0.4 * SR)  # the recording is faded out
-    stems[:, :, n - end :] *= np.linspace(1, 0, end, dtype=np.float32)
-    if dry:
-        stems *= np.float32(0.9 / max(1.0, float(np.abs(stems.sum(axis=0)).max()), float(np.abs(stems).max())))
-    else:
-        stems = console.master(stems, settings)
-        # A stem alone may be louder than the mixture where stems cancel.
-        stems *= np.float32(min(1.0, 0.999 / max(float(np.abs(stems).max()), 1e-9)))
-    choices = {
-        "balance_db": balance, "room_decay_s": room.decay_s, "wet_db": wet_db,
-        "echo": {"delay_s": delay_s, "level_db": echo_db, "ping_pong": ping_pong} if use_echo else None,
-        "noise_db": noise_db, "master": asdict(settings),
-    }  # fmt: skip
-    return stems, choices

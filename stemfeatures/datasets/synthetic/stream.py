@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ...constants import STEMS
+from .codecs import CODECS, codec_round_trip
 from .composer import part_rng
-from .console import CODECS, codec_round_trip
 from .note_bank import NoteBank
 from .song import F0_HOP_S, Song, generate_song
 from .synths import SR

@@ -173,7 +173,7 @@ def _follow_lead(
 
     score, bank = cast.score, cast.bank
     low, high = bank.range_midi(singer.name)
-    moved = [[_harmonised(score, m.midi, degrees) for m in syllable] for syllable in notes]
+    moved = [[_harmonised(score.scale_at(m.start_s), m.midi, degrees) for m in syllable] for syllable in notes]
     flat = [m for syllable in moved for m in syllable]
     octave = -12 if max(flat) > high + 3 else 12 if min(flat) < low - 3 else 0
     late = float(rng.normal(0.012, 0.012))
@@ -190,11 +190,11 @@ def _follow_lead(
     singer.take(sung)
 
 
-def _harmonised(score: Score, midi: float, degrees: int) -> float:
-    """The note ``degrees`` steps of the song's scale away; degree 0 is the note itself."""
+def _harmonised(scale: tuple[int, ...], midi: float, degrees: int) -> float:
+    """The note ``degrees`` steps of the scale away; degree 0 is the note itself."""
     if degrees == 0:
         return midi
-    ladder = [m for m in range(12, 116) if m % 12 in score.scale]
+    ladder = [m for m in range(12, 116) if m % 12 in scale]
     nearest = min(range(len(ladder)), key=lambda i: (abs(ladder[i] - midi), ladder[i]))
     return float(ladder[nearest + degrees])
 
