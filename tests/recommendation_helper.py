@@ -35,17 +35,25 @@ def write_features(
     model: str = "sha-1",
     config: str = "c1",
     silent: bool = False,
+    same_bass_after: int | None = None,
 ) -> Path:
-    """Commit tracks with random descriptors of all stems to the features directory ``path``."""
+    """Commit tracks with random descriptors of all stems to the features directory ``path``.
+
+    With ``same_bass_after``, the bass is that of the track so many before.
+    """
     rng = np.random.default_rng(seed)
     layout = DatasetLayout.create(path)
     by = Provenance(run_id, config, "joint-test", model)
     rows: dict[str, list[dict[str, object]]] = {}
+    basses: list[dict[str, object]] = []
     for i, name in enumerate(names):
         stems = {
             stem: _descriptors(stem, rng, silent=silent or (stem == "drums" and i % NO_DRUMS == 0))
             for stem in STEM_ROWS
         }
+        if same_bass_after is not None and i >= same_bass_after:
+            stems["bass"] = basses[i - same_bass_after]
+        basses.append(stems["bass"])
         empty = np.zeros(0)
         description = TrackDescription(stems, {}, Events(empty, empty.astype(int), {}), {})
         made = track_rows(TrackInfo(name, f"{name}.wav"), description, by, tables=("tracks", "stems"))

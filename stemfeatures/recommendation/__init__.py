@@ -5,28 +5,20 @@ trained, and :mod:`.store` how it is kept; :mod:`.ranking` the best tracks of ma
 :mod:`.splits` and :mod:`.evaluation` how good that is; :mod:`.simulation` listeners whose taste is known.
 """
 
-from importlib import import_module
-from typing import Any
+from .._lazy import lazy_names
 
-_LAZY = {
-    "Interactions": "interactions",
-    "Recommender": "models",
-    "evaluate_models": "evaluation",
-    "fit_recommender": "models",
-    "load_recommender": "store",
-    "read_interactions": "interactions",
-    "recommend": "ranking",
-    "save_recommender": "store",
-    "simulate_listeners": "simulation",
-    "split_interactions": "splits",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "Interactions": "interactions",
+        "Recommender": "models",
+        "evaluate_models": "evaluation",
+        "fit_recommender": "models",
+        "load_recommender": "store",
+        "read_interactions": "interactions",
+        "recommend": "ranking",
+        "save_recommender": "store",
+        "simulate_listeners": "simulation",
+        "split_interactions": "splits",
+    },
+)
