@@ -38,6 +38,7 @@ TRUTH: dict[str, Any] = {
     "downbeats_s": [0.6],
     "chords": [{"start_s": 0.0, "end_s": 1.0, "label": "A:min7"}],
     "key": "A:minor",
+    "keys": [{"time_s": 0.0, "key": "A:minor"}, {"time_s": 0.6, "key": "Bb:minor"}],
     "tempo": [{"time_s": 0.0, "bpm": 120.0}],
     "sections": [{"start_s": 0.0, "end_s": 1.0, "label": "verse"}],
     "lyrics": {
@@ -81,6 +82,9 @@ def test_a_generated_song_gives_all_its_truth(tmp_path: Path) -> None:
     assert known.chords == ((0.0, 1.0, "A:min7"),)
     assert known.sections == ((0.0, 1.0, "verse"),)
     assert (known.key, known.choices["style"]) == ("A:minor", "waltz")
+    first, second_key = known.keys
+    assert first == (0.0, 0.6, "A:minor")
+    assert (second_key.start_s, second_key.label) == (0.6, "Bb:minor")
     np.testing.assert_array_equal(known.tempo, [[0.0], [120.0]])
     assert known.lyrics.words == ((0.1, 0.2, "la"), (0.3, 0.4, "lá"))
     assert known.lyrics.lines == ((0.1, 0.4, "la lá"),)
@@ -126,6 +130,7 @@ def test_an_instrumental_is_an_artist_of_its_own(tmp_path: Path) -> None:
         ("notes", {"bass": [{"start_s": 1.0, "end_s": 0.5, "midi": 30}]}),
         ("chords", [{"start_s": 0.0, "label": "N"}]),
         ("tempo", [{"bpm": 120}]),
+        ("keys", [{"time_s": 1.0, "key": "C:major"}, {"time_s": 0.0, "key": "D:major"}]),
         ("lyrics", {"words": [{"start_s": 0, "end_s": 1}]}),
     ],
 )

@@ -81,6 +81,7 @@ class Annotations:
     onsets_s : ``{stem: (n_onsets,) float64}``.
     chords, sections : consecutive segments.
     key : ``tonic:mode``, for example ``G#:minor``; of the track, or the first where it modulates.
+    keys : where it modulates, for data sets that say so; ``end_s`` of the last is NaN.
     tempo : the tempo curve, for data sets that state one.
     lyrics : words and lines.
     choices : what a generator drew to make the song.
@@ -93,6 +94,7 @@ class Annotations:
     chords: tuple[Segment, ...] = ()
     sections: tuple[Segment, ...] = ()
     key: str | None = None
+    keys: tuple[Segment, ...] = ()
     tempo: Tempo | None = None
     lyrics: Lyrics | None = None
     choices: dict[str, Any] = field(default_factory=dict)

@@ -7,7 +7,8 @@
     onsets_s        {stem: [...]}
     beats_s, beat_positions, downbeats_s
     chords          [{"start_s": , "end_s": , "label": }, ...]                Harte labels
-    key             "A:minor"
+    key             "A:minor", the first
+    keys            [{"time_s": , "key": }, ...]                              where one begins
     tempo           [{"time_s": , "bpm": }, ...]
     sections        [{"start_s": , "end_s": , "label": }, ...]
     lyrics          {"words": [{"word": , "start_s": , "end_s": }], "lines": [{"text": , "start_s": , "end_s": }]}
@@ -61,6 +62,7 @@ def _read(path: Path, _mtime_ns: int) -> Annotations:
         "chords": _segments,
         "sections": _segments,
         "key": lambda value: None if value is None else str(value),
+        "keys": _keys,
         "tempo": _tempo,
         "lyrics": _lyrics,
         "choices": dict,
@@ -93,6 +95,13 @@ def _notes(rows: list[dict[str, Any]]) -> Notes:
 
 def _segments(rows: list[dict[str, Any]], name: str = "label") -> tuple[Segment, ...]:
     return tuple(Segment(float(row["start_s"]), float(row["end_s"]), str(row[name])) for row in rows)
+
+
+def _keys(rows: list[dict[str, Any]]) -> tuple[Segment, ...]:
+    starts = [float(row["time_s"]) for row in rows]
+    if any(b <= a for a, b in zip(starts, starts[1:])):
+        raise ValueError("times must increase")
+    return tuple(Segment(a, b, str(row["key"])) for a, b, row in zip(starts, [*starts[1:], np.nan], rows))
 
 
 def _tempo(rows: list[dict[str, float]]) -> Tempo:

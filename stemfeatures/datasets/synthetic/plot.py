@@ -56,6 +56,12 @@ def plot_song(song: Song, path: str | Path, *, start_s: float = 0.0, end_s: floa
         if start_s <= section["start_s"] < end_s:
             bottom.axvline(section["start_s"], color="black", lw=1.5)
             bottom.text(section["start_s"], -7, f" {section['label']}", fontsize=8, va="top", clip_on=True)
+    for change in truth.keys[1:]:
+        if start_s <= change["time_s"] < end_s:
+            top.axvline(change["time_s"], color="white", ls=":", lw=1)
+            top.text(
+                change["time_s"], 7600, f" {change['key']}", color="white", fontsize=8, weight="bold", clip_on=True
+            )
     for stem in STEMS:
         y = song.stems[stem]
         frames = y[:, : y.shape[1] // 2205 * 2205].reshape(2, -1, 2205)

@@ -117,8 +117,8 @@ class Song:
     @property
     def coded_mixture(self) -> np.ndarray | None:
         """(2, n) float32: the mixture after the lossy codec of ``choices["codec"]`` and back; None without one."""
-        codec = self.truth.choices["codec"]
-        return codec_round_trip(self.mixture, codec["name"], codec["quality"]) if codec["name"] else None
+        codec = self.truth.choices.get("codec") or {}
+        return codec_round_trip(self.mixture, codec["name"], codec["quality"]) if codec.get("name") else None
 
     @property
     def duration_s(self) -> float:
