@@ -23,7 +23,8 @@ from stemfeatures.similarity import search
 from stemfeatures.similarity.build import WEIGHTS, build_index
 from stemfeatures.similarity.explain import explain
 from stemfeatures.similarity.filters import eligible_tracks
-from stemfeatures.similarity.index import SimilarityError, open_index
+from stemfeatures.similarity.index import open_index
+from stemfeatures.similarity.neighbours import SimilarityError
 from stemfeatures.tables.compact import compact
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.registry import TABLES

@@ -17,7 +17,7 @@ from ._text import NOTHING, columns, count, number, plain
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.explain import Explanation, Reason
-    from stemfeatures.similarity.index import Neighbours
+    from stemfeatures.similarity.neighbours import Neighbours
     from stemfeatures.tables.reader import Features
 
 #: Catalogue columns that are shown, if there are such.

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from ..items.meanings import meaning, split_column
 from ..tables.reader import Features, split_name
-from .index import Neighbours, SimilarityIndex
+from .index import SimilarityIndex
+from .neighbours import Neighbours
 from .search import Space
 
 #: Numbered coefficients, which say more together than one by one.

@@ -16,7 +16,8 @@ from ..constants import MIXTURE
 from ..items.meanings import compatible_keys
 from ..tables.layout import METADATA_PREFIX
 from ..tables.reader import Features
-from .index import SimilarityError, SimilarityIndex
+from .index import SimilarityIndex
+from .neighbours import SimilarityError
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(!=|<=|>=|==|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 _COMPARE = {

@@ -21,61 +21,17 @@ from ..errors import DatasetError
 from ..items.matrix import close_ids
 from ..tables.commits import commit_path
 from ..tables.reader import Features
+from .neighbours import Neighbours, SimilarityError
 from .search import Hits, Space, nearest, pair_distances
 from .store import Block, VectorStore
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .ann import Shortlists
 
 FOLDER = "_index"
 FORMAT = 1
 #: Tables that the vectors depend on.
 _SOURCES = {"tracks", "stems", "embeddings"}
-_ROWS = 65_536
-
-
-class SimilarityError(DatasetError):
-    """A question that the index cannot answer."""
-
-    stage = "similar"
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The tracks nearest to one track, nearest first.
-
-    Attributes
-    ----------
-    query : the track asked for.
-    track_ids : the neighbours.
-    distances : (k,) 0 is equal, 1 what two random tracks are apart.
-    scores : (k,) what they are ranked by: the distances, unless there is contrast (see :mod:`.search`).
-    by_stem : distances in each stem of ``near`` alone, {stem: (k,)}.
-    unlikeness : distances in each stem of ``unlike``, {stem: (k,)}.
-    near, unlike : the spaces that were searched.
-    rows : (k,) rows of the neighbours in the index.
-    """
-
-    query: str
-    track_ids: list[str]
-    distances: np.ndarray
-    scores: np.ndarray
-    by_stem: dict[str, np.ndarray]
-    unlikeness: dict[str, np.ndarray]
-    near: Space
-    unlike: Space | None
-    rows: np.ndarray
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Indexed by ``track_id``: ``score``, ``distance``, ``distance_<stem>``, ``unlike_<stem>``."""
-        import pandas as pd
-
-        columns = {"score": self.scores, "distance": self.distances}
-        columns |= {f"distance_{stem}": values for stem, values in self.by_stem.items()}
-        columns |= {f"unlike_{stem}": values for stem, values in self.unlikeness.items()}
-        return pd.DataFrame(columns, index=pd.Index(self.track_ids, name="track_id"))
 
 
 @dataclass
@@ -92,6 +48,7 @@ class SimilarityIndex:
     made_from : ``model_sha256, config_hash, schema_version`` of the rows.
     options : what :func:`~.build.build_index` was given.
     unusable : columns that were left out, null or constant in all tracks.
+    ann : names of the usearch graphs, if it has any.
     """
 
     path: Path

@@ -1,0 +1,140 @@
+"""Columns of a feature matrix that become coordinates together, and how they are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .meanings import CUSTOM, SEPARATOR, Meaning, family_of, meaning, split_column
+
+#: Interquartile range, and range from the 5th to the 95th percentile, of a normal distribution of deviation 1.
+_IQR_OF_NORMAL, _P90_OF_NORMAL = 1.3489795, 3.2897073
+#: Relative spread below which a column is constant but for rounding.
+_TINY = 1e-6
+
+
+@dataclass
+class Part:
+    """One or more input columns that are turned into coordinates together.
+
+    Attributes
+    ----------
+    block : ``(stem, family)``.
+    inputs, strength : columns of the matrix; ``strength`` is -1 without one.
+    names : of the coordinates.
+    meaning : how.
+    centre, scale : of the coordinates.
+    """
+
+    block: tuple[str, str]
+    inputs: list[int]
+    strength: int
+    names: list[str]
+    meaning: Meaning
+    centre: np.ndarray | float = 0.0
+    scale: float = 1.0
+
+    def coordinates(self, X: np.ndarray) -> np.ndarray:
+        """(n_rows, n_coordinates) float64, NaN where anything needed is null."""
+        values = X[:, self.inputs].astype(np.float64)
+        kind = self.meaning
+        if kind.kind == "log":
+            values = np.log2(np.maximum(values, kind.floor))
+        elif kind.kind == "log1p":
+            values = np.log2(1 + np.maximum(values, 0))
+        elif kind.kind == "share":
+            values = np.sqrt(np.maximum(values, 0))
+        elif kind.kind == "circle":
+            turns = np.log2(np.maximum(values, 1e-9)) if kind.octaves else values / kind.period
+            values = np.concatenate([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], axis=1)
+        elif kind.kind == "direction":
+            values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        elif kind.kind == "mode":
+            values = 2 * values - 1
+        if self.strength >= 0:
+            values *= np.clip(X[:, [self.strength]], 0, 1)
+        return values
+
+    def scaled(self, X: np.ndarray, clip: float | None) -> np.ndarray:
+        return self.rescaled(self.coordinates(X), clip)
+
+    def rescaled(self, values: np.ndarray, clip: float | None) -> np.ndarray:
+        values = (values - self.centre) / self.scale
+        return values if clip is None else np.clip(values, -clip, clip)
+
+    def missing(self, X: np.ndarray) -> np.ndarray:
+        """(n_rows,) bool: rows for which there are no coordinates."""
+        used = [*self.inputs, self.strength] if self.strength >= 0 else self.inputs
+        return np.isnan(X[:, used]).any(axis=1)
+
+
+@dataclass
+class Indicator:
+    """A coordinate that is ``height`` where ``parts`` are null, and 0 where they are not."""
+
+    name: str
+    block: tuple[str, str]
+    parts: list[Part]
+    height: float
+
+    def column(self, X: np.ndarray) -> np.ndarray:
+        return self.height * np.mean([part.missing(X) for part in self.parts], axis=0)
+
+
+def block_of(name: str) -> tuple[str, str]:
+    """Stem and family of a matrix column."""
+    stem, field = split_column(name)
+    return stem, family_of(field)
+
+
+def parts_of(names: list[str]) -> Iterator[Part]:
+    """The parts of a matrix with these columns."""
+    place = {name: j for j, name in enumerate(names)}
+    vectors: dict[tuple[str, str], Part] = {}
+    for j, name in enumerate(names):
+        stem, field = split_column(name)
+        block = block_of(name)
+        what = meaning(field) if block[1] != CUSTOM else Meaning()
+        if what.kind == "skip":
+            continue
+        if what.vector and (vector := vectors.get((stem, what.vector))) is not None:
+            vector.inputs.append(j)
+            vector.names.append(name)
+            continue
+        strength = place.get(f"{stem}{SEPARATOR}{what.strength}" if stem else what.strength, -1)
+        outputs = [f"{name}_cos", f"{name}_sin"] if what.kind == "circle" else [name]
+        part = Part(block, [j], strength if what.strength else -1, outputs, what)
+        if what.vector:
+            vectors[stem, what.vector] = part
+            # Its other members follow, and are added to what is yielded at the end.
+            continue
+        yield part
+    yield from vectors.values()
+
+
+def fit_scale(part: Part, values: np.ndarray) -> bool:
+    """Centre and scale of the coordinates, from rows without null; False when there is nothing to scale."""
+    if len(values) == 0:
+        return False
+    if part.meaning.vector or len(part.names) > 1:
+        circle = part.meaning.kind == "circle"
+        spread = float(np.sqrt(np.mean(np.var(values, axis=0))))
+        part.centre = 0.0 if circle else values.mean(axis=0)
+        part.scale = float(np.sqrt(np.mean(np.square(values - part.centre))))
+        size = float(np.sqrt(np.mean(np.square(values))))
+    else:
+        least, low, middle, high, most = np.percentile(values, [5, 25, 50, 75, 95])
+        spread, size = float(np.std(values)), float(np.max(np.abs(values)))
+        part.centre = float(middle)
+        # Where most tracks share one value, as vibrato_ratio 0, the quartiles say nothing; then wider ranges do.
+        noise = _TINY * max(abs(low), abs(high))
+        scales = ((high - low) / _IQR_OF_NORMAL, (most - least) / _P90_OF_NORMAL, spread)
+        part.scale = float(next((scale for scale in scales if scale > noise), spread))
+    return bool(np.isfinite(spread) and spread > _TINY * size)
+
+
+def power(part: Part, values: np.ndarray, clip: float | None) -> float:
+    """Mean of the sum of squares of the coordinates ``values``, scaled."""
+    return float(np.mean(np.sum(np.square(part.rescaled(values, clip)), axis=1)))

@@ -1,0 +1,56 @@
+"""What the index answers, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DatasetError
+from .search import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class SimilarityError(DatasetError):
+    """A question that the index cannot answer."""
+
+    stage = "similar"
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The tracks nearest to one track, nearest first.
+
+    Attributes
+    ----------
+    query : the track asked for.
+    track_ids : the neighbours.
+    distances : (k,) 0 is equal, 1 what two random tracks are apart.
+    scores : (k,) what they are ranked by: the distances, unless there is contrast (see :mod:`.search`).
+    by_stem : distances in each stem of ``near`` alone, {stem: (k,)}.
+    unlikeness : distances in each stem of ``unlike``, {stem: (k,)}.
+    near, unlike : the spaces that were searched.
+    rows : (k,) rows of the neighbours in the index.
+    """
+
+    query: str
+    track_ids: list[str]
+    distances: np.ndarray
+    scores: np.ndarray
+    by_stem: dict[str, np.ndarray]
+    unlikeness: dict[str, np.ndarray]
+    near: Space
+    unlike: Space | None
+    rows: np.ndarray
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Indexed by ``track_id``: ``score``, ``distance``, ``distance_<stem>``, ``unlike_<stem>``."""
+        import pandas as pd
+
+        columns = {"score": self.scores, "distance": self.distances}
+        columns |= {f"distance_{stem}": values for stem, values in self.by_stem.items()}
+        columns |= {f"unlike_{stem}": values for stem, values in self.unlikeness.items()}
+        return pd.DataFrame(columns, index=pd.Index(self.track_ids, name="track_id"))
