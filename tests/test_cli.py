@@ -952,7 +952,7 @@ def test_evaluate_a_reference(main: Main, capsys, tmp_path, truth) -> None:
     out, err = capsys.readouterr()
     assert "mixture" in out
     assert "nsdr_db" in out
-    assert "evaluate: 1 of 1 tracks" in err
+    assert "evaluate mixture: 1 of 1 tracks" in err
     import pandas as pd
 
     scores = pd.read_parquet(table)
@@ -981,6 +981,33 @@ def test_evaluate_updates_the_card(main: Main, capsys, tmp_path, truth) -> None:
     assert "nsdr_db" in capsys.readouterr().out
     assert main("evaluate", "separation", truth, "-m", path, "--update-card", "--limit", 1) == 2
     assert "not with --limit" in capsys.readouterr().err
+
+
+def test_evaluate_shows_references_beside_a_checkpoint(main: Main, capsys, tmp_path, truth) -> None:
+    path = tiny_checkpoint(tmp_path)
+    line = ("evaluate", "separation", truth, "--limit", 1, "-q", "--json", "-m", path)
+    assert main(*line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["settings"]["estimators"]) == [str(path), "mixture", "irm"]
+    assert {row["estimator"] for row in found["summary"]} == {str(path), "mixture", "irm"}
+    assert main(*line, "-m", "mixture", "-m", "mixture", "--references", "none", "--channels", "all") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["settings"]["estimators"]) == [str(path), "mixture"]
+    assert found["settings"]["channels"] == "all channels"
+
+
+def test_evaluate_tells_of_tools_that_are_not_there(main: Main, capsys, monkeypatch, truth) -> None:
+    monkeypatch.setattr("stemfeatures.evaluation.plugin.Plugin.installed", classmethod(lambda cls: False))
+    assert main("evaluate", "separation", truth, "-m", "demucs") == 2
+    assert "demucs is not installed; to install it: pip install demucs" in capsys.readouterr().err
+    assert main("evaluate", "separation", truth, "-m", "pyin") == 2
+    assert "pyin offers f0, not separation" in capsys.readouterr().err
+    assert main("evaluate", "separation", truth, "-m", "mixture", "--references", "all", "--limit", 1) == 0
+    out, err = capsys.readouterr()
+    assert "not installed, so not compared with:" in err
+    assert "  open-unmix: pip install openunmix" in err
+    assert "repet-sim" in out
+    assert "pyin" not in out
 
 
 def test_merging_metrics_keeps_other_results() -> None:

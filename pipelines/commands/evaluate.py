@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
 from ._options import add_device, add_verb, choose_device, whole
 from ._progress import Progress
 
+if TYPE_CHECKING:
+    from stemfeatures.evaluation import BaseEstimator, EvaluationResult
+    from stemfeatures.models.registry import Checkpoint
+
 TASKS = ("separation", "f0", "beats", "all")
-REFERENCES = ("mixture", "irm", "hpss", "pyin", "librosa")
+REFERENCES = ("mixture", "irm", "hpss", "repet-sim", "pyin", "librosa")
+PLUGINS = ("demucs", "open-unmix", "torchcrepe", "swift-f0", "basic-pitch", "pesto", "essentia", "beat_this")
 
 
 def add_parser(verbs: Any) -> None:
@@ -22,13 +28,15 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "evaluate",
         run,
-        "score a checkpoint, or a reference, on tracks with known truth",
+        "score checkpoints, and what to compare them with, on tracks with known truth",
         description="Separation: SDR, SI-SDR and NSDR (and BSS Eval v4 with --museval) by stem. F0 of the vocals, and "
-        "beats: mir_eval. Mean and median over tracks, each data set for itself.",
+        "beats: mir_eval. Mean and median over tracks, each data set for itself. docs/evaluation.md tells the "
+        "conventions.",
         examples=(
             "stemfeatures evaluate all eval/",
             "stemfeatures evaluate separation eval/musdb --model mixture",
-            "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --update-card",
+            "stemfeatures evaluate f0 eval/ -m joint-v0 -m swift-f0 -m torchcrepe:tiny",
+            "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --references all --update-card",
         ),
     )
     parser.add_argument(
@@ -43,69 +51,156 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        default=DEFAULT_MODEL,
+        action="append",
         metavar="NAME",
-        help=f"checkpoint by name or path, or a reference: {', '.join(REFERENCES)} (default: %(default)s)",
+        help=f"checkpoint by name or path, or a reference: {', '.join(REFERENCES)}, or a tool that you have installed: "
+        f"{', '.join(PLUGINS)} (TOOL:WEIGHTS for others than its default). May be given several times "
+        f"(default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--references",
+        choices=("none", "quick", "all"),
+        help="show beside them: quick, the mixture, the ideal ratio mask and librosa's beats; all, every reference and "
+        "every tool installed, which takes long (default: quick for checkpoints, else none)",
     )
     add_device(parser)
     parser.add_argument("-j", "--jobs", type=whole(1), default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N tracks of each data set")
     parser.add_argument("--museval", action="store_true", help="add BSS Eval v4 (SDR, ISR, SIR, SAR); slow")
+    parser.add_argument(
+        "--channels",
+        choices=("mono", "all"),
+        default="mono",
+        help="score separation on the mono downmix, or on all channels as museval and the MDX challenges do "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="settings, summary and scores by track as one JSON object")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by track to a Parquet file")
     parser.add_argument("--update-card", action="store_true", help="keep the summary in the checkpoint's model card")
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.models import registry
+    from stemfeatures.models.registry import DEFAULT_MODEL
 
-    checkpoint = None if args.model in REFERENCES else registry.resolve(args.model)
+    models = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
+    checkpoints = _checkpoints(models)
     if args.update_card:
-        if checkpoint is None:
-            raise UsageError(f"--update-card: {args.model} is a reference, it has no model card")
+        if not checkpoints:
+            raise UsageError(f"--update-card: {models[0]} is a reference, it has no model card")
         if args.limit is not None:
             raise UsageError("--update-card: a card tells of whole data sets, so not with --limit")
     if args.output is not None and not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output: no such folder: {args.output.parent}")
-    device = "cpu" if checkpoint is None else choose_device(args.device)
+    references = args.references or ("quick" if checkpoints else "none")
+    in_torch = references == "all" or any(model not in REFERENCES for model in models)
+    device = choose_device(args.device) if in_torch else "cpu"
 
-    from stemfeatures.evaluation import evaluate, get_estimator
+    from stemfeatures.evaluation import EvaluationResult
+
+    try:
+        asked = _estimators(models, args.task, device)
+        beside = _estimators(_references(references, models, quiet=args.quiet), args.task, device, optional=True)
+        results = [_evaluate(args, estimator, must=estimator in asked) for estimator in [*asked, *beside]]
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    result = EvaluationResult.join([found for found in results if found is not None])
+    if args.output is not None:
+        result.to_parquet(args.output)
+    values = result.to_dict()
+    print(json.dumps(values, ensure_ascii=False, allow_nan=False) if args.json else result)
+    if args.update_card:
+        for model, checkpoint in checkpoints.items():
+            _update_card(
+                checkpoint, [row for row in values["summary"] if row["estimator"] == model], values["settings"]
+            )
+    return DONE
+
+
+def _checkpoints(models: list[str]) -> dict[str, Checkpoint]:
+    """Those of the models that are checkpoints. Raises ModelError for unknown names."""
+    from stemfeatures.models import registry
+
+    named = [model for model in models if model not in REFERENCES and model.partition(":")[0] not in PLUGINS]
+    return {model: registry.resolve(model) for model in named}
+
+
+def _references(which: str, models: list[str], *, quiet: bool) -> list[str]:
+    from stemfeatures.evaluation import QUICK_REFERENCES
+    from stemfeatures.evaluation.plugins import missing_plugins
+
+    if which == "all":
+        missing = missing_plugins()
+        if missing and not quiet:
+            lines = [f"  {name}: {install}" for name, install in missing.items()]
+            print("\n".join(["not installed, so not compared with:", *lines]), file=sys.stderr)
+        names: tuple[str, ...] = (*REFERENCES, *(name for name in PLUGINS if name not in missing))
+    else:
+        names = QUICK_REFERENCES if which == "quick" else ()
+    return [name for name in names if name not in models]
+
+
+def _estimators(names: list[str], task: str, device: str, *, optional: bool = False) -> list[BaseEstimator]:
+    """Loaded before the first track is scored.
+
+    What is ``optional`` is left out if it does not offer the task, or cannot be loaded, which is told.
+    """
+    from stemfeatures.errors import ModelError
+    from stemfeatures.evaluation import get_estimator
+
+    found = []
+    for name in names:
+        try:
+            estimator = get_estimator(name, device=device)
+            if task == "all" or task in estimator.tasks:
+                estimator.prepare()
+                found.append(estimator)
+            elif not optional:
+                raise UsageError(f"{name} offers {' and '.join(sorted(estimator.tasks))}, not {task}")
+        except (ImportError, ModelError) as error:
+            if not optional:
+                raise
+            print(f"not compared with {name}: {error}", file=sys.stderr)
+    return found
+
+
+def _evaluate(args: argparse.Namespace, estimator: BaseEstimator, *, must: bool) -> EvaluationResult | None:
+    """None if what need not offer anything offers none of the tasks."""
+    from stemfeatures.evaluation import NotOfferedError, evaluate
 
     line: Progress | None = None
 
     def show(done: int, total: int, name: str) -> None:
         nonlocal line
         if line is None:
-            line = Progress(total, label="evaluate", unit="track", quiet=args.quiet)
+            line = Progress(total, label=f"evaluate {estimator.name}", unit="track", quiet=args.quiet)
         line.advance_to(done, note=name)
 
     try:
-        result = evaluate(
+        return evaluate(
             args.task,
             args.dataset,
-            get_estimator(args.model, device=device),
+            estimator,
             limit=args.limit,
             museval=args.museval,
+            channels=args.channels,
             jobs=args.jobs,
             progress=show,
         )
-    except ImportError as error:
-        raise UsageError(str(error)) from error
+    except NotOfferedError:
+        if must:
+            raise
+        return None
     finally:
         if line is not None:
             line.close()
-    if args.output is not None:
-        result.to_parquet(args.output)
-    values = result.to_dict()
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False) if args.json else result)
-    if args.update_card and checkpoint is not None:
-        from stemfeatures.training.card import merge_metrics, metrics_of
 
-        settings = {k: v for k, v in values["settings"].items() if k not in ("estimator", "limit", "task")}
-        try:
-            registry.write_card(
-                checkpoint.path, merge_metrics(checkpoint.card, metrics_of(values["summary"], settings))
-            )
-        except OSError as error:
-            raise UsageError(f"cannot write the model card {checkpoint.path.with_suffix('.json')}: {error}") from error
-    return DONE
+
+def _update_card(checkpoint: Checkpoint, summary: list[dict[str, Any]], settings: dict[str, Any]) -> None:
+    from stemfeatures.models import registry
+    from stemfeatures.training.card import merge_metrics, metrics_of
+
+    kept = {key: value for key, value in settings.items() if key not in ("estimators", "limit", "task")}
+    try:
+        registry.write_card(checkpoint.path, merge_metrics(checkpoint.card, metrics_of(summary, kept)))
+    except OSError as error:
+        raise UsageError(f"cannot write the model card {checkpoint.path.with_suffix('.json')}: {error}") from error

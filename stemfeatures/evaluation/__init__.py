@@ -1,6 +1,20 @@
 """Separation, vocal F0 and beats against the truth; thin over museval and mir_eval."""
 
-from .estimators import REFERENCES, Estimator, get_estimator
-from .run import EvaluationResult, evaluate
+from .estimators import BaseEstimator, Estimator, Joint, get_estimator
+from .plugins import PLUGINS
+from .references import QUICK_REFERENCES, REFERENCES
+from .result import EvaluationResult
+from .run import NotOfferedError, evaluate
 
-__all__ = ["REFERENCES", "Estimator", "EvaluationResult", "evaluate", "get_estimator"]
+__all__ = [
+    "PLUGINS",
+    "QUICK_REFERENCES",
+    "REFERENCES",
+    "BaseEstimator",
+    "Estimator",
+    "EvaluationResult",
+    "Joint",
+    "NotOfferedError",
+    "evaluate",
+    "get_estimator",
+]

@@ -25,23 +25,29 @@ def resample_f0(times_s: np.ndarray, f0_hz: np.ndarray, new_times_s: np.ndarray)
         return np.zeros(len(new_times_s))
     if times.shape != f0.shape or np.any(np.diff(times) <= 0):
         raise ValueError("times and F0 must be one-dimensional, equally long, and times must increase")
-    hop = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    right = np.clip(np.searchsorted(times, new_times_s), 1, max(len(times) - 1, 1))
-    left = right - 1
-    right = np.minimum(right, len(times) - 1)
-    nearest = np.where(new_times_s - times[left] <= times[right] - new_times_s, left, right)
+    nearest, within = nearest_frame(times, new_times_s)
     pitch = np.abs(f0[nearest])
 
+    right = np.clip(np.searchsorted(times, new_times_s), min(1, len(times) - 1), len(times) - 1)
+    left = np.maximum(right - 1, 0)
     a, b = np.abs(f0[left]), np.abs(f0[right])
     close = (a > 0) & (b > 0)
     close[close] = np.abs(np.log2(b[close] / a[close])) < 1 / 12
     close &= (new_times_s > times[left]) & (new_times_s < times[right])
     share = (new_times_s[close] - times[left[close]]) / (times[right[close]] - times[left[close]])
     pitch[close] = a[close] * (b[close] / a[close]) ** share
-
-    # a millionth of tolerance, so that a frame exactly one hop away does not depend on rounding
-    within = np.abs(new_times_s - times[nearest]) <= hop * (1 + 1e-6)
     return np.where(within, np.copysign(pitch, f0[nearest]), 0.0)
+
+
+def nearest_frame(times_s: np.ndarray, new_times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index of the frame nearest to each of ``new_times_s``, and whether it is within one hop (the median step)."""
+    times = np.asarray(times_s, np.float64)
+    right = np.clip(np.searchsorted(times, new_times_s), min(1, len(times) - 1), len(times) - 1)
+    left = np.maximum(right - 1, 0)
+    nearest = np.where(new_times_s - times[left] <= times[right] - new_times_s, left, right)
+    hop = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    # a millionth of tolerance, so that a frame exactly one hop away does not depend on rounding
+    return nearest, np.abs(new_times_s - times[nearest]) <= hop * (1 + 1e-6)
 
 
 def f0_scores(

@@ -28,6 +28,9 @@ import numpy as np
 
 from ..datasets.mixing import is_silent
 
+#: Length of the windows of BSS Eval in seconds; they do not overlap.
+BSS_WINDOW_S = 1.0
+
 
 def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-distortion ratio of the whole signal in dB; inf if equal, NaN if the reference is silent.
@@ -59,7 +62,11 @@ def nsdr(reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> fl
 
 
 def bss_eval(
-    references: dict[str, np.ndarray], estimates: dict[str, np.ndarray], sample_rate: int, *, window_s: float = 1.0
+    references: dict[str, np.ndarray],
+    estimates: dict[str, np.ndarray],
+    sample_rate: int,
+    *,
+    window_s: float = BSS_WINDOW_S,
 ) -> dict[str, dict[str, np.ndarray]]:
     """BSS Eval v4 by museval: ``{stem: {"sdr" | "isr" | "sir" | "sar": (n_windows,) dB}}``.
 
@@ -106,6 +113,12 @@ def _museval_metrics() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def level_db(signal: np.ndarray, reference: np.ndarray) -> float:
+    """Energy of ``signal`` over that of ``reference`` in dB; -inf if ``signal`` is all zeros."""
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(_energy(signal) / max(_energy(reference), np.finfo(np.float64).tiny)))
 
 
 def _energy(signal: np.ndarray) -> float:

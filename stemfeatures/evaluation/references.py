@@ -1,0 +1,187 @@
+"""What any result is measured against, from librosa and from the truth itself; nothing here is trained.
+
+The table in :mod:`.estimators` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
+from .estimators import BaseEstimator
+
+#: Search range of the F0 references, C2 to C6: sung notes. As in most evaluations of vocal melody.
+F0_RANGE_HZ = (65.41, 1046.5)
+
+
+class Mixture(BaseEstimator):
+    """Hands out the mixture as every stem."""
+
+    name = "mixture"
+
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        return dict.fromkeys((*STEMS, "accompaniment"), y)
+
+
+class IdealRatioMask(BaseEstimator):
+    """Oracle: ``|S_i| / sum_j |S_j|`` of the true stems on the mixture, with its phase, over the full band.
+
+    The grid is that of the network's stems: 4096/1024 at 44.1 kHz, the same durations at other rates.
+    """
+
+    name = "irm"
+    needs_truth = True
+
+    def separate_with_truth(
+        self, y: np.ndarray, sample_rate: int, stems: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        mixture = _stft(y, sample_rate)
+        magnitudes = {stem: np.abs(_stft(signal, sample_rate)) for stem, signal in stems.items()}
+        total = np.maximum(sum(magnitudes.values()), np.finfo(np.float32).tiny)
+        return {
+            stem: _istft(mixture * (magnitude / total), sample_rate, y.shape[-1])
+            for stem, magnitude in magnitudes.items()
+        }
+
+
+class Hpss(BaseEstimator):
+    """Separation without training: masks summing to one, from the mono magnitudes, applied to every channel.
+
+    Drums are the percussive part of median filtering (Fitzgerald, DAFx 2010). Of the harmonic part, what lies below
+    ``bass_hz`` is bass; above, what recurs within the song (REPET-SIM, Rafii and Pardo, ISMIR 2012) is other and what
+    stands out from it is vocals.
+    """
+
+    name = "hpss"
+    bass_hz = 200.0
+
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        import librosa
+
+        n_fft, _ = stft_grid(sample_rate)
+        mixture = _stft(y, sample_rate)
+        magnitude = np.abs(_stft(y.mean(axis=0), sample_rate))
+        harmonic, percussive = librosa.decompose.hpss(magnitude, mask=True)
+        standing_out = _standing_out(magnitude, sample_rate)
+        low = (np.arange(len(magnitude)) * sample_rate / n_fft < self.bass_hz)[:, None]
+        masks = {
+            "vocals": harmonic * ~low * standing_out,
+            "drums": percussive,
+            "bass": harmonic * low,
+            "other": harmonic * ~low * (1 - standing_out),
+        }
+        return {stem: _istft(mixture * mask, sample_rate, y.shape[-1]) for stem, mask in masks.items()}
+
+
+class RepetSim(BaseEstimator):
+    """REPET-SIM (Rafii and Pardo, ISMIR 2012) from librosa: vocals and accompaniment, masks summing to one.
+
+    Below ``high_pass_hz``, the published method's, nothing is vocals.
+    """
+
+    name = "repet-sim"
+    high_pass_hz = 100.0
+
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        n_fft, _ = stft_grid(sample_rate)
+        mixture = _stft(y, sample_rate)
+        vocals = _standing_out(np.abs(_stft(y.mean(axis=0), sample_rate)), sample_rate)
+        vocals[np.arange(len(vocals)) * sample_rate / n_fft < self.high_pass_hz] = 0
+        masks = {"vocals": vocals, "accompaniment": 1 - vocals}
+        return {stem: _istft(mixture * mask, sample_rate, y.shape[-1]) for stem, mask in masks.items()}
+
+
+class Pyin(BaseEstimator):
+    """librosa.pyin (Mauch and Dixon, ICASSP 2014) on the mono mixture at 22,050 Hz; frames of 2048, hop 512."""
+
+    name = "pyin"
+    voicing = "the tool's own decoding"
+
+    def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        import librosa
+
+        fmin, fmax = F0_RANGE_HZ
+        # fill_na=None keeps the best guess of unvoiced frames, which raw pitch accuracy counts
+        f0_hz, voiced, _ = librosa.pyin(
+            _analysis_signal(y, sample_rate),
+            fmin=fmin,
+            fmax=fmax,
+            sr=ANALYSIS_SAMPLE_RATE,
+            frame_length=2048,
+            hop_length=HOP_LENGTH,
+            fill_na=None,
+        )
+        return np.arange(len(f0_hz)) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE), np.where(voiced, f0_hz, -f0_hz)
+
+
+class LibrosaBeats(BaseEstimator):
+    """librosa.beat.beat_track (Ellis 2007) on the mono mixture at 22,050 Hz; no downbeats."""
+
+    name = "librosa"
+
+    def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
+        import librosa
+
+        _, beats_s = librosa.beat.beat_track(
+            y=_analysis_signal(y, sample_rate), sr=ANALYSIS_SAMPLE_RATE, hop_length=HOP_LENGTH, units="time"
+        )
+        return beats_s, None
+
+
+#: The references by name; :func:`get_estimator` adds the plug-ins and the checkpoints.
+REFERENCES: dict[str, Callable[[], BaseEstimator]] = {
+    "mixture": Mixture,
+    "irm": IdealRatioMask,
+    "hpss": Hpss,
+    "repet-sim": RepetSim,
+    "pyin": Pyin,
+    "librosa": LibrosaBeats,
+}
+#: Those that take a few seconds on a minute of music at most.
+QUICK_REFERENCES = ("mixture", "irm", "librosa")
+
+
+def stft_grid(sample_rate: int) -> tuple[int, int]:
+    """``(n_fft, hop_length)`` that lasts as long at ``sample_rate`` as 4096/1024 does at 44.1 kHz."""
+    hop_length = max(1, round(1024 * sample_rate / 44_100))
+    return 4 * hop_length, hop_length
+
+
+def _stft(y: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(..., n_fft // 2 + 1, n_frames) complex."""
+    import librosa
+
+    n_fft, hop_length = stft_grid(sample_rate)
+    return librosa.stft(y, n_fft=n_fft, hop_length=hop_length)
+
+
+def _istft(spectrum: np.ndarray, sample_rate: int, n_samples: int) -> np.ndarray:
+    import librosa
+
+    n_fft, hop_length = stft_grid(sample_rate)
+    return librosa.istft(spectrum, n_fft=n_fft, hop_length=hop_length, length=n_samples)
+
+
+def _standing_out(magnitude: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Soft mask of what does not recur in the similar frames of the song; margin 2, power 2."""
+    import librosa
+
+    _, hop_length = stft_grid(sample_rate)
+    most = (magnitude.shape[1] - 1) // 2 - 1  # frames that librosa lets a neighbour be kept away
+    recurring = magnitude
+    if most > 0:
+        # neighbours at least 2 s apart, or a sustained note would count as its own accompaniment
+        recurring = librosa.decompose.nn_filter(
+            magnitude, aggregate=np.median, metric="cosine", width=min(int(2 * sample_rate / hop_length), most)
+        )
+    recurring = np.minimum(magnitude, recurring)
+    return librosa.util.softmask(magnitude - recurring, 2 * recurring, power=2)
+
+
+def _analysis_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(n,) mono at 22,050 Hz."""
+    from ..audio import resample, to_mono
+
+    return resample(to_mono(y), sample_rate, ANALYSIS_SAMPLE_RATE)
