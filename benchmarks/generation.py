@@ -28,11 +28,11 @@ from stemfeatures.datasets.synthetic.voice import VoiceBank
 
 STAGES = {
     "compose": "compose",
-    "_play_drums": "drums",
-    "_play_bass": "bass",
-    "_play_others": "other",
+    "play_drums": "drums",
+    "play_bass": "bass",
+    "play_others": "other",
     "sing_score": "vocals",
-    "_mix": "mix and master",
+    "mix": "mix and master",
 }
 
 

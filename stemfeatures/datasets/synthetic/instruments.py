@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 import soxr
 
-from .composer import pick
 from .note_bank import NoteBank, SampleEntry
+from .score import pick
 from .synths import ROLES, SR, SUSTAINED, KitSpec, SynthSpec, draw_kit, draw_synth, synth_hit, synth_note
 
 #: Seconds to fall to 1/e after the end of a note.

@@ -10,7 +10,7 @@ import scipy.fft
 
 from ...constants import STEMS
 from . import console, mastering
-from .composer import Score, part_rng, pick
+from .score import Score, part_rng, pick
 from .synths import SR
 from .track import Track
 

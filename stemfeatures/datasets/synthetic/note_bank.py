@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
-from .composer import BASS_HIGH, BASS_LOW, DRUM_KEYS
 from .pitch import measure_pitch, steadiness
+from .score import BASS_HIGH, BASS_LOW, DRUM_KEYS
 from .soundfonts import GM_KITS, GM_PROGRAMS, find_soundfonts, play_strokes
 from .synths import SR, SUSTAINED, midi_to_hz
 

@@ -16,8 +16,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ...constants import STEMS
 from .codecs import CODECS, codec_round_trip
-from .composer import part_rng
 from .note_bank import NoteBank
+from .score import part_rng
 from .song import F0_HOP_S, Song, generate_song
 from .synths import SR
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .composer import Note, Score
+from .score import Note, Score
 from .synths import SR
 
 #: Grid of F0 truth.

@@ -1,0 +1,133 @@
+"""What the other instruments play: comping, arpeggios, riffs, solos."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bass_part import pickup_line
+from .form import STILL
+from .score import Chord, Grid, Note, Part, Score, line_scale, nearest, part_rng, pick
+
+#: Middle of the register by family.
+_CENTRES = {"electric_guitar": 55, "pad": 62, "strings": 64, "mallet": 74, "vibraphone": 70, "synth_lead": 68}
+
+
+def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+    notes: list[Note] = []
+    if score.pickup_kind == "line" and part.name in score.sections[0].parts and part.kind not in STILL:
+        centre = _CENTRES.get(part.family, 62) + (6 if part.kind == "lead" else 0)
+        target = centre + (score.chords[0].pitch_classes[0] - centre) % 12
+        notes = pickup_line(score, target, 48, part_rng(score.seed, "pickup"))  # all in unison
+    if part.kind in ("lead", "riff"):
+        return notes + _lead(score, part, rng)
+    grid, style, kind = score.grid, score.style, part.kind
+    low = _CENTRES.get(part.family, 60) - 6 + int(rng.integers(-3, 4))
+    spread = rng.uniform(0.008, 0.025) if "guitar" in part.family else rng.uniform(0.0, 0.006)
+    gate = float(rng.uniform(0.5, 1.0))
+    wide = bool(rng.random() < 0.5)
+    for section in score.sections:
+        if part.name not in section.parts:
+            continue
+        variant = int(part_rng(score.seed, "figure", part.name, section.label).integers(1 << 30))
+        for bar in section.bars:
+            for chord in score.chords_of(bar):
+                figure = np.random.default_rng(variant)
+                if kind == "power":
+                    root = 40 + (chord.pitch_classes[0] - 40) % 12
+                    voicing = [root, root + 7, root + 12]
+                else:
+                    voicing = sorted(low + (p - low) % 12 for p in chord.pitch_classes)
+                    if wide:
+                        voicing.append(voicing[0] + 12)
+                for i, (step, length, strength) in enumerate(_rhythm(kind, grid, chord, figure)):
+                    start = grid.time(bar, chord.step + step) + rng.normal(0, 0.5 * style.loose) / 1000
+                    end = grid.time(bar, chord.step + min(step + length, chord.n_steps))
+                    short = kind in ("stab", "skank", "comp", "strum16", "oompah")
+                    held = (end - start) * (gate if kind != "pad" else 1.0)
+                    held = min(held, 0.22) if short and kind != "comp" else held
+                    chosen = voicing
+                    if kind == "arpeggio":
+                        order = figure_order(variant, len(voicing))
+                        chosen = [voicing[order[i % len(order)]]]
+                        held = max(held, end - start)
+                    elif kind == "oompah":
+                        chosen = voicing if step else []
+                    downward = kind.startswith("strum") and i % 2 == 1
+                    for j, midi in enumerate(reversed(chosen) if downward else chosen):
+                        at = max(0.0, start + j * spread)
+                        velocity = float(np.clip(strength * rng.uniform(0.85, 1.1), 0.15, 1.0))
+                        notes.append(Note(at, max(at + held, at + 0.06), midi, velocity))
+    return notes
+
+
+def figure_order(variant: int, size: int) -> list[int]:
+    """The order in which an arpeggio takes the tones of a chord: up, down, up and down, or a figure."""
+    up = list(range(size))
+    kinds = [up, up[::-1], up + up[-2:0:-1], [0, size - 1, *range(1, size)]]
+    return kinds[variant % len(kinds)]
+
+
+def _rhythm(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) -> list[tuple[int, int, float]]:
+    """(step, length, strength) of one chord."""
+    n, beat = chord.n_steps, grid.steps_per_beat
+    if kind == "pad":
+        return [(0, n, 0.75)]
+    if kind == "block":
+        every = int(pick(figure, (beat, 2 * beat, n)))
+        return [(s, every, 0.8 if s else 0.9) for s in range(0, n, max(1, every))]
+    if kind == "strum":
+        return [(s, 2, 0.9 if s % beat == 0 else 0.65) for s in range(0, n, 2) if s == 0 or figure.random() < 0.7]
+    if kind == "strum16":
+        return [(s, 1, 0.85 if s % 4 == 0 else 0.55) for s in range(n) if s == 0 or figure.random() < 0.55]
+    if kind == "arpeggio":
+        every = int(pick(figure, (1, 2, 2))) if beat == 4 else 2
+        return [(s, every + 1, 0.85 if s % beat == 0 else 0.65) for s in range(0, n, every)]
+    if kind == "stab":
+        return [(s, 1, 0.9) for s in range(n) if s % beat == beat // 2 or (s and figure.random() < 0.06)]
+    if kind == "skank":
+        return [(s, 2, 0.85) for s in range(beat, n, 2 * beat)] if n > beat else [(n // 2, 2, 0.85)]
+    if kind == "oompah":
+        return [(s, beat, 0.75) for s in range(beat, n, beat)]
+    if kind == "power":
+        if figure.random() < 0.4:
+            return [(s, 2, 0.95 if s % beat == 0 else 0.75) for s in range(0, n, 2)]
+        return [(s, 4, 0.95) for s in range(0, n, 2) if s == 0 or figure.random() < 0.35]
+    # "comp": free syncopation
+    steps = [s for s in range(0, n, 1) if figure.random() < (0.3 if s % 2 == 0 else 0.12)] or [0]
+    return [(s, int(pick(figure, (1, 2, 3))), float(figure.uniform(0.55, 0.95))) for s in steps]
+
+
+def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+    """A riff that comes back every bar, or a free line: everywhere in solos, elsewhere between the sung lines."""
+    grid = score.grid
+    centre = _CENTRES.get(part.family, 66) + int(rng.integers(-3, 6)) + (6 if part.kind == "lead" else 0)
+    notes: list[Note] = []
+    for section in score.sections:
+        if part.name not in section.parts:
+            continue
+        variant = int(part_rng(score.seed, "figure", part.name, section.label).integers(1 << 30))
+        for bar in section.bars:
+            free = part.kind == "lead"
+            figure = rng if free else np.random.default_rng(variant + (bar % 2))
+            step = 0
+            if free and section.label != "solo" and "vocals" in section.parts:
+                if bar % 2 == 0:
+                    continue
+                step = grid.steps // 2
+            place = centre
+            while step < grid.steps:
+                length = int(pick(figure, (1, 2, 2, 2, 4, 4, 6)))
+                if figure.random() < (0.82 if section.label == "solo" or not free else 0.7):
+                    place = int(
+                        np.clip(place + pick(figure, (-4, -3, -2, -1, 0, 1, 2, 3, 4)), centre - 10, centre + 10)
+                    )
+                    chord = next(c for c in score.chords_of(bar) if c.step <= step < c.step + c.n_steps)
+                    strong = step % grid.steps_per_beat == 0
+                    midi = nearest(place, chord.pitch_classes if strong else line_scale(chord))
+                    start = grid.time(bar, step) + rng.normal(0, 0.5 * score.style.loose) / 1000
+                    end = grid.time(bar, min(step + length, grid.steps))
+                    slide = float(pick(rng, (-2, -1))) if rng.random() < 0.08 and end - start > 0.2 else 0.0
+                    held = max(0.07, (end - start) * rng.uniform(0.75, 1.0))
+                    notes.append(Note(max(start, 0.0), start + held, midi, rng.uniform(0.65, 1.0), slide))
+                step += length
+    return notes
