@@ -399,7 +399,7 @@ def test_command_line(tmp_path, path, capsys):
         assert n["score"] >= n["distance"]
         assert set(n["explanation"]) == {"near", "far", "unlike"}
 
-    code, out, _ = run(capsys, "similar", copy, "--all", "--stem", "bass,drums", "-o", tmp_path / "near", "-j", "1")
+    code, out, _ = run(capsys, "neighbours", copy, "--stem", "bass,drums", "-o", tmp_path / "near", "-j", "1")
     assert code == 0
     assert "590 rows for 60 tracks; 1 track without" in out
 
@@ -417,11 +417,8 @@ def test_command_line(tmp_path, path, capsys):
         (["t00", "--stem", "guitar"], "no stem 'guitar'"),
         (["t00", "--where", "genre=rock"], "no column 'genre'"),
         (["t00", "--tempo", "80-80.5"], "no other track fulfils"),
-        ([], "which track?"),
-        (["t00", "--all"], "either a track or --all"),
-        (["--all"], "--all needs -o"),
-        (["--all", "-o", "x", "--tempo", "1-2"], "--all goes without"),
-        (["t00", "-o", "x"], "belong to --all"),
+        (["--not", "drums", "t00", "--stem", "drums"], "similar and different at once"),
+        (["-k", "2", "--", "-t00"], "no such track: '-t00'"),
     ],
 )
 def test_command_line_names_what_is_wrong(path, index, capsys, arguments, message):

@@ -15,6 +15,7 @@ VERBS = (
     "schema",
     "index",
     "similar",
+    "neighbours",
     "recommend",
     "models",
     "generate",

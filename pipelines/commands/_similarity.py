@@ -1,12 +1,43 @@
-"""Arguments of ``index`` and ``similar``."""
+"""What ``index``, ``similar`` and ``neighbours`` share."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from ._options import comma_list
+from ._options import comma_list, whole
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """What is compared, and how many neighbours there shall be."""
+    how = parser.add_argument_group("what is compared")
+    add_choice(how, "--stem", "stems that shall be similar, as --stem drums,bass (default: all of the index)")
+    add_choice(how, "--not", "stems that shall be different; without --stem, all other separated stems are similar")
+    add_choice(how, "--family", "families of descriptors to compare (default: all of the index)")
+    add_weights(how)
+    how.add_argument("-k", type=whole(1), default=10, metavar="N", help="neighbours of a track (default: %(default)s)")
+    how.add_argument("--exact", action="store_true", help="look at all tracks even if the index has usearch graphs")
+
+
+def question(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_question` has collected, as keyword arguments."""
+    return {
+        "stems": names(args.stem_names),
+        "families": names(args.family_names),
+        "unlike": names(args.not_names) or (),
+        "weights": dict(args.weights),
+        "k": args.k,
+        "exact": args.exact,
+    }
+
+
+def warn_if_stale(args: argparse.Namespace, stale: str) -> None:
+    """Say why the index no longer fits the tables, if it does not."""
+    if stale and not args.quiet:
+        print(f"stemfeatures: the index is stale: {stale}; run: stemfeatures index {args.dataset}", file=sys.stderr)
 
 
 def add_choice(group: argparse._ArgumentGroup, option: str, help: str) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._exit import DONE, UsageError
-from ._options import add_verb, whole
-from ._progress import Progress
-from ._similarity import add_choice, add_index_dir, add_weights, names
-from ._text import NOTHING, columns, count, number, plain
+from ._exit import DONE
+from ._options import add_verb
+from ._similarity import add_index_dir, add_question, question, warn_if_stale
+from ._text import NOTHING, columns, number, plain
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.explain import Explanation, Reason
@@ -38,18 +36,12 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures similar features song.mp3 --stem bass",
             "stemfeatures similar features song.mp3 --stem drums --family rhythm --not vocals --explain",
             "stemfeatures similar features song.mp3 --tempo 118-126 --key-compatible --where 'year>=1990' -k 20",
-            "stemfeatures similar features --all --stem bass -o bass-neighbours -j 8",
         ),
     )
     parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
-    parser.add_argument("track_id", nargs="?", metavar="TRACK_ID", help="the track to start from")
-    how = parser.add_argument_group("what is compared")
-    add_choice(how, "--stem", "stems that shall be similar, as --stem drums,bass (default: all of the index)")
-    add_choice(how, "--not", "stems that shall be different; without --stem, all other separated stems are similar")
-    add_choice(how, "--family", "families of descriptors to compare (default: all of the index)")
-    add_weights(how)
+    parser.add_argument("track_id", metavar="TRACK_ID", help="the track to start from (after -- if it begins with -)")
+    add_question(parser)
     which = parser.add_argument_group("which tracks are found")
-    which.add_argument("-k", type=whole(1), default=10, metavar="N", help="how many (default: %(default)s)")
     which.add_argument("--tempo", type=_tempo, metavar="LOW-HIGH", help="only tracks with a tempo in this range, bpm")
     which.add_argument(
         "--key-compatible",
@@ -64,74 +56,13 @@ def add_parser(verbs: Any) -> None:
         help="only tracks whose column in table tracks is so: COLUMN=VALUE, also != < <= > >=, and ~ for text that "
         "contains VALUE; catalogue columns with or without meta_; may be given several times",
     )
-    which.add_argument("--exact", action="store_true", help="look at all tracks even if the index has usearch graphs")
     out = parser.add_argument_group("output")
     out.add_argument("--explain", action="store_true", help="say which descriptors bring each track near")
     out.add_argument("--json", action="store_true", help="one JSON object")
     add_index_dir(out)
-    batch = parser.add_argument_group("all tracks at once")
-    batch.add_argument("--all", action="store_true", help="the neighbours of every track, as a Parquet table")
-    batch.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder of the table; must not exist")
-    batch.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
-    batch.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
 
 
 def run(args: argparse.Namespace) -> int:
-    choices: dict[str, Any] = {
-        "stems": names(args.stem_names),
-        "families": names(args.family_names),
-        "unlike": names(args.not_names) or (),
-        "weights": dict(args.weights),
-        "k": args.k,
-    }
-    return _all(args, choices) if args.all else _one(args, choices)
-
-
-def _all(args: argparse.Namespace, choices: dict[str, Any]) -> int:
-    if args.track_id is not None:
-        raise UsageError("either a track or --all")
-    if args.out is None:
-        raise UsageError("--all needs -o, a folder for the table")
-    if args.tempo or args.key_compatible or args.where or args.explain or args.json:
-        raise UsageError("--all goes without --tempo, --key-compatible, --where, --explain and --json")
-    from pipelines.similarity import all_pairs
-
-    line: Progress | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal line
-        if line is None:
-            line = Progress(total, label="similar", unit="track", quiet=args.quiet)
-        line.advance_to(done)
-
-    try:
-        result = all_pairs(
-            args.dataset,
-            args.out,
-            **choices,
-            exact=args.exact,
-            index_dir=args.index_dir,
-            jobs=args.jobs,
-            scheduler=args.scheduler,
-            progress=show,
-        )
-    finally:
-        if line is not None:
-            line.close()
-    if result.stale:
-        _warn(args, result.stale)
-    if not args.quiet:
-        without = f"; {count(result.n_without, 'track')} without, for a chosen stem is silent in them"
-        print(f"{result.path}: {count(result.n_rows, 'row')} for {count(result.n_tracks, 'track')}", end="")
-        print(without if result.n_without else "")
-    return DONE
-
-
-def _one(args: argparse.Namespace, choices: dict[str, Any]) -> int:
-    if args.track_id is None:
-        raise UsageError("which track? Give its TRACK_ID, or --all")
-    if args.out or args.jobs or args.scheduler:
-        raise UsageError("-o, -j and --scheduler belong to --all")
     from stemfeatures.similarity.explain import explain
     from stemfeatures.similarity.filters import eligible_tracks
     from stemfeatures.similarity.index import open_index
@@ -140,9 +71,8 @@ def _one(args: argparse.Namespace, choices: dict[str, Any]) -> int:
     features = open_features(args.dataset)
     index = open_index(features, index_dir=args.index_dir)
     stale = index.staleness(features)
-    if stale:
-        _warn(args, stale)
-    index.row(args.track_id)
+    warn_if_stale(args, stale)
+    index.row(args.track_id)  # before anything that takes time
     eligible = None
     if args.tempo or args.key_compatible or args.where:
         eligible = eligible_tracks(
@@ -152,7 +82,7 @@ def _one(args: argparse.Namespace, choices: dict[str, Any]) -> int:
             key_of=args.track_id if args.key_compatible else None,
             where=args.where,
         )
-    found = index.similar(args.track_id, **choices, eligible=eligible, exact=args.exact)
+    found = index.similar(args.track_id, **question(args), eligible=eligible)
     reasons = explain(index, features, found) if args.explain else None
     facts = _facts(features, [found.query, *found.track_ids])
     if args.json:
@@ -161,11 +91,6 @@ def _one(args: argparse.Namespace, choices: dict[str, Any]) -> int:
     else:
         print(as_text(found, facts, reasons))
     return DONE
-
-
-def _warn(args: argparse.Namespace, stale: str) -> None:
-    if not args.quiet:
-        print(f"stemfeatures: the index is stale: {stale}; run: stemfeatures index {args.dataset}", file=sys.stderr)
 
 
 def _tempo(text: str) -> tuple[float, float]:

@@ -136,7 +136,7 @@ class SimilarityIndex:
         SimilarityError : unknown track, stem or family; a chosen stem is silent in the track; nothing is eligible.
         """
         row = self.row(track_id)
-        unlike = tuple(unlike)
+        unlike = _names(unlike)
         near, opposite = self._spaces(stems, families, unlike, weights)
         chosen = tuple(dict.fromkeys(b.stem for b in near.blocks))
         self._require_sound(row, chosen if stems is not None else (), chosen)
@@ -145,9 +145,8 @@ class SimilarityIndex:
         if eligible is not None:
             allowed = allowed & eligible
         if not np.any(np.delete(allowed, row)):
-            raise SimilarityError(
-                f"no other track fulfils the conditions ({', '.join(chosen)} must sound in it)", source=str(self.path)
-            )
+            must = f" ({', '.join(chosen)} must sound in it)" if stems is not None else ""
+            raise SimilarityError(f"no other track fulfils the conditions{must}", source=str(self.path))
         queries = np.array([row])
         hits = self._search(queries, near, opposite, k, allowed, exact)
         found = hits.rows[0][np.isfinite(hits.scores[0])]
@@ -187,13 +186,13 @@ class SimilarityIndex:
 
         A track in which a chosen stem is silent (without a choice: all are) has no neighbours.
         """
-        stems = None if stems is None else tuple(stems)
-        near, opposite = self._spaces(stems, families, tuple(unlike), weights)
+        unlike = _names(unlike)
+        near, opposite = self._spaces(stems, families, unlike, weights)
         chosen = tuple(dict.fromkeys(b.stem for b in near.blocks))
         allowed = self._sounding(chosen, explicit=stems is not None)
         rows = np.asarray(rows, np.int64)
         hits = Hits(*(np.full((len(rows), k), empty) for empty in (-1, np.inf, np.inf, np.nan)))
-        asked = np.flatnonzero(allowed[rows] & self._sounding(tuple(unlike), explicit=True)[rows])
+        asked = np.flatnonzero(allowed[rows] & self._sounding(unlike, explicit=True)[rows])
         if len(asked):
             found = self._search(rows[asked], near, opposite, k, allowed, exact)
             for name in Hits.__dataclass_fields__:
@@ -240,7 +239,7 @@ class SimilarityIndex:
         unlike: tuple[str, ...],
         weights: Mapping[str, float] | None,
     ) -> tuple[Space, Space | None]:
-        families = None if families is None else tuple(families)
+        families = None if families is None else _names(families)
         if not unlike:
             return self.space(stems, families, weights), None
         self._have("stem", unlike, self.stems)
@@ -248,7 +247,7 @@ class SimilarityIndex:
             stems = [s for s in self.stems if s not in (MIXTURE, *unlike)]
             if not stems:
                 raise SimilarityError("nothing is left to be similar in; choose stems", source=str(self.path))
-        stems = tuple(stems)
+        stems = _names(stems)
         if both := [s for s in stems if s in unlike]:
             raise SimilarityError(f"{both[0]} cannot be similar and different at once", source=str(self.path))
         has = {b.family for b in self.store.blocks if b.stem in unlike}
@@ -256,7 +255,7 @@ class SimilarityIndex:
         return self.space(stems, families, weights), opposite
 
     def _have(self, what: str, names: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+        names = _names(names)
         if missing := [name for name in names if name not in known]:
             gone = [c for c in self.unusable if c.startswith(f"{missing[0]}__")]
             why = "; it is null or constant in all tracks" if gone else ""
@@ -283,6 +282,10 @@ class SimilarityIndex:
         from .ann import open_shortlists
 
         return open_shortlists(self.store, self.ann, near)
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
 
 
 def _stacked(parts: Sequence[Hits], k: int) -> Hits:
