@@ -40,7 +40,7 @@ REST_S = 0.35
 SHORTEST_S, LONGEST_S = 0.3, 12.0
 _SILENT_DB = -45.0
 #: Of voiced frames: their median and lower fifth of :func:`periodicity`, and how many may fit half the period as well.
-_CLEAR, _CLEAR_LOW, _HALVES = 0.95, 0.75, 0.25
+_CLEAR, _CLEAR_LOW, _HALVES = 0.965, 0.75, 0.25
 _LEAST_VOICED = 0.25
 
 
