@@ -60,7 +60,7 @@ def evaluate(
     dataset : see :func:`stemfeatures.datasets.multitrack.find_tracks`; or tracks.
     estimator : see :class:`~stemfeatures.evaluation.estimators.Estimator`; must pickle if ``jobs > 1``.
     limit : take only the first ``limit`` tracks of each data set.
-    museval : add BSS Eval v4 to separation: some 9 s of CPU time for a minute of four mono stems at 44.1 kHz.
+    museval : add BSS Eval v4 to separation: some 8 s of CPU time for a minute of four mono stems at 44.1 kHz.
     channels : ``mono`` scores the downmix of stems and estimates, ``all`` their channels as they are.
     trim_s : seconds at the start in which beats are not scored.
     jobs : processes to spread the tracks over.
