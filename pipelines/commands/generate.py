@@ -125,7 +125,11 @@ def run(args: argparse.Namespace) -> int:
     request = describe_request(args.duration, args.style, *banks, args.codec_chance)
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
-    todo = {seed: folder for seed, folder in folders.items() if not _is_made(folder, request)}
+    todo = {
+        seed: folder
+        for seed, folder in folders.items()
+        if not _is_made(folder, request, subtype=args.subtype, plot=args.plot)
+    }
     seconds = 0.0
     with Progress(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet) as progress:
         if args.jobs == 1:
@@ -149,8 +153,10 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _is_made(folder: Path, request: dict[str, Any]) -> bool:
-    """Whether the song is there. UsageError when it was made with other banks or wishes."""
+def _is_made(folder: Path, request: dict[str, Any], *, subtype: str, plot: bool) -> bool:
+    """Whether the song is there, with its picture if wanted. UsageError when it was made with other banks or wishes."""
+    import soundfile
+
     from stemfeatures.datasets.synthetic.song import TRUTH_FILE, VERSION
 
     path = folder / TRUTH_FILE
@@ -159,11 +165,12 @@ def _is_made(folder: Path, request: dict[str, Any]) -> bool:
     try:
         truth = json.loads(path.read_text(encoding="utf-8"))
         same = truth["version"] == VERSION and truth["choices"]["request"] == request
-    except (ValueError, KeyError, TypeError):
+        same = same and soundfile.info(folder / "mixture.flac").subtype == subtype
+    except (ValueError, KeyError, TypeError, soundfile.LibsndfileError):
         same = False
     if not same:
         raise UsageError(f"{path} was made with other options, banks or another version; choose another --out")
-    return True
+    return not plot or (folder / "truth.png").is_file()
 
 
 #: The banks of this process, read once.

@@ -47,8 +47,9 @@ def plot_song(song: Song, path: str | Path, *, start_s: float = 0.0, end_s: floa
         top.axvline(time, ymax=0.06 if position > 1 else 0.12, color="white", lw=0.8 if position > 1 else 1.6)
         bottom.axvline(time, color="0.85", lw=0.5 if position > 1 else 1.2, zorder=0)
     inside = [c for c in truth.chords if c["end_s"] > start_s and c["start_s"] < end_s]
-    for chord in inside:
-        top.text(max(chord["start_s"], start_s), 9300, chord["label"], color="white", fontsize=7, clip_on=True)
+    for k, chord in enumerate(inside):  # on two rows, for they may change fast
+        place = max(chord["start_s"], start_s), (9600, 8100)[k % 2]
+        top.text(*place, chord["label"], color="white", fontsize=7, clip_on=True)
     for k, word in enumerate(w for w in truth.lyrics["words"] if start_s <= w["start_s"] < end_s):
         top.text(word["start_s"], (3600, 4400, 5400)[k % 3], word["word"], color="yellow", fontsize=7, clip_on=True)
         top.plot([word["start_s"], word["end_s"]], [3300, 3300], color="yellow", lw=1.2)
