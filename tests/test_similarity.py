@@ -230,6 +230,8 @@ def test_index_refuses_what_cannot_be_compared(tmp_path):
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(DatasetError, match="holds other things"):
         build_index(path, model_sha256="sha-1", index_dir=tmp_path / "mine")
+    (tmp_path / "killed" / "0123456789ab").mkdir(parents=True)  # what a build that was killed leaves
+    assert len(build_index(path, model_sha256="sha-1", index_dir=tmp_path / "killed")) == 3
     lonely = write_features(tmp_path / "lonely", ["a"])
     with pytest.raises(DatasetError, match=r"cannot make an index: .*1 sample"):
         build_index(lonely)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 #: How often and how loud a stem sounds says less about what is played than the other families do.
 WEIGHTS = {"activity": 0.5, "loudness": 0.5}
 _ROWS = 65_536
+#: Vectors without an index that have not changed for so long are those of a process that was killed.
+_ABANDONED_S = 24 * 3600.0
 
 
 def build_index(
@@ -126,15 +130,23 @@ def build_index(
     except BaseException:
         shutil.rmtree(store.folder, ignore_errors=True)
         raise
-    for other in folder.iterdir():
-        if other.is_dir() and other != store.folder and (other / "tracks.parquet").exists():
+    for other in filter(_is_vectors, folder.iterdir()):
+        # Without tracks.parquet it is being built at this moment, or whoever built it was killed.
+        done = (other / "tracks.parquet").exists() or time.time() - other.stat().st_mtime > _ABANDONED_S
+        if other != store.folder and done:
             shutil.rmtree(other, ignore_errors=True)
     return open_index(features, index_dir=folder)
 
 
 def _require_ours(folder: Path) -> None:
-    if folder.is_dir() and not (folder / "index.json").exists() and any(folder.iterdir()):
-        raise DatasetError("the folder holds other things, and no index", source=str(folder))
+    if folder.is_dir() and not (folder / "index.json").exists():
+        other = [p.name for p in folder.iterdir() if not _is_vectors(p) and not p.name.startswith(".")]
+        if other:
+            raise DatasetError(f"the folder holds other things, and no index: {min(other)}", source=str(folder))
+
+
+def _is_vectors(path: Path) -> bool:
+    return path.is_dir() and re.fullmatch(r"[0-9a-f]{12}", path.name) is not None
 
 
 def _chunks(matrix: pd.DataFrame) -> Iterator[pd.DataFrame]:
