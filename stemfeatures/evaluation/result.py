@@ -208,6 +208,9 @@ def _shown(summary: pd.DataFrame, task: str) -> str:
     rows = rows[rows.groupby("estimator")["n"].transform("max") > 0]
     if rows.empty:
         return ""
+    # estimators of one stem below each other, whatever order they were scored in
+    place = rows.groupby(["dataset", "stem"], sort=False).ngroup().to_numpy()
+    rows = rows.iloc[np.argsort(place, kind="stable")]
     head = [*keys, "tracks", "skipped", "over tracks", *dict.fromkeys(rows["metric"])]
     lines = [head]
     for key, group in rows.groupby(keys, sort=False):
