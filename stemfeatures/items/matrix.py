@@ -113,15 +113,14 @@ def _read(
             columns[stem, EMBEDDING] = len(names)
             names += [f"{stem}{SEPARATOR}embedding_{k:03d}" for k in range(vectors[stem])]
     values = np.full((len(ids), len(names)), np.nan, np.float32)
-    places = pa.array(ids, pa.string())
     if fields:
         wanted = [f.name for f in fields if any((stem, f.name) in columns for stem in stems)]
-        for stem, batch, at in stem_rows(features, "stems", wanted, rows, stems, places):
+        for stem, batch, at in stem_rows(features, "stems", wanted, rows, stems, ids):
             for name in wanted:
                 if (stem, name) in columns:
                     _fill(values, at, columns[stem, name], batch.column(name))
     if vectors:
-        for stem, batch, at in stem_rows(features, EMBEDDING + "s", ["vector"], rows, stems, places):
+        for stem, batch, at in stem_rows(features, EMBEDDING + "s", ["vector"], rows, stems, ids):
             start, flat = columns[stem, EMBEDDING], batch.column("vector").flatten().to_numpy()
             if len(flat) != len(at) * vectors[stem]:
                 raise DatasetError(f"embeddings of {stem} differ in length", source=str(features.path))
@@ -135,7 +134,7 @@ def stem_rows(
     columns: Sequence[str],
     rows: pc.Expression,
     stems: tuple[str, ...],
-    ids: pa.Array,
+    ids: Iterable[str],
 ) -> Iterator[tuple[str, pa.RecordBatch, np.ndarray]]:
     """The rows of ``table`` that ``rows`` selects, a bounded number at a time.
 
@@ -148,13 +147,15 @@ def stem_rows(
         batch_readahead=2,
         fragment_readahead=1,
     )
+    place_of = {track_id: place for place, track_id in enumerate(ids)}
     for batch in batches:
-        places = pc.index_in(batch.column("track_id"), value_set=ids)
+        tracks = batch.column("track_id").to_pylist()
+        places = np.fromiter((place_of.get(track, -1) for track in tracks), np.int64, len(tracks))
         of = batch.column("stem").cast(pa.string())
         for stem in stems:
-            mine = pc.and_(pc.equal(of, stem), pc.is_valid(places))
-            if pc.any(mine).as_py():
-                yield stem, batch.filter(mine), places.filter(mine).to_numpy()
+            mine = pc.equal(of, stem).to_numpy(zero_copy_only=False) & (places >= 0)
+            if mine.any():
+                yield stem, batch.filter(pa.array(mine)), places[mine]
 
 
 def _fill(values: np.ndarray, at: np.ndarray, column: int, cells: pa.Array) -> None:

@@ -158,6 +158,6 @@ def _audible(features: Features, rows: pc.Expression, ids: np.ndarray, blocks: l
     """Whether each stem sounds in each track."""
     stems = tuple(s for s in STEM_ROWS if any(b.stem == s for b in blocks))
     audible = {stem: np.zeros(len(ids), bool) for stem in stems}
-    for stem, batch, at in stem_rows(features, "stems", ["activity_status"], rows, stems, pa.array(ids, pa.string())):
+    for stem, batch, at in stem_rows(features, "stems", ["activity_status"], rows, stems, ids):
         audible[stem][at] = pc.equal(batch.column("activity_status").cast(pa.string()), "ok").to_numpy(False)
     return audible
