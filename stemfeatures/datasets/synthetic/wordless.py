@@ -12,6 +12,8 @@ from .voice import SungNote, VoiceStyle, sing, speak
 
 _HELD = ("ooh", "aah", "oh")
 _STRUCK = ("la", "na", "doo")
+#: How often a song has a choir.
+_CHOIR = 0.2
 #: A choir breathes after about this long.
 _CHOIR_LINE_S = 6.0
 #: How often there are shouts, by style; elsewhere as in the last.
@@ -59,7 +61,7 @@ def add_choir(cast: Cast) -> None:
     """Now and then two or three voices hold "ooh" or "aah" on the chords behind the lead."""
     score = cast.score
     rng = part_rng(score.seed, "choir")
-    if rng.random() >= 0.2 or not cast.vacancies:
+    if rng.random() >= _CHOIR or not cast.vacancies:
         return
     labels = pick(rng, (("chorus",), ("chorus",), ("bridge", "outro"), ("intro", "bridge"), ("verse",)))
     word = str(pick(rng, ("ooh", "ooh", "aah", "aah", "oh")))
