@@ -28,7 +28,7 @@ from stemfeatures.recommendation.models import fit_recommender
 from stemfeatures.recommendation.names import CORE_KINDS, USES_FEATURES
 from stemfeatures.recommendation.ranking import recommend
 from stemfeatures.recommendation.splits import split_interactions
-from stemfeatures.recommendation.store import load_recommender, save_recommender
+from stemfeatures.recommendation.store import load_recommender, require_free, save_recommender
 from stemfeatures.tables._files import temporary_name
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def train_recommender(
     DatasetError : of the features or the interactions. ModelError : nothing to learn from, or a package is missing.
     FileExistsError : ``out`` is there and is no recommender.
     """
+    require_free(out)  # rather than after hours of training
     catalogue = read_catalogue(Path(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
     transformer, vectors = _vectors(catalogue)

@@ -140,6 +140,7 @@ def test_unknown_tracks_are_counted() -> None:
         ("user_id,track_id,weight\na,b,0\n", "1 weight is not above 0"),
         ("", "cannot be read|has no column"),
         ("user_id,track_id\na,\x80\n", "cannot be read"),
+        ("u\0s\0e\0r\0,\0", "is no text in UTF-8"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
@@ -150,6 +151,9 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> Non
     assert str(path) in str(caught.value)
     with pytest.raises(DatasetError, match="there is no such file"):
         read_interactions(tmp_path / "other.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="holds no Parquet files"):
+        read_interactions(tmp_path / "empty")
 
 
 # Factorization --------------------------------------------------------------------------------------------------------
@@ -206,6 +210,15 @@ def test_settings_are_checked() -> None:
         Settings(regularization=0)
     with pytest.raises(ValueError, match="factors must be above 0"):
         Settings(factors=0)
+
+
+def test_threads_change_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(factorization, "BLOCK", 2_000)
+    matrix = random_matrix(200, 60, 0.2)
+    fixed = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    many = solve_factors(fixed, matrix, SETTINGS)
+    monkeypatch.setattr(factorization, "MAX_THREADS", 1)
+    assert np.array_equal(many, solve_factors(fixed, matrix, SETTINGS))
 
 
 # Ranking --------------------------------------------------------------------------------------------------------------

@@ -10,13 +10,19 @@ factors towards a linear function of its features instead of towards 0, is that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
+from threadpoolctl import ThreadpoolController
 
 #: Numbers (float32) of gathered factors held at once: 64 MB.
 BLOCK = 2**24
+#: Blocks worked on at once, if BLAS may use as many threads.
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -73,24 +79,44 @@ def solve_factors(
     if settings.regularization is None:
         raise ValueError("a regularization is needed here; None is for fit_recommender")
     n_fixed = len(fixed) if n_fixed is None else n_fixed
-    gram = fixed.T.astype(np.float64) @ fixed if gram is None else gram
-    # In the eigenbasis of G everything but the observed part is diagonal. With fewer observations than factors the
-    # system can then be solved in the space of the observations, which is much smaller.
-    eigenvalues, basis = np.linalg.eigh(np.asarray(gram, dtype=np.float64))
-    basis32 = basis.astype(np.float32)
-    columns = fixed @ basis32
     counts = np.diff(rows.indptr)
     ridge = settings.regularization * (counts + settings.unobserved * n_fixed)
-    diagonal = settings.unobserved * np.maximum(eigenvalues, 0.0)
     solution = np.zeros((rows.shape[0], fixed.shape[1]), dtype=np.float32)
-    if prior is not None:
-        np.matmul(prior, basis32, out=solution)
-        solution *= ridge[:, None] / (diagonal + ridge[:, None])
-    for block in _blocks(counts, fixed.shape[1]):
-        index, weight = _padded(rows, block, int(counts[block].max()))
-        keep = (diagonal + ridge[block, None]).astype(np.float32)
-        solution[block] += _correction(columns, index, weight, keep, solution[block])
-    return solution @ basis32.T
+    with _single_threaded_blas() as threads, ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
+        # In the eigenbasis of G everything but the observed part is diagonal. With fewer observations than factors the
+        # system can then be solved in the space of the observations, which is much smaller.
+        gram = fixed.T.astype(np.float64) @ fixed if gram is None else gram
+        eigenvalues, basis = np.linalg.eigh(np.asarray(gram, dtype=np.float64))
+        basis32 = basis.astype(np.float32)
+        columns = fixed @ basis32
+        diagonal = settings.unobserved * np.maximum(eigenvalues, 0.0)
+        if prior is not None:
+            np.matmul(prior, basis32, out=solution)
+            solution *= ridge[:, None] / (diagonal + ridge[:, None])
+
+        def solve(block: np.ndarray) -> None:
+            index, weight = _padded(rows, block, int(counts[block].max()))
+            keep = (diagonal + ridge[block, None]).astype(np.float32)
+            solution[block] += _correction(columns, index, weight, keep, solution[block])
+
+        for _ in pool.map(solve, _blocks(counts, fixed.shape[1])):
+            pass
+        return solution @ basis32.T
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[int]:
+    """Gives the threads BLAS had: on thousands of small matrices they only wait for one another."""
+    blas = _blas()
+    threads = max((one["num_threads"] for one in blas.info()), default=1)
+    with blas.limit(limits=1):
+        yield threads
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Looking for the libraries takes longer than many a block."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _correction(
@@ -182,7 +208,8 @@ def factorize(
     scale = 0.1 / np.sqrt(settings.factors)
     items = (scale * rng.standard_normal((matrix.shape[1], settings.factors))).astype(np.float32)
     transposed = matrix.T.tocsr()
-    regression = None if features is None else FeatureRegression(features, seed=seed)
+    with _single_threaded_blas():
+        regression = None if features is None else FeatureRegression(features, seed=seed)
     coefficients = None
     for sweep in range(settings.iterations):
         users = solve_factors(items, matrix, settings)
@@ -191,7 +218,8 @@ def factorize(
         if regression is not None:
             # The strength changes little from sweep to sweep, and choosing it costs more than all the rest.
             choose = sweep & (sweep + 1) == 0 or sweep + 1 == settings.iterations
-            coefficients = regression.fit(items, choose=choose)
+            with _single_threaded_blas():
+                coefficients = regression.fit(items, choose=choose)
         if progress is not None:
             progress(sweep + 1, settings.iterations)
     return Factors(users, items, coefficients)

@@ -230,6 +230,8 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
             raise DatasetError("there is no such file", source=name, stage=STAGE)
         if path.is_dir() or path.suffix.lower() in (".parquet", ".pq"):
             dataset = ds.dataset(path, format="parquet")
+            if not dataset.files:
+                raise DatasetError("holds no Parquet files", source=name, stage=STAGE)
             names = dataset.schema.names
             wanted = [c for c in COLUMNS if c in names]
             batches = (pa.Table.from_batches([b]) for b in dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS))
@@ -252,6 +254,8 @@ def _open_csv(path: Path, reject: Any) -> tuple[pa_csv.CSVStreamingReader, list[
     """A reader of the columns in COLUMNS, and the names of all."""
     with open(path, encoding="utf-8-sig", errors="replace") as f:
         header = f.readline().rstrip("\r\n")
+    if "\0" in header:
+        raise DatasetError("is no text in UTF-8", source=str(path), stage=STAGE)
     delimiter = max(_DELIMITERS, key=header.count)
     names = [n.strip().strip('"') for n in header.split(delimiter)]
 
@@ -274,8 +278,10 @@ def _open_csv(path: Path, reject: Any) -> tuple[pa_csv.CSVStreamingReader, list[
 
 def _as_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text, null where empty. pandas makes floats of whole numbers that have gaps: 12.0 is 12 again."""
-    if pa.types.is_floating(column.type) and pc.all(pc.equal(pc.floor(column), column)).as_py() is not False:
-        column = column.cast(pa.int64())
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+        if pc.all(pc.equal(pc.floor(column), column)).as_py() is not False:
+            column = column.cast(pa.int64())
     text = column.cast(pa.string())
     return pc.if_else(pc.equal(text, ""), None, text)
 

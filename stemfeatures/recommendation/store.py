@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -60,6 +61,12 @@ class SavedRecommender:
     path: Path
 
 
+def require_free(path: str | os.PathLike[str]) -> None:
+    """FileExistsError unless ``path`` is a recommender, which may be replaced, or nothing at all."""
+    if Path(path).exists() and not (Path(path) / CARD).is_file():
+        raise FileExistsError(errno.EEXIST, "exists and is no recommender", str(path))
+
+
 def save_recommender(
     path: str | os.PathLike[str],
     model: Recommender,
@@ -82,8 +89,7 @@ def save_recommender(
     from safetensors.numpy import save_file
 
     path = Path(path)
-    if path.exists() and not (path / CARD).is_file():
-        raise FileExistsError(17, "exists and is no recommender", str(path))
+    require_free(path)
     card = {
         "format": FORMAT,
         "kind": model.kind,
@@ -165,14 +171,10 @@ def load_recommender(path: str | os.PathLike[str]) -> SavedRecommender:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads a fitted transformer and nothing else: a pickle can name any function, this one calls only these."""
+    """Loads a fitted transformer and nothing else: a pickle can name any function, this one admits few."""
 
     _ALLOWED = frozenset(
         {
-            ("stemfeatures.items.transformer", "FeatureTransformer"),
-            ("stemfeatures.items.transformer", "Part"),
-            ("stemfeatures.items.transformer", "Indicator"),
-            ("stemfeatures.items.meanings", "Meaning"),
             ("builtins", "slice"),
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
@@ -189,9 +191,12 @@ class _Unpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"{_TRANSFORMER} names {module}.{name}, which no transformer needs")
-        return super().find_class(module, name)
+        ours = module.startswith("stemfeatures.items.")
+        if ours or (module, name) in self._ALLOWED:
+            found = super().find_class(module, name)
+            if not ours or (isinstance(found, type) and found.__module__.startswith("stemfeatures.items.")):
+                return found
+        raise pickle.UnpicklingError(f"{_TRANSFORMER} names {module}.{name}, which no transformer needs")
 
 
 def _error(path: Path, message: str) -> ModelError:
