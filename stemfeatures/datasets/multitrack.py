@@ -205,13 +205,15 @@ def fill_unvoiced(times_s: np.ndarray, f0_hz: np.ndarray, duration_s: float) -> 
     if len(times_s) < 2:
         return times_s, f0_hz
     hop = float(np.median(np.diff(times_s)))
-    edges = np.concatenate([[times_s[0] % hop - hop], times_s, [max(duration_s, times_s[-1] + hop)]])
+    # not %: 0.3 % 0.01 is 0.00999..., which would lose the first frame
+    before = hop * np.floor(times_s[0] / hop + 1e-6)
+    edges = np.concatenate([[times_s[0] - before - hop], times_s, [max(duration_s, times_s[-1] + hop)]])
     missing = []
     for left, right in pairwise(edges):
         # -0.5: a step of one hop plus jitter misses nothing, a step of two hops misses one frame
         missing.append(left + hop * np.arange(1, int((right - left) / hop - 0.5) + 1))
     gaps = np.concatenate(missing)
-    gaps = gaps[(gaps >= 0) & (gaps <= duration_s)]
+    gaps = gaps[(gaps > -0.01 * hop) & (gaps <= duration_s)].clip(min=0.0)
     times = np.concatenate([times_s, gaps])
     order = np.argsort(times, kind="stable")
     return times[order], np.concatenate([f0_hz, np.zeros(len(gaps))])[order]
