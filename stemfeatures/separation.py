@@ -31,7 +31,11 @@ BLOCK_S = 5.0
 
 
 class Separator:
-    """Separates audio with a joint checkpoint.
+    """Separates audio with a joint checkpoint; :func:`open_separator` opens those of other networks too.
+
+    Attributes
+    ----------
+    stems : what it separates into.
 
     Parameters
     ----------
@@ -44,6 +48,8 @@ class Separator:
     ModelError
         When the checkpoint cannot be used.
     """
+
+    stems: tuple[str, ...] = STEMS
 
     def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1) -> None:
         self.checkpoint = registry.resolve(model)
@@ -74,7 +80,7 @@ class Separator:
         size = max(1, int(BLOCK_S * sample_rate))
         blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
         parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
-        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in STEMS}
+        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in self.stems}
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
@@ -99,9 +105,11 @@ class Separator:
             yield from renderer.take()
 
     def separate_file(
-        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] = STEMS, format: str = "wav"
+        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
     ) -> dict[str, Path]:
         """Write ``out_dir/<stem>.<format>`` with the rate, channels and length of the file; returns the paths.
+
+        ``stems``: some of :attr:`stems`; None writes all.
 
         Raises
         ------
@@ -110,7 +118,7 @@ class Separator:
         """
         out_dir = Path(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
-        paths = {s: out_dir / f"{s}.{format}" for s in stems}
+        paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
         with open_audio(path) as source:
             rate, channels = source.info.sample_rate, source.info.channels
             writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
@@ -127,6 +135,24 @@ class Separator:
             for writer in writers.values():
                 writer.close()
         return paths
+
+
+def open_separator(
+    model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
+) -> Separator:
+    """The separator that fits a checkpoint: four stems of a joint one, vocals and accompaniment of a 2017 U-Net.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+    checkpoint = registry.resolve(model)
+    if registry.architecture(checkpoint) == "unet2017":
+        from .separation2017 import Separator2017
+
+        return Separator2017(checkpoint.path, device=device)
+    return Separator(checkpoint.path, device=device, batch_size=batch_size)
 
 
 class _Renderer:

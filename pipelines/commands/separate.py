@@ -24,7 +24,8 @@ def add_parser(verbs: Any) -> None:
         run,
         "write the stems of audio files",
         description="Writes OUT_DIR/<input name without suffix>/<stem>.<format> with the sample rate, the channels and "
-        "the exact length of the input. The four stems sum to the input. Files of an earlier run are replaced.",
+        "the exact length of the input. The four stems of a joint network sum to the input. Files of an earlier run "
+        "are replaced.",
         examples=(
             "stemfeatures separate song.mp3 -o stems",
             "stemfeatures separate *.flac -o stems --stems vocals,drums --format flac",
@@ -35,9 +36,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--stems",
         type=comma_list,
-        default=STEMS,
         metavar="A,B",
-        help=f"stems to write, of {','.join(STEMS)} (default: all)",
+        help=f"stems to write, of {','.join(STEMS)}, or of vocals,accompaniment with a 2017 U-Net (default: all)",
     )
     parser.add_argument(
         "--format",
@@ -50,10 +50,18 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if unknown := [stem for stem in args.stems if stem not in STEMS]:
-        raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(STEMS)}")
+    from stemfeatures.models import registry
+
+    stems: tuple[str, ...] = STEMS
+    if registry.architecture(args.model) == "unet2017":
+        from stemfeatures.models.unet2017 import UNet2017Pair
+
+        stems = UNet2017Pair.STEMS
+    if unknown := [stem for stem in args.stems or () if stem not in stems]:
+        raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(stems)}")
+    stems = args.stems or stems
     folders = plan(args.inputs, args.out_dir)
-    _spare_inputs(args.inputs, [f / f"{s}.{args.format}" for f in folders.values() for s in args.stems])
+    _spare_inputs(args.inputs, [f / f"{s}.{args.format}" for f in folders.values() for s in stems])
     device = choose_device(args.device)
     try:
         args.out_dir.mkdir(parents=True, exist_ok=True)
@@ -62,15 +70,15 @@ def run(args: argparse.Namespace) -> int:
         why = f"{blocked} is a file, not a folder" if blocked else error.strerror
         raise UsageError(f"cannot write to {args.out_dir}: {why}") from error
 
-    from stemfeatures.separation import Separator
+    from stemfeatures.separation import open_separator
 
-    separator = Separator(args.model, device=device)
+    separator = open_separator(args.model, device=device)
     written: list[Path] = []
     failed = 0
     with Progress(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
         for path, folder in folders.items():
             try:
-                paths = separator.separate_file(path, folder, stems=args.stems, format=args.format)
+                paths = separator.separate_file(path, folder, stems=stems, format=args.format)
                 written += paths.values()
             except Exception as error:  # whatever it is, the others go on
                 failed += 1

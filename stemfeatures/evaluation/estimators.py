@@ -135,9 +135,9 @@ class Joint(BaseEstimator):
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
-            from ..separation import Separator
+            from ..separation import open_separator
 
-            self._separator = Separator(**self._choice, device=self.device)
+            self._separator = open_separator(**self._choice, device=self.device)
         return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +168,10 @@ class Joint(BaseEstimator):
         if self._analysed is None or self._analysed[0] is not y:
             if self._analyser is None:
                 from ..analysis import Analyser
+                from ..models import registry
 
+                if registry.architecture(registry.resolve(**self._choice)) == "unet2017":
+                    raise NotImplementedError(f"{self.name} separates only")
                 self._analyser = Analyser(**self._choice, device=self.device)
             self._analysed = y, self._analyser.from_audio(y, sample_rate)
         return self._analysed[1]

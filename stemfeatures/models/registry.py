@@ -1,23 +1,29 @@
 """Checkpoints: name -> file, sha256, model card. A path to a ``.safetensors`` file works wherever a name does.
 
-A checkpoint is a safetensors file whose metadata holds ``architecture`` and ``config`` (JSON), beside a model card of
-the same name (``.json``) with licence, data, metrics and the training command.
+A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017``, which separates
+only) and ``config`` (JSON), beside a model card of the same name (``.json``) with licence, data, metrics and the
+training command.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ModelError
 
 if TYPE_CHECKING:
-    from .joint import JointNet
+    from torch import nn
 
+    from .joint import JointNet
+    from .unet2017 import UNet2017Pair
+
+Net = TypeVar("Net", bound="nn.Module")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "joint-v0"
 
@@ -75,35 +81,65 @@ def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
     return Checkpoint(path.stem, path, sha256, card)
 
 
+def architecture(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> str:
+    """``joint``, ``unet2017``, or whatever else the file says of itself ("" if nothing); reads no weights.
+
+    Raises
+    ------
+    ModelError
+        When there is no such checkpoint or it cannot be read.
+    """
+    return _read(checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint))[0].get("architecture", "")
+
+
 def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> JointNet:
-    """Build the network of a checkpoint, in evaluation mode, on ``device``.
+    """Build the joint network of a checkpoint, in evaluation mode, on ``device``.
 
     Raises
     ------
     ModelError
         When the file cannot be read or does not fit the architecture it names.
     """
-    from safetensors import SafetensorError, safe_open
-
     from .joint import JointConfig, JointNet
 
+    return _load(checkpoint, "joint", lambda config: JointNet(JointConfig.from_dict(config)), device)
+
+
+def load_unet2017(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2017Pair:
+    """The same for the two U-Nets of 2017, which separate vocals and accompaniment."""
+    from .unet2017 import UNet2017Pair
+
+    return _load(checkpoint, "unet2017", lambda _: UNet2017Pair(), device)
+
+
+def _load(checkpoint: Checkpoint | str | Path, wanted: str, build: Callable[[dict[str, Any]], Net], device: str) -> Net:
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = resolve(checkpoint)
     _check_device(device)
+    metadata, weights = _read(checkpoint, device)
+    if (found := metadata.get("architecture")) != wanted:
+        message = f"architecture {found!r} is not {wanted!r}"
+        if found == "unet2017":
+            message += "; such a checkpoint separates vocals and accompaniment and can do nothing else"
+        raise ModelError(message, source=str(checkpoint.path))
     try:
-        with safe_open(str(checkpoint.path), framework="pt", device=device) as stored:
-            metadata = stored.metadata() or {}
-            weights = {k: stored.get_tensor(k) for k in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"cannot read the checkpoint: {error}", source=str(checkpoint.path)) from error
-    if metadata.get("architecture") != "joint":
-        raise ModelError(f"architecture {metadata.get('architecture')!r} is not 'joint'", source=str(checkpoint.path))
-    try:
-        model = JointNet(JointConfig.from_dict(json.loads(metadata["config"])))
+        model = build(json.loads(metadata["config"]))
         model.load_state_dict({k: v.float() for k, v in weights.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"weights do not fit the network: {error}", source=str(checkpoint.path)) from error
     return model.to(device).eval()
+
+
+def _read(checkpoint: Checkpoint, device: str | None = None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Metadata and, on a ``device``, the weights."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(checkpoint.path), framework="pt", device=device or "cpu") as stored:
+            names = stored.keys() if device else ()
+            return stored.metadata() or {}, {k: stored.get_tensor(k) for k in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"cannot read the checkpoint: {error}", source=str(checkpoint.path)) from error
 
 
 def _check_device(device: str) -> None:
@@ -116,15 +152,17 @@ def _check_device(device: str) -> None:
         raise ModelError(f"device {device!r} cannot be used: {reason}") from error
 
 
-def save(model: JointNet, path: str | Path, card: dict[str, Any]) -> Checkpoint:
+def save(model: JointNet | UNet2017Pair, path: str | Path, card: dict[str, Any]) -> Checkpoint:
     """Write weights and card; the card's ``sha256`` is filled in."""
     from safetensors.torch import save_file
+
+    from .joint import JointNet
 
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    metadata = {"architecture": "joint", "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    save_file(tensors, str(path), metadata)
+    name, config = ("joint", model.config.to_dict()) if isinstance(model, JointNet) else ("unet2017", {})
+    save_file(tensors, str(path), {"architecture": name, "config": json.dumps(config, sort_keys=True)})
     path.chmod(0o644)  # safetensors makes files that only their owner can read
     write_card(path, card)
     return resolve(path)

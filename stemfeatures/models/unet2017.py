@@ -1,12 +1,16 @@
 """The singing-voice U-Net of Jansson et al., ISMIR 2017, exact to the paper.
 
-Front end (for use outside this module): mono 8,192 Hz, window 1024, hop 768, patches of 128 frames by 512 bins,
-magnitudes scaled to 0..1. The author-side replication drops the Nyquist bin and gives it mask 0.5; so do we.
+Front end: mono 8,192 Hz, window 1024, hop 768, patches of 128 frames by 512 bins, magnitudes scaled to 0..1. The
+author-side replication drops the Nyquist bin and gives it mask 0.5; so do we. The paper's text was not at hand: the
+scope of the scaling (here each patch by its own maximum) is our reading, the rest agrees between the replications.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SAMPLE_RATE = 8_192
@@ -16,14 +20,68 @@ N_BINS = 512
 N_FRAMES = 128
 #: Mask of the Nyquist bin, which the network never sees.
 NYQUIST_MASK = 0.5
+#: Filters of the paper, from the input plane down.
+WIDTHS = (1, 16, 32, 64, 128, 256, 512)
+DROPOUT_LAYERS = 3
+
+
+class Encoder(nn.ModuleList):
+    """5x5 convolutions of stride 2 with batch norm and LeakyReLU 0.2; ``widths``: planes of the input, then filters.
+
+    Shape
+    -----
+    ``(batch, widths[0], bins, frames)`` to the list of the input and every level's output.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__(
+            nn.Sequential(nn.Conv2d(a, b, 5, stride=2, padding=2), nn.BatchNorm2d(b), nn.LeakyReLU(0.2))
+            for a, b in zip(widths, widths[1:])
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        levels = [x]
+        for layer in self:
+            levels.append(layer(levels[-1]))
+        return levels
+
+
+class Decoder(nn.ModuleList):
+    """5x5 transposed convolutions of stride 2 (batch norm, ReLU, dropout 0.5 on the first ``dropout_layers``), each
+    but the first on the output before it beside the encoder's of equal size. ``widths`` are those of the encoder.
+
+    Shape
+    -----
+    What :class:`Encoder` gives to logits ``(batch, outputs, bins, frames)``.
+    """
+
+    def __init__(self, widths: Sequence[int], *, outputs: int = 1, dropout_layers: int = DROPOUT_LAYERS) -> None:
+        depth = len(widths) - 1
+        layers = []
+        for level in range(depth):
+            inputs = widths[depth - level] * (1 if level == 0 else 2)
+            last = level == depth - 1
+            width = outputs if last else widths[depth - 1 - level]
+            layer: list[nn.Module] = [nn.ConvTranspose2d(inputs, width, 5, stride=2, padding=2, output_padding=1)]
+            if not last:
+                layer += [nn.BatchNorm2d(width), nn.ReLU()]
+            if level < dropout_layers:
+                layer.append(nn.Dropout(0.5))
+            layers.append(nn.Sequential(*layer))
+        super().__init__(layers)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        x = levels[-1]
+        for level, layer in enumerate(self):
+            x = layer(x if level == 0 else torch.cat([x, levels[-1 - level]], dim=1))
+        return x
 
 
 class UNet2017(nn.Module):
     """Soft mask for one source; the paper trains two independent networks (vocals, instrumental).
 
-    Six 5x5 convolutions of stride 2 (16 to 512 filters, batch norm, LeakyReLU 0.2), six 5x5 transposed convolutions
-    of stride 2 (batch norm, ReLU, dropout 0.5 on the first three) with concatenated skips, sigmoid.
-    9,818,800 convolution weights.
+    Six convolutions (16 to 512 filters) and six transposed ones with concatenated skips, sigmoid. 9,818,800
+    convolution weights.
 
     Shape
     -----
@@ -33,32 +91,34 @@ class UNet2017(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (1, 16, 32, 64, 128, 256, 512)
-        self.encoder = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 5, stride=2, padding=2), nn.BatchNorm2d(b), nn.LeakyReLU(0.2))
-            for a, b in zip(widths, widths[1:])
-        )
-        decoder = []
-        for level in range(6):
-            inputs = widths[6 - level] * (1 if level == 0 else 2)
-            outputs = widths[5 - level] if level < 5 else 1
-            layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1)]
-            if level < 5:
-                layers += [nn.BatchNorm2d(outputs), nn.ReLU()]
-            if level < 3:
-                layers.append(nn.Dropout(0.5))
-            decoder.append(nn.Sequential(*layers))
-        self.decoder = nn.ModuleList(decoder)
+        self.encoder = Encoder(WIDTHS)
+        self.decoder = Decoder(WIDTHS)
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        skips = [magnitude]
-        for layer in self.encoder:
-            skips.append(layer(skips[-1]))
-        x = skips[-1]
-        for level, layer in enumerate(self.decoder):
-            x = layer(x if level == 0 else torch.cat([x, skips[6 - level]], dim=1))
-        return torch.sigmoid(x)
+        return torch.sigmoid(self.decoder(self.encoder(magnitude)))
 
     def n_conv_weights(self) -> int:
         """Weights of the (transposed) convolutions, without biases and batch norm."""
         return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
+
+
+class UNet2017Pair(nn.Module):
+    """The paper's system: a network for the vocals and one for the accompaniment that share nothing.
+
+    Shape
+    -----
+    magnitudes ``(batch, 513, 128 * k)`` at any level -> masks ``(batch, 2, 513, 128 * k)`` in the order of
+    ``STEMS``, each in 0..1; they need not sum to one.
+    """
+
+    STEMS = ("vocals", "accompaniment")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = nn.ModuleDict({stem: UNet2017() for stem in self.STEMS})
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        seen = magnitude[:, None, :N_BINS]
+        scaled = seen / seen.amax(dim=(2, 3), keepdim=True).clamp_min(1e-7)
+        masks = torch.cat([net(scaled) for net in self.nets.values()], dim=1)
+        return F.pad(masks, (0, 0, 0, 1), value=NYQUIST_MASK)
