@@ -31,11 +31,12 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
     if data.bank is not None and config.songs < 1:
         found += _bank_sources(SoundBank(data.bank))
     if data.songs is not None and config.songs > 0:
-        found += _song_sources(SongStore(data.songs), config.licences)
+        found += song_sources(SongStore(data.songs), config.licences)
     return sorted(found, key=lambda entry: -entry["minutes"])
 
 
-def _song_sources(store: SongStore, licences: dict[str, str]) -> list[dict[str, Any]]:
+def song_sources(store: SongStore, licences: dict[str, str]) -> list[dict[str, Any]]:
+    """The same for the songs of a store alone."""
     return [
         {
             "source": source,

@@ -12,6 +12,7 @@ Building goes on where it was stopped.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -155,6 +156,13 @@ class SongStore:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"not a store of songs ({error})", source=str(path), stage="songs") from error
         self._labels: dict[int, dict[str, np.ndarray]] = {}
+
+    def select(self, songs: Iterable[int]) -> SongStore:
+        """The same store with these songs alone (places in :attr:`songs`), numbered anew from 0."""
+        part = copy.copy(self)
+        part.songs = tuple(self.songs[song] for song in songs)
+        part._labels = {}
+        return part
 
     def n_samples(self, song: int) -> int:
         return round(self.songs[song].seconds * SR)

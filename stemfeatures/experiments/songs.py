@@ -1,0 +1,91 @@
+"""Songs of an experiment: a store of multitracks, and the part of it that no network learns from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
+from ..datasets.annotations import F0, Annotations
+from ..datasets.multitrack import MultiTrack, find_tracks
+from ..datasets.splits import artist_key
+from ..errors import DatasetError
+from ..training.song_store import SongStore, StoredSong, build_song_store
+
+logger = logging.getLogger(__name__)
+
+
+def open_songs(path: str | Path, store_dir: Path, *, jobs: int = 1) -> SongStore:
+    """The store at ``path``, or one decoded into ``store_dir`` from the multitracks there (any layout of
+    :func:`~stemfeatures.datasets.multitrack.find_tracks`).
+
+    Raises
+    ------
+    DatasetError, CatalogError : nothing of the kind there.
+    """
+    if (Path(path) / "store.json").is_file():
+        return SongStore(path)
+    return SongStore(build_song_store(find_tracks(path), store_dir, jobs=jobs))
+
+
+def hold_out(songs: Sequence[StoredSong], share: float) -> tuple[list[int], list[int]]:
+    """``(learned from, held out)``: places of songs, no artist or singer on both sides.
+
+    Artists are held out in the order of a hash of their names, as many as fit into ``share`` of the songs, at least
+    one; a song without an artist stands for an artist of its own.
+
+    Raises
+    ------
+    DatasetError : all songs are of one artist.
+    """
+    by_artist: dict[str, list[int]] = {}
+    for place, song in enumerate(songs):
+        key = artist_key(song.artist) if song.artist else f"{song.dataset}/{song.track}"
+        by_artist.setdefault(key, []).append(place)
+    if len(by_artist) < 2:
+        raise DatasetError("songs of two artists at least are needed, to hold one out", stage="songs")
+    ordered = sorted(by_artist, key=lambda key: hashlib.sha256(key.encode()).digest())
+    held: list[int] = []
+    for key in ordered:
+        if len(held) + len(by_artist[key]) <= share * len(songs):
+            held += by_artist[key]
+    if not held:
+        held = min((by_artist[key] for key in ordered), key=len)
+    outside = set(held)
+    return [place for place in range(len(songs)) if place not in outside], sorted(held)
+
+
+class StoredTrack(MultiTrack):
+    """A song of a store as a track with truth: mono, 22,050 Hz; the mixture is the sum of the stems."""
+
+    def __init__(self, store: SongStore, place: int, *, dataset: str = "held_out") -> None:
+        song = store.songs[place]
+        self.store, self.place = store, place
+        self.name, self.dataset, self.artist = f"{song.dataset}/{song.track}", dataset, song.artist
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        return STEMS
+
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
+        n_samples = self.store.n_samples(self.place)
+        names = STEMS if stem == MIXTURE else (stem,)
+        y = sum(self.store.stem(self.place, name, 0, n_samples) for name in names)
+        return np.asarray(y, np.float32)[None], ANALYSIS_SAMPLE_RATE
+
+    def annotations(self) -> Annotations:
+        voices = self.store.labels(self.place).get("vocals_f0")
+        if voices is None:
+            return Annotations()
+        times_s = np.arange(voices.shape[1]) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
+        return Annotations(f0={"vocals": tuple(F0(times_s, voice.astype(np.float64)) for voice in voices)})
+
+
+def digest(songs: Sequence[StoredSong]) -> str:
+    """A short name for a set of songs."""
+    names = "\n".join(sorted(f"{song.dataset}/{song.track}/{song.seconds:.3f}" for song in songs))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
