@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -24,3 +25,12 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path:
             parameter.mul_(1.5)
     card = {"licence": "test", "description": "random weights"}
     return registry.save(model.eval(), folder / f"{name}.safetensors", card).path
+
+
+def tiny_recipe(path: Path, **settings: object) -> Path:
+    """Write a recipe (TOML) that trains the network of these tests for two steps; ``settings`` are added to it."""
+    values = {"name": "mini", "steps": 2, "batch_size": 1, "n_frames": 64, "warmup": 1, "log_every": 1} | settings
+    model = {name: value for name, value in TINY.to_dict().items() if name not in ("harmonics", "pitch_bins")}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    path.write_text("\n".join([*lines, "[model]", *(f"{name} = {json.dumps(v)}" for name, v in model.items())]) + "\n")
+    return path

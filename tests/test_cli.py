@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from networks import TINY, tiny_checkpoint
+from networks import tiny_checkpoint, tiny_recipe
 from test_multitrack import tone, write_song
 
 import pipelines.extract as extraction
@@ -838,12 +838,7 @@ def bank(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    widths = [f"{name} = {list(v) if isinstance(v, tuple) else v}" for name, v in TINY.to_dict().items()
-              if name not in ("harmonics", "pitch_bins")]  # fmt: skip
-    path = tmp_path / "mini.toml"
-    head = 'name = "mini"\nsteps = 2\nbatch_size = 1\nn_frames = 64\nwarmup = 1\nlog_every = 1\n'
-    path.write_text(head + "\n".join(["[model]", *widths]) + "\n")
-    return path
+    return tiny_recipe(tmp_path / "mini.toml")
 
 
 def test_train_exports_a_checkpoint_that_works(main: Main, capsys, tmp_path, bank, recipe, song) -> None:

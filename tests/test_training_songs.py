@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from networks import TINY, tiny_checkpoint
+from networks import TINY, tiny_checkpoint, tiny_recipe
 
 from pipelines import cli
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
@@ -304,12 +304,8 @@ def test_curves_go_to_tensorboard(store, tmp_path):
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    widths = [f"{name} = {list(v) if isinstance(v, tuple) else v}" for name, v in TINY.to_dict().items()
-              if name not in ("harmonics", "pitch_bins")]  # fmt: skip
-    path = tmp_path / "mini.toml"
-    head = 'name = "mini"\nsteps = 2\nbatch_size = 1\nn_frames = 64\nwarmup = 1\nlog_every = 1\nsongs = 1.0\n'
-    head += 'validate_every = 1\n[licences]\nsongs = "CC0-1.0"\n'
-    path.write_text(head + "\n".join(["[model]", *widths]) + "\n")
+    path = tiny_recipe(tmp_path / "mini.toml", songs=1.0, validate_every=1)
+    path.write_text(path.read_text() + '[licences]\nsongs = "CC0-1.0"\n')
     return path
 
 
