@@ -25,6 +25,15 @@ from .commands._text import visible
 _READER_GONE = 141
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the help of the longest verb on its line: argparse measures verbs without their indentation."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += 2
+
+
 def build_parser() -> Parser:
     """The parser with all verbs."""
     codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -32,7 +41,7 @@ def build_parser() -> Parser:
         prog="stemfeatures",
         description="Music catalogues to typed Parquet feature tables, by source separation and F0.",
         epilog=f"exit codes:\n{codes}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"stemfeatures {__version__}")
