@@ -15,7 +15,7 @@ from stemfeatures.recommendation.interactions import read_interactions
 from stemfeatures.recommendation.simulation import simulate_listeners
 from stemfeatures.recommendation.splits import split_interactions
 
-from .retrieval import interval, plain_vectors, vectors
+from .retrieval import SIZE, SMALL, interval, plain_vectors, vectors
 from .stem_mixes import COVERAGE
 from .stem_songs import StemSong, read_part
 
@@ -27,6 +27,8 @@ TASTES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "key": (("key_cos", "key_sin", "key_minor"), ("bass", "other")),
     "mixture": (("brightness", "density", "dynamics"), STEMS),
 }
+
+TRUTH = "the taste itself"
 
 
 @dataclass(frozen=True)
@@ -107,27 +109,25 @@ def _framed(y: np.ndarray) -> np.ndarray:
 
 
 def representations(taste: str, tables: Mapping[str, pd.DataFrame], truth: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Features of the same tracks, by name; ``d`` is what the mixture has, others are reduced to it by PCA."""
+    """Features of the same tracks, by name, all but the taste itself of the same size."""
     ours, (columns, right) = tables["tables"], TASTES[taste]
-    mixture = vectors(ours, [MIXTURE])
-    d = mixture.shape[1]
 
-    def reduced(stems: Sequence[str], matrix: pd.DataFrame = ours) -> np.ndarray:
-        x = vectors(matrix, stems)
-        return x if x.shape[1] <= d else vectors(matrix, stems, n_components=d)
+    def of(stems: Sequence[str], matrix: pd.DataFrame = ours) -> np.ndarray:
+        return vectors(matrix, stems, n_components=SIZE)
 
     made = {
-        "mixture (d)": mixture,
-        "four stems (d)": reduced(STEMS),
-        "mixture and stems (d)": reduced((MIXTURE, *STEMS)),
-        "right stems (d)": reduced(right),
+        f"mixture {SMALL}": of([MIXTURE]),
+        f"four stems {SMALL}": of(STEMS),
+        f"mixture and stems {SMALL}": of((MIXTURE, *STEMS)),
     }
+    if right != STEMS:
+        made[f"right stems {SMALL}"] = of(right)
     if "librosa" in tables:
-        made["librosa (d)"] = plain_vectors(tables["librosa"], n_components=d)
-    if "true stems" in tables:
-        made["four stems (d), true"] = reduced(STEMS, tables["true stems"])
-        made["right stems (d), true"] = reduced(right, tables["true stems"])
-    made["the taste itself"] = plain_vectors(truth[list(columns)])
+        made[f"librosa {SMALL}"] = plain_vectors(tables["librosa"], n_components=SIZE)
+    if "true-stems" in tables:
+        made[f"four stems {SMALL}, true"] = of(STEMS, tables["true-stems"])
+        made[f"right stems {SMALL}, true"] = of(right, tables["true-stems"])
+    made[TRUTH] = plain_vectors(truth[list(columns)])
     return made
 
 
@@ -162,7 +162,10 @@ def score_listeners(
             trained = np.unique(parts.train.indices)
             for name, x in made.items():
                 x = np.asarray(x - x[trained].mean(axis=0), np.float32)
-                kinds = ("random", "content") if name == "mixture (d)" else ("content",)
+                if name == TRUTH:
+                    # The recommender divides by the length, which would leave of a single number its sign.
+                    x = np.column_stack([x, np.ones(len(x), np.float32)])
+                kinds = ("random", "content") if name == f"mixture {SMALL}" else ("content",)
                 found = evaluate_models(
                     parts, np.asarray(truth.index, str), kinds, features=x, k=(settings.k,), seed=seed, resamples=10
                 ).scores
@@ -186,7 +189,7 @@ def listening_summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds with 95 % intervals (bootstrap over seeds), and the gain in NDCG over the mixture, paired."""
     rows = []
     for (taste, system), part in scores.groupby(["taste", "system"], sort=False):
-        base = scores[(scores["taste"] == taste) & (scores["system"] == "mixture (d)")].set_index("seed")
+        base = scores[(scores["taste"] == taste) & (scores["system"] == f"mixture {SMALL}")].set_index("seed")
         part = part.set_index("seed")
         row = {"taste": taste, "system": system, "dims": int(part["dims"].iloc[0]), "seeds": len(part)}
         for name in ("ndcg", "recall"):

@@ -27,6 +27,10 @@ TASKS: dict[str, tuple[str, str]] = {
     "transposed": ("original", "transposed"),
 }
 RESAMPLES = 2000
+#: Size of the vectors that are compared at equal size, and what names of such systems end in.
+SIZE = 32
+SMALL = f"({SIZE})"
+CHOSEN = "right stem, chosen families"
 
 
 @dataclass(frozen=True)
@@ -112,34 +116,27 @@ def ranks(x: np.ndarray, asked: Sequence[Question]) -> np.ndarray:
 def systems(task: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, list[np.ndarray]]:
     """Vectors to compare for a task, by name; several under one name are averaged after scoring.
 
-    ``tables`` holds the matrix of the ``tables`` (with embeddings), that of ``true stems`` and that of ``librosa``,
-    the last two as far as they are there. ``d`` in a name: reduced by PCA to the dimensions of the right stems.
+    ``tables`` holds the matrix of the ``tables`` (with embeddings) and, as far as they are there, those of
+    ``true-stems`` and ``librosa``. ``(32)`` in a name: reduced to :data:`SIZE` dimensions by PCA.
     """
     ours, right = tables["tables"], stems_of(task)
     wrong = [s for s in STEMS if s not in right]
-    own = vectors(ours, right)
-    d = own.shape[1]
-    with_embedding = (*SCALAR_FAMILIES, EMBEDDING)
-
-    def reduced(stems: Sequence[str], families: Sequence[str] = SCALAR_FAMILIES) -> np.ndarray:
-        x = vectors(ours, stems, families=families)
-        return x if x.shape[1] <= d else vectors(ours, stems, families=families, n_components=d)
-
     made = {
-        "right stems": [own],
-        "mixture (d)": [reduced([MIXTURE], with_embedding)],
-        "mixture": [vectors(ours, [MIXTURE])],
+        "right stems": [vectors(ours, right)],
+        MIXTURE: [vectors(ours, [MIXTURE])],
+        "mixture with embedding": [vectors(ours, [MIXTURE], families=(*SCALAR_FAMILIES, EMBEDDING))],
     }
     if wrong:
-        made["all stems (d)"] = [reduced(STEMS)]
         made["all stems"] = [vectors(ours, STEMS)]
         made["wrong stems"] = [vectors(ours, [s]) for s in wrong]
     if "librosa" in tables:
         made["librosa"] = [plain_vectors(tables["librosa"])]
-    if "true stems" in tables:
-        made["right stems, true"] = [vectors(tables["true stems"], right)]
-        if wrong:
-            made["all stems, true"] = [vectors(tables["true stems"], STEMS)]
+    made[f"right stems {SMALL}"] = [vectors(ours, right, n_components=SIZE)]
+    made[f"mixture {SMALL}"] = [vectors(ours, [MIXTURE], n_components=SIZE)]
+    if wrong:
+        made[f"all stems {SMALL}"] = [vectors(ours, STEMS, n_components=SIZE)]
+    if "true-stems" in tables:
+        made["right stems, true"] = [vectors(tables["true-stems"], right)]
     return made
 
 
@@ -172,7 +169,7 @@ def chosen_families(asked: Sequence[Question], matrix: pd.DataFrame, stems: Sequ
     for other in (0, 1):
         best = max(subsets, key=lambda s: (1 / found[s][side != other]).mean())
         mine = [q for q in asked if half[q.base] == other]
-        frame = _frame(mine, "right stem, chosen families", found[best][side == other][None], dims[best], len(matrix))
+        frame = _frame(mine, CHOSEN, found[best][side == other][None], dims[best], len(matrix))
         rows.append(frame.assign(families="+".join(best)))
     return pd.concat(rows, ignore_index=True)
 
@@ -200,14 +197,29 @@ def _frame(asked: Sequence[Question], system: str, found: np.ndarray, dims: int,
     )
 
 
+def agreement(ours: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
+    """How well descriptors survive separation: Spearman's correlation, over mixes, of a column with the same column of
+    the true stems; the median over the columns of each stem (rows) and family (columns)."""
+    rows = []
+    for column in ours.columns.intersection(true.columns):
+        both = pd.concat([ours[column], true[column]], axis=1).dropna()
+        if len(both) > 10 and both.nunique().min() > 2:
+            stem, field = split_column(column)
+            value = float(both.rank().corr().iloc[0, 1])
+            rows.append({"stem": stem, "family": family_of(field), "correlation": value})
+    table = pd.DataFrame(rows).pivot_table(index="stem", columns="family", values="correlation", aggfunc="median")
+    return table.reindex(index=[s for s in STEMS if s in table.index])
+
+
 def summary(scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Means by task and system with 95 % intervals from a bootstrap over base songs, and by seed.
 
-    ``gain`` is the difference in MRR to ``mixture (d)``, song by song, with its interval.
+    ``gain`` is the difference in MRR to the mixture, of equal size for those of :data:`SIZE` dimensions, song by song,
+    with its interval.
     """
     rows = []
     for (task, system), part in scores.groupby(["task", "system"], sort=False):
-        rival = scores[(scores["task"] == task) & (scores["system"] == "mixture (d)")]
+        rival = scores[(scores["task"] == task) & (scores["system"] == rival_of(str(system)))]
         difference = part.groupby("base")["mrr"].mean() - rival.groupby("base")["mrr"].mean()
         row = {"task": task, "system": system, "dims": int(part["dims"].max())}
         row |= {"songs": part["base"].nunique(), "questions": len(part), "candidates": int(part["candidates"].min())}
@@ -220,6 +232,11 @@ def summary(scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         row["mrr_by_seed"] = " ".join(f"{v:.2f}" for v in part.groupby("group")["mrr"].mean())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def rival_of(system: str) -> str:
+    """The features of the mixture that a system is compared with."""
+    return f"mixture {SMALL}" if system.endswith(SMALL) else MIXTURE
 
 
 def interval(values: np.ndarray, *, seed: int = 0) -> tuple[float, float]:

@@ -37,7 +37,7 @@ from .stem_songs import read_part, read_song
 #: Keeps the random numbers of real songs apart from those of generated ones.
 REAL = 2**20
 T = TypeVar("T")
-STAGES = ("mixes", "extract", "songs", "librosa", "true-stems", "score")
+STAGES = ("mixes", "extract", "songs", "librosa", "true-stems", "retrieval", "listeners")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Study:
     listeners: int = 200
     model: str = "joint-v0"
     seed: int = 0
+    limit: int | None = None
 
     @property
     def plan(self) -> Path:
@@ -63,7 +64,9 @@ class Study:
 
     @property
     def mixes(self) -> list[Mix]:
-        return read_plan(self.plan)
+        mixes = read_plan(self.plan)
+        bases = list(dict.fromkeys(m.base for m in mixes if m.group >= 0))[: self.limit]
+        return [m for m in mixes if m.group < 0 or m.base in bases]
 
 
 def make_mixes(study: Study) -> None:
@@ -86,13 +89,18 @@ def make_mixes(study: Study) -> None:
 
 
 def extract(study: Study) -> None:
-    """``features/``: the mixes and the sample catalogue, as ``stemfeatures extract`` does it."""
-    rows = [{"track_id": m.mix_id, "path": str(study.out / "mixes" / f"{m.mix_id}.flac")} for m in study.mixes]
+    """``features/``, ``features-real/``: the mixes (and the sample catalogue), as ``stemfeatures extract`` does it."""
+    rows: dict[str, list[dict[str, str]]] = {"features": [], "features-real": []}
     if study.samples is not None:
         table = pd.read_csv(study.samples / "catalog.csv")
-        rows += [{"track_id": p, "path": str(study.samples / p)} for p in table["path"]]
-    _extract(rows, study, study.out / "features")
-    stemfeatures.build_index(study.out / "features")
+        rows["features"] += [{"track_id": p, "path": str(study.samples / p)} for p in table["path"]]
+    for mix in study.mixes:
+        path = study.out / "mixes" / f"{mix.mix_id}.flac"
+        rows["features" if mix.group >= 0 else "features-real"].append({"track_id": mix.mix_id, "path": str(path)})
+    for name, some in rows.items():
+        if some:
+            _extract(some, study, study.out / name)
+            stemfeatures.build_index(study.out / name)
 
 
 def extract_songs(study: Study) -> None:
@@ -146,45 +154,61 @@ def describe_stems(study: Study) -> None:
         _collect(study.out / "songs-true-stems.parquet", list(starts.index), row)
 
 
-def score(study: Study) -> None:
-    """``retrieval*`` and ``listeners*`` as Parquet (all questions) and CSV (means), ``tables.md`` to read."""
-    mixes = study.mixes
-    matrix = stemfeatures.features_matrix(study.out / "features", families=FAMILIES)
-    matrix = matrix.loc[[m.mix_id for m in mixes if m.mix_id in matrix.index]]
-    missing = len(mixes) - len(matrix)
-    if missing:
-        print(f"{missing} mixes have no features", file=sys.stderr)
-    tables = {"tables": matrix}
-    for name, file in (("librosa", "librosa.parquet"), ("true stems", "true-stems.parquet")):
-        if (study.out / file).is_file():
-            found = pd.read_parquet(study.out / file)
-            if set(matrix.index) <= set(found.index):
-                tables[name] = found.loc[matrix.index]
-    asked = retrieval.questions(mixes, list(matrix.index))
-    parts = {"generated": [q for q in asked if q.group >= 0], "real": [q for q in asked if q.group < 0]}
-    scored = [retrieval.score(qs, tables).assign(set=name) for name, qs in parts.items() if qs]
+def score_retrieval(study: Study) -> None:
+    """``retrieval-questions.parquet``, their means ``retrieval.csv``, and ``retrieval.md`` to read."""
+    scored, survived = [], ""
+    for name, folder in (("generated", "features"), ("real", "features-real")):
+        if not (study.out / folder).is_dir():
+            continue
+        mixes = [m for m in study.mixes if (m.group >= 0) == (name == "generated")]
+        matrix = stemfeatures.features_matrix(study.out / folder, families=FAMILIES)
+        matrix = matrix.loc[[m.mix_id for m in mixes if m.mix_id in matrix.index]]
+        if missing := len(mixes) - len(matrix):
+            print(f"{missing} of {len(mixes)} mixes of {name} songs have no features", file=sys.stderr)
+        asked = retrieval.questions(mixes, list(matrix.index))
+        tables = _tables(study, matrix, "")
+        scored.append(retrieval.score(asked, tables).assign(set=name))
+        if "true-stems" in tables:
+            survived += report.agreement_text(retrieval.agreement(matrix, tables["true-stems"]), name)
     pd.concat(scored).to_parquet(study.out / "retrieval-questions.parquet")
-    summaries = [retrieval.summary(s).assign(set=s["set"].iloc[0]) for s in scored]
-    pd.concat(summaries).to_csv(study.out / "retrieval.csv", index=False)
-    text = report.retrieval_text(pd.concat(summaries), pd.concat(scored))
-    if (study.out / "songs-features").is_dir():
-        truth = pd.read_parquet(study.out / "truth.parquet")
-        ours = stemfeatures.features_matrix(study.out / "songs-features", families=FAMILIES)
-        truth = truth.loc[[i for i in truth.index if i in ours.index]]
-        tables = {"tables": ours.loc[truth.index]}
-        for name, file in (("librosa", "songs-librosa.parquet"), ("true stems", "songs-true-stems.parquet")):
-            if (study.out / file).is_file() and set(truth.index) <= set((f := pd.read_parquet(study.out / file)).index):
-                tables[name] = f.loc[truth.index]
-        seeds = range(study.seed, study.seed + study.listening_seeds)
-        by_seed = listeners.score_listeners(
-            tables, truth, seeds=seeds, settings=listeners.Settings(users=study.listeners)
-        )
-        by_seed.to_parquet(study.out / "listeners-seeds.parquet")
-        summary = listeners.listening_summary(by_seed)
-        summary.to_csv(study.out / "listeners.csv", index=False)
-        text += report.listening_text(summary, n_tracks=len(truth))
-    (study.out / "tables.md").write_text(text)
+    summaries = pd.concat([retrieval.summary(s).assign(set=s["set"].iloc[0]) for s in scored])
+    summaries.to_csv(study.out / "retrieval.csv", index=False)
+    _say(study.out / "retrieval.md", report.retrieval_text(summaries, pd.concat(scored)) + survived)
+
+
+def score_listeners(study: Study) -> None:
+    """``listeners-seeds.parquet``, their means ``listeners.csv``, and ``listeners.md`` to read."""
+    truth = pd.read_parquet(study.out / "truth.parquet")
+    ours = stemfeatures.features_matrix(study.out / "songs-features")
+    truth = truth.loc[[i for i in truth.index if i in ours.index]]
+    tables = _tables(study, ours.loc[truth.index], "songs-")
+    seeds = range(study.seed, study.seed + study.listening_seeds)
+    settings = listeners.Settings(users=study.listeners)
+    by_seed = listeners.score_listeners(tables, truth, seeds=seeds, settings=settings)
+    by_seed.to_parquet(study.out / "listeners-seeds.parquet")
+    summary = listeners.listening_summary(by_seed)
+    summary.to_csv(study.out / "listeners.csv", index=False)
+    _say(study.out / "listeners.md", report.listening_text(summary, n_tracks=len(truth)))
+
+
+def _say(path: Path, text: str) -> None:
+    path.write_text(text)
     print(text)
+
+
+def _tables(study: Study, matrix: pd.DataFrame, prefix: str) -> dict[str, pd.DataFrame]:
+    """The matrix, and what else describes all of its tracks."""
+    tables = {"tables": matrix}
+    for name in ("librosa", "true-stems"):
+        path = study.out / f"{prefix}{name}.parquet"
+        if not path.is_file():
+            continue
+        found = pd.read_parquet(path)
+        if missing := len(matrix.index.difference(found.index)):
+            print(f"{name} left out: it lacks {missing} of {len(matrix)} tracks", file=sys.stderr)
+        else:
+            tables[name] = found.loc[matrix.index]
+    return tables
 
 
 def run(study: Study, stages: Sequence[str] = STAGES) -> None:
@@ -197,7 +221,8 @@ def run(study: Study, stages: Sequence[str] = STAGES) -> None:
         "songs": extract_songs,
         "librosa": describe_with_librosa,
         "true-stems": describe_stems,
-        "score": score,
+        "retrieval": score_retrieval,
+        "listeners": score_listeners,
     }
     for stage in STAGES:
         if stage in stages:
@@ -207,7 +232,9 @@ def run(study: Study, stages: Sequence[str] = STAGES) -> None:
 def _same_question(study: Study) -> None:
     """What is in the folder was made for the same question, or DatasetError."""
     path = study.out / "study.json"
-    asked = {k: str(v) if isinstance(v, Path | tuple) else v for k, v in asdict(study).items() if k != "out"}
+    asked = {
+        k: str(v) if isinstance(v, Path | tuple) else v for k, v in asdict(study).items() if k not in ("out", "limit")
+    }
     if path.is_file() and (before := json.loads(path.read_text())) != asked:
         differ = ", ".join(f"{k}: {before.get(k)} before, {v} now" for k, v in asked.items() if before.get(k) != v)
         raise DatasetError(f"it holds another study ({differ})", source=str(study.out), stage="study")
@@ -283,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--listeners", type=int, default=200, help="listeners a seed (default: %(default)s)")
     add("--model", default="joint-v0", help="checkpoint (default: %(default)s)")
     add("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="use only the first N generated base songs of the plan (default: all)")
     add("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="only these (default: all)")
     asked = vars(parser.parse_args(arguments))
     stages = asked.pop("stages")
