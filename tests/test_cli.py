@@ -771,7 +771,7 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     registry.write_card(path, card)
     assert main("models", path) == 0
     text = capsys.readouterr().out
-    assert "kits    CC0-1.0   1,234     12.3  a, b, c, d, e, f and 2 more" in text
+    assert "kits    CC0-1.0  1,234     12.3  a, b, c, d, e, f and 2 more" in text
     assert any(line.split() == ["sung", "?", NOTHING, NOTHING] for line in text.splitlines())
     at = text.splitlines().index("    set: f0 (seed=1)")
     assert [line.split() for line in text.splitlines()[at + 1 : at + 4]] == [

@@ -305,7 +305,7 @@ def test_curves_go_to_tensorboard(store, tmp_path):
 @pytest.fixture
 def recipe(tmp_path) -> Path:
     path = tiny_recipe(tmp_path / "mini.toml", songs=1.0, validate_every=1)
-    path.write_text(path.read_text() + '[licences]\nsongs = "CC0-1.0"\n')
+    path.write_text(path.read_text() + '[licences]\nsongs = "CC0-1.0"\n[made_of.songs]\nsines = "own"\n')
     return path
 
 
@@ -332,6 +332,7 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     card = registry.resolve(tmp_path / "run" / "mini.safetensors").card
     [source] = card["data"]
     assert (source["source"], source["licence"], source["songs"]) == ("songs", "CC0-1.0", 2)
+    assert source["made_of"] == {"sines": "own"}
     assert (source["classes"], source["minutes"]) == (sorted(STEMS), round(2 * SECONDS / 60, 2))
     step, score = best_validation(tmp_path / "run", 2)
     assert card["training"]["chosen_on"] == {"songs": "development", "step": step, "score": score}

@@ -61,8 +61,12 @@ def as_text(checkpoint: Any) -> str:
         command = training.get("command", "") if isinstance(training, dict) else str(training)
         lines.append(f"  trained  {', '.join(filter(None, (steps, command)))}")
     if data := card.get("data"):
-        rows = [("source", "licence", "sounds", "minutes", "classes"), *map(_source, data)]
+        rows = [("source", "licence", "files", "minutes", "classes"), *map(_source, data)]
         lines += ["  data", columns(rows, align="<<>>", indent="    ")]
+        for entry in data:
+            if parts := entry.get("made_of"):
+                made = f"{entry['source']}: made of " + ", ".join(f"{part} ({of})" for part, of in parts.items())
+                lines += textwrap.wrap(made, 100, initial_indent="    ", subsequent_indent="      ")
     if tasks := metric_tables(card.get("metrics") or {}):
         lines.append("  metrics  mean/median over tracks")
         for title, table in tasks:
@@ -78,7 +82,7 @@ def _source(entry: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(entry.get("source", "?")),
         str(entry.get("licence", "?")),
-        number(entry.get("sounds"), ","),
+        number(entry.get("sounds", entry.get("songs")), ","),
         number(entry.get("minutes"), ",.1f"),
         ", ".join(classes[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else ""),
     )

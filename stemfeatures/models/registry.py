@@ -39,8 +39,9 @@ class Checkpoint:
 
 
 def list_models() -> list[Checkpoint]:
-    """Checkpoints that ship with the package."""
-    return [resolve(p.stem) for p in sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+    """Checkpoints that ship with the package, the default one first."""
+    names = sorted((p.stem for p in WEIGHTS_DIR.glob("*.safetensors")), key=lambda name: (name != DEFAULT_MODEL, name))
+    return [resolve(name) for name in names]
 
 
 @lru_cache(maxsize=32)

@@ -31,12 +31,14 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
     if data.bank is not None and config.songs < 1:
         found += _bank_sources(SoundBank(data.bank))
     if data.songs is not None and config.songs > 0:
-        found += song_sources(SongStore(data.songs), config.licences)
+        found += song_sources(SongStore(data.songs), config.licences, config.made_of)
     return sorted(found, key=lambda entry: -entry["minutes"])
 
 
-def song_sources(store: SongStore, licences: dict[str, str]) -> list[dict[str, Any]]:
-    """The same for the songs of a store alone."""
+def song_sources(
+    store: SongStore, licences: dict[str, str], made_of: dict[str, dict[str, str]] | None = None
+) -> list[dict[str, Any]]:
+    """The same for the songs of a store alone; with ``made_of`` where that is told."""
     return [
         {
             "source": source,
@@ -44,6 +46,7 @@ def song_sources(store: SongStore, licences: dict[str, str]) -> list[dict[str, A
             "classes": sorted(STEMS),
             "songs": sum(song.dataset == source for song in store.songs),
             "minutes": round(sum(song.seconds for song in store.songs if song.dataset == source) / 60, 2),
+            **({"made_of": made_of[source]} if made_of and source in made_of else {}),
         }
         for source in sorted({song.dataset for song in store.songs})
     ]

@@ -28,7 +28,8 @@ class TrainConfig:
     validate_every : steps between looks at the development songs, where there are some. patience : so many looks
         without a better score end the run; 0 = never.
     precision : ``float32``, or ``bfloat16`` for mixed precision.
-    licences : ``{source: licence}`` of multitracks, for the model card.
+    licences : ``{source: licence}`` of multitracks, for the model card. made_of : ``{source: {part: licence}}`` of
+        generated ones.
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     """
 
@@ -50,6 +51,7 @@ class TrainConfig:
     patience: int = 0
     precision: str = "float32"
     licences: dict[str, str] = field(default_factory=dict)
+    made_of: dict[str, dict[str, str]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossWeights = field(default_factory=LossWeights)
 
