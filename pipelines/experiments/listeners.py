@@ -126,7 +126,8 @@ def representations(taste: str, tables: Mapping[str, pd.DataFrame], truth: pd.Da
         made[f"librosa {SMALL}"] = plain_vectors(tables["librosa"], n_components=SIZE)
     if "true-stems" in tables:
         made[f"four stems {SMALL}, true"] = of(STEMS, tables["true-stems"])
-        made[f"right stems {SMALL}, true"] = of(right, tables["true-stems"])
+        if right != STEMS:
+            made[f"right stems {SMALL}, true"] = of(right, tables["true-stems"])
     made[TRUTH] = plain_vectors(truth[list(columns)])
     return made
 
