@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
+from stemfeatures._files import replacing
 from stemfeatures.errors import DatasetError
 from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transformer, read_catalogue
 from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
@@ -29,7 +30,6 @@ from stemfeatures.recommendation.names import CORE_KINDS, USES_FEATURES
 from stemfeatures.recommendation.ranking import recommend
 from stemfeatures.recommendation.splits import split_interactions
 from stemfeatures.recommendation.store import load_recommender, require_free, save_recommender
-from stemfeatures.tables._files import temporary_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,13 +312,9 @@ def _rows_of(histories: sp.csr_matrix, user_ids: np.ndarray, users: Sequence[str
 def _write(path: Path, tables: Iterable[pa.Table], metadata: dict[str, str]) -> int:
     """Write tables to one Parquet file, which appears whole or not at all; the number of rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, rows = temporary_name(path), 0
-    try:
-        with pq.ParquetWriter(temporary, RECOMMENDATIONS.with_metadata(metadata)) as writer:
-            for table in tables:
-                writer.write_table(table.cast(RECOMMENDATIONS.with_metadata(metadata)))
-                rows += len(table)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    rows = 0
+    with replacing(path) as partial, pq.ParquetWriter(partial, RECOMMENDATIONS.with_metadata(metadata)) as writer:
+        for table in tables:
+            writer.write_table(table.cast(RECOMMENDATIONS.with_metadata(metadata)))
+            rows += len(table)
     return rows

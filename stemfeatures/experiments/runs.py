@@ -10,7 +10,6 @@ import csv
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from .._files import replacing, write_replace
 from ..errors import ModelError
 from ..training.example import Example
 from ..training.song_store import SongStore
@@ -122,7 +122,7 @@ class Run:
                 message = f"holds a run with another {', '.join(changed)}; choose another folder"
                 raise ModelError(message, source=str(self.folder), stage="experiment")
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_text(note, json.dumps(settings, indent=1) + "\n")
+        write_replace(note, f"{json.dumps(settings, indent=1)}\n".encode())
         if (self.folder / _STATE).is_file():
             stored = torch.load(self.folder / _STATE, map_location=device, weights_only=True)
             self.net.load_state_dict(stored["net"])
@@ -131,7 +131,8 @@ class Run:
         log = self.folder / _LOG
         if log.is_file():  # what was logged after the last state is done again
             head, *rows = log.read_text().splitlines(keepends=True)
-            replace_text(log, head + "".join(row for row in rows if int(row.split(",")[0]) <= self.step))
+            kept = "".join(row for row in rows if int(row.split(",")[0]) <= self.step)
+            write_replace(log, f"{head}{kept}".encode())
         return self
 
     def learn(self, batch: Batch) -> None:
@@ -174,9 +175,8 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
         }
-        partial = self.folder / f".{_STATE}.{os.getpid()}"
-        torch.save(state, partial)
-        os.replace(partial, self.folder / _STATE)
+        with replacing(self.folder / _STATE) as partial:
+            torch.save(state, partial)
 
 
 def train_together(
@@ -229,10 +229,3 @@ def train_together(
         if late:
             break
     return all(run.done for run in runs)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file as a whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -29,8 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import __version__
+from .._files import temporary_name
 from ..errors import ModelError
-from ..tables._files import temporary_name
 from .factorization import Settings
 from .models import Recommender
 

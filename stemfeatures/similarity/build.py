@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._files import write_replace
 from ..constants import STEM_ROWS
 from ..errors import DatasetError
 from ..items.matrix import features_matrix, one_extraction, stem_rows
 from ..items.meanings import family_of, split_column
-from ..tables._files import write_replace
 from ..tables.reader import Features, open_features
 from .index import FOLDER, FORMAT, SimilarityIndex, open_index
 from .store import Block, VectorStore

@@ -41,8 +41,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._files import write_new, write_replace
 from ..errors import DatasetError
-from ._files import write_new, write_replace
 from .layout import COMMITS, DatasetLayout
 from .parts import PartFile
 from .registry import DATA_TABLES

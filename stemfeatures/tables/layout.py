@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from .._files import fsync_path, write_replace
 from ..errors import DatasetError
-from ._files import fsync_path, write_replace
 from .fields import Field
 from .registry import SCHEMA_VERSION, TABLES, get_table, schema_of
 

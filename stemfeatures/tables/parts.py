@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._files import fsync_path, temporary_name
 from ..errors import DatasetError
-from ._files import fsync_path, temporary_name
 from .fields import Field
 from .layout import DatasetLayout
 from .registry import arrow_type

@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._files import write_replace
 from ..audio import resample, to_mono
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
@@ -91,7 +91,8 @@ def build_song_store(
                 logger.warning("left out of the songs: %s", error)
     if not songs:
         raise DatasetError("no track could be read", source=str(out_dir), stage="songs")
-    _replace(out_dir / _INDEX, json.dumps({"version": VERSION, "songs": [asdict(s) for s in songs]}, indent=1))
+    index = {"version": VERSION, "songs": [asdict(s) for s in songs]}
+    write_replace(out_dir / _INDEX, json.dumps(index, indent=1).encode())
     return out_dir
 
 
@@ -110,7 +111,7 @@ def _store_track(track: MultiTrack, number: int, out_dir: Path) -> StoredSong:
     known = tuple(sorted(labels))
     levels = [rms(stem) for stem in stems]
     song = StoredSong(number, track.dataset, track.name, track.artist, stems.shape[1] / SR, scale, levels, known)
-    _replace(note, json.dumps(asdict(song)))
+    write_replace(note, json.dumps(asdict(song)).encode())
     return song
 
 
@@ -129,12 +130,6 @@ def _labels(known: Annotations, n_samples: int) -> dict[str, np.ndarray]:
         if np.all(positions > 0):
             labels["downbeats_s"] = beats_s[positions == 1]
     return labels
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 class SongStore:

@@ -13,7 +13,6 @@ F0 is part of the truth, keep only notes that stay at their pitch.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import zlib
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..._files import replacing, write_replace
 from ...errors import DatasetError
 from .pitch import measure_pitch, steadiness
 from .score import BASS_HIGH, BASS_LOW, DRUM_KEYS
@@ -107,14 +107,8 @@ def build_note_bank(
     names = [name for group in made for name in group]
     made_of = {"soundfonts": [f.name for f in fonts], "notes": Path(notes_dir).name if notes_dir else None}
     text = json.dumps({"version": VERSION, **made_of, "instruments": sorted(names)}, indent=1)
-    _replace(out_dir / "bank.json", text.encode())
+    write_replace(out_dir / "bank.json", text.encode())
     return out_dir
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _store(out_dir: Path, name: str, family: str, samples: list[tuple[np.ndarray, float, str, float]]) -> list[str]:
@@ -132,11 +126,10 @@ def _store(out_dir: Path, name: str, family: str, samples: list[tuple[np.ndarray
     pitches = {round(12 * np.log2(e.hertz / 440)) for e in entries if e.hertz}
     if not entries or (family in DRUM_FAMILIES and not roles) or (family not in DRUM_FAMILIES and len(pitches) < 4):
         return []
-    partial = out_dir / f".{name}.{os.getpid()}.npy"
-    np.save(partial, np.concatenate(pieces))
-    partial.replace(out_dir / f"{name}.npy")
+    with replacing(out_dir / f"{name}.npy") as partial, partial.open("wb") as handle:
+        np.save(handle, np.concatenate(pieces))
     described = {"family": family, "samples": [asdict(e) for e in entries]}
-    _replace(out_dir / f"{name}.json", json.dumps(described).encode())
+    write_replace(out_dir / f"{name}.json", json.dumps(described).encode())
     return [name]
 
 

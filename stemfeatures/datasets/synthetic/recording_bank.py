@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import zlib
 from collections import Counter
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..._files import replacing, write_replace
 from ...errors import AudioError, DatasetError
 from .melody import hz_to_midi
 from .recordings import Recording, measure_f0
@@ -250,13 +250,10 @@ def build_recording_bank(
         start, f0_start = start + len(cut.samples), f0_start + len(cut.f0)
     audio = np.concatenate(pieces)
     for name, array in (("audio", audio), ("f0", np.concatenate([cut.f0 for cut in cuts]))):
-        partial = out_dir / f".{name}.{os.getpid()}.npy"
-        np.save(partial, array)
-        partial.replace(out_dir / f"{name}.npy")
+        with replacing(out_dir / f"{name}.npy") as partial, partial.open("wb") as handle:
+            np.save(handle, array)
     index = {"version": VERSION, "held_out": patterns, "audio_crc": zlib.crc32(audio.tobytes()), "phrases": phrases}
-    partial = out_dir / f".{INDEX}.{os.getpid()}"
-    partial.write_text(json.dumps(index, indent=0), encoding="utf-8")
-    partial.replace(out_dir / INDEX)
+    write_replace(out_dir / INDEX, json.dumps(index, indent=0).encode())
     return out_dir
 
 

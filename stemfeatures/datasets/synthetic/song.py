@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._files import write_replace
 from ...constants import MIXTURE, STEMS
 from ...errors import DatasetError
 from .codecs import CODECS, codec_round_trip
@@ -164,9 +165,7 @@ def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Pa
         soundfile.write(folder / f"{name}.flac", samples.T << (32 - bits), SR, subtype=subtype)
     if (coded := song.coded_mixture) is not None:
         soundfile.write(folder / f"{MIXTURE}_coded.flac", np.clip(coded.T, -1, 1), SR, subtype=subtype)
-    partial = folder / f".{TRUTH_FILE}.part"  # a song with its truth is whole
-    partial.write_text(song.truth.to_json() + "\n", encoding="utf-8")
-    partial.replace(folder / TRUTH_FILE)
+    write_replace(folder / TRUTH_FILE, f"{song.truth.to_json()}\n".encode())  # a song with its truth is whole
     return folder
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: What file systems without hard links answer to ``link``.
@@ -42,6 +44,17 @@ def write_replace(path: Path, data: bytes) -> None:
     tmp = _write_temporary(path, data)
     os.replace(tmp, path)
     fsync_path(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file to write to, for writers that want a path; it takes the place of ``path`` when they are done."""
+    tmp = temporary_name(path)
+    try:
+        yield tmp
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
 
 
 def write_new(path: Path, data: bytes) -> None:
