@@ -17,6 +17,7 @@ from ._progress import Progress, watched
 from ._text import columns, count, duration
 
 if TYPE_CHECKING:
+    from stemfeatures.datasets.multitrack import MultiTrack
     from stemfeatures.training.config import TrainConfig
 
 DEFAULT_RECIPE = "joint-v0"
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = find_recipe(args.recipe)
     device = choose_device(args.device)
 
+    from stemfeatures.datasets.multitrack import find_tracks
     from stemfeatures.training.config import load_config
     from stemfeatures.training.examples import TrainingData
     from stemfeatures.training.loop import train
@@ -109,13 +111,13 @@ def run(args: argparse.Namespace) -> int:
     _check_recipe(run_dir, config)
     if args.songs and not config.songs:
         raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
-    if args.validate is not None:
-        _development_songs(args)  # complain before the work, not after
+    development = list(find_tracks(args.validate)) if args.validate else []  # complain before the work, not after
     bank_dir, held_out = args.bank or run_dir / "bank", []
     if config.songs < 1:
         held_out = _bank(args, bank_dir)
     data = TrainingData(
-        bank=bank_dir if config.songs < 1 else None, songs=_songs(args, run_dir / "songs") if config.songs else None
+        bank=bank_dir if config.songs < 1 else None,
+        songs=_songs(args, run_dir / "songs", development) if config.songs else None,
     )
     _write_json(run_dir / _RECIPE, config.to_dict())
 
@@ -243,7 +245,7 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
     return sorted(patterns)
 
 
-def _songs(args: argparse.Namespace, out_dir: Path) -> Path:
+def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack]) -> Path:
     """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
     from stemfeatures.datasets.multitrack import find_tracks
     from stemfeatures.training.song_store import SongStore, build_song_store
@@ -256,20 +258,14 @@ def _songs(args: argparse.Namespace, out_dir: Path) -> Path:
         build_song_store(tracks, out_dir, jobs=max(1, args.workers), progress=show)
     elif not out_dir.is_dir():
         raise UsageError(f"no songs in {out_dir}: --songs is needed")
-    if args.validate is not None:
+    if development:
         learned = {(song.dataset, song.track) for song in SongStore(out_dir).songs}
-        if both := [t for t in _development_songs(args) if (t.dataset, t.name) in learned]:
+        if both := [t for t in development if (t.dataset, t.name) in learned]:
             raise UsageError(
                 f"{count(len(both), 'track')} of --validate {args.validate} would also be trained on, "
                 f"such as {both[0].dataset}/{both[0].name}"
             )
     return out_dir
-
-
-def _development_songs(args: argparse.Namespace) -> list[Any]:
-    from stemfeatures.datasets.multitrack import find_tracks
-
-    return list(find_tracks(args.validate))
 
 
 def _steps(run_dir: Path) -> int:
