@@ -23,6 +23,7 @@ import pandas as pd
 import soundfile
 
 import stemfeatures
+from stemfeatures._files import replacing
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.errors import DatasetError, StemfeaturesError
@@ -273,15 +274,13 @@ def _collect(path: Path, ids: list[str], row: Callable[[str], dict[str, float]])
     for n, track_id in enumerate(_shown(path.stem, todo), 1):
         done[track_id] = row(track_id)
         if n % 20 == 0 or n == len(todo):
-            partial = path.with_suffix(".tmp")
-            pd.DataFrame.from_dict(done, orient="index").rename_axis("track_id").to_parquet(partial)
-            partial.replace(path)
+            with replacing(path) as partial:
+                pd.DataFrame.from_dict(done, orient="index").rename_axis("track_id").to_parquet(partial)
 
 
 def _write(path: Path, y: np.ndarray) -> None:
-    partial = path.with_suffix(".tmp")
-    soundfile.write(partial, y, ANALYSIS_SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    partial.replace(path)
+    with replacing(path) as partial:
+        soundfile.write(partial, y, ANALYSIS_SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
 def _shown(what: str, items: Sequence[T]) -> Iterable[T]:

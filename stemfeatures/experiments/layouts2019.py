@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._files import replacing
 from ..constants import N_BINS, STEMS
 from ..datasets.multitrack import MultiTrack, find_tracks
 from ..errors import StemfeaturesError
@@ -180,9 +181,8 @@ def score(run: Run, tracks: Sequence[MultiTrack], examples: Any) -> None:
     rows = [row for track in todo for row in evaluate_track(track, tasks=net.tasks, estimator=estimator)]
     now = pd.DataFrame([about | row for row in rows if row["stem"] == "vocals"])
     table = pd.concat([before, now], ignore_index=True) if len(before) else now
-    partial_path = path.with_suffix(".tmp")
-    table.to_parquet(partial_path, index=False)
-    partial_path.replace(path)
+    with replacing(path) as partial_path:
+        table.to_parquet(partial_path, index=False)
 
 
 @torch.inference_mode()
