@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
+from ..models import registry
 from ..models.joint import JointNet
 from .bank import SoundBank
 from .config import TrainConfig
@@ -25,13 +26,22 @@ _VERSIONS = ("torch", "numpy", "scipy", "librosa", "soxr")
 def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]]:
     """One entry a source and licence of what a run learned from, largest first.
 
-    ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank) or ``songs`` (multitracks) it holds.
+    ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank) or ``songs`` (multitracks) it holds. What
+    the recipe's initial checkpoint learned from and the run does not is there too, with that checkpoint as ``through``.
     """
     found: list[dict[str, Any]] = []
     if data.bank is not None and config.songs < 1:
         found += _bank_sources(SoundBank(data.bank))
     if data.songs is not None and config.songs > 0:
         found += song_sources(SongStore(data.songs), config.licences, config.made_of)
+    if config.initial:
+        known = {(entry["source"], entry["licence"]) for entry in found}
+        before = registry.resolve(config.initial)
+        found += [
+            {"through": before.name} | entry
+            for entry in before.card.get("data", [])
+            if (entry["source"], entry["licence"]) not in known
+        ]
     return sorted(found, key=lambda entry: -entry["minutes"])
 
 

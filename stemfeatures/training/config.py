@@ -31,6 +31,8 @@ class TrainConfig:
     licences : ``{source: licence}`` of multitracks, for the model card. made_of : ``{source: {part: licence}}`` of
         generated ones.
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
+    initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
+        same ``model``.
     """
 
     name: str = "joint"
@@ -50,6 +52,7 @@ class TrainConfig:
     validate_every: int = 500
     patience: int = 0
     precision: str = "float32"
+    initial: str = ""
     licences: dict[str, str] = field(default_factory=dict)
     made_of: dict[str, dict[str, str]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)

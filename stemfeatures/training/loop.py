@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..errors import ModelError
+from ..models import registry
 from ..models.joint import JointConfig, JointNet
 from .config import TrainConfig
 from .examples import Examples, TrainingData
@@ -44,8 +46,19 @@ class State:
 
 
 def new_state(config: TrainConfig, device: str) -> State:
+    """The state before the first step.
+
+    Raises
+    ------
+    ModelError : the recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
+    """
     torch.manual_seed(config.seed)
     model = JointNet(JointConfig.from_dict(config.model)).to(device)
+    if config.initial:
+        first = registry.load(config.initial, device=device)
+        if first.config != model.config:
+            raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
+        model.load_state_dict(first.state_dict())
     average = JointNet(model.config).to(device)
     average.load_state_dict(model.state_dict())
     decayed = [p for p in model.parameters() if p.ndim > 1]
