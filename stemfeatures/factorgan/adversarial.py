@@ -72,22 +72,26 @@ class Adversary:
         # One optimiser for all discriminators is as good as one for each: Adam looks at every weight alone.
         self.optimizer = torch.optim.Adam(game.parameters(), lr=learning_rate, betas=betas)
 
-    def step(self, real: Mapping[str, Source], generated: Source) -> dict[str, Tensor]:
+    def step(
+        self, real: Mapping[str, Source], generated: Source, *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """``rounds`` steps of the discriminators, one of the generator; returns the last losses and logits, detached.
 
         Parameters
         ----------
-        real, generated : as for :meth:`FactorGAN.losses`; for the generator's own step ``generated`` is called with
-            gradients.
+        real, generated, rng : as for :meth:`FactorGAN.losses`; for the generator's own step ``generated`` is called
+            with gradients.
         """
         terms: dict[str, Tensor] = {}
         for _ in range(self.rounds):
-            terms = self.discriminate(real, generated)
+            terms = self.discriminate(real, generated, rng=rng)
         return {**terms, **self.generate(generated)}
 
-    def discriminate(self, real: Mapping[str, Source], generated: Source) -> dict[str, Tensor]:
+    def discriminate(
+        self, real: Mapping[str, Source], generated: Source, *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """One step of every discriminator; the generator stays as it is."""
-        losses = self.game.losses(real, generated)
+        losses = self.game.losses(real, generated, rng=rng)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()

@@ -106,7 +106,9 @@ class FactorGAN(nn.Module):
         """The summed logit, an estimate of log p(x)/q(x), in the shape that the networks give."""
         return torch.stack(list(self.terms(joint).values())).sum(dim=0)
 
-    def losses(self, real: Mapping[str, Source], generated: Source) -> dict[str, Tensor]:
+    def losses(
+        self, real: Mapping[str, Source], generated: Source, *, rng: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """What every discriminator learns from: cross-entropies of their logits, of networks that share no weights.
 
         Parameters
@@ -115,6 +117,7 @@ class FactorGAN(nn.Module):
             complete groups for their dependency.
         generated : draws complete examples of the generator, a fresh batch for every discriminator that asks; they are
             made without gradients.
+        rng : of the shuffles, on the CPU; None: torch's own.
 
         Returns
         -------
@@ -129,13 +132,13 @@ class FactorGAN(nn.Module):
         for group in self._factored:
             if group.name in self.real_dependencies:
                 net = self.real_dependencies[group.name]
-                losses[f"d_P({group.name})"] = self._dependency_loss(net, group, real[group.name]())
+                losses[f"d_P({group.name})"] = self._dependency_loss(net, group, real[group.name](), rng)
             net = self.generated_dependencies[group.name]
-            losses[f"d_Q({group.name})"] = self._dependency_loss(net, group, _drawn(generated))
+            losses[f"d_Q({group.name})"] = self._dependency_loss(net, group, _drawn(generated), rng)
         return losses
 
-    def _dependency_loss(self, net: nn.Module, group: Group, joint: Joint) -> Tensor:
-        together, shuffled = shuffle_parts(joint, group)
+    def _dependency_loss(self, net: nn.Module, group: Group, joint: Joint, rng: torch.Generator | None) -> Tensor:
+        together, shuffled = shuffle_parts(joint, group, rng=rng)
         return _cross_entropy(net, self._input(together, group), self._input(shuffled, group))
 
     def _input(self, joint: Joint, node: Part | Group) -> Tensor:
