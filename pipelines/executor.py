@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from stemfeatures._pools import is_script
 from stemfeatures.errors import StemfeaturesError
 
 from . import threads
@@ -445,7 +446,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     except BaseException as error:
         closing.close()
         if isinstance(error, (OSError, RuntimeError, TimeoutError)):
-            hint = "; a script must start it under if __name__ == '__main__':" if threads.is_script() else ""
+            hint = "; a script must start it under if __name__ == '__main__':" if is_script() else ""
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
     return ClusterExecutor(client, closing=closing, resources={"GPU": 1.0} if gpus else None)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stemfeatures._pools import require_main_guard
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models import registry
 from stemfeatures.tables.committer import Committer
@@ -30,7 +31,6 @@ from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.registry import DATA_TABLES
 from stemfeatures.tables.rows import Provenance
 
-from . import threads
 from .catalog import (
     Catalog,
     CatalogSpec,
@@ -248,7 +248,7 @@ def extract_catalog(
     ExtractInterrupted : Ctrl-C or SIGTERM, after what was finished has been committed. A second Ctrl-C stops at once.
     """
     started = time.monotonic()
-    threads.require_main_guard()
+    require_main_guard()
     _check_arguments(jobs, batch_size, scheduler)
     wanted = _tables(tables)
     out_dir = Path(out_dir)

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stemfeatures._pools import require_main_guard
 from stemfeatures.errors import DatasetError
 from stemfeatures.similarity.index import SimilarityIndex, open_index
 from stemfeatures.tables.reader import open_features
@@ -208,7 +209,7 @@ def _run(tasks: list[RangeTask], n_workers: int, scheduler: str | None) -> Itera
 
     from .executor import WINDOW, ClusterError, existing_scheduler, local_cluster
 
-    threads.require_main_guard()
+    require_main_guard()
     cluster = (
         local_cluster(n_workers, device="cpu") if scheduler is None else existing_scheduler(scheduler, device="cpu")[0]
     )

@@ -9,7 +9,6 @@ This module is also the Dask preload of local workers: ``dask_setup`` runs once 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -91,18 +90,3 @@ def dask_setup(worker: Any) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     set_numba_cache_dir()
-
-
-def is_script() -> bool:
-    """Whether the main module is a script, which spawned processes import anew (the installed command has a guard)."""
-    main = sys.modules.get("__main__")
-    return str(getattr(main, "__file__", "")).endswith(".py") and getattr(main, "__spec__", None) is None
-
-
-def require_main_guard() -> None:
-    """RuntimeError in a process that is still importing the script that spawned it, which then starts a run again."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "a worker process has come to this call while it imported the script: with several jobs, "
-            "the script must make it under if __name__ == '__main__':"
-        )

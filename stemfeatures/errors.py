@@ -70,3 +70,9 @@ class EvaluationError(StemfeaturesError):
     """An estimator failed on a track with known truth, or answered something malformed."""
 
     stage = "evaluate"
+
+
+class WorkerError(StemfeaturesError):
+    """A worker process died, or could not be started."""
+
+    stage = "workers"

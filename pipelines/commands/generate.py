@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ._exit import DONE, UsageError
 from ._options import add_verb, chance, positive, whole
-from ._progress import Progress
+from ._progress import Progress, watched
 from ._text import count, duration
 
 _HELD_OUT = "held_out.txt"
@@ -94,6 +95,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from stemfeatures._pools import starmap
     from stemfeatures.datasets.synthetic.song import SHORTEST_SONG_S, describe_request
     from stemfeatures.datasets.synthetic.styles import STYLES
 
@@ -130,22 +132,11 @@ def run(args: argparse.Namespace) -> int:
         for seed, folder in folders.items()
         if not _is_made(folder, request, subtype=args.subtype, plot=args.plot)
     }
-    seconds = 0.0
-    with Progress(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet) as progress:
-        if args.jobs == 1:
-            for seed, folder in todo.items():
-                seconds += make_song(seed, folder, **options)
-                progress.update()
-        else:
-            with ProcessPoolExecutor(args.jobs) as pool:
-                futures = [pool.submit(make_song, seed, folder, **options) for seed, folder in todo.items()]
-                try:
-                    for future in as_completed(futures):
-                        seconds += future.result()
-                        progress.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+    progress = Progress(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet)
+    made = starmap(
+        partial(make_song, **options), todo.items(), jobs=args.jobs, stage="generate", name=lambda _, folder: folder
+    )
+    seconds = sum(watched(made, progress))
     if not args.quiet:
         for folder in folders.values():
             print(folder)
@@ -252,13 +243,10 @@ def _prepare_bank(args: argparse.Namespace) -> None:
     if not soundfonts and args.notes is None:
         raise UsageError("no SoundFont found to make the bank of; install one, or name --soundfont or --notes")
 
-    def watched(futures: Any, total: int) -> Any:
-        with Progress(total, label="bank", unit="instrument", quiet=args.quiet) as progress:
-            for future in futures:
-                yield future
-                progress.update()
+    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return watched(items, Progress(total, label="bank", unit="instrument", quiet=args.quiet))
 
-    build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=watched)
+    build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=show)
 
 
 def _held_out(args: argparse.Namespace) -> tuple[str, ...]:
@@ -293,10 +281,7 @@ def _prepare_recordings(args: argparse.Namespace, held_out: tuple[str, ...]) -> 
             )
         return Path(bank)
 
-    def watched(futures: Any, total: int) -> Any:
-        with Progress(total, label="recordings", unit="file", quiet=args.quiet) as progress:
-            for future in futures:
-                yield future
-                progress.update()
+    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return watched(items, Progress(total, label="recordings", unit="file", quiet=args.quiet))
 
-    return build_recording_bank(args.recordings, bank, held_out=held_out, jobs=args.jobs, progress=watched)
+    return build_recording_bank(args.recordings, bank, held_out=held_out, jobs=args.jobs, progress=show)

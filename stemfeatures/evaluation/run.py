@@ -16,13 +16,15 @@ How scores are averaged and shown: :mod:`.result`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._pools import starmap
 from ..datasets.multitrack import MultiTrack, TrackTruth, fill_unvoiced, find_tracks
 from ..errors import EvaluationError, ModelError
 from .beats import TRIM_S, beat_scores
@@ -58,12 +60,14 @@ def evaluate(
     ----------
     task : ``separation``, ``f0``, ``beats`` or ``all`` (those of the three that the data hold truth for).
     dataset : see :func:`stemfeatures.datasets.multitrack.find_tracks`; or tracks.
-    estimator : see :class:`~stemfeatures.evaluation.estimators.Estimator`; must pickle if ``jobs > 1``.
+    estimator : see :class:`~stemfeatures.evaluation.estimators.Estimator`; with several jobs it must pickle, and its
+        class lie in a module, not in a notebook.
     limit : take only the first ``limit`` tracks of each data set.
     museval : add BSS Eval v4 to separation: some 8 s of CPU time for a minute of four mono stems at 44.1 kHz.
     channels : ``mono`` scores the downmix of stems and estimates, ``all`` their channels as they are.
     trim_s : seconds at the start in which beats are not scored.
-    jobs : processes to spread the tracks over.
+    jobs : processes to spread the tracks over; with several, a script must make the call under
+        ``if __name__ == "__main__":``.
     progress : called as ``progress(done, total, track name)``.
 
     Raises
@@ -92,7 +96,14 @@ def evaluate(
 
     options = {"tasks": tasks, "estimator": estimator, "museval": museval, "channels": channels, "trim_s": trim_s}
     rows: list[dict[str, Any]] = []
-    for done, (track, found) in enumerate(_in_order(tracks, options, jobs), 1):
+    work = starmap(
+        partial(evaluate_track, **options),  # type: ignore[arg-type]
+        [(track,) for track in tracks],
+        jobs=jobs,
+        stage="evaluate",
+        name=MultiTrack.source,
+    )
+    for done, (track, found) in enumerate(zip(tracks, work), 1):
         rows += found
         if progress is not None:
             progress(done, len(tracks), track.name)
@@ -250,22 +261,6 @@ def _limited(tracks: Sequence[MultiTrack], tasks: tuple[str, ...], limit: int | 
             counts[track.dataset] += 1
             taken.append(track)
     return taken
-
-
-def _in_order(
-    tracks: list[MultiTrack], options: dict[str, Any], jobs: int
-) -> Iterator[tuple[MultiTrack, list[dict[str, Any]]]]:
-    if jobs <= 1:
-        for track in tracks:
-            yield track, evaluate_track(track, **options)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from functools import partial
-
-    # spawn: a forked child of a process that has run torch or BLAS threads may hang
-    with ProcessPoolExecutor(min(jobs, len(tracks)), multiprocessing.get_context("spawn")) as pool:
-        yield from zip(tracks, pool.map(partial(evaluate_track, **options), tracks))
 
 
 def _mono(signal: np.ndarray) -> np.ndarray:

@@ -20,16 +20,18 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from operator import call
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .._pools import starmap
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH
-from ..errors import AudioError, DatasetError
+from ..errors import AudioError, DatasetError, WorkerError
 
 logger = logging.getLogger(__name__)
 
@@ -207,6 +209,8 @@ def build_bank(
     data_dir : folder with ``index.csv``.
     held_out : glob patterns of paths that are left out.
     renditions : how often every line of the voice bank is sung, each time on another melody.
+    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : goes between the results and their use, given how many there will be.
 
     Raises
     ------
@@ -229,21 +233,21 @@ def build_bank(
     if not entries:
         raise DatasetError("index.csv lists nothing to use", source=str(data_dir), stage="bank")
     entries.sort(key=lambda e: -float(e["seconds"]))
+    work: list[tuple] = [(sing_bank_file, str(p), str(data_dir), renditions, seed) for p in singers]
+    work += [(analyse_recording, str(data_dir), entry) for entry in entries]
+    made: Iterable = starmap(call, work, jobs=jobs, stage="bank", name=_name, catch=(AudioError, WorkerError))
     sounds: list[Sound] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        sung = [pool.submit(sing_bank_file, str(p), str(data_dir), renditions, seed) for p in singers]
-        futures = [pool.submit(analyse_recording, str(data_dir), e) for e in entries]
-        everything: Iterable = sung + futures
-        if progress is not None:
-            everything = progress(everything, len(sung) + len(futures))
-        for future in everything:
-            try:
-                result = future.result()
-            except AudioError as error:
-                logger.warning("left out of the bank: %s", error)
-                continue
+    for result in progress(made, len(work)) if progress is not None else made:
+        if isinstance(result, Exception):
+            logger.warning("left out of the bank: %s", result)
+        else:
             sounds += result if isinstance(result, list) else [result] if result is not None else []
     return write_bank(sounds, out_dir)
+
+
+def _name(function: Callable, path: str, *rest: Any) -> str:
+    """What messages call a piece of the work."""
+    return str(Path(path, rest[0]["path"])) if function is analyse_recording else path
 
 
 def write_bank(sounds: list[Sound], out_dir: str | Path) -> Path:

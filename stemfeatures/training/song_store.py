@@ -16,19 +16,20 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .._files import write_replace
+from .._pools import starmap
 from ..audio import resample, to_mono
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
 from ..datasets.annotations import Annotations
 from ..datasets.multitrack import MultiTrack
-from ..errors import AudioError, CatalogError, DatasetError
+from ..errors import AudioError, CatalogError, DatasetError, WorkerError
 from ..evaluation.f0 import resample_f0
 from .effects import rms
 
@@ -67,6 +68,11 @@ def build_song_store(
 
     Tracks that cannot be read are left out with a warning.
 
+    Parameters
+    ----------
+    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : goes between the songs and their use, given how many there will be.
+
     Raises
     ------
     DatasetError : no track has four stems, or none can be read.
@@ -80,15 +86,19 @@ def build_song_store(
         logger.warning("%d of %d tracks lack a stem and are left out", len(tracks) - len(usable), len(tracks))
     out_dir.mkdir(parents=True, exist_ok=True)
     songs: list[StoredSong] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        futures: list[Future[StoredSong]] = [
-            pool.submit(_store_track, track, number, out_dir) for number, track in enumerate(usable)
-        ]
-        for future in progress(futures, len(futures)) if progress is not None else futures:
-            try:
-                songs.append(future.result())
-            except (AudioError, CatalogError) as error:
-                logger.warning("left out of the songs: %s", error)
+    made: Iterable = starmap(
+        partial(_store_track, out_dir=out_dir),
+        [(track, number) for number, track in enumerate(usable)],
+        jobs=jobs,
+        stage="songs",
+        name=lambda track, _: track.source(),
+        catch=(AudioError, CatalogError, WorkerError),
+    )
+    for song in progress(made, len(usable)) if progress is not None else made:
+        if isinstance(song, Exception):
+            logger.warning("left out of the songs: %s", song)
+        else:
+            songs.append(song)
     if not songs:
         raise DatasetError("no track could be read", source=str(out_dir), stage="songs")
     index = {"version": VERSION, "songs": [asdict(s) for s in songs]}

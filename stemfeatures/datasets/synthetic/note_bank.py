@@ -17,13 +17,14 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from operator import call
 from pathlib import Path
 
 import numpy as np
 
 from ..._files import replacing, write_replace
+from ..._pools import starmap
 from ...errors import DatasetError
 from .pitch import measure_pitch, steadiness
 from .score import BASS_HIGH, BASS_LOW, DRUM_KEYS
@@ -72,6 +73,8 @@ def build_note_bank(
     ----------
     soundfonts : General MIDI ``.sf2`` or ``.sf3`` files; rendered by the ``fluidsynth`` program.
     notes_dir : a folder ``{bass,drums,guitar,keys,other}/<instrument>/*`` of one-shots with the pitch in their names.
+    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : goes between the instruments and their use, given how many there will be.
 
     Raises
     ------
@@ -94,13 +97,8 @@ def build_note_bank(
     if not tasks:
         raise DatasetError("no SoundFont and no folder of notes to build from", source=str(out_dir), stage="bank")
     out_dir.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(*task) for task in tasks]
-        try:
-            made = [f.result() for f in (progress(futures, len(futures)) if progress else futures)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    work = starmap(call, tasks, jobs=jobs, stage="bank", name=lambda make, _, *source: " ".join(map(str, source)))
+    made = list(progress(work, len(tasks)) if progress else work)
     for source in (*fonts, *([Path(notes_dir)] if notes_dir is not None else [])):
         if not any(names for names, task in zip(made, tasks) if source in (task[2], *task[2].parents)):
             raise DatasetError("not a single instrument in it", source=str(source), stage="bank")

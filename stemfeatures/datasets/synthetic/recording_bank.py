@@ -18,14 +18,15 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..._files import replacing, write_replace
-from ...errors import AudioError, DatasetError
+from ..._pools import starmap
+from ...errors import AudioError, DatasetError, WorkerError
 from .melody import hz_to_midi
 from .recordings import Recording, measure_f0
 from .voicebank import PERIOD_S, SAMPLE_RATE, is_held_out
@@ -154,11 +155,11 @@ def _shorter(first: int, last: int, level: np.ndarray) -> list[tuple[int, int]]:
     return _shorter(first, cut, level) + _shorter(cut, last, level)
 
 
-def _read(folder: str, relative: str, voice: str) -> list[_Cut]:
+def _read(relative: str, voice: str, *, folder: Path) -> list[_Cut]:
     """The clear phrases of one file."""
     import soxr
 
-    recording = Recording.read(Path(folder) / relative)
+    recording = Recording.read(folder / relative)
     y = np.asarray(recording.samples, np.float32)
     if recording.sample_rate != SAMPLE_RATE:
         y = soxr.resample(y, recording.sample_rate, SAMPLE_RATE)
@@ -221,6 +222,8 @@ def build_recording_bank(
     Parameters
     ----------
     held_out : glob patterns of paths that are never used.
+    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : goes between the files' phrases and their use, given how many files there are.
 
     Raises
     ------
@@ -232,13 +235,15 @@ def build_recording_bank(
     if not files:
         raise DatasetError(f"no recordings ({', '.join(SUFFIXES)})", source=str(folder), stage="recordings")
     cuts: list[_Cut] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_read, str(folder), f, v) for f, v in zip(files, _voices(files))]
-        for future, file in zip(progress(futures, len(futures)) if progress else futures, files):
-            try:
-                cuts += future.result()
-            except AudioError as error:
-                logger.warning("left out: %s (%s)", file, error)
+    read = partial(_read, folder=folder)
+    found: Iterable = starmap(
+        read, zip(files, _voices(files)), jobs=jobs, stage="recordings", catch=(AudioError, WorkerError)
+    )
+    for phrases_or_error, file in zip(progress(found, len(files)) if progress else found, files):
+        if isinstance(phrases_or_error, Exception):
+            logger.warning("left out: %s (%s)", file, phrases_or_error)
+        else:
+            cuts += phrases_or_error
     if not cuts:
         raise DatasetError("no phrase of one clear voice in these recordings", source=str(folder), stage="recordings")
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -250,7 +255,7 @@ def build_recording_bank(
         start, f0_start = start + len(cut.samples), f0_start + len(cut.f0)
     audio = np.concatenate(pieces)
     for name, array in (("audio", audio), ("f0", np.concatenate([cut.f0 for cut in cuts]))):
-        with replacing(out_dir / f"{name}.npy") as partial, partial.open("wb") as handle:
+        with replacing(out_dir / f"{name}.npy") as unfinished, unfinished.open("wb") as handle:
             np.save(handle, array)
     index = {"version": VERSION, "held_out": patterns, "audio_crc": zlib.crc32(audio.tobytes()), "phrases": phrases}
     write_replace(out_dir / INDEX, json.dumps(index, indent=0).encode())
