@@ -10,13 +10,14 @@ from networks import TINY
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, N_BINS, PITCH_FMIN, STEMS
 from stemfeatures.errors import DatasetError, ModelError
-from stemfeatures.models.joint import JointNet
+from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.spectral import stft
 from stemfeatures.training import bank as banks
 from stemfeatures.training import loop, losses, patterns
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.example import salience_target
 from stemfeatures.training.examples import Examples, TrainingData
+from stemfeatures.training.joint import JointObjective
 from stemfeatures.training.mixing import Mixer
 
 
@@ -241,8 +242,8 @@ def test_one_example_can_be_learned(bank_dir):
     )
     data = Examples(TrainingData(bank=bank_dir), config, 0, 2)
     batch = torch.utils.data.default_collate([data[0], data[1]])
-    state = loop.new_state(config, "cpu")
-    history = [loop.train_step(state, batch, config) for _ in range(40)]
+    state = JointObjective(config, "cpu")
+    history = [state.step(batch) for _ in range(40)]
     for term in ("separation", "pitch", "voicing", "rhythm"):
         assert np.mean([h[term] for h in history[-5:]]) < 0.9 * np.mean([h[term] for h in history[:5]]), term
 
@@ -252,7 +253,7 @@ def test_training_goes_on_where_it_stopped(bank_dir, tmp_path):
     straight = loop.train(config, TrainingData(bank=bank_dir), tmp_path / "a", workers=0)
     loop.train(config, TrainingData(bank=bank_dir), tmp_path / "b", workers=0, max_minutes=0.0)
     state = loop.train(config, TrainingData(bank=bank_dir), tmp_path / "b", workers=0)
-    assert straight.step == state.step == 4
+    assert straight.steps_done == state.steps_done == 4
     for a, b in zip(straight.model.parameters(), state.model.parameters()):
         assert torch.equal(a, b)
     lines = (tmp_path / "b" / "log.csv").read_text().splitlines()
@@ -277,7 +278,7 @@ def test_shipped_recipe_builds_its_network():
     from stemfeatures import training
 
     config = load_config(Path(training.__file__).parent / "recipes" / "joint-v0.toml")
-    assert JointNet(loop.JointConfig.from_dict(config.model)).feature_size > 0
+    assert JointNet(JointConfig.from_dict(config.model)).feature_size > 0
 
 
 def test_singing_has_the_pitch_it_says(tmp_path):

@@ -21,6 +21,7 @@ from stemfeatures.models import registry
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.examples import Shared, TrainingData
+from stemfeatures.training.joint import JointObjective
 from stemfeatures.training.journal import best_validation
 from stemfeatures.training.song_store import SongStore, build_song_store
 from stemfeatures.training.songs import SongMixer
@@ -224,8 +225,8 @@ def test_mixed_precision_trains(store):
     config = TrainConfig(model=TINY.to_dict(), n_frames=32, batch_size=2, songs=1.0, precision="bfloat16", warmup=1)
     source = TrainingData(songs=store.path).open(config)
     batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
-    state = loop.new_state(config, "cpu")
-    history = [loop.train_step(state, batch, config)["loss"] for _ in range(12)]
+    state = JointObjective(config, "cpu")
+    history = [state.step(batch)["loss"] for _ in range(12)]
     assert history[-1] < history[0]
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
 
@@ -279,7 +280,7 @@ def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
         config, data, tmp_path, workers=0, validate=look, on_validation=lambda *a: seen.append((a[0], a[2]))
     )
     assert seen == [(1, True), (2, True), (3, False), (4, False)]
-    assert state.step == 4
+    assert state.steps_done == 4
     assert best_validation(tmp_path, 9) == (2, 3.0)
     assert best_validation(tmp_path, 1) == (1, 1.0)
     best = registry.load(tmp_path / "best.safetensors")

@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
     look = partial(validate, songs=args.validate, device=device, limit=args.validate_limit) if args.validate else None
     try:
-        state = train(
+        objective = train(
             config, data, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, validate=look,
             on_log=show, on_validation=tell,
         )  # fmt: skip
@@ -153,17 +153,17 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.training.card import NOT_STATED, build_card, seconds_trained
     from stemfeatures.training.journal import BEST, best_validation
 
-    model, step, chosen_on = state.average, state.step, None
-    if (best := best_validation(run_dir, state.step)) is not None:
+    model, step, chosen_on = objective.exported, objective.steps_done, None
+    if (best := best_validation(run_dir, objective.steps_done)) is not None:
         step, score = best
-        model = registry.load(run_dir / BEST)
+        model = registry.load_any(run_dir / BEST)
         chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
     seconds = seconds_trained(run_dir / "log.csv")
     card = build_card(
         model,
         config,
         data,
-        steps=state.step,
+        steps=objective.steps_done,
         seconds=seconds,
         command=shlex.join(["stemfeatures", *getattr(args, "argv", [])]),
         device=device,
@@ -173,9 +173,9 @@ def run(args: argparse.Namespace) -> int:
     )
     checkpoint = registry.save(model, export, card)
     if not args.quiet:
-        of = "" if state.step >= config.steps else f" of {config.steps:,}; the same command goes on"
+        of = "" if objective.steps_done >= config.steps else f" of {config.steps:,}; the same command goes on"
         rows = [
-            ("steps", f"{state.step:,}{of}"),
+            ("steps", f"{objective.steps_done:,}{of}"),
             *([("chosen", f"step {step:,}, the best on the development songs")] if chosen_on else []),
             ("time", duration(seconds)),
             ("checkpoint", str(checkpoint.path)),

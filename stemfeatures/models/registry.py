@@ -1,13 +1,14 @@
 """Checkpoints: name -> file, sha256, model card. A path to a ``.safetensors`` file works wherever a name does.
 
-A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017``, which separates
-only) and ``config`` (JSON), beside a model card of the same name (``.json``) with licence, data, metrics and the
-training command.
+A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017`` or ``unet2018``,
+which tell one part from the rest and do nothing else) and ``config`` (JSON), beside a model card of the same name
+(``.json``) with licence, data, metrics and the training command.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..constants import STEMS
 from ..errors import ModelError
 
 if TYPE_CHECKING:
@@ -22,10 +24,17 @@ if TYPE_CHECKING:
 
     from .joint import JointNet
     from .unet2017 import UNet2017Pair
+    from .unet2018 import UNet2018
 
 Net = TypeVar("Net", bound="nn.Module")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "joint-v0"
+#: Module (of this package) and class of the networks of checkpoints.
+_NETWORKS = {
+    "joint": ("joint", "JointNet"),
+    "unet2017": ("unet2017", "UNet2017Pair"),
+    "unet2018": ("unet2018", "UNet2018"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
 
 
 def architecture(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> str:
-    """``joint``, ``unet2017``, or whatever else the file says of itself ("" if nothing); reads no weights.
+    """``joint``, ``unet2017``, ``unet2018``, or what else the file says of itself ("" if nothing); reads no weights.
 
     Raises
     ------
@@ -113,6 +122,62 @@ def load_unet2017(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -
     return _load(checkpoint, "unet2017", lambda _: UNet2017Pair(), device)
 
 
+def load_unet2018(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2018:
+    """The same for the U-Net of 2018, which separates its target and the accompaniment."""
+    from .unet2018 import UNet2018, UNet2018Config
+
+    return _load(checkpoint, "unet2018", lambda config: UNet2018(UNet2018Config.from_dict(config)), device)
+
+
+def load_any(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> nn.Module:
+    """The network of a checkpoint of whatever architecture; raises as :func:`load`."""
+    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
+    loaders: dict[str, Callable[..., nn.Module]] = {"unet2017": load_unet2017, "unet2018": load_unet2018}
+    return loaders.get(architecture(checkpoint), load)(checkpoint, device=device)
+
+
+def stems_of(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> tuple[str, ...]:
+    """What a checkpoint separates into, read from the file's metadata; raises as :func:`architecture`."""
+    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
+    metadata = _read(checkpoint)[0]
+    if metadata.get("architecture") == "unet2017":
+        return ("vocals", "accompaniment")
+    if metadata.get("architecture") == "unet2018":
+        try:
+            return (str(json.loads(metadata["config"])["target"]), "accompaniment")
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"the file does not say what it separates: {error}"
+            raise ModelError(message, source=str(checkpoint.path)) from error
+    return STEMS
+
+
+def resolve_analysis(model: str | Path = DEFAULT_MODEL) -> tuple[Checkpoint, Checkpoint | None]:
+    """What analyses with a model: a joint checkpoint, and a separator whose mask takes the place of its own.
+
+    A joint checkpoint analyses alone. One that tells one of ``STEMS`` from the rest goes with the default joint one;
+    then name and sha256 of the first are those of both with a ``+`` between, and its path is the separator's.
+
+    Returns
+    -------
+    ``(provenance, separator)``: what tables and records call it, and the separator or None.
+
+    Raises
+    ------
+    ModelError : no such checkpoint, or its target is none of ``STEMS``.
+    """
+    checkpoint = resolve(model)
+    if len(stems := stems_of(checkpoint)) > 2:
+        return checkpoint, None
+    if stems[0] not in STEMS:
+        message = f"it separates {stems[0]!r}, and the analysis is of {', '.join(STEMS)}; use it with separate"
+        raise ModelError(message, source=str(checkpoint.path))
+    joint = resolve()
+    both = Checkpoint(
+        f"{checkpoint.name}+{joint.name}", checkpoint.path, f"{checkpoint.sha256}+{joint.sha256}", checkpoint.card
+    )
+    return both, checkpoint
+
+
 def _load(checkpoint: Checkpoint | str | Path, wanted: str, build: Callable[[dict[str, Any]], Net], device: str) -> Net:
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = resolve(checkpoint)
@@ -120,8 +185,8 @@ def _load(checkpoint: Checkpoint | str | Path, wanted: str, build: Callable[[dic
     metadata, weights = _read(checkpoint, device)
     if (found := metadata.get("architecture")) != wanted:
         message = f"architecture {found!r} is not {wanted!r}"
-        if found == "unet2017":
-            message += "; such a checkpoint separates vocals and accompaniment and can do nothing else"
+        if found in ("unet2017", "unet2018"):
+            message += f"; such a checkpoint separates {' and '.join(stems_of(checkpoint))} and can do nothing else"
         raise ModelError(message, source=str(checkpoint.path))
     try:
         model = build(json.loads(metadata["config"]))
@@ -153,16 +218,23 @@ def _check_device(device: str) -> None:
         raise ModelError(f"device {device!r} cannot be used: {reason}") from error
 
 
-def save(model: JointNet | UNet2017Pair, path: str | Path, card: dict[str, Any]) -> Checkpoint:
+def architecture_of(model: nn.Module) -> str:
+    """What :func:`architecture` will say of a network's checkpoint; TypeError for others than those it can save."""
+    for name, (module, cls) in _NETWORKS.items():
+        if isinstance(model, getattr(importlib.import_module(f".{module}", __package__), cls)):
+            return name
+    raise TypeError(f"no architecture of checkpoints: {type(model).__name__}")
+
+
+def save(model: nn.Module, path: str | Path, card: dict[str, Any]) -> Checkpoint:
     """Write weights and card; the card's ``sha256`` is filled in."""
     from safetensors.torch import save_file
 
-    from .joint import JointNet
-
+    name = architecture_of(model)
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    name, config = ("joint", model.config.to_dict()) if isinstance(model, JointNet) else ("unet2017", {})
+    config = model.config.to_dict() if name != "unet2017" else {}  # type: ignore[union-attr, operator]
     save_file(tensors, str(path), {"architecture": name, "config": json.dumps(config, sort_keys=True)})
     path.chmod(0o644)  # safetensors makes files that only their owner can read
     write_card(path, card)

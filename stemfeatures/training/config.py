@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ModelError
 from .losses import LossWeights
 
 PRECISIONS = ("float32", "bfloat16")
+#: Networks of the objectives that tell one part from the rest.
+NETWORKS = ("joint", "unet2018")
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,16 @@ class TrainConfig:
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
         same ``model``.
+    objective : what is learned, of :data:`~.objective.OBJECTIVES`. The rest is for those that tell one part from the
+        others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, or ``joint``, whose
+        separator is trained then. settings : of the objective. parts : of the data, see :class:`~.parts.PartSettings`.
+        For them ``n_frames`` are the frames that the network gives, its context comes on top.
     """
 
     name: str = "joint"
+    objective: str = "joint"
+    target: str = ""
+    network: str = "joint"
     seed: int = 0
     steps: int = 2000
     batch_size: int = 8
@@ -57,12 +69,16 @@ class TrainConfig:
     made_of: dict[str, dict[str, str]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossWeights = field(default_factory=LossWeights)
+    settings: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.songs <= 1:
             raise ValueError(f"songs is a share from 0 to 1, not {self.songs}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        if self.network not in NETWORKS:
+            raise ValueError(f"unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
         for name in ("steps", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -100,3 +116,22 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
         return TrainConfig(**values, loss=LossWeights(**losses))
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=str(path), stage="train") from error
+
+
+def read_settings(kind: type[Settings], values: Mapping[str, Any], *, recipe: str) -> Settings:
+    """A dataclass of settings from a table of a recipe.
+
+    Raises
+    ------
+    ModelError : unknown keys, or values that make no sense; names the recipe.
+    """
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - known):
+        raise ModelError(
+            f"unknown settings in the recipe: {', '.join(unknown)}; known: {', '.join(sorted(known))}",
+            source=recipe, stage="train",
+        )  # fmt: skip
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"recipe: {error}", source=recipe, stage="train") from error

@@ -8,33 +8,39 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import nn
+
 from ..models import registry
-from ..models.joint import JointNet
 from .validation import SHOWN, Validation
 
 LOG = "log.csv"
 VALIDATIONS = "validation.csv"
 BEST = "best.safetensors"
-_LOSSES = ("loss", "separation", "pitch", "voicing", "rhythm")
 
 
 class Journal:
     """The records of one run; goes on where an earlier one stopped at ``step``.
+
+    Parameters
+    ----------
+    terms : columns of the log. since : step from which on looks without a better score count.
 
     Attributes
     ----------
     best_step, best_score : of the best validation, None before the first. looks_since_best : validations after it.
     """
 
-    def __init__(self, run_dir: Path, step: int) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, step: int, *, terms: Sequence[str], since: int = 0) -> None:
+        self.run_dir, self.terms = run_dir, tuple(terms)
         best = best_validation(run_dir, step)
         self.best_step: int | None = best[0] if best else None
         self.best_score: float | None = best[1] if best else None
-        self.looks_since_best = sum(best[0] < row[0] <= step for row in read_validations(run_dir)) if best else 0
+        self.looks_since_best = 0
+        if best is not None:
+            self.looks_since_best = sum(max(best[0], since) < row[0] <= step for row in read_validations(run_dir))
         self._board = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
@@ -43,15 +49,15 @@ class Journal:
 
     def losses(self, step: int, learning_rate: float, minutes: float, losses: Mapping[str, float]) -> None:
         """Note the mean losses since the last call; ``minutes`` since this process began."""
-        values = [f"{losses.get(k, float('nan')):.5f}" for k in _LOSSES]
+        values = [f"{losses.get(k, float('nan')):.5f}" for k in self.terms]
         self._append(
             LOG,
-            ["step", "learning_rate", "minutes", *_LOSSES],
+            ["step", "learning_rate", "minutes", *self.terms],
             [step, f"{learning_rate:.3g}", f"{minutes:.2f}", *values],
         )
         self._show(step, {"learning_rate": learning_rate} | {f"train/{k}": v for k, v in losses.items()})
 
-    def validation(self, step: int, validation: Validation, model: JointNet) -> bool:
+    def validation(self, step: int, validation: Validation, model: nn.Module) -> bool:
         """Note a look at the development songs; keeps the network and returns True when it is the best so far."""
         row = [step, f"{validation.score:.4f}", *(f"{validation.metrics[task]:.4f}" for task in SHOWN)]
         self._append(VALIDATIONS, ["step", "score", *SHOWN], row)
@@ -61,8 +67,12 @@ class Journal:
             self.looks_since_best += 1
             return False
         self.best_step, self.best_score, self.looks_since_best = step, validation.score, 0
-        registry.save(model, self.run_dir / BEST, {"architecture": "joint"})
+        registry.save(model, self.run_dir / BEST, {"architecture": registry.architecture_of(model)})
         return True
+
+    def load_best(self, device: str) -> nn.Module | None:
+        """The best network so far, None before the first look."""
+        return registry.load_any(self.run_dir / BEST, device=device) if self.best_step is not None else None
 
     def close(self) -> None:
         if self._board is not None:

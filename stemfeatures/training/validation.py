@@ -13,10 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
 from ..models import registry
-from ..models.joint import JointNet
 
 #: What is shown and summed up: metric by task.
 SHOWN = {"separation": "sdr_db", "f0": "overall_accuracy", "beats": "beat_f_measure"}
@@ -30,13 +31,13 @@ class Validation:
     metrics: dict[str, float]
 
 
-def validate(model: JointNet, songs: str | Path, *, device: str = "cpu", limit: int | None = None) -> Validation:
+def validate(model: nn.Module, songs: str | Path, *, device: str = "cpu", limit: int | None = None) -> Validation:
     """Score a network on a folder of tracks with truth, at most ``limit`` of a data set.
 
     Raises as :func:`stemfeatures.evaluation.evaluate`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = registry.save(model, Path(folder) / "now.safetensors", {"architecture": "joint"})
+        checkpoint = registry.save(model, Path(folder) / "now.safetensors", {})
         summary = evaluate("all", songs, Joint(str(checkpoint.path), device=device), limit=limit).summary()
     metrics = {}
     for task, metric in SHOWN.items():

@@ -1,0 +1,171 @@
+"""The networks of Stoller, Ewert and Dixon, ICASSP 2018: a U-Net of valid convolutions, and the critics.
+
+Front end: mono 8,192 Hz, window 512, hop 256, ``log1p`` of the magnitude, all 257 bins. Four levels: 3x3 convolutions
+without padding, max-pooling by 2, 16 to 256 filters; back by 2x2 transposed convolutions, each beside the cropped
+output of the encoder, and a 3x3 convolution; the cropped input joins before the 1x1 output. What the convolutions eat
+is real context along time and zeros along frequency. The paper's text was not at hand; layers and sizes are those of the
+authors' code. Ours: weights of the output begin positive, since a plane whose ReLU is dead at the start stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SAMPLE_RATE = 8_192
+N_FFT = 512
+HOP_LENGTH = 256
+N_BINS = N_FFT // 2 + 1
+ACCOMPANIMENT = "accompaniment"
+OUTPUTS = ("direct", "mask")
+
+
+@dataclass(frozen=True)
+class UNet2018Config:
+    """What the network is for and how large it is.
+
+    Attributes
+    ----------
+    target : the part that it tells from the rest, the accompaniment.
+    width : filters of the first level, doubled from level to level; the paper has 16.
+    depth : levels; the paper has 4.
+    output : ``direct``, both log magnitudes (the paper), or ``mask``: a sigmoid mask ``w`` for the target, so that
+        magnitudes ``w |m|`` and ``(1 - w) |m|`` sum to the mixture's (the generator of FactorGAN, ICLR 2020).
+    """
+
+    target: str = "vocals"
+    width: int = 16
+    depth: int = 4
+    output: str = "direct"
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ValueError(f"unknown output {self.output!r}; known: {', '.join(OUTPUTS)}")
+        if self.width < 1 or self.depth < 1:
+            raise ValueError(f"width and depth must be at least 1, not {self.width} and {self.depth}")
+        if not self.target or self.target in (ACCOMPANIMENT, "mixture"):
+            raise ValueError(f"the target must be a part of the mixture, not {self.target!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> UNet2018Config:
+        return cls(**values)
+
+
+class UNet2018(nn.Module):
+    """See the module's docstring.
+
+    Shape
+    -----
+    log1p magnitudes ``(batch, N_BINS, n + 2 * context)`` -> ``(batch, 2, N_BINS, n)``, log1p magnitudes of target and
+    accompaniment, at the paper's level (full scale 1.0, no scaling of the STFT); ``n`` as :meth:`given` says.
+
+    Attributes
+    ----------
+    stems : (target, "accompaniment"). context : frames that are seen and not given, on either side.
+    """
+
+    def __init__(self, config: UNet2018Config | None = None) -> None:
+        super().__init__()
+        self.config = config or UNet2018Config()
+        self.stems = (self.config.target, ACCOMPANIMENT)
+        depth = self.config.depth
+        widths = [self.config.width * 2**i for i in range(depth + 1)]
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in zip([1, *widths], widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:]))
+        self.merge = nn.ModuleList(nn.Conv2d(2 * a, a, 3) for a in widths[:-1])
+        self.out = nn.Conv2d(widths[0] + 1, 2 if self.config.output == "direct" else 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if self.config.output == "direct":
+            with torch.no_grad():
+                self.out.weight.abs_()
+        seen, given = _sizes(N_BINS, depth)
+        self.context = (seen - given) // 2
+        self._rows_above = seen - N_BINS - self.context
+
+    def given(self, n_frames: int) -> int:
+        """The smallest number of frames, at least ``n_frames``, that the network gives at once."""
+        return _sizes(n_frames, self.config.depth)[1]
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        if (n := mixture.shape[-1] - 2 * self.context) < 1 or self.given(n) != n:
+            raise ValueError(f"{mixture.shape[-1]} frames do not fit the network; see UNet2018.given and context")
+        # Rows below and above the spectrum are eaten along frequency; frame and bin k of the output are k of the input.
+        x = seen = F.pad(mixture, (0, 0, self.context, self._rows_above))[:, None]
+        levels = []
+        for level, conv in enumerate(self.down):
+            x = F.relu(conv(x if level == 0 else F.max_pool2d(x, 2)))
+            levels.append(x)
+        for level in reversed(range(len(self.up))):
+            x = F.relu(self.up[level](x))
+            x = F.relu(self.merge[level](torch.cat([_crop(levels[level], x), x], dim=1)))
+        y = self.out(torch.cat([_crop(seen, x), x], dim=1))[:, :, :N_BINS]
+        if self.config.output == "direct":
+            return F.relu(y)
+        magnitude = torch.expm1(mixture[..., self.context : self.context + n])[:, None]
+        share = torch.sigmoid(y)
+        return torch.log1p(magnitude * torch.cat([share, 1 - share], dim=1))
+
+
+def _sizes(n: int, depth: int) -> tuple[int, int]:
+    """What goes in and what comes out, along one axis, where at least ``n`` shall come out."""
+    lowest = n
+    for _ in range(depth):
+        lowest = -(-(lowest + 2) // 2)
+    seen = given = lowest
+    for _ in range(depth):
+        seen, given = 2 * (seen + 2), 2 * given - 2
+    return seen + 2, given
+
+
+def _crop(x: Tensor, like: Tensor) -> Tensor:
+    """The middle of ``x``, as large as ``like``."""
+    rows, columns = ((a - b) // 2 for a, b in zip(x.shape[2:], like.shape[2:]))
+    return x[:, :, rows : rows + like.shape[2], columns : columns + like.shape[3]]
+
+
+class Critic(nn.Module):
+    """How real a patch of one source is, unbounded: the DCGAN-like critic of the 2018 paper.
+
+    4x4 convolutions of stride 2, doubling their filters, until a side is 4 or less; then along frequency alone until
+    that is 4 or less; 32 units; one number. LeakyReLU 0.2, no normalisation, no dropout.
+
+    Shape
+    -----
+    log1p magnitudes ``(batch, n_bins, n_frames)`` -> ``(batch,)``.
+    """
+
+    def __init__(self, n_bins: int, n_frames: int, *, width: int = 32) -> None:
+        super().__init__()
+        self.n_bins, self.n_frames = n_bins, n_frames
+        rows, columns, inputs, outputs = n_bins, n_frames, 1, width
+        layers: list[nn.Module] = []
+        while not layers or (rows > 4 and columns > 4):
+            # As large as TensorFlow's "same" padding makes it, which the authors used.
+            layers += [nn.ZeroPad2d((1, 1 + columns % 2, 1, 1 + rows % 2)), nn.Conv2d(inputs, outputs, 4, stride=2)]
+            layers.append(nn.LeakyReLU(0.2))
+            rows, columns, inputs, outputs = -(-rows // 2), -(-columns // 2), outputs, 2 * outputs
+        while rows > 4:
+            layers += [nn.ZeroPad2d((0, 1, 1, 1 + rows % 2)), nn.Conv2d(inputs, inputs, (4, 2), stride=(2, 1))]
+            layers.append(nn.LeakyReLU(0.2))
+            rows = -(-rows // 2)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * rows * columns, 32), nn.LeakyReLU(0.2))
+        self.out = nn.Linear(32, 1, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, patch: Tensor) -> Tensor:
+        return self.out(self.layers(patch[:, None]))[:, 0]

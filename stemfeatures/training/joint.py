@@ -1,0 +1,106 @@
+"""The objective of the joint network: separation, F0 and rhythm at once, fully supervised."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from ..models import registry
+from ..models.joint import JointConfig, JointNet
+from .config import TrainConfig
+from .losses import joint_loss, spectrograms
+from .objective import Batch, Objective
+
+logger = logging.getLogger(__name__)
+
+
+class JointObjective(Objective):
+    """AdamW on :func:`~.losses.joint_loss`; an average of the weights is what is exported.
+
+    Attributes
+    ----------
+    model, average : the network and the average of its weights.
+
+    Raises
+    ------
+    ModelError : the recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
+    """
+
+    terms = ("loss", "separation", "pitch", "voicing", "rhythm")
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.model = JointNet(JointConfig.from_dict(config.model)).to(device)
+        if config.initial:
+            first = registry.load(config.initial, device=device)
+            if first.config != self.model.config:
+                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
+            self.model.load_state_dict(first.state_dict())
+        self.average = JointNet(self.model.config).to(device)
+        self.average.load_state_dict(self.model.state_dict())
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        self.model.train()
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        if unused := [name for name in ("settings", "parts", "target") if getattr(config, name)]:
+            raise ModelError(f"the joint objective takes no {', '.join(unused)}", source=config.name, stage="train")
+
+    @property
+    def exported(self) -> JointNet:
+        return self.average
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the unweighted losses."""
+        config = self.config
+        self.learning_rate = config.learning_rate_at(self.steps_done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        spectra = spectrograms(batch["stems"])
+        with torch.autocast(spectra[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            output = self.model(spectra[0])
+        terms = joint_loss(output.float(), batch, spectra, config.loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        else:
+            logger.warning("step %d: gradient is not finite, step skipped", self.steps_done)
+        self.steps_done += 1
+        update_average(self.average, self.model, config.ema, self.steps_done)
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps_done = int(state["step"])
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, steps_done: int) -> None:
+    """Move ``average`` towards ``model`` after step ``steps_done``; 0 makes it equal."""
+    # Early on the average follows quickly, so that short runs are not dominated by the random start.
+    decay = min(decay, (1 + steps_done) / (10 + steps_done))
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values()):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
