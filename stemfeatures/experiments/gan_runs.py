@@ -6,9 +6,11 @@ Every run has a folder: ``run.json`` (what it is), ``last.pt`` (state), ``log.cs
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from .._files import replacing, write_replace
-from ..errors import ModelError
+from ..errors import ModelError, StemfeaturesError
 from ..factorgan import Adversary, Joint
+from ..factorgan.adversarial import OBJECTIVES
 
 _RUN, _STATE, _LOG, SCORES = "run.json", "last.pt", "log.csv", "scores.json"
 Row = dict[str, Any]
@@ -181,3 +184,55 @@ def _cell(values: Any, digits: int) -> str:
         return ""
     spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}{spread}"
+
+
+def experiment_parser(
+    module: str, description: str | None, *, pairs: Sequence[int], steps: int
+) -> argparse.ArgumentParser:
+    """The options that these experiments share."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stemfeatures.experiments.{module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder of the experiment")
+    listed = " ".join(map(str, pairs))
+    add("--pairs", type=int, nargs="+", default=list(pairs), metavar="N", help=f"numbers of pairs (default: {listed})")
+    add("--seeds", type=int, default=3, help="seeds 0 ... N - 1 (default: %(default)s)")
+    add("--steps", type=int, default=steps, help="steps of every generator (default: %(default)s)")
+    add("--learning-rate", type=float, help="of all networks")
+    add("--objective", choices=OBJECTIVES, default=OBJECTIVES[0], help="of the generator (default: %(default)s)")
+    add("--threads", type=int, default=1, help="threads of the networks (default: %(default)s)")
+    add("--max-minutes", type=float, default=math.inf, help="stop after so long; the same command goes on")
+    add("--quiet", action="store_true", help="show nothing while training")
+    return parser
+
+
+def conclude(
+    args: argparse.Namespace, experiment: Callable[[float], list[Row]], tables: Callable[[list[Row]], str]
+) -> int:
+    """Run an experiment, given when to stop (``time.monotonic``), and show its tables; returns the exit status."""
+    torch.set_num_threads(args.threads)
+    started = time.monotonic()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        rows = experiment(started + 60 * args.max_minutes)
+        print(tables(rows))
+    except (OSError, StemfeaturesError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if time.monotonic() > started + 60 * args.max_minutes:
+        print("the time was up: the same command goes on where runs are missing", file=sys.stderr)
+    return 0
+
+
+def show_terms(name: str, steps: int) -> Callable[[int, dict[str, float]], None]:
+    """Prints a line every tenth of a run."""
+
+    def show(step: int, means: dict[str, float]) -> None:
+        if step * 10 % steps == 0:
+            words = " ".join(f"{term} {value:.3f}" for term, value in means.items())
+            print(f"{name}: step {step:,} of {steps:,}: {words}", file=sys.stderr, flush=True)
+
+    return show

@@ -95,6 +95,13 @@ class Joint:
         if len(set(sizes.values())) > 1:
             raise ValueError(f"parts of one batch differ in length: {sizes}")
 
+    @property
+    def n_labels(self) -> int:
+        """How many examples, or labels where there are some, a shuffle can choose from."""
+        if self.labels is not None:
+            return len(torch.unique(self.labels))
+        return min((len(value) for value in self.values.values()), default=0)
+
     def detach(self) -> Joint:
         """The same without its history."""
         return Joint({name: value.detach() for name, value in self.values.items()}, self.labels)

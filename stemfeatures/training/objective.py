@@ -47,6 +47,8 @@ OBJECTIVES = {
     "joint": "stemfeatures.training.joint:JointObjective",
     "supervised": "stemfeatures.training.adversarial:SupervisedObjective",
     "adversarial": "stemfeatures.training.adversarial:AdversarialObjective",
+    "factorgan": "stemfeatures.factorgan.separation:FactorGANObjective",
+    "gan": "stemfeatures.factorgan.separation:GanObjective",
 }
 
 

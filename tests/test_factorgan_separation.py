@@ -1,0 +1,223 @@
+"""FactorGAN and its baseline as training objectives: what the discriminators see, and that runs go on exactly."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stemfeatures.errors import ModelError
+from stemfeatures.factorgan import separation
+from stemfeatures.factorgan.separation import ConvDiscriminator, FactorGANObjective, GanObjective
+from stemfeatures.models.unet2018 import HOP_LENGTH, N_BINS, N_FFT, UNet2018, UNet2018Config
+from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.objective import Draws
+
+torch.set_num_threads(1)
+
+
+class TargetNetwork:
+    """The adapter of training around a network of two levels."""
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        self.net = UNet2018(UNet2018Config.from_dict({"target": config.target, **config.model})).to(device)
+        self.n_bins, self.n_frames = N_BINS, self.net.given(config.n_frames)
+        self.n_samples = (self.n_frames + 2 * self.net.context - 1) * HOP_LENGTH + N_FFT
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.net.parameters())
+
+    def spectra(self, y: Tensor) -> Tensor:
+        frames = y.unfold(-1, N_FFT, HOP_LENGTH) * torch.hann_window(N_FFT)
+        return torch.fft.rfft(frames).abs().transpose(-1, -2)
+
+    def centre(self, x: Tensor) -> Tensor:
+        return x[..., self.net.context : x.shape[-1] - self.net.context]
+
+    def separate(self, mixture: Tensor) -> Tensor:
+        return self.net(torch.log1p(mixture))
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch):
+    module = ModuleType("stemfeatures.training.target_networks")
+    module.build_network = TargetNetwork  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stemfeatures.training.target_networks", module)
+
+
+def recipe(objective: str, **settings: object) -> TrainConfig:
+    return TrainConfig(
+        name="tiny", objective=objective, target="vocals", network="unet2018", batch_size=4, n_frames=8, steps=50,
+        warmup=1, learning_rate=1e-3, model={"output": "mask", "width": 4, "depth": 2},
+        settings={"width": 4, **settings},
+    )  # fmt: skip
+
+
+def batch_of(
+    objective: type, config: TrainConfig, n_samples: int, *, seed: int = 0, n_songs: int = 4
+) -> dict[str, Tensor]:
+    """Targets are low tones, accompaniments high ones."""
+    rng = torch.Generator().manual_seed(seed)
+    time = torch.arange(n_samples) / 8192
+
+    def tones(low: float, high: float, *shape: int) -> Tensor:
+        f0 = low + (high - low) * torch.rand(*shape, 1, generator=rng)
+        level = 0.05 + 0.2 * torch.rand(*shape, 1, generator=rng)
+        return level * torch.sin(2 * torch.pi * f0 * time)
+
+    draws: Draws = objective.draws(config)
+    n = config.batch_size
+    low, high = (100.0, 700.0), (1500.0, 3500.0)
+    batch = {
+        "pairs": torch.stack([tones(*low, n, draws.pairs), tones(*high, n, draws.pairs)], dim=2),
+        "pair_songs": torch.randint(n_songs, (n, draws.pairs), generator=rng),
+    }
+    if draws.mixtures:
+        batch["mixtures"] = tones(*low, n, draws.mixtures) + tones(*high, n, draws.mixtures)
+        batch["solos"] = tones(*low, n, draws.solos)
+        batch["accompaniments"] = tones(*high, n, draws.accompaniments)
+    return batch
+
+
+BOTH = pytest.mark.parametrize(("kind", "name"), [(FactorGANObjective, "factorgan"), (GanObjective, "gan")])
+
+
+@BOTH
+def test_every_draw_is_used_and_every_term_known(kind, name):
+    config = recipe(name, rounds=2)
+    kind.check(config)
+    objective = kind(config, "cpu")
+    before = [p.detach().clone() for p in objective.network.parameters()]
+    terms = objective.step(batch_of(kind, config, objective.network.n_samples))
+    assert set(terms) <= set(kind.terms) if name == "factorgan" else set(terms) == set(kind.terms)
+    assert all(torch.isfinite(torch.tensor(list(terms.values()))))
+    assert objective.steps_done == 1
+    assert objective.learning_rate == config.learning_rate_at(0)
+    assert any(not torch.equal(a, b) for a, b in zip(before, objective.network.parameters()))
+    fewer = batch_of(kind, config, objective.network.n_samples)
+    key = "mixtures" if name == "factorgan" else "pairs"
+    fewer[key] = fewer[key][:, :-1]
+    with pytest.raises((StopIteration, RuntimeError)):
+        objective.step(fewer)
+
+
+@BOTH
+def test_a_run_goes_on_exactly(kind, name, tmp_path):
+    config = recipe(name, rounds=1)
+
+    def run(stop: int | None) -> list[Tensor]:
+        objective = kind(config, "cpu")
+        for step in range(4):
+            if step == stop:
+                torch.save(objective.state_dict(), tmp_path / "last.pt")
+                objective = kind(config, "cpu")
+                objective.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True))
+                torch.randn(7)  # nothing draws from torch's own stream
+            objective.step(batch_of(kind, config, objective.network.n_samples, seed=step))
+        return [*objective.network.parameters(), *objective.exported.parameters(), *objective.game.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(run(None), run(2)))
+
+
+def test_real_and_generated_parts_come_from_one_front_end():
+    """A real part and the part of a mixture of nothing else differ by the mask alone: same level, frames and bins."""
+    objective = FactorGANObjective(recipe("factorgan"), "cpu")
+    y = torch.randn(2, objective.network.n_samples)
+    real, made = objective._real(y), objective._generated(y)
+    assert real.shape == made.values["target"].shape == made.values["accompaniment"].shape
+    total = torch.expm1(made.values["target"]) + torch.expm1(made.values["accompaniment"])
+    assert torch.allclose(total, torch.expm1(real), rtol=1e-4, atol=1e-4)
+    silence = objective._generated(torch.zeros_like(y))
+    assert float(objective._real(torch.zeros_like(y)).abs().max()) == 0.0
+    assert all(float(part.abs().max()) == 0.0 for part in silence.values.values())
+
+
+def test_marginals_see_solos_and_a_share_of_the_pairs():
+    config = recipe("factorgan", paired_share=0.25, rounds=1)
+    objective = FactorGANObjective(config, "cpu")
+    counts = {"target": 0, "accompaniment": 0, "mixture": 0}
+    n, rounds = objective.network.n_samples, 60
+    seen = []
+    objective._generated = seen.append  # type: ignore[method-assign,assignment]
+    objective._real = lambda y: y[:, None]  # type: ignore[method-assign]
+    batch = batch_of(FactorGANObjective, config, n)
+    batch["pairs"] = torch.full_like(batch["pairs"], 1.0)
+    for key in ("mixtures", "solos", "accompaniments"):
+        batch[key] = torch.zeros_like(batch[key])
+    for objective.steps_done in range(rounds):
+        real, generated = objective._sources(batch)
+        for name in ("target", "accompaniment"):
+            counts[name] += int((real[name]().values[name][:, 0, 0] == 1).sum())
+        generated()
+        counts["mixture"] += int((seen[-1][:, 0] == 2).sum())
+    for count in counts.values():
+        assert 0.12 < count / (rounds * config.batch_size) < 0.4
+
+
+def test_the_baseline_sees_pairs_alone():
+    config = recipe("gan", rounds=2)
+    assert GanObjective.draws(config) == Draws(pairs=5)
+    assert FactorGANObjective.draws(recipe("factorgan", rounds=2)) == Draws(2, 7, 2, 2)
+    assert FactorGANObjective.draws(recipe("factorgan", dependency=False, paired_share=0.0)).pairs == 0
+
+
+def test_shuffled_pairs_are_never_of_one_song(monkeypatch):
+    config = recipe("factorgan", rounds=1)
+    objective = FactorGANObjective(config, "cpu")
+    n = objective.network.n_samples
+    labels = []
+    whole = separation.FactorGAN._dependency_loss
+
+    def watched(self, net, group, joint, rng):
+        if joint.labels is not None:
+            labels.append(joint.labels)
+        return whole(self, net, group, joint, rng)
+
+    monkeypatch.setattr(separation.FactorGAN, "_dependency_loss", watched)
+    for step in range(6):
+        batch = batch_of(FactorGANObjective, config, n, seed=step, n_songs=2)
+        terms = objective.step(batch)
+        several = len(batch["pair_songs"][:, 0].unique()) > 1
+        assert ("loss d_P(parts)" in terms) == several
+    assert labels
+    assert all(len(found.unique()) > 1 for found in labels)
+    monkeypatch.setattr(separation, "_PATIENCE", 3)
+    same = batch_of(FactorGANObjective, config, n, n_songs=1)
+    objective.step(same)
+    objective.step(same)
+    with pytest.raises(ModelError, match="all pairs are of one song"):
+        objective.step(same)
+
+
+def test_recipes_that_cannot_work_are_refused():
+    FactorGANObjective.check(recipe("factorgan"))
+    for wrong, words in (
+        (recipe("factorgan", alpha=1.0), "unknown settings in the recipe: alpha"),
+        (recipe("factorgan", loss="W"), "unknown loss 'W'"),
+        (recipe("factorgan", paired_share=2.0), "share from 0 to 1"),
+        (recipe("factorgan", rounds=0), "start at 1"),
+        (TrainConfig(objective="factorgan", network="unet2018", target="vocals"), 'model.output = "mask"'),
+        (TrainConfig(objective="factorgan", model={"output": "mask"}), 'network = "unet2018"'),
+    ):
+        with pytest.raises(ModelError, match=words):
+            FactorGANObjective.check(wrong)
+    with pytest.raises(ModelError, match="unknown settings in the recipe: paired_share"):
+        GanObjective.check(recipe("gan", paired_share=0.1))
+
+
+def test_discriminators_take_patches_of_the_paper():
+    net = ConvDiscriminator(2, 257, 128)
+    assert net(torch.randn(2, 2, 257, 128)).shape == (2, 1)
+    convolutions = [layer for layer in net.layers if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [32, 64, 128, 256, 512, 1024]
+    assert net.layers[-1].bias is None
+    assert ConvDiscriminator(1, 512, 10, width=4)(torch.randn(3, 1, 512, 10)).shape == (3, 1)
+    with pytest.raises(ModelError, match="too few"):
+        ConvDiscriminator(1, 257, 3)
+    a = torch.randn(1, 2, 257, 128)
+    b = a.clone()
+    b[:, :, 256] += 10.0
+    assert torch.equal(net(a), net(b))  # the top bin is not seen
