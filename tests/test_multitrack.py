@@ -12,6 +12,8 @@ from stemfeatures.datasets.multitrack import find_tracks
 from stemfeatures.datasets.stem_folders import fill_unvoiced
 from stemfeatures.errors import CatalogError, DecodeError
 from stemfeatures.evaluation.f0 import resample_f0
+from stemfeatures.evaluation.references import Mixture
+from stemfeatures.evaluation.run import evaluate
 
 RATE = 16_000
 
@@ -60,8 +62,12 @@ def test_song_folder_dataset_and_parent_find_the_same_tracks(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("missing", ["nowhere", "."])
 def test_folders_without_tracks_are_named(tmp_path: Path, missing: str) -> None:
-    with pytest.raises(CatalogError, match=tmp_path.name):
+    with pytest.raises(CatalogError, match=rf"{tmp_path.name}.* \[catalog\]"):
         find_tracks(tmp_path / missing)
+    with pytest.raises(CatalogError, match=r"\[train\]"):
+        find_tracks(tmp_path / missing, stage="train")
+    with pytest.raises(CatalogError, match=r"\[evaluate\]"):
+        evaluate("separation", tmp_path / missing, Mixture())
 
 
 def test_stem_of_another_length_is_named(tmp_path: Path) -> None:

@@ -277,18 +277,26 @@ def _some(tracks: Sequence[MultiTrack], path: Path) -> Sequence[MultiTrack]:
     return tracks
 
 
-def find_tracks(path: str | Path) -> list[MultiTrack]:
+def find_tracks(path: str | Path, *, stage: str = CatalogError.stage) -> list[MultiTrack]:
     """The tracks under ``path``, sorted by data set and name.
 
     ``path`` is a song folder, a folder of song folders (:mod:`.stem_folders`), a MIR-1K folder (:mod:`.mir1k`), or a
     folder that holds several of the latter two; what else lies there is passed over. Layouts that cannot be told from
     their files are asked for as ``"<name of open_dataset>:<folder>"``, for example ``"musdb18:/data/musdb18"`` or
-    ``"mirdata:ikala:/data/ikala"``.
+    ``"mirdata:ikala:/data/ikala"``. ``stage`` is what errors call the work that the tracks are for.
 
     Raises
     ------
     CatalogError : ``path`` does not exist or holds no such track.
     """
+    try:
+        return _find_tracks(path)
+    except CatalogError as error:
+        error.stage = stage
+        raise
+
+
+def _find_tracks(path: str | Path) -> list[MultiTrack]:
     from .mir1k import mir1k_tracks
     from .stem_folders import stem_folder_tracks
 
@@ -300,7 +308,7 @@ def find_tracks(path: str | Path) -> list[MultiTrack]:
             return list(open_dataset(f"mirdata:{which}", rest))
         if kind in LAYOUTS and rest:
             return list(open_dataset(kind, rest))
-        raise CatalogError("no such folder", source=str(path), stage="evaluate")
+        raise CatalogError("no such folder", source=str(path))
     tracks: list[MultiTrack] = [*stem_folder_tracks(root), *mir1k_tracks(root)]
     if not tracks:
         for folder in sorted(child for child in root.iterdir() if child.is_dir()):
@@ -309,6 +317,5 @@ def find_tracks(path: str | Path) -> list[MultiTrack]:
         raise CatalogError(
             "no tracks found: expected song folders with mixture.flac or .wav, or MIR-1K clips with .pv labels",
             source=str(path),
-            stage="evaluate",
         )
     return tracks

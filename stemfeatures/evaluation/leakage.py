@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-m", "--model", help="checkpoint or reference (default: the default checkpoint)")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    tracks = [track for track in find_tracks(args.tracks) if "separation" in track.tasks]
+    tracks = [track for track in find_tracks(args.tracks, stage="evaluate") if "separation" in track.tasks]
     table = leakage_table(tracks, get_estimator(args.model, device=args.device))
     print(table.to_string(index=False, float_format=lambda x: f"{x:.1f}"))
 

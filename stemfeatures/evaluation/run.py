@@ -88,7 +88,7 @@ def evaluate(
     tasks = TASKS if task == "all" else (task,)
     by_path = isinstance(dataset, str | Path)
     source = str(dataset) if by_path else None
-    tracks = _limited(find_tracks(dataset) if by_path else dataset, tasks, limit)  # type: ignore[arg-type]
+    tracks = _limited(find_tracks(dataset, stage="evaluate") if by_path else dataset, tasks, limit)  # type: ignore[arg-type]
     if not tracks:
         raise EvaluationError(f"no track here holds the truth for {task!r}", source=source)
     if prepare := getattr(estimator, "prepare", None):
