@@ -58,11 +58,41 @@ def test_unsteady_basses_are_left_out(tmp_path: Path) -> None:
     assert bank.by_family == {"electric_bass": ["notes-bass-held"]}
 
 
-def test_damaged_banks_are_told(tmp_path: Path) -> None:
+def write_bass(notes: Path, instrument: str) -> None:
     for name, midi in (("c2", 36), ("e2", 40), ("g2", 43), ("b2", 47)):
-        path = tmp_path / "notes" / "bass" / "thumb" / f"{name}.wav"
+        path = notes / "bass" / instrument / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, tone(np.full(SR, synths.midi_to_hz(midi))), SR)
+
+
+def test_an_interrupted_bank_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes, out = tmp_path / "notes", tmp_path / "bank"
+    for instrument in ("finger", "pick", "thumb"):
+        write_bass(notes, instrument)
+    whole = note_bank.build_note_bank(tmp_path / "whole", notes_dir=notes)
+    made: list[str] = []
+    read = note_bank._read_folder
+
+    def interrupted(out_dir: Path, folder: Path) -> list[str]:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(folder.name)
+        return read(out_dir, folder)
+
+    monkeypatch.setattr(note_bank, "_read_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        note_bank.build_note_bank(out, notes_dir=notes)
+    assert not (out / "bank.json").exists()
+    made.clear()
+    pick = notes / "bass" / "pick"
+    (pick / "d3.wav").write_bytes((pick / "c2.wav").read_bytes())  # new, but not at the pitch of its name
+    note_bank.build_note_bank(out, notes_dir=notes)
+    assert made == ["pick", "thumb"]  # what has changed, and what is missing
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
+
+
+def test_damaged_banks_are_told(tmp_path: Path) -> None:
+    write_bass(tmp_path / "notes", "thumb")
     bank = note_bank.build_note_bank(tmp_path / "bank", notes_dir=tmp_path / "notes")
     audio = bank / "notes-bass-thumb.npy"
     os.truncate(audio, audio.stat().st_size // 2)

@@ -18,7 +18,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from operator import call
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,8 @@ def build_note_bank(
 ) -> Path:
     """Render the notes of SoundFonts and read a folder of one-shots; returns ``out_dir``.
 
+    Where an interrupted call with the same sources left off, this one goes on.
+
     Parameters
     ----------
     soundfonts : General MIDI ``.sf2`` or ``.sf3`` files; rendered by the ``fluidsynth`` program.
@@ -87,17 +89,18 @@ def build_note_bank(
     for font in fonts:
         if not font.is_file():
             raise DatasetError("no such SoundFont", source=str(font), stage="bank")
-        tasks += [(_render_program, out_dir, font, f, p) for f, programs in GM_PROGRAMS.items() for p in programs]
-        tasks += [(_render_kit, out_dir, font, f, p) for f, programs in GM_KITS.items() for p in programs]
+        crc = _checksum(font)
+        tasks += [(crc, _render_program, font, f, p) for f, programs in GM_PROGRAMS.items() for p in programs]
+        tasks += [(crc, _render_kit, font, f, p) for f, programs in GM_KITS.items() for p in programs]
     if notes_dir is not None:
         folders = sorted(p for p in Path(notes_dir).glob("*/*") if p.is_dir())
         if not folders:
             raise DatasetError("no folders {bass,drums,...}/<instrument>", source=str(notes_dir), stage="bank")
-        tasks += [(_read_folder, out_dir, folder) for folder in folders]
+        tasks += [(_checksum(folder), _read_folder, folder) for folder in folders]
     if not tasks:
         raise DatasetError("no SoundFont and no folder of notes to build from", source=str(out_dir), stage="bank")
     out_dir.mkdir(parents=True, exist_ok=True)
-    work = starmap(call, tasks, jobs=jobs, stage="bank", name=lambda make, _, *source: " ".join(map(str, source)))
+    work = starmap(partial(_once, out_dir), tasks, jobs=jobs, stage="bank", name=lambda *task: _joined(task[2:]))
     made = list(progress(work, len(tasks)) if progress else work)
     for source in (*fonts, *([Path(notes_dir)] if notes_dir is not None else [])):
         if not any(names for names, task in zip(made, tasks) if source in (task[2], *task[2].parents)):
@@ -106,7 +109,35 @@ def build_note_bank(
     made_of = {"soundfonts": [f.name for f in fonts], "notes": Path(notes_dir).name if notes_dir else None}
     text = json.dumps({"version": VERSION, **made_of, "instruments": sorted(names)}, indent=1)
     write_replace(out_dir / "bank.json", text.encode())
+    for note in out_dir.glob(".*.made"):
+        note.unlink()
     return out_dir
+
+
+def _checksum(source: Path) -> int:
+    """Of a file, or of the files in a folder."""
+    crc = VERSION
+    for path in sorted(p for p in (source.rglob("*") if source.is_dir() else [source]) if p.is_file()):
+        crc = zlib.crc32(path.read_bytes(), zlib.crc32(path.relative_to(source.parent).as_posix().encode(), crc))
+    return crc
+
+
+def _joined(words: Iterable[object]) -> str:
+    return " ".join(map(str, words))
+
+
+def _once(out_dir: Path, crc: int, make: Callable[..., list[str]], source: Path, *which: object) -> list[str]:
+    """The names of the instruments that ``make(out_dir, source, *which)`` writes, unless it has done so before."""
+    name = f"{source.parent.name}-{source.name}" if source.is_dir() else source.stem
+    note = out_dir / f".{_joined((name, *which))}.made"
+    if note.is_file():
+        made = json.loads(note.read_text())
+        if made["crc"] == crc:
+            return list(made["names"])
+        note.unlink()  # before its instruments are replaced
+    names = make(out_dir, source, *which)
+    write_replace(note, json.dumps({"crc": crc, "names": names}).encode())
+    return names
 
 
 def _store(out_dir: Path, name: str, family: str, samples: list[tuple[np.ndarray, float, str, float]]) -> list[str]:
@@ -124,7 +155,7 @@ def _store(out_dir: Path, name: str, family: str, samples: list[tuple[np.ndarray
     pitches = {round(12 * np.log2(e.hertz / 440)) for e in entries if e.hertz}
     if not entries or (family in DRUM_FAMILIES and not roles) or (family not in DRUM_FAMILIES and len(pitches) < 4):
         return []
-    with replacing(out_dir / f"{name}.npy") as partial, partial.open("wb") as handle:
+    with replacing(out_dir / f"{name}.npy") as unfinished, unfinished.open("wb") as handle:
         np.save(handle, np.concatenate(pieces))
     described = {"family": family, "samples": [asdict(e) for e in entries]}
     write_replace(out_dir / f"{name}.json", json.dumps(described).encode())
