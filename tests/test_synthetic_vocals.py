@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +23,7 @@ from stemfeatures.datasets.synthetic import composer, console, recording_bank, s
 from stemfeatures.datasets.synthetic.recorded_vocals import notes_of
 from stemfeatures.datasets.synthetic.recording_bank import RecordingBank, build_recording_bank, periodicity
 from stemfeatures.datasets.synthetic.song import F0_HOP_S, generate_song
-from stemfeatures.datasets.synthetic.vocals import sing_score
+from stemfeatures.datasets.synthetic.vocals import _follow_lead, sing_score
 from stemfeatures.datasets.synthetic.voice import Line, Sung, SungNote, VoiceBank, VoiceStyle, sing, speak
 from stemfeatures.errors import DatasetError
 
@@ -395,6 +397,40 @@ def test_bank_errors(tmp_path: Path, folder: Path, bank: RecordingBank) -> None:
         RecordingBank(damaged)
 
 
+def test_a_bank_tells_when_its_recordings_are_no_longer_those_it_was_made_of(
+    tmp_path: Path, bank: RecordingBank, capsys: pytest.CaptureFixture
+) -> None:
+    source, copy = tmp_path / "singing", tmp_path / "bank"
+    shutil.copytree(bank.path, copy)
+    index = json.loads((copy / recording_bank.INDEX).read_text())
+    assert set(index["files"]) >= {p.path for p in bank.phrases}
+    assert not any(path.startswith("secret/") for path in index["files"])
+    source.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (source / name).write_bytes(name.encode())
+    (source / "secret").mkdir()
+    (source / "secret" / "c.wav").touch()
+    index["files"] = {name: zlib.crc32(name.encode()) for name in ("a.wav", "b.wav")}
+    (copy / recording_bank.INDEX).write_text(json.dumps(index))
+    RecordingBank(copy).check_source(source)
+    (source / "new.wav").symlink_to("nowhere")
+    with pytest.raises(DatasetError, match=r"new\.wav was added"):
+        RecordingBank(copy).check_source(source)
+    (source / "new.wav").unlink()
+    (source / "b.wav").write_bytes(b"B.wav")
+    with pytest.raises(DatasetError, match=r"b\.wav was changed"):
+        RecordingBank(copy).check_source(source)
+    (source / "b.wav").unlink()
+    common = ["generate", "--songs", "1", "--seed", "1", "--out", str(tmp_path / "out"), "--recordings", str(source)]
+    (tmp_path / "held_out.txt").write_text("secret/*\n")
+    assert main([*common, "--recordings-bank", str(copy), "--held-out", str(tmp_path / "held_out.txt")]) == 2
+    assert "b.wav was removed" in capsys.readouterr().err
+    del index["files"]
+    (copy / recording_bank.INDEX).write_text(json.dumps(index))
+    with pytest.raises(DatasetError, match="before banks knew their files"):
+        RecordingBank(copy).check_source(source)
+
+
 def test_command_line_takes_recordings(
     tmp_path: Path, folder: Path, bank: RecordingBank, capsys: pytest.CaptureFixture
 ) -> None:
@@ -411,6 +447,31 @@ def test_command_line_takes_recordings(
     truth = json.loads((tmp_path / "out" / f"{seed:08d}" / "truth.json").read_text())
     assert truth["choices"]["request"]["recordings"] == bank.fingerprint
     assert truth["choices"]["vocals"]["recordings"]
+
+
+def test_a_harmony_that_does_not_know_the_line_is_told(tmp_path: Path) -> None:
+    source = Path(recording_bank.__file__).parent / "banks" / "voices"
+    shutil.copy(source / "f1.npz", tmp_path)
+    with np.load(source / "m1.npz") as whole:
+        few = {
+            "lines": whole["lines"][:2],
+            "token_start": whole["token_start"][:3],
+            "line_start": whole["line_start"][:3],
+        }
+        np.savez(tmp_path / "m1.npz", **{**whole, **few})
+    voices = VoiceBank.load(tmp_path)
+    score = composer.compose(singing_seeds()[0], duration_s=14.0)
+    cast = singers.Cast(score, voices, 14 * SR, 1401)
+    f1, m1 = cast.engage("double", "f1"), cast.engage("harmony", "m1")
+    line = next(line for line in voices.lines("f1")[2:] if line.syllables <= 10)
+    notes = composer.melody(score, score.slots[0], line.syllables, voices.range_midi("f1"), np.random.default_rng(0))
+    for singer in (f1, m1):
+        _follow_lead(cast, singer, VoiceStyle(), 0, line, notes, np.random.default_rng(0))
+    assert f1.sounds()
+    assert not m1.sounds()
+    [told] = cast.choices["unsung"]
+    assert (told["text"], told["role"], told["singer"]) == (line.text, "harmony", "m1")
+    assert abs(told["start_s"] - f1.deliveries[0][0]) < 0.5
 
 
 def test_voices_can_be_held_out(tmp_path: Path) -> None:

@@ -274,11 +274,14 @@ def _prepare_recordings(args: argparse.Namespace, held_out: tuple[str, ...]) -> 
         raise UsageError(f"{args.recordings} is to be cut into phrases; say where they go with --recordings-bank")
     bank = args.recordings if is_bank else args.recordings_bank
     if (bank / INDEX).is_file():
-        if missing := sorted(set(held_out) - set(RecordingBank(bank).held_out)):
+        made = RecordingBank(bank)
+        if missing := sorted(set(held_out) - set(made.held_out)):
             raise UsageError(
                 f"the bank {bank} was made without holding out {missing[0]}; remove it, or choose another "
                 "--recordings-bank"
             )
+        if not is_bank:
+            made.check_source(args.recordings)
         return Path(bank)
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:

@@ -2,7 +2,8 @@
 
 ::
 
-    <bank>/recordings.json    version, what was held out, and of every phrase: where it lies, voice, key, tempo
+    <bank>/recordings.json    version, what was held out, the files with their CRC-32, and of every phrase: where it
+                              lies, voice, key, tempo
     <bank>/audio.npy          int16 mono at 44.1 kHz, the phrases one after the other
     <bank>/f0.npy             float32, Hz every 5 ms of every phrase, 0 = unvoiced
 
@@ -230,14 +231,13 @@ def build_recording_bank(
     DatasetError : no recordings, or no phrase of a clear single voice among them.
     """
     folder, out_dir, patterns = Path(folder), Path(out_dir), sorted(held_out)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and out_dir not in p.parents)
-    files = [p.relative_to(folder).as_posix() for p in paths if not is_held_out(p, patterns)]
+    files = _files(folder, out_dir, patterns)
     if not files:
         raise DatasetError(f"no recordings ({', '.join(SUFFIXES)})", source=str(folder), stage="recordings")
     cuts: list[_Cut] = []
     read = partial(_read, folder=folder)
     found: Iterable = starmap(
-        read, zip(files, _voices(files)), jobs=jobs, stage="recordings", catch=(AudioError, WorkerError)
+        read, zip(files, _voices(list(files))), jobs=jobs, stage="recordings", catch=(AudioError, WorkerError)
     )
     for phrases_or_error, file in zip(progress(found, len(files)) if progress else found, files):
         if isinstance(phrases_or_error, Exception):
@@ -257,9 +257,28 @@ def build_recording_bank(
     for name, array in (("audio", audio), ("f0", np.concatenate([cut.f0 for cut in cuts]))):
         with replacing(out_dir / f"{name}.npy") as unfinished, unfinished.open("wb") as handle:
             np.save(handle, array)
-    index = {"version": VERSION, "held_out": patterns, "audio_crc": zlib.crc32(audio.tobytes()), "phrases": phrases}
+    index = {
+        "version": VERSION,
+        "held_out": patterns,
+        "files": files,
+        "audio_crc": zlib.crc32(audio.tobytes()),
+        "phrases": phrases,
+    }
     write_replace(out_dir / INDEX, json.dumps(index, indent=0).encode())
     return out_dir
+
+
+def _files(folder: Path, bank: Path, held_out: Iterable[str]) -> dict[str, int]:
+    """CRC-32 of the recordings under ``folder``, but those in the bank; -1 of what cannot be read."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and bank not in p.parents)
+    return {p.relative_to(folder).as_posix(): _checksum(p) for p in paths if not is_held_out(p, held_out)}
+
+
+def _checksum(path: Path) -> int:
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError:
+        return -1
 
 
 class RecordingBank:
@@ -285,6 +304,7 @@ class RecordingBank:
                 raise DatasetError(found, source=str(path), stage="recordings")
             self.phrases = [Phrase(**p) for p in index["phrases"]]
             self.held_out: list[str] = index["held_out"]
+            self._files: dict[str, int] | None = index.get("files")  # banks of before lack it
             audio, f0 = (np.load(self.path / f"{name}.npy", mmap_mode="r") for name in ("audio", "f0"))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"not a bank of recordings ({error})", source=str(path), stage="recordings") from error
@@ -297,6 +317,21 @@ class RecordingBank:
             if phrase.sung:
                 self.by_voice.setdefault(phrase.voice, []).append(k)
         self.spoken = [k for k, phrase in enumerate(self.phrases) if not phrase.sung]
+
+    def check_source(self, folder: str | Path) -> None:
+        """DatasetError naming a file of ``folder`` that was added, changed or removed since the bank was made of it."""
+        there, known = _files(Path(folder), self.path, self.held_out), self._files
+        if known is None:
+            message = f"was made before banks knew their files: remove it, or choose it alone, without {folder}"
+            raise DatasetError(message, source=str(self.path), stage="recordings")
+        for file in sorted(there.keys() | known.keys()):
+            if there.get(file) != known.get(file):
+                what = "added" if file not in known else "removed" if file not in there else "changed"
+                raise DatasetError(
+                    f"{file} was {what} in {folder} after this bank was made of it; remove the bank to make it anew",
+                    source=str(self.path),
+                    stage="recordings",
+                )
 
     def recording(self, index: int) -> Recording:
         """Phrase number ``index``."""

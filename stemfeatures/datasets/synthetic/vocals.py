@@ -168,7 +168,7 @@ def _follow_lead(
     notes: list[list[Note]],
     rng: np.random.Generator,
 ) -> None:
-    """Sing what the lead sings, ``degrees`` of the scale away."""
+    """Sing what the lead sings, ``degrees`` of the scale away; where the singer lacks the line, note that."""
     from .voice import SungNote, sing
 
     score, bank = cast.score, cast.bank
@@ -186,6 +186,8 @@ def _follow_lead(
         match = next((x for x in bank.lines(singer.name) if x.text == line.text), line)
         sung = sing(bank, singer.name, match, sung_notes, style, rng)
     except (ValueError, KeyError, IndexError):  # another singer need not know a remixed line
+        start_s = sung_notes[0][0].start_s
+        cast.note("unsung", {"text": line.text, "role": singer.role, "singer": singer.name, "start_s": start_s})
         return
     singer.take(sung)
 
