@@ -49,7 +49,7 @@ class GanRun:
     seconds: float = 0.0
 
     def train(
-        self, steps: int, *, log_every: int = 100, save_every: int = 500, stop_at: float = math.inf,
+        self, steps: int, *, log_every: int = 100, save_every: int = 200, stop_at: float = math.inf,
         on_log: Callable[[int, dict[str, float]], None] | None = None,
     ) -> bool:  # fmt: skip
         """Train until ``steps``; False when the clock (``time.monotonic``) passed ``stop_at`` before. ``on_log`` is

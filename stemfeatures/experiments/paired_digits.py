@@ -51,33 +51,36 @@ class Setting:
 
     dependences: tuple[float, ...] = (0.1, 0.9)
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 3000
+    steps: int = 2000
     width: int = 64
     noise: int = 50
     batch_size: int = 25
     rounds: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     objective: str = "JSD"
     n_scored: int = 5000
 
 
 class Sources:
-    """Batches of a stack of runs, every combination of dependence and seed: shapes ``(batch, stack, 64)``.
+    """Batches of a stack of runs, one for every number of pairs, dependence and seed: shapes ``(batch, stack, 64)``.
 
-    Runs of a stack draw pairs of the same numbers, each of its own pairs, so that one shuffle fits all of them.
+    One shuffle has to fit all. The number of a pair is that of a common draw modulo the number of pairs, so that
+    pairs that differ for the smallest number, of which all others are multiples, differ for all.
     """
 
-    def __init__(self, digits: Digits, n_pairs: int, setting: Setting) -> None:
+    def __init__(self, digits: Digits, pairs: Sequence[int], setting: Setting) -> None:
         self.digits, self.setting = digits, setting
-        self.stack = [(dependence, seed) for dependence in setting.dependences for seed in setting.seeds]
-        drawn = [digits.pairs(n_pairs, dependence, seed)[0] for dependence, seed in self.stack] if n_pairs else []
-        self.pairs = torch.stack(drawn, dim=2) if drawn else torch.empty(0)  # (n_pairs, 2, stack, 64)
+        each = [(dependence, seed) for dependence in setting.dependences for seed in setting.seeds]
+        self.stack = [(n, dependence, seed) for n in pairs or [0] for dependence, seed in each]
+        #: (n, 2, len(each), 64) for each number n of pairs
+        self.pairs = [torch.stack([digits.pairs(n, *one)[0] for one in each], dim=2) for n in pairs]
 
     def pair(self) -> Joint:
         """Real pairs, labelled by their number: with few of them, a batch holds some twice."""
-        rows = torch.randint(len(self.pairs), (self.setting.batch_size,))
-        first, second = self.pairs[rows].unbind(1)
-        return Joint({"first": first, "second": second}, labels=rows)
+        rows = torch.randint(2**40, (self.setting.batch_size,))
+        drawn = torch.cat([pairs[rows % len(pairs)] for pairs in self.pairs], dim=2)
+        labels = rows % min(len(pairs) for pairs in self.pairs)
+        return Joint({"first": drawn[:, 0], "second": drawn[:, 1]}, labels)
 
     def single(self, name: str) -> Callable[[], Joint]:
         """Real digits for one place."""
@@ -119,10 +122,10 @@ class Contrast(nn.Module):
         return CONTRAST * images
 
 
-def begin(method: str, digits: Digits, n_pairs: int, setting: Setting, folder: Path) -> tuple[GanRun, Sources]:
-    """Networks and sources of the runs of one method and number of pairs."""
-    torch.manual_seed(1000 * METHODS.index(method) + n_pairs)
-    sources = Sources(digits, n_pairs, setting)
+def begin(method: str, digits: Digits, pairs: Sequence[int], setting: Setting, folder: Path) -> tuple[GanRun, Sources]:
+    """Networks and sources of the runs of one method, all in one stack; no ``pairs`` for ``FactorGAN-no-cp``."""
+    torch.manual_seed(METHODS.index(method))
+    sources = Sources(digits, pairs, setting)
     stack = len(sources.stack)
     generator = StackedMlp(stack, (setting.noise, setting.width, setting.width, 2 * N_PIXELS))
     game = discriminators(method, setting, stack)
@@ -140,23 +143,21 @@ def begin(method: str, digits: Digits, n_pairs: int, setting: Setting, folder: P
 
 
 def make(generator: nn.Module, noise: Tensor) -> Tensor:
-    """(batch, 2, stack, 64) images of noise (batch, stack, n)."""
+    """(batch, 2, stack, 64) images in 0..1 from noise (batch, stack, n)."""
     return torch.sigmoid(generator(noise)).unflatten(-1, (2, N_PIXELS)).transpose(1, 2)
 
 
-def score_run(
-    run: GanRun, sources: Sources, method: str, n_pairs: int, classifier: Classifier, held: Digits
-) -> list[Row]:
-    """A row for every dependence and seed."""
+def score_run(run: GanRun, sources: Sources, method: str, classifier: Classifier, held: Digits) -> list[Row]:
+    """A row for every run of the stack."""
     setting = sources.setting
     run.generator.eval()
     with torch.no_grad():
         made = make(run.generator, sources.noise(setting.n_scored))
-    shared = {"method": method, "pairs": n_pairs, "seconds": run.seconds / len(sources.stack)}
+    seconds = run.seconds / len(sources.stack)
     return [
-        {"lambda": dependence, "seed": seed, **shared}
+        {"lambda": dependence, "seed": seed, "method": method, "pairs": n, "seconds": seconds}
         | score_pairs(made[:, :, i], classifier, held, sources.digits.dependency(dependence))
-        for i, (dependence, seed) in enumerate(sources.stack)
+        for i, (n, dependence, seed) in enumerate(sources.stack)
     ]
 
 
@@ -185,22 +186,22 @@ def experiment(out: Path, pairs: Sequence[int], setting: Setting, *, stop_at: fl
     rows = score_real(setting, digits, classifier, held)
     strips: dict[str, Tensor] = {"real": digits.pairs(12, max(setting.dependences), 99)[0]}
     for method in METHODS:
-        for n_pairs in [0] if method == "FactorGAN-no-cp" else pairs:
-            folder = out / f"{method}-{n_pairs}"
-            scores = open_run(folder, {"method": method, "pairs": n_pairs, **asdict(setting)})
-            run, sources = begin(method, digits, n_pairs, setting, folder)
-            if not run.train(
-                setting.steps, stop_at=stop_at, on_log=None if quiet else show_terms(folder.name, setting.steps)
-            ):
-                return rows
-            torch.manual_seed(n_pairs)
-            run.generator.eval()
-            with torch.no_grad():
-                strips[folder.name] = make(run.generator, sources.noise(12))[:, :, -len(setting.seeds)]
-            if scores is None:
-                scores = score_run(run, sources, method, n_pairs, classifier, held)
-                store_scores(folder, scores)
-            rows += scores
+        folder, given = out / method, [] if method == "FactorGAN-no-cp" else list(pairs)
+        scores = open_run(folder, {"method": method, "pairs": given, **asdict(setting)})
+        run, sources = begin(method, digits, given, setting, folder)
+        show = None if quiet else show_terms(method, setting.steps)
+        if not run.train(setting.steps, stop_at=stop_at, on_log=show):
+            return rows
+        if scores is None:
+            scores = score_run(run, sources, method, classifier, held)
+            store_scores(folder, scores)
+        rows += scores
+        torch.manual_seed(0)
+        with torch.no_grad():
+            made = make(run.generator.eval(), sources.noise(12))
+        for n in given or [0]:
+            one = sources.stack.index((n, max(setting.dependences), setting.seeds[0]))
+            strips[f"{method}, {n} pairs"] = made[:, :, one]
     draw_samples(strips, out / "samples.png")
     return rows
 
@@ -226,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.pairs) < 2 or args.seeds < 1 or args.steps < 1 or not all(0 <= x <= 1 for x in args.dependence):
         parser.error("--pairs starts at 2, --seeds and --steps at 1; --dependence lies within 0 and 1")
+    if any(n % min(args.pairs) for n in args.pairs):
+        parser.error("every number of --pairs must be a multiple of the smallest")
     setting = Setting(
         dependences=tuple(args.dependence), seeds=tuple(range(args.seeds)), steps=args.steps,
         learning_rate=args.learning_rate or Setting.learning_rate, objective=args.objective,

@@ -44,7 +44,7 @@ PARTITION = Group("pair", (Part("image", given=True), Part("labels")))
 class Setting:
     """What all runs share; ``n_images`` and as many labels are unpaired."""
 
-    steps: int = 1000
+    steps: int = 500
     width: int = 8
     batch_size: int = 25
     rounds: int = 2
