@@ -3,8 +3,8 @@
 Front end: mono 8,192 Hz, window 512, hop 256, ``log1p`` of the magnitude, all 257 bins. Four levels: 3x3 convolutions
 without padding, max-pooling by 2, 16 to 256 filters; back by 2x2 transposed convolutions, each beside the cropped
 output of the encoder, and a 3x3 convolution; the cropped input joins before the 1x1 output. What the convolutions eat
-is real context along time and zeros along frequency. The paper's text was not at hand; layers and sizes are those of the
-authors' code. Ours: weights of the output begin positive, since a plane whose ReLU is dead at the start stays so.
+is real context along time and zeros along frequency. The paper's text was not at hand; layers and sizes are those of
+the authors' code. Ours: weights of the output begin positive, since a plane whose ReLU is dead at the start stays so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a run's examples come from: isolated sounds, multitracks, or both by share."""
+"""Where a run's examples come from: isolated sounds, multitracks, both by share, or parts told from the rest."""
 
 from __future__ import annotations
 
@@ -12,27 +12,35 @@ from torch.utils.data import Dataset
 
 from ..errors import DatasetError
 from .bank import SoundBank
-from .config import TrainConfig
+from .config import TrainConfig, read_settings
 from .example import Example, ExampleSource
 from .mixing import Mixer
+from .objective import Draws, find_objective
+from .part_store import PartStore
+from .parts import PartExcerpts, PartSettings
 from .song_store import SongStore
 from .songs import SongMixer
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Folders of a run: a ``bank`` of :func:`.bank.build_bank`, ``songs`` of :func:`.song_store.build_song_store`."""
+    """Folders of a run: a ``bank`` of :func:`.bank.build_bank`, ``songs`` of :func:`.song_store.build_song_store`; or,
+    for objectives that tell one part from the rest, ``parts`` of :func:`.part_store.build_part_store`."""
 
     bank: Path | None = None
     songs: Path | None = None
+    parts: PartStore | None = None
 
-    def open(self, config: TrainConfig) -> ExampleSource:
+    def open(self, config: TrainConfig) -> ExampleSource | PartExcerpts:
         """The source that the recipe asks for.
 
         Raises
         ------
         DatasetError : the recipe's share of songs needs a folder that is not given, or a folder is not of its kind.
         """
+        draws = find_objective(config.objective).draws(config)
+        if draws is not None:
+            return self._open_parts(config, draws)
         options = {"n_frames": config.n_frames, "seed": config.seed}
         sources: list[ExampleSource] = []
         if config.songs > 0:
@@ -44,6 +52,19 @@ class TrainingData:
                 raise DatasetError(f"recipe {config.name!r} asks for a bank of isolated sounds", stage="train")
             sources.append(Mixer(SoundBank(self.bank), **options))
         return sources[0] if len(sources) == 1 else Shared(sources[0], sources[1], config.songs, config.seed)
+
+    def _open_parts(self, config: TrainConfig, draws: Draws) -> PartExcerpts:
+        from .target_networks import grid_of
+
+        if self.parts is None:
+            raise DatasetError(f"recipe {config.name!r} asks for parts (pairs, solos ...)", stage="train")
+        sample_rate, n_samples = grid_of(config)
+        if (self.parts.target, self.parts.sample_rate) != (config.target, sample_rate):
+            message = f"parts of {self.parts.target!r} at {self.parts.sample_rate} Hz; the recipe's network wants "
+            message += f"{config.target!r} at {sample_rate} Hz"
+            raise DatasetError(message, source=str(self.parts.path), stage="train")
+        settings = read_settings(PartSettings, config.parts, recipe=config.name)
+        return PartExcerpts(self.parts, draws, n_samples=n_samples, seed=config.seed, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class Examples(Dataset):
 
     def __init__(self, data: TrainingData, config: TrainConfig, first: int, last: int) -> None:
         self.data, self.config, self.first, self.last = data, config, first, last
-        self._source: ExampleSource | None = None
+        self._source: ExampleSource | PartExcerpts | None = None
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
@@ -73,4 +94,6 @@ class Examples(Dataset):
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         if self._source is None:
             self._source = self.data.open(self.config)
-        return {k: torch.from_numpy(v) for k, v in vars(self._source.example(self.first + item)).items()}
+        example = self._source.example(self.first + item)
+        values = example if isinstance(example, dict) else vars(example)
+        return {k: torch.from_numpy(v) for k, v in values.items()}

@@ -57,7 +57,9 @@ def train(
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     last = run_dir / "last.pt"
-    objective = find_objective(config.objective)(config, device)
+    kind = find_objective(config.objective)
+    kind.check(config)
+    objective = kind(config, device)
     if last.exists():
         objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
         logger.info("going on from step %d", objective.steps_done)
