@@ -33,14 +33,6 @@ class SungNote:
         return self.start_s + self.duration_s
 
 
-def midi_to_hz(midi: np.ndarray) -> np.ndarray:
-    return 440.0 * 2 ** ((np.asarray(midi, float) - 69) / 12)
-
-
-def hz_to_midi(hz: np.ndarray) -> np.ndarray:
-    return 69 + 12 * np.log2(np.asarray(hz, float) / 440.0)
-
-
 def smooth_noise(n: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """(n,) noise of unit variance with no detail shorter than about ``width`` values."""
     width = max(int(width), 2)

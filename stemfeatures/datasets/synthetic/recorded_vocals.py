@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..annotations import hz_to_midi
 from .composer import Score, nearest, pick
-from .melody import hz_to_midi
 from .recording_bank import RecordingBank, stretches
 from .recordings import place_recording
 from .voice import VOWEL_LEVEL_DB, Sung

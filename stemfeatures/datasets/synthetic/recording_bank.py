@@ -28,7 +28,7 @@ import numpy as np
 from ..._files import replacing, write_replace
 from ..._pools import starmap
 from ...errors import AudioError, DatasetError, WorkerError
-from .melody import hz_to_midi
+from ..annotations import hz_to_midi
 from .recordings import Recording, measure_f0
 from .voicebank import PERIOD_S, SAMPLE_RATE, is_held_out
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .melody import F0_PERIOD_S, SungNote, midi_to_hz, pitch_contour, smooth_noise
+from ..annotations import midi_to_hz
+from .melody import F0_PERIOD_S, SungNote, pitch_contour, smooth_noise
 from .phones import kind
 from .voice_style import VoiceStyle
 from .voicebank import HERTZ, PERIOD_S, SAMPLE_RATE, Line, Phones, VoiceBank, require_pyworld, to_aperiodicity
