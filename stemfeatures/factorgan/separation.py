@@ -15,7 +15,7 @@ import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,12 @@ from ..errors import ModelError
 from ..training.config import TrainConfig, read_settings
 from ..training.joint import update_average
 from ..training.objective import Batch, Draws, Objective, step_generator
+from ..training.parts import PartSettings
+from ..training.target_networks import build_network
 from .adversarial import OBJECTIVES, Adversary
 from .discriminators import FactorGAN, Source
 from .normalisation import spectrally_normalised
 from .partition import Group, Joint, Part
-
-if TYPE_CHECKING:
-    from ..training.target_networks import TargetNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -119,13 +118,11 @@ class _Adversarial(Objective):
     Settings: ClassVar[type[GanSettings]] = GanSettings
 
     def __init__(self, config: TrainConfig, device: str) -> None:
-        from ..training.target_networks import build_network
-
         self.config = config
         self.settings = read_settings(self.Settings, config.settings, recipe=config.name)
         torch.manual_seed(config.seed)
-        self.network: TargetNetwork = build_network(config, device)
-        self.average = copy.deepcopy(self.network.net).eval()
+        self.network = build_network(config, device)
+        self.average = copy.deepcopy(self.network.net).eval() if config.ema > 0 else None
         self.game = self._game().to(device)
         self.adversary = Adversary(
             self.game, self.network.parameters(), learning_rate=config.learning_rate, rounds=self.settings.rounds,
@@ -135,16 +132,22 @@ class _Adversarial(Objective):
     @classmethod
     def check(cls, config: TrainConfig) -> None:
         read_settings(cls.Settings, config.settings, recipe=config.name)
-        if config.network != "unet2018" or config.model.get("output") != "mask":
-            message = f'the objective {config.objective!r} needs network = "unet2018" and model.output = "mask"'
-            raise ModelError(f"{message}: parts must add up to the mixture", source=config.name, stage="train")
+        read_settings(PartSettings, config.parts, recipe=config.name)
+        if not config.target:
+            message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
+            raise ModelError(message, source=config.name, stage="train")
+        if config.network == "unet2018" and config.model.get("output") != "mask":
+            message = (
+                f'the objective {config.objective!r} needs parts that add up to the mixture: model.output = "mask"'
+            )
+            raise ModelError(message, source=config.name, stage="train")
         if config.batch_size < 2:
             raise ModelError("parts of one example cannot be shuffled: batch_size must be at least 2",
                              source=config.name, stage="train")  # fmt: skip
 
     @property
     def exported(self) -> nn.Module:
-        return self.average
+        return self.network.net if self.average is None else self.average
 
     def _game(self) -> FactorGAN:
         raise NotImplementedError
@@ -178,24 +181,26 @@ class _Adversarial(Objective):
         for optimizer in (self.adversary.optimizer, self.adversary.generator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
-        self.network.net.train()
+        self.network.train()
         rng = step_generator(self.config.seed, self.steps_done, 1)
         terms = self.adversary.step(*self._sources(batch), rng=rng)
         self.steps_done += 1
-        update_average(self.average, self.network.net, self.config.ema, self.steps_done)
+        if self.average is not None:
+            update_average(self.average, self.network.net, self.config.ema, self.steps_done)
         return {name: float(value) for name, value in terms.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "net": self.network.net.state_dict(),
-            "average": self.average.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "adversary": self.adversary.state_dict(),
             "step": self.steps_done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.net.load_state_dict(state["net"])
-        self.average.load_state_dict(state["average"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.adversary.load_state_dict(state["adversary"])
         self.steps_done = int(state["step"])
 
