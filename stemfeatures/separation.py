@@ -140,7 +140,7 @@ class Separator:
 def open_separator(
     model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
 ) -> Separator:
-    """The separator that fits a checkpoint: four stems of a joint one, vocals and accompaniment of a 2017 U-Net.
+    """The separator that fits a checkpoint: four stems of a joint one, two parts of a U-Net of 2017 or 2018.
 
     Raises
     ------
@@ -148,10 +148,15 @@ def open_separator(
         When the checkpoint cannot be used.
     """
     checkpoint = registry.resolve(model)
-    if registry.architecture(checkpoint) == "unet2017":
+    architecture = registry.architecture(checkpoint)
+    if architecture == "unet2017":
         from .separation2017 import Separator2017
 
         return Separator2017(checkpoint.path, device=device)
+    if architecture == "unet2018":
+        from .separation2018 import Separator2018
+
+        return Separator2018(checkpoint.path, device=device)
     return Separator(checkpoint.path, device=device, batch_size=batch_size)
 
 

@@ -26,16 +26,21 @@ from .streaming import OverlapAdder, StreamFramer, forward_frames
 class Patches:
     """Runs a network of a fixed number of frames over frames that arrive in order.
 
-    Patches overlap by half and each gives its middle half; zeros lie before the first frame and after the last.
+    Patches overlap and each gives its middle, by default half of it; zeros lie before the first frame and after the
+    last.
 
     Parameters
     ----------
-    network : ``(..., n_frames)`` to ``(..., n_frames)``.
+    network : ``(..., n_frames)`` to ``(..., n_frames)``, or to the frames inside the border alone.
+    border : frames at either end of a patch that are not used; None: a quarter of it.
     """
 
-    def __init__(self, network: Callable[[Tensor], Tensor], *, n_frames: int = N_FRAMES) -> None:
+    def __init__(
+        self, network: Callable[[Tensor], Tensor], *, n_frames: int = N_FRAMES, border: int | None = None
+    ) -> None:
         self.network, self.n_frames = network, n_frames
-        self._step, self._border = n_frames // 2, n_frames // 4
+        self._border = n_frames // 4 if border is None else border
+        self._step = n_frames - 2 * self._border
         self._held: Tensor | None = None
 
     def push(self, frames: Tensor) -> list[Tensor]:
@@ -46,7 +51,8 @@ class Patches:
         ready = []
         while self._held.shape[-1] >= self.n_frames:
             found = self.network(self._held[..., : self.n_frames])
-            ready.append(found[..., self._border : self._border + self._step])
+            first = (found.shape[-1] - self._step) // 2
+            ready.append(found[..., first : first + self._step])
             self._held = self._held[..., self._step :]
         return ready
 
@@ -68,7 +74,42 @@ class Patches:
         return torch.cat([*self.push(frames), *self.finish()], dim=-1)
 
 
-class Separator2017(Separator):
+class LowRateSeparator(Separator):
+    """What separators at 8,192 Hz share: signals of any length, rate and channels in bounded memory.
+
+    Attributes
+    ----------
+    grid : (n_fft, hop_length) at ``SAMPLE_RATE``.
+    """
+
+    grid: tuple[int, int] = (N_FFT, HOP_LENGTH)
+
+    def patches(self) -> Patches:
+        """Magnitudes of the mono mixture ``(n_fft // 2 + 1, k)`` to masks ``(stems, n_fft // 2 + 1, k)``, anew for
+        each signal."""
+        raise NotImplementedError
+
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order, together as
+        long as the signal. Memory is bounded by the length of a patch and of a block."""
+        work = _Work(self, sample_rate, channels)
+        n_samples = given = 0
+        with torch.inference_mode():
+            for block in blocks:
+                n_samples += block.shape[-1]
+                parts = work.push(np.asarray(block, np.float32))
+                given += parts[self.stems[0]].shape[-1]
+                if parts[self.stems[0]].shape[-1]:
+                    yield parts
+            if n_samples == 0:
+                return
+            missing = n_samples - given
+            last = {stem: part[:, : max(0, missing)] for stem, part in work.finish().items()}
+            if missing:
+                yield {s: np.pad(part, ((0, 0), (0, missing - part.shape[-1]))) for s, part in last.items()}
+
+
+class Separator2017(LowRateSeparator):
     """Separates with a checkpoint of the 2017 U-Net; see the module's docstring and :class:`~.separation.Separator`.
 
     Parameters
@@ -88,37 +129,22 @@ class Separator2017(Separator):
         self.device = device
         self.pair = registry.load_unet2017(self.checkpoint, device=device)
 
-    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order, together as
-        long as the signal. Memory is bounded by the length of a patch and of a block."""
-        work = _Work(self.pair, sample_rate, channels, self.device)
-        n_samples = given = 0
-        with torch.inference_mode():
-            for block in blocks:
-                n_samples += block.shape[-1]
-                parts = work.push(np.asarray(block, np.float32))
-                given += parts[self.stems[0]].shape[-1]
-                if parts[self.stems[0]].shape[-1]:
-                    yield parts
-            if n_samples == 0:
-                return
-            missing = n_samples - given
-            last = {stem: part[:, : max(0, missing)] for stem, part in work.finish().items()}
-            if missing:
-                yield {s: np.pad(part, ((0, 0), (0, missing - part.shape[-1]))) for s, part in last.items()}
+    def patches(self) -> Patches:
+        return Patches(lambda magnitude: self.pair(magnitude[None])[0])
 
 
 class _Work:
     """One signal on its way through resampling, frames, patches and back."""
 
-    def __init__(self, pair: UNet2017Pair, sample_rate: int, channels: int, device: str) -> None:
-        self.device = device
+    def __init__(self, separator: LowRateSeparator, sample_rate: int, channels: int) -> None:
+        self.device = device = separator.device
+        n_fft, hop_length = separator.grid
         self.down = StreamResampler(sample_rate, SAMPLE_RATE)
-        self.framer = StreamFramer(channels, N_FFT, HOP_LENGTH, device=device)
-        self.patches = Patches(lambda magnitude: pair(magnitude[None])[0])
-        self.adders = {s: OverlapAdder(channels, N_FFT, HOP_LENGTH, device=device) for s in pair.STEMS}
-        self.up = {s: StreamResampler(SAMPLE_RATE, sample_rate) for s in pair.STEMS}
-        self.spectrum = torch.zeros(channels, N_FFT // 2 + 1, 0, dtype=torch.complex64, device=device)
+        self.framer = StreamFramer(channels, n_fft, hop_length, device=device)
+        self.patches = separator.patches()
+        self.adders = {s: OverlapAdder(channels, n_fft, hop_length, device=device) for s in separator.stems}
+        self.up = {s: StreamResampler(SAMPLE_RATE, sample_rate) for s in separator.stems}
+        self.spectrum = torch.zeros(channels, n_fft // 2 + 1, 0, dtype=torch.complex64, device=device)
 
     def push(self, block: np.ndarray) -> dict[str, np.ndarray]:
         signal = np.ascontiguousarray(self.down.process(block))

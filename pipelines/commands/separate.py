@@ -37,7 +37,8 @@ def add_parser(verbs: Any) -> None:
         "--stems",
         type=comma_list,
         metavar="A,B",
-        help=f"stems to write, of {','.join(STEMS)}, or of vocals,accompaniment with a 2017 U-Net (default: all)",
+        help=f"stems to write, of {','.join(STEMS)}, or of TARGET,accompaniment with a checkpoint "
+        "that tells one part from the rest (default: all)",
     )
     parser.add_argument(
         "--format",
@@ -52,11 +53,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from stemfeatures.models import registry
 
-    stems: tuple[str, ...] = STEMS
-    if registry.architecture(args.model) == "unet2017":
-        from stemfeatures.models.unet2017 import UNet2017Pair
-
-        stems = UNet2017Pair.STEMS
+    stems = registry.stems_of(args.model)
     if unknown := [stem for stem in args.stems or () if stem not in stems]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(stems)}")
     stems = args.stems or stems

@@ -138,7 +138,9 @@ class Joint(BaseEstimator):
             from ..separation import open_separator
 
             self._separator = open_separator(**self._choice, device=self.device)
-        return self._separator.separate_array(y, sample_rate)
+        found = self._separator.separate_array(y, sample_rate)
+        # What data sets call accompaniment is all but the vocals.
+        return found if "vocals" in found else {s: y for s, y in found.items() if s != "accompaniment"}
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
         """The decoded contour; in its unvoiced frames the strongest candidate."""
@@ -170,7 +172,7 @@ class Joint(BaseEstimator):
                 from ..analysis import Analyser
                 from ..models import registry
 
-                if registry.architecture(registry.resolve(**self._choice)) == "unet2017":
+                if len(registry.stems_of(registry.resolve(**self._choice))) == 2:
                     raise NotImplementedError(f"{self.name} separates only")
                 self._analyser = Analyser(**self._choice, device=self.device)
             self._analysed = y, self._analyser.from_audio(y, sample_rate)

@@ -5,9 +5,9 @@ separator makes ::
 
     L = [MSE(v, true v) + MSE(a, true a)]_pairs + alpha [-D_v(v) - D_a(a)]_mixtures + beta [(m - a - v)^2]_mixtures
 
-small (the last term in linear magnitude). Each critic D is a Wasserstein one: it makes ``D(estimate) - D(real)`` plus a
-one-sided gradient penalty, ``10 mean(max(||grad D|| - 1, 0)^2)`` on random interpolations of the two, small. Real parts,
-mixtures and pairs are drawn independently.
+small (the last term in linear magnitude). Each critic D is a Wasserstein one: it makes ``D(estimate) - D(real)`` plus
+a one-sided gradient penalty, ``10 mean(max(||grad D|| - 1, 0)^2)`` on random interpolations of the two, small. Real
+parts, mixtures and pairs are drawn independently.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class Objective(ABC):
         return None
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
+    def check(cls, config: TrainConfig) -> None:  # noqa: B027 (there may be nothing to check)
         """Raise ModelError for a recipe that cannot work; called before anything is decoded."""
 
 
@@ -128,7 +128,7 @@ def find_objective(name: str) -> type[Objective]:
 
 
 def step_generator(*numbers: int) -> torch.Generator:
-    """A random stream (on the CPU) of these numbers alone, such as seed, step and a number of what it is for: a run that
-    goes on draws what it would have drawn."""
+    """A random stream (on the CPU) of these numbers alone, such as seed, step and a number of what it is for: a run
+    that goes on draws what it would have drawn."""
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

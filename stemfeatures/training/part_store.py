@@ -56,7 +56,8 @@ class Recording:
     file : of the samples, in the store. rows : those whose sum it is; of a pair each is a part.
     dataset, name, artist : what it is.
     seconds : its length. scale : full scale per integer step.
-    levels : RMS where it sounds, of each row; 0 for silence. active : per row, '1' for each block that sounds, else '0'.
+    levels : RMS where it sounds, of each row; 0 for silence. active : of each row, a 1 or 0 for every block: whether it
+        sounds.
     sha256 : of the file it was decoded from, "" of multitracks.
     """
 

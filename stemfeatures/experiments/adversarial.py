@@ -1,0 +1,278 @@
+"""Separation with few multitracks: what unpaired recordings add, by method and number of paired songs.
+
+Songs are split by artist; some of those that are learned from stay paired, the others are taken apart into mixtures,
+targets and accompaniments of which nothing else is known. A seed decides which songs are paired (more pairs contain
+fewer), the first weights and all excerpts, so methods of one seed and number are compared pair by pair. Every method
+has the same network, the same separator steps and the same data to draw from. Scores are those of the last step, on
+held-out songs and on real ones: SDR of the target over the full band, whatever the network's rate is.
+
+Called again, the command goes on where it was stopped, run by run and within a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .._files import write_replace
+from ..constants import STEMS
+from ..datasets.multitrack import MultiTrack, find_tracks
+from ..errors import DatasetError, StemfeaturesError
+from ..evaluation import evaluate
+from ..evaluation.estimators import Joint
+from ..models import registry
+from ..training.config import TrainConfig
+from ..training.examples import TrainingData
+from ..training.loop import train
+from ..training.part_sources import rest_of
+from ..training.part_store import PartStore, build_part_store
+from ..training.target_networks import grid_of
+from .gan_runs import open_run, show_terms, store_scores
+from .songs import StoredTrack, digest, hold_out, open_songs
+
+HELD_OUT = "held_out"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a run learns.
+
+    Attributes
+    ----------
+    objective : its name. settings, model : overrides of the recipe's tables; ``pretrain`` : share of the steps that
+        goes to supervised learning before, for objectives that have it.
+    """
+
+    objective: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    pretrain: float | None = None
+
+
+METHODS = {
+    "supervised": Method("supervised"),
+    "adversarial": Method("adversarial", {"critic_width": 8, "critic_updates": 2}, pretrain=0.6),
+}
+
+
+def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) -> TrainConfig:
+    """The recipe of a run."""
+    settings = dict(method.settings)
+    if method.pretrain is not None:
+        settings["pretrain"] = round(method.pretrain * args.steps)
+    return TrainConfig(
+        name=method.objective, objective=method.objective, target=target, network="unet2018", seed=seed,
+        steps=args.steps, batch_size=args.batch_size, n_frames=args.frames, learning_rate=args.learning_rate,
+        warmup=20, decay=0.4, clip=1e3, ema=0.0, save_every=100, log_every=20,
+        model={"width": args.width, "depth": args.depth, "output": args.output} | dict(method.model),
+        settings=settings,
+    )  # fmt: skip
+
+
+def pairs_of(store: PartStore, learned: Sequence[int], count: int, seed: int) -> tuple[list[int], list[int]]:
+    """``(paired, the others)`` of a seed; the target sounds in all that are paired.
+
+    Raises
+    ------
+    DatasetError : there are not so many.
+    """
+    order = np.random.default_rng([seed, 20]).permutation(np.asarray(learned))
+    sounding = [int(place) for place in order if store.recordings["pairs"][place].levels[0] > 0]
+    if count > len(sounding):
+        raise DatasetError(f"{count} pairs of {len(sounding)} songs with the target", stage="experiment")
+    paired = sounding[:count]
+    return paired, [int(place) for place in order if place not in paired]
+
+
+def run_once(
+    args: argparse.Namespace, name: str, count: int, seed: int, store: PartStore, places: tuple[list[int], list[int]],
+    tracks: Mapping[str, Sequence[MultiTrack]], stop_at: float,
+) -> list[Row] | None:  # fmt: skip
+    """Train and score one run, or read its scores; None when the time was up before."""
+    config = config_of(METHODS[name], args.target, args, seed)
+    paired, others = places
+    folder = args.out / f"{name}-p{count:03d}-s{seed}"
+    names = [store.recordings["pairs"][place].name for place in paired]
+    scored = {kind: [track.name for track in some] for kind, some in tracks.items()}
+    if (known := open_run(folder, {"recipe": config.to_dict(), "pairs": names, "scored": scored})) is not None:
+        return known
+    minutes = (stop_at - time.monotonic()) / 60
+    if minutes <= 0:
+        return None
+    data = TrainingData(parts=store.select(paired, unpaired=others))
+    show = None if args.quiet else show_terms(folder.name, args.steps)
+    used = time.process_time()
+    objective = train(
+        config, data, folder, device=args.device, workers=args.workers, max_minutes=minutes, on_log=show
+    )  # fmt: skip
+    trained = _spent(folder, time.process_time() - used)
+    if objective.steps_done < config.steps:
+        return None
+    checkpoint = registry.save(objective.exported, folder / f"{folder.name}.safetensors", {})
+    used = time.process_time()
+    scores = {kind: _scores(some, checkpoint.path, args) for kind, some in tracks.items()}
+    seconds = time.process_time() - used
+    rows = [
+        {"method": name, "pairs": count, "seed": seed, "songs": kind, "track": track, **values,
+         "train_s": round(trained, 1), "score_s": round(seconds, 1)}
+        for kind, found in scores.items() for track, values in found.items()
+    ]  # fmt: skip
+    store_scores(folder, rows)
+    return rows
+
+
+def _spent(folder: Path, seconds: float) -> float:
+    """Processor time of all sittings of a run."""
+    note = folder / "seconds.json"
+    total = seconds + (json.loads(note.read_text()) if note.is_file() else 0.0)
+    write_replace(note, json.dumps(total).encode())
+    return total
+
+
+def _scores(tracks: Sequence[MultiTrack], checkpoint: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """SDR and its gain over the mixture's by track."""
+    table = evaluate("separation", tracks, Joint(str(checkpoint), device=args.device)).table
+    table = table[(table["stem"] == args.target) & (table["status"] == "ok")]
+    return {row.track: {"sdr_db": float(row.sdr_db), "nsdr_db": float(row.nsdr_db)} for row in table.itertuples()}
+
+
+def tables(out: Path, rows: Sequence[Row]) -> str:
+    """Write ``scores.csv`` (a row a run and track), ``table.csv`` (a row a method, number of pairs and set of
+    songs) and ``table.md``; returns the latter.
+
+    A run's score is the mean over its tracks. Shown are mean and standard deviation (n - 1) over seeds, and the same of
+    the differences to the supervised run of the same seed and pairs.
+    """
+    scores = pd.DataFrame(list(rows))
+    scores.to_csv(out / "scores.csv", index=False)
+    run = scores.groupby(["songs", "pairs", "method", "seed"], sort=False)[["sdr_db", "nsdr_db"]].mean().reset_index()
+    plain = run[run["method"] == "supervised"].set_index(["songs", "pairs", "seed"])["sdr_db"]
+    keys = pd.MultiIndex.from_frame(run[["songs", "pairs", "seed"]])
+    run["gain_db"] = run["sdr_db"].to_numpy() - plain.reindex(keys).to_numpy()
+    grouped = run.groupby(["songs", "pairs", "method"], sort=False)[["sdr_db", "nsdr_db", "gain_db"]]
+    table = grouped.agg(["mean", "std", "count"])
+    table.columns = [f"{key}_{what}" for key, what in table.columns]
+    table.reset_index().to_csv(out / "table.csv", index=False)
+    parts = []
+    order = [name for name in METHODS if name in set(run["method"])]
+    for songs, group in run.groupby("songs", sort=False):
+        lines = ["| pairs | " + " | ".join(order) + " |", "| --: |" + " --: |" * len(order)]
+        for pairs, some in group.groupby("pairs"):
+            cells = []
+            for name in order:
+                one = some[some["method"] == name]
+                gain = "" if name == "supervised" or one["gain_db"].isna().all() else f" ({_cell(one['gain_db'], '+')})"
+                cells.append(_cell(one["sdr_db"]) + gain)
+            lines.append(f"| {pairs} | " + " | ".join(cells) + " |")
+        tracks = scores[scores["songs"] == songs]["track"].nunique()
+        parts.append(f"**SDR in dB, {songs}** ({tracks} tracks; in brackets over supervised)\n\n" + "\n".join(lines))
+    text = "\n\n".join(parts) + "\n"
+    write_replace(out / "table.md", text.encode())
+    return text
+
+
+def _cell(values: pd.Series, sign: str = "") -> str:
+    values = values.dropna()
+    if not len(values):
+        return ""
+    return f"{values.mean():{sign}.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+
+
+def experiment(args: argparse.Namespace) -> list[Row]:
+    """All runs that the time is enough for; pairs and seeds outside, so that every method gets its turn early."""
+    stop_at = time.monotonic() + 60 * args.max_minutes
+    songs = open_songs(args.songs, args.out / "songs")
+    learned, held = hold_out(songs.songs, args.held_out)
+    sample_rate, _ = grid_of(config_of(METHODS["supervised"], args.target, args, 0))
+    folder = args.out / f"parts-{args.target}-{digest([songs.songs[place] for place in learned])}"
+    tracks = [StoredTrack(songs, place) for place in learned]
+    store = build_part_store(folder, target=args.target, sample_rate=sample_rate, pairs=tracks)
+    row = STEMS.index(args.target)
+    sounding = [place for place in held if songs.songs[place].levels[row] > 0]
+    scored: dict[str, list[MultiTrack]] = {HELD_OUT: [StoredTrack(songs, place) for place in sounding[: args.limit]]}
+    for spec in args.real:
+        for track in find_tracks(spec):
+            if args.target in track.stem_names and rest_of(track, args.target):
+                some = scored.setdefault(track.dataset, [])
+                if len(some) < args.limit:
+                    some.append(track)
+    rows: list[Row] = []
+    for seed in range(args.seeds):
+        for count in args.pairs:
+            places = pairs_of(store, range(len(store.recordings["pairs"])), count, seed)
+            for name in args.methods:
+                found = run_once(args, name, count, seed, store, places, scored, stop_at)
+                if found is None:
+                    return rows
+                rows += found
+                tables(args.out, rows)
+    return rows
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemfeatures.experiments.adversarial", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--songs", type=Path, required=True, help="a store of songs, or a folder of multitracks")
+    add("--out", type=Path, required=True, help="folder of the experiment")
+    add("--target", default="vocals", choices=STEMS, help="what is told from the rest (default: %(default)s)")
+    add("--pairs", type=int, nargs="+", default=[2, 5, 10, 20], metavar="N", help="numbers of paired songs")
+    add("--seeds", type=int, default=3, help="seeds 0 ... N - 1 (default: %(default)s)")
+    add("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="NAME", help="default: all")
+    add("--real", nargs="*", default=[], metavar="DIR", help="real songs to score on, by data set")
+    add("--limit", type=int, default=10, help="tracks at most to score on, of each set (default: %(default)s)")
+    add("--held-out", type=float, default=0.15, help="share of the songs kept out, by artist (default: %(default)s)")
+    add("--steps", type=int, default=500, help="of every separator (default: %(default)s)")
+    add("--batch-size", type=int, default=4)
+    add("--frames", type=int, default=32, help="that the network gives at a time (default: %(default)s)")
+    add("--width", type=int, default=8, help="of the network (default: %(default)s)")
+    add("--depth", type=int, default=3, help="of the network (default: %(default)s)")
+    add("--output", choices=("mask", "direct"), default="mask", help="of the network (default: %(default)s)")
+    add("--learning-rate", type=float, default=1e-3)
+    add("--device", default="cpu")
+    add("--workers", type=int, default=0, help="processes that cut excerpts (default: %(default)s)")
+    add("--threads", type=int, default=1, help="threads of the networks (default: %(default)s)")
+    add("--max-minutes", type=float, default=math.inf, help="stop after so long; the same command goes on")
+    add("--quiet", action="store_true", help="show nothing while training")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if min(args.pairs) < 1 or min(args.seeds, args.steps, args.limit, args.batch_size) < 1:
+        parser.error("--pairs, --seeds, --steps, --limit and --batch-size start at 1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        rows = experiment(args)
+    except (OSError, StemfeaturesError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if rows:
+        print(tables(args.out, rows))
+    if len({(row["method"], row["pairs"], row["seed"]) for row in rows}) < (
+        len(set(args.methods)) * len(set(args.pairs)) * args.seeds
+    ):
+        print("the time was up: the same command goes on where runs are missing", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""A target and its accompaniment by the U-Net of 2018, on its own grid, for signals of any length, rate and channels.
+
+Every channel is resampled to 8,192 Hz. Magnitudes are estimated from the mean of the channels, patch by patch with real
+context on either side, and take the mixture's phase: as their ratio to the mixture's magnitude, which every channel is
+multiplied with. A ratio above ``LARGEST`` is cut: where the mixture is all but silent, so are its parts. The two need
+not sum to the mixture unless the network gives masks, and nothing of it above 4,096 Hz is in either.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .models import registry
+from .models.unet2018 import HOP_LENGTH, N_FFT
+from .separation2017 import LowRateSeparator, Patches
+
+#: Frames given at a time, at least.
+N_FRAMES = 128
+#: The largest ratio of an estimate to its mixture: parts that cancel out may each be larger than their sum.
+LARGEST = 2.0
+
+
+class Separator2018(LowRateSeparator):
+    """Separates with a checkpoint of the 2018 U-Net; see the module's docstring and :class:`~.separation.Separator`.
+
+    Parameters
+    ----------
+    model : path of the checkpoint. device : torch device.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+
+    grid = (N_FFT, HOP_LENGTH)
+
+    def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
+        self.checkpoint = registry.resolve(model)
+        self.device = device
+        self.net = registry.load_unet2018(self.checkpoint, device=device)
+        self.stems = self.net.stems
+
+    def patches(self) -> Patches:
+        context = self.net.context
+        return Patches(self._ratios, n_frames=self.net.given(N_FRAMES) + 2 * context, border=context)
+
+    def _ratios(self, magnitude: Tensor) -> Tensor:
+        """(n_bins, k + 2 * context) to (2, n_bins, k)."""
+        context = self.net.context
+        estimates = torch.expm1(self.net(torch.log1p(magnitude)[None])[0])
+        middle = magnitude[:, context : magnitude.shape[-1] - context]
+        return (estimates / middle.clamp_min(1e-9)).clamp_max(LARGEST)
