@@ -116,16 +116,24 @@ def test_marginals_see_solos_and_a_share_of_the_pairs():
     objective._real = lambda y: y[:, None]  # type: ignore[method-assign]
     batch = batch_of(FactorGANObjective, config, n)
     batch["pairs"] = torch.full_like(batch["pairs"], 1.0)
+    config.parts["gain"] = (0.5, 1.5)
+    gains = set()
     for key in ("mixtures", "solos", "accompaniments"):
         batch[key] = torch.zeros_like(batch[key])
     for objective.steps_done in range(rounds):
         real, generated = objective._sources(batch)
         for name in ("target", "accompaniment"):
-            counts[name] += int((real[name]().values[name][:, 0, 0] == 1).sum())
+            drawn = real[name]().values[name][:, 0, 0]
+            counts[name] += int(drawn.count_nonzero())
+            gains |= {float(x) for x in drawn if x}
         generated()
-        counts["mixture"] += int((seen[-1][:, 0] == 2).sum())
+        counts["mixture"] += int(seen[-1][:, 0].count_nonzero())
+        pair = real["parts"]().values
+        assert torch.equal(pair["target"], pair["accompaniment"])  # one gain for both parts
     for count in counts.values():
         assert 0.12 < count / (rounds * config.batch_size) < 0.4
+    assert 0.5 <= min(gains) < 0.8
+    assert 1.2 < max(gains) <= 1.5
 
 
 def test_the_baseline_sees_pairs_alone():

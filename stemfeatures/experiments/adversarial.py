@@ -65,6 +65,8 @@ class Method:
 METHODS = {
     "supervised": Method("supervised"),
     "adversarial": Method("adversarial", {"critic_width": 8, "critic_updates": 2}, pretrain=0.6),
+    "gan": Method("gan", {"width": 8}, {"output": "mask"}),
+    "factorgan": Method("factorgan", {"width": 8}, {"output": "mask"}),
 }
 
 

@@ -218,7 +218,7 @@ def conclude(
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         rows = experiment(started + 60 * args.max_minutes)
-        print(tables(rows))
+        print(tables(rows) if rows else "no run is done yet")
     except (OSError, StemfeaturesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

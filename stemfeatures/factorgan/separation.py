@@ -256,6 +256,11 @@ class FactorGANObjective(_Adversarial):
 
     def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
         rng = step_generator(self.config.seed, self.steps_done, 2)
+        # Unpaired excerpts have a random gain; pairs with the like keep d_P and what d_Q sees at the same levels.
+        low, high = read_settings(PartSettings, self.config.parts, recipe=self.config.name).gain
+        if "pairs" in batch:
+            gain = low + (high - low) * torch.rand(batch["pairs"].shape[:2], generator=rng)
+            batch = batch | {"pairs": gain.to(batch["pairs"])[..., None, None] * batch["pairs"]}
 
         def mixed(unpaired: Tensor, paired: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
             """Draw after draw of ``unpaired``, some examples replaced by a pair's."""
