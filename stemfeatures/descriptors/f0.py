@@ -18,7 +18,7 @@ from .values import OK, SILENT, TOO_SHORT, mean, median, number, runs, std, unme
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
 OCTAVE_COST = 3.0
-VOICING_COST = 2.0
+VOICING_COST = 0.5
 #: Voiced runs shorter than this (70 ms) are dropped: no note is that short, chatter is.
 MIN_RUN = 3
 #: Minimum frames of a signal for F0 figures.

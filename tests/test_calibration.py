@@ -1,0 +1,65 @@
+"""Sharpness of masks and the voicing offset, written into the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import tiny_checkpoint
+
+from stemfeatures.models import registry
+from stemfeatures.training import calibration
+from stemfeatures.training.calibration import adjusted, calibrate
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return registry.load(tiny_checkpoint(tmp_path_factory.mktemp("model")))
+
+
+@torch.no_grad()
+def test_both_numbers_are_in_the_weights_and_the_model_stays(model):
+    magnitude = torch.rand(1, 1024, 32, generator=torch.Generator().manual_seed(0))
+    before = model(magnitude)
+    softer = adjusted(model, sharpness=0.5)(magnitude)
+    logits = before.masks.log()
+    torch.testing.assert_close(softer.masks, torch.softmax(0.5 * logits, dim=1), atol=1e-5, rtol=1e-4)
+    shifted = adjusted(model, voicing_offset=-1.0)(magnitude)
+    torch.testing.assert_close(shifted.voicing[:, 0], before.voicing[:, 0] - 1)
+    torch.testing.assert_close(shifted.voicing[:, 1], before.voicing[:, 1])
+    torch.testing.assert_close(model(magnitude).masks, before.masks)
+    with pytest.raises(ValueError, match="positive"):
+        adjusted(model, sharpness=0.0)
+
+
+def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, tmp_path):
+    """Scores are made up: SDR is best at the lowest sharpness, accuracy at the offset in the middle."""
+    import pandas as pd
+
+    weight = model.separator.direct.weight
+    bias = model.pitch[0].voicing[-1].bias
+
+    class Result:
+        def __init__(self, metric, value):
+            self.metric, self.value = metric, value
+
+        def summary(self):
+            return pd.DataFrame({"metric": [self.metric], "n": [1], "dataset": ["made"], "mean": [self.value]})
+
+    def scored(task, songs, estimator, *, limit):
+        net = registry.load(estimator.model)
+        share = float((net.separator.direct.weight / weight).detach().mean())
+        if task == "separation":
+            return Result("sdr_db", -share)
+        assert share == pytest.approx(0.5)
+        return Result("overall_accuracy", -abs(float((net.pitch[0].voicing[-1].bias - bias).detach().mean()) + 0.4))
+
+    monkeypatch.setattr(calibration, "evaluate", scored)
+    told = []
+    chosen, found = calibrate(
+        model, tmp_path, sharpness=(1.0, 0.5), voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x)
+    )
+    assert (found.sharpness, found.voicing_offset) == (0.5, -0.4)
+    assert len(told) == 5
+    assert set(found.sdr_db) == {"1", "0.5"}
+    torch.testing.assert_close(chosen.separator.direct.weight, 0.5 * weight)
+    torch.testing.assert_close(chosen.pitch[0].voicing[-1].bias, bias - 0.4)
