@@ -259,7 +259,7 @@ def extract_catalog(
     # Types come from the whole catalogue, so that a trial with a few rows does not settle them.
     metadata = metadata_fields(whole, layout)
     chosen = whole if limit is None else read_catalog(whole, limit=limit)
-    checkpoint = registry.resolve(model)
+    checkpoint, _ = registry.resolve_analysis(model)
     settings = value_settings(checkpoint.sha256)
     config_hash = digest(settings)
     decision = decide(

@@ -459,12 +459,12 @@ def _free_device_memory() -> None:
 
 def check_worker(dataset: str, model_path: str, sha256: str) -> str | None:
     """What keeps this process from working for a run, None when nothing does. Runs on every worker at the start."""
-    from stemfeatures.models.registry import resolve
+    from stemfeatures.models.registry import resolve_analysis
 
     if not Path(dataset).is_dir() or not os.access(dataset, os.W_OK):
         return f"cannot write to {dataset}: workers and driver must share this folder"
     try:
-        checkpoint = resolve(model_path)
+        checkpoint, _ = resolve_analysis(model_path)
     except ModelError as error:
         return str(error)
     if checkpoint.sha256 != sha256:

@@ -75,7 +75,8 @@ class Analyser:
 
     Parameters
     ----------
-    model : name of a checkpoint or path to one. device : torch device.
+    model : name of a checkpoint or path to one. One that tells one of ``STEMS`` from the rest goes with the default
+        joint one, see :func:`.models.registry.resolve_analysis`. device : torch device.
     batch_size : segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
 
     Raises
@@ -88,11 +89,16 @@ class Analyser:
     loads: ClassVar[int] = 0
 
     def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1) -> None:
-        self.checkpoint = registry.resolve(model)
+        self.checkpoint, separator = registry.resolve_analysis(model)
         self.device, self.batch_size = device, batch_size
-        self.net = registry.load(self.checkpoint, device=device)
+        self.net = registry.load(self.checkpoint if separator is None else registry.DEFAULT_MODEL, device=device)
         type(self).loads += 1
-        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size)
+        masks = None
+        if separator is not None:
+            from .target_masks import TargetMasks
+
+            masks = TargetMasks(separator.path, device=device)
+        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=masks)
 
     def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
         """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, floating point (full scale 1.0) or signed

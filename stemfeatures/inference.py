@@ -141,10 +141,15 @@ class SegmentRunner:
     ----------
     batch_size : segments a forward pass. With 1 (the default on a CPU) results do not depend, not even in the last
         bit, on which tracks came before.
+    masks : where a stem's mask comes from another network: the spectrum of a segment ``(bins, k)`` to
+        ``{stem: mask (N_BINS, k)}``.
     """
 
-    def __init__(self, model: JointNet, *, device: str = "cpu", batch_size: int = 1) -> None:
-        self.model, self.device, self.batch_size = model, device, batch_size
+    def __init__(
+        self, model: JointNet, *, device: str = "cpu", batch_size: int = 1,
+        masks: Callable[[Tensor], dict[str, Tensor]] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.device, self.batch_size, self.masks = model, device, batch_size, masks
         self._waiting: list[Segment] = []
 
     def add(self, segments: Iterator[Segment]) -> None:
@@ -167,10 +172,16 @@ class SegmentRunner:
         """Drop the waiting segments of a track that failed."""
         self._waiting = [s for s in self._waiting if s.owner is not track]
 
+    def _given(self, batch: list[Segment]) -> dict[str, Tensor] | None:
+        if self.masks is None:
+            return None
+        found = [self.masks(segment.spectrum) for segment in batch]
+        return {stem: torch.stack([masks[stem] for masks in found]) for stem in found[0]}
+
     @torch.inference_mode()
     def _run(self, batch: list[Segment]) -> None:
         magnitude = torch.stack([s.spectrum[:N_BINS].abs() for s in batch])
-        output = self.model(magnitude)
+        output = self.model(magnitude, self._given(batch))
         if not bool(torch.isfinite(output.masks).all()):
             raise SeparationError("the network's masks are not finite")
         salience, voicing, rhythm = (torch.sigmoid(x) for x in (output.salience, output.voicing, output.rhythm))

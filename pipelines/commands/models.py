@@ -82,7 +82,7 @@ def _source(entry: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(entry.get("source", "?")),
         str(entry.get("licence", "?")),
-        number(entry.get("sounds", entry.get("songs")), ","),
+        number(entry.get("sounds", entry.get("songs", entry.get("recordings"))), ","),
         number(entry.get("minutes"), ",.1f"),
         ", ".join(classes[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else ""),
     )

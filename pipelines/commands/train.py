@@ -6,7 +6,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,21 @@ from ._exit import DONE, UsageError
 from ._options import add_device, add_verb, choose_device, positive, whole
 from ._progress import Progress, watched
 from ._text import columns, count, duration
+from ._train_parts import KINDS, open_parts
 
 if TYPE_CHECKING:
     from stemfeatures.datasets.multitrack import MultiTrack
     from stemfeatures.training.config import TrainConfig
+    from stemfeatures.training.examples import TrainingData
 
-DEFAULT_RECIPE = "joint-v0"
+#: Recipe of an objective where none is named.
+DEFAULT_RECIPES = {
+    "joint": "joint-v0",
+    "supervised": "supervised-small",
+    "adversarial": "adversarial-small",
+    "gan": "gan-small",
+    "factorgan": "factorgan-small",
+}
 _BANK_MARK = "sounds.parquet"
 _HELD_OUT = "held_out.txt"
 _RECIPE = "recipe.json"
@@ -34,14 +43,21 @@ def add_parser(verbs: Any) -> None:
         "train",
         run,
         "train a checkpoint from isolated recordings and multitracks",
-        description="Decodes --data (isolated sounds) and --songs (multitracks) once, as the recipe needs them, makes "
+        description="Two kinds of training. The objective joint (the default) makes a checkpoint that does everything: "
+        "decodes --data (isolated sounds) and --songs (multitracks) once, as the recipe needs them, makes "
         "training examples of them on the fly, and goes on where an earlier run in the same --run-dir stopped. At the "
         "end, or after --max-minutes, the averaged weights are exported with a model card: those of the last step, or "
-        "with --validate those that were best on the development songs.",
+        "with --validate those that were best on the development songs. The other objectives learn to tell one part, "
+        "the --target, from the rest: supervised from --pairs alone, the others also from recordings that belong to no "
+        "pair. Their checkpoints work with separate and evaluate, and with extract where the target is one of the four "
+        "stems.",
         examples=(
             "stemfeatures train --data sounds --max-minutes 60",
             "stemfeatures train --recipe generated-v0 --songs songs --validate development_songs",
             "stemfeatures train --data sounds --recipe mine.toml --run-dir runs/mine --licence CC-BY-4.0",
+            "stemfeatures train --objective supervised --target guitar --pairs multitracks",
+            "stemfeatures train --objective adversarial --target vocals --pairs multitracks --mixtures songs "
+            "--solos acappella --accompaniments instrumentals",
         ),
     )
     parser.add_argument(
@@ -56,6 +72,14 @@ def add_parser(verbs: Any) -> None:
         "may be given several times",
     )
     parser.add_argument(
+        "--objective", choices=tuple(DEFAULT_RECIPES), help="what is learned (default: that of --recipe, or joint)"
+    )
+    parser.add_argument("--target", metavar="NAME", help="part that is told from the rest: vocals, drums, guitar, ...")
+    for kind, meaning in KINDS.items():
+        parser.add_argument(
+            f"--{kind}", action="append", default=[], metavar="DIR", help=f"{meaning}; may be given several times"
+        )
+    parser.add_argument(
         "--validate", type=Path, metavar="DIR", help="development songs with truth, looked at as the recipe says"
     )
     parser.add_argument(
@@ -63,9 +87,8 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument(
         "--recipe",
-        default=DEFAULT_RECIPE,
         metavar="NAME",
-        help="recipe by name or TOML file (default: %(default)s)",
+        help="recipe by name or TOML file (default: joint-v0, or the small one of --objective)",
     )
     parser.add_argument(
         "--run-dir",
@@ -94,31 +117,27 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = find_recipe(args.recipe)
     device = choose_device(args.device)
+    config = read_recipe(args)
 
-    from stemfeatures.datasets.multitrack import find_tracks
-    from stemfeatures.training.config import load_config
-    from stemfeatures.training.examples import TrainingData
     from stemfeatures.training.loop import train
+    from stemfeatures.training.objective import find_objective
     from stemfeatures.training.validation import Validation, validate
 
-    config = load_config(recipe, steps=args.steps)
-    run_dir = args.run_dir or Path("runs") / config.name
-    export = args.export or run_dir / f"{config.name}.safetensors"
+    name = f"{config.name}-{config.target}" if config.target else config.name
+    run_dir = args.run_dir or Path("runs") / name
+    export = args.export or run_dir / f"{name}.safetensors"
     if export.suffix != ".safetensors":
         raise UsageError(f"--export {export}: the file must end in .safetensors")
     _check_recipe(run_dir, config)
-    if args.songs and not config.songs:
-        raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
-    development = list(find_tracks(args.validate)) if args.validate else []  # complain before the work, not after
-    bank_dir, held_out = args.bank or run_dir / "bank", []
-    if config.songs < 1:
-        held_out = _bank(args, bank_dir)
-    data = TrainingData(
-        bank=bank_dir if config.songs < 1 else None,
-        songs=_songs(args, run_dir / "songs", development) if config.songs else None,
-    )
+    objective_class = find_objective(config.objective)
+    objective_class.check(config)
+    held_out: list[str] = []
+    development: Sequence[MultiTrack] = []
+    if objective_class.draws(config) is None:
+        data, development, held_out = _joint_data(args, config, run_dir)
+    else:
+        data, development = open_parts(args, config, run_dir)
     _write_json(run_dir / _RECIPE, config.to_dict())
 
     line: Progress | None = None
@@ -136,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
             values = " ".join(f"{task} {value:.3f}" for task, value in validation.metrics.items())
             print(f"step {step:,}: score {validation.score:.3f}{' (best)' * best}, {values}", file=sys.stderr)
 
-    look = partial(validate, songs=args.validate, device=device, limit=args.validate_limit) if args.validate else None
+    look = partial(validate, songs=development, device=device, limit=args.validate_limit) if args.validate else None
     try:
         objective = train(
             config, data, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, validate=look,
@@ -183,8 +202,41 @@ def run(args: argparse.Namespace) -> int:
             ("sha256", checkpoint.sha256),
         ]
         print(columns(rows))
-        print(f"try it: stemfeatures describe --model {shlex.quote(str(checkpoint.path))} INPUT")
+        verb = "separate -o stems" if config.target else "describe"
+        print(f"try it: stemfeatures {verb} --model {shlex.quote(str(checkpoint.path))} INPUT")
     return DONE
+
+
+def read_recipe(args: argparse.Namespace) -> TrainConfig:
+    """The recipe with what the command line says; UsageError where the two contradict."""
+    from stemfeatures.training.config import load_config
+
+    recipe = find_recipe(args.recipe or DEFAULT_RECIPES[args.objective or "joint"])
+    config = load_config(recipe, steps=args.steps, target=args.target)
+    if args.objective not in (None, config.objective):
+        raise UsageError(f"recipe {config.name!r} is for the objective {config.objective}, not {args.objective}")
+    return config
+
+
+def _joint_data(
+    args: argparse.Namespace, config: TrainConfig, run_dir: Path
+) -> tuple[TrainingData, list[MultiTrack], list[str]]:
+    from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.training.examples import TrainingData
+
+    if given := [f"--{kind}" for kind in KINDS if getattr(args, kind)]:
+        raise UsageError(f"the objective joint takes no {', '.join(given)}; its multitracks are --songs")
+    if args.songs and not config.songs:
+        raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
+    development = list(find_tracks(args.validate)) if args.validate else []  # complain before the work, not after
+    bank_dir, held_out = args.bank or run_dir / "bank", []
+    if config.songs < 1:
+        held_out = _bank(args, bank_dir)
+    data = TrainingData(
+        bank=bank_dir if config.songs < 1 else None,
+        songs=_songs(args, run_dir / "songs", development) if config.songs else None,
+    )
+    return data, development, held_out
 
 
 def find_recipe(name: str) -> Path:

@@ -12,6 +12,7 @@ example by its own mean, so masks do not change with gain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -273,12 +274,25 @@ class RhythmNet(nn.Module):
         return self.head(x)
 
 
+def _with_mask(masks: Tensor, row: int, known: Tensor) -> Tensor:
+    """``masks`` with one of them replaced and the others scaled so that they sum to one again."""
+    others = 1 - masks[:, row]
+    # Where the network gives everything to this stem the others have no proportions: equal shares then.
+    equal = torch.full_like(masks, 1 / (masks.shape[1] - 1))
+    shares = torch.where(others[:, None] > 1e-6, masks / others[:, None].clamp_min(1e-6), equal)
+    replaced = shares * (1 - known)[:, None]
+    rows = [known if i == row else replaced[:, i] for i in range(masks.shape[1])]
+    return torch.stack(rows, dim=1)
+
+
 class JointNet(nn.Module):
     """See the module's docstring.
 
     Shape
     -----
-    magnitude ``(batch, N_BINS, n_frames)`` -> :class:`JointOutput`, any ``n_frames >= 1``.
+    magnitude ``(batch, N_BINS, n_frames)`` -> :class:`JointOutput`, any ``n_frames >= 1``. ``given``: masks of some
+    stems that are known from elsewhere, ``{stem: (batch, N_BINS, n_frames)}`` within 0..1; the others share what is
+    left in their own proportions, and pitch and rhythm are read from these masks.
     """
 
     def __init__(self, config: JointConfig | None = None) -> None:
@@ -300,12 +314,14 @@ class JointNet(nn.Module):
     def feature_size(self) -> int:
         return self.config.channels[-1]
 
-    def forward(self, magnitude: Tensor) -> JointOutput:
+    def forward(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> JointOutput:
         frames = magnitude.shape[-1]
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -frames % self.stride))
         logits, features = self.separator(torch.log1p(20.0 * padded))
         masks = torch.softmax(logits, dim=1)
+        for stem, known in (given or {}).items():
+            masks = _with_mask(masks, STEMS.index(stem), F.pad(known, (0, -frames % self.stride)))
         mask = dict(zip(STEMS, masks.unbind(dim=1)))
         salience, voicing = [], []
         for net, stem in zip(self.pitch, PITCHED_STEMS):

@@ -9,13 +9,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .. import __version__
 from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
 from ..models import registry
-from ..models.joint import JointNet
 from .bank import SoundBank
 from .config import TrainConfig
 from .examples import TrainingData
+from .objective import find_objective
+from .part_store import PartStore
 from .song_store import SongStore
 
 #: Licence of weights whose owner has not said anything.
@@ -26,14 +29,17 @@ _VERSIONS = ("torch", "numpy", "scipy", "librosa", "soxr")
 def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]]:
     """One entry a source and licence of what a run learned from, largest first.
 
-    ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank) or ``songs`` (multitracks) it holds. What
-    the recipe's initial checkpoint learned from and the run does not is there too, with that checkpoint as ``through``.
+    ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank), ``songs`` (multitracks) or ``recordings``
+    (of which only one part is known, or nothing) it holds. What the recipe's initial checkpoint learned from and the
+    run does not is there too, with that checkpoint as ``through``.
     """
     found: list[dict[str, Any]] = []
     if data.bank is not None and config.songs < 1:
         found += _bank_sources(SoundBank(data.bank))
     if data.songs is not None and config.songs > 0:
         found += song_sources(SongStore(data.songs), config.licences, config.made_of)
+    if data.parts is not None and find_objective(config.objective).draws(config) is not None:
+        found += _part_sources(data.parts, config)
     if config.initial:
         known = {(entry["source"], entry["licence"]) for entry in found}
         before = registry.resolve(config.initial)
@@ -60,6 +66,28 @@ def song_sources(
         }
         for source in sorted({song.dataset for song in store.songs})
     ]
+
+
+def _part_sources(store: PartStore, config: TrainConfig) -> list[dict[str, Any]]:
+    """Kinds that the objective draws from; one entry a source, what it was used as in ``classes``."""
+    draws = find_objective(config.objective).draws(config)
+    found: dict[str, dict[str, Any]] = {}
+    for kind, recordings in store.recordings.items():
+        if not getattr(draws, kind):
+            continue
+        for recording in recordings:
+            source = recording.dataset
+            entry = found.setdefault(
+                source, {"source": source, "licence": config.licences.get(source, NOT_STATED), "classes": []}
+            )
+            if kind not in entry["classes"]:
+                entry["classes"].append(kind)
+            count = "songs" if kind == "pairs" else "recordings"
+            entry[count] = entry.get(count, 0) + 1
+            entry["minutes"] = entry.get("minutes", 0.0) + recording.seconds / 60
+            if source in config.made_of:
+                entry["made_of"] = config.made_of[source]
+    return [entry | {"minutes": round(entry["minutes"], 2)} for entry in found.values()]
 
 
 def _bank_sources(bank: SoundBank) -> list[dict[str, Any]]:
@@ -94,7 +122,7 @@ def seconds_trained(log: str | Path) -> float:
 
 
 def build_card(
-    model: JointNet,
+    model: nn.Module,
     config: TrainConfig,
     data: TrainingData,
     *,
@@ -118,10 +146,16 @@ def build_card(
     chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """
+    architecture = registry.architecture_of(model)
+    description = f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm."
+    if architecture != "joint":
+        description = f"Separation of {config.target} and accompaniment up to 4,096 Hz; objective {config.objective}."
+    elif config.objective != "joint":
+        description += f" Trained further to separate {config.target}; objective {config.objective}."
     return {
-        "description": f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm.",
+        "description": description,
         "licence": licence,
-        "architecture": "joint",
+        "architecture": architecture,
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": data_sources(data, config),
         "held_out": list(held_out or []),

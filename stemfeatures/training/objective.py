@@ -109,8 +109,8 @@ class Objective(ABC):
         """What a batch holds (see the module's docstring); None for examples of the joint kind."""
         return None
 
-    @classmethod
-    def check(cls, config: TrainConfig) -> None:  # noqa: B027 (there may be nothing to check)
+    @classmethod  # noqa: B027 (most have nothing to check)
+    def check(cls, config: TrainConfig) -> None:
         """Raise ModelError for a recipe that cannot work; called before anything is decoded."""
 
 

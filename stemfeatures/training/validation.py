@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from ..datasets.multitrack import MultiTrack
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
 from ..models import registry
@@ -31,14 +33,17 @@ class Validation:
     metrics: dict[str, float]
 
 
-def validate(model: nn.Module, songs: str | Path, *, device: str = "cpu", limit: int | None = None) -> Validation:
-    """Score a network on a folder of tracks with truth, at most ``limit`` of a data set.
+def validate(
+    model: nn.Module, songs: str | Path | Sequence[MultiTrack], *, device: str = "cpu", limit: int | None = None
+) -> Validation:
+    """Score a network on tracks with truth, or a folder of them, at most ``limit`` of a data set.
 
     Raises as :func:`stemfeatures.evaluation.evaluate`.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = registry.save(model, Path(folder) / "now.safetensors", {})
-        summary = evaluate("all", songs, Joint(str(checkpoint.path), device=device), limit=limit).summary()
+        task = "all" if len(registry.stems_of(checkpoint)) > 2 else "separation"
+        summary = evaluate(task, songs, Joint(str(checkpoint.path), device=device), limit=limit).summary()
     metrics = {}
     for task, metric in SHOWN.items():
         rows = summary[(summary["task"] == task) & (summary["metric"] == metric) & (summary["n"] > 0)]

@@ -1,0 +1,621 @@
+"""Telling one part from the rest: data, networks, objectives, the command, and what the checkpoints drop into."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import TINY, tiny_checkpoint
+
+from pipelines import cli
+from stemfeatures.audio import write
+from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.evaluation import evaluate
+from stemfeatures.evaluation.estimators import Joint
+from stemfeatures.models import registry
+from stemfeatures.models.joint import JointNet
+from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018Config
+from stemfeatures.separation import open_separator
+from stemfeatures.training import adversarial, loop
+from stemfeatures.training.adversarial import AdversarialObjective, SupervisedObjective
+from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.examples import Examples, TrainingData
+from stemfeatures.training.objective import Draws
+from stemfeatures.training.part_sources import find_pairs, find_recordings, rest_of
+from stemfeatures.training.part_store import PartStore, build_part_store
+from stemfeatures.training.parts import PartExcerpts, PartSettings
+from stemfeatures.training.target_networks import build_network
+from stemfeatures.training.validation import Validation
+
+SECONDS, RATE = 3.0, 16_000
+MODEL = {"width": 2, "depth": 1}
+CONFIG = TrainConfig(
+    name="tiny", objective="adversarial", network="unet2018", target="vocals", steps=4, batch_size=2, n_frames=16,
+    warmup=1, learning_rate=1e-3, ema=0.0, log_every=1, save_every=2, model=MODEL,
+    settings={"critic_updates": 2, "critic_width": 2},
+)  # fmt: skip
+SUPERVISED = replace(CONFIG, objective="supervised", settings={})
+
+
+def _tone(hertz: float, seconds: float = SECONDS, level: float = 0.2, rate: int = RATE) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+def _song(folder: Path, number: int, target: str = "vocals") -> None:
+    folder.mkdir(parents=True)
+    sung = _tone(900 + 40 * number)
+    sung[: int(SECONDS * RATE / 2)] = 0  # silent half of the time
+    parts = {target: sung, "bass": _tone(150 + 10 * number), "drums": _tone(300 + 10 * number, level=0.1)}
+    for name, y in {**parts, "mixture": sum(parts.values())}.items():
+        write(folder / f"{name}.wav", y[None], RATE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """``pairs`` (3 songs), ``mixtures``, ``solos``, ``accompaniments`` (2 each), ``development`` (1 song)."""
+    root = tmp_path_factory.mktemp("data")
+    for number in range(3):
+        _song(root / "pairs" / f"song{number}", number)
+    _song(root / "development" / "other", 5)
+    for number in range(2):
+        for kind, y in (
+            ("mixtures", _tone(950 + number) + _tone(170 + number)),
+            ("solos", _tone(960 + number, level=0.9)),
+            ("accompaniments", _tone(180 + number)),
+        ):
+            (root / kind).mkdir(exist_ok=True)
+            write(root / kind / f"{number}.wav", y[None], RATE)
+    return root
+
+
+def _build(data: Path, out: Path, **options) -> PartStore:
+    kinds = {kind: find_recordings([data / kind]) for kind in ("mixtures", "solos", "accompaniments")}
+    values = {"target": "vocals", "sample_rate": SAMPLE_RATE, "pairs": find_pairs(data / "pairs", "vocals")}
+    return build_part_store(out, **values | {"unpaired": kinds} | options)
+
+
+@pytest.fixture(scope="module")
+def store(data, tmp_path_factory) -> PartStore:
+    return _build(data, tmp_path_factory.mktemp("parts"))
+
+
+def _batch(store: PartStore, config: TrainConfig, number: int = 0) -> dict[str, torch.Tensor]:
+    first = number * config.batch_size
+    examples = Examples(TrainingData(parts=store), config, first, first + config.batch_size)
+    return torch.utils.data.default_collate([examples[i] for i in range(config.batch_size)])
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("output", ["direct", "mask"])
+def test_the_unet_gives_what_it_says_and_sees_its_context(depth, output):
+    torch.manual_seed(0)
+    net = UNet2018(UNet2018Config(width=2, depth=depth, output=output)).eval()
+    n = net.given(16)
+    assert n >= 16
+    mixture = torch.rand(1, 257, n + 2 * net.context, requires_grad=True)
+    given = net(mixture)
+    assert given.shape == (1, 2, 257, n)
+    assert float(given.detach().min()) >= 0
+    if output == "mask":
+        middle = mixture[..., net.context : net.context + n]
+        assert torch.allclose(torch.expm1(given).sum(dim=1), torch.expm1(middle), atol=1e-5)
+    with pytest.raises(ValueError, match="do not fit"):
+        net(torch.rand(1, 257, n + 2 * net.context + 1))
+
+
+def test_frames_of_the_unet_are_those_of_its_input():
+    """A patch moved by one pooling step gives the same, moved: no frame is displaced, and none sees beyond the context."""
+    torch.manual_seed(0)
+    net = UNet2018(UNet2018Config(width=2, depth=2)).eval()
+    n, step = net.given(16), 4
+    long = torch.rand(1, 257, net.given(16) + 2 * net.context + step)
+    size = n + 2 * net.context
+    with torch.no_grad():
+        here, there = net(long[..., :size]), net(long[..., step : step + size])
+    assert torch.allclose(here[..., step:], there[..., :-step], atol=1e-5)
+
+
+def test_unet_of_the_paper():
+    net = UNet2018(UNet2018Config())
+    assert (net.given(64), net.context) == (66, 46)
+    assert [conv.out_channels for conv in net.down] == [16, 32, 64, 128, 256]
+    assert Critic(257, 66)(torch.zeros(2, 257, 66)).shape == (2,)
+
+
+@pytest.mark.parametrize("values", [{"output": "both"}, {"width": 0}, {"target": "accompaniment"}])
+def test_networks_that_make_no_sense(values):
+    with pytest.raises(ValueError, match=r"output|width|target"):
+        UNet2018Config(**values)
+
+
+# ------------------------------------------------------------------------------------------------ objective
+
+
+class Linear(torch.nn.Module):
+    """D(x) = slope * mean over frames and bins: the norm of its gradient is known."""
+
+    def __init__(self, slope: float, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(slope))
+        self.root = float(np.sqrt(size[0] * size[1]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.slope * x.sum(dim=(1, 2)) / self.root
+
+
+@pytest.mark.parametrize(("slope", "penalty"), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (-3.0, 4.0), (3.0, 4.0)])
+def test_the_penalty_is_one_sided(slope, penalty):
+    critic = Linear(slope, (4, 5))
+    found = adversarial.gradient_penalty(critic, torch.rand(3, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 1, 1))
+    assert float(found.detach()) == pytest.approx(penalty, abs=1e-5)
+    found.backward()  # it can be learned from
+    assert torch.isfinite(critic.slope.grad)
+
+
+def test_critics_and_separator_pull_in_opposite_directions():
+    """A step of a critic sets real above estimates; a step of the separator then raises its estimates' score."""
+    critic, real, fake = Linear(0.0, (4, 5)), torch.full((2, 4, 5), 2.0), torch.ones(2, 4, 5)
+    (-adversarial.wasserstein(critic, real, fake)).backward()
+    assert float(critic.slope.grad) < 0  # descending raises the slope, and with it D(real) - D(fake)
+    with torch.no_grad():
+        critic.slope -= 0.1 * critic.slope.grad
+    assert float(adversarial.wasserstein(critic, real, fake)) > 0
+    estimates = torch.ones(2, 2, 4, 5, requires_grad=True)
+    adversarial.adversarial_loss(torch.nn.ModuleList([critic, critic]), estimates).backward()
+    assert float(estimates.grad.max()) < 0  # descending moves estimates to where real parts are
+
+
+def test_additivity_is_in_linear_magnitude():
+    parts = torch.rand(1, 2, 3, 4)
+    assert float(adversarial.additivity_loss(parts.sum(dim=1), torch.log1p(parts))) < 1e-10
+    assert float(adversarial.additivity_loss(parts.sum(dim=1) + 2, torch.log1p(parts))) == pytest.approx(4)
+
+
+def test_weights_of_zero_reproduce_the_supervised_run(store):
+    plain = SupervisedObjective(SUPERVISED, "cpu")
+    settings = {**CONFIG.settings, "alpha": 0.0, "beta": 0.0}
+    critical = AdversarialObjective(replace(CONFIG, settings=settings), "cpu")
+    weighted = AdversarialObjective(CONFIG, "cpu")
+    for number in range(3):
+        first = plain.step(_batch(store, SUPERVISED, number))
+        second = critical.step(_batch(store, replace(CONFIG, settings=settings), number))
+        weighted.step(_batch(store, CONFIG, number))
+        assert first["loss"] == second["loss"]
+    for (name, a), b in zip(plain.exported.state_dict().items(), critical.exported.state_dict().values()):
+        assert torch.equal(a, b), name
+    pairs = zip(plain.exported.parameters(), weighted.exported.parameters())
+    assert not all(torch.equal(a, b) for a, b in pairs)  # and weights that are not zero do something
+
+
+def test_critics_learn_to_tell_and_only_they_change(store):
+    config = replace(CONFIG, settings={**CONFIG.settings, "critic_rate": 1e-2})
+    objective = AdversarialObjective(config, "cpu")
+    before = [p.clone() for p in objective.network.parameters()]
+    batch = _batch(store, config)
+    parts = torch.stack([batch["solos"][:, 0], batch["accompaniments"][:, 0]], dim=1)
+    told = [objective._update_critics(batch["mixtures"][:, 0], parts, 0) for _ in range(25)]
+    assert told[-1]["distance_target"] > told[0]["distance_target"]
+    assert all(torch.equal(a, b) for a, b in zip(before, objective.network.parameters()))
+
+
+@pytest.mark.parametrize("start", ["continue", "afresh"])
+def test_critics_come_in_after_supervised_learning(store, start):
+    config = replace(CONFIG, settings={**CONFIG.settings, "pretrain": 2, "start": start})
+    objective = AdversarialObjective(config, "cpu")
+    first = [p.clone() for p in objective.network.parameters()]
+    terms = [objective.step(_batch(store, config, number)) for number in range(2)]
+    assert all("adversarial" not in some for some in terms)
+    learned = [p.clone() for p in objective.network.parameters()]
+    assert objective.advance(None)
+    wanted = learned if start == "continue" else first
+    assert all(torch.equal(a, b) for a, b in zip(wanted, objective.network.parameters()))
+    assert "adversarial" in objective.step(_batch(store, config, 2))
+    assert objective.phase_began == 2
+    assert not objective.advance(None)
+
+
+@pytest.mark.parametrize("settings", [{"pretrain": 0}, {"pretrain": 2}])
+def test_a_run_goes_on_bit_for_bit(store, tmp_path, settings):
+    config = replace(CONFIG, ema=0.5, settings={**CONFIG.settings, **settings})
+    parts = TrainingData(parts=store)
+    straight = loop.train(config, parts, tmp_path / "a", workers=0)
+    for _ in range(4):
+        pieces = loop.train(config, parts, tmp_path / "b", workers=0, max_minutes=0.0)
+    assert straight.steps_done == pieces.steps_done == 4
+    one, other = straight.state_dict(), pieces.state_dict()
+    assert one.keys() >= {"net", "average", "critics", "critic_optimizer", "optimizer"}
+    for key in ("net", "average", "critics"):
+        assert all(torch.equal(a, b) for a, b in zip(one[key].values(), other[key].values())), key
+    rows = [(tmp_path / name / "log.csv").read_text().splitlines() for name in "ab"]
+    assert rows[0][0] == "step,learning_rate,minutes," + ",".join(AdversarialObjective.terms)
+    assert [row.split(",")[3:] for row in rows[0]] == [row.split(",")[3:] for row in rows[1]]
+
+
+def test_patience_ends_supervised_learning_then_the_run(store, tmp_path):
+    config = replace(CONFIG, steps=20, validate_every=1, patience=2, settings={**CONFIG.settings, "pretrain": 15})
+    scores = iter([2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 9.0])
+
+    def look(net) -> Validation:
+        return Validation(next(scores), {"separation": 0.0, "f0": 0.0, "beats": 0.0})
+
+    objective = loop.train(config, TrainingData(parts=store), tmp_path, workers=0, validate=look)
+    assert (objective.phase_began, objective.steps_done) == (3, 6)
+
+
+def test_a_few_songs_can_be_learned(store):
+    """The direction of learning: loss falls, and the target's SDR with it rises above that of the mixture."""
+    config = replace(
+        SUPERVISED,
+        steps=60,
+        batch_size=4,
+        learning_rate=1e-2,
+        decay=0.2,
+        model={"width": 4, "depth": 2, "output": "mask"},
+    )
+    objective = SupervisedObjective(config, "cpu")
+    history = [objective.step(_batch(store, config, number))["loss"] for number in range(60)]
+    assert np.mean(history[-5:]) < 0.7 * np.mean(history[:5])
+
+
+# ------------------------------------------------------------------------------------------------ initial checkpoints
+
+
+def test_a_recipe_begins_with_a_checkpoint(tmp_path):
+    torch.manual_seed(7)
+    wanted = UNet2018Config(**MODEL)
+    first = registry.save(UNet2018(wanted), tmp_path / "first.safetensors", {})
+    begun = SupervisedObjective(replace(SUPERVISED, initial=str(first.path), ema=0.9), "cpu")
+    for net in (begun.network.net, begun.exported):
+        expected = registry.load_unet2018(first).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+    with pytest.raises(ModelError, match=r"first\.safetensors: .*not the recipe's|not the recipe's.*first"):
+        SupervisedObjective(replace(SUPERVISED, initial=str(first.path), model={"width": 3, "depth": 1}), "cpu")
+    joint = tiny_checkpoint(tmp_path)
+    with pytest.raises(ModelError, match="'joint' is not 'unet2018'"):
+        SupervisedObjective(replace(SUPERVISED, initial=str(joint)), "cpu")
+
+
+def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path):
+    path = tiny_checkpoint(tmp_path)
+    config = replace(CONFIG, network="joint", model={}, initial=str(path), n_frames=32, steps=2)
+    sample_rate = build_network(config, "cpu").sample_rate
+    pairs = build_part_store(
+        tmp_path / "p", target="vocals", sample_rate=8_000, pairs=find_pairs(data / "pairs", "vocals")
+    )
+    with pytest.raises(DatasetError, match="wants 'vocals' at 22050 Hz"):
+        TrainingData(parts=pairs).open(config)
+    rng = np.random.default_rng(0)
+    objective = AdversarialObjective(config, "cpu")
+    before = {name: value.clone() for name, value in objective.exported.state_dict().items()}
+    n = objective.network.n_samples
+    assert sample_rate == 22_050
+    batch = {"pairs": (2, 1, 2, n), "mixtures": (2, 3, n), "solos": (2, 2, n), "accompaniments": (2, 2, n)}
+    tensors = {
+        name: torch.from_numpy(0.1 * rng.standard_normal(size).astype(np.float32)) for name, size in batch.items()
+    }
+    objective.step(tensors)
+    after = objective.exported.state_dict()
+    changed = {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"separator"}
+    saved = registry.save(objective.exported, tmp_path / "out.safetensors", {})
+    assert isinstance(registry.load(saved), JointNet)
+    assert registry.stems_of(saved) == ("vocals", "drums", "bass", "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": ""}, "needs a target"),
+        ({"settings": {"alfa": 1}}, "unknown settings in the recipe: alfa"),
+        ({"settings": {"start": "twice"}}, "unknown start 'twice'"),
+        ({"parts": {"gain": [0.0, 1.0]}}, "gain"),
+        ({"model": {"channels": 3}}, "unknown keys of the model: channels"),
+        ({"network": "joint", "model": {}}, "initial"),
+        ({"network": "joint", "model": {}, "target": "guitar"}, "not 'guitar'"),
+    ],
+)
+def test_recipes_that_cannot_work(store, tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message):
+        loop.train(replace(CONFIG, **changes), TrainingData(parts=store), tmp_path, workers=0)
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def test_a_store_holds_target_and_rest(store):
+    pair = store.recordings["pairs"][0]
+    target, rest = store.samples(pair, 0, round(SECONDS * SAMPLE_RATE))
+    assert np.abs(target[:SAMPLE_RATE]).max() < 1e-3 < np.abs(target[2 * SAMPLE_RATE :]).max()
+    assert pair.levels == pytest.approx((0.2 / np.sqrt(2), np.hypot(0.2, 0.1) / np.sqrt(2)), rel=0.02)
+    assert set(pair.active[0][:10]) == {"0"}
+    assert set(pair.active[1]) == {"1"}
+    assert np.abs(rest).max() == pytest.approx(0.3, rel=0.05)
+    assert {kind: len(some) for kind, some in store.recordings.items()} == {
+        "pairs": 3, "mixtures": 2, "solos": 2, "accompaniments": 2
+    }  # fmt: skip
+
+
+def test_stems_of_any_name_and_an_accompaniment_is_not_counted_twice(tmp_path):
+    _song(tmp_path / "set" / "a", 1, target="guitar")
+    [track] = find_pairs(tmp_path / "set", "guitar")
+    assert rest_of(track, "guitar") == ("bass", "drums")
+    write(tmp_path / "set" / "a" / "accompaniment.wav", _tone(100)[None], RATE)
+    assert rest_of(track, "guitar") == ("bass", "drums")
+    for name in ("bass", "drums"):
+        (tmp_path / "set" / "a" / f"{name}.wav").unlink()
+    assert rest_of(track, "guitar") == ("accompaniment",)
+    with pytest.raises(DatasetError, match=r"none of 1 songs has the stem 'banjo'"):
+        find_pairs(tmp_path / "set", "banjo")
+    with pytest.raises(DatasetError, match="no audio files"):
+        (tmp_path / "empty").mkdir()
+        find_recordings([tmp_path / "empty"])
+
+
+def test_what_would_give_parts_away_is_left_out_by_name(data, tmp_path, caplog):
+    """Songs whose stems are not all of the mixture, rates below the network's, silence, broken files."""
+    for number, name in enumerate(("good", "lacking")):
+        _song(tmp_path / "pairs" / name, number)
+    (tmp_path / "pairs" / "lacking" / "bass.wav").unlink()
+    solos = tmp_path / "solos"
+    solos.mkdir()
+    write(solos / "good.wav", _tone(900)[None], RATE)
+    write(solos / "low.wav", _tone(900, rate=4_000)[None], 4_000)
+    write(solos / "silent.wav", np.zeros((1, RATE), np.float32), RATE)
+    (solos / "broken.wav").write_bytes(b"RIFF")
+    kinds = {"solos": find_recordings([solos])}
+    found = _build(data, tmp_path / "s", pairs=find_pairs(tmp_path / "pairs", "vocals"), unpaired=kinds)
+    assert [pair.name for pair in found.recordings["pairs"]] == ["good"]
+    assert [solo.name for solo in found.recordings["solos"]] == ["good.wav"]
+    for words in ("lacking", "do not sum to its mixture", "low.wav", "4000 Hz", "silent.wav", "broken.wav"):
+        assert words in caplog.text
+    with pytest.raises(DatasetError, match="none of the solos can be used"):
+        _build(data, tmp_path / "t", unpaired={"solos": [solos / "silent.wav"]})
+    with pytest.raises(DatasetError, match="another target or rate"):
+        _build(data, tmp_path / "s", target="bass")
+
+
+def test_levels_of_what_is_unpaired_are_those_of_the_pairs(store):
+    """Solos are recorded 13 dB louder here; a critic must not know them by that."""
+    draws, n = Draws(pairs=0, solos=60), SAMPLE_RATE
+    alike = PartSettings(gain=(1.0, 1.0))
+    cases = ((alike, 0.2), (replace(alike, level=False), 0.9), (replace(alike, gain=(0.5, 0.5)), 0.1))
+    for settings, peak in cases:
+        solos = PartExcerpts(store, draws, n_samples=n, seed=0, settings=settings).example(0)["solos"]
+        sounding = [np.abs(y).max() for y in solos if y.any()]
+        assert np.median(sounding) == pytest.approx(peak, rel=0.1)
+
+
+def test_solos_are_as_often_silent_as_the_target(store):
+    draws, n = Draws(pairs=200, solos=200), SAMPLE_RATE // 2
+    for wanted in (True, False):
+        maker = PartExcerpts(store, draws, n_samples=n, seed=0, settings=PartSettings(silence=wanted))
+        example = maker.example(0)
+        shares = [
+            np.mean([np.abs(y).max() < 1e-3 for y in some]) for some in (example["pairs"][:, 0], example["solos"])
+        ]
+        assert 0.3 < shares[0] < 0.55
+        assert (abs(shares[0] - shares[1]) < 0.12) == wanted
+
+
+def test_random_gain_is_for_what_is_unpaired_alone(store):
+    excerpts = {}
+    for gain in ((1.0, 1.0), (0.2, 1.2)):
+        draws = Draws(pairs=1, mixtures=20)
+        excerpts[gain] = PartExcerpts(store, draws, n_samples=4_000, seed=0, settings=PartSettings(gain=gain)).example(
+            3
+        )
+    plain, gained = excerpts.values()
+    assert np.array_equal(plain["pairs"], gained["pairs"])
+    ratios = [np.abs(b).max() / np.abs(a).max() for a, b in zip(plain["mixtures"], gained["mixtures"])]
+    assert min(ratios) >= 0.2 - 1e-6
+    assert max(ratios) <= 1.2 + 1e-6
+    assert np.ptp(ratios) > 0.4
+
+
+def test_excerpts_depend_on_seed_kind_draw_and_number_alone(store):
+    few = PartExcerpts(store, Draws(pairs=1, solos=1), n_samples=2_000, seed=1)
+    many = PartExcerpts(store, Draws(pairs=2, mixtures=3, solos=2), n_samples=2_000, seed=1)
+    many.example(0)
+    a, b = few.example(4), many.example(4)
+    assert np.array_equal(a["pairs"][0], b["pairs"][0])
+    assert np.array_equal(a["solos"][0], b["solos"][0])
+    assert not np.array_equal(b["solos"][0], b["solos"][1])
+    assert not np.array_equal(few.example(5)["solos"], a["solos"])
+    with pytest.raises(DatasetError, match="no solos"):
+        PartExcerpts(store.select([0]), Draws(solos=1), n_samples=9, seed=0)
+
+
+def test_pairs_can_be_taken_apart(store):
+    part = store.select([0], unpaired=[1, 2])
+    mixture, solo, rest = (part.recordings[kind][0] for kind in ("mixtures", "solos", "accompaniments"))
+    whole = store.samples(store.recordings["pairs"][1], 5_000, 9_000)
+    assert np.array_equal(part.samples(mixture, 5_000, 9_000).sum(axis=0), whole.sum(axis=0))
+    assert np.array_equal(part.samples(solo, 5_000, 9_000)[0], whole[0])
+    assert np.array_equal(part.samples(rest, 5_000, 9_000)[0], whole[1])
+    assert mixture.active[0] == "1" * len(mixture.active[0])
+
+
+# ------------------------------------------------------------------------------------------------ command and use
+
+
+def _recipe(path: Path, **changes) -> Path:
+    values = {"name": "tiny", "objective": "adversarial", "network": "unet2018", "steps": 2, "batch_size": 1,
+              "n_frames": 16, "warmup": 1, "log_every": 1, "validate_every": 1, **changes}  # fmt: skip
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    settings = ["[settings]", "critic_updates = 1", "critic_width = 2"] if values["objective"] == "adversarial" else []
+    lines += ["[model]", "width = 2", "depth = 1", *settings, "[licences]", 'pairs = "CC0-1.0"']
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _argv(data: Path, recipe: Path, run: Path, *kinds: str) -> list[str]:
+    given = [str(x) for kind in kinds for x in (f"--{kind}", data / kind)]
+    common = ["--recipe", recipe, "--run-dir", run, "--target", "vocals", "--workers", "0", "--device", "cpu"]
+    return ["train", *map(str, common), *given]
+
+
+ALL = ("pairs", "mixtures", "solos", "accompaniments")
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("trained")
+    argv = _argv(data, _recipe(root / "r.toml"), root / "run", *ALL)
+    assert cli.main([*argv, "--quiet", "--validate", str(data / "development")]) == 0
+    return root / "run" / "tiny-vocals.safetensors"
+
+
+def test_the_command_writes_a_checkpoint_that_says_what_it_learned_from(trained, data, capsys):
+    checkpoint = registry.resolve(trained)
+    card = checkpoint.card
+    assert registry.stems_of(checkpoint) == ("vocals", "accompaniment")
+    assert card["architecture"] == "unet2018"
+    sources = {entry["source"]: entry for entry in card["data"]}
+    assert set(sources) == set(ALL)
+    assert (sources["pairs"]["songs"], sources["pairs"]["licence"]) == (3, "CC0-1.0")
+    assert (sources["solos"]["recordings"], sources["solos"]["licence"]) == (2, "not stated")
+    assert sources["solos"]["minutes"] == round(2 * SECONDS / 60, 2)
+    assert card["training"]["chosen_on"]["songs"] == "development"
+    root = trained.parents[1]
+    argv = _argv(data, root / "r.toml", root / "run")  # goes on without being told the data again
+    assert cli.main([*argv, "--steps", "3"]) == 0
+    assert "separate -o stems" in capsys.readouterr().out
+
+
+def test_the_card_lists_what_the_initial_checkpoint_learned_from(trained, data, tmp_path):
+    recipe = _recipe(tmp_path / "r.toml", initial=str(trained), objective="supervised")
+    assert cli.main([*_argv(data, recipe, tmp_path / "run", "pairs"), "--quiet"]) == 0
+    card = registry.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
+    through = {entry["source"]: entry.get("through") for entry in card["data"]}
+    name = "tiny-vocals"
+    assert through == {"pairs": None, "mixtures": name, "solos": name, "accompaniments": name}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "more", "message"),
+    [
+        (("pairs", "mixtures"), [], "needs --solos (recordings of the target alone); --accompaniments"),
+        (ALL, ["--objective", "supervised"], "is for the objective adversarial, not supervised"),
+        (ALL, ["--songs", "x"], "takes no --songs"),
+        (ALL, ["--target", "banjo"], "has the stem 'banjo'"),
+        (ALL, ["--solos", "nowhere"], "nowhere: no such file or folder"),
+        (ALL, ["--validate", "PAIRS"], "3 recordings of --validate"),
+    ],
+)
+def test_the_command_says_what_is_wrong(data, tmp_path, capsys, kinds, more, message):
+    more = [str(data / "pairs") if word == "PAIRS" else word for word in more]
+    argv = [*_argv(data, _recipe(tmp_path / "r.toml"), tmp_path / "run", *kinds), *more]
+    assert cli.main(argv) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_development_mixtures_are_found_among_the_unpaired(data, tmp_path, capsys):
+    (tmp_path / "copy.wav").write_bytes((data / "development" / "other" / "mixture.wav").read_bytes())
+    argv = _argv(data, _recipe(tmp_path / "r.toml"), tmp_path / "run", *ALL)
+    argv += ["--mixtures", str(tmp_path / "copy.wav"), "--validate", str(data / "development")]
+    assert cli.main(argv) == 2
+    assert "1 recording of --validate" in capsys.readouterr().err
+
+
+def test_supervised_takes_pairs_alone(data, tmp_path, capsys):
+    recipe = _recipe(tmp_path / "r.toml", objective="supervised")
+    assert cli.main(_argv(data, recipe, tmp_path / "run", *ALL)) == 2
+    assert "learns nothing from --mixtures, --solos, --accompaniments" in capsys.readouterr().err
+    assert cli.main(["train", "--objective", "joint", "--pairs", "x", "--run-dir", str(tmp_path / "j")]) == 2
+    assert "joint takes no --pairs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["supervised-small", "adversarial-small", "adversarial-2018"])
+def test_shipped_recipes_work(name):
+    from pipelines.commands.train import find_recipe
+    from stemfeatures.training.config import load_config
+    from stemfeatures.training.objective import find_objective
+
+    config = load_config(find_recipe(name))
+    find_objective(config.objective).check(config)
+    assert build_network(config, "cpu").n_frames >= 64
+
+
+@pytest.mark.parametrize(("rate", "channels", "n"), [(8_192, 1, 30_000), (22_050, 2, 40_000), (8_192, 1, 1)])
+def test_masks_separate_signals_of_any_kind_into_what_sums_to_them(tmp_path, rate, channels, n):
+    torch.manual_seed(0)
+    net = UNet2018(UNet2018Config(target="drums", output="mask", **MODEL))
+    separator = open_separator(registry.save(net, tmp_path / "m.safetensors", {}).path)
+    y = np.stack([_tone(500 + 100 * k, n / rate + 1, rate=rate)[:n] for k in range(channels)])
+    stems = separator.separate_array(y, rate)
+    assert set(stems) == {"drums", "accompaniment"}
+    assert all(part.shape == y.shape and np.isfinite(part).all() for part in stems.values())
+    inside = slice(n // 10, n - n // 10) if n > 1 else slice(None)
+    assert np.abs(sum(stems.values()) - y)[:, inside].max() < 0.01
+
+
+def test_streams_and_whole_signals_are_separated_alike(trained):
+    separator = open_separator(trained)
+    y = _tone(900, 6.0)[None]
+    blocks = [y[:, i : i + 7_001] for i in range(0, y.shape[1], 7_001)]
+    whole = separator.separate_array(y, RATE)["vocals"]
+    parts = np.concatenate([part["vocals"] for part in separator.stream(blocks, RATE, 1)], axis=1)
+    assert np.allclose(whole, parts, atol=1e-5)
+
+
+def test_the_checkpoint_drops_into_separate_and_evaluate(trained, data, tmp_path, capsys):
+    mixture = data / "development" / "other" / "mixture.wav"
+    assert cli.main(["separate", str(mixture), "-o", str(tmp_path), "--model", str(trained), "--device", "cpu"]) == 0
+    assert {p.name for p in (tmp_path / "mixture").iterdir()} == {"vocals.wav", "accompaniment.wav"}
+    table = evaluate("separation", data / "development", Joint(str(trained))).table.set_index("stem")
+    assert table.loc["vocals", "status"] == "ok"
+    assert np.isfinite(table.loc["vocals", "sdr_db"])
+    assert cli.main(["separate", str(mixture), "-o", str(tmp_path), "--model", str(trained), "--stems", "drums"]) == 2
+    assert "there are: vocals, accompaniment" in capsys.readouterr().err
+
+
+def test_an_accompaniment_without_another_part_than_vocals_is_not_scored_as_theirs(tmp_path):
+    net = UNet2018(UNet2018Config(target="drums", **MODEL))
+    path = registry.save(net, tmp_path / "d.safetensors", {}).path
+    assert set(Joint(str(path)).separate(_tone(300)[None], RATE)) == {"drums"}
+
+
+def test_the_checkpoint_analyses_with_the_joint_network(tmp_path, monkeypatch):
+    """Mask replaced, the others scaled; provenance of both; only for one of the four stems."""
+    from stemfeatures.analysis import Analyser
+
+    joint = tiny_checkpoint(tmp_path, name="base")
+    base = registry.resolve(joint)
+    resolve = registry.resolve
+    monkeypatch.setattr(registry, "DEFAULT_MODEL", str(joint))
+    monkeypatch.setattr(registry, "resolve", lambda model=str(joint): resolve(model))
+    torch.manual_seed(0)
+    net = UNet2018(UNet2018Config(target="vocals", output="mask", **MODEL))
+    with torch.no_grad():
+        net.out.weight.zero_()
+        net.out.bias.fill_(-20.0)  # nothing is vocals
+    path = registry.save(net, tmp_path / "none.safetensors", {}).path
+    y = _tone(600) + _tone(220)
+    plain, replaced = (Analyser(model).from_audio(y, RATE).frames for model in (joint, path))
+    assert replaced.model == "none+base"
+    assert replaced.model_sha256 == f"{registry.resolve(path).sha256}+{base.sha256}"
+    assert float(plain.stems["vocals"].rms.max()) > 1e-3
+    assert float(replaced.stems["vocals"].rms.max()) < 1e-4
+    total = sum(float(np.mean(replaced.stems[s].rms ** 2)) for s in ("drums", "bass", "other"))
+    assert total > 0
+    other = registry.save(UNet2018(UNet2018Config(target="guitar", **MODEL)), tmp_path / "g.safetensors", {})
+    with pytest.raises(ModelError, match=r"separates 'guitar', and the analysis is of vocals"):
+        Analyser(other.path)
+
+
+def test_given_masks_leave_the_others_their_proportions():
+    torch.manual_seed(0)
+    net = JointNet(TINY).eval()
+    magnitude, known = torch.rand(1, 1024, 20), torch.rand(1, 1024, 20)
+    with torch.no_grad():
+        plain, given = net(magnitude).masks, net(magnitude, {"drums": known}).masks
+    assert torch.allclose(given.sum(dim=1), torch.ones(1, 1024, 20), atol=1e-5)
+    assert torch.equal(given[:, 1], known)
+    assert torch.allclose(given[:, 0] * plain[:, 2], given[:, 2] * plain[:, 0], atol=1e-5)
