@@ -22,7 +22,7 @@ from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.examples import Shared, TrainingData
 from stemfeatures.training.joint import JointObjective
-from stemfeatures.training.journal import best_validation
+from stemfeatures.training.journal import best_validation, looks_without_better
 from stemfeatures.training.song_store import SongStore, build_song_store
 from stemfeatures.training.songs import SongMixer
 from stemfeatures.training.validation import Validation, validate
@@ -291,6 +291,16 @@ def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
     lines = (tmp_path / "validation.csv").read_text().splitlines()
     assert lines[0] == "step,score,separation,f0,beats"
     assert lines[2] == "2,3.0000,0.0000,nan,0.5000"
+
+
+def test_patience_counts_within_a_phase(tmp_path):
+    """One that begins afresh need not reach what the one before has reached within its first looks."""
+    assert looks_without_better(tmp_path, 9) == 0
+    (tmp_path / "validation.csv").write_text("step,score\n1,5.0\n2,1.0\n3,2.0\n4,2.0\n")
+    assert looks_without_better(tmp_path, 4) == 3
+    assert looks_without_better(tmp_path, 4, since=1) == 1  # after step 3, the first of equals
+    assert looks_without_better(tmp_path, 3, since=1) == 0
+    assert looks_without_better(tmp_path, 4, since=4) == 0
 
 
 def test_curves_go_to_tensorboard(store, tmp_path):

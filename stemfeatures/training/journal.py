@@ -26,21 +26,18 @@ class Journal:
 
     Parameters
     ----------
-    terms : columns of the log. since : step from which on looks without a better score count.
+    terms : columns of the log.
 
     Attributes
     ----------
-    best_step, best_score : of the best validation, None before the first. looks_since_best : validations after it.
+    best_step, best_score : of the best validation, None before the first.
     """
 
-    def __init__(self, run_dir: Path, step: int, *, terms: Sequence[str], since: int = 0) -> None:
+    def __init__(self, run_dir: Path, step: int, *, terms: Sequence[str]) -> None:
         self.run_dir, self.terms = run_dir, tuple(terms)
         best = best_validation(run_dir, step)
         self.best_step: int | None = best[0] if best else None
         self.best_score: float | None = best[1] if best else None
-        self.looks_since_best = 0
-        if best is not None:
-            self.looks_since_best = sum(max(best[0], since) < row[0] <= step for row in read_validations(run_dir))
         self._board = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
@@ -64,9 +61,8 @@ class Journal:
         self._show(step, {"development/score": validation.score})
         self._show(step, {f"development/{SHOWN[task]}": value for task, value in validation.metrics.items()})
         if self.best_score is not None and validation.score <= self.best_score:
-            self.looks_since_best += 1
             return False
-        self.best_step, self.best_score, self.looks_since_best = step, validation.score, 0
+        self.best_step, self.best_score = step, validation.score
         registry.save(model, self.run_dir / BEST, {"architecture": registry.architecture_of(model)})
         return True
 
@@ -106,3 +102,11 @@ def best_validation(run_dir: str | Path, step: int) -> tuple[int, float] | None:
     """``(step, score)`` of the best look up to ``step``, the first of equals; None where there was none."""
     looks = [row for row in read_validations(run_dir) if row[0] <= step]
     return max(looks, key=lambda row: (row[1], -row[0])) if looks else None
+
+
+def looks_without_better(run_dir: str | Path, step: int, *, since: int = 0) -> int:
+    """Looks up to ``step`` after the best one of the phase that began at ``since``: what an earlier phase has reached
+    does not count, for a phase may begin afresh."""
+    looks = [row for row in read_validations(run_dir) if since < row[0] <= step]
+    best = max(looks, key=lambda row: (row[1], -row[0]), default=(step, 0.0))[0]
+    return sum(row[0] > best for row in looks)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from .._files import replacing
 from .config import TrainConfig
 from .examples import Examples, TrainingData
-from .journal import Journal
+from .journal import Journal, looks_without_better
 from .objective import Objective, find_objective
 from .validation import Validation
 
@@ -63,7 +63,7 @@ def train(
     if last.exists():
         objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
         logger.info("going on from step %d", objective.steps_done)
-    journal = Journal(run_dir, objective.steps_done, terms=objective.terms, since=objective.phase_began)
+    journal = Journal(run_dir, objective.steps_done, terms=objective.terms)
     examples = Examples(data, config, objective.steps_done * config.batch_size, config.steps * config.batch_size)
     loader = DataLoader(
         examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=3 if workers else None,
@@ -89,12 +89,12 @@ def train(
             best = journal.validation(step, validation, objective.exported)
             if on_validation is not None:
                 on_validation(step, validation, best)
-            if config.patience and journal.looks_since_best >= config.patience:
+            looks = looks_without_better(run_dir, step, since=objective.phase_began)
+            if config.patience and looks >= config.patience:
                 if not objective.advance(journal.load_best(device)):
                     logger.info("no better score in %d looks: stopped at step %d", config.patience, step)
                     break
                 logger.info("no better score in %d looks: the next phase begins at step %d", config.patience, step)
-                journal.looks_since_best = 0
                 save_state(objective, last)
         if max_minutes is not None and (time.monotonic() - started) / 60 > max_minutes:
             break
