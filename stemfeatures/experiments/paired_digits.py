@@ -210,12 +210,12 @@ def draw_samples(strips: dict[str, Tensor], path: Path) -> None:
     """Pairs (n, 2, 64) beside each other, a row a run, the first digit above the second."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 1.05 * len(strips)), layout="constrained")
+    figure = Figure(figsize=(6, 1.2 * len(strips)), layout="constrained")
     for axes, (name, pairs) in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips.items()):
-        columns = [torch.cat([*(digit.view(8, 8) for digit in pair)]) for pair in pairs]
-        axes.imshow(
-            torch.cat([nn.functional.pad(c, (1, 1)) for c in columns], dim=1).numpy(), cmap="gray_r", vmin=0, vmax=1
-        )
+        columns = [
+            torch.cat([nn.functional.pad(digit.view(SIDE, SIDE), (1, 1, 1, 1)) for digit in pair]) for pair in pairs
+        ]
+        axes.imshow(torch.cat(columns, dim=1).numpy(), cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(name, fontsize=8, loc="left", pad=2)
         axes.axis("off")
     figure.savefig(path, dpi=120)
