@@ -41,16 +41,16 @@ class Separator2018(LowRateSeparator):
     def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
         self.checkpoint = registry.resolve(model)
         self.device = device
-        self.net = registry.load_unet2018(self.checkpoint, device=device)
-        self.stems = self.net.stems
+        self.unet = registry.load_unet2018(self.checkpoint, device=device)
+        self.stems = self.unet.stems
 
     def patches(self) -> Patches:
-        context = self.net.context
-        return Patches(self._ratios, n_frames=self.net.given(N_FRAMES) + 2 * context, border=context)
+        context = self.unet.context
+        return Patches(self._ratios, n_frames=self.unet.given(N_FRAMES) + 2 * context, border=context)
 
     def _ratios(self, magnitude: Tensor) -> Tensor:
         """(n_bins, k + 2 * context) to (2, n_bins, k)."""
-        context = self.net.context
-        estimates = torch.expm1(self.net(torch.log1p(magnitude)[None])[0])
+        context = self.unet.context
+        estimates = torch.expm1(self.unet(torch.log1p(magnitude)[None])[0])
         middle = magnitude[:, context : magnitude.shape[-1] - context]
         return (estimates / middle.clamp_min(1e-9)).clamp_max(LARGEST)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,7 @@ class SupervisedObjective(Objective):
     ModelError : the recipe does not fit the network, or its initial checkpoint cannot be used.
     """
 
-    terms: tuple[str, ...] = ("loss", "supervised")  # type: ignore[misc]
+    terms: ClassVar[tuple[str, ...]] = ("loss", "supervised")
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         self.config, self.device = config, device

@@ -68,7 +68,7 @@ class PartExcerpts:
         self._shares: dict[str, np.ndarray] = {}
         for kind, row in _ROWS.items():
             if row is None:
-                levels = [float(np.hypot(*pair.levels)) for pair in pairs]
+                levels = [float(np.linalg.norm(pair.levels)) for pair in pairs]
             else:
                 levels = [pair.levels[row] for pair in pairs]
                 shares = [share for pair in pairs for share in self._sounding(pair.active[row])]
