@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from stemfeatures.constants import PITCHED_STEMS, STEM_ROWS, STEMS
 from stemfeatures.errors import DatasetError
 from stemfeatures.items import meanings
-from stemfeatures.items.matrix import as_multiindex, close_ids, features_matrix
+from stemfeatures.items.matrix import as_multiindex, close_ids, features_matrix, id_hint
 from stemfeatures.items.meanings import compatible_keys, defined_on, descriptors, encode_key
 from stemfeatures.items.transformer import FeatureTransformer, UnusableFeatureWarning
 from stemfeatures.tables.reader import open_features
@@ -76,6 +76,7 @@ def test_matrix_of_some_stems_families_and_tracks(features):
         ({"families": ["tempo"]}, "unknown family 'tempo'"),
         ({"stems": []}, "no stem chosen"),
         ({"track_ids": ["trakc 07"]}, r"no such track: 'trakc 07'; did you mean 'track 07'"),
+        ({"track_ids": ["xyz"]}, r"no such track: 'xyz'; the ids here look like 'track 0\d' or 'track 0\d'"),
         ({"model_sha256": "beef"}, "no tracks of model_sha256 beef"),
     ],
 )
@@ -116,6 +117,8 @@ def test_close_ids_are_found_without_case_and_accents():
     assert close_ids("rio", ids) == ["Río.flac"]
     assert close_ids("Tecnology is magic", ids) == ["albums/Technology is Magic.mp3"]
     assert close_ids("xyz", ids) == []
+    assert id_hint("xyz", ids) == "; the ids here look like 'Río.flac' or 'albums/Technology is Magic.mp3'"
+    assert id_hint("xyz", []) == "; there are no tracks"
 
 
 # ---------------------------------------------------------------------------------------------------------- meanings

@@ -415,7 +415,7 @@ def test_command_line(tmp_path, path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nobody"], "no such track: 'nobody'"),
+        (["nobody"], "no such track: 'nobody'; the ids here look like 't00' or 't01'"),
         (["t00", "--stem", "guitar"], "no stem 'guitar'"),
         (["t00", "--where", "genre=rock"], "no column 'genre'"),
         (["t00", "--tempo", "80-80.5"], "no other track fulfils"),

@@ -218,12 +218,15 @@ def require_tracks(features: Features, track_ids: Iterable[str]) -> None:
         return
     failed = features.to_arrow("errors", columns=["track_id", "message"], filter=pc.field("track_id") == unknown[0])
     names = ", ".join(map(repr, unknown[:_NAMED])) + (f" and {len(unknown) - _NAMED} more" if unknown[_NAMED:] else "")
-    hint = ""
-    if failed.num_rows:
-        hint = f"; extracting it failed: {failed['message'][0]}"
-    elif near := close_ids(unknown[0], have):
-        hint = f"; did you mean {' or '.join(map(repr, near))}?"
+    hint = f"; extracting it failed: {failed['message'][0]}" if failed.num_rows else id_hint(unknown[0], have)
     raise DatasetError(f"no such track: {names}{hint}", source=str(features.path))
+
+
+def id_hint(track_id: str, ids: Sequence[str]) -> str:
+    """What to say of a ``track_id`` that is not among ``ids``: those that look like it, or what they look like."""
+    if near := close_ids(track_id, ids):
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    return f"; the ids here look like {' or '.join(map(repr, ids[:2]))}" if len(ids) else "; there are no tracks"
 
 
 def close_ids(track_id: str, ids: Iterable[str], *, n: int = 3) -> list[str]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ..constants import MIXTURE
 from ..errors import DatasetError
-from ..items.matrix import close_ids
+from ..items.matrix import id_hint
 from ..tables.commits import commit_path
 from ..tables.reader import Features
 from .neighbours import Neighbours, SimilarityError
@@ -77,8 +77,7 @@ class SimilarityIndex:
         row = int(np.searchsorted(self.track_ids, track_id))
         if row < len(self) and self.track_ids[row] == track_id:
             return row
-        near = close_ids(track_id, self.track_ids.tolist())
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = id_hint(track_id, self.track_ids.tolist())
         raise SimilarityError(f"no such track: {track_id!r}{hint}", source=str(self.path))
 
     def space(
