@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+
+from stemfeatures._numba_cache import prepare_numba_cache
 
 #: Environment of worker processes; read by the libraries when they are imported.
 WORKER_ENVIRONMENT = {
@@ -29,34 +28,9 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def set_numba_cache_dir() -> None:
-    """Let compiled functions outlive the process: ``NUMBA_CACHE_DIR`` in the user's cache folder, unless it is set.
-
-    Numba's own choice is the folder of the installed library, which is often not writable; then every process would
-    compile anew for up to a minute.
-    """
-    if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:
-        return
-    base = os.environ.get("XDG_CACHE_HOME")
-    home = Path.home() if "HOME" in os.environ else None
-    candidates = [Path(base)] if base else []
-    if home is not None:
-        candidates.append(home / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
-    candidates.append(Path(tempfile.gettempdir()) / f"stemfeatures-{os.getuid()}")
-    for candidate in candidates:
-        folder = candidate / "stemfeatures" / "numba"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            os.environ["NUMBA_CACHE_DIR"] = str(folder)
-            return
-
-
 def configure_worker() -> None:
     """One thread a library from now on, in this process and this thread. Cheap when called again."""
-    set_numba_cache_dir()
+    prepare_numba_cache()
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import torch
@@ -71,7 +45,7 @@ def configure_worker() -> None:
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """One thread a library inside the block, as in a worker; the numbers from before afterwards."""
-    set_numba_cache_dir()
+    prepare_numba_cache()
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -89,4 +63,4 @@ def dask_setup(worker: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    set_numba_cache_dir()
+    prepare_numba_cache()

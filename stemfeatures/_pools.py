@@ -1,6 +1,6 @@
 """Worker processes: the one place of the library that starts them.
 
-They are spawned, never forked: a forked child of a process that has run threads (torch, BLAS, numba) may hang or crash.
+They are spawned, never forked: a forked child of a process that has run threads (torch, BLAS) may hang or crash.
 So a worker imports everything anew, which takes seconds, and
 
 * a script must start them under ``if __name__ == "__main__":``; commands, notebooks, ``python -c`` and pytest need not;
@@ -28,6 +28,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from ._numba_cache import prepare_numba_cache
 from .errors import WorkerError
 
 R = TypeVar("R")
@@ -99,6 +100,7 @@ def _in_workers(
     function: Callable[..., Any], items: Sequence[_Item], jobs: int, stage: str, name: Callable[..., object]
 ) -> Generator[Any, None, None]:
     require_main_guard()
+    prepare_numba_cache()
     work = pickle.dumps(function)
     todo = deque(range(len(items)))
     outcomes: dict[int, Any] = {}

@@ -108,6 +108,7 @@ def test_what_the_function_keeps_lives_as_long_as_its_worker():
 def test_logs_and_warnings_of_workers_are_handled_by_the_caller(caplog):
     caplog.set_level(logging.INFO, logger="stemfeatures")
     caplog.set_level(logging.INFO, logger="elsewhere")
+    caplog.set_level(logging.INFO, logger="py.warnings")  # the command line hides them
     list(_pools.starmap(speaks, [(0,), (1,)], jobs=2, stage="test"))
     messages = [record.getMessage() for record in caplog.records]
     assert sorted(m for m in messages if m.startswith("item")) == ["item 0", "item 1"]

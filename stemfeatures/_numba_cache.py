@@ -1,0 +1,83 @@
+"""Where librosa's compiled functions are kept, filled by one process at a time.
+
+Numba writes a vectorised function and its wrapper as two files, each naming symbols of the process that compiled it.
+Of two processes that fill a cache at once each may leave one of them, and from then on every process that calls the
+function from that cache dies of a segmentation fault (https://github.com/numba/numba/issues/10128).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+#: Calls everything in librosa that numba vectorises.
+_CALL_ALL = """
+import librosa, numpy
+y = numpy.random.default_rng(0).standard_normal(22050).astype("float32")
+for x in (y, y.astype("float64")):
+    librosa.pyin(x, sr=22050, fmin=100, fmax=500), librosa.yin(x, sr=22050, fmin=100, fmax=500)
+    librosa.util.localmax(x), librosa.util.localmin(x), librosa.zero_crossings(x)
+    librosa.onset.onset_detect(y=x, sr=22050), librosa.beat.beat_track(y=x, sr=22050), librosa.beat.plp(y=x, sr=22050)
+"""
+
+
+def prepare_numba_cache() -> None:
+    """Let compiled functions outlive the process, and see that those of librosa are there and whole.
+
+    Sets ``NUMBA_CACHE_DIR`` to the user's cache folder unless it is set: numba's own choice is the folder of the
+    installed library, which is often not writable, and then every process compiles anew for up to a minute. The first
+    call for a cache takes that minute; where the cache is broken it is emptied.
+    """
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        base = os.environ.get("XDG_CACHE_HOME")
+        candidates = [Path(base)] if base else []
+        if "HOME" in os.environ:
+            candidates.append(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
+        candidates.append(Path(tempfile.gettempdir()) / f"stemfeatures-{os.getuid()}")
+        for candidate in candidates:
+            folder = candidate / "stemfeatures" / "numba"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue
+            if os.access(folder, os.W_OK):
+                os.environ["NUMBA_CACHE_DIR"] = str(folder)
+                break
+    if folder_name := os.environ.get("NUMBA_CACHE_DIR"):
+        _fill(folder_name)
+
+
+@cache
+def _fill(folder_name: str) -> None:
+    spec = find_spec("librosa")
+    versions = (sys.version, metadata.version("librosa"), metadata.version("numba"), spec.origin if spec else None)
+    folder = Path(folder_name)
+    mark = folder / f".filled-{hashlib.sha256(repr(versions).encode()).hexdigest()[:16]}"
+    if mark.exists():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if mark.exists():
+                return
+            if _call_all() != 0:
+                for compiled in folder.glob("*/*.nb[ic]"):
+                    compiled.unlink()
+                _call_all()
+            mark.touch()
+    except OSError:  # not writable: then nobody fills it
+        return
+
+
+def _call_all() -> int:
+    """The exit code of a process that uses the cache."""
+    return subprocess.run([sys.executable, "-c", _CALL_ALL], capture_output=True).returncode
