@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from stemfeatures._numba_cache import prepare_numba_cache
 from stemfeatures._pools import is_script
 from stemfeatures.errors import StemfeaturesError
 
@@ -402,7 +401,6 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     from distributed import Client, Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
-    prepare_numba_cache()
     gpus = visible_gpus() if device == "cuda" else []
     preload = dask.config.get("distributed.worker.preload")
     preload = [*([preload] if isinstance(preload, str) else preload), threads.__name__]

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stemfeatures._numba_cache import prepare_numba_cache
-
 #: Environment of worker processes; read by the libraries when they are imported.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -30,7 +28,6 @@ WORKER_ENVIRONMENT = {
 
 def configure_worker() -> None:
     """One thread a library from now on, in this process and this thread. Cheap when called again."""
-    prepare_numba_cache()
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import torch
@@ -45,7 +42,6 @@ def configure_worker() -> None:
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """One thread a library inside the block, as in a worker; the numbers from before afterwards."""
-    prepare_numba_cache()
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -63,4 +59,3 @@ def dask_setup(worker: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    prepare_numba_cache()

@@ -1,4 +1,4 @@
-"""Where librosa's compiled functions are kept, filled by one process at a time.
+"""librosa, with a cache of its compiled functions that one process at a time fills.
 
 Numba writes a vectorised function and its wrapper as two files, each naming symbols of the process that compiled it.
 Of two processes that fill a cache at once each may leave one of them, and from then on every process that calls the
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 #: Calls everything in librosa that numba vectorises.
 _CALL_ALL = """
@@ -29,13 +34,24 @@ for x in (y, y.astype("float64")):
 """
 
 
+def import_librosa() -> Any:
+    """The module :mod:`librosa`; see :func:`prepare_numba_cache`."""
+    prepare_numba_cache()
+    import librosa
+
+    return librosa
+
+
 def prepare_numba_cache() -> None:
     """Let compiled functions outlive the process, and see that those of librosa are there and whole.
 
     Sets ``NUMBA_CACHE_DIR`` to the user's cache folder unless it is set: numba's own choice is the folder of the
     installed library, which is often not writable, and then every process compiles anew for up to a minute. The first
-    call for a cache takes that minute; where the cache is broken it is emptied.
+    call for a cache takes that minute; where the cache is broken it is emptied. Where numba is imported already, its
+    cache is the choice of whoever did that.
     """
+    if "numba" in sys.modules:
+        return
     if "NUMBA_CACHE_DIR" not in os.environ:
         base = os.environ.get("XDG_CACHE_HOME")
         candidates = [Path(base)] if base else []
@@ -58,7 +74,8 @@ def prepare_numba_cache() -> None:
 @cache
 def _fill(folder_name: str) -> None:
     spec = find_spec("librosa")
-    versions = (sys.version, metadata.version("librosa"), metadata.version("numba"), spec.origin if spec else None)
+    versions = [sys.version, metadata.version("librosa"), metadata.version("numba"), spec.origin if spec else None]
+    versions.append(_processor())  # code is compiled for it, and computers may share a home
     folder = Path(folder_name)
     mark = folder / f".filled-{hashlib.sha256(repr(versions).encode()).hexdigest()[:16]}"
     if mark.exists():
@@ -69,6 +86,7 @@ def _fill(folder_name: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if mark.exists():
                 return
+            logger.info("compiling librosa's functions into %s, once", folder)
             if _call_all() != 0:
                 for compiled in folder.glob("*/*.nb[ic]"):
                     compiled.unlink()
@@ -76,6 +94,15 @@ def _fill(folder_name: str) -> None:
             mark.touch()
     except OSError:  # not writable: then nobody fills it
         return
+
+
+def _processor() -> str:
+    """What this processor is and can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({s for s in lines if s.startswith(("model name", "flags", "CPU part", "Features"))}))
 
 
 def _call_all() -> int:

@@ -28,7 +28,6 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from ._numba_cache import prepare_numba_cache
 from .errors import WorkerError
 
 R = TypeVar("R")
@@ -100,7 +99,6 @@ def _in_workers(
     function: Callable[..., Any], items: Sequence[_Item], jobs: int, stage: str, name: Callable[..., object]
 ) -> Generator[Any, None, None]:
     require_main_guard()
-    prepare_numba_cache()
     work = pickle.dumps(function)
     todo = deque(range(len(items)))
     outcomes: dict[int, Any] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
     monkeypatch.setattr(_numba_cache, "_call_all", call_all)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
     _numba_cache._fill.cache_clear()
     return seen
 
@@ -31,6 +34,22 @@ def test_a_cache_is_filled_once(calls: list[list[str]]) -> None:
     _numba_cache._fill.cache_clear()  # as in another process
     _numba_cache.prepare_numba_cache()
     assert calls == [[]]
+
+
+def test_computers_that_share_a_cache_fill_it_for_their_processors(
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for processor in ("old", "new", "old"):
+        monkeypatch.setattr(_numba_cache, "_processor", lambda processor=processor: processor)
+        _numba_cache._fill.cache_clear()
+        _numba_cache.prepare_numba_cache()
+    assert len(calls) == 2
+
+
+def test_a_cache_in_use_is_left_alone(calls: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", types.ModuleType("numba"))
+    _numba_cache.prepare_numba_cache()
+    assert calls == []
 
 
 def test_a_broken_cache_is_emptied(calls: list[list[str]], tmp_path: Path) -> None:
@@ -47,6 +66,7 @@ def test_the_cache_is_the_users_unless_told(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(_numba_cache, "_fill", filled.append)
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that it is put back
     monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     _numba_cache.prepare_numba_cache()
     assert filled == [str(tmp_path / "stemfeatures" / "numba")]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from stemfeatures._numba_cache import import_librosa
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, N_BINS, PITCHED_STEMS, STEM_ROWS, STEMS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.types import TrackDescription
@@ -22,8 +23,7 @@ def librosa_features(y: np.ndarray) -> dict[str, float]:
     """The usual description of a mixture (22,050 Hz, mono): mean and deviation of 20 MFCC, of 12 chroma and of seven
     bands of spectral contrast, of centroid, bandwidth, rolloff, flatness and zero crossings, and the tempo, as two
     coordinates of a point on the circle of octaves."""
-    import librosa
-
+    librosa = import_librosa()
     rate = ANALYSIS_SAMPLE_RATE
     magnitude = np.abs(librosa.stft(y))
     decibels = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=rate))

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stemfeatures._numba_cache import import_librosa
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.errors import DatasetError
 
@@ -208,8 +209,7 @@ def render(mix: Mix, seconds: float) -> dict[str, np.ndarray]:
     for stem, part in mix.parts.items():
         y = read_part(Path(part.song), stem, part.start_s, seconds, speed=part.speed)
         if part.semitones:
-            import librosa
-
+            librosa = import_librosa()
             y = librosa.effects.pitch_shift(y, sr=ANALYSIS_SAMPLE_RATE, n_steps=part.semitones, res_type="soxr_hq")
         stems[stem] = y * 10 ** ((LEVEL_DB + part.gain_db - _level_db(y)) / 20)
     peak = np.abs(sum(stems.values())).max()

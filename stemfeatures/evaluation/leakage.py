@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .._numba_cache import import_librosa
 from ..datasets.multitrack import MultiTrack, find_tracks
 from .estimators import Estimator, get_estimator
 from .references import stft_grid
@@ -45,8 +46,7 @@ def leakage(
     ------
     ValueError : when the signals are not mono or not equally long.
     """
-    import librosa
-
+    librosa = import_librosa()
     if len({np.shape(y) for y in (*stems.values(), *estimates.values())}) != 1 or next(iter(stems.values())).ndim != 1:
         raise ValueError("stems and estimates must be mono and equally long")
     n_fft, hop = stft_grid(sample_rate)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._numba_cache import prepare_numba_cache
 from ..audio import resample, to_mono
 from ..errors import ModelError
 from .estimators import BaseEstimator
@@ -65,6 +66,7 @@ class Plugin(BaseEstimator):
         ModelError : the package is broken, or its weights cannot be had.
         """
         if self._model is None:
+            prepare_numba_cache()  # some of the tools import librosa
             try:
                 self._model = self.load()
             except ImportError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._numba_cache import import_librosa
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
 from .estimators import BaseEstimator
 
@@ -58,8 +59,7 @@ class Hpss(BaseEstimator):
     bass_hz = 200.0
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-        import librosa
-
+        librosa = import_librosa()
         n_fft, _ = stft_grid(sample_rate)
         mixture = _stft(y, sample_rate)
         magnitude = np.abs(_stft(y.mean(axis=0), sample_rate))
@@ -100,8 +100,7 @@ class Pyin(BaseEstimator):
     voicing = "the tool's own decoding"
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        import librosa
-
+        librosa = import_librosa()
         fmin, fmax = F0_RANGE_HZ
         # fill_na=None keeps the best guess of unvoiced frames, which raw pitch accuracy counts
         f0_hz, voiced, _ = librosa.pyin(
@@ -122,8 +121,7 @@ class LibrosaBeats(BaseEstimator):
     name = "librosa"
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
-        import librosa
-
+        librosa = import_librosa()
         _, beats_s = librosa.beat.beat_track(
             y=_analysis_signal(y, sample_rate), sr=ANALYSIS_SAMPLE_RATE, hop_length=HOP_LENGTH, units="time"
         )
@@ -151,23 +149,20 @@ def stft_grid(sample_rate: int) -> tuple[int, int]:
 
 def _stft(y: np.ndarray, sample_rate: int) -> np.ndarray:
     """(..., n_fft // 2 + 1, n_frames) complex."""
-    import librosa
-
+    librosa = import_librosa()
     n_fft, hop_length = stft_grid(sample_rate)
     return librosa.stft(y, n_fft=n_fft, hop_length=hop_length)
 
 
 def _istft(spectrum: np.ndarray, sample_rate: int, n_samples: int) -> np.ndarray:
-    import librosa
-
+    librosa = import_librosa()
     n_fft, hop_length = stft_grid(sample_rate)
     return librosa.istft(spectrum, n_fft=n_fft, hop_length=hop_length, length=n_samples)
 
 
 def _standing_out(magnitude: np.ndarray, sample_rate: int) -> np.ndarray:
     """Soft mask of what does not recur in the similar frames of the song; margin 2, power 2."""
-    import librosa
-
+    librosa = import_librosa()
     _, hop_length = stft_grid(sample_rate)
     most = (magnitude.shape[1] - 1) // 2 - 1  # frames that librosa lets a neighbour be kept away
     recurring = magnitude

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._numba_cache import import_librosa
 from .._pools import starmap
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH
@@ -85,8 +86,7 @@ def note_name_to_midi(name: str) -> tuple[int, bool] | None:
 
 def pyin_f0(y: np.ndarray, *, fmin: float, fmax: float, frame_length: int = 2048) -> np.ndarray:
     """pYIN F0 on the analysis grid: Hz, 0 where clearly unvoiced, NaN where the decision is weak."""
-    import librosa
-
+    librosa = import_librosa()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         f0, voiced, probability = librosa.pyin(

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..._numba_cache import import_librosa
 from ...errors import AudioError
 from .voice import Sung
 from .voicebank import PERIOD_S, SAMPLE_RATE, require_pyworld
@@ -66,9 +67,9 @@ class Recording:
 
 def measure_f0(y: np.ndarray, sample_rate: int, *, fmin: float = 65.0, fmax: float = 1100.0) -> np.ndarray:
     """F0 of a solo voice every 5 ms by pYIN, (1 + len // hop,) Hz, 0 = unvoiced or 45 dB below the loudest frames."""
-    import librosa
     import soxr
 
+    librosa = import_librosa()
     rate = 22_050
     low = soxr.resample(np.asarray(y, np.float32), sample_rate, rate)
     frame, hop = 2048, 256
