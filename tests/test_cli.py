@@ -26,8 +26,9 @@ from pipelines.catalog import validate_catalog
 from pipelines.commands import VERBS, describe, extract, separate, train
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import Progress
-from pipelines.commands._text import NOTHING, columns, count, duration, number, plain, size
+from pipelines.commands._text import NOTHING, columns, count, duration, number, size
 from pipelines.executor import ClusterError
+from stemfeatures._json import plain
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError
 from stemfeatures.models import registry

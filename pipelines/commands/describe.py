@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._json import plain
 from stemfeatures.constants import STEM_ROWS
 
 from ._exit import DONE, SOME_FAILED, failure
 from ._options import add_device, add_model, add_verb, choose_device
-from ._text import NOTHING, columns, number, plain
+from ._text import NOTHING, columns, number
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import TrackAnalysis

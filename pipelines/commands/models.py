@@ -8,9 +8,11 @@ import sys
 import textwrap
 from typing import Any
 
+from stemfeatures._json import plain
+
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, number, plain, size
+from ._text import NOTHING, columns, number, size
 
 #: Classes of sounds named for each source.
 _SHOWN_CLASSES = 6

@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._json import plain
 from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
 
 from ._exit import DONE, UsageError
 from ._options import Parser, add_verb, comma_list, positive, whole
 from ._progress import Progress
-from ._text import columns, count, plain, visible
+from ._text import columns, count, visible
 
 if TYPE_CHECKING:
     from stemfeatures.recommendation.factorization import Settings

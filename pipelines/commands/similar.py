@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._json import plain
+
 from ._exit import DONE
 from ._options import add_verb
 from ._similarity import add_index_dir, add_question, question, warn_if_stale
-from ._text import NOTHING, columns, number, plain
+from ._text import NOTHING, columns, number
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.explain import Explanation, Reason

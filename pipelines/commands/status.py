@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._json import plain
+
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, duration, plain, size, visible
+from ._text import NOTHING, columns, count, duration, size, visible
 
 if TYPE_CHECKING:
     from stemfeatures.tables.reader import Features

@@ -6,10 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._json import plain
+
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, whole
 from ._progress import Progress
-from ._text import columns, count, duration, plain
+from ._text import columns, count, duration
 
 if TYPE_CHECKING:
     from ..catalog import ValidationReport

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._json import plain
 from .beats import TRIM_S
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ class EvaluationResult:
         """``settings``, ``summary`` and ``tracks`` as plain JSON types; NaN and infinities become None."""
         return {
             "settings": self.settings,
-            "summary": [_plain(row) for row in self.summary().to_dict("records")],
-            "tracks": [_plain(row) for row in self.table.to_dict("records")],
+            "summary": plain(self.summary().to_dict("records")),
+            "tracks": plain(self.table.to_dict("records")),
         }
 
     def to_parquet(self, path: str | Path) -> None:
@@ -233,13 +234,3 @@ def _number(value: float | None, task: str) -> str:
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.2f}" if task == "separation" else f"{value:.3f}"
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, value in row.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        plain[name] = (
-            value if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)) else None
-        )
-    return plain

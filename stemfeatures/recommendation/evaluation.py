@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._json import plain
 from ..errors import EvaluationError
 from .factorization import Settings
 from .models import fit_recommender
@@ -61,10 +62,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """``settings, scores, gains`` as JSON types."""
-        rows = [
-            [{k: _plain(v) for k, v in row.items()} for row in table.to_dict("records")]
-            for table in (self.scores, self.gains)
-        ]
+        rows = [plain(table.to_dict("records")) for table in (self.scores, self.gains)]
         return {"settings": self.settings, "scores": rows[0], "gains": rows[1]}
 
     def __str__(self) -> str:
@@ -96,11 +94,6 @@ def _cell(row: pd.Series) -> str:
         return "\N{EN DASH}"
     spread = (row["high"] - row["low"]) / 2
     return f"{row['value']:.4f}" + (f" ±{spread:.4f}" if np.isfinite(spread) else "")
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def evaluate_models(
