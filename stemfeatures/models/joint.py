@@ -38,6 +38,8 @@ class JointConfig:
     pitch_bins : part of the pitch grid that each pitch network covers, in the order of ``PITCHED_STEMS``
         (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
     rhythm_channels, rhythm_layers : width and depth of the dilated temporal convolutions.
+    sharpness : factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read
+        always have 1. Below 1 masks are softer.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -48,6 +50,7 @@ class JointConfig:
     pitch_bins: tuple[tuple[int, int], ...] = ((48, 336), (0, 240))
     rhythm_channels: int = 48
     rhythm_layers: int = 8
+    sharpness: float = 1.0
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -319,9 +322,14 @@ class JointNet(nn.Module):
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -frames % self.stride))
         logits, features = self.separator(torch.log1p(20.0 * padded))
-        masks = torch.softmax(logits, dim=1)
-        for stem, known in (given or {}).items():
-            masks = _with_mask(masks, STEMS.index(stem), F.pad(known, (0, -frames % self.stride)))
+
+        def share(logits: Tensor) -> Tensor:
+            masks = torch.softmax(logits, dim=1)
+            for stem, known in (given or {}).items():
+                masks = _with_mask(masks, STEMS.index(stem), F.pad(known, (0, -frames % self.stride)))
+            return masks
+
+        masks = share(logits)
         mask = dict(zip(STEMS, masks.unbind(dim=1)))
         salience, voicing = [], []
         for net, stem in zip(self.pitch, PITCHED_STEMS):
@@ -335,8 +343,9 @@ class JointNet(nn.Module):
             # A slice of everything is not free: its gradient is a copy.
             return x if x.shape[-1] == frames else x[..., :frames]
 
+        sharpness = self.config.sharpness
         return JointOutput(
-            masks=crop(masks),
+            masks=crop(masks if sharpness == 1 else share(sharpness * logits)),
             salience=crop(torch.stack(salience, dim=1)),
             voicing=crop(torch.stack(voicing, dim=1)),
             rhythm=crop(rhythm),
