@@ -199,7 +199,7 @@ def extract_catalog(
     catalog: CatalogSpec,
     out_dir: str | Path,
     *,
-    model: str | Path = "joint-v0",
+    model: str | Path = registry.DEFAULT_MODEL,
     device: str = "auto",
     jobs: int | None = None,
     scheduler: str | None = None,

@@ -42,8 +42,8 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*")}
     for needed in (
         "stemfeatures/py.typed",
-        "stemfeatures/models/weights/joint-v0.safetensors",
-        "stemfeatures/models/weights/joint-v0.json",
+        "stemfeatures/models/weights/joint-v1.safetensors",
+        "stemfeatures/models/weights/joint-v1.json",
         "stemfeatures/training/recipes/joint-v0.toml",
         "stemfeatures/datasets/synthetic/banks/voices/f1.npz",
     ):
@@ -56,7 +56,7 @@ def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
     done = _run(unpacked, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert str(unpacked) in done.stdout
-    assert "joint-v0" in done.stdout
+    assert "joint-v1" in done.stdout
     done = _run(unpacked, tmp_path, "-m", "pipelines.cli", "models")
     assert done.returncode == 0, done.stderr
-    assert "joint-v0" in done.stdout
+    assert "joint-v1" in done.stdout

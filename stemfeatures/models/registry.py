@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Net = TypeVar("Net", bound="nn.Module")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-DEFAULT_MODEL = "joint-v0"
+DEFAULT_MODEL = "joint-v1"
 #: Module (of this package) and class of the networks of checkpoints.
 _NETWORKS = {
     "joint": ("joint", "JointNet"),
