@@ -267,6 +267,8 @@ def test_recipes(tmp_path):
     assert (config.name, config.steps, config.loss.pitch) == ("x", 20, 2.0)
     assert config.learning_rate_at(0) < config.learning_rate
     assert config.learning_rate_at(19) <= config.learning_rate_at(10)
+    twice = load_config(recipe, steps=40, cycles=2)
+    assert [twice.learning_rate_at(step) for step in range(40)] == 2 * [config.learning_rate_at(s) for s in range(20)]
     recipe.write_text("stepz = 1\n")
     with pytest.raises(ModelError, match="stepz"):
         load_config(recipe)

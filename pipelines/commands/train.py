@@ -34,7 +34,7 @@ _BANK_MARK = "sounds.parquet"
 _HELD_OUT = "held_out.txt"
 _RECIPE = "recipe.json"
 #: Keys of a recipe that may change when a run goes on.
-_MAY_CHANGE = ("steps", "save_every", "log_every", "validate_every", "patience", "licences", "made_of")
+_MAY_CHANGE = ("steps", "cycles", "save_every", "log_every", "validate_every", "patience", "licences", "made_of")
 
 
 def add_parser(verbs: Any) -> None:

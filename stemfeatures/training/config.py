@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -25,8 +26,8 @@ class TrainConfig:
     Attributes
     ----------
     name : name of the checkpoint. seed : seeds weights and examples.
-    steps : optimiser steps; the learning rate warms up over ``warmup`` of them, stays, and falls linearly to zero
-        over the last ``decay`` share.
+    steps : optimiser steps, in ``cycles`` of equal length. In each the learning rate warms up over ``warmup`` steps,
+        stays, and falls linearly to zero over the last ``decay`` share.
     batch_size, n_frames : examples a step and their length in frames.
     ema : decay of the averaged weights that are exported.
     songs : share of the examples that is cut from multitracks, 0..1; the others are mixed of isolated sounds.
@@ -50,6 +51,7 @@ class TrainConfig:
     network: str = "joint"
     seed: int = 0
     steps: int = 2000
+    cycles: int = 1
     batch_size: int = 8
     n_frames: int = 256
     learning_rate: float = 1.5e-3
@@ -79,7 +81,7 @@ class TrainConfig:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.network not in NETWORKS:
             raise ValueError(f"unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
-        for name in ("steps", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
+        for name in ("steps", "cycles", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
@@ -88,8 +90,10 @@ class TrainConfig:
 
     def learning_rate_at(self, step: int) -> float:
         """Rate of step ``step`` (0-based)."""
+        length = math.ceil(self.steps / self.cycles)
+        step %= length
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
-        fall = min(1.0, (self.steps - step) / max(self.decay * self.steps, 1))
+        fall = min(1.0, (length - step) / max(self.decay * length, 1))
         return self.learning_rate * rise * max(fall, 0.0)
 
 
