@@ -222,6 +222,35 @@ def test_critics_come_in_after_supervised_learning(store, start):
     assert not objective.advance(None)
 
 
+def test_pretraining_that_has_its_steps_goes_on_from_the_best_network(store, tmp_path, monkeypatch):
+    config = replace(CONFIG, steps=5, validate_every=2, settings={**CONFIG.settings, "pretrain": 4})
+    scores, looked, given = iter([2.0, 1.0, 3.0]), [], []
+
+    def look(net) -> Validation:
+        looked.append([p.clone() for p in net.parameters()])
+        return Validation(next(scores), {"separation": 0.0, "f0": 0.0, "beats": 0.0})
+
+    advance = AdversarialObjective.advance
+    monkeypatch.setattr(
+        AdversarialObjective, "advance",
+        lambda self, best: advance(self, best) and not given.append([p.clone() for p in self.network.parameters()]),
+    )  # fmt: skip
+    assert loop.train(config, TrainingData(parts=store), tmp_path, workers=0, validate=look).phase_began == 4
+    assert all(torch.equal(a, b) for a, b in zip(given[0], looked[0], strict=True))
+
+
+def test_without_weights_critics_change_nothing(store, tmp_path):
+    """alpha = beta = 0 is the supervised run bit for bit, whenever the critics come in."""
+    nothing = {**CONFIG.settings, "alpha": 0.0, "beta": 0.0, "pretrain": 2}
+    runs = [
+        loop.train(replace(config, ema=0.5), TrainingData(parts=store), tmp_path / config.objective, workers=0)
+        for config in (SUPERVISED, replace(CONFIG, settings=nothing))
+    ]
+    for network in ("network", "exported"):
+        one, other = (getattr(run, network) for run in runs)
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("settings", [{"pretrain": 0}, {"pretrain": 2}])
 def test_a_run_goes_on_bit_for_bit(store, tmp_path, settings):
     config = replace(CONFIG, ema=0.5, settings={**CONFIG.settings, **settings})

@@ -44,8 +44,8 @@ class AdversarialSettings:
     critic_width : filters of their first layer. critic_rate : their learning rate; 0 = the separator's, with its
         warming up and falling.
     pretrain : steps at most of supervised learning before; it ends earlier where development songs get no better
-        (``patience``). start : from where the combined objective goes on: ``continue`` (the best network so far), or
-        ``afresh``.
+        (``patience``). start : from where the combined objective goes on: ``continue`` (the best network so far, with
+        a new optimiser; without development songs the last, as if nothing had changed), or ``afresh``.
     """
 
     alpha: float = 0.001
@@ -77,7 +77,7 @@ class SupervisedObjective(Objective):
     Attributes
     ----------
     network : what is trained, see :class:`~.target_networks.TargetNetwork`. average : of its weights, where the recipe
-        asks for one (``ema``).
+        asks for one (``ema``), since step ``averaged_since``.
 
     Raises
     ------
@@ -85,6 +85,7 @@ class SupervisedObjective(Objective):
     """
 
     terms: ClassVar[tuple[str, ...]] = ("loss", "supervised")
+    averaged_since: int = 0
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         self.config, self.device = config, device
@@ -150,7 +151,7 @@ class SupervisedObjective(Objective):
             logger.warning("step %d: gradient is not finite, step skipped", self.steps_done)
         self.steps_done += 1
         if self.average is not None:
-            update_average(self.average, self.network.net, self.config.ema, self.steps_done - self.phase_began)
+            update_average(self.average, self.network.net, self.config.ema, self.steps_done - self.averaged_since)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -159,6 +160,7 @@ class SupervisedObjective(Objective):
             "optimizer": self.optimizer.state_dict(),
             "step": self.steps_done,
             "phase_began": self.phase_began,
+            "averaged_since": self.averaged_since,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,6 +169,7 @@ class SupervisedObjective(Objective):
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done, self.phase_began = int(state["step"]), int(state["phase_began"])
+        self.averaged_since = int(state["averaged_since"])
 
 
 class AdversarialObjective(SupervisedObjective):
@@ -197,8 +200,6 @@ class AdversarialObjective(SupervisedObjective):
         return read_settings(AdversarialSettings, config.settings, recipe=config.name)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        if not self.combined and self.steps_done >= self.settings.pretrain:
-            self.advance(None)
         critics: dict[str, float] = {}
         if self.combined:
             self.learning_rate = self.config.learning_rate_at(self.steps_done)
@@ -207,6 +208,10 @@ class AdversarialObjective(SupervisedObjective):
                 for name, value in self._update_critics(batch["mixtures"][:, update], parts, update).items():
                     critics[name] = critics.get(name, 0.0) + value / self.settings.critic_updates
         return super().step(batch) | critics
+
+    @property
+    def phase_is_over(self) -> bool:
+        return not self.combined and self.steps_done >= self.settings.pretrain
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         supervised = self.supervised(batch["pairs"][:, 0])
@@ -252,13 +257,13 @@ class AdversarialObjective(SupervisedObjective):
             return False
         if self.settings.start == "afresh":
             self._begin()
-        else:
-            weights = self.exported.state_dict() if best is None else best.state_dict()
-            weights = {name: value.clone() for name, value in weights.items()}
-            self.network.net.load_state_dict(weights)
+        elif best is not None:
+            self.network.net.load_state_dict(best.state_dict())
             if self.average is not None:
-                self.average.load_state_dict(weights)
+                self.average.load_state_dict(best.state_dict())
             self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        if self.settings.start == "afresh" or best is not None:
+            self.averaged_since = self.steps_done
         self.combined, self.phase_began = True, self.steps_done
         return True
 

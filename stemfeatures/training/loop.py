@@ -72,6 +72,8 @@ def train(
     started = time.monotonic()
     sums: dict[str, float] = {}
     for batch in _to_device(loader, device):
+        if objective.phase_is_over:
+            objective.advance(journal.load_best(device))
         for key, value in objective.step(batch).items():
             sums[key] = sums.get(key, 0.0) + value
         step = objective.steps_done

@@ -15,6 +15,7 @@ key                 shape                          what
                                                    the mixture, exactly
 ``pair_songs``      (batch, draws) int64           which song of the pairs it is, from 0
 ``mixtures``        (batch, draws, n_samples)      songs, of which nothing else is known
+``mixture_songs``   (batch, draws) int64           which of the mixtures it is, from 0
 ``solos``           (batch, draws, n_samples)      the target alone
 ``accompaniments``  (batch, draws, n_samples)      songs without the target
 =================== ============================== ================================================================
@@ -69,7 +70,8 @@ class Objective(ABC):
     ----------
     terms : names of what :meth:`step` returns, in the order of ``log.csv``; a term may be missing from a step.
     steps_done : steps so far; :meth:`step` counts it up.
-    phase_began : step at which the present phase began, where there are several.
+    phase_began : step at which the present phase began, where there are several. phase_is_over : whether it has had
+        all its steps, so that the loop calls :meth:`advance`.
     learning_rate : rate of the last step.
     """
 
@@ -77,6 +79,10 @@ class Objective(ABC):
     steps_done: int = 0
     phase_began: int = 0
     learning_rate: float = 0.0
+
+    @property
+    def phase_is_over(self) -> bool:
+        return False
 
     @abstractmethod
     def __init__(self, config: TrainConfig, device: str) -> None:
@@ -100,8 +106,9 @@ class Objective(ABC):
         """The inverse."""
 
     def advance(self, best: nn.Module | None) -> bool:
-        """Called when development songs have not got better for ``patience`` looks; ``best`` is the best network so
-        far. True if there is a further phase and it begins now; False ends the run."""
+        """Called when a phase has had its steps, or development songs have not got better for ``patience`` looks;
+        ``best`` is the best network so far, None without a look. True if there is a further phase and it begins now;
+        False ends the run."""
         return False
 
     @classmethod
