@@ -48,6 +48,7 @@ def batch_of(
     }
     if draws.mixtures:
         batch["mixtures"] = tones(*low, n, draws.mixtures) + tones(*high, n, draws.mixtures)
+        batch["mixture_songs"] = torch.randint(n_songs, (n, draws.mixtures), generator=rng)
         batch["solos"] = tones(*low, n, draws.solos)
         batch["accompaniments"] = tones(*high, n, draws.accompaniments)
     return batch
@@ -106,13 +107,32 @@ def test_real_and_generated_parts_come_from_one_front_end():
     assert all(not part.any() for part in silence.values.values())
 
 
+def test_songs_are_known_of_what_is_generated():
+    """Else two excerpts of one song could count as parts that do not belong together."""
+    config = recipe("factorgan", rounds=1, paired_share=0.5)
+    objective = FactorGANObjective(config, "cpu")
+    batch = batch_of(FactorGANObjective, config, objective.network.n_samples)
+    batch["mixtures"] = torch.zeros_like(batch["mixtures"])
+    for objective.steps_done in range(5):
+        _, generated = objective._sources(batch)
+        for k in range(batch["mixtures"].shape[1]):
+            joint = generated()
+            is_pair = joint.values["target"].flatten(1).any(dim=1)
+            songs = torch.where(is_pair, -1 - batch["pair_songs"][:, 0], batch["mixture_songs"][:, k])
+            assert torch.equal(joint.labels, songs)
+    alone = batch | {key: torch.zeros_like(batch[key]) for key in ("mixture_songs", "pair_songs")}
+    terms = FactorGANObjective(recipe("factorgan", rounds=1, paired_share=0.0), "cpu").step(alone)
+    assert "loss d_Q(parts)" not in terms
+    assert "loss d(target)" in terms
+
+
 def test_marginals_see_solos_and_a_share_of_the_pairs():
     config = recipe("factorgan", paired_share=0.25, rounds=1)
     objective = FactorGANObjective(config, "cpu")
     counts = {"target": 0, "accompaniment": 0, "mixture": 0}
     n, rounds = objective.network.n_samples, 60
     seen = []
-    objective._generated = seen.append  # type: ignore[method-assign,assignment]
+    objective._generated = lambda mixture, labels: seen.append(mixture)  # type: ignore[method-assign,assignment]
     objective._real = lambda y: y[:, None]  # type: ignore[method-assign]
     batch = batch_of(FactorGANObjective, config, n)
     batch["pairs"] = torch.full_like(batch["pairs"], 1.0)

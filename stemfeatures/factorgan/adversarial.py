@@ -68,9 +68,9 @@ class Adversary:
         if objective not in OBJECTIVES:
             raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
         self.game, self.rounds, self.objective = game, rounds, objective
-        self.generator_optimizer = torch.optim.Adam(generator_weights, lr=learning_rate, betas=betas, fused=True)
+        self.generator_optimizer = torch.optim.Adam(generator_weights, lr=learning_rate, betas=betas)
         # One optimiser for all discriminators is as good as one for each: Adam looks at every weight alone.
-        self.optimizer = torch.optim.Adam(game.parameters(), lr=learning_rate, betas=betas, fused=True)
+        self.optimizer = torch.optim.Adam(game.parameters(), lr=learning_rate, betas=betas)
 
     def step(
         self, real: Mapping[str, Source], generated: Source, *, rng: torch.Generator | None = None

@@ -122,7 +122,7 @@ class FactorGAN(nn.Module):
         Returns
         -------
         ``{"d(node)" | "d_P(group)" | "d_Q(group)": mean over real + mean over false}``, 2 log 2 where nothing is known.
-        A d_P is left out where the real batch has fewer labels than the group has parts, and nothing can be shuffled.
+        A d_P or d_Q is left out where its batch has fewer labels than the group has parts, and nothing can be shuffled.
         """
         if missing := [name for name in self.sources if name not in real]:
             raise ValueError(f"no source of real examples of {', '.join(missing)}")
@@ -135,8 +135,9 @@ class FactorGAN(nn.Module):
                 net, joint = self.real_dependencies[group.name], real[group.name]()
                 if joint.n_labels >= len(group.parts):
                     losses[f"d_P({group.name})"] = self._dependency_loss(net, group, joint, rng)
-            net = self.generated_dependencies[group.name]
-            losses[f"d_Q({group.name})"] = self._dependency_loss(net, group, _drawn(generated), rng)
+            net, joint = self.generated_dependencies[group.name], _drawn(generated)
+            if joint.n_labels >= len(group.parts):
+                losses[f"d_Q({group.name})"] = self._dependency_loss(net, group, joint, rng)
         return losses
 
     def _dependency_loss(self, net: nn.Module, group: Group, joint: Joint, rng: torch.Generator | None) -> Tensor:

@@ -161,10 +161,10 @@ class _Adversarial(Objective):
         """(batch, n_samples) of a real part -> (batch, 1, n_bins, n_frames), what the network's outputs are like."""
         return torch.log1p(self.network.centre(self.network.spectra(y)))[:, None]
 
-    def _generated(self, mixture: Tensor) -> Joint:
+    def _generated(self, mixture: Tensor, *, labels: Tensor | None = None) -> Joint:
         """Parts of (batch, n_samples) mixtures."""
         target, accompaniment = self.network.separate(self.network.spectra(mixture)).unbind(1)
-        return Joint({"target": target[:, None], "accompaniment": accompaniment[:, None]})
+        return Joint({"target": target[:, None], "accompaniment": accompaniment[:, None]}, labels=labels)
 
     def _pairs(self, batch: Batch, k: int) -> Joint:
         """Real parts of draw ``k``, labelled by their song."""
@@ -262,31 +262,41 @@ class FactorGANObjective(_Adversarial):
             gain = low + (high - low) * torch.rand(batch["pairs"].shape[:2], generator=rng)
             batch = batch | {"pairs": gain.to(batch["pairs"])[..., None, None] * batch["pairs"]}
 
-        def mixed(unpaired: Tensor, paired: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
-            """Draw after draw of ``unpaired``, some examples replaced by a pair's."""
-            draws = iter(range(unpaired.shape[1]))
+        def mixed(kind: str, paired: Callable[[Tensor], Tensor]) -> Callable[[], tuple[Tensor, Tensor]]:
+            """Draw after draw of a kind, and which of them are a pair's instead, as ``paired`` makes it."""
+            draws = iter(range(batch[kind].shape[1]))
 
-            def draw() -> Tensor:
+            def draw() -> tuple[Tensor, Tensor]:
                 k = next(draws)
-                y = unpaired[:, k]
+                y = batch[kind][:, k]
+                chosen = torch.zeros(len(y), dtype=torch.bool, device=y.device)
                 if not self.settings.paired_share:
-                    return y
+                    return y, chosen
                 chosen = torch.rand(len(y), generator=rng).to(y.device) < self.settings.paired_share
                 pair = batch["pairs"][:, k % batch["pairs"].shape[1]]
-                return torch.where(chosen[:, None], paired(pair), y)
+                return torch.where(chosen[:, None], paired(pair), y), chosen
 
             return draw
 
-        solos = mixed(batch["solos"], lambda pair: pair[:, 0])
-        accompaniments = mixed(batch["accompaniments"], lambda pair: pair[:, 1])
-        mixtures = mixed(batch["mixtures"], lambda pair: pair.sum(dim=1))
-        pairs = iter(range(self.settings.rounds))
+        solos = mixed("solos", lambda pair: pair[:, 0])
+        accompaniments = mixed("accompaniments", lambda pair: pair[:, 1])
+        mixtures = mixed("mixtures", lambda pair: pair.sum(dim=1))
+        pairs, number = iter(range(self.settings.rounds)), iter(range(batch["mixtures"].shape[1]))
+
+        def generated() -> Joint:
+            k = next(number)
+            mixture, chosen = mixtures()
+            labels = batch["mixture_songs"][:, k]
+            if self.settings.paired_share:  # songs of the pairs count downwards
+                labels = torch.where(chosen, -1 - batch["pair_songs"][:, k % batch["pairs"].shape[1]], labels)
+            return self._generated(mixture, labels=labels)
+
         real: dict[str, Source] = {
-            "target": lambda: Joint({"target": self._real(solos())}),
-            "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments())}),
+            "target": lambda: Joint({"target": self._real(solos()[0])}),
+            "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments()[0])}),
             "parts": lambda: self._pairs(batch, next(pairs)),
         }
-        return real, lambda: self._generated(mixtures())
+        return real, generated
 
     def step(self, batch: Batch) -> dict[str, float]:
         """As of the other objectives; a round whose pairs are all of one song teaches d_P nothing.

@@ -86,8 +86,11 @@ class PartExcerpts:
                 drawn = [self._pair(rng) for rng in streams]
                 found["pair_songs"] = np.array([song for song, _ in drawn], np.int64)
                 found["pairs"] = np.stack([samples for _, samples in drawn])
-            else:
-                found[kind] = np.stack([self._unpaired(kind, rng) for rng in streams])
+                continue
+            excerpts = [self._unpaired(kind, rng) for rng in streams]
+            found[kind] = np.stack([samples for _, samples in excerpts])
+            if kind == "mixtures":
+                found["mixture_songs"] = np.array([song for song, _ in excerpts], np.int64)
         return found
 
     def _pair(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
@@ -95,9 +98,10 @@ class PartExcerpts:
         song = int(rng.integers(len(pairs)))
         return song, self.store.samples(pairs[song], self._place(pairs[song], rng), self.n_samples)
 
-    def _unpaired(self, kind: str, rng: np.random.Generator) -> np.ndarray:
+    def _unpaired(self, kind: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
         recordings = self.store.recordings[kind]
-        recording = recordings[int(rng.integers(len(recordings)))]
+        number = int(rng.integers(len(recordings)))
+        recording = recordings[number]
         gain = float(rng.uniform(*self.settings.gain))
         if self.settings.level and len(levels := self._levels[kind]) and recording.levels[0] > 0:
             gain *= float(np.quantile(levels, rng.random())) / recording.levels[0]
@@ -105,9 +109,9 @@ class PartExcerpts:
         if self.settings.silence and len(shares := self._shares.get(kind, np.zeros(0))):
             start = self._place_like(recording, float(rng.choice(shares)), rng)
         if start is None:
-            return np.zeros(self.n_samples, np.float32)
+            return number, np.zeros(self.n_samples, np.float32)
         samples = self.store.samples(recording, start, self.n_samples).sum(axis=0)
-        return (np.float32(gain) * samples).astype(np.float32)
+        return number, (np.float32(gain) * samples).astype(np.float32)
 
     def _place(self, recording: Recording, rng: np.random.Generator) -> int:
         return int(rng.integers(max(1, round(recording.seconds * self.store.sample_rate) - self.n_samples + 1)))
