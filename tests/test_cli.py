@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,14 +54,8 @@ def stemfeatures(*argv: object, **options) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def main() -> Iterator[Main]:
+def main() -> Main:
     """Run the command in this process; the exit code."""
-    import logging
-
-    root, level = logging.getLogger(), logging.getLogger().level
-    handlers = list(root.handlers)
-    names = ("stemfeatures", "pipelines", "py.warnings")
-    levels = {name: logging.getLogger(name).level for name in names}
 
     def run(*argv: object) -> int:
         try:
@@ -69,12 +63,7 @@ def main() -> Iterator[Main]:
         except SystemExit as stop:
             return int(stop.code or 0)
 
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+    return run
 
 
 @pytest.fixture(scope="module")

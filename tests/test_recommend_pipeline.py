@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +55,7 @@ def model(features, listening) -> Path:
 
 
 @pytest.fixture
-def main(capsys) -> Iterator:
-    import logging
-
-    root, handlers, level = logging.getLogger(), list(logging.getLogger().handlers), logging.getLogger().level
+def main(capsys) -> Callable[..., tuple[int, str, str]]:
 
     def run(*argv: object) -> tuple[int, str, str]:
         try:
@@ -68,10 +65,7 @@ def main(capsys) -> Iterator:
         said = capsys.readouterr()
         return code, said.out, said.err
 
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    return run
 
 
 def copy(features: Path, to: Path) -> Path:
