@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import tiny_checkpoint
+from networks import TINY, tiny_checkpoint
 
+from stemfeatures.constants import STEMS
 from stemfeatures.models import registry
 from stemfeatures.training import calibration
 from stemfeatures.training.calibration import adjusted, calibrate
+from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.joint import JointObjective
+from stemfeatures.training.target_networks import build_network
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +66,17 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
     assert set(found.sdr_db) == {"1", "0.5"}
     assert chosen.config.sharpness == 0.5
     torch.testing.assert_close(chosen.pitch[0].voicing[-1].bias, bias - 0.4)
+
+
+@torch.no_grad()
+def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
+    """The joint objective takes its weights, one that tells a target from the rest learns the masks as given out."""
+    softer = adjusted(model, sharpness=0.5)
+    path = str(registry.save(softer, tmp_path / "softer.safetensors", {}).path)
+    begun = JointObjective(TrainConfig(model=TINY.to_dict(), initial=path), "cpu").exported
+    assert begun.config == TINY
+    assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), model.parameters(), strict=True))
+    target = build_network(TrainConfig(objective="supervised", network="joint", target="drums", initial=path), "cpu")
+    magnitude = torch.rand(1, 1024, 32, generator=torch.Generator().manual_seed(0))
+    mask = softer(magnitude).masks[0, STEMS.index("drums")]
+    torch.testing.assert_close(target.separate(magnitude)[0, 0], torch.log1p(mask * magnitude[0]), atol=1e-5, rtol=1e-4)

@@ -1,13 +1,12 @@
 """Adversarial runs of an experiment: trained and scored one after the other, each going on where it was stopped.
 
-Every run has a folder: ``run.json`` (what it is), ``last.pt`` (state), ``log.csv`` (losses and mean logits),
-``scores.json`` (once it is done). The tables are made of the scores that are there.
+Every run has a folder, see :mod:`.run_folder`; ``scores.json`` is in it once the run is done. The tables are made of
+the scores that are there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -21,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from .._files import replacing, write_replace
-from ..errors import ModelError, StemfeaturesError
+from ..errors import StemfeaturesError
 from ..factorgan import Adversary, Joint
 from ..factorgan.adversarial import OBJECTIVES
+from .run_folder import STATE, append_log, cut_log, open_folder
 
-_RUN, _STATE, _LOG, SCORES = "run.json", "last.pt", "log.csv", "scores.json"
+SCORES = "scores.json"
 Row = dict[str, Any]
 
 
@@ -65,7 +65,7 @@ class GanRun:
             self.seconds += time.process_time() - started
             if self.step % log_every == 0:
                 means = {name: float(value) / log_every for name, value in sums.items()}
-                self._log(means)
+                append_log(self.folder, self.step, self.seconds, means)
                 if on_log is not None:
                     on_log(self.step, means)
                 sums = {}
@@ -76,15 +76,6 @@ class GanRun:
                 return False
         return True
 
-    def _log(self, means: dict[str, float]) -> None:
-        path = self.folder / _LOG
-        new = not path.exists()
-        with path.open("a", newline="") as handle:
-            writer = csv.writer(handle)
-            if new:
-                writer.writerow(["step", "seconds", *means])
-            writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{value:.5f}" for value in means.values())])
-
     def _save(self) -> None:
         state = {
             "generator": self.generator.state_dict(),
@@ -93,21 +84,17 @@ class GanRun:
             "seconds": self.seconds,
             "rng": torch.get_rng_state(),
         }
-        with replacing(self.folder / _STATE) as partial:
+        with replacing(self.folder / STATE) as partial:
             torch.save(state, partial)
 
     def _restore(self) -> None:
-        if (self.folder / _STATE).is_file():
-            stored = torch.load(self.folder / _STATE, weights_only=True)
+        if (self.folder / STATE).is_file():
+            stored = torch.load(self.folder / STATE, weights_only=True)
             self.generator.load_state_dict(stored["generator"])
             self.adversary.load_state_dict(stored["adversary"])
             torch.set_rng_state(stored["rng"])
             self.step, self.seconds = int(stored["step"]), float(stored["seconds"])
-        log = self.folder / _LOG
-        if log.is_file():  # what was logged after the last state is done again
-            head, *rows = log.read_text().splitlines(keepends=True)
-            kept = "".join(row for row in rows if int(row.split(",")[0]) <= self.step)
-            write_replace(log, f"{head}{kept}".encode())
+        cut_log(self.folder, self.step)
 
 
 def open_run(folder: Path, settings: Mapping[str, Any]) -> list[Row] | None:
@@ -117,15 +104,7 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> list[Row] | None:
     ------
     ModelError : the folder holds a run of other settings.
     """
-    settings = json.loads(json.dumps(settings))
-    note = folder / _RUN
-    if note.is_file():
-        before = json.loads(note.read_text())
-        if changed := sorted(k for k in {*before, *settings} if before.get(k) != settings.get(k)):
-            message = f"holds a run with another {', '.join(changed)}; choose another folder"
-            raise ModelError(message, source=str(folder), stage="experiment")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_replace(note, f"{json.dumps(settings, indent=1)}\n".encode())
+    open_folder(folder, settings)
     scores = folder / SCORES
     return json.loads(scores.read_text()) if scores.is_file() else None
 

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +31,7 @@ import torch
 from torch import nn
 
 from .._files import replacing
+from .._pools import starmap
 from ..constants import N_BINS, STEMS
 from ..datasets.multitrack import MultiTrack, find_tracks
 from ..errors import StemfeaturesError
@@ -248,16 +247,10 @@ def _run(args: argparse.Namespace) -> int:
     minutes = args.minutes_per_run * len(experiment.layouts) if args.minutes_per_run else None
     work = partial(run_seed, experiment, max_minutes=minutes)
     whole = True
-    if args.jobs > 1:
-        # spawn: a forked child of a process that has run torch may hang
-        with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(work, seed) for seed in range(args.seeds)]):
-                whole &= future.result()
-                write_tables(args.out, asdict(plan))
-    else:
-        for seed in range(args.seeds):
-            whole &= work(seed)
-            write_tables(args.out, asdict(plan))
+    seeds = [(seed,) for seed in range(args.seeds)]
+    for done in starmap(work, seeds, jobs=args.jobs, stage="experiment", name="seed {}".format):
+        whole &= bool(done)
+        write_tables(args.out, asdict(plan))
     table = args.out / "table.md"
     print(table.read_text() if table.is_file() else "no run is done yet")
     if not whole:

@@ -1,13 +1,11 @@
 """Runs that are trained side by side on the same batches, and go on where they were stopped.
 
-Every run has a folder: ``run.json`` (what it is), ``last.pt`` (state), ``log.csv`` (losses and the seconds it took).
-Batches are made once and given to every run, so equal data needs no proof.
+Every run has a folder, see :mod:`.run_folder`. Batches are made once and given to every run, so equal data needs no
+proof.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import math
 import time
@@ -21,16 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .._files import replacing, write_replace
-from ..errors import ModelError
+from .._files import replacing
 from ..training.example import Example
 from ..training.song_store import SongStore
 from ..training.songs import SongMixer
+from .run_folder import STATE, append_log, cut_log, open_folder
 
 logger = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
-_RUN, _STATE, _LOG = "run.json", "last.pt", "log.csv"
 
 
 @dataclass(frozen=True)
@@ -114,25 +111,13 @@ class Run:
         ------
         ModelError : the folder holds a run of other settings.
         """
-        settings = json.loads(json.dumps({**settings, "plan": asdict(self.plan)}))
-        note = self.folder / _RUN
-        if note.is_file():
-            before = json.loads(note.read_text())
-            if changed := sorted(k for k in {*before, *settings} if before.get(k) != settings.get(k)):
-                message = f"holds a run with another {', '.join(changed)}; choose another folder"
-                raise ModelError(message, source=str(self.folder), stage="experiment")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_replace(note, f"{json.dumps(settings, indent=1)}\n".encode())
-        if (self.folder / _STATE).is_file():
-            stored = torch.load(self.folder / _STATE, map_location=device, weights_only=True)
+        open_folder(self.folder, {**settings, "plan": asdict(self.plan)})
+        if (self.folder / STATE).is_file():
+            stored = torch.load(self.folder / STATE, map_location=device, weights_only=True)
             self.net.load_state_dict(stored["net"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.step, self.seconds = int(stored["step"]), float(stored["seconds"])
-        log = self.folder / _LOG
-        if log.is_file():  # what was logged after the last state is done again
-            head, *rows = log.read_text().splitlines(keepends=True)
-            kept = "".join(row for row in rows if int(row.split(",")[0]) <= self.step)
-            write_replace(log, f"{head}{kept}".encode())
+        cut_log(self.folder, self.step)
         return self
 
     def learn(self, batch: Batch) -> None:
@@ -159,13 +144,7 @@ class Run:
         """Write and return the mean losses since the last call."""
         means = {name: value / self._count for name, value in self._sums.items()}
         self._sums, self._count = {}, 0
-        path = self.folder / _LOG
-        new = not path.exists()
-        with path.open("a", newline="") as handle:
-            writer = csv.writer(handle)
-            if new:
-                writer.writerow(["step", "seconds", *means])
-            writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{value:.5f}" for value in means.values())])
+        append_log(self.folder, self.step, self.seconds, means)
         return means
 
     def save(self) -> None:
@@ -175,7 +154,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
         }
-        with replacing(self.folder / _STATE) as partial:
+        with replacing(self.folder / STATE) as partial:
             torch.save(state, partial)
 
 

@@ -97,8 +97,8 @@ def calibrate(
                 on_score(name, value, scores[name][value])
         return max(scores[name], key=lambda value: scores[name][value])
 
+    # Pitch is read from the masks as they were learned: what is chosen first changes nothing in the second.
     chosen = best("sharpness", "separation", "sdr_db", {value: adjusted(model, sharpness=value) for value in sharpness})
-    model = adjusted(model, sharpness=chosen)
     offset = best(
         "voicing offset",
         "f0",
@@ -106,7 +106,7 @@ def calibrate(
         {value: adjusted(model, voicing_offset=value) for value in voicing_offsets},
     )
     sdr_db, accuracy = ({f"{k:g}": round(v, 4) for k, v in found.items()} for found in scores.values())
-    return adjusted(model, voicing_offset=offset), Calibration(chosen, offset, sdr_db, accuracy)
+    return adjusted(model, sharpness=chosen, voicing_offset=offset), Calibration(chosen, offset, sdr_db, accuracy)
 
 
 def main(argv: list[str] | None = None) -> None:

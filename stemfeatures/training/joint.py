@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ class JointObjective(Objective):
         self.model = JointNet(JointConfig.from_dict(config.model)).to(device)
         if config.initial:
             first = registry.load(config.initial, device=device)
-            if first.config != self.model.config:
+            # How sharp masks are given out was chosen after that training, and says nothing of the network.
+            if replace(first.config, sharpness=self.model.config.sharpness) != self.model.config:
                 raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
             self.model.load_state_dict(first.state_dict())
         self.average = JointNet(self.model.config).to(device)

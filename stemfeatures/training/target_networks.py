@@ -120,7 +120,7 @@ class JointTarget(TargetNetwork):
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -magnitude.shape[-1] % self.net.stride))
         logits, _ = self.net.separator(torch.log1p(20.0 * padded))
-        share = torch.softmax(logits, dim=1)[:, self.row, :, : magnitude.shape[-1]]
+        share = torch.softmax(self.net.config.sharpness * logits, dim=1)[:, self.row, :, : magnitude.shape[-1]]
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
 
 
