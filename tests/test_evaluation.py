@@ -12,7 +12,7 @@ import soundfile
 from test_multitrack import RATE, tone, write_clip, write_song
 
 from stemfeatures.errors import EvaluationError, ModelError
-from stemfeatures.evaluation import EvaluationResult, evaluate, get_estimator
+from stemfeatures.evaluation import EvaluationResult, NotOfferedError, evaluate, get_estimator
 from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_tempo, tempo_accuracy
 from stemfeatures.evaluation.estimators import BaseEstimator, Joint
 from stemfeatures.evaluation.f0 import f0_scores, resample_f0
@@ -335,6 +335,43 @@ def test_accompaniment_is_the_sum_of_the_other_stems(songs: Path) -> None:
     assert (evaluate("separation", songs / "mir1k", Truth(in_parts)).table["sdr_db"] > 100).all()
     only_vocals = evaluate("separation", songs / "mir1k", Truth(lambda s: {"vocals": s["vocals"]}))
     assert scores(only_vocals, "status") == {"mir1k/vocals": "ok", "mir1k/accompaniment": "not_offered"}
+
+
+class OneOfTwo(BaseEstimator):
+    """Tells a stem from the rest; both are right, but for a tenth of the stem left in the rest."""
+
+    name = "one of two"
+    needs_truth = True
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def separate_with_truth(self, y, sample_rate, stems):
+        part = stems[self.target] if self.target in stems else 0 * y
+        return {self.target: 0.9 * part, "accompaniment": y - 0.9 * part}
+
+
+@pytest.mark.parametrize("channels", ["mono", "all"])
+def test_all_but_one_stem_is_scored_against_the_sum_of_the_others(tmp_path: Path, channels: str) -> None:
+    parts = {stem: 0.1 * RNG.standard_normal((2, RATE)) for stem in ("vocals", "drums", "bass", "other")}
+    write_song(tmp_path / "set" / "a", parts)
+    found = evaluate("separation", tmp_path / "set", OneOfTwo("drums"), channels=channels, museval=True)
+    table = found.table.set_index("stem")
+    assert list(table.index) == ["vocals", "drums", "bass", "other", "accompaniment"]
+    assert list(table["status"]) == ["not_offered", "ok", "not_offered", "not_offered", "ok"]
+    assert table.loc["drums", "sdr_db"] == pytest.approx(20, abs=0.1)
+    # three stems of equal power against a tenth of one
+    assert table.loc["accompaniment", "sdr_db"] == pytest.approx(20 + 10 * np.log10(3), abs=0.3)
+    assert table["stems_sum_snr_db"].min() > 60
+    assert np.isfinite(table.loc["accompaniment", "bss_sdr_db"])
+    assert "accompaniment" in str(found)
+
+
+def test_the_truths_accompaniment_is_that_of_vocals_alone(songs: Path) -> None:
+    found = evaluate("separation", songs / "mir1k", OneOfTwo("vocals"))
+    assert scores(found, "status") == {"mir1k/vocals": "ok", "mir1k/accompaniment": "ok"}
+    with pytest.raises(NotOfferedError):
+        evaluate("separation", songs / "mir1k", OneOfTwo("drums"))
 
 
 def test_a_silent_estimate_is_said_to_be_one(songs: Path) -> None:

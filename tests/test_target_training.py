@@ -30,7 +30,7 @@ from stemfeatures.training.part_sources import find_pairs, find_recordings, rest
 from stemfeatures.training.part_store import PartStore, build_part_store
 from stemfeatures.training.parts import PartExcerpts, PartSettings
 from stemfeatures.training.target_networks import build_network
-from stemfeatures.training.validation import Validation
+from stemfeatures.training.validation import Validation, validate
 
 SECONDS, RATE = 3.0, 16_000
 MODEL = {"width": 2, "depth": 1}
@@ -74,7 +74,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def _build(data: Path, out: Path, **options) -> PartStore:
-    kinds = {kind: find_recordings([data / kind]) for kind in ("mixtures", "solos", "accompaniments")}
+    kinds = {kind: find_recordings([data / kind], kind, "vocals") for kind in ("mixtures", "solos", "accompaniments")}
     values = {"target": "vocals", "sample_rate": SAMPLE_RATE, "pairs": find_pairs(data / "pairs", "vocals")}
     return build_part_store(out, **values | {"unpaired": kinds} | options)
 
@@ -386,7 +386,7 @@ def test_stems_of_any_name_and_an_accompaniment_is_not_counted_twice(tmp_path):
         find_pairs(tmp_path / "set", "banjo")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no audio files"):
-        find_recordings([tmp_path / "empty"])
+        find_recordings([tmp_path / "empty"], "solos", "guitar")
 
 
 def test_what_would_give_parts_away_is_left_out_by_name(data, tmp_path, caplog):
@@ -400,7 +400,7 @@ def test_what_would_give_parts_away_is_left_out_by_name(data, tmp_path, caplog):
     write(solos / "low.wav", _tone(900, rate=4_000)[None], 4_000)
     write(solos / "silent.wav", np.zeros((1, RATE), np.float32), RATE)
     (solos / "broken.wav").write_bytes(b"RIFF")
-    kinds = {"solos": find_recordings([solos])}
+    kinds = {"solos": find_recordings([solos], "solos", "vocals")}
     found = _build(data, tmp_path / "s", pairs=find_pairs(tmp_path / "pairs", "vocals"), unpaired=kinds)
     assert [pair.name for pair in found.recordings["pairs"]] == ["good"]
     assert [solo.name for solo in found.recordings["solos"]] == ["good.wav"]
@@ -607,10 +607,28 @@ def test_the_checkpoint_drops_into_separate_and_evaluate(trained, data, tmp_path
     assert "there are: vocals, accompaniment" in capsys.readouterr().err
 
 
-def test_an_accompaniment_without_another_part_than_vocals_is_not_scored_as_theirs(tmp_path):
-    net = UNet2018(UNet2018Config(target="drums", **MODEL))
+def test_checkpoints_are_scored_on_their_accompaniment_too(tmp_path, capsys):
+    """Songs of four stems know the sum of the others; those of vocals and accompaniment nothing of the drums."""
+    for name, stems in {"four": ("vocals", "drums", "bass", "other"), "two": ("vocals", "accompaniment")}.items():
+        parts = {stem: _tone(200 + 150 * i) for i, stem in enumerate(stems)}
+        (tmp_path / name / "song").mkdir(parents=True)
+        for stem, y in {**parts, "mixture": sum(parts.values())}.items():
+            write(tmp_path / name / "song" / f"{stem}.wav", y[None], RATE)
+    net = UNet2018(UNet2018Config(target="drums", output="mask", **MODEL))
     path = registry.save(net, tmp_path / "d.safetensors", {}).path
-    assert set(Joint(str(path)).separate(_tone(300)[None], RATE)) == {"drums"}
+    argv = ["evaluate", "separation", str(tmp_path / "four"), "-m", str(path), "--references", "none"]
+    argv += ["--device", "cpu"]
+    assert cli.main([*argv, "--json"]) == 0
+    rows = {row["stem"]: row for row in json.loads(capsys.readouterr().out)["tracks"]}
+    assert {stem for stem, row in rows.items() if row["status"] == "ok"} == {"drums", "accompaniment"}
+    assert np.isfinite(rows["accompaniment"]["sdr_db"])
+    assert cli.main(argv) == 0
+    assert "accompaniment" in capsys.readouterr().out
+    both = (rows["drums"]["sdr_db"] + rows["accompaniment"]["sdr_db"]) / 2
+    assert validate(net, tmp_path / "four").score == pytest.approx(both, abs=1e-3)
+    argv[2] = str(tmp_path / "two")
+    assert cli.main(argv) != 0
+    assert "offers none" in capsys.readouterr().err
 
 
 def test_the_checkpoint_analyses_with_the_joint_network(tmp_path, monkeypatch):

@@ -101,7 +101,8 @@ def add_parser(verbs: Any) -> None:
         "--held-out",
         type=Path,
         metavar="FILE",
-        help="glob patterns of files in --data that are never used, one a line (default: "
+        help="patterns of what is never learned from, one a line: of files in --data, or names of songs and files in "
+        "--pairs, --mixtures, --solos and --accompaniments (default for --data: "
         f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
     )
     add_device(parser)
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     if objective_class.draws(config) is None:
         data, development, held_out = _joint_data(args, config, run_dir)
     else:
-        data, development = open_parts(args, config, run_dir)
+        data, development, held_out = open_parts(args, config, run_dir)
     _write_json(run_dir / _RECIPE, config.to_dict())
 
     line: Progress | None = None
@@ -228,7 +229,8 @@ def _joint_data(
         raise UsageError(f"the objective joint takes no {', '.join(given)}; its multitracks are --songs")
     if args.songs and not config.songs:
         raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
-    development = list(find_tracks(args.validate)) if args.validate else []  # complain before the work, not after
+    # complain before the work, not after
+    development = find_tracks(args.validate, stage="train") if args.validate else []
     bank_dir, held_out = args.bank or run_dir / "bank", []
     if config.songs < 1:
         held_out = _bank(args, bank_dir)
@@ -308,7 +310,7 @@ def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack
         return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))
 
     if args.songs:
-        tracks = [track for spec in args.songs for track in find_tracks(spec)]
+        tracks = [track for spec in args.songs for track in find_tracks(spec, stage="train")]
         build_song_store(tracks, out_dir, jobs=max(1, args.workers), progress=show)
     elif not out_dir.is_dir():
         raise UsageError(f"no songs in {out_dir}: --songs is needed")

@@ -24,6 +24,8 @@ from .annotations import Annotations
 
 #: In the order of preference where several exist: exact before lossy.
 AUDIO_SUFFIXES = (".flac", ".wav", ".aiff", ".ogg", ".opus", ".mp3", ".m4a")
+#: Name of the stem that is everything but one other.
+ACCOMPANIMENT = "accompaniment"
 
 
 @dataclass
@@ -164,6 +166,14 @@ class MultitrackDataset(Sequence[MultiTrack]):
             there = sorted({track.split for track in self.tracks if track.split})
             raise CatalogError(f"no track is in the split {split!r}; splits here: {there}", source=self.name)
         return MultitrackDataset(self.name, tracks)
+
+
+def rest_of(track: MultiTrack, target: str) -> tuple[str, ...]:
+    """The stems whose sum is everything but the target; all of them where it is not among them."""
+    others = tuple(stem for stem in track.stem_names if stem != target)
+    parts = tuple(stem for stem in others if stem != ACCOMPANIMENT)
+    # Beside its parts an accompaniment would count them twice; alone it is the rest of what was taken out of it.
+    return parts or others
 
 
 def read_audio(path: Path) -> tuple[np.ndarray, int]:

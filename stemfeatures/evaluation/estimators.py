@@ -31,8 +31,9 @@ class Estimator(Protocol):
     """Anything that can be evaluated. What it does not offer raises NotImplementedError.
 
     ``separate``: (channels, n_samples) float32 -> ``{stem: (channels, n_samples)}`` of exactly that shape; any of the
-    stems, ``accompaniment`` too. ``f0``: vocals F0 as ``(times_s, f0_hz)``, 0 = unvoiced, negative = a guess in an
-    unvoiced frame. ``beats``: ``(beats_s, positions)``, 1-indexed in the bar, or None for positions.
+    stems, ``accompaniment`` too; beside one other alone that is all but this one. ``f0``: vocals F0 as
+    ``(times_s, f0_hz)``, 0 = unvoiced, negative = a guess in an unvoiced frame. ``beats``: ``(beats_s, positions)``,
+    1-indexed in the bar, or None for positions.
 
     What follows may be left out (:class:`BaseEstimator` has all of it). ``multi_f0``: all vocal F0 at once as
     ``(times_s, [array of Hz of each frame])``; without it the one contour of ``f0`` stands for all voices. ``prepare``
@@ -138,9 +139,7 @@ class Joint(BaseEstimator):
             from ..separation import open_separator
 
             self._separator = open_separator(**self._choice, device=self.device)
-        found = self._separator.separate_array(y, sample_rate)
-        # What data sets call accompaniment is all but the vocals.
-        return found if "vocals" in found else {s: y for s, y in found.items() if s != "accompaniment"}
+        return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
         """The decoded contour; in its unvoiced frames the strongest candidate."""

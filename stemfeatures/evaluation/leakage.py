@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from .._numba_cache import import_librosa
-from ..datasets.multitrack import MultiTrack, find_tracks
+from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, find_tracks
 from .estimators import Estimator, get_estimator
 from .references import stft_grid
+from .run import told_apart
 
 #: Edges in Hz of the bands that are told apart; the last one ends at half the sample rate.
 BANDS_HZ = (0.0, 150.0, 400.0, 1000.0, 3000.0, 8000.0)
@@ -77,6 +78,8 @@ def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFram
         truth = track.load()
         stems = {name: y.mean(axis=0) for name, y in truth.stems.items()}
         estimates = {name: y.mean(axis=0) for name, y in estimator.separate(truth.mixture, truth.sample_rate).items()}
+        if told_apart(estimates) not in (None, *stems):  # its accompaniment is not the truth's
+            del estimates[ACCOMPANIMENT]
         estimates = {name: y for name, y in estimates.items() if name in stems}
         found = leakage(stems, estimates, truth.sample_rate)
         names = ["all", *(f"{edge:g} Hz" for edge in BANDS_HZ)]

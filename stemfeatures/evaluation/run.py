@@ -6,7 +6,9 @@ Conventions
   full band, by what it answers: nothing is rescaled, shifted or trimmed to fit the truth.
 * Separation is scored on the mono downmix (mean of the channels) of estimate and truth, or with ``channels="all"`` on
   the channels as they are, which is what museval and the MDX challenges do with stereo.
-* Where the truth has ``accompaniment`` and the estimator has not, it is the sum of the stems other than vocals.
+* Where the truth has ``accompaniment`` and the estimator has not, it is the sum of the stems other than vocals. The
+  ``accompaniment`` of an estimator that gives one part besides is all but that part: where the truth is more stems than
+  that, it is scored against the sum of the others, and not at all where the truth does not have the part.
 * F0 and beats are scored against the lead vocals and the beats as annotated; where further annotated voices sound
   together with the lead, multi-F0 metrics are given beside the melody's, which count a right second voice as an error.
 
@@ -16,7 +18,7 @@ How scores are averaged and shown: :mod:`.result`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from .._pools import starmap
-from ..datasets.multitrack import MultiTrack, TrackTruth, fill_unvoiced, find_tracks
+from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, TrackTruth, fill_unvoiced, find_tracks, rest_of
 from ..errors import EvaluationError, ModelError
 from .beats import TRIM_S, beat_scores
 from .estimators import Estimator
@@ -141,7 +143,8 @@ def evaluate_track(
             continue
         try:
             if task == "separation":
-                found = _separation_rows(truth, estimator, museval=museval, view=_mono if channels == "mono" else _all)
+                view = _mono if channels == "mono" else _all
+                found = _separation_rows(track, truth, estimator, museval=museval, view=view)
             elif task == "f0":
                 found = [_f0_row(truth, _voices(track, truth), estimator)]
             else:
@@ -161,7 +164,12 @@ def evaluate_track(
 
 
 def _separation_rows(
-    truth: TrackTruth, estimator: Estimator, *, museval: bool, view: Callable[[np.ndarray], np.ndarray]
+    track: MultiTrack,
+    truth: TrackTruth,
+    estimator: Estimator,
+    *,
+    museval: bool,
+    view: Callable[[np.ndarray], np.ndarray],
 ) -> list[dict[str, Any]]:
     mixture = view(truth.mixture)
     references = {stem: view(signal) for stem, signal in truth.stems.items()}
@@ -180,11 +188,16 @@ def _separation_rows(
             )
         if not np.all(np.isfinite(signal)):
             raise EvaluationError(f"{estimator.name} returned {stem} with NaN or infinity")
-    if "accompaniment" in references and "accompaniment" not in estimates and len(estimates) > 1:
-        estimates = estimates | {"accompaniment": sum(s for stem, s in estimates.items() if stem != "vocals")}
+    sum_snr = sdr(mixture, np.sum(list(references.values()), axis=0))
+    if target := told_apart(estimates):
+        if rest := rest_of(track, target) if target in references else ():
+            references[ACCOMPANIMENT] = np.sum([references[stem] for stem in rest], axis=0)
+        else:
+            estimates = {target: estimates[target]}
+    elif ACCOMPANIMENT in references and ACCOMPANIMENT not in estimates and len(estimates) > 1:
+        estimates = estimates | {ACCOMPANIMENT: sum(s for stem, s in estimates.items() if stem != "vocals")}
     estimates = {stem: view(estimates[stem]) for stem in references if stem in estimates}
     bss = bss_eval({s: references[s] for s in estimates}, estimates, truth.sample_rate) if museval else {}
-    sum_snr = sdr(mixture, np.sum(list(references.values()), axis=0))
 
     rows = []
     for stem, reference in references.items():
@@ -209,6 +222,12 @@ def _separation_rows(
                 for name, values in bss[stem].items():
                     row[f"bss_{name}_db"] = float(np.nanmedian(values)) if np.any(~np.isnan(values)) else math.nan
     return rows
+
+
+def told_apart(estimates: Mapping[str, np.ndarray]) -> str | None:
+    """The part that an estimator tells from all the rest, if that and the accompaniment is what it gives."""
+    others = [stem for stem in estimates if stem != ACCOMPANIMENT]
+    return others[0] if len(others) == 1 and ACCOMPANIMENT in estimates else None
 
 
 def _f0_row(truth: TrackTruth, voices: list[np.ndarray], estimator: Estimator) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def build_card(
     config, data : what it was trained with.
     steps, seconds : optimiser steps done, and time they took over all resumptions.
     command : what was typed. device : what it ran on.
-    held_out : patterns of files that were kept out of the bank.
+    held_out : patterns of what was never learned from.
     chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,8 @@ from ..constants import MIXTURE
 from ..datasets.multitrack import MultiTrack
 from ..errors import AudioError, CatalogError, DatasetError, WorkerError
 from .effects import rms
-from .part_sources import rest_of
+from .part_sources import SongPart, rest_of
+from .store_index import read_index
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Recording:
     seconds : its length. scale : full scale per integer step.
     levels : RMS where it sounds, of each row; 0 for silence. active : of each row, a 1 or 0 for every block: whether it
         sounds.
-    sha256 : of the file it was decoded from, "" of multitracks.
+    sha256 : of the file it was decoded from, "" where that were several.
     """
 
     file: str
@@ -79,7 +81,7 @@ def build_part_store(
     target: str,
     sample_rate: int,
     pairs: Sequence[MultiTrack] = (),
-    unpaired: Mapping[str, Sequence[Path]] | None = None,
+    unpaired: Mapping[str, Sequence[Path | SongPart]] | None = None,
     jobs: int = 1,
     progress: Callable[[Iterable, int], Iterable] | None = None,
 ) -> PartStore:
@@ -88,7 +90,8 @@ def build_part_store(
     Parameters
     ----------
     pairs : multitracks with the target and others, see :func:`.part_sources.find_pairs`.
-    unpaired : audio files by kind: ``mixtures``, ``solos`` (the target alone), ``accompaniments``.
+    unpaired : recordings by kind: ``mixtures``, ``solos`` (the target alone), ``accompaniments``; see
+        :func:`.part_sources.find_recordings`.
     jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
     progress : goes between the recordings and their use, given how many there will be.
 
@@ -102,14 +105,14 @@ def build_part_store(
         sample_rate,
     ):
         raise DatasetError("holds the parts of another target or rate; remove it", source=str(out_dir), stage="parts")
-    work: list[tuple[str, MultiTrack | Path]] = [("pairs", track) for track in pairs]
+    work: list[tuple[str, MultiTrack | SongPart | Path]] = [("pairs", track) for track in pairs]
     work += [(kind, path) for kind, paths in (unpaired or {}).items() for path in paths]
     made: Iterable = starmap(
         partial(_store, out_dir=out_dir, target=target, sample_rate=sample_rate),
         work,
         jobs=jobs,
         stage="parts",
-        name=lambda _, source: source.source() if isinstance(source, MultiTrack) else source,
+        name=lambda _, source: _file_of(source, target),
         catch=(AudioError, CatalogError, WorkerError),
     )
     kinds: dict[str, list[Recording]] = {kind: [] for kind in KINDS}
@@ -127,24 +130,31 @@ def build_part_store(
     return PartStore(out_dir)
 
 
-def _store(kind: str, source: MultiTrack | Path, *, out_dir: Path, target: str, sample_rate: int) -> Recording:
-    name = source.source(target) if isinstance(source, MultiTrack) else str(source)
-    stamp = ""
-    if Path(name).is_file():
-        status = Path(name).stat()
-        stamp = f"{status.st_size}/{status.st_mtime_ns}"
-    identity = source.dataset + "/" + source.name if isinstance(source, MultiTrack) else ""
+def _store(
+    kind: str, source: MultiTrack | SongPart | Path, *, out_dir: Path, target: str, sample_rate: int
+) -> Recording:
+    name = _file_of(source, target)
+    stamp = _stamp(name)
+    track = source.track if isinstance(source, SongPart) else source
+    identity = track.dataset + "/" + track.name if isinstance(track, MultiTrack) else ""
+    if isinstance(source, SongPart):
+        identity += "".join(f"\n{stem} {_stamp(source.track.source(stem))}" for stem in source.stems)
     key = hashlib.sha256(f"{identity}\n{name}\n{stamp}\n{target}\n{sample_rate}".encode()).hexdigest()[:24]
     note = out_dir / kind / f"{key}.json"
     if note.is_file():
         return _recording(json.loads(note.read_text()))
-    if isinstance(source, MultiTrack):
-        rows = _read_pair(source, target, sample_rate)
-        dataset, title, artist, sha256 = source.dataset, source.name, source.artist, ""
+    if isinstance(track, MultiTrack):
+        sha256 = ""
+        dataset, title, artist = track.dataset, track.name, track.artist
+        if isinstance(source, SongPart):
+            rows = _read_part(source, sample_rate)
+            sha256 = file_sha256(name) if len(source.stems) == 1 and Path(name).is_file() else ""
+        else:
+            rows = _read_pair(track, target, sample_rate)
     else:
-        samples, rate = load(source, mono=True)
-        rows = _resampled(samples[None], rate, sample_rate, str(source))
-        dataset, title, artist, sha256 = source.parent.name, source.name, None, file_sha256(source)
+        samples, rate = load(track, mono=True)
+        rows = _resampled(samples[None], rate, sample_rate, name)
+        dataset, title, artist, sha256 = track.parent.name, track.name, None, file_sha256(track)
     if not rows.any():
         raise CatalogError("nothing but silence", source=name, stage="parts")
     scale = max(float(np.abs(rows).max()), 1e-6) / _FULL
@@ -160,17 +170,42 @@ def _store(kind: str, source: MultiTrack | Path, *, out_dir: Path, target: str, 
     return recording
 
 
-def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
-    """(2, n_samples): the target and the sum of the others; their mixture is their sum, whatever the mix was."""
-    parts = {stem: track.audio(stem) for stem in (target, *rest_of(track, target))}
-    rates = {rate for _, rate in parts.values()}
-    sizes = {y.shape[-1] for y, _ in parts.values()}
+def _stamp(path: str) -> str:
+    """Changes with the file; empty for what is no file of its own."""
+    if not Path(path).is_file():
+        return ""
+    status = Path(path).stat()
+    return f"{status.st_size}/{status.st_mtime_ns}"
+
+
+def _file_of(source: MultiTrack | SongPart | Path, target: str) -> str:
+    """What messages call a recording."""
+    if isinstance(source, SongPart):
+        return source.source
+    return source.source(target) if isinstance(source, MultiTrack) else str(source)
+
+
+def _read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int]:
+    """(stems, n_samples) mono, and their rate."""
+    parts = [track.audio(stem) for stem in stems]
+    rates = {rate for _, rate in parts}
+    sizes = {y.shape[-1] for y, _ in parts}
     if len(rates) > 1 or max(sizes) - min(sizes) > 0.05 * max(rates):
         message = f"stems of different rates ({sorted(rates)}) or lengths ({min(sizes)} to {max(sizes)} samples)"
-        raise CatalogError(message, source=track.source(target), stage="parts")
-    rate, size = rates.pop(), min(sizes)
-    found = to_mono(parts.pop(target)[0])[:size]
-    rest = np.sum([to_mono(y)[:size] for y, _ in parts.values()], axis=0)
+        raise CatalogError(message, source=track.source(stems[0]), stage="parts")
+    return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
+
+
+def _read_part(part: SongPart, sample_rate: int) -> np.ndarray:
+    """(1, n_samples)"""
+    stems, rate = _read_stems(part.track, part.stems)
+    return _resampled(stems.sum(axis=0, keepdims=True), rate, sample_rate, part.source)
+
+
+def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
+    """(2, n_samples): the target and the sum of the others; their mixture is their sum, whatever the mix was."""
+    stems, rate = _read_stems(track, (target, *rest_of(track, target)))
+    found, rest, size = stems[0], stems[1:].sum(axis=0), stems.shape[1]
     try:
         mix = to_mono(track.audio(MIXTURE)[0])[:size]
     except (CatalogError, KeyError):
@@ -202,6 +237,11 @@ def _recording(values: dict) -> Recording:
     return Recording(**values | {name: tuple(values[name]) for name in ("rows", "levels", "active")})
 
 
+def _contents(index: dict[str, Any]) -> tuple[str, int, dict[str, tuple[Recording, ...]]]:
+    recordings = {kind: tuple(map(_recording, index[kind])) for kind in KINDS}
+    return str(index["target"]), int(index["sample_rate"]), recordings
+
+
 class PartStore:
     """Random access to a store; audio stays on disk (memory-mapped).
 
@@ -216,15 +256,9 @@ class PartStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            index = json.loads((self.path / _INDEX).read_text())
-            if index["version"] != VERSION:
-                message = f"parts of version {index['version']}, expected {VERSION}; remove them to decode them anew"
-                raise DatasetError(message, source=str(path), stage="parts")
-            self.target, self.sample_rate = str(index["target"]), int(index["sample_rate"])
-            self.recordings = {kind: tuple(map(_recording, index[kind])) for kind in KINDS}
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"not a store of parts ({error})", source=str(path), stage="parts") from error
+        self.target, self.sample_rate, self.recordings = read_index(
+            self.path / _INDEX, version=VERSION, what="parts", parse=_contents
+        )
 
     def select(self, pairs: Iterable[int], *, unpaired: Iterable[int] = ()) -> PartStore:
         """The same store with these pairs alone (places in ``recordings["pairs"]``), and others taken apart: their

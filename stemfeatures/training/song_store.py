@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,13 @@ from .._files import write_replace
 from .._pools import starmap
 from ..audio import resample, to_mono
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
-from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
-from ..datasets.annotations import Annotations
+from ..constants import HOP_LENGTH, MIXTURE, PITCHED_STEMS, STEMS
+from ..datasets.annotations import F0, Annotations
 from ..datasets.multitrack import MultiTrack
 from ..errors import AudioError, CatalogError, DatasetError, WorkerError
 from ..evaluation.f0 import resample_f0
 from .effects import rms
+from .store_index import read_index
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +144,10 @@ def _labels(known: Annotations, n_samples: int) -> dict[str, np.ndarray]:
     return labels
 
 
+def _songs(index: dict[str, Any]) -> tuple[StoredSong, ...]:
+    return tuple(StoredSong(**song | {"known": tuple(song["known"])}) for song in index["songs"])
+
+
 class SongStore:
     """Random access to a store; audio stays on disk (memory-mapped).
 
@@ -152,14 +158,7 @@ class SongStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            index = json.loads((self.path / _INDEX).read_text())
-            if index["version"] != VERSION:
-                message = f"songs of version {index['version']}, expected {VERSION}; remove them to decode them anew"
-                raise DatasetError(message, source=str(path), stage="songs")
-            self.songs = tuple(StoredSong(**s | {"known": tuple(s["known"])}) for s in index["songs"])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"not a store of songs ({error})", source=str(path), stage="songs") from error
+        self.songs = read_index(self.path / _INDEX, version=VERSION, what="songs", parse=_songs)
         self._labels: dict[int, dict[str, np.ndarray]] = {}
 
     def select(self, songs: Iterable[int]) -> SongStore:
@@ -186,3 +185,48 @@ class SongStore:
             with np.load(self.path / f"{stored.number:05d}.npz") as arrays:
                 self._labels[song] = {name: arrays[name] for name in stored.known}
         return self._labels[song]
+
+
+def is_song_store(path: str | Path) -> bool:
+    return (Path(path) / _INDEX).is_file()
+
+
+def stored_tracks(path: str | Path) -> list[MultiTrack]:
+    """All songs of a store as tracks with truth. Raises DatasetError as :class:`SongStore`."""
+    store = SongStore(path)
+    return [StoredTrack(store, place) for place in range(len(store.songs))]
+
+
+class StoredTrack(MultiTrack):
+    """A song of a store (its place in :attr:`SongStore.songs`) as a track with truth: mono, 22,050 Hz; the mixture is
+    the sum of the stems. With ``dataset`` it stands in another data set, its own in front of its name."""
+
+    def __init__(self, store: SongStore, place: int, *, dataset: str | None = None) -> None:
+        self.store = store.select([place])  # what travels to workers is small
+        song = self.store.songs[0]
+        self.name = song.track if dataset is None else f"{song.dataset}/{song.track}"
+        self.dataset, self.artist = dataset or song.dataset, song.artist
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        return STEMS
+
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
+        if stem not in (MIXTURE, *STEMS):
+            raise KeyError(stem)
+        try:
+            names = STEMS if stem == MIXTURE else (stem,)
+            stems = np.stack([self.store.stem(0, name, 0, self.store.n_samples(0)) for name in names])
+        except (OSError, ValueError) as error:
+            raise CatalogError(f"cannot be read: {error}", source=self.source(), stage="songs") from error
+        return stems.sum(axis=0, keepdims=True), SR
+
+    def source(self, stem: str = MIXTURE) -> str:
+        return str(self.store.path / f"{self.store.songs[0].number:05d}.npy")
+
+    def annotations(self) -> Annotations:
+        voices = self.store.labels(0).get("vocals_f0")
+        if voices is None:
+            return Annotations()
+        times_s = np.arange(voices.shape[1]) * (HOP_LENGTH / SR)
+        return Annotations(f0={"vocals": tuple(F0(times_s, voice.astype(np.float64)) for voice in voices)})
