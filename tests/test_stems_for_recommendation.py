@@ -11,7 +11,9 @@ import pytest
 import soundfile
 from networks import tiny_checkpoint
 
-from pipelines.experiments import listeners, retrieval
+import stemfeatures
+from pipelines import extract_catalog
+from pipelines.experiments import listeners, retrieval, sample_mixes
 from pipelines.experiments.other_features import librosa_features
 from pipelines.experiments.stem_mixes import Mix, Part, misfit, plan_mixes, read_plan, render
 from pipelines.experiments.stem_songs import StemSong, key_place, read_part, read_song
@@ -22,6 +24,7 @@ RATE, SECONDS, WINDOW = 22_050, 8.0, 3.0
 KEYS = ("C:major", "G:major", "A:minor", "D:dorian")
 N_SONGS = 7
 STAGES = ("mixes", "extract", "true-stems", "retrieval")
+SAMPLES = Path(__file__).parents[1] / "catalog_samples"
 
 
 def write_song(folder: Path, number: int) -> None:
@@ -156,6 +159,35 @@ def test_another_question_needs_another_folder(study: Study, capsys: pytest.Capt
     assert "another study" in capsys.readouterr().err
     assert main(["--songs", str(study.out / "none"), "--out", str(study.out / "other")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def around_samples(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, list[Mix]]:
+    """The samples with the shared bass line and mixes around them, 6 s each, as the shipped network hears them."""
+    folder = tmp_path_factory.mktemp("samples")
+    partners = [read_song(f) for f in sorted(songs.iterdir())]
+    mixes = sample_mixes.plan(SAMPLES, partners, draws=1, seconds=6.0, seed=0)
+    rows = [{"track_id": name, "path": str(SAMPLES / name)} for name in sample_mixes.SAMPLES.values()]
+    for mix in mixes:
+        path = folder / f"{mix.mix_id}.flac"
+        soundfile.write(path, np.sum(list(render(mix, 6.0).values()), axis=0), RATE)
+        rows.append({"track_id": mix.mix_id, "path": str(path)})
+    extract_catalog(pd.DataFrame(rows), folder / "features", jobs=1, tables=("stems",))
+    stemfeatures.build_index(folder / "features")
+    return sample_mixes.found(stemfeatures.open_index(folder / "features"), mixes), mixes
+
+
+@pytest.mark.filterwarnings("ignore::stemfeatures.items.transformer.UnusableFeatureWarning")
+def test_the_bass_finds_the_bass_line_of_the_samples(around_samples: tuple[pd.DataFrame, list[Mix]]) -> None:
+    table, mixes = around_samples
+    assert {m.kind for m in mixes} == set(sample_mixes.KINDS)
+    for mix in mixes:
+        own = {stem for stem, part in mix.parts.items() if Path(part.song).parent == SAMPLES / "truth"}
+        assert own == ({"bass"} if mix.kind == "bass-shared" else set(STEMS) - {"bass"})
+    found = table.groupby("compared")[["in_first_3", "in_first_wanted"]].sum()
+    assert set(table["wanted"]) == {4}
+    assert found.loc["bass", "in_first_3"] == 9
+    assert found.loc["bass", "in_first_wanted"] > found.loc["mixture", "in_first_wanted"]
 
 
 def test_a_mix_shares_what_its_kind_says(study: Study, songs: Path) -> None:

@@ -28,9 +28,10 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.items.meanings import FAMILIES
+from stemfeatures.models.registry import DEFAULT_MODEL
 
 from ..extract import extract_catalog
-from . import listeners, report, retrieval
+from . import listeners, report, retrieval, sample_mixes
 from .other_features import describe_true_stems, librosa_features, matrix_row
 from .stem_mixes import Mix, mixes_around, plan_mixes, read_plan, render, write_plan
 from .stem_songs import read_part, read_song
@@ -38,7 +39,7 @@ from .stem_songs import read_part, read_song
 #: Keeps the random numbers of real songs apart from those of generated ones.
 REAL = 2**20
 T = TypeVar("T")
-STAGES = ("mixes", "extract", "songs", "librosa", "true-stems", "retrieval", "listeners")
+STAGES = ("mixes", "extract", "samples", "songs", "librosa", "true-stems", "retrieval", "listeners")
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,17 @@ class Study:
     listening_songs: int = 120
     listening_seeds: int = 10
     listeners: int = 200
-    model: str = "joint-v0"
+    model: str = DEFAULT_MODEL
     seed: int = 0
     limit: int | None = None
 
     @property
     def plan(self) -> Path:
         return self.out / "mixes.json"
+
+    @property
+    def sample_plan(self) -> Path:
+        return self.out / "sample-mixes.json"
 
     @property
     def mixes(self) -> list[Mix]:
@@ -81,9 +86,16 @@ def make_mixes(study: Study) -> None:
             partners = [s for s in real if s is not song]
             mixes += mixes_around(song, partners, group=-1, seconds=study.seconds, rng=rng)
         write_plan(mixes, study.plan)
+    if study.samples is not None and not study.sample_plan.is_file():
+        bases = {m.base for m in study.mixes}
+        partners = [read_song(f) for f in _folders(study.songs) if f.name not in bases]
+        around = sample_mixes.plan(
+            study.samples, partners, draws=study.seeds, seconds=study.seconds, seed=study.seed
+        )  # fmt: skip
+        write_plan(around, study.sample_plan)
     folder = study.out / "mixes"
     folder.mkdir(parents=True, exist_ok=True)
-    for mix in _shown("mixes", study.mixes):
+    for mix in _shown("mixes", study.mixes + _sample_mixes(study)):
         path = folder / f"{mix.mix_id}.flac"
         if not path.is_file():
             _write(path, np.sum(list(render(mix, study.seconds).values()), axis=0))
@@ -95,13 +107,22 @@ def extract(study: Study) -> None:
     if study.samples is not None:
         table = pd.read_csv(study.samples / "catalog.csv")
         rows["features"] += [{"track_id": p, "path": str(study.samples / p)} for p in table["path"]]
-    for mix in study.mixes:
+    for mix in study.mixes + _sample_mixes(study):
         path = study.out / "mixes" / f"{mix.mix_id}.flac"
-        rows["features" if mix.group >= 0 else "features-real"].append({"track_id": mix.mix_id, "path": str(path)})
+        rows["features-real" if mix.group == -1 else "features"].append({"track_id": mix.mix_id, "path": str(path)})
     for name, some in rows.items():
         if some:
             _extract(some, study, study.out / name)
             stemfeatures.build_index(study.out / name)
+
+
+def ask_samples(study: Study) -> None:
+    """``samples.csv``: what is found from the samples that share a bass line."""
+    if study.samples is None:
+        return
+    table = sample_mixes.found(stemfeatures.open_index(study.out / "features"), _sample_mixes(study))
+    table.to_csv(study.out / "samples.csv", index=False)
+    print(table.to_string(index=False))
 
 
 def extract_songs(study: Study) -> None:
@@ -219,6 +240,7 @@ def run(study: Study, stages: Sequence[str] = STAGES) -> None:
     work: dict[str, Callable[[Study], None]] = {
         "mixes": make_mixes,
         "extract": extract,
+        "samples": ask_samples,
         "songs": extract_songs,
         "librosa": describe_with_librosa,
         "true-stems": describe_stems,
@@ -257,6 +279,10 @@ def _extract(rows: list[dict[str, str]], study: Study, out: Path) -> None:
         pd.DataFrame(rows), out, model=study.model, device="cpu", jobs=1, tables=("stems", "embeddings"),
         progress=lambda p: _tell(f"{out.name}: {p.n_skipped + p.n_done + p.n_failed} of {p.n_total}"),
     )  # fmt: skip
+
+
+def _sample_mixes(study: Study) -> list[Mix]:
+    return read_plan(study.sample_plan) if study.samples is not None else []
 
 
 def _sets(study: Study) -> list[tuple[str, Path, list[str]]]:
@@ -307,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--listening-songs", type=int, default=120, help="songs to listen to (default: %(default)s)")
     add("--listening-seeds", type=int, default=10, help="seeds of the listeners (default: %(default)s)")
     add("--listeners", type=int, default=200, help="listeners a seed (default: %(default)s)")
-    add("--model", default="joint-v0", help="checkpoint (default: %(default)s)")
+    add("--model", default=DEFAULT_MODEL, help="checkpoint (default: %(default)s)")
     add("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
     add("--limit", type=int, metavar="N", help="use only the first N generated base songs of the plan (default: all)")
     add("--stages", nargs="*", choices=STAGES, default=list(STAGES), help="only these (default: all)")
