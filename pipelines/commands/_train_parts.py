@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from stemfeatures.training.config import TrainConfig
     from stemfeatures.training.examples import TrainingData
     from stemfeatures.training.part_sources import HeldOut
-    from stemfeatures.training.part_store import PartStore
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +78,10 @@ def open_parts(
         if idle := [pattern for pattern in held_out.patterns if pattern not in matched]:
             log.warning("--held-out %s: no recording matches %s", args.held_out, ", ".join(map(repr, idle)))
 
+        tracks = [getattr(source, "track", source) for some in found.values() for source in some]
+        names = {(track.dataset, track.name) for track in tracks if not isinstance(track, Path)}
+        _check_apart(args, development, names, set())  # before the work, as far as names tell
+
         def show(items: Iterable[Any], total: int) -> Iterable[Any]:
             return watched(items, Progress(total, label="parts", unit="recording", quiet=args.quiet))
 
@@ -92,10 +95,9 @@ def open_parts(
             progress=show,
         )
         noted.write_text(json.dumps({"patterns": held_out.patterns, "matched": matched}, indent=1) + "\n")
-    if both := _on_both_sides(store, development):
-        raise UsageError(
-            f"{count(len(both), 'recording')} of --validate {args.validate} would also be trained on, such as {both[0]}"
-        )
+    recordings = [recording for kind in wanted for recording in store.recordings[kind]]
+    names = {(recording.dataset, recording.name) for recording in recordings}
+    _check_apart(args, development, names, {recording.sha256 for recording in recordings if recording.sha256})
     return TrainingData(parts=store), development, matched
 
 
@@ -122,17 +124,20 @@ def _find(args: argparse.Namespace, kind: str, target: str, held_out: HeldOut) -
     return kept
 
 
-def _on_both_sides(store: PartStore, development: Sequence[MultiTrack]) -> list[str]:
-    """Development songs that are among the recordings by name, or byte by byte."""
+def _check_apart(
+    args: argparse.Namespace, development: Sequence[MultiTrack], names: set[tuple[str, str]], digests: set[str]
+) -> None:
+    """Raise UsageError if development songs are among what is learned from, by data set and name or byte by byte."""
     from stemfeatures.audio import file_sha256
 
-    recordings = [recording for some in store.recordings.values() for recording in some]
-    names = {(recording.dataset, recording.name) for recording in recordings}
-    digests = {recording.sha256 for recording in recordings if recording.sha256}
-    found = []
+    both = []
     for track in development:
         files = {Path(track.source(stem)) for stem in ("mixture", *track.stem_names)}
         same = any(file_sha256(path) in digests for path in files if path.is_file()) if digests else False
         if same or (track.dataset, track.name) in names:
-            found.append(f"{track.dataset}/{track.name}")
-    return found
+            both.append(f"{track.dataset}/{track.name}")
+    if both:
+        raise UsageError(
+            f"{count(len(both), 'recording')} of --validate {args.validate} would also be trained on, "
+            f"such as {both[0]}; --held-out keeps songs from that by name"
+        )

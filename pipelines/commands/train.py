@@ -48,9 +48,9 @@ def add_parser(verbs: Any) -> None:
         "training examples of them on the fly, and goes on where an earlier run in the same --run-dir stopped. At the "
         "end, or after --max-minutes, the averaged weights are exported with a model card: those of the last step, or "
         "with --validate those that were best on the development songs. The other objectives learn to tell one part, "
-        "the --target, from the rest: supervised from --pairs alone, the others also from recordings that belong to no "
-        "pair. Their checkpoints work with separate and evaluate, and with extract where the target is one of the four "
-        "stems.",
+        "the --target, from the rest: supervised and gan from --pairs alone, adversarial and factorgan also from "
+        "recordings that belong to no pair. Their checkpoints work with separate and evaluate, and with extract where "
+        "the target is one of the four stems.",
         examples=(
             "stemfeatures train --data sounds --max-minutes 60",
             "stemfeatures train --recipe generated-v0 --songs songs --validate development_songs",

@@ -144,13 +144,24 @@ def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
     """
     root = Path(spec)
     tracks: list[MultiTrack] = []
+    if root.is_file():
+        raise DatasetError("a file; expected a song folder, or a folder of them", source=str(spec), stage=_STAGE)
     if is_song_store(root):
         tracks = stored_tracks(root)
     elif root.is_dir():
         root = root.resolve()
         folders = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
-        tracks += [PartsFolder(f.name, f.parent.name, f) for f in folders if find_audio(f, target)]
-    tracks = tracks or find_tracks(spec, stage=_STAGE)
+        songs = [PartsFolder(f.name, f.parent.name, f) for f in folders if _audio_in(f)]
+        tracks += [song for song in songs if find_audio(song.folder, target)]
+        try:
+            tracks = tracks or find_tracks(root, stage=_STAGE)
+        except CatalogError:  # stems without a mixture, but not of the target
+            tracks = list[MultiTrack](songs)
+        if not tracks:
+            message = f"no song folders with stems ({target}.wav and others), nor another layout that shows itself"
+            raise DatasetError(message, source=str(spec), stage=_STAGE)
+    else:
+        tracks = find_tracks(spec, stage=_STAGE)
     usable = [track for track in tracks if target in track.stem_names and rest_of(track, target)]
     if not usable:
         message = f"none of {len(tracks)} songs has the stem {target!r} and another; {_stems_in(tracks)}"
@@ -263,4 +274,6 @@ def _audio_in(folder: Path) -> list[Path]:
 
 
 def _stems_in(tracks: Iterable[MultiTrack]) -> str:
-    return f"stems here: {', '.join(sorted({stem for track in tracks for stem in track.stem_names})) or 'none'}"
+    names = sorted({stem for track in tracks for stem in track.stem_names})
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"stems here: {', '.join(names[:12]) or 'none'}{more}"

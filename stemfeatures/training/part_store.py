@@ -116,14 +116,17 @@ def build_part_store(
         catch=(AudioError, CatalogError, WorkerError),
     )
     kinds: dict[str, list[Recording]] = {kind: [] for kind in KINDS}
+    reasons: dict[str, Exception] = {}
     for (kind, _), recording in zip(work, progress(made, len(work)) if progress is not None else made):
         if isinstance(recording, Exception):
             logger.warning("left out of the %s: %s", kind, recording)
+            reasons.setdefault(kind, recording)
         else:
             kinds[kind].append(recording)
     for kind in sorted({kind for kind, _ in work}):
         if not kinds[kind]:
-            raise DatasetError(f"none of the {kind} can be used", source=str(out_dir), stage="parts")
+            message = f"none of the {kind} can be used; the first of them: {reasons.get(kind, 'there is none')}"
+            raise DatasetError(message, stage="parts")
     index = {"version": VERSION, "target": target, "sample_rate": sample_rate}
     index |= {kind: [asdict(recording) for recording in found] for kind, found in kinds.items()}
     write_replace(out_dir / _INDEX, json.dumps(index, indent=1).encode())

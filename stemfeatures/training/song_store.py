@@ -217,7 +217,7 @@ class StoredTrack(MultiTrack):
         try:
             names = STEMS if stem == MIXTURE else (stem,)
             stems = np.stack([self.store.stem(0, name, 0, self.store.n_samples(0)) for name in names])
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise CatalogError(f"cannot be read: {error}", source=self.source(), stage="songs") from error
         return stems.sum(axis=0, keepdims=True), SR
 
