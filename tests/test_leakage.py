@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stemfeatures.evaluation import NotOfferedError
 from stemfeatures.evaluation.leakage import BANDS_HZ, leakage, leakage_table
 
 SR = 22_050
@@ -70,3 +71,29 @@ def test_the_table_gives_levels_of_tracks():
     table = leakage_table([Track()], Half())
     assert list(table["estimate"]) == ["vocals", "vocals", "drums", "drums"]
     np.testing.assert_allclose(table["all"], -6.0, atol=0.15)
+
+
+def test_an_accompaniment_is_of_the_part_beside_it():
+    """All but the drums is not the accompaniment of a voice."""
+
+    class Track:
+        dataset, name = "made", "one"
+
+        def load(self):
+            from stemfeatures.datasets.multitrack import TrackTruth
+
+            stems = {"vocals": _noise(0)[None], "accompaniment": _noise(1)[None]}
+            return TrackTruth(SR, sum(stems.values()), stems)
+
+    class Half:
+        name = "half"
+
+        def __init__(self, target):
+            self.target = target
+
+        def separate(self, y, sample_rate):
+            return {self.target: 0.5 * y, "accompaniment": 0.5 * y}
+
+    assert set(leakage_table([Track()], Half("vocals"))["estimate"]) == {"vocals", "accompaniment"}
+    with pytest.raises(NotOfferedError, match="half gives no stem"):
+        leakage_table([Track()], Half("drums"))

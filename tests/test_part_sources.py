@@ -286,3 +286,15 @@ def test_the_joint_objective_names_its_stage(tmp_path, capsys):
         argv = ["train", "--recipe", "generated-v0", option, str(tmp_path / "nowhere"), "--run-dir", str(tmp_path)]
         assert cli.main([*argv, "--device", "cpu"]) == 2
         assert "nowhere: no such folder [train]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [SongStore, PartStore])
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [('{"version": 0}', "of version 0, expected"), ("{", "not a store"), ('{"version": 1}', "not a store")],
+)
+def test_stores_that_cannot_be_read_name_their_folder(tmp_path, kind, index, message):
+    for name in ("store.json", "parts.json"):
+        (tmp_path / name).write_text(index)
+    with pytest.raises(DatasetError, match=rf"{tmp_path.name}: .*{message}"):
+        kind(tmp_path)

@@ -23,7 +23,7 @@ from .._numba_cache import import_librosa
 from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, find_tracks
 from .estimators import Estimator, get_estimator
 from .references import stft_grid
-from .run import told_apart
+from .run import NotOfferedError, told_apart
 
 #: Edges in Hz of the bands that are told apart; the last one ends at half the sample rate.
 BANDS_HZ = (0.0, 150.0, 400.0, 1000.0, 3000.0, 8000.0)
@@ -72,7 +72,10 @@ def leakage(
 
 
 def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFrame:
-    """One row a data set, estimate and true stem: mean over tracks of the level in dB, over all bands and in each."""
+    """One row a data set, estimate and true stem: mean over tracks of the level in dB, over all bands and in each.
+
+    Raises NotOfferedError if the estimator gives no stem that the tracks have.
+    """
     rows = []
     for track in tracks:
         truth = track.load()
@@ -92,6 +95,8 @@ def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFram
             levels = np.concatenate([[energy.sum() / own.sum()], energy / np.maximum(own, 1e-6 * own.sum())])
             values = dict(zip(names, 10 * np.log10(np.maximum(levels, 1e-6))))
             rows.append({"dataset": track.dataset, "estimate": estimate, "stem": stem, **values})
+    if not rows:
+        raise NotOfferedError(f"{estimator.name} gives no stem that these tracks have")
     table = pd.DataFrame(rows).groupby(["dataset", "estimate", "stem"], sort=False).mean()
     return table.reset_index()
 
