@@ -279,6 +279,7 @@ def test_what_cannot_be_used_is_told(data, capsys, kinds, more, messages):
     assert train(data, *[paths.get(word, word) for word in more], **given) == 2
     said = capsys.readouterr().err
     assert all(message in said for message in messages), said
+    assert not (data / "run" / "parts" / "parts.json").exists()
 
 
 def test_the_joint_objective_names_its_stage(tmp_path, capsys):
