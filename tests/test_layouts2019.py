@@ -15,10 +15,11 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.experiments import layouts2019
 from stemfeatures.experiments.layout_tables import as_markdown, summarise
 from stemfeatures.experiments.runs import Plan, Run, SongExamples, train_together
-from stemfeatures.experiments.songs import StoredTrack, hold_out
+from stemfeatures.experiments.songs import HELD_OUT, hold_out
 from stemfeatures.experiments.vocal_estimators import LayoutEstimator, best_threshold, strongest
 from stemfeatures.models.layouts2019 import LAYOUTS, LayoutConfig, LayoutNet, LayoutOutput, LogAxis, n_parameters
 from stemfeatures.spectral import pitch_frequencies, stft
+from stemfeatures.training.song_store import StoredTrack
 
 TINY = (4, 8, 8, 8, 8, 8)
 torch.set_num_threads(1)
@@ -170,7 +171,7 @@ def test_no_singer_is_on_both_sides(store):
 
 
 def test_songs_of_a_store_are_tracks_with_truth(store):
-    track = StoredTrack(store, 1)
+    track = StoredTrack(store, 1, dataset=HELD_OUT)
     truth = track.load()
     assert track.tasks == {"separation", "f0"}
     assert np.allclose(truth.mixture, sum(truth.stems.values()), atol=1e-6)

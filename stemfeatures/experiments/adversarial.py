@@ -38,11 +38,11 @@ from ..training.examples import TrainingData
 from ..training.loop import train
 from ..training.part_sources import rest_of
 from ..training.part_store import PartStore, build_part_store
+from ..training.song_store import StoredTrack
 from ..training.target_networks import grid_of
 from .gan_runs import open_run, show_terms, store_scores
-from .songs import StoredTrack, digest, hold_out, open_songs
+from .songs import HELD_OUT, digest, hold_out, open_songs
 
-HELD_OUT = "held_out"
 Row = dict[str, Any]
 
 
@@ -201,11 +201,13 @@ def experiment(args: argparse.Namespace) -> list[Row]:
     learned, held = hold_out(songs.songs, args.held_out)
     sample_rate, _ = grid_of(config_of(METHODS["supervised"], args.target, args, 0))
     folder = args.out / f"parts-{args.target}-{digest([songs.songs[place] for place in learned])}"
-    tracks = [StoredTrack(songs, place) for place in learned]
+    tracks = [StoredTrack(songs, place, dataset=HELD_OUT) for place in learned]
     store = build_part_store(folder, target=args.target, sample_rate=sample_rate, pairs=tracks)
     row = STEMS.index(args.target)
     sounding = [place for place in held if songs.songs[place].levels[row] > 0]
-    scored: dict[str, list[MultiTrack]] = {HELD_OUT: [StoredTrack(songs, place) for place in sounding[: args.limit]]}
+    scored: dict[str, list[MultiTrack]] = {
+        HELD_OUT: [StoredTrack(songs, place, dataset=HELD_OUT) for place in sounding[: args.limit]]
+    }
     for spec in args.real:
         for track in find_tracks(spec):
             if args.target in track.stem_names and rest_of(track, args.target):

@@ -40,10 +40,10 @@ from ..models.layouts2019 import LAYOUTS, LayoutConfig, LayoutNet, n_parameters
 from ..spectral import stft
 from ..training.example import Example
 from ..training.losses import masked_bce
-from ..training.song_store import SongStore
+from ..training.song_store import SongStore, StoredTrack
 from .layout_tables import write_tables
 from .runs import Batch, Plan, Run, SongExamples, train_together
-from .songs import StoredTrack, digest, hold_out, open_songs
+from .songs import HELD_OUT, digest, hold_out, open_songs
 from .vocal_estimators import LayoutEstimator, best_threshold
 
 SCORES = "scores.parquet"
@@ -141,7 +141,7 @@ def run_seed(experiment: Experiment, seed: int, max_minutes: float | None = None
         runs, examples, prepare_batch, device=experiment.device, max_minutes=max_minutes, log_every=every,
         save_every=max(1, min(100, plan.steps // 4)), on_log=show,
     )  # fmt: skip
-    tracks: list[MultiTrack] = [StoredTrack(store, place) for place in held]
+    tracks: list[MultiTrack] = [StoredTrack(store, place, dataset=HELD_OUT) for place in held]
     for folder in experiment.real:
         tracks += find_tracks(folder)
     for run in runs:

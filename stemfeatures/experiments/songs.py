@@ -7,16 +7,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
-from ..datasets.annotations import F0, Annotations
-from ..datasets.multitrack import MultiTrack, find_tracks
+from ..datasets.multitrack import find_tracks
 from ..datasets.splits import artist_key
 from ..errors import DatasetError
-from ..training.song_store import SongStore, StoredSong, build_song_store
+from ..training.song_store import SongStore, StoredSong, build_song_store, is_song_store
 
 logger = logging.getLogger(__name__)
+
+#: Data set that held-out songs stand in.
+HELD_OUT = "held_out"
 
 
 def open_songs(path: str | Path, store_dir: Path, *, jobs: int = 1) -> SongStore:
@@ -27,7 +26,7 @@ def open_songs(path: str | Path, store_dir: Path, *, jobs: int = 1) -> SongStore
     ------
     DatasetError, CatalogError : nothing of the kind there.
     """
-    if (Path(path) / "store.json").is_file():
+    if is_song_store(path):
         return SongStore(path)
     return SongStore(build_song_store(find_tracks(path), store_dir, jobs=jobs))
 
@@ -57,32 +56,6 @@ def hold_out(songs: Sequence[StoredSong], share: float) -> tuple[list[int], list
         held = min((by_artist[key] for key in ordered), key=len)
     outside = set(held)
     return [place for place in range(len(songs)) if place not in outside], sorted(held)
-
-
-class StoredTrack(MultiTrack):
-    """A song of a store as a track with truth: mono, 22,050 Hz; the mixture is the sum of the stems."""
-
-    def __init__(self, store: SongStore, place: int, *, dataset: str = "held_out") -> None:
-        song = store.songs[place]
-        self.store, self.place = store, place
-        self.name, self.dataset, self.artist = f"{song.dataset}/{song.track}", dataset, song.artist
-
-    @property
-    def stem_names(self) -> tuple[str, ...]:
-        return STEMS
-
-    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
-        n_samples = self.store.n_samples(self.place)
-        names = STEMS if stem == MIXTURE else (stem,)
-        y = sum(self.store.stem(self.place, name, 0, n_samples) for name in names)
-        return np.asarray(y, np.float32)[None], ANALYSIS_SAMPLE_RATE
-
-    def annotations(self) -> Annotations:
-        voices = self.store.labels(self.place).get("vocals_f0")
-        if voices is None:
-            return Annotations()
-        times_s = np.arange(voices.shape[1]) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
-        return Annotations(f0={"vocals": tuple(F0(times_s, voice.astype(np.float64)) for voice in voices)})
 
 
 def digest(songs: Sequence[StoredSong]) -> str:
