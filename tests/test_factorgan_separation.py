@@ -13,6 +13,8 @@ from stemfeatures import training
 from stemfeatures.errors import ModelError
 from stemfeatures.factorgan import separation
 from stemfeatures.factorgan.separation import ConvDiscriminator, FactorGANObjective, GanObjective
+from stemfeatures.models import registry, unet2018
+from stemfeatures.models.unet2018 import UNet2018
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.objective import Draws, find_objective
 
@@ -74,6 +76,26 @@ def test_every_draw_is_used_and_every_term_known(kind, name):
     fewer[key] = fewer[key][:, :-1]
     with pytest.raises((StopIteration, RuntimeError)):
         objective.step(fewer)
+
+
+@BOTH
+def test_the_generator_has_batch_norm_and_a_rate_of_its_own(kind, name, tmp_path):
+    config = recipe(name, rounds=1, generator_rate=0.25)
+    config.model["batch_norm"] = True
+    objective = kind(config, "cpu")
+    objective.step(batch_of(kind, config, objective.network.n_samples))
+    rates = [o.param_groups[0]["lr"] for o in (objective.adversary.optimizer, objective.adversary.generator_optimizer)]
+    assert rates == [config.learning_rate_at(0), 0.25 * config.learning_rate_at(0)]
+    net = objective.exported.eval()
+    assert isinstance(net, UNet2018)
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 3 * config.model["depth"] + 1
+    saved = registry.load_unet2018(registry.save(net, tmp_path / "net.safetensors", {}))
+    mixture = torch.rand(2, unet2018.N_BINS, net.given(8) + 2 * net.context)
+    with torch.no_grad():
+        assert torch.equal(saved(mixture), net(mixture))  # statistics of training travel with the weights
+        assert torch.allclose(torch.expm1(net(mixture)).sum(1), torch.expm1(net.train()(mixture)).sum(1), atol=1e-5)
+    with pytest.raises(ModelError, match="generator_rate must be positive"):
+        kind.check(recipe(name, generator_rate=0.0))
 
 
 @BOTH

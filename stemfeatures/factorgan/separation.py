@@ -46,17 +46,21 @@ class GanSettings:
     ----------
     rounds : steps of the discriminators before each of the generator. loss : of the generator, ``JSD`` or ``KL``.
     width : filters of a discriminator's first layer.
+    generator_rate : learning rate of the generator, over that of the discriminators; the paper's are equal.
     """
 
     rounds: int = 2
     loss: str = "JSD"
     width: int = 32
+    generator_rate: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.width < 1:
             raise ValueError(f"rounds and width start at 1, not {min(self.rounds, self.width)}")
         if self.loss not in OBJECTIVES:
             raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(OBJECTIVES)}")
+        if not self.generator_rate > 0:
+            raise ValueError(f"generator_rate must be positive, not {self.generator_rate}")
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,12 @@ class _Adversarial(Objective):
     def step(self, batch: Batch) -> dict[str, float]:
         """``rounds`` steps of the discriminators and one of the generator; returns losses and mean logits."""
         self.learning_rate = self.config.learning_rate_at(self.steps_done)
-        for optimizer in (self.adversary.optimizer, self.adversary.generator_optimizer):
+        for optimizer, share in (
+            (self.adversary.optimizer, 1.0),
+            (self.adversary.generator_optimizer, self.settings.generator_rate),
+        ):
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate
+                group["lr"] = share * self.learning_rate
         self.network.train()
         rng = step_generator(self.config.seed, self.steps_done, 1)
         terms = self.adversary.step(*self._sources(batch), rng=rng)

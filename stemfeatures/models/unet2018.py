@@ -36,12 +36,14 @@ class UNet2018Config:
     depth : levels; the paper has 4.
     output : ``direct``, both log magnitudes (the paper), or ``mask``: a sigmoid mask ``w`` for the target, so that
         magnitudes ``w |m|`` and ``(1 - w) |m|`` sum to the mixture's (the generator of FactorGAN, ICLR 2020).
+    batch_norm : after every convolution, as in the generator of FactorGAN; the network of 2018 has none.
     """
 
     target: str = "vocals"
     width: int = 16
     depth: int = 4
     output: str = "direct"
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
@@ -78,9 +80,13 @@ class UNet2018(nn.Module):
         self.stems = (self.config.target, ACCOMPANIMENT)
         depth = self.config.depth
         widths = [self.config.width * 2**i for i in range(depth + 1)]
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in zip([1, *widths], widths))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:]))
-        self.merge = nn.ModuleList(nn.Conv2d(2 * a, a, 3) for a in widths[:-1])
+
+        def layer(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+            return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)) if self.config.batch_norm else conv
+
+        self.down = nn.ModuleList(layer(nn.Conv2d(a, b, 3)) for a, b in zip([1, *widths], widths))
+        self.up = nn.ModuleList(layer(nn.ConvTranspose2d(b, a, 2, stride=2)) for a, b in zip(widths, widths[1:]))
+        self.merge = nn.ModuleList(layer(nn.Conv2d(2 * a, a, 3)) for a in widths[:-1])
         self.out = nn.Conv2d(widths[0] + 1, 2 if self.config.output == "direct" else 1, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -87,7 +87,7 @@ def train(
             save_state(objective, last)
         if validate is not None and (step % config.validate_every == 0 or step == config.steps):
             save_state(objective, last)
-            validation = validate(objective.exported)
+            validation = validate(objective.exported.eval())
             best = journal.validation(step, validation, objective.exported)
             if on_validation is not None:
                 on_validation(step, validation, best)
