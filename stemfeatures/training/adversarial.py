@@ -169,7 +169,7 @@ class SupervisedObjective(Objective):
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done, self.phase_began = int(state["step"]), int(state["phase_began"])
-        self.averaged_since = int(state["averaged_since"])
+        self.averaged_since = int(state.get("averaged_since", self.phase_began))  # runs begun before had none
 
 
 class AdversarialObjective(SupervisedObjective):
