@@ -94,6 +94,7 @@ class SupervisedObjective(Objective):
     def _begin(self) -> None:
         """The network before its first step."""
         torch.manual_seed(self.config.seed)
+        self.averaged_since = self.steps_done
         self.network = build_network(self.config, self.device)
         self.average: nn.Module | None = None
         if self.config.ema > 0:
@@ -261,9 +262,8 @@ class AdversarialObjective(SupervisedObjective):
             self.network.net.load_state_dict(best.state_dict())
             if self.average is not None:
                 self.average.load_state_dict(best.state_dict())
-            self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
-        if self.settings.start == "afresh" or best is not None:
             self.averaged_since = self.steps_done
+            self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
         self.combined, self.phase_began = True, self.steps_done
         return True
 
