@@ -89,9 +89,7 @@ def make_mixes(study: Study) -> None:
     if study.samples is not None and not study.sample_plan.is_file():
         bases = {m.base for m in study.mixes}
         partners = [read_song(f) for f in _folders(study.songs) if f.name not in bases]
-        around = sample_mixes.plan(
-            study.samples, partners, draws=study.seeds, seconds=study.seconds, seed=study.seed
-        )  # fmt: skip
+        around = sample_mixes.plan(study.samples, partners, draws=study.seeds, seconds=study.seconds, seed=study.seed)
         write_plan(around, study.sample_plan)
     folder = study.out / "mixes"
     folder.mkdir(parents=True, exist_ok=True)
