@@ -140,7 +140,7 @@ class Separator:
 def open_separator(
     model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
 ) -> Separator:
-    """The separator that fits a checkpoint: four stems of a joint one, two parts of a U-Net of 2017 or 2018.
+    """The separator that fits a checkpoint: four stems of a joint one, two parts of a U-Net of 2017, 2018 or 2020.
 
     Raises
     ------
@@ -157,6 +157,10 @@ def open_separator(
         from .separation2018 import Separator2018
 
         return Separator2018(checkpoint.path, device=device)
+    if architecture == "unet2020":
+        from .separation2020 import Separator2020
+
+        return Separator2020(checkpoint.path, device=device)
     return Separator(checkpoint.path, device=device, batch_size=batch_size)
 
 

@@ -75,14 +75,15 @@ class Patches:
 
 
 class LowRateSeparator(Separator):
-    """What separators at 8,192 Hz share: signals of any length, rate and channels in bounded memory.
+    """What separators on a grid of their own share: signals of any length, rate and channels in bounded memory.
 
     Attributes
     ----------
-    grid : (n_fft, hop_length) at ``SAMPLE_RATE``.
+    grid : (n_fft, hop_length). grid_rate : sample rate of the grid; stems hold nothing above its half.
     """
 
     grid: tuple[int, int] = (N_FFT, HOP_LENGTH)
+    grid_rate: int = SAMPLE_RATE
 
     def patches(self) -> Patches:
         """Magnitudes of the mono mixture ``(n_fft // 2 + 1, k)`` to masks ``(stems, n_fft // 2 + 1, k)``, anew for
@@ -139,11 +140,11 @@ class _Work:
     def __init__(self, separator: LowRateSeparator, sample_rate: int, channels: int) -> None:
         self.device = device = separator.device
         n_fft, hop_length = separator.grid
-        self.down = StreamResampler(sample_rate, SAMPLE_RATE)
+        self.down = StreamResampler(sample_rate, separator.grid_rate)
         self.framer = StreamFramer(channels, n_fft, hop_length, device=device)
         self.patches = separator.patches()
         self.adders = {s: OverlapAdder(channels, n_fft, hop_length, device=device) for s in separator.stems}
-        self.up = {s: StreamResampler(SAMPLE_RATE, sample_rate) for s in separator.stems}
+        self.up = {s: StreamResampler(separator.grid_rate, sample_rate) for s in separator.stems}
         self.spectrum = torch.zeros(channels, n_fft // 2 + 1, 0, dtype=torch.complex64, device=device)
 
     def push(self, block: np.ndarray) -> dict[str, np.ndarray]:

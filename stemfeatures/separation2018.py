@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .models import registry
-from .models.unet2018 import HOP_LENGTH, N_FFT
+from .models.unet2018 import HOP_LENGTH, N_FFT, SAMPLE_RATE
 from .separation2017 import LowRateSeparator, Patches
 
 #: Frames given at a time, at least.
@@ -37,6 +37,7 @@ class Separator2018(LowRateSeparator):
     """
 
     grid = (N_FFT, HOP_LENGTH)
+    grid_rate = SAMPLE_RATE
 
     def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
         self.checkpoint = registry.resolve(model)

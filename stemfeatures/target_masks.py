@@ -1,7 +1,8 @@
 """The mask of one stem on the analysis grid, by a checkpoint that tells this stem from the rest.
 
 A segment of the analysis signal is separated as any signal is; the mask is the target's share of the magnitudes of both
-parts. Where the separator's band ends (just below 4,096 Hz), a frame takes its mean mask over the kilohertz below.
+parts. Where the separator's band ends (just below 4,096 or 11,025 Hz), a frame takes its mean mask over the kilohertz
+below.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
-from .models.unet2018 import SAMPLE_RATE
+from .errors import ModelError
 from .separation import open_separator
+from .separation2017 import LowRateSeparator
 from .spectral import istft, stft
 
 #: Up to where masks are read, as a share of the separator's band: above it the resampler's slope begins.
@@ -31,14 +33,17 @@ class TargetMasks:
 
     Raises
     ------
-    ModelError : the checkpoint cannot be used.
+    ModelError : the checkpoint cannot be used, or separates into more than two.
     """
 
     def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
-        self.separator = open_separator(model, device=device)
+        separator = open_separator(model, device=device)
+        if not isinstance(separator, LowRateSeparator):
+            raise ModelError("it does not tell one part from the rest", source=str(separator.checkpoint.path))
+        self.separator = separator
         self.target = self.separator.stems[0]
         bin_hz = ANALYSIS_SAMPLE_RATE / N_FFT
-        top = _BAND * SAMPLE_RATE / 2
+        top = _BAND * self.separator.grid_rate / 2
         self._first, self._last = round((top - _BELOW_HZ) / bin_hz), round(top / bin_hz)
 
     def __call__(self, spectrum: Tensor) -> dict[str, Tensor]:

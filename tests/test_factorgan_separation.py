@@ -249,7 +249,7 @@ def test_shipped_recipes_work(name):
     config = load_config(Path(training.__file__).parent / "recipes" / f"{name}.toml")
     kind = find_objective(config.objective)
     kind.check(config)
-    smaller = replace(config, batch_size=2, n_frames=8, model=config.model | {"width": 2})
+    smaller = replace(config, batch_size=2, n_frames=16, model=config.model | {"width": 2})
     objective = kind(replace(smaller, settings=config.settings | {"width": 2}), "cpu")
     terms = objective.step(batch_of(kind, objective.config, objective.network.n_samples, n_songs=200))
     assert set(terms) == set(kind.terms)

@@ -13,8 +13,8 @@ import torch
 from networks import TINY, tiny_checkpoint
 
 from pipelines import cli
-from stemfeatures.audio import write
-from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.audio import load, write
+from stemfeatures.errors import CatalogError, DatasetError, ModelError
 from stemfeatures.evaluation import evaluate
 from stemfeatures.evaluation.estimators import Joint
 from stemfeatures.models import registry
@@ -387,6 +387,28 @@ def test_stems_of_any_name_and_an_accompaniment_is_not_counted_twice(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no audio files"):
         find_recordings([tmp_path / "empty"], "solos", "guitar")
+
+
+def test_songs_to_validate_with_need_no_mixture_and_no_stems_of_one_shape(tmp_path):
+    """The sum is the mixture then, an accompaniment beside its parts is not in it twice."""
+    song = tmp_path / "set" / "a"
+    _song(song, 1, target="guitar")
+    guitar, bass, drums = (load(song / f"{name}.wav")[0].reshape(-1) for name in ("guitar", "bass", "drums"))
+    (song / "mixture.wav").unlink()
+    write(song / "accompaniment.wav", (bass + drums)[None], RATE)
+    write(song / "drums.wav", np.stack([drums, drums])[:, :-20], RATE)
+    [track] = find_pairs(tmp_path / "set", "guitar")
+    assert not track.has_mixture
+    truth = track.load()
+    assert truth.mixture.shape == (1, guitar.shape[-1] - 20)
+    assert np.allclose(truth.mixture[0], (guitar + bass + drums)[:-20], atol=1e-4)
+    assert set(truth.stems) == {"accompaniment", "bass", "drums", "guitar"}
+    net = UNet2018(UNet2018Config(target="guitar", output="mask", **MODEL))
+    assert np.isfinite(validate(net, [track]).score)
+    for name in ("bass", "drums", "accompaniment"):
+        (song / f"{name}.wav").unlink()
+    with pytest.raises(CatalogError, match="neither a mixture nor stems to sum"):
+        track.load()
 
 
 def test_what_would_give_parts_away_is_left_out_by_name(data, tmp_path, caplog):

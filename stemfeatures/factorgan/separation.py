@@ -188,7 +188,7 @@ class _Adversarial(Objective):
         ):
             for group in optimizer.param_groups:
                 group["lr"] = share * self.learning_rate
-        self.network.train()
+        self.network.train(self.steps_done)
         rng = step_generator(self.config.seed, self.steps_done, 1)
         terms = self.adversary.step(*self._sources(batch), rng=rng)
         self.steps_done += 1
@@ -269,38 +269,38 @@ class FactorGANObjective(_Adversarial):
             gain = low + (high - low) * torch.rand(batch["pairs"].shape[:2], generator=rng)
             batch = batch | {"pairs": gain.to(batch["pairs"])[..., None, None] * batch["pairs"]}
 
-        def mixed(kind: str, paired: Callable[[Tensor], Tensor]) -> Callable[[], tuple[Tensor, Tensor]]:
-            """Draw after draw of a kind, and which of them are a pair's instead, as ``paired`` makes it."""
+        def mixed(kind: str, paired: Callable[[Tensor], Tensor]) -> Callable[[], tuple[int, Tensor, Tensor]]:
+            """Draw after draw of a kind: its number, what it is, and which of it are a pair's instead, as ``paired``
+            makes it."""
             draws = iter(range(batch[kind].shape[1]))
 
-            def draw() -> tuple[Tensor, Tensor]:
+            def draw() -> tuple[int, Tensor, Tensor]:
                 k = next(draws)
                 y = batch[kind][:, k]
                 chosen = torch.zeros(len(y), dtype=torch.bool, device=y.device)
                 if not self.settings.paired_share:
-                    return y, chosen
+                    return k, y, chosen
                 chosen = torch.rand(len(y), generator=rng).to(y.device) < self.settings.paired_share
                 pair = batch["pairs"][:, k % batch["pairs"].shape[1]]
-                return torch.where(chosen[:, None], paired(pair), y), chosen
+                return k, torch.where(chosen[:, None], paired(pair), y), chosen
 
             return draw
 
         solos = mixed("solos", lambda pair: pair[:, 0])
         accompaniments = mixed("accompaniments", lambda pair: pair[:, 1])
         mixtures = mixed("mixtures", lambda pair: pair.sum(dim=1))
-        pairs, number = iter(range(self.settings.rounds)), iter(range(batch["mixtures"].shape[1]))
+        pairs = iter(range(self.settings.rounds))
 
         def generated() -> Joint:
-            k = next(number)
-            mixture, chosen = mixtures()
+            k, mixture, chosen = mixtures()
             labels = batch["mixture_songs"][:, k]
             if self.settings.paired_share:  # songs of the pairs count downwards
                 labels = torch.where(chosen, -1 - batch["pair_songs"][:, k % batch["pairs"].shape[1]], labels)
             return self._generated(mixture, labels=labels)
 
         real: dict[str, Source] = {
-            "target": lambda: Joint({"target": self._real(solos()[0])}),
-            "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments()[0])}),
+            "target": lambda: Joint({"target": self._real(solos()[1])}),
+            "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments()[1])}),
             "parts": lambda: self._pairs(batch, next(pairs)),
         }
         return real, generated

@@ -1,8 +1,8 @@
 """Checkpoints: name -> file, sha256, model card. A path to a ``.safetensors`` file works wherever a name does.
 
-A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017`` or ``unet2018``,
-which tell one part from the rest and do nothing else) and ``config`` (JSON), beside a model card of the same name
-(``.json``) with licence, data, metrics and the training command.
+A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017``, ``unet2018`` or
+``unet2020``, which tell one part from the rest and do nothing else) and ``config`` (JSON), beside a model card of the
+same name (``.json``) with licence, data, metrics and the training command.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .joint import JointNet
     from .unet2017 import UNet2017Pair
     from .unet2018 import UNet2018
+    from .unet2020 import UNet2020
 
 Net = TypeVar("Net", bound="nn.Module")
 WEIGHTS_DIR = Path(__file__).parent / "weights"
@@ -34,6 +35,7 @@ _NETWORKS = {
     "joint": ("joint", "JointNet"),
     "unet2017": ("unet2017", "UNet2017Pair"),
     "unet2018": ("unet2018", "UNet2018"),
+    "unet2020": ("unet2020", "UNet2020"),
 }
 
 
@@ -92,7 +94,9 @@ def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
 
 
 def architecture(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> str:
-    """``joint``, ``unet2017``, ``unet2018``, or what else the file says of itself ("" if nothing); reads no weights.
+    """``joint``, ``unet2017``, ``unet2018``, ``unet2020``, or what else the file says of itself ("" if nothing).
+
+    Reads no weights.
 
     Raises
     ------
@@ -129,10 +133,19 @@ def load_unet2018(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -
     return _load(checkpoint, "unet2018", lambda config: UNet2018(UNet2018Config.from_dict(config)), device)
 
 
+def load_unet2020(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2020:
+    """The same for the generator of FactorGAN, which separates its target and the accompaniment."""
+    from .unet2020 import UNet2020, UNet2020Config
+
+    return _load(checkpoint, "unet2020", lambda config: UNet2020(UNet2020Config.from_dict(config)), device)
+
+
 def load_any(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> nn.Module:
     """The network of a checkpoint of whatever architecture; raises as :func:`load`."""
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
-    loaders: dict[str, Callable[..., nn.Module]] = {"unet2017": load_unet2017, "unet2018": load_unet2018}
+    loaders: dict[str, Callable[..., nn.Module]] = {
+        "unet2017": load_unet2017, "unet2018": load_unet2018, "unet2020": load_unet2020
+    }  # fmt: skip
     return loaders.get(architecture(checkpoint), load)(checkpoint, device=device)
 
 
@@ -142,7 +155,7 @@ def stems_of(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> tuple[str, 
     metadata = _read(checkpoint)[0]
     if metadata.get("architecture") == "unet2017":
         return ("vocals", "accompaniment")
-    if metadata.get("architecture") == "unet2018":
+    if metadata.get("architecture") in ("unet2018", "unet2020"):
         try:
             return (str(json.loads(metadata["config"])["target"]), "accompaniment")
         except (KeyError, TypeError, ValueError) as error:
@@ -185,7 +198,7 @@ def _load(checkpoint: Checkpoint | str | Path, wanted: str, build: Callable[[dic
     metadata, weights = _read(checkpoint, device)
     if (found := metadata.get("architecture")) != wanted:
         message = f"architecture {found!r} is not {wanted!r}"
-        if found in ("unet2017", "unet2018"):
+        if found in ("unet2017", "unet2018", "unet2020"):
             message += f"; such a checkpoint separates {' and '.join(stems_of(checkpoint))} and can do nothing else"
         raise ModelError(message, source=str(checkpoint.path))
     try:

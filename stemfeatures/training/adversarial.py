@@ -135,7 +135,7 @@ class SupervisedObjective(Objective):
 
     def supervised(self, pairs: Tensor) -> Tensor:
         """MSE of both parts, summed, of ``(batch, 2, n_samples)``."""
-        self.network.train()
+        self.network.train(self.steps_done)
         estimates = self.network.separate(self.network.spectra(pairs.sum(dim=1)))
         truth = torch.log1p(self.network.centre(self.network.spectra(pairs)))
         return F.mse_loss(estimates[:, 0], truth[:, 0]) + F.mse_loss(estimates[:, 1], truth[:, 1])
@@ -234,7 +234,7 @@ class AdversarialObjective(SupervisedObjective):
         """One step of both critics; returns how far apart they hold real parts and estimates, and the penalty."""
         network, settings = self.network, self.settings
         with torch.no_grad():
-            network.train()
+            network.train(self.steps_done)
             fake = network.separate(network.spectra(mixtures))
             real = torch.log1p(network.centre(network.spectra(parts)))
         random = step_generator(self.config.seed, self.steps_done, update)

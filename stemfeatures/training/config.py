@@ -14,7 +14,7 @@ from .losses import LossWeights
 
 PRECISIONS = ("float32", "bfloat16")
 #: Networks of the objectives that tell one part from the rest.
-NETWORKS = ("joint", "unet2018")
+NETWORKS = ("joint", "unet2018", "unet2020")
 
 Settings = TypeVar("Settings")
 
@@ -40,9 +40,10 @@ class TrainConfig:
     initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
         same ``model``.
     objective : what is learned, of :data:`~.objective.OBJECTIVES`. The rest is for those that tell one part from the
-        others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, or ``joint``, whose
-        separator is trained then. settings : of the objective. parts : of the data, see :class:`~.parts.PartSettings`.
-        For them ``n_frames`` are the frames that the network gives, its context comes on top.
+        others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
+        ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
+        :class:`~.parts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
+        context comes on top.
     """
 
     name: str = "joint"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio import to_mono
 from ..constants import MIXTURE, STEMS
 from ..datasets.annotations import Annotations
 from ..datasets.mir1k import mir1k_tracks
@@ -21,6 +22,7 @@ from ..datasets.multitrack import (
     ACCOMPANIMENT,
     AUDIO_SUFFIXES,
     MultiTrack,
+    TrackTruth,
     find_audio,
     find_tracks,
     read_audio,
@@ -29,7 +31,7 @@ from ..datasets.multitrack import (
 from ..errors import CatalogError, DatasetError
 from .song_store import is_song_store, stored_tracks
 
-__all__ = ["HeldOut", "PartsFolder", "SongPart", "find_pairs", "find_recordings", "rest_of"]
+__all__ = ["HeldOut", "PartsFolder", "SongPart", "find_pairs", "find_recordings", "read_stems", "rest_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +48,11 @@ _LACKING = {
 
 @dataclass(frozen=True)
 class PartsFolder(MultiTrack):
-    """A song folder whose audio files are its stems, whatever their names; ``mixture``, where there is one, is used to
-    check that the stems are all of it."""
+    """A song folder whose audio files are its stems, whatever their names.
+
+    A ``mixture``, where there is one, is used to check that the stems are all of it, and to separate it where the song
+    is one to validate with; elsewhere the sum of the stems is the mixture.
+    """
 
     name: str
     dataset: str
@@ -64,17 +69,46 @@ class PartsFolder(MultiTrack):
 
     def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
         path = find_audio(self.folder, stem)
-        if path is None:
-            if stem == MIXTURE:
-                raise CatalogError("no mixture", source=str(self.folder), stage=_STAGE)
+        if path is not None:
+            return read_audio(path)
+        if stem != MIXTURE:
             raise KeyError(stem)
-        return read_audio(path)
+        if not (summands := _summands(self)):
+            raise CatalogError(_LACKING["mixtures"], source=str(self.folder), stage=_STAGE)
+        stems, sample_rate = read_stems(self, summands)
+        return stems.sum(axis=0, keepdims=True), sample_rate
+
+    @property
+    def has_mixture(self) -> bool:
+        return find_audio(self.folder, MIXTURE) is not None
+
+    def load(self) -> TrackTruth:
+        """As of other multitracks, but mono: stems need fit each other no better than those that are learned from."""
+        names = self.stem_names
+        parts, sample_rate = read_stems(self, (MIXTURE, *names))
+        return TrackTruth(sample_rate, parts[:1], dict(zip(names, parts[1:, None])), annotations=self.annotations())
 
     def source(self, stem: str = MIXTURE) -> str:
         return str(find_audio(self.folder, stem) or self.folder)
 
     def annotations(self) -> Annotations:
         return Annotations()
+
+
+def read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int]:
+    """``(stems, n_samples)``, mono, as long as the shortest, and their sample rate.
+
+    Raises
+    ------
+    CatalogError : their rates differ, or their ends by more than 50 ms.
+    """
+    parts = [track.audio(stem) for stem in stems]
+    rates = {rate for _, rate in parts}
+    sizes = {y.shape[-1] for y, _ in parts}
+    if len(rates) > 1 or max(sizes) - min(sizes) > 0.05 * max(rates):
+        message = f"stems of different rates ({sorted(rates)}) or lengths ({min(sizes)} to {max(sizes)} samples)"
+        raise CatalogError(message, source=track.source(stems[0]), stage="parts")
+    return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
 
 
 @dataclass(frozen=True)
@@ -222,6 +256,12 @@ def _part_of(track: MultiTrack, kind: str, target: str) -> tuple[str, ...]:
     mixes = _MIXES if isinstance(track, PartsFolder) else (MIXTURE,)
     if mix := [name for name in mixes if not isinstance(track, PartsFolder) or find_audio(track.folder, name)]:
         return (mix[0],)
+    return _summands(track)
+
+
+def _summands(track: MultiTrack) -> tuple[str, ...]:
+    """Stems whose sum is the mixture; none where there is but one."""
+    names = track.stem_names
     first = next((name for name in names if name != ACCOMPANIMENT), "")
     return (first, *rest_of(track, first)) if len(names) > 1 else ()
 

@@ -31,7 +31,7 @@ from ..constants import MIXTURE
 from ..datasets.multitrack import MultiTrack
 from ..errors import AudioError, CatalogError, DatasetError, WorkerError
 from .effects import rms
-from .part_sources import SongPart, rest_of
+from .part_sources import PartsFolder, SongPart, read_stems, rest_of
 from .store_index import read_index
 
 logger = logging.getLogger(__name__)
@@ -188,31 +188,22 @@ def _file_of(source: MultiTrack | SongPart | Path, target: str) -> str:
     return source.source(target) if isinstance(source, MultiTrack) else str(source)
 
 
-def _read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int]:
-    """(stems, n_samples) mono, and their rate."""
-    parts = [track.audio(stem) for stem in stems]
-    rates = {rate for _, rate in parts}
-    sizes = {y.shape[-1] for y, _ in parts}
-    if len(rates) > 1 or max(sizes) - min(sizes) > 0.05 * max(rates):
-        message = f"stems of different rates ({sorted(rates)}) or lengths ({min(sizes)} to {max(sizes)} samples)"
-        raise CatalogError(message, source=track.source(stems[0]), stage="parts")
-    return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
-
-
 def _read_part(part: SongPart, sample_rate: int) -> np.ndarray:
     """(1, n_samples)"""
-    stems, rate = _read_stems(part.track, part.stems)
+    stems, rate = read_stems(part.track, part.stems)
     return _resampled(stems.sum(axis=0, keepdims=True), rate, sample_rate, part.source)
 
 
 def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
     """(2, n_samples): the target and the sum of the others; their mixture is their sum, whatever the mix was."""
-    stems, rate = _read_stems(track, (target, *rest_of(track, target)))
+    stems, rate = read_stems(track, (target, *rest_of(track, target)))
     found, rest, size = stems[0], stems[1:].sum(axis=0), stems.shape[1]
-    try:
-        mix = to_mono(track.audio(MIXTURE)[0])[:size]
-    except (CatalogError, KeyError):
-        mix = None
+    mix = None
+    if not isinstance(track, PartsFolder) or track.has_mixture:
+        try:
+            mix = to_mono(track.audio(MIXTURE)[0])[:size]
+        except (CatalogError, KeyError):
+            mix = None
     if mix is not None and len(mix) and mix.any():
         both = (found + rest)[: len(mix)]
         explained = float(both @ mix) ** 2 / max(float(both @ both) * float(mix @ mix), 1e-30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import fields
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,15 @@ from torch import Tensor, nn
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
 from ..errors import ModelError
-from ..models import registry, unet2018
+from ..models import registry, unet2018, unet2020
 from ..models.joint import JointConfig, JointNet
 from ..models.unet2018 import UNet2018, UNet2018Config
+from ..models.unet2020 import UNet2020, UNet2020Config
 from ..spectral import hann
 from .config import TrainConfig
+from .objective import step_generator
+
+Config = TypeVar("Config", UNet2018Config, UNet2020Config)
 
 
 class TargetNetwork(ABC):
@@ -38,6 +43,10 @@ class TargetNetwork(ABC):
     context: int = 0
     #: Scale of the magnitudes: all grids have that of a window of 512, since their logarithms are compared.
     scale: float = 1.0
+
+    @abstractmethod
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        """Before the first step; raises ModelError for settings or a checkpoint that cannot be used."""
 
     @property
     def n_samples(self) -> int:
@@ -62,9 +71,14 @@ class TargetNetwork(ABC):
         """Those that are trained."""
         return self.net.parameters()
 
-    def train(self) -> None:
-        """Before a step."""
+    def train(self, step: int) -> None:
+        """Before a step; its number is what is random in it drawn by."""
         self.net.train()
+
+    @classmethod
+    @abstractmethod
+    def frames(cls, config: TrainConfig) -> tuple[int, int]:
+        """``(context, n_frames)`` of a recipe."""
 
 
 class UNet2018Target(TargetNetwork):
@@ -74,7 +88,7 @@ class UNet2018Target(TargetNetwork):
     n_bins = unet2018.N_BINS
 
     def __init__(self, config: TrainConfig, device: str) -> None:
-        wanted = _unet_config(config)
+        wanted = _config_of(UNet2018Config, config)
         self.net: UNet2018 = UNet2018(wanted).to(device)
         if config.initial:
             first = registry.load_unet2018(config.initial, device=device)
@@ -85,6 +99,43 @@ class UNet2018Target(TargetNetwork):
 
     def separate(self, magnitude: Tensor) -> Tensor:
         return self.net(torch.log1p(magnitude))
+
+    @classmethod
+    def frames(cls, config: TrainConfig) -> tuple[int, int]:
+        net = UNet2018(_config_of(UNet2018Config, config))
+        return net.context, net.given(config.n_frames)
+
+
+class UNet2020Target(TargetNetwork):
+    """The generator of FactorGAN, noise drawn anew for every batch; from random weights or a checkpoint."""
+
+    sample_rate, n_fft, hop_length = unet2020.SAMPLE_RATE, unet2020.N_FFT, unet2020.HOP_LENGTH
+    n_bins = unet2020.N_BINS
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        wanted = _config_of(UNet2020Config, config, n_frames=config.n_frames)
+        self.net: UNet2020 = UNet2020(wanted).to(device)
+        if config.initial:
+            first = registry.load_unet2020(config.initial, device=device)
+            if first.config != wanted:
+                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
+            self.net.load_state_dict(first.state_dict())
+        self.n_frames = config.n_frames
+        self._seed, self._step = config.seed, -1
+        self._random = step_generator(self._seed, self._step)
+
+    def train(self, step: int) -> None:
+        super().train(step)
+        if step != self._step:
+            self._step, self._random = step, step_generator(self._seed, step, 3)
+
+    def separate(self, magnitude: Tensor) -> Tensor:
+        noise = 2 * torch.rand(len(magnitude), self.net.config.noise, generator=self._random) - 1
+        return self.net(torch.log1p(magnitude), noise.to(magnitude.device))
+
+    @classmethod
+    def frames(cls, config: TrainConfig) -> tuple[int, int]:
+        return 0, _config_of(UNet2020Config, config, n_frames=config.n_frames).n_frames
 
 
 class JointTarget(TargetNetwork):
@@ -113,8 +164,12 @@ class JointTarget(TargetNetwork):
     def parameters(self) -> Iterable[nn.Parameter]:
         return self.net.separator.parameters()
 
-    def train(self) -> None:
+    def train(self, step: int) -> None:
         self.net.eval()
+
+    @classmethod
+    def frames(cls, config: TrainConfig) -> tuple[int, int]:
+        return 0, config.n_frames
 
     def separate(self, magnitude: Tensor) -> Tensor:
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
@@ -124,6 +179,11 @@ class JointTarget(TargetNetwork):
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
 
 
+_NETWORKS: dict[str, type[TargetNetwork]] = {
+    "joint": JointTarget, "unet2018": UNet2018Target, "unet2020": UNet2020Target
+}  # fmt: skip
+
+
 def build_network(config: TrainConfig, device: str) -> TargetNetwork:
     """The network of a recipe.
 
@@ -131,25 +191,23 @@ def build_network(config: TrainConfig, device: str) -> TargetNetwork:
     ------
     ModelError : settings that make no sense, or an initial checkpoint that cannot be used.
     """
-    return (UNet2018Target if config.network == "unet2018" else JointTarget)(config, device)
+    return _NETWORKS[config.network](config, device)
 
 
 def grid_of(config: TrainConfig) -> tuple[int, int]:
     """``(sample_rate, n_samples)`` of the excerpts that a recipe's network is trained on."""
-    kind: type[TargetNetwork] = UNet2018Target if config.network == "unet2018" else JointTarget
-    context, n_frames = 0, config.n_frames
-    if kind is UNet2018Target:
-        net = UNet2018(_unet_config(config))
-        context, n_frames = net.context, net.given(config.n_frames)
+    kind = _NETWORKS[config.network]
+    context, n_frames = kind.frames(config)
     return kind.sample_rate, (n_frames + 2 * context - 1) * kind.hop_length + kind.n_fft
 
 
-def _unet_config(config: TrainConfig) -> UNet2018Config:
-    known = {f.name for f in fields(UNet2018Config)} - {"target"}
+def _config_of(kind: type[Config], config: TrainConfig, **fixed: Any) -> Config:
+    """The network's configuration; ``target`` and what is ``fixed`` are said elsewhere in the recipe."""
+    known = {f.name for f in fields(kind)} - {"target", *fixed}
     if unknown := sorted(config.model.keys() - known):
         message = f"unknown keys of the model: {', '.join(unknown)}; known: {', '.join(sorted(known))}"
         raise ModelError(message, source=config.name, stage="train")
     try:
-        return UNet2018Config(target=config.target, **config.model)
+        return kind(target=config.target, **fixed, **config.model)
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=config.name, stage="train") from error
