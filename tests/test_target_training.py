@@ -745,6 +745,21 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
     }
     assert (scores["long"] > scores["short"]).all()
     assert set(scores["long"].index) == {"supervised", "adversarial"}
+    capsys.readouterr()
+    settings = ["--settings", "alpha=0.5", "pretrain=0", "--first-seed", "7"]
+    assert runs.main(argv("tuned", 2, "--tune", *settings)) == 2
+    assert "1 held-out songs leave none to tune with" in capsys.readouterr().err
+    assert runs.main(argv("tuned", 2, "--tune", *settings, "--held-out", "0.4", "--limit", "1")) == 0
+    tuned = pd.read_csv(tmp_path / "tuned" / "scores.csv")
+    assert set(tuned["songs"]) == {"development"}  # neither real ones nor those of the tables
+    assert set(tuned["seed"]) == {7}
+    assert runs.main(argv("plain", 2, "--held-out", "0.4", "--limit", "1")) == 0
+    plain = pd.read_csv(tmp_path / "plain" / "scores.csv")
+    assert not set(tuned["track"]) & set(plain.loc[plain["songs"] == "held_out", "track"])
+    run = json.loads((tmp_path / "tuned" / "adversarial-p002-s7" / "run.json").read_text())
+    assert (run["recipe"]["settings"]["alpha"], run["recipe"]["settings"]["pretrain"]) == (0.5, 0)
+    with pytest.raises(SystemExit):
+        runs.main(argv("plain", 2, "--settings", "alpha"))
 
 
 def test_more_pairs_contain_fewer_and_are_never_scored(store):

@@ -4,7 +4,8 @@ Songs are split by artist; some of those that are learned from stay paired, the 
 targets and accompaniments of which nothing else is known. A seed decides which songs are paired (more pairs contain
 fewer), the first weights and all excerpts, so methods of one seed and number are compared pair by pair. Every method
 has the same network, the same separator steps and the same data to draw from. Scores are those of the last step, on
-held-out songs and on real ones: SDR of the target over the full band, whatever the network's rate is.
+held-out songs and on real ones: SDR of the target over the full band, whatever the network's rate is. Settings are
+chosen with ``--tune``, which scores other songs, and a ``--first-seed`` that is in no table.
 
 Called again, the command goes on where it was stopped, run by run and within a run.
 """
@@ -62,6 +63,8 @@ class Method:
     pretrain: float | None = None
 
 
+#: What songs are called that settings are chosen with.
+DEVELOPMENT = "development"
 METHODS = {
     "supervised": Method("supervised"),
     # alpha is ten times the paper's: chosen on a seed that is in no table, see docs/experiments/adversarial.md.
@@ -76,7 +79,11 @@ def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) 
     """The recipe of a run."""
     settings = dict(method.settings)
     if method.pretrain is not None:
-        settings["pretrain"] = round(method.pretrain * args.steps)
+        settings["pretrain"] = method.pretrain
+    if method.objective != "supervised":
+        settings |= dict(args.settings)
+    if "pretrain" in settings:
+        settings["pretrain"] = round(settings["pretrain"] * args.steps)
     return TrainConfig(
         name=method.objective, objective=method.objective, target=target, network="unet2018", seed=seed,
         steps=args.steps, batch_size=args.batch_size, n_frames=args.frames, learning_rate=args.learning_rate,
@@ -206,17 +213,18 @@ def experiment(args: argparse.Namespace) -> list[Row]:
     store = build_part_store(folder, target=args.target, sample_rate=sample_rate, pairs=tracks)
     row = STEMS.index(args.target)
     sounding = [place for place in held if songs.songs[place].levels[row] > 0]
-    scored: dict[str, list[MultiTrack]] = {
-        HELD_OUT: [StoredTrack(songs, place, dataset=HELD_OUT) for place in sounding[: args.limit]]
-    }
-    for spec in args.real:
+    kind, some_held = (DEVELOPMENT, sounding[args.limit :]) if args.tune else (HELD_OUT, sounding[: args.limit])
+    if args.tune and not some_held:
+        raise DatasetError(f"{len(sounding)} held-out songs leave none to tune with", stage="experiment")
+    scored: dict[str, list[MultiTrack]] = {kind: [StoredTrack(songs, place, dataset=kind) for place in some_held]}
+    for spec in () if args.tune else args.real:
         for track in find_tracks(spec):
             if args.target in track.stem_names and rest_of(track, args.target):
                 some = scored.setdefault(track.dataset, [])
                 if len(some) < args.limit:
                     some.append(track)
     rows: list[Row] = []
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for count in args.pairs:
             places = pairs_of(store, range(len(store.recordings["pairs"])), count, seed)
             for name in args.methods:
@@ -226,6 +234,14 @@ def experiment(args: argparse.Namespace) -> list[Row]:
                 rows += found
                 tables(args.out, rows)
     return rows
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=NUMBER") from None
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -238,9 +254,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder of the experiment")
     add("--target", default="vocals", choices=STEMS, help="what is told from the rest (default: %(default)s)")
     add("--pairs", type=int, nargs="+", default=[2, 5, 10, 20], metavar="N", help="numbers of paired songs")
-    add("--seeds", type=int, default=3, help="seeds 0 ... N - 1 (default: %(default)s)")
+    add("--seeds", type=int, default=3, help="so many seeds (default: %(default)s)")
+    add("--first-seed", type=int, default=0, help="and those that follow it (default: %(default)s)")
     add("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="NAME", help="default: all")
     add("--real", nargs="*", default=[], metavar="DIR", help="real songs to score on, by data set")
+    add("--tune", action="store_true", help="score the other held-out songs instead, to choose settings with")
+    add(
+        "--settings", type=_setting, nargs="+", default=[], metavar="KEY=VALUE",
+        help="of the objectives other than supervised; pretrain is a share of the steps",
+    )  # fmt: skip
     add("--limit", type=int, default=10, help="tracks at most to score on, of each set (default: %(default)s)")
     add("--held-out", type=float, default=0.15, help="share of the songs kept out, by artist (default: %(default)s)")
     add("--steps", type=int, default=500, help="of every separator (default: %(default)s)")

@@ -25,7 +25,7 @@ from ..training.config import TrainConfig, read_settings
 from ..training.joint import update_average
 from ..training.objective import Batch, Draws, Objective, step_generator
 from ..training.parts import PartSettings
-from ..training.target_networks import build_network
+from ..training.target_networks import build_network, placed
 from .adversarial import OBJECTIVES, Adversary
 from .discriminators import FactorGAN, Source
 from .normalisation import spectrally_normalised
@@ -127,7 +127,7 @@ class _Adversarial(Objective):
         torch.manual_seed(config.seed)
         self.network = build_network(config, device)
         self.average = copy.deepcopy(self.network.net).eval() if config.ema > 0 else None
-        self.game = self._game().to(device)
+        self.game = placed(self._game(), device)
         self.adversary = Adversary(
             self.game, self.network.parameters(), learning_rate=config.learning_rate, rounds=self.settings.rounds,
             objective=self.settings.loss,

@@ -26,7 +26,7 @@ from .config import TrainConfig, read_settings
 from .joint import update_average
 from .objective import Batch, Draws, Objective, step_generator
 from .parts import PartSettings
-from .target_networks import build_network
+from .target_networks import build_network, placed
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,8 @@ class AdversarialObjective(SupervisedObjective):
         super().__init__(config, device)
         self.combined = self.settings.pretrain == 0
         network, width = self.network, self.settings.critic_width
-        self.critics = nn.ModuleList(Critic(network.n_bins, network.n_frames, width=width) for _ in range(2)).to(device)
+        self.critics = nn.ModuleList(Critic(network.n_bins, network.n_frames, width=width) for _ in range(2))
+        placed(self.critics, device)
         self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate)
 
     @classmethod
