@@ -349,6 +349,11 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     assert card["training"]["chosen_on"] == {"songs": "development", "step": step, "score": score}
     assert cli.main([str(a) for a in [*argv, "--validate", songs]]) == 2
     assert "2 tracks of --validate" in capsys.readouterr().err
+    of_store = ["train", "--recipe", recipe, "--songs", tmp_path / "run" / "songs", "--run-dir", tmp_path / "again"]
+    assert cli.main([str(a) for a in [*of_store, "--workers", "0", "--device", "cpu"]]) == 0
+    assert not (tmp_path / "again" / "songs").exists()  # nothing is decoded twice
+    card = registry.resolve(tmp_path / "again" / "mini.safetensors").card
+    assert card["data"][0]["made_of"] == {"sines": "own"}
     recipe.write_text(recipe.read_text().replace("songs = 1.0", "songs = 0.0"))
     assert cli.main([str(a) for a in [*argv, "--run-dir", tmp_path / "other"]]) == 2
     assert "takes no songs" in capsys.readouterr().err

@@ -68,8 +68,8 @@ def add_parser(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="multitracks: song folders, generated ones for example, or NAME:DIR for the layouts of docs/datasets.md; "
-        "may be given several times",
+        help="multitracks: song folders, generated ones for example, NAME:DIR for the layouts of docs/datasets.md, or "
+        "RUN_DIR/songs of another run; may be given several times",
     )
     parser.add_argument(
         "--objective", choices=tuple(DEFAULT_RECIPES), help="what is learned (default: that of --recipe, or joint)"
@@ -304,13 +304,17 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
 def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack]) -> Path:
     """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
     from stemfeatures.datasets.multitrack import find_tracks
-    from stemfeatures.training.song_store import SongStore, build_song_store
+    from stemfeatures.training.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
         return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))
 
-    if args.songs:
-        tracks = [track for spec in args.songs for track in find_tracks(spec, stage="train")]
+    if len(args.songs or ()) == 1 and is_song_store(args.songs[0]):
+        out_dir = Path(args.songs[0])
+    elif args.songs:
+        tracks: list[MultiTrack] = []
+        for spec in args.songs:
+            tracks += stored_tracks(spec) if is_song_store(spec) else find_tracks(spec, stage="train")
         build_song_store(tracks, out_dir, jobs=max(1, args.workers), progress=show)
     elif not out_dir.is_dir():
         raise UsageError(f"no songs in {out_dir}: --songs is needed")
