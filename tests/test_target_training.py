@@ -762,6 +762,34 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
         runs.main(argv("plain", 2, "--settings", "alpha"))
 
 
+def test_verdicts_of_discriminators_by_term(tmp_path, capsys):
+    """Of finished runs that have discriminators of parts, on songs that they have not seen as pairs."""
+    from stemfeatures.experiments import adversarial as runs
+    from stemfeatures.experiments import verdicts
+
+    for number in range(4):
+        _song(tmp_path / "songs" / f"artist{number} - song", number)
+        write(tmp_path / "songs" / f"artist{number} - song" / "other.wav", np.zeros((1, int(SECONDS * RATE))), RATE)
+    out = tmp_path / "out"
+    argv = ["--songs", str(tmp_path / "songs"), "--out", str(out), "--pairs", "2", "--seeds", "1", "--steps", "2"]
+    argv += ["--batch-size", "2", "--frames", "16", "--width", "2", "--depth", "2", "--quiet"]
+    assert verdicts.main(["--out", str(tmp_path)]) == 2
+    assert "0 stores of parts" in capsys.readouterr().err
+    assert runs.main([*argv, "--methods", "supervised", "gan", "factorgan", "factorgan-no-cp"]) == 0
+    capsys.readouterr()
+    assert verdicts.main(["--out", str(out), "-n", "4"]) == 0
+    assert "| factorgan-no-cp | 2 |" in capsys.readouterr().out
+    table = pd.read_csv(out / "verdicts.csv").set_index("method")
+    assert set(table.index) == {"factorgan", "factorgan-no-cp", "gan"}
+    terms = ["d(target)", "d(accompaniment)", "d_P(parts)", "-d_Q(parts)"]
+    assert np.isfinite(table.loc["factorgan", terms].astype(float)).all()
+    assert np.isnan(table.loc["factorgan-no-cp", "d_P(parts)"])
+    assert np.isfinite(table.loc["gan", "d(parts)"])
+    same = table.loc[["gan", "factorgan-no-cp"]]
+    assert (same["prefer the oracle"] == same["without d_P"]).all()
+    assert table["prefer the oracle"].between(0, 1).all()
+
+
 def test_more_pairs_contain_fewer_and_are_never_scored(store):
     from stemfeatures.experiments.adversarial import pairs_of
 
