@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .audio import StreamResampler
 from .models import registry
@@ -38,7 +38,7 @@ class Patches:
     def __init__(
         self, network: Callable[[Tensor], Tensor], *, n_frames: int = N_FRAMES, border: int | None = None
     ) -> None:
-        self.network, self.n_frames = network, n_frames
+        self.unetwork, self.n_frames = network, n_frames
         self._border = n_frames // 4 if border is None else border
         self._step = n_frames - 2 * self._border
         self._held: Tensor | None = None
@@ -50,7 +50,7 @@ class Patches:
         self._held = torch.cat([self._held, frames], dim=-1)
         ready = []
         while self._held.shape[-1] >= self.n_frames:
-            found = self.network(self._held[..., : self.n_frames])
+            found = self.unetwork(self._held[..., : self.n_frames])
             first = (found.shape[-1] - self._step) // 2
             ready.append(found[..., first : first + self._step])
             self._held = self._held[..., self._step :]
@@ -77,13 +77,31 @@ class Patches:
 class LowRateSeparator(Separator):
     """What separators on a grid of their own share: signals of any length, rate and channels in bounded memory.
 
+    Parameters
+    ----------
+    model : path of a checkpoint. device : torch device.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+
     Attributes
     ----------
+    load : reads the network ``unet`` of a checkpoint.
     grid : (n_fft, hop_length). grid_rate : sample rate of the grid; stems hold nothing above its half.
     """
 
     grid: tuple[int, int] = (N_FFT, HOP_LENGTH)
     grid_rate: int = SAMPLE_RATE
+    load: Callable[..., nn.Module]
+    unet: nn.Module
+
+    def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
+        self.checkpoint = registry.resolve(model)
+        self.device = device
+        self.unet = self.load(self.checkpoint, device=device)
+        self.stems = registry.stems_of(self.checkpoint)
 
     def patches(self) -> Patches:
         """Magnitudes of the mono mixture ``(n_fft // 2 + 1, k)`` to masks ``(stems, n_fft // 2 + 1, k)``, anew for
@@ -111,27 +129,13 @@ class LowRateSeparator(Separator):
 
 
 class Separator2017(LowRateSeparator):
-    """Separates with a checkpoint of the 2017 U-Net; see the module's docstring and :class:`~.separation.Separator`.
+    """Separates with a checkpoint of the 2017 U-Net, see the module's docstring and :class:`LowRateSeparator`."""
 
-    Parameters
-    ----------
-    model : path of the checkpoint. device : torch device.
-
-    Raises
-    ------
-    ModelError
-        When the checkpoint cannot be used.
-    """
-
-    stems = UNet2017Pair.STEMS
-
-    def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
-        self.checkpoint = registry.resolve(model)
-        self.device = device
-        self.pair = registry.load_unet2017(self.checkpoint, device=device)
+    load = staticmethod(registry.load_unet2017)
+    unet: UNet2017Pair
 
     def patches(self) -> Patches:
-        return Patches(lambda magnitude: self.pair(magnitude[None])[0])
+        return Patches(lambda magnitude: self.unet(magnitude[None])[0])
 
 
 class _Work:

@@ -8,13 +8,11 @@ not sum to the mixture unless the network gives masks, and nothing of it above 4
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from .models import registry
-from .models.unet2018 import HOP_LENGTH, N_FFT, SAMPLE_RATE
+from .models.unet2018 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2018
 from .separation2017 import LowRateSeparator, Patches
 
 #: Frames given at a time, at least.
@@ -24,26 +22,13 @@ LARGEST = 2.0
 
 
 class Separator2018(LowRateSeparator):
-    """Separates with a checkpoint of the 2018 U-Net; see the module's docstring and :class:`~.separation.Separator`.
+    """Separates with a checkpoint of the 2018 U-Net, see the module's docstring; a
+    :class:`~.separation2017.LowRateSeparator`."""
 
-    Parameters
-    ----------
-    model : path of the checkpoint. device : torch device.
-
-    Raises
-    ------
-    ModelError
-        When the checkpoint cannot be used.
-    """
-
+    load = staticmethod(registry.load_unet2018)
+    unet: UNet2018
     grid = (N_FFT, HOP_LENGTH)
     grid_rate = SAMPLE_RATE
-
-    def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
-        self.checkpoint = registry.resolve(model)
-        self.device = device
-        self.unet = registry.load_unet2018(self.checkpoint, device=device)
-        self.stems = self.unet.stems
 
     def patches(self) -> Patches:
         context = self.unet.context

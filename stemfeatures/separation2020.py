@@ -9,39 +9,23 @@ above is in either. The top bin, which the network does not see, has the mask of
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .models import registry
-from .models.unet2020 import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE
+from .models.unet2020 import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE, UNet2020
 from .separation2017 import LowRateSeparator, Patches
 
 
 class Separator2020(LowRateSeparator):
-    """Separates with a checkpoint of FactorGAN's generator; see the module's docstring and
-    :class:`~.separation.Separator`.
+    """Separates with a checkpoint of FactorGAN's generator, see the module's docstring; a
+    :class:`~.separation2017.LowRateSeparator`."""
 
-    Parameters
-    ----------
-    model : path of the checkpoint. device : torch device.
-
-    Raises
-    ------
-    ModelError
-        When the checkpoint cannot be used.
-    """
-
+    load = staticmethod(registry.load_unet2020)
+    unet: UNet2020
     grid = (N_FFT, HOP_LENGTH)
     grid_rate = SAMPLE_RATE
-
-    def __init__(self, model: str | Path, *, device: str = "cpu") -> None:
-        self.checkpoint = registry.resolve(model)
-        self.device = device
-        self.unet = registry.load_unet2020(self.checkpoint, device=device)
-        self.stems = self.unet.stems
 
     def patches(self) -> Patches:
         n_frames = self.unet.config.n_frames

@@ -38,7 +38,7 @@ def separator(checkpoint, monkeypatch) -> Separator2017:
     found = open_separator(checkpoint)
     assert isinstance(found, Separator2017)
     shares = torch.tensor([1.0, 0.25])[:, None, None]
-    monkeypatch.setattr(found.pair, "forward", lambda magnitude: shares * torch.ones_like(magnitude)[:, None])
+    monkeypatch.setattr(found.unet, "forward", lambda magnitude: shares * torch.ones_like(magnitude)[:, None])
     return found
 
 

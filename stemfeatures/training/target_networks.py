@@ -92,10 +92,7 @@ class UNet2018Target(TargetNetwork):
         wanted = _config_of(UNet2018Config, config)
         self.net: UNet2018 = placed(UNet2018(wanted), device)
         if config.initial:
-            first = registry.load_unet2018(config.initial, device=device)
-            if first.config != wanted:
-                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
-            self.net.load_state_dict(first.state_dict())
+            _begin_with(self.net, registry.load_unet2018(config.initial, device=device), config.initial)
         self.context, self.n_frames = self.net.context, self.net.given(config.n_frames)
 
     def separate(self, magnitude: Tensor) -> Tensor:
@@ -117,10 +114,7 @@ class UNet2020Target(TargetNetwork):
         wanted = _config_of(UNet2020Config, config, n_frames=config.n_frames)
         self.net: UNet2020 = placed(UNet2020(wanted), device)
         if config.initial:
-            first = registry.load_unet2020(config.initial, device=device)
-            if first.config != wanted:
-                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
-            self.net.load_state_dict(first.state_dict())
+            _begin_with(self.net, registry.load_unet2020(config.initial, device=device), config.initial)
         self.n_frames = config.n_frames
         self._seed, self._step = config.seed, -1
         self._random = step_generator(self._seed, self._step)
@@ -178,6 +172,13 @@ class JointTarget(TargetNetwork):
         logits, _ = self.net.separator(torch.log1p(20.0 * padded))
         share = torch.softmax(self.net.config.sharpness * logits, dim=1)[:, self.row, :, : magnitude.shape[-1]]
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
+
+
+def _begin_with(net: Net, first: Net, source: str) -> None:
+    """Take over the weights of a checkpoint of the same network."""
+    if first.config != net.config:
+        raise ModelError("its network is not the recipe's", source=source, stage="train")
+    net.load_state_dict(first.state_dict())
 
 
 def placed(net: Net, device: str) -> Net:
