@@ -758,8 +758,10 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
     assert not set(tuned["track"]) & set(plain.loc[plain["songs"] == "held_out", "track"])
     run = json.loads((tmp_path / "tuned" / "adversarial-p002-s7" / "run.json").read_text())
     assert (run["recipe"]["settings"]["alpha"], run["recipe"]["settings"]["pretrain"]) == (0.5, 0)
-    with pytest.raises(SystemExit):
-        runs.main(argv("plain", 2, "--settings", "alpha"))
+    for wrong in ("alpha", "rounds=1"):  # not a number; of no method that is asked for
+        with pytest.raises(SystemExit):
+            runs.main(argv("plain", 2, "--settings", wrong))
+    assert "--settings rounds: none of the methods knows it; known: alpha" in capsys.readouterr().err
 
 
 def test_verdicts_of_discriminators_by_term(tmp_path, capsys):

@@ -19,7 +19,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ from ..datasets.multitrack import MultiTrack, find_tracks
 from ..errors import DatasetError, StemfeaturesError
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
+from ..factorgan.separation import FactorGANSettings, GanSettings
 from ..models import registry
+from ..training.adversarial import AdversarialSettings, NoSettings
 from ..training.config import TrainConfig
 from ..training.examples import TrainingData
 from ..training.loop import train
@@ -80,13 +82,18 @@ METHODS = {
 }
 
 
+SETTINGS: Mapping[str, type] = {
+    "supervised": NoSettings, "adversarial": AdversarialSettings, "gan": GanSettings, "factorgan": FactorGANSettings
+}  # fmt: skip
+
+
 def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) -> TrainConfig:
     """The recipe of a run."""
     settings = dict(method.settings)
     if method.pretrain is not None:
         settings["pretrain"] = method.pretrain
-    if method.objective != "supervised":
-        settings |= dict(args.settings)
+    known = {one.name for one in fields(SETTINGS[method.objective])}
+    settings |= {key: value for key, value in args.settings if key in known}
     if "pretrain" in settings:
         settings["pretrain"] = round(settings["pretrain"] * args.steps)
     return TrainConfig(
@@ -266,7 +273,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tune", action="store_true", help="score the other held-out songs instead, to choose settings with")
     add(
         "--settings", type=_setting, nargs="+", default=[], metavar="KEY=VALUE",
-        help="of the objectives other than supervised; pretrain is a share of the steps",
+        help="of those objectives that know the key; pretrain is a share of the steps",
     )  # fmt: skip
     add("--limit", type=int, default=10, help="tracks at most to score on, of each set (default: %(default)s)")
     add("--held-out", type=float, default=0.15, help="share of the songs kept out, by artist (default: %(default)s)")
@@ -296,6 +303,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.pairs) < 1 or min(args.seeds, args.steps, args.limit, args.batch_size) < 1:
         parser.error("--pairs, --seeds, --steps, --limit and --batch-size start at 1")
+    known = {one.name for name in args.methods for one in fields(SETTINGS[METHODS[name].objective])}
+    if unknown := [key for key, _ in args.settings if key not in known]:
+        parser.error(f"--settings {unknown[0]}: none of the methods knows it; known: {', '.join(sorted(known))}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_num_threads(args.threads)
     try:
