@@ -51,7 +51,7 @@ class Setting:
 
     dependences: tuple[float, ...] = (0.1, 0.9)
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 2000
+    steps: int = 6000
     width: int = 64
     noise: int = 50
     batch_size: int = 25
