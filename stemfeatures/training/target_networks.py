@@ -182,7 +182,7 @@ def _begin_with(net: Net, first: Net, source: str) -> None:
 
 
 def placed(net: Net, device: str) -> Net:
-    """A convolutional network on a device; channels last, since poolings and small convolutions are faster so."""
+    """A convolutional network on a device; channels last: see ``benchmarks/target_training.py``."""
     return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
