@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from torch import nn
 
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.objective import Batch, Objective, find_objective
@@ -58,13 +59,9 @@ def main() -> None:
         for layout in ("last", "first"):
             objective, batch = begin(name)
             if layout == "first":
-                for part in (
-                    objective.network.net,
-                    getattr(objective, "critics", None),
-                    getattr(objective, "game", None),
-                ):
-                    if part is not None:
-                        part.to(memory_format=torch.contiguous_format)
+                networks = (part for part in vars(objective).values() if isinstance(part, nn.Module))
+                for part in (objective.network.net, *networks):
+                    part.to(memory_format=torch.contiguous_format)
             objective.step(batch)
             kinds[layout] = (objective, batch)
         spent: dict[str, list[float]] = {layout: [] for layout in kinds}

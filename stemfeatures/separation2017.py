@@ -38,7 +38,7 @@ class Patches:
     def __init__(
         self, network: Callable[[Tensor], Tensor], *, n_frames: int = N_FRAMES, border: int | None = None
     ) -> None:
-        self.unetwork, self.n_frames = network, n_frames
+        self.network, self.n_frames = network, n_frames
         self._border = n_frames // 4 if border is None else border
         self._step = n_frames - 2 * self._border
         self._held: Tensor | None = None
@@ -50,7 +50,7 @@ class Patches:
         self._held = torch.cat([self._held, frames], dim=-1)
         ready = []
         while self._held.shape[-1] >= self.n_frames:
-            found = self.unetwork(self._held[..., : self.n_frames])
+            found = self.network(self._held[..., : self.n_frames])
             first = (found.shape[-1] - self._step) // 2
             ready.append(found[..., first : first + self._step])
             self._held = self._held[..., self._step :]

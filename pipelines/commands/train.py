@@ -309,7 +309,7 @@ def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
         return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))
 
-    if len(args.songs or ()) == 1 and is_song_store(args.songs[0]):
+    if len(args.songs) == 1 and is_song_store(args.songs[0]):
         out_dir = Path(args.songs[0])
     elif args.songs:
         tracks: list[MultiTrack] = []

@@ -33,12 +33,11 @@ from ..datasets.multitrack import MultiTrack, find_tracks
 from ..errors import DatasetError, StemfeaturesError
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
-from ..factorgan.separation import FactorGANSettings, GanSettings
 from ..models import registry
-from ..training.adversarial import AdversarialSettings, NoSettings
 from ..training.config import TrainConfig
 from ..training.examples import TrainingData
 from ..training.loop import train
+from ..training.objective import find_objective
 from ..training.part_sources import rest_of
 from ..training.part_store import PartStore, build_part_store
 from ..training.song_store import StoredTrack
@@ -82,9 +81,9 @@ METHODS = {
 }
 
 
-SETTINGS: Mapping[str, type] = {
-    "supervised": NoSettings, "adversarial": AdversarialSettings, "gan": GanSettings, "factorgan": FactorGANSettings
-}  # fmt: skip
+def settings_of(method: Method) -> set[str]:
+    """Names of the settings that a method's objective knows."""
+    return {one.name for one in fields(find_objective(method.objective).Settings)}  # type: ignore[attr-defined]
 
 
 def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) -> TrainConfig:
@@ -92,7 +91,7 @@ def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) 
     settings = dict(method.settings)
     if method.pretrain is not None:
         settings["pretrain"] = method.pretrain
-    known = {one.name for one in fields(SETTINGS[method.objective])}
+    known = settings_of(method)
     settings |= {key: value for key, value in args.settings if key in known}
     if "pretrain" in settings:
         settings["pretrain"] = round(settings["pretrain"] * args.steps)
@@ -303,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.pairs) < 1 or min(args.seeds, args.steps, args.limit, args.batch_size) < 1:
         parser.error("--pairs, --seeds, --steps, --limit and --batch-size start at 1")
-    known = {one.name for name in args.methods for one in fields(SETTINGS[METHODS[name].objective])}
+    known = {key for name in args.methods for key in settings_of(METHODS[name])}
     if unknown := [key for key, _ in args.settings if key not in known]:
         parser.error(f"--settings {unknown[0]}: none of the methods knows it; known: {', '.join(sorted(known))}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

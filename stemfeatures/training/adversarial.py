@@ -84,6 +84,7 @@ class SupervisedObjective(Objective):
     ModelError : the recipe does not fit the network, or its initial checkpoint cannot be used.
     """
 
+    Settings: ClassVar[type] = NoSettings
     terms: ClassVar[tuple[str, ...]] = ("loss", "supervised")
     averaged_since: int = 0
 
@@ -116,7 +117,7 @@ class SupervisedObjective(Objective):
 
     @classmethod
     def read_settings(cls, config: TrainConfig) -> Any:
-        return read_settings(NoSettings, config.settings, recipe=config.name)
+        return read_settings(cls.Settings, config.settings, recipe=config.name)
 
     @property
     def exported(self) -> nn.Module:
@@ -181,6 +182,7 @@ class AdversarialObjective(SupervisedObjective):
     critics : of target and accompaniment. combined : whether supervised learning before is over.
     """
 
+    Settings = AdversarialSettings
     terms = ("loss", "supervised", "adversarial", "additivity", "distance_target", "distance_rest", "penalty")
 
     def __init__(self, config: TrainConfig, device: str) -> None:
@@ -196,10 +198,6 @@ class AdversarialObjective(SupervisedObjective):
     def draws(cls, config: TrainConfig) -> Draws:
         updates = cls.read_settings(config).critic_updates
         return Draws(pairs=1, mixtures=updates + 1, solos=updates, accompaniments=updates)
-
-    @classmethod
-    def read_settings(cls, config: TrainConfig) -> AdversarialSettings:
-        return read_settings(AdversarialSettings, config.settings, recipe=config.name)
 
     def step(self, batch: Batch) -> dict[str, float]:
         critics: dict[str, float] = {}

@@ -73,9 +73,7 @@ class PartsFolder(MultiTrack):
             return read_audio(path)
         if stem != MIXTURE:
             raise KeyError(stem)
-        if not (summands := _summands(self)):
-            raise CatalogError(_LACKING["mixtures"], source=str(self.folder), stage=_STAGE)
-        stems, sample_rate = read_stems(self, summands)
+        stems, sample_rate = read_stems(self, self._summands())
         return stems.sum(axis=0, keepdims=True), sample_rate
 
     @property
@@ -84,9 +82,18 @@ class PartsFolder(MultiTrack):
 
     def load(self) -> TrackTruth:
         """As of other multitracks, but mono: stems need fit each other no better than those that are learned from."""
-        names = self.stem_names
-        parts, sample_rate = read_stems(self, (MIXTURE, *names))
-        return TrackTruth(sample_rate, parts[:1], dict(zip(names, parts[1:, None])), annotations=self.annotations())
+        summands = (MIXTURE,) if self.has_mixture else self._summands()
+        names = (MIXTURE, *self.stem_names) if self.has_mixture else self.stem_names
+        parts, sample_rate = read_stems(self, names)
+        stems = dict(zip(names, parts[:, None]))
+        mixture = np.sum([stems[name] for name in summands], axis=0)
+        stems.pop(MIXTURE, None)
+        return TrackTruth(sample_rate, mixture, stems, annotations=self.annotations())
+
+    def _summands(self) -> tuple[str, ...]:
+        if not (found := _summands(self)):
+            raise CatalogError(_LACKING["mixtures"], source=str(self.folder), stage=_STAGE)
+        return found
 
     def source(self, stem: str = MIXTURE) -> str:
         return str(find_audio(self.folder, stem) or self.folder)

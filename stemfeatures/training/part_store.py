@@ -198,12 +198,11 @@ def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
     """(2, n_samples): the target and the sum of the others; their mixture is their sum, whatever the mix was."""
     stems, rate = read_stems(track, (target, *rest_of(track, target)))
     found, rest, size = stems[0], stems[1:].sum(axis=0), stems.shape[1]
-    mix = None
-    if not isinstance(track, PartsFolder) or track.has_mixture:
-        try:
-            mix = to_mono(track.audio(MIXTURE)[0])[:size]
-        except (CatalogError, KeyError):
-            mix = None
+    published = not isinstance(track, PartsFolder) or track.has_mixture
+    try:
+        mix = to_mono(track.audio(MIXTURE)[0])[:size] if published else None
+    except (CatalogError, KeyError):
+        mix = None
     if mix is not None and len(mix) and mix.any():
         both = (found + rest)[: len(mix)]
         explained = float(both @ mix) ** 2 / max(float(both @ both) * float(mix @ mix), 1e-30)
