@@ -224,6 +224,7 @@ def _joint_data(
 ) -> tuple[TrainingData, list[MultiTrack], list[str]]:
     from stemfeatures.datasets.multitrack import find_tracks
     from stemfeatures.training.examples import TrainingData
+    from stemfeatures.training.joining import Joining
 
     if given := [f"--{kind}" for kind in KINDS if getattr(args, kind)]:
         raise UsageError(f"the objective joint takes no {', '.join(given)}; its multitracks are --songs")
@@ -234,9 +235,11 @@ def _joint_data(
     bank_dir, held_out = args.bank or run_dir / "bank", []
     if config.songs < 1:
         held_out = _bank(args, bank_dir)
+    songs = _songs(args, run_dir / "songs", development) if config.songs else None
     data = TrainingData(
         bank=bank_dir if config.songs < 1 else None,
-        songs=_songs(args, run_dir / "songs", development) if config.songs else None,
+        songs=songs,
+        joining=Joining(run_dir / "songs.csv", songs) if songs is not None else None,
     )
     return data, development, held_out
 

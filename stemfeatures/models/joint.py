@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from ..constants import N_BINS, PITCHED_STEMS, STEMS
 from ..spectral import HarmonicMap, mel_filters
 
+#: Parts of the network that can be trained by themselves.
+PARTS = ("separator", "pitch", "rhythm")
+
 
 @dataclass(frozen=True)
 class JointConfig:
@@ -277,6 +280,37 @@ class RhythmNet(nn.Module):
         return self.head(x)
 
 
+@dataclass
+class Separated:
+    """What the separator says of magnitudes padded to a multiple of the stride.
+
+    Attributes
+    ----------
+    magnitude : (batch, N_BINS, padded frames), divided by its mean.
+    logits, masks : (batch, 4, N_BINS, padded frames), as they were learned: the sharpness is not in them.
+    features : as in :class:`JointOutput`.
+    given : masks of stems that were known from elsewhere.
+    """
+
+    magnitude: Tensor
+    logits: Tensor
+    masks: Tensor
+    features: Tensor
+    given: dict[str, Tensor]
+
+
+def _shares(logits: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+    masks = torch.softmax(logits, dim=1)
+    for stem, known in given.items():
+        masks = _with_mask(masks, STEMS.index(stem), known)
+    return masks
+
+
+def _crop(x: Tensor, frames: int) -> Tensor:
+    # A slice of everything is not free: its gradient is a copy.
+    return x if x.shape[-1] == frames else x[..., :frames]
+
+
 def _with_mask(masks: Tensor, row: int, known: Tensor) -> Tensor:
     """``masks`` with one of them replaced and the others scaled so that they sum to one again."""
     others = 1 - masks[:, row]
@@ -319,35 +353,37 @@ class JointNet(nn.Module):
 
     def forward(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> JointOutput:
         frames = magnitude.shape[-1]
-        level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-        padded = F.pad(magnitude / level, (0, -frames % self.stride))
-        logits, features = self.separator(torch.log1p(20.0 * padded))
-
-        def share(logits: Tensor) -> Tensor:
-            masks = torch.softmax(logits, dim=1)
-            for stem, known in (given or {}).items():
-                masks = _with_mask(masks, STEMS.index(stem), F.pad(known, (0, -frames % self.stride)))
-            return masks
-
-        masks = share(logits)
-        mask = dict(zip(STEMS, masks.unbind(dim=1)))
-        salience, voicing = [], []
-        for net, stem in zip(self.pitch, PITCHED_STEMS):
-            planes = self.harmonic_map(torch.log1p(5.0 * padded * mask[stem]))
-            s, v = net(planes)
-            salience.append(s)
-            voicing.append(v)
-        rhythm = self.rhythm(padded * mask["drums"], padded)
-
-        def crop(x: Tensor) -> Tensor:
-            # A slice of everything is not free: its gradient is a copy.
-            return x if x.shape[-1] == frames else x[..., :frames]
-
+        separated = self.separate(magnitude, given)
+        salience, voicing = self.read_pitch(separated)
         sharpness = self.config.sharpness
+        masks = separated.masks if sharpness == 1 else _shares(sharpness * separated.logits, separated.given)
         return JointOutput(
-            masks=crop(masks if sharpness == 1 else share(sharpness * logits)),
-            salience=crop(torch.stack(salience, dim=1)),
-            voicing=crop(torch.stack(voicing, dim=1)),
-            rhythm=crop(rhythm),
-            features=features,
+            masks=_crop(masks, frames),
+            salience=_crop(salience, frames),
+            voicing=_crop(voicing, frames),
+            rhythm=_crop(self.read_rhythm(separated), frames),
+            features=separated.features,
         )
+
+    def separate(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> Separated:
+        """The separator alone; what :meth:`read_pitch` and :meth:`read_rhythm` read from."""
+        extra = -magnitude.shape[-1] % self.stride
+        level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+        padded = F.pad(magnitude / level, (0, extra))
+        logits, features = self.separator(torch.log1p(20.0 * padded))
+        known = {stem: F.pad(mask, (0, extra)) for stem, mask in (given or {}).items()}
+        return Separated(padded, logits, _shares(logits, known), features, known)
+
+    def read_pitch(self, separated: Separated) -> tuple[Tensor, Tensor]:
+        """Logits of salience (batch, 2, N_PITCH_BINS, padded frames) and voicing (batch, 2, padded frames)."""
+        found = [
+            net(self.harmonic_map(torch.log1p(5.0 * separated.magnitude * separated.masks[:, STEMS.index(stem)])))
+            for net, stem in zip(self.pitch, PITCHED_STEMS)
+        ]
+        salience, voicing = zip(*found)
+        return torch.stack(salience, dim=1), torch.stack(voicing, dim=1)
+
+    def read_rhythm(self, separated: Separated) -> Tensor:
+        """Logits of onset, beat and downbeat (batch, 3, padded frames)."""
+        magnitude = separated.magnitude
+        return self.rhythm(magnitude * separated.masks[:, STEMS.index("drums")], magnitude)

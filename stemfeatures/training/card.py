@@ -37,7 +37,10 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
     if data.bank is not None and config.songs < 1:
         found += _bank_sources(SoundBank(data.bank))
     if data.songs is not None and config.songs > 0:
-        found += song_sources(SongStore(data.songs), config.licences, config.made_of)
+        store = SongStore(data.songs)
+        if data.joining is not None:
+            store = store.select(range(data.joining.songs(config.steps * config.batch_size)))
+        found += song_sources(store, config.licences, config.made_of)
     if data.parts is not None and find_objective(config.objective).draws(config) is not None:
         found += _part_sources(data.parts, config)
     if config.initial:

@@ -13,6 +13,8 @@ from ..errors import ModelError
 from .losses import LossWeights
 
 PRECISIONS = ("float32", "bfloat16")
+#: Statistics that batch norm normalises with while it learns.
+NORMS = ("batch", "running")
 #: Networks of the objectives that tell one part from the rest.
 NETWORKS = ("joint", "unet2018", "unet2020")
 
@@ -39,6 +41,9 @@ class TrainConfig:
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
         same ``model``.
+    learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
+    norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
+        initial checkpoint, which stay as they are.
     objective : what is learned, of :data:`~.objective.OBJECTIVES`. The rest is for those that tell one part from the
         others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
         ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
@@ -68,6 +73,8 @@ class TrainConfig:
     patience: int = 0
     precision: str = "float32"
     initial: str = ""
+    learns: tuple[str, ...] = ()
+    norm: str = "batch"
     licences: dict[str, str] = field(default_factory=dict)
     made_of: dict[str, dict[str, str]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +87,8 @@ class TrainConfig:
             raise ValueError(f"songs is a share from 0 to 1, not {self.songs}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm!r}; known: {', '.join(NORMS)}")
         if self.network not in NETWORKS:
             raise ValueError(f"unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
         for name in ("steps", "cycles", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
@@ -118,7 +127,8 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     if unknown:
         raise ModelError(f"unknown keys in the recipe: {', '.join(sorted(unknown))}", source=str(path), stage="train")
     try:
-        return TrainConfig(**values, loss=LossWeights(**losses))
+        learns = tuple(values.pop("learns", ()))
+        return TrainConfig(**values, learns=learns, loss=LossWeights(**losses))
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=str(path), stage="train") from error
 

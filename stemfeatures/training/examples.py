@@ -14,6 +14,7 @@ from ..errors import DatasetError
 from .bank import SoundBank
 from .config import TrainConfig, read_settings
 from .example import Example, ExampleSource
+from .joining import Joining
 from .mixing import Mixer
 from .objective import Draws, find_objective
 from .part_store import PartStore
@@ -25,11 +26,13 @@ from .songs import SongMixer
 @dataclass(frozen=True)
 class TrainingData:
     """Folders of a run: a ``bank`` of :func:`.bank.build_bank`, ``songs`` of :func:`.song_store.build_song_store`; or,
-    for objectives that tell one part from the rest, ``parts`` of :func:`.part_store.build_part_store`."""
+    for objectives that tell one part from the rest, ``parts`` of :func:`.part_store.build_part_store`. ``joining``:
+    notes which songs joined when, where they may while the run goes on."""
 
     bank: Path | None = None
     songs: Path | None = None
     parts: PartStore | None = None
+    joining: Joining | None = None
 
     def open(self, config: TrainConfig) -> ExampleSource | PartExcerpts:
         """The source that the recipe asks for.
@@ -41,12 +44,12 @@ class TrainingData:
         draws = find_objective(config.objective).draws(config)
         if draws is not None:
             return self._open_parts(config, draws)
-        options = {"n_frames": config.n_frames, "seed": config.seed}
+        options: dict[str, int] = {"n_frames": config.n_frames, "seed": config.seed}
         sources: list[ExampleSource] = []
         if config.songs > 0:
             if self.songs is None:
                 raise DatasetError(f"recipe {config.name!r} asks for songs (multitracks)", stage="train")
-            sources.append(SongMixer(SongStore(self.songs), **options))
+            sources.append(SongMixer(SongStore(self.songs), **options, joining=self.joining))
         if config.songs < 1:
             if self.bank is None:
                 raise DatasetError(f"recipe {config.name!r} asks for a bank of isolated sounds", stage="train")

@@ -20,6 +20,9 @@ from .validation import Validation
 
 logger = logging.getLogger(__name__)
 
+#: Batches that every loading process makes in advance.
+_PREFETCH = 3
+
 
 def save_state(objective: Objective, path: Path) -> None:
     """Write everything a run needs to go on; the old file stays until the new one is whole."""
@@ -63,12 +66,15 @@ def train(
     if last.exists():
         objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
         logger.info("going on from step %d", objective.steps_done)
+    if data.joining is not None:
+        data.joining.look(objective.steps_done * config.batch_size)
     journal = Journal(run_dir, objective.steps_done, terms=objective.terms)
     examples = Examples(data, config, objective.steps_done * config.batch_size, config.steps * config.batch_size)
     loader = DataLoader(
-        examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=3 if workers else None,
+        examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=_PREFETCH if workers else None,
         pin_memory=device.startswith("cuda"),
     )  # fmt: skip
+    ahead = _PREFETCH * workers + 2  # steps: the examples of none of those after it are being made yet
     started = time.monotonic()
     sums: dict[str, float] = {}
     for batch in _to_device(loader, device):
@@ -85,6 +91,8 @@ def train(
             sums = {}
         if step % config.save_every == 0:
             save_state(objective, last)
+            if data.joining is not None and (songs := data.joining.look((step + ahead) * config.batch_size)):
+                logger.info("%d songs from step %d on", songs, step + ahead)
         if validate is not None and (step % config.validate_every == 0 or step == config.steps):
             save_state(objective, last)
             validation = validate(objective.exported.eval())

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..constants import HOP_LENGTH, N_BINS
-from ..models.joint import JointOutput
 from ..spectral import stft
 
 
@@ -139,19 +138,22 @@ def masked_bce(logits: Tensor, target: Tensor, known: Tensor, positive: float) -
     return loss / known.expand_as(target).sum().clamp_min(1.0)
 
 
-def joint_loss(
-    output: JointOutput, batch: dict[str, Tensor], spectra: tuple[Tensor, Tensor, Tensor], weights: LossWeights
+def pitch_losses(
+    salience: Tensor, voicing: Tensor, batch: dict[str, Tensor], weights: LossWeights
 ) -> dict[str, Tensor]:
-    """All terms, unweighted, and their weighted sum under ``loss``."""
-    terms = {
-        "separation": separation_loss(output.masks, *spectra, complex_share=weights.complex_share),
-        "pitch": masked_bce(
-            output.salience, batch["salience"].float(), batch["voiced_known"][:, :, None], weights.pitch_positive
-        ),
-        "voicing": masked_bce(output.voicing, batch["voiced"], batch["voiced_known"], 1.0),
-        "rhythm": masked_bce(
-            output.rhythm, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive
-        ),
+    """``pitch`` and ``voicing``, unweighted, from logits (batch, 2, N_PITCH_BINS, frames) and (batch, 2, frames)."""
+    known = batch["voiced_known"]
+    return {
+        "pitch": masked_bce(salience, batch["salience"].float(), known[:, :, None], weights.pitch_positive),
+        "voicing": masked_bce(voicing, batch["voiced"], known, 1.0),
     }
-    terms["loss"] = sum((getattr(weights, k) * v for k, v in terms.items()), torch.zeros(()))
-    return terms
+
+
+def rhythm_loss(logits: Tensor, batch: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Unweighted, from logits (batch, 3, frames)."""
+    return masked_bce(logits, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive)
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Of the terms there are."""
+    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

@@ -7,11 +7,15 @@
     <store>/00000.npz             vocals_f0 (voices, n_frames), bass_f0 (1, n_frames): Hz every HOP_LENGTH samples, 0 =
                                   unvoiced; onsets_s of the drums, beats_s, downbeats_s; what is not known is not there
 
-Building goes on where it was stopped.
+Building goes on where it was stopped. A store can take more songs later, also while a run reads it: they come after
+those that are there, whose numbers stay::
+
+    python -m stemfeatures.training.song_store STORE SONGS
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import logging
@@ -29,7 +33,7 @@ from ..audio import resample, to_mono
 from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH, MIXTURE, PITCHED_STEMS, STEMS
 from ..datasets.annotations import F0, Annotations
-from ..datasets.multitrack import MultiTrack
+from ..datasets.multitrack import MultiTrack, find_tracks
 from ..errors import AudioError, CatalogError, DatasetError, WorkerError
 from ..evaluation.f0 import resample_f0
 from .effects import rms
@@ -68,7 +72,8 @@ def build_song_store(
 ) -> Path:
     """Decode tracks that have all of ``STEMS``; returns ``out_dir``.
 
-    Tracks that cannot be read are left out with a warning.
+    Tracks that cannot be read are left out with a warning. Songs of a store that is there already stay, with their
+    numbers, and those that are new come after them.
 
     Parameters
     ----------
@@ -87,10 +92,13 @@ def build_song_store(
     if len(usable) < len(tracks):
         logger.warning("%d of %d tracks lack a stem and are left out", len(tracks) - len(usable), len(tracks))
     out_dir.mkdir(parents=True, exist_ok=True)
-    songs: list[StoredSong] = []
+    songs = list(SongStore(out_dir).songs) if is_song_store(out_dir) else []
+    there = {(song.dataset, song.track) for song in songs}
+    usable = [track for track in usable if (track.dataset, track.name) not in there]
+    first = 1 + max((song.number for song in songs), default=-1)
     made: Iterable = starmap(
         partial(_store_track, out_dir=out_dir),
-        [(track, number) for number, track in enumerate(usable)],
+        [(track, number) for number, track in enumerate(usable, first)],
         jobs=jobs,
         stage="songs",
         name=lambda track, _: track.source(),
@@ -230,3 +238,18 @@ class StoredTrack(MultiTrack):
             return Annotations()
         times_s = np.arange(voices.shape[1]) * (HOP_LENGTH / SR)
         return Annotations(f0={"vocals": tuple(F0(times_s, voice.astype(np.float64)) for voice in voices)})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="folder of the store; it is made where there is none")
+    parser.add_argument("songs", nargs="+", help="song folders, or NAME:DIR for the layouts of docs/datasets.md")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: %(default)s)")
+    args = parser.parse_args(argv)
+    tracks = [track for spec in args.songs for track in find_tracks(spec, stage="songs")]
+    store = SongStore(build_song_store(tracks, args.store, jobs=args.jobs))
+    print(f"{len(store.songs)} songs in {store.path}")
+
+
+if __name__ == "__main__":
+    main()

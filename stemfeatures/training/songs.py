@@ -14,6 +14,7 @@ from ..constants import ANALYSIS_SAMPLE_RATE as SR
 from ..constants import HOP_LENGTH, PITCHED_STEMS, STEMS
 from .effects import colour, rms
 from .example import Example, label_example
+from .joining import Joining
 from .song_store import SongStore
 
 #: How often an example is: stems of several songs; one song with the vocals of another; else one song.
@@ -33,16 +34,23 @@ class SongMixer:
     store : the songs.
     n_frames : length of an example.
     seed : first part of every example's random state.
+    joining : which example is drawn from how many songs of the store, where they join while a run goes on.
     """
 
-    def __init__(self, store: SongStore, *, n_frames: int = 256, seed: int = 0) -> None:
-        self.store, self.n_frames, self.seed = store, n_frames, seed
+    def __init__(self, store: SongStore, *, n_frames: int = 256, seed: int = 0, joining: Joining | None = None) -> None:
+        self.n_frames, self.seed, self.joining = n_frames, seed, joining
         self.n_samples = n_frames * HOP_LENGTH
+        self._use(store)
+
+    def _use(self, store: SongStore) -> None:
+        self.store = store
         seconds = np.array([song.seconds for song in store.songs])
         self._weights = seconds / seconds.sum()
 
     def example(self, index: int) -> Example:
         """Example number ``index``."""
+        if self.joining is not None and (songs := self.joining.songs(index)) != len(self.store.songs):
+            self._use(SongStore(self.store.path).select(range(songs)))
         rng = np.random.default_rng([self.seed, index])
         first = self._excerpt(rng)
         draw = rng.random()
