@@ -18,9 +18,10 @@ from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN
 from stemfeatures.datasets.multitrack import find_tracks
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models import registry
-from stemfeatures.training import loop
+from stemfeatures.training import loop, song_store
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.examples import Shared, TrainingData
+from stemfeatures.training.joining import Joining
 from stemfeatures.training.joint import JointObjective
 from stemfeatures.training.journal import best_validation, looks_without_better
 from stemfeatures.training.song_store import SongStore, build_song_store
@@ -108,6 +109,83 @@ def test_a_store_is_built_on_where_it_was_left(songs, tmp_path):
     build_song_store(find_tracks(songs), tmp_path)
     assert (tmp_path / "00000.npy").stat().st_mtime_ns == made
     assert len(SongStore(tmp_path).songs) == 2
+
+
+def test_a_store_takes_more_songs(songs, tmp_path):
+    """They come after those that are there, whose numbers and sounds stay."""
+    _song(tmp_path / "later" / "a_new_one", detune=2 ** (1 / 12))
+    store = SongStore(build_song_store(find_tracks(songs), tmp_path / "store"))
+    before = [(song.number, song.track, store.stem(i, "bass", SR, 64)) for i, song in enumerate(store.songs)]
+    song_store.main([str(tmp_path / "store"), str(songs), str(tmp_path / "later")])
+    store = SongStore(tmp_path / "store")
+    assert [(song.number, song.track) for song in store.songs] == [(0, "one"), (1, "two"), (2, "a_new_one")]
+    for number, _, heard in before:
+        np.testing.assert_array_equal(store.stem(number, "bass", SR, 64), heard)
+    assert _strength(store.stem(2, "bass", 3 * SR, SR), HERTZ["bass"] * 2 ** (1 / 12)) > 0.5
+
+
+def test_songs_join_a_run(songs, tmp_path):
+    """Examples before the one that was noted stay what they were, later ones are also drawn from what is new."""
+    build_song_store([track for track in find_tracks(songs) if track.name == "one"], tmp_path / "store")
+    joining = Joining(tmp_path / "songs.csv", tmp_path / "store")
+    assert (joining.look(0), joining.look(5)) == (1, None)
+    mixer = SongMixer(SongStore(tmp_path / "store"), n_frames=32, seed=3, joining=joining)
+    before = [mixer.example(index) for index in range(20)]
+    build_song_store(find_tracks(songs), tmp_path / "store")
+    assert Joining(tmp_path / "songs.csv", tmp_path / "store").look(10) == 2  # another process notes it
+    assert [joining.songs(example) for example in (0, 9, 10, 99)] == [1, 1, 2, 2]
+    fresh = SongMixer(SongStore(tmp_path / "store"), n_frames=32, seed=3, joining=joining)
+    same = [np.array_equal(fresh.example(i).stems, before[i].stems) for i in range(20)]
+    assert all(same[:10])
+    assert not all(same[10:])
+    np.testing.assert_array_equal(mixer.example(17).stems, fresh.example(17).stems)
+    assert (tmp_path / "songs.csv").read_text().splitlines() == ["example,songs", "0,1", "10,2"]
+
+
+def test_the_loop_notes_songs_that_join(songs, tmp_path):
+    build_song_store([track for track in find_tracks(songs) if track.name == "one"], tmp_path / "store")
+    config = TrainConfig(
+        model=TINY.to_dict(), batch_size=1, n_frames=32, steps=3, warmup=1, songs=1.0, save_every=1, log_every=1
+    )
+    data = TrainingData(songs=tmp_path / "store", joining=Joining(tmp_path / "songs.csv", tmp_path / "store"))
+
+    def more(step: int, losses: dict[str, float]) -> None:
+        if step == 1:
+            build_song_store(find_tracks(songs), tmp_path / "store")
+
+    loop.train(config, data, tmp_path / "run", workers=0, on_log=more)
+    assert (tmp_path / "songs.csv").read_text().splitlines() == ["example,songs", "0,1", "3,2"]
+
+
+@pytest.mark.parametrize("part", ["separator", "pitch", "rhythm"])
+def test_parts_learn_by_themselves(store, tmp_path, part):
+    """With running statistics nothing but the weights of the named part changes, and its loss falls."""
+    first = tiny_checkpoint(tmp_path)
+    config = TrainConfig(
+        model=TINY.to_dict(), n_frames=32, batch_size=2, songs=1.0, warmup=1, learning_rate=5e-3, ema=0.0,
+        initial=str(first), learns=(part,), norm="running",
+    )  # fmt: skip
+    JointObjective.check(config)
+    source = TrainingData(songs=store.path).open(config)
+    batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
+    objective = JointObjective(config, "cpu")
+    history = [objective.step(batch) for _ in range(8)]
+    terms = {"separator": {"separation"}, "pitch": {"pitch", "voicing"}, "rhythm": {"rhythm"}}[part]
+    assert history[0].keys() == terms | {"loss"}
+    assert history[-1]["loss"] < history[0]["loss"]
+    before = registry.load(first).state_dict()
+    changed = {name for name, value in objective.average.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in changed} == {part}
+    assert not any("running" in name or "num_batches" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"learns": ("drums",)}, "unknown parts to learn: drums"), ({"norm": "running"}, "the recipe names none")],
+)
+def test_parts_that_cannot_learn(settings, said):
+    with pytest.raises(ModelError, match=said):
+        JointObjective.check(TrainConfig(**settings))
 
 
 def test_broken_songs_are_left_out_by_name(songs, tmp_path, caplog):
@@ -212,6 +290,7 @@ def test_sources_are_shared_as_the_recipe_says(store, tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [("songs = 1.5", "share from 0 to 1"), ('precision = "half"', "unknown precision 'half'"),
+     ('norm = "group"', "unknown norm 'group'"),
      ("steps = 0", "steps must be at least 1"), ("n_frames = 'x'", "'<' not supported")],
 )  # fmt: skip
 def test_recipes_that_make_no_sense(tmp_path, line, said):
