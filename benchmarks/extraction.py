@@ -33,9 +33,9 @@ from stemfeatures.audio import StreamResampler, load, open_audio
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
 from stemfeatures.descriptors import LoudnessMeter, describe
 from stemfeatures.errors import AudioError
-from stemfeatures.frame_analysis import FrameBuilder
-from stemfeatures.inference import SegmentRunner, SegmentTrack
-from stemfeatures.streaming import StreamFramer, forward_frames
+from stemfeatures.frames.builder import FrameBuilder
+from stemfeatures.inference.segments import SegmentRunner, SegmentTrack
+from stemfeatures.spectra.streaming import StreamFramer, forward_frames
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, track_rows

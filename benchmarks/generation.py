@@ -21,10 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stemfeatures.datasets.synthetic import song as generator
-from stemfeatures.datasets.synthetic.note_bank import NoteBank
-from stemfeatures.datasets.synthetic.recording_bank import RecordingBank
-from stemfeatures.datasets.synthetic.voice import VoiceBank
+from stemfeatures.generator import song as generator
+from stemfeatures.generator.play.note_bank import NoteBank
+from stemfeatures.generator.sing.recording_bank import RecordingBank
+from stemfeatures.generator.sing.voice import VoiceBank
 
 STAGES = {
     "compose": "compose",

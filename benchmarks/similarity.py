@@ -28,15 +28,15 @@ import numpy as np
 import pyarrow as pa
 
 import stemfeatures
-from stemfeatures.items.meanings import defined_on
-from stemfeatures.items.transformer import FeatureTransformer
 from stemfeatures.similarity.index import SimilarityIndex
 from stemfeatures.similarity.search import Space, nearest
 from stemfeatures.similarity.store import VectorStore
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import PartFile, write_part
-from stemfeatures.tables.registry import TABLES
+from stemfeatures.tables.schema import TABLES
+from stemfeatures.vectors.meanings import defined_on
+from stemfeatures.vectors.transformer import FeatureTransformer
 
 STEMS = ("mixture", "vocals", "drums")
 KEYS = ("C:major", "G:major", "A:minor", "F#:minor")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.objective import Batch, Objective, find_objective
+from stemfeatures.training.objectives.base import Batch, Objective, find_objective
 
 BATCH = 4
 SETTINGS = {

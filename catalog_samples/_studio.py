@@ -16,7 +16,7 @@ from scipy.signal import fftconvolve
 from stemfeatures import audio
 from stemfeatures.constants import STEMS
 from stemfeatures.descriptors.loudness import LoudnessMeter, integrated_loudness
-from stemfeatures.training.singing import melody_contour
+from stemfeatures.training.data.singing import melody_contour
 
 SR = 44_100
 F0_HOP_S = 0.01
@@ -238,7 +238,7 @@ def loop(
 
 
 class Singer:
-    """Sings lines of a voice bank on given notes; F0 is exact. See :mod:`stemfeatures.training.singing`."""
+    """Sings lines of a voice bank on given notes; F0 is exact. See :mod:`stemfeatures.training.data.singing`."""
 
     def __init__(self, sources: Sources, name: str, *, seed: int) -> None:
         with np.load(sources.path(f"vocals/singbank/{name}.npz"), allow_pickle=False) as stored:

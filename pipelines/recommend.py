@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
-from stemfeatures._files import replacing
+from stemfeatures._util.files import replacing
 from stemfeatures.errors import DatasetError
 from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transformer, read_catalogue
 from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
@@ -34,9 +34,9 @@ from stemfeatures.recommendation.store import load_recommender, require_free, sa
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stemfeatures.items.transformer import FeatureTransformer
     from stemfeatures.recommendation.catalogue import Catalogue
     from stemfeatures.recommendation.models import Progress
+    from stemfeatures.vectors.transformer import FeatureTransformer
 
 RECOMMENDATIONS = pa.schema(
     [

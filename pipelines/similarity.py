@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stemfeatures._pools import require_main_guard
+from stemfeatures._util.pools import require_main_guard
 from stemfeatures.errors import DatasetError
 from stemfeatures.similarity.index import SimilarityIndex, open_index
 from stemfeatures.tables.reader import open_features
 
-from . import threads
+from .extraction import threads
 
 #: Tracks of a task: eight passes over the index.
 RANGE = 2048
@@ -193,7 +193,7 @@ def _workers(n_tracks: int, jobs: int | None, scheduler: str | None) -> int:
         return jobs
     if n_tracks <= RANGE and scheduler is None:  # quicker than starting workers
         return 1
-    from .executor import default_jobs
+    from .extraction.cluster import default_jobs
 
     return default_jobs(math.ceil(n_tracks / RANGE))
 
@@ -207,7 +207,7 @@ def _run(tasks: list[RangeTask], n_workers: int, scheduler: str | None) -> Itera
         return
     from distributed import as_completed
 
-    from .executor import WINDOW, ClusterError, existing_scheduler, local_cluster
+    from .extraction.cluster import WINDOW, ClusterError, existing_scheduler, local_cluster
 
     require_main_guard()
     cluster = (

@@ -1,6 +1,6 @@
 """Joint source separation and F0 for music catalogues: audio in, typed Parquet feature tables out."""
 
-from ._lazy import lazy_names
+from ._util.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -9,11 +9,11 @@ __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "Analyser": "analysis",
-        "FeatureTransformer": "items.transformer",
+        "FeatureTransformer": "vectors.transformer",
         "Separator": "separation",
-        "as_multiindex": "items.matrix",
+        "as_multiindex": "vectors.matrix",
         "build_index": "similarity.build",
-        "features_matrix": "items.matrix",
+        "features_matrix": "vectors.matrix",
         "from_audio": "analysis",
         "from_file": "analysis",
         "open_features": "tables.reader",

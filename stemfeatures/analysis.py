@@ -19,11 +19,11 @@ from .constants import MIXTURE
 from .descriptors import LoudnessMeter, describe
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, StemfeaturesError
-from .frame_analysis import FrameBuilder
 from .frames import TrackFrames
-from .front_end import FrontEnd
-from .inference import SegmentRunner, SegmentTrack
-from .models import registry
+from .frames.builder import FrameBuilder
+from .inference.front_end import FrontEnd
+from .inference.segments import SegmentRunner, SegmentTrack
+from .models import checkpoints
 
 #: A track shorter than this is analysed, but its status says so.
 MIN_DURATION_S = 0.5
@@ -76,7 +76,7 @@ class Analyser:
     Parameters
     ----------
     model : name of a checkpoint or path to one. One that tells one of ``STEMS`` from the rest goes with the default
-        joint one, see :func:`.models.registry.resolve_analysis`. device : torch device.
+        joint one, see :func:`.models.checkpoints.resolve_analysis`. device : torch device.
     batch_size : segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
 
     Raises
@@ -88,14 +88,16 @@ class Analyser:
     #: Networks loaded by this process, for tests that must see one load a worker.
     loads: ClassVar[int] = 0
 
-    def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1) -> None:
-        self.checkpoint, separator = registry.resolve_analysis(model)
+    def __init__(
+        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
+    ) -> None:
+        self.checkpoint, separator = checkpoints.resolve_analysis(model)
         self.device, self.batch_size = device, batch_size
-        self.net = registry.load(self.checkpoint if separator is None else registry.DEFAULT_MODEL, device=device)
+        self.net = checkpoints.load(self.checkpoint if separator is None else checkpoints.DEFAULT_MODEL, device=device)
         type(self).loads += 1
         masks = None
         if separator is not None:
-            from .target_masks import TargetMasks
+            from .separation.target_masks import TargetMasks
 
             masks = TargetMasks(separator.path, device=device)
         self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=masks)
@@ -243,13 +245,13 @@ class _Job:
 
 
 def from_audio(
-    y: np.ndarray, sample_rate: int, *, model: str | Path = registry.DEFAULT_MODEL, device: str = "cpu"
+    y: np.ndarray, sample_rate: int, *, model: str | Path = checkpoints.DEFAULT_MODEL, device: str = "cpu"
 ) -> TrackAnalysis:
     """Analyse one array; loads the network each time. See :meth:`Analyser.from_audio`."""
     return Analyser(model, device=device).from_audio(y, sample_rate)
 
 
-def from_file(path: str | Path, *, model: str | Path = registry.DEFAULT_MODEL, device: str = "cpu") -> TrackAnalysis:
+def from_file(path: str | Path, *, model: str | Path = checkpoints.DEFAULT_MODEL, device: str = "cpu") -> TrackAnalysis:
     """Analyse one file; loads the network each time. See :meth:`Analyser.from_file`."""
     return Analyser(model, device=device).from_file(path)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from stemfeatures.constants import STEM_ROWS
-from stemfeatures.items.meanings import defined_on
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.fields import Field
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
-from stemfeatures.tables.registry import TABLES
+from stemfeatures.tables.schema import TABLES
+from stemfeatures.vectors.meanings import defined_on
 
 KEYS = ("C:major", "G:major", "A:minor", "F#:minor")
 N_DIMS = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from stemfeatures.models import registry
+from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointConfig, JointNet
 
 TINY = JointConfig(
@@ -24,7 +24,7 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path:
         for parameter in model.pitch.parameters():
             parameter.mul_(1.5)
     card = {"licence": "test", "description": "random weights"}
-    return registry.save(model.eval(), folder / f"{name}.safetensors", card).path
+    return checkpoints.save(model.eval(), folder / f"{name}.safetensors", card).path
 
 
 def tiny_recipe(path: Path, **settings: object) -> Path:

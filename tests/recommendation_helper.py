@@ -10,13 +10,13 @@ import pandas as pd
 import stemfeatures
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors.types import Events, TrackDescription
-from stemfeatures.items.meanings import defined_on
 from stemfeatures.recommendation.simulation import simulate_listeners
-from stemfeatures.tables import registry
+from stemfeatures.tables import schema
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, track_rows
+from stemfeatures.vectors.meanings import defined_on
 
 #: What the listeners of :func:`listeners` hear: the register of the voice, and how busy the drums are.
 TASTE = ("vocals__f0_median_hz", "drums__onset_rate")
@@ -69,7 +69,7 @@ def write_features(
 
 def _descriptors(stem: str, rng: np.random.Generator, *, silent: bool) -> dict[str, object]:
     values: dict[str, object] = {}
-    for f in registry.TABLES["stems"].fields:
+    for f in schema.TABLES["stems"].fields:
         if f.family in ("key", "provenance"):
             continue
         if f.name.endswith("_status"):

@@ -19,7 +19,9 @@ import pytest
 import scipy.io.wavfile
 import soundfile
 
-from stemfeatures import _containers, _decoders, _encode, audio
+from stemfeatures import audio
+from stemfeatures.audio import containers, encode
+from stemfeatures.audio import decoder as _decoders
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
@@ -616,7 +618,7 @@ def ogg_pages(path: Path) -> list[bytearray]:
 def write_ogg(path: Path, pages: list[bytearray]) -> Path:
     for page in pages:
         page[22:26] = bytes(4)
-        page[22:26] = struct.pack("<I", _containers.ogg_checksum(bytes(page)))
+        page[22:26] = struct.pack("<I", containers.ogg_checksum(bytes(page)))
     path.write_bytes(b"".join(pages))
     return path
 
@@ -624,14 +626,14 @@ def write_ogg(path: Path, pages: list[bytearray]) -> Path:
 @pytest.mark.parametrize("name", ["plain.ogg", "plain.opus", "lavc.ogg", "lavc.opus", "flac.oga"])
 def test_the_pages_of_whole_ogg_files(sounds: Callable[[str], Path], tmp_path: Path, name: str) -> None:
     path = sounds(name)
-    assert _containers.look_at_ogg(path) == _containers.OggLook()
+    assert containers.look_at_ogg(path) == containers.OggLook()
     assert write_ogg(tmp_path / name, ogg_pages(path)).read_bytes() == path.read_bytes()  # checksums too
     junk = tmp_path / f"junk {name}"
     junk.write_bytes(path.read_bytes() + b"TAG" + b" " * 125)
-    assert _containers.look_at_ogg(junk) == _containers.OggLook()
+    assert containers.look_at_ogg(junk) == containers.OggLook()
     twice = tmp_path / f"twice {name}"
     twice.write_bytes(2 * path.read_bytes())
-    assert _containers.look_at_ogg(twice).joined
+    assert containers.look_at_ogg(twice).joined
 
 
 @pytest.mark.parametrize(
@@ -649,7 +651,7 @@ def test_the_pages_of_whole_ogg_files(sounds: Callable[[str], Path], tmp_path: P
     ],
 )
 def test_length_of_an_opus_packet(toc: bytes, samples: int) -> None:
-    assert _containers._opus_packet_samples(toc) == samples
+    assert containers._opus_packet_samples(toc) == samples
 
 
 @needs_ffmpeg
@@ -660,7 +662,7 @@ def test_opus_pages_that_end_before_their_packets(
     """Where an encoder that rounds time stamps sets one page's end too late, libsndfile chokes on the next."""
     good = tmp_path / "good.opus"
     ffmpeg("-i", sounds("plain.wav"), "-c:a", "libopus", *options, "-page_duration", "500000", good)
-    assert _containers.look_at_ogg(good) == _containers.OggLook()
+    assert containers.look_at_ogg(good) == containers.OggLook()
     pages = ogg_pages(good)
     k = len(pages) // 2
     granule = struct.unpack_from("<q", pages[k], 6)[0]
@@ -668,7 +670,7 @@ def test_opus_pages_that_end_before_their_packets(
     path = write_ogg(tmp_path / "x.opus", pages)
     with pytest.raises(soundfile.LibsndfileError, match="malformed"):  # the trap is there
         soundfile.read(path)
-    assert f"Ogg page {k + 1} ends at sample" in str(_containers.look_at_ogg(path).early)
+    assert f"Ogg page {k + 1} ends at sample" in str(containers.look_at_ogg(path).early)
     y, stream = read_all(path)
     assert (stream.status, stream.info.decoder) == ("ok", "ffmpeg")
     assert audio.probe(path) == stream.info
@@ -677,7 +679,7 @@ def test_opus_pages_that_end_before_their_packets(
     assert lag(y[0], whole[0]) == 0
     np.testing.assert_allclose(y, whole, atol=0.01)
     # Without the look at the pages: two decoders, one sound.
-    monkeypatch.setattr(_decoders, "look_at_ogg", lambda path: _containers.OggLook())
+    monkeypatch.setattr(_decoders, "look_at_ogg", lambda path: containers.OggLook())
     y, stream = read_all(path, block_s=1.0)
     assert (stream.status, stream.info.decoder) == ("ok", "soundfile+ffmpeg")
     assert "broke off after" in stream.message
@@ -1128,11 +1130,11 @@ def test_beyond_4_gib_the_sizes_stay_64_bit(tmp_path: Path) -> None:
     before = path.read_bytes()
     with path.open("r+b") as file:
         file.truncate(5 << 30)  # sparse
-        _encode._rf64_to_wav(file.fileno())
+        encode._rf64_to_wav(file.fileno())
         file.seek(0)
         assert file.read(len(before)) == before
         file.truncate(len(before))
-        _encode._rf64_to_wav(file.fileno())
+        encode._rf64_to_wav(file.fileno())
     assert path.read_bytes()[:4] == b"RIFF"
     assert soundfile.info(path).frames == 10
 

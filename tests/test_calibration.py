@@ -7,17 +7,17 @@ import torch
 from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import STEMS
-from stemfeatures.models import registry
+from stemfeatures.models import checkpoints
 from stemfeatures.training import calibration
 from stemfeatures.training.calibration import adjusted, calibrate
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.joint import JointObjective
-from stemfeatures.training.target_networks import build_network
+from stemfeatures.training.objectives.joint import JointObjective
+from stemfeatures.training.objectives.target_networks import build_network
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return registry.load(tiny_checkpoint(tmp_path_factory.mktemp("model")))
+    return checkpoints.load(tiny_checkpoint(tmp_path_factory.mktemp("model")))
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
             return pd.DataFrame({"metric": [self.metric], "n": [1], "dataset": ["made"], "mean": [self.value]})
 
     def scored(task, songs, estimator, *, limit):
-        net = registry.load(estimator.model)
+        net = checkpoints.load(estimator.model)
         if task == "separation":
             return Result("sdr_db", -net.config.sharpness)
         return Result("overall_accuracy", -abs(float((net.pitch[0].voicing[-1].bias - bias).detach().mean()) + 0.4))
@@ -72,7 +72,7 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
 def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     """The joint objective takes its weights, one that tells a target from the rest learns the masks as given out."""
     softer = adjusted(model, sharpness=0.5)
-    path = str(registry.save(softer, tmp_path / "softer.safetensors", {}).path)
+    path = str(checkpoints.save(softer, tmp_path / "softer.safetensors", {}).path)
     begun = JointObjective(TrainConfig(model=TINY.to_dict(), initial=path), "cpu").exported
     assert begun.config == TINY
     assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), model.parameters(), strict=True))

@@ -20,26 +20,26 @@ import soundfile
 from networks import tiny_checkpoint, tiny_recipe
 from test_multitrack import tone, write_song
 
-import pipelines.extract as extraction
+import pipelines.extraction.extract as extraction
 from pipelines import cli, cli_reference
 from pipelines.catalog import validate_catalog
 from pipelines.commands import VERBS, describe, extract, separate, train
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import Progress
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
-from pipelines.executor import ClusterError
-from stemfeatures._json import plain
+from pipelines.extraction.cluster import ClusterError
+from stemfeatures._util.json import plain
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError
-from stemfeatures.models import registry
+from stemfeatures.models import checkpoints
 from stemfeatures.tables.commits import read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
-from stemfeatures.tables.registry import DATA_TABLES, TABLES
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
-from stemfeatures.training import bank as banks
+from stemfeatures.tables.schema import DATA_TABLES, TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
+from stemfeatures.training.data import bank as banks
 
 Main = Callable[..., int]
 CHECKOUT = Path(cli.__file__).parents[1]
@@ -182,7 +182,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_unexpected_errors_show_where_and_exit_1(main: Main, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("stemfeatures.tables.registry.markdown", lambda tables: 1 / 0)
+    monkeypatch.setattr("stemfeatures.tables.schema.markdown", lambda tables: 1 / 0)
     assert main("schema", "--markdown") == 1
     err = capsys.readouterr().err
     assert "Traceback" in err
@@ -737,7 +737,7 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     text = capsys.readouterr().out
     assert text.startswith("mine\n  random weights\n  licence  test\n")
     assert "not evaluated" in text
-    card = registry.resolve(path).card | {
+    card = checkpoints.resolve(path).card | {
         "data": [
             {"source": "kits", "licence": "CC0-1.0", "classes": list("abcdefgh"), "sounds": 1234, "minutes": 12.345},
             {"source": "sung"},
@@ -758,7 +758,7 @@ def test_models(main: Main, capsys, tmp_path) -> None:
         },
         "training": {"steps": 7, "command": "stemfeatures train"},
     }
-    registry.write_card(path, card)
+    checkpoints.write_card(path, card)
     assert main("models", path) == 0
     text = capsys.readouterr().out
     assert "kits    CC0-1.0  1,234     12.3  a, b, c, d, e, f and 2 more" in text
@@ -774,20 +774,20 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     assert json.loads(line)["card"]["training"]["steps"] == 7
     assert main("models", "--json") == 0
     shipped = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [m["name"] for m in shipped] == [c.name for c in registry.list_models()]
+    assert [m["name"] for m in shipped] == [c.name for c in checkpoints.list_models()]
 
 
 def test_doctor(main: Main, capsys, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("stemfeatures.models.registry.WEIGHTS_DIR", tmp_path)
-    monkeypatch.setattr("stemfeatures.audio.ffmpeg_path", lambda: None)
+    monkeypatch.setattr("stemfeatures.models.checkpoints.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: None)
     assert main("doctor", "--json") == 3
     report = json.loads(capsys.readouterr().out)
     assert any("unknown model 'joint-v1'" in problem for problem in report["problems"])
     assert any("no ffmpeg" in problem for problem in report["problems"])
     assert report["codecs"]["ffmpeg"] == "not found"
     tiny_checkpoint(tmp_path, name="joint-v1")
-    monkeypatch.setattr("stemfeatures.audio.ffmpeg_path", lambda: "/bin/ffmpeg")
-    monkeypatch.setattr("stemfeatures.audio.ffmpeg_version", lambda path: "7.0")
+    monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: "/bin/ffmpeg")
+    monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_version", lambda path: "7.0")
     assert main("doctor") == 0
     text = capsys.readouterr().out
     assert text.endswith("no problems found\n")
@@ -840,7 +840,7 @@ def test_train_exports_a_checkpoint_that_works(main: Main, capsys, tmp_path, ban
     assert str(export) in out
     assert "train mini: 2 of 2 steps" in err
     assert "loss" in err.splitlines()[-1]
-    card = registry.resolve(export).card
+    card = checkpoints.resolve(export).card
     assert (card["name"], card["licence"], card["architecture"]) == ("mini", "CC0-1.0", "joint")
     [source] = card["data"]
     seconds = banks.SoundBank(bank).sounds["length"].sum() / RATE
@@ -859,7 +859,7 @@ def test_train_exports_a_checkpoint_that_works(main: Main, capsys, tmp_path, ban
     assert main(*command, "--steps", 3) == 0  # goes on where it stopped
     assert "3 of 3 steps" in capsys.readouterr().err
     assert (run_dir / "log.csv").read_text().splitlines()[: len(steps)] == steps
-    assert registry.resolve(export).card["training"]["steps"] == 3
+    assert checkpoints.resolve(export).card["training"]["steps"] == 3
     recipe.write_text(recipe.read_text().replace("recurrent = 8", "recurrent = 16"))
     assert main(*command) == 2
     assert "holds a run of another recipe (model changed)" in capsys.readouterr().err
@@ -947,13 +947,13 @@ def test_evaluate_a_reference(main: Main, capsys, tmp_path, truth) -> None:
 
 def test_evaluate_updates_the_card(main: Main, capsys, tmp_path, truth) -> None:
     path = tiny_checkpoint(tmp_path)
-    before = registry.resolve(path)
-    registry.write_card(path, before.card | {"metrics": {"songs": {"f0": {"stems": {}}}, "else": {"beats": {}}}})
+    before = checkpoints.resolve(path)
+    checkpoints.write_card(path, before.card | {"metrics": {"songs": {"f0": {"stems": {}}}, "else": {"beats": {}}}})
     assert main("evaluate", "separation", truth, "-m", path, "--json", "--update-card", "-q") == 0
     out, err = capsys.readouterr()
     assert not err
     values = json.loads(out)
-    after = registry.resolve(path)
+    after = checkpoints.resolve(path)
     assert after.sha256 == before.sha256
     assert after.card["licence"] == "test"
     assert set(after.card["metrics"]) == {"songs", "else"}

@@ -97,7 +97,7 @@ def test_a_generated_song_gives_all_its_truth(tmp_path: Path) -> None:
 
 def test_what_the_generator_writes_is_what_is_read(tmp_path: Path) -> None:
     """Through its own writer, so that the two sides cannot drift apart."""
-    from stemfeatures.datasets.synthetic.song import Song, Truth, write_song
+    from stemfeatures.generator.song import Song, Truth, write_song
 
     stems = {stem: noise(2, 44_100, level=0.05) for stem in ("vocals", "drums", "bass", "other")}
     write_song(Song(stems, Truth(**TRUTH, seed=1, version=1, sample_rate=44_100)), tmp_path / "00000001")

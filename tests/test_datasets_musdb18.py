@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemfeatures._decoders import ffmpeg_path
 from stemfeatures.audio import load
+from stemfeatures.audio.decoder import ffmpeg_path
 from stemfeatures.datasets.mixing import mixture_residual_db
 from stemfeatures.datasets.multitrack import find_tracks, open_dataset
 from stemfeatures.datasets.musdb18 import musdb18, setup

@@ -25,21 +25,22 @@ from hypothesis import strategies as st
 from networks import tiny_checkpoint
 
 import stemfeatures
-from pipelines import executor as executors
-from pipelines import extract_catalog, plan, prefetch, threads
-from pipelines import shard as shard_module
-from pipelines.executor import ClusterError, LoopExecutor, StopRequest, WorkerDeath, local_cluster
-from pipelines.extract import ExtractInterrupted, ExtractSummary, Progress
-from pipelines.plan import ShardLimits, plan_shards
-from pipelines.prefetch import FileState, PrefetchStream, TrackTimeout
-from pipelines.shard import ShardReceipt, ShardTask, TrackTask
+from pipelines import extract_catalog
+from pipelines.extraction import cluster as executors
+from pipelines.extraction import plan, prefetch, threads
+from pipelines.extraction import shard as shard_module
+from pipelines.extraction.cluster import ClusterError, LoopExecutor, StopRequest, WorkerDeath, local_cluster
+from pipelines.extraction.extract import ExtractInterrupted, ExtractSummary, Progress
+from pipelines.extraction.plan import ShardLimits, plan_shards
+from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
+from pipelines.extraction.shard import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.errors import CatalogError, DatasetError, ModelError, SeparationError
-from stemfeatures.inference import SegmentRunner
+from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.tables.reader import Features, open_features
-from stemfeatures.tables.registry import DATA_TABLES
 from stemfeatures.tables.rows import Provenance
+from stemfeatures.tables.schema import DATA_TABLES
 
 #: Columns that say when and by which run, not what.
 RUN_COLUMNS = ["run_id", "extracted_at"]
@@ -747,7 +748,7 @@ def test_a_script_without_guard_is_told(music: Path, tmp_path: Path, model: Path
     script = tmp_path / "script.py"
     call = f"extract_catalog({str(music)!r}, {str(tmp_path / 'out')!r}, model={str(model)!r}, device='cpu', jobs=2)"
     script.write_text(f"from pipelines import extract_catalog\n{call}\n")
-    environment = {**os.environ, "PYTHONPATH": str(Path(executors.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(executors.__file__).parents[2])}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1
     assert "the script must make it under if __name__ == '__main__':" in done.stderr

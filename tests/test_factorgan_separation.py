@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from stemfeatures import training
 from stemfeatures.errors import ModelError
-from stemfeatures.factorgan import separation
-from stemfeatures.factorgan.separation import ConvDiscriminator, FactorGANObjective, GanObjective
-from stemfeatures.models import registry, unet2018
+from stemfeatures.models import checkpoints, unet2018
 from stemfeatures.models.unet2018 import UNet2018
 from stemfeatures.training.config import TrainConfig, load_config
-from stemfeatures.training.objective import Draws, find_objective
+from stemfeatures.training.objectives import gan
+from stemfeatures.training.objectives.base import Draws, find_objective
+from stemfeatures.training.objectives.gan import ConvDiscriminator, FactorGANObjective, GanObjective
 
 torch.set_num_threads(1)
 
@@ -89,7 +89,7 @@ def test_the_generator_has_batch_norm_and_a_rate_of_its_own(kind, name, tmp_path
     net = objective.exported.eval()
     assert isinstance(net, UNet2018)
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 3 * config.model["depth"] + 1
-    saved = registry.load_unet2018(registry.save(net, tmp_path / "net.safetensors", {}))
+    saved = checkpoints.load_unet2018(checkpoints.save(net, tmp_path / "net.safetensors", {}))
     mixture = torch.rand(2, unet2018.N_BINS, net.given(8) + 2 * net.context)
     with torch.no_grad():
         assert torch.allclose(saved(mixture), net(mixture), atol=1e-5)  # statistics of training travel with the weights
@@ -190,14 +190,14 @@ def test_shuffled_pairs_are_never_of_one_song(monkeypatch):
     objective = FactorGANObjective(config, "cpu")
     n = objective.network.n_samples
     labels = []
-    whole = separation.FactorGAN._dependency_loss
+    whole = gan.FactorGAN._dependency_loss
 
     def watched(self, net, group, joint, rng):
         if joint.labels is not None:
             labels.append(joint.labels)
         return whole(self, net, group, joint, rng)
 
-    monkeypatch.setattr(separation.FactorGAN, "_dependency_loss", watched)
+    monkeypatch.setattr(gan.FactorGAN, "_dependency_loss", watched)
     for step in range(6):
         batch = batch_of(FactorGANObjective, config, n, seed=step, n_songs=2)
         terms = objective.step(batch)
@@ -205,7 +205,7 @@ def test_shuffled_pairs_are_never_of_one_song(monkeypatch):
         assert ("loss d_P(parts)" in terms) == several
     assert labels
     assert all(len(found.unique()) > 1 for found in labels)
-    monkeypatch.setattr(separation, "_PATIENCE", 3)
+    monkeypatch.setattr(gan, "_PATIENCE", 3)
     same = batch_of(FactorGANObjective, config, n, n_songs=1)
     objective.step(same)
     objective.step(same)

@@ -19,11 +19,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemfeatures.constants import PITCHED_STEMS, STEM_ROWS, STEMS
 from stemfeatures.errors import DatasetError
-from stemfeatures.items import meanings
-from stemfeatures.items.matrix import as_multiindex, close_ids, features_matrix, id_hint
-from stemfeatures.items.meanings import compatible_keys, defined_on, descriptors, encode_key
-from stemfeatures.items.transformer import FeatureTransformer, UnusableFeatureWarning
 from stemfeatures.tables.reader import open_features
+from stemfeatures.vectors import meanings
+from stemfeatures.vectors.matrix import as_multiindex, close_ids, features_matrix, id_hint
+from stemfeatures.vectors.meanings import compatible_keys, defined_on, descriptors, encode_key
+from stemfeatures.vectors.transformer import FeatureTransformer, UnusableFeatureWarning
 
 IDS = [f"track {i:02d}" for i in range(40)]
 
@@ -330,7 +330,7 @@ def test_transformer_survives_clone_pickle_and_pipelines(matrix):
 
 
 def test_rows_do_not_depend_on_one_another_or_on_chunks(matrix, monkeypatch):
-    from stemfeatures.items import transformer as module
+    from stemfeatures.vectors import transformer as module
 
     whole = FeatureTransformer(whiten=True).fit(matrix)
     monkeypatch.setattr(module, "_CHUNK_VALUES", 7 * matrix.shape[1])
@@ -349,7 +349,7 @@ def test_torch_datasets_feed_two_towers(matrix, caplog):
     torch = pytest.importorskip("torch")
     from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-    from stemfeatures.items.torch_data import InteractionDataset, ItemDataset
+    from stemfeatures.vectors.torch_data import InteractionDataset, ItemDataset
 
     vectors = FeatureTransformer().set_output(transform="pandas").fit_transform(matrix)
     items = ItemDataset(vectors)
@@ -378,6 +378,6 @@ def test_torch_datasets_feed_two_towers(matrix, caplog):
 
 
 def test_matrix_needs_neither_torch_nor_scikit_learn():
-    code = "import sys, json, stemfeatures.items.matrix; print(json.dumps([m for m in sys.modules]))"
+    code = "import sys, json, stemfeatures.vectors.matrix; print(json.dumps([m for m in sys.modules]))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert not [m for m in loaded if re.match(r"(torch|sklearn|librosa)(\.|$)", m)]

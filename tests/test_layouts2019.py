@@ -10,16 +10,16 @@ import pytest
 import torch
 from tone_songs import ToneSong, tone_store
 
+from experiments.layouts2019 import layouts2019
+from experiments.layouts2019.layout_tables import as_markdown, summarise
+from experiments.layouts2019.networks import LAYOUTS, LayoutConfig, LayoutNet, LayoutOutput, LogAxis, n_parameters
+from experiments.layouts2019.runs import Plan, Run, SongExamples, train_together
+from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_threshold, strongest
+from experiments.songs import HELD_OUT, hold_out
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS, STEMS
 from stemfeatures.errors import DatasetError, ModelError
-from stemfeatures.experiments import layouts2019
-from stemfeatures.experiments.layout_tables import as_markdown, summarise
-from stemfeatures.experiments.runs import Plan, Run, SongExamples, train_together
-from stemfeatures.experiments.songs import HELD_OUT, hold_out
-from stemfeatures.experiments.vocal_estimators import LayoutEstimator, best_threshold, strongest
-from stemfeatures.models.layouts2019 import LAYOUTS, LayoutConfig, LayoutNet, LayoutOutput, LogAxis, n_parameters
-from stemfeatures.spectral import pitch_frequencies, stft
-from stemfeatures.training.song_store import StoredTrack
+from stemfeatures.spectra.transform import pitch_frequencies, stft
+from stemfeatures.training.data.song_store import StoredTrack
 
 TINY = (4, 8, 8, 8, 8, 8)
 torch.set_num_threads(1)

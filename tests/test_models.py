@@ -10,7 +10,7 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import N_BINS, N_PITCH_BINS, STEMS
 from stemfeatures.errors import ModelError
-from stemfeatures.models import joint, registry
+from stemfeatures.models import checkpoints, joint
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.models.unet2017 import UNet2017
 
@@ -93,10 +93,10 @@ def test_config_survives_json():
 
 def test_checkpoint_round_trip(tmp_path, net):
     path = tmp_path / "a.safetensors"
-    saved = registry.save(net, path, {"licence": "CC0-1.0"})
+    saved = checkpoints.save(net, path, {"licence": "CC0-1.0"})
     assert saved.card["licence"] == "CC0-1.0"
     assert saved.card["sha256"] == saved.sha256
-    loaded = registry.load(path)
+    loaded = checkpoints.load(path)
     x = torch.rand(1, N_BINS, 32)
     with torch.no_grad():
         assert torch.equal(loaded(x).masks, net(x).masks)
@@ -109,23 +109,23 @@ def test_damaged_checkpoint_is_named(tmp_path):
     data[-5] ^= 255
     path.write_bytes(bytes(data))
     with pytest.raises(ModelError, match=r"damaged.*sha256"):
-        registry.resolve(path)
+        checkpoints.resolve(path)
     path.with_suffix(".json").unlink()
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ModelError, match="cannot read the checkpoint"):
-        registry.load(path)
+        checkpoints.load(path)
 
 
 def test_unknown_models_are_named(tmp_path):
     with pytest.raises(ModelError, match="unknown model 'nope'; known:"):
-        registry.resolve("nope")
+        checkpoints.resolve("nope")
     with pytest.raises(ModelError, match="no such checkpoint file"):
-        registry.resolve(tmp_path / "absent.safetensors")
+        checkpoints.resolve(tmp_path / "absent.safetensors")
 
 
 def test_shipped_checkpoints_have_cards():
-    models = registry.list_models()
-    assert registry.DEFAULT_MODEL in {m.name for m in models}
+    models = checkpoints.list_models()
+    assert checkpoints.DEFAULT_MODEL in {m.name for m in models}
     for model in models:
         assert model.path.stat().st_size < 30e6
         for key in ("licence", "data", "metrics", "training", "sha256"):

@@ -45,7 +45,7 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
         "stemfeatures/models/weights/joint-v1.safetensors",
         "stemfeatures/models/weights/joint-v1.json",
         "stemfeatures/training/recipes/joint-v0.toml",
-        "stemfeatures/datasets/synthetic/banks/voices/f1.npz",
+        "stemfeatures/generator/banks/voices/f1.npz",
     ):
         assert needed in names
     assert not any(n.startswith(("tests", "catalog_samples")) for n in names)

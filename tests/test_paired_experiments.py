@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from stemfeatures.experiments import paired_digits, paired_images
-from stemfeatures.experiments.digit_pairs import (
-    dependency_ratio,
-    frechet_distance,
-    load_digits,
-    score_pairs,
-    train_classifier,
-)
-from stemfeatures.experiments.shape_images import draw_images, score_masks
-from stemfeatures.experiments.stacked import StackedMlp
+from experiments.gans import paired_digits, paired_images
+from experiments.gans.digit_pairs import dependency_ratio, frechet_distance, load_digits, score_pairs, train_classifier
+from experiments.gans.shape_images import draw_images, score_masks
+from experiments.gans.stacked import StackedMlp
 
 torch.set_num_threads(1)
 

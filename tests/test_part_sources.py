@@ -13,10 +13,10 @@ from pipelines import cli
 from stemfeatures.audio import write
 from stemfeatures.datasets.multitrack import find_tracks
 from stemfeatures.errors import CatalogError, DatasetError
-from stemfeatures.models import registry
-from stemfeatures.training.part_sources import HeldOut, SongPart, find_pairs, find_recordings
-from stemfeatures.training.part_store import PartStore, build_part_store
-from stemfeatures.training.song_store import SongStore, StoredTrack, build_song_store, stored_tracks
+from stemfeatures.models import checkpoints
+from stemfeatures.training.data.part_sources import HeldOut, SongPart, find_pairs, find_recordings
+from stemfeatures.training.data.part_store import PartStore, build_part_store
+from stemfeatures.training.data.song_store import SongStore, StoredTrack, build_song_store, stored_tracks
 
 HERTZ = {"vocals": 880.0, "drums": 330.0, "bass": 110.0, "other": 550.0}
 KINDS = ("mixtures", "solos", "accompaniments")
@@ -240,10 +240,10 @@ def test_the_command_holds_out_and_says_so(data, capsys):
         kind: ["a", "c"] for kind in every
     }
     card = data / "run" / "tiny-vocals.safetensors"
-    assert registry.resolve(card).card["held_out"] == ["b"]
+    assert checkpoints.resolve(card).card["held_out"] == ["b"]
 
     assert train(data, "--steps", "2") == 0  # goes on, and has not forgotten
-    assert registry.resolve(card).card["held_out"] == ["b"]
+    assert checkpoints.resolve(card).card["held_out"] == ["b"]
     capsys.readouterr()
     patterns.write_text("b\nc\n")
     assert train(data, "--steps", "3", *held) == 2

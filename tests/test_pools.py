@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stemfeatures import _pools
+from stemfeatures._util import pools
 from stemfeatures.errors import AudioError, WorkerError
 
 JOBS = pytest.mark.parametrize("jobs", [1, 2])
@@ -64,8 +64,8 @@ def speaks(x):
 
 @JOBS
 def test_results_come_in_the_order_of_the_items(jobs):
-    assert list(_pools.starmap(work, [(x,) for x in range(5)], jobs=jobs, stage="test")) == [0, 2, 4, 6, 8]
-    assert list(_pools.starmap(work, [], jobs=jobs, stage="test")) == []
+    assert list(pools.starmap(work, [(x,) for x in range(5)], jobs=jobs, stage="test")) == [0, 2, 4, 6, 8]
+    assert list(pools.starmap(work, [], jobs=jobs, stage="test")) == []
 
 
 @JOBS
@@ -81,14 +81,14 @@ def test_errors_take_the_place_of_results_where_the_caller_wants_it(jobs):
         ]
     catch = AudioError, TwoPartError, RuntimeError, WorkerError
     options = {"jobs": jobs, "stage": "songs", "name": lambda x, how: f"song{x}"}
-    outcomes = list(_pools.starmap(work, items, **options, catch=catch))
+    outcomes = list(pools.starmap(work, items, **options, catch=catch))
     assert [str(x) if isinstance(x, Exception) else x for x in outcomes] == expected
 
 
 @JOBS
 def test_other_errors_end_the_work_and_tell_the_place(jobs):
     items = [(0, "double"), (1, "raise"), (2, "raise oddly"), (3, "double")]
-    results = _pools.starmap(work, items, jobs=jobs, stage="test", catch=(WorkerError,))
+    results = pools.starmap(work, items, jobs=jobs, stage="test", catch=(WorkerError,))
     assert next(results) == 0
     with pytest.raises(AudioError, match="no 1") as raised:
         next(results)
@@ -98,7 +98,7 @@ def test_other_errors_end_the_work_and_tell_the_place(jobs):
 
 
 def test_what_the_function_keeps_lives_as_long_as_its_worker():
-    seen = list(_pools.starmap(Loaded(), [(x,) for x in range(6)], jobs=2, stage="test"))
+    seen = list(pools.starmap(Loaded(), [(x,) for x in range(6)], jobs=2, stage="test"))
     counts = [[times for pid, times in seen if pid == worker] for worker in {pid for pid, _ in seen}]
     assert len(counts) == 2
     assert os.getpid() not in {pid for pid, _ in seen}
@@ -109,7 +109,7 @@ def test_logs_and_warnings_of_workers_are_handled_by_the_caller(caplog):
     caplog.set_level(logging.INFO, logger="stemfeatures")
     caplog.set_level(logging.INFO, logger="elsewhere")
     caplog.set_level(logging.INFO, logger="py.warnings")  # the command line hides them
-    list(_pools.starmap(speaks, [(0,), (1,)], jobs=2, stage="test"))
+    list(pools.starmap(speaks, [(0,), (1,)], jobs=2, stage="test"))
     messages = [record.getMessage() for record in caplog.records]
     assert sorted(m for m in messages if m.startswith("item")) == ["item 0", "item 1"]
     assert any("careful with 1" in m for m in messages)
@@ -117,7 +117,7 @@ def test_logs_and_warnings_of_workers_are_handled_by_the_caller(caplog):
 
 
 def test_an_iteration_that_is_given_up_leaves_no_process():
-    results = _pools.starmap(work, [(0,), (1, "wait"), (2, "wait")], jobs=2, stage="test")
+    results = pools.starmap(work, [(0,), (1, "wait"), (2, "wait")], jobs=2, stage="test")
     assert next(results) == 0
     assert len(multiprocessing.active_children()) == 2
     results.close()

@@ -10,9 +10,9 @@ import soundfile
 import torch
 from networks import tiny_checkpoint
 
-from stemfeatures import inference
 from stemfeatures.constants import STEMS
 from stemfeatures.errors import DecodeError, EmptyAudioError, NonFiniteAudioError
+from stemfeatures.inference import segments
 from stemfeatures.separation import Separator
 
 
@@ -67,9 +67,9 @@ def test_segments_are_joined_without_a_seam(tmp_path):
     """Many short segments give what few long ones give, away from what a segment cannot see."""
     net = Separator(tiny_checkpoint(tmp_path)).net
     spectrum = torch.randn(1025, 1500, dtype=torch.complex64)
-    got: list[inference.Frames] = []
-    track = inference.SegmentTrack(got.append, segment=400)
-    runner = inference.SegmentRunner(net)
+    got: list[segments.Frames] = []
+    track = segments.SegmentTrack(got.append, segment=400)
+    runner = segments.SegmentRunner(net)
     for start in range(0, 1500, 190):
         runner.add(track.push(spectrum[:, start : start + 190]))
     runner.add(track.finish())
@@ -85,9 +85,9 @@ def test_segments_are_joined_without_a_seam(tmp_path):
 @pytest.mark.parametrize("n_frames", [1, 399, 400, 401, 420, 672, 673, 800, 944, 945])
 def test_every_frame_comes_once_whatever_the_length(separator, n_frames):
     spectrum = torch.randn(1025, n_frames, dtype=torch.complex64)
-    got: list[inference.Frames] = []
-    track = inference.SegmentTrack(got.append, segment=400)
-    runner = inference.SegmentRunner(separator.net, batch_size=3)
+    got: list[segments.Frames] = []
+    track = segments.SegmentTrack(got.append, segment=400)
+    runner = segments.SegmentRunner(separator.net, batch_size=3)
     runner.add(track.push(spectrum))
     runner.add(track.finish())
     runner.flush()

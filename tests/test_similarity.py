@@ -17,8 +17,6 @@ from pipelines import cli
 from pipelines.similarity import all_pairs
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.errors import DatasetError
-from stemfeatures.items.matrix import features_matrix
-from stemfeatures.items.transformer import FeatureTransformer
 from stemfeatures.similarity import search
 from stemfeatures.similarity.build import WEIGHTS, build_index
 from stemfeatures.similarity.explain import explain
@@ -27,13 +25,15 @@ from stemfeatures.similarity.index import open_index
 from stemfeatures.similarity.neighbours import SimilarityError
 from stemfeatures.tables.compact import compact
 from stemfeatures.tables.reader import open_features
-from stemfeatures.tables.registry import TABLES
+from stemfeatures.tables.schema import TABLES
+from stemfeatures.vectors.matrix import features_matrix
+from stemfeatures.vectors.transformer import FeatureTransformer
 
 N = 60
 IDS = [f"t{i:02d}" for i in range(N)]
 SILENT = {"vocals": ["t10", "t11", "t12"], "bass": ["t20"]}
 
-pytestmark = pytest.mark.filterwarnings("ignore::stemfeatures.items.transformer.UnusableFeatureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::stemfeatures.vectors.transformer.UnusableFeatureWarning")
 
 
 def shared_bass() -> dict[tuple[str, str], dict[str, list[object]]]:

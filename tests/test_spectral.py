@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import stemfeatures.spectral as spectral
-import stemfeatures.streaming as streaming
+import stemfeatures.spectra.streaming as streaming
+import stemfeatures.spectra.transform as spectral
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
 from stemfeatures.models import unet2017
 

@@ -12,12 +12,12 @@ import soundfile
 from networks import tiny_checkpoint
 
 import stemfeatures
+from experiments.stems_for_recommendation import listeners, retrieval, sample_mixes
+from experiments.stems_for_recommendation.other_features import librosa_features
+from experiments.stems_for_recommendation.stem_mixes import Mix, Part, misfit, plan_mixes, read_plan, render
+from experiments.stems_for_recommendation.stem_songs import StemSong, key_place, read_part, read_song
+from experiments.stems_for_recommendation.stems_for_recommendation import Study, main, run
 from pipelines import extract_catalog
-from pipelines.experiments import listeners, retrieval, sample_mixes
-from pipelines.experiments.other_features import librosa_features
-from pipelines.experiments.stem_mixes import Mix, Part, misfit, plan_mixes, read_plan, render
-from pipelines.experiments.stem_songs import StemSong, key_place, read_part, read_song
-from pipelines.experiments.stems_for_recommendation import Study, main, run
 from stemfeatures.constants import STEMS
 
 RATE, SECONDS, WINDOW = 22_050, 8.0, 3.0
@@ -177,7 +177,7 @@ def around_samples(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return sample_mixes.found(stemfeatures.open_index(folder / "features"), mixes), mixes
 
 
-@pytest.mark.filterwarnings("ignore::stemfeatures.items.transformer.UnusableFeatureWarning")
+@pytest.mark.filterwarnings("ignore::stemfeatures.vectors.transformer.UnusableFeatureWarning")
 def test_the_bass_finds_the_bass_line_of_the_samples(around_samples: tuple[pd.DataFrame, list[Mix]]) -> None:
     table, mixes = around_samples
     assert {m.kind for m in mixes} == set(sample_mixes.KINDS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemfeatures.datasets.synthetic import note_bank, pitch, synths
 from stemfeatures.errors import DatasetError
+from stemfeatures.generator.play import note_bank, pitch, synths
 
 SR = synths.SR
 

@@ -11,8 +11,11 @@ import pytest
 import soundfile
 
 from stemfeatures.constants import STEMS
-from stemfeatures.datasets.synthetic import composer, mastering, mix, song, synths, truth
-from stemfeatures.datasets.synthetic.styles import MODES
+from stemfeatures.generator import song, truth
+from stemfeatures.generator.compose import composer
+from stemfeatures.generator.compose.styles import MODES
+from stemfeatures.generator.mix import desk, mastering
+from stemfeatures.generator.play import synths
 
 pytest.importorskip("pyworld", reason="singing needs the train extra")
 
@@ -147,8 +150,8 @@ def test_recordings_are_worn_in_every_way() -> None:
     assert {s.band_limits for s in settings} == set(mastering.BAND_LIMITS)
     assert np.mean([s.clip_db > 0 for s in settings]) == pytest.approx(mastering.CLIPPING, abs=0.08)
     assert max(s.clip_db for s in settings) > 5
-    for kind in mix.NOISES:
-        y = mix._noise(kind, 2 * SR, np.random.default_rng(0))
+    for kind in desk.NOISES:
+        y = desk._noise(kind, 2 * SR, np.random.default_rng(0))
         assert np.sqrt(np.mean(y**2)) == pytest.approx(1, abs=1e-3)
         power = np.abs(np.fft.rfft(y[0])) ** 2
         below = power[: 2 * 500].sum() / power.sum()  # bins of half a hertz

@@ -15,20 +15,13 @@ import soundfile
 
 from pipelines.cli import main
 from stemfeatures.constants import STEMS
-from stemfeatures.datasets.synthetic import (
-    codecs,
-    composer,
-    console,
-    instruments,
-    mastering,
-    note_bank,
-    pitch,
-    singers,
-    synths,
-)
-from stemfeatures.datasets.synthetic.song import F0_HOP_S, Song, generate_song, write_song
-from stemfeatures.datasets.synthetic.styles import STYLES
 from stemfeatures.errors import DatasetError
+from stemfeatures.generator.compose import composer
+from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.mix import codecs, console, mastering
+from stemfeatures.generator.play import instruments, note_bank, pitch, synths
+from stemfeatures.generator.sing import singers
+from stemfeatures.generator.song import F0_HOP_S, Song, generate_song, write_song
 
 pytest.importorskip("pyworld", reason="singing needs the train extra")
 mir_eval = pytest.importorskip("mir_eval")
@@ -477,7 +470,7 @@ def test_chroma_of_other_agrees_with_the_chords() -> None:
 def test_stream_gives_tensors_that_agree_with_the_songs() -> None:
     import torch
 
-    from stemfeatures.datasets.synthetic.stream import SyntheticSongs
+    from stemfeatures.generator.stream import SyntheticSongs
 
     songs = SyntheticSongs(5, excerpt_s=2.0, song_s=8.0, excerpts_per_song=2, codec_chance=0.0)
     loader = torch.utils.data.DataLoader(songs, batch_size=2)
@@ -506,7 +499,7 @@ def test_wrong_wishes() -> None:
 
 def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need the report extra")
-    from stemfeatures.datasets.synthetic.plot import plot_song
+    from stemfeatures.generator.plot import plot_song
 
     path = plot_song(song(4, "rock"), tmp_path / "song.png")
     assert path.read_bytes().startswith(b"\x89PNG")

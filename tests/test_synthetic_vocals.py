@@ -19,13 +19,15 @@ import soxr
 from singing_helper import pyin_rpa, yin_rpa
 
 from pipelines.cli import main
-from stemfeatures.datasets.synthetic import composer, console, recording_bank, singers, voice, wordless
-from stemfeatures.datasets.synthetic.recorded_vocals import notes_of
-from stemfeatures.datasets.synthetic.recording_bank import RecordingBank, build_recording_bank, periodicity
-from stemfeatures.datasets.synthetic.song import F0_HOP_S, generate_song
-from stemfeatures.datasets.synthetic.vocals import _follow_lead, sing_score
-from stemfeatures.datasets.synthetic.voice import Line, Sung, SungNote, VoiceBank, VoiceStyle, sing, speak
 from stemfeatures.errors import DatasetError
+from stemfeatures.generator.compose import composer
+from stemfeatures.generator.mix import console
+from stemfeatures.generator.sing import recording_bank, singers, voice, wordless
+from stemfeatures.generator.sing.recorded_vocals import notes_of
+from stemfeatures.generator.sing.recording_bank import RecordingBank, build_recording_bank, periodicity
+from stemfeatures.generator.sing.vocals import _follow_lead, sing_score
+from stemfeatures.generator.sing.voice import Line, Sung, SungNote, VoiceBank, VoiceStyle, sing, speak
+from stemfeatures.generator.song import F0_HOP_S, generate_song
 
 pytest.importorskip("pyworld", reason="singing needs the train extra", exc_type=ImportError)
 librosa = pytest.importorskip("librosa")
@@ -350,7 +352,7 @@ def test_recordings_are_used_in_a_third_of_the_songs_and_as_ad_libs(bank: Record
 
 
 def recorded_part(cast: singers.Cast, bank: RecordingBank):
-    from stemfeatures.datasets.synthetic.recorded_part import RecordedPart
+    from stemfeatures.generator.sing.recorded_part import RecordedPart
 
     return RecordedPart.draw(cast, bank)
 
@@ -450,7 +452,7 @@ def test_command_line_takes_recordings(
 
 
 def test_a_harmony_that_does_not_know_the_line_is_told(tmp_path: Path) -> None:
-    source = Path(recording_bank.__file__).parent / "banks" / "voices"
+    source = Path(recording_bank.__file__).parents[1] / "banks" / "voices"
     shutil.copy(source / "f1.npz", tmp_path)
     with np.load(source / "m1.npz") as whole:
         few = {
@@ -475,7 +477,7 @@ def test_a_harmony_that_does_not_know_the_line_is_told(tmp_path: Path) -> None:
 
 
 def test_voices_can_be_held_out(tmp_path: Path) -> None:
-    source = Path(recording_bank.__file__).parent / "banks" / "voices"
+    source = Path(recording_bank.__file__).parents[1] / "banks" / "voices"
     assert VoiceBank.load(source, held_out=["voices/f*.npz"]).singers == ("m1", "m4")
     with pytest.raises(DatasetError, match="no voice"):
         VoiceBank.load(source, held_out=["*.npz"])

@@ -11,20 +11,11 @@ pytest.importorskip("pyworld", reason="singing needs the train extra", exc_type=
 
 from scipy.signal import butter, sosfiltfilt
 
-from stemfeatures.datasets.synthetic import recordings
-from stemfeatures.datasets.synthetic.melody import pitch_contour
-from stemfeatures.datasets.synthetic.phones import PhoneTimes, align, kind
-from stemfeatures.datasets.synthetic.voice import (
-    Line,
-    Sung,
-    SungNote,
-    VoiceBank,
-    VoiceStyle,
-    breath,
-    sing,
-    speak,
-)
 from stemfeatures.errors import AudioError, DatasetError
+from stemfeatures.generator.sing import recordings
+from stemfeatures.generator.sing.melody import pitch_contour
+from stemfeatures.generator.sing.phones import PhoneTimes, align, kind
+from stemfeatures.generator.sing.voice import Line, Sung, SungNote, VoiceBank, VoiceStyle, breath, sing, speak
 
 SR = 44_100
 BANK = VoiceBank.default()

@@ -27,7 +27,8 @@ import stemfeatures
 from stemfeatures.constants import HOP_LENGTH, STEM_ROWS
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
 from stemfeatures.errors import DatasetError, DecodeError
-from stemfeatures.tables import commits, compact, registry
+from stemfeatures.tables import commits, compact
+from stemfeatures.tables import schema as registry
 from stemfeatures.tables.commits import append_commit, read_commits, read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, metadata_name
@@ -147,9 +148,7 @@ def test_data_dictionary_and_page() -> None:
     page = Path(__file__).parent.parent / "docs" / "tables.md"
     if not page.is_file():
         pytest.skip("the tests run without the docs folder")
-    assert page.read_text("utf-8") == registry.markdown(), (
-        "run: python -m stemfeatures.tables.registry > docs/tables.md"
-    )
+    assert page.read_text("utf-8") == registry.markdown(), "run: python -m stemfeatures.tables.schema > docs/tables.md"
 
 
 # --- rows and parts ---------------------------------------------------------------------------------------------------

@@ -17,19 +17,20 @@ from stemfeatures.audio import load, write
 from stemfeatures.errors import CatalogError, DatasetError, ModelError
 from stemfeatures.evaluation import evaluate
 from stemfeatures.evaluation.estimators import Joint
-from stemfeatures.models import registry
+from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointNet
 from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018Config
 from stemfeatures.separation import open_separator
-from stemfeatures.training import adversarial, loop
-from stemfeatures.training.adversarial import AdversarialObjective, SupervisedObjective
+from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.data.part_excerpts import PartExcerpts, PartSettings
+from stemfeatures.training.data.part_sources import find_pairs, find_recordings, rest_of
+from stemfeatures.training.data.part_store import PartStore, build_part_store
 from stemfeatures.training.examples import Examples, TrainingData
-from stemfeatures.training.objective import Draws
-from stemfeatures.training.part_sources import find_pairs, find_recordings, rest_of
-from stemfeatures.training.part_store import PartStore, build_part_store
-from stemfeatures.training.parts import PartExcerpts, PartSettings
-from stemfeatures.training.target_networks import build_network
+from stemfeatures.training.objectives import adversarial
+from stemfeatures.training.objectives.adversarial import AdversarialObjective, SupervisedObjective
+from stemfeatures.training.objectives.base import Draws
+from stemfeatures.training.objectives.target_networks import build_network
 from stemfeatures.training.validation import Validation, validate
 
 SECONDS, RATE = 3.0, 16_000
@@ -301,10 +302,10 @@ def test_a_few_songs_can_be_learned(store):
 def test_a_recipe_begins_with_a_checkpoint(tmp_path):
     torch.manual_seed(7)
     wanted = UNet2018Config(**MODEL)
-    first = registry.save(UNet2018(wanted), tmp_path / "first.safetensors", {})
+    first = checkpoints.save(UNet2018(wanted), tmp_path / "first.safetensors", {})
     begun = SupervisedObjective(replace(SUPERVISED, initial=str(first.path), ema=0.9), "cpu")
     for net in (begun.network.net, begun.exported):
-        expected = registry.load_unet2018(first).state_dict()
+        expected = checkpoints.load_unet2018(first).state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
     with pytest.raises(ModelError, match=r"first\.safetensors: .*not the recipe's|not the recipe's.*first"):
         SupervisedObjective(replace(SUPERVISED, initial=str(first.path), model={"width": 3, "depth": 1}), "cpu")
@@ -335,9 +336,9 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
     after = objective.exported.state_dict()
     changed = {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"separator"}
-    saved = registry.save(objective.exported, tmp_path / "out.safetensors", {})
-    assert isinstance(registry.load(saved), JointNet)
-    assert registry.stems_of(saved) == ("vocals", "drums", "bass", "other")
+    saved = checkpoints.save(objective.exported, tmp_path / "out.safetensors", {})
+    assert isinstance(checkpoints.load(saved), JointNet)
+    assert checkpoints.stems_of(saved) == ("vocals", "drums", "bass", "other")
 
 
 @pytest.mark.parametrize(
@@ -526,9 +527,9 @@ def trained(data, tmp_path_factory) -> Path:
 
 
 def test_the_command_writes_a_checkpoint_that_says_what_it_learned_from(trained, data, capsys):
-    checkpoint = registry.resolve(trained)
+    checkpoint = checkpoints.resolve(trained)
     card = checkpoint.card
-    assert registry.stems_of(checkpoint) == ("vocals", "accompaniment")
+    assert checkpoints.stems_of(checkpoint) == ("vocals", "accompaniment")
     assert card["architecture"] == "unet2018"
     sources = {entry["source"]: entry for entry in card["data"]}
     assert set(sources) == set(ALL)
@@ -545,7 +546,7 @@ def test_the_command_writes_a_checkpoint_that_says_what_it_learned_from(trained,
 def test_the_card_lists_what_the_initial_checkpoint_learned_from(trained, data, tmp_path):
     recipe = _recipe(tmp_path / "r.toml", initial=str(trained), objective="supervised")
     assert cli.main([*_argv(data, recipe, tmp_path / "run", "pairs"), "--quiet"]) == 0
-    card = registry.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
+    card = checkpoints.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
     through = {entry["source"]: entry.get("through") for entry in card["data"]}
     name = "tiny-vocals"
     assert through == {"pairs": None, "mixtures": name, "solos": name, "accompaniments": name}
@@ -589,7 +590,7 @@ def test_supervised_takes_pairs_alone(data, tmp_path, capsys):
 def test_shipped_recipes_work(name):
     from pipelines.commands.train import find_recipe
     from stemfeatures.training.config import load_config
-    from stemfeatures.training.objective import find_objective
+    from stemfeatures.training.objectives.base import find_objective
 
     config = load_config(find_recipe(name))
     find_objective(config.objective).check(config)
@@ -600,7 +601,7 @@ def test_shipped_recipes_work(name):
 def test_masks_separate_signals_of_any_kind_into_what_sums_to_them(tmp_path, rate, channels, n):
     torch.manual_seed(0)
     net = UNet2018(UNet2018Config(target="drums", output="mask", **MODEL))
-    separator = open_separator(registry.save(net, tmp_path / "m.safetensors", {}).path)
+    separator = open_separator(checkpoints.save(net, tmp_path / "m.safetensors", {}).path)
     y = np.stack([_tone(500 + 100 * k, n / rate + 1, rate=rate)[:n] for k in range(channels)])
     stems = separator.separate_array(y, rate)
     assert set(stems) == {"drums", "accompaniment"}
@@ -637,7 +638,7 @@ def test_checkpoints_are_scored_on_their_accompaniment_too(tmp_path, capsys):
         for stem, y in {**parts, "mixture": sum(parts.values())}.items():
             write(tmp_path / name / "song" / f"{stem}.wav", y[None], RATE)
     net = UNet2018(UNet2018Config(target="drums", output="mask", **MODEL))
-    path = registry.save(net, tmp_path / "d.safetensors", {}).path
+    path = checkpoints.save(net, tmp_path / "d.safetensors", {}).path
     argv = ["evaluate", "separation", str(tmp_path / "four"), "-m", str(path), "--references", "none"]
     argv += ["--device", "cpu"]
     assert cli.main([*argv, "--json"]) == 0
@@ -658,25 +659,25 @@ def test_the_checkpoint_analyses_with_the_joint_network(tmp_path, monkeypatch):
     from stemfeatures.analysis import Analyser
 
     joint = tiny_checkpoint(tmp_path, name="base")
-    base = registry.resolve(joint)
-    resolve = registry.resolve
-    monkeypatch.setattr(registry, "DEFAULT_MODEL", str(joint))
-    monkeypatch.setattr(registry, "resolve", lambda model=str(joint): resolve(model))
+    base = checkpoints.resolve(joint)
+    resolve = checkpoints.resolve
+    monkeypatch.setattr(checkpoints, "DEFAULT_MODEL", str(joint))
+    monkeypatch.setattr(checkpoints, "resolve", lambda model=str(joint): resolve(model))
     torch.manual_seed(0)
     net = UNet2018(UNet2018Config(target="vocals", output="mask", **MODEL))
     with torch.no_grad():
         net.out.weight.zero_()
         net.out.bias.fill_(-20.0)  # nothing is vocals
-    path = registry.save(net, tmp_path / "none.safetensors", {}).path
+    path = checkpoints.save(net, tmp_path / "none.safetensors", {}).path
     y = _tone(600) + _tone(220)
     plain, replaced = (Analyser(model).from_audio(y, RATE).frames for model in (joint, path))
     assert replaced.model == "none+base"
-    assert replaced.model_sha256 == f"{registry.resolve(path).sha256}+{base.sha256}"
+    assert replaced.model_sha256 == f"{checkpoints.resolve(path).sha256}+{base.sha256}"
     assert float(plain.stems["vocals"].energy.max()) > 1e-6
     assert float(replaced.stems["vocals"].energy.max()) < 1e-8
     total = sum(float(np.mean(replaced.stems[s].energy)) for s in ("drums", "bass", "other"))
     assert total > float(np.mean(plain.stems["other"].energy))
-    other = registry.save(UNet2018(UNet2018Config(target="guitar", **MODEL)), tmp_path / "g.safetensors", {})
+    other = checkpoints.save(UNet2018(UNet2018Config(target="guitar", **MODEL)), tmp_path / "g.safetensors", {})
     with pytest.raises(ModelError, match=r"separates 'guitar', and the analysis is of vocals"):
         Analyser(other.path)
 
@@ -698,10 +699,10 @@ def test_the_checkpoint_extracts_and_the_tables_name_both(trained, data, tmp_pat
     (tmp_path / "catalog.csv").write_text(f"track_id,path\none,{data / 'development' / 'other' / 'mixture.wav'}\n")
     argv = ["extract", str(tmp_path / "catalog.csv"), "-o", str(tmp_path / "out"), "--model", str(trained)]
     assert cli.main([*argv, "--device", "cpu", "--jobs", "1", "--quiet"]) == 0
-    digest = f"{registry.resolve(trained).sha256}+{registry.resolve().sha256}"
+    digest = f"{checkpoints.resolve(trained).sha256}+{checkpoints.resolve().sha256}"
     [name] = {f for f in map(str, (tmp_path / "out").rglob("*.parquet")) if "embeddings" in f}
     row = ds.dataset(name).to_table().to_pylist()[0]
-    assert (row["model"], row["model_sha256"]) == (f"{trained.stem}+{registry.DEFAULT_MODEL}", digest)
+    assert (row["model"], row["model_sha256"]) == (f"{trained.stem}+{checkpoints.DEFAULT_MODEL}", digest)
 
 
 # ------------------------------------------------------------------------------------------------ experiment
@@ -709,9 +710,9 @@ def test_the_checkpoint_extracts_and_the_tables_name_both(trained, data, tmp_pat
 
 def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, capsys):
     """Equal data and steps; the direction that is stable at this size: more steps of learning beat fewer."""
+    from experiments.gans import adversarial as runs
     from stemfeatures.datasets.multitrack import find_tracks
-    from stemfeatures.experiments import adversarial as runs
-    from stemfeatures.training.song_store import build_song_store
+    from stemfeatures.training.data.song_store import build_song_store
 
     for number in range(5):
         _song(tmp_path / "songs" / f"artist{number} - song", number)
@@ -766,8 +767,8 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
 
 def test_verdicts_of_discriminators_by_term(tmp_path, capsys):
     """Of finished runs that have discriminators of parts, on songs that they have not seen as pairs."""
-    from stemfeatures.experiments import adversarial as runs
-    from stemfeatures.experiments import verdicts
+    from experiments.gans import adversarial as runs
+    from experiments.gans import verdicts
 
     for number in range(4):
         _song(tmp_path / "songs" / f"artist{number} - song", number)
@@ -793,7 +794,7 @@ def test_verdicts_of_discriminators_by_term(tmp_path, capsys):
 
 
 def test_more_pairs_contain_fewer_and_are_never_scored(store):
-    from stemfeatures.experiments.adversarial import pairs_of
+    from experiments.gans.adversarial import pairs_of
 
     few, others = pairs_of(store, range(3), 1, 4)
     more, _ = pairs_of(store, range(3), 2, 4)

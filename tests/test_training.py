@@ -11,14 +11,16 @@ from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, N_BINS, PITCH_FMIN, STEMS
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models.joint import JointConfig, JointNet
-from stemfeatures.spectral import stft
-from stemfeatures.training import bank as banks
-from stemfeatures.training import loop, losses, patterns
+from stemfeatures.spectra.transform import stft
+from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
-from stemfeatures.training.example import salience_target
+from stemfeatures.training.data import bank as banks
+from stemfeatures.training.data import patterns
+from stemfeatures.training.data.example import salience_target
+from stemfeatures.training.data.mixing import Mixer
 from stemfeatures.training.examples import Examples, TrainingData
-from stemfeatures.training.joint import JointObjective
-from stemfeatures.training.mixing import Mixer
+from stemfeatures.training.objectives import losses
+from stemfeatures.training.objectives.joint import JointObjective
 
 
 def _tone(hertz: float, seconds: float, decay: float = 2.0) -> np.ndarray:
@@ -285,7 +287,7 @@ def test_shipped_recipe_builds_its_network():
 
 def test_singing_has_the_pitch_it_says(tmp_path):
     pytest.importorskip("pyworld", reason="needs the train extra")
-    from stemfeatures.training import singing
+    from stemfeatures.training.data import singing
 
     rng = np.random.default_rng(0)
     frames = 200

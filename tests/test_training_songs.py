@@ -17,15 +17,16 @@ from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
 from stemfeatures.datasets.multitrack import find_tracks
 from stemfeatures.errors import DatasetError, ModelError
-from stemfeatures.models import registry
-from stemfeatures.training import loop, song_store
+from stemfeatures.models import checkpoints
+from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
+from stemfeatures.training.data import song_store
+from stemfeatures.training.data.joining import Joining
+from stemfeatures.training.data.song_store import SongStore, build_song_store
+from stemfeatures.training.data.songs import SongMixer
 from stemfeatures.training.examples import Shared, TrainingData
-from stemfeatures.training.joining import Joining
-from stemfeatures.training.joint import JointObjective
 from stemfeatures.training.journal import best_validation, looks_without_better
-from stemfeatures.training.song_store import SongStore, build_song_store
-from stemfeatures.training.songs import SongMixer
+from stemfeatures.training.objectives.joint import JointObjective
 from stemfeatures.training.validation import Validation, validate
 
 RATE, SECONDS, BPM = 44_100, 9.0, 120.0
@@ -173,7 +174,7 @@ def test_parts_learn_by_themselves(store, tmp_path, part):
     terms = {"separator": {"separation"}, "pitch": {"pitch", "voicing"}, "rhythm": {"rhythm"}}[part]
     assert history[0].keys() == terms | {"loss"}
     assert history[-1]["loss"] < history[0]["loss"]
-    before = registry.load(first).state_dict()
+    before = checkpoints.load(first).state_dict()
     changed = {name for name, value in objective.average.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in changed} == {part}
     assert not any("running" in name or "num_batches" in name for name in changed)
@@ -251,7 +252,7 @@ def test_remixes_take_their_beats_from_the_drums(songs, tmp_path, monkeypatch):
         del known[key]
     truth.write_text(json.dumps(known))
     store = SongStore(build_song_store(find_tracks(tmp_path / "set"), tmp_path / "store"))
-    monkeypatch.setattr("stemfeatures.training.songs.REMIX", 1.0)
+    monkeypatch.setattr("stemfeatures.training.data.songs.REMIX", 1.0)
     mixer = SongMixer(store, n_frames=64, seed=0)
     places: list[dict] = []
     stem = mixer._stem
@@ -315,7 +316,7 @@ def test_validation_is_what_evaluate_says(songs, tmp_path):
     from stemfeatures.evaluation import evaluate, get_estimator
 
     path = tiny_checkpoint(tmp_path)
-    found = validate(registry.load(path), songs, limit=1)
+    found = validate(checkpoints.load(path), songs, limit=1)
     summary = evaluate("all", songs, get_estimator(str(path)), limit=1).summary().set_index(["task", "metric"])["mean"]
     sdr, oa, f = (
         summary["separation", "sdr_db"].mean(),
@@ -354,7 +355,7 @@ def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
         max_minutes=0.0,
         on_validation=lambda *a: seen.append((a[0], a[2])),
     )
-    first = registry.load(tmp_path / "best.safetensors")
+    first = checkpoints.load(tmp_path / "best.safetensors")
     state = loop.train(
         config, data, tmp_path, workers=0, validate=look, on_validation=lambda *a: seen.append((a[0], a[2]))
     )
@@ -362,7 +363,7 @@ def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
     assert state.steps_done == 4
     assert best_validation(tmp_path, 9) == (2, 3.0)
     assert best_validation(tmp_path, 1) == (1, 1.0)
-    best = registry.load(tmp_path / "best.safetensors")
+    best = checkpoints.load(tmp_path / "best.safetensors")
     same = [torch.equal(a, b) for a, b in zip(best.parameters(), first.parameters())]
     assert not all(same)  # it was replaced by step 2
     same = [torch.equal(a, b) for a, b in zip(best.parameters(), state.average.parameters())]
@@ -419,7 +420,7 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     out, err = capsys.readouterr()
     assert "the best on the development songs" in out
     assert all(f"step {step}: score" in err for step in (1, 2))
-    card = registry.resolve(tmp_path / "run" / "mini.safetensors").card
+    card = checkpoints.resolve(tmp_path / "run" / "mini.safetensors").card
     [source] = card["data"]
     assert (source["source"], source["licence"], source["songs"]) == ("songs", "CC0-1.0", 2)
     assert source["made_of"] == {"sines": "own"}
@@ -431,7 +432,7 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     of_store = ["train", "--recipe", recipe, "--songs", tmp_path / "run" / "songs", "--run-dir", tmp_path / "again"]
     assert cli.main([str(a) for a in [*of_store, "--workers", "0", "--device", "cpu"]]) == 0
     assert not (tmp_path / "again" / "songs").exists()  # nothing is decoded twice
-    card = registry.resolve(tmp_path / "again" / "mini.safetensors").card
+    card = checkpoints.resolve(tmp_path / "again" / "mini.safetensors").card
     assert card["data"][0]["made_of"] == {"sines": "own"}
     recipe.write_text(recipe.read_text().replace("songs = 1.0", "songs = 0.0"))
     assert cli.main([str(a) for a in [*argv, "--run-dir", tmp_path / "other"]]) == 2

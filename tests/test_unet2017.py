@@ -11,16 +11,16 @@ import torch
 from networks import tiny_checkpoint
 from tone_songs import tone_store
 
+from experiments.layouts2019 import unet2017
 from pipelines import cli
 from stemfeatures.constants import STEMS
 from stemfeatures.errors import ModelError
 from stemfeatures.evaluation import get_estimator
-from stemfeatures.experiments import unet2017
-from stemfeatures.models import registry
+from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2017 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2017Pair
 from stemfeatures.separation import Separator, open_separator
-from stemfeatures.separation2017 import Patches, Separator2017
-from stemfeatures.training.example import label_example
+from stemfeatures.separation.unet2017 import Patches, Separator2017
+from stemfeatures.training.data.example import label_example
 
 torch.set_num_threads(1)
 
@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    return registry.save(UNet2017Pair().eval(), folder / "old.safetensors", {"licence": "test"}).path
+    return checkpoints.save(UNet2017Pair().eval(), folder / "old.safetensors", {"licence": "test"}).path
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_the_command_trains_and_the_checkpoint_is_used_everywhere(tmp_path, caps
     assert unet2017.main(argv) == 0
     path = out / "unet2017.safetensors"
     assert "2 of 2 steps" in capsys.readouterr().out
-    card = registry.resolve(path).card
+    card = checkpoints.resolve(path).card
     assert (card["architecture"], card["licence"], card["training"]["steps"]) == ("unet2017", "CC0-1.0", 2)
     assert [(d["source"], d["licence"], d["songs"] < 4) for d in card["data"]] == [("tones", "CC0-1.0", True)]
     assert unet2017.main([*argv, "--learning-rate", "1"]) == 2
@@ -173,18 +173,18 @@ def test_the_command_trains_and_the_checkpoint_is_used_everywhere(tmp_path, caps
     with pytest.raises(NotImplementedError, match="separates only"):
         get_estimator(str(path)).f0(np.zeros((1, 16_000), np.float32), 16_000)
     with pytest.raises(ModelError, match="separates vocals and accompaniment and can do nothing else"):
-        registry.load(path)
+        checkpoints.load(path)
 
 
 def test_each_kind_of_checkpoint_gets_its_separator(checkpoint, tmp_path):
     joint = tiny_checkpoint(tmp_path)
-    assert registry.architecture(joint) == "joint"
-    assert registry.architecture(checkpoint) == "unet2017"
+    assert checkpoints.architecture(joint) == "joint"
+    assert checkpoints.architecture(checkpoint) == "unet2017"
     found = open_separator(joint)
     assert type(found) is Separator
     assert found.stems == STEMS
     with pytest.raises(ModelError, match="'joint' is not 'unet2017'"):
-        registry.load_unet2017(joint)
+        checkpoints.load_unet2017(joint)
     joint.write_bytes(b"nothing")
     joint.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match="cannot read the checkpoint"):

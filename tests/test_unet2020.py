@@ -15,15 +15,15 @@ from stemfeatures.audio import write
 from stemfeatures.errors import ModelError
 from stemfeatures.evaluation import evaluate
 from stemfeatures.evaluation.estimators import Joint
-from stemfeatures.models import registry, unet2020
+from stemfeatures.models import checkpoints, unet2020
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.separation import open_separator
-from stemfeatures.separation2020 import Separator2020
-from stemfeatures.spectral import stft
-from stemfeatures.target_masks import TargetMasks
+from stemfeatures.separation.target_masks import TargetMasks
+from stemfeatures.separation.unet2020 import Separator2020
+from stemfeatures.spectra.transform import stft
 from stemfeatures.training.config import TrainConfig, load_config
-from stemfeatures.training.objective import find_objective
-from stemfeatures.training.target_networks import UNet2020Target, build_network, grid_of
+from stemfeatures.training.objectives.base import find_objective
+from stemfeatures.training.objectives.target_networks import UNet2020Target, build_network, grid_of
 
 torch.set_num_threads(1)
 RATE = unet2020.SAMPLE_RATE
@@ -136,9 +136,9 @@ def test_noise_differs_from_draw_to_draw_and_runs_go_on_exactly(objective, tmp_p
 
 
 def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
-    first = registry.save(tiny(), tmp_path / "first.safetensors", {})
+    first = checkpoints.save(tiny(), tmp_path / "first.safetensors", {})
     network = build_network(recipe(initial=str(first.path)), "cpu")
-    expected = registry.load_unet2020(first).state_dict()
+    expected = checkpoints.load_unet2020(first).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.net.state_dict().items())
     with pytest.raises(ModelError, match="its network is not the recipe's"):
         build_network(recipe(initial=str(first.path), n_frames=32), "cpu")
@@ -152,7 +152,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
     ("rate", "channels", "n"), [(22_050, 1, 60_000), (44_100, 2, 70_000), (8_000, 1, 9_000), (22_050, 1, 1)]
 )
 def test_parts_of_signals_of_any_kind_sum_to_them(tmp_path, rate, channels, n):
-    separator = open_separator(registry.save(tiny("drums"), tmp_path / "m.safetensors", {}).path)
+    separator = open_separator(checkpoints.save(tiny("drums"), tmp_path / "m.safetensors", {}).path)
     assert isinstance(separator, Separator2020)
     time = np.arange(n) / rate
     y = np.stack([0.2 * np.sin(2 * np.pi * (500 + 200 * k) * time) for k in range(channels)]).astype(np.float32)
@@ -171,12 +171,12 @@ def test_masks_for_the_analysis_reach_up_to_the_end_of_the_band(tmp_path):
     with torch.no_grad():
         net.out.weight.zero_()
         net.out.bias.fill_(float(torch.logit(torch.tensor(0.3))))  # three tenths of everything are vocals
-    masks = TargetMasks(registry.save(net, tmp_path / "m.safetensors", {}).path)
+    masks = TargetMasks(checkpoints.save(net, tmp_path / "m.safetensors", {}).path)
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32))
     mask = masks(stft(noise))["vocals"]
     assert torch.allclose(mask[:, 5:-5], torch.tensor(0.3), atol=0.02)
     with pytest.raises(ModelError, match="does not tell one part from the rest"):
-        TargetMasks(registry.DEFAULT_MODEL)
+        TargetMasks(checkpoints.DEFAULT_MODEL)
 
 
 def test_train_separate_evaluate(tmp_path, capsys):
@@ -200,8 +200,8 @@ def test_train_separate_evaluate(tmp_path, capsys):
     argv += ["--validate", str(tmp_path / "development"), "--run-dir", str(tmp_path / "run")]
     assert cli.main(argv) == 0
     checkpoint = next((tmp_path / "run").glob("*.safetensors"))
-    assert registry.stems_of(checkpoint) == ("vocals", "accompaniment")
-    assert registry.resolve(checkpoint).card["architecture"] == "unet2020"
+    assert checkpoints.stems_of(checkpoint) == ("vocals", "accompaniment")
+    assert checkpoints.resolve(checkpoint).card["architecture"] == "unet2020"
     out = tmp_path / "stems"
     assert cli.main(["separate", str(folder / "vocals.wav"), "-o", str(out), "-m", str(checkpoint)]) == 0
     assert {p.name for p in (out / "vocals").iterdir()} == {"vocals.wav", "accompaniment.wav"}

@@ -9,7 +9,7 @@ import numpy as np
 from stemfeatures.constants import MIXTURE, STEMS
 from stemfeatures.datasets.annotations import F0, Annotations
 from stemfeatures.datasets.multitrack import MultiTrack
-from stemfeatures.training.song_store import SongStore, build_song_store
+from stemfeatures.training.data.song_store import SongStore, build_song_store
 
 RATE, SECONDS = 22_050, 7.0
 

@@ -70,7 +70,7 @@ def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str, ex
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    from stemfeatures.models.registry import DEFAULT_MODEL
+    from stemfeatures.models.checkpoints import DEFAULT_MODEL
 
     parser.add_argument(
         "-m",

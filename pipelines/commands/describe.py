@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures._json import plain
+from stemfeatures._util.json import plain
 from stemfeatures.constants import STEM_ROWS
 
 from ._exit import DONE, SOME_FAILED, failure

@@ -119,7 +119,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 def _model(problems: list[str]) -> dict[str, Any]:
     from stemfeatures.errors import ModelError
-    from stemfeatures.models.registry import DEFAULT_MODEL, list_models, resolve
+    from stemfeatures.models.checkpoints import DEFAULT_MODEL, list_models, resolve
 
     try:
         checkpoint = resolve(DEFAULT_MODEL)

@@ -14,7 +14,7 @@ from ._progress import Progress
 
 if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
-    from stemfeatures.models.registry import Checkpoint
+    from stemfeatures.models.checkpoints import Checkpoint
 
 TASKS = ("separation", "f0", "beats", "all")
 REFERENCES = ("mixture", "irm", "hpss", "repet-sim", "pyin", "librosa")
@@ -22,7 +22,7 @@ PLUGINS = ("demucs", "open-unmix", "torchcrepe", "swift-f0", "basic-pitch", "pes
 
 
 def add_parser(verbs: Any) -> None:
-    from stemfeatures.models.registry import DEFAULT_MODEL
+    from stemfeatures.models.checkpoints import DEFAULT_MODEL
 
     parser = add_verb(
         verbs,
@@ -80,7 +80,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.models.registry import DEFAULT_MODEL
+    from stemfeatures.models.checkpoints import DEFAULT_MODEL
 
     models = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
     checkpoints = _checkpoints(models)
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _checkpoints(models: list[str]) -> dict[str, Checkpoint]:
     """Those of the models that are checkpoints. Raises ModelError for unknown names."""
-    from stemfeatures.models import registry
+    from stemfeatures.models import checkpoints as registry
 
     named = [model for model in models if model not in REFERENCES and model.partition(":")[0] not in PLUGINS]
     return {model: registry.resolve(model) for model in named}
@@ -196,7 +196,7 @@ def _evaluate(args: argparse.Namespace, estimator: BaseEstimator, *, must: bool)
 
 
 def _update_card(checkpoint: Checkpoint, summary: list[dict[str, Any]], settings: dict[str, Any]) -> None:
-    from stemfeatures.models import registry
+    from stemfeatures.models import checkpoints as registry
     from stemfeatures.training.card import merge_metrics, metrics_of
 
     kept = {key: value for key, value in settings.items() if key not in ("estimators", "limit", "task")}

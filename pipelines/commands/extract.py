@@ -14,8 +14,8 @@ from ._progress import Progress
 from ._text import columns, count, duration, number, visible
 
 if TYPE_CHECKING:
-    from ..extract import ExtractSummary, PlannedShard
-    from ..extract import Progress as State
+    from ..extraction.extract import ExtractSummary, PlannedShard
+    from ..extraction.extract import Progress as State
 
 #: Tables that ``--tables`` chooses from; ``tracks`` is always written.
 _TABLES = ("tracks", "stems", "contours", "events", "embeddings")
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
 
-    from ..executor import ClusterError
-    from ..extract import ExtractInterrupted, extract_catalog
+    from ..extraction.cluster import ClusterError
+    from ..extraction.extract import ExtractInterrupted, extract_catalog
 
     line = _Line(args.quiet)
     try:

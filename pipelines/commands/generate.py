@@ -95,9 +95,9 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures._pools import starmap
-    from stemfeatures.datasets.synthetic.song import SHORTEST_SONG_S, describe_request
-    from stemfeatures.datasets.synthetic.styles import STYLES
+    from stemfeatures._util.pools import starmap
+    from stemfeatures.generator.compose.styles import STYLES
+    from stemfeatures.generator.song import SHORTEST_SONG_S, describe_request
 
     if args.style is not None and args.style not in STYLES:
         raise UsageError(f"unknown style {args.style!r}; there are: {', '.join(STYLES)}")
@@ -148,7 +148,7 @@ def _is_made(folder: Path, request: dict[str, Any], *, subtype: str, plot: bool)
     """Whether the song is there, with its picture if wanted. UsageError when it was made with other banks or wishes."""
     import soundfile
 
-    from stemfeatures.datasets.synthetic.song import TRUTH_FILE, VERSION
+    from stemfeatures.generator.song import TRUTH_FILE, VERSION
 
     path = folder / TRUTH_FILE
     if not path.is_file():
@@ -172,9 +172,9 @@ def _load_banks(
     bank: Path | None, voices: Path | None, recordings: Path | None, held_out: tuple[str, ...]
 ) -> tuple[Any, Any, Any]:
     """The notes, the voices and the recordings."""
-    from stemfeatures.datasets.synthetic.note_bank import NoteBank
-    from stemfeatures.datasets.synthetic.recording_bank import RecordingBank
-    from stemfeatures.datasets.synthetic.voice import VoiceBank
+    from stemfeatures.generator.play.note_bank import NoteBank
+    from stemfeatures.generator.sing.recording_bank import RecordingBank
+    from stemfeatures.generator.sing.voice import VoiceBank
 
     key = (bank, voices, recordings, held_out)
     if key not in _banks:
@@ -201,7 +201,7 @@ def make_song(
     plot: bool,
 ) -> float:
     """Generate and write one song; its seconds. Half-written folders lack truth.json and are made again."""
-    from stemfeatures.datasets.synthetic.song import generate_song, write_song
+    from stemfeatures.generator.song import generate_song, write_song
 
     notes, singers, sung = _load_banks(bank, voices, recordings, held_out)
     song = generate_song(
@@ -214,7 +214,7 @@ def make_song(
         codec_chance=codec_chance,
     )
     if plot:
-        from stemfeatures.datasets.synthetic.plot import plot_song
+        from stemfeatures.generator.plot import plot_song
 
         folder.mkdir(parents=True, exist_ok=True)
         plot_song(song, folder / "truth.png")
@@ -233,7 +233,7 @@ def _check_extras(*, plot: bool) -> None:
 
 def _prepare_bank(args: argparse.Namespace) -> None:
     """Make the bank of notes where there is none yet."""
-    from stemfeatures.datasets.synthetic.note_bank import build_note_bank, find_soundfonts
+    from stemfeatures.generator.play.note_bank import build_note_bank, find_soundfonts
 
     if (args.bank / "bank.json").is_file():
         if args.soundfont or args.notes:
@@ -252,7 +252,7 @@ def _prepare_bank(args: argparse.Namespace) -> None:
 def _held_out(args: argparse.Namespace) -> tuple[str, ...]:
     """Patterns of files that are never used."""
     import stemfeatures
-    from stemfeatures.training.bank import read_patterns
+    from stemfeatures.training.data.bank import read_patterns
 
     path = args.held_out
     if path is None:
@@ -265,7 +265,7 @@ def _held_out(args: argparse.Namespace) -> tuple[str, ...]:
 
 def _prepare_recordings(args: argparse.Namespace, held_out: tuple[str, ...]) -> Path:
     """The bank of recordings, cut now where there is none yet."""
-    from stemfeatures.datasets.synthetic.recording_bank import INDEX, RecordingBank, build_recording_bank
+    from stemfeatures.generator.sing.recording_bank import INDEX, RecordingBank, build_recording_bank
 
     if not args.recordings.is_dir():
         raise UsageError(f"no such folder: {args.recordings}")

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from typing import Any
 
-from stemfeatures._json import plain
+from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
@@ -35,7 +35,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.models.registry import list_models, resolve
+    from stemfeatures.models.checkpoints import list_models, resolve
 
     checkpoints = [resolve(name) for name in args.checkpoints] if args.checkpoints else list_models()
     if not checkpoints:

@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from pipelines.similarity import all_pairs
+    from ..similarity import all_pairs
 
     line: Progress | None = None
 

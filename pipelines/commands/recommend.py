@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures._json import plain
+from stemfeatures._util.json import plain
 from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
 
 from ._exit import DONE, UsageError
@@ -192,7 +192,7 @@ def _share(text: str) -> float:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    from pipelines.recommend import train_recommender
+    from ..recommend import train_recommender
 
     with _Steps(args.quiet, "train") as steps:
         result = train_recommender(
@@ -240,7 +240,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
     if find_spec("pytrec_eval") is None:
         raise UsageError("the measures are those of trec_eval: pip install 'stemfeatures[recommend]'")
-    from pipelines.recommend import evaluate_recommenders
+    from ..recommend import evaluate_recommenders
 
     with _Steps(args.quiet, "evaluate") as steps:
         result = evaluate_recommenders(
@@ -273,7 +273,7 @@ def run_predict(args: argparse.Namespace) -> int:
     users = _users(args)
     if args.output is None and users is None:
         raise UsageError("say where to write to with --output, or whom to print with --user")
-    from pipelines.recommend import predict_recommendations
+    from ..recommend import predict_recommendations
 
     with tempfile.TemporaryDirectory() as scratch, _Steps(args.quiet, "predict", unit="user") as steps:
         path = args.output or Path(scratch) / "recommendations.parquet"

@@ -32,7 +32,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.tables.registry import SCHEMA_VERSION, TABLES, get_table, markdown
+    from stemfeatures.tables.schema import SCHEMA_VERSION, TABLES, get_table, markdown
 
     tables = [get_table(args.table)] if args.table else list(TABLES.values())
     if args.markdown:

@@ -51,9 +51,9 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.models import registry
+    from stemfeatures.models import checkpoints
 
-    stems = registry.stems_of(args.model)
+    stems = checkpoints.stems_of(args.model)
     if unknown := [stem for stem in args.stems or () if stem not in stems]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(stems)}")
     stems = args.stems or stems

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures._json import plain
+from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_recipe(args)
 
     from stemfeatures.training.loop import train
-    from stemfeatures.training.objective import find_objective
+    from stemfeatures.training.objectives.base import find_objective
     from stemfeatures.training.validation import Validation, validate
 
     name = f"{config.name}-{config.target}" if config.target else config.name
@@ -169,14 +169,14 @@ def run(args: argparse.Namespace) -> int:
         if line is not None:
             line.close()
 
-    from stemfeatures.models import registry
+    from stemfeatures.models import checkpoints
     from stemfeatures.training.card import NOT_STATED, build_card, seconds_trained
     from stemfeatures.training.journal import BEST, best_validation
 
     model, step, chosen_on = objective.exported, objective.steps_done, None
     if (best := best_validation(run_dir, objective.steps_done)) is not None:
         step, score = best
-        model = registry.load_any(run_dir / BEST)
+        model = checkpoints.load_any(run_dir / BEST)
         chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
     seconds = seconds_trained(run_dir / "log.csv")
     card = build_card(
@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
         chosen_on=chosen_on,
         licence=args.licence or NOT_STATED,
     )
-    checkpoint = registry.save(model, export, card)
+    checkpoint = checkpoints.save(model, export, card)
     if not args.quiet:
         of = "" if objective.steps_done >= config.steps else f" of {config.steps:,}; the same command goes on"
         rows = [
@@ -223,8 +223,8 @@ def _joint_data(
     args: argparse.Namespace, config: TrainConfig, run_dir: Path
 ) -> tuple[TrainingData, list[MultiTrack], list[str]]:
     from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.training.data.joining import Joining
     from stemfeatures.training.examples import TrainingData
-    from stemfeatures.training.joining import Joining
 
     if given := [f"--{kind}" for kind in KINDS if getattr(args, kind)]:
         raise UsageError(f"the objective joint takes no {', '.join(given)}; its multitracks are --songs")
@@ -276,7 +276,7 @@ def _check_recipe(run_dir: Path, config: TrainConfig) -> None:
 def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
     """Build the bank if there is none; returns the patterns that were held out of it."""
     import stemfeatures
-    from stemfeatures.training.bank import SoundBank, build_bank, matches, read_patterns
+    from stemfeatures.training.data.bank import SoundBank, build_bank, matches, read_patterns
 
     held_out = args.held_out
     if held_out is None:
@@ -307,7 +307,7 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
 def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack]) -> Path:
     """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
     from stemfeatures.datasets.multitrack import find_tracks
-    from stemfeatures.training.song_store import SongStore, build_song_store, is_song_store, stored_tracks
+    from stemfeatures.training.data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
         return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))

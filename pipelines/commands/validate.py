@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures._json import plain
+from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, whole
@@ -102,7 +102,7 @@ def as_text(report: ValidationReport) -> str:
 
 
 def _consequence(report: ValidationReport) -> str:
-    from ..catalog import HARMLESS_KINDS
+    from ..catalog.read import HARMLESS_KINDS
 
     if report.fatal:
         return "extract refuses this catalogue until ids and files are unique"

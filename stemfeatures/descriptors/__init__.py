@@ -16,14 +16,7 @@ from .f0 import decode_f0, describe_f0
 from .harmony import NAMES as HARMONY_NAMES
 from .harmony import UNRESOLVED, UNVOICED, contour_chroma, describe_harmony, resolved_frames
 from .loudness import LoudnessMeter, describe_loudness, integrated_loudness, step_powers
-from .rhythm import (
-    ACTIVATION_THRESHOLD,
-    describe_onsets,
-    describe_tempo,
-    onset_strength,
-    pick_onsets,
-    stem_onsets,
-)
+from .rhythm import ACTIVATION_THRESHOLD, describe_onsets, describe_tempo, onset_strength, pick_onsets, stem_onsets
 from .timbre import describe_timbre
 from .types import Events, F0Contour, TrackDescription
 from .values import NOT_APPLICABLE, unmeasured

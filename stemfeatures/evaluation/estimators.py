@@ -121,14 +121,14 @@ class Joint(BaseEstimator):
 
     def prepare(self) -> None:
         """Only looks for the checkpoint: which parts of it are needed depends on the task."""
-        from ..models import registry
+        from ..models import checkpoints
 
-        registry.resolve(**self._choice)
+        checkpoints.resolve(**self._choice)
 
     def describe(self) -> dict[str, str]:
-        from ..models import registry
+        from ..models import checkpoints
 
-        checkpoint = registry.resolve(**self._choice)
+        checkpoint = checkpoints.resolve(**self._choice)
         return {
             "sha256": checkpoint.sha256,
             "voicing": f"decoded; further voices from salience {self.voice_salience:g} on",
@@ -169,9 +169,9 @@ class Joint(BaseEstimator):
         if self._analysed is None or self._analysed[0] is not y:
             if self._analyser is None:
                 from ..analysis import Analyser
-                from ..models import registry
+                from ..models import checkpoints
 
-                if len(registry.stems_of(registry.resolve(**self._choice))) == 2:
+                if len(checkpoints.stems_of(checkpoints.resolve(**self._choice))) == 2:
                     raise NotImplementedError(f"{self.name} separates only")
                 self._analyser = Analyser(**self._choice, device=self.device)
             self._analysed = y, self._analyser.from_audio(y, sample_rate)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .._numba_cache import import_librosa
+from .._util.numba_cache import import_librosa
 from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, find_tracks
 from .estimators import Estimator, get_estimator
 from .references import stft_grid

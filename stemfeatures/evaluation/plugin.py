@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._numba_cache import prepare_numba_cache
+from .._util.numba_cache import prepare_numba_cache
 from ..audio import resample, to_mono
 from ..errors import ModelError
 from .estimators import BaseEstimator

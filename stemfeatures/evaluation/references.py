@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._numba_cache import import_librosa
+from .._util.numba_cache import import_librosa
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
 from .estimators import BaseEstimator
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._json import plain
+from .._util.json import plain
 from .beats import TRIM_S
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .._pools import starmap
+from .._util.pools import starmap
 from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, TrackTruth, fill_unvoiced, find_tracks, rest_of
 from ..errors import EvaluationError, ModelError
 from .beats import TRIM_S, beat_scores

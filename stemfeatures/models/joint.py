@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import N_BINS, PITCHED_STEMS, STEMS
-from ..spectral import HarmonicMap, mel_filters
+from ..spectra.transform import HarmonicMap, mel_filters
 
 #: Parts of the network that can be trained by themselves.
 PARTS = ("separator", "pitch", "rhythm")

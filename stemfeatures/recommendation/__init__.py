@@ -5,7 +5,7 @@ trained, and :mod:`.store` how it is kept; :mod:`.ranking` the best tracks of ma
 :mod:`.splits` and :mod:`.evaluation` how good that is; :mod:`.simulation` listeners whose taste is known.
 """
 
-from .._lazy import lazy_names
+from .._util.lazy import lazy_names
 
 __getattr__, __dir__ = lazy_names(
     globals(),

@@ -18,7 +18,7 @@ from .names import USES_FEATURES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..items.transformer import FeatureTransformer
+    from ..vectors.transformer import FeatureTransformer
     from .store import SavedRecommender
 
 
@@ -64,7 +64,7 @@ def read_catalogue(
         if not len(track_ids):
             raise DatasetError("there are no tracks", source=str(features.path))
         return Catalogue(track_ids, None, {**origin, "tracks": len(track_ids)})
-    from ..items.matrix import features_matrix
+    from ..vectors.matrix import features_matrix
 
     stems = None if stems is None else tuple(stems)
     families = None if families is None else tuple(families)
@@ -88,7 +88,7 @@ def fit_transformer(matrix: pd.DataFrame, **options: Any) -> FeatureTransformer:
 
     What it leaves out is in its ``unusable_``; no warning is issued.
     """
-    from ..items.transformer import FeatureTransformer, UnusableFeatureWarning
+    from ..vectors.transformer import FeatureTransformer, UnusableFeatureWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusableFeatureWarning)

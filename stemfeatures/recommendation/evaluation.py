@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._json import plain
+from .._util.json import plain
 from ..errors import EvaluationError
 from .factorization import Settings
 from .models import fit_recommender

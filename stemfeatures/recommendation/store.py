@@ -29,13 +29,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import __version__
-from .._files import temporary_name
+from .._util.files import temporary_name
 from ..errors import ModelError
 from .factorization import Settings
 from .models import Recommender
 
 if TYPE_CHECKING:
-    from ..items.transformer import FeatureTransformer
+    from ..vectors.transformer import FeatureTransformer
 
 FORMAT = 1
 CARD = "recommender.json"
@@ -191,10 +191,10 @@ class _Unpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        ours = module.startswith("stemfeatures.items.")
+        ours = module.startswith("stemfeatures.vectors.")
         if ours or (module, name) in self._ALLOWED:
             found = super().find_class(module, name)
-            if not ours or (isinstance(found, type) and found.__module__.startswith("stemfeatures.items.")):
+            if not ours or (isinstance(found, type) and found.__module__.startswith("stemfeatures.vectors.")):
                 return found
         raise pickle.UnpicklingError(f"{_TRANSFORMER} names {module}.{name}, which no transformer needs")
 

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .._files import write_replace
+from .._util.files import write_replace
 from ..constants import STEM_ROWS
 from ..errors import DatasetError
-from ..items.matrix import features_matrix, one_extraction, stem_rows
-from ..items.meanings import family_of, split_column
 from ..tables.reader import Features, open_features
+from ..vectors.matrix import features_matrix, one_extraction, stem_rows
+from ..vectors.meanings import family_of, split_column
 from .index import FOLDER, FORMAT, SimilarityIndex, open_index
 from .store import Block, VectorStore
 
@@ -63,7 +63,7 @@ def build_index(
     DatasetError : what ``features_matrix`` raises; fewer than two tracks; no column varies; the folder holds something
         else.
     """
-    from ..items.transformer import FeatureTransformer
+    from ..vectors.transformer import FeatureTransformer
 
     features = features if isinstance(features, Features) else open_features(features)
     folder = features.path / FOLDER if index_dir is None else Path(index_dir)

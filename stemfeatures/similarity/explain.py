@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..items.meanings import meaning, split_column
 from ..tables.reader import Features, split_name
+from ..vectors.meanings import meaning, split_column
 from .index import SimilarityIndex
 from .neighbours import Neighbours
 from .search import Space

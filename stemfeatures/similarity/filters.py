@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..constants import MIXTURE
-from ..items.meanings import compatible_keys
 from ..tables.layout import METADATA_PREFIX
 from ..tables.reader import Features
+from ..vectors.meanings import compatible_keys
 from .index import SimilarityIndex
 from .neighbours import SimilarityError
 
@@ -44,7 +44,8 @@ def eligible_tracks(
     Parameters
     ----------
     tempo_bpm : lowest and highest tempo of the mixture.
-    key_of : only tracks whose key mixes well with the key of this one (:func:`~..items.meanings.compatible_keys`).
+    key_of : only tracks whose key mixes well with the key of this one
+        (:func:`~stemfeatures.vectors.meanings.compatible_keys`).
     where : conditions on columns of table ``tracks`` such as ``"meta_year>=1990"``, ``"genre=rock"`` (``meta_`` may be
         left out) or ``"artist~bowie"``: ``= != < <= > >=``, and ``~`` for text that contains another in any case.
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from ..constants import MIXTURE
 from ..errors import DatasetError
-from ..items.matrix import id_hint
 from ..tables.commits import commit_path
 from ..tables.reader import Features
+from ..vectors.matrix import id_hint
 from .neighbours import Neighbours, SimilarityError
 from .search import Hits, Space, nearest, pair_distances
 from .store import Block, VectorStore

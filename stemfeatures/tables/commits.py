@@ -41,11 +41,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .._files import write_new, write_replace
+from .._util.files import write_new, write_replace
 from ..errors import DatasetError
 from .layout import COMMITS, DatasetLayout
 from .parts import PartFile
-from .registry import DATA_TABLES
+from .schema import DATA_TABLES
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from .layout import DatasetLayout
 from .lock import DatasetLock
 from .parts import PartFile, write_part
 from .reader import live_rows
-from .registry import DATA_TABLES, SCHEMA_VERSION
+from .schema import DATA_TABLES, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

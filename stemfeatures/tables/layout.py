@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from .._files import fsync_path, write_replace
+from .._util.files import fsync_path, write_replace
 from ..errors import DatasetError
 from .fields import Field
-from .registry import SCHEMA_VERSION, TABLES, get_table, schema_of
+from .schema import SCHEMA_VERSION, TABLES, get_table, schema_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .._files import fsync_path, temporary_name
+from .._util.files import fsync_path, temporary_name
 from ..errors import DatasetError
 from .fields import Field
 from .layout import DatasetLayout
-from .registry import arrow_type
+from .schema import arrow_type
 
 ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS
 from ..errors import DatasetError, StemfeaturesError
 from .layout import metadata_name
-from .registry import DATA_TABLES, SCHEMA_VERSION, TRACK_STATUSES
+from .schema import DATA_TABLES, SCHEMA_VERSION, TRACK_STATUSES
 
 if TYPE_CHECKING:
     from ..descriptors.types import F0Contour, TrackDescription

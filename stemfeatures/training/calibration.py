@@ -24,7 +24,7 @@ import torch
 from ..constants import PITCHED_STEMS
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
-from ..models import registry
+from ..models import checkpoints
 from ..models.joint import JointNet
 
 #: What is tried. 1 and 0 leave the network as it is.
@@ -83,7 +83,7 @@ def calibrate(
 
     def score(task: str, metric: str, candidate: JointNet) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            saved = registry.save(candidate, Path(folder) / "now.safetensors", {})
+            saved = checkpoints.save(candidate, Path(folder) / "now.safetensors", {})
             summary = evaluate(task, songs, Joint(str(saved.path), device=device), limit=limit).summary()
         rows = summary[(summary["metric"] == metric) & (summary["n"] > 0)]
         return float(rows.groupby("dataset")["mean"].mean().mean())
@@ -116,10 +116,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many tracks of a data set")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
-    checkpoint = registry.resolve(args.checkpoint)
+    checkpoint = checkpoints.resolve(args.checkpoint)
     if "calibration" in checkpoint.card.get("training", {}):
         parser.error(f"{checkpoint.path} is calibrated already")
-    model = registry.load(checkpoint, device=args.device)
+    model = checkpoints.load(checkpoint, device=args.device)
     model, found = calibrate(
         model,
         args.songs,
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     card.setdefault("training", {})["calibration"] = {"chosen_on": args.songs.name, **asdict(found)}
     card["metrics"] = {}  # those of the weights before
     shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(".uncalibrated.safetensors"))
-    saved = registry.save(model, checkpoint.path, card)
+    saved = checkpoints.save(model, checkpoint.path, card)
     print(
         f"sharpness {found.sharpness:g}, voicing offset {found.voicing_offset:g}: {saved.path}, sha256 {saved.sha256}"
     )

@@ -13,13 +13,13 @@ from torch import nn
 
 from .. import __version__
 from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
-from ..models import registry
-from .bank import SoundBank
+from ..models import checkpoints
 from .config import TrainConfig
+from .data.bank import SoundBank
+from .data.part_store import PartStore
+from .data.song_store import SongStore
 from .examples import TrainingData
-from .objective import find_objective
-from .part_store import PartStore
-from .song_store import SongStore
+from .objectives.base import find_objective
 
 #: Licence of weights whose owner has not said anything.
 NOT_STATED = "not stated"
@@ -45,7 +45,7 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
         found += _part_sources(data.parts, config)
     if config.initial:
         known = {(entry["source"], entry["licence"]) for entry in found}
-        before = registry.resolve(config.initial)
+        before = checkpoints.resolve(config.initial)
         found += [
             {"through": before.name} | entry
             for entry in before.card.get("data", [])
@@ -149,7 +149,7 @@ def build_card(
     chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """
-    architecture = registry.architecture_of(model)
+    architecture = checkpoints.architecture_of(model)
     description = f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm."
     if architecture != "joint":
         description = f"Separation of {config.target} and accompaniment up to 4,096 Hz; objective {config.objective}."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ModelError
-from .losses import LossWeights
+from .objectives.losses import LossWeights
 
 PRECISIONS = ("float32", "bfloat16")
 #: Statistics that batch norm normalises with while it learns.
@@ -44,10 +44,10 @@ class TrainConfig:
     learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
     norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
         initial checkpoint, which stay as they are.
-    objective : what is learned, of :data:`~.objective.OBJECTIVES`. The rest is for those that tell one part from the
+    objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part from the
         others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
         ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
-        :class:`~.parts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
+        :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
         context comes on top.
     """
 

@@ -11,22 +11,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DatasetError
-from .bank import SoundBank
 from .config import TrainConfig, read_settings
-from .example import Example, ExampleSource
-from .joining import Joining
-from .mixing import Mixer
-from .objective import Draws, find_objective
-from .part_store import PartStore
-from .parts import PartExcerpts, PartSettings
-from .song_store import SongStore
-from .songs import SongMixer
+from .data.example import Example, ExampleSource
+from .data.joining import Joining
+from .data.mixing import Mixer
+from .data.part_excerpts import PartExcerpts, PartSettings
+from .data.part_store import PartStore
+from .data.song_store import SongStore
+from .data.songs import SongMixer
+from .objectives.base import Draws, find_objective
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Folders of a run: a ``bank`` of :func:`.bank.build_bank`, ``songs`` of :func:`.song_store.build_song_store`; or,
-    for objectives that tell one part from the rest, ``parts`` of :func:`.part_store.build_part_store`. ``joining``:
+    """Folders of a run: a ``bank`` of :func:`.data.bank.build_bank`, ``songs`` of :func:`.data.song_store.build_song_store`;
+    or, for objectives that tell one part from the rest, ``parts`` of :func:`.data.part_store.build_part_store`. ``joining``:
     notes which songs joined when, where they may while the run goes on."""
 
     bank: Path | None = None
@@ -57,7 +56,7 @@ class TrainingData:
         return sources[0] if len(sources) == 1 else Shared(sources[0], sources[1], config.songs, config.seed)
 
     def _open_parts(self, config: TrainConfig, draws: Draws) -> PartExcerpts:
-        from .target_networks import grid_of
+        from .objectives.target_networks import grid_of
 
         if self.parts is None:
             raise DatasetError(f"recipe {config.name!r} asks for parts (pairs, solos ...)", stage="train")

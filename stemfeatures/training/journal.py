@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..models import registry
+from ..models import checkpoints
 from .validation import SHOWN, Validation
 
 LOG = "log.csv"
@@ -63,12 +63,12 @@ class Journal:
         if self.best_score is not None and validation.score <= self.best_score:
             return False
         self.best_step, self.best_score = step, validation.score
-        registry.save(model, self.run_dir / BEST, {"architecture": registry.architecture_of(model)})
+        checkpoints.save(model, self.run_dir / BEST, {"architecture": checkpoints.architecture_of(model)})
         return True
 
     def load_best(self, device: str) -> nn.Module | None:
         """The best network so far, None before the first look."""
-        return registry.load_any(self.run_dir / BEST, device=device) if self.best_step is not None else None
+        return checkpoints.load_any(self.run_dir / BEST, device=device) if self.best_step is not None else None
 
     def close(self) -> None:
         if self._board is not None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .._files import replacing
+from .._util.files import replacing
 from .config import TrainConfig
 from .examples import Examples, TrainingData
 from .journal import Journal, looks_without_better
-from .objective import Objective, find_objective
+from .objectives.base import Objective, find_objective
 from .validation import Validation
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from torch import nn
 from ..datasets.multitrack import MultiTrack
 from ..evaluation import evaluate
 from ..evaluation.estimators import Joint
-from ..models import registry
+from ..models import checkpoints
 
 #: What is shown and summed up: metric by task.
 SHOWN = {"separation": "sdr_db", "f0": "overall_accuracy", "beats": "beat_f_measure"}
@@ -41,8 +41,8 @@ def validate(
     Raises as :func:`stemfeatures.evaluation.evaluate`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = registry.save(model, Path(folder) / "now.safetensors", {})
-        task = "all" if len(registry.stems_of(checkpoint)) > 2 else "separation"
+        checkpoint = checkpoints.save(model, Path(folder) / "now.safetensors", {})
+        task = "all" if len(checkpoints.stems_of(checkpoint)) > 2 else "separation"
         summary = evaluate(task, songs, Joint(str(checkpoint.path), device=device), limit=limit).summary()
     metrics = {}
     for task, metric in SHOWN.items():

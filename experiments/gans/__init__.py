@@ -1,0 +1,1 @@
+"""Adversarial and factorised training on little paired data: audio, digits, images."""

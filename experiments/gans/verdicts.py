@@ -1,0 +1,138 @@
+"""What the discriminators of finished runs say of the truth.
+
+Excerpts of songs that a run has not seen as pairs are shown to its discriminators twice: parted by the run's own
+generator, and by the oracle, the mask ``|v| / (|v| + |a|)`` of the true parts. A discriminator that is of use to the
+generator gives the oracle the higher logit. Written are, for each method and number of pairs of
+:mod:`experiments.gans.adversarial`, the mean difference of every term of the summed logit, and the share of
+excerpts for which the sum prefers the oracle, with and without ``d_P``: ``verdicts.csv`` has a row a run,
+``verdicts.md`` the means over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.gans.gan_runs import SCORES
+from experiments.run_folder import RUN, STATE
+from stemfeatures._util.files import write_replace
+from stemfeatures.errors import DatasetError, StemfeaturesError
+from stemfeatures.factorgan.partition import Joint
+from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.data.part_excerpts import PartExcerpts
+from stemfeatures.training.data.part_store import PartStore
+from stemfeatures.training.objectives.base import Draws, find_objective
+from stemfeatures.training.objectives.gan import FactorGANObjective, GanObjective
+from stemfeatures.training.objectives.losses import LossWeights
+
+_NAME = re.compile(r"(?P<method>.+)-p(?P<pairs>\d+)-s(?P<seed>\d+)")
+ALL, WITHOUT = "prefer the oracle", "without d_P"
+
+
+def verdict(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
+    """Of one run: mean logit of the oracle's parts over that of the run's own, by term, and the shares ``ALL`` and
+    ``WITHOUT`` of ``n`` excerpts, 0..1.
+
+    Raises
+    ------
+    DatasetError : all songs were pairs. ModelError : the state does not fit.
+    """
+    note = json.loads((folder / RUN).read_text())
+    recipe = note["recipe"]
+    config = TrainConfig(**recipe | {"loss": LossWeights(**recipe["loss"])})
+    objective = find_objective(config.objective)(config, "cpu")
+    if not isinstance(objective, FactorGANObjective | GanObjective):
+        message = f"{config.objective!r} has no discriminators of parts"
+        raise DatasetError(message, source=str(folder), stage="experiment")
+    objective.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True))
+    songs = store.recordings["pairs"]
+    others = [place for place, song in enumerate(songs) if song.name not in note["pairs"] and song.levels[0] > 0]
+    if not others:
+        raise DatasetError("no songs that the run has not seen", source=str(folder), stage="experiment")
+    network = objective.network
+    excerpts = PartExcerpts(store.select(others), Draws(pairs=1), n_samples=network.n_samples, seed=config.seed)
+    network.net.eval()
+    game = objective.game.eval()
+    differences: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        for index in range(n):
+            parts = torch.from_numpy(excerpts.example(index)["pairs"])
+            truth = network.centre(network.spectra(parts))
+            mixture = network.spectra(parts.sum(dim=1))
+            masks = truth / truth.sum(dim=1, keepdim=True).clamp_min(1e-6)
+            oracle = torch.log1p(masks * network.centre(mixture)[:, None])
+            own, known = (game.terms(_joint(x)) for x in (network.separate(mixture), oracle))
+            for term in own:
+                differences.setdefault(term, []).append(float((known[term] - own[term]).mean()))
+    table = pd.DataFrame(differences)
+    shares = {ALL: table.sum(axis=1), WITHOUT: table.drop(columns="d_P(parts)", errors="ignore").sum(axis=1)}
+    return dict(table.mean()) | {name: float((total > 0).mean()) for name, total in shares.items()}
+
+
+def _joint(parts: Tensor) -> Joint:
+    return Joint({"target": parts[:, :1], "accompaniment": parts[:, 1:]})
+
+
+def verdicts(out: Path, *, n: int = 40) -> pd.DataFrame:
+    """A row for every finished run of ``out`` that has discriminators of parts; raises as :func:`verdict`."""
+    stores = sorted(out.glob("parts-*"))
+    if len(stores) != 1:
+        raise DatasetError(f"{len(stores)} stores of parts, not one", source=str(out), stage="experiment")
+    store = PartStore(stores[0])
+    rows = []
+    for folder in sorted(path.parent for path in out.glob(f"*/{SCORES}")):
+        found = _NAME.fullmatch(folder.name)
+        recipe = json.loads((folder / RUN).read_text())["recipe"]
+        if found and recipe["objective"] in ("gan", "factorgan"):
+            which = {"method": found["method"], "pairs": int(found["pairs"]), "seed": int(found["seed"])}
+            rows.append(which | verdict(folder, store, n=n))
+    if not rows:
+        raise DatasetError("no finished runs with discriminators of parts", source=str(out), stage="experiment")
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Means over seeds."""
+    means = table.drop(columns="seed").groupby(["method", "pairs"]).mean().reset_index()
+    means = means[[*(name for name in means if name not in (ALL, WITHOUT)), ALL, WITHOUT]]
+    lines = ["| " + " | ".join(means.columns) + " |", "| --- |" + " --: |" * (len(means.columns) - 1)]
+    for row in means.to_dict("records"):
+        cells = [row["method"], str(row["pairs"])]
+        for key in means.columns[2:]:
+            value = row[key]
+            cells.append("" if pd.isna(value) else f"{value:.0%}" if key in (ALL, WITHOUT) else f"{value:+.1f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.gans.verdicts", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of an experiment with few pairs")
+    parser.add_argument("-n", type=int, default=40, help="excerpts a run (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.n < 1:
+        parser.error("-n starts at 1")
+    try:
+        table = verdicts(args.out, n=args.n)
+    except (OSError, StemfeaturesError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table.to_csv(args.out / "verdicts.csv", index=False)
+    write_replace(args.out / "verdicts.md", markdown(table).encode())
+    print(markdown(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

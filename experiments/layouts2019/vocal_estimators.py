@@ -1,0 +1,112 @@
+"""A network of :mod:`experiments.layouts2019.networks` as an estimator that the package's evaluation scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.layouts2019.networks import LayoutNet
+from stemfeatures.audio import resample, to_mono
+from stemfeatures.constants import (
+    ANALYSIS_SAMPLE_RATE,
+    HOP_LENGTH,
+    N_BINS,
+    N_PITCH_BINS,
+    PITCH_BINS_PER_OCTAVE,
+    PITCH_FMIN,
+)
+from stemfeatures.evaluation.estimators import BaseEstimator
+from stemfeatures.separation.unet2017 import Patches
+from stemfeatures.spectra.transform import istft, stft
+
+#: Half a semitone, as in the melody metrics, in bins; and its place on the Gaussian bumps of the targets.
+TOLERANCE_BINS = 2.5
+_WITHIN = float(np.exp(-0.5 * TOLERANCE_BINS**2))
+#: Bins either side of the strongest one that its frequency is read from.
+_AROUND = 4
+
+
+class LayoutEstimator(BaseEstimator):
+    """Separates on the analysis grid with the mixture's phase: vocals end at 11,025 Hz, accompaniment is the rest of
+    the mixture. The F0 of a frame is where the salience is largest, voiced from ``threshold`` on."""
+
+    def __init__(self, net: LayoutNet, *, threshold: float = 0.5, n_frames: int = 128) -> None:
+        self.net, self.threshold, self.name = net.eval(), threshold, net.config.layout
+        self.n_frames = n_frames
+        self._last: tuple[np.ndarray, Tensor | None, Tensor | None] | None = None
+
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        mask = self._analyse(y, sample_rate)[0]
+        if mask is None:
+            raise NotImplementedError(f"{self.name} does not separate")
+        signal = torch.from_numpy(resample(y, sample_rate, ANALYSIS_SAMPLE_RATE))
+        spectrum = stft(signal)
+        spectrum[..., :N_BINS, :] *= mask
+        spectrum[..., N_BINS, :] *= mask[-1]
+        low = resample(istft(spectrum, signal.shape[-1]).numpy(), ANALYSIS_SAMPLE_RATE, sample_rate)
+        vocals = np.zeros_like(y, np.float32)
+        n_samples = min(low.shape[-1], y.shape[-1])
+        vocals[..., :n_samples] = low[..., :n_samples]
+        return {"vocals": vocals, "accompaniment": (y - vocals).astype(np.float32)}
+
+    def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        salience = self._analyse(y, sample_rate)[1]
+        if salience is None:
+            raise NotImplementedError(f"{self.name} does not estimate F0")
+        f0_hz, strength = strongest(torch.sigmoid(salience).numpy())
+        times_s = np.arange(len(f0_hz)) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
+        return times_s, np.where(strength >= self.threshold, f0_hz, -f0_hz)
+
+    @torch.inference_mode()
+    def _analyse(self, y: np.ndarray, sample_rate: int) -> tuple[Tensor | None, Tensor | None]:
+        """Mask (N_BINS, n_frames) and salience logits (N_PITCH_BINS, n_frames); once for both tasks of one array."""
+        if self._last is None or self._last[0] is not y:
+            mono = torch.from_numpy(resample(to_mono(y), sample_rate, ANALYSIS_SAMPLE_RATE))
+            found = Patches(self._patch, n_frames=self.n_frames).all(stft(mono)[:N_BINS].abs())
+            mask = found[:N_BINS] if "separation" in self.net.tasks else None
+            salience = found[-N_PITCH_BINS:] if "f0" in self.net.tasks else None
+            self._last = y, mask, salience
+        return self._last[1:]
+
+    def _patch(self, magnitude: Tensor) -> Tensor:
+        output = self.net(magnitude[None])
+        return torch.cat([part[0] for part in (output.mask, output.salience) if part is not None])
+
+
+def strongest(salience: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hz and strength (n_frames,) of the largest salience of every frame of ``(N_PITCH_BINS, n_frames)``.
+
+    The frequency is the mean over the bins around it, weighted by salience.
+    """
+    best = salience.argmax(axis=0)
+    frames = np.arange(salience.shape[1])
+    around = np.clip(best + np.arange(-_AROUND, _AROUND + 1)[:, None], 0, len(salience) - 1)
+    weight = salience[around, frames]
+    place = (weight * around).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
+    return PITCH_FMIN * 2.0 ** (place / PITCH_BINS_PER_OCTAVE), salience[best, frames]
+
+
+def best_threshold(salience: Iterable[np.ndarray], target: Iterable[np.ndarray], known: Iterable[np.ndarray]) -> float:
+    """The voicing threshold with the best overall accuracy on examples; 0.5 if nothing is known of any.
+
+    Parameters
+    ----------
+    salience, target : (N_PITCH_BINS, n_frames) an example, 0..1. known : (n_frames,), 1 where the target is.
+    """
+    strengths, right, voiced = [], [], []
+    for found, true, sure in zip(salience, target, known, strict=True):
+        keep = np.asarray(sure) > 0
+        best = found.argmax(axis=0)
+        strengths.append(found.max(axis=0)[keep])
+        right.append((true[best, np.arange(len(best))] >= _WITHIN)[keep])
+        voiced.append((true.max(axis=0) > 0.5)[keep])
+    strength, hit, sung = (np.concatenate(parts) if parts else np.zeros(0) for parts in (strengths, right, voiced))
+    if not len(strength):
+        return 0.5
+    thresholds = np.linspace(0.02, 0.98, 49)
+    accuracy = [np.mean(np.where(strength >= t, hit.astype(bool) & sung.astype(bool), ~sung.astype(bool)))
+                for t in thresholds]  # fmt: skip
+    return float(thresholds[int(np.argmax(accuracy))])

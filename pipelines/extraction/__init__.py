@@ -1,0 +1,1 @@
+"""From a catalogue to committed feature tables: plan, shards, executors, driver."""

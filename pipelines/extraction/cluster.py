@@ -1,0 +1,529 @@
+"""Where shards are processed: in this process, on a local Dask cluster, or on a scheduler that exists.
+
+All three run :func:`~.shard.process_shard` and yield what became of each shard as it happens; the caller commits.
+
+When a worker dies
+------------------
+Dask blames every shard that was on the worker, so a blamed shard is only a suspect. Suspects are halved and tried
+again among the others until they are single tracks. Blamed single tracks are judged when everything else is done, one
+at a time with nothing else running: who then still kills ``DEATH_BUDGET`` workers is guilty and becomes a
+:class:`WorkerDeath`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from stemfeatures._util.pools import is_script
+from stemfeatures.errors import StemfeaturesError
+
+from . import threads
+from .shard import (
+    ShardReceipt,
+    ShardTask,
+    TrackOutcome,
+    TrackTask,
+    check_worker,
+    load_analyser,
+    process_on_worker,
+    process_shard,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+log = logging.getLogger(__name__)
+
+#: Workers that a single track may kill, alone on the cluster, before it is given up.
+DEATH_BUDGET = 2
+#: Shards that are submitted at a time, per worker: enough to keep it busy, and bounded whatever the catalogue.
+WINDOW = 2.5
+#: A shard that fails for no fault of a track (full disk, lost network drive) is tried so often, then the run ends.
+SHARD_ATTEMPTS = 2
+POLL_S = 1.0
+CONNECT_TIMEOUT_S = 12.0
+#: How long a cluster may be without any worker before the run ends.
+NO_WORKER_TIMEOUT_S = 300.0
+#: A worker needs about this much memory; decides how many a machine gets by default.
+WORKER_BYTES = 1.5e9
+
+
+#: Of the small web servers that Dask starts: any free port, not reachable from outside.
+_NO_PORT = "127.0.0.1:0"
+
+
+class ClusterError(StemfeaturesError):
+    """A Dask cluster cannot be started or reached, or lacks what a run needs."""
+
+    stage = "cluster"
+
+
+@dataclass(frozen=True)
+class WorkerDeath:
+    """A track that killed each worker it was given to."""
+
+    track: TrackTask
+    deaths: int
+    message: str
+
+
+Outcome: TypeAlias = ShardReceipt | WorkerDeath
+
+
+class Executor(Protocol):
+    """A context manager that processes shards."""
+
+    @property
+    def n_workers(self) -> int: ...
+
+    def prepare(self, task: ShardTask) -> None: ...
+
+    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]: ...
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+# ------------------------------------------------------------------------------------------------------------ stop
+
+
+class StopRequest:
+    """Whether somebody asked to stop. As a context manager (in the main thread) it listens to Ctrl-C and SIGTERM: the
+    first asks to stop soon, the second stops at once (KeyboardInterrupt).
+
+    Parameters
+    ----------
+    notify : called at the first request.
+    """
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.requested = False
+        self._notify = notify
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.requested
+
+    def request(self) -> None:
+        self.requested = True
+        if self._notify is not None:
+            self._notify()
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.request()
+
+
+# ------------------------------------------------------------------------------------------------------------ loop
+
+
+class LoopExecutor:
+    """One shard after the other in this process. A track that crashes the process takes the run with it.
+
+    Parameters
+    ----------
+    on_track : called as each track is through.
+    """
+
+    def __init__(self, on_track: Callable[[TrackOutcome], None] | None = None) -> None:
+        self.on_track = on_track
+
+    @property
+    def n_workers(self) -> int:
+        return 1
+
+    def prepare(self, task: ShardTask) -> None:
+        """Load the network, so that the first track is not timed with it."""
+        with threads.single_threaded():
+            load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)
+
+    def __enter__(self) -> LoopExecutor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
+        for shard in shards:
+            if stop():
+                return
+            yield self._attempt(shard, stop)
+
+    def _attempt(self, shard: ShardTask, stop: StopRequest) -> ShardReceipt:
+        for attempt in range(1, SHARD_ATTEMPTS + 1):
+            try:
+                with threads.single_threaded():
+                    return process_shard(shard, on_track=self.on_track, stop=stop)
+            except Exception as error:
+                if attempt == SHARD_ATTEMPTS:
+                    raise
+                log.warning("shard %s: %s; trying again", shard.name, error)
+        raise AssertionError
+
+
+# --------------------------------------------------------------------------------------------------------- cluster
+
+
+class ClusterExecutor:
+    """Shards as Dask tasks. Use :func:`local_cluster` or :func:`existing_scheduler` to make one.
+
+    Parameters
+    ----------
+    client : of the cluster; closed at the end of the block, together with ``closing``.
+    resources : what a shard needs of a worker, e.g. ``{"GPU": 1}``.
+    """
+
+    def __init__(self, client: Client, *, closing: ExitStack, resources: dict[str, float] | None = None) -> None:
+        self.client, self.resources = client, resources or {}
+        self.address = str(client.scheduler.address) if client.scheduler is not None else ""
+        self._closing = closing
+        self._workerless_since: float | None = None
+
+    def __enter__(self) -> ClusterExecutor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    @property
+    def n_workers(self) -> int:
+        """Shards that can be processed at a time now."""
+        return slots(worker_info(self.client), self.resources)
+
+    def prepare(self, task: ShardTask) -> None:
+        """Nothing: each worker loads the network when its first shard comes."""
+
+    def check_resources(self) -> None:
+        """Raise ClusterError unless there are workers that can take a shard."""
+        workers = worker_info(self.client)
+        if not slots(workers, self.resources):
+            if not workers:
+                raise ClusterError("the scheduler has no workers", source=self.address)
+            need = ", ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
+            raise ClusterError(
+                f"none of the {len(workers)} workers has the resource {need}, shards would wait for ever; start one "
+                f"worker per device with: dask worker {self.address} --nthreads 1 "
+                f"--resources {need.replace(', ', ' ')!r}",
+                source=self.address,
+            )
+
+    def check(self, dataset: str, model_path: str, sha256: str) -> None:
+        """Raise ClusterError unless the workers see the dataset and the checkpoint."""
+        try:
+            answers = self.client.run(check_worker, dataset, model_path, sha256, on_error="return")
+        except Exception as error:
+            raise ClusterError(f"the workers do not answer: {error}") from error
+        for worker, answer in sorted(answers.items()):
+            if answer is not None:
+                raise ClusterError(str(answer), source=f"worker {worker}")
+
+    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
+        queue = deque(shards)
+        pending: dict[Future, ShardTask] = {}
+        attempts: dict[str, int] = {}
+        suspects: deque[ShardTask] = deque()
+        try:
+            while queue or pending:
+                while queue and not stop() and len(pending) < self._window():
+                    task = queue.popleft()
+                    pending[self._submit(task)] = task
+                if not pending:  # all of the rest is left for the next run
+                    return
+                for future in self._finished(pending):
+                    task = pending.pop(future)
+                    receipt = self._result(future, task, attempts)
+                    if receipt is not None:
+                        yield receipt
+                    elif future.status == "error" and _killed(future):
+                        log.warning("shard %s (%d tracks): its worker died", task.name, len(task.tracks))
+                        if len(task.tracks) > 1:
+                            queue.extendleft(reversed(task.halves()))
+                        else:
+                            suspects.append(task)
+                    else:
+                        queue.append(task)
+            for task in suspects:
+                if stop():
+                    return
+                yield from self._judge(task, attempts, stop)
+        finally:
+            if pending:
+                with suppress(Exception):
+                    self.client.cancel(list(pending), force=True)
+
+    def _judge(self, task: ShardTask, attempts: dict[str, int], stop: StopRequest) -> Iterator[Outcome]:
+        """Give a single suspect one worker after the other, with nothing else running."""
+        deaths = 0
+        while deaths < DEATH_BUDGET:
+            future = self._submit(task)
+            self._finished({future: task})
+            receipt = self._result(future, task, attempts)
+            if receipt is not None:
+                yield receipt
+                return
+            if _killed(future):
+                deaths += 1
+            if stop():
+                return
+        message = (
+            f"the worker process died while it worked on this track, {deaths} times with nothing else to do "
+            "(a crash in a decoder, or the memory limit)"
+        )
+        log.warning("%s: %s", task.tracks[0].source_uri, message)
+        yield WorkerDeath(task.tracks[0], deaths, message)
+
+    def _window(self) -> int:
+        return max(2, math.ceil(WINDOW * self.n_workers))
+
+    def _submit(self, task: ShardTask) -> Future:
+        # Dask must not know two submissions of a shard for the same task: the second is meant to run.
+        key = f"stemfeatures-{task.provenance.run_id}-{task.name}-{os.urandom(4).hex()}"
+        return self.client.submit(
+            process_on_worker, task, key=key, pure=False, resources=self.resources or None, retries=0
+        )
+
+    def _finished(self, pending: dict[Future, ShardTask]) -> list[Future]:
+        """Wait until a shard is through; ClusterError when the cluster is gone."""
+        from distributed import wait
+
+        while True:
+            try:
+                with self.client.as_current():
+                    wait(list(pending), timeout=POLL_S, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                self._require_workers()
+                continue
+            except Exception as error:  # cancelled: the scheduler has gone
+                why = str(error).split("\n", 1)[0]
+                raise ClusterError(f"lost the scheduler: {type(error).__name__}: {why}", source=self.address) from error
+            self._workerless_since = None
+            return [future for future in pending if future.done()]
+
+    def _result(self, future: Future, task: ShardTask, attempts: dict[str, int]) -> ShardReceipt | None:
+        """The receipt; None when the shard must be tried again; raises when it has failed too often."""
+        if future.status == "finished":
+            receipt = future.result()
+            future.release()
+            return receipt
+        error = future.exception()
+        if _killed(future):
+            return None
+        attempts[task.name] = attempts.get(task.name, 0) + 1
+        if attempts[task.name] >= SHARD_ATTEMPTS:
+            raise error
+        log.warning("shard %s: %s; trying again", task.name, error)
+        return None
+
+    def _require_workers(self) -> None:
+        if self.client.status != "running":
+            raise ClusterError("lost the scheduler", source=self.address)
+        if self.n_workers:
+            self._workerless_since = None
+            return
+        now = time.monotonic()
+        if self._workerless_since is None:
+            self._workerless_since = now
+        elif now - self._workerless_since > NO_WORKER_TIMEOUT_S:
+            raise ClusterError(f"no usable worker for {NO_WORKER_TIMEOUT_S:g} s")
+
+
+def _killed(future: Future) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(future.exception(), KilledWorker)
+
+
+def worker_info(client: Client) -> dict[str, dict[str, Any]]:
+    """What the scheduler knows of each worker, by address."""
+    try:
+        return dict(client.scheduler_info(n_workers=-1)["workers"])
+    except TypeError:  # before 2025.3 it always told of all
+        return dict(client.scheduler_info()["workers"])
+
+
+def slots(workers: dict[str, dict[str, Any]], resources: dict[str, float]) -> int:
+    """Shards that these workers can process at a time."""
+    total = 0
+    for worker in workers.values():
+        fits = [worker["nthreads"], *(worker["resources"].get(r, 0) // amount for r, amount in resources.items())]
+        total += int(min(fits))
+    return total
+
+
+def default_jobs(most: int) -> int:
+    """Worker processes for this machine: its cores (those we may use), its memory, at most ``most``."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return max(1, min(CPU_COUNT, int(MEMORY_LIMIT // WORKER_BYTES), most))
+
+
+def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
+    """Worker processes on this machine, one thread each; with ``device="cuda"`` each has a GPU of its own.
+
+    The processes are spawned: a script that starts a run must do so under ``if __name__ == "__main__":``.
+    """
+    import dask
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed.system import MEMORY_LIMIT
+
+    gpus = visible_gpus() if device == "cuda" else []
+    preload = dask.config.get("distributed.worker.preload")
+    preload = [*([preload] if isinstance(preload, str) else preload), threads.__name__]
+    options: dict[str, Any] = {
+        "nthreads": 1,
+        "host": "127.0.0.1",
+        "memory_limit": int(MEMORY_LIMIT / n_workers),
+        "dashboard_address": _NO_PORT,
+        "preload": preload,
+        "silence_logs": logging.ERROR,
+        # What a worker holds is networks and one track, not results: nothing to spill, and a pause would be for ever.
+        "config": {
+            "distributed.worker.memory.target": False,
+            "distributed.worker.memory.spill": False,
+            "distributed.worker.memory.pause": False,
+        },
+    }
+    workers = {}
+    for i in range(n_workers):
+        environment = dict(threads.WORKER_ENVIRONMENT)
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        more = {"env": environment, "resources": {"GPU": 1} if gpus else None}
+        workers[i] = {"cls": Nanny, "options": {**options, **more}}
+    closing = ExitStack()
+    closing.enter_context(_quiet_distributed())
+    try:
+        # The first death of a worker is told at once; finding the guilty track is our work, not the scheduler's.
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            cluster = SpecCluster(
+                workers=workers,
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": _NO_PORT},
+                },
+                name="stemfeatures",
+            )
+        closing.callback(cluster.close, timeout=30)
+        client = Client(cluster, set_as_default=False)
+        closing.callback(client.close)
+        client.wait_for_workers(n_workers, timeout=120)
+    except BaseException as error:
+        closing.close()
+        if isinstance(error, (OSError, RuntimeError, TimeoutError)):
+            hint = "; a script must start it under if __name__ == '__main__':" if is_script() else ""
+            raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
+        raise
+    return ClusterExecutor(client, closing=closing, resources={"GPU": 1.0} if gpus else None)
+
+
+@contextmanager
+def _quiet_distributed() -> Iterator[None]:
+    """What happens to our own workers is for us to tell, except to those who debug."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    if not log.isEnabledFor(logging.DEBUG):
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, str]:
+    """Connect to a scheduler; with the device its workers shall use (for ``"auto"``: ``cuda`` if any has a GPU).
+
+    Raises ClusterError when it cannot be reached or has no workers.
+    """
+    from distributed import Client
+
+    _knock(address)
+    closing = ExitStack()
+    try:
+        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+    except Exception as error:
+        raise ClusterError(f"cannot reach a scheduler there: {error}", source=address) from error
+    closing.callback(client.close)
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+    except TimeoutError as error:
+        closing.close()
+        raise ClusterError(f"the scheduler has no workers (waited {CONNECT_TIMEOUT_S:g} s)", source=address) from error
+    if device == "auto":
+        device = "cuda" if slots(worker_info(client), {"GPU": 1}) else "cpu"
+    resources = {"GPU": 1.0} if device.startswith("cuda") else None
+    return ClusterExecutor(client, closing=closing, resources=resources), device
+
+
+def _knock(address: str) -> None:
+    """ClusterError unless something there speaks Dask's protocol.
+
+    A client that cannot connect tries for far longer than its time limit, and complains when it is collected; so none
+    is made before it is known that it can.
+    """
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    if address.startswith("inproc:"):  # of this process
+        return
+
+    async def knock() -> None:
+        security = Security().get_connection_args("client")
+        comm = await connect(address, timeout=CONNECT_TIMEOUT_S, **security)
+        await comm.close()
+
+    async def limited() -> None:
+        await asyncio.wait_for(knock(), CONNECT_TIMEOUT_S + 1)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # this one may have an event loop at work, as in a notebook
+            thread.submit(asyncio.run, limited()).result()
+    except Exception as error:
+        why = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
+        if cause := error.__cause__ and str(error.__cause__).rpartition(">: ")[2]:  # ConnectionRefusedError ...
+            why += f" ({cause})"
+        raise ClusterError(f"cannot reach a scheduler there: {why}", source=address) from error
+
+
+def visible_gpus() -> list[str]:
+    """Names for ``CUDA_VISIBLE_DEVICES`` of the GPUs this process may use."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    names = [n.strip() for n in named.split(",") if n.strip()] if named is not None else [str(i) for i in range(count)]
+    return names[:count]

@@ -1,0 +1,202 @@
+"""What a dataset holds already, and so need not be done again.
+
+A row of the catalogue is done when a live row of ``tracks`` has its ``track_id`` and the ``config_hash``,
+``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, and the
+audio is the same: equal size and time of change, or else equal bytes. A file that is gone is done, too: its features
+remain what they are.
+
+Metadata do not count: they stay what they were when the track was extracted, and :attr:`Decision.metadata_changed`
+says how many rows differ now. ``overwrite`` brings them up to date, as does joining the catalogue by ``track_id``.
+
+What failed is tried again by default, with ``attempt`` one higher.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stemfeatures.audio import file_sha256
+from stemfeatures.errors import CatalogError, DatasetError
+from stemfeatures.tables.commits import read_snapshot
+from stemfeatures.tables.fields import Field
+from stemfeatures.tables.layout import COMMITS, SCHEMA, DatasetLayout, infer_metadata, metadata_name
+from stemfeatures.tables.reader import live_rows
+from stemfeatures.tables.schema import DATA_TABLES, SCHEMA_VERSION
+
+from ..catalog import Catalog, printable
+from .prefetch import FileState
+
+_KEY = ("config_hash", "model_sha256", "schema_version")
+_SOURCE = ("source_uri", "audio_sha256", "source_size_bytes", "source_modified_at")
+
+
+@dataclass
+class Decision:
+    """What becomes of each row of a catalogue, as positions in it.
+
+    Attributes
+    ----------
+    todo : to be extracted. done : to be skipped. known_failed : failed before, and not to be tried again.
+    attempts : tries so far, by ``track_id``; absent for the first.
+    metadata_changed : rows of ``done`` whose metadata differ from what ``tracks`` holds.
+    """
+
+    todo: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    known_failed: list[int] = field(default_factory=list)
+    attempts: dict[str, int] = field(default_factory=dict)
+    metadata_changed: int = 0
+
+
+def existing_dataset(out_dir: Path) -> DatasetLayout | None:
+    """The dataset in a directory; None when there is none yet. Raises DatasetError for one that cannot be read."""
+    if (out_dir / SCHEMA).is_dir() and (out_dir / COMMITS).is_dir():
+        return DatasetLayout.open(out_dir)
+    return None
+
+
+def metadata_fields(catalog: Catalog, layout: DatasetLayout | None) -> tuple[Field, ...]:
+    """Fields for the catalogue's own columns, with the types the dataset gave them.
+
+    Raises CatalogError when a column does not fit the type it has in the dataset, so that a run does not find out
+    track by track.
+    """
+    try:
+        fields = infer_metadata(catalog.frame[catalog.metadata_columns])
+    except DatasetError as error:
+        raise CatalogError(error.message, source=catalog.origin) from error
+    stored = {} if layout is None else {f.name: f.type for f in layout.metadata}
+    fits = {"string": ("bool", "int64", "float64"), "float64": ("int64",)}
+    for column, f in zip(catalog.metadata_columns, fields):
+        of = stored.get(f.name, f.type)
+        values = catalog.frame[column].dropna()
+        whole = of == "int64" and f.type == "float64" and bool((values == values // 1).all())
+        if f.type == of or f.type in fits.get(of, ()) or whole or not len(values):
+            continue
+        raise CatalogError(
+            f"column {column!r} holds {f.type} values, but the dataset has stored it as {of} before; "
+            "rename the column, or extract into a new directory",
+            source=catalog.origin,
+        )
+    return fields
+
+
+def decide(
+    catalog: Catalog,
+    layout: DatasetLayout | None,
+    *,
+    config_hash: str,
+    model_sha256: str,
+    tables: Iterable[str],
+    overwrite: bool = False,
+    retry_failed: bool = True,
+) -> Decision:
+    """Compare a catalogue with a dataset; see the module's docstring.
+
+    Raises CatalogError when an id that was derived from a path stands for another file in the dataset.
+    """
+    if layout is None:
+        return Decision(todo=list(range(len(catalog))))
+    snapshot = read_snapshot(layout)
+    meta = {c: metadata_name(c) for c in catalog.metadata_columns}
+    known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
+    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, "run_id", *known_meta])
+    errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"])
+    runs = {
+        row["run_id"]: json.loads(row["config_json"] or "{}")
+        for row in live_rows(layout, snapshot, "runs").to_table(columns=["run_id", "config_json"]).to_pylist()
+    }
+    decision = Decision(attempts={track_id: row["attempt"] for track_id, row in errors.items()})
+    if overwrite:
+        decision.todo = list(range(len(catalog)))
+        return decision
+    key = (config_hash, model_sha256, SCHEMA_VERSION)
+    wanted = set(tables)
+    types = {f.name: f.type for f in layout.metadata}
+    frame = catalog.frame
+    columns = {name: frame[column].tolist() for column, name in meta.items() if name in types}
+    rows = zip(frame["track_id"].tolist(), frame["source_uri"].tolist(), frame["path"].tolist())
+    for i, (track_id, uri, path) in enumerate(rows):
+        if (row := tracks.get(track_id)) is not None:
+            config = runs.get(row["run_id"], {})
+            same = _is_same_audio(row, uri, path)
+            if not same and not catalog.has_ids:
+                _require_same_file(catalog, i, row, config, path)
+            if same and _key(row) == key and wanted <= set(config.get("tables", DATA_TABLES)):
+                decision.done.append(i)
+                changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
+                decision.metadata_changed += changed
+                continue
+        elif not retry_failed and (row := errors.get(track_id)) is not None and _key(row) == key:
+            state = FileState.of(path) if path is not None else None
+            if _state(row) == state and row["source_uri"] == uri:
+                decision.known_failed.append(i)
+                continue
+        decision.todo.append(i)
+    return decision
+
+
+def _rows(layout: DatasetLayout, snapshot: Any, table: str, columns: list[str]) -> dict[str, dict[str, Any]]:
+    rows = live_rows(layout, snapshot, table).to_table(columns=["track_id", *columns])
+    return {row["track_id"]: row for row in rows.to_pylist()}
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in _KEY)
+
+
+def _state(row: dict[str, Any]) -> FileState | None:
+    if row["source_size_bytes"] is None:
+        return None
+    return FileState(row["source_size_bytes"], row["source_modified_at"])
+
+
+def _is_same_audio(row: dict[str, Any], uri: str, path: str | None) -> bool:
+    """Whether the file holds what it held; bytes are read only when it was touched, moved, or named anew."""
+    if path is None:
+        return row["source_uri"] == uri
+    state = FileState.of(path)
+    if state is None:
+        return True
+    if state == _state(row) and row["source_uri"] == uri:
+        return True
+    if row["audio_sha256"] is None or state.size != row["source_size_bytes"]:
+        return False
+    try:
+        return file_sha256(path) == row["audio_sha256"]
+    except OSError:
+        return False
+
+
+def _require_same_file(
+    catalog: Catalog, position: int, row: dict[str, Any], config: dict[str, Any], path: str | None
+) -> None:
+    """Two collections may derive one id for two files; the second must not take the place of the first unseen."""
+    before = os.path.normpath(os.path.join(config.get("catalog_root") or "", row["source_uri"]))
+    if path is not None and before != printable(path):
+        raise CatalogError(
+            f"{catalog.row_name(position)}: in the dataset, track id {row['track_id']!r} stands for another file, "
+            f"{before}; give the catalogue a track_id column, extract into another directory, or overwrite",
+            source=catalog.origin,
+        )
+
+
+def _equal(value: Any, stored: Any, of: str) -> bool:
+    """Whether a cell of the catalogue would be stored as what is stored."""
+    if plain(value) is None or stored is None:
+        return plain(value) is stored
+    return str(value) == stored if of == "string" else bool(value == stored)
+
+
+def plain(value: Any) -> Any:
+    """A cell as None, bool, int, float or str: what travels to workers without pandas."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,472 @@
+"""The unit of work: some rows of a catalogue go in, part files come out, and a receipt of what they hold.
+
+:func:`process_shard` is a plain function. It is called in a loop, or on a Dask worker; tasks and receipts are small
+and can be pickled, and audio, frames and rows never leave the process. It may run twice, or die: nothing counts until
+the driver commits the receipt.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemfeatures.audio import file_sha256
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
+from stemfeatures.errors import AudioError, ModelError, StemfeaturesError
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import PartFile, to_table, write_part
+from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+
+from . import threads
+from .prefetch import FileState, PrefetchStream, TrackTimeout, prefetched
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stemfeatures.analysis import Analyser, TrackAnalysis
+
+log = logging.getLogger(__name__)
+
+#: Tracks that are decoded ahead of the one the network works on.
+TRACKS_AHEAD = 1
+MAX_MESSAGE = 4000
+#: Of files that fail, larger ones are not read again for the sake of their digest.
+MAX_DIGEST_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class TrackTask:
+    """One row of the catalogue, to be extracted.
+
+    ``path`` is the file to open, ``source_uri`` what tables call it, ``attempt`` how often it has been tried with this.
+    """
+
+    track_id: str
+    source_uri: str
+    path: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    weight_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to know; a few kB.
+
+    Attributes
+    ----------
+    name : in the names of its part files.
+    tracks : what to extract.
+    dataset : absolute path of the features directory.
+    model_path, provenance : the checkpoint; the digest in ``provenance`` is checked.
+    device, batch_size : see ``Analyser``.
+    tables : data tables to write.
+    track_timeout_s : see :class:`~.prefetch.PrefetchStream`.
+    stop_file : the shard ends early, with what is finished, when this file exists.
+    """
+
+    name: str
+    tracks: tuple[TrackTask, ...]
+    dataset: str
+    model_path: str
+    provenance: Provenance
+    device: str
+    batch_size: int
+    tables: tuple[str, ...]
+    track_timeout_s: float | None = None
+    stop_file: str | None = None
+
+    def halves(self) -> tuple[ShardTask, ShardTask]:
+        middle = len(self.tracks) // 2
+        return (
+            replace(self, name=f"{self.name}a", tracks=self.tracks[:middle]),
+            replace(self, name=f"{self.name}b", tracks=self.tracks[middle:]),
+        )
+
+
+@dataclass(frozen=True)
+class TrackFailure:
+    """Why a track is in table ``errors``."""
+
+    track_id: str
+    source_uri: str
+    stage: str
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TrackOutcome:
+    """One track is through; told to ``on_track`` as it happens."""
+
+    track_id: str
+    audio_s: float
+    failure: TrackFailure | None = None
+
+
+@dataclass
+class ShardReceipt:
+    """What became of a shard.
+
+    Attributes
+    ----------
+    name : of the task.
+    parts : the files written, none of which counts yet.
+    audio_s : decoded seconds by track, for the tracks that succeeded.
+    failures : the other ones.
+    stage_s : seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
+    worker : host and process. loads : networks this process has loaded since it began.
+    """
+
+    name: str
+    parts: list[PartFile] = field(default_factory=list)
+    audio_s: dict[str, float] = field(default_factory=dict)
+    failures: list[TrackFailure] = field(default_factory=list)
+    stage_s: dict[str, float] = field(default_factory=dict)
+    worker: str = ""
+    loads: int = 0
+
+    @property
+    def n_tracks(self) -> int:
+        return len(self.audio_s) + len(self.failures)
+
+
+# ------------------------------------------------------------------------------------------------ the loaded model
+
+
+@dataclass
+class _Loaded:
+    """The network of this process, the lock to hold while using it, and the batch size that was asked for."""
+
+    analyser: Analyser
+    batch_size: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_loaded: dict[tuple[str, str], _Loaded] = {}
+_loading = threading.Lock()
+
+
+def load_analyser(model_path: str, sha256: str, device: str, batch_size: int) -> _Loaded:
+    """The network of this process: loaded and warmed up on the first call; another one takes its place.
+
+    Raises ModelError when the file is not there, or not the one the driver saw.
+    """
+    with _loading:
+        if (loaded := _loaded.get((sha256, device))) is None:
+            from stemfeatures.analysis import Analyser
+
+            _loaded.clear()
+            analyser = Analyser(model_path, device=device, batch_size=batch_size)
+            if analyser.checkpoint.sha256 != sha256:
+                raise ModelError(
+                    f"this is another checkpoint than the driver's: sha256 {analyser.checkpoint.sha256}, not {sha256}",
+                    source=model_path,
+                )
+            _warm_up(analyser)
+            loaded = _loaded[sha256, device] = _Loaded(analyser, batch_size)
+        elif loaded.batch_size != batch_size:
+            with loaded.lock:
+                _set_batch_size(loaded.analyser, batch_size)
+                loaded.batch_size = batch_size
+        return loaded
+
+
+def _warm_up(analyser: Analyser) -> None:
+    """Compile and load now what would otherwise delay the first track (and count against its time limit)."""
+    import numpy as np
+
+    times = np.arange(2 * ANALYSIS_SAMPLE_RATE) / ANALYSIS_SAMPLE_RATE
+    tone = np.sin(2 * np.pi * 220 * times) * (times % 0.5 < 0.25) * 0.1
+    analyser.from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
+
+
+def _set_batch_size(analyser: Analyser, batch_size: int) -> None:
+    """Begin with an empty queue: segments of tracks that failed must not come into the batches of others."""
+    from stemfeatures.inference.segments import SegmentRunner
+
+    analyser.batch_size = batch_size
+    analyser.runner = SegmentRunner(analyser.net, device=analyser.device, batch_size=batch_size)
+
+
+# ------------------------------------------------------------------------------------------------------- the shard
+
+
+def worker_name() -> str:
+    """``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def process_on_worker(task: ShardTask) -> ShardReceipt:
+    """:func:`process_shard` as a Dask task: with the thread policy of a worker."""
+    threads.configure_worker()
+    return process_shard(task)
+
+
+def process_shard(
+    task: ShardTask,
+    *,
+    on_track: Callable[[TrackOutcome], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> ShardReceipt:
+    """Extract the tracks of one shard and write their rows.
+
+    A track that fails, at whatever stage, becomes a row of ``errors`` and never disturbs the others.
+
+    Parameters
+    ----------
+    task : what to do.
+    on_track : called as each track is through.
+    stop : asked before each track; the shard ends early, with the tracks finished so far, when it says so or when
+        ``task.stop_file`` exists.
+
+    Raises
+    ------
+    ModelError, DatasetError : the checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any
+        track.
+    """
+    layout = DatasetLayout.open(task.dataset)
+    loaded = load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)
+
+    def stopped() -> bool:
+        return (stop is not None and stop()) or (task.stop_file is not None and os.path.exists(task.stop_file))
+
+    with loaded.lock:
+        work = _Shard(task, layout, loaded.analyser, on_track or (lambda outcome: None), stopped)
+        work.run()
+        return work.write()
+
+
+class _Shard:
+    """The state of one call of :func:`process_shard`."""
+
+    def __init__(
+        self,
+        task: ShardTask,
+        layout: DatasetLayout,
+        analyser: Analyser,
+        on_track: Callable[[TrackOutcome], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.task, self.layout, self.analyser = task, layout, analyser
+        self.on_track, self.stopped = on_track, stopped
+        self.receipt = ShardReceipt(task.name, worker=worker_name())
+        self.receipt.stage_s = dict.fromkeys(("decode", "wait", "analyse", "rows", "write"), 0.0)
+        self.tables: dict[str, list[pa.Table]] = {}
+        self.errors: list[dict[str, Any]] = []
+        self.left = {track.track_id: track for track in task.tracks}
+        self.streams: dict[str, PrefetchStream] = {}
+
+    def run(self) -> None:
+        """All tracks through shared batches: again with smaller ones when they do not fit the device, and one by one
+        what is left when a batch fails, so that the guilty track stands alone."""
+        while True:
+            failure = self._together()
+            if not self.left or self.stopped():
+                return
+            batch_size = self.analyser.batch_size
+            if batch_size == 1 or not _out_of_memory(failure):
+                break
+            log.warning("out of device memory with batches of %d segments; trying %d", batch_size, batch_size // 2)
+            failure = None  # its traceback holds tensors
+            _free_device_memory()
+            _set_batch_size(self.analyser, batch_size // 2)
+        self._one_by_one()
+        _set_batch_size(self.analyser, batch_size)
+
+    def _together(self) -> Exception | None:
+        """Analyse what is left; the failure of a batch, which several tracks may have shared, ends it early."""
+        started = time.perf_counter()
+        results = self.analyser.many(self._sources())
+        failure: Exception | None = None
+        while failure is None:
+            try:
+                track_id, result = next(results)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            shared = self.analyser.batch_size > 1 or _out_of_memory(result)
+            if isinstance(result, Exception) and shared and not isinstance(result, AudioError):
+                failure = result
+            else:
+                self._record(self.left[track_id], result)
+        results.close()  # type: ignore[attr-defined]
+        for stream in self.streams.values():
+            stream.close()
+        self.receipt.stage_s["analyse"] += time.perf_counter() - started
+        return failure
+
+    def _sources(self) -> Iterator[tuple[str, PrefetchStream]]:
+        tracks = [(track.track_id, track.path) for track in self.left.values()]
+        streams = prefetched(
+            tracks, ahead=TRACKS_AHEAD, timeout_s=self.task.track_timeout_s, stop=self.stopped
+        )  # fmt: skip
+        for track_id, stream in streams:
+            self.streams[track_id] = stream
+            try:
+                stream.open()
+            except Exception as error:
+                self._record(self.left[track_id], error)
+            else:
+                yield track_id, stream
+
+    def _one_by_one(self) -> None:
+        started = time.perf_counter()
+        for track in list(self.left.values()):
+            if self.stopped():
+                break
+            _set_batch_size(self.analyser, 1)
+            stream = self.streams[track.track_id] = PrefetchStream(track.path, timeout_s=self.task.track_timeout_s)
+            try:
+                with stream.open():
+                    result: TrackAnalysis | Exception = self.analyser.from_stream(stream)
+            except Exception as error:
+                result = error
+            finally:
+                stream.close()
+            self._record(track, result)
+        self.receipt.stage_s["analyse"] += time.perf_counter() - started
+
+    def _record(self, track: TrackTask, result: TrackAnalysis | Exception) -> None:
+        """Make the rows of one track, of whichever outcome."""
+        started = time.perf_counter()
+        stream = self.streams[track.track_id]
+        failure = stage = None
+        audio_s = 0.0
+        if not isinstance(result, Exception):
+            audio_s = result.decoded_duration_s
+            try:
+                for table, rows in self._rows(track, result, stream.file_state).items():
+                    self.tables.setdefault(table, []).append(rows)
+                self.receipt.audio_s[track.track_id] = audio_s
+            except Exception as error:
+                result = error
+                stage = None if isinstance(error, StemfeaturesError) else "tables"
+        if isinstance(result, Exception):
+            failure = self._fail(track, result, stream.file_state, stage)
+        del self.left[track.track_id]
+        self.receipt.stage_s["decode"] += stream.decode_s
+        self.receipt.stage_s["wait"] += stream.wait_s
+        seconds = time.perf_counter() - started
+        self.receipt.stage_s["rows"] += seconds
+        self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
+        self.on_track(TrackOutcome(track.track_id, 0.0 if failure else audio_s, failure))
+
+    def _rows(self, track: TrackTask, result: TrackAnalysis, state: FileState | None) -> dict[str, pa.Table]:
+        info = TrackInfo(
+            track_id=track.track_id,
+            source_uri=track.source_uri,
+            status=result.status,
+            audio_sha256=result.sha256,
+            source_size_bytes=state.size if state else None,
+            source_modified_at=state.modified_at if state else None,
+            decoded_duration_s=result.decoded_duration_s,
+            sample_rate=result.sample_rate,
+            channels=result.channels,
+            start_offset_s=0.0,
+            metadata=track.metadata,
+        )
+        if (file := result.info) is not None:
+            info.duration_s = file.declared_duration_s
+            info.codec, info.bit_rate, info.lossless = file.codec, file.bit_rate, file.lossless
+            info.decoder, info.decoder_version = file.decoder, file.decoder_version
+        rows = track_rows(info, result.description, self.task.provenance, tables=self.task.tables)
+        # All of a track's rows are checked before any of them is kept.
+        return {table: to_table(self.layout, table, some) for table, some in rows.items()}
+
+    def _fail(self, track: TrackTask, error: Exception, state: FileState | None, stage: str | None) -> TrackFailure:
+        row = failure_row(track, error, self.task.provenance, state, stage=stage)
+        if state is not None and state.size <= MAX_DIGEST_BYTES and not isinstance(error, TrackTimeout):
+            with suppress(OSError):  # a failure without identity is a failure still
+                row["audio_sha256"] = file_sha256(track.path)
+        self.errors.append(row)
+        failure = TrackFailure(*(row[name] for name in TrackFailure.__dataclass_fields__))
+        self.receipt.failures.append(failure)
+        if not isinstance(error, StemfeaturesError):
+            log.debug("%s: %s", track.source_uri, failure.message, exc_info=error)
+        return failure
+
+    def write(self) -> ShardReceipt:
+        started = time.perf_counter()
+        import pyarrow as pa
+
+        from stemfeatures.analysis import Analyser
+
+        rows: dict[str, Any] = {name: pa.concat_tables(made) for name, made in self.tables.items()}
+        if self.errors:
+            rows["errors"] = self.errors
+        self.receipt.parts = [write_part(self.layout, name, some, shard=self.task.name) for name, some in rows.items()]
+        self.receipt.stage_s["write"] += time.perf_counter() - started
+        self.receipt.loads = Analyser.loads
+        return self.receipt
+
+
+def failure_row(
+    track: TrackTask,
+    error: BaseException | str,
+    provenance: Provenance,
+    state: FileState | None = None,
+    *,
+    stage: str | None = None,
+    error_type: str | None = None,
+    attempt: int | None = None,
+) -> dict[str, Any]:
+    """The row of ``errors`` of one track; an error of no known stage happened in ``analyse``."""
+    if stage is None and not isinstance(error, StemfeaturesError):
+        stage = "analyse"
+    if error_type is None and type(error) is StemfeaturesError and error.__cause__ is not None:
+        error_type = type(error.__cause__).__name__  # a wrapper that only adds the stage
+    row = error_row(
+        track.track_id,
+        track.source_uri,
+        error,
+        provenance,
+        stage=stage,
+        error_type=error_type,
+        attempt=track.attempt if attempt is None else attempt,
+        worker=worker_name(),
+        source_size_bytes=state.size if state else None,
+        source_modified_at=state.modified_at if state else None,
+    )
+    row["message"] = row["message"].encode("utf-8", "backslashreplace").decode()[:MAX_MESSAGE]
+    return row
+
+
+def _out_of_memory(error: object) -> bool:
+    """Whether the device (not the machine) has run out of memory."""
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def _free_device_memory() -> None:
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def check_worker(dataset: str, model_path: str, sha256: str) -> str | None:
+    """What keeps this process from working for a run, None when nothing does. Runs on every worker at the start."""
+    from stemfeatures.models.checkpoints import resolve_analysis
+
+    if not Path(dataset).is_dir() or not os.access(dataset, os.W_OK):
+        return f"cannot write to {dataset}: workers and driver must share this folder"
+    try:
+        checkpoint, _ = resolve_analysis(model_path)
+    except ModelError as error:
+        return str(error)
+    if checkpoint.sha256 != sha256:
+        return f"{model_path} is another checkpoint here than at the driver"
+    return None

@@ -1,0 +1,51 @@
+"""Audio files in and out: the one place that touches codecs.
+
+Conventions
+-----------
+* Samples are float32, full scale = 1.0, shape ``(channels, n_samples)``; mono signals are ``(n_samples,)``.
+* Channels are never dropped or mixed unasked: one, two and more are handled alike. :func:`to_mono` is the mean over
+  all of them, whatever their number.
+* Time zero is the first decoded sample. Files are read forward only, a block at a time; nothing seeks.
+* soundfile (libsndfile) decodes what it can, ffmpeg the rest: m4a/AAC, WMA, and the few MP3 and Ogg files of which
+  libsndfile would read only a part. Where libsndfile breaks off in a damaged file, ffmpeg goes on. Which one it was
+  is in :class:`AudioInfo`.
+* Where a container tells the time (FLAC, Ogg), damage inside a file becomes silence and what follows keeps its time.
+  Behind a damaged place of an MP3 everything is displaced by the few frames that are lost there.
+* The identity of a track is the SHA-256 of its file's bytes: cheap, stable, and independent of any decoder.
+
+A decoder that keeps the caller waiting too long is given up. libmpg123 may print notes on damaged MP3 files to
+standard error; they cannot be caught without redirecting the standard error of the whole process.
+"""
+
+from .decoder import AudioInfo
+from .encode import AudioWriter, write
+from .streams import (
+    AudioStream,
+    StreamResampler,
+    as_signal,
+    audio_identity,
+    decoder_versions,
+    file_sha256,
+    load,
+    open_audio,
+    probe,
+    resample,
+    to_mono,
+)
+
+__all__ = [
+    "AudioInfo",
+    "AudioStream",
+    "AudioWriter",
+    "StreamResampler",
+    "as_signal",
+    "audio_identity",
+    "decoder_versions",
+    "file_sha256",
+    "load",
+    "open_audio",
+    "probe",
+    "resample",
+    "to_mono",
+    "write",
+]

@@ -1,4 +1,0 @@
-"""Experiments that can be re-run: trainings of the systems we build on, on equal data, with a table at the end.
-
-Each is a module with a command: ``python -m stemfeatures.experiments.layouts2019 --help``.
-"""

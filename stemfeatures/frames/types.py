@@ -1,0 +1,106 @@
+"""What the network and one STFT per stem say about each time frame of a track.
+
+Frames are compact (no waveforms), so they may travel between processes. Descriptors read frames only.
+All arrays are float32 and share the frame axis ``n_frames = 1 + n_samples // HOP_LENGTH``; frame ``k`` is
+centred on ``k * HOP_LENGTH / ANALYSIS_SAMPLE_RATE`` seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+
+
+@dataclass
+class StemFrames:
+    """One stem (or the mixture) of the mono 22,050 Hz analysis signal.
+
+    Attributes
+    ----------
+    mel : (N_MELS, n_frames) mel power, Slaney filters with Slaney normalisation (librosa's default), 0 to 11,025 Hz.
+    chroma : (N_CHROMA, n_frames) power per third of a semitone; bin ``3 * pc`` is centred on pitch class ``pc``
+        (0 = C) at A4 = 440 Hz, bin ``3 * pc + 1`` lies 33 cents above, ``3 * pc - 1`` 33 cents below (modulo 36).
+    contrast : (N_CONTRAST, n_frames) spectral contrast in dB (librosa's six octave bands from 200 Hz, plus one).
+    energy : (n_frames,) mean square of the samples under the (squared, unit-sum) Hann window.
+    k_power : (n_frames,) the same after ITU-R BS.1770 K-weighting.
+    peak : (n_frames,) largest absolute value of the four times oversampled waveform in the hop centred on the frame.
+    centroid_hz, bandwidth_hz, rolloff_hz : (n_frames,) of the magnitude spectrum; 0 where the frame is all zero.
+    flatness : (n_frames,) geometric over arithmetic mean of the power spectrum, 0 to 1; 0 where the frame is all zero.
+    flux : (n_frames,) mean over mel bands of the half-wave rectified rise of ``log10(1 + 1e4 * mel)`` since the
+        frame before.
+    embedding : (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when
+        the stem is silent throughout.
+    """
+
+    mel: np.ndarray
+    chroma: np.ndarray
+    contrast: np.ndarray
+    energy: np.ndarray
+    k_power: np.ndarray
+    peak: np.ndarray
+    centroid_hz: np.ndarray
+    bandwidth_hz: np.ndarray
+    rolloff_hz: np.ndarray
+    flatness: np.ndarray
+    flux: np.ndarray
+    embedding: np.ndarray | None = None
+
+
+@dataclass
+class PitchFrames:
+    """F0 salience of one stem, reduced to its highest peaks per frame.
+
+    Attributes
+    ----------
+    candidates_hz : (n_frames, N_PITCH_CANDIDATES) frequencies in Hz, highest salience first; NaN pads.
+    salience : (n_frames, N_PITCH_CANDIDATES) in 0..1; 0 pads.
+    voicing : (n_frames,) probability in 0..1 that the stem has a pitch at all.
+    """
+
+    candidates_hz: np.ndarray
+    salience: np.ndarray
+    voicing: np.ndarray
+
+
+@dataclass
+class TrackFrames:
+    """All frames of one track.
+
+    Attributes
+    ----------
+    n_samples : length of the analysis signal in samples.
+    stems : ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``.
+    pitch : ``{"vocals" | "bass": PitchFrames}``.
+    onset, beat, downbeat : (n_frames,) activations in 0..1.
+    step_power : (n_steps,) BS.1770 channel-summed K-weighted mean square of the *full-rate, all-channel* signal in
+        consecutive steps of 100 ms; None when only the analysis signal is known.
+    true_peak : largest true peak over the full-rate channels (linear), or None likewise.
+    model : name of the checkpoint; model_sha256 : digest of its file.
+    """
+
+    n_samples: int
+    stems: dict[str, StemFrames]
+    pitch: dict[str, PitchFrames]
+    onset: np.ndarray
+    beat: np.ndarray
+    downbeat: np.ndarray
+    step_power: np.ndarray | None = None
+    true_peak: float | None = None
+    model: str = ""
+    model_sha256: str = ""
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.onset)
+
+    @property
+    def duration_s(self) -> float:
+        return self.n_samples / ANALYSIS_SAMPLE_RATE
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """(n_frames,) frame centres in seconds, float64."""
+        return np.arange(self.n_frames) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)

@@ -1,0 +1,1 @@
+"""Songs as scores: form, harmony, tunes, accompaniment, drums."""

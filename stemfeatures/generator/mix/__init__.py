@@ -1,0 +1,1 @@
+"""Parts to a record: desk, effects, mastering, codecs."""

@@ -1,0 +1,227 @@
+"""Drums, bass and the other instruments, played."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compose.score import DRUM_KEYS, Note, Part, Score, part_rng
+from ..mix import console
+from ..track import F0_HOP_S, Track, add_at, note_truth
+from .instruments import Instrument, make_instrument, make_kit
+from .note_bank import NoteBank
+from .synths import SR, midi_to_hz
+
+#: Peak of a drum role in dB, before the kit's own balance.
+_DRUM_LEVELS = {
+    "kick": 0.0, "snare": -2.0, "rim": -7.0, "clap": -5.0, "hat": -14.0, "pedal_hat": -16.0, "open_hat": -14.0,
+    "ride": -14.0, "crash": -10.0, "tom_high": -4.0, "tom_mid": -4.0, "tom_low": -3.0, "shaker": -16.0,
+    "tambourine": -13.0, "cowbell": -12.0,
+}  # fmt: skip
+_DRUM_PLACES = {
+    "hat": 0.35, "pedal_hat": 0.35, "open_hat": 0.35, "ride": -0.4, "crash": 0.45, "tom_high": 0.3, "tom_mid": 0.0,
+    "tom_low": -0.35, "shaker": -0.5, "tambourine": 0.5, "cowbell": 0.3, "clap": 0.1,
+}  # fmt: skip
+
+
+def play_drums(score: Score, n: int, notes: NoteBank | None) -> Track:
+    rng = part_rng(score.seed, "drum-sounds")
+    track = Track.silent(n)
+    kit = make_kit(score.kit, notes, rng)
+    levels = {r: console.from_db(db + rng.normal(0, 2.0)) for r, db in _DRUM_LEVELS.items()}
+    width = float(rng.uniform(-1, 1))
+    hits = score.drums
+    chokes = np.array([h.time_s for h in hits if h.role in ("hat", "pedal_hat")])
+    buses = {"low": np.zeros(n, np.float32)}
+    cymbals = np.zeros((2, n), np.float32)
+    shells = np.zeros((2, n), np.float32)
+    for hit in hits:
+        y = kit.hit(hit.role, hit.velocity, rng) * np.float32(levels[hit.role])
+        if hit.role == "open_hat":
+            later = chokes[chokes > hit.time_s + 0.03]
+            if len(later):
+                cut = int((later[0] - hit.time_s) * SR)
+                y[cut:] = y[cut:] * np.exp(-np.arange(len(y[cut:]), dtype=np.float32) / np.float32(0.012 * SR))
+        if hit.role == "kick":
+            add_at(buses["low"], y, hit.time_s)
+        else:
+            place = float(np.clip(_DRUM_PLACES.get(hit.role, 0.0) * width, -1, 1))
+            shell = hit.role in ("snare", "rim", "clap", "tom_high", "tom_mid", "tom_low")
+            _place_panned(shells if shell else cymbals, y, place, hit.time_s)
+        track.notes.append(
+            {"start_s": hit.time_s, "end_s": min(hit.time_s + len(y) / SR, n / SR), "midi": DRUM_KEYS[hit.role],
+             "velocity": hit.velocity}
+        )  # fmt: skip
+    track.choices = {"kit": kit.name, "kind": score.kit}
+    if not hits:
+        return track
+    kick = console.equalise(
+        buses["low"], [("peak", rng.uniform(55, 90), rng.uniform(0, 4), 1.0), ("peak", 350.0, -3.0, 0.8)]
+    )
+    track.add(console.pan(kick, 0.0), 0.03)
+    track.add(console.equalise(shells, console.draw_tone(rng, strength_db=1.5)), float(rng.uniform(0.1, 0.45)))
+    track.add(console.equalise(cymbals, [("low_cut", rng.uniform(200, 500), 0.0, 0.7)]), 0.08)
+    drive = float(rng.choice([0.0, rng.uniform(3, 12)], p=[0.6, 0.4]))
+    depth = float(rng.uniform(2, 9))
+    squashed = console.compress(track.dry, rng, depth_db=depth, ratio=4.0)
+    track.dry = console.saturate(squashed, drive) if drive else squashed
+    track.choices |= {"drive_db": drive, "compression_db": depth}
+    return track
+
+
+def _place_panned(out: np.ndarray, y: np.ndarray, place: float, time_s: float) -> None:
+    angle = (place + 1) * np.pi / 4
+    for channel, gain in zip(out, (np.cos(angle), np.sin(angle))):
+        add_at(channel, y * np.float32(np.sqrt(2) * gain), time_s)
+
+
+def _bend(y: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """``y`` played at a speed of ``ratio`` (one value a sample)."""
+    place = np.cumsum(ratio, dtype=np.float64)
+    place = np.clip(place - place[0], 0, len(y) - 2)
+    left = place.astype(np.int64)
+    part = (place - left).astype(np.float32)
+    return y[left] * (1 - part) + y[left + 1] * part
+
+
+def _bend_curve(note: Note, t: np.ndarray, slide_s: float) -> np.ndarray:
+    """Semitones against the note's pitch at ``t`` seconds after its start."""
+    cents = np.zeros(len(t))
+    if note.slide:
+        cents += note.slide * (0.5 + 0.5 * np.cos(np.pi * np.clip(t / slide_s, 0, 1)))
+    if note.fall:
+        length = note.end_s - note.start_s
+        cents -= note.fall * np.clip((t - 0.65 * length) / (0.35 * length), 0, 1) ** 1.5
+    return cents
+
+
+def _sound(instrument: Instrument, note: Note, hertz: float, rng: np.random.Generator) -> np.ndarray:
+    """(n,) of one note with its slides."""
+    duration = note.end_s - note.start_s
+    y = instrument.note(hertz, duration, note.velocity, rng)
+    if note.slide or note.fall:
+        t = np.arange(len(y)) / SR
+        y = _bend(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
+    return y
+
+
+def _slide_s(note: Note) -> float:
+    return min(0.12, 0.4 * (note.end_s - note.start_s))
+
+
+def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tuple[Track, np.ndarray]:
+    rng = part_rng(score.seed, "bass-sounds")
+    track = Track.silent(n)
+    f0 = np.zeros(n_frames)
+    instrument = make_instrument(score.bass_family, notes, rng)
+    track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind}
+    mono: np.ndarray = np.zeros(n, np.float32)
+    for k, note in enumerate(score.bass):
+        hertz = midi_to_hz(note.midi + score.tuning / 100)
+        y = _sound(instrument, note, hertz, rng)
+        following = score.bass[k + 1].start_s if k + 1 < len(score.bass) else np.inf
+        room = int((following - note.start_s) * SR) if np.isfinite(following) else len(y)
+        if room < len(y):  # one string: the next note ends this one
+            y = y[:room].copy()
+            y[-200:] *= np.linspace(1, 0, len(y[-200:]), dtype=np.float32)
+        if note.ghost:  # a muted string: all attack, no pitch to speak of
+            y = y[: int(0.05 * SR)] * np.exp(-np.arange(len(y[: int(0.05 * SR)])) / (0.012 * SR)).astype(np.float32)
+            add_at(mono, y, note.start_s)
+            continue
+        add_at(mono, y, note.start_s)
+        first = int(np.ceil(note.start_s / F0_HOP_S))
+        last = min(int(note.end_s / F0_HOP_S), n_frames - 1)
+        t = np.arange(first, last + 1) * F0_HOP_S - note.start_s
+        f0[first : last + 1] = hertz * 2 ** (_bend_curve(note, t, _slide_s(note)) / 12)
+        track.notes.append(note_truth(note, score))
+    if not score.bass:
+        return track, f0
+    electric = score.bass_family == "electric_bass"
+    drive = float(rng.choice([0.0, rng.uniform(4, 14), rng.uniform(14, 26)], p=[0.45, 0.4, 0.15])) if electric else 0.0
+    if score.bass_family in ("sub_bass", "synth_bass") and rng.random() < 0.5:
+        drive = float(rng.uniform(3, 15))
+    if drive and electric:
+        clean = mono
+        mono = 0.5 * clean + 0.5 * console.amplify(mono, drive, rng)
+    elif drive:
+        mono = console.saturate(mono, drive)
+    bands = [("low_cut", 28.0, 0.0, 0.7), ("low_shelf", 90.0, float(rng.uniform(-2, 3)), 0.7),
+             ("peak", float(rng.uniform(500, 1500)), float(rng.uniform(-3, 5)), 0.8),
+             ("high_shelf", 3000.0, float(rng.uniform(-6, 5)), 0.7)]  # fmt: skip
+    depth = float(rng.uniform(4, 10))
+    mono = console.compress(console.equalise(mono, bands), rng, depth_db=depth, ratio=4.0)
+    if score.style.name == "four_to_the_floor":
+        mono = mono * _pump(score, n, rng, track)
+    track.add(console.pan(mono, 0.0), float(rng.uniform(0, 0.04)))
+    track.choices |= {"drive_db": drive, "compression_db": depth}
+    return track, f0
+
+
+def _pump(score: Score, n: int, rng: np.random.Generator, track: Track) -> np.ndarray:
+    depth = float(rng.uniform(3, 14))
+    track.choices["ducking_db"] = depth
+    return console.duck(n, [h.time_s for h in score.drums if h.role == "kick"], depth, 0.09)
+
+
+def play_others(score: Score, n: int, notes: NoteBank | None) -> Track:
+    rng = part_rng(score.seed, "other-sounds")
+    track = Track.silent(n)
+    track.choices["parts"] = []
+    for index, part in enumerate(score.parts):
+        _play_part(score, part, index, n, notes, part_rng(score.seed, "other-sounds", part.name), track)
+    if len(track.notes):
+        track.notes.sort(key=lambda e: (e["start_s"], e["midi"]))
+        if score.style.name == "four_to_the_floor" and rng.random() < 0.7:
+            gain = _pump(score, n, rng, track)
+            track.dry *= gain
+            track.send *= gain
+    return track
+
+
+def _play_part(
+    score: Score, part: Part, index: int, n: int, notes: NoteBank | None, rng: np.random.Generator, track: Track
+) -> None:
+    guitar = part.family in ("electric_guitar", "clean_guitar")
+    drive = 0.0
+    if part.kind == "power" or (part.family == "electric_guitar" and rng.random() < max(0.5, score.style.drive)):
+        drive = float(rng.uniform(14, 38))
+    elif guitar and rng.random() < 0.4:
+        drive = float(rng.uniform(2, 10))
+    twice = bool(guitar and drive > 10 and part.kind == "power" and rng.random() < 0.75)
+    takes = []
+    for take in range(2 if twice else 1):
+        instrument = make_instrument(part.family, notes, rng)
+        mono = np.zeros(n, np.float32)
+        for note in part.notes:
+            hertz = midi_to_hz(note.midi + score.tuning / 100)
+            played = note if not take else _again(note, rng)
+            add_at(mono, _sound(instrument, played, hertz, rng), played.start_s)
+        if not np.any(mono):
+            return
+        if drive:
+            mono = console.amplify(mono, drive, rng)
+        takes.append(mono)
+    bands = console.draw_tone(rng, strength_db=2.0, low_cut=float(rng.uniform(70, 220)))
+    spread = part.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
+    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if part.kind not in ("pad", "lead") else 0.0
+    if twice:
+        stereo = console.pan(takes[0], -0.9) + console.pan(takes[1], 0.9)
+        stereo = console.equalise(stereo, bands)
+    else:
+        mono = console.equalise(takes[0], bands)
+        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if part.kind != "pad" else mono
+        stereo = console.chorus(mono, rng) if spread else console.pan(mono, place)
+    level = {"lead": -18.0, "pad": -25.0, "power": -18.5}.get(part.kind, -21.0) + rng.normal(0, 1.5)
+    gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
+    track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if drive > 10 else 1.0))
+    track.notes += [note_truth(note, score) for note in part.notes]
+    track.choices["parts"].append(
+        {"name": part.name, "kind": part.kind, "instrument": instrument.name, "drive_db": drive, "doubled": twice,
+         "pan": place, "chorus": bool(spread)}
+    )  # fmt: skip
+
+
+def _again(note: Note, rng: np.random.Generator) -> Note:
+    """The same note in a second take."""
+    late = float(rng.normal(0, 0.006))
+    start = max(0.0, note.start_s + late)
+    return Note(start, max(note.end_s + late, start + 0.05), note.midi, note.velocity, note.slide, note.fall)

@@ -1,0 +1,1 @@
+"""Lines of melody to singing: voices, phones, recorded phrases."""

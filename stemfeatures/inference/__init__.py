@@ -1,0 +1,1 @@
+"""Tracks of any length through a network: front end, overlapping segments, batches."""

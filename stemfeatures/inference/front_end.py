@@ -1,0 +1,47 @@
+"""From blocks of audio at any rate to what the network reads: mono, 22,050 Hz, spectra, segments."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..audio import StreamResampler
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_FFT
+from ..spectra.streaming import StreamFramer, forward_frames
+from .segments import SegmentRunner, SegmentTrack
+
+
+class FrontEnd:
+    """Feeds one track to a runner as its blocks come.
+
+    Attributes
+    ----------
+    n_samples : of the analysis signal so far.
+    """
+
+    def __init__(self, sample_rate: int, runner: SegmentRunner, track: SegmentTrack, *, device: str = "cpu") -> None:
+        self.runner, self.track, self.device = runner, track, device
+        self._resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
+        self._framer = StreamFramer(1, N_FFT, HOP_LENGTH, device=device)
+
+    @property
+    def n_samples(self) -> int:
+        return self._framer.n_samples
+
+    def push(self, block: np.ndarray) -> None:
+        """A further block ``(channels, n)``; channels are averaged."""
+        self._analyse(self._resampler.process(block.mean(axis=0)))
+
+    def finish(self) -> None:
+        """Queue what is left; the segments have run after the runner's ``flush``."""
+        self._analyse(self._resampler.flush())
+        self._queue(self._framer.finish())
+        self.runner.add(self.track.finish())
+
+    def _analyse(self, mono: np.ndarray) -> None:
+        signal = torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))[None]
+        self._queue(self._framer.push(signal.to(self.device)))
+
+    def _queue(self, frames: torch.Tensor) -> None:
+        if frames.shape[1]:
+            self.runner.add(self.track.push(forward_frames(frames)[0]))

@@ -1,0 +1,197 @@
+"""Running the network over tracks of any length in bounded memory.
+
+A track is cut into segments of ``SEGMENT`` frames that overlap. Neighbours meet ``BORDER`` frames inside each other,
+where they are blended over ``2 * FADE`` frames; since the blend is linear, masks still sum to one. The last segment
+is moved back to end with the track, so it is as long as the others; only a track shorter than a segment makes a
+short one. Segments of several tracks may share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..constants import N_BINS
+from ..errors import SeparationError
+from ..models.joint import JointNet
+
+SEGMENT = 768
+BORDER = 64
+FADE = 16
+
+
+@dataclass
+class Frames:
+    """Network results for consecutive frames ``first ... first + k``.
+
+    ``spectrum`` (n_fft // 2 + 1, k) complex of the analysis signal; ``masks`` (4, N_BINS, k); ``salience``
+    (2, N_PITCH_BINS, k), ``voicing`` (2, k) and ``rhythm`` (3, k) as probabilities.
+    """
+
+    first: int
+    spectrum: Tensor
+    masks: Tensor
+    salience: Tensor
+    voicing: Tensor
+    rhythm: Tensor
+
+    def __len__(self) -> int:
+        return self.masks.shape[-1]
+
+
+@dataclass
+class Segment:
+    """Frames ``start ...`` of one track, and the part of them that the track takes from this segment."""
+
+    owner: SegmentTrack
+    start: int
+    spectrum: Tensor
+    first: int
+    stop: int
+    is_last: bool
+
+
+class SegmentTrack:
+    """Cuts one track into segments and puts the results together.
+
+    Parameters
+    ----------
+    on_frames : called with every :class:`Frames` as it is finished, in order and without gaps.
+    on_features : called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the
+        part of each segment that is used.
+    """
+
+    def __init__(
+        self,
+        on_frames: Callable[[Frames], None],
+        on_features: Callable[[Tensor, Tensor, int], None] | None = None,
+        *,
+        segment: int = SEGMENT,
+    ) -> None:
+        self.on_frames, self.on_features, self.segment = on_frames, on_features, segment
+        self._held: Tensor | None = None
+        self._held_start = 0
+        self._spare: Tensor | None = None
+        self._boundary = 0
+        self._n_frames = 0
+        self._fading: tuple[int, dict[str, Tensor]] | None = None
+        self.finished = False
+
+    def push(self, spectrum: Tensor) -> Iterator[Segment]:
+        """Add spectra ``(bins, k)``; yields the segments that are now complete and not the last."""
+        self._held = spectrum if self._held is None else torch.cat([self._held, spectrum], dim=-1)
+        self._n_frames += spectrum.shape[-1]
+        # A segment may only leave when more frames follow, for the last one is placed differently.
+        while self._held.shape[-1] > self.segment:
+            stop = self._held_start + self.segment - BORDER
+            yield Segment(
+                self, self._held_start, self._held[:, : self.segment].clone(), self._boundary, stop, is_last=False
+            )
+            self._boundary = stop
+            step = self.segment - 2 * BORDER
+            # Frames before the next segment stay as long as a last segment could still reach back to them.
+            self._spare = self._held[:, :step]
+            self._held = self._held[:, step:]
+            self._held_start += step
+
+    def finish(self) -> Iterator[Segment]:
+        """Yields the last segment."""
+        if self._held is None:
+            raise ValueError("no frames were pushed")
+        spectrum, start = self._held, self._held_start
+        missing = self.segment - spectrum.shape[-1]
+        if self._spare is not None and missing > 0:
+            spare = self._spare[:, self._spare.shape[-1] - missing :]
+            spectrum, start = torch.cat([spare, spectrum], dim=-1), start - missing
+        yield Segment(self, start, spectrum, self._boundary, self._n_frames, is_last=True)
+        self._held = None
+
+    def accept(self, segment: Segment, values: dict[str, Tensor]) -> None:
+        """Take the results of a segment (in order)."""
+        tensors = {"spectrum": segment.spectrum, **values}
+        first = segment.first
+        if self._fading is not None:
+            fade_start, before = self._fading
+            width = before["masks"].shape[-1]
+            ramp = (torch.arange(width, device=before["masks"].device) + 0.5) / width
+            mixed = {}
+            for name, old in before.items():
+                new = tensors[name][..., fade_start - segment.start :][..., :width]
+                mixed[name] = new if name == "spectrum" else old * (1 - ramp) + new * ramp
+            self.on_frames(Frames(fade_start, **mixed))
+            first = fade_start + width
+        stop = segment.stop if segment.is_last else segment.stop - FADE
+        cut = slice(first - segment.start, stop - segment.start)
+        if stop > first:
+            self.on_frames(Frames(first, **{k: v[..., cut] for k, v in tensors.items()}))
+        if segment.is_last:
+            self._fading, self.finished = None, True
+        else:
+            tail = slice(stop - segment.start, stop + 2 * FADE - segment.start)
+            self._fading = (stop, {k: v[..., tail].clone() for k, v in tensors.items()})
+
+
+class SegmentRunner:
+    """Collects segments into batches and runs the network on them.
+
+    Parameters
+    ----------
+    batch_size : segments a forward pass. With 1 (the default on a CPU) results do not depend, not even in the last
+        bit, on which tracks came before.
+    masks : where a stem's mask comes from another network: the spectrum of a segment ``(bins, k)`` to
+        ``{stem: mask (N_BINS, k)}``.
+    """
+
+    def __init__(
+        self, model: JointNet, *, device: str = "cpu", batch_size: int = 1,
+        masks: Callable[[Tensor], dict[str, Tensor]] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.device, self.batch_size, self.masks = model, device, batch_size, masks
+        self._waiting: list[Segment] = []
+
+    def add(self, segments: Iterator[Segment]) -> None:
+        """Queue segments; full batches run at once."""
+        for segment in segments:
+            self._waiting.append(segment)
+            if len(self._waiting) >= self.batch_size:
+                self.flush()
+
+    def flush(self) -> None:
+        """Run whatever waits."""
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            size = waiting[0].spectrum.shape[-1]
+            batch = [s for s in waiting if s.spectrum.shape[-1] == size][: self.batch_size]
+            waiting = [s for s in waiting if all(s is not b for b in batch)]
+            self._run(batch)
+
+    def forget(self, track: SegmentTrack) -> None:
+        """Drop the waiting segments of a track that failed."""
+        self._waiting = [s for s in self._waiting if s.owner is not track]
+
+    def _given(self, batch: list[Segment]) -> dict[str, Tensor] | None:
+        if self.masks is None:
+            return None
+        found = [self.masks(segment.spectrum) for segment in batch]
+        return {stem: torch.stack([masks[stem] for masks in found]) for stem in found[0]}
+
+    @torch.inference_mode()
+    def _run(self, batch: list[Segment]) -> None:
+        magnitude = torch.stack([s.spectrum[:N_BINS].abs() for s in batch])
+        output = self.model(magnitude, self._given(batch))
+        if not bool(torch.isfinite(output.masks).all()):
+            raise SeparationError("the network's masks are not finite")
+        salience, voicing, rhythm = (torch.sigmoid(x) for x in (output.salience, output.voicing, output.rhythm))
+        for i, segment in enumerate(batch):
+            if segment.owner.on_features is not None:
+                cut = slice(segment.first - segment.start, segment.stop - segment.start)
+                power = (output.masks[i] * magnitude[i]) ** 2
+                stride = self.model.stride
+                keep = torch.zeros(magnitude.shape[-1], device=power.device)
+                keep[cut] = 1
+                segment.owner.on_features(output.features[i], power * keep, stride)
+            values = {"masks": output.masks[i], "salience": salience[i], "voicing": voicing[i], "rhythm": rhythm[i]}
+            segment.owner.accept(segment, values)

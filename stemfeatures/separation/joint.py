@@ -1,0 +1,251 @@
+"""Separation of signals of any length, rate and number of channels into stems that sum to the mixture.
+
+Masks are estimated on the mono 22,050 Hz analysis grid and applied to every channel of the full-rate signal, with the
+mixture's phase. Rates other than 22,050 and 44,100 Hz read the masks by linear interpolation in frequency and time;
+above 11,025 Hz a frame takes its mean mask over 8 to 11 kHz. All of this is linear in masks that sum to one, and the
+overlap-add is an exact inverse, so the stems sum to the mixture up to rounding (about -120 dB in float32).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio import AudioWriter, as_signal, open_audio
+from ..constants import FRAME_RATE, STEMS
+from ..inference.front_end import FrontEnd
+from ..inference.segments import Frames, SegmentRunner, SegmentTrack
+from ..models import checkpoints
+from ..spectra.streaming import OverlapAdder, StreamFramer, forward_frames
+from ..spectra.transform import extend_mask, rendering_grid
+
+logger = logging.getLogger(__name__)
+
+#: Blocks in which arrays are fed, in seconds.
+BLOCK_S = 5.0
+
+
+class Separator:
+    """Separates audio with a joint checkpoint; :func:`open_separator` opens those of other networks too.
+
+    Attributes
+    ----------
+    stems : what it separates into.
+
+    Parameters
+    ----------
+    model : name of a checkpoint or path to one.
+    device : torch device.
+    batch_size : segments a forward pass.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+
+    stems: tuple[str, ...] = STEMS
+
+    def __init__(
+        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
+    ) -> None:
+        self.checkpoint = checkpoints.resolve(model)
+        self.device, self.batch_size = device, batch_size
+        self.net = checkpoints.load(self.checkpoint, device=device)
+
+    def separate_array(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Stems of an array.
+
+        Parameters
+        ----------
+        y : (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : Hz.
+
+        Returns
+        -------
+        ``{"vocals" | "drums" | "bass" | "other": float32 array of the shape of y}``; they sum to ``y``.
+
+        Raises
+        ------
+        EmptyAudioError, NonFiniteAudioError
+            When there are no samples, or NaN or infinity among them.
+        TypeError, ValueError
+            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
+        """
+        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
+        shape = np.shape(y)
+        size = max(1, int(BLOCK_S * sample_rate))
+        blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
+        parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
+        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in self.stems}
+
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
+
+        Memory is bounded by the length of a segment and of a block. Nothing is yielded for an empty signal.
+        """
+        renderer = _Renderer(sample_rate, channels, self.device)
+        runner = SegmentRunner(self.net, device=self.device, batch_size=self.batch_size)
+        track = SegmentTrack(renderer.add_masks)
+        front_end = FrontEnd(sample_rate, runner, track, device=self.device)
+
+        with torch.inference_mode():
+            for block in blocks:
+                renderer.push(torch.from_numpy(np.array(block, dtype=np.float32)).to(self.device))
+                front_end.push(block)
+                yield from renderer.take()
+            if renderer.n_samples == 0:
+                return
+            front_end.finish()
+            runner.flush()
+            renderer.finish()
+            yield from renderer.take()
+
+    def separate_file(
+        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
+    ) -> dict[str, Path]:
+        """Write ``out_dir/<stem>.<format>`` with the rate, channels and length of the file; returns the paths.
+
+        ``stems``: some of :attr:`stems`; None writes all.
+
+        Raises
+        ------
+        AudioError
+            When the file cannot be decoded; no stem file is left then.
+        """
+        out_dir = Path(out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
+        with open_audio(path) as source:
+            rate, channels = source.info.sample_rate, source.info.channels
+            writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
+            try:
+                for part in self.stream(source, rate, channels):
+                    for stem, writer in writers.items():
+                        writer.write(part[stem])
+                if source.status == "truncated":
+                    logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
+            except BaseException:
+                for writer in writers.values():
+                    writer.abort()
+                raise
+            for writer in writers.values():
+                writer.close()
+        return paths
+
+
+def open_separator(
+    model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
+) -> Separator:
+    """The separator that fits a checkpoint: four stems of a joint one, two parts of a U-Net of 2017, 2018 or 2020.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+    checkpoint = checkpoints.resolve(model)
+    architecture = checkpoints.architecture(checkpoint)
+    if architecture == "unet2017":
+        from .unet2017 import Separator2017
+
+        return Separator2017(checkpoint.path, device=device)
+    if architecture == "unet2018":
+        from .unet2018 import Separator2018
+
+        return Separator2018(checkpoint.path, device=device)
+    if architecture == "unet2020":
+        from .unet2020 import Separator2020
+
+        return Separator2020(checkpoint.path, device=device)
+    return Separator(checkpoint.path, device=device, batch_size=batch_size)
+
+
+class _Renderer:
+    """Holds the full-rate signal until the masks for it are known, and applies them."""
+
+    def __init__(self, sample_rate: int, channels: int, device: str) -> None:
+        self.n_fft, self.hop_length = rendering_grid(sample_rate)
+        self.framer = StreamFramer(channels, self.n_fft, self.hop_length, device=device)
+        self.adders = {s: OverlapAdder(channels, self.n_fft, self.hop_length, device=device) for s in STEMS}
+        self.frequencies = torch.arange(self.n_fft // 2 + 1, device=device) * (sample_rate / self.n_fft)
+        #: Analysis frames a rendering frame.
+        self.ratio = self.hop_length / sample_rate * FRAME_RATE
+        self._frames: list[Tensor] = []
+        self._done = 0
+        self._last_mask: Tensor | None = None
+        self._ready: list[dict[str, np.ndarray]] = []
+
+    @property
+    def n_samples(self) -> int:
+        return self.framer.n_samples
+
+    def push(self, block: Tensor) -> None:
+        frames = self.framer.push(block)
+        if frames.shape[1]:
+            # unfold gives a view on the buffer; the copy is what is kept until masks arrive.
+            self._frames.append(forward_frames(frames))
+
+    def add_masks(self, frames: Frames) -> None:
+        """Masks of further analysis frames: render what they cover."""
+        masks, first = frames.masks, frames.first
+        if self._last_mask is not None:
+            masks, first = torch.cat([self._last_mask, masks], dim=-1), first - 1
+        self._last_mask = masks[..., -1:]
+        last = first + masks.shape[-1] - 1
+        # 1e-6 so that frames of the coinciding grids do not wait for the next mask because of rounding.
+        stop = int((last + 1e-6) / self.ratio) + 1
+        self._render(masks, first, stop)
+
+    def finish(self) -> None:
+        """Render what is left with the last mask."""
+        frames = self.framer.finish()
+        if frames.shape[1]:
+            self._frames.append(forward_frames(frames))
+        assert self._last_mask is not None
+        self._render(self._last_mask, None, self._done + sum(f.shape[-1] for f in self._frames))
+        rest = {s: a.finish(self.n_samples) for s, a in self.adders.items()}
+        self._ready.append({s: r.cpu().numpy() for s, r in rest.items()})
+
+    def take(self) -> Iterator[dict[str, np.ndarray]]:
+        ready, self._ready = self._ready, []
+        return (r for r in ready if next(iter(r.values())).shape[-1])
+
+    def _render(self, masks: Tensor, first: int | None, stop: int) -> None:
+        count = min(stop - self._done, sum(f.shape[-1] for f in self._frames))
+        if count <= 0:
+            return
+        spectrum = self._pop(count)
+        if first is None:
+            chosen = masks.expand(*masks.shape[:-1], count)
+        else:
+            position = torch.arange(self._done, self._done + count, device=masks.device, dtype=torch.float64)
+            position = (position * self.ratio - first).clamp(0, masks.shape[-1] - 1)
+            low = (position + 1e-6).floor().long()
+            weight = (position - low).clamp(0, 1).float()
+            chosen = masks[..., low]
+            if bool((weight > 1e-5).any()):
+                after = masks[..., (low + 1).clamp(max=masks.shape[-1] - 1)]
+                chosen = chosen * (1 - weight) + after * weight
+        self._done += count
+        ready = {}
+        for i, stem in enumerate(STEMS):
+            ready[stem] = self.adders[stem].push(spectrum * extend_mask(chosen[i], self.frequencies)).cpu().numpy()
+        self._ready.append(ready)
+
+    def _pop(self, count: int) -> Tensor:
+        taken, need = [], count
+        while need:
+            head = self._frames[0]
+            if head.shape[-1] <= need:
+                taken.append(self._frames.pop(0))
+            else:
+                taken.append(head[..., :need])
+                self._frames[0] = head[..., need:]
+            need -= taken[-1].shape[-1]
+        return torch.cat(taken, dim=-1)

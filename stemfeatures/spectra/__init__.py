@@ -1,0 +1,1 @@
+"""Signals to time-frequency representations and back: transforms, the same in a stream, filters."""

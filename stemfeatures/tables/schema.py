@@ -1,0 +1,380 @@
+"""The registry of tables: every column of every table, from which schemas, docs and ``stemfeatures schema`` come.
+
+``python -m stemfeatures.tables.schema > docs/tables.md`` renders the data dictionary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ..constants import PITCHED_STEMS, STEM_ROWS
+from ..errors import DatasetError
+from .fields import Field
+from .stem_fields import STEM_FIELDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Additive changes raise the minor number; a reader refuses another major number.
+SCHEMA_VERSION = "1.0"
+
+_SCALARS: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "uint8": pa.uint8(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    # Parquet gives dictionaries back with int32 indices, so anything else would not survive a round trip.
+    "category": pa.dictionary(pa.int32(), pa.string()),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns in order, and what identifies and orders a row.
+
+    Attributes
+    ----------
+    name, description : what it is called and what one row is.
+    fields : the columns, keys first.
+    key : the columns that identify a row.
+    """
+
+    name: str
+    description: str
+    fields: tuple[Field, ...]
+    key: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in self.fields)
+
+
+_TRACK_ID = Field("track_id", "string", "Identity of the track in the catalogue.", nullable=False, family="key")
+_STEM = Field(
+    "stem",
+    "category",
+    f"Which part of the track the row is about: one of {', '.join(STEM_ROWS)}.",
+    nullable=False,
+    family="key",
+)
+_SCHEMA_VERSION = Field(
+    "schema_version",
+    "string",
+    "Version of this data dictionary that the row was written with; rows of one major version can be compared.",
+    nullable=False,
+    family="provenance",
+)
+_RUN_ID = Field("run_id", "string", "Run that wrote the row; see table runs.", nullable=False, family="provenance")
+_CONFIG_HASH = Field(
+    "config_hash",
+    "string",
+    "Digest of every setting that can change a value; rows with equal config_hash and model_sha256 are comparable.",
+    nullable=False,
+    family="provenance",
+)
+_MODEL_SHA256 = Field(
+    "model_sha256", "string", "SHA-256 of the checkpoint file, hexadecimal.", nullable=False, family="provenance"
+)
+PROVENANCE_FIELDS = (_SCHEMA_VERSION, _RUN_ID, _CONFIG_HASH, _MODEL_SHA256)
+
+_SOURCE_URI = Field(
+    "source_uri",
+    "string",
+    "Where the audio was read from, as the catalogue states it.",
+    nullable=False,
+    family="source",
+)
+_AUDIO_SHA256 = Field(
+    "audio_sha256",
+    "string",
+    "SHA-256 of the audio file's bytes, hexadecimal: the identity of the audio.",
+    family="source",
+)
+_SOURCE_SIZE = Field(
+    "source_size_bytes", "int64", "Size of the audio file when it was read.", "B", ">= 0", family="source"
+)
+_SOURCE_MODIFIED = Field(
+    "source_modified_at", "timestamp", "Modification time of the audio file when it was read.", family="source"
+)
+
+TRACK_STATUSES = ("ok", "truncated", "silent", "too_short")
+EVENT_KINDS = ("beat", "onset")
+
+_ALL = (
+    Table(
+        "tracks",
+        "One row per extracted track: the facts of its audio file, where it came from and how it was decoded.",
+        (
+            _TRACK_ID,
+            _SOURCE_URI,
+            _AUDIO_SHA256,
+            _SOURCE_SIZE,
+            _SOURCE_MODIFIED,
+            Field(
+                "status",
+                "category",
+                "ok; truncated (fewer samples decoded than the file declares); silent (no stem is audible); "
+                "too_short (shorter than the shortest analysis).",
+                range="|".join(TRACK_STATUSES),
+                nullable=False,
+                family="audio",
+            ),
+            Field("duration_s", "float64", "Duration that the file's header declares.", "s", ">= 0", family="audio"),
+            Field(
+                "decoded_duration_s",
+                "float64",
+                "Duration of the samples that were decoded; all times in all tables count from its start.",
+                "s",
+                "> 0",
+                family="audio",
+            ),
+            Field("sample_rate", "int32", "Sample rate of the file.", "Hz", "> 0", family="audio"),
+            Field("channels", "int16", "Channels of the file.", "", ">= 1", family="audio"),
+            Field("codec", "string", "Codec as the decoder names it.", family="audio"),
+            Field("bit_rate", "int64", "Mean bit rate of the file.", "bit/s", "> 0", family="audio"),
+            Field("lossless", "bool", "Whether the codec keeps every sample.", family="audio"),
+            Field(
+                "decoder", "string", "Decoder that read the file; decoders may differ in start offset.", family="audio"
+            ),
+            Field("decoder_version", "string", "Version of the decoder.", family="audio"),
+            Field(
+                "start_offset_s",
+                "float64",
+                "Time in the file of the first decoded sample that was analysed.",
+                "s",
+                ">= 0",
+                family="audio",
+            ),
+            Field("extracted_at", "timestamp", "When the row was computed (UTC).", nullable=False, family="provenance"),
+            *PROVENANCE_FIELDS,
+        ),
+        ("track_id",),
+    ),
+    Table(
+        "stems",
+        "One row per track and stem: the scalar descriptors of the separated stem, and of the mixture.",
+        (_TRACK_ID, _STEM, *STEM_FIELDS, *PROVENANCE_FIELDS),
+        ("track_id", "stem"),
+    ),
+    Table(
+        "contours",
+        f"One row per track and pitched stem ({', '.join(PITCHED_STEMS)}): the F0 contour. Frame k is centred on "
+        "t0_s + k * hop_s; f0_hz = 10 * 2 ** (f0_cents / 1200).",
+        (
+            _TRACK_ID,
+            _STEM,
+            Field("t0_s", "float64", "Time of the first frame.", "s", ">= 0", nullable=False, family="f0"),
+            Field("hop_s", "float64", "Time between frames.", "s", "> 0", nullable=False, family="f0"),
+            Field(
+                "f0_cents",
+                "list<int16>",
+                "F0 of each frame above 10 Hz; null where unvoiced.",
+                "cents",
+                nullable=False,
+                family="f0",
+            ),
+            Field(
+                "voicing",
+                "list<uint8>",
+                "Probability of a pitch in each frame, times 255.",
+                "1/255",
+                "0..255",
+                nullable=False,
+                family="f0",
+            ),
+            *PROVENANCE_FIELDS,
+        ),
+        ("track_id", "stem"),
+    ),
+    Table(
+        "events",
+        "One row per track, stem and kind of event: points in time. Beats are found on the mixture and the drums "
+        "together and belong to stem mixture.",
+        (
+            _TRACK_ID,
+            _STEM,
+            Field("kind", "category", "Kind of event.", range="|".join(EVENT_KINDS), nullable=False, family="key"),
+            Field("times_s", "list<float64>", "Increasing times of the events.", "s", ">= 0", False, family="rhythm"),
+            Field(
+                "positions",
+                "list<int8>",
+                "Place of each beat in its bar, counted from 1 (the downbeat); 0 = not known. Null for onsets.",
+                range=">= 0",
+                family="rhythm",
+            ),
+            *PROVENANCE_FIELDS,
+        ),
+        ("track_id", "stem", "kind"),
+    ),
+    Table(
+        "embeddings",
+        "One row per track and audible stem: the pooled embedding of the network. Vectors of one model_sha256 "
+        "have one length and can be compared.",
+        (
+            _TRACK_ID,
+            _STEM,
+            Field("model", "string", "Name of the checkpoint.", nullable=False, family="provenance"),
+            # Not of fixed size: a dataset may hold the vectors of several models, and its schema must not change.
+            Field("vector", "list<float32>", "The embedding.", nullable=False, family="embedding"),
+            *PROVENANCE_FIELDS,
+        ),
+        ("track_id", "stem"),
+    ),
+    Table(
+        "errors",
+        "One row per catalogue row that could not be extracted. A track stands either here or in tracks, never both.",
+        (
+            _TRACK_ID,
+            _SOURCE_URI,
+            Field(
+                "stage",
+                "string",
+                "Step that failed (catalog, decode, separate, describe, tables, worker, ...).",
+                nullable=False,
+                family="error",
+            ),
+            Field("error_type", "string", "Class of the error.", nullable=False, family="error"),
+            Field(
+                "message", "string", "What was said, by every decoder that was asked.", nullable=False, family="error"
+            ),
+            Field("attempt", "int32", "How many times the track had been tried.", "", ">= 1", False, family="error"),
+            Field("worker", "string", "Process or worker address on which it failed.", family="error"),
+            _AUDIO_SHA256,
+            _SOURCE_SIZE,
+            _SOURCE_MODIFIED,
+            Field("at", "timestamp", "When it failed (UTC).", nullable=False, family="error"),
+            *PROVENANCE_FIELDS,
+        ),
+        ("track_id",),
+    ),
+    Table(
+        "runs",
+        "One row per run that wrote to this dataset.",
+        (
+            Field("run_id", "string", "Identity of the run.", nullable=False, family="key"),
+            Field("started_at", "timestamp", "When the run began (UTC).", nullable=False, family="run"),
+            Field("finished_at", "timestamp", "When the run ended (UTC); null if it never said so.", family="run"),
+            Field(
+                "status",
+                "category",
+                "running; finished; failed (ended by an exception); interrupted (stopped or killed).",
+                range="running|finished|failed|interrupted",
+                nullable=False,
+                family="run",
+            ),
+            Field("n_tracks", "int64", "Tracks this run committed.", "", ">= 0", False, family="run"),
+            Field("n_errors", "int64", "Tracks this run committed to errors.", "", ">= 0", False, family="run"),
+            Field("n_skipped", "int64", "Catalogue rows that were already done.", "", ">= 0", family="run"),
+            Field("audio_s", "float64", "Decoded audio of the committed tracks.", "s", ">= 0", family="run"),
+            Field("config_json", "string", "Every setting of the run, JSON.", family="run"),
+            Field("config_hash", "string", "Digest of the settings that can change a value.", family="run"),
+            Field(
+                "versions_json", "string", "Versions of Python, this library and its dependencies, JSON.", family="run"
+            ),
+            Field("model", "string", "Name of the checkpoint.", family="run"),
+            Field("model_sha256", "string", "SHA-256 of the checkpoint file.", family="run"),
+            Field("git_sha", "string", "Commit of the source, when it ran from a checkout.", family="run"),
+            Field("host", "string", "Machine that committed.", family="run"),
+            _SCHEMA_VERSION,
+        ),
+        ("run_id",),
+    ),
+)
+
+TABLES: dict[str, Table] = {t.name: t for t in _ALL}
+#: Tables that hold what was extracted: a track's rows in all of them live and die together.
+DATA_TABLES = ("tracks", "stems", "contours", "events", "embeddings")
+
+
+def get_table(name: str) -> Table:
+    """The table called ``name``; DatasetError with the known names otherwise."""
+    try:
+        return TABLES[name]
+    except KeyError:
+        raise DatasetError(f"unknown table {name!r}; there are: {', '.join(TABLES)}") from None
+
+
+def arrow_type(spec: str) -> pa.DataType:
+    """The Arrow type of a :class:`Field` type such as ``float32``, ``list<int16>`` or ``fixed_list<float32, 64>``."""
+    if spec in _SCALARS:
+        return _SCALARS[spec]
+    if m := re.fullmatch(r"list<(\w+)>", spec):
+        return pa.list_(pa.field("element", arrow_type(m[1])))
+    if m := re.fullmatch(r"fixed_list<(\w+),\s*(\d+)>", spec):
+        return pa.list_(pa.field("element", arrow_type(m[1])), int(m[2]))
+    raise DatasetError(f"unknown field type {spec!r}")
+
+
+def schema_of(table: str, fields: Iterable[Field], *, describe: bool = True) -> pa.Schema:
+    """Arrow schema of ``fields``; ``describe`` adds unit, description, range, since and family to each field."""
+    return pa.schema(
+        [
+            pa.field(
+                f.name,
+                arrow_type(f.type),
+                f.nullable,
+                {k: getattr(f, k) for k in ("unit", "description", "range", "since", "family")} if describe else None,
+            )
+            for f in fields
+        ],
+        metadata={"stemfeatures.table": table, "stemfeatures.schema_version": SCHEMA_VERSION},
+    )
+
+
+def arrow_schema(table: str, *, describe: bool = True) -> pa.Schema:
+    """Arrow schema of a registered table (without a dataset's own catalogue columns; see ``DatasetLayout.schema``)."""
+    return schema_of(table, get_table(table).fields, describe=describe)
+
+
+def data_dictionary(tables: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per column of every table: ``table, column, type, unit, range, nullable, since, family, description``."""
+    import pandas as pd
+
+    columns = ("type", "unit", "range", "nullable", "since", "family", "description")
+    return pd.DataFrame(
+        [
+            (name, f.name, *(getattr(f, c) for c in columns))
+            for name in (TABLES if tables is None else tables)
+            for f in get_table(name).fields
+        ],
+        columns=["table", "column", *columns],
+    )
+
+
+def markdown(tables: Iterable[str] | None = None) -> str:
+    """The data dictionary as a Markdown page."""
+    cell = lambda text: text.replace("|", "\\|")  # noqa: E731
+    lines = [
+        "# Tables",
+        "",
+        "<!-- Generated by `python -m stemfeatures.tables.schema > docs/tables.md`; do not edit. -->",
+        "",
+        f"Schema version {SCHEMA_VERSION}. Null means that a value could not be measured. Times are seconds from the",
+        "first decoded sample. Columns of the catalogue travel through to `tracks` under the prefix `meta_`.",
+    ]
+    for name in TABLES if tables is None else tables:
+        table = get_table(name)
+        key = ", ".join(f"`{k}`" for k in table.key)
+        lines += ["", f"## {name}", "", table.description, f"Key: {key}.", ""]
+        lines += ["| column | type | unit | range | null | since | description |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            f"| `{f.name}` | {f.type} | {f.unit} | {cell(f.range)} | {'yes' if f.nullable else ''} | {f.since} "
+            f"| {cell(f.description)} |"
+            for f in table.fields
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,326 @@
+"""What a target is learned from: multitracks, and recordings of which only one part is known.
+
+Multitracks can stand for either. As recordings of which one part is known, their mixture, the target's stem or the sum
+of the others is taken, see :func:`find_recordings`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...audio import to_mono
+from ...constants import MIXTURE, STEMS
+from ...datasets.annotations import Annotations
+from ...datasets.mir1k import mir1k_tracks
+from ...datasets.multitrack import (
+    ACCOMPANIMENT,
+    AUDIO_SUFFIXES,
+    MultiTrack,
+    TrackTruth,
+    find_audio,
+    find_tracks,
+    read_audio,
+    rest_of,
+)
+from ...errors import CatalogError, DatasetError
+from .song_store import is_song_store, stored_tracks
+
+__all__ = ["HeldOut", "PartsFolder", "SongPart", "find_pairs", "find_recordings", "read_stems", "rest_of"]
+
+logger = logging.getLogger(__name__)
+
+_STAGE = "train"
+#: Names under which song folders hold the whole mix.
+_MIXES = (MIXTURE, "mix", "master")
+#: What songs lack that are no use as a kind of recording.
+_LACKING = {
+    "mixtures": "neither a mixture nor stems to sum",
+    "solos": "no stem {!r}",
+    "accompaniments": "no stems that are surely free of {!r}",
+}
+
+
+@dataclass(frozen=True)
+class PartsFolder(MultiTrack):
+    """A song folder whose audio files are its stems, whatever their names.
+
+    A ``mixture``, where there is one, is used to check that the stems are all of it, and to separate it where the song
+    is one to validate with; elsewhere the sum of the stems is the mixture.
+    """
+
+    name: str
+    dataset: str
+    folder: Path
+
+    @property
+    def artist(self) -> str | None:  # type: ignore[override]
+        artist, separator, _ = self.name.partition(" - ")
+        return artist if separator else None
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        return tuple(sorted({path.stem for path in _audio_in(self.folder)} - {*_MIXES}))
+
+    def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
+        path = find_audio(self.folder, stem)
+        if path is not None:
+            return read_audio(path)
+        if stem != MIXTURE:
+            raise KeyError(stem)
+        stems, sample_rate = read_stems(self, self._summands())
+        return stems.sum(axis=0, keepdims=True), sample_rate
+
+    @property
+    def has_mixture(self) -> bool:
+        return find_audio(self.folder, MIXTURE) is not None
+
+    def load(self) -> TrackTruth:
+        """As of other multitracks, but mono: stems need fit each other no better than those that are learned from."""
+        summands = (MIXTURE,) if self.has_mixture else self._summands()
+        names = (MIXTURE, *self.stem_names) if self.has_mixture else self.stem_names
+        parts, sample_rate = read_stems(self, names)
+        stems = dict(zip(names, parts[:, None]))
+        mixture = np.sum([stems[name] for name in summands], axis=0)
+        stems.pop(MIXTURE, None)
+        return TrackTruth(sample_rate, mixture, stems, annotations=self.annotations())
+
+    def _summands(self) -> tuple[str, ...]:
+        if not (found := _summands(self)):
+            raise CatalogError(_LACKING["mixtures"], source=str(self.folder), stage=_STAGE)
+        return found
+
+    def source(self, stem: str = MIXTURE) -> str:
+        return str(find_audio(self.folder, stem) or self.folder)
+
+    def annotations(self) -> Annotations:
+        return Annotations()
+
+
+def read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int]:
+    """``(stems, n_samples)``, mono, as long as the shortest, and their sample rate.
+
+    Raises
+    ------
+    CatalogError : their rates differ, or their ends by more than 50 ms.
+    """
+    parts = [track.audio(stem) for stem in stems]
+    rates = {rate for _, rate in parts}
+    sizes = {y.shape[-1] for y, _ in parts}
+    if len(rates) > 1 or max(sizes) - min(sizes) > 0.05 * max(rates):
+        message = f"stems of different rates ({sorted(rates)}) or lengths ({min(sizes)} to {max(sizes)} samples)"
+        raise CatalogError(message, source=track.source(stems[0]), stage="parts")
+    return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
+
+
+@dataclass(frozen=True)
+class SongPart:
+    """The sum of some ``stems`` of a multitrack (or its ``mixture``), as a recording of which nothing else is known."""
+
+    track: MultiTrack
+    stems: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        return self.track.source(self.stems[0])
+
+
+class HeldOut:
+    """What is never learned from: recordings that match a pattern.
+
+    A pattern is a glob, or a plain name, of a song or file: ``NAME``, or ``FOLDER/NAME`` with as many of the folders
+    above it as one likes, down from the folder that was given; ``FOLDER/*`` is all there. Songs of data sets that are
+    not folders are ``DATASET/NAME``. Suffixes of files may be left out.
+
+    Attributes
+    ----------
+    patterns : all of them. matched : those that something matched so far.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self.patterns = sorted(set(patterns))
+        self.matched: set[str] = set()
+
+    def __call__(self, source: MultiTrack | SongPart | Path, roots: Iterable[str | Path] = ()) -> bool:
+        """Whether a recording that was found under one of ``roots`` is held out."""
+        from .bank import matches
+
+        labels = _labels(source, roots)
+        found = {p for p in self.patterns if p in labels or any(matches(label, [p]) for label in labels)}
+        self.matched |= found
+        return bool(found)
+
+
+def _labels(source: MultiTrack | SongPart | Path, roots: Iterable[str | Path]) -> set[str]:
+    track = source.track if isinstance(source, SongPart) else source
+    path = track if isinstance(track, Path) else getattr(track, "folder", None)
+    names = [] if isinstance(track, Path) else [(*track.dataset.split("/"), track.name)]
+    if path is not None and (isinstance(track, Path) or path.name == track.name):
+        names.append((path.parent.name, path.name))
+        for root in (Path(root).resolve() for root in roots):
+            if path.is_relative_to(root) and path != root:
+                names.append((root.name, *path.relative_to(root).parts))
+    ends = {"/".join(parts[i:]) for parts in names for i in range(len(parts))}
+    if isinstance(track, Path):
+        return ends | {end.removesuffix(track.suffix) for end in ends}
+    return ends | {f"{end}/" for end in ends}  # FOLDER/* is for songs too
+
+
+def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
+    """Multitracks with the target and something besides.
+
+    Parameters
+    ----------
+    spec : a song folder ``<song>/<stem>.wav`` (or .flac ...), a folder of such, a store of
+        :func:`~.song_store.build_song_store`, or whatever :func:`~stemfeatures.datasets.multitrack.find_tracks` opens.
+
+    Raises
+    ------
+    CatalogError : nothing of the kind there. DatasetError : none of the tracks has the target and something besides.
+    """
+    root = Path(spec)
+    tracks: list[MultiTrack] = []
+    if root.is_file():
+        raise DatasetError("a file; expected a song folder, or a folder of them", source=str(spec), stage=_STAGE)
+    if is_song_store(root):
+        tracks = stored_tracks(root)
+    elif root.is_dir():
+        root = root.resolve()
+        folders = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
+        songs = [PartsFolder(f.name, f.parent.name, f) for f in folders if _audio_in(f)]
+        tracks += [song for song in songs if find_audio(song.folder, target)]
+        try:
+            tracks = tracks or find_tracks(root, stage=_STAGE)
+        except CatalogError:  # stems without a mixture, but not of the target
+            tracks = list[MultiTrack](songs)
+        if not tracks:
+            message = f"no song folders with stems ({target}.wav and others), nor another layout that shows itself"
+            raise DatasetError(message, source=str(spec), stage=_STAGE)
+    else:
+        tracks = find_tracks(spec, stage=_STAGE)
+    usable = [track for track in tracks if target in track.stem_names and rest_of(track, target)]
+    if not usable:
+        message = f"none of {len(tracks)} songs has the stem {target!r} and another; {_stems_in(tracks)}"
+        raise DatasetError(message, source=str(spec), stage=_STAGE)
+    return usable
+
+
+def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list[Path | SongPart]:
+    """Recordings of one kind, each once: audio files, and those in folders at any depth, as they are; of multitracks
+    the part that the kind is about.
+
+    A folder is a song if it holds a file named ``mixture``, ``accompaniment``, as the target or as one of the four
+    stems; its audio files are its stems then, and what lies in folders below it is passed over unless they are songs
+    themselves. Songs and other files may lie side by side. Songs without such a part are left out with a warning.
+
+    ================== ================================================================================================
+    kind               of a song
+    ================== ================================================================================================
+    ``mixtures``       its mixture; where there is none, the sum of its stems
+    ``solos``          the target's stem
+    ``accompaniments`` the sum of the others; all of a song without the target, unless that may be in its
+                       ``accompaniment`` or, being none of the four stems, in its ``other``
+    ================== ================================================================================================
+
+    Parameters
+    ----------
+    paths : audio files, folders, stores of :func:`~.song_store.build_song_store`, or ``NAME:DIR`` as
+        :func:`~stemfeatures.datasets.multitrack.find_tracks` takes them.
+
+    Raises
+    ------
+    DatasetError : a path does not exist, holds no audio, or songs alone that lack the part. CatalogError : nothing of
+        the layout ``NAME`` there.
+    """
+    found: dict[object, Path | SongPart] = {}
+    for path in paths:
+        tracks, files = _look(path, target)
+        found |= {file: file for file in files}
+        parts = [(track, _part_of(track, kind, target)) for track in tracks]
+        lacking = [track for track, stems in parts if not stems]
+        if lacking and len(lacking) == len(tracks) and not files:
+            message = f"none of {len(tracks)} songs can be used for the {kind}: {_LACKING[kind].format(target)}; "
+            raise DatasetError(message + _stems_in(tracks), source=str(path), stage=_STAGE)
+        if lacking:
+            message = f"{len(lacking)} of {len(tracks)} songs with {_LACKING[kind].format(target)}"
+            logger.warning("left out of the %s: %s, such as %s", kind, message, lacking[0].source())
+        found |= {(t.dataset, t.name, t.source()): SongPart(t, stems) for t, stems in parts if stems}
+    return list(found.values())
+
+
+def _part_of(track: MultiTrack, kind: str, target: str) -> tuple[str, ...]:
+    names = track.stem_names
+    if kind == "solos":
+        return (target,) if target in names else ()
+    if kind == "accompaniments":
+        hidden = ACCOMPANIMENT in names or ("other" in names and target not in STEMS)
+        return rest_of(track, target) if target in names or not hidden else ()
+    mixes = _MIXES if isinstance(track, PartsFolder) else (MIXTURE,)
+    if mix := [name for name in mixes if not isinstance(track, PartsFolder) or find_audio(track.folder, name)]:
+        return (mix[0],)
+    return _summands(track)
+
+
+def _summands(track: MultiTrack) -> tuple[str, ...]:
+    """Stems whose sum is the mixture; none where there is but one."""
+    names = track.stem_names
+    first = next((name for name in names if name != ACCOMPANIMENT), "")
+    return (first, *rest_of(track, first)) if len(names) > 1 else ()
+
+
+def _look(path: str | Path, target: str) -> tuple[Sequence[MultiTrack], list[Path]]:
+    """Songs, and audio files that belong to none, in order."""
+    root = Path(path)
+    if root.is_file():
+        return [], [root.resolve()]
+    if not root.is_dir():
+        if ":" in str(path):
+            return find_tracks(path, stage=_STAGE), []
+        raise DatasetError("no such file or folder", source=str(path), stage=_STAGE)
+    if is_song_store(root):
+        return stored_tracks(root), []
+    marks = {MIXTURE, ACCOMPANIMENT, target, *STEMS}
+    tracks: list[MultiTrack] = []
+    files: list[Path] = []
+    songs: set[Path] = set()
+    seen: set[Path] = set()
+    passed = 0
+    for name, below, _ in os.walk(root.resolve(), followlinks=True):
+        folder = Path(name)
+        below[:] = sorted(child for child in below if not child.startswith("."))
+        if folder.resolve() in seen:  # a link that leads back
+            below.clear()
+            continue
+        seen.add(folder.resolve())
+        inside = _audio_in(folder)
+        clips = mir1k_tracks(folder)
+        if marks & {file.stem for file in inside}:
+            tracks.append(PartsFolder(folder.name, folder.parent.name, folder))
+            songs.add(folder)
+        elif songs.intersection(folder.parents):
+            passed += len(inside)
+        else:
+            tracks += clips
+            files += [file for file in inside if file.stem not in {clip.name for clip in clips}]
+    if passed:
+        logger.warning("passed over %d audio files in folders inside song folders of %s", passed, path)
+    if not tracks and not files:
+        raise DatasetError(f"no audio files ({', '.join(AUDIO_SUFFIXES)})", source=str(path), stage=_STAGE)
+    return tracks, sorted(file.resolve() for file in files)
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    """Audio files of a folder; what begins with a dot is none (macOS leaves such beside every file it copies)."""
+    inside = (path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    return [path for path in inside if not path.name.startswith(".") and path.is_file()]
+
+
+def _stems_in(tracks: Iterable[MultiTrack]) -> str:
+    names = sorted({stem for track in tracks for stem in track.stem_names})
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"stems here: {', '.join(names[:12]) or 'none'}{more}"

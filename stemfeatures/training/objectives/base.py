@@ -1,0 +1,142 @@
+"""What a run learns: the objective, which the loop drives without knowing it.
+
+An objective owns its networks, optimisers and averages. The loop makes batches, calls :meth:`Objective.step`, and does
+the rest alike for all: log, state, resumption, development songs, the end.
+
+Batches
+-------
+The joint objective learns from :class:`~stemfeatures.training.data.example.Example`; the others, which tell one part
+(the *target*) from the rest, from excerpts of recordings, all as long as the network wants them (``PartExcerpts`` of
+:mod:`stemfeatures.training.data.part_excerpts`):
+
+=================== ============================== ================================================================
+key                 shape                          what
+=================== ============================== ================================================================
+``pairs``           (batch, draws, 2, n_samples)   target and accompaniment of one song at one time; their sum is
+                                                   the mixture, exactly
+``pair_songs``      (batch, draws) int64           which song of the pairs it is, from 0
+``mixtures``        (batch, draws, n_samples)      songs, of which nothing else is known
+``mixture_songs``   (batch, draws) int64           which of the mixtures it is, from 0
+``solos``           (batch, draws, n_samples)      the target alone
+``accompaniments``  (batch, draws, n_samples)      songs without the target
+=================== ============================== ================================================================
+
+``draws`` of each is what :meth:`Objective.draws` asks for; what is not asked for is not in the batch. Every draw has a
+random stream of its own (seed, kind, number), so that more draws of one kind change nothing in the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from ...errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..config import TrainConfig
+
+Batch = dict[str, "Tensor"]
+
+#: Objectives by the name that recipes and ``--objective`` use: module and class, imported when asked for.
+OBJECTIVES = {
+    "joint": "stemfeatures.training.objectives.joint:JointObjective",
+    "supervised": "stemfeatures.training.objectives.adversarial:SupervisedObjective",
+    "adversarial": "stemfeatures.training.objectives.adversarial:AdversarialObjective",
+    "factorgan": "stemfeatures.training.objectives.gan:FactorGANObjective",
+    "gan": "stemfeatures.training.objectives.gan:GanObjective",
+}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many excerpts of each kind an example of a batch holds."""
+
+    pairs: int = 1
+    mixtures: int = 0
+    solos: int = 0
+    accompaniments: int = 0
+
+
+class Objective(ABC):
+    """What a run learns.
+
+    Attributes
+    ----------
+    terms : names of what :meth:`step` returns, in the order of ``log.csv``; a term may be missing from a step.
+    steps_done : steps so far; :meth:`step` counts it up.
+    phase_began : step at which the present phase began, where there are several. phase_is_over : whether it has had
+        all its steps, so that the loop calls :meth:`advance`.
+    learning_rate : rate of the last step.
+    """
+
+    terms: ClassVar[tuple[str, ...]] = ("loss",)
+    steps_done: int = 0
+    phase_began: int = 0
+    learning_rate: float = 0.0
+
+    @property
+    def phase_is_over(self) -> bool:
+        return False
+
+    @abstractmethod
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        """The objective before the first step; raises ModelError for settings or checkpoints that cannot be used."""
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One step with a batch on the device; returns terms."""
+
+    @property
+    @abstractmethod
+    def exported(self) -> nn.Module:
+        """The network that development songs are scored with and the checkpoint is made of."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on exactly: networks, optimisers, averages, steps. Tensors, numbers, strings."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+
+    def advance(self, best: nn.Module | None) -> bool:
+        """Called when a phase has had its steps, or development songs have not got better for ``patience`` looks;
+        ``best`` is the best network so far, None without a look. True if there is a further phase and it begins now;
+        False ends the run."""
+        return False
+
+    @classmethod
+    def draws(cls, config: TrainConfig) -> Draws | None:
+        """What a batch holds (see the module's docstring); None for examples of the joint kind."""
+        return None
+
+    @classmethod  # noqa: B027 (most have nothing to check)
+    def check(cls, config: TrainConfig) -> None:
+        """Raise ModelError for a recipe that cannot work; called before anything is decoded."""
+
+
+def find_objective(name: str) -> type[Objective]:
+    """The class of an objective.
+
+    Raises
+    ------
+    ModelError : there is none of that name.
+    """
+    if name not in OBJECTIVES:
+        raise ModelError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}", stage="train")
+    module, _, cls = OBJECTIVES[name].partition(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+def step_generator(*numbers: int) -> torch.Generator:
+    """A random stream (on the CPU) of these numbers alone, such as seed, step and a number of what it is for: a run
+    that goes on draws what it would have drawn."""
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

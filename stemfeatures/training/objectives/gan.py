@@ -1,0 +1,321 @@
+"""FactorGAN and its GAN baseline as objectives of training: separation without a supervised loss.
+
+Parts are (target, accompaniment). The generator is a mask on the mixture, so that its parts add up to it in magnitude
+and the mixture says nothing that the parts do not: p(m, a, v) / q(m, a, v) = p(a, v) / q(a, v). The marginal
+discriminators learn from solos and accompaniments, d_P from the few pairs, d_Q from what is made of mixtures, of which
+nothing else is known. The baseline, ``gan``, has one discriminator of both parts and sees the pairs alone, their
+mixtures included.
+
+Real stems do not add up in magnitude, so no mask meets them exactly; the paper lives with it, and so does this.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ModelError
+from ...factorgan.adversarial import OBJECTIVES, Adversary
+from ...factorgan.discriminators import FactorGAN, Source
+from ...factorgan.normalisation import spectrally_normalised
+from ...factorgan.partition import Group, Joint, Part
+from ..config import TrainConfig, read_settings
+from ..data.part_excerpts import PartSettings
+from .base import Batch, Draws, Objective, step_generator
+from .joint import update_average
+from .target_networks import build_network, placed
+
+logger = logging.getLogger(__name__)
+
+PARTS = Group("parts", (Part("target"), Part("accompaniment")))
+#: So many rounds in a row without two songs among the pairs end a run.
+_PATIENCE = 50
+
+
+@dataclass(frozen=True)
+class GanSettings:
+    """Settings of the objective ``gan``.
+
+    Attributes
+    ----------
+    rounds : steps of the discriminators before each of the generator. loss : of the generator, ``JSD`` or ``KL``.
+    width : filters of a discriminator's first layer.
+    generator_rate : learning rate of the generator, over that of the discriminators; the paper's are equal.
+    """
+
+    rounds: int = 2
+    loss: str = "JSD"
+    width: int = 32
+    generator_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.width < 1:
+            raise ValueError(f"rounds and width start at 1, not {min(self.rounds, self.width)}")
+        if self.loss not in OBJECTIVES:
+            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(OBJECTIVES)}")
+        if not self.generator_rate > 0:
+            raise ValueError(f"generator_rate must be positive, not {self.generator_rate}")
+
+
+@dataclass(frozen=True)
+class FactorGANSettings(GanSettings):
+    """Settings of the objective ``factorgan``.
+
+    Attributes
+    ----------
+    paired_share : probability, 0..1, with which a mixture or a part of the marginals' is one of the pairs'; these are
+        real as well (in the paper all songs feed the marginals, paired or not).
+    dependency : with d_P; without it ("no-cp") parts count as independent.
+    normalise_real : spectral norm on d_P, which may learn few pairs by heart.
+    """
+
+    paired_share: float = 0.1
+    dependency: bool = True
+    normalise_real: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.paired_share <= 1:
+            raise ValueError(f"paired_share is a share from 0 to 1, not {self.paired_share}")
+
+
+class ConvDiscriminator(nn.Module):
+    """4x4 convolutions of stride 2 that double their filters until a side is below 4, LeakyReLU 0.01, a linear layer
+    without bias.
+
+    An odd top bin (of 2^k + 1) is dropped, as in the paper.
+
+    Shape
+    -----
+    ``(batch, channels, n_bins, n_frames) -> (batch, 1)``.
+
+    Raises
+    ------
+    ModelError : fewer than 4 bins or frames.
+    """
+
+    def __init__(self, channels: int, n_bins: int, n_frames: int, *, width: int = 32) -> None:
+        super().__init__()
+        rows, columns, outputs = n_bins - n_bins % 2, n_frames, width
+        if min(rows, columns) < 4:
+            raise ModelError(f"{n_bins} bins by {n_frames} frames are too few for a discriminator", stage="train")
+        self.n_bins = rows
+        layers: list[nn.Module] = []
+        while min(rows, columns) >= 4:
+            layers += [nn.Conv2d(channels, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
+            rows, columns, channels, outputs = rows // 2, columns // 2, outputs, 2 * outputs
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * rows * columns, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x[:, :, : self.n_bins])
+
+
+class _Adversarial(Objective):
+    """What both have in common: a generator, discriminators, an average of the generator that is exported."""
+
+    Settings: ClassVar[type[GanSettings]] = GanSettings
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        self.config = config
+        self.settings = read_settings(self.Settings, config.settings, recipe=config.name)
+        torch.manual_seed(config.seed)
+        self.network = build_network(config, device)
+        self.average = copy.deepcopy(self.network.net).eval() if config.ema > 0 else None
+        self.game = placed(self._game(), device)
+        self.adversary = Adversary(
+            self.game, self.network.parameters(), learning_rate=config.learning_rate, rounds=self.settings.rounds,
+            objective=self.settings.loss,
+        )  # fmt: skip
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        read_settings(cls.Settings, config.settings, recipe=config.name)
+        read_settings(PartSettings, config.parts, recipe=config.name)
+        if not config.target:
+            message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
+            raise ModelError(message, source=config.name, stage="train")
+        if config.network == "unet2018" and config.model.get("output") != "mask":
+            message = (
+                f'the objective {config.objective!r} needs parts that add up to the mixture: model.output = "mask"'
+            )
+            raise ModelError(message, source=config.name, stage="train")
+        if config.batch_size < 2:
+            raise ModelError("parts of one example cannot be shuffled: batch_size must be at least 2",
+                             source=config.name, stage="train")  # fmt: skip
+
+    @property
+    def exported(self) -> nn.Module:
+        return self.network.net if self.average is None else self.average
+
+    def _game(self) -> FactorGAN:
+        raise NotImplementedError
+
+    def _discriminator(self, node: Part | Group) -> nn.Module:
+        return ConvDiscriminator(
+            len(node.leaves), self.network.n_bins, self.network.n_frames, width=self.settings.width
+        )
+
+    def _real(self, y: Tensor) -> Tensor:
+        """(batch, n_samples) of a real part -> (batch, 1, n_bins, n_frames), what the network's outputs are like."""
+        return torch.log1p(self.network.centre(self.network.spectra(y)))[:, None]
+
+    def _generated(self, mixture: Tensor, *, labels: Tensor | None = None) -> Joint:
+        """Parts of (batch, n_samples) mixtures."""
+        target, accompaniment = self.network.separate(self.network.spectra(mixture)).unbind(1)
+        return Joint({"target": target[:, None], "accompaniment": accompaniment[:, None]}, labels=labels)
+
+    def _pairs(self, batch: Batch, k: int) -> Joint:
+        """Real parts of draw ``k``, labelled by their song."""
+        target, accompaniment = batch["pairs"][:, k].unbind(1)
+        values = {"target": self._real(target), "accompaniment": self._real(accompaniment)}
+        return Joint(values, labels=batch["pair_songs"][:, k])
+
+    def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
+        raise NotImplementedError
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """``rounds`` steps of the discriminators and one of the generator; returns losses and mean logits."""
+        self.learning_rate = self.config.learning_rate_at(self.steps_done)
+        for optimizer, share in (
+            (self.adversary.optimizer, 1.0),
+            (self.adversary.generator_optimizer, self.settings.generator_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = share * self.learning_rate
+        self.network.train(self.steps_done)
+        rng = step_generator(self.config.seed, self.steps_done, 1)
+        terms = self.adversary.step(*self._sources(batch), rng=rng)
+        self.steps_done += 1
+        if self.average is not None:
+            update_average(self.average, self.network.net, self.config.ema, self.steps_done)
+        return {name: float(value) for name, value in terms.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "net": self.network.net.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "adversary": self.adversary.state_dict(),
+            "step": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.net.load_state_dict(state["net"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.adversary.load_state_dict(state["adversary"])
+        self.steps_done = int(state["step"])
+
+
+class GanObjective(_Adversarial):
+    """One discriminator of both parts; pairs and their mixtures are all that is seen."""
+
+    terms = ("generator", "loss d(parts)", "d(parts)")
+
+    @classmethod
+    def draws(cls, config: TrainConfig) -> Draws:
+        settings = read_settings(cls.Settings, config.settings, recipe=config.name)
+        return Draws(pairs=2 * settings.rounds + 1)
+
+    def _game(self) -> FactorGAN:
+        return FactorGAN(PARTS, marginals={"parts": spectrally_normalised(self._discriminator(PARTS))})
+
+    def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
+        draws = iter(range(batch["pairs"].shape[1]))
+        return (
+            {"parts": lambda: self._pairs(batch, next(draws))},
+            lambda: self._generated(batch["pairs"][:, next(draws)].sum(dim=1)),
+        )
+
+
+class FactorGANObjective(_Adversarial):
+    """Marginals from solos and accompaniments, d_P from pairs, d_Q from mixtures; every discriminator has mixtures of
+    its own in every round."""
+
+    terms = (
+        "generator", "loss d(target)", "loss d(accompaniment)", "loss d_P(parts)", "loss d_Q(parts)",
+        "d(target)", "d(accompaniment)", "d_P(parts)", "-d_Q(parts)",
+    )  # fmt: skip
+    Settings = FactorGANSettings
+    settings: FactorGANSettings
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        super().__init__(config, device)
+        self._alone = 0
+
+    @classmethod
+    def draws(cls, config: TrainConfig) -> Draws:
+        settings = read_settings(FactorGANSettings, config.settings, recipe=config.name)
+        n = settings.rounds
+        pairs = n if settings.dependency or settings.paired_share else 0
+        return Draws(pairs=pairs, mixtures=3 * n + 1, solos=n, accompaniments=n)
+
+    def _game(self) -> FactorGAN:
+        return FactorGAN.build(
+            PARTS, self._discriminator, self._discriminator, real_dependencies=self.settings.dependency,
+            normalise_real=self.settings.normalise_real,
+        )  # fmt: skip
+
+    def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
+        rng = step_generator(self.config.seed, self.steps_done, 2)
+        # Unpaired excerpts have a random gain; pairs with the like keep d_P and what d_Q sees at the same levels.
+        low, high = read_settings(PartSettings, self.config.parts, recipe=self.config.name).gain
+        if "pairs" in batch:
+            gain = low + (high - low) * torch.rand(batch["pairs"].shape[:2], generator=rng)
+            batch = batch | {"pairs": gain.to(batch["pairs"])[..., None, None] * batch["pairs"]}
+
+        def mixed(kind: str, paired: Callable[[Tensor], Tensor]) -> Callable[[], tuple[int, Tensor, Tensor]]:
+            """Draw after draw of a kind: its number, what it is, and which of it are a pair's instead, as ``paired``
+            makes it."""
+            draws = iter(range(batch[kind].shape[1]))
+
+            def draw() -> tuple[int, Tensor, Tensor]:
+                k = next(draws)
+                y = batch[kind][:, k]
+                chosen = torch.zeros(len(y), dtype=torch.bool, device=y.device)
+                if not self.settings.paired_share:
+                    return k, y, chosen
+                chosen = torch.rand(len(y), generator=rng).to(y.device) < self.settings.paired_share
+                pair = batch["pairs"][:, k % batch["pairs"].shape[1]]
+                return k, torch.where(chosen[:, None], paired(pair), y), chosen
+
+            return draw
+
+        solos = mixed("solos", lambda pair: pair[:, 0])
+        accompaniments = mixed("accompaniments", lambda pair: pair[:, 1])
+        mixtures = mixed("mixtures", lambda pair: pair.sum(dim=1))
+        pairs = iter(range(self.settings.rounds))
+
+        def generated() -> Joint:
+            k, mixture, chosen = mixtures()
+            labels = batch["mixture_songs"][:, k]
+            if self.settings.paired_share:  # songs of the pairs count downwards
+                labels = torch.where(chosen, -1 - batch["pair_songs"][:, k % batch["pairs"].shape[1]], labels)
+            return self._generated(mixture, labels=labels)
+
+        real: dict[str, Source] = {
+            "target": lambda: Joint({"target": self._real(solos()[1])}),
+            "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments()[1])}),
+            "parts": lambda: self._pairs(batch, next(pairs)),
+        }
+        return real, generated
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """As of the other objectives; a round whose pairs are all of one song teaches d_P nothing.
+
+        Raises
+        ------
+        ModelError : the pairs are all of one song, batch after batch.
+        """
+        terms = super().step(batch)
+        if self.settings.dependency:
+            self._alone = 0 if "loss d_P(parts)" in terms else self._alone + 1
+            if self._alone == _PATIENCE:
+                message = "all pairs are of one song: two are needed to tell what belongs together from what does not"
+                raise ModelError(message, source=self.config.name, stage="train")
+        return terms

@@ -1,0 +1,145 @@
+"""The objective of the joint network: separation, F0 and rhythm at once, fully supervised."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...errors import ModelError
+from ...models import checkpoints
+from ...models.joint import PARTS, JointConfig, JointNet
+from ..config import TrainConfig
+from .base import Batch, Objective
+from .losses import pitch_losses, rhythm_loss, separation_loss, spectrograms, weighted_sum
+
+logger = logging.getLogger(__name__)
+
+
+class JointObjective(Objective):
+    """AdamW on the losses of the parts that the recipe ``learns``; an average of the weights is what is exported.
+
+    The other parts stay as they are: a separator that does not learn gives fixed masks, without gradients, and where
+    only the separator learns nothing is read from its masks.
+
+    Attributes
+    ----------
+    model, average : the network and the average of its weights.
+
+    Raises
+    ------
+    ModelError : the recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
+    """
+
+    terms = ("loss", "separation", "pitch", "voicing", "rhythm")
+
+    def __init__(self, config: TrainConfig, device: str) -> None:
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.model = JointNet(JointConfig.from_dict(config.model)).to(device)
+        if config.initial:
+            first = checkpoints.load(config.initial, device=device)
+            # How sharp masks are given out was chosen after that training, and says nothing of the network.
+            if replace(first.config, sharpness=self.model.config.sharpness) != self.model.config:
+                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
+            self.model.load_state_dict(first.state_dict())
+        self.average = JointNet(self.model.config).to(device)
+        self.average.load_state_dict(self.model.state_dict())
+        self.learns = config.learns or PARTS
+        for name, part in self.model.named_children():
+            part.requires_grad_(name in self.learns)
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        decayed = [p for p in learned if p.ndim > 1]
+        plain = [p for p in learned if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        self.model.train()
+        for name, part in self.model.named_children():
+            if name not in self.learns:
+                part.eval()
+        if config.norm == "running":
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        if unused := [name for name in ("settings", "parts", "target") if getattr(config, name)]:
+            raise ModelError(f"the joint objective takes no {', '.join(unused)}", source=config.name, stage="train")
+        if unknown := sorted(set(config.learns) - set(PARTS)):
+            message = f"unknown parts to learn: {', '.join(unknown)}; known: {', '.join(PARTS)}"
+            raise ModelError(message, source=config.name, stage="train")
+        if config.norm == "running" and not config.initial:
+            message = "norm = running keeps the statistics of an initial checkpoint, and the recipe names none"
+            raise ModelError(message, source=config.name, stage="train")
+
+    @property
+    def exported(self) -> JointNet:
+        return self.average
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the unweighted losses."""
+        config = self.config
+        self.learning_rate = config.learning_rate_at(self.steps_done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        terms = self._losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        else:
+            logger.warning("step %d: gradient is not finite, step skipped", self.steps_done)
+        self.steps_done += 1
+        update_average(self.average, self.model, config.ema, self.steps_done)
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Of the parts that learn, unweighted, and their weighted sum under ``loss``."""
+        config, learns, terms = self.config, self.learns, {}
+        spectra = spectrograms(batch["stems"])
+        frames = spectra[0].shape[-1]
+        with torch.autocast(spectra[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            separated = self.model.separate(spectra[0])
+            pitch = self.model.read_pitch(separated) if "pitch" in learns else None
+            rhythm = self.model.read_rhythm(separated) if "rhythm" in learns else None
+        if "separator" in learns:
+            masks = separated.masks.float()[..., :frames]
+            terms["separation"] = separation_loss(masks, *spectra, complex_share=config.loss.complex_share)
+        if pitch is not None:
+            salience, voicing = (value.float()[..., :frames] for value in pitch)
+            terms |= pitch_losses(salience, voicing, batch, config.loss)
+        if rhythm is not None:
+            terms["rhythm"] = rhythm_loss(rhythm.float()[..., :frames], batch, config.loss)
+        return terms | {"loss": weighted_sum(terms, config.loss)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps_done = int(state["step"])
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, steps_done: int) -> None:
+    """Move ``average`` towards ``model`` after step ``steps_done``; 0 makes it equal."""
+    # Early on the average follows quickly, so that short runs are not dominated by the random start.
+    decay = min(decay, (1 + steps_done) / (10 + steps_done))
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values()):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)

@@ -1,0 +1,159 @@
+"""The losses of joint training.
+
+Separation: L1 between the masked and the true spectrogram (Jansson et al. 2017 use magnitudes), here a mix of the
+magnitude distance ``| M|X| - |Y| |`` and the complex distance ``| M X - Y |``, the second of which makes the mask
+smaller where the mixture's phase, which is used for rendering, is wrong. Both are divided by the mixture's mean
+magnitude. Pitch, voicing and rhythm: binary cross-entropy where a label is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...constants import HOP_LENGTH, N_BINS
+from ...spectra.transform import stft
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; ``complex_share`` is the share of the complex distance in the separation loss."""
+
+    separation: float = 1.0
+    complex_share: float = 0.7
+    pitch: float = 6.0
+    pitch_positive: float = 8.0
+    voicing: float = 0.15
+    rhythm: float = 0.4
+    rhythm_positive: float = 6.0
+
+
+def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``(batch, 4, n_samples)`` to |X| (batch, bins, frames), |Y| and Re(conj(X) Y) (batch, 4, bins, frames)."""
+    frames = stems.shape[-1] // HOP_LENGTH
+    # One example at a time on a CPU, so that intermediate results stay in its cache.
+    examples = stems.split(1 if _on_cpu(stems) else len(stems))
+    planes = [_planes(stft(example)[..., :N_BINS, :frames]) for example in examples]
+    mixture, magnitude, aligned = (torch.cat(part) for part in zip(*planes))
+    return mixture, magnitude, aligned
+
+
+def _planes(sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # The STFT's frames lie apart in memory; what reads these planes beside masks wants them in the masks' order.
+    real, imag = _in_order(sources.real), _in_order(sources.imag)
+    mixture_real, mixture_imag = real.sum(dim=1), imag.sum(dim=1)
+    aligned = torch.addcmul(mixture_real[:, None] * real, mixture_imag[:, None], imag)
+    mixture = mixture_real.square_().addcmul_(mixture_imag, mixture_imag).sqrt_()
+    return mixture, real.square_().addcmul_(imag, imag).sqrt_(), aligned
+
+
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
+def _in_order(planes: Tensor) -> Tensor:
+    """Contiguous; on a CPU plane by plane, which torch does in blocks and several times as fast."""
+    if not _on_cpu(planes):
+        return planes.contiguous()
+    out = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    for source, target in zip(planes.flatten(0, -3), out.flatten(0, -3)):
+        target.copy_(source)
+    return out
+
+
+#: Elements that are worked on at a time on a CPU: what fits its cache with all intermediate results.
+_CHUNK = 1 << 17
+
+
+class _Distance(torch.autograd.Function):
+    """Sum of the separation distances, and with it their derivative: one pass over the planes.
+
+    Automatic differentiation would read and write the largest tensors of training some thirty times.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, level: Tensor, share: float
+    ) -> Tensor:
+        slopes = torch.empty_like(masks, memory_format=torch.contiguous_format)
+        total = masks.new_zeros(())
+        for part in _parts(masks):
+            x, unit = mixture[part[0], None, part[2]], level[part[0], None]
+            value, slopes[part] = _distances(masks[part], x, sources[part], aligned[part], unit, share)
+            total += value
+        ctx.save_for_backward(slopes)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * grad, None, None, None, None, None
+
+
+def _parts(masks: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    batch, stems, bins, frames = masks.shape
+    if not _on_cpu(masks):
+        yield slice(None), slice(None), slice(None)
+        return
+    step = max(1, _CHUNK // frames)
+    for example in range(batch):
+        for first in range(0, bins, step):
+            for stem in range(stems):
+                yield slice(example, example + 1), slice(stem, stem + 1), slice(first, first + step)
+
+
+def _distances(m: Tensor, x: Tensor, y: Tensor, aligned: Tensor, level: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Sum of ``(1 - share) |m x - y| + share sqrt(|m X - Y|^2 + 1e-4 level^2)``, over ``level``, and its slope in m."""
+    power = m * x
+    apart = power - y
+    power.mul_(x).sub_(aligned)  # half the slope of the square: m x^2 - Re(conj(X) Y)
+    square = (power - aligned).mul_(m).addcmul_(y, y)  # |mX - Y|^2 = m (m x^2 - 2 Re(conj(X) Y)) + y^2
+    root = square.clamp_min(0).add_(1e-4 * level**2).sqrt_()
+    sums = [d.sum(dim=(1, 2, 3), keepdim=True) for d in (apart.abs(), root)]
+    value = (((1 - share) * sums[0] + share * sums[1]) / level).sum()
+    power.div_(root).masked_fill_(square < 0, 0.0)
+    return value, apart.sign_().mul_(x).mul_(1 - share).add_(power, alpha=share).div_(level)
+
+
+def separation_loss(
+    masks: Tensor, mixture: Tensor, sources: Tensor, aligned: Tensor, *, complex_share: float
+) -> Tensor:
+    """Mean over bins and frames of the distances summed over stems, relative to the mixture's mean magnitude.
+
+    Differentiable in ``masks`` alone, once.
+    """
+    level = mixture.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    return _Distance.apply(masks, mixture, sources, aligned, level, complex_share) / mixture.numel()
+
+
+def masked_bce(logits: Tensor, target: Tensor, known: Tensor, positive: float) -> Tensor:
+    """Cross-entropy with weight ``positive`` on targets of 1, averaged over the known entries."""
+    weight = known.expand_as(target) * (1 + (positive - 1) * target)
+    loss = F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
+    return loss / known.expand_as(target).sum().clamp_min(1.0)
+
+
+def pitch_losses(
+    salience: Tensor, voicing: Tensor, batch: dict[str, Tensor], weights: LossWeights
+) -> dict[str, Tensor]:
+    """``pitch`` and ``voicing``, unweighted, from logits (batch, 2, N_PITCH_BINS, frames) and (batch, 2, frames)."""
+    known = batch["voiced_known"]
+    return {
+        "pitch": masked_bce(salience, batch["salience"].float(), known[:, :, None], weights.pitch_positive),
+        "voicing": masked_bce(voicing, batch["voiced"], known, 1.0),
+    }
+
+
+def rhythm_loss(logits: Tensor, batch: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Unweighted, from logits (batch, 3, frames)."""
+    return masked_bce(logits, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive)
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Of the terms there are."""
+    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

@@ -1,0 +1,289 @@
+"""A scikit-learn transformer from feature matrices to vectors whose Euclidean distances mean something.
+
+Conventions
+-----------
+Columns come in blocks, one a stem and family (see :mod:`.meanings`). What happens to them:
+
+1. *Coordinates.* Each column becomes one coordinate or, on a circle, two.
+2. *Robust scaling.* Scalars: less the median, over the interquartile range (1.349 standard deviations of a normal
+   distribution), limited to ``clip``. Vectors (pitch classes, embeddings): less the mean, over their common root mean
+   square; points on circles are not centred.
+3. *Nulls.* What cannot be measured becomes 0, the middle of what can, so it adds as little as possible to distances.
+   With ``missing="distance"``, coordinates that are null together also get an indicator, high enough that a track
+   without drums is as far from a track with drums as two random tracks with drums are from one another, and no
+   distance at all from another one without.
+4. *Whitening* (on demand) takes the correlations inside each block out (ZCA with Ledoit-Wolf shrinkage), so that
+   distances in it are Mahalanobis distances. Coordinates keep their names.
+5. *Balance.* Each block is scaled to a total variance of 1/2, times the square of its weights: two random tracks are
+   1 apart (root mean square) in each block of weight 1, however many columns it has.
+6. *PCA* (on demand) of all of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+from .blocks import Indicator, Part, block_of, fit_scale, parts_of, power
+from .meanings import SEPARATOR
+
+#: Values that are worked on at a time; bounds the memory beside input and output.
+_CHUNK_VALUES = 2**23
+
+
+class UnusableFeatureWarning(UserWarning):
+    """Columns that are null or constant in all tracks say nothing and were left out."""
+
+
+class FeatureTransformer(TransformerMixin, BaseEstimator):
+    """Item features ready for distances, clustering and networks; for frames of :func:`~.matrix.features_matrix`.
+
+    Works for any DataFrame or array of numbers: columns that no table knows are scaled robustly, nothing else. Columns
+    that are null or constant in all tracks are left out with an :class:`UnusableFeatureWarning`; those that only say
+    how long a track is (``onset_count``) are left out always. The steps are told in the module's text.
+
+    Parameters
+    ----------
+    weights : factors of distances by stem, family or block (``{"drums": 2, "timbre": 0.5, "vocals__f0": 3}``; they
+        multiply); 0 leaves out.
+    missing : ``"distance"``: to lack something is a difference; ``"neutral"``: it is none.
+    clip : scaled values are limited to so many standard deviations; None for no limit.
+    whiten : take the correlations inside each block out.
+    n_components : number of principal components of the result, or the share of the variance they keep if it is below
+        1; None for no PCA.
+
+    Attributes
+    ----------
+    blocks_ : dict of ``(stem, family)`` to the slice of the output columns; one block ``("", "pca")`` with PCA.
+    columns_ : list of str, the input column (of several, the first) that each output column comes from; ``""`` for
+        principal components.
+    mean_, variance_ : (n_out,) float64, of the output columns on the data it was fitted to.
+    unusable_ : list of str, input columns that were null or constant.
+    n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
+
+    Examples
+    --------
+    >>> X = stemfeatures.features_matrix("features", stems=["bass", "drums"])
+    >>> transformer = stemfeatures.FeatureTransformer(weights={"timbre": 0.5}).set_output(transform="pandas")
+    >>> vectors = transformer.fit_transform(X)
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, float] | None = None,
+        missing: str = "distance",
+        clip: float | None = 5.0,
+        whiten: bool = False,
+        n_components: int | float | None = None,
+    ) -> None:
+        self.weights = weights
+        self.missing = missing
+        self.clip = clip
+        self.whiten = whiten
+        self.n_components = n_components
+
+    def fit(self, X: Any, y: Any = None) -> FeatureTransformer:
+        """Learn scales from ``X`` (n_tracks, n_columns), NaN for null; ``y`` is ignored.
+
+        Raises ValueError for fewer than two rows, infinities, unknown weights, or when no column varies.
+        """
+        self._check_parameters()
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2)
+        names = [str(n) for n in getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])]
+        factors = self._factors(names)
+        parts, self.unusable_, nulls, powers = [], [], [], []
+        for part in parts_of(names):
+            if factors[part.block] == 0:
+                continue
+            missing = part.missing(X)
+            values = part.coordinates(X)[~missing]
+            if fit_scale(part, values):
+                parts.append(part)
+                nulls.append(missing)
+                powers.append(power(part, values, self.clip) if missing.any() else 0.0)
+            else:
+                self.unusable_ += [names[j] for j in part.inputs]
+        if not parts:
+            raise ValueError(f"no column varies among the {X.shape[0]} samples: there is nothing to tell tracks apart")
+        if self.unusable_:
+            some = ", ".join(self.unusable_[:5]) + (", ..." if self.unusable_[5:] else "")
+            message = f"columns that are null or constant in all tracks are left out ({len(self.unusable_)}): {some}"
+            warnings.warn(message, UnusableFeatureWarning, stacklevel=2)
+        self._layout(parts, self._indicators(parts, nulls, powers, names), names)
+        self._fit_blocks(X, factors)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """(n_tracks, n_out) vectors of the dtype of ``X``, without NaN."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
+        out = np.empty((X.shape[0], len(self.mean_)), X.dtype)
+        for rows, values in self._assembled(X):
+            values = values @ self._mixing if self._mixing.ndim == 2 else values * self._mixing
+            if self.n_components is not None:
+                values = (values - self._pca_mean) @ self._pca_axes
+            out[rows] = values
+        return out
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the output columns: the input's, with ``_cos`` and ``_sin`` on circles, ``missingindicator_...``
+        (of the first of the columns that are null together), or ``pca0`` and so on."""
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features)
+        return np.asarray(self._names_out, dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # ------------------------------------------------------------------------------------------------- inside fit
+
+    def _check_parameters(self) -> None:
+        if self.missing not in ("distance", "neutral"):
+            raise ValueError(f"missing must be 'distance' or 'neutral', not {self.missing!r}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be above 0 or None, not {self.clip!r}")
+        if self.n_components is not None and not self.n_components > 0:
+            raise ValueError(f"n_components must be above 0 or None, not {self.n_components!r}")
+
+    def _factors(self, names: list[str]) -> dict[tuple[str, str], float]:
+        """Weight of each block; ValueError for weights of what there is not."""
+        blocks = list(dict.fromkeys(block_of(name) for name in names))
+        factors = dict.fromkeys(blocks, 1.0)
+        for key, weight in (self.weights or {}).items():
+            hit = [b for b in blocks if key in (*b, SEPARATOR.join(b))]
+            if not hit or not weight >= 0:
+                what = f"weight {weight!r} of {key!r} is not a number from 0" if hit else f"no columns of {key!r}"
+                there = ", ".join(SEPARATOR.join(b) if b[0] else b[1] for b in blocks)
+                raise ValueError(f"weights: {what}; there are: {there}")
+            for block in hit:
+                factors[block] *= weight
+        return factors
+
+    def _indicators(
+        self, parts: list[Part], nulls: list[np.ndarray], powers: list[float], names: list[str]
+    ) -> list[Indicator]:
+        """One for all parts of a block that are null in the same rows."""
+        groups: dict[tuple[tuple[str, str], bytes], list[int]] = {}
+        for i, (part, null) in enumerate(zip(parts, nulls)):
+            if self.missing == "distance" and null.any():
+                groups.setdefault((part.block, np.packbits(null).tobytes()), []).append(i)
+        indicators = []
+        for (block, _), members in groups.items():
+            some = [parts[i] for i in members]
+            power = sum(powers[i] for i in members)
+            name = f"missingindicator_{names[some[0].inputs[0]]}"
+            indicators.append(Indicator(name, block, some, float(np.sqrt(power))))
+        return indicators
+
+    def _layout(self, parts: list[Part], indicators: list[Indicator], names: list[str]) -> None:
+        """Output columns in order: block by block, its coordinates, then its indicators."""
+        self._steps: list[tuple[Part | Indicator, slice]] = []
+        self.blocks_: dict[tuple[str, str], slice] = {}
+        self._n_indicators: dict[tuple[str, str], int] = {}
+        self._names_out: list[str] = []
+        self.columns_: list[str] = []
+        for block in dict.fromkeys(part.block for part in parts):
+            start = len(self._names_out)
+            for part in (p for p in parts if p.block == block):
+                self._steps.append((part, slice(len(self._names_out), len(self._names_out) + len(part.names))))
+                self._names_out += part.names
+                sources = part.inputs if len(part.inputs) > 1 else part.inputs * len(part.names)
+                self.columns_ += [names[j] for j in sources]
+            for indicator in (i for i in indicators if i.block == block):
+                self._steps.append((indicator, slice(len(self._names_out), len(self._names_out) + 1)))
+                self._names_out.append(indicator.name)
+                self.columns_.append(names[indicator.parts[0].inputs[0]])
+            self.blocks_[block] = slice(start, len(self._names_out))
+            self._n_indicators[block] = sum(i.block == block for i in indicators)
+
+    def _assembled(self, X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Scaled coordinates without NaN, float64, a bounded number of rows at a time."""
+        width = self._steps[-1][1].stop
+        step = max(1, _CHUNK_VALUES // max(width, X.shape[1]))
+        for start in range(0, X.shape[0], step):
+            rows = slice(start, min(start + step, X.shape[0]))
+            values = np.empty((rows.stop - start, width))
+            for source, columns in self._steps:
+                if isinstance(source, Indicator):
+                    values[:, columns.start] = source.column(X[rows])
+                else:
+                    scaled = source.scaled(X[rows], self.clip)
+                    scaled[source.missing(X[rows])] = 0.0
+                    values[:, columns] = scaled
+            yield rows, values
+
+    def _fit_blocks(self, X: np.ndarray, factors: dict[tuple[str, str], float]) -> None:
+        """Whitening, balance and PCA, from the covariances of the scaled coordinates."""
+        width = len(self._names_out)
+        wide = self.whiten or self.n_components is not None
+        mean, scatter, n = np.zeros(width), np.zeros((width, width) if wide else width), X.shape[0]
+        shift: np.ndarray | None = None
+        shrinkage: dict[tuple[str, str], float] = {}
+        measured = {b: slice(s.start, s.stop - self._n_indicators[b]) for b, s in self.blocks_.items()}
+        for _, values in self._assembled(X):
+            if shift is None:
+                shift = values.mean(axis=0)  # near the mean, so that the differences below lose no digits
+                if self.whiten:
+                    shrinkage = {b: ledoit_wolf_shrinkage(values[:, s]) for b, s in measured.items()}
+            values = values - shift
+            mean += values.sum(axis=0) / n
+            scatter += (values.T @ values if wide else np.square(values).sum(axis=0)) / n
+        scatter -= np.outer(mean, mean) if wide else np.square(mean)
+        mean = mean + (0.0 if shift is None else shift)
+        mixing = np.zeros((width, width)) if self.whiten else np.zeros(width)
+        for block, s in self.blocks_.items():
+            variance = np.diag(scatter)[s] if wide else scatter[s]
+            factor = factors[block] / np.sqrt(2 * variance.sum())
+            if not self.whiten:
+                mixing[s] = factor
+                continue
+            m = measured[block]
+            inner = _zca(scatter[m, m], shrinkage[block])
+            # The total variance stays what it was, so that the indicators keep their height among the others.
+            inner *= np.sqrt(np.trace(scatter[m, m]) / np.trace(inner @ scatter[m, m] @ inner))
+            mixing[m, m], mixing[range(m.stop, s.stop), range(m.stop, s.stop)] = inner * factor, factor
+        self._mixing = mixing
+        if wide:
+            mixer = mixing if self.whiten else np.diag(mixing)
+            scatter = mixer @ scatter @ mixer
+            mean = mean @ mixer
+        else:
+            scatter, mean = scatter * mixing**2, mean * mixing
+        self.mean_, self.variance_ = mean, np.diag(scatter).copy() if wide else scatter
+        if self.n_components is not None:
+            self._fit_pca(scatter)
+
+    def _fit_pca(self, covariance: np.ndarray) -> None:
+        variances, axes = np.linalg.eigh(covariance)
+        variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
+        shares = np.cumsum(variances) / variances.sum()
+        most = int(np.count_nonzero(variances > variances[0] * 1e-12))
+        assert self.n_components is not None
+        wanted = int(self.n_components if self.n_components >= 1 else np.searchsorted(shares, self.n_components) + 1)
+        keep = min(wanted, most)
+        # An axis and its opposite are the same: the largest entry decides the sign.
+        signs = np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
+        self._pca_mean, self._pca_axes = self.mean_, (axes * signs)[:, :keep]
+        self.explained_variance_ratio_ = variances[:keep] / variances.sum()
+        self.mean_, self.variance_ = np.zeros(keep), variances[:keep]
+        self._names_out, self.columns_ = [f"pca{k}" for k in range(keep)], [""] * keep
+        self.blocks_ = {("", "pca"): slice(0, keep)}
+
+
+def _zca(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Symmetric inverse square root of the shrunk covariance."""
+    width = len(covariance)
+    target = np.trace(covariance) / width
+    shrunk = (1 - shrinkage) * covariance + (shrinkage + 1e-6) * target * np.eye(width)
+    variances, axes = np.linalg.eigh(shrunk)
+    return (axes / np.sqrt(variances)) @ axes.T
