@@ -27,7 +27,8 @@ def step(name: str, args: argparse.Namespace) -> None:
     import scipy.sparse as sp
 
     from stemfeatures.recommendation.factorization import Settings
-    from stemfeatures.recommendation.models import Recommender, fit_recommender
+    from stemfeatures.recommendation.fit import fit_recommender
+    from stemfeatures.recommendation.models import Recommender
     from stemfeatures.recommendation.ranking import recommend
 
     rng = np.random.default_rng(0)

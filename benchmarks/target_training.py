@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.objectives.base import Batch, Objective, find_objective
+from stemfeatures.training.objectives.base import Batch, Objective
+from stemfeatures.training.objectives.find import find_objective
 
 BATCH = 4
 SETTINGS = {

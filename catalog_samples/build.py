@@ -22,7 +22,7 @@ from _studio import F0_HOP_S, SR, Song, Sources, measure
 
 from stemfeatures import audio
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
-from stemfeatures.training.data.bank import matches, read_patterns
+from stemfeatures.training.data.held_out import matches, read_patterns
 
 HERE = Path(__file__).parent
 MP3, VORBIS = "-c:a libmp3lame -q:a 3", "-c:a libvorbis -q:a 4"

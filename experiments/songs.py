@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.datasets.splits import artist_key
 from stemfeatures.errors import DatasetError
 from stemfeatures.training.data.song_store import SongStore, StoredSong, build_song_store, is_song_store
@@ -20,7 +20,7 @@ HELD_OUT = "held_out"
 
 def open_songs(path: str | Path, store_dir: Path, *, jobs: int = 1) -> SongStore:
     """The store at ``path``, or one decoded into ``store_dir`` from the multitracks there (any layout of
-    :func:`~stemfeatures.datasets.multitrack.find_tracks`).
+    :func:`~stemfeatures.datasets.opening.find_tracks`).
 
     Raises
     ------

@@ -24,8 +24,8 @@ from stemfeatures.errors import DatasetError
 from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transformer, read_catalogue
 from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
 from stemfeatures.recommendation.factorization import Settings
+from stemfeatures.recommendation.fit import fit_recommender
 from stemfeatures.recommendation.interactions import Reading, read_interactions
-from stemfeatures.recommendation.models import fit_recommender
 from stemfeatures.recommendation.names import CORE_KINDS, USES_FEATURES
 from stemfeatures.recommendation.ranking import recommend
 from stemfeatures.recommendation.splits import split_interactions
@@ -89,7 +89,7 @@ def train_recommender(
     interactions : see :func:`~stemfeatures.recommendation.interactions.read_interactions`.
     kind : see :mod:`stemfeatures.recommendation.models`.
     stems, families : of the features, for content and hybrid; see ``stemfeatures.features_matrix``.
-    settings, progress : see :func:`~stemfeatures.recommendation.models.fit_recommender`.
+    settings, progress : see :func:`~stemfeatures.recommendation.fit.fit_recommender`.
 
     Raises
     ------

@@ -16,7 +16,8 @@ import torch
 
 from .audio import AudioInfo, AudioStream, as_signal, audio_identity, open_audio
 from .constants import MIXTURE
-from .descriptors import LoudnessMeter, describe
+from .descriptors import LoudnessMeter
+from .descriptors.describe import describe
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, StemfeaturesError
 from .frames import TrackFrames

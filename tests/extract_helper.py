@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from pipelines.extraction.shard import ShardReceipt, ShardTask
+from pipelines.extraction.tasks import ShardReceipt, ShardTask
 
 #: Put before a track's id: the fake shard function dies on it.
 DEADLY = "deadly"
@@ -48,7 +48,7 @@ def broken_shard(task: ShardTask) -> ShardReceipt:
 def main() -> None:
     """``python extract_helper.py CATALOG OUT MODEL N``: extract, and be killed after the N-th track."""
     from pipelines import extract_catalog
-    from pipelines.extraction.extract import Progress
+    from pipelines.extraction.summary import Progress
 
     catalog, out, model, n = sys.argv[1:]
 

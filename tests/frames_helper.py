@@ -17,8 +17,8 @@ from stemfeatures.constants import (
     PITCHED_STEMS,
     STEMS,
 )
-from stemfeatures.descriptors.loudness import k_weighting
 from stemfeatures.frames import PitchFrames, StemFrames, TrackFrames
+from stemfeatures.spectra.k_weighting import k_weighting
 
 SR = ANALYSIS_SAMPLE_RATE
 FRAME_RATE = SR / HOP_LENGTH

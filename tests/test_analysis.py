@@ -13,7 +13,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample
 from stemfeatures.constants import PITCH_FMIN, STEM_ROWS, STEMS
 from stemfeatures.errors import DecodeError, EmptyAudioError, ModelError, NonFiniteAudioError
-from stemfeatures.frames.builder import pitch_candidates
+from stemfeatures.frames.measures import pitch_candidates
 from stemfeatures.tables.stem_fields import STEM_FIELDS
 
 SR = 22_050

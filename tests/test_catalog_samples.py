@@ -12,7 +12,7 @@ import pytest
 from pipelines.catalog import read_catalog
 from stemfeatures.audio import load, open_audio, to_mono
 from stemfeatures.constants import STEMS
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DecodeError
 
 ROOT = Path(__file__).parents[1] / "catalog_samples"

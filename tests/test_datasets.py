@@ -13,7 +13,8 @@ import soundfile
 from stemfeatures.datasets.annotations import Annotations, hz_to_midi, make_beats, make_f0, make_notes, midi_to_hz
 from stemfeatures.datasets.mir1k import mir1k_tracks
 from stemfeatures.datasets.mixing import clipped_fraction, is_silent, mix, mixture_residual_db, peak_gain
-from stemfeatures.datasets.multitrack import MultiTrack, MultitrackDataset, find_tracks, open_dataset
+from stemfeatures.datasets.multitrack import MultiTrack, MultitrackDataset
+from stemfeatures.datasets.opening import find_tracks, open_dataset
 from stemfeatures.datasets.splits import artist_key, split_by_artist
 from stemfeatures.errors import CatalogError
 

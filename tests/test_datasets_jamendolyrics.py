@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from stemfeatures.datasets.jamendolyrics import JamendoLyricsTrack
-from stemfeatures.datasets.multitrack import open_dataset
+from stemfeatures.datasets.opening import open_dataset
 from stemfeatures.errors import CatalogError
 
 NAME = "Bébé_-_(Talk_to_me)_-_Artist."

@@ -15,7 +15,8 @@ import soundfile
 from stemfeatures.datasets import mirdata_sets
 from stemfeatures.datasets.mirdata_sets import FACTS, MirdataTrack
 from stemfeatures.datasets.mixing import mixture_residual_db
-from stemfeatures.datasets.multitrack import MultitrackDataset, find_tracks, open_dataset
+from stemfeatures.datasets.multitrack import MultitrackDataset
+from stemfeatures.datasets.opening import find_tracks, open_dataset
 from stemfeatures.datasets.splits import split_by_artist
 from stemfeatures.errors import CatalogError
 

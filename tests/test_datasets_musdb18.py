@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from stemfeatures.audio import load
-from stemfeatures.audio.decoder import ffmpeg_path
+from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
 from stemfeatures.datasets.mixing import mixture_residual_db
-from stemfeatures.datasets.multitrack import find_tracks, open_dataset
 from stemfeatures.datasets.musdb18 import musdb18, setup
+from stemfeatures.datasets.opening import find_tracks, open_dataset
 from stemfeatures.datasets.splits import split_by_artist
 from stemfeatures.errors import CatalogError, DecodeError
 

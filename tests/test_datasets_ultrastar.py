@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from stemfeatures.datasets.annotations import Segment
-from stemfeatures.datasets.multitrack import open_dataset
+from stemfeatures.datasets.opening import open_dataset
 from stemfeatures.datasets.ultrastar import parse_ultrastar
 from stemfeatures.errors import CatalogError
 

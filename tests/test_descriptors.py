@@ -11,7 +11,7 @@ from scipy.signal import sosfreqz
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.activity import audible_energy
-from stemfeatures.descriptors.loudness import k_weighting
+from stemfeatures.spectra.k_weighting import k_weighting
 from stemfeatures.tables.stem_fields import STEM_FIELDS
 
 NAMES = [field.name for field in STEM_FIELDS]

@@ -5,13 +5,8 @@ import pytest
 from frames_helper import SR, track_frames
 
 from stemfeatures.descriptors import LoudnessMeter, describe
-from stemfeatures.descriptors.loudness import (
-    channel_weights,
-    dynamic_complexity,
-    integrated_loudness,
-    k_weighting,
-    loudness_range,
-)
+from stemfeatures.descriptors.loudness import channel_weights, dynamic_complexity, integrated_loudness, loudness_range
+from stemfeatures.spectra.k_weighting import k_weighting
 
 pyloudnorm = pytest.importorskip("pyloudnorm")
 

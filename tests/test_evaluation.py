@@ -13,8 +13,9 @@ from test_multitrack import RATE, tone, write_clip, write_song
 
 from stemfeatures.errors import EvaluationError, ModelError
 from stemfeatures.evaluation import EvaluationResult, NotOfferedError, evaluate, get_estimator
+from stemfeatures.evaluation.base import BaseEstimator
 from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_tempo, tempo_accuracy
-from stemfeatures.evaluation.estimators import BaseEstimator, Joint
+from stemfeatures.evaluation.checkpoint import Joint
 from stemfeatures.evaluation.f0 import f0_scores, resample_f0
 from stemfeatures.evaluation.references import stft_grid
 from stemfeatures.evaluation.separation import bss_eval, is_silent, nsdr, sdr, si_sdr

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_multitrack import RATE, tone, write_clip, write_song
 
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.evaluation import BaseEstimator, EvaluationResult, NotOfferedError, evaluate, get_estimator
 from stemfeatures.evaluation.beats import beat_scores
 from stemfeatures.evaluation.f0 import f0_scores

@@ -29,11 +29,12 @@ from pipelines import extract_catalog
 from pipelines.extraction import cluster as executors
 from pipelines.extraction import plan, prefetch, threads
 from pipelines.extraction import shard as shard_module
-from pipelines.extraction.cluster import ClusterError, LoopExecutor, StopRequest, WorkerDeath, local_cluster
-from pipelines.extraction.extract import ExtractInterrupted, ExtractSummary, Progress
+from pipelines.extraction.cluster import ClusterError, local_cluster
+from pipelines.extraction.executor import LoopExecutor, StopRequest, WorkerDeath
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
-from pipelines.extraction.shard import ShardReceipt, ShardTask, TrackTask
+from pipelines.extraction.summary import ExtractInterrupted, ExtractSummary, Progress
+from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.errors import CatalogError, DatasetError, ModelError, SeparationError

@@ -14,8 +14,9 @@ from stemfeatures.errors import ModelError
 from stemfeatures.models import checkpoints, unet2018
 from stemfeatures.models.unet2018 import UNet2018
 from stemfeatures.training.config import TrainConfig, load_config
+from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.objectives import gan
-from stemfeatures.training.objectives.base import Draws, find_objective
+from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.gan import ConvDiscriminator, FactorGANObjective, GanObjective
 
 torch.set_num_threads(1)

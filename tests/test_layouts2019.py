@@ -18,7 +18,8 @@ from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_thres
 from experiments.songs import HELD_OUT, hold_out
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS, STEMS
 from stemfeatures.errors import DatasetError, ModelError
-from stemfeatures.spectra.transform import pitch_frequencies, stft
+from stemfeatures.spectra.filters import pitch_frequencies
+from stemfeatures.spectra.transform import stft
 from stemfeatures.training.data.song_store import StoredTrack
 
 TINY = (4, 8, 8, 8, 8, 8)

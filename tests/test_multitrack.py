@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from stemfeatures.datasets.mir1k import Mir1kTrack, mir1k_tracks
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.datasets.stem_folders import fill_unvoiced
 from stemfeatures.errors import CatalogError, DecodeError
 from stemfeatures.evaluation.f0 import resample_f0

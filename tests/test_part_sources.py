@@ -11,11 +11,13 @@ from test_multitrack import RATE, tone, write_clip, write_song
 
 from pipelines import cli
 from stemfeatures.audio import write
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import CatalogError, DatasetError
 from stemfeatures.models import checkpoints
-from stemfeatures.training.data.part_sources import HeldOut, SongPart, find_pairs, find_recordings
+from stemfeatures.training.data.held_out import HeldOut
+from stemfeatures.training.data.part_sources import find_pairs, find_recordings
 from stemfeatures.training.data.part_store import PartStore, build_part_store
+from stemfeatures.training.data.song_part import SongPart
 from stemfeatures.training.data.song_store import SongStore, StoredTrack, build_song_store, stored_tracks
 
 HERTZ = {"vocals": 880.0, "drums": 330.0, "bass": 110.0, "other": 550.0}

@@ -14,8 +14,9 @@ from stemfeatures.errors import DatasetError, EvaluationError, ModelError
 from stemfeatures.recommendation import evaluation, factorization, ranking
 from stemfeatures.recommendation.evaluation import evaluate_models, mean_interval
 from stemfeatures.recommendation.factorization import FeatureRegression, Settings, factorize, solve_factors
+from stemfeatures.recommendation.fit import fit_recommender
 from stemfeatures.recommendation.interactions import Interactions, read_interactions
-from stemfeatures.recommendation.models import Recommender, confidence, fit_recommender
+from stemfeatures.recommendation.models import Recommender, confidence
 from stemfeatures.recommendation.names import CORE_KINDS, EXTRA_KINDS
 from stemfeatures.recommendation.ranking import recommend, top_k
 from stemfeatures.recommendation.simulation import simulate_listeners

@@ -16,20 +16,20 @@ from pipelines import cli
 from stemfeatures.audio import load, write
 from stemfeatures.errors import CatalogError, DatasetError, ModelError
 from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.estimators import Joint
+from stemfeatures.evaluation.checkpoint import Joint
 from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointNet
 from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018Config
 from stemfeatures.separation import open_separator
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.part_excerpts import PartExcerpts, PartSettings
 from stemfeatures.training.data.part_sources import find_pairs, find_recordings, rest_of
 from stemfeatures.training.data.part_store import PartStore, build_part_store
 from stemfeatures.training.examples import Examples, TrainingData
 from stemfeatures.training.objectives import adversarial
 from stemfeatures.training.objectives.adversarial import AdversarialObjective, SupervisedObjective
-from stemfeatures.training.objectives.base import Draws
 from stemfeatures.training.objectives.target_networks import build_network
 from stemfeatures.training.validation import Validation, validate
 
@@ -590,7 +590,7 @@ def test_supervised_takes_pairs_alone(data, tmp_path, capsys):
 def test_shipped_recipes_work(name):
     from pipelines.commands.train import find_recipe
     from stemfeatures.training.config import load_config
-    from stemfeatures.training.objectives.base import find_objective
+    from stemfeatures.training.objectives.find import find_objective
 
     config = load_config(find_recipe(name))
     find_objective(config.objective).check(config)
@@ -711,7 +711,7 @@ def test_the_checkpoint_extracts_and_the_tables_name_both(trained, data, tmp_pat
 def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, capsys):
     """Equal data and steps; the direction that is stable at this size: more steps of learning beat fewer."""
     from experiments.gans import adversarial as runs
-    from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.datasets.opening import find_tracks
     from stemfeatures.training.data.song_store import build_song_store
 
     for number in range(5):

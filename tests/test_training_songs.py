@@ -15,7 +15,7 @@ from networks import TINY, tiny_checkpoint, tiny_recipe
 from pipelines import cli
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
-from stemfeatures.datasets.multitrack import find_tracks
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models import checkpoints
 from stemfeatures.training import loop

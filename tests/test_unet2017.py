@@ -19,7 +19,8 @@ from stemfeatures.evaluation import get_estimator
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2017 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2017Pair
 from stemfeatures.separation import Separator, open_separator
-from stemfeatures.separation.unet2017 import Patches, Separator2017
+from stemfeatures.separation.patches import Patches
+from stemfeatures.separation.unet2017 import Separator2017
 from stemfeatures.training.data.example import label_example
 
 torch.set_num_threads(1)

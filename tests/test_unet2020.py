@@ -14,7 +14,7 @@ from pipelines.commands.train import find_recipe
 from stemfeatures.audio import write
 from stemfeatures.errors import ModelError
 from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.estimators import Joint
+from stemfeatures.evaluation.checkpoint import Joint
 from stemfeatures.models import checkpoints, unet2020
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.separation import open_separator
@@ -22,7 +22,7 @@ from stemfeatures.separation.target_masks import TargetMasks
 from stemfeatures.separation.unet2020 import Separator2020
 from stemfeatures.spectra.transform import stft
 from stemfeatures.training.config import TrainConfig, load_config
-from stemfeatures.training.objectives.base import find_objective
+from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.target_networks import UNet2020Target, build_network, grid_of
 
 torch.set_num_threads(1)

@@ -31,10 +31,11 @@ from experiments.gans.gan_runs import open_run, show_terms, store_scores
 from experiments.songs import HELD_OUT, digest, hold_out, open_songs
 from stemfeatures._util.files import write_replace
 from stemfeatures.constants import STEMS
-from stemfeatures.datasets.multitrack import MultiTrack, find_tracks
+from stemfeatures.datasets.multitrack import MultiTrack
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.estimators import Joint
+from stemfeatures.evaluation.checkpoint import Joint
 from stemfeatures.models import checkpoints
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.part_sources import rest_of
@@ -42,7 +43,7 @@ from stemfeatures.training.data.part_store import PartStore, build_part_store
 from stemfeatures.training.data.song_store import StoredTrack
 from stemfeatures.training.examples import TrainingData
 from stemfeatures.training.loop import train
-from stemfeatures.training.objectives.base import find_objective
+from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.target_networks import grid_of
 
 Row = dict[str, Any]

@@ -26,12 +26,12 @@ from experiments.run_folder import RUN, STATE
 from stemfeatures._util.files import write_replace
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.factorgan.partition import Joint
-from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.config import LossWeights, TrainConfig
+from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.part_excerpts import PartExcerpts
 from stemfeatures.training.data.part_store import PartStore
-from stemfeatures.training.objectives.base import Draws, find_objective
+from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.gan import FactorGANObjective, GanObjective
-from stemfeatures.training.objectives.losses import LossWeights
 
 _NAME = re.compile(r"(?P<method>.+)-p(?P<pairs>\d+)-s(?P<seed>\d+)")
 ALL, WITHOUT = "prefer the oracle", "without d_P"

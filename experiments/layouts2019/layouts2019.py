@@ -38,7 +38,8 @@ from experiments.songs import HELD_OUT, digest, hold_out, open_songs
 from stemfeatures._util.files import replacing
 from stemfeatures._util.pools import starmap
 from stemfeatures.constants import N_BINS, STEMS
-from stemfeatures.datasets.multitrack import MultiTrack, find_tracks
+from stemfeatures.datasets.multitrack import MultiTrack
+from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import StemfeaturesError
 from stemfeatures.evaluation.run import evaluate_track
 from stemfeatures.spectra.transform import stft

@@ -18,8 +18,8 @@ from stemfeatures.constants import (
     PITCH_BINS_PER_OCTAVE,
     PITCH_FMIN,
 )
-from stemfeatures.evaluation.estimators import BaseEstimator
-from stemfeatures.separation.unet2017 import Patches
+from stemfeatures.evaluation.base import BaseEstimator
+from stemfeatures.separation.patches import Patches
 from stemfeatures.spectra.transform import istft, stft
 
 #: Half a semitone, as in the melody metrics, in bins; and its place on the Gaussian bumps of the targets.

@@ -23,17 +23,9 @@ same ids. A file outside of the root, and each file of a list (which has no root
 grows), is identified by its absolute path.
 """
 
-from .read import (
-    Catalog,
-    Problem,
-    ValidationReport,
-    declared_durations,
-    file_trouble,
-    path_trouble,
-    printable,
-    read_catalog,
-    validate_catalog,
-)
+from .read import read_catalog
+from .types import Catalog, Problem, ValidationReport, declared_durations, printable
+from .validate import file_trouble, path_trouble, validate_catalog
 
 __all__ = [
     "Catalog",

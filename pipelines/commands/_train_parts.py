@@ -17,7 +17,7 @@ from ._text import count
 if TYPE_CHECKING:
     from stemfeatures.datasets.multitrack import MultiTrack
     from stemfeatures.training.config import TrainConfig
-    from stemfeatures.training.data.part_sources import HeldOut
+    from stemfeatures.training.data.held_out import HeldOut
     from stemfeatures.training.examples import TrainingData
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ def open_parts(
 
     Raises UsageError for what is missing, not wanted, or on both sides.
     """
-    from stemfeatures.training.data.bank import read_patterns
-    from stemfeatures.training.data.part_sources import HeldOut, find_pairs
+    from stemfeatures.training.data.held_out import HeldOut, read_patterns
+    from stemfeatures.training.data.part_sources import find_pairs
     from stemfeatures.training.data.part_store import PartStore, build_part_store
     from stemfeatures.training.examples import TrainingData
-    from stemfeatures.training.objectives.base import find_objective
+    from stemfeatures.training.objectives.find import find_objective
     from stemfeatures.training.objectives.target_networks import grid_of
 
     if joint := [f"--{name}" for name in ("data", "songs", "bank") if getattr(args, name)]:
@@ -103,7 +103,8 @@ def open_parts(
 
 def _find(args: argparse.Namespace, kind: str, target: str, held_out: HeldOut) -> list[Any]:
     """The recordings of a kind that are not held out; says what they are."""
-    from stemfeatures.training.data.part_sources import SongPart, find_pairs, find_recordings
+    from stemfeatures.training.data.part_sources import find_pairs, find_recordings
+    from stemfeatures.training.data.song_part import SongPart
 
     specs = getattr(args, kind)
     there: list[Any] = []

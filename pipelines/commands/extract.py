@@ -14,8 +14,8 @@ from ._progress import Progress
 from ._text import columns, count, duration, number, visible
 
 if TYPE_CHECKING:
-    from ..extraction.extract import ExtractSummary, PlannedShard
-    from ..extraction.extract import Progress as State
+    from ..extraction.summary import ExtractSummary, PlannedShard
+    from ..extraction.summary import Progress as State
 
 #: Tables that ``--tables`` chooses from; ``tracks`` is always written.
 _TABLES = ("tracks", "stems", "contours", "events", "embeddings")
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         choose_device(args.device)
 
     from ..extraction.cluster import ClusterError
-    from ..extraction.extract import ExtractInterrupted, extract_catalog
+    from ..extraction.extract import extract_catalog
+    from ..extraction.summary import ExtractInterrupted
 
     line = _Line(args.quiet)
     try:

@@ -252,7 +252,7 @@ def _prepare_bank(args: argparse.Namespace) -> None:
 def _held_out(args: argparse.Namespace) -> tuple[str, ...]:
     """Patterns of files that are never used."""
     import stemfeatures
-    from stemfeatures.training.data.bank import read_patterns
+    from stemfeatures.training.data.held_out import read_patterns
 
     path = args.held_out
     if path is None:

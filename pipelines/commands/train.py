@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_recipe(args)
 
     from stemfeatures.training.loop import train
-    from stemfeatures.training.objectives.base import find_objective
+    from stemfeatures.training.objectives.find import find_objective
     from stemfeatures.training.validation import Validation, validate
 
     name = f"{config.name}-{config.target}" if config.target else config.name
@@ -222,7 +222,7 @@ def read_recipe(args: argparse.Namespace) -> TrainConfig:
 def _joint_data(
     args: argparse.Namespace, config: TrainConfig, run_dir: Path
 ) -> tuple[TrainingData, list[MultiTrack], list[str]]:
-    from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.datasets.opening import find_tracks
     from stemfeatures.training.data.joining import Joining
     from stemfeatures.training.examples import TrainingData
 
@@ -276,7 +276,9 @@ def _check_recipe(run_dir: Path, config: TrainConfig) -> None:
 def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
     """Build the bank if there is none; returns the patterns that were held out of it."""
     import stemfeatures
-    from stemfeatures.training.data.bank import SoundBank, build_bank, matches, read_patterns
+    from stemfeatures.training.data.bank import SoundBank
+    from stemfeatures.training.data.build_bank import build_bank
+    from stemfeatures.training.data.held_out import matches, read_patterns
 
     held_out = args.held_out
     if held_out is None:
@@ -306,7 +308,7 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
 
 def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack]) -> Path:
     """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
-    from stemfeatures.datasets.multitrack import find_tracks
+    from stemfeatures.datasets.opening import find_tracks
     from stemfeatures.training.data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:

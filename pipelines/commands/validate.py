@@ -102,7 +102,7 @@ def as_text(report: ValidationReport) -> str:
 
 
 def _consequence(report: ValidationReport) -> str:
-    from ..catalog.read import HARMLESS_KINDS
+    from ..catalog.types import HARMLESS_KINDS
 
     if report.fatal:
         return "extract refuses this catalogue until ids and files are unique"

@@ -16,31 +16,21 @@ import asyncio
 import logging
 import math
 import os
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.pools import is_script
 from stemfeatures.errors import StemfeaturesError
 
 from . import threads
-from .shard import (
-    ShardReceipt,
-    ShardTask,
-    TrackOutcome,
-    TrackTask,
-    check_worker,
-    load_analyser,
-    process_on_worker,
-    process_shard,
-)
+from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerDeath
+from .shard import check_worker, process_on_worker
+from .tasks import ShardReceipt, ShardTask
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -51,8 +41,6 @@ log = logging.getLogger(__name__)
 DEATH_BUDGET = 2
 #: Shards that are submitted at a time, per worker: enough to keep it busy, and bounded whatever the catalogue.
 WINDOW = 2.5
-#: A shard that fails for no fault of a track (full disk, lost network drive) is tried so often, then the run ends.
-SHARD_ATTEMPTS = 2
 POLL_S = 1.0
 CONNECT_TIMEOUT_S = 12.0
 #: How long a cluster may be without any worker before the run ends.
@@ -71,126 +59,10 @@ class ClusterError(StemfeaturesError):
     stage = "cluster"
 
 
-@dataclass(frozen=True)
-class WorkerDeath:
-    """A track that killed each worker it was given to."""
-
-    track: TrackTask
-    deaths: int
-    message: str
-
-
-Outcome: TypeAlias = ShardReceipt | WorkerDeath
-
-
-class Executor(Protocol):
-    """A context manager that processes shards."""
-
-    @property
-    def n_workers(self) -> int: ...
-
-    def prepare(self, task: ShardTask) -> None: ...
-
-    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]: ...
-
-    def __enter__(self) -> Executor: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 # ------------------------------------------------------------------------------------------------------------ stop
 
 
-class StopRequest:
-    """Whether somebody asked to stop. As a context manager (in the main thread) it listens to Ctrl-C and SIGTERM: the
-    first asks to stop soon, the second stops at once (KeyboardInterrupt).
-
-    Parameters
-    ----------
-    notify : called at the first request.
-    """
-
-    def __init__(self, notify: Callable[[], None] | None = None) -> None:
-        self.requested = False
-        self._notify = notify
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        return self.requested
-
-    def request(self) -> None:
-        self.requested = True
-        if self._notify is not None:
-            self._notify()
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.request()
-
-
 # ------------------------------------------------------------------------------------------------------------ loop
-
-
-class LoopExecutor:
-    """One shard after the other in this process. A track that crashes the process takes the run with it.
-
-    Parameters
-    ----------
-    on_track : called as each track is through.
-    """
-
-    def __init__(self, on_track: Callable[[TrackOutcome], None] | None = None) -> None:
-        self.on_track = on_track
-
-    @property
-    def n_workers(self) -> int:
-        return 1
-
-    def prepare(self, task: ShardTask) -> None:
-        """Load the network, so that the first track is not timed with it."""
-        with threads.single_threaded():
-            load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)
-
-    def __enter__(self) -> LoopExecutor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
-        for shard in shards:
-            if stop():
-                return
-            yield self._attempt(shard, stop)
-
-    def _attempt(self, shard: ShardTask, stop: StopRequest) -> ShardReceipt:
-        for attempt in range(1, SHARD_ATTEMPTS + 1):
-            try:
-                with threads.single_threaded():
-                    return process_shard(shard, on_track=self.on_track, stop=stop)
-            except Exception as error:
-                if attempt == SHARD_ATTEMPTS:
-                    raise
-                log.warning("shard %s: %s; trying again", shard.name, error)
-        raise AssertionError
 
 
 # --------------------------------------------------------------------------------------------------------- cluster

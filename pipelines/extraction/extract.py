@@ -14,178 +14,37 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from stemfeatures._util.pools import require_main_guard
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models import checkpoints
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import COMMITS, DatasetLayout
-from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.rows import Provenance
 from stemfeatures.tables.schema import DATA_TABLES
 
 from ..catalog import Catalog, declared_durations, file_trouble, path_trouble, printable, read_catalog
-from ..catalog.read import CatalogSpec
-from .cluster import (
-    ClusterExecutor,
-    Executor,
-    LoopExecutor,
-    Outcome,
-    StopRequest,
-    WorkerDeath,
-    default_jobs,
-    existing_scheduler,
-    local_cluster,
-    visible_gpus,
-)
+from ..catalog.types import CatalogSpec
+from .cluster import ClusterExecutor, default_jobs, existing_scheduler, local_cluster, visible_gpus
+from .driver import _Driver, _interruptible
+from .executor import Executor, LoopExecutor, StopRequest
 from .plan import LIMITS, ShardLimits, estimate_duration_s, plan_shards
 from .prefetch import FileState
 from .provenance import canonical_json, digest, git_sha, new_run_id, value_settings, versions
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain
-from .shard import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask, failure_row
+from .summary import ExtractInterrupted, ExtractSummary, PlannedShard, Progress, _grouped
+from .tasks import ShardTask, TrackFailure, TrackTask
 
 log = logging.getLogger(__name__)
 
 DEFAULT_GPU_BATCH = 8
 #: Starting a process takes seconds; by default there is one for so many tracks.
 TRACKS_WORTH_A_PROCESS = 4
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; handed to ``progress`` after every track (in a loop) and every commit.
-
-    Attributes
-    ----------
-    state : ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
-    n_total : rows of the catalogue (after ``limit``).
-    n_skipped : rows that were done before, or are known to fail and not tried again.
-    n_done, n_failed : tracks this run has extracted, and could not extract.
-    audio_s : decoded audio of the extracted tracks, in seconds.
-    elapsed_s : seconds since the first track was begun (loading the model does not count).
-    n_workers : processes at work.
-    eta_s : estimated seconds to the end, None while unknown.
-    """
-
-    state: str
-    n_total: int
-    n_skipped: int = 0
-    n_done: int = 0
-    n_failed: int = 0
-    audio_s: float = 0.0
-    elapsed_s: float = 0.0
-    n_workers: int = 1
-    eta_s: float | None = None
-
-    @property
-    def tracks_per_s(self) -> float | None:
-        """Tracks, failed ones included, a second; None before the first."""
-        n = self.n_done + self.n_failed
-        return n / self.elapsed_s if n and self.elapsed_s > 0 else None
-
-    @property
-    def times_real_time(self) -> float | None:
-        """Seconds of audio a second; None before the first track."""
-        return self.audio_s / self.elapsed_s if self.audio_s and self.elapsed_s > 0 else None
-
-
-@dataclass(frozen=True)
-class ErrorGroup:
-    """Failures of one kind: ``n`` tracks, and one of them as an example."""
-
-    stage: str
-    error_type: str
-    n: int
-    example_track_id: str
-    example_source_uri: str
-    example_message: str
-
-
-@dataclass(frozen=True)
-class PlannedShard:
-    """What a dry run would do: tracks of one shard, their number and estimated audio in seconds."""
-
-    name: str
-    n_tracks: int
-    audio_s: float
-    track_ids: tuple[str, ...]
-
-
-@dataclass
-class ExtractSummary:
-    """What a run did.
-
-    Attributes
-    ----------
-    run_id : its row in table ``runs``; None for dry runs, and where there was nothing to do.
-    out_dir : the features directory.
-    n_total : rows of the catalogue (after ``limit``) = ``n_done + n_skipped + n_failed + n_known_failed``, and what is
-        left undone by an interrupted or dry run.
-    n_done, n_failed : tracks this run put into ``tracks``, and into ``errors``.
-    n_skipped : rows that were done before and have not changed.
-    n_known_failed : rows that failed before and were not tried again (``retry_failed=False``).
-    errors : failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows
-        that name no file, and files that are missing, empty or no regular files.
-    audio_s : decoded audio of the tracks done by this run, in seconds.
-    wall_s : seconds the run took, all in all.
-    table_rows : live rows of each table of the dataset after the run.
-    planned : shards of a dry run.
-    interrupted : stopped by Ctrl-C or SIGTERM; what was finished is committed.
-    n_metadata_changed : skipped rows whose catalogue columns differ from those stored in ``tracks``.
-    device, n_workers, model : what it ran on.
-    stage_s : seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for
-        it), ``analyse``, ``rows``, ``write``.
-    loads : networks each worker process has loaded; more than one means that processes were not kept.
-    """
-
-    run_id: str | None
-    out_dir: Path
-    n_total: int = 0
-    n_done: int = 0
-    n_skipped: int = 0
-    n_failed: int = 0
-    n_known_failed: int = 0
-    errors: list[ErrorGroup] = field(default_factory=list)
-    audio_s: float = 0.0
-    wall_s: float = 0.0
-    table_rows: dict[str, int] = field(default_factory=dict)
-    planned: list[PlannedShard] = field(default_factory=list)
-    interrupted: bool = False
-    n_metadata_changed: int = 0
-    device: str = "cpu"
-    n_workers: int = 1
-    model: str = ""
-    stage_s: dict[str, float] = field(default_factory=dict)
-    loads: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def nothing_to_do(self) -> bool:
-        """Every row was done before."""
-        return self.n_skipped == self.n_total
-
-    @property
-    def times_real_time(self) -> float | None:
-        return self.audio_s / self.wall_s if self.audio_s and self.wall_s > 0 else None
-
-
-class ExtractInterrupted(KeyboardInterrupt):
-    """Raised after Ctrl-C or SIGTERM, when what was finished has been committed; ``summary`` says what that is."""
-
-    def __init__(self, summary: ExtractSummary) -> None:
-        saved = summary.n_done + summary.n_failed
-        left = summary.n_total - saved - summary.n_skipped - summary.n_known_failed
-        super().__init__(
-            f"interrupted: {saved:,} of {saved + left:,} tracks were saved, {left:,} are left; "
-            "the same command goes on where this one stopped"
-        )
-        self.summary = summary
 
 
 def extract_catalog(
@@ -479,136 +338,3 @@ def _needs_cluster(n_workers: int, jobs: int | None, device: str) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- driver
-
-
-@contextmanager
-def _interruptible(driver: _Driver) -> Iterator[None]:
-    """A Ctrl-C that stops a run at once still tells what it has saved."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        driver.summary.interrupted = True
-        raise ExtractInterrupted(driver.summary) from stop
-
-
-class _Driver:
-    """Commits what executors bring back, counts, and tells ``progress``."""
-
-    def __init__(
-        self, summary: ExtractSummary, progress: Callable[[Progress], None] | None, tasks: list[TrackTask]
-    ) -> None:
-        self.summary, self.progress = summary, progress
-        self._left = {task.track_id: task.weight_s for task in tasks}
-        self._weight_s = self._left_s = sum(self._left.values())
-        self._through: dict[str, TrackOutcome] = {}  # of the shard in work, not committed yet
-        self._failures: list[TrackFailure] = []
-        self._state = "starting"
-        self._began: float | None = None
-
-    def begin(self, committer: Committer, provenance: Provenance) -> None:
-        self._committer, self._provenance = committer, provenance
-        self._began = time.monotonic()
-        self.tell("running")
-
-    # --------------------------------------------------------------------------------------------------- progress
-
-    def on_track(self, outcome: TrackOutcome) -> None:
-        self._through[outcome.track_id] = outcome
-        self.tell()
-
-    def tell(self, state: str | None = None) -> None:
-        if state is not None:
-            self._state = state
-        if self.progress is None:
-            return
-        summary, through = self.summary, self._through.values()
-        elapsed_s = 0.0 if self._began is None else time.monotonic() - self._began
-        left_s = max(0.0, self._left_s - sum(self._left.get(o.track_id, 0.0) for o in through))
-        done_s = self._weight_s - left_s
-        self.progress(
-            Progress(
-                state=self._state,
-                n_total=summary.n_total,
-                n_skipped=summary.n_skipped + summary.n_known_failed,
-                n_done=summary.n_done + sum(o.failure is None for o in through),
-                n_failed=summary.n_failed + sum(o.failure is not None for o in through),
-                audio_s=summary.audio_s + sum(o.audio_s for o in through),
-                elapsed_s=elapsed_s,
-                n_workers=summary.n_workers,
-                eta_s=elapsed_s * left_s / done_s if done_s > 0 and elapsed_s > 0 else None,
-            )
-        )
-
-    # ----------------------------------------------------------------------------------------------------- commit
-
-    def reject(self, rows: list[tuple[TrackTask, str]]) -> None:
-        """Rows of the catalogue that name no file end in ``errors``."""
-        if not rows:
-            return
-        made = [
-            failure_row(task, why, self._provenance, stage="catalog", error_type="CatalogError") for task, why in rows
-        ]
-        self._commit_errors(made, "catalog")
-
-    def settle(self, outcome: Outcome) -> None:
-        """Commit what became of a shard."""
-        if isinstance(outcome, WorkerDeath):
-            task = outcome.track
-            row = failure_row(
-                task,
-                outcome.message,
-                self._provenance,
-                FileState.of(task.path),
-                stage="worker",
-                error_type="worker_died",
-                attempt=task.attempt + outcome.deaths - 1,
-            )
-            self._commit_errors([row], "worker-died")
-        else:
-            self._commit_receipt(outcome)
-
-    def _commit_errors(self, rows: list[dict[str, Any]], shard: str) -> None:
-        failures = [TrackFailure(*(row[f] for f in TrackFailure.__dataclass_fields__)) for row in rows]
-        part = write_part(self._committer.layout, "errors", rows, shard=shard)
-        self._commit_receipt(ShardReceipt(shard, [part], failures=failures))
-
-    def _commit_receipt(self, receipt: ShardReceipt) -> None:
-        self._through.clear()
-        summary = self.summary
-        if receipt.parts:
-            result = self._committer.commit(receipt.parts, shard=receipt.name)
-            summary.n_done += len(result.tracks)
-            summary.n_failed += len(result.errors)
-            summary.audio_s += sum(receipt.audio_s[t] for t in result.tracks)
-            errors = set(result.errors)
-            self._failures += [f for f in receipt.failures if f.track_id in errors]
-            for track_id in (*result.tracks, *result.errors):
-                self._left_s -= self._left.pop(track_id, 0.0)
-        for stage, seconds in receipt.stage_s.items():
-            summary.stage_s[stage] = summary.stage_s.get(stage, 0.0) + seconds
-        if receipt.worker:
-            summary.loads[receipt.worker] = receipt.loads
-        self.tell()
-
-    def finish(self, *, interrupted: bool) -> None:
-        """Record the end of the run; DatasetError if a track is neither done nor failed."""
-        summary = self.summary
-        summary.errors = _grouped(self._failures)
-        if self._left and not interrupted:
-            raise DatasetError(f"{len(self._left)} tracks were lost, the first: {min(self._left)!r}", stage="worker")
-        summary.interrupted = bool(self._left)
-        self._committer.finish(
-            status="interrupted" if summary.interrupted else "finished",
-            n_skipped=summary.n_skipped + summary.n_known_failed,
-            audio_s=summary.audio_s,
-        )
-
-
-def _grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:
-    """Failures by stage and type, most frequent first."""
-    counts = Counter((f.stage, f.error_type) for f in failures)
-    groups = []
-    for (stage, error_type), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        example = next(f for f in failures if (f.stage, f.error_type) == (stage, error_type))
-        groups.append(ErrorGroup(stage, error_type, n, example.track_id, example.source_uri, example.message))
-    return groups

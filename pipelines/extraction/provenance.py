@@ -37,7 +37,7 @@ def value_settings(model_sha256: str) -> dict[str, Any]:
     in which batches, changes no value.
     """
     from stemfeatures import analysis
-    from stemfeatures.audio import streams
+    from stemfeatures.audio import resampling
     from stemfeatures.inference import segments
 
     return {
@@ -46,7 +46,7 @@ def value_settings(model_sha256: str) -> dict[str, Any]:
         "sample_rate": constants.ANALYSIS_SAMPLE_RATE,
         "n_fft": constants.N_FFT,
         "hop_length": constants.HOP_LENGTH,
-        "resample_quality": streams.RESAMPLE_QUALITY,
+        "resample_quality": resampling.RESAMPLE_QUALITY,
         "segment": segments.SEGMENT,
         "border": segments.BORDER,
         "fade": segments.FADE,

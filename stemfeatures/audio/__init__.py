@@ -19,19 +19,9 @@ standard error; they cannot be caught without redirecting the standard error of 
 
 from .decoder import AudioInfo
 from .encode import AudioWriter, write
-from .streams import (
-    AudioStream,
-    StreamResampler,
-    as_signal,
-    audio_identity,
-    decoder_versions,
-    file_sha256,
-    load,
-    open_audio,
-    probe,
-    resample,
-    to_mono,
-)
+from .identity import audio_identity, file_sha256
+from .resampling import StreamResampler, resample
+from .streams import AudioStream, as_signal, decoder_versions, load, open_audio, probe, to_mono
 
 __all__ = [
     "AudioInfo",

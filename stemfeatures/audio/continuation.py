@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .decoder import AudioInfo, Decoder, FfmpegDecoder, Refusal
+from .decoder import AudioInfo, Decoder, Refusal
+from .ffmpeg_decoder import FfmpegDecoder
 
 #: A file is truncated when it decodes to less than it declares by more than this. libsndfile counts samples; the
 #: containers ffmpeg reads state a duration of all their streams, encoder delay included; and every damaged place of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import stat
@@ -15,20 +14,14 @@ import soxr
 
 from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError
 from .continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
-from .decoder import (
-    AudioInfo,
-    Decoder,
-    DecoderTimeout,
-    FfmpegDecoder,
-    Refusal,
-    SoundfileDecoder,
-    ffmpeg_path,
-    ffmpeg_version,
-)
+from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
+from .ffmpeg_decoder import FfmpegDecoder, ffmpeg_path, ffmpeg_version
+from .identity import file_sha256
+from .resampling import StreamResampler
+from .soundfile_decoder import SoundfileDecoder
 
 log = logging.getLogger(__name__)
 
-RESAMPLE_QUALITY = "HQ"  # part of the meaning of every feature: a change is a new schema version
 
 # Beyond these a header lies; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
@@ -290,101 +283,7 @@ def to_mono(y: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------- resampling
 
 
-class StreamResampler:
-    """Resample a signal that comes in blocks, along the last axis.
-
-    The blocks together are ``ceil(n_samples * sample_rate_out / sample_rate_in)`` long (librosa's length), and equal
-    to :func:`resample` of the whole, whatever the sizes of the blocks. No delay: sample 0 stays sample 0.
-
-    Parameters
-    ----------
-    sample_rate_in, sample_rate_out : Hz, positive integers.
-    """
-
-    def __init__(self, sample_rate_in: int, sample_rate_out: int) -> None:
-        for rate in (sample_rate_in, sample_rate_out):
-            if rate != int(rate) or rate <= 0:
-                raise ValueError(f"a sample rate must be a positive whole number of Hz, not {rate}")
-        self._rates = int(sample_rate_in), int(sample_rate_out)
-        self._lead: tuple[int, ...] | None = None
-        self._soxr: soxr.ResampleStream | None = None
-        self._n_in = self._n_out = 0
-
-    def process(self, y: np.ndarray) -> np.ndarray:
-        """Take a block ``(..., n)``, give the samples ``(..., m)`` float32 that are ready, perhaps none."""
-        y = np.asarray(y, np.float32)
-        if self._lead is None:
-            self._lead = y.shape[:-1]
-            if self._rates[0] != self._rates[1]:
-                channels = int(np.prod(self._lead))
-                self._soxr = soxr.ResampleStream(*self._rates, channels, dtype="float32", quality=RESAMPLE_QUALITY)
-        elif y.shape[:-1] != self._lead:
-            raise ValueError(f"the blocks so far had shape {(*self._lead, 'n')}, this one has {y.shape}")
-        self._n_in += y.shape[-1]
-        return y if self._soxr is None else self._push(y, last=False)
-
-    def flush(self) -> np.ndarray:
-        """Give the rest. The resampler is spent afterwards."""
-        if self._lead is None:
-            return np.zeros(0, np.float32)
-        if self._soxr is None:
-            return np.zeros((*self._lead, 0), np.float32)
-        # soxr rounds the length to the nearest sample; zeros behind the signal make it yield the last one always.
-        rate_in, rate_out = self._rates
-        zeros = np.zeros((*self._lead, 2 * (rate_in // rate_out + 1)), np.float32)
-        before = self._n_out
-        rest = self._push(zeros, last=True)
-        return rest[..., : -(-self._n_in * rate_out // rate_in) - before]
-
-    def _push(self, y: np.ndarray, *, last: bool) -> np.ndarray:
-        assert self._soxr is not None
-        assert self._lead is not None
-        frames = np.ascontiguousarray(y.reshape(int(np.prod(self._lead)), y.shape[-1]).T)
-        out = np.ascontiguousarray(self._soxr.resample_chunk(frames, last=last).T)
-        self._n_out += out.shape[-1]
-        return out.reshape(*self._lead, out.shape[-1])
-
-
-def resample(y: np.ndarray, sample_rate_in: int, sample_rate_out: int) -> np.ndarray:
-    """Resample along the last axis with soxr at ``HQ``; see :class:`StreamResampler`.
-
-    Parameters
-    ----------
-    y : ``(..., n_samples)``.
-    sample_rate_in, sample_rate_out : Hz, positive integers.
-
-    Returns
-    -------
-    ``(..., ceil(n_samples * sample_rate_out / sample_rate_in))`` float32.
-    """
-    resampler = StreamResampler(sample_rate_in, sample_rate_out)
-    step = 10 * sample_rate_in  # faster than one piece
-    parts = [resampler.process(y[..., at : at + step]) for at in range(0, max(y.shape[-1], 1), step)]
-    return np.concatenate([*parts, resampler.flush()], axis=-1)
-
-
 # ----------------------------------------------------------------------------------------- identity, provenance
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, in hex, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def audio_identity(source: str | os.PathLike[str] | np.ndarray, sample_rate: int | None = None) -> str:
-    """The key under which results for this audio are kept: 64 hex digits.
-
-    For a file it is :func:`file_sha256`. For samples it is the SHA-256 of their shape, rate and float32 values,
-    which is another one than that of any file they may come from.
-    """
-    if not isinstance(source, np.ndarray):
-        return file_sha256(source)
-    if sample_rate is None:
-        raise ValueError("the identity of samples needs their sample_rate")
-    digest = hashlib.sha256(f"{source.shape} {sample_rate} ".encode())
-    digest.update(np.ascontiguousarray(source, "<f4").data)
-    return digest.hexdigest()
 
 
 def decoder_versions() -> dict[str, str | None]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.decoder import ffmpeg_path
+from ..audio.ffmpeg_decoder import ffmpeg_path
 from ..constants import MIXTURE, STEMS
 from ..errors import CatalogError, DecodeError
 from .annotations import Annotations

@@ -1,6 +1,8 @@
 """Separation, vocal F0 and beats against the truth; thin over museval and mir_eval."""
 
-from .estimators import BaseEstimator, Estimator, Joint, get_estimator
+from .base import BaseEstimator, Estimator
+from .checkpoint import Joint
+from .estimators import get_estimator
 from .plugins import PLUGINS
 from .references import QUICK_REFERENCES, REFERENCES
 from .result import EvaluationResult

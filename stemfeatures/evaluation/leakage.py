@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from .._util.numba_cache import import_librosa
-from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, find_tracks
-from .estimators import Estimator, get_estimator
+from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack
+from ..datasets.opening import find_tracks
+from .base import Estimator
+from .estimators import get_estimator
 from .references import stft_grid
 from .run import NotOfferedError, told_apart
 

@@ -12,7 +12,7 @@ import numpy as np
 from .._util.numba_cache import prepare_numba_cache
 from ..audio import resample, to_mono
 from ..errors import ModelError
-from .estimators import BaseEstimator
+from .base import BaseEstimator
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._util.numba_cache import import_librosa
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
-from .estimators import BaseEstimator
+from .base import BaseEstimator
 
 #: Search range of the F0 references, C2 to C6: sung notes. As in most evaluations of vocal melody.
 F0_RANGE_HZ = (65.41, 1046.5)

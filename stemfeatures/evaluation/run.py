@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from .._util.pools import starmap
-from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, TrackTruth, fill_unvoiced, find_tracks, rest_of
+from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack, TrackTruth, fill_unvoiced, rest_of
+from ..datasets.opening import find_tracks
 from ..errors import EvaluationError, ModelError
+from .base import Estimator
 from .beats import TRIM_S, beat_scores
-from .estimators import Estimator
 from .f0 import f0_scores
 from .multi_f0 import multi_f0_scores, sounding_together
 from .result import TASKS, EvaluationResult, in_order
@@ -61,8 +62,8 @@ def evaluate(
     Parameters
     ----------
     task : ``separation``, ``f0``, ``beats`` or ``all`` (those of the three that the data hold truth for).
-    dataset : see :func:`stemfeatures.datasets.multitrack.find_tracks`; or tracks.
-    estimator : see :class:`~stemfeatures.evaluation.estimators.Estimator`; with several jobs it must pickle, and its
+    dataset : see :func:`stemfeatures.datasets.opening.find_tracks`; or tracks.
+    estimator : see :class:`~stemfeatures.evaluation.base.Estimator`; with several jobs it must pickle, and its
         class lie in a module, not in a notebook.
     limit : take only the first ``limit`` tracks of each data set.
     museval : add BSS Eval v4 to separation: some 8 s of CPU time for a minute of four mono stems at 44.1 kHz.

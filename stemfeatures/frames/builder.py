@@ -2,144 +2,25 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..constants import (
-    ANALYSIS_SAMPLE_RATE,
     HOP_LENGTH,
     N_BINS,
-    N_CONTRAST,
     N_FFT,
-    N_PITCH_CANDIDATES,
-    PITCH_BINS_PER_OCTAVE,
-    PITCH_FMIN,
     PITCHED_STEMS,
     STEM_ROWS,
 )
-from ..descriptors.loudness import k_weighting
 from ..inference.segments import Frames
+from ..spectra.filters import chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
-from ..spectra.transform import chroma_filters, mel_filters
+from .measures import _k_weights, _PeakMeter, pitch_candidates, spectral_contrast, spectral_shape
 from .types import PitchFrames, StemFrames, TrackFrames
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
 _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
-_OVERSAMPLING, _TAPS = 4, 24
-
-
-def spectral_shape(magnitude: Tensor) -> dict[str, Tensor]:
-    """Centroid, bandwidth, rolloff (85 %) in Hz and flatness of ``(..., N_BINS, frames)``; 0 for all-zero frames."""
-    hertz = _bin_frequencies(str(magnitude.device))
-    total = magnitude.sum(dim=-2, keepdim=True)
-    sounds = (total > 0).squeeze(-2)
-    share = magnitude / total.clamp_min(1e-30)
-    centroid = (hertz[:, None] * share).sum(dim=-2)
-    spread = ((hertz[:, None] - centroid[..., None, :]) ** 2 * share).sum(dim=-2).sqrt()
-    below = (share.cumsum(dim=-2) < 0.85).sum(dim=-2).clamp(max=N_BINS - 1)
-    power = (magnitude**2).clamp_min(1e-20)
-    flatness = power.log().mean(dim=-2).exp() / power.mean(dim=-2)
-    shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
-    return {k: torch.where(sounds, v, torch.zeros_like(v)) for k, v in shape.items()}
-
-
-def spectral_contrast(magnitude: Tensor) -> Tensor:
-    """(..., N_CONTRAST, frames) peak over valley in dB of octave bands from 200 Hz (Jiang et al. 2002; as librosa)."""
-    edges = [0.0] + [200.0 * 2**i for i in range(N_CONTRAST)]
-    hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
-    bands = []
-    for k in range(N_CONTRAST):
-        inside = np.flatnonzero((hertz >= edges[k]) & (hertz <= edges[k + 1]))
-        first, last = int(inside[0]), int(inside[-1])
-        first = max(first - 1, 0) if k > 0 else first
-        last = N_BINS - 1 if k == N_CONTRAST - 1 else last - 1
-        band = magnitude[..., first : last + 1, :]
-        count = max(1, round(0.02 * len(inside)))
-        peak = band.topk(count, dim=-2).values.mean(dim=-2)
-        valley = band.topk(count, dim=-2, largest=False).values.mean(dim=-2)
-        bands.append(10 * (peak.clamp_min(1e-10).log10() - valley.clamp_min(1e-10).log10()))
-    return torch.stack(bands, dim=-2)
-
-
-def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest local maxima along pitch of ``(N_PITCH_BINS, frames)``.
-
-    Returns ``(hz, salience)``, each (frames, N_PITCH_CANDIDATES), highest first; NaN and 0 where there are fewer. The
-    frequency is the salience-weighted mean of the two bins on either side (in log frequency).
-    """
-    padded = torch.nn.functional.pad(salience, (0, 0, 2, 2))
-    centre = padded[2:-2]
-    is_peak = (centre > padded[1:-3]) & (centre >= padded[3:-1]) & (centre > 0.01)
-    values, index = torch.where(is_peak, centre, torch.zeros_like(centre)).topk(N_PITCH_CANDIDATES, dim=0)
-    around = torch.stack([padded.gather(0, index + 2 + d) for d in range(-2, 3)])
-    offset = torch.arange(-2.0, 3.0, device=salience.device)[:, None, None]
-    place = index + (around * offset).sum(dim=0) / around.sum(dim=0).clamp_min(1e-9)
-    hertz = PITCH_FMIN * 2.0 ** (place / PITCH_BINS_PER_OCTAVE)
-    hertz = torch.where(values > 0, hertz, torch.full_like(hertz, float("nan")))
-    return hertz.T, values.T
-
-
-@lru_cache(maxsize=4)
-def _bin_frequencies(device: str) -> Tensor:
-    return torch.arange(N_BINS, device=device) * (ANALYSIS_SAMPLE_RATE / N_FFT)
-
-
-@lru_cache(maxsize=4)
-def _k_weights(device: str) -> Tensor:
-    from scipy.signal import sosfreqz
-
-    hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
-    _, response = sosfreqz(k_weighting(ANALYSIS_SAMPLE_RATE), worN=hertz, fs=ANALYSIS_SAMPLE_RATE)
-    return torch.from_numpy((np.abs(response) ** 2).astype(np.float32)).to(device)
-
-
-@lru_cache(maxsize=4)
-def _oversampling_kernel(device: str) -> Tensor:
-    """(4, 1, taps) polyphase low-pass that interpolates three values between samples (BS.1770-4 Annex 2)."""
-    n = _TAPS * _OVERSAMPLING
-    t = np.arange(n + 1) - n / 2
-    taps = np.sinc(t / _OVERSAMPLING) * np.kaiser(n + 1, 8.0)
-    phases = np.stack([taps[p : p + n : _OVERSAMPLING][::-1] for p in range(_OVERSAMPLING)])
-    return torch.from_numpy(phases.astype(np.float32).copy())[:, None].to(device)
-
-
-class _PeakMeter:
-    """Largest oversampled absolute value in the hop around each frame centre, per channel, in a stream."""
-
-    def __init__(self, channels: int, device: str) -> None:
-        self._history = torch.zeros(channels, _TAPS // 2, device=device)
-        self._pending = torch.zeros(channels, HOP_LENGTH // 2, device=device)
-        self._drop = True
-        self._peaks: list[Tensor] = []
-
-    def push(self, signal: Tensor) -> None:
-        if signal.shape[-1] == 0:
-            return
-        extended = torch.cat([self._history, signal], dim=-1)
-        keep = _TAPS - 1
-        if extended.shape[-1] >= _TAPS:
-            phases = torch.nn.functional.conv1d(extended[:, None], _oversampling_kernel(str(signal.device)))
-            self._pending = torch.cat([self._pending, phases.abs().amax(dim=1)], dim=-1)
-        self._history = extended[:, max(0, extended.shape[-1] - keep) :]
-        self._take(self._pending.shape[-1] // HOP_LENGTH)
-
-    def finish(self, n_frames: int) -> Tensor:
-        """(channels, n_frames)."""
-        self.push(torch.zeros(self._history.shape[0], _TAPS, device=self._history.device))
-        have = sum(p.shape[-1] for p in self._peaks)
-        need = max(0, (n_frames - have) * HOP_LENGTH - self._pending.shape[-1])
-        self._pending = torch.nn.functional.pad(self._pending, (0, need))
-        self._take(n_frames - have)
-        return torch.cat(self._peaks, dim=-1)[:, :n_frames]
-
-    def _take(self, count: int) -> None:
-        if count > 0:
-            hops = self._pending[:, : count * HOP_LENGTH].reshape(self._pending.shape[0], count, HOP_LENGTH)
-            self._peaks.append(hops.amax(dim=-1))
-            self._pending = self._pending[:, count * HOP_LENGTH :]
 
 
 class FrameBuilder:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..constants import STEMS
-from .play.synths import SR
 from .song import Song
+from .units import SR
 
 _N_FFT, _HOP = 4096, 512
 _STEM_COLOURS = {"vocals": "tab:orange", "drums": "tab:gray", "bass": "tab:blue", "other": "tab:green"}

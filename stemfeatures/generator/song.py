@@ -22,10 +22,10 @@ from .mix.desk import mix
 from .mix.mastering import on_grid
 from .play.note_bank import NoteBank
 from .play.playing import play_bass, play_drums, play_others
-from .play.synths import SR
 from .sing.vocals import sing_score
 from .track import F0_HOP_S
 from .truth import Truth, score_choices, structure
+from .units import SR
 
 if TYPE_CHECKING:
     from .sing.recording_bank import RecordingBank

@@ -18,8 +18,8 @@ from ..constants import STEMS
 from .compose.score import part_rng
 from .mix.codecs import CODECS, codec_round_trip
 from .play.note_bank import NoteBank
-from .play.synths import SR
 from .song import F0_HOP_S, Song, generate_song
+from .units import SR
 
 if TYPE_CHECKING:
     from .sing.recording_bank import RecordingBank

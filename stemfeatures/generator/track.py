@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .compose.score import Note, Score
-from .play.synths import SR
+from .units import SR
 
 #: Grid of F0 truth.
 F0_HOP_S = 0.01

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import N_BINS, PITCHED_STEMS, STEMS
-from ..spectra.transform import HarmonicMap, mel_filters
+from ..spectra.filters import HarmonicMap, mel_filters
 
 #: Parts of the network that can be trained by themselves.
 PARTS = ("separator", "pitch", "rhythm")
@@ -146,7 +146,7 @@ class Block(nn.Module):
         return self.dense(x + self.conv(x))
 
 
-class Separator(nn.Module):
+class MaskNet(nn.Module):
     """The U-Net: compressed magnitudes to stem logits.
 
     The first level folds patches of 4 bins by 2 frames into channels and the last unfolds them again, so that the
@@ -335,7 +335,7 @@ class JointNet(nn.Module):
     def __init__(self, config: JointConfig | None = None) -> None:
         super().__init__()
         self.config = config or JointConfig()
-        self.separator = Separator(self.config)
+        self.separator = MaskNet(self.config)
         self.harmonic_map = HarmonicMap(self.config.harmonics)
         self.pitch = nn.ModuleList(
             PitchNet(len(self.config.harmonics), self.config.pitch_channels, bins) for bins in self.config.pitch_bins

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from .._util.json import plain
 from ..errors import EvaluationError
 from .factorization import Settings
-from .models import fit_recommender
+from .fit import fit_recommender
 from .names import QUESTIONS, RANKS_UNSEEN
 from .ranking import recommend
 from .splits import Split, TestSet

@@ -3,4 +3,4 @@
 from .._util.lazy import lazy_names
 
 #: Public names and the modules they come from, imported when first used.
-__getattr__, __dir__ = lazy_names(globals(), {"Separator": "joint", "open_separator": "joint"})
+__getattr__, __dir__ = lazy_names(globals(), {"Separator": "joint", "open_separator": "open"})

@@ -8,7 +8,6 @@ overlap-add is an exact inverse, so the stems sum to the mixture up to rounding 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,22 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio import AudioWriter, as_signal, open_audio
 from ..constants import FRAME_RATE, STEMS
 from ..inference.front_end import FrontEnd
 from ..inference.segments import Frames, SegmentRunner, SegmentTrack
 from ..models import checkpoints
 from ..spectra.streaming import OverlapAdder, StreamFramer, forward_frames
-from ..spectra.transform import extend_mask, rendering_grid
-
-logger = logging.getLogger(__name__)
-
-#: Blocks in which arrays are fed, in seconds.
-BLOCK_S = 5.0
+from .base import BaseSeparator
+from .mask_transfer import extend_mask, rendering_grid
 
 
-class Separator:
-    """Separates audio with a joint checkpoint; :func:`open_separator` opens those of other networks too.
+class Separator(BaseSeparator):
+    """Separates audio with a joint checkpoint into stems that sum to the mixture.
+
+    :func:`~.open.open_separator` opens checkpoints of other networks too.
 
     Attributes
     ----------
@@ -58,32 +54,6 @@ class Separator:
         self.device, self.batch_size = device, batch_size
         self.net = checkpoints.load(self.checkpoint, device=device)
 
-    def separate_array(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-        """Stems of an array.
-
-        Parameters
-        ----------
-        y : (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
-        sample_rate : Hz.
-
-        Returns
-        -------
-        ``{"vocals" | "drums" | "bass" | "other": float32 array of the shape of y}``; they sum to ``y``.
-
-        Raises
-        ------
-        EmptyAudioError, NonFiniteAudioError
-            When there are no samples, or NaN or infinity among them.
-        TypeError, ValueError
-            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
-        """
-        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
-        shape = np.shape(y)
-        size = max(1, int(BLOCK_S * sample_rate))
-        blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
-        parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
-        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in self.stems}
-
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
 
@@ -105,65 +75,6 @@ class Separator:
             runner.flush()
             renderer.finish()
             yield from renderer.take()
-
-    def separate_file(
-        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
-    ) -> dict[str, Path]:
-        """Write ``out_dir/<stem>.<format>`` with the rate, channels and length of the file; returns the paths.
-
-        ``stems``: some of :attr:`stems`; None writes all.
-
-        Raises
-        ------
-        AudioError
-            When the file cannot be decoded; no stem file is left then.
-        """
-        out_dir = Path(out_dir)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
-        with open_audio(path) as source:
-            rate, channels = source.info.sample_rate, source.info.channels
-            writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
-            try:
-                for part in self.stream(source, rate, channels):
-                    for stem, writer in writers.items():
-                        writer.write(part[stem])
-                if source.status == "truncated":
-                    logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
-            except BaseException:
-                for writer in writers.values():
-                    writer.abort()
-                raise
-            for writer in writers.values():
-                writer.close()
-        return paths
-
-
-def open_separator(
-    model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
-) -> Separator:
-    """The separator that fits a checkpoint: four stems of a joint one, two parts of a U-Net of 2017, 2018 or 2020.
-
-    Raises
-    ------
-    ModelError
-        When the checkpoint cannot be used.
-    """
-    checkpoint = checkpoints.resolve(model)
-    architecture = checkpoints.architecture(checkpoint)
-    if architecture == "unet2017":
-        from .unet2017 import Separator2017
-
-        return Separator2017(checkpoint.path, device=device)
-    if architecture == "unet2018":
-        from .unet2018 import Separator2018
-
-        return Separator2018(checkpoint.path, device=device)
-    if architecture == "unet2020":
-        from .unet2020 import Separator2020
-
-        return Separator2020(checkpoint.path, device=device)
-    return Separator(checkpoint.path, device=device, batch_size=batch_size)
 
 
 class _Renderer:

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
 from ..errors import ModelError
 from ..spectra.transform import istft, stft
-from .joint import open_separator
-from .unet2017 import LowRateSeparator
+from .open import open_separator
+from .patches import LowRateSeparator
 
 #: Up to where masks are read, as a share of the separator's band: above it the resampler's slope begins.
 _BAND = 0.94

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..models import checkpoints
 from ..models.unet2018 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2018
-from .unet2017 import LowRateSeparator, Patches
+from .patches import LowRateSeparator, Patches
 
 #: Frames given at a time, at least.
 N_FRAMES = 128
@@ -23,7 +23,7 @@ LARGEST = 2.0
 
 class Separator2018(LowRateSeparator):
     """Separates with a checkpoint of the 2018 U-Net, see the module's docstring; a
-    :class:`~.unet2017.LowRateSeparator`."""
+    :class:`~.patches.LowRateSeparator`."""
 
     load = staticmethod(checkpoints.load_unet2018)
     unet: UNet2018

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ..models import checkpoints
 from ..models.unet2020 import HOP_LENGTH, N_BINS, N_FFT, SAMPLE_RATE, UNet2020
-from .unet2017 import LowRateSeparator, Patches
+from .patches import LowRateSeparator, Patches
 
 
 class Separator2020(LowRateSeparator):
     """Separates with a checkpoint of FactorGAN's generator, see the module's docstring; a
-    :class:`~.unet2017.LowRateSeparator`."""
+    :class:`~.patches.LowRateSeparator`."""
 
     load = staticmethod(checkpoints.load_unet2020)
     unet: UNet2020

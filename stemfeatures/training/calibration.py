@@ -23,7 +23,7 @@ import torch
 
 from ..constants import PITCHED_STEMS
 from ..evaluation import evaluate
-from ..evaluation.estimators import Joint
+from ..evaluation.checkpoint import Joint
 from ..models import checkpoints
 from ..models.joint import JointNet
 

@@ -19,7 +19,7 @@ from .data.bank import SoundBank
 from .data.part_store import PartStore
 from .data.song_store import SongStore
 from .examples import TrainingData
-from .objectives.base import find_objective
+from .objectives.find import find_objective
 
 #: Licence of weights whose owner has not said anything.
 NOT_STATED = "not stated"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ModelError
-from .objectives.losses import LossWeights
 
 PRECISIONS = ("float32", "bfloat16")
 #: Statistics that batch norm normalises with while it learns.
@@ -19,6 +18,19 @@ NORMS = ("batch", "running")
 NETWORKS = ("joint", "unet2018", "unet2020")
 
 Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; ``complex_share`` is the share of the complex distance in the separation loss."""
+
+    separation: float = 1.0
+    complex_share: float = 0.7
+    pitch: float = 6.0
+    pitch_positive: float = 8.0
+    voicing: float = 0.15
+    rhythm: float = 0.4
+    rhythm_positive: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,8 @@ class TrainConfig:
     learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
     norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
         initial checkpoint, which stay as they are.
-    objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part from the
-        others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
+    objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part
+        from the others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
         ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
         :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
         context comes on top.

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from ..errors import DatasetError
 from .config import TrainConfig, read_settings
+from .data.bank import SoundBank
+from .data.draws import Draws
 from .data.example import Example, ExampleSource
 from .data.joining import Joining
 from .data.mixing import Mixer
@@ -19,14 +21,14 @@ from .data.part_excerpts import PartExcerpts, PartSettings
 from .data.part_store import PartStore
 from .data.song_store import SongStore
 from .data.songs import SongMixer
-from .objectives.base import Draws, find_objective
+from .objectives.find import find_objective
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Folders of a run: a ``bank`` of :func:`.data.bank.build_bank`, ``songs`` of :func:`.data.song_store.build_song_store`;
-    or, for objectives that tell one part from the rest, ``parts`` of :func:`.data.part_store.build_part_store`. ``joining``:
-    notes which songs joined when, where they may while the run goes on."""
+    """Folders of a run: a ``bank`` of :func:`.data.build_bank.build_bank`, ``songs`` of
+    :func:`.data.song_store.build_song_store`; or, for objectives that tell one part from the rest, ``parts`` of
+    :func:`.data.part_store.build_part_store`. ``joining``: notes which songs joined when, where they may while the run goes on."""
 
     bank: Path | None = None
     songs: Path | None = None

@@ -15,7 +15,8 @@ from .._util.files import replacing
 from .config import TrainConfig
 from .examples import Examples, TrainingData
 from .journal import Journal, looks_without_better
-from .objectives.base import Objective, find_objective
+from .objectives.base import Objective
+from .objectives.find import find_objective
 from .validation import Validation
 
 logger = logging.getLogger(__name__)

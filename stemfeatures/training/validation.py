@@ -18,7 +18,7 @@ from torch import nn
 
 from ..datasets.multitrack import MultiTrack
 from ..evaluation import evaluate
-from ..evaluation.estimators import Joint
+from ..evaluation.checkpoint import Joint
 from ..models import checkpoints
 
 #: What is shown and summed up: metric by task.

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import scipy.fft
 
-from ..play.synths import SR
+from ..units import SR
 
 CODECS = ("mp3", "vorbis", "aac")
 

@@ -10,8 +10,8 @@ import scipy.fft
 
 from ...constants import STEMS
 from ..compose.score import Score, part_rng, pick
-from ..play.synths import SR
 from ..track import Track
+from ..units import SR
 from . import console, mastering
 
 #: Active level of the stems in the mix, dB: mean and spread.

@@ -8,8 +8,9 @@ import numpy as np
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import sosfilt
 
-from ...descriptors.loudness import integrated_loudness, k_weighting
-from ..play.synths import SR
+from ...descriptors.loudness import integrated_loudness
+from ...spectra.k_weighting import k_weighting
+from ..units import SR
 from .console import BLOCK, Band, active_rms, block_peaks, compressor_gain, equalise, from_db, ramps, to_db
 
 #: How often a master is limited in band, and clips.

@@ -11,8 +11,9 @@ import numpy as np
 import soxr
 
 from ..compose.score import pick
+from ..units import SR
 from .note_bank import NoteBank, SampleEntry
-from .synths import ROLES, SR, SUSTAINED, KitSpec, SynthSpec, draw_kit, draw_synth, synth_hit, synth_note
+from .synths import ROLES, SUSTAINED, KitSpec, SynthSpec, draw_kit, draw_synth, synth_hit, synth_note
 
 #: Seconds to fall to 1/e after the end of a note.
 _RELEASES = {"pad": 0.35, "strings": 0.18, "piano": 0.09, "vibraphone": 0.4, "mallet": 0.3, "organ": 0.025}

@@ -27,9 +27,10 @@ from ..._util.files import replacing, write_replace
 from ..._util.pools import starmap
 from ...errors import DatasetError
 from ..compose.score import BASS_HIGH, BASS_LOW, DRUM_KEYS
+from ..units import SR, midi_to_hz
 from .pitch import measure_pitch, steadiness
 from .soundfonts import GM_KITS, GM_PROGRAMS, find_soundfonts, play_strokes
-from .synths import SR, SUSTAINED, midi_to_hz
+from .synths import SUSTAINED
 
 __all__ = ["NoteBank", "SampleEntry", "build_note_bank", "find_soundfonts"]
 
@@ -43,7 +44,7 @@ _FAMILY_WORDS = (
     ("acoustic", "acoustic_guitar"), ("emily", "acoustic_guitar"),
 )  # fmt: skip
 _CLASS_FAMILIES = {"bass": "electric_bass", "guitar": "clean_guitar", "keys": "piano", "other": "winds"}
-#: Roles of :func:`stemfeatures.training.data.bank.drum_role` in our words.
+#: Roles of :func:`stemfeatures.datasets.sound_names.drum_role` in our words.
 _ROLES = {"tom": "tom_mid", "perc": "cowbell"}
 
 
@@ -210,7 +211,7 @@ def _render_kit(out_dir: Path, font: Path, family: str, program: int) -> list[st
 def _read_folder(out_dir: Path, folder: Path) -> list[str]:
     """The instruments of one folder of one-shots."""
     from ...audio import load
-    from ...training.data.bank import drum_role, note_name_to_midi
+    from ...datasets.sound_names import drum_role, note_name_to_midi
 
     kind = folder.parent.name
     paths = sorted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .synths import SR
+from ..units import SR
 
 
 def measure_pitch(y: np.ndarray, guess_hz: float) -> tuple[float, float]:

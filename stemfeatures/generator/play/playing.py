@@ -7,9 +7,9 @@ import numpy as np
 from ..compose.score import DRUM_KEYS, Note, Part, Score, part_rng
 from ..mix import console
 from ..track import F0_HOP_S, Track, add_at, note_truth
+from ..units import SR, midi_to_hz
 from .instruments import Instrument, make_instrument, make_kit
 from .note_bank import NoteBank
-from .synths import SR, midi_to_hz
 
 #: Peak of a drum role in dB, before the kit's own balance.
 _DRUM_LEVELS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DatasetError
-from .synths import SR
+from ..units import SR
 
 #: Where distributions put SoundFonts.
 SOUNDFONT_FOLDERS = (

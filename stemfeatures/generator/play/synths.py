@@ -14,15 +14,10 @@ import numpy as np
 import soxr
 from scipy.signal import butter, sosfilt
 
-SR = 44_100
+from ..units import SR
 
 #: Amplitude of harmonics 1 ... H (columns) at times t (rows): f(t, h, hertz, velocity).
 Timbre = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
-
-
-def midi_to_hz(midi: float) -> float:
-    """Equal temperament, A4 = 69 = 440 Hz."""
-    return float(440.0 * 2.0 ** ((midi - 69.0) / 12.0))
 
 
 def harmonic_tone(hertz: float, duration_s: float, velocity: float, timbre: Timbre, phases: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import DatasetError
-from ..objectives.base import Draws
+from .draws import Draws
 from .part_store import BLOCK_S, KINDS, PartStore, Recording
 
 #: Places among which the one is chosen whose share of sound is nearest to the one that was drawn.

@@ -24,11 +24,13 @@ from ...datasets.multitrack import (
     MultiTrack,
     TrackTruth,
     find_audio,
-    find_tracks,
     read_audio,
     rest_of,
 )
+from ...datasets.opening import find_tracks
 from ...errors import CatalogError, DatasetError
+from .held_out import HeldOut
+from .song_part import SongPart
 from .song_store import is_song_store, stored_tracks
 
 __all__ = ["HeldOut", "PartsFolder", "SongPart", "find_pairs", "find_recordings", "read_stems", "rest_of"]
@@ -118,66 +120,13 @@ def read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int
     return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
 
 
-@dataclass(frozen=True)
-class SongPart:
-    """The sum of some ``stems`` of a multitrack (or its ``mixture``), as a recording of which nothing else is known."""
-
-    track: MultiTrack
-    stems: tuple[str, ...]
-
-    @property
-    def source(self) -> str:
-        return self.track.source(self.stems[0])
-
-
-class HeldOut:
-    """What is never learned from: recordings that match a pattern.
-
-    A pattern is a glob, or a plain name, of a song or file: ``NAME``, or ``FOLDER/NAME`` with as many of the folders
-    above it as one likes, down from the folder that was given; ``FOLDER/*`` is all there. Songs of data sets that are
-    not folders are ``DATASET/NAME``. Suffixes of files may be left out.
-
-    Attributes
-    ----------
-    patterns : all of them. matched : those that something matched so far.
-    """
-
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
-        self.patterns = sorted(set(patterns))
-        self.matched: set[str] = set()
-
-    def __call__(self, source: MultiTrack | SongPart | Path, roots: Iterable[str | Path] = ()) -> bool:
-        """Whether a recording that was found under one of ``roots`` is held out."""
-        from .bank import matches
-
-        labels = _labels(source, roots)
-        found = {p for p in self.patterns if p in labels or any(matches(label, [p]) for label in labels)}
-        self.matched |= found
-        return bool(found)
-
-
-def _labels(source: MultiTrack | SongPart | Path, roots: Iterable[str | Path]) -> set[str]:
-    track = source.track if isinstance(source, SongPart) else source
-    path = track if isinstance(track, Path) else getattr(track, "folder", None)
-    names = [] if isinstance(track, Path) else [(*track.dataset.split("/"), track.name)]
-    if path is not None and (isinstance(track, Path) or path.name == track.name):
-        names.append((path.parent.name, path.name))
-        for root in (Path(root).resolve() for root in roots):
-            if path.is_relative_to(root) and path != root:
-                names.append((root.name, *path.relative_to(root).parts))
-    ends = {"/".join(parts[i:]) for parts in names for i in range(len(parts))}
-    if isinstance(track, Path):
-        return ends | {end.removesuffix(track.suffix) for end in ends}
-    return ends | {f"{end}/" for end in ends}  # FOLDER/* is for songs too
-
-
 def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
     """Multitracks with the target and something besides.
 
     Parameters
     ----------
     spec : a song folder ``<song>/<stem>.wav`` (or .flac ...), a folder of such, a store of
-        :func:`~.song_store.build_song_store`, or whatever :func:`~stemfeatures.datasets.multitrack.find_tracks` opens.
+        :func:`~.song_store.build_song_store`, or whatever :func:`~stemfeatures.datasets.opening.find_tracks` opens.
 
     Raises
     ------
@@ -230,7 +179,7 @@ def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list
     Parameters
     ----------
     paths : audio files, folders, stores of :func:`~.song_store.build_song_store`, or ``NAME:DIR`` as
-        :func:`~stemfeatures.datasets.multitrack.find_tracks` takes them.
+        :func:`~stemfeatures.datasets.opening.find_tracks` takes them.
 
     Raises
     ------

@@ -31,7 +31,8 @@ from ...constants import MIXTURE
 from ...datasets.multitrack import MultiTrack
 from ...errors import AudioError, CatalogError, DatasetError, WorkerError
 from .effects import rms
-from .part_sources import PartsFolder, SongPart, read_stems, rest_of
+from .part_sources import PartsFolder, read_stems, rest_of
+from .song_part import SongPart
 from .store_index import read_index
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@
 Building goes on where it was stopped. A store can take more songs later, also while a run reads it: they come after
 those that are there, whose numbers stay::
 
-    python -m stemfeatures.training.song_store STORE SONGS
+    python -m stemfeatures.training.data.song_store STORE SONGS
 """
 
 from __future__ import annotations

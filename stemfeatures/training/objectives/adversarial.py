@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from ...errors import ModelError
 from ...models.unet2018 import Critic
 from ..config import TrainConfig, read_settings
+from ..data.draws import Draws
 from ..data.part_excerpts import PartSettings
-from .base import Batch, Draws, Objective, step_generator
+from .base import Batch, Objective, step_generator
 from .joint import update_average
 from .target_networks import build_network, placed
 

@@ -28,14 +28,12 @@ random stream of its own (seed, kind, number), so that more draws of one kind ch
 from __future__ import annotations
 
 import hashlib
-import importlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from ...errors import ModelError
+from ..data.draws import Draws
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,25 +41,6 @@ if TYPE_CHECKING:
     from ..config import TrainConfig
 
 Batch = dict[str, "Tensor"]
-
-#: Objectives by the name that recipes and ``--objective`` use: module and class, imported when asked for.
-OBJECTIVES = {
-    "joint": "stemfeatures.training.objectives.joint:JointObjective",
-    "supervised": "stemfeatures.training.objectives.adversarial:SupervisedObjective",
-    "adversarial": "stemfeatures.training.objectives.adversarial:AdversarialObjective",
-    "factorgan": "stemfeatures.training.objectives.gan:FactorGANObjective",
-    "gan": "stemfeatures.training.objectives.gan:GanObjective",
-}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many excerpts of each kind an example of a batch holds."""
-
-    pairs: int = 1
-    mixtures: int = 0
-    solos: int = 0
-    accompaniments: int = 0
 
 
 class Objective(ABC):
@@ -120,19 +99,6 @@ class Objective(ABC):
     @classmethod  # noqa: B027 (most have nothing to check)
     def check(cls, config: TrainConfig) -> None:
         """Raise ModelError for a recipe that cannot work; called before anything is decoded."""
-
-
-def find_objective(name: str) -> type[Objective]:
-    """The class of an objective.
-
-    Raises
-    ------
-    ModelError : there is none of that name.
-    """
-    if name not in OBJECTIVES:
-        raise ModelError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}", stage="train")
-    module, _, cls = OBJECTIVES[name].partition(":")
-    return getattr(importlib.import_module(module), cls)
 
 
 def step_generator(*numbers: int) -> torch.Generator:

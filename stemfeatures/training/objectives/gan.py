@@ -26,8 +26,9 @@ from ...factorgan.discriminators import FactorGAN, Source
 from ...factorgan.normalisation import spectrally_normalised
 from ...factorgan.partition import Group, Joint, Part
 from ..config import TrainConfig, read_settings
+from ..data.draws import Draws
 from ..data.part_excerpts import PartSettings
-from .base import Batch, Draws, Objective, step_generator
+from .base import Batch, Objective, step_generator
 from .joint import update_average
 from .target_networks import build_network, placed
 

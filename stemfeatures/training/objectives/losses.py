@@ -9,7 +9,6 @@ magnitude. Pitch, voicing and rhythm: binary cross-entropy where a label is know
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,19 +17,7 @@ from torch import Tensor
 
 from ...constants import HOP_LENGTH, N_BINS
 from ...spectra.transform import stft
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms; ``complex_share`` is the share of the complex distance in the separation loss."""
-
-    separation: float = 1.0
-    complex_share: float = 0.7
-    pitch: float = 6.0
-    pitch_positive: float = 8.0
-    voicing: float = 0.15
-    rhythm: float = 0.4
-    rhythm_positive: float = 6.0
+from ..config import LossWeights
 
 
 def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:

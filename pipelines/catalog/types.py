@@ -1,0 +1,173 @@
+"""What a catalogue is, and what may be wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from stemfeatures.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+CatalogSpec: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | pd.DataFrame | Catalog"
+
+
+# fmt: on
+CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
+
+
+PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+
+
+#: Columns that name the file, in order of preference.
+PATH_COLUMNS = ("path", "source_uri", "uri", "file", "filepath")
+
+
+ID_COLUMN = "track_id"
+
+
+#: A metadata column that, where there is one, tells how long a track is without opening it.
+DURATION_COLUMN = "duration_s"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The rows of a catalogue, as :func:`read_catalog` gives them; nothing has been opened yet.
+
+    Attributes
+    ----------
+    frame : one row a track: ``track_id``, ``source_uri`` (as the catalogue states it; printable), ``path`` (absolute,
+        None where the row names no local file), then the metadata columns.
+    origin : the manifest, folder, pattern or list it came from, for people.
+    root : absolute folder that relative paths are relative to; None for lists of files.
+    has_ids : whether the catalogue states its own track ids.
+    """
+
+    frame: pd.DataFrame
+    origin: str
+    root: str | None = None
+    has_ids: bool = False
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def metadata_columns(self) -> list[str]:
+        return list(self.frame.columns[3:])
+
+    def head(self, limit: int | None) -> Catalog:
+        """The first ``limit`` rows; all for None."""
+        return self if limit is None else replace(self, frame=self.frame.head(limit))
+
+    def row_name(self, position: int) -> str:
+        """How messages call the row at a position: ``row 3 ('a/song.wav')``, counted from 1, header left out."""
+        row = self.frame.iloc[position]
+        return f"row {position + 1} ({(row['source_uri'] or row['track_id'])!r})"
+
+    def require_unique(self) -> None:
+        """Raise CatalogError, naming both rows, when two rows share their id or their file."""
+        if clash := next(_duplicates(self), None):
+            raise CatalogError(f"{clash.message}; stemfeatures validate lists all such rows", source=self.origin)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one row.
+
+    Attributes
+    ----------
+    row : its number, counted from 1, header left out.
+    track_id, path : its id, and the file as the catalogue states it.
+    kind : ``no_path``, ``unsupported_uri``, ``missing``, ``not_a_file``, ``zero_bytes``, ``unreadable``,
+        ``truncated``, ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
+    message : a sentence.
+    """
+
+    row: int
+    track_id: str
+    path: str
+    kind: str
+    message: str
+
+
+#: Problems that keep ``extract`` from starting.
+FATAL_KINDS = frozenset({"duplicate_id", "duplicate_path"})
+
+
+#: Problems of rows that are extracted all the same; truncated ones with status ``truncated``.
+HARMLESS_KINDS = frozenset({"truncated", "duplicate_content"})
+
+
+@dataclass
+class ValidationReport:
+    """What :func:`validate_catalog` found.
+
+    Attributes
+    ----------
+    origin, n_rows : the catalogue, and its number of rows.
+    problems : in the order of the rows.
+    n_probed : files that were opened and can be read.
+    audio_s : what they declare to last together, in seconds (after decoding: what was decoded); where nothing was
+        probed, the sum of column ``duration_s``; None when neither is known.
+    n_unknown_duration : rows without problem that ``audio_s`` does not count.
+    """
+
+    origin: str
+    n_rows: int
+    problems: list[Problem] = field(default_factory=list)
+    n_probed: int = 0
+    audio_s: float | None = None
+    n_unknown_duration: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    @property
+    def fatal(self) -> bool:
+        """Whether ``extract`` would refuse the catalogue as a whole."""
+        return any(p.kind in FATAL_KINDS for p in self.problems)
+
+    def counts(self) -> dict[str, int]:
+        """Number of problems by kind."""
+        kinds = [p.kind for p in self.problems]
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def printable(text: str) -> str:
+    """Text that can be stored as UTF-8, also when a file name's bytes are none."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def declared_durations(catalog: Catalog) -> list[float | None]:
+    """Column ``duration_s``, None where it has no usable number."""
+    import pandas as pd
+
+    if DURATION_COLUMN not in catalog.frame.columns:
+        return [None] * len(catalog)
+    values = pd.to_numeric(catalog.frame[DURATION_COLUMN], errors="coerce").astype("float64")
+    return [v if 0 < v < float("inf") else None for v in values.tolist()]
+
+
+def _duplicates(catalog: Catalog) -> Iterator[Problem]:
+    """A problem for every row that repeats the id or the file of an earlier one."""
+    frame = catalog.frame
+    for column, kind, what in ((ID_COLUMN, "duplicate_id", "track id"), ("path", "duplicate_path", "file")):
+        values = frame[column]
+        again = values.duplicated() & values.notna()
+        if not again.any():
+            continue
+        first: dict[str, int] = {}
+        for i, value in enumerate(values.tolist()):
+            first.setdefault(value, i)
+        for i in again.to_numpy().nonzero()[0].tolist():
+            earlier = first[values.iloc[i]]
+            message = f"{catalog.row_name(i)} and {catalog.row_name(earlier)} have the same {what}"
+            if kind == "duplicate_id":
+                message += f" {values.iloc[i]!r}"
+            row = frame.iloc[i]
+            yield Problem(i + 1, row[ID_COLUMN], row["source_uri"], kind, message)

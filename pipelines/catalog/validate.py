@@ -1,0 +1,136 @@
+"""What is wrong with a catalogue, before a run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from stemfeatures.errors import StemfeaturesError
+
+from .types import (
+    ID_COLUMN,
+    CatalogSpec,
+    Problem,
+    ValidationReport,
+    _duplicates,
+    declared_durations,
+)
+
+if TYPE_CHECKING:
+    pass
+from .read import read_catalog
+
+
+def validate_catalog(
+    catalog: CatalogSpec,
+    *,
+    probe: bool = True,
+    decode: bool = False,
+    content: bool = False,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    n_threads: int = 4,
+) -> ValidationReport:
+    """Look for everything that would keep a row from being extracted, without extracting it.
+
+    Parameters
+    ----------
+    catalog : as in :func:`read_catalog`, whose errors are raised.
+    probe : open every file and decode its first tenth of a second; without it only existence and size are looked at.
+    decode : decode every file to its end, which alone tells of truncated files and of damage further on.
+    content : read every file whole, and report those with the same bytes as another.
+    limit : look at the first rows only.
+    progress : called with ``(rows looked at, rows)``.
+    n_threads : files looked at at a time.
+    """
+    catalog = read_catalog(catalog, limit=limit)
+    frame = catalog.frame
+    clashes: dict[int, list[Problem]] = {}
+    for clash in _duplicates(catalog):
+        clashes.setdefault(clash.row, []).append(clash)
+    report = ValidationReport(catalog.origin, len(catalog))
+    declared = declared_durations(catalog)
+    total, known = 0.0, 0
+    first_of: dict[str, int] = {}
+    rows = list(zip(frame[ID_COLUMN].tolist(), frame["source_uri"].tolist(), frame["path"].tolist()))
+    with ThreadPoolExecutor(n_threads) as pool:
+        looks = pool.map(lambda row: _look_at(row[1], row[2], probe=probe, decode=decode, content=content), rows)
+        for i, ((track_id, uri, _), (trouble, duration_s, sha256)) in enumerate(zip(rows, looks)):
+            report.problems += clashes.get(i + 1, [])
+            if trouble is not None:
+                report.problems.append(Problem(i + 1, track_id, uri, *trouble))
+            else:
+                report.n_probed += probe or decode
+                duration_s = declared[i] if duration_s is None else duration_s
+                if duration_s is None:
+                    report.n_unknown_duration += 1
+                else:
+                    total, known = total + duration_s, known + 1
+            if sha256 is not None and (first := first_of.setdefault(sha256, i)) != i:
+                message = f"{catalog.row_name(i)} holds the same bytes as {catalog.row_name(first)}"
+                report.problems.append(Problem(i + 1, track_id, uri, "duplicate_content", message))
+            if progress is not None:
+                progress(i + 1, len(rows))
+    report.audio_s = total if known else None
+    return report
+
+
+def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
+    """Kind and message when a row names no local file, else None."""
+    if path is not None:
+        return None
+    if not uri:
+        return "no_path", "the row names no file"
+    return "unsupported_uri", f"cannot open {uri.split('://')[0]}:// addresses; mount or download the files"
+
+
+def file_trouble(path: str) -> tuple[str, str] | None:
+    """Kind and message when a look at the folder tells that a file cannot be read, else None."""
+    try:
+        status = os.stat(path)
+    except OSError as e:
+        if os.path.islink(path) and isinstance(e, FileNotFoundError):
+            return "missing", "the link leads nowhere"
+        kind = "missing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else "unreadable"
+        return kind, e.strerror or str(e)
+    except ValueError as e:  # NUL in the name
+        return "missing", str(e)
+    if not stat.S_ISREG(status.st_mode):
+        return "not_a_file", "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+    if not status.st_size:
+        return "zero_bytes", "the file is empty (0 bytes)"
+    return None
+
+
+def _look_at(
+    uri: str, path: str | None, *, probe: bool, decode: bool, content: bool
+) -> tuple[tuple[str, str] | None, float | None, str | None]:
+    """(kind and message, seconds, digest) of one file, each None when there is none."""
+    from stemfeatures import audio
+
+    if (trouble := path_trouble(uri, path)) is not None:
+        return trouble, None, None
+    assert path is not None
+    if (trouble := file_trouble(path)) is not None:
+        return trouble, None, None
+    duration_s = sha256 = None
+    try:
+        if content:
+            sha256 = audio.file_sha256(path)
+        if decode:
+            with audio.open_audio(path) as stream:
+                for _ in stream:
+                    pass
+            if stream.status == "truncated":
+                return ("truncated", stream.message), None, sha256
+            duration_s = stream.decoded_duration_s
+        elif probe:
+            duration_s = audio.probe(path).declared_duration_s
+    except StemfeaturesError as e:
+        return ("unreadable", e.message), None, sha256
+    except OSError as e:
+        return ("unreadable", e.strerror or str(e)), None, sha256
+    return None, duration_s, sha256

@@ -1,0 +1,97 @@
+"""Audio files below folders and behind glob patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+# fmt: off
+AUDIO_SUFFIXES = frozenset({
+    ".wav", ".wave", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".au", ".alac", ".ape", ".wv",
+    ".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mp4", ".aac", ".ac3", ".wma", ".mka", ".webm",
+})
+
+
+def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
+    """All entries below ``folder``, sorted by path; hidden ones and what cannot be read are left out.
+
+    Links to folders are followed, but each real folder is visited once: links may lead in circles.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def is_new(at: str) -> bool:
+        status = os.stat(at)
+        before = len(seen)
+        seen.add((status.st_dev, status.st_ino))
+        return len(seen) > before
+
+    def visit(at: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            entries = sorted(os.scandir(at), key=lambda e: os.fsencode(e.name))
+        except OSError:
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield entry
+            elif is_new(entry.path):
+                yield entry
+                yield from visit(entry.path)
+
+    if os.path.isdir(folder):
+        is_new(folder)
+        yield from visit(folder)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Audio files below ``folder``, sorted by path."""
+    for entry in _tree(os.fspath(folder)):
+        if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and not entry.is_dir():
+            yield Path(entry.path)
+
+
+def _glob(pattern: str) -> Iterator[Path]:
+    """Files that match; without a suffix in the pattern those with the suffix of an audio file. Each file of each real
+    folder once, however many links lead there."""
+    chosen = bool(os.path.splitext(pattern)[1])
+    path = Path(pattern)
+    seen: set[tuple[str, str]] = set()
+    for name in sorted(set(_matches(path.anchor, path.parts[bool(path.anchor) :])), key=os.fsencode):
+        if os.path.isdir(name) or not (chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES):
+            continue
+        folder, file = os.path.split(name)
+        if (key := (os.path.realpath(folder), file)) not in seen:
+            seen.add(key)
+            yield Path(name)
+
+
+def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
+    """Paths below ``base`` that match the parts of a pattern. ``glob`` alone would follow circles of links."""
+    if not parts:
+        yield base
+        return
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _matches(base, rest or ("*",))
+        for entry in _tree(base or os.curdir):
+            if entry.is_dir():
+                yield from _matches(entry.path if base else entry.path[2:], rest or ("*",))
+    elif glob.has_magic(part):
+        for name in glob.iglob(part, root_dir=base or None):
+            yield from _matches(os.path.join(base, name), rest)
+    elif os.path.lexists(found := os.path.join(base, part)):
+        yield from _matches(found, rest)
+
+
+def _glob_root(pattern: str) -> Path:
+    parts = Path(pattern).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:fixed]).absolute()

@@ -1,0 +1,149 @@
+"""What a run says of itself, under way and at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .tasks import TrackFailure
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; handed to ``progress`` after every track (in a loop) and every commit.
+
+    Attributes
+    ----------
+    state : ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
+    n_total : rows of the catalogue (after ``limit``).
+    n_skipped : rows that were done before, or are known to fail and not tried again.
+    n_done, n_failed : tracks this run has extracted, and could not extract.
+    audio_s : decoded audio of the extracted tracks, in seconds.
+    elapsed_s : seconds since the first track was begun (loading the model does not count).
+    n_workers : processes at work.
+    eta_s : estimated seconds to the end, None while unknown.
+    """
+
+    state: str
+    n_total: int
+    n_skipped: int = 0
+    n_done: int = 0
+    n_failed: int = 0
+    audio_s: float = 0.0
+    elapsed_s: float = 0.0
+    n_workers: int = 1
+    eta_s: float | None = None
+
+    @property
+    def tracks_per_s(self) -> float | None:
+        """Tracks, failed ones included, a second; None before the first."""
+        n = self.n_done + self.n_failed
+        return n / self.elapsed_s if n and self.elapsed_s > 0 else None
+
+    @property
+    def times_real_time(self) -> float | None:
+        """Seconds of audio a second; None before the first track."""
+        return self.audio_s / self.elapsed_s if self.audio_s and self.elapsed_s > 0 else None
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """Failures of one kind: ``n`` tracks, and one of them as an example."""
+
+    stage: str
+    error_type: str
+    n: int
+    example_track_id: str
+    example_source_uri: str
+    example_message: str
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """What a dry run would do: tracks of one shard, their number and estimated audio in seconds."""
+
+    name: str
+    n_tracks: int
+    audio_s: float
+    track_ids: tuple[str, ...]
+
+
+@dataclass
+class ExtractSummary:
+    """What a run did.
+
+    Attributes
+    ----------
+    run_id : its row in table ``runs``; None for dry runs, and where there was nothing to do.
+    out_dir : the features directory.
+    n_total : rows of the catalogue (after ``limit``) = ``n_done + n_skipped + n_failed + n_known_failed``, and what is
+        left undone by an interrupted or dry run.
+    n_done, n_failed : tracks this run put into ``tracks``, and into ``errors``.
+    n_skipped : rows that were done before and have not changed.
+    n_known_failed : rows that failed before and were not tried again (``retry_failed=False``).
+    errors : failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows
+        that name no file, and files that are missing, empty or no regular files.
+    audio_s : decoded audio of the tracks done by this run, in seconds.
+    wall_s : seconds the run took, all in all.
+    table_rows : live rows of each table of the dataset after the run.
+    planned : shards of a dry run.
+    interrupted : stopped by Ctrl-C or SIGTERM; what was finished is committed.
+    n_metadata_changed : skipped rows whose catalogue columns differ from those stored in ``tracks``.
+    device, n_workers, model : what it ran on.
+    stage_s : seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for
+        it), ``analyse``, ``rows``, ``write``.
+    loads : networks each worker process has loaded; more than one means that processes were not kept.
+    """
+
+    run_id: str | None
+    out_dir: Path
+    n_total: int = 0
+    n_done: int = 0
+    n_skipped: int = 0
+    n_failed: int = 0
+    n_known_failed: int = 0
+    errors: list[ErrorGroup] = field(default_factory=list)
+    audio_s: float = 0.0
+    wall_s: float = 0.0
+    table_rows: dict[str, int] = field(default_factory=dict)
+    planned: list[PlannedShard] = field(default_factory=list)
+    interrupted: bool = False
+    n_metadata_changed: int = 0
+    device: str = "cpu"
+    n_workers: int = 1
+    model: str = ""
+    stage_s: dict[str, float] = field(default_factory=dict)
+    loads: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Every row was done before."""
+        return self.n_skipped == self.n_total
+
+    @property
+    def times_real_time(self) -> float | None:
+        return self.audio_s / self.wall_s if self.audio_s and self.wall_s > 0 else None
+
+
+class ExtractInterrupted(KeyboardInterrupt):
+    """Raised after Ctrl-C or SIGTERM, when what was finished has been committed; ``summary`` says what that is."""
+
+    def __init__(self, summary: ExtractSummary) -> None:
+        saved = summary.n_done + summary.n_failed
+        left = summary.n_total - saved - summary.n_skipped - summary.n_known_failed
+        super().__init__(
+            f"interrupted: {saved:,} of {saved + left:,} tracks were saved, {left:,} are left; "
+            "the same command goes on where this one stopped"
+        )
+        self.summary = summary
+
+
+def _grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:
+    """Failures by stage and type, most frequent first."""
+    counts = Counter((f.stage, f.error_type) for f in failures)
+    groups = []
+    for (stage, error_type), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        example = next(f for f in failures if (f.stage, f.error_type) == (stage, error_type))
+        groups.append(ErrorGroup(stage, error_type, n, example.track_id, example.source_uri, example.message))
+    return groups

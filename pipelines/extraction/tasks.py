@@ -1,0 +1,109 @@
+"""What travels between driver and workers: tasks one way, receipts the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from stemfeatures.tables.parts import PartFile
+from stemfeatures.tables.rows import Provenance
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class TrackTask:
+    """One row of the catalogue, to be extracted.
+
+    ``path`` is the file to open, ``source_uri`` what tables call it, ``attempt`` how often it has been tried with this.
+    """
+
+    track_id: str
+    source_uri: str
+    path: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    weight_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to know; a few kB.
+
+    Attributes
+    ----------
+    name : in the names of its part files.
+    tracks : what to extract.
+    dataset : absolute path of the features directory.
+    model_path, provenance : the checkpoint; the digest in ``provenance`` is checked.
+    device, batch_size : see ``Analyser``.
+    tables : data tables to write.
+    track_timeout_s : see :class:`~.prefetch.PrefetchStream`.
+    stop_file : the shard ends early, with what is finished, when this file exists.
+    """
+
+    name: str
+    tracks: tuple[TrackTask, ...]
+    dataset: str
+    model_path: str
+    provenance: Provenance
+    device: str
+    batch_size: int
+    tables: tuple[str, ...]
+    track_timeout_s: float | None = None
+    stop_file: str | None = None
+
+    def halves(self) -> tuple[ShardTask, ShardTask]:
+        middle = len(self.tracks) // 2
+        return (
+            replace(self, name=f"{self.name}a", tracks=self.tracks[:middle]),
+            replace(self, name=f"{self.name}b", tracks=self.tracks[middle:]),
+        )
+
+
+@dataclass(frozen=True)
+class TrackFailure:
+    """Why a track is in table ``errors``."""
+
+    track_id: str
+    source_uri: str
+    stage: str
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TrackOutcome:
+    """One track is through; told to ``on_track`` as it happens."""
+
+    track_id: str
+    audio_s: float
+    failure: TrackFailure | None = None
+
+
+@dataclass
+class ShardReceipt:
+    """What became of a shard.
+
+    Attributes
+    ----------
+    name : of the task.
+    parts : the files written, none of which counts yet.
+    audio_s : decoded seconds by track, for the tracks that succeeded.
+    failures : the other ones.
+    stage_s : seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
+    worker : host and process. loads : networks this process has loaded since it began.
+    """
+
+    name: str
+    parts: list[PartFile] = field(default_factory=list)
+    audio_s: dict[str, float] = field(default_factory=dict)
+    failures: list[TrackFailure] = field(default_factory=list)
+    stage_s: dict[str, float] = field(default_factory=dict)
+    worker: str = ""
+    loads: int = 0
+
+    @property
+    def n_tracks(self) -> int:
+        return len(self.audio_s) + len(self.failures)

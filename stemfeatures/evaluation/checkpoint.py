@@ -1,0 +1,97 @@
+"""A checkpoint as an estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import BaseEstimator
+
+if TYPE_CHECKING:
+    from ..analysis import Analyser
+    from ..separation import Separator
+
+
+@dataclass
+class Joint(BaseEstimator):
+    """A checkpoint of this package, by name or path; None takes the default one. Loaded at first use."""
+
+    model: str | None = None
+    device: str = "cpu"
+    #: Further candidates of a voiced frame count as further voices from this salience (a probability) on.
+    voice_salience: float = 0.5
+    _separator: Separator | None = field(default=None, init=False, repr=False)
+    _analyser: Analyser | None = field(default=None, init=False, repr=False)
+    _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.model or "joint"
+
+    @property
+    def _choice(self) -> dict[str, Any]:
+        """The argument that chooses the checkpoint; none for the default one."""
+        return {} if self.model is None else {"model": self.model}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels between processes without its weights."""
+        return self.__dict__ | {"_separator": None, "_analyser": None, "_analysed": None}
+
+    def prepare(self) -> None:
+        """Only looks for the checkpoint: which parts of it are needed depends on the task."""
+        from ..models import checkpoints
+
+        checkpoints.resolve(**self._choice)
+
+    def describe(self) -> dict[str, str]:
+        from ..models import checkpoints
+
+        checkpoint = checkpoints.resolve(**self._choice)
+        return {
+            "sha256": checkpoint.sha256,
+            "voicing": f"decoded; further voices from salience {self.voice_salience:g} on",
+        }
+
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        if self._separator is None:
+            from ..separation import open_separator
+
+            self._separator = open_separator(**self._choice, device=self.device)
+        return self._separator.separate_array(y, sample_rate)
+
+    def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """The decoded contour; in its unvoiced frames the strongest candidate."""
+        analysis = self._analyse(y, sample_rate)
+        contour = analysis.contours["vocals"]
+        f0_hz = np.nan_to_num(contour.f0_hz)
+        guess = np.nan_to_num(analysis.frames.pitch["vocals"].candidates_hz[:, 0])
+        f0_hz = np.where(f0_hz > 0, f0_hz, -guess)
+        return contour.times_s, f0_hz
+
+    def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """In the voiced frames of the contour: its pitch, and the other candidates that are salient enough."""
+        analysis = self._analyse(y, sample_rate)
+        contour, pitch = analysis.contours["vocals"], analysis.frames.pitch["vocals"]
+        found = []
+        for lead, candidates, salience in zip(contour.f0_hz, pitch.candidates_hz, pitch.salience):
+            salient = candidates[np.isfinite(candidates) & (salience >= self.voice_salience)]
+            found.append(np.union1d(salient, [lead]).astype(np.float64) if np.isfinite(lead) else np.zeros(0))
+        return contour.times_s, found
+
+    def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
+        events = self._analyse(y, sample_rate).events
+        return events.beats_s, events.beat_positions
+
+    def _analyse(self, y: np.ndarray, sample_rate: int) -> Any:
+        """One analysis serves F0 and beats of the same array."""
+        if self._analysed is None or self._analysed[0] is not y:
+            if self._analyser is None:
+                from ..analysis import Analyser
+                from ..models import checkpoints
+
+                if len(checkpoints.stems_of(checkpoints.resolve(**self._choice))) == 2:
+                    raise NotImplementedError(f"{self.name} separates only")
+                self._analyser = Analyser(**self._choice, device=self.device)
+            self._analysed = y, self._analyser.from_audio(y, sample_rate)
+        return self._analysed[1]

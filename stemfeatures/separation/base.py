@@ -1,0 +1,93 @@
+"""What every separator does: stems of arrays and of files, from its stems of a stream."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..audio import AudioWriter, as_signal, open_audio
+
+logger = logging.getLogger(__name__)
+
+#: Blocks in which arrays are fed, in seconds.
+BLOCK_S = 5.0
+
+
+class BaseSeparator(ABC):
+    """Separates signals of any length, rate and number of channels into stems.
+
+    Attributes
+    ----------
+    stems : names of the stems it separates into.
+    """
+
+    stems: tuple[str, ...]
+
+    @abstractmethod
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
+
+        Memory is bounded. Nothing is yielded for an empty signal.
+        """
+
+    def separate_array(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Stems of an array.
+
+        Parameters
+        ----------
+        y : (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : Hz.
+
+        Returns
+        -------
+        ``{stem: float32 array of the shape of y}``.
+
+        Raises
+        ------
+        EmptyAudioError, NonFiniteAudioError
+            When there are no samples, or NaN or infinity among them.
+        TypeError, ValueError
+            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
+        """
+        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
+        shape = np.shape(y)
+        size = max(1, int(BLOCK_S * sample_rate))
+        blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
+        parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
+        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in self.stems}
+
+    def separate_file(
+        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
+    ) -> dict[str, Path]:
+        """Write ``out_dir/<stem>.<format>`` with the rate, channels and length of the file; returns the paths.
+
+        ``stems``: some of :attr:`stems`; None writes all.
+
+        Raises
+        ------
+        AudioError
+            When the file cannot be decoded; no stem file is left then.
+        """
+        out_dir = Path(out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
+        with open_audio(path) as source:
+            rate, channels = source.info.sample_rate, source.info.channels
+            writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
+            try:
+                for part in self.stream(source, rate, channels):
+                    for stem, writer in writers.items():
+                        writer.write(part[stem])
+                if source.status == "truncated":
+                    logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
+            except BaseException:
+                for writer in writers.values():
+                    writer.abort()
+                raise
+            for writer in writers.values():
+                writer.close()
+        return paths
