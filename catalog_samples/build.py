@@ -21,6 +21,7 @@ import numpy as np
 from _studio import F0_HOP_S, SR, Song, Sources, measure
 
 from stemfeatures import audio
+from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.training.data.held_out import matches, read_patterns
 
@@ -107,7 +108,7 @@ def encode(track: Track, y: np.ndarray, path: Path) -> None:
         tags = {"title": track.title, "artist": track.artist, "genre": track.genre, "copyright": track.licence}
         metadata = [word for key, value in tags.items() for word in ("-metadata", f"{key}={value}")]
         exact = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
-        command = [audio.ffmpeg_path() or "ffmpeg", "-v", "error", "-y", "-i", str(wav), *exact, *metadata]
+        command = [ffmpeg_path() or "ffmpeg", "-v", "error", "-y", "-i", str(wav), *exact, *metadata]
         subprocess.run([*command, *track.encoder.split(), f"file:{path}"], check=True)
     if track.cut:
         whole = path.read_bytes()

@@ -20,13 +20,12 @@ import scipy.io.wavfile
 import soundfile
 
 from stemfeatures import audio
-from stemfeatures.audio import containers, encode
-from stemfeatures.audio import decoder as _decoders
+from stemfeatures.audio import containers, encode, ffmpeg_decoder, soundfile_decoder, streams
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
 HOP_S = HOP_LENGTH / ANALYSIS_SAMPLE_RATE
-FFMPEG = _decoders.ffmpeg_path()
+FFMPEG = ffmpeg_decoder.ffmpeg_path()
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg on the PATH nor in imageio-ffmpeg")
 
 SAMPLE_RATE = 44_100
@@ -84,7 +83,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def only_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_DECODERS", (_decoders.FfmpegDecoder,))
+    monkeypatch.setattr(streams, "_DECODERS", (ffmpeg_decoder.FfmpegDecoder,))
 
 
 def read_all(path: Path, **options: float) -> tuple[np.ndarray, audio.AudioStream]:
@@ -184,7 +183,7 @@ def test_probe_says_what_decoding_says(sounds: Callable[[str], Path], name: str)
 @pytest.mark.parametrize("name", ["plain.mp3", "lame.mp3", "vbr.mp3", "plain.flac", "plain.ogg", "lavc.opus"])
 def test_the_decoders_agree(sounds: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = read_all(sounds(name))
-    monkeypatch.setattr(audio, "_DECODERS", (_decoders.FfmpegDecoder,))
+    monkeypatch.setattr(streams, "_DECODERS", (ffmpeg_decoder.FfmpegDecoder,))
     second, stream = read_all(sounds(name))
     assert stream.info.decoder == "ffmpeg"
     assert abs(lag(second[0], first[0])) < HOP_S * stream.info.sample_rate
@@ -389,7 +388,7 @@ def damage(path: Path, into: Path, at: float = 0.5, n_bytes: int = 2000) -> Path
 def test_damage_in_the_middle_is_truncation_without_ffmpeg(
     sounds: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_decoders, "ffmpeg_path", lambda: None)
+    monkeypatch.setattr(ffmpeg_decoder, "ffmpeg_path", lambda: None)
     y, stream = read_all(damage(sounds("plain.flac"), tmp_path / "x.flac"), block_s=1.0)
     assert (stream.status, stream.info.decoder) == ("truncated", "soundfile")
     assert "flac decoder" in stream.message
@@ -425,7 +424,7 @@ def test_ffmpeg_goes_on_behind_damage(sounds: Callable[[str], Path], tmp_path: P
         ("soundfile+ffmpeg", "soundfile+ffmpeg"),  # where the first block reaches that far
     ]
     assert stream.info.decoder_version == "+".join(
-        [_decoders.soundfile_version(), _decoders.ffmpeg_version(str(FFMPEG))]
+        [soundfile_decoder.soundfile_version(), ffmpeg_decoder.ffmpeg_version(str(FFMPEG))]
     )
     assert audio.probe(path).decoder == "soundfile"
 
@@ -679,7 +678,7 @@ def test_opus_pages_that_end_before_their_packets(
     assert lag(y[0], whole[0]) == 0
     np.testing.assert_allclose(y, whole, atol=0.01)
     # Without the look at the pages: two decoders, one sound.
-    monkeypatch.setattr(_decoders, "look_at_ogg", lambda path: containers.OggLook())
+    monkeypatch.setattr(soundfile_decoder, "look_at_ogg", lambda path: containers.OggLook())
     y, stream = read_all(path, block_s=1.0)
     assert (stream.status, stream.info.decoder) == ("ok", "soundfile+ffmpeg")
     assert "broke off after" in stream.message
@@ -787,13 +786,13 @@ def test_one_sample(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("decoders", [(_decoders.SoundfileDecoder,), (_decoders.FfmpegDecoder,)])
+@pytest.mark.parametrize("decoders", [(soundfile_decoder.SoundfileDecoder,), (ffmpeg_decoder.FfmpegDecoder,)])
 def test_a_sample_that_is_no_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, decoders: tuple
 ) -> None:
-    if decoders == (_decoders.FfmpegDecoder,) and FFMPEG is None:
+    if decoders == (ffmpeg_decoder.FfmpegDecoder,) and FFMPEG is None:
         pytest.skip("no ffmpeg")
-    monkeypatch.setattr(audio, "_DECODERS", decoders)
+    monkeypatch.setattr(streams, "_DECODERS", decoders)
     y = music(16_000, 8000)
     y[1, 12_000] = value
     path = tmp_path / "x.wav"
@@ -812,7 +811,7 @@ def test_without_ffmpeg_the_message_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sounds: Callable[[str], Path]
 ) -> None:
     m4a = sounds("front.m4a")
-    monkeypatch.setattr(_decoders, "ffmpeg_path", lambda: None)
+    monkeypatch.setattr(ffmpeg_decoder, "ffmpeg_path", lambda: None)
     with pytest.raises(DecodeError, match=r"soundfile: .*; ffmpeg: not found on the PATH"):
         audio.load(m4a)
     assert audio.load(sounds("plain.wav"))[1] == SAMPLE_RATE
@@ -912,19 +911,19 @@ def test_ffmpeg_that_fails_in_the_middle(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_hanging_libsndfile_is_given_up(monkeypatch: pytest.MonkeyPatch, sounds: Callable[[str], Path]) -> None:
     release = threading.Event()
-    read = _decoders._read_soundfile
+    read = soundfile_decoder._read_soundfile
 
     def hang(*arguments: object) -> object:
         release.wait(30)
         return read(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_decoders, "_read_soundfile", hang)
+    monkeypatch.setattr(soundfile_decoder, "_read_soundfile", hang)
     try:
         if FFMPEG is not None:
             y, stream = read_all(sounds("plain.flac"), timeout_s=3.0)
             assert stream.info.decoder == "ffmpeg"
             assert y.shape == (2, N_SAMPLES)
-        monkeypatch.setattr(audio, "_DECODERS", (_decoders.SoundfileDecoder,))
+        monkeypatch.setattr(streams, "_DECODERS", (soundfile_decoder.SoundfileDecoder,))
         with pytest.raises(DecodeError, match=r"plain\.flac: soundfile: no answer within 0\.2 s"):
             audio.load(sounds("plain.flac"), timeout_s=0.2)
     finally:
@@ -933,10 +932,10 @@ def test_hanging_libsndfile_is_given_up(monkeypatch: pytest.MonkeyPatch, sounds:
 
 def test_libsndfile_that_hangs_in_the_middle(monkeypatch: pytest.MonkeyPatch, sounds: Callable[[str], Path]) -> None:
     release = threading.Event()
-    read = _decoders._read_soundfile
+    read = soundfile_decoder._read_soundfile
     with audio.open_audio(sounds("plain.flac"), block_s=1.0, timeout_s=0.5) as stream:
         next(stream)
-        monkeypatch.setattr(_decoders, "_read_soundfile", lambda *a: (release.wait(30), read(*a))[1])
+        monkeypatch.setattr(soundfile_decoder, "_read_soundfile", lambda *a: (release.wait(30), read(*a))[1])
         with pytest.raises(DecodeError, match=r"soundfile after 1\.0 s of audio: no answer within 0\.5 s"):
             next(stream)
         release.set()
@@ -975,11 +974,11 @@ def test_options_that_make_no_sense(sounds: Callable[[str], Path]) -> None:
 # -------------------------------------------------------------------------------------------------------- memory
 
 
-@pytest.mark.parametrize("decoders", [(_decoders.SoundfileDecoder,), (_decoders.FfmpegDecoder,)])
+@pytest.mark.parametrize("decoders", [(soundfile_decoder.SoundfileDecoder,), (ffmpeg_decoder.FfmpegDecoder,)])
 def test_memory_does_not_grow_with_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoders: tuple) -> None:
-    if decoders == (_decoders.FfmpegDecoder,) and FFMPEG is None:
+    if decoders == (ffmpeg_decoder.FfmpegDecoder,) and FFMPEG is None:
         pytest.skip("no ffmpeg")
-    monkeypatch.setattr(audio, "_DECODERS", decoders)
+    monkeypatch.setattr(streams, "_DECODERS", decoders)
     sample_rate, minutes = 8000, 30
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(1), sample_rate, subtype="PCM_16")

@@ -28,6 +28,7 @@ from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import Progress
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
 from pipelines.extraction.cluster import ClusterError
+from pipelines.extraction.summary import ErrorGroup
 from stemfeatures._util.json import plain
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError
@@ -40,6 +41,7 @@ from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_row
 from stemfeatures.tables.schema import DATA_TABLES, TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
 from stemfeatures.training.data import bank as banks
+from stemfeatures.training.data import build_bank
 
 Main = Callable[..., int]
 CHECKOUT = Path(cli.__file__).parents[1]
@@ -369,8 +371,8 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
 
 def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path, capsys) -> None:
     errors = [
-        extraction.ErrorGroup("decode", "DecodeError", 2, "t1", "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
-        extraction.ErrorGroup("worker", "worker_died", 1, "t2", "b.wav", "killed"),
+        ErrorGroup("decode", "DecodeError", 2, "t1", "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
+        ErrorGroup("worker", "worker_died", 1, "t2", "b.wav", "killed"),
     ]
     rows = {"tracks": 9, "stems": 45, "errors": 3}
     extracted[1].append(
@@ -410,7 +412,7 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     out = capsys.readouterr().out
     assert out.startswith("0 tracks done, 0 failed, 1 failed earlier and skipped\n")
     assert "1 track that failed before" in out
-    missing = [extraction.ErrorGroup("decode", "missing", 2, "t", "new\nline.wav", "no such file")]
+    missing = [ErrorGroup("decode", "missing", 2, "t", "new\nline.wav", "no such file")]
     answers.append(summary(tmp_path, n_total=2, errors=missing, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
     said = "cannot be read: 2 tracks\n       2  decode: missing\n          e.g. new\\nline.wav: no such file"
@@ -823,7 +825,7 @@ def bank(tmp_path_factory) -> Path:
     for of in STEMS:
         y, f0 = tone(150, 4.0, rate=RATE), 150.0 if of in ("vocals", "bass") else None
         sounds.append(_sound(f"performances/one/{of}.wav", "performance", of, y, f0, song="one"))
-    return banks.write_bank(sounds, tmp_path_factory.mktemp("bank"))
+    return build_bank.write_bank(sounds, tmp_path_factory.mktemp("bank"))
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import stemfeatures.spectra.streaming as streaming
 import stemfeatures.spectra.transform as spectral
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
 from stemfeatures.models import unet2017
+from stemfeatures.separation import mask_transfer
+from stemfeatures.spectra import filters
 
 
 @pytest.mark.parametrize("module", [spectral, streaming])
@@ -72,7 +74,7 @@ def test_half_mask_is_half_the_signal():
 
 @pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000])
 def test_rendering_grid(sample_rate):
-    n_fft, hop = spectral.rendering_grid(sample_rate)
+    n_fft, hop = mask_transfer.rendering_grid(sample_rate)
     assert n_fft == 4 * hop
     seconds = hop / sample_rate
     assert abs(seconds / (HOP_LENGTH / ANALYSIS_SAMPLE_RATE) - 1) < 0.05
@@ -81,12 +83,12 @@ def test_rendering_grid(sample_rate):
 def test_extended_masks_sum_to_one_and_keep_coinciding_bins():
     masks = torch.softmax(torch.randn(4, N_BINS, 7), dim=0)
     full = torch.arange(2049) * (44_100 / 4096)
-    extended = spectral.extend_mask(masks, full)
+    extended = mask_transfer.extend_mask(masks, full)
     assert extended.shape == (4, 2049, 7)
     assert torch.equal(extended[:, :N_BINS], masks)
     assert torch.allclose(extended.sum(dim=0), torch.ones(2049, 7), atol=1e-6)
     assert torch.allclose(extended[:, 2000], masks[:, 743:1022].mean(dim=1), atol=1e-6)
-    odd = spectral.extend_mask(masks, torch.arange(301) * 13.3)
+    odd = mask_transfer.extend_mask(masks, torch.arange(301) * 13.3)
     assert torch.allclose(odd.sum(dim=0), torch.ones(301, 7), atol=1e-6)
 
 
@@ -95,14 +97,14 @@ def test_harmonic_map_lines_up_the_partials():
     t = torch.arange(22_050) / ANALYSIS_SAMPLE_RATE
     y = sum(torch.sin(2 * torch.pi * h * f0 * t) for h in range(1, 6))
     magnitude = spectral.stft(y).abs()[None, :N_BINS]
-    planes = spectral.HarmonicMap((1, 2, 3, 4, 5))(magnitude)
+    planes = filters.HarmonicMap((1, 2, 3, 4, 5))(magnitude)
     assert planes.shape == (1, 5, N_PITCH_BINS, magnitude.shape[-1])
     best = int(planes[0, :, :, 20].log1p().sum(dim=0).argmax())
-    assert abs(1200 * np.log2(spectral.pitch_frequencies()[best] / f0)) <= 20
+    assert abs(1200 * np.log2(filters.pitch_frequencies()[best] / f0)) <= 20
 
 
 def test_pitch_grid_is_that_of_deep_salience_and_not_of_crepe():
-    grid = spectral.pitch_frequencies()
+    grid = filters.pitch_frequencies()
     assert grid[0] == pytest.approx(32.70)
     assert 1200 * np.log2(grid[0] / (10 * 2 ** (1997.379 / 1200))) == pytest.approx(53.8, abs=0.5)
     assert np.allclose(1200 * np.diff(np.log2(grid)), 20.0)
@@ -110,8 +112,8 @@ def test_pitch_grid_is_that_of_deep_salience_and_not_of_crepe():
 
 def test_filters_are_those_of_librosa():
     mel = librosa.filters.mel(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_mels=80)[:, :N_BINS]
-    np.testing.assert_allclose(spectral.mel_filters().numpy(), mel, atol=1e-7)
-    chroma = spectral.chroma_filters()
+    np.testing.assert_allclose(filters.mel_filters().numpy(), mel, atol=1e-7)
+    chroma = filters.chroma_filters()
     a440 = round(440 * N_FFT / ANALYSIS_SAMPLE_RATE)
     assert int(chroma[:, a440].argmax()) == 3 * 9
     theirs = librosa.filters.chroma(sr=ANALYSIS_SAMPLE_RATE, n_fft=N_FFT, n_chroma=36, norm=1)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from stemfeatures.errors import DatasetError
+from stemfeatures.generator import units
 from stemfeatures.generator.play import note_bank, pitch, synths
 
 SR = synths.SR
@@ -53,7 +54,7 @@ def test_unsteady_basses_are_left_out(tmp_path: Path) -> None:
         for name, midi in (("c2", 36), ("e2", 40), ("g2", 43), ("b2", 47), ("d3", 50)):
             path = tmp_path / "notes" / "bass" / instrument / f"{name}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, tone(synths.midi_to_hz(midi) * 2**bend), SR)
+            soundfile.write(path, tone(units.midi_to_hz(midi) * 2**bend), SR)
     bank = note_bank.NoteBank(note_bank.build_note_bank(tmp_path / "bank", notes_dir=tmp_path / "notes"))
     assert bank.by_family == {"electric_bass": ["notes-bass-held"]}
 
@@ -62,7 +63,7 @@ def write_bass(notes: Path, instrument: str) -> None:
     for name, midi in (("c2", 36), ("e2", 40), ("g2", 43), ("b2", 47)):
         path = notes / "bass" / instrument / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, tone(np.full(SR, synths.midi_to_hz(midi))), SR)
+        soundfile.write(path, tone(np.full(SR, units.midi_to_hz(midi))), SR)
 
 
 def test_an_interrupted_bank_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import soundfile
 from pipelines.cli import main
 from stemfeatures.constants import STEMS
 from stemfeatures.errors import DatasetError
+from stemfeatures.generator import units
 from stemfeatures.generator.compose import composer
 from stemfeatures.generator.compose.styles import STYLES
 from stemfeatures.generator.mix import codecs, console, mastering
@@ -196,7 +197,7 @@ def _notes_folder(folder: Path, cents: float) -> None:
     spec = synths.draw_synth("electric_bass", np.random.default_rng(5))
     for name, midi in (("c3", 36), ("e3", 40), ("g3", 43), ("b3", 47), ("d4", 50)):
         for velocity in (1, 2):
-            y = synths.synth_note(spec, synths.midi_to_hz(midi + cents / 100), 1.6, 0.4 * velocity, 0)
+            y = synths.synth_note(spec, units.midi_to_hz(midi + cents / 100), 1.6, 0.4 * velocity, 0)
             path = folder / "bass" / "thumb" / f"sustain_{name}_v{velocity}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, 0.2 * velocity * y / np.abs(y).max(), SR, subtype="FLOAT")

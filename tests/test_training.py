@@ -9,13 +9,14 @@ from networks import TINY
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, N_BINS, PITCH_FMIN, STEMS
+from stemfeatures.datasets import sound_names
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.spectra.transform import stft
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data import bank as banks
-from stemfeatures.training.data import patterns
+from stemfeatures.training.data import build_bank, held_out, patterns
 from stemfeatures.training.data.example import salience_target
 from stemfeatures.training.data.mixing import Mixer
 from stemfeatures.training.examples import Examples, TrainingData
@@ -60,7 +61,7 @@ def bank_dir(tmp_path_factory):
             f0 = np.full(1 + len(y) // HOP_LENGTH, 150.0, np.float32) if sound_class in ("vocals", "bass") else None
             row = _row(f"performances/{song}/{sound_class}.wav", "performance", sound_class, song=song)
             sounds.append(banks.Sound(row, y, f0))
-    return banks.write_bank(sounds, tmp_path_factory.mktemp("bank"))
+    return build_bank.write_bank(sounds, tmp_path_factory.mktemp("bank"))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,12 @@ def bank_dir(tmp_path_factory):
     ],
 )  # fmt: skip
 def test_note_names(name, midi, known):
-    assert banks.note_name_to_midi(name) == (None if midi is None else (midi, known))
+    assert sound_names.note_name_to_midi(name) == (None if midi is None else (midi, known))
 
 
 def test_pyin_labels_are_right_and_say_where_they_are_not_sure():
     y = np.concatenate([np.zeros(SR, np.float32), _tone(196.0, 1.5, decay=9)])
-    f0 = banks.pyin_f0(y, fmin=65, fmax=1000)
+    f0 = build_bank.pyin_f0(y, fmin=65, fmax=1000)
     assert len(f0) == 1 + len(y) // HOP_LENGTH
     assert np.all(f0[:38] == 0)
     middle = f0[60:100]
@@ -90,15 +91,15 @@ def test_pyin_labels_are_right_and_say_where_they_are_not_sure():
 def test_held_out_patterns_match_paths(tmp_path):
     listing = tmp_path / "held_out.txt"
     listing.write_text("# comment\nperformances/7-Francium/*\n\nvocals/x.wav  # why\n")
-    patterns_ = banks.read_patterns(listing)
-    assert banks.matches("performances/7-Francium/vocals.opus", patterns_)
-    assert banks.matches("vocals/x.wav", patterns_)
-    assert not banks.matches("performances/1-Hydrogen/vocals.opus", patterns_)
+    patterns_ = held_out.read_patterns(listing)
+    assert held_out.matches("performances/7-Francium/vocals.opus", patterns_)
+    assert held_out.matches("vocals/x.wav", patterns_)
+    assert not held_out.matches("performances/1-Hydrogen/vocals.opus", patterns_)
 
 
 def test_bank_needs_an_index(tmp_path):
     with pytest.raises(DatasetError, match=r"index\.csv"):
-        banks.build_bank(tmp_path, tmp_path / "bank")
+        build_bank.build_bank(tmp_path, tmp_path / "bank")
     with pytest.raises(DatasetError, match="not a sound bank"):
         banks.SoundBank(tmp_path)
 
@@ -117,7 +118,7 @@ def test_octaves_of_notes_are_settled_per_source():
     ]
     rows[3]["pitch_hz"] *= 2  # an octave error of the measurement
     rows[5]["pitch_hz"] *= 2 ** (3 / 12)  # not the note that the name says
-    settled = banks.settle_note_pitches(rows)
+    settled = build_bank.settle_note_pitches(rows)
     midi = [69 + 12 * np.log2(r["pitch_hz"] / 440) for r in settled]
     assert midi[3] == pytest.approx(43 - 12)
     assert [r["keep"] for r in settled] == [i != 5 for i in range(10)]
@@ -157,7 +158,7 @@ def test_rendered_bass_has_the_pitch_of_its_label(bank_dir):
     sounding = np.flatnonzero(f0)
     assert sounding[0] == pytest.approx(0.3 * SR / HOP_LENGTH, abs=1.5)
     assert np.allclose(f0[sounding], hertz, rtol=1e-5)
-    measured = banks.pyin_f0(y, fmin=40, fmax=400, frame_length=4096)[40:80]
+    measured = build_bank.pyin_f0(y, fmin=40, fmax=400, frame_length=4096)[40:80]
     measured = measured[np.nan_to_num(measured) > 0]
     assert len(measured) > 20
     assert np.all(np.abs(1200 * np.log2(measured / hertz)) < 30)
@@ -300,7 +301,7 @@ def test_singing_has_the_pitch_it_says(tmp_path):
     }  # fmt: skip
     y, f0 = singing.sing_line(bank, 0, rng)
     assert len(f0) == 1 + len(y) // HOP_LENGTH
-    measured = banks.pyin_f0(y, fmin=60, fmax=1000)
+    measured = build_bank.pyin_f0(y, fmin=60, fmax=1000)
     both = (np.nan_to_num(measured) > 0) & (f0 > 0)
     assert both.sum() > 20
     assert np.mean(np.abs(1200 * np.log2(measured[both] / f0[both])) < 50) > 0.95
