@@ -57,8 +57,8 @@ class TrainConfig:
     norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
         initial checkpoint, which stay as they are.
     objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part
-        from the others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``, ``unet2020``, or
-        ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
+        from the others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``,
+        ``unet2020``, or ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
         :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
         context comes on top.
     """

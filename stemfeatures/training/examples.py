@@ -28,7 +28,8 @@ from .objectives.find import find_objective
 class TrainingData:
     """Folders of a run: a ``bank`` of :func:`.data.build_bank.build_bank`, ``songs`` of
     :func:`.data.song_store.build_song_store`; or, for objectives that tell one part from the rest, ``parts`` of
-    :func:`.data.part_store.build_part_store`. ``joining``: notes which songs joined when, where they may while the run goes on."""
+    :func:`.data.part_store.build_part_store`. ``joining``: notes which songs joined when,
+    where they may while the run goes on."""
 
     bank: Path | None = None
     songs: Path | None = None

@@ -33,7 +33,8 @@ from ...audio import resample, to_mono
 from ...constants import ANALYSIS_SAMPLE_RATE as SR
 from ...constants import HOP_LENGTH, MIXTURE, PITCHED_STEMS, STEMS
 from ...datasets.annotations import F0, Annotations
-from ...datasets.multitrack import MultiTrack, find_tracks
+from ...datasets.multitrack import MultiTrack
+from ...datasets.opening import find_tracks
 from ...errors import AudioError, CatalogError, DatasetError, WorkerError
 from ...evaluation.f0 import resample_f0
 from .effects import rms
