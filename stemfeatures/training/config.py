@@ -58,8 +58,8 @@ class TrainConfig:
         initial checkpoint, which stay as they are.
     objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part
         from the others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``,
-        ``unet2020``, or ``joint``, whose separator is trained then. settings : of the objective. parts : of the data, see
-        :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
+        ``unet2020``, or ``joint``, whose separator is trained then. settings : of the objective. parts : of the data,
+        see :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
         context comes on top.
     """
 
