@@ -1,8 +1,7 @@
 """From a features directory and a table of interactions to a recommender, its scores and its recommendations.
 
->>> train_recommender("features", "listening.parquet", "model")
->>> print(evaluate_recommenders("features", "listening.parquet").evaluation)
->>> predict_recommendations("model", "features", "listening.parquet", "recommendations.parquet", k=50)
+>>> trained = train_recommender("features", "listening.parquet", "model")
+>>> found = predict_recommendations("model", "features", "listening.parquet", "recommendations.parquet", k=5)
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """From a catalogue of audio to committed feature tables.
 
 >>> from pipelines import extract_catalog
->>> summary = extract_catalog("catalog.csv", "features")
+>>> summary = extract_catalog("catalog.csv", "new_features")
+>>> summary.n_done, summary.n_failed
+(1, 0)
 
 The driver (this module) reads the catalogue, leaves out what is done, plans shards, and commits the receipts that an
 executor brings back; it alone decides what counts. Every row of the catalogue ends in exactly one of ``tracks`` and

@@ -45,9 +45,9 @@ class CommitResult:
 class Committer:
     """Commits the parts of one run. A context manager; see :mod:`.commits` for the rules.
 
-    >>> with Committer(directory, {"run_id": run_id, "config_hash": ...}) as committer:
-    ...     for parts in receipts:
-    ...         committer.commit(parts)
+    >>> from stemfeatures.tables.layout import DatasetLayout
+    >>> with Committer(DatasetLayout.open("features"), {"run_id": "night", "config_hash": "0"}) as committer:
+    ...     result = committer.commit([])  # the part files of a finished shard
     ...     committer.finish(n_skipped=3)
 
     Leaving the block by an exception records the run as ``failed`` (``interrupted`` for KeyboardInterrupt); a run that

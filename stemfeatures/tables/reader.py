@@ -1,7 +1,9 @@
 """Read the committed tables of a features directory, also while a run is writing to it.
 
->>> features = stemfeatures.open_features("features")
->>> features.to_pandas("stems", columns=["track_id", "stem", "tempo_bpm"], filter=[("stem", "==", "drums")])
+>>> features = open_features("features")
+>>> drums = features.to_pandas("stems", columns=["track_id", "stem", "tempo_bpm"], filter=[("stem", "==", "drums")])
+>>> len(drums), list(drums.columns)
+(24, ['track_id', 'stem', 'tempo_bpm'])
 """
 
 from __future__ import annotations

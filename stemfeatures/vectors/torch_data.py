@@ -2,11 +2,14 @@
 
 Both may be indexed by a number, for a plain ``DataLoader``, or by many at once, which is much quicker:
 
+>>> from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+>>> from stemfeatures import FeatureTransformer, features_matrix
+>>> import pandas as pd
 >>> items = ItemDataset(FeatureTransformer().set_output(transform="pandas").fit_transform(features_matrix("features")))
->>> data = InteractionDataset(interactions, items)
->>> batches = BatchSampler(RandomSampler(data), batch_size=512, drop_last=True)
+>>> data = InteractionDataset(pd.read_parquet("listening.parquet"), items)
+>>> batches = BatchSampler(RandomSampler(data), batch_size=16, drop_last=True)
 >>> for batch in DataLoader(data, sampler=batches, batch_size=None):
-...     scores = user_tower(batch["user"]) @ item_tower(batch["features"]).T    # the others are in-batch negatives
+...     assert batch["features"].shape[0] == 16     # of the others in a batch a two-tower model makes negatives
 """
 
 from __future__ import annotations

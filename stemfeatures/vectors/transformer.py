@@ -69,9 +69,12 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> X = stemfeatures.features_matrix("features", stems=["bass", "drums"])
-    >>> transformer = stemfeatures.FeatureTransformer(weights={"timbre": 0.5}).set_output(transform="pandas")
+    >>> from stemfeatures import features_matrix
+    >>> X = features_matrix("features", stems=["bass", "drums"])
+    >>> transformer = FeatureTransformer(weights={"timbre": 0.5}).set_output(transform="pandas")
     >>> vectors = transformer.fit_transform(X)
+    >>> len(vectors), bool(vectors.isna().any().any())
+    (24, False)
     """
 
     def __init__(
