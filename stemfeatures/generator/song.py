@@ -21,7 +21,8 @@ from .mix.codecs import CODECS, codec_round_trip
 from .mix.desk import mix
 from .mix.mastering import on_grid
 from .play.note_bank import NoteBank
-from .play.playing import play_bass, play_drums, play_others
+from .play.parts import play_others
+from .play.playing import play_bass, play_drums
 from .sing.vocals import sing_score
 from .track import F0_HOP_S
 from .truth import Truth, score_choices, structure
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["F0_HOP_S", "VERSION", "Song", "Truth", "describe_request", "generate_song", "write_song"]
 
-VERSION = 3
+VERSION = 4
 SHORTEST_SONG_S = 8.0
 TRUTH_FILE = "truth.json"
 
@@ -105,7 +106,7 @@ def generate_song(
     n_frames = int(n / SR / F0_HOP_S) + 1
     drums = play_drums(score, n, notes)
     bass, bass_f0 = play_bass(score, n, notes, n_frames)
-    other = play_others(score, n, notes)
+    other, lines_f0 = play_others(score, n, notes, n_frames)
     vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames, recordings)
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
     mixed, mix_choices = mix(score, tracks, dry=dry)
@@ -115,6 +116,7 @@ def generate_song(
         f0={
             "vocals": [{"times_s": times, "f0_hz": f0} for f0 in voice_f0],
             "bass": {"times_s": times, "f0_hz": bass_f0},
+            "other": [{"times_s": times, "f0_hz": f0, "part": part} for part, f0 in lines_f0],
         },
         notes={s: tracks[s].notes for s in STEMS},
         onsets_s={s: sorted({round(e["start_s"], 5) for e in tracks[s].notes}) for s in STEMS},

@@ -20,7 +20,7 @@ class Track:
 
     dry: np.ndarray
     send: np.ndarray
-    notes: list[dict[str, float]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
     choices: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -42,7 +42,8 @@ def add_at(out: np.ndarray, y: np.ndarray, time_s: float) -> None:
         out[..., start : start + length] += y[..., :length]
 
 
-def note_truth(note: Note, score: Score) -> dict[str, float]:
+def note_truth(note: Note, score: Score) -> dict[str, Any]:
     """A note as ``truth.json`` has it."""
     midi = note.midi + score.tuning / 100
-    return {"start_s": note.start_s, "end_s": note.end_s, "midi": midi, "velocity": note.velocity}
+    entry = {"start_s": note.start_s, "end_s": note.end_s, "midi": midi, "velocity": note.velocity}
+    return entry | ({"technique": note.technique} if note.technique else {})

@@ -18,9 +18,10 @@ class Truth:
 
     Attributes
     ----------
-    f0 : ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such.
+    f0 : ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such;
+        ``other``: one a melodic line of a single player, with its ``part``.
     notes : by stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
-        General MIDI keys for drums), ``velocity`` 0..1.
+        General MIDI keys for drums), ``velocity`` 0..1, ``technique`` where it is not the usual one.
     onsets_s : by stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
     chords : ``start_s``, ``end_s``, ``label`` (Harte; ``N`` where drums play alone). key : ``"A:minor"``, the first of
         keys : ``time_s``, ``key`` where one begins. tempo : ``time_s``, ``bpm`` at changes.

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from .bass_part import pickup_line
-from .form import STILL
+from .form import STILL, slots_of
+from .guitar_part import Event, harmonics, power_figure
 from .score import Chord, Grid, Note, Part, Score, line_scale, nearest, part_rng, pick
+from .tune import melody, syllables_that_fit
 
 #: Middle of the register by family.
-_CENTRES = {"electric_guitar": 55, "pad": 62, "strings": 64, "mallet": 74, "vibraphone": 70, "synth_lead": 68}
+_CENTRES = {
+    "electric_guitar": 55, "pad": 62, "strings": 64, "mallet": 74, "vibraphone": 70, "synth_lead": 68, "sax": 60,
+    "cello": 52,
+}  # fmt: skip
+#: Lowest notes of tunes by family, of which they use 19 semitones.
+_TUNE_LOWS = {"electric_guitar": 52, "clean_guitar": 52, "sax": 50, "cello": 41, "flute": 63, "fiddle": 57}
 
 
 def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
@@ -20,11 +27,14 @@ def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
         notes = pickup_line(score, target, 48, part_rng(score.seed, "pickup"))  # all in unison
     if part.kind in ("lead", "riff"):
         return notes + _lead(score, part, rng)
+    if part.kind == "tune":
+        return notes + _tune(score, part, rng)
     grid, style, kind = score.grid, score.style, part.kind
     low = _CENTRES.get(part.family, 60) - 6 + int(rng.integers(-3, 4))
     spread = rng.uniform(0.008, 0.025) if "guitar" in part.family else rng.uniform(0.0, 0.006)
     gate = float(rng.uniform(0.5, 1.0))
     wide = bool(rng.random() < 0.5)
+    lowest = int(rng.choice([40, 38, 36], p=[0.6, 0.2, 0.2]))  # the lowest string, where it is tuned down
     for section in score.sections:
         if part.name not in section.parts:
             continue
@@ -33,13 +43,14 @@ def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
             for chord in score.chords_of(bar):
                 figure = np.random.default_rng(variant)
                 if kind == "power":
-                    root = 40 + (chord.pitch_classes[0] - 40) % 12
+                    root = lowest + (chord.pitch_classes[0] - lowest) % 12
                     voicing = [root, root + 7, root + 12]
                 else:
                     voicing = sorted(low + (p - low) % 12 for p in chord.pitch_classes)
                     if wide:
                         voicing.append(voicing[0] + 12)
-                for i, (step, length, strength) in enumerate(_rhythm(kind, grid, chord, figure)):
+                events = power_figure(grid, chord, figure) if kind == "power" else _rhythm(kind, grid, chord, figure)
+                for i, (step, length, strength, technique) in enumerate(events):
                     start = grid.time(bar, chord.step + step) + rng.normal(0, 0.5 * style.loose) / 1000
                     end = grid.time(bar, chord.step + min(step + length, chord.n_steps))
                     short = kind in ("stab", "skank", "comp", "strum16", "oompah")
@@ -56,8 +67,8 @@ def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
                     for j, midi in enumerate(reversed(chosen) if downward else chosen):
                         at = max(0.0, start + j * spread)
                         velocity = float(np.clip(strength * rng.uniform(0.85, 1.1), 0.15, 1.0))
-                        notes.append(Note(at, max(at + held, at + 0.06), midi, velocity))
-    return notes
+                        notes.append(Note(at, max(at + held, at + 0.06), midi, velocity, technique=technique))
+    return harmonics(notes, part, score) if "guitar" in part.family and kind == "arpeggio" else notes
 
 
 def figure_order(variant: int, size: int) -> list[int]:
@@ -67,7 +78,12 @@ def figure_order(variant: int, size: int) -> list[int]:
     return kinds[variant % len(kinds)]
 
 
-def _rhythm(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) -> list[tuple[int, int, float]]:
+def _rhythm(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) -> list[Event]:
+    """The strokes of one chord."""
+    return [Event(*stroke, "") for stroke in _strokes(kind, grid, chord, figure)]
+
+
+def _strokes(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) -> list[tuple[int, int, float]]:
     """(step, length, strength) of one chord."""
     n, beat = chord.n_steps, grid.steps_per_beat
     if kind == "pad":
@@ -88,10 +104,6 @@ def _rhythm(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) ->
         return [(s, 2, 0.85) for s in range(beat, n, 2 * beat)] if n > beat else [(n // 2, 2, 0.85)]
     if kind == "oompah":
         return [(s, beat, 0.75) for s in range(beat, n, beat)]
-    if kind == "power":
-        if figure.random() < 0.4:
-            return [(s, 2, 0.95 if s % beat == 0 else 0.75) for s in range(0, n, 2)]
-        return [(s, 4, 0.95) for s in range(0, n, 2) if s == 0 or figure.random() < 0.35]
     # "comp": free syncopation
     steps = [s for s in range(0, n, 1) if figure.random() < (0.3 if s % 2 == 0 else 0.12)] or [0]
     return [(s, int(pick(figure, (1, 2, 3))), float(figure.uniform(0.55, 0.95))) for s in steps]
@@ -130,4 +142,19 @@ def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
                     held = max(0.07, (end - start) * rng.uniform(0.75, 1.0))
                     notes.append(Note(max(start, 0.0), start + held, midi, rng.uniform(0.65, 1.0), slide))
                 step += length
+    return notes
+
+
+def _tune(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+    """A melody in lines, as a singer would have it."""
+    low = _TUNE_LOWS.get(part.family, 55) + int(rng.integers(-2, 4))
+    notes: list[Note] = []
+    for slot in slots_of(score, part.name):
+        figure = part_rng(score.seed, "tune-lines", slot.section.label, slot.turn % 2)
+        most = syllables_that_fit(score, slot)
+        count = int(figure.integers(max(1, round(0.35 * most)), most + 1))
+        if slot.turn and rng.random() < 0.06:
+            continue  # a rest
+        sung = melody(score, slot, count, (low, low + 19), rng, part="tune")
+        notes += [note for syllable in sung for note in syllable]
     return notes

@@ -12,9 +12,16 @@ from .styles import METRES, STYLES, Style
 
 #: Who is there at all, and how often. ``duo``: a voice and one instrument.
 LINEUPS = {
-    "full": 0.79, "instrumental": 0.05, "without_drums": 0.04, "without_bass": 0.04, "without_other": 0.02,
+    "full": 0.70, "instrumental": 0.14, "without_drums": 0.04, "without_bass": 0.04, "without_other": 0.02,
     "duo": 0.04, "a_cappella": 0.02,
 }  # fmt: skip
+#: How often an instrument has a tune of its own: where the singer would be, and beside one.
+TUNE = {"instrumental": 0.85, "full": 0.25, "without_drums": 0.25, "without_bass": 0.25}
+#: Who plays tunes, the likelier the more often.
+_TUNE_FAMILIES = (
+    *4 * ("electric_guitar",), *2 * ("sax",), *2 * ("synth_lead",), "flute", "cello", "fiddle", "brass", "winds",
+    "clean_guitar",
+)  # fmt: skip
 _SONG_FORM = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "solo", "chorus", "outro")
 #: Kinds of parts that take no pick-up line.
 STILL = ("pad", "oompah")
@@ -61,7 +68,7 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None) -> Sc
             beats = int(rng.integers(1, beats_per_bar + 1))
             start = grid.time(section.first_bar - 1, (beats_per_bar - beats) * steps_per_beat)
             score.stops.append((start, section.start_s))
-    score.slots = _slots(score)
+    score.slots = slots_of(score, "vocals")
     return score
 
 
@@ -126,17 +133,22 @@ def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Part]:
     for family in families:
         if family == "pad" or (family == "strings" and rng.random() < 0.7):
             kind = "pad"
-        elif family in ("brass", "winds", "fiddle"):
+        elif family in ("brass", "winds", "fiddle", "sax"):
             kind = str(pick(rng, ("riff", "pad", "stab")))
         else:
             kind = str(pick(rng, [k for k in style.comp if k != "power" or "guitar" in family]))
             kind = "power" if family == "electric_guitar" and rng.random() < 0.6 * style.drive else kind
         parts.append(Part(f"{kind}-{family}-{len(parts) + 1}", kind, family))
     if rng.random() < (0.8 if lineup == "instrumental" else 0.55) and lineup != "duo":
-        leads = ("electric_guitar", "clean_guitar", "synth_lead", "winds", "brass", "strings", "piano", "vibraphone")
+        leads = ("electric_guitar", "electric_guitar", "clean_guitar", "synth_lead", "winds", "sax", "brass", "strings",
+                 "piano", "vibraphone")  # fmt: skip
         own = [f for f in (*style.families, *style.families) if f != "pad"]
         family = str(pick(rng, [*own, *leads]))
+        family = "electric_guitar" if rng.random() < 0.5 * style.drive else family
         parts.append(Part(f"lead-{family}-{len(parts) + 1}", "lead", family))
+    if rng.random() < TUNE.get(lineup, 0.0):
+        family = str(pick(rng, _TUNE_FAMILIES))
+        parts.append(Part(f"tune-{family}-{len(parts) + 1}", "tune", family))
     return parts
 
 
@@ -157,7 +169,8 @@ def _sections(n_bars: int, others: list[str], lineup: str, rng: np.random.Genera
     }.get(lineup, set())  # fmt: skip
     if lineup == "a_cappella":
         order = [label for label in order if label in ("verse", "chorus", "bridge")]
-    comps = [n for n in others if not n.startswith("lead")]
+    leads, tunes = ([n for n in others if n.startswith(kind)] for kind in ("lead", "tune"))
+    comps = [n for n in others if n not in (*leads, *tunes)]
     sections: list[Section] = []
     layouts: dict[str, frozenset[str]] = {}
     bar, place = 0, 0
@@ -168,7 +181,7 @@ def _sections(n_bars: int, others: list[str], lineup: str, rng: np.random.Genera
         if n_bars - bar - length < max(2, unit // 2):  # no crumbs
             length = n_bars - bar
         if label not in layouts:
-            layouts[label] = _layout(label, comps, [n for n in others if n.startswith("lead")], rng)
+            layouts[label] = _layout(label, comps, leads, rng) | _tunes(label, tunes, "vocals" in silent, rng)
         parts = set(layouts[label]) - silent
         if label == "verse" and sections and any(s.label == "verse" for s in sections):
             parts |= {"drums", "bass"} - silent  # the second verse is fuller
@@ -199,13 +212,22 @@ def _layout(label: str, comps: list[str], leads: list[str], rng: np.random.Gener
     return frozenset(parts)
 
 
-def _slots(score: Score) -> list[Slot]:
-    """Where lines go: two bars each, four where the bars are short."""
+def _tunes(label: str, tunes: list[str], alone: bool, rng: np.random.Generator) -> frozenset[str]:
+    """Those of ``tunes`` that sound in sections called ``label``: in the singer's place, or around him and beside."""
+    if alone:
+        chance = 0.95 if label in ("verse", "chorus", "bridge") else 0.4
+    else:
+        chance = {"verse": 0.12, "chorus": 0.35, "bridge": 0.35}.get(label, 0.6)
+    return frozenset(tune for tune in tunes if rng.random() < chance)
+
+
+def slots_of(score: Score, part: str) -> list[Slot]:
+    """Where lines of ``part`` go: two bars each, four where the bars are short."""
     bar_s = score.grid.steps / score.grid.steps_per_beat * 60 / score.tempo
     span = 1 if bar_s > 4.5 else 2 if bar_s > 1.9 else 4
     slots = []
     for section in score.sections:
-        if "vocals" in section.parts:
+        if part in section.parts:
             for turn, bar in enumerate(range(section.first_bar, section.first_bar + section.n_bars, span)):
                 slots.append(Slot(section, turn, bar, min(span, section.first_bar + section.n_bars - bar)))
     return slots

@@ -24,7 +24,6 @@ DRUM_KEYS = {
 }  # fmt: skip
 
 BASS_LOW, BASS_HIGH = 26, 57
-BASS_LOW, BASS_HIGH = 26, 57
 
 
 def part_rng(seed: int, *names: str | int) -> np.random.Generator:
@@ -44,7 +43,7 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
 @dataclass
 class Note:
     """A pitched note. ``slide`` semitones are slid through at its start (from ``midi + slide``); ``fall`` at its end.
-    ``ghost``: muted, all attack and no tone."""
+    ``ghost``: muted, all attack and no tone. ``technique``: ``palm_mute``, ``harmonic`` or nothing."""
 
     start_s: float
     end_s: float
@@ -53,6 +52,7 @@ class Note:
     slide: float = 0.0
     fall: float = 0.0
     ghost: bool = False
+    technique: str = ""
 
 
 @dataclass

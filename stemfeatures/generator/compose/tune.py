@@ -17,14 +17,21 @@ def syllables_that_fit(score: Score, slot: Slot) -> int:
 
 
 def melody(
-    score: Score, slot: Slot, n_syllables: int, voice_range: tuple[float, float], rng: np.random.Generator
+    score: Score,
+    slot: Slot,
+    n_syllables: int,
+    voice_range: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    part: str = "melody",
 ) -> list[list[Note]]:
     """Notes for every syllable of a line; more than one where the syllable is sung on several (melisma).
 
     Lines of a section share a figure: the first and third begin alike, choruses return as they were and lie higher.
+    Each ``part`` has figures of its own.
     """
     grid = score.grid
-    figure = part_rng(score.seed, "melody", slot.section.label, slot.turn % 2)
+    figure = part_rng(score.seed, part, slot.section.label, slot.turn % 2)
     starts = _syllable_steps(score, slot, n_syllables, figure, rng)
     late = np.append(0.012 + 0.008 * rng.standard_normal(n_syllables), 0.0)
     times = [grid.time(slot.bar, s) + float(delay) for s, delay in zip(starts, late)]

@@ -16,7 +16,9 @@ from .note_bank import NoteBank, SampleEntry
 from .synths import ROLES, SUSTAINED, KitSpec, SynthSpec, draw_kit, draw_synth, synth_hit, synth_note
 
 #: Seconds to fall to 1/e after the end of a note.
-_RELEASES = {"pad": 0.35, "strings": 0.18, "piano": 0.09, "vibraphone": 0.4, "mallet": 0.3, "organ": 0.025}
+_RELEASES = {
+    "pad": 0.35, "strings": 0.18, "piano": 0.09, "vibraphone": 0.4, "mallet": 0.3, "organ": 0.025, "cello": 0.12,
+}  # fmt: skip
 RELEASE_S = 0.05
 #: Longest note; players strike again before.
 LONGEST_S = 4.0
@@ -102,9 +104,13 @@ class Instrument:
         self.family, self.name, self._tones = family, tones.name, tones
         self.release_s = _RELEASES.get(family, RELEASE_S)
 
+    def tone(self, hertz: float, seconds: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
+        """(n,) float32: a tone that nobody stops, as loud whatever its dynamics; ``seconds`` long or until it died."""
+        return self._tones.tone(hertz, seconds, velocity, rng)
+
     def note(self, hertz: float, duration_s: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
         """(n,) float32: ``duration_s`` of tone and its release; the attack is at sample 0."""
-        tone = self._tones.tone(hertz, duration_s + 5 * self.release_s, velocity, rng)
+        tone = self.tone(hertz, duration_s + 5 * self.release_s, velocity, rng)
         hold = int(min(duration_s, LONGEST_S) * SR)
         y = tone[: hold + int(5 * self.release_s * SR)] * np.float32(velocity**1.4)
         if hold < len(y):

@@ -34,14 +34,15 @@ from .synths import SUSTAINED
 
 __all__ = ["NoteBank", "SampleEntry", "build_note_bank", "find_soundfonts"]
 
-VERSION = 1
+VERSION = 2
 DRUM_FAMILIES = ("acoustic_kit", "electronic_kit")
 _NOISES = ("release", "_rel_", "noise", "scrape", "perc", "mute", "fingering")
 #: Family of an instrument of a notes folder by words in its name, else by its class.
 _FAMILY_WORDS = (
-    ("meat", "double_bass"), ("double", "double_bass"), ("upright-piano", "piano"), ("epiano", "epiano"),
-    ("rhodes", "epiano"), ("organ", "organ"), ("spanish", "nylon_guitar"), ("nylon", "nylon_guitar"),
-    ("acoustic", "acoustic_guitar"), ("emily", "acoustic_guitar"),
+    ("meat", "double_bass"), ("dsmolken", "double_bass"), ("double", "double_bass"),
+    ("upright-piano", "piano"), ("epiano", "epiano"), ("rhodes", "epiano"),
+    ("organ", "organ"), ("spanish", "nylon_guitar"), ("nylon", "nylon_guitar"),
+    ("acoustic", "acoustic_guitar"), ("emily", "acoustic_guitar"), ("blackgreen", "electric_guitar"), ("sax", "sax"),
 )  # fmt: skip
 _CLASS_FAMILIES = {"bass": "electric_bass", "guitar": "clean_guitar", "keys": "piano", "other": "winds"}
 #: Roles of :func:`stemfeatures.datasets.sound_names.drum_role` in our words.

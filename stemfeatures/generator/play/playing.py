@@ -1,16 +1,19 @@
-"""Drums, bass and the other instruments, played."""
+"""Drums and bass, played; single notes with their techniques."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..compose.score import DRUM_KEYS, Note, Part, Score, part_rng
+from ..compose.score import DRUM_KEYS, Note, Score, part_rng
 from ..mix import console
 from ..track import F0_HOP_S, Track, add_at, note_truth
 from ..units import SR, midi_to_hz
 from .instruments import Instrument, make_instrument, make_kit
+from .line import resampled
 from .note_bank import NoteBank
 
+#: Seconds in which a palm-muted string falls to 1/e.
+_PALM_MUTE_S = 0.055
 #: Peak of a drum role in dB, before the kit's own balance.
 _DRUM_LEVELS = {
     "kick": 0.0, "snare": -2.0, "rim": -7.0, "clap": -5.0, "hat": -14.0, "pedal_hat": -16.0, "open_hat": -14.0,
@@ -74,15 +77,6 @@ def _place_panned(out: np.ndarray, y: np.ndarray, place: float, time_s: float) -
         add_at(channel, y * np.float32(np.sqrt(2) * gain), time_s)
 
 
-def _bend(y: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """``y`` played at a speed of ``ratio`` (one value a sample)."""
-    place = np.cumsum(ratio, dtype=np.float64)
-    place = np.clip(place - place[0], 0, len(y) - 2)
-    left = place.astype(np.int64)
-    part = (place - left).astype(np.float32)
-    return y[left] * (1 - part) + y[left + 1] * part
-
-
 def _bend_curve(note: Note, t: np.ndarray, slide_s: float) -> np.ndarray:
     """Semitones against the note's pitch at ``t`` seconds after its start."""
     cents = np.zeros(len(t))
@@ -94,13 +88,18 @@ def _bend_curve(note: Note, t: np.ndarray, slide_s: float) -> np.ndarray:
     return cents
 
 
-def _sound(instrument: Instrument, note: Note, hertz: float, rng: np.random.Generator) -> np.ndarray:
-    """(n,) of one note with its slides."""
+def sound(instrument: Instrument, note: Note, hertz: float, rng: np.random.Generator) -> np.ndarray:
+    """(n,) of one note with its slides, as its technique has it."""
     duration = note.end_s - note.start_s
     y = instrument.note(hertz, duration, note.velocity, rng)
     if note.slide or note.fall:
         t = np.arange(len(y)) / SR
-        y = _bend(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
+        y = resampled(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
+    if note.technique == "palm_mute":  # the hand lies on the bridge
+        y = y[: int(0.3 * SR)] * np.exp(-np.arange(len(y[: int(0.3 * SR)])) / (_PALM_MUTE_S * SR)).astype(np.float32)
+        y = console.equalise(y, [("high_cut", 1100.0, 0.0, 0.7)])
+    elif note.technique == "harmonic":  # a finger on a node: hardly anything but the sounding pitch
+        y = console.equalise(y, [("high_cut", 2.5 * hertz, 0.0, 0.7)])
     return y
 
 
@@ -117,7 +116,7 @@ def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tu
     mono: np.ndarray = np.zeros(n, np.float32)
     for k, note in enumerate(score.bass):
         hertz = midi_to_hz(note.midi + score.tuning / 100)
-        y = _sound(instrument, note, hertz, rng)
+        y = sound(instrument, note, hertz, rng)
         following = score.bass[k + 1].start_s if k + 1 < len(score.bass) else np.inf
         room = int((following - note.start_s) * SR) if np.isfinite(following) else len(y)
         if room < len(y):  # one string: the next note ends this one
@@ -150,78 +149,14 @@ def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tu
     depth = float(rng.uniform(4, 10))
     mono = console.compress(console.equalise(mono, bands), rng, depth_db=depth, ratio=4.0)
     if score.style.name == "four_to_the_floor":
-        mono = mono * _pump(score, n, rng, track)
+        mono = mono * pump(score, n, rng, track)
     track.add(console.pan(mono, 0.0), float(rng.uniform(0, 0.04)))
     track.choices |= {"drive_db": drive, "compression_db": depth}
     return track, f0
 
 
-def _pump(score: Score, n: int, rng: np.random.Generator, track: Track) -> np.ndarray:
+def pump(score: Score, n: int, rng: np.random.Generator, track: Track) -> np.ndarray:
+    """(n,) gain that ducks under the kick."""
     depth = float(rng.uniform(3, 14))
     track.choices["ducking_db"] = depth
     return console.duck(n, [h.time_s for h in score.drums if h.role == "kick"], depth, 0.09)
-
-
-def play_others(score: Score, n: int, notes: NoteBank | None) -> Track:
-    rng = part_rng(score.seed, "other-sounds")
-    track = Track.silent(n)
-    track.choices["parts"] = []
-    for index, part in enumerate(score.parts):
-        _play_part(score, part, index, n, notes, part_rng(score.seed, "other-sounds", part.name), track)
-    if len(track.notes):
-        track.notes.sort(key=lambda e: (e["start_s"], e["midi"]))
-        if score.style.name == "four_to_the_floor" and rng.random() < 0.7:
-            gain = _pump(score, n, rng, track)
-            track.dry *= gain
-            track.send *= gain
-    return track
-
-
-def _play_part(
-    score: Score, part: Part, index: int, n: int, notes: NoteBank | None, rng: np.random.Generator, track: Track
-) -> None:
-    guitar = part.family in ("electric_guitar", "clean_guitar")
-    drive = 0.0
-    if part.kind == "power" or (part.family == "electric_guitar" and rng.random() < max(0.5, score.style.drive)):
-        drive = float(rng.uniform(14, 38))
-    elif guitar and rng.random() < 0.4:
-        drive = float(rng.uniform(2, 10))
-    twice = bool(guitar and drive > 10 and part.kind == "power" and rng.random() < 0.75)
-    takes = []
-    for take in range(2 if twice else 1):
-        instrument = make_instrument(part.family, notes, rng)
-        mono = np.zeros(n, np.float32)
-        for note in part.notes:
-            hertz = midi_to_hz(note.midi + score.tuning / 100)
-            played = note if not take else _again(note, rng)
-            add_at(mono, _sound(instrument, played, hertz, rng), played.start_s)
-        if not np.any(mono):
-            return
-        if drive:
-            mono = console.amplify(mono, drive, rng)
-        takes.append(mono)
-    bands = console.draw_tone(rng, strength_db=2.0, low_cut=float(rng.uniform(70, 220)))
-    spread = part.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
-    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if part.kind not in ("pad", "lead") else 0.0
-    if twice:
-        stereo = console.pan(takes[0], -0.9) + console.pan(takes[1], 0.9)
-        stereo = console.equalise(stereo, bands)
-    else:
-        mono = console.equalise(takes[0], bands)
-        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if part.kind != "pad" else mono
-        stereo = console.chorus(mono, rng) if spread else console.pan(mono, place)
-    level = {"lead": -18.0, "pad": -25.0, "power": -18.5}.get(part.kind, -21.0) + rng.normal(0, 1.5)
-    gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
-    track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if drive > 10 else 1.0))
-    track.notes += [note_truth(note, score) for note in part.notes]
-    track.choices["parts"].append(
-        {"name": part.name, "kind": part.kind, "instrument": instrument.name, "drive_db": drive, "doubled": twice,
-         "pan": place, "chorus": bool(spread)}
-    )  # fmt: skip
-
-
-def _again(note: Note, rng: np.random.Generator) -> Note:
-    """The same note in a second take."""
-    late = float(rng.normal(0, 0.006))
-    start = max(0.0, note.start_s + late)
-    return Note(start, max(note.end_s + late, start + 0.05), note.midi, note.velocity, note.slide, note.fall)

@@ -23,9 +23,10 @@ SOUNDFONT_FOLDERS = (
 GM_PROGRAMS = {
     "piano": (0, 1, 3), "epiano": (4, 5), "clavinet": (7,), "mallet": (9, 12, 13), "vibraphone": (11,),
     "organ": (16, 17, 18), "accordion": (21, 22), "nylon_guitar": (24,), "acoustic_guitar": (25,),
-    "jazz_guitar": (26,), "clean_guitar": (27, 28), "electric_guitar": (27, 29, 30), "double_bass": (32,),
-    "electric_bass": (33, 34, 35, 36), "synth_bass": (38, 39), "fiddle": (40,), "strings": (48, 49, 50),
-    "brass": (56, 57, 61), "winds": (65, 66, 68, 71, 73), "synth_lead": (80, 81, 87), "pad": (52, 88, 89, 90),
+    "jazz_guitar": (26,), "clean_guitar": (27, 28), "electric_guitar": (27,), "double_bass": (32,),
+    "electric_bass": (33, 34, 35, 36), "synth_bass": (38, 39), "fiddle": (40,), "cello": (42,), "strings": (48, 49, 50),
+    "brass": (56, 57, 61), "sax": (65, 66), "flute": (73,), "winds": (68, 71),
+    "synth_lead": (80, 81, 87), "pad": (52, 88, 89, 90),
 }  # fmt: skip
 GM_KITS = {"acoustic_kit": (0, 8, 16, 32, 40), "electronic_kit": (24, 25)}
 

@@ -188,6 +188,9 @@ _FAMILIES: dict[str, tuple[str, tuple[tuple[float, float], ...], tuple[float, fl
     "strings": ("blown", ((0.0, 0.1), (0.0, 0.5), (0.3, 1.0), (0.2, 0.8)), (0.06, 0.25), (3,), 14),
     "fiddle": ("blown", ((0.0, 0.1), (0.2, 0.7), (0.4, 1.0), (0.5, 1.0)), (0.03, 0.06), (1,), 0),
     "winds": ("blown", ((0.0, 0.95), (0.1, 0.9), (0.0, 0.8), (0.0, 0.6)), (0.03, 0.08), (1,), 0),
+    "cello": ("blown", ((0.0, 0.1), (0.0, 0.4), (0.1, 0.7), (0.3, 0.8)), (0.04, 0.1), (1,), 0),
+    "sax": ("blown", ((0.0, 0.5), (0.2, 0.9), (0.2, 0.8), (0.4, 1.0)), (0.02, 0.05), (1,), 0),
+    "flute": ("blown", ((0.3, 0.9), (0.3, 0.9), (0.0, 0.4), (0.0, 0.25)), (0.03, 0.08), (1,), 0),
     "brass": ("blown", ((0.0, 0.1), (0.3, 1.0), (0.3, 0.8), (0.6, 1.0)), (0.02, 0.05), (1, 2), 10),
     "mallet": ("mallet", ((0.0, 1.0), (0.1, 0.9), (0.0, 1.0), (0, 1)), (0.001, 0.002), (1,), 0),
     "vibraphone": ("mallet", ((0.2, 0.8), (0.0, 0.2), (0.0, 0.4), (0, 1)), (0.001, 0.002), (1,), 0),
@@ -196,7 +199,10 @@ _FAMILIES: dict[str, tuple[str, tuple[tuple[float, float], ...], tuple[float, fl
 }  # fmt: skip
 
 FAMILIES = tuple(_FAMILIES)
-SUSTAINED = frozenset({"organ", "accordion", "strings", "fiddle", "winds", "brass", "pad", "synth_lead", "synth_bass"})
+SUSTAINED = frozenset(
+    ("organ", "accordion", "strings", "fiddle", "cello", "sax", "flute", "winds", "brass", "pad", "synth_lead",
+     "synth_bass")
+)  # fmt: skip
 
 
 def draw_synth(family: str, rng: np.random.Generator) -> SynthSpec:

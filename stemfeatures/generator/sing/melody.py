@@ -41,7 +41,8 @@ def smooth_noise(n: int, width: int, rng: np.random.Generator) -> np.ndarray:
     return noise[:n]
 
 
-def _ease(x: np.ndarray) -> np.ndarray:
+def ease(x: np.ndarray) -> np.ndarray:
+    """From 0 at 0 to 1 at 1 without a corner; flat outside."""
     x = np.clip(x, 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
@@ -69,7 +70,7 @@ def pitch_contour(
         glide = style.glide_s * rng.uniform(0.6, 1.5) * (1 + 0.04 * min(abs(step), 12))
         glide = max(min(glide, 0.5 * shorter), 0.01)
         centre = notes[k].start_s + glide * (0.0 if legato[k] else rng.uniform(-0.35, 0.1))
-        pitch += step * _ease((times - centre) / glide + 0.5)
+        pitch += step * ease((times - centre) / glide + 0.5)
         after = np.maximum(times - centre - glide / 2, 0.0)
         overshoot = style.overshoot * rng.uniform(0.0, 2.0) * np.clip(step, -5, 5)
         pitch += overshoot * np.sin(np.pi * np.clip(after / 0.09, 0, 1)) * (times < notes[k].end_s)
@@ -81,7 +82,7 @@ def pitch_contour(
             depth, decay = rng.uniform(0.3, 2.0) * style.scoop_depth, rng.uniform(0.025, 0.06)
             depth *= min(note.duration_s / 0.25, 1.0)
             since = times - note.start_s + 0.02
-            rise = inside * np.exp(-np.maximum(since, 0.0) / decay) * _ease(since / 0.02 + 1)
+            rise = inside * np.exp(-np.maximum(since, 0.0) / decay) * ease(since / 0.02 + 1)
             pitch -= depth * rise
         if note.duration_s > style.vibrato_delay_s + 0.2 and rng.random() < style.vibrato:
             pitch += _vibrato(note, times, style, rng) * inside
@@ -101,5 +102,5 @@ def _vibrato(note: SungNote, times: np.ndarray, style: VoiceStyle, rng: np.rando
     since = times - note.start_s - delay
     rate = style.vibrato_hz * rng.uniform(0.94, 1.06) * (1 + 0.04 * smooth_noise(len(times), 60, rng))
     phase = 2 * np.pi * np.cumsum(rate * (since > 0)) * F0_PERIOD_S
-    swell = _ease(since / rng.uniform(0.15, 0.5)) * np.clip((note.end_s - times) / 0.07, 0, 1)
+    swell = ease(since / rng.uniform(0.15, 0.5)) * np.clip((note.end_s - times) / 0.07, 0, 1)
     return style.vibrato_extent * rng.uniform(0.5, 1.4) * swell * np.sin(phase)

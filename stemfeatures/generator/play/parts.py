@@ -1,0 +1,175 @@
+"""The instruments of the stem ``other``, played, amplified and placed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..compose.score import Note, Part, Score, part_rng
+from ..mix import console
+from ..track import Track, add_at, note_truth
+from ..units import midi_to_hz
+from .amplifiers import Amplifier, draw_kind, draw_pedal, wah
+from .instruments import make_instrument
+from .line import TECHNIQUES, Line, LineStyle, play_line
+from .note_bank import NoteBank
+from .playing import pump, sound
+
+#: How often instruments other than electric guitars go through an amplifier.
+_AMPLIFIED = {"clean_guitar": 0.5, "organ": 0.25, "synth_lead": 0.15, "epiano": 0.15, "clavinet": 0.2}
+#: Active level of a part in dB; its spread is 1.5.
+_LEVELS = {"lead": -18.0, "tune": -16.0, "pad": -25.0, "power": -18.5}
+
+
+@dataclass
+class Chain:
+    """What a part goes through.
+
+    Attributes
+    ----------
+    amplifiers : one a take, empty for none. wah : how the pedal moves, and (n,) where it is.
+    """
+
+    amplifiers: list[Amplifier]
+    wah: tuple[str, np.ndarray] | None
+
+    @property
+    def driven(self) -> bool:
+        return any(a.kind != "clean" for a in self.amplifiers)
+
+    @property
+    def loud(self) -> bool:
+        """Whether it can feed back."""
+        return any(a.kind in ("drive", "high_gain", "fuzz") for a in self.amplifiers)
+
+    @classmethod
+    def draw(cls, score: Score, part: Part, n: int, takes: int, rng: np.random.Generator) -> Chain:
+        electric = part.family == "electric_guitar"
+        amplified = electric or part.kind == "power" or rng.random() < _AMPLIFIED.get(part.family, 0.0)
+        if not amplified:
+            return cls([], None)
+        drive = score.style.drive if electric else 0.0
+        if part.kind in ("lead", "tune") and electric:
+            drive = max(drive, 0.6)
+        kind = draw_kind(drive, rng)
+        if part.kind == "power" and kind == "clean":
+            kind = "drive"
+        pedal = None
+        if part.kind not in ("power", "pad") and "guitar" in part.family and rng.random() < 0.12:
+            pedal = draw_pedal(n, 60.0 / score.tempo, rng)
+        return cls([Amplifier.draw(kind, rng) for _ in range(takes)], pedal)
+
+    def play(self, y: np.ndarray, take: int) -> np.ndarray:
+        """(n,): ``y`` through the pedal and the amplifier of this take."""
+        y = wah(y, self.wah[1]) if self.wah is not None else y
+        return self.amplifiers[take].play(y) if self.amplifiers else y
+
+    def choices(self) -> dict[str, Any]:
+        described = [{k: v for k, v in asdict(a).items() if k != "cabinet"} for a in self.amplifiers]
+        return {"amplifiers": described, "wah": self.wah[0] if self.wah is not None else None}
+
+
+def play_others(
+    score: Score, n: int, notes: NoteBank | None, n_frames: int
+) -> tuple[Track, list[tuple[str, np.ndarray]]]:
+    """The track of ``n`` samples, and the part and the (n_frames,) F0 of every melodic line in it."""
+    rng = part_rng(score.seed, "other-sounds")
+    track = Track.silent(n)
+    track.choices["parts"] = []
+    lines: list[tuple[str, np.ndarray]] = []
+    for index, part in enumerate(score.parts):
+        line = _play_part(score, part, index, n_frames, notes, part_rng(score.seed, "other-sounds", part.name), track)
+        if line is not None and np.any(line.f0_hz):
+            lines.append((part.name, line.f0_hz))
+    if len(track.notes):
+        track.notes.sort(key=lambda e: (e["start_s"], e["midi"]))
+        if score.style.name == "four_to_the_floor" and rng.random() < 0.7:
+            gain = pump(score, n, rng, track)
+            track.dry *= gain
+            track.send *= gain
+    return track, lines
+
+
+def _play_part(
+    score: Score,
+    part: Part,
+    index: int,
+    n_frames: int,
+    notes: NoteBank | None,
+    rng: np.random.Generator,
+    track: Track,
+) -> Line | None:
+    """Add a part to the track; the line it played if it is one player's melody."""
+    n = track.dry.shape[1]
+    if not part.notes:
+        return None
+    twice = part.kind == "power" and "guitar" in part.family and rng.random() < 0.75
+    chain = Chain.draw(score, part, n, 2 if twice else 1, rng)
+    melodic = part.kind in ("lead", "tune", "riff") and part.family in TECHNIQUES
+    style = LineStyle.draw(part.family, rng)
+    line, takes = None, []
+    for take in range(2 if twice else 1):
+        instrument = make_instrument(part.family, notes, rng)
+        if melodic:
+            line = play_line(part.notes, instrument, style, score.tuning, n, n_frames, rng, feedback=chain.loud)
+            mono = line.audio
+        else:
+            mono = _strike(part.notes, instrument, score, n, rng, again=bool(take))
+        takes.append(chain.play(mono, take))
+    if not np.any(takes[0]):
+        return None
+    if line is not None:
+        line.mute_truth_where_silent(takes[0])
+    choices = {"name": part.name, "kind": part.kind, "instrument": instrument.name, **chain.choices(), "doubled": twice}
+    if line is not None:
+        choices |= {"line": asdict(style), "gestures": dict(sorted(line.gestures.items()))}
+    _place(takes, part, index, chain, rng, track, choices)
+    track.notes += [note_truth(note, score) for note in part.notes]
+    return line
+
+
+def _strike(
+    notes: list[Note], instrument: Any, score: Score, n: int, rng: np.random.Generator, *, again: bool
+) -> np.ndarray:
+    """(n,) of notes each on its own; a second take is never like the first."""
+    mono = np.zeros(n, np.float32)
+    for note in notes:
+        played = _again(note, rng) if again else note
+        add_at(mono, sound(instrument, played, midi_to_hz(note.midi + score.tuning / 100), rng), played.start_s)
+    return mono
+
+
+def _place(
+    takes: list[np.ndarray],
+    part: Part,
+    index: int,
+    chain: Chain,
+    rng: np.random.Generator,
+    track: Track,
+    choices: dict[str, Any],
+) -> None:
+    """Tone, dynamics, place and level of a part in the track."""
+    bands = console.draw_tone(rng, strength_db=2.0, low_cut=float(rng.uniform(70, 220)))
+    spread = part.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
+    solo = part.kind in ("lead", "tune")
+    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if part.kind != "pad" and not solo else 0.0
+    if len(takes) == 2:
+        stereo = console.equalise(console.pan(takes[0], -0.9) + console.pan(takes[1], 0.9), bands)
+    else:
+        mono = console.equalise(takes[0], bands)
+        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if part.kind != "pad" else mono
+        stereo = console.chorus(mono, rng) if spread else console.pan(mono, place)
+    level = _LEVELS.get(part.kind, -21.0) + rng.normal(0, 1.5)
+    gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
+    track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if chain.driven and not solo else 1.0))
+    track.choices["parts"].append(choices | {"pan": place, "chorus": bool(spread)})
+
+
+def _again(note: Note, rng: np.random.Generator) -> Note:
+    """The same note in a second take."""
+    late = float(rng.normal(0, 0.006))
+    start = max(0.0, note.start_s + late)
+    end = max(note.end_s + late, start + 0.05)
+    return Note(start, end, note.midi, note.velocity, note.slide, note.fall, technique=note.technique)
