@@ -72,6 +72,13 @@ def add_parser(verbs: Any) -> None:
         help="where the phrases of --recordings go, or are already",
     )
     parser.add_argument(
+        "--grooves",
+        type=Path,
+        metavar="DIR",
+        help="folder of drum performances in MIDI, laid out as the Groove MIDI Dataset is, for most songs with drums "
+        "(default: written drum parts only)",
+    )
+    parser.add_argument(
         "--held-out",
         type=Path,
         metavar="FILE",
@@ -107,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--soundfont and --notes make a bank; say where with --bank")
     if args.recordings is None and args.recordings_bank is not None:
         raise UsageError("--recordings-bank is for --recordings")
-    _check_extras(plot=args.plot)
+    _check_extras(plot=args.plot, grooves=args.grooves is not None)
     if args.bank is not None:
         _prepare_bank(args)
     held_out = _held_out(args)
@@ -119,12 +126,13 @@ def run(args: argparse.Namespace) -> int:
         "bank": args.bank,
         "voices": args.voices,
         "recordings": recordings,
+        "grooves": args.grooves,
         "held_out": held_out,
         "subtype": args.subtype,
         "plot": args.plot,
     }
-    banks = _load_banks(args.bank, args.voices, recordings, held_out)  # complain here, not in a worker
-    request = describe_request(args.duration, args.style, *banks, args.codec_chance)
+    *banks, grooves = _load_banks(args.bank, args.voices, recordings, args.grooves, held_out)  # complain here
+    request = describe_request(args.duration, args.style, *banks, args.codec_chance, grooves)
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
     todo = {
@@ -165,23 +173,29 @@ def _is_made(folder: Path, request: dict[str, Any], *, subtype: str, plot: bool)
 
 
 #: The banks of this process, read once.
-_banks: dict[tuple[Any, ...], tuple[Any, Any, Any]] = {}
+_banks: dict[tuple[Any, ...], tuple[Any, Any, Any, Any]] = {}
 
 
 def _load_banks(
-    bank: Path | None, voices: Path | None, recordings: Path | None, held_out: tuple[str, ...]
-) -> tuple[Any, Any, Any]:
-    """The notes, the voices and the recordings."""
+    bank: Path | None,
+    voices: Path | None,
+    recordings: Path | None,
+    grooves: Path | None,
+    held_out: tuple[str, ...],
+) -> tuple[Any, Any, Any, Any]:
+    """The notes, the voices, the recordings and the grooves."""
+    from stemfeatures.generator.compose.grooves import GrooveBank
     from stemfeatures.generator.play.note_bank import NoteBank
     from stemfeatures.generator.sing.recording_bank import RecordingBank
     from stemfeatures.generator.sing.voice import VoiceBank
 
-    key = (bank, voices, recordings, held_out)
+    key = (bank, voices, recordings, grooves, held_out)
     if key not in _banks:
         _banks[key] = (
             NoteBank(bank) if bank is not None else None,
             VoiceBank.load(voices, held_out=held_out) if voices is not None else VoiceBank.default(),
             RecordingBank(recordings) if recordings is not None else None,
+            GrooveBank(grooves) if grooves is not None else None,
         )
     return _banks[key]
 
@@ -196,6 +210,7 @@ def make_song(
     bank: Path | None,
     voices: Path | None,
     recordings: Path | None,
+    grooves: Path | None,
     held_out: tuple[str, ...],
     subtype: str,
     plot: bool,
@@ -203,7 +218,7 @@ def make_song(
     """Generate and write one song; its seconds. Half-written folders lack truth.json and are made again."""
     from stemfeatures.generator.song import generate_song, write_song
 
-    notes, singers, sung = _load_banks(bank, voices, recordings, held_out)
+    notes, singers, sung, played = _load_banks(bank, voices, recordings, grooves, held_out)
     song = generate_song(
         seed,
         duration_s=duration_s,
@@ -211,6 +226,7 @@ def make_song(
         notes=notes,
         voices=singers,
         recordings=sung,
+        grooves=played,
         codec_chance=codec_chance,
     )
     if plot:
@@ -222,11 +238,13 @@ def make_song(
     return song.duration_s
 
 
-def _check_extras(*, plot: bool) -> None:
+def _check_extras(*, plot: bool, grooves: bool) -> None:
     from importlib.util import find_spec
 
     if find_spec("pyworld") is None:
         raise UsageError("singing needs pyworld: pip install 'stemfeatures[train]'")
+    if grooves and find_spec("mido") is None:
+        raise UsageError("--grooves needs mido: pip install 'stemfeatures[train]'")
     if plot and find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'stemfeatures[report]'")
 

@@ -15,6 +15,7 @@ from .._util.files import write_replace
 from ..constants import MIXTURE, STEMS
 from ..errors import DatasetError
 from .compose.composer import compose
+from .compose.grooves import GrooveBank
 from .compose.score import part_rng, pick
 from .compose.styles import STYLES
 from .mix.codecs import CODECS, codec_round_trip
@@ -76,6 +77,7 @@ def generate_song(
     notes: NoteBank | None = None,
     voices: VoiceBank | None = None,
     recordings: RecordingBank | None = None,
+    grooves: GrooveBank | None = None,
     codec_chance: float = 0.0,
     dry: bool = False,
 ) -> Song:
@@ -88,6 +90,7 @@ def generate_song(
     notes : recorded instruments; synthesised ones alone by default.
     voices : the singers; by default those that come with the package.
     recordings : phrases of real voices, which then sing in about half the songs, the lead in a third.
+    grooves : recorded drum performances, for most songs that have drums; written drum parts alone by default.
     codec_chance : how often a song has a :attr:`Song.coded_mixture`.
     dry : no room, echo, dynamics or master: for measuring the truth.
 
@@ -101,7 +104,7 @@ def generate_song(
         raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
     if not 0 <= codec_chance <= 1:
         raise ValueError(f"codec_chance must be 0 to 1, not {codec_chance}")
-    score = compose(seed, duration_s=duration_s, style=style)
+    score = compose(seed, duration_s=duration_s, style=style, grooves=grooves)
     n = round(score.duration_s * SR)
     n_frames = int(n / SR / F0_HOP_S) + 1
     drums = play_drums(score, n, notes)
@@ -123,7 +126,7 @@ def generate_song(
         **structure(score),
         lyrics=lyrics,
         choices={
-            "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance),
+            "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves),
             **score_choices(score),
             **{s: tracks[s].choices for s in STEMS},
             "mix": mix_choices,
@@ -178,6 +181,7 @@ def describe_request(
     voices: VoiceBank | None,
     recordings: RecordingBank | None = None,
     codec_chance: float = 0.0,
+    grooves: GrooveBank | None = None,
 ) -> dict[str, Any]:
     """What was asked for, as ``choices`` records it: equal requests, seeds and versions make equal songs."""
     return {
@@ -186,5 +190,6 @@ def describe_request(
         "notes": notes.fingerprint if notes is not None else None,
         "voices": sorted(voices.singers) if voices is not None else None,
         "recordings": recordings.fingerprint if recordings is not None else None,
+        "grooves": grooves.fingerprint if grooves is not None else None,
         "codec_chance": codec_chance,
     }

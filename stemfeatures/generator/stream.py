@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..constants import STEMS
+from .compose.grooves import GrooveBank
 from .compose.score import part_rng
 from .mix.codecs import CODECS, codec_round_trip
 from .play.note_bank import NoteBank
@@ -36,7 +37,7 @@ class SyntheticSongs(IterableDataset):
     ----------
     seed : first part of every song's seed.
     excerpt_s : seconds of an excerpt. song_s : seconds of the songs they are cut from. excerpts_per_song : how many.
-    notes, voices, recordings : see :func:`.song.generate_song`.
+    notes, voices, recordings, grooves : see :func:`.song.generate_song`.
     codec_chance : how often the mixture goes through a lossy codec; it is then no longer the exact sum.
 
     Yields
@@ -61,6 +62,7 @@ class SyntheticSongs(IterableDataset):
         notes: NoteBank | None = None,
         voices: VoiceBank | None = None,
         recordings: RecordingBank | None = None,
+        grooves: GrooveBank | None = None,
         codec_chance: float = 0.0,
     ) -> None:
         super().__init__()
@@ -68,7 +70,7 @@ class SyntheticSongs(IterableDataset):
             raise ValueError("excerpt_s must be above 0 and at most 0.8 song_s, excerpts_per_song at least 1")
         self.seed, self.excerpt_s, self.song_s = seed, excerpt_s, song_s
         self.excerpts_per_song, self.codec_chance = excerpts_per_song, codec_chance
-        self.notes, self.voices, self.recordings = notes, voices, recordings
+        self.notes, self.voices, self.recordings, self.grooves = notes, voices, recordings, grooves
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
@@ -81,7 +83,12 @@ class SyntheticSongs(IterableDataset):
         """The excerpts of song number ``index``."""
         song_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint32)[0])
         song = generate_song(
-            song_seed, duration_s=self.song_s, notes=self.notes, voices=self.voices, recordings=self.recordings
+            song_seed,
+            duration_s=self.song_s,
+            notes=self.notes,
+            voices=self.voices,
+            recordings=self.recordings,
+            grooves=self.grooves,
         )
         rng = part_rng(self.seed, "excerpts", index)
         latest = max(0.0, song.duration_s - self.excerpt_s - F0_HOP_S)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .compose.grooves import Performance
 from .compose.score import Score
 
 
@@ -91,12 +92,17 @@ def structure(score: Score) -> dict[str, Any]:
     }
 
 
+def _described(groove: Performance, first_bar: int) -> dict[str, Any]:
+    return {"performance": groove.name, "style": groove.style, "bpm": groove.bpm, "first_bar": first_bar}
+
+
 def score_choices(score: Score) -> dict[str, Any]:
     return {
         "style": score.style.name,
         "metre": score.style.metre,
         "tempo_bpm": score.tempo,
         "swing": score.grid.swing,
+        "groove": _described(score.groove, score.groove_bar) if score.groove is not None else None,
         "tuning_cents": score.tuning,
         "power_chords": score.power,
         "lineup": score.lineup,

@@ -12,7 +12,7 @@ def bass_part(score: Score, rng: np.random.Generator) -> list[Note]:
     low = int(rng.integers(28, 34)) if score.bass_family != "sub_bass" else int(rng.integers(26, 31))
     gate = float(rng.uniform(0.55, 0.98))
     slides = float(rng.choice([0.0, 0.05, 0.2], p=[0.35, 0.45, 0.2]))
-    kicks: dict[int, list[int]] = {}
+    kicks = _kick_steps(score) if score.groove is not None else {}
     notes: list[Note] = []
     if score.pickup_kind == "line" and "bass" in score.sections[0].parts:
         notes = pickup_line(score, low + (score.chords[0].pitch_classes[0] - low) % 12, BASS_LOW, rng)
@@ -45,6 +45,18 @@ def bass_part(score: Score, rng: np.random.Generator) -> list[Note]:
     for note, later in zip(notes, notes[1:]):  # one string at a time
         note.end_s = min(note.end_s, later.start_s - 0.004)
     return [n for n in notes if n.end_s - n.start_s > 0.045]
+
+
+def _kick_steps(score: Score) -> dict[int, list[int]]:
+    """The steps nearest to the strokes of the kick drum, by bar."""
+    grid = score.grid
+    times = np.array([h.time_s for h in score.drums if h.role == "kick" and h.velocity > 0.3])
+    steps: dict[int, list[int]] = {}
+    for bar in range(grid.n_bars):
+        places = np.array([grid.time(bar, s) for s in range(grid.steps + 1)])
+        inside = times[(times > places[0] - 0.04) & (times < places[-1] - 0.04)]
+        steps[bar] = sorted({int(np.argmin(np.abs(places[:-1] - t))) for t in inside})
+    return steps
 
 
 def pickup_line(score: Score, target: int, lowest: int, rng: np.random.Generator) -> list[Note]:
@@ -138,9 +150,10 @@ def _bass_figure(
                     (first + step, min(length, n - step), midi, 0.5 if ghost else rng.uniform(0.75, 1), ghost)
                 )
         return events
-    # "kick": with the kick drum of the first groove, and now and then between
+    # "kick": with the kick drum as it is played or, of the first groove, as it is written; now and then between
     pattern = score.style.grooves[0].get("kick", "9")
-    steps = sorted({0} | {s - first for s, c in enumerate(pattern) if c != "." and first <= s < first + n})
+    struck = kicks.get(chord.bar) or [s for s, c in enumerate(pattern) if c != "."]
+    steps = sorted({0} | {s - first for s in struck if first <= s < first + n})
     steps += [s for s in range(eighth, n, eighth) if s not in steps and figure.random() < 0.15]
     steps.sort()
     return run(steps, [root if figure.random() < 0.8 else int(pick(figure, (fifth, root + 12))) for _ in steps])

@@ -9,6 +9,7 @@ from .accompaniment import accompany
 from .bass_part import bass_part
 from .drum_part import drum_part
 from .form import LINEUPS, draw_form
+from .grooves import GrooveBank
 from .harmony import chord_label
 from .score import (
     BASS_HIGH,
@@ -36,15 +37,18 @@ __all__ = [
 ]  # fmt: skip
 
 
-def compose(seed: int, *, duration_s: float | None = None, style: str | None = None) -> Score:
+def compose(
+    seed: int, *, duration_s: float | None = None, style: str | None = None, grooves: GrooveBank | None = None
+) -> Score:
     """The score of song ``seed``.
 
     Parameters
     ----------
     duration_s : about how long, 8 s or more (whole bars are written); drawn from 60 to 150 s by default.
     style : one of ``STYLES``; drawn by default.
+    grooves : recorded drum performances, which most songs then have where there is one of their metre and tempo.
     """
-    score = draw_form(seed, duration_s, style)
+    score = draw_form(seed, duration_s, style, grooves)
     score.drums = drum_part(score, part_rng(seed, "drums"))
     score.bass = bass_part(score, part_rng(seed, "bass"))
     for part in score.parts:

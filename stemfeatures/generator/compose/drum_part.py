@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .grooves import Performance
 from .score import DRUM_KEYS, Hit, Score, pick
 
 _BACKBEAT = ("kick", "snare", "rim", "clap")
@@ -13,7 +14,6 @@ _BACKBEAT = ("kick", "snare", "rim", "clap")
 
 def drum_part(score: Score, rng: np.random.Generator) -> list[Hit]:
     grid, style = score.grid, score.style
-    grooves: dict[str, dict[str, list[float]]] = {}
     late = {role: rng.normal(0, 0.4 * style.loose) / 1000 for role in DRUM_KEYS}
     hits: list[Hit] = []
 
@@ -30,6 +30,42 @@ def drum_part(score: Score, rng: np.random.Generator) -> list[Hit]:
             sticks = str(pick(rng, ("rim", "pedal_hat", "hat", "cowbell")))
             for step in range(first, grid.steps, grid.steps_per_beat):
                 strike(-1, step, sticks, 0.75)
+    if score.groove is not None:
+        hits += _recorded(score, score.groove, rng)
+    else:
+        _written(score, strike, rng)
+    final = score.sections[-1]
+    if "drums" in final.parts and rng.random() < 0.7:  # the last stroke
+        for role in ("kick", "crash"):
+            hits.append(Hit(float(grid.beat_s[-1]), role, 0.9))
+    return sorted(hits, key=lambda h: (h.time_s, h.role))
+
+
+def _recorded(score: Score, groove: Performance, rng: np.random.Generator) -> list[Hit]:
+    """A performance laid on the song's beats; its velocities and what it is early or late by are kept."""
+    grid = score.grid
+    beats = np.arange(len(grid.beat_s)) - grid.pickup
+    played = groove.bars(score.groove_bar, grid.n_bars)
+    times = np.interp([beat for beat, _, _ in played], beats, grid.beat_s)
+    hits = [Hit(max(0.0, float(time)), role, velocity) for time, (_, role, velocity) in zip(times, played)]
+    kept = []
+    for section in score.sections:
+        if "drums" not in section.parts:
+            continue
+        kept += [h for h in hits if section.start_s - 0.04 <= h.time_s < section.end_s - 0.04]
+        opened = any(h.role == "crash" and abs(h.time_s - section.start_s) < 0.1 for h in kept)
+        if section.label != "intro" and not opened and rng.random() < 0.35:
+            kept.append(Hit(section.start_s, "crash", 0.85))
+    return kept
+
+
+_Strike = Callable[[int, float, str, float], None]
+
+
+def _written(score: Score, strike: _Strike, rng: np.random.Generator) -> None:
+    """Grooves of the style with ghost notes and fills."""
+    grid, style = score.grid, score.style
+    grooves: dict[str, dict[str, list[float]]] = {}
     ghosts = rng.uniform(0, 0.06) if style.name not in ("four_to_the_floor", "punk") else 0.0
     for section in score.sections:
         if "drums" not in section.parts:
@@ -55,11 +91,6 @@ def drum_part(score: Score, rng: np.random.Generator) -> list[Hit]:
                 _fill(strike, bar, grid.steps - length, grid.steps, rng)
             if k == 0 and rng.random() < 0.8 and section.label != "intro":
                 strike(bar, 0, "crash", 0.85)
-    final = score.sections[-1]
-    if "drums" in final.parts and rng.random() < 0.7:  # the last stroke
-        for role in ("kick", "crash"):
-            hits.append(Hit(float(grid.beat_s[-1]), role, 0.9))
-    return sorted(hits, key=lambda h: (h.time_s, h.role))
 
 
 def _half_time(velocities: list[float], odd: int) -> list[float]:
@@ -78,9 +109,7 @@ def _thinned(pattern: str, steps: int, rng: np.random.Generator) -> list[float]:
     return kept[:steps]
 
 
-def _fill(
-    strike: Callable[[int, float, str, float], None], bar: int, first: int, last: int, rng: np.random.Generator
-) -> None:
+def _fill(strike: _Strike, bar: int, first: int, last: int, rng: np.random.Generator) -> None:
     toms = ("snare", "tom_high", "tom_mid", "tom_low")
     density = rng.choice([1, 1, 2])
     place = int(rng.integers(0, 3))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .grooves import GrooveBank, Performance
 from .harmony import harmony
 from .score import Grid, Part, Score, Section, Slot, part_rng, pick
 from .styles import METRES, STYLES, Style
@@ -15,6 +16,8 @@ LINEUPS = {
     "full": 0.70, "instrumental": 0.14, "without_drums": 0.04, "without_bass": 0.04, "without_other": 0.02,
     "duo": 0.04, "a_cappella": 0.02,
 }  # fmt: skip
+#: How often a song has recorded drums where there is a bank of them.
+GROOVES = 0.7
 #: How often an instrument has a tune of its own: where the singer would be, and beside one.
 TUNE = {"instrumental": 0.85, "full": 0.25, "without_drums": 0.25, "without_bass": 0.25}
 #: Who plays tunes, the likelier the more often.
@@ -27,10 +30,10 @@ _SONG_FORM = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "solo", "
 STILL = ("pad", "oompah")
 
 
-def draw_form(seed: int, duration_s: float | None, style_name: str | None) -> Score:
+def draw_form(seed: int, duration_s: float | None, style_name: str | None, grooves: GrooveBank | None = None) -> Score:
     """Everything but the notes."""
     rng = part_rng(seed, "form")
-    style = STYLES[style_name] if style_name else STYLES[str(pick(rng, sorted(STYLES)))]
+    style = STYLES[style_name] if style_name else _draw_style(rng)
     beats_per_bar, steps_per_beat = METRES[style.metre]
     tempo = float(rng.uniform(*style.tempo))
     if duration_s is None:
@@ -41,10 +44,13 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None) -> Sc
     n_bars = max(2, round((duration_s - silence_s - tail_s - lead_out_s) * tempo / 60.0 / beats_per_bar))
     mode = str(pick(rng, style.modes))
     swing = float(rng.uniform(*style.swing)) if rng.random() < 0.75 or style.swing[0] > 0 else 0.0
+    groove, groove_bar, swing = _groove(seed, style, tempo, swing, grooves)
     power = rng.random() < 0.4 * style.drive
     lineup = str(rng.choice(list(LINEUPS), p=list(LINEUPS.values())))
     band = _band(lineup, style, rng)
     form = _changed(_sections(n_bars, [p.name for p in band], lineup, rng), tempo, style, rng)
+    if groove is not None:  # nobody has recorded it at half the pace
+        form = [replace(s, half_time=False) for s in form]
     pickup_kind, pickup = _pickup(form[0], beats_per_bar, [p.name for p in band if p.kind not in STILL], rng)
     grid = Grid(
         silence_s + _beat_times(form, pickup, tempo, beats_per_bar, style, rng),
@@ -61,6 +67,7 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None) -> Sc
         pickup_kind=pickup_kind, sections=sections, chords=[], stops=[], slots=[],
         power=bool(power), parts=band, kit=str(pick(rng, style.kits)),
         bass_family=str(pick(rng, style.bass_families)), bass_kind=str(pick(rng, style.bass)),
+        groove=groove, groove_bar=groove_bar,
     )  # fmt: skip
     score.chords = harmony(score, part_rng(seed, "harmony"))
     for before, section in zip(sections, sections[1:]):  # everybody stops, then the chorus breaks in
@@ -70,6 +77,27 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None) -> Sc
             score.stops.append((start, section.start_s))
     score.slots = slots_of(score, "vocals")
     return score
+
+
+def _draw_style(rng: np.random.Generator) -> Style:
+    names = sorted(STYLES)
+    weights = np.array([STYLES[name].weight for name in names])
+    return STYLES[str(rng.choice(names, p=weights / weights.sum()))]
+
+
+def _groove(
+    seed: int, style: Style, tempo: float, swing: float, grooves: GrooveBank | None
+) -> tuple[Performance | None, int, float]:
+    """The recorded drums of a song, their first bar, and the swing that the others take over from them."""
+    rng = part_rng(seed, "groove")
+    if grooves is None or rng.random() >= GROOVES:
+        return None, 0, swing
+    chosen = grooves.choose(style.name, style.metre, tempo, rng)
+    if chosen is None:
+        return None, 0, swing
+    if chosen.swing is not None and style.swing_unit == 2:
+        swing = chosen.swing if chosen.swing > 0.12 else 0.0
+    return chosen, int(rng.integers(max(1, chosen.n_bars - 7))), swing
 
 
 def _changed(sections: list[Section], tempo: float, style: Style, rng: np.random.Generator) -> list[Section]:
@@ -92,7 +120,7 @@ def _changed(sections: list[Section], tempo: float, style: Style, rng: np.random
         else:  # faster or slower from here on
             first, last = int(rng.integers(1, len(sections))), len(sections)
             factor = float(rng.choice([rng.uniform(1.03, 1.16), rng.uniform(0.86, 0.97)]))
-        factor = float(np.clip(factor, 60.0 / tempo, 190.0 / tempo))
+        factor = float(np.clip(factor, 40.0 / tempo, 190.0 / tempo))
         sections = [replace(s, tempo=factor) if first <= k < last else s for k, s in enumerate(sections)]
     return sections
 

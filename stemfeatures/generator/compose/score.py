@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .grooves import Performance
 from .styles import Style
 
 NOTE_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -171,6 +172,7 @@ class Score:
     duration_s : of which the last ``lead_out_s`` are silence. lineup : one of ``LINEUPS``.
     chords : one after the other without gaps. stops : (start_s, end_s) where everybody but the singer pauses.
     slots : where lines are sung. pickup_kind : who plays before the first bar, see ``_pickup``.
+    groove : the recorded performance that the drums play from its bar ``groove_bar`` on; None for a written one.
     """
 
     seed: int
@@ -194,6 +196,8 @@ class Score:
     bass_family: str = ""
     bass_kind: str = ""
     kit: str = ""
+    groove: Performance | None = None
+    groove_bar: int = 0
     parts: list[Part] = field(default_factory=list)
 
     @property

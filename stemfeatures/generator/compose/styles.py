@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Beats a bar and steps a beat.
-METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 6)}
+METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 6), "5/4": (5, 4), "7/4": (7, 4), "12/8": (4, 6)}
 
 #: Semitones above the tonic.
 MODES = {
@@ -37,13 +37,14 @@ class Style:
 
     Attributes
     ----------
-    tempo : lowest and highest tempo in beats a minute (6/8: dotted quarters).
+    tempo : lowest and highest tempo in beats a minute (6/8 and 12/8: dotted quarters).
     grooves : patterns by drum role; one is drawn for the verses and one for the choruses.
     bass, comp : how bass and accompaniment may play, see :mod:`.composer`.
     families : instrument families of the accompaniment, those listed twice are likelier.
     bass_families, kits : kinds of bass and of drum kit.
     swing : range of the delay of off-beats, 1 = triplets; ``swing_unit``: the step that is delayed (2 eighth, 1 16th).
     drive : probability of distorted guitars; sevenths : of seventh chords; loose : human timing, ms.
+    spoken : probability of spoken verses. weight : how often the style is drawn against others.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Style:
     sevenths: float = 0.15
     loose: float = 6.0
     spoken: float = 0.0
+    weight: float = 1.0
     modes: tuple[str, ...] = ("major", "major", "minor", "minor", "dorian", "mixolydian")
 
 
@@ -77,6 +79,7 @@ _STYLES = (
         ("roots", "long", "kick", "octaves", "root_fifth"), ("block", "strum", "arpeggio", "pad", "stab"),
         ("piano", "epiano", "acoustic_guitar", "clean_guitar", "pad", "strings", "synth_lead", "organ", "mallet"),
         bass_families=("electric_bass", "electric_bass", "synth_bass"), kits=("acoustic", "acoustic", "electronic"),
+        weight=2.0,
     ),
     Style(
         "rock", "4/4", (96, 168),
@@ -88,10 +91,10 @@ _STYLES = (
         ),
         ("roots", "roots", "kick", "root_fifth"), ("power", "power", "strum", "riff", "arpeggio"),
         ("electric_guitar", "electric_guitar", "clean_guitar", "organ", "piano", "acoustic_guitar"),
-        drive=0.75, sevenths=0.04, loose=8.0, modes=("major", "minor", "minor", "mixolydian", "dorian"),
+        drive=0.75, sevenths=0.04, loose=8.0, weight=2.0, modes=("major", "minor", "minor", "mixolydian", "dorian"),
     ),
     Style(
-        "ballad", "4/4", (60, 84),
+        "ballad", "4/4", (50, 84),
         (
             {"kick": "9.......8.5.....", "rim": "....7.......7...", "hat": "6...4...6...4..."},
             {"kick": "9......59.......", "snare": "....9.......9...", "hat": "6.4.6.4.6.4.6.4."},
@@ -160,7 +163,7 @@ _STYLES = (
         bass_families=("double_bass", "electric_bass"), sevenths=0.2, loose=9.0,
     ),
     Style(
-        "six_eight", "6/8", (60, 80),
+        "six_eight", "6/8", (42, 80),
         (
             {"kick": "9.........4.", "snare": "......9.....", "hat": "8.5.5.8.5.5."},
             {"kick": "9.....3...6.", "snare": "......9...2.", "ride": "7.5.5.7.5.5."},
@@ -209,6 +212,62 @@ _STYLES = (
         ("bossa", "bossa", "root_fifth"), ("comp", "comp", "block", "pad"),
         ("nylon_guitar", "nylon_guitar", "piano", "winds", "vibraphone", "strings"),
         bass_families=("double_bass", "electric_bass"), sevenths=1.0, modes=("major", "major", "minor", "dorian"),
+    ),
+    Style(
+        "slow_rock", "4/4", (45, 68),
+        (
+            {"kick": "9.....5.9.9.....", "snare": "....9.......9...", "hat": "7.5.7.5.7.5.7.5."},
+            {"kick": "9.......7..6....", "snare": "........9.......", "ride": "6.4.6.4.6.4.6.4."},
+            {"kick": "9..5....9..5..4.", "snare": "....9..2....9...", "hat": "7454745474547454"},
+        ),
+        ("long", "roots", "kick"), ("power", "arpeggio", "strum", "pad"),
+        ("electric_guitar", "electric_guitar", "clean_guitar", "piano", "organ", "strings"),
+        drive=0.6, loose=9.0, modes=("major", "minor", "minor", "mixolydian"),
+    ),
+    Style(
+        "soul_ballad", "12/8", (45, 70),
+        (
+            {"kick": "9.........5.8.........4.", "snare": "......9...........9.....",
+             "hat": "8.5.5.8.5.5.8.5.5.8.5.5."},
+            {"kick": "9...........9...6.......", "snare": "......9...........9.....",
+             "ride": "7.4.5.7.4.5.7.4.5.7.4.5."},
+        ),
+        ("long", "root_fifth", "kick", "triplets"), ("arpeggio", "block", "pad", "strum"),
+        ("piano", "organ", "clean_guitar", "electric_guitar", "strings", "brass", "epiano"),
+        drive=0.3, sevenths=0.5, loose=9.0,
+    ),
+    Style(
+        "slow_waltz", "3/4", (58, 100),
+        (
+            {"kick": "9...........", "rim": "....6...6...", "hat": "6.4.5.4.5.4."},
+            {"kick": "9.....5.....", "snare": "....6...8...", "ride": "6...5...5..."},
+            {"kick": "9...........", "snare": "........8...", "hat": "6.4.6.4.6.4."},
+        ),
+        ("long", "root_fifth", "kick"), ("arpeggio", "block", "strum", "pad"),
+        ("piano", "acoustic_guitar", "clean_guitar", "strings", "electric_guitar", "pad", "organ"),
+        bass_families=("electric_bass", "electric_bass", "double_bass"), drive=0.25, sevenths=0.25, loose=9.0,
+    ),
+    Style(
+        "five_four", "5/4", (84, 172),
+        (
+            {"kick": "9.....5.....9.......", "snare": "........9.......9...", "hat": "7.5.7.5.7.5.7.5.7.5."},
+            {"kick": "9.........6.9.....4.", "snare": "....9...........9...", "ride": "7.4.7.4.7.4.7.4.7.4."},
+        ),
+        ("kick", "kick", "roots", "root_fifth"), ("riff", "power", "arpeggio", "block", "comp"),
+        ("electric_guitar", "clean_guitar", "piano", "epiano", "organ", "synth_lead", "sax"),
+        drive=0.4, sevenths=0.3, weight=0.8, modes=("minor", "minor", "dorian", "mixolydian", "major", "phrygian"),
+    ),
+    Style(
+        "seven_four", "7/4", (92, 184),
+        (
+            {"kick": "9.......9.5.....9.....5.....", "snare": "....9.......9...........9...",
+             "hat": "7.5.7.5.7.5.7.5.7.5.7.5.7.5."},
+            {"kick": "9.......8.......9.........6.", "snare": "....8.......8.......8.......",
+             "ride": "8.5.8.5.8.5.8.5.8.5.8.5.8.5."},
+        ),
+        ("kick", "kick", "roots", "root_fifth"), ("riff", "power", "arpeggio", "block", "comp"),
+        ("electric_guitar", "clean_guitar", "piano", "organ", "synth_lead", "strings"),
+        drive=0.4, sevenths=0.2, weight=0.8, modes=("minor", "minor", "dorian", "mixolydian", "major", "lydian"),
     ),
 )  # fmt: skip
 
