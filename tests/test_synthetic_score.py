@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import hilbert
 
 from stemfeatures.constants import STEMS
 from stemfeatures.generator import song, truth
 from stemfeatures.generator.compose import composer
 from stemfeatures.generator.compose.styles import MODES
-from stemfeatures.generator.mix import desk, mastering
+from stemfeatures.generator.mix import desk, mastering, tape
 from stemfeatures.generator.play import synths
 
 pytest.importorskip("pyworld", reason="singing needs the train extra")
@@ -188,3 +189,65 @@ def test_coded_mixture_lies_beside_the_exact_one(tmp_path: Path) -> None:
     assert np.array_equal(plain.mixture, made.mixture)
     with pytest.raises(ValueError, match="codec_chance"):
         song.generate_song(4, codec_chance=1.5)
+
+
+def test_low_rates_leave_nothing_above_and_keep_the_sum() -> None:
+    stems = np.random.default_rng(0).standard_normal((4, 2, SR)).astype(np.float32) * 0.05
+    chosen = mastering.MasterSettings.draw(np.random.default_rng(1)).__dict__
+    chosen |= {"low_cut_hz": 0.0, "high_cut_hz": 0.0, "clip_db": 0.0, "target_lufs": -20.0, "width": 1.0}
+    for limits, edge in (("16_khz", 8000), ("8_khz", 4000)):
+        done = mastering.master(stems, mastering.MasterSettings(**(chosen | {"band_limits": limits})))
+        power = np.abs(np.fft.rfft(done[:, 0])) ** 2  # bins of 1 Hz
+        assert np.all(power[:, edge + 200 :].mean(axis=1) < 1e-5 * power[:, : edge - 500].mean(axis=1))
+        plain = mastering._recorded_at(stems, 2 * edge)
+        assert np.allclose(plain.sum(axis=0), mastering._recorded_at(stems.sum(axis=0, keepdims=True), 2 * edge)[0],
+                           atol=1e-5)  # fmt: skip
+
+
+def test_widths_are_those_of_the_settings() -> None:
+    settings = [mastering.MasterSettings.draw(np.random.default_rng(k)) for k in range(400)]
+    assert np.mean([s.width == 0 for s in settings]) == pytest.approx(0.06, abs=0.03)
+    assert np.mean([s.width > 1 for s in settings]) == pytest.approx(0.12, abs=0.05)
+    stems = np.random.default_rng(0).standard_normal((4, 2, SR)).astype(np.float32)
+    for width in (0.0, 0.5, 1.6):
+        done = mastering._widened(stems, width)
+        assert np.allclose(done[:, 0] - done[:, 1], width * (stems[:, 0] - stems[:, 1]), atol=1e-5)
+        assert np.allclose(done.sum(axis=1), stems.sum(axis=1), atol=1e-5)
+
+
+def test_worn_tapes_bend_all_stems_and_the_f0_alike() -> None:
+    worn = tape.Tape(wow=0.004, wow_hz=0.5, flutter=0.001, flutter_hz=8.0, phase=0.0)
+    t = np.arange(6 * SR) / SR
+    stems = np.stack([np.stack([np.sin(2 * np.pi * f * t)] * 2) for f in (1000.0, 400.0)]).astype(np.float32)
+    played = worn.play(stems)
+    assert played.shape == stems.shape
+    assert np.allclose(played.sum(axis=0), worn.play(stems.sum(axis=0, keepdims=True))[0], atol=1e-4)
+    phase = np.unwrap(np.angle(hilbert(played[0, 0].astype(float))))
+    hertz = np.diff(phase) * SR / (2 * np.pi)
+    heard = hertz[SR : 5 * SR : 441]
+    truth_hz = worn.shift(np.full(600, 1000.0))[100:500]
+    assert np.std(truth_hz) > 2.0
+    assert np.abs(1200 * np.log2(heard[: len(truth_hz)] / truth_hz)).max() < 1.0
+    late = np.cumsum(worn.speed(t)) / SR - t
+    assert np.abs(late).max() < 0.003  # beats stay where they are
+
+
+def test_quiet_stems_are_quiet() -> None:
+    drawn = [desk._draw_quiet(np.random.default_rng(k)) for k in range(600)]
+    stems = [stem for stem, _ in drawn if stem]
+    assert len(stems) / len(drawn) == pytest.approx(desk.QUIET, abs=0.05)
+    assert set(stems) == set(STEMS)
+    assert max(by for stem, by in drawn if stem == "drums") > 17
+    loud = {}
+    for by_db in (0.0, 18.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(desk, "_draw_quiet", lambda rng, by_db=by_db: ("drums", by_db))
+            score = composer.compose(1, duration_s=8.0, style="rock")
+            n = round(score.duration_s * SR)
+            noise = np.random.default_rng(0).standard_normal((2, n)).astype(np.float32) * 0.1
+            tracks = {s: desk.Track(noise.copy(), np.zeros(n, np.float32)) for s in STEMS}
+            stems_made, _, choices = desk.mix(score, tracks, dry=True)
+            loud[by_db] = [10 * np.log10(np.mean(y[:, :SR] ** 2)) for y in stems_made]
+            assert choices["quiet"] == {"stem": "drums", "by_db": by_db}
+    drop = np.subtract(loud[18.0], loud[0.0])
+    assert drop[STEMS.index("drums")] - drop[STEMS.index("bass")] == pytest.approx(-18, abs=0.2)

@@ -3,6 +3,7 @@
 import builtins
 import itertools
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -410,3 +411,50 @@ def test_names_of_recordings_tell_key_and_tempo(tmp_path):
     plain = recordings.Recording.read(tmp_path / "plain-amber.wav")
     assert (plain.tonic, plain.bpm) == (None, None)
     assert plain.fit(tonic=5, minor=True, bpm=90) == (0.0, 1.0)
+
+
+def test_rough_voices_have_subharmonics_and_their_pitch() -> None:
+    line = max(BANK.lines("f1"), key=lambda x: x.syllables)
+    notes = melody("f1", line, 3, 0.3, 0.5)
+    plain = VoiceStyle(vibrato=0.0, jitter=0.0, drift=0.0)
+    ratios = {}
+    for roughness in (0.0, 0.45):
+        sung = sing(BANK, "f1", line, notes, replace(plain, roughness=roughness), np.random.default_rng(0))
+        assert raw_pitch_accuracy(sung)[0] > 0.9, roughness
+        parts = []
+        for k in np.flatnonzero(sung.f0_hz > 0)[::7]:
+            at = round((sung.f0_times_s[k] - sung.start_s) * SR)
+            part = sung.audio[max(at - 4096, 0) : at + 4096]
+            if len(part) < 8192 or np.ptp(sung.f0_hz[k - 9 : k + 10]) > 4:
+                continue
+            power = np.abs(np.fft.rfft(part * np.hanning(len(part)), 1 << 16)) ** 2
+            place = [round(f * (1 << 16) / SR) for f in (1.5 * sung.f0_hz[k], sung.f0_hz[k])]
+            parts.append(power[place[0] - 6 : place[0] + 7].max() / power[place[1] - 6 : place[1] + 7].max())
+        assert len(parts) > 5
+        ratios[roughness] = 10 * np.log10(np.median(parts))
+    assert ratios[0.45] > ratios[0.0] + 8
+
+
+def test_growls_are_loud_and_have_no_pitch() -> None:
+    line = line_of("m1", BANK.lines("m1")[0].text)
+    style = VoiceStyle().growled(np.random.default_rng(0))
+    growl = speak(BANK, "m1", line, 1.0, style, np.random.default_rng(0), shout=True)
+    shout = speak(BANK, "m1", line, 1.0, VoiceStyle(), np.random.default_rng(0), shout=True)
+    assert not np.any(growl.f0_hz)
+    assert np.mean(shout.f0_hz > 0) > 0.3
+    assert [w for w, _, _ in growl.words] == [w for w, _, _ in shout.words]
+
+    def periodicity(sung: Sung) -> float:
+        at = sung.f0_times_s[np.flatnonzero(shout.f0_hz > 0)] - sung.start_s
+        heights = []
+        for t in at[::4]:
+            part = sung.audio[round(t * SR) - 1024 : round(t * SR) + 1024].astype(float)
+            if len(part) == 2048 and np.any(part):
+                own = np.correlate(part, part, "full")[2047:]
+                heights.append(own[SR // 900 : SR // 90].max() / own[0])
+        return float(np.median(heights))
+
+    assert periodicity(shout) > 0.75
+    assert periodicity(growl) < 0.6
+    level = [loudness_db(x, x.start_s, x.end_s) for x in (growl, shout)]
+    assert level[0] == pytest.approx(level[1], abs=6)

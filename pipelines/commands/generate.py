@@ -131,8 +131,8 @@ def run(args: argparse.Namespace) -> int:
         "subtype": args.subtype,
         "plot": args.plot,
     }
-    *banks, grooves = _load_banks(args.bank, args.voices, recordings, args.grooves, held_out)  # complain here
-    request = describe_request(args.duration, args.style, *banks, args.codec_chance, grooves)
+    banks = _load_banks(args.bank, args.voices, recordings, args.grooves, held_out)  # complain here, not in a worker
+    request = describe_request(args.duration, args.style, *banks[:3], args.codec_chance, banks[3])
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
     todo = {

@@ -21,6 +21,7 @@ from .compose.styles import STYLES
 from .mix.codecs import CODECS, codec_round_trip
 from .mix.desk import mix
 from .mix.mastering import on_grid
+from .mix.tape import Tape
 from .play.note_bank import NoteBank
 from .play.parts import play_others
 from .play.playing import play_bass, play_drums
@@ -112,14 +113,13 @@ def generate_song(
     other, lines_f0 = play_others(score, n, notes, n_frames)
     vocals, voice_f0, lyrics = sing_score(score, n, voices, n_frames, recordings)
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
-    mixed, mix_choices = mix(score, tracks, dry=dry)
+    mixed, tape, mix_choices = mix(score, tracks, dry=dry)
     stems = {s: on_grid(mixed[k]) for k, s in enumerate(STEMS)}
-    times = F0_HOP_S * np.arange(n_frames)
     truth = Truth(
         f0={
-            "vocals": [{"times_s": times, "f0_hz": f0} for f0 in voice_f0],
-            "bass": {"times_s": times, "f0_hz": bass_f0},
-            "other": [{"times_s": times, "f0_hz": f0, "part": part} for part, f0 in lines_f0],
+            "vocals": [_contour(f0, tape) for f0 in voice_f0],
+            "bass": _contour(bass_f0, tape),
+            "other": [_contour(f0, tape) | {"part": part} for part, f0 in lines_f0],
         },
         notes={s: tracks[s].notes for s in STEMS},
         onsets_s={s: sorted({round(e["start_s"], 5) for e in tracks[s].notes}) for s in STEMS},
@@ -137,6 +137,11 @@ def generate_song(
         sample_rate=SR,
     )
     return Song(stems, truth)
+
+
+def _contour(f0_hz: np.ndarray, tape: Tape | None) -> dict[str, Any]:
+    heard = f0_hz if tape is None else tape.shift(f0_hz)
+    return {"times_s": F0_HOP_S * np.arange(len(f0_hz)), "f0_hz": heard}
 
 
 def _draw_codec(rng: np.random.Generator, chance: float) -> dict[str, Any]:

@@ -145,26 +145,6 @@ def saturate(y: np.ndarray, drive_db: float) -> np.ndarray:
     return (driven * (level / max(active_rms(driven), 1e-9))).astype(np.float32)
 
 
-def amplify(y: np.ndarray, drive_db: float, rng: np.random.Generator) -> np.ndarray:
-    """A guitar or bass amplifier: tight lows into an asymmetric soft clipper, then a loudspeaker's band."""
-    level = active_rms(y)
-    if level == 0:
-        return y
-    tight = equalise(y, [("low_cut", rng.uniform(70, 160), 0.0, 0.7), ("peak", rng.uniform(600, 1400), 5.0, 0.6)])
-    bias = rng.uniform(0.0, 0.25)
-    driven = np.tanh(tight * (from_db(drive_db) / level) * 0.3 + bias).astype(np.float32)
-    speaker: list[Band] = [
-        ("low_cut", 75.0, 0.0, 0.8),
-        ("peak", rng.uniform(90, 150), rng.uniform(0, 4), 1.0),
-        ("peak", rng.uniform(350, 600), rng.uniform(-6, 0), 0.8),
-        ("peak", rng.uniform(2200, 3800), rng.uniform(2, 7), 1.0),
-        ("high_cut", rng.uniform(4200, 6500), 0.0, 0.9),
-        ("high_cut", rng.uniform(5500, 8000), 0.0, 0.6),
-    ]
-    out = equalise(driven, speaker)
-    return out * np.float32(level / max(active_rms(out), 1e-9))
-
-
 def duck(n: int, times_s: Sequence[float], depth_db: float, release_s: float) -> np.ndarray:
     """(n,) gain that is pulled down at every given time and comes back: the pumping of dance music."""
     points = np.zeros(-(-n // BLOCK))
@@ -175,6 +155,24 @@ def duck(n: int, times_s: Sequence[float], depth_db: float, release_s: float) ->
         if 0 <= a < b:
             points[a:b] = np.minimum(points[a:b], shape[: b - a])
     return ramps(10 ** (points / 20), n)
+
+
+# -- speed ----------------------------------------------------------------------------------------------------------
+
+
+def resampled(y: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """(m,) float32: ``y`` played at ``speed`` (one value a sample of the result) until it ends; cubic interpolation."""
+    place = np.cumsum(speed, dtype=np.float64)
+    place -= place[0]
+    place = place[: int(np.searchsorted(place, len(y) - 3))]
+    left = place.astype(np.int64)
+    x = (place - left).astype(np.float32)
+    before, here, after, beyond = y[np.maximum(left - 1, 0)], y[left], y[left + 1], y[left + 2]
+    slope, next_slope = 0.5 * (after - before), 0.5 * (beyond - here)
+    rise = after - here
+    return (here + x * (slope + x * (3 * rise - 2 * slope - next_slope + x * (slope + next_slope - 2 * rise)))).astype(
+        np.float32
+    )
 
 
 # -- space --------------------------------------------------------------------------------------------------------

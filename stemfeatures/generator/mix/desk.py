@@ -13,16 +13,21 @@ from ..compose.score import Score, part_rng, pick
 from ..track import Track
 from ..units import SR
 from . import console, mastering
+from .tape import TAPE, Tape
 
 #: Active level of the stems in the mix, dB: mean and spread.
 _STEM_LEVELS = {"vocals": (-19.0, 1.8), "drums": (-19.5, 2.0), "bass": (-20.0, 2.0), "other": (-20.5, 2.2)}
 #: How often a recording has noise, and an echo.
 NOISE, ECHO = 0.1, 0.35
 NOISES = ("white", "pink", "hum")
+#: How often one stem is far behind the others, which one, and by how many dB.
+QUIET = 0.14
+_QUIET_STEMS = {"drums": 0.5, "bass": 0.2, "vocals": 0.15, "other": 0.15}
+_QUIET_DB = {"drums": (8.0, 20.0), "bass": (5.0, 14.0), "vocals": (4.0, 10.0), "other": (5.0, 12.0)}
 
 
-def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarray, dict[str, Any]]:
-    """(4, 2, n) of the stems in the order of STEMS, mastered, and what was chosen."""
+def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarray, Tape | None, dict[str, Any]]:
+    """(4, 2, n) of the stems in the order of STEMS, mastered; the tape that changed their pitch; what was chosen."""
     rng = part_rng(score.seed, "mix")
     room = console.draw_room(rng)
     wet_db, echo_db = float(rng.uniform(-14, -4)), float(rng.uniform(-18, -8))
@@ -32,13 +37,15 @@ def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarra
     settings = mastering.MasterSettings.draw(rng)
     noise = str(pick(rng, NOISES)) if rng.random() < NOISE else None
     noise_db = float(rng.uniform(-72, -48))
+    quiet, quiet_db = _draw_quiet(part_rng(score.seed, "quiet"))
+    tape = Tape.draw(part_rng(score.seed, "tape")) if part_rng(score.seed, "worn").random() < TAPE else None
     out = []
     balance: dict[str, float] = {}
     for stem in STEMS:
         track = tracks[stem]
         level = console.active_rms(track.dry)
         mean, spread = _STEM_LEVELS[stem]
-        balance[stem] = float(rng.normal(mean, spread))
+        balance[stem] = float(rng.normal(mean, spread)) - (quiet_db if stem == quiet else 0.0)
         gain = np.float32(console.from_db(balance[stem]) / level) if level else np.float32(0)
         y: np.ndarray = track.dry * gain
         if level and not dry and np.any(track.send):
@@ -50,6 +57,10 @@ def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarra
                 )
         out.append(y)
     stems = np.stack(out)
+    if dry:
+        tape = None
+    if tape is not None:
+        stems = tape.play(stems)
     n = stems.shape[2]
     if noise is not None and not dry:  # it belongs to the accompaniment
         stems[STEMS.index("other")] += np.float32(console.from_db(noise_db)) * _noise(noise, n, rng)
@@ -65,10 +76,20 @@ def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarra
     choices = {
         "balance_db": balance, "room_decay_s": room.decay_s, "wet_db": wet_db,
         "echo": {"delay_s": delay_s, "level_db": echo_db, "ping_pong": ping_pong} if use_echo else None,
+        "quiet": {"stem": quiet, "by_db": quiet_db} if quiet else None, "tape": asdict(tape) if tape else None,
         "noise": {"kind": noise, "level_db": noise_db} if noise else None, "master": asdict(settings),
-        "chances": {"noise": NOISE, "clipping": mastering.CLIPPING, "band_limits": mastering.BAND_LIMITS, "echo": ECHO},
+        "chances": {"noise": NOISE, "clipping": mastering.CLIPPING, "band_limits": mastering.BAND_LIMITS, "echo": ECHO,
+                    "quiet": QUIET, "tape": TAPE, "width": {k: share for k, (share, _) in mastering.WIDTHS.items()}},
     }  # fmt: skip
-    return stems, choices
+    return stems, tape, choices
+
+
+def _draw_quiet(rng: np.random.Generator) -> tuple[str | None, float]:
+    """A stem that is far behind the others, if any, and by how many dB."""
+    if rng.random() >= QUIET:
+        return None, 0.0
+    stem = str(rng.choice(list(_QUIET_STEMS), p=list(_QUIET_STEMS.values())))
+    return stem, float(rng.uniform(*_QUIET_DB[stem]))
 
 
 def _noise(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:

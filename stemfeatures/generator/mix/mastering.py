@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import sosfilt
 
@@ -14,7 +15,11 @@ from ..units import SR
 from .console import BLOCK, Band, active_rms, block_peaks, compressor_gain, equalise, from_db, ramps, to_db
 
 #: How often a master is limited in band, and clips.
-BAND_LIMITS = {"none": 0.45, "record": 0.43, "dull": 0.09, "narrow": 0.03}
+BAND_LIMITS = {"none": 0.42, "record": 0.4, "dull": 0.08, "narrow": 0.03, "16_khz": 0.05, "8_khz": 0.02}
+#: Sample rates that a recording once had.
+_LOW_RATES = {"16_khz": 16_000, "8_khz": 8000}
+#: How often a master's sides are changed, and to which part of them.
+WIDTHS = {"mono": (0.06, (0.0, 0.0)), "narrow": (0.12, (0.2, 0.7)), "wide": (0.12, (1.2, 1.8))}
 CLIPPING = 0.4
 
 
@@ -50,7 +55,8 @@ class MasterSettings:
     ----------
     target_lufs : integrated loudness. ceiling_db : highest peak. glue : ratio of the bus compressor.
     clip_db : by how much the highest peaks are clipped before the limiter, 0 for not at all.
-    band_limits : ``none``, ``record``, ``dull`` or ``narrow``. low_cut_hz, high_cut_hz : 0 for none.
+    band_limits : one of ``BAND_LIMITS``. low_cut_hz, high_cut_hz : 0 for none.
+    width : factor on the difference of the channels, 0 for mono.
     """
 
     target_lufs: float
@@ -60,6 +66,7 @@ class MasterSettings:
     band_limits: str
     low_cut_hz: float
     high_cut_hz: float
+    width: float = 1.0
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> MasterSettings:
@@ -69,7 +76,12 @@ class MasterSettings:
             "record": (rng.uniform(20, 40), rng.uniform(15_000, 19_000)),
             "dull": (rng.uniform(20, 80), rng.uniform(5000, 12_000)),
             "narrow": (rng.uniform(100, 300), rng.uniform(3400, 6000)),
-        }[limits]
+        }.get(limits, (0.0, 0.0))
+        width, chance = 1.0, rng.random()
+        for share, (least, most) in WIDTHS.values():
+            if 0 <= chance < share:
+                width = float(rng.uniform(least, most))
+            chance -= share
         return cls(
             target_lufs=float(rng.uniform(-14.0, -8.0)),
             ceiling_db=float(rng.choice([-0.1, -0.3, -1.0])),
@@ -80,6 +92,7 @@ class MasterSettings:
             band_limits=limits,
             low_cut_hz=float(low),
             high_cut_hz=float(high),
+            width=width,
         )
 
 
@@ -88,6 +101,10 @@ def master(stems: np.ndarray, settings: MasterSettings) -> np.ndarray:
     bands: list[Band] = [("low_cut", settings.low_cut_hz, 0.0, 0.7)] if settings.low_cut_hz else []
     bands += [("high_cut", settings.high_cut_hz, 0.0, q) for q in (0.54, 1.3)] if settings.high_cut_hz else []
     stems = equalise(stems, bands)
+    if settings.band_limits in _LOW_RATES:
+        stems = _recorded_at(stems, _LOW_RATES[settings.band_limits])
+    if settings.width != 1.0:
+        stems = _widened(stems, settings.width)
     mixture = stems.sum(axis=0)
     if not np.any(mixture):
         return stems
@@ -116,6 +133,22 @@ def master(stems: np.ndarray, settings: MasterSettings) -> np.ndarray:
                 break
             static *= from_db(min(lost, 4.0))
     return stems * total
+
+
+def _recorded_at(stems: np.ndarray, rate: int) -> np.ndarray:
+    """(n_stems, 2, n) with nothing above half of ``rate``."""
+    n_stems, _, n = stems.shape
+    channels = stems.reshape(2 * n_stems, n).T.astype(np.float32)
+    low = soxr.resample(channels, SR, rate, quality="HQ")
+    back = soxr.resample(low, rate, SR, quality="HQ")[:n]
+    out = np.zeros((n, 2 * n_stems), np.float32)
+    out[: len(back)] = back
+    return np.ascontiguousarray(out.T).reshape(stems.shape)
+
+
+def _widened(stems: np.ndarray, width: float) -> np.ndarray:
+    middle, side = 0.5 * (stems[:, 0] + stems[:, 1]), 0.5 * np.float32(width) * (stems[:, 0] - stems[:, 1])
+    return np.stack([middle + side, middle - side], axis=1)
 
 
 def on_grid(stems: np.ndarray, bits: int = 24) -> np.ndarray:

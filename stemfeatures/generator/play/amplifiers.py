@@ -48,11 +48,11 @@ class Amplifier:
 
     @classmethod
     def draw(cls, kind: str, rng: np.random.Generator, *, bass: bool = False) -> Amplifier:
-        """An amplifier of ``kind``; for a bass its low end is left alone and the cabinet reaches lower."""
+        """An amplifier of ``kind``; one for a ``bass`` drives what is above the fundamental, to be blended with it."""
         return cls(
             kind=kind,
             gain_db=float(rng.uniform(*KINDS[kind])),
-            low_cut_hz=float(rng.uniform(25, 45) if bass else rng.uniform(70, 190)),
+            low_cut_hz=float(rng.uniform(120, 350) if bass else rng.uniform(70, 190)),
             mid_hz=float(rng.uniform(550, 1500)),
             mid_db=float(rng.uniform(-2, 8)),
             bias=float(rng.uniform(0.0, 0.3)),
@@ -131,13 +131,14 @@ def _draw_cabinet(rng: np.random.Generator, *, bass: bool) -> tuple[Band, ...]:
     top = float(rng.uniform(3000, 7000) if bass else rng.uniform(4000, 6500))
     return (
         ("low_cut", float(rng.uniform(30, 50) if bass else rng.uniform(70, 110)), 0.0, float(rng.uniform(0.7, 1.3))),
-        ("peak", float(rng.uniform(55, 100) if bass else rng.uniform(100, 160)), float(rng.uniform(0, 5)), 1.0),
-        ("peak", float(rng.uniform(320, 600)), float(rng.uniform(-7, 0)), 0.8),
+        ("peak", float(rng.uniform(55, 100) if bass else rng.uniform(100, 160)),
+         float(rng.uniform(0, 2 if bass else 5)), 1.0),
+        ("peak", float(rng.uniform(320, 600)), float(rng.uniform(-4 if bass else -7, 0)), 0.8),
         ("peak", float(rng.uniform(900, 1700)), float(rng.uniform(-3, 4)), 1.0),
         ("peak", float(rng.uniform(2000, 3900)), float(rng.uniform(1, 9)), float(rng.uniform(0.8, 1.8))),
         ("high_cut", top, 0.0, float(rng.uniform(0.8, 1.2))),
         ("high_cut", 1.15 * top, 0.0, 0.6),
-    )
+    )  # fmt: skip
 
 
 def _gate(y: np.ndarray, below_db: float = -48.0) -> np.ndarray:

@@ -134,13 +134,32 @@ class Kit:
 
     Attributes
     ----------
-    name : where its sounds come from.
+    name : where its sounds come from. kick_hz : what the kick drum is tuned to, None where it is as it came.
     """
 
     def __init__(self, name: str, spec: KitSpec, recorded: dict[str, tuple[NoteBank, str, list[SampleEntry]]]) -> None:
         self.name, self._spec, self._recorded = name, spec, recorded
         self._made: dict[tuple, np.ndarray] = {}
         self._tuning = 2 ** (spec.size / 3 / 12)
+        self.kick_hz: float | None = None
+        self._kick_ratio = 1.0
+
+    def tune_kick(self, hertz: float) -> None:
+        """Play the kick drum faster or slower, by at most a fifth, so that its tail sounds at ``hertz``."""
+        self._kick_ratio = 1.0
+        self._made.clear()
+        y = self.hit("kick", 0.9, np.random.default_rng(0))[int(0.03 * SR) : int(0.25 * SR)]
+        power = np.abs(np.fft.rfft(y * np.hanning(len(y)), 1 << 16)) ** 2
+        bins = np.fft.rfftfreq(1 << 16, 1 / SR)
+        low = (bins > 35) & (bins < 130)
+        own = float(bins[low][np.argmax(power[low])])
+        ratio = hertz / own
+        while ratio > 1.5:
+            ratio /= 2
+        while ratio < 0.67:
+            ratio *= 2
+        self._kick_ratio, self.kick_hz = ratio, own * ratio
+        self._made.clear()
 
     def hit(self, role: str, velocity: float, rng: np.random.Generator) -> np.ndarray:
         """(n,) float32 of a stroke; the attack is at sample 0, the peak is ``velocity ** 1.3``."""
@@ -154,7 +173,8 @@ class Kit:
             layer = 0.3 if velocity < 0.4 else 0.6 if velocity < 0.75 else 0.95
             key = (role, layer, int(rng.integers(_ROUND_ROBINS)))
             if key not in self._made:
-                self._made[key] = synth_hit(self._spec, *key)
+                y = synth_hit(self._spec, *key)
+                self._made[key] = y if role != "kick" else soxr.resample(y, SR * self._kick_ratio, SR, quality="MQ")
             y = self._made[key]
         return y * np.float32(velocity**1.3)
 
@@ -167,7 +187,8 @@ class Kit:
         if key not in self._made:
             y = bank.samples(name, entries[index])[: int(2.6 * SR)]
             if role in ("kick", "snare", "tom_high", "tom_mid", "tom_low"):
-                y = soxr.resample(y, SR * self._tuning, SR, quality="MQ")
+                ratio = self._tuning * (self._kick_ratio if role == "kick" else 1.0)
+                y = soxr.resample(y, SR * ratio, SR, quality="MQ")
             tail = min(len(y) // 3, int(0.3 * SR))  # recordings may be cut short
             y = y / max(float(np.abs(y).max(initial=0.0)), 1e-6)
             y[len(y) - tail :] *= np.linspace(1, 0, tail, dtype=np.float32) ** 2

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..compose.score import Note, pick
+from ..mix.console import resampled
 from ..sing.melody import F0_PERIOD_S, ease, smooth_noise
 from ..track import F0_HOP_S, add_at
 from ..units import SR, midi_to_hz
@@ -288,18 +289,3 @@ def _feedback(
     onset = float(rng.uniform(0.25, 0.5)) * held_s
     swell = ease((t - onset) / float(rng.uniform(0.3, 0.8))) * np.clip((held_s - t) / 0.05, 0, 1)
     return (0.05 * float(rng.uniform(0.4, 1.2)) * swell * np.sin(2 * np.pi * np.cumsum(hertz) / SR)).astype(np.float32)
-
-
-def resampled(y: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """(m,) float32: ``y`` played at ``speed`` (one value a sample of the result) until it ends; cubic interpolation."""
-    place = np.cumsum(speed, dtype=np.float64)
-    place -= place[0]
-    place = place[: int(np.searchsorted(place, len(y) - 3))]
-    left = place.astype(np.int64)
-    x = (place - left).astype(np.float32)
-    before, here, after, beyond = y[np.maximum(left - 1, 0)], y[left], y[left + 1], y[left + 2]
-    slope, next_slope = 0.5 * (after - before), 0.5 * (beyond - here)
-    rise = after - here
-    return (here + x * (slope + x * (3 * rise - 2 * slope - next_slope + x * (slope + next_slope - 2 * rise)))).astype(
-        np.float32
-    )

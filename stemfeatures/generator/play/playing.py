@@ -8,10 +8,16 @@ from ..compose.score import DRUM_KEYS, Note, Score, part_rng
 from ..mix import console
 from ..track import F0_HOP_S, Track, add_at, note_truth
 from ..units import SR, midi_to_hz
+from .amplifiers import Amplifier
 from .instruments import Instrument, make_instrument, make_kit
-from .line import resampled
 from .note_bank import NoteBank
 
+#: How electric basses are struck, in funk and elsewhere.
+BASS_ATTACKS = {
+    "funk": {"finger": 0.4, "pick": 0.15, "slap": 0.45}, "": {"finger": 0.55, "pick": 0.35, "slap": 0.1},
+}  # fmt: skip
+#: How often the kick drum is tuned to the song's tonic, the bass's own octave.
+_TUNED_KICK = 0.3
 #: Seconds in which a palm-muted string falls to 1/e.
 _PALM_MUTE_S = 0.055
 #: Peak of a drum role in dB, before the kit's own balance.
@@ -30,6 +36,8 @@ def play_drums(score: Score, n: int, notes: NoteBank | None) -> Track:
     rng = part_rng(score.seed, "drum-sounds")
     track = Track.silent(n)
     kit = make_kit(score.kit, notes, rng)
+    if rng.random() < _TUNED_KICK:
+        kit.tune_kick(midi_to_hz(28 + (score.tonic - 28) % 12 + score.tuning / 100))
     levels = {r: console.from_db(db + rng.normal(0, 2.0)) for r, db in _DRUM_LEVELS.items()}
     width = float(rng.uniform(-1, 1))
     hits = score.drums
@@ -54,7 +62,7 @@ def play_drums(score: Score, n: int, notes: NoteBank | None) -> Track:
             {"start_s": hit.time_s, "end_s": min(hit.time_s + len(y) / SR, n / SR), "midi": DRUM_KEYS[hit.role],
              "velocity": hit.velocity}
         )  # fmt: skip
-    track.choices = {"kit": kit.name, "kind": score.kit}
+    track.choices = {"kit": kit.name, "kind": score.kit, "kick_hz": kit.kick_hz}
     if not hits:
         return track
     kick = console.equalise(
@@ -94,7 +102,7 @@ def sound(instrument: Instrument, note: Note, hertz: float, rng: np.random.Gener
     y = instrument.note(hertz, duration, note.velocity, rng)
     if note.slide or note.fall:
         t = np.arange(len(y)) / SR
-        y = resampled(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
+        y = console.resampled(y, 2 ** (_bend_curve(note, t, _slide_s(note)) / 12))
     if note.technique == "palm_mute":  # the hand lies on the bridge
         y = y[: int(0.3 * SR)] * np.exp(-np.arange(len(y[: int(0.3 * SR)])) / (_PALM_MUTE_S * SR)).astype(np.float32)
         y = console.equalise(y, [("high_cut", 1100.0, 0.0, 0.7)])
@@ -112,11 +120,15 @@ def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tu
     track = Track.silent(n)
     f0 = np.zeros(n_frames)
     instrument = make_instrument(score.bass_family, notes, rng)
-    track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind}
+    electric = score.bass_family == "electric_bass"
+    weights = BASS_ATTACKS["funk" if score.bass_kind in ("funk", "octaves") else ""]
+    attack = str(rng.choice(list(weights), p=list(weights.values()))) if electric else "finger"
+    track.choices = {"instrument": instrument.name, "family": score.bass_family, "figure": score.bass_kind,
+                     "attack": attack}  # fmt: skip
     mono: np.ndarray = np.zeros(n, np.float32)
     for k, note in enumerate(score.bass):
         hertz = midi_to_hz(note.midi + score.tuning / 100)
-        y = sound(instrument, note, hertz, rng)
+        y = strike_string(sound(instrument, note, hertz, rng), attack, note.velocity, rng)
         following = score.bass[k + 1].start_s if k + 1 < len(score.bass) else np.inf
         room = int((following - note.start_s) * SR) if np.isfinite(following) else len(y)
         if room < len(y):  # one string: the next note ends this one
@@ -134,14 +146,11 @@ def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tu
         track.notes.append(note_truth(note, score))
     if not score.bass:
         return track, f0
-    electric = score.bass_family == "electric_bass"
-    drive = float(rng.choice([0.0, rng.uniform(4, 14), rng.uniform(14, 26)], p=[0.45, 0.4, 0.15])) if electric else 0.0
-    if score.bass_family in ("sub_bass", "synth_bass") and rng.random() < 0.5:
+    drive = 0.0
+    if electric:
+        mono = _through_amplifier(mono, score, rng, track)
+    elif score.bass_family in ("sub_bass", "synth_bass") and rng.random() < 0.5:
         drive = float(rng.uniform(3, 15))
-    if drive and electric:
-        clean = mono
-        mono = 0.5 * clean + 0.5 * console.amplify(mono, drive, rng)
-    elif drive:
         mono = console.saturate(mono, drive)
     bands = [("low_cut", 28.0, 0.0, 0.7), ("low_shelf", 90.0, float(rng.uniform(-2, 3)), 0.7),
              ("peak", float(rng.uniform(500, 1500)), float(rng.uniform(-3, 5)), 0.8),
@@ -153,6 +162,44 @@ def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tu
     track.add(console.pan(mono, 0.0), float(rng.uniform(0, 0.04)))
     track.choices |= {"drive_db": drive, "compression_db": depth}
     return track, f0
+
+
+def strike_string(y: np.ndarray, attack: str, velocity: float, rng: np.random.Generator) -> np.ndarray:
+    """(n,) float32: a bass note as a ``finger`` plucks it, or with what a ``pick`` or a ``slap`` adds above 400 Hz.
+
+    A pick clicks and leaves the string brighter; slapped, the string hits the frets and rattles there for a while.
+    """
+    if attack == "finger":
+        return y
+    n = min(len(y), int(0.35 * SR))
+    t = np.arange(n) / SR
+    if attack == "pick":
+        bright, decay_s, gain = ("low_cut", 700.0, 0.0, 0.7), 0.12, 5.0
+        low, high, click_s, click = 1200.0, 6500.0, 0.004, 1.0
+    else:
+        bright, decay_s, gain = ("low_cut", 1100.0, 0.0, 0.7), 0.09, 9.0
+        low, high, click_s, click = 500.0, 9000.0, 0.009, 2.0
+    y = y.copy()
+    level = float(np.sqrt(np.mean(np.square(y[:n])))) if n else 0.0
+    driven = np.tanh(y[:n] / max(1.5 * level, 1e-9)) * np.float32(level)  # harmonics for the upper band to have
+    y[:n] += gain * velocity * console.equalise(driven, [bright]) * np.exp(-t / decay_s).astype(np.float32)
+    noise = rng.standard_normal(n).astype(np.float32) * np.exp(-t / click_s).astype(np.float32)
+    y[:n] += console.equalise(noise, [("low_cut", low, 0.0, 0.7), ("high_cut", high, 0.0, 0.7)]) * np.float32(
+        click * velocity * level
+    )
+    return y.astype(np.float32)
+
+
+def _through_amplifier(mono: np.ndarray, score: Score, rng: np.random.Generator, track: Track) -> np.ndarray:
+    """Direct, or blended with an amplifier that is driven the more the style asks for it."""
+    if rng.random() < 0.4:
+        track.choices["amplifier"] = None
+        return mono
+    weights = np.array([0.35, 0.35, 0.1 + score.style.drive, 0.05 + 0.2 * score.style.drive])
+    kind = str(rng.choice(["clean", "crunch", "drive", "fuzz"], p=weights / weights.sum()))
+    amplifier, blend = Amplifier.draw(kind, rng, bass=True), float(rng.uniform(0.3, 0.9))
+    track.choices["amplifier"] = {"kind": kind, "gain_db": amplifier.gain_db, "blend": blend}
+    return np.float32(1 - blend) * mono + np.float32(blend) * amplifier.play(mono)
 
 
 def pump(score: Score, n: int, rng: np.random.Generator, track: Track) -> np.ndarray:

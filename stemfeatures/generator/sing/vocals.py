@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How often an intro, solo or outro has a vocalise, a bridge nothing else, and another line is one.
 _VOCALISE = {"sections": 0.3, "bridge": 0.25, "line": 0.03}
+#: How often songs with full drive are growled in places; how often a lead is strained, without and through drive.
+_GROWLS, _STRAINED = 0.3, (0.06, 0.3)
 
 
 def sing_score(
@@ -39,10 +41,15 @@ def sing_score(
     style = VoiceStyle.draw(rng)
     cast = Cast(score, bank, n, n_frames)
     lead = cast.engage("lead", name)
+    drive = score.style.drive
     manners = {
         "verse": "spoken" if score.style.spoken > 0 and rng.random() < score.style.spoken else "sung",
-        "chorus": "shouted" if rng.random() < 0.2 * score.style.drive**2 else "sung",
+        "chorus": "shouted" if rng.random() < 0.2 * drive**2 else "sung",
     }
+    if rng.random() < _GROWLS * drive**2:
+        manners |= {str(label): "growled" for label in rng.permutation(["verse", "chorus"])[: rng.integers(1, 3)]}
+    if rng.random() < _STRAINED[0] + _STRAINED[1] * drive:
+        style = style.strained(rng)
     wordless = rng.random() < _VOCALISE["bridge"]
     backing = _draw_backing(cast, name, rng)
     recorded = RecordedPart.draw(cast, recordings)
@@ -140,14 +147,15 @@ def _deliver(
     manner: str,
     rng: np.random.Generator,
 ) -> tuple[list[list[Note]], Sung | None]:
-    """The lead's delivery of a line, ``sung``, ``spoken`` or ``shouted``; None where there is no room for it."""
+    """The lead's delivery of a line: ``sung``, ``spoken``, ``shouted`` or ``growled``. None where there is no room."""
     from .voice import sing, speak
     from .wordless import tuned
 
     score, bank = cast.score, cast.bank
     if manner != "sung":
+        style = style.growled(rng) if manner == "growled" else style
         start = max(score.grid.time(slot.bar, int(rng.integers(0, 3))), lead.free_from_s + 0.05)
-        said = speak(bank, lead.name, line, start, style, rng, shout=manner == "shouted")
+        said = speak(bank, lead.name, line, start, style, rng, shout=manner in ("shouted", "growled"))
         end = score.grid.time(slot.bar + slot.n_bars - 1, score.grid.steps) + 0.3
         return [], said if said.end_s < end + 1.0 else None
     notes = melody(score, slot, line.syllables, bank.range_midi(lead.name), rng)

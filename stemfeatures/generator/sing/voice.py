@@ -199,6 +199,7 @@ def _render(
     vowel = inside & phones.nucleus[owner]
     held = vowel | np.isin(owner, [k for k, s in enumerate(phones.symbol) if kind(s) == "sonorant"])
     voiced = inside & (phones.voiced[np.round(place).astype(int)] | held)
+    loud = vowel & voiced
 
     log_power = _shift_formants(log_power, style.formant)
     _open_vowels(log_power, f0, voiced)
@@ -215,15 +216,16 @@ def _render(
 
     power = np.exp(log_power.astype(np.float64))
     level = power[:, (HERTZ > 80) & (HERTZ < 6000)].sum(axis=1)
-    reference = np.median(level[vowel & voiced]) if np.any(vowel & voiced) else level.max()
+    reference = np.median(level[loud]) if np.any(loud) else level.max()
     # Sibilants and bursts of a bright or closely squeezed delivery stay below the vowels, as a de-esser keeps them.
     total = power.sum(axis=1)
-    usual = np.median(total[vowel & voiced]) if np.any(vowel & voiced) else total.max()
+    usual = np.median(total[loud]) if np.any(loud) else total.max()
     power *= np.minimum(1.0, np.where(held, 8.0, 0.6) * usual / np.maximum(total, 1e-20))[:, None]
     edge = _edges(inside)
     power *= edge[:, None] ** 2
     voiced &= level * edge**2 > reference * 10 ** (_INAUDIBLE_DB / 10)
-    f0 = np.where(voiced, f0, 0.0)
+    loud &= voiced
+    f0 = np.where(voiced & (not style.growl), f0, 0.0)
 
     ratio = to_aperiodicity(aperiodicity_db)
     if style.breathiness > 0:
@@ -239,7 +241,11 @@ def _render(
     )
     first = round(lead * PERIOD_S * SAMPLE_RATE)
     audio = audio[first : first + int(len(times) * PERIOD_S * SAMPLE_RATE)]
-    audio = _level(audio, vowel & voiced, effort * style.effort)
+    if style.growl:
+        audio = _flutter(audio, rng)
+    elif style.roughness > 0:
+        audio = _roughen(audio, f0, style.roughness)
+    audio = _level(audio, loud, effort * style.effort)
     words = [
         (word, float(begin[own].min()), float(end[own].max()))
         for k, word in enumerate(line.words)
@@ -251,6 +257,25 @@ def _render(
         if s and symbol != " "
     ]
     return Sung(audio.astype(np.float32), float(times[0]), times, f0, words, spoken)
+
+
+def _roughen(audio: np.ndarray, f0: np.ndarray, roughness: float) -> np.ndarray:
+    """Weaken every other period; in unvoiced frames nothing changes."""
+    at = np.arange(len(audio)) / (PERIOD_S * SAMPLE_RATE)
+    frames = np.arange(len(f0))
+    phase = 2 * np.pi * np.cumsum(np.interp(at, frames, f0)) / SAMPLE_RATE
+    sounding = np.interp(at, frames, (f0 > 0).astype(float))
+    return audio * (1 - roughness * sounding * (0.5 - 0.5 * np.cos(0.5 * phase)))
+
+
+def _flutter(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise opened and closed 35 to 80 times a second, never twice alike, and driven."""
+    n = len(audio)
+    points = max(int(n / SAMPLE_RATE * 200), 2)
+    rate = rng.uniform(35, 80) * np.exp(0.35 * smooth_noise(points, 3, rng))
+    phase = 2 * np.pi * np.cumsum(np.interp(np.linspace(0, points - 1, n), np.arange(points), rate)) / SAMPLE_RATE
+    pulsed = audio * (0.35 + 0.65 * (0.5 + 0.5 * np.cos(phase)) ** 2)
+    return np.tanh(pulsed * 3.0 / max(4 * float(np.sqrt(np.mean(pulsed**2))), 1e-9))
 
 
 def _source_position(

@@ -40,6 +40,10 @@ class VoiceStyle:
     #: Peak around 2.9 kHz in dB (the singer's formant), and noise added to the voiced sound (0 to 1).
     singers_formant: float = 0.0
     breathiness: float = 0.0
+    #: How much every other glottal pulse is weaker, 0 to 1: the rough voice of shouted singing. ``growl``: the false
+    #: folds alone, noise without a pitch.
+    roughness: float = 0.0
+    growl: bool = False
     #: How many dB louder and brighter an octave higher is sung; how much a phrase swells in its middle.
     effort: float = 4.0
     swell: float = 2.0
@@ -78,6 +82,21 @@ class VoiceStyle:
             style = replace(style, vibrato=0.0, glide_s=0.015, overshoot=0.0, drift=0.005, jitter=0.008, intonation=0.0)
             style = replace(style, scoop=0.0, detune=0.0)
         return style
+
+    def strained(self, rng: np.random.Generator) -> VoiceStyle:
+        """The same singer at the top of the voice: rough, straight, bright."""
+        return replace(
+            self,
+            roughness=rng.uniform(0.15, 0.45),
+            vibrato=0.5 * self.vibrato,
+            tilt=self.tilt + rng.uniform(0.5, 2.0),
+            effort=rng.uniform(4.0, 8.0),
+            jitter=self.jitter + rng.uniform(0.0, 0.03),
+        )
+
+    def growled(self, rng: np.random.Generator) -> VoiceStyle:
+        """The same singer, growling."""
+        return replace(self, growl=True, formant=self.formant * rng.uniform(0.82, 1.05), tilt=rng.uniform(-1.0, 2.0))
 
     def double(self, rng: np.random.Generator) -> VoiceStyle:
         """The same singer once more: close in pitch and colour, never equal."""
