@@ -157,7 +157,7 @@ def duck(n: int, times_s: Sequence[float], depth_db: float, release_s: float) ->
     return ramps(10 ** (points / 20), n)
 
 
-# -- speed ----------------------------------------------------------------------------------------------------------
+# -- speed ------------------------------------------------------------------------------------------------------
 
 
 def resampled(y: np.ndarray, speed: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ class Amplifier:
         return cls(
             kind=kind,
             gain_db=float(rng.uniform(*KINDS[kind])),
-            low_cut_hz=float(rng.uniform(120, 350) if bass else rng.uniform(70, 190)),
+            low_cut_hz=float(rng.uniform(90, 220) if bass else rng.uniform(70, 190)),
             mid_hz=float(rng.uniform(550, 1500)),
             mid_db=float(rng.uniform(-2, 8)),
             bias=float(rng.uniform(0.0, 0.3)),

@@ -197,7 +197,7 @@ def _through_amplifier(mono: np.ndarray, score: Score, rng: np.random.Generator,
         return mono
     weights = np.array([0.35, 0.35, 0.1 + score.style.drive, 0.05 + 0.2 * score.style.drive])
     kind = str(rng.choice(["clean", "crunch", "drive", "fuzz"], p=weights / weights.sum()))
-    amplifier, blend = Amplifier.draw(kind, rng, bass=True), float(rng.uniform(0.3, 0.9))
+    amplifier, blend = Amplifier.draw(kind, rng, bass=True), float(rng.uniform(0.25, 0.7))
     track.choices["amplifier"] = {"kind": kind, "gain_db": amplifier.gain_db, "blend": blend}
     return np.float32(1 - blend) * mono + np.float32(blend) * amplifier.play(mono)
 
