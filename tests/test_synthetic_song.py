@@ -130,8 +130,8 @@ def test_labels_of_chords_mean_their_notes() -> None:
         for part in score.parts:
             if part.kind not in ("lead", "riff", "tune"):
                 for note in [n for n in part.notes if n.start_s > score.grid.time(0) - 0.05][::7]:  # no pick-ups
-                    chord = score.chord_at(note.start_s + 0.05)
-                    assert note.midi % 12 in chord.pitch_classes
+                    near = [score.chord_at(note.start_s + late).pitch_classes for late in (-0.05, 0.05)]
+                    assert any(note.midi % 12 in tones for tones in near)  # a strum may last into the next chord
     assert 0 < foreign < 0.1 * total  # leading tones of minor keys alone
 
 
