@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..audio import AudioWriter, as_signal, open_audio
+from .remix import remix_stream
 
 logger = logging.getLogger(__name__)
 
@@ -91,3 +92,33 @@ class BaseSeparator(ABC):
             for writer in writers.values():
                 writer.close()
         return paths
+
+    def remix(self, y: np.ndarray, sample_rate: int, gains_db: Mapping[str, float]) -> np.ndarray:
+        """Make stems of an array louder or softer.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : int
+            Rate of the signal in Hz.
+        gains_db : Mapping[str, float]
+            Gain of stems in dB, such as ``{"vocals": -12.0}``; ``-math.inf`` silences a stem.
+
+        Returns
+        -------
+        np.ndarray
+            ``y + sum((gain - 1) * stem)``, float32 of the shape of ``y``, not limited; ``y`` itself at 0 dB.
+
+        Raises
+        ------
+        EmptyAudioError, NonFiniteAudioError
+            There are no samples, or NaN or infinity among them.
+        TypeError, ValueError
+            It is not such an array, or the gains make no sense; see :func:`.remix.linear_gains`.
+        """
+        signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
+        size = max(1, int(BLOCK_S * sample_rate))
+        blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
+        parts = list(remix_stream(self, blocks, sample_rate, signal.shape[0], gains_db))
+        return np.concatenate(parts, axis=-1).reshape(np.shape(y))

@@ -1,0 +1,105 @@
+"""Stems louder or softer inside of their mixture, and the limiter behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from networks import tiny_checkpoint
+
+from stemfeatures.audio.limiter import TruePeakLimiter
+from stemfeatures.descriptors import LoudnessMeter
+from stemfeatures.separation import Separator
+from stemfeatures.separation.remix import linear_gains, remix_stream
+
+SR = 22_050
+
+
+class KnownSeparator:
+    """Gives stems that are known, in blocks of another size than those that come in."""
+
+    stems = ("vocals", "rest")
+
+    def __init__(self, vocals: np.ndarray, size: int) -> None:
+        self.vocals, self.size = vocals, size
+
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        done, came = 0, np.zeros((channels, 0), np.float32)
+        for block in blocks:
+            came = np.concatenate([came, block], axis=1)
+            while came.shape[1] - done >= self.size:
+                yield self._stems(came, done, done + self.size)
+                done += self.size
+        yield self._stems(came, done, came.shape[1])
+
+    def _stems(self, mixture: np.ndarray, start: int, stop: int) -> dict[str, np.ndarray]:
+        vocals = self.vocals[:, start:stop]
+        return {"vocals": vocals, "rest": mixture[:, start:stop] - vocals}
+
+
+@pytest.fixture
+def parts() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    vocals, rest = rng.normal(scale=0.1, size=(2, 2, 10_007)).astype(np.float32)
+    return vocals, rest
+
+
+@pytest.mark.parametrize("gain_db", [-math.inf, -12.0, 6.0])
+def test_the_gain_reaches_its_stem_alone(parts, gain_db: float) -> None:
+    vocals, rest = parts
+    mixture = vocals + rest
+    blocks = (mixture[:, i : i + 777] for i in range(0, mixture.shape[1], 777))
+    separator = KnownSeparator(vocals, 1000)
+    found = np.concatenate(list(remix_stream(separator, blocks, SR, 2, {"vocals": gain_db})), axis=1)
+    np.testing.assert_allclose(found, rest + 10 ** (gain_db / 20) * vocals, atol=1e-6)
+
+
+def test_a_joint_checkpoint_remixes(tmp_path, parts) -> None:
+    """0 dB is the input bit for bit; all stems at one gain are the input at that gain."""
+    mixture = sum(parts)
+    separator = Separator(tiny_checkpoint(tmp_path))
+    assert separator.remix(mixture, SR, {"vocals": 0.0, "drums": 0.0}).tobytes() == mixture.tobytes()
+    softer = separator.remix(mixture, SR, dict.fromkeys(separator.stems, -6.0))
+    np.testing.assert_allclose(softer, mixture * 10 ** (-6 / 20), atol=1e-5)
+    silent = separator.remix(mixture[0], SR, {"drums": -math.inf})
+    drums = separator.separate_array(mixture[0], SR)["drums"]
+    np.testing.assert_allclose(silent, mixture[0] - drums, atol=1e-6)
+
+
+@pytest.mark.parametrize("gains", [{"piano": 1.0}, {"vocals": math.nan}, {"vocals": math.inf}])
+def test_gains_that_make_no_sense_are_refused(gains) -> None:
+    with pytest.raises(ValueError, match=r"piano|vocals"):
+        linear_gains(gains, ("vocals", "drums"))
+
+
+def true_peak(y: np.ndarray) -> float:
+    """By the meter of loudness, whose filter is another than that of the limiter."""
+    meter = LoudnessMeter(SR, len(y))
+    meter.update(y)
+    meter.update(np.zeros((len(y), SR)))
+    return meter.true_peak
+
+
+@pytest.mark.parametrize("size", [50, 4096, 10**6])
+def test_the_limiter_keeps_its_ceiling_whatever_the_blocks(size: int) -> None:
+    rng = np.random.default_rng(1)
+    y = rng.normal(scale=0.3, size=(2, SR))
+    y[:, 9_000:9_050] *= 6
+    limiter = TruePeakLimiter(SR, 2, ceiling_db=-1.0)
+    parts = [limiter.push(y[:, i : i + size]) for i in range(0, y.shape[1], size)]
+    limited = np.concatenate([*parts, limiter.finish()], axis=1)
+    assert limited.shape == y.shape
+    assert true_peak(limited) < 10 ** (-0.9 / 20)
+    whole = TruePeakLimiter(SR, 2, ceiling_db=-1.0)
+    np.testing.assert_allclose(limited, np.concatenate([whole.push(y), whole.finish()], axis=1), atol=1e-9)
+    assert limiter.reduction_db == pytest.approx(20 * np.log10(true_peak(y)) + 1.0, abs=0.5)
+
+
+def test_what_is_below_the_ceiling_passes_bit_for_bit() -> None:
+    y = np.random.default_rng(2).uniform(-0.4, 0.4, size=(1, 5_000))
+    limiter = TruePeakLimiter(SR, 1)
+    limited = np.concatenate([limiter.push(y[:, :1234]), limiter.push(y[:, 1234:]), limiter.finish()], axis=1)
+    assert limited.tobytes() == y.tobytes()
+    assert limiter.reduction_db == 0.0
