@@ -90,7 +90,7 @@ def test_the_generator_has_batch_norm_and_a_rate_of_its_own(kind, name, tmp_path
     net = objective.exported.eval()
     assert isinstance(net, UNet2018)
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 3 * config.model["depth"] + 1
-    saved = checkpoints.load_unet2018(checkpoints.save(net, tmp_path / "net.safetensors", {}))
+    saved = checkpoints.load_network(checkpoints.save(net, tmp_path / "net.safetensors", {}))
     mixture = torch.rand(2, unet2018.N_BINS, net.given(8) + 2 * net.context)
     with torch.no_grad():
         assert torch.allclose(saved(mixture), net(mixture), atol=1e-5)  # statistics of training travel with the weights

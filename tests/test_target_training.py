@@ -305,7 +305,7 @@ def test_a_recipe_begins_with_a_checkpoint(tmp_path):
     first = checkpoints.save(UNet2018(wanted), tmp_path / "first.safetensors", {})
     begun = SupervisedObjective(replace(SUPERVISED, initial=str(first.path), ema=0.9), "cpu")
     for net in (begun.network.net, begun.exported):
-        expected = checkpoints.load_unet2018(first).state_dict()
+        expected = checkpoints.load_network(first).state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
     with pytest.raises(ModelError, match=r"first\.safetensors: .*not the recipe's|not the recipe's.*first"):
         SupervisedObjective(replace(SUPERVISED, initial=str(first.path), model={"width": 3, "depth": 1}), "cpu")
@@ -317,7 +317,7 @@ def test_a_recipe_begins_with_a_checkpoint(tmp_path):
 def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path):
     path = tiny_checkpoint(tmp_path)
     config = replace(CONFIG, network="joint", model={}, initial=str(path), n_frames=32, steps=2)
-    sample_rate = build_network(config, "cpu").sample_rate
+    sample_rate = build_network(config, "cpu").grid.sample_rate
     pairs = build_part_store(
         tmp_path / "p", target="vocals", sample_rate=8_000, pairs=find_pairs(data / "pairs", "vocals")
     )

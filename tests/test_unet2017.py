@@ -19,8 +19,7 @@ from stemfeatures.evaluation import get_estimator
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2017 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2017Pair
 from stemfeatures.separation import Separator, open_separator
-from stemfeatures.separation.patches import Patches
-from stemfeatures.separation.unet2017 import Separator2017
+from stemfeatures.separation.patches import Patches, PatchSeparator
 from stemfeatures.training.data.example import label_example
 
 torch.set_num_threads(1)
@@ -34,12 +33,12 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def separator(checkpoint, monkeypatch) -> Separator2017:
+def separator(checkpoint, monkeypatch) -> PatchSeparator:
     """Masks that are known: all of it to the vocals, a quarter to the accompaniment."""
     found = open_separator(checkpoint)
-    assert isinstance(found, Separator2017)
+    assert isinstance(found, PatchSeparator)
     shares = torch.tensor([1.0, 0.25])[:, None, None]
-    monkeypatch.setattr(found.unet, "forward", lambda magnitude: shares * torch.ones_like(magnitude)[:, None])
+    monkeypatch.setattr(found.net, "forward", lambda magnitude: shares * torch.ones_like(magnitude)[:, None])
     return found
 
 
@@ -65,8 +64,8 @@ def test_patches_join_without_a_seam():
     rng = np.random.default_rng(0)
     for n in (1, 31, 64, 96, 97, 300):
         x = torch.from_numpy(rng.standard_normal((3, n)))
-        assert torch.equal(Patches(lambda y: 2 * y).all(x), 2 * x)
-        patches, parts, place = Patches(lambda y: 2 * y), [], 0
+        assert torch.equal(Patches(lambda y: 2 * y, n_frames=128).all(x), 2 * x)
+        patches, parts, place = Patches(lambda y: 2 * y, n_frames=128), [], 0
         while place < n:
             step = int(rng.integers(1, 70))
             parts += patches.push(x[:, place : place + step])
@@ -74,7 +73,7 @@ def test_patches_join_without_a_seam():
         assert torch.equal(torch.cat([*parts, *patches.finish()], dim=-1), 2 * x)
     seen: list[torch.Tensor] = []
     Patches(lambda y: seen.append(y.clone()) or y, n_frames=8).all(torch.arange(1.0, 11.0)[None])
-    assert [y[0].tolist() for y in seen[:3]] == [
+    assert [y[0, 0].tolist() for y in seen[:3]] == [
         [0, 0, 1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 7, 8, 9, 10], [7, 8, 9, 10, 0, 0, 0, 0],
     ]  # fmt: skip
 
@@ -179,13 +178,13 @@ def test_the_command_trains_and_the_checkpoint_is_used_everywhere(tmp_path, caps
 
 def test_each_kind_of_checkpoint_gets_its_separator(checkpoint, tmp_path):
     joint = tiny_checkpoint(tmp_path)
-    assert checkpoints.architecture(joint) == "joint"
-    assert checkpoints.architecture(checkpoint) == "unet2017"
+    assert checkpoints.network_class(joint).architecture == "joint"
+    assert checkpoints.network_class(checkpoint) is UNet2017Pair
     found = open_separator(joint)
     assert type(found) is Separator
     assert found.stems == STEMS
     with pytest.raises(ModelError, match="'joint' is not 'unet2017'"):
-        checkpoints.load_unet2017(joint)
+        checkpoints.load_network(joint, UNet2017Pair)
     joint.write_bytes(b"nothing")
     joint.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match="cannot read the checkpoint"):

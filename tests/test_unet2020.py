@@ -18,12 +18,12 @@ from stemfeatures.evaluation.checkpoint import Joint
 from stemfeatures.models import checkpoints, unet2020
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.separation import open_separator
+from stemfeatures.separation.patches import PatchSeparator
 from stemfeatures.separation.target_masks import TargetMasks
-from stemfeatures.separation.unet2020 import Separator2020
 from stemfeatures.spectra.transform import stft
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.objectives.find import find_objective
-from stemfeatures.training.objectives.target_networks import UNet2020Target, build_network, grid_of
+from stemfeatures.training.objectives.target_networks import NetworkFrontEnd, build_network, grid_of
 
 torch.set_num_threads(1)
 RATE = unet2020.SAMPLE_RATE
@@ -88,7 +88,7 @@ def test_the_recipe_of_the_paper():
     config = load_config(find_recipe("factorgan-2020"))
     find_objective(config.objective).check(config)
     network = build_network(config, "cpu")
-    assert isinstance(network, UNet2020Target)
+    assert isinstance(network, NetworkFrontEnd)
     assert (network.n_bins, network.n_frames, network.context) == (256, 128, 0)
     assert grid_of(config) == (22_050, 127 * 256 + 512)
     assert (config.batch_size, config.learning_rate, config.steps) == (25, 1e-4, 200_000)
@@ -138,7 +138,7 @@ def test_noise_differs_from_draw_to_draw_and_runs_go_on_exactly(objective, tmp_p
 def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
     first = checkpoints.save(tiny(), tmp_path / "first.safetensors", {})
     network = build_network(recipe(initial=str(first.path)), "cpu")
-    expected = checkpoints.load_unet2020(first).state_dict()
+    expected = checkpoints.load_network(first).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.net.state_dict().items())
     with pytest.raises(ModelError, match="its network is not the recipe's"):
         build_network(recipe(initial=str(first.path), n_frames=32), "cpu")
@@ -153,7 +153,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
 )
 def test_parts_of_signals_of_any_kind_sum_to_them(tmp_path, rate, channels, n):
     separator = open_separator(checkpoints.save(tiny("drums"), tmp_path / "m.safetensors", {}).path)
-    assert isinstance(separator, Separator2020)
+    assert isinstance(separator, PatchSeparator)
     time = np.arange(n) / rate
     y = np.stack([0.2 * np.sin(2 * np.pi * (500 + 200 * k) * time) for k in range(channels)]).astype(np.float32)
     stems = separator.separate_array(y, rate)
@@ -175,7 +175,7 @@ def test_masks_for_the_analysis_reach_up_to_the_end_of_the_band(tmp_path):
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32))
     mask = masks(stft(noise))["vocals"]
     assert torch.allclose(mask[:, 5:-5], torch.tensor(0.3), atol=0.02)
-    with pytest.raises(ModelError, match="does not tell one part from the rest"):
+    with pytest.raises(ModelError, match="not a target and its accompaniment"):
         TargetMasks(checkpoints.DEFAULT_MODEL)
 
 

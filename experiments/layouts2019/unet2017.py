@@ -36,7 +36,7 @@ from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
 from stemfeatures.errors import StemfeaturesError
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2017 import HOP_LENGTH as HOP_2017
-from stemfeatures.models.unet2017 import N_BINS, N_FFT, N_FRAMES, SAMPLE_RATE, UNet2017Pair
+from stemfeatures.models.unet2017 import N_BINS, N_FFT, N_FRAMES, SAMPLE_RATE, UNet2017Config, UNet2017Pair
 from stemfeatures.spectra.transform import hann
 from stemfeatures.training.card import song_sources
 from stemfeatures.training.data.example import Example
@@ -67,7 +67,7 @@ def losses(net: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
     top = batch["mixture"][:, :N_BINS].amax(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     masks = net(batch["mixture"])
     terms = {}
-    for i, stem in enumerate(UNet2017Pair.STEMS):
+    for i, stem in enumerate(UNet2017Pair.stems_of(UNet2017Config())):
         error = (masks[:, i] * batch["mixture"] - batch["sources"][:, i]).abs() / top
         terms[stem] = 100 * error[:, :N_BINS].mean()
     return {**terms, "loss": torch.stack(list(terms.values())).sum()}

@@ -72,8 +72,8 @@ class LayoutEstimator(BaseEstimator):
         return self._last[1:]
 
     def _patch(self, magnitude: Tensor) -> Tensor:
-        output = self.net(magnitude[None])
-        return torch.cat([part[0] for part in (output.mask, output.salience) if part is not None])
+        output = self.net(magnitude)
+        return torch.cat([plane for plane in (output.mask, output.salience) if plane is not None], dim=1)
 
 
 def strongest(salience: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
     model, step, chosen_on = objective.exported, objective.steps_done, None
     if (best := best_validation(run_dir, objective.steps_done)) is not None:
         step, score = best
-        model = checkpoints.load_any(run_dir / BEST)
+        model = checkpoints.load_network(run_dir / BEST)
         chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
     seconds = seconds_trained(run_dir / "log.csv")
     card = build_card(

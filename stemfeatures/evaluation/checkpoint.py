@@ -90,7 +90,7 @@ class Joint(BaseEstimator):
                 from ..analysis import Analyser
                 from ..models import checkpoints
 
-                if len(checkpoints.stems_of(checkpoints.resolve(**self._choice))) == 2:
+                if "f0" not in checkpoints.network_class(checkpoints.resolve(**self._choice)).tasks:
                     raise NotImplementedError(f"{self.name} separates only")
                 self._analyser = Analyser(**self._choice, device=self.device)
             self._analysed = y, self._analyser.from_audio(y, sample_rate)

@@ -1,47 +1,51 @@
 """Checkpoints: name -> file, sha256, model card. A path to a ``.safetensors`` file works wherever a name does.
 
-A checkpoint is a safetensors file whose metadata holds ``architecture`` (``joint``, or ``unet2017``, ``unet2018`` or
-``unet2020``, which tell one part from the rest and do nothing else) and ``config`` (JSON), beside a model card of the
-same name (``.json``) with licence, data, metrics and the training command.
+A checkpoint is a safetensors file whose metadata holds ``architecture`` (a name of the table in
+:mod:`~.architectures`) and ``config`` (JSON), beside a model card of the same name (``.json``) with licence, data,
+metrics and the training command.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..constants import STEMS
 from ..errors import ModelError
+from . import architectures
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .joint import JointNet
-    from .unet2017 import UNet2017Pair
-    from .unet2018 import UNet2018
-    from .unet2020 import UNet2020
+    from .network import Network
 
-Net = TypeVar("Net", bound="nn.Module")
+    Net = TypeVar("Net", bound=Network)
+
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "joint-v1"
-#: Module (of this package) and class of the networks of checkpoints.
-_NETWORKS = {
-    "joint": ("joint", "JointNet"),
-    "unet2017": ("unet2017", "UNet2017Pair"),
-    "unet2018": ("unet2018", "UNet2018"),
-    "unet2020": ("unet2020", "UNet2020"),
-}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk: ``name``, ``path``, ``sha256`` of the file and its ``card`` (a dict, may be empty)."""
+    """A checkpoint on disk.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file without its suffix.
+    path : Path
+        The ``.safetensors`` file.
+    sha256 : str
+        Digest of the file, 64 hexadecimal digits.
+    card : dict
+        The model card; empty if there is none.
+    """
 
     name: str
     path: Path
@@ -50,7 +54,18 @@ class Checkpoint:
 
 
 def list_models() -> list[Checkpoint]:
-    """Checkpoints that ship with the package, the default one first."""
+    """Checkpoints that ship with the package.
+
+    Returns
+    -------
+    list of Checkpoint
+        The default one first.
+
+    Raises
+    ------
+    ModelError
+        One of them is damaged.
+    """
     names = sorted((p.stem for p in WEIGHTS_DIR.glob("*.safetensors")), key=lambda name: (name != DEFAULT_MODEL, name))
     return [resolve(name) for name in names]
 
@@ -65,12 +80,27 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
-    """Find a checkpoint by name or path and check it against its card.
+    """Find a checkpoint and check it against its card.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Name of a shipped checkpoint, or path of a ``.safetensors`` file.
+
+    Returns
+    -------
+    Checkpoint
+        Weights are not read.
 
     Raises
     ------
     ModelError
-        When there is no such checkpoint, or the file is not the one its card describes.
+        There is no such checkpoint, or the file is not the one that its card describes.
+
+    Examples
+    --------
+    >>> resolve().card["architecture"]
+    'joint'
     """
     path = Path(model)
     if path.suffix == ".safetensors":
@@ -93,96 +123,86 @@ def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
     return Checkpoint(path.stem, path, sha256, card)
 
 
-def architecture(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> str:
-    """``joint``, ``unet2017``, ``unet2018``, ``unet2020``, or what else the file says of itself ("" if nothing).
+def network_class(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> type[Network]:
+    """The class of a checkpoint's network, which says its grid, tasks and architecture.
 
-    Reads no weights.
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or Path, optional
+        The checkpoint, or its name or path. Weights are not read.
 
-    Raises
-    ------
-    ModelError
-        When there is no such checkpoint or it cannot be read.
-    """
-    return _read(checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint))[0].get("architecture", "")
-
-
-def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> JointNet:
-    """Build the joint network of a checkpoint, in evaluation mode, on ``device``.
+    Returns
+    -------
+    type
+        Subclass of :class:`~.network.Network`.
 
     Raises
     ------
     ModelError
-        When the file cannot be read or does not fit the architecture it names.
+        There is no such checkpoint, it cannot be read, or its architecture is not known here.
     """
-    from .joint import JointConfig, JointNet
-
-    return _load(checkpoint, "joint", lambda config: JointNet(JointConfig.from_dict(config)), device)
-
-
-def load_unet2017(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2017Pair:
-    """The same for the two U-Nets of 2017, which separate vocals and accompaniment."""
-    from .unet2017 import UNet2017Pair
-
-    return _load(checkpoint, "unet2017", lambda _: UNet2017Pair(), device)
-
-
-def load_unet2018(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2018:
-    """The same for the U-Net of 2018, which separates its target and the accompaniment."""
-    from .unet2018 import UNet2018, UNet2018Config
-
-    return _load(checkpoint, "unet2018", lambda config: UNet2018(UNet2018Config.from_dict(config)), device)
-
-
-def load_unet2020(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> UNet2020:
-    """The same for the generator of FactorGAN, which separates its target and the accompaniment."""
-    from .unet2020 import UNet2020, UNet2020Config
-
-    return _load(checkpoint, "unet2020", lambda config: UNet2020(UNet2020Config.from_dict(config)), device)
-
-
-def load_any(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> nn.Module:
-    """The network of a checkpoint of whatever architecture; raises as :func:`load`."""
-    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
-    loaders: dict[str, Callable[..., nn.Module]] = {
-        "unet2017": load_unet2017, "unet2018": load_unet2018, "unet2020": load_unet2020
-    }  # fmt: skip
-    return loaders.get(architecture(checkpoint), load)(checkpoint, device=device)
+    checkpoint = _resolved(checkpoint)
+    return _class_of(checkpoint, _read(checkpoint)[0])
 
 
 def stems_of(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL) -> tuple[str, ...]:
-    """What a checkpoint separates into, read from the file's metadata; raises as :func:`architecture`."""
-    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
+    """What a checkpoint separates into.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or Path, optional
+        The checkpoint, or its name or path. Weights are not read.
+
+    Returns
+    -------
+    tuple of str
+        Names of the stems in the order of the network's output.
+
+    Raises
+    ------
+    ModelError
+        As :func:`network_class`, or the file does not tell its configuration.
+
+    Examples
+    --------
+    >>> stems_of()
+    ('vocals', 'drums', 'bass', 'other')
+    """
+    checkpoint = _resolved(checkpoint)
     metadata = _read(checkpoint)[0]
-    if metadata.get("architecture") == "unet2017":
-        return ("vocals", "accompaniment")
-    if metadata.get("architecture") in ("unet2018", "unet2020"):
-        try:
-            return (str(json.loads(metadata["config"])["target"]), "accompaniment")
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"the file does not say what it separates: {error}"
-            raise ModelError(message, source=str(checkpoint.path)) from error
-    return STEMS
+    network = _class_of(checkpoint, metadata)
+    return network.stems_of(_config_of(checkpoint, network, metadata))
 
 
 def resolve_analysis(model: str | Path = DEFAULT_MODEL) -> tuple[Checkpoint, Checkpoint | None]:
     """What analyses with a model: a joint checkpoint, and a separator whose mask takes the place of its own.
 
-    A joint checkpoint analyses alone. One that tells one of ``STEMS`` from the rest goes with the default joint one;
-    then name and sha256 of the first are those of both with a ``+`` between, and its path is the separator's.
+    Parameters
+    ----------
+    model : str or Path, optional
+        A joint checkpoint, which analyses alone, or one that separates one of ``STEMS`` from its accompaniment, which
+        goes with the default joint one.
 
     Returns
     -------
-    ``(provenance, separator)``: what tables and records call it, and the separator or None.
+    provenance : Checkpoint
+        What tables and records call it. Of two checkpoints, name and sha256 are those of both with a ``+`` between, and
+        the path is the separator's.
+    separator : Checkpoint or None
+        The separator.
 
     Raises
     ------
-    ModelError : no such checkpoint, or its target is none of ``STEMS``.
+    ModelError
+        There is no such checkpoint, or it separates anything else.
     """
     checkpoint = resolve(model)
-    if len(stems := stems_of(checkpoint)) > 2:
+    if "f0" in network_class(checkpoint).tasks:
         return checkpoint, None
-    if stems[0] not in STEMS:
-        message = f"it separates {stems[0]!r}, and the analysis is of {', '.join(STEMS)}; use it with separate"
+    stems = stems_of(checkpoint)
+    if len(stems) != 2 or stems[0] not in STEMS:
+        named = repr(stems[0]) if len(stems) == 2 else ", ".join(stems)
+        message = f"it separates {named}, and the analysis is of {', '.join(STEMS)}; use it with separate"
         raise ModelError(message, source=str(checkpoint.path))
     joint = resolve()
     both = Checkpoint(
@@ -191,22 +211,99 @@ def resolve_analysis(model: str | Path = DEFAULT_MODEL) -> tuple[Checkpoint, Che
     return both, checkpoint
 
 
-def _load(checkpoint: Checkpoint | str | Path, wanted: str, build: Callable[[dict[str, Any]], Net], device: str) -> Net:
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = resolve(checkpoint)
+def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> JointNet:
+    """Load a joint network: :func:`load_network` for those that analyse.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or Path, optional
+        The checkpoint, or its name or path.
+    device : str, optional
+        Torch device.
+
+    Returns
+    -------
+    JointNet
+        In evaluation mode, on the device.
+
+    Raises
+    ------
+    ModelError
+        As :func:`load_network`.
+    """
+    from .joint import JointNet
+
+    return load_network(checkpoint, JointNet, device=device)
+
+
+@overload
+def load_network(checkpoint: Checkpoint | str | Path, *, device: str = "cpu") -> Network: ...
+
+
+@overload
+def load_network(checkpoint: Checkpoint | str | Path, kind: type[Net], *, device: str = "cpu") -> Net: ...
+
+
+def load_network(
+    checkpoint: Checkpoint | str | Path, kind: type[Net] | None = None, *, device: str = "cpu"
+) -> Network | Net:
+    """Load the network of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, str or Path
+        The checkpoint, or its name or path.
+    kind : type, optional
+        The class that it must be of; None takes any.
+    device : str, optional
+        Torch device.
+
+    Returns
+    -------
+    Network
+        In evaluation mode, on the device.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, is of another class, or does not fit the architecture that it names; or the device
+        cannot be used.
+    """
+    checkpoint = _resolved(checkpoint)
     _check_device(device)
     metadata, weights = _read(checkpoint, device)
-    if (found := metadata.get("architecture")) != wanted:
-        message = f"architecture {found!r} is not {wanted!r}"
-        if found in ("unet2017", "unet2018", "unet2020"):
-            message += f"; such a checkpoint separates {' and '.join(stems_of(checkpoint))} and can do nothing else"
+    network = _class_of(checkpoint, metadata)
+    if kind is not None and not issubclass(network, kind):
+        message = f"architecture {network.architecture!r} is not {getattr(kind, 'architecture', kind.__name__)!r}"
+        if network.tasks == {"separation"}:
+            stems = " and ".join(network.stems_of(_config_of(checkpoint, network, metadata)))
+            message += f"; such a checkpoint separates {stems} and can do nothing else"
         raise ModelError(message, source=str(checkpoint.path))
+    model = network(_config_of(checkpoint, network, metadata))
     try:
-        model = build(json.loads(metadata["config"]))
         model.load_state_dict({k: v.float() for k, v in weights.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"weights do not fit the network: {error}", source=str(checkpoint.path)) from error
     return model.to(device).eval()
+
+
+def _resolved(checkpoint: Checkpoint | str | Path) -> Checkpoint:
+    return checkpoint if isinstance(checkpoint, Checkpoint) else resolve(checkpoint)
+
+
+def _class_of(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> type[Network]:
+    try:
+        return architectures.find(metadata.get("architecture", ""))
+    except ModelError as error:
+        raise ModelError(error.message, source=str(checkpoint.path)) from error
+
+
+def _config_of(checkpoint: Checkpoint, network: type[Network], metadata: Mapping[str, str]) -> Any:
+    try:
+        return network.Config.from_dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"the configuration of the network cannot be read: {error}"
+        raise ModelError(message, source=str(checkpoint.path)) from error
 
 
 def _read(checkpoint: Checkpoint, device: str | None = None) -> tuple[dict[str, str], dict[str, Any]]:
@@ -231,34 +328,64 @@ def _check_device(device: str) -> None:
         raise ModelError(f"device {device!r} cannot be used: {reason}") from error
 
 
-def architecture_of(model: nn.Module) -> str:
-    """What :func:`architecture` will say of a network's checkpoint; TypeError for others than those it can save."""
-    for name, (module, cls) in _NETWORKS.items():
-        if isinstance(model, getattr(importlib.import_module(f".{module}", __package__), cls)):
-            return name
-    raise TypeError(f"no architecture of checkpoints: {type(model).__name__}")
+def save(model: nn.Module, path: str | Path, card: Mapping[str, Any]) -> Checkpoint:
+    """Write weights and card.
 
+    Parameters
+    ----------
+    model : Network
+        The network.
+    path : str or Path
+        Where to; the suffix becomes ``.safetensors``, missing folders are made.
+    card : Mapping
+        The model card; its ``name`` and ``sha256`` are filled in.
 
-def save(model: nn.Module, path: str | Path, card: dict[str, Any]) -> Checkpoint:
-    """Write weights and card; the card's ``sha256`` is filled in."""
+    Returns
+    -------
+    Checkpoint
+        What was written.
+
+    Raises
+    ------
+    TypeError
+        The network is no :class:`~.network.Network`.
+    OSError
+        The files cannot be written.
+    """
     from safetensors.torch import save_file
 
-    name = architecture_of(model)
+    from .network import Network
+
+    if not isinstance(model, Network):
+        raise TypeError(f"no architecture of checkpoints: {type(model).__name__}")
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    config = model.config.to_dict() if name != "unet2017" else {}  # type: ignore[union-attr, operator]
-    save_file(tensors, str(path), {"architecture": name, "config": json.dumps(config, sort_keys=True)})
+    config = json.dumps(model.config.to_dict(), sort_keys=True)
+    save_file(tensors, str(path), {"architecture": model.architecture, "config": config})
     path.chmod(0o644)  # safetensors makes files that only their owner can read
     write_card(path, card)
     return resolve(path)
 
 
-def write_card(path: str | Path, card: dict[str, Any]) -> None:
-    """Write the model card of a checkpoint file, with its digest."""
+def write_card(path: str | Path, card: Mapping[str, Any]) -> None:
+    """Write the model card of a checkpoint file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``.safetensors`` file.
+    card : Mapping
+        The card; its ``name`` and ``sha256`` are filled in.
+
+    Raises
+    ------
+    OSError
+        The checkpoint cannot be read, or the card not be written.
+    """
     path = Path(path)
     status = path.stat()
-    card = {"name": path.stem, "sha256": _sha256(path, status.st_size, status.st_mtime_ns)} | {
+    filled = {"name": path.stem, "sha256": _sha256(path, status.st_size, status.st_mtime_ns)} | {
         k: v for k, v in card.items() if k not in ("name", "sha256")
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(filled, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,22 +13,23 @@ example by its own mean, so masks do not change with gain.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..constants import N_BINS, PITCHED_STEMS, STEMS
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, PITCHED_STEMS, STEMS
 from ..spectra.filters import HarmonicMap, mel_filters
+from .network import Grid, Network, NetworkConfig
 
 #: Parts of the network that can be trained by themselves.
 PARTS = ("separator", "pitch", "rhythm")
 
 
 @dataclass(frozen=True)
-class JointConfig:
+class JointConfig(NetworkConfig):
     """Widths of the network.
 
     Attributes
@@ -54,16 +55,6 @@ class JointConfig:
     rhythm_channels: int = 48
     rhythm_layers: int = 8
     sharpness: float = 1.0
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> JointConfig:
-        def freeze(value: Any) -> Any:
-            return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
-
-        return cls(**{k: freeze(v) for k, v in values.items()})
 
 
 @dataclass
@@ -322,7 +313,7 @@ def _with_mask(masks: Tensor, row: int, known: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-class JointNet(nn.Module):
+class JointNet(Network):
     """See the module's docstring.
 
     Shape
@@ -332,15 +323,36 @@ class JointNet(nn.Module):
     left in their own proportions, and pitch and rhythm are read from these masks.
     """
 
+    architecture = "joint"
+    Config = JointConfig
+    grid = Grid(ANALYSIS_SAMPLE_RATE, N_FFT, HOP_LENGTH)
+    tasks: ClassVar[frozenset[str]] = frozenset({"separation", "f0", "beats"})
+    config: JointConfig
+
     def __init__(self, config: JointConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or JointConfig()
+        super().__init__(config)
         self.separator = MaskNet(self.config)
         self.harmonic_map = HarmonicMap(self.config.harmonics)
         self.pitch = nn.ModuleList(
             PitchNet(len(self.config.harmonics), self.config.pitch_channels, bins) for bins in self.config.pitch_bins
         )
         self.rhythm = RhythmNet(self.config)
+
+    @classmethod
+    def stems_of(cls, config: JointConfig) -> tuple[str, ...]:
+        """``STEMS``, whatever the configuration.
+
+        Parameters
+        ----------
+        config : JointConfig
+            Is not looked at.
+
+        Returns
+        -------
+        tuple of str
+            Four names.
+        """
+        return STEMS
 
     @property
     def stride(self) -> int:

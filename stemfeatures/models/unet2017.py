@@ -8,10 +8,13 @@ scope of the scaling (here each patch by its own maximum) is our reading, the re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .network import ACCOMPANIMENT, Grid, NetworkConfig, PatchNetwork
 
 SAMPLE_RATE = 8_192
 N_FFT = 1024
@@ -102,20 +105,64 @@ class UNet2017(nn.Module):
         return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
 
 
-class UNet2017Pair(nn.Module):
+@dataclass(frozen=True)
+class UNet2017Config(NetworkConfig):
+    """The paper leaves nothing to choose."""
+
+
+class UNet2017Pair(PatchNetwork):
     """The paper's system: a network for the vocals and one for the accompaniment that share nothing.
 
     Shape
     -----
-    magnitudes ``(batch, 513, 128 * k)`` at any level -> masks ``(batch, 2, 513, 128 * k)`` in the order of
-    ``STEMS``, each in 0..1; they need not sum to one.
+    magnitudes ``(batch, 513, 128 * k)`` at any level -> masks ``(batch, 2, 513, 128 * k)`` of vocals and
+    accompaniment, each in 0..1; they need not sum to one.
     """
 
-    STEMS = ("vocals", "accompaniment")
+    architecture = "unet2017"
+    Config = UNet2017Config
+    grid = Grid(SAMPLE_RATE, N_FFT, HOP_LENGTH)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.nets = nn.ModuleDict({stem: UNet2017() for stem in self.STEMS})
+    def __init__(self, config: UNet2017Config | None = None) -> None:
+        super().__init__(config)
+        self.nets = nn.ModuleDict({stem: UNet2017() for stem in self.stems})
+
+    @classmethod
+    def stems_of(cls, config: UNet2017Config) -> tuple[str, ...]:
+        """Vocals and accompaniment.
+
+        Parameters
+        ----------
+        config : UNet2017Config
+            Is not looked at.
+
+        Returns
+        -------
+        tuple of str
+            Two names.
+        """
+        return ("vocals", ACCOMPANIMENT)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Patches of the paper's size that overlap by half, of which the middle is used (the paper does not say how its
+        patches meet)."""
+        return N_FRAMES, N_FRAMES // 4
+
+    def masks(self, magnitude: Tensor) -> Tensor:
+        """``forward``; each patch is scaled by its own maximum.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, 513, 128)``.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, 513, 128)``, 0..1.
+        """
+        return self(magnitude)
 
     def forward(self, magnitude: Tensor) -> Tensor:
         seen = magnitude[:, None, :N_BINS]

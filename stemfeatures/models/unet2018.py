@@ -9,24 +9,27 @@ the authors' code. Ours: weights of the output begin positive, since a plane who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .network import Grid, TargetConfig, TargetNetwork
+
 SAMPLE_RATE = 8_192
 N_FFT = 512
 HOP_LENGTH = 256
 N_BINS = N_FFT // 2 + 1
-ACCOMPANIMENT = "accompaniment"
 OUTPUTS = ("direct", "mask")
+#: Frames that a separator gives at a time, at least.
+N_FRAMES = 128
+#: The largest ratio of an estimate to its mixture: sources that cancel out may each be larger than their sum.
+LARGEST_RATIO = 2.0
 
 
 @dataclass(frozen=True)
-class UNet2018Config:
+class UNet2018Config(TargetConfig):
     """What the network is for and how large it is.
 
     Attributes
@@ -39,29 +42,20 @@ class UNet2018Config:
     batch_norm : after every convolution, as in the generator of FactorGAN; the network of 2018 has none.
     """
 
-    target: str = "vocals"
     width: int = 16
     depth: int = 4
     output: str = "direct"
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.output not in OUTPUTS:
             raise ValueError(f"unknown output {self.output!r}; known: {', '.join(OUTPUTS)}")
         if self.width < 1 or self.depth < 1:
             raise ValueError(f"width and depth must be at least 1, not {self.width} and {self.depth}")
-        if not self.target or self.target in (ACCOMPANIMENT, "mixture"):
-            raise ValueError(f"the target must be a part of the mixture, not {self.target!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> UNet2018Config:
-        return cls(**values)
 
 
-class UNet2018(nn.Module):
+class UNet2018(TargetNetwork):
     """See the module's docstring.
 
     Shape
@@ -74,10 +68,14 @@ class UNet2018(nn.Module):
     stems : (target, "accompaniment"). context : frames that are seen and not given, on either side.
     """
 
+    architecture = "unet2018"
+    Config = UNet2018Config
+    grid = Grid(SAMPLE_RATE, N_FFT, HOP_LENGTH)
+    n_bins = N_BINS
+    config: UNet2018Config
+
     def __init__(self, config: UNet2018Config | None = None) -> None:
-        super().__init__()
-        self.config = config or UNet2018Config()
-        self.stems = (self.config.target, ACCOMPANIMENT)
+        super().__init__(config)
         depth = self.config.depth
         widths = [self.config.width * 2**i for i in range(depth + 1)]
 
@@ -95,13 +93,74 @@ class UNet2018(nn.Module):
         if self.config.output == "direct":
             with torch.no_grad():
                 self.out.weight.abs_()
-        seen, given = _sizes(N_BINS, depth)
-        self.context = (seen - given) // 2
-        self._rows_above = seen - N_BINS - self.context
+        self.context, _ = self.extent(self.config, 1)
+        self._rows_above = _sizes(N_BINS, depth)[0] - N_BINS - self.context
+
+    @classmethod
+    def extent(cls, config: UNet2018Config, n_frames: int) -> tuple[int, int]:
+        """Frames that a network of a configuration sees and gives.
+
+        Parameters
+        ----------
+        config : UNet2018Config
+            Its depth decides.
+        n_frames : int
+            How many are wanted at least.
+
+        Returns
+        -------
+        tuple of int
+            ``(context, n_frames)``: frames that are seen besides on either side, and frames that are given.
+
+        Examples
+        --------
+        >>> UNet2018.extent(UNet2018Config(), 64)
+        (94, 68)
+        """
+        seen, given = _sizes(n_frames, config.depth)
+        return (seen - given) // 2, given
+
+    @classmethod
+    def is_additive(cls, config: UNet2018Config) -> bool:
+        """Whether the output is a mask.
+
+        Parameters
+        ----------
+        config : UNet2018Config
+            Its output decides.
+
+        Returns
+        -------
+        bool
+            False for direct magnitudes.
+        """
+        return config.output == "mask"
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Patches with real context on either side."""
+        return self.given(N_FRAMES) + 2 * self.context, self.context
+
+    def masks(self, magnitude: Tensor) -> Tensor:
+        """Ratios of the estimates to the mixture, cut at ``LARGEST_RATIO``; they sum to one for the output ``mask``.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, N_BINS, n + 2 * context)``.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, N_BINS, n)``.
+        """
+        estimates = torch.expm1(self(torch.log1p(magnitude)))
+        middle = magnitude[:, None, :, self.context : magnitude.shape[-1] - self.context]
+        return (estimates / middle.clamp_min(1e-9)).clamp_max(LARGEST_RATIO)
 
     def given(self, n_frames: int) -> int:
         """The smallest number of frames, at least ``n_frames``, that the network gives at once."""
-        return _sizes(n_frames, self.config.depth)[1]
+        return self.extent(self.config, n_frames)[1]
 
     def forward(self, mixture: Tensor) -> Tensor:
         if (n := mixture.shape[-1] - 2 * self.context) < 1 or self.given(n) != n:

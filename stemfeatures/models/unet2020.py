@@ -9,15 +9,13 @@ sizes are those of the authors' code. Ours: the mask is the target's, not the ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .unet2018 import ACCOMPANIMENT
+from .network import Grid, TargetConfig, TargetNetwork
 
 SAMPLE_RATE = 22_050
 N_FFT = 512
@@ -27,7 +25,7 @@ NOISE_PLANES = 2
 
 
 @dataclass(frozen=True)
-class UNet2020Config:
+class UNet2020Config(TargetConfig):
     """What the network is for and how large it is; the defaults are the paper's.
 
     Attributes
@@ -37,31 +35,22 @@ class UNet2020Config:
     noise : numbers of noise; 0 = none. n_frames : of a patch, a multiple of ``2 ** depth``.
     """
 
-    target: str = "vocals"
     width: int = 32
     depth: int = 4
     noise: int = 50
     n_frames: int = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.width, self.depth) < 1 or self.noise < 0:
             raise ValueError(
                 f"width and depth must be at least 1 and noise 0, not {self.width}, {self.depth} and {self.noise}"
             )
         if self.n_frames < 1 or self.n_frames % 2**self.depth or N_BINS % 2**self.depth:
             raise ValueError(f"{self.n_frames} frames by {N_BINS} bins cannot be halved {self.depth} times")
-        if not self.target or self.target in (ACCOMPANIMENT, "mixture"):
-            raise ValueError(f"the target must be a part of the mixture, not {self.target!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> UNet2020Config:
-        return cls(**values)
 
 
-class UNet2020(nn.Module):
+class UNet2020(TargetNetwork):
     """See the module's docstring.
 
     Shape
@@ -75,12 +64,15 @@ class UNet2020(nn.Module):
     stems : (target, "accompaniment").
     """
 
+    architecture = "unet2020"
+    Config = UNet2020Config
+    grid = Grid(SAMPLE_RATE, N_FFT, HOP_LENGTH)
+    n_bins = N_BINS
+    config: UNet2020Config
     fixed: Tensor
 
     def __init__(self, config: UNet2020Config | None = None) -> None:
-        super().__init__()
-        self.config = config or UNet2020Config()
-        self.stems = (self.config.target, ACCOMPANIMENT)
+        super().__init__(config)
         depth, noise = self.config.depth, self.config.noise
         widths = [self.config.width * 2 ** min(level, depth - 1) for level in range(depth + 1)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([1, *widths], widths))
@@ -96,6 +88,49 @@ class UNet2020(nn.Module):
             self.planes = nn.Linear(noise, NOISE_PLANES * self._bottom[0] * self._bottom[1])
             fixed = 2 * torch.rand(1, noise, generator=torch.Generator().manual_seed(0)) - 1
             self.register_buffer("fixed", fixed, persistent=False)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Patches of which an eighth at either end is context (the paper's patches do not overlap)."""
+        return self.config.n_frames, self.config.n_frames // 8
+
+    def masks(self, magnitude: Tensor) -> Tensor:
+        """Masks that sum to one; the top bin, which the network does not see, has that of the bin below.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, N_BINS + 1, n_frames)``.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, N_BINS + 1, n_frames)``, 0..1.
+        """
+        seen = magnitude[:, :N_BINS]
+        target = torch.expm1(self(torch.log1p(seen))[:, 0]) / seen.clamp_min(1e-9)
+        mask = F.pad(target.clamp(0, 1), (0, 0, 0, 1), mode="replicate")
+        return torch.stack([mask, 1 - mask], dim=1)
+
+    def estimate(self, mixture: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """``forward`` with noise of a generator.
+
+        Parameters
+        ----------
+        mixture : Tensor
+            ``(batch, N_BINS, n_frames)``, ``log1p`` magnitudes.
+        generator : torch.Generator, optional
+            On the CPU; None: the one fixed draw.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, N_BINS, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
+        """
+        if generator is None:
+            return self(mixture)
+        noise = 2 * torch.rand(len(mixture), self.config.noise, generator=generator) - 1
+        return self(mixture, noise.to(mixture.device))
 
     def forward(self, mixture: Tensor, noise: Tensor | None = None) -> Tensor:
         if mixture.shape[-2:] != (N_BINS, self.config.n_frames):

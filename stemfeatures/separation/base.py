@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,57 +22,96 @@ BLOCK_S = 5.0
 class BaseSeparator(ABC):
     """Separates signals of any length, rate and number of channels into stems.
 
+    A subclass sets :attr:`stems` and writes :meth:`stream`; arrays and files follow from it.
+
     Attributes
     ----------
-    stems : names of the stems it separates into.
+    stems : tuple of str
+        Names of the stems that it separates into.
+    band_hz : float
+        The stems hold nothing above this frequency; infinity: the full band.
     """
 
     stems: tuple[str, ...]
+    band_hz: float = math.inf
 
     @abstractmethod
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
-
-        Memory is bounded. Nothing is yielded for an empty signal.
-        """
-
-    def separate_array(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-        """Stems of an array.
+        """Separate a signal that arrives in blocks, in bounded memory.
 
         Parameters
         ----------
-        y : (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
-        sample_rate : Hz.
+        blocks : iterable of numpy.ndarray
+            ``(channels, n)``, float, full scale 1.0; any ``n``.
+        sample_rate : int
+            Hz.
+        channels : int
+            Number of channels.
+
+        Yields
+        ------
+        dict of str to numpy.ndarray
+            Consecutive blocks ``(channels, k)`` of all stems, together as long as the signal; none for an empty one.
+        """
+
+    def separate_array(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Separate an array.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            ``(n_samples,)`` or ``(channels, n_samples)``, floating point (full scale 1.0) or signed integers.
+        sample_rate : int
+            Hz.
 
         Returns
         -------
-        ``{stem: float32 array of the shape of y}``.
+        dict of str to numpy.ndarray
+            Stems, float32, of the shape of ``y``.
 
         Raises
         ------
-        EmptyAudioError, NonFiniteAudioError
-            When there are no samples, or NaN or infinity among them.
-        TypeError, ValueError
-            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
+        EmptyAudioError
+            There are no samples.
+        NonFiniteAudioError
+            NaN or infinity is among the samples.
+        TypeError
+            ``y`` is not such an array; see :func:`stemfeatures.audio.as_signal`.
+        ValueError
+            ``y`` has another shape, or the rate is not positive.
         """
         signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
         shape = np.shape(y)
         size = max(1, int(BLOCK_S * sample_rate))
         blocks = (signal[:, i : i + size] for i in range(0, signal.shape[-1], size))
-        parts = list(self.stream(blocks, sample_rate, signal.shape[0]))
-        return {s: np.concatenate([p[s] for p in parts], axis=-1).reshape(shape) for s in self.stems}
+        found = list(self.stream(blocks, sample_rate, signal.shape[0]))
+        return {s: np.concatenate([block[s] for block in found], axis=-1).reshape(shape) for s in self.stems}
 
     def separate_file(
         self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
     ) -> dict[str, Path]:
-        """Write ``out_dir/<stem>.<format>`` with the rate, channels and length of the file; returns the paths.
+        """Separate a file into ``out_dir/<stem>.<format>``, with its rate, channels and length.
 
-        ``stems``: some of :attr:`stems`; None writes all.
+        Parameters
+        ----------
+        path : str or Path
+            The audio file.
+        out_dir : str or Path
+            Folder to write to; it is made if need be.
+        stems : iterable of str, optional
+            Some of :attr:`stems`; None writes all.
+        format : str, optional
+            ``wav`` (32-bit float) or ``flac`` (24-bit).
+
+        Returns
+        -------
+        dict of str to Path
+            The files by stem.
 
         Raises
         ------
         AudioError
-            When the file cannot be decoded; no stem file is left then.
+            The file cannot be decoded; no stem file is left then.
         """
         out_dir = Path(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -80,9 +120,9 @@ class BaseSeparator(ABC):
             rate, channels = source.info.sample_rate, source.info.channels
             writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
             try:
-                for part in self.stream(source, rate, channels):
+                for block in self.stream(source, rate, channels):
                     for stem, writer in writers.items():
-                        writer.write(part[stem])
+                        writer.write(block[stem])
                 if source.status == "truncated":
                     logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
             except BaseException:

@@ -29,20 +29,32 @@ class Separator(BaseSeparator):
 
     :func:`~.open.open_separator` opens checkpoints of other networks too.
 
-    Attributes
-    ----------
-    stems : what it separates into.
-
     Parameters
     ----------
-    model : name of a checkpoint or path to one.
-    device : torch device.
-    batch_size : segments a forward pass.
+    model : str or Path, optional
+        Name of a checkpoint or path to one.
+    device : str, optional
+        Torch device.
+    batch_size : int, optional
+        Segments a forward pass.
+
+    Attributes
+    ----------
+    stems : tuple of str
+        What it separates into.
 
     Raises
     ------
     ModelError
-        When the checkpoint cannot be used.
+        The checkpoint cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.random.default_rng(0).normal(0, 0.1, 22_050).astype(np.float32)
+    >>> stems = Separator().separate_array(y, 22_050)
+    >>> bool(np.abs(sum(stems.values()) - y).max() < 1e-5)
+    True
     """
 
     stems: tuple[str, ...] = STEMS
@@ -55,9 +67,21 @@ class Separator(BaseSeparator):
         self.net = checkpoints.load(self.checkpoint, device=device)
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Stems of a signal that arrives as blocks ``(channels, n)``; yields blocks of the stems in order.
+        """Separate a signal that arrives in blocks; memory is bounded by the length of a segment and of a block.
 
-        Memory is bounded by the length of a segment and of a block. Nothing is yielded for an empty signal.
+        Parameters
+        ----------
+        blocks : iterable of numpy.ndarray
+            ``(channels, n)``, float, full scale 1.0; any ``n``.
+        sample_rate : int
+            Hz.
+        channels : int
+            Number of channels.
+
+        Yields
+        ------
+        dict of str to numpy.ndarray
+            Consecutive blocks ``(channels, k)`` of all stems, together as long as the signal; none for an empty one.
         """
         renderer = _Renderer(sample_rate, channels, self.device)
         runner = SegmentRunner(self.net, device=self.device, batch_size=self.batch_size)

@@ -9,11 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from .. import __version__
 from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
 from ..models import checkpoints
+from ..models.network import Network
 from .config import TrainConfig
 from .data.bank import SoundBank
 from .data.part_store import PartStore
@@ -125,7 +124,7 @@ def seconds_trained(log: str | Path) -> float:
 
 
 def build_card(
-    model: nn.Module,
+    model: Network,
     config: TrainConfig,
     data: TrainingData,
     *,
@@ -137,7 +136,7 @@ def build_card(
     chosen_on: dict[str, Any] | None = None,
     licence: str = NOT_STATED,
 ) -> dict[str, Any]:
-    """The card of a checkpoint, without metrics; ``registry.save`` adds name and digest.
+    """The card of a checkpoint, without metrics; ``checkpoints.save`` adds name and digest.
 
     Parameters
     ----------
@@ -149,16 +148,16 @@ def build_card(
     chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """
-    architecture = checkpoints.architecture_of(model)
     description = f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm."
-    if architecture != "joint":
-        description = f"Separation of {config.target} and accompaniment up to 4,096 Hz; objective {config.objective}."
+    if model.tasks == {"separation"}:
+        band = f"{model.grid.sample_rate // 2:,} Hz"
+        description = f"Separation of {config.target} and accompaniment up to {band}; objective {config.objective}."
     elif config.objective != "joint":
         description += f" Trained further to separate {config.target}; objective {config.objective}."
     return {
         "description": description,
         "licence": licence,
-        "architecture": architecture,
+        "architecture": model.architecture,
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": data_sources(data, config),
         "held_out": list(held_out or []),

@@ -14,8 +14,6 @@ from ..errors import ModelError
 PRECISIONS = ("float32", "bfloat16")
 #: Statistics that batch norm normalises with while it learns.
 NORMS = ("batch", "running")
-#: Networks of the objectives that tell one part from the rest.
-NETWORKS = ("joint", "unet2018", "unet2020")
 
 Settings = TypeVar("Settings")
 
@@ -56,10 +54,11 @@ class TrainConfig:
     learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
     norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
         initial checkpoint, which stay as they are.
-    objective : what is learned, of :data:`~.objectives.base.OBJECTIVES`. The rest is for those that tell one part
-        from the others: target : that part (``vocals``, ``drums``, ``guitar`` ...). network : ``unet2018``,
-        ``unet2020``, or ``joint``, whose separator is trained then. settings : of the objective. parts : of the data,
-        see :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
+    objective : what is learned, of :data:`~.objectives.find.OBJECTIVES`. The rest is for those that separate a target:
+        target : its name (``vocals``, ``drums``, ``guitar`` ...). network : an architecture of
+        :mod:`stemfeatures.models.architectures` that has a target, or ``joint``, whose separator is trained then.
+        settings : of the objective. parts : of the data, see
+        :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
         context comes on top.
     """
 
@@ -101,8 +100,6 @@ class TrainConfig:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.norm not in NORMS:
             raise ValueError(f"unknown norm {self.norm!r}; known: {', '.join(NORMS)}")
-        if self.network not in NETWORKS:
-            raise ValueError(f"unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
         for name in ("steps", "cycles", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -11,9 +11,8 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
-
 from ..models import checkpoints
+from ..models.network import Network
 from .validation import SHOWN, Validation
 
 LOG = "log.csv"
@@ -54,7 +53,7 @@ class Journal:
         )
         self._show(step, {"learning_rate": learning_rate} | {f"train/{k}": v for k, v in losses.items()})
 
-    def validation(self, step: int, validation: Validation, model: nn.Module) -> bool:
+    def validation(self, step: int, validation: Validation, model: Network) -> bool:
         """Note a look at the development songs; keeps the network and returns True when it is the best so far."""
         row = [step, f"{validation.score:.4f}", *(f"{validation.metrics[task]:.4f}" for task in SHOWN)]
         self._append(VALIDATIONS, ["step", "score", *SHOWN], row)
@@ -63,12 +62,12 @@ class Journal:
         if self.best_score is not None and validation.score <= self.best_score:
             return False
         self.best_step, self.best_score = step, validation.score
-        checkpoints.save(model, self.run_dir / BEST, {"architecture": checkpoints.architecture_of(model)})
+        checkpoints.save(model, self.run_dir / BEST, {"architecture": model.architecture})
         return True
 
-    def load_best(self, device: str) -> nn.Module | None:
+    def load_best(self, device: str) -> Network | None:
         """The best network so far, None before the first look."""
-        return checkpoints.load_any(self.run_dir / BEST, device=device) if self.best_step is not None else None
+        return checkpoints.load_network(self.run_dir / BEST, device=device) if self.best_step is not None else None
 
     def close(self) -> None:
         if self._board is not None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .._util.files import replacing
+from ..models.network import Network
 from .config import TrainConfig
 from .examples import Examples, TrainingData
 from .journal import Journal, looks_without_better
@@ -39,7 +40,7 @@ def train(
     device: str = "cpu",
     workers: int = 1,
     max_minutes: float | None = None,
-    validate: Callable[[nn.Module], Validation] | None = None,
+    validate: Callable[[Network], Validation] | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_validation: Callable[[int, Validation, bool], None] | None = None,
 ) -> Objective:

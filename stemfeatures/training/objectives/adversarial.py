@@ -21,13 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ModelError
+from ...models.network import Network
 from ...models.unet2018 import Critic
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
 from ..data.part_excerpts import PartSettings
 from .base import Batch, Objective, step_generator
 from .joint import update_average
-from .target_networks import build_network, placed
+from .target_networks import build_network, find_front_end, placed
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class SupervisedObjective(Objective):
         torch.manual_seed(self.config.seed)
         self.averaged_since = self.steps_done
         self.network = build_network(self.config, self.device)
-        self.average: nn.Module | None = None
+        self.average: Network | None = None
         if self.config.ema > 0:
             self.average = build_network(self.config, self.device).net
             self.average.load_state_dict(self.network.net.state_dict())
@@ -113,6 +114,7 @@ class SupervisedObjective(Objective):
         if not config.target:
             message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
             raise ModelError(message, source=config.name, stage="train")
+        find_front_end(config)
         cls.read_settings(config)
         read_settings(PartSettings, config.parts, recipe=config.name)
 
@@ -121,7 +123,7 @@ class SupervisedObjective(Objective):
         return read_settings(cls.Settings, config.settings, recipe=config.name)
 
     @property
-    def exported(self) -> nn.Module:
+    def exported(self) -> Network:
         return self.network.net if self.average is None else self.average
 
     def step(self, batch: Batch) -> dict[str, float]:
@@ -253,7 +255,7 @@ class AdversarialObjective(SupervisedObjective):
         self.critic_optimizer.step()
         return terms
 
-    def advance(self, best: nn.Module | None) -> bool:
+    def advance(self, best: Network | None) -> bool:
         if self.combined:
             return False
         if self.settings.start == "afresh":

@@ -36,8 +36,9 @@ import torch
 from ..data.draws import Draws
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from ...models.network import Network
     from ..config import TrainConfig
 
 Batch = dict[str, "Tensor"]
@@ -74,7 +75,7 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def exported(self) -> nn.Module:
+    def exported(self) -> Network:
         """The network that development songs are scored with and the checkpoint is made of."""
 
     @abstractmethod
@@ -85,7 +86,7 @@ class Objective(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse."""
 
-    def advance(self, best: nn.Module | None) -> bool:
+    def advance(self, best: Network | None) -> bool:
         """Called when a phase has had its steps, or development songs have not got better for ``patience`` looks;
         ``best`` is the best network so far, None without a look. True if there is a further phase and it begins now;
         False ends the run."""

@@ -25,12 +25,13 @@ from ...factorgan.adversarial import OBJECTIVES, Adversary
 from ...factorgan.discriminators import FactorGAN, Source
 from ...factorgan.normalisation import spectrally_normalised
 from ...factorgan.partition import Group, Joint, Part
+from ...models.network import Network
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
 from ..data.part_excerpts import PartSettings
 from .base import Batch, Objective, step_generator
 from .joint import update_average
-from .target_networks import build_network, placed
+from .target_networks import build_network, find_front_end, placed
 
 logger = logging.getLogger(__name__)
 
@@ -141,17 +142,16 @@ class _Adversarial(Objective):
         if not config.target:
             message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
             raise ModelError(message, source=config.name, stage="train")
-        if config.network == "unet2018" and config.model.get("output") != "mask":
-            message = (
-                f'the objective {config.objective!r} needs parts that add up to the mixture: model.output = "mask"'
-            )
+        if not find_front_end(config).is_additive(config):
+            message = f"the objective {config.objective!r} needs estimates that add up to the mixture"
+            message += f'; network = "{config.network}" gives them with model.output = "mask"'
             raise ModelError(message, source=config.name, stage="train")
         if config.batch_size < 2:
             raise ModelError("parts of one example cannot be shuffled: batch_size must be at least 2",
                              source=config.name, stage="train")  # fmt: skip
 
     @property
-    def exported(self) -> nn.Module:
+    def exported(self) -> Network:
         return self.network.net if self.average is None else self.average
 
     def _game(self) -> FactorGAN:

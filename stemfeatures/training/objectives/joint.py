@@ -70,6 +70,9 @@ class JointObjective(Objective):
     def check(cls, config: TrainConfig) -> None:
         if unused := [name for name in ("settings", "parts", "target") if getattr(config, name)]:
             raise ModelError(f"the joint objective takes no {', '.join(unused)}", source=config.name, stage="train")
+        if config.network != "joint":
+            message = f"the joint objective trains the joint network, not {config.network!r}"
+            raise ModelError(message, source=config.name, stage="train")
         if unknown := sorted(set(config.learns) - set(PARTS)):
             message = f"unknown parts to learn: {', '.join(unknown)}; known: {', '.join(PARTS)}"
             raise ModelError(message, source=config.name, stage="train")

@@ -1,144 +1,324 @@
-"""The networks that learn to tell one part from the rest, behind one interface."""
+"""Networks in training for a target: the front end that an objective drives, whatever the architecture.
+
+The front end belongs to the class of the network (:func:`register_front_end`); every
+:class:`~stemfeatures.models.network.TargetNetwork` has one already.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
+from ...constants import N_BINS, N_FFT, STEMS
 from ...errors import ModelError
-from ...models import checkpoints, unet2018, unet2020
+from ...models import architectures, checkpoints
 from ...models.joint import JointConfig, JointNet
-from ...models.unet2018 import UNet2018, UNet2018Config
-from ...models.unet2020 import UNet2020, UNet2020Config
+from ...models.network import Grid, Network, TargetConfig, TargetNetwork
 from ...spectra.transform import hann
 from ..config import TrainConfig
 from .base import step_generator
 
-Config = TypeVar("Config", UNet2018Config, UNet2020Config)
 Net = TypeVar("Net", bound=nn.Module)
+#: Window on which the scale of the magnitudes is defined: all grids have that of this one, since their logarithms are
+#: compared.
+SCALE_N_FFT = 512
 
 
-class TargetNetwork(ABC):
-    """A network in training, and its front end.
+class TargetFrontEnd(ABC):
+    """A network in training, and what leads from signals to it.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
+    device : str
+        Torch device.
 
     Attributes
     ----------
-    net : what is trained and exported.
-    sample_rate, n_fft, hop_length, n_bins : its grid. n_frames : frames that it gives. context : frames that it sees
-        besides, on either side. n_samples : of an excerpt, all of whose frames are whole.
+    net : Network
+        What is trained and exported.
+    grid : Grid
+        Where the network reads spectra.
+    n_bins : int
+        Lowest bins of the grid, which are all that the network sees.
+    n_frames : int
+        Frames that the network gives.
+    context : int
+        Frames that it sees besides, on either side.
+
+    Raises
+    ------
+    ModelError
+        The recipe does not fit the network, or its initial checkpoint cannot be used.
     """
 
-    net: nn.Module
-    sample_rate: int
-    n_fft: int
-    hop_length: int
+    net: Network
+    grid: Grid
     n_bins: int
     n_frames: int
     context: int = 0
-    #: Scale of the magnitudes: all grids have that of a window of 512, since their logarithms are compared.
-    scale: float = 1.0
+    scale: ClassVar[float] = 1.0
 
     @abstractmethod
-    def __init__(self, config: TrainConfig, device: str) -> None:
-        """Before the first step; raises ModelError for settings or a checkpoint that cannot be used."""
+    def __init__(self, config: TrainConfig, device: str) -> None: ...
 
     @property
     def n_samples(self) -> int:
-        return (self.n_frames + 2 * self.context - 1) * self.hop_length + self.n_fft
+        """Length of an excerpt, all of whose frames are whole."""
+        return _n_samples(self.grid, self.context, self.n_frames)
 
     def spectra(self, y: Tensor) -> Tensor:
-        """Magnitudes ``(..., n_bins, n_frames + 2 * context)`` of ``(..., n_samples)``."""
-        frames = y.unfold(-1, self.n_fft, self.hop_length)
-        spectrum = torch.fft.rfft(frames * hann(self.n_fft, frames))[..., : self.n_bins]
+        """Magnitudes of excerpts.
+
+        Parameters
+        ----------
+        y : Tensor
+            ``(..., n_samples)``.
+
+        Returns
+        -------
+        Tensor
+            ``(..., n_bins, n_frames + 2 * context)``.
+        """
+        n_fft = self.grid.n_fft
+        frames = y.unfold(-1, n_fft, self.grid.hop_length)
+        spectrum = torch.fft.rfft(frames * hann(n_fft, frames))[..., : self.n_bins]
         return self.scale * spectrum.abs().transpose(-1, -2)
 
     def centre(self, x: Tensor) -> Tensor:
-        """The frames that the network gives."""
+        """The frames that the network gives.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(..., n_frames + 2 * context)``.
+
+        Returns
+        -------
+        Tensor
+            ``(..., n_frames)``.
+        """
         return x[..., self.context : self.context + self.n_frames]
 
     @abstractmethod
     def separate(self, magnitude: Tensor) -> Tensor:
-        """Magnitudes of mixtures ``(batch, n_bins, n_frames + 2 * context)`` to log1p magnitudes of target and
-        accompaniment ``(batch, 2, n_bins, n_frames)``."""
+        """Estimates of the network.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, n_bins, n_frames + 2 * context)``, of mixtures.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, n_bins, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
+        """
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Those that are trained."""
+        """The parameters that are trained.
+
+        Returns
+        -------
+        iterable of torch.nn.Parameter
+            All of the network's, unless a subclass says otherwise.
+        """
         return self.net.parameters()
 
     def train(self, step: int) -> None:
-        """Before a step; its number is what is random in it drawn by."""
+        """Make ready for a step.
+
+        Parameters
+        ----------
+        step : int
+            Its number, which seeds what is random in the network.
+        """
         self.net.train()
 
     @classmethod
-    def frames(cls, config: TrainConfig) -> tuple[int, int]:
-        """``(context, n_frames)`` of a recipe."""
-        return 0, config.n_frames
+    @abstractmethod
+    def shape(cls, config: TrainConfig) -> tuple[Grid, int, int]:
+        """What a recipe's excerpts are cut for.
 
+        Parameters
+        ----------
+        config : TrainConfig
+            The recipe.
 
-class UNet2018Target(TargetNetwork):
-    """The U-Net of 2018; from random weights or from a checkpoint of the same network."""
-
-    sample_rate, n_fft, hop_length = unet2018.SAMPLE_RATE, unet2018.N_FFT, unet2018.HOP_LENGTH
-    n_bins = unet2018.N_BINS
-
-    def __init__(self, config: TrainConfig, device: str) -> None:
-        wanted = _config_of(UNet2018Config, config)
-        self.net: UNet2018 = placed(UNet2018(wanted), device)
-        if config.initial:
-            _begin_with(self.net, checkpoints.load_unet2018(config.initial, device=device), config.initial)
-        self.context, self.n_frames = self.net.context, self.net.given(config.n_frames)
-
-    def separate(self, magnitude: Tensor) -> Tensor:
-        return self.net(torch.log1p(magnitude))
+        Returns
+        -------
+        tuple
+            ``(grid, context, n_frames)``.
+        """
 
     @classmethod
-    def frames(cls, config: TrainConfig) -> tuple[int, int]:
-        net = UNet2018(_config_of(UNet2018Config, config))
-        return net.context, net.given(config.n_frames)
+    def is_additive(cls, config: TrainConfig) -> bool:
+        """Whether the estimated magnitudes of a recipe's network add up to the mixture's.
+
+        Parameters
+        ----------
+        config : TrainConfig
+            The recipe.
+
+        Returns
+        -------
+        bool
+            True for masks that sum to one.
+        """
+        return True
 
 
-class UNet2020Target(TargetNetwork):
-    """The generator of FactorGAN, noise drawn anew for every batch; from random weights or a checkpoint."""
+_FrontEnd = TypeVar("_FrontEnd", bound=type[TargetFrontEnd])
+_FRONT_ENDS: dict[type[Network], type[TargetFrontEnd]] = {}
 
-    sample_rate, n_fft, hop_length = unet2020.SAMPLE_RATE, unet2020.N_FFT, unet2020.HOP_LENGTH
-    n_bins = unet2020.N_BINS
+
+def register_front_end(network: type[Network]) -> Callable[[_FrontEnd], _FrontEnd]:
+    """A class decorator: the training front end of a network.
+
+    Parameters
+    ----------
+    network : type
+        Class of the network; the front end serves its subclasses too.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def register(front_end: _FrontEnd) -> _FrontEnd:
+        _FRONT_ENDS[network] = front_end
+        return front_end
+
+    return register
+
+
+@register_front_end(TargetNetwork)  # type: ignore[type-abstract]
+class NetworkFrontEnd(TargetFrontEnd):
+    """A :class:`~stemfeatures.models.network.TargetNetwork`, from random weights or from a checkpoint of the same
+    network; what is random in it is drawn anew for every batch.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
+    device : str
+        Torch device.
+
+    Raises
+    ------
+    ModelError
+        The recipe does not fit the network, or its initial checkpoint cannot be used.
+    """
+
+    net: TargetNetwork
 
     def __init__(self, config: TrainConfig, device: str) -> None:
-        wanted = _config_of(UNet2020Config, config, n_frames=config.n_frames)
-        self.net: UNet2020 = placed(UNet2020(wanted), device)
+        kind = _target_network(config)
+        wanted = _network_config(kind, config)
+        self.net = placed(kind(wanted), device)
         if config.initial:
-            _begin_with(self.net, checkpoints.load_unet2020(config.initial, device=device), config.initial)
-        self.n_frames = config.n_frames
+            first = checkpoints.load_network(config.initial, kind, device=device)
+            if first.config != wanted:
+                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
+            self.net.load_state_dict(first.state_dict())
+        self.grid, self.n_bins = kind.grid, kind.n_bins
+        self.context, self.n_frames = kind.extent(wanted, config.n_frames)
         self._seed, self._step = config.seed, -1
-        self._random = step_generator(self._seed, self._step)
+        self._generator = step_generator(self._seed, self._step)
 
     def train(self, step: int) -> None:
+        """Make ready for a step.
+
+        Parameters
+        ----------
+        step : int
+            Its number, which seeds what is random in the network.
+        """
         super().train(step)
         if step != self._step:
-            self._step, self._random = step, step_generator(self._seed, step, 3)
+            self._step, self._generator = step, step_generator(self._seed, step, 3)
 
     def separate(self, magnitude: Tensor) -> Tensor:
-        noise = 2 * torch.rand(len(magnitude), self.net.config.noise, generator=self._random) - 1
-        return self.net(torch.log1p(magnitude), noise.to(magnitude.device))
+        """Estimates of the network.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, n_bins, n_frames + 2 * context)``, of mixtures.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, n_bins, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
+        """
+        return self.net.estimate(torch.log1p(magnitude), generator=self._generator)
 
     @classmethod
-    def frames(cls, config: TrainConfig) -> tuple[int, int]:
-        return 0, _config_of(UNet2020Config, config, n_frames=config.n_frames).n_frames
+    def shape(cls, config: TrainConfig) -> tuple[Grid, int, int]:
+        """What a recipe's excerpts are cut for.
+
+        Parameters
+        ----------
+        config : TrainConfig
+            The recipe.
+
+        Returns
+        -------
+        tuple
+            ``(grid, context, n_frames)``.
+        """
+        kind = _target_network(config)
+        return kind.grid, *kind.extent(_network_config(kind, config), config.n_frames)
+
+    @classmethod
+    def is_additive(cls, config: TrainConfig) -> bool:
+        """Whether the estimated magnitudes of a recipe's network add up to the mixture's.
+
+        Parameters
+        ----------
+        config : TrainConfig
+            The recipe.
+
+        Returns
+        -------
+        bool
+            What the network says.
+        """
+        kind = _target_network(config)
+        return kind.is_additive(_network_config(kind, config))
 
 
-class JointTarget(TargetNetwork):
-    """The separator of the joint network, from a joint checkpoint; the rest of it stays, and so do the statistics of
-    its normalisation. Its mask of the target is one part, those of all others together are the other."""
+@register_front_end(JointNet)
+class JointFrontEnd(TargetFrontEnd):
+    """The separator of the joint network, from a joint checkpoint.
 
-    sample_rate, n_fft, hop_length, n_bins = ANALYSIS_SAMPLE_RATE, N_FFT, HOP_LENGTH, N_BINS
-    scale = unet2018.N_FFT / N_FFT
+    The rest of the network stays as it is, and so do the statistics of its normalisation. Its mask of the target is the
+    first estimate, those of all other stems together are the second.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
+    device : str
+        Torch device.
+
+    Raises
+    ------
+    ModelError
+        The target is none of ``STEMS``, the recipe names no initial checkpoint, or it is of another network.
+    """
+
+    net: JointNet
+    scale = SCALE_N_FFT / N_FFT
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         if config.target not in STEMS:
@@ -150,67 +330,184 @@ class JointTarget(TargetNetwork):
         if not config.initial:
             message = 'network = "joint" goes on from a joint checkpoint: the recipe\'s `initial` must name one'
             raise ModelError(message, source=config.name, stage="train")
-        self.net: JointNet = checkpoints.load(config.initial, device=device)
+        self.net = checkpoints.load(config.initial, device=device)
         if config.model and JointConfig.from_dict(config.model) != self.net.config:
             raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
         self.row = STEMS.index(config.target)
-        self.n_frames = config.n_frames
+        self.grid, self.n_bins, self.n_frames = JointNet.grid, N_BINS, config.n_frames
 
     def parameters(self) -> Iterable[nn.Parameter]:
+        """The parameters of the separator.
+
+        Returns
+        -------
+        iterable of torch.nn.Parameter
+            Those that are trained.
+        """
         return self.net.separator.parameters()
 
     def train(self, step: int) -> None:
+        """Make ready for a step; the network stays in evaluation mode.
+
+        Parameters
+        ----------
+        step : int
+            Is not looked at: nothing is random.
+        """
         self.net.eval()
 
     def separate(self, magnitude: Tensor) -> Tensor:
+        """Estimates of the network.
+
+        Parameters
+        ----------
+        magnitude : Tensor
+            ``(batch, n_bins, n_frames)``, of mixtures.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, 2, n_bins, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
+        """
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -magnitude.shape[-1] % self.net.stride))
         logits, _ = self.net.separator(torch.log1p(20.0 * padded))
         share = torch.softmax(self.net.config.sharpness * logits, dim=1)[:, self.row, :, : magnitude.shape[-1]]
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
 
+    @classmethod
+    def shape(cls, config: TrainConfig) -> tuple[Grid, int, int]:
+        """What a recipe's excerpts are cut for.
 
-def _begin_with(net: Net, first: Net, source: str) -> None:
-    """Take over the weights of a checkpoint of the same network."""
-    if first.config != net.config:
-        raise ModelError("its network is not the recipe's", source=source, stage="train")
-    net.load_state_dict(first.state_dict())
+        Parameters
+        ----------
+        config : TrainConfig
+            The recipe.
+
+        Returns
+        -------
+        tuple
+            ``(grid, context, n_frames)``.
+        """
+        return JointNet.grid, 0, config.n_frames
 
 
 def placed(net: Net, device: str) -> Net:
-    """A convolutional network on a device; channels last: see ``benchmarks/target_training.py``."""
+    """Move a convolutional network to a device, channels last: see ``benchmarks/target_training.py``.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network; it is changed in place.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
     return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-_NETWORKS: dict[str, type[TargetNetwork]] = {
-    "joint": JointTarget, "unet2018": UNet2018Target, "unet2020": UNet2020Target
-}  # fmt: skip
+def find_front_end(config: TrainConfig) -> type[TargetFrontEnd]:
+    """The training front end of a recipe's network.
 
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
 
-def build_network(config: TrainConfig, device: str) -> TargetNetwork:
-    """The network of a recipe.
+    Returns
+    -------
+    type
+        Subclass of :class:`TargetFrontEnd`.
 
     Raises
     ------
-    ModelError : settings that make no sense, or an initial checkpoint that cannot be used.
+    ModelError
+        There is no such network, or none that can be trained for a target.
     """
-    return _NETWORKS[config.network](config, device)
+
+    def of(name: str) -> type[TargetFrontEnd] | None:
+        return next((_FRONT_ENDS[base] for base in architectures.find(name).__mro__ if base in _FRONT_ENDS), None)
+
+    known = architectures.names()
+    found = of(config.network) if config.network in known else None
+    if found is None:
+        trained = []
+        for name in known:
+            with suppress(ModelError):  # a package that is broken hides none of the others
+                trained += [name] if of(name) is not None else []
+        message = f"unknown network {config.network!r}; known: {', '.join(trained)}"
+        raise ModelError(message, source=config.name, stage="train")
+    return found
+
+
+def build_network(config: TrainConfig, device: str) -> TargetFrontEnd:
+    """The network of a recipe before its first step.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    TargetFrontEnd
+        The network and its front end.
+
+    Raises
+    ------
+    ModelError
+        Settings that make no sense, or an initial checkpoint that cannot be used.
+    """
+    return find_front_end(config)(config, device)
 
 
 def grid_of(config: TrainConfig) -> tuple[int, int]:
-    """``(sample_rate, n_samples)`` of the excerpts that a recipe's network is trained on."""
-    kind = _NETWORKS[config.network]
-    context, n_frames = kind.frames(config)
-    return kind.sample_rate, (n_frames + 2 * context - 1) * kind.hop_length + kind.n_fft
+    """Rate and length of the excerpts that a recipe's network is trained on.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The recipe.
+
+    Returns
+    -------
+    tuple of int
+        ``(sample_rate, n_samples)``.
+
+    Raises
+    ------
+    ModelError
+        Settings that make no sense.
+    """
+    grid, context, n_frames = find_front_end(config).shape(config)
+    return grid.sample_rate, _n_samples(grid, context, n_frames)
 
 
-def _config_of(kind: type[Config], config: TrainConfig, **fixed: Any) -> Config:
-    """The network's configuration; ``target`` and what is ``fixed`` are said elsewhere in the recipe."""
-    known = {f.name for f in fields(kind)} - {"target", *fixed}
+def _n_samples(grid: Grid, context: int, n_frames: int) -> int:
+    return (n_frames + 2 * context - 1) * grid.hop_length + grid.n_fft
+
+
+def _target_network(config: TrainConfig) -> type[TargetNetwork]:
+    network = architectures.find(config.network)
+    assert issubclass(network, TargetNetwork)
+    return network
+
+
+def _network_config(kind: type[TargetNetwork], config: TrainConfig) -> TargetConfig:
+    """The network's configuration; target and length of a patch are said elsewhere in the recipe."""
+    names = {f.name for f in fields(kind.Config)}
+    given: dict[str, Any] = {"target": config.target} | ({"n_frames": config.n_frames} if "n_frames" in names else {})
+    known = names - given.keys()
     if unknown := sorted(config.model.keys() - known):
         message = f"unknown keys of the model: {', '.join(unknown)}; known: {', '.join(sorted(known))}"
         raise ModelError(message, source=config.name, stage="train")
     try:
-        return kind(target=config.target, **fixed, **config.model)
+        return kind.Config(**given, **config.model)
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=config.name, stage="train") from error
