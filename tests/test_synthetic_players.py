@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from stemfeatures.generator import units
 from stemfeatures.generator.compose import composer, form, guitar_part
 from stemfeatures.generator.compose.score import Note
 from stemfeatures.generator.play import amplifiers, instruments, line, parts, pitch, playing, synths
+from stemfeatures.generator.play.note_bank import NoteBank, build_note_bank
 from stemfeatures.generator.song import F0_HOP_S, generate_song
 
 librosa = pytest.importorskip("librosa")
@@ -365,3 +368,29 @@ def test_kick_drums_can_be_tuned_to_the_bass() -> None:
             octaves = np.log2(peak / hertz)
             assert abs(octaves - round(octaves)) < 0.09, (kind, hertz, peak)
             assert kit.kick_hz == pytest.approx(peak, rel=0.06)
+
+
+def write_guitar(folder: Path, articulation: str, seconds: float) -> None:
+    """One-shots whose names are an octave too high."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = synths.draw_synth("electric_guitar", np.random.default_rng(0))
+    for midi, name in ((45, "a3"), (48, "c4"), (52, "e4"), (55, "g4"), (57, "a4")):
+        y = synths.synth_note(spec, units.midi_to_hz(midi + 0.2), 2.5, 0.9, 1)[: round(seconds * SR)]
+        soundfile.write(folder / f"{articulation}_{name}_rr1.wav", 0.5 * y / np.abs(y).max(), SR)
+
+
+def test_damped_notes_are_an_instrument_of_their_own(tmp_path: Path) -> None:
+    for articulation, seconds in (("black_twang", 2.5), ("black_staccato", 0.5)):
+        write_guitar(tmp_path / "notes" / "guitar" / "blackgreen", articulation, seconds)
+    bank = NoteBank(build_note_bank(tmp_path / "bank", notes_dir=tmp_path / "notes"))
+    assert set(bank.by_family) == {"electric_guitar", "muted_guitar"}
+    for names in bank.by_family.values():
+        [name] = names
+        semitones = [12 * np.log2(e.hertz / 440) + 69 for e in bank.entries(name)]
+        assert sorted(semitones) == pytest.approx([45.2, 48.2, 52.2, 55.2, 57.2], abs=0.03)
+    muted = Note(0.0, 0.2, 45, 0.9, technique="palm_mute")
+    part = composer.Part("power-electric_guitar-1", "power", "electric_guitar", [muted])
+    drawn = [parts._damped(part, bank, np.random.default_rng(seed)) for seed in range(40)]
+    recorded = [i for i in drawn if i is not None and "staccato" in i.name]
+    assert 0.2 < len(recorded) / len(drawn) < 0.7
+    assert parts._damped(replace(part, notes=[Note(0, 1, 45, 0.9)]), bank, np.random.default_rng(0)) is None

@@ -16,7 +16,7 @@ from ..constants import MIXTURE, STEMS
 from ..errors import DatasetError
 from .compose.composer import compose
 from .compose.grooves import GrooveBank
-from .compose.score import part_rng, pick
+from .compose.score import Score, part_rng, pick
 from .compose.styles import STYLES
 from .mix.codecs import CODECS, codec_round_trip
 from .mix.desk import mix
@@ -26,7 +26,7 @@ from .play.note_bank import NoteBank
 from .play.parts import play_others
 from .play.playing import play_bass, play_drums
 from .sing.vocals import sing_score
-from .track import F0_HOP_S
+from .track import F0_HOP_S, Track
 from .truth import Truth, score_choices, structure
 from .units import SR
 
@@ -86,25 +86,36 @@ def generate_song(
 
     Parameters
     ----------
-    duration_s : about how long, at least 8; drawn from 60 to 150 s by default.
-    style : one of :data:`.compose.styles.STYLES`; drawn by default.
-    notes : recorded instruments; synthesised ones alone by default.
-    voices : the singers; by default those that come with the package.
-    recordings : phrases of real voices, which then sing in about half the songs, the lead in a third.
-    grooves : recorded drum performances, for most songs that have drums; written drum parts alone by default.
-    codec_chance : how often a song has a :attr:`Song.coded_mixture`.
-    dry : no room, echo, dynamics or master: for measuring the truth.
+    seed : int
+        Number of the song.
+    duration_s : float, optional
+        About how long, 8 to 3600 s; drawn from 60 to 150 s by default.
+    style : str, optional
+        One of :data:`.compose.styles.STYLES`; drawn by default.
+    notes : NoteBank, optional
+        Recorded instruments; synthesised ones alone by default.
+    voices : VoiceBank, optional
+        The singers; by default those that come with the package.
+    recordings : RecordingBank, optional
+        Phrases of real voices, which then sing in about half the songs, the lead in a third.
+    grooves : GrooveBank, optional
+        Recorded drum performances, for most songs that have drums; written drum parts alone by default.
+    codec_chance : float
+        How often a song has a :attr:`Song.coded_mixture`, 0 to 1.
+    dry : bool
+        No room, echo, dynamics or master: for measuring the truth.
+
+    Returns
+    -------
+    Song
+        Its stems and what is true of them.
 
     Raises
     ------
-    ValueError : unknown style, too short, a chance beyond 0 to 1.
+    ValueError
+        Unknown style, too short or too long, a chance beyond 0 to 1.
     """
-    if style is not None and style not in STYLES:
-        raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
-    if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
-        raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
-    if not 0 <= codec_chance <= 1:
-        raise ValueError(f"codec_chance must be 0 to 1, not {codec_chance}")
+    _check_wishes(duration_s, style, codec_chance)
     score = compose(seed, duration_s=duration_s, style=style, grooves=grooves)
     n = round(score.duration_s * SR)
     n_frames = int(n / SR / F0_HOP_S) + 1
@@ -115,28 +126,48 @@ def generate_song(
     tracks = {"vocals": vocals, "drums": drums, "bass": bass, "other": other}
     mixed, tape, mix_choices = mix(score, tracks, dry=dry)
     stems = {s: on_grid(mixed[k]) for k, s in enumerate(STEMS)}
-    truth = Truth(
-        f0={
-            "vocals": [_contour(f0, tape) for f0 in voice_f0],
-            "bass": _contour(bass_f0, tape),
-            "other": [_contour(f0, tape) | {"part": part} for part, f0 in lines_f0],
-        },
+    f0 = {
+        "vocals": [_contour(f0, tape) for f0 in voice_f0],
+        "bass": _contour(bass_f0, tape),
+        "other": [_contour(f0, tape) | {"part": part} for part, f0 in lines_f0],
+    }
+    choices = {
+        "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves),
+        "mix": mix_choices,
+        "codec": _draw_codec(part_rng(seed, "codec"), codec_chance),
+    }
+    return Song(stems, _truth(score, tracks, f0, lyrics, choices))
+
+
+def _check_wishes(duration_s: float | None, style: str | None, codec_chance: float) -> None:
+    if style is not None and style not in STYLES:
+        raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
+    if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
+        raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
+    if not 0 <= codec_chance <= 1:
+        raise ValueError(f"codec_chance must be 0 to 1, not {codec_chance}")
+
+
+def _truth(
+    score: Score, tracks: dict[str, Track], f0: dict[str, Any], lyrics: dict[str, Any], choices: dict[str, Any]
+) -> Truth:
+    return Truth(
+        f0=f0,
         notes={s: tracks[s].notes for s in STEMS},
         onsets_s={s: sorted({round(e["start_s"], 5) for e in tracks[s].notes}) for s in STEMS},
         **structure(score),
         lyrics=lyrics,
         choices={
-            "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves),
+            "request": choices["request"],
             **score_choices(score),
             **{s: tracks[s].choices for s in STEMS},
-            "mix": mix_choices,
-            "codec": _draw_codec(part_rng(seed, "codec"), codec_chance),
+            "mix": choices["mix"],
+            "codec": choices["codec"],
         },
-        seed=seed,
+        seed=score.seed,
         version=VERSION,
         sample_rate=SR,
     )
-    return Song(stems, truth)
 
 
 def _contour(f0_hz: np.ndarray, tape: Tape | None) -> dict[str, Any]:

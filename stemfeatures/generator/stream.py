@@ -35,10 +35,24 @@ class SyntheticSongs(IterableDataset):
 
     Parameters
     ----------
-    seed : first part of every song's seed.
-    excerpt_s : seconds of an excerpt. song_s : seconds of the songs they are cut from. excerpts_per_song : how many.
-    notes, voices, recordings, grooves : see :func:`.song.generate_song`.
-    codec_chance : how often the mixture goes through a lossy codec; it is then no longer the exact sum.
+    seed : int
+        First part of every song's seed.
+    excerpt_s : float
+        Seconds of an excerpt.
+    song_s : float
+        Seconds of the songs they are cut from.
+    excerpts_per_song : int
+        How many are cut from each.
+    notes : NoteBank, optional
+        See :func:`.song.generate_song`.
+    voices : VoiceBank, optional
+        See :func:`.song.generate_song`.
+    recordings : RecordingBank, optional
+        See :func:`.song.generate_song`.
+    grooves : GrooveBank, optional
+        See :func:`.song.generate_song`.
+    codec_chance : float
+        How often the mixture goes through a lossy codec; it is then no longer the exact sum.
 
     Yields
     ------

@@ -44,9 +44,19 @@ def compose(
 
     Parameters
     ----------
-    duration_s : about how long, 8 s or more (whole bars are written); drawn from 60 to 150 s by default.
-    style : one of ``STYLES``; drawn by default.
-    grooves : recorded drum performances, which most songs then have where there is one of their metre and tempo.
+    seed : int
+        Number of the song.
+    duration_s : float, optional
+        About how long, 8 s or more (whole bars are written); drawn from 60 to 150 s by default.
+    style : str, optional
+        One of ``STYLES``; drawn by default.
+    grooves : GrooveBank, optional
+        Recorded drum performances, which most songs then have where there is one of their metre and tempo.
+
+    Returns
+    -------
+    Score
+        What is played and when.
     """
     score = draw_form(seed, duration_s, style, grooves)
     score.drums = drum_part(score, part_rng(seed, "drums"))

@@ -145,14 +145,19 @@ class Kit:
         self._kick_ratio = 1.0
 
     def tune_kick(self, hertz: float) -> None:
-        """Play the kick drum faster or slower, by at most a fifth, so that its tail sounds at ``hertz``."""
+        """Play the kick drum faster or slower, by at most a fifth, so that its tail sounds at ``hertz`` in some octave.
+
+        One that has no tail stays as it is.
+        """
         self._kick_ratio = 1.0
         self._made.clear()
         y = self.hit("kick", 0.9, np.random.default_rng(0))[int(0.03 * SR) : int(0.25 * SR)]
         power = np.abs(np.fft.rfft(y * np.hanning(len(y)), 1 << 16)) ** 2
         bins = np.fft.rfftfreq(1 << 16, 1 / SR)
-        low = (bins > 35) & (bins < 130)
+        low = (bins > 30) & (bins < 140)
         own = float(bins[low][np.argmax(power[low])])
+        if not 34 < own < 120:  # a click, or a box to knock on
+            return
         ratio = hertz / own
         while ratio > 1.5:
             ratio /= 2

@@ -137,8 +137,27 @@ def play_line(
 
     Parameters
     ----------
-    notes : in any order. tuning_cents : added to all pitches. n : samples. n_frames : of the F0.
-    feedback : whether the amplifier is loud enough to feed back.
+    notes : list of Note
+        In any order.
+    instrument : Instrument
+        What they are played on.
+    style : LineStyle
+        How they are played.
+    tuning_cents : float
+        Added to all pitches.
+    n : int
+        Samples of the audio.
+    n_frames : int
+        Frames of the F0.
+    rng : numpy.random.Generator
+        Draws the gestures.
+    feedback : bool
+        Whether the amplifier is loud enough to feed back.
+
+    Returns
+    -------
+    Line
+        Its audio, F0 and gestures.
     """
     line = Line(np.zeros(n, np.float32), np.zeros(n_frames), Counter())
     for stroke in _strokes(notes, style, rng):

@@ -34,9 +34,11 @@ from .synths import SUSTAINED
 
 __all__ = ["NoteBank", "SampleEntry", "build_note_bank", "find_soundfonts"]
 
-VERSION = 2
+VERSION = 3
 DRUM_FAMILIES = ("acoustic_kit", "electronic_kit")
 _NOISES = ("release", "_rel_", "noise", "scrape", "perc", "mute", "fingering")
+#: Articulations of guitars that do not ring.
+_DAMPED = ("staccato", "muted", "palm")
 #: Family of an instrument of a notes folder by words in its name, else by its class.
 _FAMILY_WORDS = (
     ("meat", "double_bass"), ("dsmolken", "double_bass"), ("double", "double_bass"),
@@ -245,10 +247,11 @@ def _read_folder(out_dir: Path, folder: Path) -> list[str]:
     for label, recordings in sorted(articulations.items()):
         name = re.sub(r"[^a-z0-9]+", "-", f"notes-{kind}-{folder.name}-{label}".lower()).strip("-")
         samples = _tuned(recordings)
+        played = "muted_guitar" if kind == "guitar" and any(word in label.lower() for word in _DAMPED) else family
         if kind == "bass":
             steady = [sample for sample in samples if _is_steady(sample[0], sample[1])]
             samples = steady if len(steady) > 0.5 * len(samples) else []
-        names += _store(out_dir, name, family, samples)
+        names += _store(out_dir, name, played, samples)
     return names
 
 

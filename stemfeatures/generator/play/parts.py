@@ -12,7 +12,7 @@ from ..mix import console
 from ..track import Track, add_at, note_truth
 from ..units import midi_to_hz
 from .amplifiers import Amplifier, draw_kind, draw_pedal, wah
-from .instruments import make_instrument
+from .instruments import Instrument, make_instrument
 from .line import TECHNIQUES, Line, LineStyle, play_line
 from .note_bank import NoteBank
 from .playing import pump, sound
@@ -116,7 +116,8 @@ def _play_part(
             line = play_line(part.notes, instrument, style, score.tuning, n, n_frames, rng, feedback=chain.loud)
             mono = line.audio
         else:
-            mono = _strike(part.notes, instrument, score, n, rng, again=bool(take))
+            damped = _damped(part, notes, rng)
+            mono = _strike(part.notes, instrument, damped, score, n, rng, again=bool(take))
         takes.append(chain.play(mono, take))
     if not np.any(takes[0]):
         return None
@@ -130,14 +131,34 @@ def _play_part(
     return line
 
 
+def _damped(part: Part, notes: NoteBank | None, rng: np.random.Generator) -> Instrument | None:
+    """A recorded guitar under the hand, for half of the parts that are palm-muted; the others damp what rings."""
+    muted = any(note.technique == "palm_mute" for note in part.notes)
+    if not muted or notes is None or not notes.by_family.get("muted_guitar") or rng.random() < 0.5:
+        return None
+    return make_instrument("muted_guitar", notes, rng)
+
+
 def _strike(
-    notes: list[Note], instrument: Any, score: Score, n: int, rng: np.random.Generator, *, again: bool
+    notes: list[Note],
+    instrument: Instrument,
+    damped: Instrument | None,
+    score: Score,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    again: bool,
 ) -> np.ndarray:
     """(n,) of notes each on its own; a second take is never like the first."""
     mono = np.zeros(n, np.float32)
     for note in notes:
         played = _again(note, rng) if again else note
-        add_at(mono, sound(instrument, played, midi_to_hz(note.midi + score.tuning / 100), rng), played.start_s)
+        hertz = midi_to_hz(note.midi + score.tuning / 100)
+        if damped is not None and note.technique == "palm_mute":
+            y = damped.note(hertz, played.end_s - played.start_s, played.velocity, rng)
+        else:
+            y = sound(instrument, played, hertz, rng)
+        add_at(mono, y, played.start_s)
     return mono
 
 

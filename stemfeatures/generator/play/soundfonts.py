@@ -23,7 +23,7 @@ SOUNDFONT_FOLDERS = (
 GM_PROGRAMS = {
     "piano": (0, 1, 3), "epiano": (4, 5), "clavinet": (7,), "mallet": (9, 12, 13), "vibraphone": (11,),
     "organ": (16, 17, 18), "accordion": (21, 22), "nylon_guitar": (24,), "acoustic_guitar": (25,),
-    "jazz_guitar": (26,), "clean_guitar": (27, 28), "electric_guitar": (27,), "double_bass": (32,),
+    "jazz_guitar": (26,), "clean_guitar": (27,), "muted_guitar": (28,), "electric_guitar": (27,), "double_bass": (32,),
     "electric_bass": (33, 34, 35, 36), "synth_bass": (38, 39), "fiddle": (40,), "cello": (42,), "strings": (48, 49, 50),
     "brass": (56, 57, 61), "sax": (65, 66), "flute": (73,), "winds": (68, 71),
     "synth_lead": (80, 81, 87), "pad": (52, 88, 89, 90),
