@@ -1,6 +1,6 @@
 """Does ``similar --stem bass`` find the same bass line under other vocals and drums?
 
-    python benchmarks/bass_lines.py [--songs 8] [--seed 900] [--work DIR]
+    python benchmarks/bass_lines.py [--songs 8] [--seconds 20] [--seed 900] [--work DIR]
 
 Generates songs (needs the train extra), mixes every bass line with the vocals, drums and other of three songs,
 extracts the mixes, and ranks all of them for each: mean average precision of the mixes with the same bass line, and how
@@ -55,6 +55,7 @@ def scores(index: SimilarityIndex, *, stem: str, families: tuple[str, ...] | Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the songs")
     parser.add_argument("--seed", type=int, default=900)
     parser.add_argument("--work", type=Path, help="folder for songs, mixes and tables, which stay there")
     args = parser.parse_args()
@@ -62,7 +63,18 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         work = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         songs, mixes, features = work / "songs", work / "mixes", work / "features"
-        made = ["generate", "--out", songs, "--songs", args.songs, "--seed", args.seed, "--duration", 20, "-q"]
+        made = [
+            "generate",
+            "--out",
+            songs,
+            "--songs",
+            args.songs,
+            "--seed",
+            args.seed,
+            "--duration",
+            args.seconds,
+            "-q",
+        ]
         if cli.main([str(word) for word in made]):
             raise SystemExit("the songs could not be generated")
         mixes.mkdir(exist_ok=True)

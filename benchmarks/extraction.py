@@ -63,10 +63,10 @@ class TimedNet(torch.nn.Module):
         super().__init__()
         self.net, self.stages, self.stride = net, stages, net.stride
 
-    def forward(self, magnitude: torch.Tensor) -> object:
+    def forward(self, magnitude: torch.Tensor, *args: object, **kwargs: object) -> object:
         assert magnitude.shape[1] == N_BINS
         with self.stages.measure("network"):
-            return self.net(magnitude)
+            return self.net(magnitude, *args, **kwargs)
 
 
 def extract(path: Path, analyser: Analyser, out_dir: Path, stages: Stages) -> float:
