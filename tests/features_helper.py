@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from stemfeatures.constants import STEM_ROWS
+from stemfeatures.fields import Field
 from stemfeatures.tables.committer import Committer
-from stemfeatures.tables.fields import Field
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.schema import TABLES

@@ -22,8 +22,8 @@ from typing import Any
 
 from stemfeatures.audio import file_sha256
 from stemfeatures.errors import CatalogError, DatasetError
+from stemfeatures.fields import Field
 from stemfeatures.tables.commits import read_snapshot
-from stemfeatures.tables.fields import Field
 from stemfeatures.tables.layout import COMMITS, SCHEMA, DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.reader import live_rows
 from stemfeatures.tables.schema import DATA_TABLES, SCHEMA_VERSION

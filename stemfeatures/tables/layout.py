@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from .._util.files import fsync_path, write_replace
 from ..errors import DatasetError
-from .fields import Field
+from ..fields import Field
 from .schema import SCHEMA_VERSION, TABLES, get_table, schema_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from .._util.files import fsync_path, temporary_name
 from ..errors import DatasetError
-from .fields import Field
+from ..fields import Field
 from .layout import DatasetLayout
 from .schema import arrow_type
 

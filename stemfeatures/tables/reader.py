@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from ..constants import STEM_ROWS
 from ..errors import DatasetError
+from ..fields import Field
 from .commits import Snapshot, read_snapshot
-from .fields import Field
 from .layout import DatasetLayout
 from .rows import decode_f0, decode_voicing
 

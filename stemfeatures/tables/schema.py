@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..constants import PITCHED_STEMS, STEM_ROWS
 from ..errors import DatasetError
-from .fields import Field
+from ..fields import Field
 from .stem_fields import STEM_FIELDS
 
 if TYPE_CHECKING:

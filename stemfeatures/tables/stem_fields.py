@@ -6,7 +6,7 @@ Rows on which a field is defined are told in its description; elsewhere it is nu
 
 from __future__ import annotations
 
-from .fields import Field
+from ..fields import Field
 
 _ORDINALS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _PITCHED = "Vocals and bass."

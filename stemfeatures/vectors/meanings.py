@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass
 
 from ..constants import MIXTURE, PITCHED_STEMS, STEM_ROWS, STEMS
-from ..tables.fields import Field
+from ..fields import Field
 from ..tables.schema import get_table
 
 SEPARATOR = "__"
