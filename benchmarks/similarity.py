@@ -35,7 +35,6 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import PartFile, write_part
 from stemfeatures.tables.schema import TABLES
-from stemfeatures.vectors.meanings import defined_on
 from stemfeatures.vectors.transformer import FeatureTransformer
 
 STEMS = ("mixture", "vocals", "drums")
@@ -91,7 +90,7 @@ def shard(layout: DatasetLayout, ids: pa.Array, loadings: np.ndarray, seed: int)
             z = (latent[i] @ loadings[i, j] + rng.normal(size=n)) / np.sqrt(LATENT + 1)
             if f.name.endswith("_status"):
                 values[f.name] = pa.array(np.where(silent, "silent", "ok"))
-            elif f.family in ("key", "provenance") or stem not in defined_on(f.name):
+            elif f.family in ("key", "provenance") or not f.holds_for(stem):
                 continue
             elif f.name in ("key", "key_2"):
                 values[f.name] = pa.array(np.array(KEYS)[rng.integers(0, len(KEYS), n)], mask=silent)

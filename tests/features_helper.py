@@ -15,7 +15,6 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.schema import TABLES
-from stemfeatures.vectors.meanings import defined_on
 
 KEYS = ("C:major", "G:major", "A:minor", "F#:minor")
 N_DIMS = 6
@@ -75,7 +74,7 @@ def write_features(
         for f in TABLES["stems"].fields:
             if f.family in ("key", "provenance"):
                 continue
-            cells = column(f, n, rng) if stem in defined_on(f.name) else pa.nulls(n)
+            cells = column(f, n, rng) if f.holds_for(stem) else pa.nulls(n)
             if f.name.endswith("_status"):
                 cells = pa.array(np.where(quiet, "silent", "ok"))
             elif not pa.types.is_null(cells.type) and f.name != "activity_ratio":

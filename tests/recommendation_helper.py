@@ -16,7 +16,6 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, track_rows
-from stemfeatures.vectors.meanings import defined_on
 
 #: What the listeners of :func:`listeners` hear: the register of the voice, and how busy the drums are.
 TASTE = ("vocals__f0_median_hz", "drums__onset_rate")
@@ -74,7 +73,7 @@ def _descriptors(stem: str, rng: np.random.Generator, *, silent: bool) -> dict[s
             continue
         if f.name.endswith("_status"):
             values[f.name] = "silent" if silent else "ok"
-        elif silent or stem not in defined_on(f.name):
+        elif silent or not f.holds_for(stem):
             continue
         elif f.name in ("key", "key_2"):
             values[f.name] = str(rng.choice(_KEYS))

@@ -12,9 +12,9 @@ from networks import tiny_checkpoint
 from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample
 from stemfeatures.constants import PITCH_FMIN, STEM_ROWS, STEMS
+from stemfeatures.descriptors.registry import descriptor_fields
 from stemfeatures.errors import DecodeError, EmptyAudioError, ModelError, NonFiniteAudioError
 from stemfeatures.frames.measures import pitch_candidates
-from stemfeatures.tables.stem_fields import STEM_FIELDS
 
 SR = 22_050
 
@@ -95,7 +95,7 @@ def test_every_registered_field_is_there(analyser):
     result = analyser.from_audio(_music(3.0, SR), SR)
     assert tuple(result.stems) == STEM_ROWS
     for row in result.stems.values():
-        assert set(row) == {f.name for f in STEM_FIELDS}
+        assert set(row) == {f.name for f in descriptor_fields()}
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0.2, "too_short"), (2.0, "ok")])

@@ -11,11 +11,10 @@ from scipy.signal import sosfreqz
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.activity import audible_energy
+from stemfeatures.descriptors.registry import descriptor_fields
 from stemfeatures.spectra.k_weighting import k_weighting
-from stemfeatures.tables.stem_fields import STEM_FIELDS
 
-NAMES = [field.name for field in STEM_FIELDS]
-STATUSES = {field.name: set(field.range.split(" | ")) for field in STEM_FIELDS if field.name.endswith("_status")}
+NAMES = [field.name for field in descriptor_fields()]
 PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str}
 
 
@@ -57,21 +56,20 @@ def _check(description):
     assert tuple(description.stems) == STEM_ROWS
     for row, values in description.stems.items():
         assert sorted(values) == sorted(NAMES), row
-        for field in STEM_FIELDS:
+        for field in descriptor_fields():
             value = values[field.name]
             if value is None:
                 assert field.nullable, (row, field.name)
                 continue
+            assert field.holds_for(row), (row, field.name)
             assert type(value) is PYTHON_TYPES[field.type], (row, field.name, value)
             if isinstance(value, float):
                 assert math.isfinite(value), (row, field.name)
-            if field.name in STATUSES:
-                assert value in STATUSES[field.name], (row, field.name, value)
-            elif ".." in field.range:
-                low, high = (float(x) for x in field.range.split(".."))
+            if field.values:
+                assert value in field.values, (row, field.name, value)
+            elif field.is_number:
+                low, high = field.bounds
                 assert low - 1e-6 <= value <= high + 1e-6, (row, field.name, value)
-            elif field.range.startswith(">"):
-                assert value >= float(field.range.split()[1]) - 1e-6, (row, field.name, value)
     events = description.events
     assert len(events.beats_s) == len(events.beat_positions)
     assert (np.diff(events.beats_s) > 0).all()
@@ -84,7 +82,7 @@ def _check(description):
 
 def test_names_are_unique_and_described():
     assert len(set(NAMES)) == len(NAMES)
-    for field in STEM_FIELDS:
+    for field in descriptor_fields():
         assert field.description.endswith("."), field.name
         assert field.family, field.name
         assert field.type in PYTHON_TYPES, field.name

@@ -17,12 +17,18 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stemfeatures.constants import PITCHED_STEMS, STEM_ROWS, STEMS
+from stemfeatures.constants import STEM_ROWS
 from stemfeatures.errors import DatasetError
 from stemfeatures.tables.reader import open_features
-from stemfeatures.vectors import meanings
+from stemfeatures.vectors.columns import (
+    _CLASSES,
+    compatible_keys,
+    encode_key,
+    field_columns,
+    matrix_columns,
+    matrix_fields,
+)
 from stemfeatures.vectors.matrix import as_multiindex, close_ids, features_matrix, id_hint
-from stemfeatures.vectors.meanings import compatible_keys, defined_on, descriptors, encode_key
 from stemfeatures.vectors.transformer import FeatureTransformer, UnusableFeatureWarning
 
 IDS = [f"track {i:02d}" for i in range(40)]
@@ -121,32 +127,27 @@ def test_close_ids_are_found_without_case_and_accents():
     assert id_hint("xyz", []) == "; there are no tracks"
 
 
-# ---------------------------------------------------------------------------------------------------------- meanings
+# ----------------------------------------------------------------------------------------------------------- columns
 
 
-def test_fields_are_defined_where_the_data_dictionary_says():
-    endings = {
-        "Vocals and bass.": PITCHED_STEMS,
-        "Mixture and drums.": ("mixture", "drums"),
-        "Mixture and other.": ("mixture", "other"),
-        "All rows but drums.": tuple(s for s in STEM_ROWS if s != "drums"),
-        "Not the mixture.": STEMS,
-    }
-    for field in descriptors():
-        stated = next((stems for text, stems in endings.items() if field.description.endswith(text)), STEM_ROWS)
-        if field.name != "loudness_relative_lu":  # 0 on the mixture by definition
-            assert set(defined_on(field.name)) == set(stated), field.name
+def test_fields_have_columns_where_they_are_defined(features):
+    columns = set(features_matrix(features))
+    wanted = {f"{s}__{c.name}" for f in matrix_fields() for s in STEM_ROWS if f.holds_for(s) for c in field_columns(f)}
+    assert columns == wanted
+    assert {"vocals__f0_median_hz", "mixture__tempo_bpm", "other__key_fifths"} <= columns
+    assert not {"mixture__energy_share", "mixture__loudness_relative_lu", "drums__key_fifths"} & columns
 
 
-def test_every_kind_of_meaning_is_used_and_each_field_has_a_sensible_one():
-    names = [name for f in descriptors() for name in meanings.matrix_fields(f)]
-    kinds = {name: meanings.meaning(name).kind for name in names}
-    assert set(kinds.values()) == {"linear", "log", "log1p", "share", "circle", "mode", "skip"}
-    for f in descriptors():
+def test_every_kind_of_scale_is_used_and_each_field_has_a_sensible_one():
+    kinds = {name: column.scale.kind for name, column in matrix_columns().items()}
+    assert set(kinds.values()) == {"linear", "log", "log1p", "sqrt", "circular", "sign", "duration"}
+    for f in matrix_fields():
         if f.unit == "Hz":
             assert kinds[f.name] == "log", f.name
         if f.unit in ("dB", "LUFS", "LU", "dBTP"):
             assert kinds[f.name] == "linear", f.name
+    names = {f.name for f in matrix_fields()}
+    assert {c.scale.strength for c in matrix_columns().values()} - {""} <= names
 
 
 def test_keys_stand_on_the_circle_of_fifths():
@@ -156,7 +157,7 @@ def test_keys_stand_on_the_circle_of_fifths():
     assert encode_key("F:major") == (11, 0)
     assert np.isnan(encode_key(None)).all()
     assert np.isnan(encode_key("H:major")).all()
-    assert len({encode_key(f"{t}:{m}") for t in meanings._CLASSES for m in ("major", "minor")}) == 24
+    assert len({encode_key(f"{t}:{m}") for t in _CLASSES for m in ("major", "minor")}) == 24
     assert set(compatible_keys("A:minor")) == {"A:minor", "C:major", "E:minor", "D:minor"}
     assert compatible_keys("N") == ()
 

@@ -34,7 +34,7 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.lock import DatasetLock
 from stemfeatures.tables.parts import PartFile, to_table, write_part
-from stemfeatures.tables.reader import TrackKey, completed_keys, open_features, split_name
+from stemfeatures.tables.reader import TrackKey, completed_keys, open_features
 from stemfeatures.tables.rows import (
     Provenance,
     TrackInfo,
@@ -129,7 +129,7 @@ def test_registry_is_sound(table: registry.Table) -> None:
         assert f.name == f.name.lower()
     schema = registry.arrow_schema(table.name)
     assert schema.metadata[b"stemfeatures.schema_version"] == registry.SCHEMA_VERSION.encode()
-    assert set(schema.field(0).metadata) == {b"unit", b"description", b"range", b"since", b"family"}
+    assert set(schema.field(0).metadata) == {b"unit", b"description", b"range", b"since", b"family", b"rows"}
 
 
 def test_arrow_types() -> None:
@@ -741,29 +741,6 @@ def test_pivot(written: Path) -> None:
     assert few.dtypes.unique().tolist() == [np.dtype("float32")]
     with pytest.raises(DatasetError, match="unknown stem 'guitar'"):
         features.pivot_stems(stems=["guitar"])
-
-
-def test_multiindex(written: Path) -> None:
-    features = open_features(written)
-    frame = features.to_multiindex()
-    assert frame.columns.names == ["stem", "feature", "statistics", "number"]
-    assert frame.columns.is_unique
-    assert frame["vocals", "mfcc", "mean"].shape == (3, 13)
-    assert all(np.issubdtype(d, np.number) for d in frame.dtypes)
-
-
-@pytest.mark.parametrize(
-    ("column", "parts"),
-    [
-        ("mfcc_01_mean", ("mfcc", "mean", "01")),
-        ("f0_p05_hz", ("f0_hz", "p05", "01")),
-        ("spectral_centroid_median_hz", ("spectral_centroid_hz", "median", "01")),
-        ("tempo_bpm", ("tempo_bpm", "value", "01")),
-        ("chroma_12_mean", ("chroma", "mean", "12")),
-    ],
-)
-def test_column_names_are_taken_apart(column: str, parts: tuple[str, str, str]) -> None:
-    assert split_name(column) == parts
 
 
 def test_contours_and_embeddings(written: Path) -> None:

@@ -16,7 +16,7 @@ from stemfeatures.frames.builder import FrameBuilder
 from stemfeatures.inference.segments import Frames
 from stemfeatures.models.joint import JointNet
 from stemfeatures.spectra.transform import stft
-from stemfeatures.vectors.meanings import SEPARATOR, defined_on, descriptors, encode_key, matrix_fields
+from stemfeatures.vectors.columns import SEPARATOR, encode_key, field_columns, matrix_fields
 
 
 def librosa_features(y: np.ndarray) -> dict[str, float]:
@@ -83,11 +83,11 @@ def matrix_row(description: TrackDescription) -> dict[str, float]:
     """A description as a row of :func:`stemfeatures.features_matrix`."""
     row: dict[str, float] = {}
     for stem in STEM_ROWS:
-        for field in descriptors():
-            if stem not in defined_on(field.name):
+        for field in matrix_fields():
+            if not field.holds_for(stem):
                 continue
             value = description.stems[stem].get(field.name)
-            names = matrix_fields(field)
+            names = [column.name for column in field_columns(field)]
             numbers = encode_key(value) if len(names) == 2 else (np.nan if value is None else float(value),)
             row |= {f"{stem}{SEPARATOR}{name}": number for name, number in zip(names, numbers)}
     return row

@@ -14,8 +14,7 @@ import pandas as pd
 from experiments.stems_for_recommendation.stem_mixes import Mix
 from stemfeatures.constants import MIXTURE, STEMS
 from stemfeatures.similarity.build import WEIGHTS
-from stemfeatures.vectors.matrix import EMBEDDING
-from stemfeatures.vectors.meanings import SCALAR_FAMILIES, family_of, split_column
+from stemfeatures.vectors.columns import all_families, family_of, scalar_families, split_column
 from stemfeatures.vectors.transformer import FeatureTransformer, UnusableFeatureWarning
 
 #: What the two mixes of a pair share, and the kinds they are of.
@@ -79,10 +78,12 @@ def vectors(
     matrix: pd.DataFrame,
     stems: Sequence[str],
     *,
-    families: Sequence[str] = SCALAR_FAMILIES,
+    families: Sequence[str] | None = None,
     n_components: int | None = None,
 ) -> np.ndarray:
-    """Vectors as the similarity index makes them, of some columns of a feature matrix; PCA on demand."""
+    """Vectors as the similarity index makes them, of some columns of a feature matrix (all families but the embedding
+    by default); PCA on demand."""
+    families = scalar_families() if families is None else families
     parts = [split_column(c) for c in matrix.columns]
     keep = [stem in stems and family_of(field) in families for stem, field in parts]
     present = {family_of(field) for (_, field), yes in zip(parts, keep) if yes}
@@ -123,7 +124,7 @@ def systems(task: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, list[np.
     made = {
         "right stems": [vectors(ours, right)],
         MIXTURE: [vectors(ours, [MIXTURE])],
-        "mixture with embedding": [vectors(ours, [MIXTURE], families=(*SCALAR_FAMILIES, EMBEDDING))],
+        "mixture with embedding": [vectors(ours, [MIXTURE], families=all_families())],
     }
     if wrong:
         made["all stems"] = [vectors(ours, STEMS)]
@@ -156,7 +157,7 @@ def score(asked: Sequence[Question], tables: Mapping[str, pd.DataFrame]) -> pd.D
 
 def chosen_families(asked: Sequence[Question], matrix: pd.DataFrame, stems: Sequence[str]) -> pd.DataFrame:
     """Families chosen on one half of the base songs and scored on the other, and the other way round."""
-    there = [f for f in (*SCALAR_FAMILIES, EMBEDDING) if any(_is(c, stems, f) for c in matrix.columns)]
+    there = [f for f in all_families() if any(_is(c, stems, f) for c in matrix.columns)]
     subsets = [s for n in range(1, len(there) + 1) for s in combinations(there, n)]
     half = {base: i % 2 for i, base in enumerate(sorted({q.base for q in asked}))}
     side = np.array([half[q.base] for q in asked])

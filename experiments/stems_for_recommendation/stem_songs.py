@@ -17,7 +17,7 @@ from stemfeatures.datasets.multitrack import find_audio
 from stemfeatures.datasets.stem_folders import TRUTH_FILE
 from stemfeatures.datasets.truth_json import read_truth_json
 from stemfeatures.errors import CatalogError
-from stemfeatures.vectors.meanings import encode_key
+from stemfeatures.vectors.columns import encode_key
 
 #: A mode's place on the circle of fifths less that of the major key on the same tonic.
 _MODES = {"major": 0, "mixolydian": -1, "dorian": -2, "minor": -3, "phrygian": -4, "lydian": 1}

@@ -33,7 +33,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.models.checkpoints import DEFAULT_MODEL
-from stemfeatures.vectors.meanings import FAMILIES
+from stemfeatures.vectors.columns import all_families
 
 #: Keeps the random numbers of real songs apart from those of generated ones.
 REAL = 2**20
@@ -180,7 +180,7 @@ def score_retrieval(study: Study) -> None:
         if not (study.out / folder).is_dir():
             continue
         mixes = [m for m in study.mixes if (m.group >= 0) == (name == "generated")]
-        matrix = stemfeatures.features_matrix(study.out / folder, families=FAMILIES)
+        matrix = stemfeatures.features_matrix(study.out / folder, families=all_families())
         matrix = matrix.loc[[m.mix_id for m in mixes if m.mix_id in matrix.index]]
         if missing := len(mixes) - len(matrix):
             print(f"{missing} of {len(mixes)} mixes of {name} songs have no features", file=sys.stderr)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_json(table: Any) -> dict[str, Any]:
-    fields = [vars(f) for f in table.fields]
+    fields = [f.to_json() for f in table.fields]
     return {"description": table.description, "key": list(table.key), "fields": fields}
 
 

@@ -14,12 +14,16 @@ its energy, whatever the share of silence around it. A constant offset is no sou
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS, STEMS
+from ..fields import DURATION, SQRT, Field, status_field
 from ..frames import StemFrames, TrackFrames
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
 from .values import OK, SILENT, number, runs
 
 ABSOLUTE_FLOOR_DBFS = -60.0
@@ -31,6 +35,55 @@ CONSTANT_LEAKAGE = 0.006
 INAUDIBLE_DB = 15.0
 #: Pauses shorter than this do not end a segment.
 MAX_GAP_S = 0.5
+
+_field = partial(Field, type="float32", family="activity")
+FIELDS = (
+    status_field("activity_status", "ok | silent", "the stem sounds at all and so its activity", family="activity"),
+    _field(
+        "activity_ratio",
+        description="Share of frames in which the row sounds: above -60 dBFS, the mixture's level less 40 dB and its "
+        "own level less 50 dB.",
+        range="0..1",
+    ),
+    _field(
+        "active_duration_s",
+        description="activity_ratio times the duration.",
+        unit="s",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _field(
+        "activity_start_s",
+        type="float64",
+        description="Start of the first active frame.",
+        unit="s",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _field(
+        "activity_end_s",
+        type="float64",
+        description="End of the last active frame.",
+        unit="s",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _field(
+        "n_active_segments",
+        type="int32",
+        description="Active stretches, pauses under 0.5 s bridged.",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _field("silence_rate_60db", description="Share of frames below -60 dBFS mean square.", range="0..1"),
+    _field(
+        "energy_share",
+        description="Energy of the stem over the sum of the four stems.",
+        range="0..1",
+        rows=STEMS,
+        scale=SQRT,
+    ),
+)
 
 
 def level(energy: np.ndarray) -> float:
@@ -88,3 +141,27 @@ def describe_activity(frames: TrackFrames, stem: str, active: np.ndarray) -> dic
         "silence_rate_60db": number((energy < 10 ** (ABSOLUTE_FLOOR_DBFS / 10)).mean()) if len(energy) else None,
         "energy_share": share,
     }
+
+
+def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
+    """Active frames of every row, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{row: (n_frames,) bool}``.
+    """
+    audible = {row: audible_energy(inputs.frames.stems[row]) for row in STEM_ROWS}
+    return {row: active_frames(audible[row], audible[MIXTURE]) for row in STEM_ROWS}
+
+
+def _activity(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    return describe_activity(inputs.frames, row, inputs.get(active_rows)[row])
+
+
+register(Extractor("activity", 10, FIELDS, "activity_status", _activity))

@@ -6,14 +6,19 @@ Dixon, ICASSP 2014). Frames in which the stem does not sound cannot be voiced, w
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..constants import FRAME_RATE
+from ..constants import FRAME_RATE, PITCHED_STEMS
+from ..fields import LOG1P, Field, log, status_field
 from ..frames import PitchFrames
+from .activity import active_rows
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, mean, median, number, runs, std, unmeasured
+from .values import OK, SILENT, TOO_SHORT, mean, median, number, runs, std
 
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
@@ -41,27 +46,103 @@ VIBRATO_EXPLAINED = 0.6
 
 UNVOICED = "unvoiced"
 
-NAMES = (
-    "f0_median_hz",
-    "f0_mean_hz",
-    "f0_std_cents",
-    "f0_p05_hz",
-    "f0_p25_hz",
-    "f0_p75_hz",
-    "f0_p95_hz",
-    "f0_min_hz",
-    "f0_max_hz",
-    "f0_range_semitones",
-    "f0_voiced_ratio",
-    "f0_voicing_mean",
-    "f0_confidence",
-    "f0_note_rate",
-    "f0_note_duration_median_s",
-    "f0_interval_mean_cents",
-    "f0_interval_std_cents",
-    "vibrato_rate_hz",
-    "vibrato_extent_cents",
-    "vibrato_ratio",
+_HZ_RANGE = "32..2100"
+_field = partial(Field, type="float32", family="f0", rows=PITCHED_STEMS)
+_f0 = partial(_field, feature="f0", unit="Hz", range=_HZ_RANGE, scale=log(1.0))
+FIELDS = (
+    status_field("f0_status", "ok | silent | too_short | unvoiced | not_applicable", "an F0 contour", family="f0"),
+    _f0("f0_median_hz", description="Median F0 of the voiced frames.", statistic="median"),
+    _f0("f0_mean_hz", description="Geometric mean F0 of the voiced frames.", statistic="mean"),
+    _field(
+        "f0_std_cents",
+        description="Standard deviation of the F0 on the cent scale.",
+        unit="cents",
+        range=">= 0",
+        scale=LOG1P,
+        feature="f0",
+        statistic="std",
+    ),
+    *(
+        _f0(f"f0_p{p:02d}_hz", description=f"{p}th percentile of the F0 over voiced frames.", statistic=f"p{p:02d}")
+        for p in (5, 25, 75, 95)
+    ),
+    _f0("f0_min_hz", description="Lowest F0, robustly: 1st percentile.", statistic="min"),
+    _f0("f0_max_hz", description="Highest F0, robustly: 99th percentile.", statistic="max"),
+    _field(
+        "f0_range_semitones",
+        description="From f0_p05_hz to f0_p95_hz in semitones.",
+        unit="semitones",
+        range=">= 0",
+        scale=LOG1P,
+        feature="f0",
+        statistic="range",
+    ),
+    _field("f0_voiced_ratio", description="Share of the active frames that have an F0.", range="0..1"),
+    _field(
+        "f0_voicing_mean",
+        description="Mean voicing probability of the active frames.",
+        range="0..1",
+        feature="f0_voicing",
+        statistic="mean",
+    ),
+    _field(
+        "f0_confidence",
+        description="Mean over voiced frames of voicing probability times salience of the chosen pitch.",
+        range="0..1",
+    ),
+    _field(
+        "f0_note_rate",
+        description="Steady notes a second of voiced time.",
+        unit="1/s",
+        range=">= 0",
+        scale=LOG1P,
+    ),
+    _field(
+        "f0_note_duration_median_s",
+        description="Median length of the steady notes.",
+        unit="s",
+        range=">= 0.09",
+        scale=log(0.01),
+        feature="f0_note_duration",
+        statistic="median",
+    ),
+    _field(
+        "f0_interval_mean_cents",
+        description="Mean absolute interval between successive notes no more than 1 s apart.",
+        unit="cents",
+        range=">= 0",
+        scale=LOG1P,
+        feature="f0_interval",
+        statistic="mean",
+    ),
+    _field(
+        "f0_interval_std_cents",
+        description="Standard deviation of the signed intervals.",
+        unit="cents",
+        range=">= 0",
+        scale=LOG1P,
+        feature="f0_interval",
+        statistic="std",
+    ),
+    _field(
+        "vibrato_rate_hz",
+        description="Median rate of the vibrato; null without vibrato.",
+        unit="Hz",
+        range="4..8.5",
+        scale=log(1.0),
+    ),
+    _field(
+        "vibrato_extent_cents",
+        description="Median extent of the vibrato, half of peak to peak; null without vibrato.",
+        unit="cents",
+        range="15..250",
+        scale=LOG1P,
+    ),
+    _field(
+        "vibrato_ratio",
+        description="Share of the unbroken voiced windows of 0.74 s that have vibrato; null when there are none.",
+        range="0..1",
+    ),
 )
 
 
@@ -216,18 +297,18 @@ def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float 
 
 
 def describe_f0(contour: F0Contour, salience: np.ndarray, active: np.ndarray) -> dict[str, Any]:
-    """Fields of the family ``f0`` for one row, from what :func:`decode_f0` gave."""
+    """Fields of the family ``f0`` for one row, from what :func:`decode_f0` gave; those that are not there are null."""
     if not active.any():
-        return unmeasured(NAMES, "f0_status", SILENT)
+        return {"f0_status": SILENT}
     if len(active) < MIN_FRAMES:
-        return unmeasured(NAMES, "f0_status", TOO_SHORT)
+        return {"f0_status": TOO_SHORT}
     voiced = np.isfinite(contour.f0_hz)
     measured: dict[str, Any] = {
         "f0_voiced_ratio": number(voiced.sum() / active.sum()),
         "f0_voicing_mean": mean(contour.voicing[active]),
     }
     if not voiced.any():
-        return {**unmeasured(NAMES, "f0_status", UNVOICED), **measured}
+        return {"f0_status": UNVOICED, **measured}
     hz = contour.f0_hz[voiced]
     low, p05, p25, mid, p75, p95, high = np.percentile(hz, [1, 5, 25, 50, 75, 95, 99])
     contour_cents = np.full(len(voiced), np.nan)
@@ -258,3 +339,28 @@ def describe_f0(contour: F0Contour, salience: np.ndarray, active: np.ndarray) ->
         "vibrato_extent_cents": extent,
         "vibrato_ratio": share,
     }
+
+
+def f0_contours(inputs: DescriptorInputs) -> dict[str, tuple[F0Contour, np.ndarray]]:
+    """F0 of the pitched stems, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{stem: (contour, salience)}`` of :func:`decode_f0`.
+    """
+    frames, active = inputs.frames, inputs.get(active_rows)
+    return {stem: decode_f0(frames.pitch[stem], active[stem], frames.times_s) for stem in PITCHED_STEMS}
+
+
+def _f0_row(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    contour, salience = inputs.get(f0_contours)[row]
+    return describe_f0(contour, salience, inputs.get(active_rows)[row])
+
+
+register(Extractor("f0", 20, FIELDS, "f0_status", _f0_row))

@@ -8,14 +8,19 @@ nothing of pitch classes: the voice has its F0 there, other parts leave the fram
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, N_CHROMA
-from .f0 import cents
+from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
+from ..fields import LOG1P, Field, Scale, status_field
+from .activity import active_rows
+from .f0 import cents, f0_contours
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, number, unmeasured
+from .values import OK, SILENT, TOO_SHORT, number
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 #: Temperley, "What's key for key?", Music Perception 17(1), 1999: profiles on C, from the tonic up.
@@ -39,16 +44,69 @@ ATONAL = "atonal"
 UNRESOLVED = "unresolved"
 UNVOICED = "unvoiced"
 
-NAMES = (
-    "tuning_cents",
-    *(f"chroma_{k:02d}_mean" for k in range(1, 13)),
-    "hpcp_entropy",
-    "key",
-    "key_strength",
-    "key_2",
-    "key_2_strength",
-    "key_clarity",
-    "chords_changes_rate",
+#: Rows that have pitch classes, and those that have chords.
+TONAL_ROWS = tuple(row for row in STEM_ROWS if row != "drums")
+CHORD_ROWS = (MIXTURE, "other")
+#: Stems whose pitch classes add up to those of the mixture.
+TONAL_STEMS = ("vocals", "bass", "other")
+
+_field = partial(Field, type="float32", family="harmony", rows=TONAL_ROWS)
+FIELDS = (
+    status_field(
+        "harmony_status",
+        "ok | silent | too_short | unvoiced | unresolved | atonal | not_applicable",
+        "harmony (0.5 s of sound at least; unresolved: nothing above 430 Hz, where spectra tell semitones apart)",
+        family="harmony",
+    ),
+    _field(
+        "tuning_cents",
+        description="Deviation from A4 = 440 Hz.",
+        unit="cents",
+        range="-50..50",
+        scale=Scale("circular", period=100.0),
+    ),
+    *(
+        _field(
+            f"chroma_{k:02d}_mean",
+            description=f"Mean share of pitch class {name} in the amplitude, tuning removed; the twelve sum to 1.",
+            range="0..1",
+            scale=Scale("sqrt", vector="chroma"),
+            feature="chroma",
+            statistic="mean",
+            number=k,
+        )
+        for k, name in enumerate(PITCH_CLASSES, start=1)
+    ),
+    _field(
+        "hpcp_entropy",
+        description="Mean Shannon entropy of a frame's twelve pitch classes.",
+        unit="bit",
+        range="0..3.585",
+    ),
+    _field(
+        "key",
+        type="category",
+        description="Key such as G#:minor (sharps only) that correlates best with Temperley's 1999 profiles; the "
+        "mixture's is read from vocals, bass and other.",
+        scale=Scale("key", period=12.0, strength="key_strength"),
+    ),
+    _field("key_strength", description="Correlation with the profile of key.", range="-1..1"),
+    _field(
+        "key_2",
+        type="category",
+        description="Second best key.",
+        scale=Scale("key", period=12.0, strength="key_2_strength"),
+    ),
+    _field("key_2_strength", description="Correlation with the profile of key_2.", range="-1..1"),
+    _field("key_clarity", description="key_strength less key_2_strength.", range="0..2"),
+    _field(
+        "chords_changes_rate",
+        description="Changes of the decoded triad a second.",
+        unit="1/s",
+        range=">= 0",
+        rows=CHORD_ROWS,
+        scale=LOG1P,
+    ),
 )
 _N_FINE = N_CHROMA // 12
 
@@ -143,7 +201,7 @@ def chord_changes(chroma12: np.ndarray) -> int:
 def describe_harmony(
     chroma: np.ndarray, active: np.ndarray, *, chords: bool, empty: str = UNRESOLVED
 ) -> dict[str, Any]:
-    """Fields of the family ``harmony`` for one row.
+    """Fields of the family ``harmony`` for one row; those that are not there are null.
 
     Parameters
     ----------
@@ -153,7 +211,7 @@ def describe_harmony(
     empty : status when too few active frames, of enough, have any chroma.
     """
     if not active.any():
-        return unmeasured(NAMES, "harmony_status", SILENT)
+        return {"harmony_status": SILENT}
     # Amplitudes of unit sum: every frame counts, and a loud partial does not drown a chord.
     amplitude = np.sqrt(np.asarray(chroma, dtype=np.float64)[:, active])
     total = amplitude.sum(axis=0)
@@ -161,12 +219,12 @@ def describe_harmony(
     n = amplitude.shape[1]
     least = MIN_ACTIVE_S * FRAME_RATE
     if n < least:
-        return unmeasured(NAMES, "harmony_status", TOO_SHORT if n > 0 and active.sum() < least else empty)
+        return {"harmony_status": TOO_SHORT if n > 0 and active.sum() < least else empty}
     tuning = estimate_tuning(amplitude)
     classes = fold_chroma(amplitude, tuning or 0.0)
     profile = classes.mean(axis=1)
     if profile.std() < MIN_CONTRAST * profile.mean():
-        return unmeasured(NAMES, "harmony_status", ATONAL)
+        return {"harmony_status": ATONAL}
     entropy = -(classes * np.log2(np.maximum(classes, 1e-12))).sum(axis=0).mean()
     keys = estimate_key(profile)
     return {
@@ -181,3 +239,45 @@ def describe_harmony(
         "key_clarity": number(keys[0][1] - keys[1][1]),
         "chords_changes_rate": number(chord_changes(classes) * FRAME_RATE / n) if chords else None,
     }
+
+
+def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
+    """Chroma of the rows that have harmony, for :meth:`DescriptorInputs.get`.
+
+    That of the mixture is the sum of its pitched stems where they sound.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{row: (N_CHROMA, n_frames) power}``.
+    """
+    frames, active = inputs.frames, inputs.get(active_rows)
+    contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
+    chroma = {}
+    for stem in ("vocals", "other"):
+        own = frames.stems[stem]
+        fallback = contour_chroma(contours[stem], own.energy) if stem in contours else 0.0
+        chroma[stem] = np.where(resolved_frames(own.mel), np.asarray(own.chroma, dtype=np.float64), fallback)
+    chroma["bass"] = contour_chroma(contours["bass"], frames.stems["bass"].energy)
+    total = np.zeros_like(chroma["other"])
+    for stem in TONAL_STEMS:
+        power = np.where(active[stem], chroma[stem], 0.0)
+        # A stem's chroma counts with the energy of the stem: the scale of the chroma filters drops out.
+        sums = power.sum(axis=0)
+        total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy
+    chroma[MIXTURE] = total
+    return chroma
+
+
+def _harmony(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    empty = UNVOICED if row == "bass" else UNRESOLVED
+    active = inputs.get(active_rows)[row]
+    return describe_harmony(inputs.get(row_chroma)[row], active, chords=row in CHORD_ROWS, empty=empty)
+
+
+register(Extractor("harmony", 60, FIELDS, "harmony_status", _harmony))

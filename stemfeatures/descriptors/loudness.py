@@ -10,14 +10,19 @@ Minimum lengths: 0.4 s for loudness, 3 s for the short-term maximum and the rang
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
+from ..fields import Field, status_field
 from ..frames import StemFrames, TrackFrames
 from ..spectra.k_weighting import k_weighting
-from .values import OK, SILENT, TOO_SHORT, number, unmeasured
+from .activity import active_rows
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
+from .values import OK, SILENT, TOO_SHORT, number
 
 ABSOLUTE_GATE_LUFS = -70.0
 STEPS_MOMENTARY = 4
@@ -25,15 +30,68 @@ STEPS_SHORT_TERM = 30
 #: Emphasis of loud frames in the level that ``dynamic_complexity`` measures deviations from (Vickers 2001).
 EMPHASIS = 0.9
 
-NAMES = (
-    "loudness_integrated_lufs",
-    "loudness_relative_lu",
-    "loudness_range_lu",
-    "loudness_momentary_max_lufs",
-    "loudness_short_term_max_lufs",
-    "true_peak_dbtp",
-    "dynamic_complexity",
-    "crest_factor_db",
+_field = partial(Field, type="float32", family="loudness")
+FIELDS = (
+    status_field(
+        "loudness_status",
+        "ok | silent | too_short",
+        "loudness (0.4 s at least, but for true peak and crest factor)",
+        family="loudness",
+    ),
+    _field(
+        "loudness_integrated_lufs",
+        description="Gated loudness after ITU-R BS.1770-4; a stem's is its K-weighted share of the mixture's, on the "
+        "same scale. Above about 5 only where float samples exceed full scale.",
+        unit="LUFS",
+        range=">= -70",
+    ),
+    _field(
+        "loudness_relative_lu",
+        description="Integrated loudness less that of the mixture.",
+        unit="LU",
+        rows=STEMS,
+    ),
+    _field(
+        "loudness_range_lu",
+        description="Loudness range after EBU Tech 3342 (3 s at least).",
+        unit="LU",
+        range=">= 0",
+        feature="loudness",
+        statistic="range",
+    ),
+    _field(
+        "loudness_momentary_max_lufs",
+        description="Largest loudness of 0.4 s.",
+        unit="LUFS",
+        feature="loudness_momentary",
+        statistic="max",
+    ),
+    _field(
+        "loudness_short_term_max_lufs",
+        description="Largest loudness of 3 s.",
+        unit="LUFS",
+        feature="loudness_short_term",
+        statistic="max",
+    ),
+    _field(
+        "true_peak_dbtp",
+        description="Peak after four times oversampling: of the full-rate channels on the mixture where known, of the "
+        "mono 22,050 Hz analysis signal on the stems.",
+        unit="dBTP",
+    ),
+    _field(
+        "dynamic_complexity",
+        description="Mean absolute deviation of the loudness of 0.2 s frames from their emphasised mean (Streich "
+        "2007).",
+        unit="dB",
+        range=">= 0",
+    ),
+    _field(
+        "crest_factor_db",
+        description="Peak over the root mean square of the active frames, analysis signal; 3 dB for a sine.",
+        unit="dB",
+        range=">= 0",
+    ),
 )
 
 
@@ -232,12 +290,13 @@ def describe_loudness(
     mixture_lufs: float | None,
     true_peak: float | None = None,
 ) -> dict[str, Any]:
-    """Fields of the family ``loudness`` for one row.
+    """Fields of the family ``loudness`` for one row; those that are not there are null.
 
-    ``mixture_lufs`` is the integrated loudness of the mixture; ``true_peak`` that of the full-rate signal, if known.
+    ``mixture_lufs`` is the integrated loudness of the mixture (None on its own row); ``true_peak`` that of the
+    full-rate signal, if known.
     """
     if not active.any():
-        return unmeasured(NAMES, "loudness_status", SILENT)
+        return {"loudness_status": SILENT}
     analysis_peak = float(stem.peak.max())
     peak = analysis_peak if true_peak is None else true_peak
     rms = float(stem.energy[active].mean(dtype=np.float64)) ** 0.5
@@ -247,10 +306,10 @@ def describe_loudness(
         "crest_factor_db": number(max(0.0, 20 * np.log10(analysis_peak / rms))) if analysis_peak > 0 else None,
     }
     if len(step_power) < STEPS_MOMENTARY:
-        return {**unmeasured(NAMES, "loudness_status", TOO_SHORT), **peaks}
+        return {"loudness_status": TOO_SHORT, **peaks}
     integrated = integrated_loudness(step_power)
     if integrated is None:
-        return {**unmeasured(NAMES, "loudness_status", SILENT), **peaks}
+        return {"loudness_status": SILENT, **peaks}
     momentary = _sliding_mean(step_power, STEPS_MOMENTARY)
     short_term = _sliding_mean(step_power, STEPS_SHORT_TERM)
     return {
@@ -263,3 +322,26 @@ def describe_loudness(
         "dynamic_complexity": dynamic_complexity(step_power),
         **peaks,
     }
+
+
+def row_step_powers(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
+    """:func:`step_powers` of every row, for :meth:`DescriptorInputs.get`."""
+    return step_powers(inputs.frames)
+
+
+def mixture_loudness(inputs: DescriptorInputs) -> float | None:
+    """Integrated loudness of the mixture in LUFS, for :meth:`DescriptorInputs.get`."""
+    return integrated_loudness(inputs.get(row_step_powers)[MIXTURE])
+
+
+def _loudness(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    return describe_loudness(
+        inputs.frames.stems[row],
+        inputs.get(active_rows)[row],
+        inputs.get(row_step_powers)[row],
+        mixture_lufs=None if row == MIXTURE else inputs.get(mixture_loudness),
+        true_peak=inputs.frames.true_peak if row == MIXTURE else None,
+    )
+
+
+register(Extractor("loudness", 50, FIELDS, "loudness_status", _loudness))

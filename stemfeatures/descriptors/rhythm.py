@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..constants import FRAME_RATE
-from .beats import MIN_DURATION_S, BeatTrack, beat_periods
-from .f0 import cents, notes
+from ..constants import FRAME_RATE, MIXTURE, STEM_ROWS
+from ..fields import DURATION, LOG1P, Field, Scale, log, status_field
+from .activity import active_rows
+from .beats import MIN_DURATION_S, BeatTrack, beat_periods, track_bars, track_beats
+from .f0 import cents, f0_contours, notes
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
 from .types import F0Contour
-from .values import NOT_APPLICABLE, OK, SILENT, TOO_SHORT, mean, median, number, parabolic_offset, std, unmeasured
+from .values import OK, SILENT, TOO_SHORT, mean, median, number, parabolic_offset, std
 
 #: Shortest signal whose onsets are counted.
 MIN_ONSET_DURATION_S = 0.5
@@ -39,29 +45,113 @@ SAME_NOTE_S = 0.15
 #: A beat period within this fraction of the median counts as steady.
 STEADY = 0.04
 
+#: The drums are heard as a rhythm for this many frames (1 s) after and before their last sounding frame.
+DRUMS_REACH = 43
+#: They have a beat of their own when they sound within 70 ms of this share of the beats.
+DRUMS_SHARE = 1 / 3
+
+#: Rows whose onsets and beats are read off the network's activations.
+BEAT_ROWS = (MIXTURE, "drums")
+
 NO_ONSETS = "no_onsets"
 NO_BEATS = "no_beats"
 
-ONSET_NAMES = (
-    "onset_count",
-    "onset_rate",
-    "onset_strength_mean",
-    "onset_strength_std",
-    "onset_interval_mean_s",
-    "onset_interval_median_s",
-    "onset_interval_std_s",
+_onset = partial(Field, type="float32", family="rhythm")
+ONSET_FIELDS = (
+    status_field("rhythm_status", "ok | silent | too_short | no_onsets", "onsets (0.5 s at least)", family="rhythm"),
+    _onset(
+        "onset_count",
+        type="int32",
+        description="Peaks of the network's onset activation (mixture, drums) or of the spectral flux in the stem's "
+        "own bands (vocals, bass, other); in vocals and bass also new notes of the F0 contour.",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _onset("onset_rate", description="Onsets a second of the whole track.", unit="1/s", range=">= 0", scale=LOG1P),
+    _onset(
+        "onset_strength_mean",
+        description="Mean height of the onset peaks (activation or flux).",
+        range=">= 0",
+        scale=LOG1P,
+        feature="onset_strength",
+        statistic="mean",
+    ),
+    _onset(
+        "onset_strength_std",
+        description="Standard deviation of the height of the onset peaks.",
+        range=">= 0",
+        scale=LOG1P,
+        feature="onset_strength",
+        statistic="std",
+    ),
+    *(
+        _onset(
+            f"onset_interval_{statistic}_s",
+            description=f"{text} time between successive onsets.",
+            unit="s",
+            range=limits,
+            scale=log(0.01),
+            feature="onset_interval",
+            statistic=statistic,
+        )
+        for statistic, text, limits in (
+            ("mean", "Mean", "> 0"),
+            ("median", "Median", "> 0"),
+            ("std", "Standard deviation of the", ">= 0"),
+        )
+    ),
 )
-TEMPO_NAMES = (
-    "tempo_bpm",
-    "tempo_strength",
-    "tempo_2_bpm",
-    "tempo_2_strength",
-    "tempo_stability",
-    "beat_count",
-    "beat_regularity",
-    "beat_strength",
-    "meter_numerator",
-    "meter_confidence",
+_tempo = partial(Field, type="float32", family="rhythm", rows=BEAT_ROWS)
+TEMPO_FIELDS = (
+    status_field(
+        "tempo_status",
+        "ok | silent | too_short | no_beats | not_applicable",
+        "tempo and beats (3 s at least)",
+        family="rhythm",
+    ),
+    _tempo(
+        "tempo_bpm",
+        description="Tempo of the tracked beats; pulses over 220 bpm count half.",
+        unit="bpm",
+        range="40..220",
+        scale=Scale("circular", octaves=True),
+    ),
+    _tempo("tempo_strength", description="Its share of the tempogram's peaks.", range="0..1"),
+    _tempo(
+        "tempo_2_bpm",
+        description="Next best tempo, often an octave away.",
+        unit="bpm",
+        range="40..220",
+        scale=Scale("circular", octaves=True, strength="tempo_2_strength"),
+    ),
+    _tempo(
+        "tempo_2_strength",
+        description="Its share of the tempogram's peaks; with tempo_strength 1 or less.",
+        range="0..1",
+    ),
+    _tempo(
+        "tempo_stability",
+        description="Share of beats whose local tempo is within 4 % of the median.",
+        range="0..1",
+    ),
+    _tempo("beat_count", type="int32", description="Tracked beats.", range=">= 0", scale=DURATION),
+    _tempo(
+        "beat_regularity",
+        description="One less the relative deviation (1.48 MAD) of the inter-beat intervals.",
+        range="0..1",
+    ),
+    _tempo("beat_strength", description="Mean beat activation on the beats.", range="0..1"),
+    _tempo(
+        "meter_numerator",
+        type="int8",
+        description="Beats a bar; null when downbeats do not stand out.",
+        range="2..7",
+    ),
+    _tempo(
+        "meter_confidence",
+        description="Mean downbeat activation on the downbeats less that on the other beats.",
+        range="0..1",
+    ),
 )
 
 
@@ -205,14 +295,14 @@ def stem_onsets(
 
 
 def describe_onsets(onsets_s: np.ndarray, height: np.ndarray, active: np.ndarray, duration_s: float) -> dict[str, Any]:
-    """Onset fields of the family ``rhythm`` for one row."""
+    """Onset fields of the family ``rhythm`` for one row; those that are not there are null."""
     if not active.any():
-        return unmeasured(ONSET_NAMES, "rhythm_status", SILENT)
+        return {"rhythm_status": SILENT}
     if duration_s < MIN_ONSET_DURATION_S:
-        return unmeasured(ONSET_NAMES, "rhythm_status", TOO_SHORT)
+        return {"rhythm_status": TOO_SHORT}
     counted = {"onset_count": len(onsets_s), "onset_rate": number(len(onsets_s) / duration_s)}
     if not len(onsets_s):
-        return {**unmeasured(ONSET_NAMES, "rhythm_status", NO_ONSETS), **counted}
+        return {"rhythm_status": NO_ONSETS, **counted}
     intervals = np.diff(onsets_s)
     return {
         "rhythm_status": OK,
@@ -232,17 +322,14 @@ def describe_tempo(
     *,
     meter: int | None = None,
     meter_confidence: float | None = None,
-    applicable: bool = True,
 ) -> dict[str, Any]:
-    """Tempo, beat and bar fields of the family ``rhythm`` for one row."""
-    if not applicable:
-        return unmeasured(TEMPO_NAMES, "tempo_status", NOT_APPLICABLE)
+    """Tempo, beat and bar fields of the family ``rhythm`` for one row; those that are not there are null."""
     if not active.any():
-        return unmeasured(TEMPO_NAMES, "tempo_status", SILENT)
+        return {"tempo_status": SILENT}
     if duration_s < MIN_DURATION_S:
-        return unmeasured(TEMPO_NAMES, "tempo_status", TOO_SHORT)
+        return {"tempo_status": TOO_SHORT}
     if track is None:
-        return {**unmeasured(TEMPO_NAMES, "tempo_status", NO_BEATS), "beat_count": 0}
+        return {"tempo_status": NO_BEATS, "beat_count": 0}
     periods = beat_periods(track.beats_s)
     typical = np.median(periods)
     intervals = np.diff(track.beats_s)
@@ -263,3 +350,102 @@ def describe_tempo(
         "meter_numerator": meter,
         "meter_confidence": meter_confidence,
     }
+
+
+def row_onsets(inputs: DescriptorInputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Onsets of every row, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{row: (onsets_s, height)}`` of :func:`pick_onsets` or :func:`stem_onsets`.
+    """
+    frames, active = inputs.frames, inputs.get(active_rows)
+    contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
+    onsets = {}
+    for row in STEM_ROWS:
+        if row in BEAT_ROWS:
+            onsets[row] = pick_onsets(frames.onset, active[row], threshold=ACTIVATION_THRESHOLD)
+        else:
+            strength = onset_strength(frames.stems[row].mel)
+            onsets[row] = stem_onsets(strength, active[row], contours.get(row), voice=row == "vocals")
+    return onsets
+
+
+@dataclass(frozen=True)
+class RowBeats:
+    """Beats and bars of one row.
+
+    Attributes
+    ----------
+    track : BeatTrack or None
+        None where there is no rhythm.
+    positions : (n_beats,) int64 ndarray
+        Place of each beat in its bar, see :func:`~.beats.track_bars`.
+    meter : int or None
+        Beats a bar.
+    confidence : float or None
+        Of the bar, 0..1.
+    """
+
+    track: BeatTrack | None
+    positions: np.ndarray
+    meter: int | None = None
+    confidence: float | None = None
+
+
+def row_beats(inputs: DescriptorInputs) -> dict[str, RowBeats]:
+    """Beats of the rows that have them, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{row: RowBeats}`` for ``BEAT_ROWS``.
+    """
+    frames, active = inputs.frames, inputs.get(active_rows)
+    beats = {}
+    for row in BEAT_ROWS:
+        on = active[row]
+        heard = np.convolve(on, np.ones(2 * DRUMS_REACH + 1), "full")[DRUMS_REACH:-DRUMS_REACH] > 0
+        track = track_beats(np.where(heard, frames.beat, 0.0)) if on.any() else None
+        if track and row == "drums" and _share_sounding(track.beats_s, on) < DRUMS_SHARE:
+            track = None
+        if track is None:
+            beats[row] = RowBeats(None, np.zeros(0, dtype=np.int64))
+        else:
+            beats[row] = RowBeats(track, *track_bars(track.beats_s, frames.downbeat))
+    return beats
+
+
+def _share_sounding(beats_s: np.ndarray, active: np.ndarray) -> float:
+    near = np.convolve(active, np.ones(7), "same") > 0
+    return float(near[np.clip(np.rint(beats_s * FRAME_RATE).astype(int), 0, len(near) - 1)].mean())
+
+
+def _onsets(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    return describe_onsets(*inputs.get(row_onsets)[row], inputs.get(active_rows)[row], inputs.frames.duration_s)
+
+
+def _beats(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    beats = inputs.get(row_beats)[row]
+    return describe_tempo(
+        beats.track,
+        inputs.get(active_rows)[row],
+        inputs.frames.duration_s,
+        meter=beats.meter,
+        meter_confidence=beats.confidence,
+    )
+
+
+register(Extractor("onsets", 30, ONSET_FIELDS, "rhythm_status", _onsets))
+register(Extractor("tempo", 35, TEMPO_FIELDS, "tempo_status", _beats))

@@ -6,14 +6,18 @@ the figures compare with ``librosa.feature.mfcc``. Means need one active frame, 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from ..constants import N_CONTRAST
+from ..fields import LOG1P, Field, log, status_field
 from ..frames import StemFrames
-from .values import OK, SILENT, mean, median, number, std, unmeasured
+from .activity import active_rows
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
+from .values import OK, SILENT, mean, median, number, std
 
 N_MFCC = 13
 TOP_DB = 80.0
@@ -22,18 +26,91 @@ DELTA_WIDTH = 9
 #: Smallest power taken as a sound; below it decibels are noise of the arithmetic.
 POWER_FLOOR = 1e-10
 
-_SHAPES = {
-    "spectral_centroid": ("centroid_hz", "_hz"),
-    "spectral_bandwidth": ("bandwidth_hz", "_hz"),
-    "spectral_rolloff": ("rolloff_hz", "_hz"),
-    "spectral_flatness": ("flatness", ""),
-    "spectral_flux": ("flux", ""),
-}
+#: ``(feature, attribute of StemFrames, what it is, suffix and unit, range, scale)``
+_SHAPES = (
+    ("spectral_centroid", "centroid_hz", "Centroid of the magnitude spectrum", "Hz", "0..11025", log(1.0)),
+    (
+        "spectral_bandwidth",
+        "bandwidth_hz",
+        "Spread of the magnitude spectrum around its centroid",
+        "Hz",
+        "0..11025",
+        log(1.0),
+    ),
+    (
+        "spectral_rolloff",
+        "rolloff_hz",
+        "Frequency below which 85 % of the magnitude spectrum lies",
+        "Hz",
+        "0..11025",
+        log(1.0),
+    ),
+    ("spectral_flatness", "flatness", "Geometric over arithmetic mean of the power spectrum", "", "0..1", log(1e-4)),
+    ("spectral_flux", "flux", "Rise of the log mel spectrum from frame to frame", "", ">= 0", LOG1P),
+)
+_STATISTICS = {"mean": "mean", "std": "standard deviation", "median": "median"}
+_BANDS = ("0 to 200 Hz", *(f"{200 * 2**i} to {400 * 2**i} Hz" for i in range(N_CONTRAST - 2)), "6400 to 11025 Hz")
 
-NAMES = (
-    *(f"mfcc_{k:02d}_{stat}" for k in range(1, N_MFCC + 1) for stat in ("mean", "std", "delta_std")),
-    *(f"{name}_{stat}{unit}" for name, (_, unit) in _SHAPES.items() for stat in ("mean", "std", "median")),
-    *(f"spectral_contrast_{k:02d}_mean_db" for k in range(1, N_CONTRAST + 1)),
+
+def _shape_name(feature: str, statistic: str, unit: str) -> str:
+    return f"{feature}_{statistic}_{unit.lower()}" if unit else f"{feature}_{statistic}"
+
+
+_field = partial(Field, type="float32", family="timbre")
+_mfcc = partial(_field, feature="mfcc", unit="dB")
+FIELDS = (
+    status_field("timbre_status", "ok | silent", "timbre (over active frames)", family="timbre"),
+    *(
+        field
+        for k in range(1, N_MFCC + 1)
+        for field in (
+            _mfcc(
+                f"mfcc_{k:02d}_mean",
+                description=f"Mean of MFCC {k} (librosa's definition) over active frames.",
+                statistic="mean",
+                number=k,
+            ),
+            _mfcc(
+                f"mfcc_{k:02d}_std",
+                description=f"Standard deviation of MFCC {k} over active frames.",
+                range=">= 0",
+                statistic="std",
+                number=k,
+            ),
+            _mfcc(
+                f"mfcc_{k:02d}_delta_std",
+                description=f"Standard deviation of the slope of MFCC {k} over nine active frames, per frame.",
+                range=">= 0",
+                feature="mfcc_delta",
+                statistic="std",
+                number=k,
+            ),
+        )
+    ),
+    *(
+        _field(
+            _shape_name(feature, statistic, unit),
+            description=f"{text}: {word} over active frames.",
+            unit=unit,
+            range=limits,
+            scale=scale,
+            feature=feature,
+            statistic=statistic,
+        )
+        for feature, _, text, unit, limits, scale in _SHAPES
+        for statistic, word in _STATISTICS.items()
+    ),
+    *(
+        _field(
+            f"spectral_contrast_{k:02d}_mean_db",
+            description=f"Mean peak to valley contrast in {band} over active frames.",
+            unit="dB",
+            feature="spectral_contrast",
+            statistic="mean",
+            number=k,
+        )
+        for k, band in enumerate(_BANDS, start=1)
+    ),
 )
 
 
@@ -62,9 +139,9 @@ def _delta(x: np.ndarray) -> np.ndarray:
 
 
 def describe_timbre(stem: StemFrames, active: np.ndarray) -> dict[str, Any]:
-    """Fields of the family ``timbre`` for one row."""
+    """Fields of the family ``timbre`` for one row; those that are not there are null."""
     if not active.any():
-        return unmeasured(NAMES, "timbre_status", SILENT)
+        return {"timbre_status": SILENT}
     values: dict[str, Any] = {"timbre_status": OK}
     coefficients = mfcc(stem.mel)
     sounding = coefficients[:, active]
@@ -79,11 +156,17 @@ def describe_timbre(stem: StemFrames, active: np.ndarray) -> dict[str, Any]:
         values[f"{name}_mean"] = mean(sounding[k])
         values[f"{name}_std"] = std(sounding[k])
         values[f"{name}_delta_std"] = std(deltas[k])
-    for name, (attribute, unit) in _SHAPES.items():
+    for feature, attribute, _, unit, _, _ in _SHAPES:
         series = getattr(stem, attribute)[active]
-        values[f"{name}_mean{unit}"] = mean(series)
-        values[f"{name}_std{unit}"] = std(series)
-        values[f"{name}_median{unit}"] = median(series)
+        for statistic, take in (("mean", mean), ("std", std), ("median", median)):
+            values[_shape_name(feature, statistic, unit)] = take(series)
     contrast = stem.contrast[:, active].mean(axis=1, dtype=np.float64)
     values.update({f"spectral_contrast_{k + 1:02d}_mean_db": number(c) for k, c in enumerate(contrast)})
     return values
+
+
+def _timbre(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    return describe_timbre(inputs.frames.stems[row], inputs.get(active_rows)[row])
+
+
+register(Extractor("timbre", 40, FIELDS, "timbre_status", _timbre))

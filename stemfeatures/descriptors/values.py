@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,6 @@ OK = "ok"
 SILENT = "silent"
 TOO_SHORT = "too_short"
 NOT_APPLICABLE = "not_applicable"
-
-
-def unmeasured(names: Iterable[str], status_name: str, status: str) -> dict[str, Any]:
-    """Every field of a family as None, with the reason in ``status_name``."""
-    return {**dict.fromkeys(names), status_name: status}
 
 
 def number(value: Any) -> float | None:

@@ -22,8 +22,8 @@ from .._util.files import write_replace
 from ..constants import STEM_ROWS
 from ..errors import DatasetError
 from ..tables.reader import Features, open_features
+from ..vectors.columns import family_of, split_column
 from ..vectors.matrix import features_matrix, one_extraction, stem_rows
-from ..vectors.meanings import family_of, split_column
 from .index import FOLDER, FORMAT, SimilarityIndex, open_index
 from .store import Block, VectorStore
 

@@ -8,7 +8,6 @@ than a random track. So to share something unusual counts for much, to share wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..tables.reader import Features, split_name
-from ..vectors.meanings import meaning, split_column
+from ..tables.reader import Features
+from ..vectors.columns import matrix_columns, scale_of, split_column
 from .index import SimilarityIndex
 from .neighbours import Neighbours
 from .search import Space
-
-#: Numbered coefficients, which say more together than one by one.
-_SERIES = ("mfcc", "spectral_contrast")
 
 
 @dataclass(frozen=True)
@@ -111,14 +107,16 @@ def _reasons(
 
 
 def _descriptor(column: str) -> str:
-    """What a matrix column belongs to: a key's two columns are one descriptor, as are series and vectors."""
-    field = split_column(column)[1]
-    if vector := meaning(field).vector:
+    """What a matrix column belongs to: a key's two columns are one descriptor, as are vectors and the coefficients of a
+    series, which say more together than one by one."""
+    name = split_column(column)[1]
+    if vector := scale_of(name).vector:
         return vector
-    if re.fullmatch(r"key_(2_)?(fifths|minor)", field):
-        return field.rpartition("_")[0]
-    feature, statistics, _ = split_name(field)
-    return f"{feature}_{statistics}" if feature.startswith(_SERIES) else field
+    known = matrix_columns().get(name)
+    if known is None:
+        return name
+    field = known.field
+    return f"{field.feature}_{field.statistic}" if field.number else field.name
 
 
 def _values(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ..constants import MIXTURE
 from ..tables.layout import METADATA_PREFIX
 from ..tables.reader import Features
-from ..vectors.meanings import compatible_keys
+from ..vectors.columns import compatible_keys
 from .index import SimilarityIndex
 from .neighbours import SimilarityError
 
@@ -45,7 +45,7 @@ def eligible_tracks(
     ----------
     tempo_bpm : lowest and highest tempo of the mixture.
     key_of : only tracks whose key mixes well with the key of this one
-        (:func:`~stemfeatures.vectors.meanings.compatible_keys`).
+        (:func:`~stemfeatures.vectors.columns.compatible_keys`).
     where : conditions on columns of table ``tracks`` such as ``"meta_year>=1990"``, ``"genre=rock"`` (``meta_`` may be
         left out) or ``"artist~bowie"``: ``= != < <= > >=``, and ``~`` for text that contains another in any case.
 

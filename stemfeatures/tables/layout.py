@@ -91,11 +91,10 @@ class DatasetLayout:
             raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
         stored: dict[str, tuple[Field, ...]] = {}
         versions = []
-        known = {f.name for f in dataclasses.fields(Field)}
         for file in sorted((path / SCHEMA).glob("[!.]*.json")):
             try:
                 content = json.loads(file.read_text("utf-8"))
-                fields = tuple(Field(**{k: v for k, v in f.items() if k in known}) for f in content["fields"])
+                fields = tuple(Field.from_json(f) for f in content["fields"])
                 version = content["schema_version"]
                 versions.append((_version(version), version))
                 stored[content["table"]] = fields
@@ -141,7 +140,7 @@ class DatasetLayout:
                 "table": name,
                 "schema_version": version,
                 "description": TABLES[name].description if name in TABLES else "",
-                "fields": [dataclasses.asdict(f) for f in fields],
+                "fields": [f.to_json() for f in fields],
             }
             data = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
             file = path / SCHEMA / f"{name}.json"

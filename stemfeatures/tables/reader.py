@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..descriptors.types import F0Contour
-
-#: Statistics at the end of a column's name, as FMA and essentia call them.
-STATISTICS = ("mean", "std", "median", "min", "max", "p05", "p25", "p75", "p95", "iqr", "range", "skew", "kurtosis")
 
 
 def live_rows(layout: DatasetLayout, snapshot: Snapshot, table: str) -> ds.Dataset:
@@ -199,31 +195,6 @@ class Features:
         ]
         return pd.concat(blocks, axis=1)
 
-    def to_multiindex(
-        self, columns: Sequence[str] | None = None, *, stems: Iterable[str] | None = None
-    ) -> pd.DataFrame:
-        """The numeric descriptors, one row per track, with columns ``(stem, feature, statistics, number)`` as in FMA.
-
-        ``mfcc_01_mean`` becomes ``("mfcc", "mean", "01")``, ``f0_p05_hz`` becomes ``("f0_hz", "p05", "01")``; what is
-        no statistic of something has ``"value"``. So ``frame["vocals", "mfcc", "mean"]`` is a matrix. Columns are
-        sorted, which pandas wants for slices.
-        """
-        import pandas as pd
-
-        if columns is None:
-            skip = ("key", "provenance")
-            columns = [
-                f.name
-                for f in self.fields("stems")
-                if f.family not in skip and re.match(r"(u?int|float)", f.type) is not None
-            ]
-        frame = self.pivot_stems(columns, stems=stems)
-        names = [tuple(name.split("__", 1)) for name in frame.columns]
-        frame.columns = pd.MultiIndex.from_tuples(
-            [(stem, *split_name(name)) for stem, name in names], names=["stem", "feature", "statistics", "number"]
-        )
-        return frame.sort_index(axis=1)
-
     def contour(self, track_id: str, stem: str) -> F0Contour:
         """The F0 contour of one stem: times in s, F0 in Hz with NaN where unvoiced, voicing in 0..1.
 
@@ -266,12 +237,3 @@ class Features:
             columns = len(self.fields(table))
             lines.append(f"  {table:<11}{rows:>10,} rows {columns:>5} columns {len(parts):>6} files {size:>10,.1f} MB")
         return "\n".join(lines)
-
-
-def split_name(column: str) -> tuple[str, str, str]:
-    """``(feature, statistics, number)`` of a column ``<feature>[_<nn>]_<statistic>[_<unit>]``, FMA style."""
-    words = column.split("_")
-    statistics = next((w for w in reversed(words) if w in STATISTICS), "value")
-    number = next((w for w in words if re.fullmatch(r"\d\d", w)), "01")
-    rest = [w for i, w in enumerate(words) if w not in (statistics, number) or i == 0]
-    return "_".join(rest), statistics, number

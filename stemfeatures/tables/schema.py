@@ -1,21 +1,25 @@
-"""The registry of tables: every column of every table, from which schemas, docs and ``stemfeatures schema`` come.
+"""Every column of every table, from which schemas, docs and ``stemfeatures schema`` come.
+
+The descriptor columns of table ``stems`` are declared beside the code that computes them, see
+:mod:`stemfeatures.descriptors.registry`; all others are here.
 
 ``python -m stemfeatures.tables.schema > docs/tables.md`` renders the data dictionary.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ..constants import PITCHED_STEMS, STEM_ROWS
+from ..descriptors.registry import descriptor_fields
 from ..errors import DatasetError
 from ..fields import Field
-from .stem_fields import STEM_FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +49,14 @@ class Table:
 
     Attributes
     ----------
-    name, description : what it is called and what one row is.
-    fields : the columns, keys first.
-    key : the columns that identify a row.
+    name : str
+        What it is called.
+    description : str
+        What one row is.
+    fields : tuple of Field
+        The columns, keys first.
+    key : tuple of str
+        The columns that identify a row.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
         return tuple(f.name for f in self.fields)
 
 
@@ -164,7 +174,7 @@ _ALL = (
     Table(
         "stems",
         "One row per track and stem: the scalar descriptors of the separated stem, and of the mixture.",
-        (_TRACK_ID, _STEM, *STEM_FIELDS, *PROVENANCE_FIELDS),
+        (_TRACK_ID, _STEM, *PROVENANCE_FIELDS),
         ("track_id", "stem"),
     ),
     Table(
@@ -292,13 +302,56 @@ _ALL = (
     ),
 )
 
-TABLES: dict[str, Table] = {t.name: t for t in _ALL}
+
+class _Tables(Mapping[str, Table]):
+    """Tables by name; ``stems`` has the descriptors that are registered when it is looked up."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = {table.name: table for table in tables}
+        self._descriptors: tuple[Field, ...] = ()
+        self._stems = self._tables["stems"]
+
+    def __getitem__(self, name: str) -> Table:
+        return self._with_descriptors() if name == "stems" else self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def _with_descriptors(self) -> Table:
+        descriptors = descriptor_fields()
+        if self._descriptors is not descriptors:
+            plain, n_keys = self._tables["stems"], len(self._tables["stems"].key)
+            fields = (*plain.fields[:n_keys], *descriptors, *plain.fields[n_keys:])
+            self._descriptors, self._stems = descriptors, dataclasses.replace(plain, fields=fields)
+        return self._stems
+
+
+TABLES: Mapping[str, Table] = _Tables(_ALL)
 #: Tables that hold what was extracted: a track's rows in all of them live and die together.
 DATA_TABLES = ("tracks", "stems", "contours", "events", "embeddings")
 
 
 def get_table(name: str) -> Table:
-    """The table called ``name``; DatasetError with the known names otherwise."""
+    """The table of a name.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TABLES``.
+
+    Returns
+    -------
+    Table
+        Its description.
+
+    Raises
+    ------
+    DatasetError
+        With the known names, when there is none.
+    """
     try:
         return TABLES[name]
     except KeyError:
@@ -306,7 +359,24 @@ def get_table(name: str) -> Table:
 
 
 def arrow_type(spec: str) -> pa.DataType:
-    """The Arrow type of a :class:`Field` type such as ``float32``, ``list<int16>`` or ``fixed_list<float32, 64>``."""
+    """The Arrow type of a field.
+
+    Parameters
+    ----------
+    spec : str
+        Type of a :class:`~stemfeatures.fields.Field`, such as ``float32``, ``list<int16>`` or
+        ``fixed_list<float32, 64>``.
+
+    Returns
+    -------
+    pyarrow.DataType
+        The type.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such type.
+    """
     if spec in _SCALARS:
         return _SCALARS[spec]
     if m := re.fullmatch(r"list<(\w+)>", spec):
@@ -317,43 +387,106 @@ def arrow_type(spec: str) -> pa.DataType:
 
 
 def schema_of(table: str, fields: Iterable[Field], *, describe: bool = True) -> pa.Schema:
-    """Arrow schema of ``fields``; ``describe`` adds unit, description, range, since and family to each field."""
+    """Arrow schema of fields.
+
+    Parameters
+    ----------
+    table : str
+        Name of the table.
+    fields : iterable of Field
+        Its columns.
+    describe : bool
+        Add unit, description, range, since, family and rows (joined by ``|``) to the metadata of each field.
+
+    Returns
+    -------
+    pyarrow.Schema
+        Its metadata name the table and the schema version.
+    """
     return pa.schema(
-        [
-            pa.field(
-                f.name,
-                arrow_type(f.type),
-                f.nullable,
-                {k: getattr(f, k) for k in ("unit", "description", "range", "since", "family")} if describe else None,
-            )
-            for f in fields
-        ],
+        [pa.field(f.name, arrow_type(f.type), f.nullable, _metadata(f) if describe else None) for f in fields],
         metadata={"stemfeatures.table": table, "stemfeatures.schema_version": SCHEMA_VERSION},
     )
 
 
+def _metadata(f: Field) -> dict[str, str]:
+    texts = {name: getattr(f, name) for name in ("unit", "description", "range", "since", "family")}
+    return {**texts, "rows": "|".join(f.rows)}
+
+
 def arrow_schema(table: str, *, describe: bool = True) -> pa.Schema:
-    """Arrow schema of a registered table (without a dataset's own catalogue columns; see ``DatasetLayout.schema``)."""
+    """Arrow schema of a table, without a dataset's own catalogue columns (see ``DatasetLayout.schema``).
+
+    Parameters
+    ----------
+    table : str
+        Name of the table.
+    describe : bool
+        As for :func:`schema_of`.
+
+    Returns
+    -------
+    pyarrow.Schema
+        All columns.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such table.
+    """
     return schema_of(table, get_table(table).fields, describe=describe)
 
 
 def data_dictionary(tables: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per column of every table: ``table, column, type, unit, range, nullable, since, family, description``."""
+    """The data dictionary.
+
+    Parameters
+    ----------
+    tables : iterable of str, optional
+        Only these tables; all by default.
+
+    Returns
+    -------
+    DataFrame
+        One row per column: ``table, column, type, unit, range, nullable, since, family, rows, scale, description``.
+        ``rows`` are the values of ``stem`` on which a column is defined, empty for all.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such table.
+    """
     import pandas as pd
 
-    columns = ("type", "unit", "range", "nullable", "since", "family", "description")
+    plain = ("type", "unit", "range", "nullable", "since", "family")
     return pd.DataFrame(
         [
-            (name, f.name, *(getattr(f, c) for c in columns))
+            (name, f.name, *(getattr(f, c) for c in plain), ", ".join(f.rows), f.scale.kind, f.description)
             for name in (TABLES if tables is None else tables)
             for f in get_table(name).fields
         ],
-        columns=["table", "column", *columns],
+        columns=["table", "column", *plain, "rows", "scale", "description"],
     )
 
 
 def markdown(tables: Iterable[str] | None = None) -> str:
-    """The data dictionary as a Markdown page."""
+    """The data dictionary as a Markdown page.
+
+    Parameters
+    ----------
+    tables : iterable of str, optional
+        Only these tables; all by default.
+
+    Returns
+    -------
+    str
+        The page, ending in a newline.
+
+    Raises
+    ------
+    DatasetError
+        When there is no such table.
+    """
     cell = lambda text: text.replace("|", "\\|")  # noqa: E731
     lines = [
         "# Tables",
@@ -362,17 +495,19 @@ def markdown(tables: Iterable[str] | None = None) -> str:
         "",
         f"Schema version {SCHEMA_VERSION}. Null means that a value could not be measured. Times are seconds from the",
         "first decoded sample. Columns of the catalogue travel through to `tracks` under the prefix `meta_`.",
+        "Rows: the values of `stem` on which a descriptor is defined, where it is not on all.",
     ]
     for name in TABLES if tables is None else tables:
         table = get_table(name)
         key = ", ".join(f"`{k}`" for k in table.key)
         lines += ["", f"## {name}", "", table.description, f"Key: {key}.", ""]
-        lines += ["| column | type | unit | range | null | since | description |", "|---|---|---|---|---|---|---|"]
-        lines += [
-            f"| `{f.name}` | {f.type} | {f.unit} | {cell(f.range)} | {'yes' if f.nullable else ''} | {f.since} "
-            f"| {cell(f.description)} |"
-            for f in table.fields
-        ]
+        of_rows = any(f.rows for f in table.fields)
+        heads = ("column", "type", "unit", "range", "null", *(["rows"] if of_rows else []), "since", "description")
+        lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for f in table.fields:
+            null, rows = "yes" if f.nullable else "", [", ".join(f.rows)] if of_rows else []
+            cells = (f"`{f.name}`", f.type, f.unit, cell(f.range), null, *rows, f.since, cell(f.description))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

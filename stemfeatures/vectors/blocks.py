@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .meanings import CUSTOM, SEPARATOR, Meaning, family_of, meaning, split_column
+from ..fields import LINEAR, Scale
+from .columns import CUSTOM, SEPARATOR, family_of, scale_of, split_column
 
 #: Interquartile range, and range from the 5th to the 95th percentile, of a normal distribution of deviation 1.
 _IQR_OF_NORMAL, _P90_OF_NORMAL = 1.3489795, 3.2897073
@@ -24,7 +25,7 @@ class Part:
     block : ``(stem, family)``.
     inputs, strength : columns of the matrix; ``strength`` is -1 without one.
     names : of the coordinates.
-    meaning : how.
+    scaling : how.
     centre, scale : of the coordinates.
     """
 
@@ -32,26 +33,26 @@ class Part:
     inputs: list[int]
     strength: int
     names: list[str]
-    meaning: Meaning
+    scaling: Scale
     centre: np.ndarray | float = 0.0
     scale: float = 1.0
 
     def coordinates(self, X: np.ndarray) -> np.ndarray:
         """(n_rows, n_coordinates) float64, NaN where anything needed is null."""
         values = X[:, self.inputs].astype(np.float64)
-        kind = self.meaning
-        if kind.kind == "log":
-            values = np.log2(np.maximum(values, kind.floor))
-        elif kind.kind == "log1p":
+        how = self.scaling
+        if how.kind == "log":
+            values = np.log2(np.maximum(values, how.floor))
+        elif how.kind == "log1p":
             values = np.log2(1 + np.maximum(values, 0))
-        elif kind.kind == "share":
+        elif how.kind == "sqrt":
             values = np.sqrt(np.maximum(values, 0))
-        elif kind.kind == "circle":
-            turns = np.log2(np.maximum(values, 1e-9)) if kind.octaves else values / kind.period
+        elif how.kind == "circular":
+            turns = np.log2(np.maximum(values, 1e-9)) if how.octaves else values / how.period
             values = np.concatenate([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], axis=1)
-        elif kind.kind == "direction":
+        elif how.kind == "direction":
             values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-        elif kind.kind == "mode":
+        elif how.kind == "sign":
             values = 2 * values - 1
         if self.strength >= 0:
             values *= np.clip(X[:, [self.strength]], 0, 1)
@@ -96,18 +97,18 @@ def parts_of(names: list[str]) -> Iterator[Part]:
     for j, name in enumerate(names):
         stem, field = split_column(name)
         block = block_of(name)
-        what = meaning(field) if block[1] != CUSTOM else Meaning()
-        if what.kind == "skip":
+        how = scale_of(field) if block[1] != CUSTOM else LINEAR
+        if how.kind == "duration":
             continue
-        if what.vector and (vector := vectors.get((stem, what.vector))) is not None:
+        if how.vector and (vector := vectors.get((stem, how.vector))) is not None:
             vector.inputs.append(j)
             vector.names.append(name)
             continue
-        strength = place.get(f"{stem}{SEPARATOR}{what.strength}" if stem else what.strength, -1)
-        outputs = [f"{name}_cos", f"{name}_sin"] if what.kind == "circle" else [name]
-        part = Part(block, [j], strength if what.strength else -1, outputs, what)
-        if what.vector:
-            vectors[stem, what.vector] = part
+        strength = place.get(f"{stem}{SEPARATOR}{how.strength}" if stem else how.strength, -1)
+        outputs = [f"{name}_cos", f"{name}_sin"] if how.kind == "circular" else [name]
+        part = Part(block, [j], strength if how.strength else -1, outputs, how)
+        if how.vector:
+            vectors[stem, how.vector] = part
             # Its other members follow, and are added to what is yielded at the end.
             continue
         yield part
@@ -118,8 +119,8 @@ def fit_scale(part: Part, values: np.ndarray) -> bool:
     """Centre and scale of the coordinates, from rows without null; False when there is nothing to scale."""
     if len(values) == 0:
         return False
-    if part.meaning.vector or len(part.names) > 1:
-        circle = part.meaning.kind == "circle"
+    if part.scaling.vector or len(part.names) > 1:
+        circle = part.scaling.kind == "circular"
         spread = float(np.sqrt(np.mean(np.var(values, axis=0))))
         part.centre = 0.0 if circle else values.mean(axis=0)
         part.scale = float(np.sqrt(np.mean(np.square(values - part.centre))))

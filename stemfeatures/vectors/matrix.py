@@ -14,17 +14,18 @@ import pyarrow.compute as pc
 
 from ..constants import STEM_ROWS
 from ..errors import DatasetError
-from ..tables.reader import Features, open_features, split_name
-from .meanings import (
+from ..tables.reader import Features, open_features
+from .columns import (
     EMBEDDING,
-    FAMILIES,
-    SCALAR_FAMILIES,
     SEPARATOR,
-    defined_on,
-    descriptors,
+    all_families,
+    embedding_column,
     encode_key,
     family_of,
+    field_columns,
+    fma_names,
     matrix_fields,
+    scalar_families,
     split_column,
 )
 
@@ -74,7 +75,7 @@ def features_matrix(
 
     features = features if isinstance(features, Features) else open_features(features)
     stems = _chosen("stem", stems, STEM_ROWS, STEM_ROWS, features)
-    families = _chosen("family", families, FAMILIES, SCALAR_FAMILIES, features)
+    families = _chosen("family", families, all_families(), scalar_families(), features)
     try:
         return _read(features, stems, families, track_ids, model_sha256, config_hash)
     except FileNotFoundError:  # compact has run since we looked
@@ -100,18 +101,18 @@ def _read(
         rows = rows & pc.field("track_id").isin(pa.array(ids, pa.string()))
     if not len(ids):
         raise DatasetError("there are no tracks", source=str(features.path))
-    fields = descriptors(families)
+    fields = matrix_fields(families)
     columns: dict[tuple[str, str], int] = {}  # (stem, field) -> first column
     names: list[str] = []
     vectors = _vectors(features, rows, stems) if EMBEDDING in families else {}
     for stem in stems:
         for f in fields:
-            if stem in defined_on(f.name):
+            if f.holds_for(stem):
                 columns[stem, f.name] = len(names)
-                names += [f"{stem}{SEPARATOR}{name}" for name in matrix_fields(f)]
+                names += [f"{stem}{SEPARATOR}{column.name}" for column in field_columns(f)]
         if stem in vectors:
             columns[stem, EMBEDDING] = len(names)
-            names += [f"{stem}{SEPARATOR}embedding_{k:03d}" for k in range(vectors[stem])]
+            names += [f"{stem}{SEPARATOR}{embedding_column(k)}" for k in range(vectors[stem])]
     values = np.full((len(ids), len(names)), np.nan, np.float32)
     if fields:
         wanted = [f.name for f in fields if any((stem, f.name) in columns for stem in stems)]
@@ -266,12 +267,6 @@ def as_multiindex(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = []
-    for stem, field in map(split_column, frame.columns):
-        family = family_of(field)
-        if family == EMBEDDING:
-            names.append((stem, family, EMBEDDING, "value", field.rpartition("_")[2]))
-        else:
-            names.append((stem, family, *split_name(field)))
+    names = [(stem, family_of(field), *fma_names(field)) for stem, field in map(split_column, frame.columns)]
     columns = pd.MultiIndex.from_tuples(names, names=["stem", "family", "feature", "statistics", "number"])
     return frame.set_axis(columns, axis=1).sort_index(axis=1)

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-Columns come in blocks, one a stem and family (see :mod:`.meanings`). What happens to them:
+Columns come in blocks, one a stem and family (see :mod:`.columns`). What happens to them:
 
 1. *Coordinates.* Each column becomes one coordinate or, on a circle, two.
 2. *Robust scaling.* Scalars: less the median, over the interquartile range (1.349 standard deviations of a normal
@@ -31,7 +31,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from .blocks import Indicator, Part, block_of, fit_scale, parts_of, power
-from .meanings import SEPARATOR
+from .columns import SEPARATOR
 
 #: Values that are worked on at a time; bounds the memory beside input and output.
 _CHUNK_VALUES = 2**23
