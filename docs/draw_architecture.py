@@ -22,7 +22,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parent.parent
 TOPS = ("stemfeatures", "pipelines", "experiments")
-FOUNDATIONS = ("_util", "constants", "errors")
+FOUNDATIONS = ("_util", "constants", "errors", "fields")
 WIDTH, HEIGHT, STEP, APART = 3.0, 0.6, 1.0, 3.6
 
 

@@ -113,7 +113,7 @@ def test_multiindex_is_a_view_by_family_feature_and_statistic(matrix):
     assert wide.shape == (40, matrix.shape[1] + 1)
     assert wide["vocals", "timbre", "mfcc", "mean"].shape == (40, 13)
     np.testing.assert_array_equal(
-        wide["bass", "f0", "f0_hz", "p05", "01"].to_numpy(), matrix["bass__f0_p05_hz"].to_numpy()
+        wide["bass", "f0", "f0", "p05", "01"].to_numpy(), matrix["bass__f0_p05_hz"].to_numpy()
     )
     assert ("", "custom", "year", "value", "01") in wide.columns
 
