@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from networks import tiny_checkpoint
 
+from pipelines.cli import main
+from stemfeatures import audio
 from stemfeatures.audio.limiter import TruePeakLimiter
+from stemfeatures.constants import STEMS
 from stemfeatures.descriptors import LoudnessMeter
 from stemfeatures.separation import Separator
 from stemfeatures.separation.remix import linear_gains, remix_stream
@@ -103,3 +108,63 @@ def test_what_is_below_the_ceiling_passes_bit_for_bit() -> None:
     limited = np.concatenate([limiter.push(y[:, :1234]), limiter.push(y[:, 1234:]), limiter.finish()], axis=1)
     assert limited.tobytes() == y.tobytes()
     assert limiter.reduction_db == 0.0
+
+
+@pytest.fixture
+def song(tmp_path, parts) -> Path:
+    """Two channels of noise of 16 bits: they stand in 24 bits as they are."""
+    y = np.rint(np.clip(sum(parts), -1, 1) * 2**15) / 2**15
+    audio.write(tmp_path / "song.wav", y.astype(np.float32), SR, subtype="PCM_16")
+    return tmp_path / "song.wav"
+
+
+@pytest.mark.parametrize("name", ["out.flac", "out.wav"])
+def test_a_file_at_0_db_keeps_every_bit(tmp_path, song: Path, name: str) -> None:
+    model = tiny_checkpoint(tmp_path)
+    command = ["remix", str(song), "--vocals", "0dB", "-o", str(tmp_path / name), "--model", str(model), "-d", "cpu"]
+    assert main(command) == 0
+    (before, _), (after, _) = audio.load(song), audio.load(tmp_path / name)
+    assert after.tobytes() == before.tobytes()
+
+
+def test_a_file_that_would_clip_is_lowered_or_limited(tmp_path, song: Path, capsys) -> None:
+    model = tiny_checkpoint(tmp_path)
+    command = ["remix", str(song), *(f"--{stem}=+12dB" for stem in STEMS), "--model", str(model), "-d", "cpu", "-q"]
+    louder = audio.load(song)[0] * 10 ** (12 / 20)
+    assert main([*command, "-o", str(tmp_path / "float.wav")]) == 0
+    np.testing.assert_allclose(audio.load(tmp_path / "float.wav")[0], louder, atol=1e-4)
+    command.remove("-q")
+    assert main([*command, "-o", str(tmp_path / "lowered.flac")]) == 0
+    assert "lowered by" in capsys.readouterr().out
+    lowered, _ = audio.load(tmp_path / "lowered.flac")
+    np.testing.assert_allclose(lowered, louder / np.abs(louder).max(), atol=1e-4)
+    assert main([*command, "--limit", "-o", str(tmp_path / "limited.flac")]) == 0
+    assert "peaks limited by up to" in capsys.readouterr().out
+    limited, _ = audio.load(tmp_path / "limited.flac")
+    assert limited.shape == louder.shape
+    assert true_peak(limited) < 10 ** (-0.9 / 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to change"),
+        (["--gain", "piano=-3"], "unknown stem 'piano'"),
+        (["--gain", "piano"], "expected STEM=DB"),
+        (["--vocals", "loud"], "expected a gain"),
+    ],
+)
+def test_wrong_gains_are_told(tmp_path, song: Path, capsys, arguments: list[str], said: str) -> None:
+    command = ["remix", str(song), *arguments, "-o", str(tmp_path / "out.wav"), "-m", str(tiny_checkpoint(tmp_path))]
+    with contextlib.suppress(SystemExit):
+        assert main(command) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_song_that_cannot_be_read_leaves_nothing_behind(tmp_path, capsys) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"no audio at all")
+    command = ["remix", str(tmp_path / "song.mp3"), "--vocals", "-12dB", "-o", str(tmp_path / "out.wav")]
+    assert main([*command, "-m", str(tiny_checkpoint(tmp_path)), "-d", "cpu"]) == 3
+    assert "song.mp3" in "".join(capsys.readouterr())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["song.mp3", "tiny.json", "tiny.safetensors"]

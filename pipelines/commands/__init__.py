@@ -8,6 +8,7 @@ and returns the exit code. Whatever is slow to import is imported inside ``run``
 VERBS = (
     "extract",
     "separate",
+    "remix",
     "describe",
     "validate",
     "status",
