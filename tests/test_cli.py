@@ -227,12 +227,9 @@ def test_examples_parse() -> None:
 
 def test_names_in_help_are_those_of_the_library() -> None:
     from pipelines.commands import evaluate
-    from stemfeatures.evaluation import PLUGINS, REFERENCES
     from stemfeatures.evaluation.result import TASKS
 
     assert DATA_TABLES == extract._TABLES
-    assert set(evaluate.REFERENCES) == set(REFERENCES)
-    assert set(evaluate.PLUGINS) == set(PLUGINS)
     assert (*TASKS, "all") == evaluate.TASKS
     known = {f.name for f in TABLES["stems"].fields}
     shown = {field for _, _, _, *fields in describe._ROWS for field in fields}
@@ -984,7 +981,12 @@ def test_evaluate_shows_references_beside_a_checkpoint(main: Main, capsys, tmp_p
 
 
 def test_evaluate_tells_of_tools_that_are_not_there(main: Main, capsys, monkeypatch, truth) -> None:
-    monkeypatch.setattr("stemfeatures.evaluation.plugin.Plugin.installed", classmethod(lambda cls: False))
+    monkeypatch.setattr("stemfeatures.evaluation.external.ExternalEstimator.installed", classmethod(lambda cls: False))
+    with pytest.raises(SystemExit, match="0"):
+        main("evaluate", "--list")
+    listed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert listed[1] == ["mixture", "separation"]
+    assert ["open-unmix", "separation", "not", "installed:", "pip", "install", "openunmix"] in listed
     assert main("evaluate", "separation", truth, "-m", "demucs") == 2
     assert "demucs is not installed; to install it: pip install demucs" in capsys.readouterr().err
     assert main("evaluate", "separation", truth, "-m", "pyin") == 2

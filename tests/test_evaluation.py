@@ -12,12 +12,11 @@ import soundfile
 from test_multitrack import RATE, tone, write_clip, write_song
 
 from stemfeatures.errors import EvaluationError, ModelError
-from stemfeatures.evaluation import EvaluationResult, NotOfferedError, evaluate, get_estimator
+from stemfeatures.evaluation import CheckpointEstimator, EvaluationResult, NotOfferedError, evaluate, get_estimator
 from stemfeatures.evaluation.base import BaseEstimator
 from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_tempo, tempo_accuracy
-from stemfeatures.evaluation.checkpoint import Joint
+from stemfeatures.evaluation.estimators.references import stft_grid
 from stemfeatures.evaluation.f0 import f0_scores, resample_f0
-from stemfeatures.evaluation.references import stft_grid
 from stemfeatures.evaluation.separation import bss_eval, is_silent, nsdr, sdr, si_sdr
 
 RNG = np.random.default_rng(7)
@@ -489,7 +488,7 @@ def test_hpss_masks_sum_to_the_mixture() -> None:
 
 def test_names_that_are_no_reference_are_checkpoints() -> None:
     estimator = get_estimator("some-model", device="cpu")
-    assert isinstance(estimator, Joint)
+    assert isinstance(estimator, CheckpointEstimator)
     assert estimator.name == "some-model"
     assert get_estimator().name == "joint"
     assert get_estimator("joint") == get_estimator()
@@ -503,7 +502,7 @@ def test_joint_reads_the_analysis(tmp_path: Path) -> None:
     from stemfeatures.analysis import Analyser
 
     path = str(tiny_checkpoint(tmp_path))
-    estimator = Joint(path)
+    estimator = CheckpointEstimator(path)
     t = np.arange(2 * RATE) / RATE
     y = np.sin(2 * np.pi * 220 * t).astype(np.float32)[None]
     loads = Analyser.loads

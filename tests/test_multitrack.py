@@ -11,8 +11,8 @@ from stemfeatures.datasets.mir1k import Mir1kTrack, mir1k_tracks
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.datasets.stem_folders import fill_unvoiced
 from stemfeatures.errors import CatalogError, DecodeError
+from stemfeatures.evaluation.estimators.references import Mixture
 from stemfeatures.evaluation.f0 import resample_f0
-from stemfeatures.evaluation.references import Mixture
 from stemfeatures.evaluation.run import evaluate
 
 RATE = 16_000

@@ -15,8 +15,7 @@ from networks import TINY, tiny_checkpoint
 from pipelines import cli
 from stemfeatures.audio import load, write
 from stemfeatures.errors import CatalogError, DatasetError, ModelError
-from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.checkpoint import Joint
+from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointNet
 from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018Config
@@ -623,7 +622,7 @@ def test_the_checkpoint_drops_into_separate_and_evaluate(trained, data, tmp_path
     mixture = data / "development" / "other" / "mixture.wav"
     assert cli.main(["separate", str(mixture), "-o", str(tmp_path), "--model", str(trained), "--device", "cpu"]) == 0
     assert {p.name for p in (tmp_path / "mixture").iterdir()} == {"vocals.wav", "accompaniment.wav"}
-    table = evaluate("separation", data / "development", Joint(str(trained))).table.set_index("stem")
+    table = evaluate("separation", data / "development", CheckpointEstimator(str(trained))).table.set_index("stem")
     assert table.loc["vocals", "status"] == "ok"
     assert np.isfinite(table.loc["vocals", "sdr_db"])
     assert cli.main(["separate", str(mixture), "-o", str(tmp_path), "--model", str(trained), "--stems", "drums"]) == 2

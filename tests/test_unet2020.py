@@ -13,8 +13,7 @@ from pipelines import cli
 from pipelines.commands.train import find_recipe
 from stemfeatures.audio import write
 from stemfeatures.errors import ModelError
-from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.checkpoint import Joint
+from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints, unet2020
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.separation import open_separator
@@ -205,6 +204,7 @@ def test_train_separate_evaluate(tmp_path, capsys):
     out = tmp_path / "stems"
     assert cli.main(["separate", str(folder / "vocals.wav"), "-o", str(out), "-m", str(checkpoint)]) == 0
     assert {p.name for p in (out / "vocals").iterdir()} == {"vocals.wav", "accompaniment.wav"}
-    table = evaluate("separation", tmp_path / "development", Joint(str(checkpoint))).table.set_index("stem")
+    estimator = CheckpointEstimator(str(checkpoint))
+    table = evaluate("separation", tmp_path / "development", estimator).table.set_index("stem")
     assert np.isfinite(table.loc["vocals", "sdr_db"])
     capsys.readouterr()

@@ -34,8 +34,7 @@ from stemfeatures.constants import STEMS
 from stemfeatures.datasets.multitrack import MultiTrack
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, StemfeaturesError
-from stemfeatures.evaluation import evaluate
-from stemfeatures.evaluation.checkpoint import Joint
+from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.part_sources import rest_of
@@ -167,7 +166,7 @@ def _spent(folder: Path, seconds: float) -> float:
 
 def _scores(tracks: Sequence[MultiTrack], checkpoint: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """SDR and its gain over the mixture's by track."""
-    table = evaluate("separation", tracks, Joint(str(checkpoint), device=args.device)).table
+    table = evaluate("separation", tracks, CheckpointEstimator(str(checkpoint), device=args.device)).table
     table = table[(table["stem"] == args.target) & (table["status"] == "ok")]
     return {row.track: {"sdr_db": float(row.sdr_db), "nsdr_db": float(row.nsdr_db)} for row in table.itertuples()}
 

@@ -17,8 +17,26 @@ if TYPE_CHECKING:
     from stemfeatures.models.checkpoints import Checkpoint
 
 TASKS = ("separation", "f0", "beats", "all")
-REFERENCES = ("mixture", "irm", "hpss", "repet-sim", "pyin", "librosa")
-PLUGINS = ("demucs", "open-unmix", "torchcrepe", "swift-f0", "basic-pitch", "pesto", "essentia", "beat_this")
+
+
+class _ListEstimators(argparse.Action):
+    """Prints the estimators and ends, as ``--help`` does; they are imported for it, which each start would pay for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **options: Any) -> None:
+        from stemfeatures.evaluation import estimator_classes
+
+        rows = [("NAME", "OFFERS", "")]
+        for name, found in estimator_classes().items():
+            rows.append(
+                (
+                    name,
+                    ", ".join(sorted(found.make().tasks)),
+                    "" if found.installed() else f"not installed: {found.install}",
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        print("\n".join(f"{name:{widths[0]}}  {offers:{widths[1]}}  {how}".rstrip() for name, offers, how in rows))
+        parser.exit()
 
 
 def add_parser(verbs: Any) -> None:
@@ -53,9 +71,14 @@ def add_parser(verbs: Any) -> None:
         "--model",
         action="append",
         metavar="NAME",
-        help=f"checkpoint by name or path, or a reference: {', '.join(REFERENCES)}, or a tool that you have installed: "
-        f"{', '.join(PLUGINS)} (TOOL:WEIGHTS for others than its default). May be given several times "
-        f"(default: {DEFAULT_MODEL})",
+        help="checkpoint by name or path, or a reference (mixture, irm, librosa ...) or tool that --list shows "
+        f"(TOOL:WEIGHTS for others than its default). May be given several times (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--list",
+        action=_ListEstimators,
+        nargs=0,
+        help="show references and tools: what they offer, how to install them",
     )
     parser.add_argument(
         "--references",
@@ -92,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None and not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output: no such folder: {args.output.parent}")
     references = args.references or ("quick" if checkpoints else "none")
-    in_torch = references == "all" or any(model not in REFERENCES for model in models)
+    in_torch = references == "all" or any(_uses_torch(model) for model in models)
     device = choose_device(args.device) if in_torch else "cpu"
 
     from stemfeatures.evaluation import EvaluationResult
@@ -116,26 +139,36 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _estimator_class(model: str) -> type[BaseEstimator] | None:
+    """The class of a reference or tool; None for a checkpoint."""
+    from stemfeatures.evaluation import estimator_classes
+
+    return estimator_classes().get(model.partition(":")[0])
+
+
+def _uses_torch(model: str) -> bool:
+    found = _estimator_class(model)
+    return found is None or found.uses_torch
+
+
 def _checkpoints(models: list[str]) -> dict[str, Checkpoint]:
     """Those of the models that are checkpoints. Raises ModelError for unknown names."""
     from stemfeatures.models import checkpoints as registry
 
-    named = [model for model in models if model not in REFERENCES and model.partition(":")[0] not in PLUGINS]
-    return {model: registry.resolve(model) for model in named}
+    return {model: registry.resolve(model) for model in models if _estimator_class(model) is None}
 
 
 def _references(which: str, models: list[str], *, quiet: bool) -> list[str]:
-    from stemfeatures.evaluation import QUICK_REFERENCES
-    from stemfeatures.evaluation.plugins import missing_plugins
+    from stemfeatures.evaluation import estimator_classes, missing_estimators
 
     if which == "all":
-        missing = missing_plugins()
+        missing = missing_estimators()
         if missing and not quiet:
             lines = [f"  {name}: {install}" for name, install in missing.items()]
             print("\n".join(["not installed, so not compared with:", *lines]), file=sys.stderr)
-        names: tuple[str, ...] = (*REFERENCES, *(name for name in PLUGINS if name not in missing))
+        names = [name for name in estimator_classes() if name not in missing]
     else:
-        names = QUICK_REFERENCES if which == "quick" else ()
+        names = [name for name, found in estimator_classes().items() if found.quick and which == "quick"]
     return [name for name in names if name not in models]
 
 

@@ -1,22 +1,20 @@
 """Separation, vocal F0 and beats against the truth; thin over museval and mir_eval."""
 
-from .base import BaseEstimator, Estimator
-from .checkpoint import Joint
-from .estimators import get_estimator
-from .plugins import PLUGINS
-from .references import QUICK_REFERENCES, REFERENCES
+from .base import BaseEstimator, Estimator, register_estimator
+from .estimators.checkpoint import CheckpointEstimator
+from .registry import estimator_classes, get_estimator, missing_estimators
 from .result import EvaluationResult
 from .run import NotOfferedError, evaluate
 
 __all__ = [
-    "PLUGINS",
-    "QUICK_REFERENCES",
-    "REFERENCES",
     "BaseEstimator",
+    "CheckpointEstimator",
     "Estimator",
     "EvaluationResult",
-    "Joint",
     "NotOfferedError",
+    "estimator_classes",
     "evaluate",
     "get_estimator",
+    "missing_estimators",
+    "register_estimator",
 ]

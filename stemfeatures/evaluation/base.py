@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
+from ..errors import ModelError
+
+#: Search range of vocal F0 in Hz where a tool can be told one, C2 to C6: sung notes, as in most evaluations of melody.
+F0_RANGE_HZ = (65.41, 1046.5)
 
 
 class Estimator(Protocol):
@@ -41,6 +43,48 @@ class BaseEstimator:
     needs_truth = False
     #: When a frame of :meth:`f0` counts as voiced, in words.
     voicing = ""
+    #: How to install it, a line for a shell; empty where nothing is missing.
+    install: ClassVar[str] = ""
+    #: Whether a minute of music takes a few seconds at most.
+    quick: ClassVar[bool] = False
+    #: Whether a torch device is of use.
+    uses_torch: ClassVar[bool] = True
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether all is there that it needs.
+
+        Returns
+        -------
+        bool
+            True unless a subclass needs another package.
+        """
+        return True
+
+    @classmethod
+    def make(cls, variant: str | None = None, *, device: str = "cpu") -> Self:
+        """Make the estimator; nothing is loaded.
+
+        Parameters
+        ----------
+        variant : str, optional
+            Which weights; None: the default ones.
+        device : str, optional
+            Torch device for what runs in torch.
+
+        Returns
+        -------
+        BaseEstimator
+            Of this class.
+
+        Raises
+        ------
+        ModelError
+            It has one set of weights, and another is asked for.
+        """
+        if variant:
+            raise ModelError(f"{cls.name} has one set of weights, {variant!r} cannot be chosen")
+        return cls()
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -76,3 +120,33 @@ class BaseEstimator:
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         raise NotImplementedError(f"{self.name} does not track beats")
+
+
+Kind = TypeVar("Kind", bound=type[BaseEstimator])
+#: Estimators that have been imported, by name; :func:`stemfeatures.evaluation.registry.estimator_classes` has all.
+ESTIMATORS: dict[str, type[BaseEstimator]] = {}
+
+
+def register_estimator(estimator: Kind) -> Kind:
+    """Add an estimator to those that :func:`~.registry.get_estimator` knows; a class decorator.
+
+    Parameters
+    ----------
+    estimator : type
+        Subclass of :class:`BaseEstimator` with a ``name``.
+
+    Returns
+    -------
+    type
+        The same class.
+
+    Raises
+    ------
+    ValueError
+        It has no name, or another class has it.
+    """
+    name = estimator.name
+    if not name or ESTIMATORS.get(name, estimator) is not estimator:
+        raise ValueError(f"there is another estimator called {name!r}" if name else "the estimator has no name")
+    ESTIMATORS[name] = estimator
+    return estimator

@@ -1,30 +1,49 @@
-"""What all plug-ins share: how a tool is found, loaded and described, and fed what it was made for."""
+"""Tools of other packages as estimators: how one is found, loaded, described, and fed what it was made for."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .._util.numba_cache import prepare_numba_cache
-from ..audio import resample, to_mono
 from ..errors import ModelError
 from .base import BaseEstimator
 
 
 @dataclass
-class Plugin(BaseEstimator):
-    """A tool of its own package; ``variant`` names its weights, None takes the tool's default ones."""
+class ExternalEstimator(BaseEstimator):
+    """A tool of its own package.
 
-    #: Module that must be there, distribution that holds it, and how to install it.
+    A subclass sets the class attributes, writes :meth:`load` and what the tool offers, and registers itself.
+
+    Parameters
+    ----------
+    variant : str, optional
+        Name of the tool's weights; None: its default ones.
+    device : str, optional
+        Torch device for what runs in torch.
+
+    Attributes
+    ----------
+    module : str
+        Module that must be there.
+    distribution : str
+        Distribution that holds it.
+    default_variant : str
+        Name of the weights that it takes by default; empty: it has one set.
+
+    Raises
+    ------
+    ModelError
+        The tool has one set of weights, and another was asked for.
+    """
+
     module: ClassVar[str] = ""
     distribution: ClassVar[str] = ""
-    install: ClassVar[str] = ""
     default_variant: ClassVar[str] = ""
-    tool: ClassVar[str] = ""
 
     variant: str | None = None
     device: str = "cpu"
@@ -32,28 +51,61 @@ class Plugin(BaseEstimator):
 
     def __post_init__(self) -> None:
         if self.variant and not self.default_variant:
-            raise ModelError(f"{self.tool} has one set of weights, {self.variant!r} cannot be chosen")
-        self.name = f"{self.tool}:{self.variant}" if self.variant else self.tool
+            raise ModelError(f"{self.name} has one set of weights, {self.variant!r} cannot be chosen")
+        self.name = f"{self.name}:{self.variant}" if self.variant else self.name
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels between processes without its weights."""
         return self.__dict__ | {"_model": None}
 
     @classmethod
+    def make(cls, variant: str | None = None, *, device: str = "cpu") -> Self:
+        """Make the estimator; nothing is loaded.
+
+        Parameters
+        ----------
+        variant : str, optional
+            Name of the tool's weights.
+        device : str, optional
+            Torch device.
+
+        Returns
+        -------
+        ExternalEstimator
+            Of this class.
+        """
+        return cls(variant, device)
+
+    @classmethod
     def installed(cls) -> bool:
-        """Whether the package is there; imports nothing of it."""
+        """Whether the package is there; imports nothing of it.
+
+        Returns
+        -------
+        bool
+            True if the module is found.
+        """
         return importlib.util.find_spec(cls.module) is not None
 
     def describe(self) -> dict[str, str]:
+        """What figures depend on.
+
+        Returns
+        -------
+        dict of str to str
+            ``version``, ``weights``, and ``voicing`` of those that estimate F0.
+        """
         from importlib import metadata
 
         return super().describe() | {"version": metadata.version(self.distribution), "weights": self.weights}
 
     @property
     def weights(self) -> str:
+        """Name of the weights."""
         return self.variant or self.default_variant
 
     def prepare(self) -> None:
+        """Load the tool."""
         self.model  # noqa: B018
 
     @property
@@ -62,10 +114,14 @@ class Plugin(BaseEstimator):
 
         Raises
         ------
-        ImportError : the package, or one it needs, is not installed; says how to.
-        ModelError : the package is broken, or its weights cannot be had.
+        ImportError
+            The package, or one that it needs, is not installed; the message says how to.
+        ModelError
+            The package is broken, or its weights cannot be had.
         """
         if self._model is None:
+            from .._util.numba_cache import prepare_numba_cache
+
             prepare_numba_cache()  # some of the tools import librosa
             try:
                 self._model = self.load()
@@ -77,16 +133,46 @@ class Plugin(BaseEstimator):
         return self._model
 
     def load(self) -> Any:
-        """Import the package and read the weights."""
+        """Import the package and read the weights.
+
+        Returns
+        -------
+        object
+            Whatever the subclass works with.
+        """
         raise NotImplementedError
 
-    def _separate_stereo(
+    def separate_stereo(
         self, y: np.ndarray, sample_rate: int, rate: int, run: Callable[[np.ndarray], dict[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """``run`` on stereo at ``rate``; stems come back with the rate, channels and length of ``y``."""
+        """Separate at another rate and in stereo.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            ``(channels, n_samples)``, one or two channels.
+        sample_rate : int
+            Hz.
+        rate : int
+            Hz, at which the tool works.
+        run : callable
+            ``(2, n)`` at ``rate`` to ``{stem: (2, k)}``.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Stems with the rate, channels and length of ``y``.
+
+        Raises
+        ------
+        ValueError
+            More than two channels.
+        """
+        from ..audio import resample
+
         channels, n_samples = y.shape
         if channels > 2:
-            raise ValueError(f"{self.tool} takes mono or stereo, got {channels} channels")
+            raise ValueError(f"{type(self).name} takes mono or stereo, got {channels} channels")
         stereo = resample(y, sample_rate, rate)
         stems = run(np.ascontiguousarray(np.repeat(stereo, 2, axis=0) if channels == 1 else stereo))
         found = {}
@@ -98,5 +184,22 @@ class Plugin(BaseEstimator):
 
 
 def mono_at(y: np.ndarray, sample_rate: int, rate: int) -> np.ndarray:
-    """(n,) float32, the mean of the channels, at ``rate``."""
+    """The mean of the channels at another rate.
+
+    Parameters
+    ----------
+    y : numpy.ndarray
+        ``(channels, n_samples)``.
+    sample_rate : int
+        Hz.
+    rate : int
+        Hz, of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` float32.
+    """
+    from ..audio import resample, to_mono
+
     return np.ascontiguousarray(resample(to_mono(y), sample_rate, rate), dtype=np.float32)

@@ -23,8 +23,8 @@ from .._util.numba_cache import import_librosa
 from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack
 from ..datasets.opening import find_tracks
 from .base import Estimator
-from .estimators import get_estimator
-from .references import stft_grid
+from .estimators.references import stft_grid
+from .registry import get_estimator
 from .run import NotOfferedError, told_apart
 
 #: Edges in Hz of the bands that are told apart; the last one ends at half the sample rate.

@@ -22,8 +22,7 @@ from pathlib import Path
 import torch
 
 from ..constants import PITCHED_STEMS
-from ..evaluation import evaluate
-from ..evaluation.checkpoint import Joint
+from ..evaluation import CheckpointEstimator, evaluate
 from ..models import checkpoints
 from ..models.joint import JointNet
 
@@ -84,7 +83,7 @@ def calibrate(
     def score(task: str, metric: str, candidate: JointNet) -> float:
         with tempfile.TemporaryDirectory() as folder:
             saved = checkpoints.save(candidate, Path(folder) / "now.safetensors", {})
-            summary = evaluate(task, songs, Joint(str(saved.path), device=device), limit=limit).summary()
+            summary = evaluate(task, songs, CheckpointEstimator(str(saved.path), device=device), limit=limit).summary()
         rows = summary[(summary["metric"] == metric) & (summary["n"] > 0)]
         return float(rows.groupby("dataset")["mean"].mean().mean())
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from torch import nn
 
 from ..datasets.multitrack import MultiTrack
-from ..evaluation import evaluate
-from ..evaluation.checkpoint import Joint
+from ..evaluation import CheckpointEstimator, evaluate
 from ..models import checkpoints
 
 #: What is shown and summed up: metric by task.
@@ -43,7 +42,7 @@ def validate(
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = checkpoints.save(model, Path(folder) / "now.safetensors", {})
         task = "all" if len(checkpoints.stems_of(checkpoint)) > 2 else "separation"
-        summary = evaluate(task, songs, Joint(str(checkpoint.path), device=device), limit=limit).summary()
+        summary = evaluate(task, songs, CheckpointEstimator(str(checkpoint.path), device=device), limit=limit).summary()
     metrics = {}
     for task, metric in SHOWN.items():
         rows = summary[(summary["task"] == task) & (summary["metric"] == metric) & (summary["n"] > 0)]

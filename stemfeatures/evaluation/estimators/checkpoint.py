@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import BaseEstimator
+from ..base import BaseEstimator
 
 if TYPE_CHECKING:
-    from ..analysis import Analyser
-    from ..separation import Separator
+    from ...analysis import Analyser
+    from ...separation import Separator
 
 
 @dataclass
-class Joint(BaseEstimator):
+class CheckpointEstimator(BaseEstimator):
     """A checkpoint of this package, by name or path; None takes the default one. Loaded at first use."""
 
     model: str | None = None
@@ -40,12 +40,12 @@ class Joint(BaseEstimator):
 
     def prepare(self) -> None:
         """Only looks for the checkpoint: which parts of it are needed depends on the task."""
-        from ..models import checkpoints
+        from ...models import checkpoints
 
         checkpoints.resolve(**self._choice)
 
     def describe(self) -> dict[str, str]:
-        from ..models import checkpoints
+        from ...models import checkpoints
 
         checkpoint = checkpoints.resolve(**self._choice)
         return {
@@ -55,7 +55,7 @@ class Joint(BaseEstimator):
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
-            from ..separation import open_separator
+            from ...separation import open_separator
 
             self._separator = open_separator(**self._choice, device=self.device)
         return self._separator.separate_array(y, sample_rate)
@@ -87,8 +87,8 @@ class Joint(BaseEstimator):
         """One analysis serves F0 and beats of the same array."""
         if self._analysed is None or self._analysed[0] is not y:
             if self._analyser is None:
-                from ..analysis import Analyser
-                from ..models import checkpoints
+                from ...analysis import Analyser
+                from ...models import checkpoints
 
                 if "f0" not in checkpoints.network_class(checkpoints.resolve(**self._choice)).tasks:
                     raise NotImplementedError(f"{self.name} separates only")

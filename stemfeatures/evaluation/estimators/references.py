@@ -1,38 +1,52 @@
 """What any result is measured against, from librosa and from the truth itself; nothing here is trained.
 
-The table in :mod:`.estimators` lists them.
+========== ============= ===========================================================================================
+name       offers        what it is
+========== ============= ===========================================================================================
+mixture    separation    the mixture as every stem: where NSDR is zero
+irm        separation    oracle: ideal ratio mask from the true stems, the bound for magnitude masks on our grid
+hpss       separation    no training: harmonic/percussive drums, low band bass, REPET-SIM vocals, the rest other
+repet-sim  separation    no training: what recurs within the song is accompaniment, the rest vocals
+pyin       f0            librosa.pyin on the mixture, its own voicing
+librosa    beats         librosa.beat.beat_track on the mixture
+========== ============= ===========================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from .._util.numba_cache import import_librosa
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
-from .base import BaseEstimator
-
-#: Search range of the F0 references, C2 to C6: sung notes. As in most evaluations of vocal melody.
-F0_RANGE_HZ = (65.41, 1046.5)
+from ..._util.numba_cache import import_librosa
+from ...constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
+from ..base import F0_RANGE_HZ, BaseEstimator, register_estimator
 
 
-class Mixture(BaseEstimator):
+class Reference(BaseEstimator):
+    """Needs no weights and no torch."""
+
+    uses_torch = False
+
+
+@register_estimator
+class Mixture(Reference):
     """Hands out the mixture as every stem."""
 
     name = "mixture"
+    quick = True
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         return dict.fromkeys((*STEMS, "accompaniment"), y)
 
 
-class IdealRatioMask(BaseEstimator):
+@register_estimator
+class IdealRatioMask(Reference):
     """Oracle: ``|S_i| / sum_j |S_j|`` of the true stems on the mixture, with its phase, over the full band.
 
     The grid is that of the network's stems: 4096/1024 at 44.1 kHz, the same durations at other rates.
     """
 
     name = "irm"
+    quick = True
     needs_truth = True
 
     def separate_with_truth(
@@ -47,7 +61,8 @@ class IdealRatioMask(BaseEstimator):
         }
 
 
-class Hpss(BaseEstimator):
+@register_estimator
+class Hpss(Reference):
     """Separation without training: masks summing to one, from the mono magnitudes, applied to every channel.
 
     Drums are the percussive part of median filtering (Fitzgerald, DAFx 2010). Of the harmonic part, what lies below
@@ -75,7 +90,8 @@ class Hpss(BaseEstimator):
         return {stem: _istft(mixture * mask, sample_rate, y.shape[-1]) for stem, mask in masks.items()}
 
 
-class RepetSim(BaseEstimator):
+@register_estimator
+class RepetSim(Reference):
     """REPET-SIM (Rafii and Pardo, ISMIR 2012) from librosa: vocals and accompaniment, masks summing to one.
 
     Below ``high_pass_hz``, the published method's, nothing is vocals.
@@ -93,7 +109,8 @@ class RepetSim(BaseEstimator):
         return {stem: _istft(mixture * mask, sample_rate, y.shape[-1]) for stem, mask in masks.items()}
 
 
-class Pyin(BaseEstimator):
+@register_estimator
+class Pyin(Reference):
     """librosa.pyin (Mauch and Dixon, ICASSP 2014) on the mono mixture at 22,050 Hz; frames of 2048, hop 512."""
 
     name = "pyin"
@@ -115,10 +132,12 @@ class Pyin(BaseEstimator):
         return np.arange(len(f0_hz)) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE), np.where(voiced, f0_hz, -f0_hz)
 
 
-class LibrosaBeats(BaseEstimator):
+@register_estimator
+class LibrosaBeats(Reference):
     """librosa.beat.beat_track (Ellis 2007) on the mono mixture at 22,050 Hz; no downbeats."""
 
     name = "librosa"
+    quick = True
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         librosa = import_librosa()
@@ -126,19 +145,6 @@ class LibrosaBeats(BaseEstimator):
             y=_analysis_signal(y, sample_rate), sr=ANALYSIS_SAMPLE_RATE, hop_length=HOP_LENGTH, units="time"
         )
         return beats_s, None
-
-
-#: The references by name; :func:`get_estimator` adds the plug-ins and the checkpoints.
-REFERENCES: dict[str, Callable[[], BaseEstimator]] = {
-    "mixture": Mixture,
-    "irm": IdealRatioMask,
-    "hpss": Hpss,
-    "repet-sim": RepetSim,
-    "pyin": Pyin,
-    "librosa": LibrosaBeats,
-}
-#: Those that take a few seconds on a minute of music at most.
-QUICK_REFERENCES = ("mixture", "irm", "librosa")
 
 
 def stft_grid(sample_rate: int) -> tuple[int, int]:
@@ -177,6 +183,6 @@ def _standing_out(magnitude: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def _analysis_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
     """(n,) mono at 22,050 Hz."""
-    from ..audio import resample, to_mono
+    from ...audio import resample, to_mono
 
     return resample(to_mono(y), sample_rate, ANALYSIS_SAMPLE_RATE)
