@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     separator = open_separator(args.model, device=choose_device(args.device))
     try:
         total = math.ceil(probe(args.input).declared_duration_s or 0) or None
-        with Progress(total, label="remix", unit="s", quiet=args.quiet) as progress:
+        with Progress(total, label="remix", unit="second", quiet=args.quiet) as progress:
             done = remix_file(
                 separator, args.input, args.out, gains, limit_db=args.limit,
                 on_progress=lambda seconds: progress.advance_to(int(seconds)),
