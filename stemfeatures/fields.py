@@ -95,7 +95,7 @@ class Field:
         Flat snake case, unit last (``f0_median_hz``).
     type : str
         ``string, bool, uint8, int8, int16, int32, int64, float32, float64, timestamp``, ``list<T>`` or
-        ``fixed_list<T, N>`` of one of them, or ``category`` (a dictionary-encoded string).
+        ``fixed_list<T, N>`` of one of them, or ``category`` (a string of few values; pandas gets a ``Categorical``).
     description : str
         One sentence; says how the value is computed where the name alone does not.
     unit : str

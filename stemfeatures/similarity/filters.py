@@ -81,7 +81,7 @@ def condition(features: Features, text: str) -> pc.Expression:
         there = ", ".join(sorted(fields, key=lambda n: (not n.startswith(METADATA_PREFIX), n)))
         raise SimilarityError(f"table tracks has no column {name!r}; there are: {there}", source=str(features.path))
     of = features.schema("tracks").field(column).type
-    text_like = pa.types.is_string(of) or pa.types.is_dictionary(of)
+    text_like = pa.types.is_string(of)
     if operator == "~":
         if not text_like:
             raise SimilarityError(f"{column} is no text ({fields[column].type}), ~ cannot be asked of it")

@@ -97,8 +97,8 @@ def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target
     small = {part.path for part in parts if part.size < target // 2}
     if len(small) < 2:  # nothing to merge it with
         small = set()
-    names, dead = set(layout.schema(table).names), snapshot.dead(table)
-    chosen = [part for part in parts if part.path in small or _needs_rewrite(layout, part, names, dead)]
+    dead = snapshot.dead(table)
+    chosen = [part for part in parts if part.path in small or _needs_rewrite(layout, part, dead)]
     if not chosen and not replaced:
         return
     number = snapshot.commit + 1
@@ -113,11 +113,12 @@ def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target
     )
 
 
-def _needs_rewrite(layout: DatasetLayout, part: PartFile, names: set[str], dead: pc.Expression | None) -> bool:
-    path = str(layout.path / part.path)
-    if not names <= set(pq.read_schema(path).names):
+def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | None) -> bool:
+    """Whether a part lacks columns, has them in another type (as earlier versions wrote them), or holds dead rows."""
+    path, schema = str(layout.path / part.path), layout.schema(part.table)
+    if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in pq.read_schema(path)}:
         return True
-    return dead is not None and ds.dataset([path], schema=layout.schema(part.table)).count_rows(filter=dead) > 0
+    return dead is not None and ds.dataset([path], schema=schema).count_rows(filter=dead) > 0
 
 
 def _merge(

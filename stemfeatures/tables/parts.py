@@ -205,7 +205,7 @@ def write_part(
         data = to_table(layout, table, rows)
     if not data.num_rows:
         raise DatasetError(f"table {table}: no rows to write", source=str(layout.path))
-    data = pa.Table.from_arrays(data.unify_dictionaries().columns, schema=schema)
+    data = data.replace_schema_metadata(schema.metadata)
     key = "track_id" if "track_id" in schema.names else schema.names[0]
     if key == "track_id":  # stable, so a track's rows keep their order
         data = data.take(pc.sort_indices(data, [(key, "ascending")]))
@@ -244,7 +244,7 @@ def _encodings(schema: pa.Schema) -> dict[str, Any]:
     for f in schema:
         nested = pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)
         leaf, of = (f"{f.name}.list.element", f.type.value_type) if nested else (f.name, f.type)
-        if pa.types.is_string(of) or pa.types.is_dictionary(of):
+        if pa.types.is_string(of):
             dictionary.append(leaf)
         elif pa.types.is_floating(of):
             encoding[leaf] = "BYTE_STREAM_SPLIT"

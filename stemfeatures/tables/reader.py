@@ -162,15 +162,32 @@ class Features:
 
         Parameters
         ----------
-        table : name of a table.
-        columns : columns to read, all by default.
-        filter : ``pyarrow.compute`` expression, or ``[(column, op, value), ...]`` as in ``pandas.read_parquet``.
+        table : str
+            Name of a table.
+        columns : sequence of str, optional
+            Columns to read, all by default.
+        filter : pyarrow.compute.Expression or list, optional
+            An expression, or ``[(column, op, value), ...]`` as in ``pandas.read_parquet``.
+
+        Returns
+        -------
+        DataFrame
+            Columns of type ``category`` are ``Categorical``, of the values that occur.
 
         Raises
         ------
-        DatasetError : unknown table or column.
+        DatasetError
+            Unknown table or column.
         """
-        return self.to_arrow(table, columns=columns, filter=filter).to_pandas()
+        import pandas as pd
+
+        frame = self.to_arrow(table, columns=columns, filter=filter).to_pandas()
+        for f in self.fields(table):
+            if f.type == "category" and f.name in frame:
+                found = set(frame[f.name].dropna())
+                known = [value for value in f.values if value in found]
+                frame[f.name] = pd.Categorical(frame[f.name], [*known, *sorted(found.difference(known))])
+        return frame
 
     def pivot_stems(self, columns: Sequence[str] | None = None, *, stems: Iterable[str] | None = None) -> pd.DataFrame:
         """One row per track, indexed by ``track_id``, with columns ``<stem>__<field>``.

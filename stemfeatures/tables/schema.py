@@ -38,8 +38,8 @@ _SCALARS: dict[str, pa.DataType] = {
     "float32": pa.float32(),
     "float64": pa.float64(),
     "timestamp": pa.timestamp("us", tz="UTC"),
-    # Parquet gives dictionaries back with int32 indices, so anything else would not survive a round trip.
-    "category": pa.dictionary(pa.int32(), pa.string()),
+    # Not an Arrow dictionary: its values would differ from part to part, which Dask refuses. Parquet encodes it anyhow.
+    "category": pa.string(),
 }
 
 
@@ -74,7 +74,8 @@ _TRACK_ID = Field("track_id", "string", "Identity of the track in the catalogue.
 _STEM = Field(
     "stem",
     "category",
-    f"Which part of the track the row is about: one of {', '.join(STEM_ROWS)}.",
+    "The separated stem that the row is about, or the mixture.",
+    range=" | ".join(STEM_ROWS),
     nullable=False,
     family="key",
 )
@@ -136,7 +137,7 @@ _ALL = (
                 "category",
                 "ok; truncated (fewer samples decoded than the file declares); silent (no stem is audible); "
                 "too_short (shorter than the shortest analysis).",
-                range="|".join(TRACK_STATUSES),
+                range=" | ".join(TRACK_STATUSES),
                 nullable=False,
                 family="audio",
             ),
@@ -214,7 +215,7 @@ _ALL = (
         (
             _TRACK_ID,
             _STEM,
-            Field("kind", "category", "Kind of event.", range="|".join(EVENT_KINDS), nullable=False, family="key"),
+            Field("kind", "category", "Kind of event.", range=" | ".join(EVENT_KINDS), nullable=False, family="key"),
             Field("times_s", "list<float64>", "Increasing times of the events.", "s", ">= 0", False, family="rhythm"),
             Field(
                 "positions",
@@ -279,7 +280,7 @@ _ALL = (
                 "status",
                 "category",
                 "running; finished; failed (ended by an exception); interrupted (stopped or killed).",
-                range="running|finished|failed|interrupted",
+                range="running | finished | failed | interrupted",
                 nullable=False,
                 family="run",
             ),

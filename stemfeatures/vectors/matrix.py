@@ -160,7 +160,8 @@ def stem_rows(
 
 
 def _fill(values: np.ndarray, at: np.ndarray, column: int, cells: pa.Array) -> None:
-    if pa.types.is_dictionary(cells.type):
+    if pa.types.is_string(cells.type):
+        cells = cells.dictionary_encode()
         codes = np.array([encode_key(key) for key in (*cells.dictionary.to_pylist(), None)], np.float32)
         values[at, column : column + 2] = codes[cells.indices.fill_null(-1).to_numpy()]
     else:
