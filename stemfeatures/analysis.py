@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from ._util.constants_of import constants_of, modules_of
 from .audio import AudioInfo, AudioStream, as_signal, audio_identity, open_audio
 from .constants import MIXTURE
 from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
+from .descriptors.registry import descriptor_fields
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, StemfeaturesError
 from .frames import TrackFrames
@@ -26,8 +28,44 @@ from .inference.front_end import FrontEnd
 from .inference.segments import SegmentRunner, SegmentTrack
 from .models import checkpoints
 
+#: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
+ANALYSIS_VERSION = 1
+#: Modules and packages between the decoder and the tables, whose constants can change a value.
+STAGES = (
+    "stemfeatures.constants",
+    "stemfeatures.audio.resampling",
+    "stemfeatures.spectra",
+    "stemfeatures.inference",
+    "stemfeatures.models.joint",
+    "stemfeatures.separation.mask_transfer",
+    "stemfeatures.separation.target_masks",
+    "stemfeatures.frames",
+    "stemfeatures.descriptors",
+    "stemfeatures.analysis",
+)
 #: A track shorter than this is analysed, but its status says so.
 MIN_DURATION_S = 0.5
+
+
+def analysis_settings() -> dict[str, Any]:
+    """All that decides a value, besides the audio and the checkpoint.
+
+    Returns
+    -------
+    dict
+        ``analysis_version``, the version of the code's results; ``constants``, what the stages declare, by name; and
+        ``fields``, the names of the descriptors. In the types of JSON.
+
+    Examples
+    --------
+    >>> analysis_settings()["constants"]["N_FFT"]
+    [2048]
+    """
+    return {
+        "analysis_version": ANALYSIS_VERSION,
+        "constants": constants_of(modules_of(STAGES)),
+        "fields": [f.name for f in descriptor_fields()],
+    }
 
 
 @dataclass

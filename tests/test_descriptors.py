@@ -18,7 +18,7 @@ NAMES = [field.name for field in descriptor_fields()]
 PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str}
 
 
-def _song(seconds=8.0):
+def song_frames(seconds=8.0):
     """Sound on every stem, with beats every half second and a downbeat every four."""
     rng = np.random.default_rng(0)
     n = int(seconds * SR)
@@ -89,7 +89,7 @@ def test_names_are_unique_and_described():
 
 
 def test_a_song_is_described_in_full():
-    description = describe(_song())
+    description = describe(song_frames())
     _check(description)
     rows = description.stems
     for row in STEM_ROWS:
@@ -102,7 +102,7 @@ def test_a_song_is_described_in_full():
 
 
 def test_not_applicable_rows():
-    rows = describe(_song()).stems
+    rows = describe(song_frames()).stems
     for row in ("mixture", "drums", "other"):
         assert rows[row]["f0_status"] == "not_applicable"
         assert rows[row]["f0_median_hz"] is None
@@ -188,7 +188,7 @@ def test_every_value_lies_in_its_documented_range(y, gain):
 
 
 def test_non_finite_network_output_makes_no_number():
-    frames = _song(4.0)
+    frames = song_frames(4.0)
     for values in (frames.onset, frames.beat, frames.downbeat, frames.pitch["vocals"].voicing):
         values[:] = np.nan
     frames.pitch["bass"].salience[:] = np.nan
@@ -204,7 +204,7 @@ def test_non_finite_network_output_makes_no_number():
 
 
 def test_the_same_frames_give_the_same_description_and_stay_as_they_are():
-    frames = _song(4.0)
+    frames = song_frames(4.0)
     before = frames.stems["other"].mel.copy(), frames.pitch["vocals"].candidates_hz.copy(), frames.beat.copy()
     first, second = describe(frames), describe(frames)
     assert first.stems == second.stems
@@ -216,18 +216,18 @@ def test_the_same_frames_give_the_same_description_and_stay_as_they_are():
 
 
 def test_embeddings_have_unit_length():
-    vectors = describe(_song(2.0)).embeddings
+    vectors = describe(song_frames(2.0)).embeddings
     assert set(vectors) == set(STEM_ROWS)
     np.testing.assert_allclose(vectors["vocals"], [0.6, 0.8], rtol=1e-6)
     assert vectors["vocals"].dtype == np.float32
 
 
 def test_frames_that_cannot_be_described_are_named():
-    frames = _song(1.0)
+    frames = song_frames(1.0)
     frames.stems.pop("bass")
     with pytest.raises(ValueError, match="bass"):
         describe(frames)
-    frames = _song(1.0)
+    frames = song_frames(1.0)
     frames.stems["other"] = stem_frames(np.zeros(100))
     with pytest.raises(ValueError, match="other has 1 frames"):
         describe(frames)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import stemfeatures
-from stemfeatures import constants
 from stemfeatures.tables.schema import SCHEMA_VERSION
 
 # fmt: off
@@ -33,25 +32,21 @@ def new_run_id() -> str:
 def value_settings(model_sha256: str) -> dict[str, Any]:
     """Every setting that can change a value of the tables, and no other.
 
-    What the code itself does is covered by the schema version; which tables are written, on how many processes and
-    in which batches, changes no value.
-    """
-    from stemfeatures import analysis
-    from stemfeatures.audio import resampling
-    from stemfeatures.inference import segments
+    Which tables are written, on how many processes and in which batches, changes no value.
 
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model_sha256": model_sha256,
-        "sample_rate": constants.ANALYSIS_SAMPLE_RATE,
-        "n_fft": constants.N_FFT,
-        "hop_length": constants.HOP_LENGTH,
-        "resample_quality": resampling.RESAMPLE_QUALITY,
-        "segment": segments.SEGMENT,
-        "border": segments.BORDER,
-        "fade": segments.FADE,
-        "min_duration_s": analysis.MIN_DURATION_S,
-    }
+    Parameters
+    ----------
+    model_sha256 : str
+        Of the checkpoint.
+
+    Returns
+    -------
+    dict
+        With those of :func:`stemfeatures.analysis.analysis_settings`, in the types of JSON.
+    """
+    from stemfeatures.analysis import analysis_settings
+
+    return {"schema_version": SCHEMA_VERSION, "model_sha256": model_sha256, **analysis_settings()}
 
 
 def digest(settings: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Additive changes raise the minor number; a reader refuses another major number.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 _SCALARS: dict[str, pa.DataType] = {
     "string": pa.string(),

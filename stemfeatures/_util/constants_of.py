@@ -1,0 +1,75 @@
+"""The constants that modules declare, as plain values."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def modules_of(names: Iterable[str]) -> list[ModuleType]:
+    """Modules, and for a package all that is in it.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Full names of modules and packages.
+
+    Returns
+    -------
+    list of module
+        Imported, each once.
+    """
+    modules: dict[str, ModuleType] = {}
+    for name in names:
+        module = modules[name] = importlib.import_module(name)
+        for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+            modules[inner.name] = importlib.import_module(inner.name)
+    return list(modules.values())
+
+
+def constants_of(modules: Iterable[ModuleType]) -> dict[str, list[Any]]:
+    """What the modules declare in capitals, as far as it is made of numbers, strings and arrays.
+
+    A constant that is imported elsewhere, or moves to another module, leaves the result as it is.
+
+    Parameters
+    ----------
+    modules : iterable of module
+        Where to look.
+
+    Returns
+    -------
+    dict
+        ``{name: [value, ...]}`` in the types of JSON, sorted; several values where modules use one name for
+        several things.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if name.isupper() and name != "TYPE_CHECKING":
+                try:
+                    plain = _plain(value)
+                except TypeError:
+                    continue
+                found.setdefault(name, {})[json.dumps(plain, sort_keys=True)] = plain
+    return {name: [values[text] for text in sorted(values)] for name, values in sorted(found.items())}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value), key=repr)
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    raise TypeError(f"{type(value).__name__} is no plain value")

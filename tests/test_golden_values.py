@@ -1,0 +1,107 @@
+"""What can change a value changes the config_hash: constants by themselves, code by ANALYSIS_VERSION."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import golden
+import grimp
+import pytest
+
+import pipelines
+from pipelines.extraction.provenance import digest, value_settings
+from stemfeatures import analysis
+from stemfeatures._util.constants_of import modules_of
+from stemfeatures.audio import resampling
+from stemfeatures.descriptors import harmony
+from stemfeatures.descriptors.registry import Extractor, register, unregister
+from stemfeatures.fields import status_field
+from stemfeatures.frames import measures
+from stemfeatures.tables.reader import open_features
+
+#: What an analysis imports besides its stages, and why no constant in it can change a value.
+NOT_STAGES = {
+    "stemfeatures._util": "files, names and pools, no signals",
+    "stemfeatures.errors": "names of errors",
+    "stemfeatures.fields": "what columns are called; their names are in the settings",
+    "stemfeatures.audio": "decoders: table tracks says by row which one read the file, in which version",
+    "stemfeatures.models": "which checkpoint: its model_sha256",
+    "stemfeatures.separation": "separators of their own; the masks that analysis uses are stages",
+}
+
+
+def test_values_are_those_of_this_analysis_version() -> None:
+    kept, now = json.loads(golden.FILE.read_text("utf-8")), golden.current()
+    changed = golden.differences(kept, now)
+    assert not changed, "raise ANALYSIS_VERSION, then run tests/golden.py:\n" + "\n".join(changed[:20])
+    assert set(now["frames"]["drums"]) == set(kept["frames"]["drums"]), "run tests/golden.py"
+
+
+def test_differences_are_found() -> None:
+    kept = {"a": {"x": 100.0, "y": None, "z": "C:major"}, "b": [1.0, 2.0]}
+    assert golden.differences(kept, {"a": {"x": 100.05, "y": None, "z": "C:major", "new": 1}, "b": [1.0, 2.0]}) == []
+    changed = {"a": {"x": 100.2, "y": 0.0}, "b": [1.0]}
+    assert golden.differences(kept, changed) == [
+        "/a/z is gone",
+        "/a/x: 100.0 -> 100.2",
+        "/a/y: None -> 0.0",
+        "/b: [1.0, 2.0] -> [1.0]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (harmony, "CHORD_CHANGE_COST", 14.0),
+        (harmony, "KEY_PROFILES", {"major": (1.0,) * 12}),
+        (resampling, "RESAMPLE_QUALITY", "VHQ"),
+        (measures, "_TAPS", 31),
+        (analysis, "ANALYSIS_VERSION", 0),
+    ],
+)
+def test_a_changed_constant_changes_the_hash(monkeypatch, module, name, value) -> None:
+    before = digest(value_settings("sha"))
+    monkeypatch.setattr(module, name, value)
+    assert digest(value_settings("sha")) != before
+
+
+def test_only_what_can_change_a_value_changes_the_hash(monkeypatch) -> None:
+    before = digest(value_settings("sha"))
+    monkeypatch.setattr("stemfeatures.descriptors.timbre.CHORD_CHANGE_COST", harmony.CHORD_CHANGE_COST, raising=False)
+    assert digest(value_settings("sha")) == before
+    assert digest(value_settings("other")) != before
+    register(
+        Extractor("none", 100, (status_field("x_status", "ok | bad", "x", family="x"),), "x_status", lambda i, r: {})
+    )
+    try:
+        assert digest(value_settings("sha")) != before
+    finally:
+        unregister("none")
+
+
+def test_every_module_of_an_analysis_is_a_stage_or_said_to_be_none() -> None:
+    graph = grimp.build_graph("stemfeatures", exclude_type_checking_imports=True, cache_dir=None)
+    stages = {module.__name__ for module in modules_of(analysis.STAGES)}
+    used = stages.union(*(graph.find_upstream_modules(stage) for stage in stages))
+    covered = {name for name in used if any(name == n or name.startswith(f"{n}.") for n in NOT_STAGES)}
+    assert used - stages - covered - {"stemfeatures"} == set()
+    assert {"stemfeatures.audio.streams", "stemfeatures.models.checkpoints"} <= covered
+
+
+def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path) -> None:
+    root = Path(__file__).parent
+    features = tmp_path / "features"
+    shutil.copytree(root / "data" / "features-1.0", features)
+    shutil.copy(root.parent / "catalog_samples" / "knock.wav", tmp_path)
+    (tmp_path / "catalog.csv").write_text("track_id,path,title,plays\nknock,knock.wav,Knock,12\n")
+    summary = pipelines.extract_catalog(tmp_path / "catalog.csv", features)
+    assert (summary.n_done, summary.n_skipped, summary.n_failed) == (1, 0, 0)
+    found = open_features(features)
+    assert found.counts()["stems"] == 15
+    rows = found.to_pandas("tracks").set_index("track_id")
+    assert rows.loc["knock", "run_id"] != rows.loc["río", "run_id"]
+    drums = found.to_pandas("stems").set_index(["track_id", "stem"]).loc["knock", "drums"]
+    assert drums["energy_share"] == pytest.approx(0.949669, abs=1e-4)
+    assert pipelines.extract_catalog(tmp_path / "catalog.csv", features).n_skipped == 1
