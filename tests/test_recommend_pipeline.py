@@ -22,6 +22,7 @@ from stemfeatures.recommendation import store
 from stemfeatures.recommendation.catalogue import fit_to
 from stemfeatures.recommendation.factorization import Settings
 from stemfeatures.recommendation.store import load_recommender
+from stemfeatures.tables.schema import SCHEMA_VERSION
 
 SETTINGS = Settings(factors=8, iterations=4, regularization=0.1)
 QUICK = ("--factors", "8", "--iterations", "4", "--regularization", "0.1", "--stems", "vocals,drums")
@@ -85,7 +86,7 @@ def test_card_tells_what_it_was_trained_on(model, features, listening) -> None:
     assert trained["path"] == str(features)
     assert (trained["commit"], trained["schema_version"], trained["model_sha256"]) == (
         stemfeatures.open_features(features).commit,
-        "1.0",
+        SCHEMA_VERSION,
         "sha-1",
     )
     assert trained["stems"] == list(STEMS)

@@ -415,7 +415,7 @@ def restate(layout: DatasetLayout, version: str, *fields: dict[str, object]) -> 
 
 def test_other_major_version_is_refused(layout: DatasetLayout) -> None:
     restate(layout, "2.0")
-    with pytest.raises(DatasetError, match=r"schema version 2\.0, this library reads 1\.0"):
+    with pytest.raises(DatasetError, match=r"schema version 2\.0, this library reads 1\.1"):
         open_features(layout.path)
 
 
