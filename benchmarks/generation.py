@@ -1,6 +1,7 @@
 """Songs and song-minutes per CPU-minute of the generator, by stage, on one thread.
 
     python benchmarks/generation.py [--songs 8] [--seconds 60] [--bank DIR] [--voices DIR] [--recordings DIR]
+                                    [--grooves DIR]
 
 The mark is 1.9 song-minutes per CPU-minute: ten hours of music on 16 cores in 20 minutes.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures.generator import song as generator
+from stemfeatures.generator.compose.grooves import GrooveBank
 from stemfeatures.generator.play.note_bank import NoteBank
 from stemfeatures.generator.sing.recording_bank import RecordingBank
 from stemfeatures.generator.sing.voice import VoiceBank
@@ -54,11 +56,13 @@ def main() -> None:
     parser.add_argument("--bank", type=Path)
     parser.add_argument("--voices", type=Path)
     parser.add_argument("--recordings", type=Path, help="bank of recordings")
+    parser.add_argument("--grooves", type=Path, help="folder of recorded drum performances")
     args = parser.parse_args()
     notes = NoteBank(args.bank) if args.bank else None
     voices = VoiceBank.load(args.voices) if args.voices else VoiceBank.default()
     recordings = RecordingBank(args.recordings) if args.recordings else None
     banks: dict[str, Any] = {"notes": notes, "voices": voices, "recordings": recordings}
+    banks["grooves"] = GrooveBank(args.grooves) if args.grooves else None
     seconds: dict[str, float] = defaultdict(float)
     for function, name in STAGES.items():
         setattr(generator, function, timed(getattr(generator, function), name, seconds))

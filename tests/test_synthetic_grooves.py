@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -188,3 +190,17 @@ def test_downbeats_carry_the_chord_changes() -> None:
         downbeats = np.array(truth.structure(score)["downbeats_s"])
         changes = [b.start_s for a, b in pairwise(score.chords) if a.label != b.label]
         assert np.mean([np.min(np.abs(downbeats - t)) < 1e-6 for t in changes]) > 0.45, name
+
+
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    pytest.importorskip("pyworld", reason="singing needs the train extra")
+    script = Path(__file__).parents[1] / "benchmarks" / "generation.py"
+    grooves = folder_of_grooves(tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(script), "--songs", "1", "--seconds", "8", "--grooves", str(grooves)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("1 songs, 0.1")
+    stages = {row[:24].strip(): float(row[24:].split()[0]) for row in done.stdout.splitlines()[1:-1]}
+    assert set(stages) >= {"compose", "drums", "bass", "other", "vocals", "mix and master", "all"}
+    assert sum(v for k, v in stages.items() if k != "all") == pytest.approx(stages["all"], rel=0.2)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["F0_HOP_S", "VERSION", "Song", "Truth", "describe_request", "generate_song", "write_song"]
 
-VERSION = 4
+VERSION = 5
 SHORTEST_SONG_S = 8.0
 TRUTH_FILE = "truth.json"
 

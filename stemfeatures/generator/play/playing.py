@@ -173,6 +173,7 @@ def strike_string(y: np.ndarray, attack: str, velocity: float, rng: np.random.Ge
         return y
     n = min(len(y), int(0.35 * SR))
     t = np.arange(n) / SR
+    closing = 1 - np.arange(n) / max(n, 1)
     if attack == "pick":
         bright, decay_s, gain = ("low_cut", 700.0, 0.0, 0.7), 0.12, 5.0
         low, high, click_s, click = 1200.0, 6500.0, 0.004, 1.0
@@ -182,7 +183,8 @@ def strike_string(y: np.ndarray, attack: str, velocity: float, rng: np.random.Ge
     y = y.copy()
     level = float(np.sqrt(np.mean(np.square(y[:n])))) if n else 0.0
     driven = np.tanh(y[:n] / max(1.5 * level, 1e-9)) * np.float32(level)  # harmonics for the upper band to have
-    y[:n] += gain * velocity * console.equalise(driven, [bright]) * np.exp(-t / decay_s).astype(np.float32)
+    rattle = (closing * np.exp(-t / decay_s)).astype(np.float32)
+    y[:n] += gain * velocity * console.equalise(driven, [bright]) * rattle
     noise = rng.standard_normal(n).astype(np.float32) * np.exp(-t / click_s).astype(np.float32)
     y[:n] += console.equalise(noise, [("low_cut", low, 0.0, 0.7), ("high_cut", high, 0.0, 0.7)]) * np.float32(
         click * velocity * level

@@ -41,14 +41,8 @@ def sing_score(
     style = VoiceStyle.draw(rng)
     cast = Cast(score, bank, n, n_frames)
     lead = cast.engage("lead", name)
-    drive = score.style.drive
-    manners = {
-        "verse": "spoken" if score.style.spoken > 0 and rng.random() < score.style.spoken else "sung",
-        "chorus": "shouted" if rng.random() < 0.2 * drive**2 else "sung",
-    }
-    if rng.random() < _GROWLS * drive**2:
-        manners |= {str(label): "growled" for label in rng.permutation(["verse", "chorus"])[: rng.integers(1, 3)]}
-    if rng.random() < _STRAINED[0] + _STRAINED[1] * drive:
+    manners = _draw_manners(score, rng)
+    if rng.random() < _STRAINED[0] + _STRAINED[1] * score.style.drive:
         style = style.strained(rng)
     wordless = rng.random() < _VOCALISE["bridge"]
     backing = _draw_backing(cast, name, rng)
@@ -106,6 +100,18 @@ def sing_score(
         for s in used
     ]
     return track, [s.f0 for s in used], cast.lyrics
+
+
+def _draw_manners(score: Score, rng: np.random.Generator) -> dict[str, str]:
+    """How verses and choruses are delivered."""
+    drive = score.style.drive
+    manners = {
+        "verse": "spoken" if score.style.spoken > 0 and rng.random() < score.style.spoken else "sung",
+        "chorus": "shouted" if rng.random() < 0.2 * drive**2 else "sung",
+    }
+    if rng.random() < _GROWLS * drive**2:
+        manners |= {str(label): "growled" for label in rng.permutation(["verse", "chorus"])[: rng.integers(1, 3)]}
+    return manners
 
 
 _Backing = tuple[Singer, "VoiceStyle", int, tuple[str, ...]]
