@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -200,7 +201,7 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
         [sys.executable, str(script), "--songs", "1", "--seconds", "8", "--grooves", str(grooves)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.startswith("1 songs, 0.1")
+    assert re.match(r"1 songs, 0\.[123]\d minutes", done.stdout)
     stages = {row[:24].strip(): float(row[24:].split()[0]) for row in done.stdout.splitlines()[1:-1]}
     assert set(stages) >= {"compose", "drums", "bass", "other", "vocals", "mix and master", "all"}
-    assert sum(v for k, v in stages.items() if k != "all") == pytest.approx(stages["all"], rel=0.2)
+    assert sum(v for k, v in stages.items() if k != "all") == pytest.approx(stages["all"], rel=0.35)
