@@ -37,7 +37,7 @@ from .models import Recommender
 if TYPE_CHECKING:
     from ..vectors.transformer import FeatureTransformer
 
-FORMAT = 1
+FORMAT = 2
 CARD = "recommender.json"
 _VECTORS, _TRACKS, _USERS, _TRANSFORMER = "vectors.safetensors", "tracks.parquet", "users.parquet", "transformer.pickle"
 _ARRAYS = ("vectors", "gram", "coefficients", "user_vectors")
@@ -176,6 +176,7 @@ class _Unpickler(pickle.Unpickler):
     _ALLOWED = frozenset(
         {
             ("builtins", "slice"),
+            ("stemfeatures.fields", "Scale"),
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
             *(
