@@ -131,7 +131,7 @@ class Analyser:
         self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
     ) -> None:
         self.checkpoint, separator = checkpoints.resolve_analysis(model)
-        self.device, self.batch_size = device, batch_size
+        self.device = device
         self.net = checkpoints.load(self.checkpoint if separator is None else checkpoints.DEFAULT_MODEL, device=device)
         type(self).loads += 1
         masks = None
@@ -140,6 +140,21 @@ class Analyser:
 
             masks = TargetMasks(separator.path, device=device)
         self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=masks)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments a forward pass."""
+        return self.runner.batch_size
+
+    def reset(self, *, batch_size: int | None = None) -> None:
+        """Drop the segments of tracks that were not finished, so that they cannot join the batches of others.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Segments a forward pass from now on; as before by default.
+        """
+        self.runner.reset(batch_size)
 
     def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
         """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, floating point (full scale 1.0) or signed

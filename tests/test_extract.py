@@ -39,6 +39,8 @@ from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.errors import CatalogError, DatasetError, ModelError, SeparationError
 from stemfeatures.inference.segments import SegmentRunner
+from stemfeatures.models import checkpoints
+from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance
 from stemfeatures.tables.schema import DATA_TABLES
@@ -533,6 +535,65 @@ def test_batches_that_fail(tmp_path: Path, model: Path, monkeypatch: pytest.Monk
     assert errors[["track_id", "stage", "error_type"]].to_numpy().tolist() == [
         ["loud.wav", "separate", "SeparationError"]
     ]
+
+
+@pytest.fixture
+def vocals_model(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A separator with nine tenths of everything as vocals; the small joint network is the default one."""
+    resolve = checkpoints.resolve
+    monkeypatch.setattr(checkpoints, "DEFAULT_MODEL", str(model))
+    monkeypatch.setattr(checkpoints, "resolve", lambda name=str(model): resolve(name))
+    net = UNet2020(UNet2020Config(target="vocals", n_frames=16, width=2, depth=2, noise=3))
+    with torch.no_grad():
+        net.out.weight.zero_()
+        net.out.bias.fill_(float(torch.logit(torch.tensor(0.9))))
+    return checkpoints.save(net, tmp_path / "vocals.safetensors", {}).path
+
+
+def vocals_share(out: Path) -> dict[str, float]:
+    stems = open_features(out).to_pandas("stems", ["track_id", "stem", "energy_share"])
+    return stems[stems["stem"] == "vocals"].set_index("track_id")["energy_share"].to_dict()
+
+
+def test_a_separator_stays_when_the_batch_size_changes(tmp_path: Path, vocals_model: Path) -> None:
+    music = tmp_path / "music"
+    for i in range(3):
+        write_tone(music / f"{i}.wav", f0=200 + 50 * i)
+    shares = []
+    for k, batch_size in enumerate((1, 4, 1)):  # in one process, which keeps the network
+        out = tmp_path / f"out{k}"
+        assert extract(music, out, vocals_model, batch_size=batch_size).n_done == 3
+        shares.append(vocals_share(out))
+        assert sorted(shares[-1]) == ["0.wav", "1.wav", "2.wav"]
+        assert all(0.95 < share < 1 for share in shares[-1].values())  # 0.9 ** 2 against 4 masks that share 0.1
+    assert shares[1] == pytest.approx(shares[0], abs=1e-5)
+    assert shares[2] == shares[0]
+
+
+def test_a_separator_stays_when_a_track_of_a_batch_fails(
+    tmp_path: Path, vocals_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = tmp_path / "music"
+    for i in range(4):
+        write_tone(music / f"{i}.wav", f0=200 + 50 * i)
+    expected = extract(music, tmp_path / "one", vocals_model, batch_size=4)
+    assert expected.n_failed == 0
+    write_tone(music / "loud.wav", gain=0.99, f0=1000)
+    run = SegmentRunner._run
+
+    def fail(self: SegmentRunner, batch: list[Any]) -> None:
+        if any(s.spectrum.abs().max() > 200 for s in batch):
+            raise SeparationError("not finite")
+        run(self, batch)
+
+    monkeypatch.setattr(SegmentRunner, "_run", fail)
+    summary = extract(music, tmp_path / "other", vocals_model, batch_size=4)
+    assert (summary.n_done, summary.n_failed) == (4, 1)
+    assert vocals_share(tmp_path / "other") == pytest.approx(vocals_share(tmp_path / "one"), abs=1e-5)
+    music_after = tmp_path / "after"
+    write_tone(music_after / "next.wav")
+    extract(music_after, tmp_path / "later", vocals_model, batch_size=4)
+    assert vocals_share(tmp_path / "later")["next.wav"] > 0.95
 
 
 def test_a_file_that_changes_while_it_is_read(

@@ -80,7 +80,7 @@ def load_analyser(model_path: str, sha256: str, device: str, batch_size: int) ->
             loaded = _loaded[sha256, device] = _Loaded(analyser, batch_size)
         elif loaded.batch_size != batch_size:
             with loaded.lock:
-                _set_batch_size(loaded.analyser, batch_size)
+                loaded.analyser.reset(batch_size=batch_size)
                 loaded.batch_size = batch_size
         return loaded
 
@@ -92,14 +92,6 @@ def _warm_up(analyser: Analyser) -> None:
     times = np.arange(2 * ANALYSIS_SAMPLE_RATE) / ANALYSIS_SAMPLE_RATE
     tone = np.sin(2 * np.pi * 220 * times) * (times % 0.5 < 0.25) * 0.1
     analyser.from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
-
-
-def _set_batch_size(analyser: Analyser, batch_size: int) -> None:
-    """Begin with an empty queue: segments of tracks that failed must not come into the batches of others."""
-    from stemfeatures.inference.segments import SegmentRunner
-
-    analyser.batch_size = batch_size
-    analyser.runner = SegmentRunner(analyser.net, device=analyser.device, batch_size=batch_size)
 
 
 # ------------------------------------------------------------------------------------------------------- the shard
@@ -171,8 +163,9 @@ class _Shard:
         self.streams: dict[str, PrefetchStream] = {}
 
     def run(self) -> None:
-        """All tracks through shared batches: again with smaller ones when they do not fit the device, and one by one
-        what is left when a batch fails, so that the guilty track stands alone."""
+        """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
+        time when a batch fails, so that only the track that causes it ends in ``errors``."""
+        self.analyser.reset()  # a shard that was stopped may have left segments in the queue
         while True:
             failure = self._together()
             if not self.left or self.stopped():
@@ -183,9 +176,9 @@ class _Shard:
             log.warning("out of device memory with batches of %d segments; trying %d", batch_size, batch_size // 2)
             failure = None  # its traceback holds tensors
             _free_device_memory()
-            _set_batch_size(self.analyser, batch_size // 2)
+            self.analyser.reset(batch_size=batch_size // 2)
         self._one_by_one()
-        _set_batch_size(self.analyser, batch_size)
+        self.analyser.reset(batch_size=batch_size)
 
     def _together(self) -> Exception | None:
         """Analyse what is left; the failure of a batch, which several tracks may have shared, ends it early."""
@@ -230,7 +223,7 @@ class _Shard:
         for track in list(self.left.values()):
             if self.stopped():
                 break
-            _set_batch_size(self.analyser, 1)
+            self.analyser.reset(batch_size=1)
             stream = self.streams[track.track_id] = PrefetchStream(track.path, timeout_s=self.task.track_timeout_s)
             try:
                 with stream.open():

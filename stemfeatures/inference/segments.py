@@ -159,6 +159,12 @@ class SegmentRunner:
             if len(self._waiting) >= self.batch_size:
                 self.flush()
 
+    def reset(self, batch_size: int | None = None) -> None:
+        """Drop all waiting segments; from now on ``batch_size`` of them go into a forward pass, if given."""
+        self._waiting = []
+        if batch_size is not None:
+            self.batch_size = batch_size
+
     def flush(self) -> None:
         """Run whatever waits."""
         waiting, self._waiting = self._waiting, []
