@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,16 +124,12 @@ class Analyser:
         When the checkpoint cannot be used.
     """
 
-    #: Networks loaded by this process, for tests that must see one load a worker.
-    loads: ClassVar[int] = 0
-
     def __init__(
         self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
     ) -> None:
         self.checkpoint, separator = checkpoints.resolve_analysis(model)
         self.device = device
         self.net = checkpoints.load(self.checkpoint if separator is None else checkpoints.DEFAULT_MODEL, device=device)
-        type(self).loads += 1
         masks = None
         if separator is not None:
             from .separation.target_masks import TargetMasks

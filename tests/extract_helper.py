@@ -48,11 +48,11 @@ def broken_shard(task: ShardTask) -> ShardReceipt:
 def main() -> None:
     """``python extract_helper.py CATALOG OUT MODEL N``: extract, and be killed after the N-th track."""
     from pipelines import extract_catalog
-    from pipelines.extraction.summary import Progress
+    from pipelines.extraction.summary import ExtractProgress
 
     catalog, out, model, n = sys.argv[1:]
 
-    def progress(state: Progress) -> None:
+    def progress(state: ExtractProgress) -> None:
         if state.n_done >= int(n):
             os.kill(os.getpid(), signal.SIGKILL)
 

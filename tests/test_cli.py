@@ -25,10 +25,10 @@ from pipelines import cli, cli_reference
 from pipelines.catalog import validate_catalog
 from pipelines.commands import VERBS, describe, extract, separate, train
 from pipelines.commands._exit import UsageError
-from pipelines.commands._progress import Progress
+from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
 from pipelines.extraction.cluster import ClusterError
-from pipelines.extraction.summary import ErrorGroup
+from pipelines.extraction.summary import ErrorGroup, ExtractInterrupted, ExtractProgress, ExtractSummary, PlannedShard
 from stemfeatures._util.json import plain
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError
@@ -276,7 +276,7 @@ def test_plain_is_always_json() -> None:
 
 def test_progress_speaks_now_and_then_where_nobody_watches() -> None:
     stream, now = io.StringIO(), [0.0]
-    line = Progress(100, label="extract", unit="track", done=20, stream=stream, every_s=30, clock=lambda: now[0])
+    line = ProgressLine(100, label="extract", unit="track", done=20, stream=stream, every_s=30, clock=lambda: now[0])
     for done, seconds in ((21, 25), (22, 26), (31, 35), (40, 40), (57, 65), (100, 66)):
         now[0] = seconds
         line.advance_to(done, note="1 failed" if done > 30 else "")
@@ -287,7 +287,7 @@ def test_progress_speaks_now_and_then_where_nobody_watches() -> None:
         "extract: 100 of 100 tracks, after 1 min 06 s, 1 failed, 1.93 tracks/s",
     ]
     quiet = io.StringIO()
-    with Progress(2, label="x", unit="y", stream=quiet, every_s=0, quiet=True) as line:
+    with ProgressLine(2, label="x", unit="y", stream=quiet, every_s=0, quiet=True) as line:
         line.update()
         line.say("failed: z")
     assert quiet.getvalue() == "failed: z\n"
@@ -299,7 +299,7 @@ def test_progress_is_a_live_line_on_a_terminal() -> None:
             return True
 
     stream = Terminal()
-    with Progress(3, label="extract", unit="track", stream=stream) as line:
+    with ProgressLine(3, label="extract", unit="track", stream=stream) as line:
         for _ in range(3):
             line.update(note="1 failed")
         line.say("failed: z")
@@ -313,10 +313,8 @@ def test_progress_is_a_live_line_on_a_terminal() -> None:
 # extract --------------------------------------------------------------------------------------------------------------
 
 
-def summary(out_dir: Path, **values) -> extraction.ExtractSummary:
-    return extraction.ExtractSummary(
-        **{"run_id": "r1", "out_dir": out_dir, "model": "joint-v0", "n_workers": 2, **values}
-    )
+def summary(out_dir: Path, **values) -> ExtractSummary:
+    return ExtractSummary(**{"run_id": "r1", "out_dir": out_dir, "model": "joint-v0", "n_workers": 2, **values})
 
 
 @pytest.fixture
@@ -329,7 +327,7 @@ def extracted(monkeypatch):
         calls.append((args, kwargs))
         for state, done, failed in (("starting", 0, 0), ("running", 2, 1), ("finished", 7, 3)):
             kwargs["progress"](
-                extraction.Progress(
+                ExtractProgress(
                     state, n_total=12, n_skipped=2, n_done=done, n_failed=failed, audio_s=100.0 * done, elapsed_s=10.0
                 )
             )
@@ -368,8 +366,8 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
 
 def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path, capsys) -> None:
     errors = [
-        ErrorGroup("decode", "DecodeError", 2, "t1", "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
-        ErrorGroup("worker", "worker_died", 1, "t2", "b.wav", "killed"),
+        ErrorGroup("decode", "DecodeError", 2, "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
+        ErrorGroup("worker", "WorkerCrash", 1, "b.wav", "killed"),
     ]
     rows = {"tracks": 9, "stems": 45, "errors": 3}
     extracted[1].append(
@@ -383,7 +381,7 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
     assert out.splitlines()[0] == "7 tracks done, 3 failed"
     assert "skipped: 2 tracks done before" in out
     assert "       2  decode: DecodeError\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
-    assert "       1  worker: worker_died" in out
+    assert "       1  worker: WorkerCrash" in out
     assert "audio: 0.19 h in 10.0 s, 70.0 times real time (joint-v0 on cpu, 2 workers)" in out
     assert "  tracks   9  rows\n  stems   45  rows\n" in out
     assert "columns changed for 1 skipped track" in out
@@ -395,7 +393,7 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
 def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path, capsys) -> None:
     _, answers = extracted
     interrupted = summary(tmp_path, n_total=12, n_done=3, interrupted=True)
-    answers.append(extraction.ExtractInterrupted(interrupted))
+    answers.append(ExtractInterrupted(interrupted))
     assert main("extract", "a.csv", "-o", tmp_path) == 130
     out, err = capsys.readouterr()
     assert "3 tracks done, 0 failed, 9 left; the same command goes on from here" in out
@@ -409,12 +407,12 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     out = capsys.readouterr().out
     assert out.startswith("0 tracks done, 0 failed, 1 failed earlier and skipped\n")
     assert "1 track that failed before" in out
-    missing = [ErrorGroup("decode", "missing", 2, "t", "new\nline.wav", "no such file")]
+    missing = [ErrorGroup("decode", "missing", 2, "new\nline.wav", "no such file")]
     answers.append(summary(tmp_path, n_total=2, errors=missing, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
     said = "cannot be read: 2 tracks\n       2  decode: missing\n          e.g. new\\nline.wav: no such file"
     assert said in capsys.readouterr().out
-    shards = [extraction.PlannedShard(f"{i:03d}", 1, 60.0, (f"t{i}",)) for i in range(12)]
+    shards = [PlannedShard(f"{i:03d}", 1, 60.0, (f"t{i}",)) for i in range(12)]
     answers.append(summary(tmp_path, n_total=12, planned=shards, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
     out = capsys.readouterr().out

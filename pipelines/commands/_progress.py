@@ -14,7 +14,7 @@ from ._text import duration
 EVERY_S = 30.0
 
 
-class Progress:
+class ProgressLine:
     """A progress line; a context manager.
 
     Parameters
@@ -85,7 +85,7 @@ class Progress:
         elif self._unsaid and self._first is not None:
             self._say(self._clock())
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -114,7 +114,7 @@ class Progress:
         print(", ".join(w for w in words if w), file=self._stream, flush=True)
 
 
-def watched(items: Iterable[Any], progress: Progress) -> Iterator[Any]:
+def watched(items: Iterable[Any], progress: ProgressLine) -> Iterator[Any]:
     """``items``, each counted once the consumer is through with it."""
     with progress:
         for item in items:

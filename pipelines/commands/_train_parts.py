@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import UsageError
-from ._progress import Progress, watched
+from ._progress import ProgressLine, watched
 from ._text import count
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def open_parts(
         _check_apart(args, development, names, set())  # before the work, as far as names tell
 
         def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-            return watched(items, Progress(total, label="parts", unit="recording", quiet=args.quiet))
+            return watched(items, ProgressLine(total, label="parts", unit="recording", quiet=args.quiet))
 
         store = build_part_store(
             store_dir,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
 from ._options import add_device, add_verb, choose_device, whole
-from ._progress import Progress
+from ._progress import ProgressLine
 
 if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
@@ -200,12 +200,12 @@ def _evaluate(args: argparse.Namespace, estimator: BaseEstimator, *, must: bool)
     """None if what need not offer anything offers none of the tasks."""
     from stemfeatures.evaluation import NotOfferedError, evaluate
 
-    line: Progress | None = None
+    line: ProgressLine | None = None
 
     def show(done: int, total: int, name: str) -> None:
         nonlocal line
         if line is None:
-            line = Progress(total, label=f"evaluate {estimator.name}", unit="track", quiet=args.quiet)
+            line = ProgressLine(total, label=f"evaluate {estimator.name}", unit="track", quiet=args.quiet)
         line.advance_to(done, note=name)
 
     try:

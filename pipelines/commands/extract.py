@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
 from ._options import CATALOG_HELP, add_model, add_verb, choose_device, comma_list, positive, whole
-from ._progress import Progress
+from ._progress import ProgressLine
 from ._text import columns, count, duration, number, visible
 
 if TYPE_CHECKING:
-    from ..extraction.summary import ExtractSummary, PlannedShard
-    from ..extraction.summary import Progress as State
+    from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
 
 #: Tables that ``--tables`` chooses from; ``tracks`` is always written.
 _TABLES = ("tracks", "stems", "contours", "events", "embeddings")
@@ -130,11 +129,11 @@ class _Line:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._progress: Progress | None = None
+        self._progress: ProgressLine | None = None
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: ExtractProgress) -> None:
         if self._progress is None:
-            self._progress = Progress(
+            self._progress = ProgressLine(
                 state.n_total, label="extract", unit="track", done=state.n_skipped, quiet=self._quiet
             )
         notes = []

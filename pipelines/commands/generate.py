@@ -12,7 +12,7 @@ from typing import Any
 
 from ._exit import DONE, UsageError
 from ._options import add_verb, chance, positive, whole
-from ._progress import Progress, watched
+from ._progress import ProgressLine, watched
 from ._text import count, duration
 
 _HELD_OUT = "held_out.txt"
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         for seed, folder in folders.items()
         if not _is_made(folder, request, subtype=args.subtype, plot=args.plot)
     }
-    progress = Progress(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet)
+    progress = ProgressLine(args.songs, label="generate", unit="song", done=args.songs - len(todo), quiet=args.quiet)
     made = starmap(
         partial(make_song, **options), todo.items(), jobs=args.jobs, stage="generate", name=lambda _, folder: folder
     )
@@ -262,7 +262,7 @@ def _prepare_bank(args: argparse.Namespace) -> None:
         raise UsageError("no SoundFont found to make the bank of; install one, or name --soundfont or --notes")
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, Progress(total, label="bank", unit="instrument", quiet=args.quiet))
+        return watched(items, ProgressLine(total, label="bank", unit="instrument", quiet=args.quiet))
 
     build_note_bank(args.bank, soundfonts=soundfonts, notes_dir=args.notes, jobs=args.jobs, progress=show)
 
@@ -303,6 +303,6 @@ def _prepare_recordings(args: argparse.Namespace, held_out: tuple[str, ...]) -> 
         return Path(bank)
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, Progress(total, label="recordings", unit="file", quiet=args.quiet))
+        return watched(items, ProgressLine(total, label="recordings", unit="file", quiet=args.quiet))
 
     return build_recording_bank(args.recordings, bank, held_out=held_out, jobs=args.jobs, progress=show)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._exit import DONE
 from ._options import add_verb, whole
-from ._progress import Progress
+from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, warn_if_stale
 from ._text import count
 
@@ -41,12 +41,12 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..similarity import all_pairs
 
-    line: Progress | None = None
+    line: ProgressLine | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal line
         if line is None:
-            line = Progress(total, label="neighbours", unit="track", quiet=args.quiet)
+            line = ProgressLine(total, label="neighbours", unit="track", quiet=args.quiet)
         line.advance_to(done)
 
     try:

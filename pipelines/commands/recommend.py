@@ -14,7 +14,7 @@ from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
 
 from ._exit import DONE, UsageError
 from ._options import Parser, add_verb, comma_list, positive, whole
-from ._progress import Progress
+from ._progress import ProgressLine
 from ._text import columns, count, visible
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class _Steps:
     """One progress line for all that is done; a context manager, and the ``progress`` of the library."""
 
     def __init__(self, quiet: bool, label: str, *, unit: str = "step") -> None:
-        self._line = Progress(None, label=label, unit=unit, quiet=quiet)
+        self._line = ProgressLine(None, label=label, unit=unit, quiet=quiet)
         self._what, self._before = "", 0
 
     def __call__(self, what: str, done: int, total: int) -> None:

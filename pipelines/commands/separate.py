@@ -12,7 +12,7 @@ from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._options import add_device, add_model, add_verb, choose_device, comma_list
-from ._progress import Progress
+from ._progress import ProgressLine
 
 FORMATS = ("wav", "flac")
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     separator = open_separator(args.model, device=device)
     written: list[Path] = []
     failed = 0
-    with Progress(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
+    with ProgressLine(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
         for path, folder in folders.items():
             try:
                 paths = separator.separate_file(path, folder, stems=stems, format=args.format)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
 from ._options import add_device, add_verb, choose_device, positive, whole
-from ._progress import Progress, watched
+from ._progress import ProgressLine, watched
 from ._text import columns, count, duration
 from ._train_parts import KINDS, open_parts
 
@@ -141,12 +141,12 @@ def run(args: argparse.Namespace) -> int:
         data, development, held_out = open_parts(args, config, run_dir)
     _write_json(run_dir / _RECIPE, config.to_dict())
 
-    line: Progress | None = None
+    line: ProgressLine | None = None
 
     def show(step: int, losses: dict[str, float]) -> None:
         nonlocal line
         if line is None:
-            line = Progress(
+            line = ProgressLine(
                 config.steps, label=f"train {config.name}", unit="step", quiet=args.quiet, done=_steps(run_dir)
             )
         line.advance_to(step, note=" ".join(f"{name} {value:.4f}" for name, value in losses.items()))
@@ -299,7 +299,7 @@ def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
         raise UsageError(f"no bank in {bank_dir}: --data is needed to build one")
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, Progress(total, label="bank", unit="recording", quiet=args.quiet))
+        return watched(items, ProgressLine(total, label="bank", unit="recording", quiet=args.quiet))
 
     build_bank(args.data, bank_dir, held_out=patterns, jobs=max(1, args.workers), progress=show)
     noted.write_text("".join(f"{pattern}\n" for pattern in patterns), encoding="utf-8")
@@ -312,7 +312,7 @@ def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack
     from stemfeatures.training.data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, Progress(total, label="songs", unit="song", quiet=args.quiet))
+        return watched(items, ProgressLine(total, label="songs", unit="song", quiet=args.quiet))
 
     if len(args.songs) == 1 and is_song_store(args.songs[0]):
         out_dir = Path(args.songs[0])

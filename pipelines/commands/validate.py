@@ -10,7 +10,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, whole
-from ._progress import Progress
+from ._progress import ProgressLine
 from ._text import columns, count, duration
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..catalog import validate_catalog
 
-    line: Progress | None = None
+    line: ProgressLine | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal line
         if line is None:
-            line = Progress(total, label="validate", unit="row", quiet=args.quiet)
+            line = ProgressLine(total, label="validate", unit="row", quiet=args.quiet)
         line.advance_to(done)
 
     try:

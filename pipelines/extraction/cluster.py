@@ -1,13 +1,13 @@
 """Where shards are processed: in this process, on a local Dask cluster, or on a scheduler that exists.
 
-All three run :func:`~.shard.process_shard` and yield what became of each shard as it happens; the caller commits.
+All three run :func:`~.shard.process_shard` and yield the outcome of each shard as it happens; the caller commits.
 
-When a worker dies
-------------------
-Dask blames every shard that was on the worker, so a blamed shard is only a suspect. Suspects are halved and tried
-again among the others until they are single tracks. Blamed single tracks are judged when everything else is done, one
-at a time with nothing else running: who then still kills ``DEATH_BUDGET`` workers is guilty and becomes a
-:class:`WorkerDeath`.
+When a worker crashes
+---------------------
+Dask reports every shard that was on the worker, not the one that caused the crash. So these shards are halved and tried
+again among the others, until they are single tracks. Single tracks are tried again when everything else is done, one
+at a time with nothing else running: a track that then still crashes ``MAX_CRASHES`` workers becomes a
+:class:`WorkerCrash`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stemfeatures._util.pools import is_script
 from stemfeatures.errors import StemfeaturesError
 
 from . import threads
-from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerDeath
+from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerCrash
 from .shard import check_worker, process_on_worker
 from .tasks import ShardReceipt, ShardTask
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Workers that a single track may kill, alone on the cluster, before it is given up.
-DEATH_BUDGET = 2
+#: Workers that a single track may crash, alone on the cluster, before it is given up.
+MAX_CRASHES = 2
 #: Shards that are submitted at a time, per worker: enough to keep it busy, and bounded whatever the catalogue.
 WINDOW = 2.5
 POLL_S = 1.0
@@ -57,15 +57,6 @@ class ClusterError(StemfeaturesError):
     """A Dask cluster cannot be started or reached, or lacks what a run needs."""
 
     stage = "cluster"
-
-
-# ------------------------------------------------------------------------------------------------------------ stop
-
-
-# ------------------------------------------------------------------------------------------------------------ loop
-
-
-# --------------------------------------------------------------------------------------------------------- cluster
 
 
 class ClusterExecutor:
@@ -127,7 +118,7 @@ class ClusterExecutor:
         queue = deque(shards)
         pending: dict[Future, ShardTask] = {}
         attempts: dict[str, int] = {}
-        suspects: deque[ShardTask] = deque()
+        singles: deque[ShardTask] = deque()
         try:
             while queue or pending:
                 while queue and not stop() and len(pending) < self._window():
@@ -140,43 +131,43 @@ class ClusterExecutor:
                     receipt = self._result(future, task, attempts)
                     if receipt is not None:
                         yield receipt
-                    elif future.status == "error" and _killed(future):
-                        log.warning("shard %s (%d tracks): its worker died", task.name, len(task.tracks))
+                    elif future.status == "error" and _crashed(future):
+                        log.warning("shard %s (%d tracks): its worker crashed", task.name, len(task.tracks))
                         if len(task.tracks) > 1:
                             queue.extendleft(reversed(task.halves()))
                         else:
-                            suspects.append(task)
+                            singles.append(task)
                     else:
                         queue.append(task)
-            for task in suspects:
+            for task in singles:
                 if stop():
                     return
-                yield from self._judge(task, attempts, stop)
+                yield from self._retry_alone(task, attempts, stop)
         finally:
             if pending:
                 with suppress(Exception):
                     self.client.cancel(list(pending), force=True)
 
-    def _judge(self, task: ShardTask, attempts: dict[str, int], stop: StopRequest) -> Iterator[Outcome]:
-        """Give a single suspect one worker after the other, with nothing else running."""
-        deaths = 0
-        while deaths < DEATH_BUDGET:
+    def _retry_alone(self, task: ShardTask, attempts: dict[str, int], stop: StopRequest) -> Iterator[Outcome]:
+        """Give a shard of one track to one worker after the other, with nothing else running."""
+        crashes = 0
+        while crashes < MAX_CRASHES:
             future = self._submit(task)
             self._finished({future: task})
             receipt = self._result(future, task, attempts)
             if receipt is not None:
                 yield receipt
                 return
-            if _killed(future):
-                deaths += 1
+            if _crashed(future):
+                crashes += 1
             if stop():
                 return
         message = (
-            f"the worker process died while it worked on this track, {deaths} times with nothing else to do "
+            f"the worker process crashed on this track, {crashes} times with nothing else running "
             "(a crash in a decoder, or the memory limit)"
         )
         log.warning("%s: %s", task.tracks[0].source_uri, message)
-        yield WorkerDeath(task.tracks[0], deaths, message)
+        yield WorkerCrash(task.tracks[0], crashes, message)
 
     def _window(self) -> int:
         return max(2, math.ceil(WINDOW * self.n_workers))
@@ -212,7 +203,7 @@ class ClusterExecutor:
             future.release()
             return receipt
         error = future.exception()
-        if _killed(future):
+        if _crashed(future):
             return None
         attempts[task.name] = attempts.get(task.name, 0) + 1
         if attempts[task.name] >= SHARD_ATTEMPTS:
@@ -233,7 +224,7 @@ class ClusterExecutor:
             raise ClusterError(f"no usable worker for {NO_WORKER_TIMEOUT_S:g} s")
 
 
-def _killed(future: Future) -> bool:
+def _crashed(future: Future) -> bool:
     from distributed import KilledWorker
 
     return isinstance(future.exception(), KilledWorker)
@@ -243,7 +234,7 @@ def worker_info(client: Client) -> dict[str, dict[str, Any]]:
     """What the scheduler knows of each worker, by address."""
     try:
         return dict(client.scheduler_info(n_workers=-1)["workers"])
-    except TypeError:  # before 2025.3 it always told of all
+    except TypeError:  # before 2025.3 all of them, always
         return dict(client.scheduler_info()["workers"])
 
 
@@ -300,7 +291,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
     try:
-        # The first death of a worker is told at once; finding the guilty track is our work, not the scheduler's.
+        # No retries by the scheduler: which track crashes a worker is found out above.
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             cluster = SpecCluster(
                 workers=workers,
@@ -325,7 +316,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
 
 @contextmanager
 def _quiet_distributed() -> Iterator[None]:
-    """What happens to our own workers is for us to tell, except to those who debug."""
+    """Hide the log of our own workers, except at level DEBUG: this module logs what matters of it."""
     logger = logging.getLogger("distributed")
     before = logger.level
     if not log.isEnabledFor(logging.DEBUG):
@@ -343,7 +334,7 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
     """
     from distributed import Client
 
-    _knock(address)
+    _require_reachable(address)
     closing = ExitStack()
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
@@ -361,11 +352,11 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
     return ClusterExecutor(client, closing=closing, resources=resources), device
 
 
-def _knock(address: str) -> None:
-    """ClusterError unless something there speaks Dask's protocol.
+def _require_reachable(address: str) -> None:
+    """ClusterError unless a Dask scheduler answers there.
 
-    A client that cannot connect tries for far longer than its time limit, and complains when it is collected; so none
-    is made before it is known that it can.
+    A client that cannot connect tries for far longer than its time limit, and logs errors when it is collected; so
+    none is made before it is known that it can.
     """
     from distributed.comm import connect
     from distributed.security import Security
@@ -373,13 +364,13 @@ def _knock(address: str) -> None:
     if address.startswith("inproc:"):  # of this process
         return
 
-    async def knock() -> None:
+    async def connect_once() -> None:
         security = Security().get_connection_args("client")
         comm = await connect(address, timeout=CONNECT_TIMEOUT_S, **security)
         await comm.close()
 
     async def limited() -> None:
-        await asyncio.wait_for(knock(), CONNECT_TIMEOUT_S + 1)
+        await asyncio.wait_for(connect_once(), CONNECT_TIMEOUT_S + 1)
 
     try:
         with ThreadPoolExecutor(1) as thread:  # this one may have an event loop at work, as in a notebook

@@ -12,16 +12,16 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance
 
-from .executor import Outcome, WorkerDeath
+from .executor import Outcome, WorkerCrash
 from .prefetch import FileState
 from .shard import failure_row
-from .summary import ExtractInterrupted, ExtractSummary, Progress, _grouped
+from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary, grouped
 from .tasks import ShardReceipt, TrackFailure, TrackOutcome, TrackTask
 
 
 @contextmanager
-def _interruptible(driver: _Driver) -> Iterator[None]:
-    """A Ctrl-C that stops a run at once still tells what it has saved."""
+def interruptible(driver: Driver) -> Iterator[None]:
+    """Raise ExtractInterrupted, with what has been committed, for a KeyboardInterrupt."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -29,48 +29,65 @@ def _interruptible(driver: _Driver) -> Iterator[None]:
         raise ExtractInterrupted(driver.summary) from stop
 
 
-class _Driver:
-    """Commits what executors bring back, counts, and tells ``progress``."""
+class Driver:
+    """Commits what executors bring back, counts, and calls ``progress``.
+
+    Parameters
+    ----------
+    summary : ExtractSummary
+        Counts of this run are added to it.
+    progress : callable or None
+        Called with an :class:`~.summary.ExtractProgress`.
+    tasks : list of TrackTask
+        All tracks of the run.
+    """
 
     def __init__(
-        self, summary: ExtractSummary, progress: Callable[[Progress], None] | None, tasks: list[TrackTask]
+        self, summary: ExtractSummary, progress: Callable[[ExtractProgress], None] | None, tasks: list[TrackTask]
     ) -> None:
         self.summary, self.progress = summary, progress
         self._left = {task.track_id: task.weight_s for task in tasks}
         self._weight_s = self._left_s = sum(self._left.values())
-        self._through: dict[str, TrackOutcome] = {}  # of the shard in work, not committed yet
+        self._uncommitted: dict[str, TrackOutcome] = {}  # of the shard in work
         self._failures: list[TrackFailure] = []
         self._state = "starting"
         self._began: float | None = None
 
-    def begin(self, committer: Committer, provenance: Provenance) -> None:
+    def attach(self, committer: Committer, provenance: Provenance, *, device: str, n_workers: int) -> None:
+        """Say where to commit to, and what the run works on."""
         self._committer, self._provenance = committer, provenance
+        self.summary.run_id, self.summary.device, self.summary.n_workers = provenance.run_id, device, n_workers
+
+    def begin(self) -> None:
+        """The workers are there: from now on time counts."""
         self._began = time.monotonic()
-        self.tell("running")
+        self.report("running")
 
     # --------------------------------------------------------------------------------------------------- progress
 
     def on_track(self, outcome: TrackOutcome) -> None:
-        self._through[outcome.track_id] = outcome
-        self.tell()
+        """Count a track whose shard is not committed yet."""
+        self._uncommitted[outcome.track_id] = outcome
+        self.report()
 
-    def tell(self, state: str | None = None) -> None:
+    def report(self, state: str | None = None) -> None:
+        """Call ``progress``; with a new state, if given."""
         if state is not None:
             self._state = state
         if self.progress is None:
             return
-        summary, through = self.summary, self._through.values()
+        summary, outcomes = self.summary, self._uncommitted.values()
         elapsed_s = 0.0 if self._began is None else time.monotonic() - self._began
-        left_s = max(0.0, self._left_s - sum(self._left.get(o.track_id, 0.0) for o in through))
+        left_s = max(0.0, self._left_s - sum(self._left.get(o.track_id, 0.0) for o in outcomes))
         done_s = self._weight_s - left_s
         self.progress(
-            Progress(
+            ExtractProgress(
                 state=self._state,
                 n_total=summary.n_total,
                 n_skipped=summary.n_skipped + summary.n_known_failed,
-                n_done=summary.n_done + sum(o.failure is None for o in through),
-                n_failed=summary.n_failed + sum(o.failure is not None for o in through),
-                audio_s=summary.audio_s + sum(o.audio_s for o in through),
+                n_done=summary.n_done + sum(o.failure is None for o in outcomes),
+                n_failed=summary.n_failed + sum(o.failure is not None for o in outcomes),
+                audio_s=summary.audio_s + sum(o.audio_s for o in outcomes),
                 elapsed_s=elapsed_s,
                 n_workers=summary.n_workers,
                 eta_s=elapsed_s * left_s / done_s if done_s > 0 and elapsed_s > 0 else None,
@@ -79,8 +96,8 @@ class _Driver:
 
     # ----------------------------------------------------------------------------------------------------- commit
 
-    def reject(self, rows: list[tuple[TrackTask, str]]) -> None:
-        """Rows of the catalogue that name no file end in ``errors``."""
+    def commit_unusable(self, rows: list[tuple[TrackTask, str]]) -> None:
+        """Commit rows of the catalogue that name no local file, as rows of ``errors``."""
         if not rows:
             return
         made = [
@@ -88,9 +105,9 @@ class _Driver:
         ]
         self._commit_errors(made, "catalog")
 
-    def settle(self, outcome: Outcome) -> None:
-        """Commit what became of a shard."""
-        if isinstance(outcome, WorkerDeath):
+    def commit(self, outcome: Outcome) -> None:
+        """Commit a receipt, or the row of a track that crashed its workers."""
+        if isinstance(outcome, WorkerCrash):
             task = outcome.track
             row = failure_row(
                 task,
@@ -98,10 +115,10 @@ class _Driver:
                 self._provenance,
                 FileState.of(task.path),
                 stage="worker",
-                error_type="worker_died",
-                attempt=task.attempt + outcome.deaths - 1,
+                error_type="WorkerCrash",
+                attempt=task.attempt + outcome.crashes - 1,
             )
-            self._commit_errors([row], "worker-died")
+            self._commit_errors([row], "worker-crash")
         else:
             self._commit_receipt(outcome)
 
@@ -111,7 +128,7 @@ class _Driver:
         self._commit_receipt(ShardReceipt(shard, [part], failures=failures))
 
     def _commit_receipt(self, receipt: ShardReceipt) -> None:
-        self._through.clear()
+        self._uncommitted.clear()
         summary = self.summary
         if receipt.parts:
             result = self._committer.commit(receipt.parts, shard=receipt.name)
@@ -124,16 +141,16 @@ class _Driver:
                 self._left_s -= self._left.pop(track_id, 0.0)
         for stage, seconds in receipt.stage_s.items():
             summary.stage_s[stage] = summary.stage_s.get(stage, 0.0) + seconds
-        if receipt.worker:
-            summary.loads[receipt.worker] = receipt.loads
-        self.tell()
+        self.report()
 
     def finish(self, *, interrupted: bool) -> None:
         """Record the end of the run; DatasetError if a track is neither done nor failed."""
         summary = self.summary
-        summary.errors = _grouped(self._failures)
+        summary.errors = grouped(self._failures)
         if self._left and not interrupted:
-            raise DatasetError(f"{len(self._left)} tracks were lost, the first: {min(self._left)!r}", stage="worker")
+            raise DatasetError(
+                f"{len(self._left)} tracks have no result, the first: {min(self._left)!r}", stage="worker"
+            )
         summary.interrupted = bool(self._left)
         self._committer.finish(
             status="interrupted" if summary.interrupted else "finished",

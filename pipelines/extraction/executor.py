@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WorkerDeath:
-    """A track that killed each worker it was given to."""
+class WorkerCrash:
+    """A track that crashed each worker process it was given to."""
 
     track: TrackTask
-    deaths: int
+    crashes: int
     message: str
 
 
-Outcome: TypeAlias = ShardReceipt | WorkerDeath
+Outcome: TypeAlias = ShardReceipt | WorkerCrash
 
 
 class Executor(Protocol):
@@ -91,7 +91,7 @@ class StopRequest:
 
 
 class LoopExecutor:
-    """One shard after the other in this process. A track that crashes the process takes the run with it.
+    """One shard after the other in this process. A track that crashes the process ends the run.
 
     Parameters
     ----------

@@ -298,14 +298,11 @@ class _Shard:
         started = time.perf_counter()
         import pyarrow as pa
 
-        from stemfeatures.analysis import Analyser
-
         rows: dict[str, Any] = {name: pa.concat_tables(made) for name, made in self.tables.items()}
         if self.errors:
             rows["errors"] = self.errors
         self.receipt.parts = [write_part(self.layout, name, some, shard=self.task.name) for name, some in rows.items()]
         self.receipt.stage_s["write"] += time.perf_counter() - started
-        self.receipt.loads = Analyser.loads
         return self.receipt
 
 

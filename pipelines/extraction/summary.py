@@ -1,4 +1,4 @@
-"""What a run says of itself, under way and at its end."""
+"""The state of a run under way, and its summary at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .tasks import TrackFailure
 
 
 @dataclass(frozen=True)
-class Progress:
+class ExtractProgress:
     """Where a run stands; handed to ``progress`` after every track (in a loop) and every commit.
 
     Attributes
@@ -36,12 +36,6 @@ class Progress:
     eta_s: float | None = None
 
     @property
-    def tracks_per_s(self) -> float | None:
-        """Tracks, failed ones included, a second; None before the first."""
-        n = self.n_done + self.n_failed
-        return n / self.elapsed_s if n and self.elapsed_s > 0 else None
-
-    @property
     def times_real_time(self) -> float | None:
         """Seconds of audio a second; None before the first track."""
         return self.audio_s / self.elapsed_s if self.audio_s and self.elapsed_s > 0 else None
@@ -54,14 +48,13 @@ class ErrorGroup:
     stage: str
     error_type: str
     n: int
-    example_track_id: str
     example_source_uri: str
     example_message: str
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """What a dry run would do: tracks of one shard, their number and estimated audio in seconds."""
+    """One shard of a dry run: its tracks, their number and estimated audio in seconds."""
 
     name: str
     n_tracks: int
@@ -93,7 +86,6 @@ class ExtractSummary:
     device, n_workers, model : what it ran on.
     stage_s : seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for
         it), ``analyse``, ``rows``, ``write``.
-    loads : networks each worker process has loaded; more than one means that processes were not kept.
     """
 
     run_id: str | None
@@ -114,7 +106,6 @@ class ExtractSummary:
     n_workers: int = 1
     model: str = ""
     stage_s: dict[str, float] = field(default_factory=dict)
-    loads: dict[str, int] = field(default_factory=dict)
 
     @property
     def nothing_to_do(self) -> bool:
@@ -127,7 +118,13 @@ class ExtractSummary:
 
 
 class ExtractInterrupted(KeyboardInterrupt):
-    """Raised after Ctrl-C or SIGTERM, when what was finished has been committed; ``summary`` says what that is."""
+    """Raised after Ctrl-C or SIGTERM, when what was finished has been committed.
+
+    Attributes
+    ----------
+    summary : ExtractSummary
+        What was committed.
+    """
 
     def __init__(self, summary: ExtractSummary) -> None:
         saved = summary.n_done + summary.n_failed
@@ -139,11 +136,11 @@ class ExtractInterrupted(KeyboardInterrupt):
         self.summary = summary
 
 
-def _grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:
+def grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:
     """Failures by stage and type, most frequent first."""
     counts = Counter((f.stage, f.error_type) for f in failures)
     groups = []
     for (stage, error_type), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         example = next(f for f in failures if (f.stage, f.error_type) == (stage, error_type))
-        groups.append(ErrorGroup(stage, error_type, n, example.track_id, example.source_uri, example.message))
+        groups.append(ErrorGroup(stage, error_type, n, example.source_uri, example.message))
     return groups

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class TrackFailure:
 
 @dataclass(frozen=True)
 class TrackOutcome:
-    """One track is through; told to ``on_track`` as it happens."""
+    """The outcome of one track, passed to ``on_track`` as it happens."""
 
     track_id: str
     audio_s: float
@@ -84,7 +81,7 @@ class TrackOutcome:
 
 @dataclass
 class ShardReceipt:
-    """What became of a shard.
+    """The outcome of a shard.
 
     Attributes
     ----------
@@ -93,7 +90,7 @@ class ShardReceipt:
     audio_s : decoded seconds by track, for the tracks that succeeded.
     failures : the other ones.
     stage_s : seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
-    worker : host and process. loads : networks this process has loaded since it began.
+    worker : host and process.
     """
 
     name: str
@@ -102,7 +99,6 @@ class ShardReceipt:
     failures: list[TrackFailure] = field(default_factory=list)
     stage_s: dict[str, float] = field(default_factory=dict)
     worker: str = ""
-    loads: int = 0
 
     @property
     def n_tracks(self) -> int:

@@ -1,0 +1,279 @@
+"""First phase of a run: what is asked for, which rows are left to extract, and where; nothing is written yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.models import checkpoints
+from stemfeatures.models.checkpoints import Checkpoint
+from stemfeatures.tables.fields import Field
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.schema import DATA_TABLES
+
+from ..catalog import Catalog, declared_durations, file_trouble, path_trouble, printable, read_catalog
+from ..catalog.types import CatalogSpec
+from .cluster import default_jobs, visible_gpus
+from .plan import LIMITS, estimate_duration_s, plan_shards
+from .prefetch import FileState
+from .provenance import digest, value_settings
+from .resume import Decision, decide, existing_dataset, metadata_fields, plain
+from .summary import ExtractSummary, PlannedShard, grouped
+from .tasks import TrackFailure, TrackTask
+
+log = logging.getLogger(__name__)
+
+#: Starting a process takes seconds; by default there is one for so many tracks.
+TRACKS_WORTH_A_PROCESS = 4
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """The options of :func:`~.extract.extract_catalog`, which documents them; ``tables`` in the order of the schema."""
+
+    model: str | Path
+    device: str
+    jobs: int | None
+    scheduler: str | None
+    batch_size: int | None
+    overwrite: bool
+    dry_run: bool
+    limit: int | None
+    tables: tuple[str, ...]
+    retry_failed: bool
+    track_timeout_s: float | None
+
+    def __post_init__(self) -> None:
+        for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.jobs is not None and self.scheduler is not None:
+            raise ValueError(
+                "jobs are processes of this machine, and a scheduler has its own workers: give one of the two"
+            )
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """All that is known of a run before it starts.
+
+    Attributes
+    ----------
+    options : ExtractOptions
+        What was asked for.
+    catalog : Catalog
+        The rows, after ``limit``.
+    out_dir : Path
+        The features directory.
+    layout : DatasetLayout or None
+        The dataset in it, if there is one already.
+    metadata : tuple of Field
+        Columns of the catalogue with their types.
+    checkpoint : Checkpoint
+        The network.
+    settings : dict
+        Everything that can change a value; ``config_hash`` is its digest.
+    config_hash : str
+        See table ``tracks``.
+    decision : Decision
+        Which rows are done.
+    tasks : list of TrackTask
+        The tracks to extract.
+    unusable : list of (TrackTask, str)
+        Rows that name no local file, with the reason.
+    device : str
+        Where the network runs; ``"auto"`` is still open when a scheduler decides.
+    n_workers : int
+        Processes; with a scheduler 1, until it is connected.
+    """
+
+    options: ExtractOptions
+    catalog: Catalog
+    out_dir: Path
+    layout: DatasetLayout | None
+    metadata: tuple[Field, ...]
+    checkpoint: Checkpoint
+    settings: dict[str, Any]
+    config_hash: str
+    decision: Decision
+    tasks: list[TrackTask]
+    unusable: list[tuple[TrackTask, str]]
+    device: str
+    n_workers: int
+
+    def summary(self) -> ExtractSummary:
+        """A summary that holds what is known so far."""
+        return ExtractSummary(
+            run_id=None,
+            out_dir=self.out_dir,
+            n_total=len(self.catalog),
+            n_skipped=len(self.decision.done),
+            n_known_failed=len(self.decision.known_failed),
+            n_metadata_changed=self.decision.metadata_changed,
+            device=self.device,
+            n_workers=self.n_workers,
+            model=self.checkpoint.name,
+        )
+
+
+def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> PreparedRun:
+    """Read the catalogue and the dataset, and compare them.
+
+    Parameters
+    ----------
+    catalog : str, path, sequence of paths, DataFrame or Catalog
+        See :mod:`pipelines.catalog`.
+    out_dir : Path
+        Features directory.
+    options : ExtractOptions
+        What was asked for.
+
+    Returns
+    -------
+    PreparedRun
+        Nothing has been written, and no process started.
+
+    Raises
+    ------
+    CatalogError
+        The catalogue cannot be read, is empty, or two rows share an id or a file.
+    DatasetError
+        ``out_dir`` is a file, or no features directory that can be read.
+    ModelError
+        There is no such checkpoint or device.
+    """
+    _require_folder(out_dir)
+    whole = read_catalog(catalog)
+    whole.require_unique()
+    layout = existing_dataset(out_dir)
+    # Types come from the whole catalogue, so that a trial with a few rows does not settle them.
+    metadata = metadata_fields(whole, layout)
+    chosen = whole if options.limit is None else read_catalog(whole, limit=options.limit)
+    checkpoint, _ = checkpoints.resolve_analysis(options.model)
+    settings = value_settings(checkpoint.sha256)
+    config_hash = digest(settings)
+    decision = decide(
+        chosen,
+        layout,
+        config_hash=config_hash,
+        model_sha256=checkpoint.sha256,
+        tables=options.tables,
+        overwrite=options.overwrite,
+        retry_failed=options.retry_failed,
+    )
+    tasks, unusable = _tasks(chosen, decision)
+    device, n_workers = options.device, 1
+    if options.scheduler is None:
+        device = _local_device(device)
+        n_workers = _n_local(options.jobs, device, len(tasks))
+    return PreparedRun(
+        options=options,
+        catalog=chosen,
+        out_dir=out_dir,
+        layout=layout,
+        metadata=metadata,
+        checkpoint=checkpoint,
+        settings=settings,
+        config_hash=config_hash,
+        decision=decision,
+        tasks=tasks,
+        unusable=unusable,
+        device=device,
+        n_workers=n_workers,
+    )
+
+
+def plan_tasks(tasks: list[TrackTask], device: str, n_workers: int) -> list[list[TrackTask]]:
+    """The tracks of each shard."""
+    limits = LIMITS["cuda" if device.startswith("cuda") else "cpu"]
+    plan = plan_shards([task.weight_s for task in tasks], limits, n_workers=n_workers)
+    return [[tasks[k] for k in positions] for positions in plan]
+
+
+def foresee(prepared: PreparedRun, summary: ExtractSummary) -> None:
+    """Put into ``summary`` what a dry run reports: the shards, and the failures that a look at the folders shows."""
+    failures = [TrackFailure(t.track_id, t.source_uri, "catalog", "CatalogError", why) for t, why in prepared.unusable]
+    usable = []
+    for task in prepared.tasks:
+        if (trouble := file_trouble(task.path)) is None:
+            usable.append(task)
+        else:
+            failures.append(TrackFailure(task.track_id, task.source_uri, "decode", *trouble))
+    summary.errors = grouped(failures)
+    shards = plan_tasks(usable, prepared.device, prepared.n_workers)
+    summary.planned = [_planned(i, tracks) for i, tracks in enumerate(shards)]
+
+
+def data_tables(tables: Iterable[str] | None) -> tuple[str, ...]:
+    """The tables to write, ``tracks`` among them, in the order of the schema; ValueError for unknown ones."""
+    wanted = {"tracks", *(DATA_TABLES if tables is None else tables)}
+    if unknown := sorted(wanted - set(DATA_TABLES)):
+        raise ValueError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
+    return tuple(name for name in DATA_TABLES if name in wanted)
+
+
+def _require_folder(out_dir: Path) -> None:
+    """DatasetError when the directory, or one above it, is something else."""
+    for path in (out_dir, *out_dir.absolute().parents):
+        if path.is_dir():
+            return
+        if os.path.lexists(path):
+            what = "is a file, not a folder" if path.is_file() else "is no folder"
+            raise DatasetError(what, source=printable(os.fspath(path)))
+
+
+def _tasks(catalog: Catalog, decision: Decision) -> tuple[list[TrackTask], list[tuple[TrackTask, str]]]:
+    """The tracks to extract, and those that no worker need look at, with the reason."""
+    frame = catalog.frame.iloc[decision.todo]
+    declared = declared_durations(catalog)
+    names = catalog.metadata_columns
+    columns = [frame["track_id"], frame["source_uri"], frame["path"], *(frame[name] for name in names)]
+    tasks: list[TrackTask] = []
+    unusable: list[tuple[TrackTask, str]] = []
+    for i, track_id, uri, path, *cells in zip(decision.todo, *(column.tolist() for column in columns)):
+        task = TrackTask(
+            track_id,
+            uri,
+            path or "",
+            metadata=dict(zip(names, map(plain, cells))),
+            attempt=decision.attempts.get(track_id, 0) + 1,
+        )
+        if (trouble := path_trouble(uri, path)) is not None:
+            unusable.append((task, trouble[1]))
+        else:
+            state = FileState.of(path)
+            weight_s = estimate_duration_s(path, state.size if state else None, declared[i])
+            tasks.append(replace(task, weight_s=weight_s))
+    return tasks, unusable
+
+
+def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
+    ids = tuple(t.track_id for t in tracks)
+    return PlannedShard(f"{index:05d}", len(tracks), sum(t.weight_s for t in tracks), ids)
+
+
+def _local_device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA device here", stage="device")
+    return device
+
+
+def _n_local(jobs: int | None, device: str, n_tracks: int) -> int:
+    """Processes on this machine: one for each GPU; else ``jobs``, or what it can carry and the tracks are worth."""
+    if device == "cuda":
+        gpus = len(visible_gpus())
+        if jobs is not None and jobs > gpus:
+            log.warning("%d jobs were asked for, but there are %d GPUs: one process each", jobs, gpus)
+        return min(jobs or gpus, gpus)
+    if device != "cpu":  # a certain GPU
+        return 1
+    return jobs or default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS)

@@ -1,0 +1,144 @@
+"""Second phase of a run: start the workers, give them the shards, commit what comes back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stemfeatures.tables.committer import Committer
+from stemfeatures.tables.layout import COMMITS, DatasetLayout
+from stemfeatures.tables.rows import Provenance
+
+from .cluster import ClusterExecutor, existing_scheduler, local_cluster
+from .driver import Driver, interruptible
+from .executor import Executor, LoopExecutor, StopRequest
+from .prepare import PreparedRun, plan_tasks
+from .provenance import canonical_json, git_sha, new_run_id, versions
+from .tasks import ShardTask
+
+DEFAULT_GPU_BATCH = 8
+
+
+def execute(prepared: PreparedRun, driver: Driver) -> None:
+    """Extract the tasks of a run; ``driver`` commits and counts.
+
+    Parameters
+    ----------
+    prepared : PreparedRun
+        With at least one row to extract.
+    driver : Driver
+        Its summary is complete afterwards, but for ``table_rows`` and ``wall_s``.
+
+    Raises
+    ------
+    DatasetError
+        The dataset cannot be written, or another run is at work in it.
+    ClusterError
+        The workers cannot be started or reached, or do not see the files.
+    ExtractInterrupted
+        A second Ctrl-C, which stops at once.
+    """
+    driver.report("starting")
+    checkpoint = prepared.checkpoint
+    provenance = Provenance(new_run_id(), prepared.config_hash, checkpoint.name, checkpoint.sha256)
+    with interruptible(driver), ExitStack() as stack:
+        workers = _connect(prepared, stack)  # before anything is written: the address may be wrong
+        layout = DatasetLayout.create(prepared.out_dir.absolute(), metadata=prepared.metadata)
+        task = _shard_template(prepared, layout, provenance, workers)
+        stop_file = layout.path / COMMITS / f".stop-{provenance.run_id}"
+        stack.callback(stop_file.unlink, missing_ok=True)
+
+        def stopping() -> None:
+            stop_file.touch()
+            driver.report("stopping")
+
+        stop = stack.enter_context(StopRequest(stopping))
+        record = _run_record(prepared, provenance, workers, batch_size=task.batch_size)
+        committer = stack.enter_context(Committer(layout, record))
+        driver.attach(committer, provenance, device=workers.device, n_workers=workers.n)
+        # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
+        executor = workers.remote or _local_executor(prepared, driver, stack)
+        if isinstance(executor, ClusterExecutor):
+            executor.check(str(layout.path), task.model_path, checkpoint.sha256)
+        executor.prepare(task)
+        driver.begin()
+        driver.commit_unusable(prepared.unusable)
+        shards = plan_tasks(prepared.tasks, workers.device, workers.n)
+        named = (replace(task, name=f"{i:05d}", tracks=tuple(tracks)) for i, tracks in enumerate(shards))
+        for outcome in executor.run(named, stop):
+            driver.commit(outcome)
+        driver.finish(interrupted=stop.requested)
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """Where the shards go: their device and number, and the executor if it is a scheduler that was there before."""
+
+    device: str
+    n: int
+    remote: ClusterExecutor | None = None
+
+
+def _connect(prepared: PreparedRun, stack: ExitStack) -> _Workers:
+    if prepared.options.scheduler is None:
+        return _Workers(prepared.device, prepared.n_workers)
+    remote, device = existing_scheduler(prepared.options.scheduler, device=prepared.device)
+    stack.enter_context(remote)
+    remote.check_resources()
+    return _Workers(device, max(1, remote.n_workers), remote)
+
+
+def _local_executor(prepared: PreparedRun, driver: Driver, stack: ExitStack) -> Executor:
+    """One process needs no cluster; but on a GPU, unless asked for, a crash shall not end the run."""
+    device, n_workers = prepared.device, prepared.n_workers
+    if n_workers > 1 or (device == "cuda" and prepared.options.jobs is None):
+        return stack.enter_context(local_cluster(n_workers, device=device))
+    return stack.enter_context(LoopExecutor(driver.on_track))
+
+
+def _shard_template(
+    prepared: PreparedRun, layout: DatasetLayout, provenance: Provenance, workers: _Workers
+) -> ShardTask:
+    """A task that lacks only its name and its tracks."""
+    options = prepared.options
+    return ShardTask(
+        name="",
+        tracks=(),
+        dataset=str(layout.path),
+        model_path=str(prepared.checkpoint.path.absolute()),
+        provenance=provenance,
+        device=workers.device,
+        batch_size=options.batch_size or (DEFAULT_GPU_BATCH if workers.device.startswith("cuda") else 1),
+        tables=options.tables,
+        track_timeout_s=options.track_timeout_s,
+        stop_file=str(layout.path / COMMITS / f".stop-{provenance.run_id}"),
+    )
+
+
+def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers, *, batch_size: int) -> dict[str, Any]:
+    """The row of table ``runs``, as far as it is known at the start."""
+    options = prepared.options
+    config = {
+        "values": prepared.settings,
+        "tables": options.tables,
+        "catalog": prepared.catalog.origin,
+        "catalog_root": prepared.catalog.root,
+        "model": str(options.model),
+        "device": workers.device,
+        "n_workers": workers.n,
+        "batch_size": batch_size,
+        "limit": options.limit,
+        "overwrite": options.overwrite,
+        "retry_failed": options.retry_failed,
+        "track_timeout_s": options.track_timeout_s,
+    }
+    return {
+        "run_id": provenance.run_id,
+        "config_json": canonical_json(config),
+        "config_hash": prepared.config_hash,
+        "versions_json": canonical_json(versions()),
+        "model": prepared.checkpoint.name,
+        "model_sha256": prepared.checkpoint.sha256,
+        "git_sha": git_sha(),
+    }
