@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import datetime
+import gzip
+import lzma
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,9 @@ import pytest
 import soundfile as sf
 
 from pipelines.catalog import Catalog, read_catalog, validate_catalog
+from pipelines.extraction.resume import metadata_fields
 from stemfeatures.errors import CatalogError
+from stemfeatures.recommendation.interactions import read_interactions
 
 
 def tone(path: Path, seconds: float = 0.2, f0: float = 220.0) -> Path:
@@ -302,8 +309,8 @@ def test_links_to_nowhere_and_pipes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     report = validate_catalog(tmp_path, decode=True)
     assert [(p.kind, p.message) for p in report.problems] == [
-        ("missing", "the link leads nowhere"),
-        ("not_a_file", "is no regular file"),
+        ("missing", f"the link leads nowhere: {tmp_path / 'gone.wav'}"),
+        ("not_a_file", f"is no regular file: {tmp_path / 'pipe.wav'}"),
     ]
 
 
@@ -314,3 +321,183 @@ def test_duration_column_tells_without_probing(tmp_path: Path) -> None:
     assert report.ok
     assert report.audio_s == 100.5
     assert report.n_unknown_duration == 1
+
+
+# ------------------------------------------------------------------------------- manifests as other tools write them
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        pd.Series([1.0, 2.0, None]),
+        pd.Series([1, 2, None], dtype="Int64"),
+        pd.Series([1, 2, None], dtype=pd.ArrowDtype(pa.int64())),
+        pd.Series(["1", "2", None], dtype=pd.ArrowDtype(pa.string())),
+        pd.Series([" 1", "2 ", ""]),
+        pd.Series(["1.0", "2.0", None]),
+        pd.Series([b"1", b"2", None]),
+        pd.Series([1, "2", None], dtype=object),
+        pd.Series(["1", "2", None], dtype="category"),
+    ],
+    ids=["float", "Int64", "arrow int", "arrow text", "blanks", "text of floats", "bytes", "mixed", "category"],
+)
+def test_ids_of_any_type(tmp_path: Path, own: pd.Series) -> None:
+    """The same text as listening tables give, and the path where there is none."""
+    frame = pd.DataFrame({"path": [tmp_path / "a.wav", tmp_path / "b.wav", "c.wav"], "track_id": own})
+    catalog = read_catalog(frame)
+    assert ids(catalog)[:2] == ["1", "2"]
+    assert catalog.frame["path"].iloc[0] == str(tmp_path / "a.wav")
+    listening = pd.DataFrame({"user_id": ["u", "u", "u"], "track_id": own})
+    assert read_interactions(listening).track_ids.tolist() == ["1", "2"]
+    if {type(value) for value in own} >= {int, str}:  # Parquet has one type a column
+        return
+    frame["path"] = ["a.wav", "b.wav", "c.wav"]
+    frame.to_parquet(tmp_path / "c.parquet")
+    assert ids(read_catalog(tmp_path / "c.parquet")) == ["1", "2", "c.wav"]
+    listening.to_parquet(tmp_path / "l.parquet")
+    assert read_interactions(tmp_path / "l.parquet").track_ids.tolist() == ["1", "2"]
+
+
+def test_ids_that_are_no_integers_stay() -> None:
+    frame = pd.DataFrame({"path": ["a.wav", "b.wav", "c.wav"]})
+    assert ids(read_catalog(frame.assign(track_id=["1.0", "1.1", "1.10"]))) == ["1.0", "1.1", "1.10"]
+    assert ids(read_catalog(frame.assign(track_id=[1.0, 2.5, 3.0]))) == ["1", "2.5", "3"]
+    assert ids(read_catalog(frame.assign(track_id=[2**63, 1, 2]))) == ["9223372036854775808", "1", "2"]
+    with pytest.raises(CatalogError, match=r"'track_id' holds ids as floating-point numbers above 2\^53"):
+        read_catalog(frame.assign(track_id=[1e17, 1.0, 2.0]))
+
+
+def test_paths_as_bytes(tmp_path: Path) -> None:
+    table = pa.table({"path": [b"a.wav", b"\xff.wav"], "title": pa.array([b"\xc3\xa4", None])})
+    pq.write_table(table, tmp_path / "c.parquet")
+    frame = read_catalog(tmp_path / "c.parquet").frame
+    assert [os.fsencode(path) for path in frame["path"]] == [
+        os.fsencode(tmp_path) + b"/" + n for n in (b"a.wav", b"\xff.wav")
+    ]
+    assert frame["track_id"].tolist() == ["a.wav", "\\xff.wav"]
+    assert frame["title"].tolist() == ["ä", None]
+    pq.write_table(pa.table({"path": ["a.wav"], "cover": [b"\xff\xd8"]}), tmp_path / "c.parquet")
+    with pytest.raises(CatalogError, match="'cover' holds bytes that are not UTF-8"):
+        read_catalog(tmp_path / "c.parquet")
+
+
+def test_metadata_of_any_type_can_be_stored() -> None:
+    """Settled before the work: what the tables cannot hold as a number is text, and no value is lost or rounded."""
+    frame = pd.DataFrame(
+        {
+            "path": ["a.wav", "b.wav"],
+            "hash": pd.Series([2**63 + 5, 7], dtype="uint64"),
+            "plays": pd.Series([3, None], dtype="UInt8"),
+            "gain": [float("inf"), -1.5],
+            "price": [Decimal("0.5"), Decimal("2")],
+            "at": pd.to_datetime(["2024-03-01 10:00:00", None], utc=True),
+            "day": [datetime.date(2024, 3, 1), None],
+            "mixed": [1, "x"],
+            "live": pd.Series([True, None], dtype="boolean"),
+            "none": [None, None],
+        }
+    )
+    settled = read_catalog(frame).frame
+    assert settled["hash"].tolist() == ["9223372036854775813", "7"]
+    assert settled["plays"].dropna().tolist() == [3]
+    assert settled["gain"].dropna().tolist() == [-1.5]
+    assert settled["price"].tolist() == [0.5, 2.0]
+    assert settled["at"].tolist() == ["2024-03-01T10:00:00+00:00", None]
+    assert settled["day"].tolist() == ["2024-03-01", None]
+    assert settled["mixed"].tolist() == ["1", "x"]
+    assert settled["live"].dropna().tolist() == [True]
+    types = {f.name: f.type for f in metadata_fields(read_catalog(frame), None)}
+    assert types == {
+        "meta_hash": "string", "meta_plays": "int64", "meta_gain": "float64", "meta_price": "float64",
+        "meta_at": "string", "meta_day": "string", "meta_mixed": "string", "meta_live": "bool", "meta_none": "string",
+    }  # fmt: skip
+    with pytest.raises(CatalogError, match="'tags' holds lists"):
+        read_catalog(frame.assign(tags=[["x"], []]))
+
+
+def test_long_numbers_of_csv_keep_their_digits(tmp_path: Path) -> None:
+    catalog = read_catalog(manifest(tmp_path, "path,code,gain\na.wav,12345678901234567890,1\nb.wav,1,0.5\n"))
+    assert catalog.frame["code"].tolist() == ["12345678901234567890", "1"]
+    assert catalog.frame["gain"].tolist() == [1.0, 0.5]
+
+
+def test_folders_tell_what_they_pass_over(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.mkv", "c.tta", "d.m4r", "e.MOV", "f.3gp", "g.ts", "h.mpga", "i.mogg"):
+        tone(tmp_path / "music" / "x.wav").rename(tmp_path / "music" / name)
+    for name in ("take1", "x.xyz", "y.xyz", "cover.jpg", "notes.txt"):
+        (tmp_path / "music" / name).write_bytes(b"?")
+    catalog = read_catalog(tmp_path / "music")
+    assert [name[0] for name in ids(catalog)] == list("abcdefghi")
+    assert catalog.passed_over == {".xyz": 2, "": 1}
+    report = validate_catalog(tmp_path / "music", probe=False)
+    assert report.passed_over == catalog.passed_over
+    assert "passed over 3 files" in catalog.passed_over_text()
+    assert "(.xyz 2, without suffix 1)" in catalog.passed_over_text()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "take1").write_bytes(b"?")
+    with pytest.raises(CatalogError, match="no audio files there; passed over 1 file"):
+        read_catalog(tmp_path / "other")
+    assert len(read_catalog([tmp_path / "other" / "take1"])) == 1
+
+
+def test_backslashes_and_missing_files_are_named(tmp_path: Path) -> None:
+    tone(tmp_path / "sub" / "a.wav")
+    report = validate_catalog(manifest(tmp_path, "path,track_id\nsub\\a.wav,1\nno/b.wav,2\nsub/a.wav,3\n"))
+    assert [(p.track_id, p.kind) for p in report.problems] == [("1", "missing"), ("2", "missing")]
+    first, second = (p.message for p in report.problems)
+    assert first == f"no such file: {tmp_path}/sub\\a.wav (backslashes as in a path of Windows: write / instead)"
+    assert second == f"no such file: {tmp_path}/no/b.wav"
+
+
+def test_partitioned_parquet_manifest(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"path": ["a.wav", "b.wav", "c.wav"], "genre": ["rock", "folk", "rock"], "disc": ["1", "2", "2"]}
+    )
+    frame.to_parquet(tmp_path / "m", partition_cols=["genre", "disc"])
+    catalog = read_catalog(tmp_path / "m")
+    read = catalog.frame.set_index("track_id")
+    assert read["genre"].to_dict() == {"a.wav": "rock", "b.wav": "folk", "c.wav": "rock"}
+    assert read["disc"].to_dict() == {"a.wav": 1, "b.wav": 2, "c.wav": 2}
+    assert read.loc["a.wav", "path"] == str(tmp_path / "m" / "a.wav")
+    pd.DataFrame({"path": ["a.wav"], "track_id": ["007"]}).to_parquet(tmp_path / "n", partition_cols=["track_id"])
+    assert ids(read_catalog(tmp_path / "n")) == ["007"]
+
+
+def test_headers_with_blanks(tmp_path: Path) -> None:
+    catalog = read_catalog(manifest(tmp_path, 'track_id, path, title\n1, a.wav, "A, B"\n'))
+    assert ids(catalog) == ["1"]
+    assert catalog.frame["title"].tolist() == ["A, B"]
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv"])
+def test_compressed_manifests(tmp_path: Path, suffix: str) -> None:
+    """Also one that lacks the suffix."""
+    text = "path,title\na.wav,Ä\n".encode()
+    pack = {".csv.bz2": bz2.compress, ".csv.xz": lzma.compress, ".csv.zst": zstd}.get(suffix, gzip.compress)
+    catalog = read_catalog(manifest(tmp_path, pack(text), f"catalog{suffix}"))
+    assert ids(catalog) == ["a.wav"]
+    assert catalog.frame["title"].tolist() == ["Ä"]
+
+
+def zstd(text: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as out:
+        out.write(text)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv.gz", gzip.compress(b"path\na.wav\n" * 50)[:30], "cannot be decompressed"),
+        ("c.csv", b"PK\x03\x04 an archive", "is a zip archive or an Excel workbook"),
+        ("c.xlsx", b"PK\x03\x04 a workbook", "must be CSV, TSV .* or Parquet, not .xlsx"),
+        ("c.csv", b"PAR1 and so on", "is a Parquet file; its name must end in .parquet"),
+        ("c.jsonl", b'{"path": "a.wav"}', "not .jsonl"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = manifest(tmp_path, content, name)
+    with pytest.raises(CatalogError, match=message) as error:
+        read_catalog(path)
+    assert error.value.source == str(path)

@@ -37,7 +37,7 @@ from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, Ex
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
-from stemfeatures.errors import CatalogError, DatasetError, ModelError, SeparationError
+from stemfeatures.errors import CatalogError, DatasetError, DecodeError, ModelError, SeparationError
 from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
@@ -623,6 +623,39 @@ def test_time_limit_of_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         next(stream)
     assert error.value.source == str(path)
     forever.set()
+
+
+def test_a_pipe_is_an_error_at_once(tmp_path: Path, model: Path) -> None:
+    """Nothing is read from it: not its audio, not its digest, not when the run is repeated."""
+    music = tmp_path / "music"
+    write_tone(music / "a.wav")
+    os.mkfifo(music / "b.mp3")
+    os.mkfifo(music / "c.wav")
+    for attempt in (1, 2):
+        summary = extract(music, tmp_path / "out", model)
+        assert (summary.n_done, summary.n_skipped, summary.n_failed) == ((1, 0, 2) if attempt == 1 else (0, 1, 2))
+        assert summary.wall_s < 60
+    errors = open_features(tmp_path / "out").to_pandas("errors").set_index("track_id")
+    assert sorted(errors.index) == ["b.mp3", "c.wav"]
+    assert errors["message"].str.contains("not a regular file").all()
+    assert errors["audio_sha256"].isna().all()
+    assert errors["attempt"].tolist() == [2, 2]
+
+
+def test_time_limit_of_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tone(tmp_path / "x.wav")
+    opened = threading.Event()
+    monkeypatch.setattr(audio, "open_audio", lambda path, **options: opened.wait())
+    monkeypatch.setattr(prefetch, "OPEN_TIMEOUT_S", 0.05)
+    with pytest.raises(TrackTimeout, match=r"gave up after 0\.05 s, the file is not open yet") as error:
+        PrefetchStream(str(path)).open()
+    assert error.value.source == str(path)
+    opened.set()
+
+
+def test_backslashes_of_a_missing_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match=r"sub\\a.wav: no such file \(backslashes as in a path of Windows"):
+        PrefetchStream(str(tmp_path / "sub\\a.wav")).open()
 
 
 def test_prefetch_is_bounded_and_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

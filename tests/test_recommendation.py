@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tracemalloc
 from pathlib import Path
 
@@ -109,6 +112,73 @@ def test_parquet_folder_and_frame_say_the_same_in_any_order(tmp_path: Path) -> N
     assert one.time[0] == np.datetime64("2024-01-03")
 
 
+def test_folders_called_key_value_are_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user_id": ["007", "7", "7"], "track_id": ["a", "a", "b"], "weight": [1, 2, 3]})
+    frame.to_parquet(tmp_path / "by_user", partition_cols=["user_id"])
+    read = read_interactions(tmp_path / "by_user")
+    assert read.user_ids.tolist() == ["007", "7"]
+    assert read.matrix().toarray().tolist() == [[1, 0], [2, 3]]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: data])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_dialects(tmp_path: Path, pack, encoding: str) -> None:
+    """Compressed or not, with blanks around names and cells, and names in any case."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(pack('User_ID, "track_id" , n\n u1, a,1\n"ü2" , "b",2\n'.encode(encoding)))
+    read = read_interactions(path)
+    assert read.user_ids.tolist() == ["u1", "ü2"]
+    assert read.track_ids.tolist() == ["a", "b"]
+    assert len(read) == 2
+
+
+def test_integers_that_were_floats(tmp_path: Path) -> None:
+    """In text the whole column decides: ``1.0`` beside ``1.5`` is a name."""
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,track_id\n1.0,1.0\n2.0,1.5\n,2.0\n")
+    read = read_interactions(path)
+    assert read.user_ids.tolist() == ["1", "2"]
+    assert read.track_ids.tolist() == ["1.0", "1.5"]
+    assert read.reading.bad == {"no user_id": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-03-01 10:00:00 UTC",
+        "2024-03-01 10:00:00.000000 UTC",
+        "2024-03-01 10:00:00+00",
+        "2024-03-01 12:00:00+02",
+        "2024-03-01 05:00:00.000 -0500",
+        "2024-03-01 15:30:00 +05:30",
+        "2024-03-01T10:00:00Z",
+        "2024-03-01T10:00:00.000+0000",
+        "20240301T100000Z",
+        "Fri, 01 Mar 2024 10:00:00 GMT",
+        "01 Mar 2024, 10:00",
+        "1709287200",
+        "1709287200.0",
+        "1709287200000",
+        "1709287200000000",
+    ],
+)
+def test_times_of_exports(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"user_id\ttrack_id\ttime\nu\ta\t{text}\nu\tb\t2024-03-01\n")
+    read = read_interactions(path)
+    assert read.reading.bad == {}
+    assert read.time is not None
+    assert read.time.tolist() == [1709287200 * 10**9, 1709251200 * 10**9]
+
+
+def test_times_are_not_guessed() -> None:
+    frame = pd.DataFrame(
+        {"user_id": list("aab"), "track_id": list("xyz"), "time": ["3/4/2024", "04-03-2024", "2024-03-04"]}
+    )
+    read = read_interactions(frame)
+    assert read.reading.bad == {"time cannot be read": 2}
+
+
 def test_batches_join_up(monkeypatch) -> None:
     from stemfeatures.recommendation import interactions
 
@@ -139,9 +209,11 @@ def test_unknown_tracks_are_counted() -> None:
         ("user,track_id\na,b\n", "has no column user_id; it has user, track_id"),
         ("user_id,track_id\n", "holds no interaction that can be used"),
         ("user_id,track_id,weight\na,b,0\n", "1 weight is not above 0"),
-        ("", "cannot be read|has no column"),
+        ("", "the file is empty"),
+        ("user_id,track_id, user_id\na,b,c\n", "two columns are called 'user_id'"),
+        ("PK\3\4", "is a zip archive or an Excel workbook"),
         ("user_id,track_id\na,\x80\n", "cannot be read"),
-        ("u\0s\0e\0r\0,\0", "is no text in UTF-8"),
+        ("u\0s\0e\0r\0,\0", "is not text in UTF-8 or UTF-16"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:

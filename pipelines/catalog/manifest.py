@@ -5,38 +5,49 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemfeatures._util.tabular import (
+    TableError,
+    decoded,
+    encoding_of,
+    find_delimiter,
+    open_parquet,
+    read_table_bytes,
+    require_distinct,
+)
 from stemfeatures.errors import CatalogError
 
-from .types import (
-    ID_COLUMN,
-    PATH_COLUMNS,
-    printable,
-)
+from .types import ID_COLUMN, PATH_COLUMNS, printable
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
+#: Integers that int64 holds for sure; longer ones (bar codes) stay text.
 _INTEGER = r"[+-]?(?:0|[1-9]\d{0,17})"
+
+
+_ANY_INTEGER = r"[+-]?\d+"
 
 
 _NUMBER = r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 
 
-def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
+def read_csv(path: Path, limit: int | None) -> pd.DataFrame:
+    """A text manifest as a table; columns of numbers or booleans get a type, empty cells are null."""
     import pandas as pd
 
     source = printable(os.fspath(path))
-    text = _decode(path, source)
+    text = _text(path, source)
     first = next((line for line in text.splitlines() if line.strip()), None)
     if first is None:
         raise CatalogError("the file is empty", source=source)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, first), strict=True)
+    delimiter = find_delimiter(first, default="," if ".csv" in path.name.lower() else "\t")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[list[str]] = []
     try:
         filled = (row for row in reader if any(cell.strip() for cell in row))
@@ -50,10 +61,11 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
                     source=source,
                 )
             rows.append((row + [""] * len(header))[: len(header)])
+        require_distinct(header)
     except csv.Error as e:
         raise CatalogError(f"line {reader.line_num}: {e}", source=source) from e
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise CatalogError(f"two columns are called {twice[0]!r}", source=source)
+    except TableError as e:
+        raise CatalogError(e.message, source=source) from e
     frame = pd.DataFrame(rows, columns=header, dtype=str)
     nameless = [f"column_{i + 1}" for i, name in enumerate(stated) if not name]
     frame = frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
@@ -64,14 +76,12 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
     return frame
 
 
-def _decode(path: Path, source: str) -> str:
+def _text(path: Path, source: str) -> str:
     try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise CatalogError(f"cannot be read: {e.strerror}", source=source) from e
-    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        data = read_table_bytes(path)
+        text = data.decode(encoding_of(data))
+    except TableError as e:
+        raise CatalogError(e.message, source=source) from e
     except UnicodeDecodeError as e:
         line = data[: e.start].count(b"\n") + 1
         raise CatalogError(
@@ -80,14 +90,6 @@ def _decode(path: Path, source: str) -> str:
     if "\0" in text:
         raise CatalogError("the file is not text (it holds NUL)", source=source)
     return text
-
-
-def _delimiter(path: Path, header: str) -> str:
-    """The delimiter that the header line uses most outside of quotes; a header of one word has none."""
-    bare = re.sub(r'"[^"]*"', "", header)
-    counts = {d: bare.count(d) for d in (",", ";", "\t", "|")}
-    best = max(counts, key=lambda d: counts[d])
-    return best if counts[best] else ("\t" if path.suffix.lower() != ".csv" else ",")
 
 
 def _typed(values: pd.Series) -> pd.Series:
@@ -104,7 +106,7 @@ def _typed(values: pd.Series) -> pd.Series:
         return pd.Series(None, index=values.index, dtype=object)
     if some.str.fullmatch(_INTEGER).all():
         return values.mask(null).astype(object).map(int, na_action="ignore").astype("Int64")
-    if some.str.fullmatch(_NUMBER).all():
+    if some.str.fullmatch(_NUMBER).all() and not some.str.fullmatch(_ANY_INTEGER).all():
         return pd.to_numeric(values.mask(null)).astype("float64")
     lower = some.str.lower()
     if lower.isin(["true", "false"]).all():
@@ -112,33 +114,44 @@ def _typed(values: pd.Series) -> pd.Series:
     return values.astype(object).mask(null, None)
 
 
-def _read_parquet(path: Path, limit: int | None) -> pd.DataFrame:
+def read_parquet(path: Path, limit: int | None) -> pd.DataFrame:
+    """A Parquet manifest (a file, or a folder of files) as a table; integers with gaps stay integers."""
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     source = printable(os.fspath(path))
     try:
-        with pq.ParquetFile(path) as file:
-            if limit is None:
-                table = file.read()
-            else:  # only as many row groups as are needed
-                batches = []
-                missing = limit
-                for batch in file.iter_batches(batch_size=min(limit, 65_536)):
-                    batches.append(batch.slice(0, missing))
-                    missing -= len(batches[-1])
-                    if missing <= 0:
-                        break
-                table = pa.Table.from_batches(batches, file.schema_arrow)
+        dataset, keys = open_parquet(path)
+        table = dataset.to_table() if limit is None else dataset.head(limit)
+        for i, column in enumerate(table.column_names):
+            if pa.types.is_nested(table.schema.types[i]):
+                raise CatalogError(
+                    f"column {column!r} is {table.schema.types[i]}; metadata must be numbers, text or booleans",
+                    source=source,
+                )
+            values = table.column(i)
+            table = table.set_column(i, column, _paths(values) if _is_path(column) else decoded(values, column))
+    except TableError as e:
+        raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
         raise CatalogError(f"not a Parquet file: {e}", source=source) from e
-    for column, of in zip(table.column_names, table.schema.types):
-        if pa.types.is_nested(of):
-            raise CatalogError(f"column {column!r} is {of}; metadata must be numbers, text or booleans", source=source)
-    # Nullable types keep integers with gaps integers.
     nullable = {pa.bool_(): pd.BooleanDtype()}
     for bits in (8, 16, 32, 64):
         nullable[getattr(pa, f"int{bits}")()] = getattr(pd, f"Int{bits}Dtype")()
         nullable[getattr(pa, f"uint{bits}")()] = getattr(pd, f"UInt{bits}Dtype")()
-    return table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
+    frame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
+    for key in keys:
+        if key.strip().lower() not in {*PATH_COLUMNS, ID_COLUMN}:
+            frame[key] = _typed(frame[key].fillna("").astype(str))
+    return frame
+
+
+def _is_path(column: str) -> bool:
+    return column.strip().lower() in PATH_COLUMNS
+
+
+def _paths(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Paths stay bytes where they are bytes: a file name need not be UTF-8."""
+    import pyarrow as pa
+
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column

@@ -5,31 +5,30 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from stemfeatures._util.tabular import PARQUET_SUFFIXES, TEXT_SUFFIXES, TableError, as_ids, restore_integers, suffix_of
 from stemfeatures.errors import CatalogError
 
-from .manifest import _read_csv, _read_parquet
+from .manifest import read_csv, read_parquet
+from .metadata import settled
 from .types import (
-    CSV_SUFFIXES,
     ID_COLUMN,
-    PARQUET_SUFFIXES,
     PATH_COLUMNS,
     Catalog,
     CatalogSpec,
+    passed_over_text,
     printable,
 )
-from .walk import _glob, _glob_root, _walk
+from .walk import expand, glob_root, holds_parquet, walk
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-# ------------------------------------------------------------------------------------------------------------ read
 
 
 def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
@@ -61,49 +60,73 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     text = os.fspath(spec)
     path = Path(text)
     if path.is_dir():
-        return _from_files(islice(_walk(path), limit), path.absolute(), text)
+        if holds_parquet(path):
+            return _from_frame(read_parquet(path, limit), path.absolute(), text)
+        passed_over: Counter[str] = Counter()
+        return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
     if path.is_file():
-        suffix = path.suffix.lower()
-        if suffix in CSV_SUFFIXES:
-            return _from_frame(_read_csv(path, limit), path.absolute().parent, text)
-        if suffix in PARQUET_SUFFIXES:
-            return _from_frame(_read_parquet(path, limit), path.absolute().parent, text)
-        return _from_files([path], None, text)
+        return _from_file(path, text, limit)
     if glob.has_magic(text):
-        return _from_files(islice(_glob(text), limit), _glob_root(text), text)
-    raise CatalogError("there is no such file or folder", source=printable(text))
+        return _from_files(islice(expand(text), limit), glob_root(text), text)
+    what = "is neither a regular file nor a folder" if os.path.exists(text) else "there is no such file or folder"
+    raise CatalogError(what, source=printable(text))
+
+
+def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
+    suffix = suffix_of(path)
+    if suffix in TEXT_SUFFIXES:
+        return _from_frame(read_csv(path, limit), path.absolute().parent, text)
+    if suffix in PARQUET_SUFFIXES:
+        return _from_frame(read_parquet(path, limit), path.absolute().parent, text)
+    if suffix in _OTHER_TABLES:
+        raise CatalogError(
+            f"a manifest must be CSV, TSV (also .gz, .bz2, .xz, .zst) or Parquet, not {suffix}", source=printable(text)
+        )
+    return _from_files([path], None, text)
+
+
+#: Tables and archives that people have catalogues in, and that are no audio either.
+_OTHER_TABLES = frozenset(
+    {".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc", ".avro", ".db", ".sqlite"}
+    | {".pkl", ".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
+)
 
 
 def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
+    passed_over: Counter[str] = Counter()
+
     def files() -> Iterator[Path]:
         for text in specs:
             path = Path(text)
-            if path.suffix.lower() in CSV_SUFFIXES | PARQUET_SUFFIXES:
+            if suffix_of(path) in TEXT_SUFFIXES | PARQUET_SUFFIXES:
                 raise CatalogError("a manifest must be the only catalogue, not one of a list", source=printable(text))
             if path.is_dir():
-                yield from _walk(path)
+                yield from walk(path, passed_over)
             elif not path.exists() and glob.has_magic(text):
-                yield from _glob(text)
+                yield from expand(text)
             else:
                 yield path  # a missing one becomes a row of table errors, as in a manifest
 
     origin = f"{len(specs)} files" if len(specs) > 1 else "an empty list"
-    return _from_files(islice(files(), limit), None, origin)
+    return _from_files(islice(files(), limit), None, origin, passed_over)
 
 
-def _from_files(files: Iterable[Path], root: Path | None, origin: str) -> Catalog:
+def _from_files(
+    files: Iterable[Path], root: Path | None, origin: str, passed_over: Mapping[str, int] | None = None
+) -> Catalog:
     import pandas as pd
 
     paths = [os.path.normpath(os.path.abspath(file)) for file in files]
     if not paths:
-        raise CatalogError("no audio files there", source=printable(origin))
+        why = f"; {passed_over_text(dict(passed_over))}" if passed_over else ""
+        raise CatalogError(f"no audio files there{why}", source=printable(origin))
     base = None if root is None else os.path.normpath(root)
     columns = {
         ID_COLUMN: [_default_id(path, base) for path in paths],
         "source_uri": [printable(path) for path in paths],
         "path": pd.Series(paths, dtype=object),
     }
-    return Catalog(pd.DataFrame(columns), printable(origin), base)
+    return Catalog(pd.DataFrame(columns), printable(origin), base, passed_over=dict(passed_over or {}))
 
 
 def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
@@ -119,17 +142,15 @@ def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
         )
     if not len(manifest):
         raise CatalogError("the catalogue has no rows", source=printable(origin))
-    stated = ["" if value is None or value != value else str(value).strip() for value in manifest[column].tolist()]
+    stated = [_stated(value) for value in manifest[column].tolist()]
     folder = os.path.normpath(base)
     paths = [_local_path(text, folder) for text in stated]
     given = names.get(ID_COLUMN)
-    ids = [None] * len(stated) if given is None else manifest[given].tolist()
+    ids = [None] * len(stated) if given is None else _stated_ids(manifest[given], origin)
     track_ids = [
-        str(own).strip()
-        if own is not None and own == own and str(own).strip()
-        else _default_id(path, folder) if path is not None else (text or f"row-{i + 1}")
+        own or (_default_id(path, folder) if path is not None else (text or f"row-{i + 1}"))
         for i, (own, path, text) in enumerate(zip(ids, paths, stated))
-    ]  # fmt: skip
+    ]
     head = pd.DataFrame(
         {
             ID_COLUMN: [printable(i) for i in track_ids],
@@ -143,7 +164,27 @@ def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
     if len(set(rest.columns)) < len(rest.columns):
         twice = next(c for c in rest.columns if list(rest.columns).count(c) > 1)
         raise CatalogError(f"two columns are called {twice!r}", source=printable(origin))
-    return Catalog(pd.concat([head, rest], axis=1), printable(origin), folder, given is not None)
+    settle = {name: settled(rest[name], name, printable(origin)) for name in rest.columns}
+    frame = pd.concat([head, pd.DataFrame(settle, index=head.index)], axis=1)
+    return Catalog(frame, printable(origin), folder, given is not None)
+
+
+def _stated(value: Any) -> str:
+    """A cell of the path column as text; empty where there is none."""
+    if isinstance(value, (bytes, os.PathLike)):
+        return os.fsdecode(value)  # a file name need not be UTF-8
+    missing = value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    return "" if missing else str(value).strip()
+
+
+def _stated_ids(column: pd.Series, origin: str) -> list[str | None]:
+    """The ids that the catalogue states, None where it states none; tables of listening are read alike."""
+    try:
+        ids = as_ids(column, str(column.name)).to_pylist()
+    except TableError as error:
+        raise CatalogError(error.message, source=printable(origin)) from error
+    some = iter(restore_integers([own for own in ids if own is not None]))
+    return [None if own is None else printable(next(some)) for own in ids]
 
 
 def _default_id(path: str, root: str | None) -> str:
@@ -169,9 +210,3 @@ def _local_path(text: str, base: str) -> str | None:
         # ``?`` and ``#`` are rarely escaped in the wild, and a file has neither query nor fragment.
         text = unquote(text.split("://", 1)[1].removeprefix("localhost"))
     return os.path.normpath(os.path.join(base, os.path.expanduser(text)))
-
-
-# ------------------------------------------------------------------------------------------------------------- CSV
-
-
-# -------------------------------------------------------------------------------------------------------- validate

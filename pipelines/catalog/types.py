@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 CatalogSpec: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | pd.DataFrame | Catalog"
 
 
-# fmt: on
-CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
-
-
-PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
-
-
 #: Columns that name the file, in order of preference.
 PATH_COLUMNS = ("path", "source_uri", "uri", "file", "filepath")
 
@@ -45,12 +38,14 @@ class Catalog:
     origin : the manifest, folder, pattern or list it came from, for people.
     root : absolute folder that relative paths are relative to; None for lists of files.
     has_ids : whether the catalogue states its own track ids.
+    passed_over : number of files in the folders that were not taken, by suffix (empty for none).
     """
 
     frame: pd.DataFrame
     origin: str
     root: str | None = None
     has_ids: bool = False
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -68,9 +63,13 @@ class Catalog:
         row = self.frame.iloc[position]
         return f"row {position + 1} ({(row['source_uri'] or row['track_id'])!r})"
 
+    def passed_over_text(self) -> str:
+        """A sentence on the files of a folder that were not taken, and how to take them; empty where there are none."""
+        return passed_over_text(self.passed_over)
+
     def require_unique(self) -> None:
         """Raise CatalogError, naming both rows, when two rows share their id or their file."""
-        if clash := next(_duplicates(self), None):
+        if clash := next(duplicates(self), None):
             raise CatalogError(f"{clash.message}; stemfeatures validate lists all such rows", source=self.origin)
 
 
@@ -114,6 +113,7 @@ class ValidationReport:
     audio_s : what they declare to last together, in seconds (after decoding: what was decoded); where nothing was
         probed, the sum of column ``duration_s``; None when neither is known.
     n_unknown_duration : rows without problem that ``audio_s`` does not count.
+    passed_over : number of files in the folders that were not taken, by suffix (empty for none).
     """
 
     origin: str
@@ -122,6 +122,7 @@ class ValidationReport:
     n_probed: int = 0
     audio_s: float | None = None
     n_unknown_duration: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -136,6 +137,23 @@ class ValidationReport:
         """Number of problems by kind."""
         kinds = [p.kind for p in self.problems]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+_MOST_SUFFIXES = 5
+
+
+def passed_over_text(passed_over: dict[str, int]) -> str:
+    """``passed over 3 files (.txt 2, without suffix 1) ...``; empty where there are none."""
+    if not passed_over:
+        return ""
+    order = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{suffix or 'without suffix'} {n:,}" for suffix, n in order[:_MOST_SUFFIXES]]
+    named += ["..."] if len(order) > _MOST_SUFFIXES else []
+    n = sum(passed_over.values())
+    return (
+        f"passed over {n:,} file{'' if n == 1 else 's'} whose suffix is not one of audio ({', '.join(named)}); to "
+        "take audio among them, name it: as a file, in a manifest, or by a pattern with the suffix such as '*.xyz'"
+    )
 
 
 def printable(text: str) -> str:
@@ -153,7 +171,7 @@ def declared_durations(catalog: Catalog) -> list[float | None]:
     return [v if 0 < v < float("inf") else None for v in values.tolist()]
 
 
-def _duplicates(catalog: Catalog) -> Iterator[Problem]:
+def duplicates(catalog: Catalog) -> Iterator[Problem]:
     """A problem for every row that repeats the id or the file of an earlier one."""
     frame = catalog.frame
     for column, kind, what in ((ID_COLUMN, "duplicate_id", "track id"), ("path", "duplicate_path", "file")):

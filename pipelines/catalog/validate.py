@@ -6,22 +6,19 @@ import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from stemfeatures.errors import StemfeaturesError
 
+from .read import read_catalog
 from .types import (
     ID_COLUMN,
     CatalogSpec,
     Problem,
     ValidationReport,
-    _duplicates,
     declared_durations,
+    duplicates,
+    printable,
 )
-
-if TYPE_CHECKING:
-    pass
-from .read import read_catalog
 
 
 def validate_catalog(
@@ -49,9 +46,9 @@ def validate_catalog(
     catalog = read_catalog(catalog, limit=limit)
     frame = catalog.frame
     clashes: dict[int, list[Problem]] = {}
-    for clash in _duplicates(catalog):
+    for clash in duplicates(catalog):
         clashes.setdefault(clash.row, []).append(clash)
-    report = ValidationReport(catalog.origin, len(catalog))
+    report = ValidationReport(catalog.origin, len(catalog), passed_over=catalog.passed_over)
     declared = declared_durations(catalog)
     total, known = 0.0, 0
     first_of: dict[str, int] = {}
@@ -93,16 +90,25 @@ def file_trouble(path: str) -> tuple[str, str] | None:
         status = os.stat(path)
     except OSError as e:
         if os.path.islink(path) and isinstance(e, FileNotFoundError):
-            return "missing", "the link leads nowhere"
-        kind = "missing" if isinstance(e, (FileNotFoundError, NotADirectoryError)) else "unreadable"
-        return kind, e.strerror or str(e)
+            return "missing", f"the link leads nowhere: {printable(path)}"
+        if not isinstance(e, (FileNotFoundError, NotADirectoryError)):
+            return "unreadable", f"{e.strerror or e}: {printable(path)}"
+        return "missing", f"no such file: {printable(path)}{backslash_hint(path)}"
     except ValueError as e:  # NUL in the name
-        return "missing", str(e)
+        return "missing", f"{e}: {printable(path)}"
     if not stat.S_ISREG(status.st_mode):
-        return "not_a_file", "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        what = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        return "not_a_file", f"{what}: {printable(path)}"
     if not status.st_size:
-        return "zero_bytes", "the file is empty (0 bytes)"
+        return "zero_bytes", f"the file is empty (0 bytes): {printable(path)}"
     return None
+
+
+def backslash_hint(path: str) -> str:
+    """What to say of a missing file whose name has backslashes; empty for other names."""
+    if "\\" not in path or os.path.exists(path):
+        return ""
+    return " (backslashes as in a path of Windows: write / instead)"
 
 
 def _look_at(

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from stemfeatures._util.tabular import PARQUET_SUFFIXES
+
+# fmt: off
+#: Suffixes of files with audio that ffmpeg or libsndfile read: audio files, and containers that may hold more.
+AUDIO_SUFFIXES = frozenset({
+    ".wav", ".wave", ".bwf", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".sph", ".voc",
+    ".alac", ".ape", ".mac", ".wv", ".tta", ".tak", ".shn", ".ofr", ".mpc", ".mp+", ".mpp", ".dsf", ".dff",
+    ".mp3", ".mp2", ".mp1", ".mpga", ".mpa", ".ogg", ".oga", ".ogx", ".mogg", ".opus", ".spx", ".aac", ".adts", ".ac3",
+    ".eac3", ".dts", ".wma", ".amr", ".ra", ".gsm",
+    ".m4a", ".m4b", ".m4p", ".m4r", ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3ga", ".mka", ".mkv", ".webm",
+    ".weba", ".asf", ".wmv", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mts", ".flv", ".f4a", ".f4v", ".ogv",
+    ".rm", ".mxf",
+})
+# fmt: on
 
 
 # fmt: off
-AUDIO_SUFFIXES = frozenset({
-    ".wav", ".wave", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".au", ".alac", ".ape", ".wv",
-    ".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mp4", ".aac", ".ac3", ".wma", ".mka", ".webm",
+#: Suffixes of what lies beside music and is none; all others are counted as passed over.
+_COMPANIONS = frozenset({
+    ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf", ".txt", ".md", ".rtf",
+    ".doc", ".docx",
+    ".nfo", ".log", ".cue", ".toc", ".m3u", ".m3u8", ".pls", ".xspf", ".lrc", ".srt", ".json", ".xml", ".html", ".htm",
+    ".url", ".csv", ".tsv", ".xls", ".xlsx", ".parquet", ".pq", ".yaml", ".yml", ".toml", ".ini", ".db", ".sfv", ".md5",
+    ".sha1", ".sha256", ".ffp", ".accurip", ".torrent", ".zip", ".rar", ".7z", ".gz", ".tar", ".mid", ".midi",
+    ".jams", ".lab",
+    ".py", ".npy", ".npz", ".h5",
 })
+# fmt: on
 
 
 def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -51,14 +70,30 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
         yield from visit(folder)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Audio files below ``folder``, sorted by path."""
+def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """Audio files below ``folder``, sorted by path; the others are counted by their suffix."""
     for entry in _tree(os.fspath(folder)):
-        if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and not entry.is_dir():
+        if entry.is_dir():
+            continue
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix in AUDIO_SUFFIXES:
             yield Path(entry.path)
+        elif suffix not in _COMPANIONS:
+            passed_over[suffix] += 1
 
 
-def _glob(pattern: str) -> Iterator[Path]:
+def holds_parquet(folder: Path) -> bool:
+    """Whether there are Parquet files and no audio below a folder: a manifest of several files."""
+    found = False
+    for entry in _tree(os.fspath(folder)):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix in AUDIO_SUFFIXES and not entry.is_dir():
+            return False
+        found = found or (suffix in PARQUET_SUFFIXES and not entry.is_dir())
+    return found
+
+
+def expand(pattern: str) -> Iterator[Path]:
     """Files that match; without a suffix in the pattern those with the suffix of an audio file. Each file of each real
     folder once, however many links lead there."""
     chosen = bool(os.path.splitext(pattern)[1])
@@ -91,7 +126,7 @@ def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
         yield from _matches(found, rest)
 
 
-def _glob_root(pattern: str) -> Path:
+def glob_root(pattern: str) -> Path:
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return Path(*parts[:fixed]).absolute()

@@ -82,6 +82,8 @@ def as_json(report: ValidationReport) -> str:
 
 def as_text(report: ValidationReport) -> str:
     """A line a problem and a summary."""
+    from ..catalog.types import passed_over_text
+
     lines = []
     if report.problems:
         rows = [("row", "problem", "track id", "what")]
@@ -92,6 +94,8 @@ def as_text(report: ValidationReport) -> str:
         summary += f", {duration(report.audio_s)} of audio"
         if report.n_unknown_duration:
             summary += f" (without {count(report.n_unknown_duration, 'file')} of unknown length)"
+    if report.passed_over:
+        lines.append(passed_over_text(report.passed_over))
     if report.ok:
         lines.append(f"{summary}, no problems")
     else:

@@ -19,7 +19,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -131,7 +131,7 @@ class ClusterExecutor:
                     receipt = self._result(future, task, attempts)
                     if receipt is not None:
                         yield receipt
-                    elif future.status == "error" and _crashed(future):
+                    elif _crashed(future):
                         log.warning("shard %s (%d tracks): its worker crashed", task.name, len(task.tracks))
                         if len(task.tracks) > 1:
                             queue.extendleft(reversed(task.halves()))
@@ -199,12 +199,16 @@ class ClusterExecutor:
     def _result(self, future: Future, task: ShardTask, attempts: dict[str, int]) -> ShardReceipt | None:
         """The receipt; None when the shard must be tried again; raises when it has failed too often."""
         if future.status == "finished":
-            receipt = future.result()
+            try:
+                receipt = future.result()
+            except CancelledError:  # its worker crashed on another shard before the receipt was fetched
+                log.warning("shard %s: the receipt was lost with its worker; trying again", task.name)
+                return None
             future.release()
             return receipt
-        error = future.exception()
-        if _crashed(future):
+        if _crashed(future) or future.status in ("cancelled", "lost"):
             return None
+        error = future.exception()
         attempts[task.name] = attempts.get(task.name, 0) + 1
         if attempts[task.name] >= SHARD_ATTEMPTS:
             raise error
@@ -227,7 +231,7 @@ class ClusterExecutor:
 def _crashed(future: Future) -> bool:
     from distributed import KilledWorker
 
-    return isinstance(future.exception(), KilledWorker)
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 def worker_info(client: Client) -> dict[str, dict[str, Any]]:

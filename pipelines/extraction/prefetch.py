@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import stat
 import threading
 import time
 from collections import deque
@@ -17,13 +18,16 @@ from stemfeatures import audio
 from stemfeatures.audio import AudioInfo, AudioStream
 from stemfeatures.errors import AudioError, DecodeError
 
-from ..catalog import printable
+from ..catalog import backslash_hint, printable
 
 #: Blocks of 10 s that wait for the network, of each track.
 BLOCKS_AHEAD = 4
 #: A track may take this long, and so many times its own length on top. Far beyond any sound file and machine.
 TRACK_TIMEOUT_S = 600.0
 TRACK_TIMEOUT_TIMES_LENGTH = 10.0
+
+#: A file may take this long to be opened: network drives are slow, and some hang for ever.
+OPEN_TIMEOUT_S = 120.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Key = TypeVar("_Key")
@@ -36,17 +40,19 @@ class TrackTimeout(AudioError):
 
 
 class FileState(NamedTuple):
-    """Size in bytes and time of the last change: what a look at the folder tells of a file's identity."""
+    """Size in bytes and time of the last change: the identity of a file, as far as its folder states it."""
 
     size: int
     modified_at: datetime
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> FileState | None:
-        """None when the file cannot be looked at."""
+        """None when there is no such file, or it is not a regular one (a pipe has no identity)."""
         try:
             status = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
             return None
         return cls(status.st_size, _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000))
 
@@ -60,8 +66,8 @@ class PrefetchStream(AudioStream):
     Parameters
     ----------
     path : the file.
-    timeout_s : wall-clock limit from the first block asked for to the last; default a generous one that grows with
-        the length. Also handed to the decoders.
+    timeout_s : wall-clock limit for opening, and from the first block asked for to the last; default a generous one
+        that grows with the length. Also handed to the decoders.
 
     Attributes
     ----------
@@ -130,13 +136,26 @@ class PrefetchStream(AudioStream):
         return self._stream.info
 
     def open(self) -> PrefetchStream:
-        """Wait until the file is open; raises what ``open_audio`` raises."""
+        """Wait until the file is open.
+
+        Raises
+        ------
+        AudioError
+            What ``open_audio`` raises; TrackTimeout when it takes too long.
+        """
         started = time.perf_counter()
-        error = self._opened.get()
+        limit = OPEN_TIMEOUT_S if self.timeout_s is None else self.timeout_s
+        try:
+            error = self._opened.get(timeout=limit)
+        except queue.Empty:
+            self.close()
+            error = TrackTimeout(f"gave up after {limit:g} s, the file is not open yet", source=printable(self.path))
         self.wait_s += time.perf_counter() - started
-        if error is not None:
-            raise error
-        return self
+        if error is None:
+            return self
+        if isinstance(error, AudioError) and (hint := backslash_hint(self.path)):
+            error = type(error)(error.message + hint, source=error.source)
+        raise error
 
     def __next__(self) -> np.ndarray:
         if self._closed:

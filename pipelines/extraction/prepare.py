@@ -150,6 +150,8 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
     _require_folder(out_dir)
     whole = read_catalog(catalog)
     whole.require_unique()
+    if whole.passed_over:
+        log.warning("%s: %s", whole.origin, whole.passed_over_text())
     layout = existing_dataset(out_dir)
     # Types come from the whole catalogue, so that a trial with a few rows does not settle them.
     metadata = metadata_fields(whole, layout)

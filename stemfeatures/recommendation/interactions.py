@@ -1,14 +1,16 @@
 """Who listened to what: tables of interactions, read in bounded memory, with every row that cannot be used counted.
 
 A table of interactions has the columns ``user_id`` and ``track_id`` and, optionally, ``weight`` (above 0: plays, hours,
-stars; 1 where there is no such column) and ``time`` (ISO 8601, UTC where no zone is stated; or a number since
-1970-01-01: seconds, milli-, micro- or nanoseconds, told apart by its size). Rows may repeat: weights of one user and
-track add up.
+stars; 1 where there is no such column) and ``time`` (ISO 8601 and its relatives as BigQuery, PostgreSQL, Snowflake and
+mail write them, UTC where no zone is stated; or a number since 1970-01-01: seconds, milli-, micro- or nanoseconds,
+distinguished by its size). Rows may repeat: weights of one user and track add up. Names of columns may have any case,
+and blanks around them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +20,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.dataset as ds
 import scipy.sparse as sp
 
+from .._util.tabular import (
+    PARQUET_SUFFIXES,
+    TableError,
+    as_ids,
+    decoded,
+    open_parquet,
+    open_table_bytes,
+    open_text_table,
+    require_distinct,
+    restore_integers,
+)
 from ..errors import DatasetError
 
 if TYPE_CHECKING:
@@ -30,14 +42,13 @@ COLUMNS = ("user_id", "track_id", "weight", "time")
 STAGE = "interactions"
 #: Rows held as text at once.
 BATCH_ROWS = 262_144
-_DELIMITERS = ",;\t|"
 #: Numbers below this are no seconds since 1970 (they are before March 1973) but, with 8 digits, a date.
 _FIRST_SECOND = 1e8
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What became of the rows of a table of interactions.
+    """How many rows of a table of interactions were read and left out.
 
     Attributes
     ----------
@@ -159,8 +170,9 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
 
     Parameters
     ----------
-    source : a CSV or TSV file (UTF-8; comma, semicolon, tab or bar), a Parquet file or a folder of them, or a
-        DataFrame. Other columns are ignored.
+    source : a CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz or
+        Zstandard), a Parquet file, a folder of them (``user_id=7/`` is a column), or a DataFrame. Other columns are
+        ignored.
 
     Returns
     -------
@@ -192,7 +204,9 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
             weights.append(weight[good])
             if time is not None:
                 times.append(time[good])
-    except pa.ArrowException as e:
+    except TableError as e:
+        raise DatasetError(e.message, source=name, stage=STAGE) from e
+    except (pa.ArrowException, EOFError, OSError) as e:
         raise DatasetError(f"cannot be read: {' '.join(str(e).split())}", source=name, stage=STAGE) from e
     n_rows += bad.get(_WRONG_CELLS, 0)
     if not sum(map(len, weights)):
@@ -221,69 +235,89 @@ _WRONG_CELLS = "wrong number of cells"
 def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
     """Tables of the columns in COLUMNS that there are; ids as text, null where empty."""
     if not isinstance(source, (str, os.PathLike)):
-        table = pa.Table.from_pandas(source, preserve_index=False)
-        batches: Iterator[Any] = (pa.Table.from_batches([b]) for b in table.to_batches(BATCH_ROWS))
-        names = table.column_names
+        names, batches = _open_frame(source)
     else:
         path = Path(source)
         if not path.exists():
             raise DatasetError("there is no such file", source=name, stage=STAGE)
-        if path.is_dir() or path.suffix.lower() in (".parquet", ".pq"):
-            dataset = ds.dataset(path, format="parquet")
-            if not dataset.files:
-                raise DatasetError("holds no Parquet files", source=name, stage=STAGE)
-            names = dataset.schema.names
-            wanted = [c for c in COLUMNS if c in names]
-            batches = (pa.Table.from_batches([b]) for b in dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS))
+        if path.is_dir() or path.suffix.lower() in PARQUET_SUFFIXES:
+            names, batches = _open_parquet(path)
         else:
-            reader, names = _open_csv(path, reject)
-            batches = (pa.Table.from_batches([b]) for b in reader)
-    if missing := [c for c in COLUMNS[:2] if c not in names]:
+            names, batches = _open_csv(path, reject)
+    found = _required(names)
+    if missing := [c for c in COLUMNS[:2] if c not in found]:
         raise DatasetError(
             f"has no column {' and '.join(missing)}; it has {', '.join(map(str, names[:12]))}", source=name, stage=STAGE
         )
-    wanted = [c for c in COLUMNS if c in names]
     for batch in batches:
-        table = batch.select(wanted)
-        for i, column in enumerate(wanted[:2]):
-            table = table.set_column(i, column, _as_ids(table[column]))
-        yield table
+        columns = [decoded(batch.column(column), column) for column in found.values()]
+        columns[:2] = (as_ids(column, wanted) for column, wanted in zip(columns, COLUMNS))
+        yield pa.table(dict(zip(found, columns)))
 
 
-def _open_csv(path: Path, reject: Any) -> tuple[pa_csv.CSVStreamingReader, list[str]]:
-    """A reader of the columns in COLUMNS, and the names of all."""
-    with open(path, encoding="utf-8-sig", errors="replace") as f:
-        header = f.readline().rstrip("\r\n")
-    if "\0" in header:
-        raise DatasetError("is no text in UTF-8", source=str(path), stage=STAGE)
-    delimiter = max(_DELIMITERS, key=header.count)
-    names = [n.strip().strip('"') for n in header.split(delimiter)]
+def _required(names: Sequence[Any]) -> dict[str, Any]:
+    """The columns in COLUMNS that there are, in that order, and what the table calls them (any case, blanks around)."""
+    called: dict[str, Any] = {}
+    for name in names:
+        if (plain := str(name).strip().lower()) in COLUMNS:
+            if plain in called:
+                raise TableError(f"two columns are called {plain!r}")
+            called[plain] = name
+    return {column: called[column] for column in COLUMNS if column in called}
+
+
+def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
+    """Names of the columns of a DataFrame, and its rows in pieces; ids may be of mixed types."""
+    require_distinct([str(name) for name in frame.columns])
+    names = list(frame.columns)
+    found = _required(names)
+    arrays = [
+        as_ids(frame[column], wanted) if wanted in COLUMNS[:2] else pa.array(frame[column], from_pandas=True)
+        for wanted, column in found.items()
+    ]
+    table = pa.table(arrays, names=list(found.values()))
+    return names, (pa.Table.from_batches([b]) for b in table.to_batches(BATCH_ROWS))
+
+
+def _open_parquet(path: Path) -> tuple[list[str], Iterator[pa.Table]]:
+    dataset, _ = open_parquet(path)
+    names = dataset.schema.names
+    wanted = list(_required(names).values())
+    batches = dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS)
+    return names, (pa.Table.from_batches([b]) for b in batches)
+
+
+def _open_csv(path: Path, reject: Any) -> tuple[list[str], Iterator[pa.Table]]:
+    """Names of all columns of a text file, and the rows of those in COLUMNS in pieces."""
+    text = open_text_table(path)
+    # A column without a name needs one.
+    names = [name or f"column_{i + 1}" for i, name in enumerate(text.names)]
+    wanted = list(_required(names).values())
 
     def wrong_cells(row: pa_csv.InvalidRow) -> str:
         reject(_WRONG_CELLS, 1, repr(row.text))
         return "skip"
 
-    reader = pa_csv.open_csv(
-        path,
-        read_options=pa_csv.ReadOptions(use_threads=False),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=wrong_cells
-        ),
-        convert_options=pa_csv.ConvertOptions(
-            column_types={c: pa.string() for c in COLUMNS}, include_columns=[c for c in COLUMNS if c in names]
-        ),
-    )
-    return reader, names
+    def batches() -> Iterator[pa.Table]:
+        with open_table_bytes(path) as file:
+            reader = pa_csv.open_csv(
+                file,
+                read_options=pa_csv.ReadOptions(
+                    use_threads=False,
+                    column_names=names,
+                    skip_rows=text.skip_lines,
+                    encoding="utf-16" if text.encoding == "utf-16" else "utf8",
+                ),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=text.delimiter, newlines_in_values=True, invalid_row_handler=wrong_cells
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted
+                ),
+            )
+            yield from (pa.Table.from_batches([b]) for b in reader)
 
-
-def _as_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text, null where empty. pandas makes floats of whole numbers that have gaps: 12.0 is 12 again."""
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, None)
-        if pc.all(pc.equal(pc.floor(column), column)).as_py() is not False:
-            column = column.cast(pa.int64())
-    text = column.cast(pa.string())
-    return pc.if_else(pc.equal(text, ""), None, text)
+    return names, batches()
 
 
 def _check(batch: pa.Table, reject: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -337,17 +371,40 @@ def _times(column: pa.ChunkedArray) -> np.ndarray:
     nanoseconds = np.round((seconds * fits - whole) * 1e9).astype("timedelta64[ns]")
     times[is_number & fits] = (whole.astype("datetime64[s]").astype("datetime64[ns]") + nanoseconds)[is_number & fits]
     if not is_number.all():
-        text = pd.to_datetime(values[~is_number].astype(str), utc=True, errors="coerce", format="ISO8601")
-        times[~is_number] = text.to_numpy(dtype="datetime64[ns]")
+        times[~is_number] = _written_times(values[~is_number].astype(str))
     return times
+
+
+#: Of exports: a zone as UTC, GMT or hours alone, with a blank before it.
+_ZONE_NAME = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
+_ZONE_HOURS = re.compile(r"([T ]\d\d:?\d\d[\d:.,]*)\s*([+-]\d\d)(?::?(\d\d))?$")
+#: With the name of a month, so that day and month cannot be taken for each other.
+_NAMED_MONTHS = ("%a, %d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M:%S %z", "%d %b %Y, %H:%M", "%d %b %Y %H:%M", "%d %b %Y")
+
+
+def _written_times(values: pd.Series) -> np.ndarray:
+    """datetime64[ns] of text; NaT where it cannot be read without guessing."""
+    import pandas as pd
+
+    text = values.str.strip()
+    iso = text.str.replace(_ZONE_NAME, "Z", regex=True).str.replace(_ZONE_HOURS, _zone, regex=True)
+    times = pd.to_datetime(iso, utc=True, errors="coerce", format="ISO8601")
+    mail = text.str.replace(_ZONE_NAME, " +0000", regex=True)
+    for form in _NAMED_MONTHS:
+        if not (unread := times.isna()).any():
+            break
+        times = times.mask(unread, pd.to_datetime(mail.where(unread), utc=True, errors="coerce", format=form))
+    return times.to_numpy(dtype="datetime64[ns]")
+
+
+def _zone(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}:{found[3] or '00'}"
 
 
 def _encode(chunks: list[pa.DictionaryArray]) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct values and the position of each row in them."""
     values = pa.chunked_array(chunks).unify_dictionaries()
-    names = np.asarray(values.chunk(0).dictionary.to_pylist(), dtype=str)
-    order = np.argsort(names, kind="stable")
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
+    written = restore_integers(values.chunk(0).dictionary.to_pylist())
+    names, rank = np.unique(np.asarray(written, dtype=str), return_inverse=True)
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in values.chunks])
-    return names[order], rank[codes]
+    return names, rank.astype(np.int32)[codes]
