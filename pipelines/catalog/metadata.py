@@ -69,7 +69,7 @@ def _cell(value: Any, name: str, source: str) -> bool | int | float | str | None
 
     if value is None or value is pd.NA or value is pd.NaT:
         return None
-    if isinstance(value, (list, tuple, dict, set)) or getattr(value, "ndim", 0):
+    if isinstance(value, (list, tuple, dict, set)) or getattr(value, "ndim", False):
         raise CatalogError(
             f"column {name!r} holds {type(value).__name__}s; metadata must be numbers, text or booleans", source=source
         )

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -103,7 +103,7 @@ def open_table_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
         if head.startswith(magic):
             raise TableError(f"is {what}")
     if head.startswith(b"\x1f\x8b"):
-        return gzip.open(path)
+        return cast(IO[bytes], gzip.open(path))
     if head.startswith(b"BZh"):
         return bz2.open(path)
     if head.startswith(b"\xfd7zXZ\x00"):
