@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from stemfeatures import __version__
-from stemfeatures.errors import CatalogError, DatasetError, ModelError, StemfeaturesError
+from stemfeatures.errors import CatalogError, DatasetError, ModelError, StemfeaturesError, TrainingError
 
-from .commands import VERBS
+from .commands import verbs as find_verbs
 from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
 from .commands._options import Parser
 from .commands._text import visible
@@ -46,7 +46,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"stemfeatures {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=Parser)
-    for name in VERBS:
+    for name in find_verbs():
         import_module(f".commands.{name}", __package__).add_parser(verbs)
     return parser
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()
         return code
-    except (UsageError, CatalogError, ModelError, DatasetError) as error:
+    except (UsageError, CatalogError, ModelError, DatasetError, TrainingError) as error:
         return _fail(USAGE, str(error), args.verbose)
     except StemfeaturesError as error:
         return _fail(UNEXPECTED, str(error), args.verbose)

@@ -72,6 +72,12 @@ class EvaluationError(StemfeaturesError):
     stage = "evaluate"
 
 
+class TrainingError(StemfeaturesError):
+    """A training run cannot start or go on as asked: data are missing, or on both sides of a test."""
+
+    stage = "train"
+
+
 class WorkerError(StemfeaturesError):
     """A worker process died, or could not be started."""
 

@@ -21,9 +21,9 @@ from networks import tiny_checkpoint, tiny_recipe
 from test_multitrack import tone, write_song
 
 import pipelines.extraction.extract as extraction
-from pipelines import cli, cli_reference
+from pipelines import cli, cli_reference, commands
 from pipelines.catalog import validate_catalog
-from pipelines.commands import VERBS, describe, extract, separate, train
+from pipelines.commands import describe, extract, separate, train
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
@@ -93,7 +93,7 @@ def bad(tmp_path) -> Path:
 # Help and usage -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS])
+@pytest.mark.parametrize("verb", ["", *commands.verbs()])
 def test_help_imports_nothing_heavy(verb: str) -> None:
     code = (
         "import sys\nfrom pipelines.cli import main\n"
@@ -106,10 +106,48 @@ def test_help_imports_nothing_heavy(verb: str) -> None:
     assert done.stdout.startswith(f"usage: stemfeatures {verb}".rstrip())
 
 
+def test_a_command_is_one_file(main: Main, capsys, tmp_path, monkeypatch) -> None:
+    (tmp_path / "greet.py").write_text(
+        "from pipelines.commands._exit import SOME_FAILED\n"
+        "from pipelines.commands._options import add_verb\n"
+        "def add_parser(verbs):\n"
+        "    parser = add_verb(verbs, 'greet', run, 'greet a track', description='Says it.', examples=())\n"
+        "    parser.add_argument('name')\n"
+        "def run(args):\n"
+        "    print('hello', args.name)\n"
+        "    return SOME_FAILED\n"
+    )
+    (tmp_path / "_helper.py").write_text("raise ImportError\n")
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    try:
+        assert commands.verbs()[-1] == "greet"
+        assert main("greet", "a.wav") == 3
+        assert capsys.readouterr().out == "hello a.wav\n"
+        assert main("--help") == 0
+        assert "    greet " in capsys.readouterr().out
+    finally:
+        sys.modules.pop("pipelines.commands.greet", None)
+
+
+def test_folders_of_the_user_do_not_hide_the_packages(tmp_path, model: Path, song: Path) -> None:
+    """The installed command and its worker processes, where the working directory has folders of these names."""
+    for name in ("pipelines", "stemfeatures"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('of the user')\n")
+    (tmp_path / "music").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "music" / name).write_bytes(song.read_bytes())
+    command = [str(Path(sys.executable).with_name("stemfeatures")), "extract", "music", "-o", "features"]
+    done = subprocess.run(
+        [*command, "-m", str(model), "-j", "2", "-d", "cpu"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "2 tracks done, 0 failed"), done.stderr
+
+
 def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
     assert main("--help") == 0
     text = capsys.readouterr().out
-    assert all(f"    {verb} " in text for verb in VERBS)
+    assert all(f"    {verb} " in text for verb in commands.verbs())
     assert main("--version") == 0
     assert capsys.readouterr().out == f"stemfeatures {cli.__version__}\n"
     assert main() == 2  # no verb: help, but nothing was done
@@ -143,10 +181,10 @@ def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
         (["schema", "--json", "--markdown"], "not allowed with argument"),
         (["models", "nobody"], "unknown model 'nobody'"),
         (["train", "--recipe", "nobody"], "unknown recipe 'nobody'; known: "),
-        (["train", "--recipe", "nobody.toml"], "no such recipe file: nobody.toml"),
-        (["train", "--run-dir", "r"], "no bank in r/bank: --data is needed to build one"),
+        (["train", "--recipe", "nobody.toml"], "nobody.toml: no such recipe file"),
+        (["train", "--run-dir", "r"], "r/bank: no bank there, and no isolated sounds (data) to build one from"),
         (["train", "--run-dir", "r", "--data", "d"], "d: no index.csv"),
-        (["train", "--run-dir", "r", "--held-out", "h.txt"], "no such file: h.txt"),
+        (["train", "--run-dir", "r", "--held-out", "h.txt"], "h.txt: no such file"),
         (["train", "--export", "weights.pt"], "must end in .safetensors"),
         (["evaluate", "melody", "."], "invalid choice: 'melody'"),
         (["evaluate", "f0", "nowhere", "-m", "pyin"], "nowhere: no such folder"),
@@ -868,7 +906,7 @@ def test_train_keeps_held_out_files_out(main: Main, capsys, tmp_path, bank, reci
     argv = ["train", "--recipe", recipe, "--bank", bank, "--run-dir", tmp_path / "run", "--held-out", held_out]
     assert main(*argv) == 2
     said = capsys.readouterr().err
-    assert "holds 4 files that shall be held out, such as performances/one/" in said
+    assert "the bank holds 4 files that shall be held out, such as performances/one/" in said
     assert not (tmp_path / "run").exists()
 
 

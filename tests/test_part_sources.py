@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from test_multitrack import RATE, tone, write_clip, write_song
 from pipelines import cli
 from stemfeatures.audio import write
 from stemfeatures.datasets.opening import find_tracks
-from stemfeatures.errors import CatalogError, DatasetError
+from stemfeatures.errors import CatalogError, DatasetError, TrainingError
 from stemfeatures.models import checkpoints
 from stemfeatures.training.data.held_out import HeldOut
 from stemfeatures.training.data.part_sources import find_pairs, find_recordings
 from stemfeatures.training.data.part_store import PartStore, build_part_store
 from stemfeatures.training.data.song_part import SongPart
 from stemfeatures.training.data.song_store import SongStore, StoredTrack, build_song_store, stored_tracks
+from stemfeatures.training.preparation import TrainingSources, prepare_run, read_recipe
 
 HERTZ = {"vocals": 880.0, "drums": 330.0, "bass": 110.0, "other": 550.0}
 KINDS = ("mixtures", "solos", "accompaniments")
@@ -249,9 +251,45 @@ def test_the_command_holds_out_and_says_so(data, capsys):
     capsys.readouterr()
     patterns.write_text("b\nc\n")
     assert train(data, "--steps", "3", *held) == 2
-    assert "were chosen without --held-out c" in capsys.readouterr().err
+    assert "were chosen without the held-out pattern c" in capsys.readouterr().err
     assert train(data, "--steps", "3", *held, **every) == 2
-    assert "has learned from what --held-out c names" in capsys.readouterr().err
+    assert "has learned from what the held-out pattern c names" in capsys.readouterr().err
+
+
+def test_python_users_prepare_a_run_alike(data):
+    config = read_recipe(str(data / "tiny.toml"), steps=3, target="vocals")
+    assert (config.objective, config.steps, config.target) == ("adversarial", 3, "vocals")
+    (data / "held_out.txt").write_text("b\n")
+    songs = [str(data / "songs")]
+    sources = TrainingSources(
+        pairs=songs, mixtures=songs, solos=songs, accompaniments=songs,
+        held_out=data / "held_out.txt", development=data / "development",
+    )  # fmt: skip
+    found, decoded = [], []
+
+    def watch(what, items, total):
+        decoded.append(what)
+        return items
+
+    run = prepare_run(config, data / "run", sources, watch=watch, on_found=found.append)
+    assert [(f.kind, f.n_songs, f.n_files, f.n_held_out) for f in found] == [
+        (kind, 2, 0, 1) for kind in ("pairs", *KINDS)
+    ]
+    assert set(decoded) == {"parts"}
+    assert run.held_out == ["b"]
+    assert [track.name for track in run.development] == ["d"]
+    assert heard(run.data.parts, "solos") == {880.0}
+    again = prepare_run(config, data / "run", TrainingSources())  # decoded before
+    assert [r.name for r in again.data.parts.recordings["pairs"]] == ["a", "c"]
+    (data / "run" / "last.pt").write_bytes(b"")  # it has learned something
+    with pytest.raises(TrainingError, match=r"another recipe \(target changed\)"):
+        prepare_run(read_recipe(str(data / "tiny.toml"), target="bass"), data / "run", TrainingSources())
+    with pytest.raises(TrainingError, match=r"development songs .* would also be trained on, such as songs/a"):
+        prepare_run(config, data / "other", replace(sources, held_out=None, development=data / "songs"))
+    with pytest.raises(TrainingError, match="recipe 'tiny' is for the objective adversarial, not gan"):
+        read_recipe(str(data / "tiny.toml"), objective="gan")
+    with pytest.raises(TrainingError, match=r"unknown recipe 'none'; known: .*joint-v0"):
+        read_recipe("none")
 
 
 @pytest.mark.parametrize(
@@ -266,9 +304,13 @@ def test_the_command_holds_out_and_says_so(data, capsys):
         ({"mixtures": "stems:songs"}, [], ["stems:songs: no such folder [train]"]),
         ({"mixtures": "nowhere"}, [], ["nowhere: no such file or folder [train]"]),
         ({}, ["--target", "banjo"], ["none of 3 songs has the stem 'banjo'", "[train]"]),
-        ({}, ["--held-out", "nowhere.txt"], ["no such file: nowhere.txt"]),
-        ({}, ["--held-out", "ALL"], ["holds out all 3 recordings of --pairs"]),
-        ({"solos": "development"}, ["--validate", "DEVELOPMENT"], ["1 recording of --validate", "development/d"]),
+        ({}, ["--held-out", "nowhere.txt"], ["nowhere.txt: no such file"]),
+        ({}, ["--held-out", "ALL"], ["leave none of the 3 pairs"]),
+        (
+            {"solos": "development"},
+            ["--validate", "DEVELOPMENT"],
+            ["1 recording of the development", "development/d"],
+        ),
     ],
 )
 def test_what_cannot_be_used_is_told(data, capsys, kinds, more, messages):

@@ -554,12 +554,12 @@ def test_the_card_lists_what_the_initial_checkpoint_learned_from(trained, data, 
 @pytest.mark.parametrize(
     ("kinds", "more", "message"),
     [
-        (("pairs", "mixtures"), [], "needs --solos (recordings of the target alone); --accompaniments"),
+        (("pairs", "mixtures"), [], "needs solos (recordings of the target alone); accompaniments"),
         (ALL, ["--objective", "supervised"], "is for the objective adversarial, not supervised"),
-        (ALL, ["--songs", "x"], "takes no --songs"),
+        (ALL, ["--songs", "x"], "takes no songs"),
         (ALL, ["--target", "banjo"], "has the stem 'banjo'"),
         (ALL, ["--solos", "nowhere"], "nowhere: no such file or folder"),
-        (ALL, ["--validate", "PAIRS"], "3 recordings of --validate"),
+        (ALL, ["--validate", "PAIRS"], "3 recordings of the development songs"),
     ],
 )
 def test_the_command_says_what_is_wrong(data, tmp_path, capsys, kinds, more, message):
@@ -574,22 +574,22 @@ def test_development_mixtures_are_found_among_the_unpaired(data, tmp_path, capsy
     argv = _argv(data, _recipe(tmp_path / "r.toml"), tmp_path / "run", *ALL)
     argv += ["--mixtures", str(tmp_path / "copy.wav"), "--validate", str(data / "development")]
     assert cli.main(argv) == 2
-    assert "1 recording of --validate" in capsys.readouterr().err
+    assert "1 recording of the development songs" in capsys.readouterr().err
 
 
 def test_supervised_takes_pairs_alone(data, tmp_path, capsys):
     recipe = _recipe(tmp_path / "r.toml", objective="supervised")
     assert cli.main(_argv(data, recipe, tmp_path / "run", *ALL)) == 2
-    assert "learns nothing from --mixtures, --solos, --accompaniments" in capsys.readouterr().err
+    assert "learns nothing from mixtures, solos, accompaniments" in capsys.readouterr().err
     assert cli.main(["train", "--objective", "joint", "--pairs", "x", "--run-dir", str(tmp_path / "j")]) == 2
-    assert "joint takes no --pairs" in capsys.readouterr().err
+    assert "joint takes no pairs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["supervised-small", "adversarial-small", "adversarial-2018"])
 def test_shipped_recipes_work(name):
-    from pipelines.commands.train import find_recipe
     from stemfeatures.training.config import load_config
     from stemfeatures.training.objectives.find import find_objective
+    from stemfeatures.training.preparation import find_recipe
 
     config = load_config(find_recipe(name))
     find_objective(config.objective).check(config)

@@ -428,7 +428,7 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     step, score = best_validation(tmp_path / "run", 2)
     assert card["training"]["chosen_on"] == {"songs": "development", "step": step, "score": score}
     assert cli.main([str(a) for a in [*argv, "--validate", songs]]) == 2
-    assert "2 tracks of --validate" in capsys.readouterr().err
+    assert "2 tracks of the development songs" in capsys.readouterr().err
     of_store = ["train", "--recipe", recipe, "--songs", tmp_path / "run" / "songs", "--run-dir", tmp_path / "again"]
     assert cli.main([str(a) for a in [*of_store, "--workers", "0", "--device", "cpu"]]) == 0
     assert not (tmp_path / "again" / "songs").exists()  # nothing is decoded twice

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from pipelines import cli
-from pipelines.commands.train import find_recipe
 from stemfeatures.audio import write
 from stemfeatures.errors import ModelError
 from stemfeatures.evaluation import CheckpointEstimator, evaluate
@@ -23,6 +22,7 @@ from stemfeatures.spectra.transform import stft
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.target_networks import NetworkFrontEnd, build_network, grid_of
+from stemfeatures.training.preparation import find_recipe
 
 torch.set_num_threads(1)
 RATE = unet2020.SAMPLE_RATE

@@ -13,7 +13,7 @@ from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._options import add_device, add_model, add_verb, choose_device
-from ._progress import Progress
+from ._progress import ProgressLine
 
 #: What argparse is to take for a number instead of an option: -12, -12dB, -inf.
 _NUMBER = re.compile(r"^-(\d+(\.\d*)?|\.\d+|inf)(dB)?$", re.IGNORECASE)
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     separator = open_separator(args.model, device=choose_device(args.device))
     try:
         total = math.ceil(probe(args.input).declared_duration_s or 0) or None
-        with Progress(total, label="remix", unit="second", quiet=args.quiet) as progress:
+        with ProgressLine(total, label="remix", unit="second", quiet=args.quiet) as progress:
             done = remix_file(
                 separator, args.input, args.out, gains, limit_db=args.limit,
                 on_progress=lambda seconds: progress.advance_to(int(seconds)),

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stemfeatures.training.preparation.sources import RECORDING_KINDS
 
 from ._exit import DONE, UsageError
 from ._options import add_device, add_verb, choose_device, positive, whole
 from ._progress import ProgressLine, watched
 from ._text import columns, count, duration
-from ._train_parts import KINDS, open_parts
 
 if TYPE_CHECKING:
-    from stemfeatures.datasets.multitrack import MultiTrack
-    from stemfeatures.training.config import TrainConfig
-    from stemfeatures.training.examples import TrainingData
+    from stemfeatures.training.objectives.base import Objective
+    from stemfeatures.training.preparation.run import TrainingRun
+    from stemfeatures.training.preparation.sources import FoundRecordings
 
-#: Recipe of an objective where none is named.
-DEFAULT_RECIPES = {
-    "joint": "joint-v0",
-    "supervised": "supervised-small",
-    "adversarial": "adversarial-small",
-    "gan": "gan-small",
-    "factorgan": "factorgan-small",
-}
-_BANK_MARK = "sounds.parquet"
-_HELD_OUT = "held_out.txt"
-_RECIPE = "recipe.json"
-#: Keys of a recipe that may change when a run goes on.
-_MAY_CHANGE = ("steps", "cycles", "save_every", "log_every", "validate_every", "patience", "licences", "made_of")
+#: What ``--objective`` chooses from.
+OBJECTIVES = ("joint", "supervised", "adversarial", "gan", "factorgan")
 
 
 def add_parser(verbs: Any) -> None:
@@ -47,8 +36,8 @@ def add_parser(verbs: Any) -> None:
         "decodes --data (isolated sounds) and --songs (multitracks) once, as the recipe needs them, makes "
         "training examples of them on the fly, and goes on where an earlier run in the same --run-dir stopped. At the "
         "end, or after --max-minutes, the averaged weights are exported with a model card: those of the last step, or "
-        "with --validate those that were best on the development songs. The other objectives learn to tell one part, "
-        "the --target, from the rest: supervised and gan from --pairs alone, adversarial and factorgan also from "
+        "with --validate those that were best on the development songs. The other objectives learn to separate one "
+        "--target: supervised and gan from --pairs alone, adversarial and factorgan also from "
         "recordings that belong to no pair. Their checkpoints work with separate and evaluate, and with extract where "
         "the target is one of the four stems.",
         examples=(
@@ -71,11 +60,9 @@ def add_parser(verbs: Any) -> None:
         help="multitracks: song folders, generated ones for example, NAME:DIR for the layouts of docs/datasets.md, or "
         "RUN_DIR/songs of another run; may be given several times",
     )
-    parser.add_argument(
-        "--objective", choices=tuple(DEFAULT_RECIPES), help="what is learned (default: that of --recipe, or joint)"
-    )
-    parser.add_argument("--target", metavar="NAME", help="part that is told from the rest: vocals, drums, guitar, ...")
-    for kind, meaning in KINDS.items():
+    parser.add_argument("--objective", choices=OBJECTIVES, help="what is learned (default: that of --recipe, or joint)")
+    parser.add_argument("--target", metavar="NAME", help="what is separated: vocals, drums, guitar, ...")
+    for kind, meaning in RECORDING_KINDS.items():
         parser.add_argument(
             f"--{kind}", action="append", default=[], metavar="DIR", help=f"{meaning}; may be given several times"
         )
@@ -103,7 +90,7 @@ def add_parser(verbs: Any) -> None:
         metavar="FILE",
         help="patterns of what is never learned from, one a line: of files in --data, or names of songs and files in "
         "--pairs, --mixtures, --solos and --accompaniments (default for --data: "
-        f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
+        "catalog_samples/held_out.txt of the checkout, where there is one)",
     )
     add_device(parser)
     parser.add_argument(
@@ -119,28 +106,53 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
-    config = read_recipe(args)
 
-    from stemfeatures.training.loop import train
-    from stemfeatures.training.objectives.find import find_objective
-    from stemfeatures.training.validation import Validation, validate
+    from stemfeatures.training.preparation import TrainingSources, prepare_run, read_recipe
 
+    config = read_recipe(args.recipe, objective=args.objective, steps=args.steps, target=args.target)
     name = f"{config.name}-{config.target}" if config.target else config.name
     run_dir = args.run_dir or Path("runs") / name
     export = args.export or run_dir / f"{name}.safetensors"
     if export.suffix != ".safetensors":
         raise UsageError(f"--export {export}: the file must end in .safetensors")
-    _check_recipe(run_dir, config)
-    objective_class = find_objective(config.objective)
-    objective_class.check(config)
-    held_out: list[str] = []
-    development: Sequence[MultiTrack] = []
-    if objective_class.draws(config) is None:
-        data, development, held_out = _joint_data(args, config, run_dir)
-    else:
-        data, development, held_out = open_parts(args, config, run_dir)
-    _write_json(run_dir / _RECIPE, config.to_dict())
 
+    def watch(what: str, items: Iterable[Any], total: int) -> Iterable[Any]:
+        unit = "song" if what == "songs" else "recording"
+        return watched(items, ProgressLine(total, label=what, unit=unit, quiet=args.quiet))
+
+    def on_found(found: FoundRecordings) -> None:
+        if not args.quiet:
+            print(found_text(found, config.target), file=sys.stderr)
+
+    sources = TrainingSources(
+        sounds=args.data,
+        bank=args.bank,
+        songs=args.songs,
+        held_out=args.held_out,
+        development=args.validate,
+        **{kind: getattr(args, kind) for kind in RECORDING_KINDS},
+    )
+    prepared = prepare_run(config, run_dir, sources, jobs=max(1, args.workers), watch=watch, on_found=on_found)
+    objective = _train(args, prepared, device)
+    _export(args, prepared, objective, export, device)
+    return DONE
+
+
+def found_text(found: FoundRecordings, target: str) -> str:
+    """``pairs: 3 songs, 1 held out``."""
+    part = {"mixtures": "mixtures of ", "solos": f"{target} of ", "accompaniments": f"all but {target} of "}
+    words = [part.get(found.kind, "") + count(found.n_songs, "song")] if found.n_songs else []
+    words += [count(found.n_files, "audio file")] if found.n_files else []
+    words += [f"{found.n_held_out} held out"] if found.n_held_out else []
+    return f"{found.kind}: {', '.join(words)}"
+
+
+def _train(args: argparse.Namespace, prepared: TrainingRun, device: str) -> Objective:
+    """Take the steps, with a progress line and a line for each validation."""
+    from stemfeatures.training.loop import train
+    from stemfeatures.training.validation import Validation, validate
+
+    config, run_dir = prepared.config, prepared.run_dir
     line: ProgressLine | None = None
 
     def show(step: int, losses: dict[str, float]) -> None:
@@ -151,16 +163,18 @@ def run(args: argparse.Namespace) -> int:
             )
         line.advance_to(step, note=" ".join(f"{name} {value:.4f}" for name, value in losses.items()))
 
-    def tell(step: int, validation: Validation, best: bool) -> None:
+    def show_validation(step: int, validation: Validation, best: bool) -> None:
         if not args.quiet:
             values = " ".join(f"{task} {value:.3f}" for task, value in validation.metrics.items())
             print(f"step {step:,}: score {validation.score:.3f}{' (best)' * best}, {values}", file=sys.stderr)
 
-    look = partial(validate, songs=development, device=device, limit=args.validate_limit) if args.validate else None
+    look = None
+    if args.validate:
+        look = partial(validate, songs=prepared.development, device=device, limit=args.validate_limit)
     try:
-        objective = train(
-            config, data, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes, validate=look,
-            on_log=show, on_validation=tell,
+        return train(
+            config, prepared.data, run_dir, device=device, workers=args.workers, max_minutes=args.max_minutes,
+            validate=look, on_log=show, on_validation=show_validation,
         )  # fmt: skip
     except KeyboardInterrupt:
         print(f"the last state is in {run_dir}; the same command goes on from there", file=sys.stderr)
@@ -168,6 +182,11 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if line is not None:
             line.close()
+
+
+def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objective, export: Path, device: str) -> None:
+    """Write the checkpoint with its card, and say so."""
+    config, run_dir = prepared.config, prepared.run_dir
 
     from stemfeatures.models import checkpoints
     from stemfeatures.training.card import NOT_STATED, build_card, seconds_trained
@@ -182,12 +201,12 @@ def run(args: argparse.Namespace) -> int:
     card = build_card(
         model,
         config,
-        data,
+        prepared.data,
         steps=objective.steps_done,
         seconds=seconds,
         command=shlex.join(["stemfeatures", *getattr(args, "argv", [])]),
         device=device,
-        held_out=held_out,
+        held_out=prepared.held_out,
         chosen_on=chosen_on,
         licence=args.licence or NOT_STATED,
     )
@@ -205,132 +224,6 @@ def run(args: argparse.Namespace) -> int:
         print(columns(rows))
         verb = "separate -o stems" if config.target else "describe"
         print(f"try it: stemfeatures {verb} --model {shlex.quote(str(checkpoint.path))} INPUT")
-    return DONE
-
-
-def read_recipe(args: argparse.Namespace) -> TrainConfig:
-    """The recipe with what the command line says; UsageError where the two contradict."""
-    from stemfeatures.training.config import load_config
-
-    recipe = find_recipe(args.recipe or DEFAULT_RECIPES[args.objective or "joint"])
-    config = load_config(recipe, steps=args.steps, target=args.target)
-    if args.objective not in (None, config.objective):
-        raise UsageError(f"recipe {config.name!r} is for the objective {config.objective}, not {args.objective}")
-    return config
-
-
-def _joint_data(
-    args: argparse.Namespace, config: TrainConfig, run_dir: Path
-) -> tuple[TrainingData, list[MultiTrack], list[str]]:
-    from stemfeatures.datasets.opening import find_tracks
-    from stemfeatures.training.data.joining import Joining
-    from stemfeatures.training.examples import TrainingData
-
-    if given := [f"--{kind}" for kind in KINDS if getattr(args, kind)]:
-        raise UsageError(f"the objective joint takes no {', '.join(given)}; its multitracks are --songs")
-    if args.songs and not config.songs:
-        raise UsageError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
-    # complain before the work, not after
-    development = find_tracks(args.validate, stage="train") if args.validate else []
-    bank_dir, held_out = args.bank or run_dir / "bank", []
-    if config.songs < 1:
-        held_out = _bank(args, bank_dir)
-    songs = _songs(args, run_dir / "songs", development) if config.songs else None
-    data = TrainingData(
-        bank=bank_dir if config.songs < 1 else None,
-        songs=songs,
-        joining=Joining(run_dir / "songs.csv", songs) if songs is not None else None,
-    )
-    return data, development, held_out
-
-
-def find_recipe(name: str) -> Path:
-    """The TOML file of a recipe; UsageError with the known names otherwise."""
-    import stemfeatures
-
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise UsageError(f"no such recipe file: {name}")
-        return Path(name)
-    folder = Path(stemfeatures.__file__).parent / "training" / "recipes"
-    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    if name not in known:
-        raise UsageError(f"unknown recipe {name!r}; known: {', '.join(known) or 'none'}, or a path to a .toml file")
-    return known[name]
-
-
-def _check_recipe(run_dir: Path, config: TrainConfig) -> None:
-    """A run can only go on with the recipe it began with."""
-    stored = run_dir / _RECIPE
-    if not stored.is_file() or not (run_dir / "last.pt").is_file():
-        return
-    # What an older version did not know of had its default.
-    defaults = json.loads(json.dumps(type(config)().to_dict()))
-    before, now = defaults | json.loads(stored.read_text()), json.loads(json.dumps(config.to_dict()))
-    if changed := [k for k in now if k not in _MAY_CHANGE and before[k] != now[k]]:
-        raise UsageError(
-            f"{run_dir} holds a run of another recipe ({', '.join(changed)} changed); choose another --run-dir"
-        )
-
-
-def _bank(args: argparse.Namespace, bank_dir: Path) -> list[str]:
-    """Build the bank if there is none; returns the patterns that were held out of it."""
-    import stemfeatures
-    from stemfeatures.training.data.bank import SoundBank
-    from stemfeatures.training.data.build_bank import build_bank
-    from stemfeatures.training.data.held_out import matches, read_patterns
-
-    held_out = args.held_out
-    if held_out is None:
-        shipped = Path(stemfeatures.__file__).parents[1] / "catalog_samples" / _HELD_OUT
-        held_out = shipped if shipped.is_file() else None
-    elif not held_out.is_file():
-        raise UsageError(f"no such file: {held_out}")
-    patterns = read_patterns(held_out)
-    noted = bank_dir / _HELD_OUT
-    if (bank_dir / _BANK_MARK).is_file():
-        if used := [path for path in SoundBank(bank_dir).sounds["path"] if matches(path, patterns)]:
-            raise UsageError(
-                f"the bank {bank_dir} holds {count(len(set(used)), 'file')} that shall be held out, such as {used[0]}; "
-                "remove it, or choose another --bank"
-            )
-        return sorted({*patterns, *(read_patterns(noted) if noted.is_file() else [])})
-    if args.data is None:
-        raise UsageError(f"no bank in {bank_dir}: --data is needed to build one")
-
-    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, ProgressLine(total, label="bank", unit="recording", quiet=args.quiet))
-
-    build_bank(args.data, bank_dir, held_out=patterns, jobs=max(1, args.workers), progress=show)
-    noted.write_text("".join(f"{pattern}\n" for pattern in patterns), encoding="utf-8")
-    return sorted(patterns)
-
-
-def _songs(args: argparse.Namespace, out_dir: Path, development: list[MultiTrack]) -> Path:
-    """Decode the multitracks if that has not been done, and see that none of them is looked at for validation."""
-    from stemfeatures.datasets.opening import find_tracks
-    from stemfeatures.training.data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
-
-    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return watched(items, ProgressLine(total, label="songs", unit="song", quiet=args.quiet))
-
-    if len(args.songs) == 1 and is_song_store(args.songs[0]):
-        out_dir = Path(args.songs[0])
-    elif args.songs:
-        tracks: list[MultiTrack] = []
-        for spec in args.songs:
-            tracks += stored_tracks(spec) if is_song_store(spec) else find_tracks(spec, stage="train")
-        build_song_store(tracks, out_dir, jobs=max(1, args.workers), progress=show)
-    elif not out_dir.is_dir():
-        raise UsageError(f"no songs in {out_dir}: --songs is needed")
-    if development:
-        learned = {(song.dataset, song.track) for song in SongStore(out_dir).songs}
-        if both := [t for t in development if (t.dataset, t.name) in learned]:
-            raise UsageError(
-                f"{count(len(both), 'track')} of --validate {args.validate} would also be trained on, "
-                f"such as {both[0].dataset}/{both[0].name}"
-            )
-    return out_dir
 
 
 def _steps(run_dir: Path) -> int:
@@ -340,8 +233,3 @@ def _steps(run_dir: Path) -> int:
     except OSError:
         return 0
     return int(lines[-2].split(",")[0]) if len(lines) > 2 else 0
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,160 @@
+"""Data of the objectives that learn one target: pairs, mixtures, solos and accompaniments, decoded to one store."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...audio import file_sha256
+from ...datasets.multitrack import MultiTrack
+from ...errors import TrainingError
+from ..config import TrainConfig
+from ..data.held_out import HeldOut, read_patterns
+from ..data.part_sources import find_pairs, find_recordings
+from ..data.part_store import PartStore, build_part_store
+from ..data.song_part import SongPart
+from ..examples import TrainingData
+from ..objectives.find import find_objective
+from ..objectives.target_networks import grid_of
+from .sources import RECORDING_KINDS, FoundRecordings, TrainingSources, Watch
+
+log = logging.getLogger(__name__)
+
+_HELD_OUT = "held_out.json"
+
+
+def target_data(
+    config: TrainConfig,
+    run_dir: Path,
+    sources: TrainingSources,
+    *,
+    jobs: int,
+    watch: Watch,
+    on_found: Callable[[FoundRecordings], None],
+) -> tuple[TrainingData, Sequence[MultiTrack], list[str]]:
+    """What the recipe's objective draws from, the development songs, and the patterns of what was held out."""
+    wanted = _wanted(config, sources)
+    held_out = HeldOut(read_patterns(sources.held_out))
+    development = find_pairs(sources.development, config.target) if sources.development else []
+    store_dir = run_dir / "parts"
+    before = _noted(store_dir)
+    if not sources.recordings() and (store_dir / "parts.json").is_file():
+        store, matched = PartStore(store_dir), before["matched"]
+        _require_known(held_out, before, wanted, store_dir)
+    else:
+        found = _find_all(config, sources, wanted, held_out, on_found)
+        matched = sorted(held_out.matched)
+        if (run_dir / "last.pt").is_file() and (added := sorted(set(matched) - set(before["matched"]))):
+            raise TrainingError(
+                f"the run has learned from what the held-out pattern {added[0]} names; choose another run directory",
+                source=str(run_dir),
+            )
+        if idle := [pattern for pattern in held_out.patterns if pattern not in matched]:
+            log.warning("%s: no recording matches %s", sources.held_out, ", ".join(map(repr, idle)))
+        tracks = [getattr(source, "track", source) for some in found.values() for source in some]
+        names = {(track.dataset, track.name) for track in tracks if not isinstance(track, Path)}
+        _require_apart(sources, development, names, set())  # before the work, as far as names go
+        store = build_part_store(
+            store_dir,
+            target=config.target,
+            sample_rate=grid_of(config)[0],
+            pairs=found.pop("pairs", []),
+            unpaired=found,
+            jobs=jobs,
+            progress=partial(watch, "parts"),
+        )
+        noted = json.dumps({"patterns": held_out.patterns, "matched": matched}, indent=1)
+        (store_dir / _HELD_OUT).write_text(noted + "\n", encoding="utf-8")
+    recordings = [recording for kind in wanted for recording in store.recordings[kind]]
+    names = {(recording.dataset, recording.name) for recording in recordings}
+    _require_apart(sources, development, names, {recording.sha256 for recording in recordings if recording.sha256})
+    return TrainingData(parts=store), development, matched
+
+
+def _wanted(config: TrainConfig, sources: TrainingSources) -> list[str]:
+    """The kinds of recordings that the objective learns from."""
+    values = {"data": sources.sounds, "songs": sources.songs, "bank": sources.bank}
+    if joint := [name for name, value in values.items() if value]:
+        raise TrainingError(f"the objective {config.objective} takes no {', '.join(joint)}; multitracks are pairs")
+    draws = find_objective(config.objective).draws(config)
+    wanted = [kind for kind in RECORDING_KINDS if getattr(draws, kind)]
+    if unused := [kind for kind in sources.recordings() if kind not in wanted]:
+        raise TrainingError(f"the objective {config.objective} learns nothing from {', '.join(unused)}")
+    if sources.held_out is not None and not sources.held_out.is_file():
+        raise TrainingError("no such file", source=str(sources.held_out))
+    return wanted
+
+
+def _noted(store_dir: Path) -> dict[str, list[str]]:
+    """The patterns that a store was built with, and those of them that matched."""
+    path = store_dir / _HELD_OUT
+    if not path.is_file():
+        return {"patterns": [], "matched": []}
+    noted: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return noted
+
+
+def _require_known(held_out: HeldOut, before: dict[str, list[str]], wanted: list[str], store_dir: Path) -> None:
+    """TrainingError for patterns that a store, whose sources are not given now, was not built with."""
+    if added := sorted(set(held_out.patterns) - set(before["patterns"])):
+        raise TrainingError(
+            f"the recordings were chosen without the held-out pattern {added[0]}; say where they came from "
+            f"({', '.join(wanted)}), and choose another run directory if the run has learned from them",
+            source=str(store_dir),
+        )
+
+
+def _find_all(
+    config: TrainConfig,
+    sources: TrainingSources,
+    wanted: list[str],
+    held_out: HeldOut,
+    on_found: Callable[[FoundRecordings], None],
+) -> dict[str, list[Any]]:
+    given = sources.recordings()
+    if missing := [kind for kind in wanted if kind not in given]:
+        needs = "; ".join(f"{kind} ({RECORDING_KINDS[kind].partition(':')[0]})" for kind in missing)
+        raise TrainingError(f"the objective {config.objective} needs {needs}")
+    found = {}
+    for kind, specs in given.items():
+        recordings = _find(kind, specs, config.target, held_out)
+        if not recordings.kept:
+            raise TrainingError(
+                f"the held-out patterns leave none of the {recordings.n_held_out} {kind}", source=str(sources.held_out)
+            )
+        on_found(recordings)
+        found[kind] = recordings.kept
+    return found
+
+
+def _find(kind: str, specs: Sequence[str], target: str, held_out: HeldOut) -> FoundRecordings:
+    """The recordings of a kind that are not held out."""
+    there: list[Any] = []
+    if kind == "pairs":
+        there += [track for spec in specs for track in find_pairs(spec, target)]
+    else:
+        there += find_recordings(specs, kind, target)
+    kept = [source for source in there if not held_out(source, specs)]
+    n_songs = len(kept) if kind == "pairs" else sum(isinstance(source, SongPart) for source in kept)
+    return FoundRecordings(kind, kept, n_songs, len(there) - len(kept))
+
+
+def _require_apart(
+    sources: TrainingSources, development: Sequence[MultiTrack], names: set[tuple[str, str]], digests: set[str]
+) -> None:
+    """TrainingError if development songs are among what is learned from, by data set and name or byte by byte."""
+    both = []
+    for track in development:
+        files = {Path(track.source(stem)) for stem in ("mixture", *track.stem_names)}
+        same = any(file_sha256(path) in digests for path in files if path.is_file()) if digests else False
+        if same or (track.dataset, track.name) in names:
+            both.append(f"{track.dataset}/{track.name}")
+    if both:
+        raise TrainingError(
+            f"{len(both):,} recording{'' if len(both) == 1 else 's'} of the development songs {sources.development} "
+            f"would also be trained on, such as {both[0]}; held-out patterns keep songs from that by name"
+        )
