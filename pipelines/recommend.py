@@ -53,10 +53,16 @@ class Training:
 
     Attributes
     ----------
-    card : the model's ``recommender.json``.
-    reading : what became of the interactions.
-    users, tracks, pairs : that it learned from; ``catalogue`` tracks it can recommend or was told of.
-    unusable : feature columns that were null or constant in all tracks.
+    card : dict
+        The model's ``recommender.json``.
+    reading : Reading
+        How many rows of the interactions were read and left out.
+    users, tracks, pairs : int
+        That it learned from.
+    catalogue : int
+        Tracks it can recommend.
+    unusable : tuple of str
+        Feature columns that were null or constant in all tracks.
     """
 
     card: dict[str, Any]
@@ -84,16 +90,34 @@ def train_recommender(
 
     Parameters
     ----------
-    features : a features directory; its tracks can be recommended.
-    interactions : see :func:`~stemfeatures.recommendation.interactions.read_interactions`.
-    kind : see :mod:`stemfeatures.recommendation.models`.
-    stems, families : of the features, for content and hybrid; see ``stemfeatures.features_matrix``.
-    settings, progress : see :func:`~stemfeatures.recommendation.fit.fit_recommender`.
+    features : str or path
+        A features directory; its tracks can be recommended.
+    interactions : str, path or DataFrame
+        See :func:`~stemfeatures.recommendation.interactions.read_interactions`.
+    kind : str, optional
+        See :mod:`stemfeatures.recommendation.models`.
+    stems, families : iterable of str, optional
+        Of the features, for content and hybrid; see ``stemfeatures.features_matrix``.
+    settings : Settings, optional
+        See :func:`~stemfeatures.recommendation.fit.fit_recommender`.
+    seed : int, optional
+        Of the training.
+    progress : callable, optional
+        See :func:`~stemfeatures.recommendation.fit.fit_recommender`.
+
+    Returns
+    -------
+    Training
+        The card of the model, and how the interactions were read.
 
     Raises
     ------
-    DatasetError : of the features or the interactions. ModelError : nothing to learn from, or a package is missing.
-    FileExistsError : ``out`` is there and is no recommender.
+    DatasetError
+        Of the features or the interactions.
+    ModelError
+        Nothing to learn from, or a package is missing.
+    FileExistsError
+        ``out`` is there and is no recommender.
     """
     require_free(out)  # rather than after hours of training
     catalogue = read_catalogue(Path(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
@@ -129,7 +153,7 @@ def _vectors(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`evaluate_recommenders` found: the evaluation, and what became of the interactions."""
+    """What :func:`evaluate_recommenders` found: the evaluation, and how the interactions were read."""
 
     evaluation: Evaluation
     reading: Reading
@@ -156,12 +180,31 @@ def evaluate_recommenders(
 
     Parameters
     ----------
-    features, interactions, stems, families : as for :func:`train_recommender`. Features are scaled by what the tracks
-        of the training part are like.
-    kinds : what to compare.
-    split : options of :func:`~stemfeatures.recommendation.splits.split_interactions`.
-    seed : of split, training and bootstrap.
-    k, resamples, progress : see :func:`~stemfeatures.recommendation.evaluation.evaluate_models`.
+    features : str or path
+        As for :func:`train_recommender`; scaled by the tracks of the training part.
+    interactions : str, path or DataFrame
+        As for :func:`train_recommender`.
+    kinds : iterable of str, optional
+        What to compare.
+    stems, families : iterable of str, optional
+        As for :func:`train_recommender`.
+    settings : Settings, optional
+        As for :func:`train_recommender`.
+    seed : int, optional
+        Of split, training and bootstrap.
+    k : sequence of int, optional
+        See :func:`~stemfeatures.recommendation.evaluation.evaluate_models`.
+    split : dict, optional
+        Options of :func:`~stemfeatures.recommendation.splits.split_interactions`.
+    resamples : int, optional
+        See :func:`~stemfeatures.recommendation.evaluation.evaluate_models`.
+    progress : callable, optional
+        See :func:`~stemfeatures.recommendation.evaluation.evaluate_models`.
+
+    Returns
+    -------
+    Comparison
+        The scores, and how the interactions were read.
     """
     kinds = tuple(kinds)
     catalogue = read_catalogue(
@@ -194,11 +237,16 @@ class Prediction:
 
     Attributes
     ----------
-    rows, users : of the table.
-    by_popularity : users of whom the recommender knows nothing: they got popular tracks.
-    n_new, n_gone : tracks of the directory that came after training, and the other way round.
-    new_ranked : whether the new ones could be recommended.
-    reading : what became of the interactions.
+    rows, users : int
+        Of the table.
+    by_popularity : int
+        Users of whom the recommender knows nothing: they got popular tracks.
+    n_new, n_gone : int
+        Tracks of the directory that came after training, and the other way round.
+    new_ranked : bool
+        Whether the new ones could be recommended.
+    reading : Reading
+        How many rows of the interactions were read and left out.
     """
 
     rows: int
@@ -226,17 +274,36 @@ def predict_recommendations(
 
     Parameters
     ----------
-    model : folder of a recommender.
-    features : a features directory that fits it; it may hold tracks that came after training.
-    interactions : the histories of the users as they are now; users who came after training are served like all others.
-    k : tracks a user; users who have heard nearly everything get fewer.
-    users : only these, in this order; all of the interactions by default. Who is not in them gets popular tracks.
-    include_heard : also recommend what the user has listened to.
-    new_only : recommend only tracks without listeners in training, by their features (content, hybrid).
+    model : str or path
+        Folder of a recommender.
+    features : str or path
+        A features directory that fits it; it may hold tracks that came after training.
+    interactions : str, path or DataFrame
+        The histories of the users as they are now; users who came after training are served like all others.
+    out : str or path
+        The Parquet file.
+    k : int, optional
+        Tracks a user; users who have heard nearly everything get fewer.
+    users : sequence of str, optional
+        Only these, in this order; all of the interactions by default. Who is not in them gets popular tracks.
+    include_heard : bool, optional
+        Also recommend what the user has listened to.
+    new_only : bool, optional
+        Recommend only tracks without listeners in training, by their features (content, hybrid).
+    progress : callable, optional
+        Called with the users that are done, and how many there are.
+
+    Returns
+    -------
+    Prediction
+        Counts, and how the interactions were read.
 
     Raises
     ------
-    ModelError : no recommender, or it does not fit the features directory. DatasetError : of the tables.
+    ModelError
+        No recommender, or it does not fit the features directory.
+    DatasetError
+        Of the tables.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

@@ -49,10 +49,14 @@ class AllPairs:
 
     Attributes
     ----------
-    path : folder of the table.
-    n_tracks, n_rows : tracks of the index, rows of the table.
-    n_without : tracks that have no neighbours, because a chosen stem is silent in them.
-    stale : why the index no longer fits the tables; empty when it does.
+    path : path
+        Folder of the table.
+    n_tracks, n_rows : int
+        Tracks of the index, rows of the table.
+    n_without : int
+        Tracks that have no neighbours, because a chosen stem is silent in them.
+    stale : str
+        Why the index no longer fits the tables; empty when it does.
     """
 
     path: Path
@@ -99,16 +103,38 @@ def all_pairs(
 
     Parameters
     ----------
-    features, index_dir : features directory; folder of its index.
-    stems, families, unlike, weights, k, exact : see :meth:`~stemfeatures.similarity.index.SimilarityIndex.similar`.
-    jobs : worker processes; 1 is a plain loop in this process, None decides by the machine.
-    scheduler : address of a Dask scheduler whose workers see the same files.
-    progress : called with the tracks that are done, and how many there are.
+    features : str or path
+        Features directory.
+    out : str or path
+        Folder of the table; it must not exist.
+    stems, families, unlike : iterable of str, optional
+        See :meth:`~stemfeatures.similarity.index.SimilarityIndex.similar`.
+    weights : dict, optional
+        See :meth:`~stemfeatures.similarity.index.SimilarityIndex.similar`.
+    k : int, optional
+        Neighbours of a track.
+    exact : bool, optional
+        Look at all tracks, also where the index has approximate graphs.
+    index_dir : str or path, optional
+        Folder of the index; default: that of the features directory.
+    jobs : int, optional
+        Worker processes; 1 is a plain loop in this process, None decides by the machine.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers see the same files.
+    progress : callable, optional
+        Called with the tracks that are done, and how many there are.
+
+    Returns
+    -------
+    AllPairs
+        Counts, and whether the index is stale.
 
     Raises
     ------
-    DatasetError : no index, it lacks what was asked for, or ``out`` exists.
-    ClusterError : no such scheduler, or a worker died.
+    DatasetError
+        No index, it lacks what was asked for, or ``out`` exists.
+    ClusterError
+        No such scheduler, or a worker crashed.
     """
     dataset = open_features(features)
     index = open_index(dataset, index_dir=index_dir)

@@ -32,17 +32,25 @@ if TYPE_CHECKING:
 
 
 def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
-    """Read a catalogue: manifest, folder, glob pattern, list of files or DataFrame; see the module's docstring.
+    """Read a catalogue: manifest, folder, glob pattern, list of files or DataFrame; see :mod:`pipelines.catalog`.
 
     Parameters
     ----------
-    spec : what to read.
-    limit : read the first rows only.
+    spec : str, path, sequence of paths, DataFrame or Catalog
+        What to read.
+    limit : int, optional
+        Read the first rows only.
+
+    Returns
+    -------
+    Catalog
+        Its rows, in order; no file has been opened yet.
 
     Raises
     ------
-    CatalogError : there is no such thing, it has no rows or no column that names files, or it is not text in UTF-8 or
-        UTF-16. Rows that clash or name no file are no error here: see :func:`validate_catalog`.
+    CatalogError
+        There is no such thing, it has no rows or no column that names files, or it is not text in UTF-8 or UTF-16. Rows
+        that clash or name no file are no error here: see :func:`validate_catalog`.
     """
     import pandas as pd
 

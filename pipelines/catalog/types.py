@@ -33,12 +33,17 @@ class Catalog:
 
     Attributes
     ----------
-    frame : one row a track: ``track_id``, ``source_uri`` (as the catalogue states it; printable), ``path`` (absolute,
-        None where the row names no local file), then the metadata columns.
-    origin : the manifest, folder, pattern or list it came from, for people.
-    root : absolute folder that relative paths are relative to; None for lists of files.
-    has_ids : whether the catalogue states its own track ids.
-    passed_over : number of files in the folders that were not taken, by suffix (empty for none).
+    frame : DataFrame
+        One row a track: ``track_id``, ``source_uri`` (as the catalogue states it; printable), ``path`` (absolute, None
+        where the row names no local file), then the metadata columns.
+    origin : str
+        The manifest, folder, pattern or list it came from, for people.
+    root : str or None
+        Absolute folder that relative paths are relative to; None for lists of files.
+    has_ids : bool
+        Whether the catalogue states its own track ids.
+    passed_over : dict
+        Number of files in the folders that were not taken, by suffix (empty for none).
     """
 
     frame: pd.DataFrame
@@ -79,11 +84,15 @@ class Problem:
 
     Attributes
     ----------
-    row : its number, counted from 1, header left out.
-    track_id, path : its id, and the file as the catalogue states it.
-    kind : ``no_path``, ``unsupported_uri``, ``missing``, ``not_a_file``, ``zero_bytes``, ``unreadable``,
-        ``truncated``, ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
-    message : a sentence.
+    row : int
+        Its number, counted from 1, header left out.
+    track_id, path : str
+        Its id, and the file as the catalogue states it.
+    kind : str
+        ``no_path``, ``unsupported_uri``, ``missing``, ``not_a_file``, ``zero_bytes``, ``unreadable``, ``truncated``,
+        ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
+    message : str
+        A sentence.
     """
 
     row: int
@@ -107,13 +116,19 @@ class ValidationReport:
 
     Attributes
     ----------
-    origin, n_rows : the catalogue, and its number of rows.
-    problems : in the order of the rows.
-    n_probed : files that were opened and can be read.
-    audio_s : what they declare to last together, in seconds (after decoding: what was decoded); where nothing was
-        probed, the sum of column ``duration_s``; None when neither is known.
-    n_unknown_duration : rows without problem that ``audio_s`` does not count.
-    passed_over : number of files in the folders that were not taken, by suffix (empty for none).
+    origin, n_rows : str and int
+        The catalogue, and its number of rows.
+    problems : list of Problem
+        In the order of the rows.
+    n_probed : int
+        Files that were opened and can be read.
+    audio_s : float or None
+        What they declare to last together, in seconds (after decoding: what was decoded); where nothing was probed, the
+        sum of column ``duration_s``; None when neither is known.
+    n_unknown_duration : int
+        Rows without problem that ``audio_s`` does not count.
+    passed_over : dict
+        Number of files in the folders that were not taken, by suffix (empty for none).
     """
 
     origin: str

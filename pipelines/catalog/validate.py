@@ -35,13 +35,25 @@ def validate_catalog(
 
     Parameters
     ----------
-    catalog : as in :func:`read_catalog`, whose errors are raised.
-    probe : open every file and decode its first tenth of a second; without it only existence and size are looked at.
-    decode : decode every file to its end, which alone tells of truncated files and of damage further on.
-    content : read every file whole, and report those with the same bytes as another.
-    limit : look at the first rows only.
-    progress : called with ``(rows looked at, rows)``.
-    n_threads : files looked at at a time.
+    catalog : str, path, sequence of paths, DataFrame or Catalog
+        As in :func:`read_catalog`, whose errors are raised.
+    probe : bool, optional
+        Open every file and decode its first tenth of a second; without it only existence and size are looked at.
+    decode : bool, optional
+        Decode every file to its end, which alone tells of truncated files and of damage further on.
+    content : bool, optional
+        Read every file whole, and report those with the same bytes as another.
+    limit : int, optional
+        Look at the first rows only.
+    progress : callable, optional
+        Called with ``(rows looked at, rows)``.
+    n_threads : int, optional
+        Files looked at at a time.
+
+    Returns
+    -------
+    ValidationReport
+        All problems, in the order of the rows.
     """
     catalog = read_catalog(catalog, limit=limit)
     frame = catalog.frame
@@ -85,7 +97,7 @@ def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
 
 
 def file_trouble(path: str) -> tuple[str, str] | None:
-    """Kind and message when a look at the folder tells that a file cannot be read, else None."""
+    """Kind and message when a file cannot be read, as far as its folder says, else None."""
     try:
         status = os.stat(path)
     except OSError as e:

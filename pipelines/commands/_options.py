@@ -36,7 +36,8 @@ class Parser(argparse.ArgumentParser):
 
     Attributes
     ----------
-    examples : command lines that show how the verb is used.
+    examples : tuple of str
+        Command lines that show how the verb is used.
     """
 
     examples: tuple[str, ...] = ()

@@ -19,10 +19,14 @@ class ProgressLine:
 
     Parameters
     ----------
-    total : how many units there are; None when not known.
-    label, unit : what is done, to what (``"extract"``, ``"track"``).
-    done : units that were done before; they do not count for the speed.
-    quiet : show nothing.
+    total : int or None
+        How many units there are; None when not known.
+    label, unit : str
+        What is done, to what (``"extract"``, ``"track"``).
+    done : int, optional
+        Units that were done before; they do not count for the speed.
+    quiet : bool, optional
+        Show nothing.
     """
 
     def __init__(

@@ -2,12 +2,12 @@
 
 All three run :func:`~.shard.process_shard` and yield the outcome of each shard as it happens; the caller commits.
 
-When a worker crashes
----------------------
-Dask reports every shard that was on the worker, not the one that caused the crash. So these shards are halved and tried
-again among the others, until they are single tracks. Single tracks are tried again when everything else is done, one
-at a time with nothing else running: a track that then still crashes ``MAX_CRASHES`` workers becomes a
-:class:`WorkerCrash`.
+Notes
+-----
+When a worker crashes, Dask reports every shard that was on the worker, not the one that caused the crash. So these
+shards are halved and tried again among the others, until they are single tracks. Single tracks are tried again when
+everything else is done, one at a time with nothing else running: a track that then still crashes ``MAX_CRASHES`` workers
+becomes a :class:`WorkerCrash`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ class ClusterExecutor:
 
     Parameters
     ----------
-    client : of the cluster; closed at the end of the block, together with ``closing``.
-    resources : what a shard needs of a worker, e.g. ``{"GPU": 1}``.
+    client : Client
+        Of the cluster; closed at the end of the block, together with ``closing``.
+    resources : dict, optional
+        What a shard needs of a worker, e.g. ``{"GPU": 1}``.
     """
 
     def __init__(self, client: Client, *, closing: ExitStack, resources: dict[str, float] | None = None) -> None:

@@ -55,7 +55,8 @@ class StopRequest:
 
     Parameters
     ----------
-    notify : called at the first request.
+    notify : callable, optional
+        Called at the first request.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
@@ -95,7 +96,8 @@ class LoopExecutor:
 
     Parameters
     ----------
-    on_track : called as each track is through.
+    on_track : callable, optional
+        Called as each track is through.
     """
 
     def __init__(self, on_track: Callable[[TrackOutcome], None] | None = None) -> None:

@@ -65,14 +65,20 @@ class PrefetchStream(AudioStream):
 
     Parameters
     ----------
-    path : the file.
-    timeout_s : wall-clock limit for opening, and from the first block asked for to the last; default a generous one
-        that grows with the length. Also handed to the decoders.
+    path : str
+        The file.
+    timeout_s : float, optional
+        Wall-clock limit for opening, and from the first block asked for to the last; default a generous one that grows
+        with the length. Also handed to the decoders.
 
     Attributes
     ----------
-    file_state : of the file before it was opened.
-    decode_s : seconds the thread has worked; wait_s : seconds the reader has waited for it.
+    file_state : FileState or None
+        Of the file before it was opened.
+    decode_s : float
+        Seconds the thread has worked.
+    wait_s : float
+        Seconds the reader has waited for it.
     """
 
     def __init__(self, path: str, *, timeout_s: float | None = None) -> None:

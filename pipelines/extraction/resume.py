@@ -41,9 +41,16 @@ class Decision:
 
     Attributes
     ----------
-    todo : to be extracted. done : to be skipped. known_failed : failed before, and not to be tried again.
-    attempts : tries so far, by ``track_id``; absent for the first.
-    metadata_changed : rows of ``done`` whose metadata differ from what ``tracks`` holds.
+    todo : list of int
+        To be extracted.
+    done : list of int
+        To be skipped.
+    known_failed : list of int
+        Failed before, and not to be tried again.
+    attempts : dict
+        Tries so far, by ``track_id``; absent for the first.
+    metadata_changed : int
+        Rows of ``done`` whose metadata differ from what ``tracks`` holds.
     """
 
     todo: list[int] = field(default_factory=list)

@@ -120,15 +120,18 @@ def process_shard(
 
     Parameters
     ----------
-    task : what to do.
-    on_track : called as each track is through.
-    stop : asked before each track; the shard ends early, with the tracks finished so far, when it says so or when
+    task : ShardTask
+        What to do.
+    on_track : callable, optional
+        Called as each track is through.
+    stop : callable, optional
+        Asked before each track; the shard ends early, with the tracks finished so far, when it says so or when
         ``task.stop_file`` exists.
 
     Raises
     ------
-    ModelError, DatasetError : the checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any
-        track.
+    ModelError, DatasetError
+        The checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any track.
     """
     layout = DatasetLayout.open(task.dataset)
     loaded = load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)

@@ -15,14 +15,22 @@ class ExtractProgress:
 
     Attributes
     ----------
-    state : ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
-    n_total : rows of the catalogue (after ``limit``).
-    n_skipped : rows that were done before, or are known to fail and not tried again.
-    n_done, n_failed : tracks this run has extracted, and could not extract.
-    audio_s : decoded audio of the extracted tracks, in seconds.
-    elapsed_s : seconds since the first track was begun (loading the model does not count).
-    n_workers : processes at work.
-    eta_s : estimated seconds to the end, None while unknown.
+    state : str
+        ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
+    n_total : int
+        Rows of the catalogue (after ``limit``).
+    n_skipped : int
+        Rows that were done before, or are known to fail and not tried again.
+    n_done, n_failed : int
+        Tracks this run has extracted, and could not extract.
+    audio_s : float
+        Decoded audio of the extracted tracks, in seconds.
+    elapsed_s : float
+        Seconds since the first track was begun (loading the model does not count).
+    n_workers : int
+        Processes at work.
+    eta_s : float or None
+        Estimated seconds to the end, None while unknown.
     """
 
     state: str
@@ -43,7 +51,7 @@ class ExtractProgress:
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """Failures of one kind: ``n`` tracks, and one of them as an example."""
+    """Failures of one kind: ``n`` tracks, and the file and message of the first."""
 
     stage: str
     error_type: str
@@ -68,24 +76,39 @@ class ExtractSummary:
 
     Attributes
     ----------
-    run_id : its row in table ``runs``; None for dry runs, and where there was nothing to do.
-    out_dir : the features directory.
-    n_total : rows of the catalogue (after ``limit``) = ``n_done + n_skipped + n_failed + n_known_failed``, and what is
-        left undone by an interrupted or dry run.
-    n_done, n_failed : tracks this run put into ``tracks``, and into ``errors``.
-    n_skipped : rows that were done before and have not changed.
-    n_known_failed : rows that failed before and were not tried again (``retry_failed=False``).
-    errors : failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows
-        that name no file, and files that are missing, empty or no regular files.
-    audio_s : decoded audio of the tracks done by this run, in seconds.
-    wall_s : seconds the run took, all in all.
-    table_rows : live rows of each table of the dataset after the run.
-    planned : shards of a dry run.
-    interrupted : stopped by Ctrl-C or SIGTERM; what was finished is committed.
-    n_metadata_changed : skipped rows whose catalogue columns differ from those stored in ``tracks``.
-    device, n_workers, model : what it ran on.
-    stage_s : seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for
-        it), ``analyse``, ``rows``, ``write``.
+    run_id : str or None
+        Its row in table ``runs``; None for dry runs, and where there was nothing to do.
+    out_dir : path
+        The features directory.
+    n_total : int
+        Rows of the catalogue (after ``limit``) = ``n_done + n_skipped + n_failed + n_known_failed``, and what is left
+        undone by an interrupted or dry run.
+    n_done, n_failed : int
+        Tracks this run put into ``tracks``, and into ``errors``.
+    n_skipped : int
+        Rows that were done before and have not changed.
+    n_known_failed : int
+        Rows that failed before and were not tried again (``retry_failed=False``).
+    errors : list of ErrorGroup
+        Failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows that
+        name no file, and files that are missing, empty or no regular files.
+    audio_s : float
+        Decoded audio of the tracks done by this run, in seconds.
+    wall_s : float
+        Seconds the run took, all in all.
+    table_rows : dict
+        Live rows of each table of the dataset after the run.
+    planned : list of PlannedShard
+        Shards of a dry run.
+    interrupted : bool
+        Stopped by Ctrl-C or SIGTERM; what was finished is committed.
+    n_metadata_changed : int
+        Skipped rows whose catalogue columns differ from those stored in ``tracks``.
+    device, n_workers, model : str and int
+        What it ran on.
+    stage_s : dict
+        Seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for it),
+        ``analyse``, ``rows``, ``write``.
     """
 
     run_id: str | None

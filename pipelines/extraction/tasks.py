@@ -30,14 +30,22 @@ class ShardTask:
 
     Attributes
     ----------
-    name : in the names of its part files.
-    tracks : what to extract.
-    dataset : absolute path of the features directory.
-    model_path, provenance : the checkpoint; the digest in ``provenance`` is checked.
-    device, batch_size : see ``Analyser``.
-    tables : data tables to write.
-    track_timeout_s : see :class:`~.prefetch.PrefetchStream`.
-    stop_file : the shard ends early, with what is finished, when this file exists.
+    name : str
+        In the names of its part files.
+    tracks : tuple of TrackTask
+        What to extract.
+    dataset : str
+        Absolute path of the features directory.
+    model_path, provenance : str and Provenance
+        The checkpoint; the digest in ``provenance`` is checked.
+    device, batch_size : str and int
+        See ``Analyser``.
+    tables : tuple of str
+        Data tables to write.
+    track_timeout_s : float or None
+        See :class:`~.prefetch.PrefetchStream`.
+    stop_file : str or None
+        The shard ends early, with what is finished, when this file exists.
     """
 
     name: str
@@ -85,12 +93,18 @@ class ShardReceipt:
 
     Attributes
     ----------
-    name : of the task.
-    parts : the files written, none of which counts yet.
-    audio_s : decoded seconds by track, for the tracks that succeeded.
-    failures : the other ones.
-    stage_s : seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
-    worker : host and process.
+    name : str
+        Of the task.
+    parts : list of PartFile
+        The files written, none of which counts yet.
+    audio_s : dict
+        Decoded seconds by track, for the tracks that succeeded.
+    failures : list of TrackFailure
+        The other ones.
+    stage_s : dict
+        Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
+    worker : str
+        Host and process.
     """
 
     name: str

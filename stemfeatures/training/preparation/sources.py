@@ -23,7 +23,7 @@ Watch: TypeAlias = Callable[[str, Iterable[Any], int], Iterable[Any]]
 class TrainingSources:
     """What a run learns from, and what it must not.
 
-    Parameters
+    Attributes
     ----------
     sounds : Path, optional
         Folder of isolated sounds with ``index.csv``, from which the bank is built.
