@@ -6,8 +6,8 @@ Notes
 -----
 When a worker crashes, Dask reports every shard that was on the worker, not the one that caused the crash. So these
 shards are halved and tried again among the others, until they are single tracks. Single tracks are tried again when
-everything else is done, one at a time with nothing else running: a track that then still crashes ``MAX_CRASHES`` workers
-becomes a :class:`WorkerCrash`.
+everything else is done, one at a time with nothing else running: a track that then still crashes ``MAX_CRASHES``
+workers becomes a :class:`WorkerCrash`.
 """
 
 from __future__ import annotations
