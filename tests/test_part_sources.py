@@ -260,10 +260,11 @@ def test_python_users_prepare_a_run_alike(data):
     config = read_recipe(str(data / "tiny.toml"), steps=3, target="vocals")
     assert (config.objective, config.steps, config.target) == ("adversarial", 3, "vocals")
     (data / "held_out.txt").write_text("b\n")
+    write_song(data / "validation" / "e", {stem: tone(hertz + 35.0, 2.0) for stem, hertz in HERTZ.items()})
     songs = [str(data / "songs")]
     sources = TrainingSources(
         pairs=songs, mixtures=songs, solos=songs, accompaniments=songs,
-        held_out=data / "held_out.txt", development=data / "development",
+        held_out=data / "held_out.txt", development=data / "validation",
     )  # fmt: skip
     found, decoded = [], []
 
@@ -277,7 +278,7 @@ def test_python_users_prepare_a_run_alike(data):
     ]
     assert set(decoded) == {"parts"}
     assert run.held_out == ["b"]
-    assert [track.name for track in run.development] == ["d"]
+    assert [track.name for track in run.development] == ["e"]
     assert heard(run.data.parts, "solos") == {880.0}
     again = prepare_run(config, data / "run", TrainingSources())  # decoded before
     assert [r.name for r in again.data.parts.recordings["pairs"]] == ["a", "c"]
