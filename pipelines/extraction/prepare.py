@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
 from stemfeatures.models.checkpoints import Checkpoint
-from stemfeatures.tables.fields import Field
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES
 
