@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stemfeatures.factorgan import (
-    Adversary,
     FactorGAN,
+    GanTrainer,
     Group,
     Joint,
-    Part,
+    Variable,
     generator_loss,
     partners,
-    shuffle_parts,
+    shuffle_members,
     spectrally_normalised,
 )
 
@@ -69,7 +69,7 @@ def test_the_sum_is_the_joint_log_ratio_of_two_and_three_parts():
         p, q = random_table(*shape, seed=1), random_table(*shape, seed=2)
         axes = [(i,) for i in range(len(shape))]
         game = FactorGAN(
-            Group("all", tuple(Part(name) for name in names)),
+            Group("all", tuple(Variable(name) for name in names)),
             marginals={name: Table((marginal(p, i) / marginal(q, i)).log()) for i, name in enumerate(names)},
             real_dependencies={"all": Table(dependency(p, *axes))},
             generated_dependencies={"all": Table(dependency(q, *axes))},
@@ -83,7 +83,7 @@ def test_a_given_part_has_no_marginal():
     p, conditional = random_table(3, 4, seed=1), random_table(3, 4, seed=2)
     q = marginal(p, 0)[:, None] * conditional / conditional.sum(dim=1, keepdim=True)
     game = FactorGAN(
-        Group("pair", (Part("a", given=True), Part("b"))),
+        Group("pair", (Variable("a", given=True), Variable("b"))),
         marginals={"b": Table((marginal(p, 1) / marginal(q, 1)).log())},
         real_dependencies={"pair": Table(dependency(p, (0,), (1,)))},
         generated_dependencies={"pair": Table(dependency(q, (0,), (1,)))},
@@ -101,7 +101,7 @@ def test_partitions_of_partitions_compose():
     }
     pair_p, pair_q = marginal(p, 0, 1), marginal(q, 0, 1)
     c = Table((marginal(p, 2) / marginal(q, 2)).log())
-    partition = Group("all", (Group("ab", (Part("a"), Part("b"))), Part("c")))
+    partition = Group("all", (Group("ab", (Variable("a"), Variable("b"))), Variable("c")))
     game = FactorGAN(
         partition,
         marginals={"c": c} | {n: Table((marginal(p, i) / marginal(q, i)).log()) for i, n in enumerate("ab")},
@@ -119,7 +119,7 @@ def test_partitions_of_partitions_compose():
 
     same = pair_p[..., None] * random_table(2, 3, 2, seed=3) / random_table(2, 3, 2, seed=3).sum(2, keepdim=True)
     given = FactorGAN(
-        Group("all", (Group("ab", (Part("a", given=True), Part("b", given=True))), Part("c"))),
+        Group("all", (Group("ab", (Variable("a", given=True), Variable("b", given=True))), Variable("c"))),
         marginals={"c": Table((marginal(p, 2) / marginal(same, 2)).log())},
         real_dependencies={"all": Table(dependency(p, (0, 1), (2,)))},
         generated_dependencies={"all": Table(dependency(same, (0, 1), (2,)))},
@@ -131,7 +131,7 @@ def test_without_d_p_the_data_count_as_independent():
     p = random_table(3, 1, seed=1) * random_table(1, 4, seed=2)
     q = random_table(3, 4, seed=3)
     game = FactorGAN(
-        Group("all", (Part("a"), Part("b"))),
+        Group("all", (Variable("a"), Variable("b"))),
         marginals={n: Table((marginal(p, i) / marginal(q, i)).log()) for i, n in enumerate("ab")},
         generated_dependencies={"all": Table(dependency(q, (0,), (1,)))},
     )
@@ -140,20 +140,20 @@ def test_without_d_p_the_data_count_as_independent():
 
 
 def test_networks_and_partition_must_fit():
-    pair = Group("all", (Part("a"), Part("b")))
+    pair = Group("all", (Variable("a"), Variable("b")))
     nets = {name: nn.Linear(1, 1) for name in "ab"}
-    with pytest.raises(ValueError, match="no discriminator for part 'b'"):
+    with pytest.raises(ValueError, match="no discriminator for variable 'b'"):
         FactorGAN(pair, marginals={"a": nets["a"]}, generated_dependencies={"all": nn.Linear(2, 1)})
     with pytest.raises(ValueError, match="generated dependencies for all"):
         FactorGAN(pair, marginals=nets)
     with pytest.raises(ValueError, match="networks for c, which"):
         FactorGAN(pair, marginals=nets | {"c": nn.Linear(1, 1)}, generated_dependencies={"all": nn.Linear(2, 1)})
     with pytest.raises(ValueError, match="nothing to generate"):
-        FactorGAN(Part("a", given=True), marginals={})
+        FactorGAN(Variable("a", given=True), marginals={})
     with pytest.raises(ValueError, match="called a"):
-        Group("all", (Part("a"), Group("b", (Part("a"), Part("c")))))
-    with pytest.raises(ValueError, match="at least two parts"):
-        Group("all", (Part("a"),))
+        Group("all", (Variable("a"), Group("b", (Variable("a"), Variable("c")))))
+    with pytest.raises(ValueError, match="at least two members"):
+        Group("all", (Variable("a"),))
     with pytest.raises(ValueError, match="differ in length"):
         Joint({"a": torch.zeros(3, 1), "b": torch.zeros(2, 1)})
     game = FactorGAN(pair, marginals=nets, generated_dependencies={"all": nn.Linear(2, 1)})
@@ -161,8 +161,8 @@ def test_networks_and_partition_must_fit():
         game(Joint({"a": torch.zeros(3, 1)}))
     with pytest.raises(ValueError, match="no source of real examples of b"):
         game.losses({"a": lambda: Joint({"a": torch.zeros(3, 1)})}, lambda: Joint({}))
-    with pytest.raises(ValueError, match="unknown objective 'WGAN'"):
-        Adversary(game, [nn.Parameter(torch.zeros(1))], objective="WGAN")
+    with pytest.raises(ValueError, match="unknown loss 'WGAN'"):
+        GanTrainer(game, [nn.Parameter(torch.zeros(1))], loss="WGAN")
 
 
 @settings(max_examples=200, deadline=None)
@@ -206,9 +206,9 @@ def test_shuffles_are_random_matchings():
 
 
 def test_groups_move_as_a_whole():
-    group = Group("all", (Part("a"), Group("bc", (Part("b"), Part("c")))))
+    group = Group("all", (Variable("a"), Group("bc", (Variable("b"), Variable("c")))))
     x = torch.arange(12.0)[:, None]
-    together, shuffled = shuffle_parts(Joint({"a": x, "b": x + 100, "c": x + 200, "more": x}), group)
+    together, shuffled = shuffle_members(Joint({"a": x, "b": x + 100, "c": x + 200, "more": x}), group)
     assert torch.equal(together.values["a"], shuffled.values["a"])
     assert torch.equal(shuffled.values["b"] + 100, shuffled.values["c"])
     assert not (shuffled.values["a"] + 100 == shuffled.values["b"]).any()
@@ -239,7 +239,7 @@ def _sampler(mean: Tensor, covariance: Tensor, n: int = 1500) -> Callable[[], Jo
 
 
 def _learn(game: FactorGAN, real: Callable[[], Joint], fake: Callable[[], Joint], *, steps: int = 300) -> None:
-    adversary = Adversary(game, [nn.Parameter(torch.zeros(1))], learning_rate=0.05, betas=(0.9, 0.99))
+    adversary = GanTrainer(game, [nn.Parameter(torch.zeros(1))], learning_rate=0.05, betas=(0.9, 0.99))
     for step in range(steps):
         for group in adversary.optimizer.param_groups:
             group["lr"] = 0.05 * (1 - step / steps)
@@ -253,7 +253,7 @@ def test_trained_logits_are_the_log_ratio_of_gaussians():
     covariances = torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[1.2, -0.4], [-0.4, 0.9]]])
     real, fake = (_sampler(m, c) for m, c in zip(means, covariances))
     game = FactorGAN(
-        Group("pair", (Part("a"), Part("b"))),
+        Group("pair", (Variable("a"), Variable("b"))),
         marginals={"a": Quadratic(1), "b": Quadratic(1)},
         real_dependencies={"pair": Quadratic(2)},
         generated_dependencies={"pair": Quadratic(2)},
@@ -272,7 +272,7 @@ def test_d_p_of_independent_parts_is_zero_and_of_dependent_ones_is_not():
     for correlation in (0.0, 0.7):
         real = _sampler(torch.zeros(2), torch.tensor([[1.0, correlation], [correlation, 1.0]]))
         game = FactorGAN(
-            Group("pair", (Part("a"), Part("b"))),
+            Group("pair", (Variable("a"), Variable("b"))),
             marginals={"a": Quadratic(1), "b": Quadratic(1)},
             real_dependencies={"pair": Quadratic(2)},
             generated_dependencies={"pair": Quadratic(2)},
@@ -299,10 +299,10 @@ def test_trained_tables_are_the_log_ratio_of_discrete_variables(hierarchical):
         return draw
 
     sizes = dict(zip("abc", p.shape))
-    parts = (Part("a"), Part("b"), Part("c"))
+    parts = (Variable("a"), Variable("b"), Variable("c"))
     partition = Group("all", (Group("ab", parts[:2]), parts[2])) if hierarchical else Group("all", parts)
 
-    def table(node: Part | Group) -> Table:
+    def table(node: Variable | Group) -> Table:
         return Table(torch.zeros(*(sizes[leaf.name] for leaf in node.leaves)))
 
     groups = [node for node in partition.walk() if isinstance(node, Group)]
@@ -322,7 +322,7 @@ def _networks() -> tuple[FactorGAN, nn.Module, Callable[[], Joint], Callable[[],
     torch.manual_seed(0)
     generator = nn.Linear(3, 4)
     game = FactorGAN.build(
-        Group("pair", (Part("a"), Part("b"))),
+        Group("pair", (Variable("a"), Variable("b"))),
         lambda node: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)),
         lambda group: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)),
     )
@@ -344,7 +344,7 @@ def _changed(module: nn.Module, before: list[Tensor]) -> list[bool]:
 
 def test_each_step_changes_its_own_networks_alone():
     game, generator, real, generated = _networks()
-    adversary = Adversary(game, generator.parameters(), learning_rate=0.01)
+    adversary = GanTrainer(game, generator.parameters(), learning_rate=0.01)
     sources = dict.fromkeys(game.sources, real)
     before = _copy(game), _copy(generator)
     adversary.discriminate(sources, generated)
@@ -380,12 +380,12 @@ def test_each_discriminator_learns_from_its_own_loss_and_its_own_batch():
 def test_training_goes_on_where_it_was_stored(tmp_path):
     def run(stop: int | None) -> list[Tensor]:
         game, generator, real, generated = _networks()
-        adversary = Adversary(game, generator.parameters(), learning_rate=0.01)
+        adversary = GanTrainer(game, generator.parameters(), learning_rate=0.01)
         for step in range(4):
             if step == stop:
                 torch.save([generator.state_dict(), adversary.state_dict()], tmp_path / "state.pt")
                 game, generator, real, generated = _networks()
-                adversary = Adversary(game, generator.parameters(), learning_rate=0.01)
+                adversary = GanTrainer(game, generator.parameters(), learning_rate=0.01)
                 stored = torch.load(tmp_path / "state.pt", weights_only=True)
                 generator.load_state_dict(stored[0])
                 adversary.load_state_dict(stored[1])
@@ -426,7 +426,7 @@ def test_spectral_norm_bounds_what_a_layer_stretches():
     for net in (*game.marginals.values(), *game.generated_dependencies.values(), *game.real_dependencies.values()):
         assert all(hasattr(layer, "parametrizations") for layer in net if isinstance(layer, nn.Linear))
     free = FactorGAN.build(
-        Group("pair", (Part("a"), Part("b"))),
+        Group("pair", (Variable("a"), Variable("b"))),
         lambda _: nn.Linear(2, 1),
         lambda _: nn.Linear(4, 1),
         normalise_real=False,

@@ -85,7 +85,7 @@ def test_the_generator_has_batch_norm_and_a_rate_of_its_own(kind, name, tmp_path
     config.model["batch_norm"] = True
     objective = kind(config, "cpu")
     objective.step(batch_of(kind, config, objective.network.n_samples))
-    rates = [o.param_groups[0]["lr"] for o in (objective.adversary.optimizer, objective.adversary.generator_optimizer)]
+    rates = [o.param_groups[0]["lr"] for o in (objective.trainer.optimizer, objective.trainer.generator_optimizer)]
     assert rates == [config.learning_rate_at(0), 0.25 * config.learning_rate_at(0)]
     net = objective.exported.eval()
     assert isinstance(net, UNet2018)
@@ -112,7 +112,11 @@ def test_a_run_goes_on_exactly(kind, name, tmp_path):
                 objective.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True))
                 torch.randn(7)  # nothing draws from torch's own stream
             objective.step(batch_of(kind, config, objective.network.n_samples, seed=step))
-        return [*objective.network.parameters(), *objective.exported.parameters(), *objective.game.parameters()]
+        return [
+            *objective.network.parameters(),
+            *objective.exported.parameters(),
+            *objective.discriminator.parameters(),
+        ]
 
     assert all(torch.equal(a, b) for a, b in zip(run(None), run(2)))
 
@@ -145,7 +149,7 @@ def test_songs_are_known_of_what_is_generated():
             assert torch.equal(joint.labels, songs)
     alone = batch | {key: torch.zeros_like(batch[key]) for key in ("mixture_songs", "pair_songs")}
     terms = FactorGANObjective(recipe("factorgan", rounds=1, paired_share=0.0), "cpu").step(alone)
-    assert "loss d_Q(parts)" not in terms
+    assert "loss d_Q(sources)" not in terms
     assert "loss d(target)" in terms
 
 
@@ -171,7 +175,7 @@ def test_marginals_see_solos_and_a_share_of_the_pairs():
             gains |= {float(x) for x in drawn if x}
         generated()
         counts["mixture"] += int(seen[-1][:, 0].count_nonzero())
-        pair = real["parts"]().values
+        pair = real["sources"]().values
         assert torch.equal(pair["target"], pair["accompaniment"])  # one gain for both parts
     for count in counts.values():
         assert 0.12 < count / (rounds * config.batch_size) < 0.4
@@ -203,7 +207,7 @@ def test_shuffled_pairs_are_never_of_one_song(monkeypatch):
         batch = batch_of(FactorGANObjective, config, n, seed=step, n_songs=2)
         terms = objective.step(batch)
         several = len(batch["pair_songs"][:, 0].unique()) > 1
-        assert ("loss d_P(parts)" in terms) == several
+        assert ("loss d_P(sources)" in terms) == several
     assert labels
     assert all(len(found.unique()) > 1 for found in labels)
     monkeypatch.setattr(gan, "_PATIENCE", 3)

@@ -27,8 +27,8 @@ from stemfeatures.training.data.part_excerpts import PartExcerpts, PartSettings
 from stemfeatures.training.data.part_sources import find_pairs, find_recordings, rest_of
 from stemfeatures.training.data.part_store import PartStore, build_part_store
 from stemfeatures.training.examples import Examples, TrainingData
-from stemfeatures.training.objectives import adversarial
-from stemfeatures.training.objectives.adversarial import AdversarialObjective, SupervisedObjective
+from stemfeatures.training.objectives import critics
+from stemfeatures.training.objectives.critics import AdversarialObjective, SupervisedObjective
 from stemfeatures.training.objectives.target_networks import build_network
 from stemfeatures.training.validation import Validation, validate
 
@@ -154,7 +154,7 @@ class Linear(torch.nn.Module):
 @pytest.mark.parametrize(("slope", "penalty"), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (-3.0, 4.0), (3.0, 4.0)])
 def test_the_penalty_is_one_sided(slope, penalty):
     critic = Linear(slope, (4, 5))
-    found = adversarial.gradient_penalty(critic, torch.rand(3, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 1, 1))
+    found = critics.gradient_penalty(critic, torch.rand(3, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 1, 1))
     assert float(found.detach()) == pytest.approx(penalty, abs=1e-5)
     found.backward()  # it can be learned from
     assert torch.isfinite(critic.slope.grad)
@@ -163,20 +163,20 @@ def test_the_penalty_is_one_sided(slope, penalty):
 def test_critics_and_separator_pull_in_opposite_directions():
     """A step of a critic sets real above estimates; a step of the separator then raises its estimates' score."""
     critic, real, fake = Linear(0.0, (4, 5)), torch.full((2, 4, 5), 2.0), torch.ones(2, 4, 5)
-    (-adversarial.wasserstein(critic, real, fake)).backward()
+    (-critics.wasserstein(critic, real, fake)).backward()
     assert float(critic.slope.grad) < 0  # descending raises the slope, and with it D(real) - D(fake)
     with torch.no_grad():
         critic.slope -= 0.1 * critic.slope.grad
-    assert float(adversarial.wasserstein(critic, real, fake).detach()) > 0
+    assert float(critics.wasserstein(critic, real, fake).detach()) > 0
     estimates = torch.ones(2, 2, 4, 5, requires_grad=True)
-    adversarial.adversarial_loss(torch.nn.ModuleList([critic, critic]), estimates).backward()
+    critics.adversarial_loss(torch.nn.ModuleList([critic, critic]), estimates).backward()
     assert float(estimates.grad.max()) < 0  # descending moves estimates to where real parts are
 
 
 def test_additivity_is_in_linear_magnitude():
     parts = torch.rand(1, 2, 3, 4)
-    assert float(adversarial.additivity_loss(parts.sum(dim=1), torch.log1p(parts))) < 1e-10
-    assert float(adversarial.additivity_loss(parts.sum(dim=1) + 2, torch.log1p(parts))) == pytest.approx(4)
+    assert float(critics.additivity_loss(parts.sum(dim=1), torch.log1p(parts))) < 1e-10
+    assert float(critics.additivity_loss(parts.sum(dim=1) + 2, torch.log1p(parts))) == pytest.approx(4)
 
 
 def test_weights_of_zero_reproduce_the_supervised_run(store):
@@ -764,10 +764,10 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
     assert "--settings rounds: none of the methods knows it; known: alpha" in capsys.readouterr().err
 
 
-def test_verdicts_of_discriminators_by_term(tmp_path, capsys):
+def test_margins_of_the_oracle_by_term(tmp_path, capsys):
     """Of finished runs that have discriminators of parts, on songs that they have not seen as pairs."""
     from experiments.gans import adversarial as runs
-    from experiments.gans import verdicts
+    from experiments.gans import oracle_margins
 
     for number in range(4):
         _song(tmp_path / "songs" / f"artist{number} - song", number)
@@ -775,25 +775,25 @@ def test_verdicts_of_discriminators_by_term(tmp_path, capsys):
     out = tmp_path / "out"
     argv = ["--songs", str(tmp_path / "songs"), "--out", str(out), "--pairs", "2", "--seeds", "1", "--steps", "2"]
     argv += ["--batch-size", "2", "--frames", "16", "--width", "2", "--depth", "2", "--quiet"]
-    assert verdicts.main(["--out", str(tmp_path)]) == 2
+    assert oracle_margins.main(["--out", str(tmp_path)]) == 2
     assert "0 stores of parts" in capsys.readouterr().err
     assert runs.main([*argv, "--methods", "supervised", "gan", "factorgan", "factorgan-no-cp"]) == 0
     capsys.readouterr()
-    assert verdicts.main(["--out", str(out), "-n", "4"]) == 0
+    assert oracle_margins.main(["--out", str(out), "-n", "4"]) == 0
     assert "| factorgan-no-cp | 2 |" in capsys.readouterr().out
-    table = pd.read_csv(out / "verdicts.csv").set_index("method")
+    table = pd.read_csv(out / "oracle_margins.csv").set_index("method")
     assert set(table.index) == {"factorgan", "factorgan-no-cp", "gan"}
-    terms = ["d(target)", "d(accompaniment)", "d_P(parts)", "-d_Q(parts)"]
+    terms = ["d(target)", "d(accompaniment)", "d_P(sources)", "-d_Q(sources)"]
     assert np.isfinite(table.loc["factorgan", terms].astype(float)).all()
-    assert np.isnan(table.loc["factorgan-no-cp", "d_P(parts)"])
-    assert np.isfinite(table.loc["gan", "d(parts)"])
+    assert np.isnan(table.loc["factorgan-no-cp", "d_P(sources)"])
+    assert np.isfinite(table.loc["gan", "d(sources)"])
     same = table.loc[["gan", "factorgan-no-cp"]]
     assert (same["prefer the oracle"] == same["without d_P"]).all()
     assert table["prefer the oracle"].between(0, 1).all()
 
 
 def test_more_pairs_contain_fewer_and_are_never_scored(store):
-    from experiments.gans.adversarial import pairs_of
+    from experiments.gans.few_pairs import pairs_of
 
     few, others = pairs_of(store, range(3), 1, 4)
     more, _ = pairs_of(store, range(3), 2, 4)

@@ -257,7 +257,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.gans.adversarial", description=__doc__,
+        prog="python -m experiments.gans.few_pairs", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument

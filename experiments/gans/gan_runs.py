@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from experiments.run_folder import STATE, append_log, cut_log, open_folder
 from stemfeatures._util.files import replacing, write_replace
 from stemfeatures.errors import StemfeaturesError
-from stemfeatures.factorgan import Adversary, Joint
-from stemfeatures.factorgan.adversarial import OBJECTIVES
+from stemfeatures.factorgan import GanTrainer, Joint
+from stemfeatures.factorgan.trainer import GENERATOR_LOSSES
 
 SCORES = "scores.json"
 Row = dict[str, Any]
@@ -35,14 +35,14 @@ class GanRun:
 
     Attributes
     ----------
-    real, generated : the sources of :meth:`~stemfeatures.factorgan.Adversary.step`; they draw from torch's own random
+    real, generated : the sources of :meth:`~stemfeatures.factorgan.GanTrainer.step`; they draw from torch's own random
         stream, which is stored with the state.
     seconds : processor time of all steps so far, over all resumptions.
     """
 
     folder: Path
     generator: nn.Module
-    adversary: Adversary
+    adversary: GanTrainer
     real: Mapping[str, Callable[[], Joint]]
     generated: Callable[[], Joint]
     step: int = 0
@@ -181,7 +181,12 @@ def experiment_parser(
     add("--seeds", type=int, default=3, help="seeds 0 ... N - 1 (default: %(default)s)")
     add("--steps", type=int, default=steps, help="steps of every generator (default: %(default)s)")
     add("--learning-rate", type=float, help="of all networks")
-    add("--objective", choices=OBJECTIVES, default=OBJECTIVES[0], help="of the generator (default: %(default)s)")
+    add(
+        "--objective",
+        choices=GENERATOR_LOSSES,
+        default=GENERATOR_LOSSES[0],
+        help="of the generator (default: %(default)s)",
+    )
     add("--threads", type=int, default=1, help="threads of the networks (default: %(default)s)")
     add("--max-minutes", type=float, default=math.inf, help="stop after so long; the same command goes on")
     add("--quiet", action="store_true", help="show nothing while training")

@@ -1,11 +1,11 @@
-"""What the discriminators of finished runs say of the truth.
+"""Logits that the discriminators of finished runs give the oracle, over those they give the run's own estimates.
 
 Excerpts of songs that a run has not seen as pairs are shown to its discriminators twice: parted by the run's own
 generator, and by the oracle, the mask ``|v| / (|v| + |a|)`` of the true parts. A discriminator that is of use to the
 generator gives the oracle the higher logit. Written are, for each method and number of pairs of
-:mod:`experiments.gans.adversarial`, the mean difference of every term of the summed logit, and the share of
-excerpts for which the sum prefers the oracle, with and without ``d_P``: ``verdicts.csv`` has a row a run,
-``verdicts.md`` the means over seeds.
+:mod:`experiments.gans.few_pairs`, the mean difference of every term of the summed logit, and the share of
+excerpts for which the sum prefers the oracle, with and without ``d_P``: ``oracle_margins.csv`` has a row a run,
+``oracle_margins.md`` the means over seeds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NAME = re.compile(r"(?P<method>.+)-p(?P<pairs>\d+)-s(?P<seed>\d+)")
 ALL, WITHOUT = "prefer the oracle", "without d_P"
 
 
-def verdict(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
+def margins_of(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
     """Of one run: mean logit of the oracle's parts over that of the run's own, by term, and the shares ``ALL`` and
     ``WITHOUT`` of ``n`` excerpts, 0..1.
 
@@ -50,7 +50,7 @@ def verdict(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
     config = TrainConfig(**recipe | {"loss": LossWeights(**recipe["loss"])})
     objective = find_objective(config.objective)(config, "cpu")
     if not isinstance(objective, FactorGANObjective | GanObjective):
-        message = f"{config.objective!r} has no discriminators of parts"
+        message = f"{config.objective!r} has no discriminators of sources"
         raise DatasetError(message, source=str(folder), stage="experiment")
     objective.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True))
     songs = store.recordings["pairs"]
@@ -60,7 +60,7 @@ def verdict(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
     network = objective.network
     excerpts = PartExcerpts(store.select(others), Draws(pairs=1), n_samples=network.n_samples, seed=config.seed)
     network.net.eval()
-    game = objective.game.eval()
+    discriminator = objective.discriminator.eval()
     differences: dict[str, list[float]] = {}
     with torch.inference_mode():
         for index in range(n):
@@ -69,11 +69,11 @@ def verdict(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
             mixture = network.spectra(parts.sum(dim=1))
             masks = truth / truth.sum(dim=1, keepdim=True).clamp_min(1e-6)
             oracle = torch.log1p(masks * network.centre(mixture)[:, None])
-            own, known = (game.terms(_joint(x)) for x in (network.separate(mixture), oracle))
+            own, known = (discriminator.terms(_joint(x)) for x in (network.separate(mixture), oracle))
             for term in own:
                 differences.setdefault(term, []).append(float((known[term] - own[term]).mean()))
     table = pd.DataFrame(differences)
-    shares = {ALL: table.sum(axis=1), WITHOUT: table.drop(columns="d_P(parts)", errors="ignore").sum(axis=1)}
+    shares = {ALL: table.sum(axis=1), WITHOUT: table.drop(columns="d_P(sources)", errors="ignore").sum(axis=1)}
     return dict(table.mean()) | {name: float((total > 0).mean()) for name, total in shares.items()}
 
 
@@ -81,8 +81,8 @@ def _joint(parts: Tensor) -> Joint:
     return Joint({"target": parts[:, :1], "accompaniment": parts[:, 1:]})
 
 
-def verdicts(out: Path, *, n: int = 40) -> pd.DataFrame:
-    """A row for every finished run of ``out`` that has discriminators of parts; raises as :func:`verdict`."""
+def oracle_margins(out: Path, *, n: int = 40) -> pd.DataFrame:
+    """A row for every finished run of ``out`` that has discriminators of sources; raises as :func:`margins_of`."""
     stores = sorted(out.glob("parts-*"))
     if len(stores) != 1:
         raise DatasetError(f"{len(stores)} stores of parts, not one", source=str(out), stage="experiment")
@@ -93,9 +93,9 @@ def verdicts(out: Path, *, n: int = 40) -> pd.DataFrame:
         recipe = json.loads((folder / RUN).read_text())["recipe"]
         if found and recipe["objective"] in ("gan", "factorgan"):
             which = {"method": found["method"], "pairs": int(found["pairs"]), "seed": int(found["seed"])}
-            rows.append(which | verdict(folder, store, n=n))
+            rows.append(which | margins_of(folder, store, n=n))
     if not rows:
-        raise DatasetError("no finished runs with discriminators of parts", source=str(out), stage="experiment")
+        raise DatasetError("no finished runs with discriminators of sources", source=str(out), stage="experiment")
     return pd.DataFrame(rows)
 
 
@@ -115,7 +115,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.gans.verdicts", description=__doc__,
+        prog="python -m experiments.gans.oracle_margins", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of an experiment with few pairs")
@@ -124,12 +124,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.n < 1:
         parser.error("-n starts at 1")
     try:
-        table = verdicts(args.out, n=args.n)
+        table = oracle_margins(args.out, n=args.n)
     except (OSError, StemfeaturesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    table.to_csv(args.out / "verdicts.csv", index=False)
-    write_replace(args.out / "verdicts.md", markdown(table).encode())
+    table.to_csv(args.out / "oracle_margins.csv", index=False)
+    write_replace(args.out / "oracle_margins.md", markdown(table).encode())
     print(markdown(table))
     return 0
 

@@ -32,7 +32,7 @@ from experiments.gans.gan_runs import (
     write_tables,
 )
 from experiments.gans.stacked import StackedMlp
-from stemfeatures.factorgan import Adversary, FactorGAN, Group, Joint, Part
+from stemfeatures.factorgan import FactorGAN, GanTrainer, Group, Joint, Variable
 
 METHODS = ("GAN", "FactorGAN", "FactorGAN-no-cp")
 METRICS = (
@@ -42,7 +42,7 @@ METRICS = (
 #: Two digits of 8x8 pixels lie nearer each other than of 28x28, and a network that stretches no distance cannot tell
 #: apart what is near: discriminators see images so much stronger that distances are those of the paper's images.
 CONTRAST = 28 / SIDE
-PARTITION = Group("pair", (Part("first"), Part("second")))
+PARTITION = Group("pair", (Variable("first"), Variable("second")))
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def begin(method: str, digits: Digits, pairs: Sequence[int], setting: Setting, f
         return Joint({"first": first, "second": second})
 
     real = {name: sources.pair if name == "pair" else sources.single(name) for name in game.sources}
-    adversary = Adversary(
+    adversary = GanTrainer(
         game, generator.parameters(), learning_rate=setting.learning_rate, rounds=setting.rounds,
-        objective=setting.objective,
+        loss=setting.objective,
     )  # fmt: skip
     return GanRun(folder, generator, adversary, real, generated), sources
 

@@ -33,11 +33,11 @@ from experiments.gans.gan_runs import (
     write_tables,
 )
 from experiments.gans.shape_images import CLASSES, draw_images, score_masks
-from stemfeatures.factorgan import Adversary, FactorGAN, Group, Joint, Part, spectrally_normalised
+from stemfeatures.factorgan import FactorGAN, GanTrainer, Group, Joint, Variable, spectrally_normalised
 
 METHODS = ("GAN", "FactorGAN")
 METRICS = (Shown("accuracy", "Pixel accuracy in %, higher is better", 1), Shown("mse", "MSE, lower is better", 4))
-PARTITION = Group("pair", (Part("image", given=True), Part("labels")))
+PARTITION = Group("pair", (Variable("image", given=True), Variable("labels")))
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def begin(method: str, n_pairs: int, seed: int, setting: Setting, folder: Path) 
             lambda group: discriminator(channels[group.name], setting.width),
         )
         real, generated = {"labels": only_labels, "pair": pairs}, generated_from(images)
-    adversary = Adversary(
+    adversary = GanTrainer(
         game, generator.parameters(), learning_rate=setting.learning_rate, rounds=setting.rounds,
-        objective=setting.objective,
+        loss=setting.objective,
     )  # fmt: skip
     return GanRun(folder, generator, adversary, real, generated)
 

@@ -17,6 +17,18 @@ def spectrally_normalised(net: Net, *, n_power_iterations: int = 1) -> Net:
     A linear layer then stretches no distance; of a convolution it is the matrix (outputs, inputs * kernel) whose norm
     is one, as in the paper. The singular value follows the weights by ``n_power_iterations`` steps of power iteration a
     forward pass in training mode.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network; it is changed in place.
+    n_power_iterations : int, optional
+        Steps a forward pass.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
     """
     for layer in net.modules():
         if isinstance(layer, _LAYERS) and not parametrize.is_parametrized(layer, "weight"):

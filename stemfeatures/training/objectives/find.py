@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 from ...errors import ModelError
-
-if TYPE_CHECKING:
-    pass
 from .base import Objective
 
 #: Objectives by the name that recipes and ``--objective`` use: module and class, imported when asked for.
 OBJECTIVES = {
     "joint": "stemfeatures.training.objectives.joint:JointObjective",
-    "supervised": "stemfeatures.training.objectives.adversarial:SupervisedObjective",
-    "adversarial": "stemfeatures.training.objectives.adversarial:AdversarialObjective",
+    "supervised": "stemfeatures.training.objectives.critics:SupervisedObjective",
+    "adversarial": "stemfeatures.training.objectives.critics:AdversarialObjective",
     "factorgan": "stemfeatures.training.objectives.gan:FactorGANObjective",
     "gan": "stemfeatures.training.objectives.gan:GanObjective",
 }

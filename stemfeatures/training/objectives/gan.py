@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelError
-from ...factorgan.adversarial import OBJECTIVES, Adversary
 from ...factorgan.discriminators import FactorGAN, Source
 from ...factorgan.normalisation import spectrally_normalised
-from ...factorgan.partition import Group, Joint, Part
+from ...factorgan.partition import Group, Joint, Variable
+from ...factorgan.trainer import GENERATOR_LOSSES, GanTrainer
 from ...models.network import Network
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
@@ -35,7 +35,7 @@ from .target_networks import build_network, find_front_end, placed
 
 logger = logging.getLogger(__name__)
 
-PARTS = Group("parts", (Part("target"), Part("accompaniment")))
+SOURCES = Group("sources", (Variable("target"), Variable("accompaniment")))
 #: So many rounds in a row without two songs among the pairs end a run.
 _PATIENCE = 50
 
@@ -59,8 +59,8 @@ class GanSettings:
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.width < 1:
             raise ValueError(f"rounds and width start at 1, not {min(self.rounds, self.width)}")
-        if self.loss not in OBJECTIVES:
-            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(OBJECTIVES)}")
+        if self.loss not in GENERATOR_LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(GENERATOR_LOSSES)}")
         if not self.generator_rate > 0:
             raise ValueError(f"generator_rate must be positive, not {self.generator_rate}")
 
@@ -129,10 +129,10 @@ class _Adversarial(Objective):
         torch.manual_seed(config.seed)
         self.network = build_network(config, device)
         self.average = copy.deepcopy(self.network.net).eval() if config.ema > 0 else None
-        self.game = placed(self._game(), device)
-        self.adversary = Adversary(
-            self.game, self.network.parameters(), learning_rate=config.learning_rate, rounds=self.settings.rounds,
-            objective=self.settings.loss,
+        self.discriminator = placed(self._make_discriminator(), device)
+        self.trainer = GanTrainer(
+            self.discriminator, self.network.parameters(), learning_rate=config.learning_rate,
+            rounds=self.settings.rounds, loss=self.settings.loss,
         )  # fmt: skip
 
     @classmethod
@@ -154,10 +154,10 @@ class _Adversarial(Objective):
     def exported(self) -> Network:
         return self.network.net if self.average is None else self.average
 
-    def _game(self) -> FactorGAN:
+    def _make_discriminator(self) -> FactorGAN:
         raise NotImplementedError
 
-    def _discriminator(self, node: Part | Group) -> nn.Module:
+    def _discriminator(self, node: Variable | Group) -> nn.Module:
         return ConvDiscriminator(
             len(node.leaves), self.network.n_bins, self.network.n_frames, width=self.settings.width
         )
@@ -184,14 +184,14 @@ class _Adversarial(Objective):
         """``rounds`` steps of the discriminators and one of the generator; returns losses and mean logits."""
         self.learning_rate = self.config.learning_rate_at(self.steps_done)
         for optimizer, share in (
-            (self.adversary.optimizer, 1.0),
-            (self.adversary.generator_optimizer, self.settings.generator_rate),
+            (self.trainer.optimizer, 1.0),
+            (self.trainer.generator_optimizer, self.settings.generator_rate),
         ):
             for group in optimizer.param_groups:
                 group["lr"] = share * self.learning_rate
         self.network.train(self.steps_done)
         rng = step_generator(self.config.seed, self.steps_done, 1)
-        terms = self.adversary.step(*self._sources(batch), rng=rng)
+        terms = self.trainer.step(*self._sources(batch), rng=rng)
         self.steps_done += 1
         if self.average is not None:
             update_average(self.average, self.network.net, self.config.ema, self.steps_done)
@@ -201,7 +201,7 @@ class _Adversarial(Objective):
         return {
             "net": self.network.net.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "adversary": self.adversary.state_dict(),
+            "adversary": self.trainer.state_dict(),
             "step": self.steps_done,
         }
 
@@ -209,27 +209,27 @@ class _Adversarial(Objective):
         self.network.net.load_state_dict(state["net"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.adversary.load_state_dict(state["adversary"])
+        self.trainer.load_state_dict(state["adversary"])
         self.steps_done = int(state["step"])
 
 
 class GanObjective(_Adversarial):
     """One discriminator of both parts; pairs and their mixtures are all that is seen."""
 
-    terms = ("generator", "loss d(parts)", "d(parts)")
+    terms = ("generator", "loss d(sources)", "d(sources)")
 
     @classmethod
     def draws(cls, config: TrainConfig) -> Draws:
         settings = read_settings(cls.Settings, config.settings, recipe=config.name)
         return Draws(pairs=2 * settings.rounds + 1)
 
-    def _game(self) -> FactorGAN:
-        return FactorGAN(PARTS, marginals={"parts": spectrally_normalised(self._discriminator(PARTS))})
+    def _make_discriminator(self) -> FactorGAN:
+        return FactorGAN(SOURCES, marginals={"sources": spectrally_normalised(self._discriminator(SOURCES))})
 
     def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
         draws = iter(range(batch["pairs"].shape[1]))
         return (
-            {"parts": lambda: self._pairs(batch, next(draws))},
+            {"sources": lambda: self._pairs(batch, next(draws))},
             lambda: self._generated(batch["pairs"][:, next(draws)].sum(dim=1)),
         )
 
@@ -239,8 +239,8 @@ class FactorGANObjective(_Adversarial):
     its own in every round."""
 
     terms = (
-        "generator", "loss d(target)", "loss d(accompaniment)", "loss d_P(parts)", "loss d_Q(parts)",
-        "d(target)", "d(accompaniment)", "d_P(parts)", "-d_Q(parts)",
+        "generator", "loss d(target)", "loss d(accompaniment)", "loss d_P(sources)", "loss d_Q(sources)",
+        "d(target)", "d(accompaniment)", "d_P(sources)", "-d_Q(sources)",
     )  # fmt: skip
     Settings = FactorGANSettings
     settings: FactorGANSettings
@@ -256,9 +256,9 @@ class FactorGANObjective(_Adversarial):
         pairs = n if settings.dependency or settings.paired_share else 0
         return Draws(pairs=pairs, mixtures=3 * n + 1, solos=n, accompaniments=n)
 
-    def _game(self) -> FactorGAN:
+    def _make_discriminator(self) -> FactorGAN:
         return FactorGAN.build(
-            PARTS, self._discriminator, self._discriminator, real_dependencies=self.settings.dependency,
+            SOURCES, self._discriminator, self._discriminator, real_dependencies=self.settings.dependency,
             normalise_real=self.settings.normalise_real,
         )  # fmt: skip
 
@@ -302,7 +302,7 @@ class FactorGANObjective(_Adversarial):
         real: dict[str, Source] = {
             "target": lambda: Joint({"target": self._real(solos()[1])}),
             "accompaniment": lambda: Joint({"accompaniment": self._real(accompaniments()[1])}),
-            "parts": lambda: self._pairs(batch, next(pairs)),
+            "sources": lambda: self._pairs(batch, next(pairs)),
         }
         return real, generated
 
@@ -315,7 +315,7 @@ class FactorGANObjective(_Adversarial):
         """
         terms = super().step(batch)
         if self.settings.dependency:
-            self._alone = 0 if "loss d_P(parts)" in terms else self._alone + 1
+            self._alone = 0 if "loss d_P(sources)" in terms else self._alone + 1
             if self._alone == _PATIENCE:
                 message = "all pairs are of one song: two are needed to tell what belongs together from what does not"
                 raise ModelError(message, source=self.config.name, stage="train")
