@@ -709,7 +709,7 @@ def test_the_checkpoint_extracts_and_the_tables_name_both(trained, data, tmp_pat
 
 def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, capsys):
     """Equal data and steps; the direction that is stable at this size: more steps of learning beat fewer."""
-    from experiments.gans import adversarial as runs
+    from experiments.gans import few_pairs as runs
     from stemfeatures.datasets.opening import find_tracks
     from stemfeatures.training.data.song_store import build_song_store
 
@@ -766,7 +766,7 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
 
 def test_margins_of_the_oracle_by_term(tmp_path, capsys):
     """Of finished runs that have discriminators of parts, on songs that they have not seen as pairs."""
-    from experiments.gans import adversarial as runs
+    from experiments.gans import few_pairs as runs
     from experiments.gans import oracle_margins
 
     for number in range(4):
