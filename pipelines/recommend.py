@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stemfeatures.recommendation.catalogue import Catalogue
-    from stemfeatures.recommendation.models import Progress
+    from stemfeatures.recommendation.models import ProgressCallback
     from stemfeatures.vectors.transformer import FeatureTransformer
 
 RECOMMENDATIONS = pa.schema(
@@ -84,7 +84,7 @@ def train_recommender(
     families: Iterable[str] | None = None,
     settings: Settings | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Training:
     """Train a recommender and write it to the folder ``out``.
 
@@ -174,7 +174,7 @@ def evaluate_recommenders(
     k: Sequence[int] = (10, 50),
     split: dict[str, Any] | None = None,
     resamples: int = 1000,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Comparison:
     """Split the interactions, train recommenders on one part and score them on the other.
 

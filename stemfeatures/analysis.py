@@ -74,12 +74,21 @@ class TrackAnalysis(TrackDescription):
 
     Attributes
     ----------
-    frames : what the descriptors were computed from.
-    status : ``"ok"``, ``"truncated"`` (the file ends before its declared length), ``"silent"`` (nothing above
-        -60 dBFS) or ``"too_short"`` (under 0.5 s).
-    info : of the file; None for arrays. sha256 : of the file's bytes, or of the array.
-    decoded_duration_s, sample_rate, channels : of the decoded signal.
-    message : what the decoder had to say, if anything.
+    frames : TrackFrames
+        What the descriptors were computed from.
+    status : str
+        ``"ok"``, ``"truncated"`` (the file ends before its declared length), ``"silent"`` (nothing above -60 dBFS) or
+        ``"too_short"`` (under 0.5 s).
+    info : AudioInfo or None
+        Of the file; None for arrays.
+    sha256 : str or None
+        Of the file's bytes, or of the array.
+    decoded_duration_s : float
+        Of the decoded signal.
+    sample_rate, channels : int
+        Of the decoded signal.
+    message : str
+        What the decoder had to say, if anything.
     """
 
     frames: TrackFrames
@@ -114,9 +123,13 @@ class Analyser:
 
     Parameters
     ----------
-    model : name of a checkpoint or path to one. One that tells one of ``STEMS`` from the rest goes with the default
-        joint one, see :func:`.models.checkpoints.resolve_analysis`. device : torch device.
-    batch_size : segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
+    model : str or Path
+        Name of a checkpoint or path to one. One that tells one of ``STEMS`` from the rest goes with the default joint
+        one, see :func:`.models.checkpoints.resolve_analysis`.
+    device : str
+        Torch device.
+    batch_size : int
+        Segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
 
     Raises
     ------
@@ -196,11 +209,14 @@ class Analyser:
 
         Parameters
         ----------
-        sources : pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``.
+        sources : iterable of (object, str or Path or AudioStream)
+            Pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``.
 
         Yields
         ------
-        ``(key, TrackAnalysis)``, or ``(key, error)`` for a track that failed, in the order in which they are complete.
+        tuple[object, TrackAnalysis or Exception]
+            ``(key, TrackAnalysis)``, or ``(key, error)`` for a track that failed, in the order in which they are
+            complete.
         """
         waiting: list[tuple[Any, _Job, AudioStream]] = []
 

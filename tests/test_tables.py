@@ -38,12 +38,12 @@ from stemfeatures.tables.reader import TrackKey, completed_keys, open_features
 from stemfeatures.tables.rows import (
     Provenance,
     TrackInfo,
-    decode_f0,
-    decode_voicing,
-    encode_f0,
-    encode_voicing,
+    bytes_to_voicing,
+    cents_to_f0,
     error_row,
+    f0_to_cents,
     track_rows,
+    voicing_to_bytes,
 )
 
 DATA = registry.DATA_TABLES
@@ -309,7 +309,7 @@ def test_error_rows() -> None:
 
 @given(st.lists(st.one_of(st.just(float("nan")), st.floats(20, 12_000)), max_size=50))
 def test_f0_keeps_half_a_cent(f0: list[float]) -> None:
-    back = decode_f0(encode_f0(np.array(f0)))
+    back = cents_to_f0(f0_to_cents(np.array(f0)))
     assert np.array_equal(np.isnan(back), np.isnan(f0))
     voiced = ~np.isnan(back)
     assert np.all(np.abs(1200 * np.log2(back[voiced] / np.array(f0)[voiced])) <= 0.5 + 1e-9)
@@ -317,7 +317,7 @@ def test_f0_keeps_half_a_cent(f0: list[float]) -> None:
 
 @given(st.lists(st.floats(0, 1, width=32), max_size=50))
 def test_voicing_keeps_half_a_step(voicing: list[float]) -> None:
-    back = decode_voicing(encode_voicing(np.array(voicing)))
+    back = bytes_to_voicing(voicing_to_bytes(np.array(voicing)))
     assert back.dtype == np.float32
     assert np.all(np.abs(back - np.array(voicing)) <= 0.5 / 255 + 1e-6)
 
@@ -325,9 +325,9 @@ def test_voicing_keeps_half_a_step(voicing: list[float]) -> None:
 @pytest.mark.parametrize("f0", [0.0, -110.0, np.inf])
 def test_f0_that_is_none(f0: float) -> None:
     with pytest.raises(DatasetError, match="NaN where unvoiced"):
-        encode_f0(np.array([f0]))
+        f0_to_cents(np.array([f0]))
     with pytest.raises(DatasetError, match=r"0\.\.1"):
-        encode_voicing(np.array([f0 - 1]))
+        voicing_to_bytes(np.array([f0 - 1]))
 
 
 # --- layout and catalogue columns -------------------------------------------------------------------------------------

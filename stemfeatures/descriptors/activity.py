@@ -104,11 +104,13 @@ def active_frames(energy: np.ndarray, mixture_energy: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    energy, mixture_energy : (n_frames,) mean squares of the stem and of the mixture, full scale = 1.
+    energy, mixture_energy : (n_frames,) ndarray
+        Mean squares of the stem and of the mixture, full scale = 1.
 
     Returns
     -------
-    (n_frames,) bool.
+    (n_frames,) ndarray of bool
+        True where it sounds.
     """
     floor = max(
         10 ** (ABSOLUTE_FLOOR_DBFS / 10),

@@ -156,14 +156,19 @@ def decode_f0(pitch: PitchFrames, active: np.ndarray, times_s: np.ndarray) -> tu
 
     Parameters
     ----------
-    pitch : candidates, their salience and the voicing probability.
-    active : (n_frames,) bool; inactive frames come out unvoiced with voicing 0.
-    times_s : (n_frames,) frame centres in seconds.
+    pitch : PitchFrames
+        Candidates, their salience and the voicing probability.
+    active : (n_frames,) ndarray of bool
+        Inactive frames come out unvoiced with voicing 0.
+    times_s : (n_frames,) ndarray
+        Frame centres in seconds.
 
     Returns
     -------
-    contour : :class:`~stemfeatures.descriptors.types.F0Contour`.
-    salience : (n_frames,) salience of the chosen candidate, 0 where unvoiced.
+    contour : F0Contour
+        NaN where unvoiced.
+    salience : (n_frames,) ndarray
+        Salience of the chosen candidate, 0 where unvoiced.
     """
     hz = np.asarray(pitch.candidates_hz, dtype=np.float64)
     salience = np.nan_to_num(np.asarray(pitch.salience, dtype=np.float64))

@@ -205,10 +205,14 @@ def describe_harmony(
 
     Parameters
     ----------
-    chroma : (N_CHROMA, n_frames) power.
-    active : (n_frames,) bool.
-    chords : whether chord changes make sense for the row.
-    empty : status when too few active frames, of enough, have any chroma.
+    chroma : (N_CHROMA, n_frames) ndarray
+        Power of each third of a semitone.
+    active : (n_frames,) ndarray of bool
+        Frames in which the row sounds.
+    chords : bool
+        Whether chord changes make sense for the row.
+    empty : str
+        Status when too few active frames, of enough, have any chroma.
     """
     if not active.any():
         return {"harmony_status": SILENT}

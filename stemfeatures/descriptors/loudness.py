@@ -121,12 +121,15 @@ class LoudnessMeter:
 
     Parameters
     ----------
-    sample_rate : in Hz, at least 1000.
-    channels : number of channels; for their weights see :func:`channel_weights`.
+    sample_rate : int
+        In Hz, at least 1000.
+    channels : int
+        Number of channels; for their weights see :func:`channel_weights`.
 
     Raises
     ------
-    ValueError : for a sample rate or channel count out of range, or a block of another shape.
+    ValueError
+        For a sample rate or channel count out of range, or a block of another shape.
 
     Notes
     -----

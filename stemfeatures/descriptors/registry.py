@@ -27,7 +27,7 @@ from .values import NOT_APPLICABLE
 class Extractor:
     """Descriptors that are computed together, and whose nulls one status explains.
 
-    Parameters
+    Attributes
     ----------
     name : str
         Unique among the extractors.

@@ -14,9 +14,12 @@ class F0Contour:
 
     Attributes
     ----------
-    times_s : (n_frames,) float64 frame centres.
-    f0_hz : (n_frames,) float64, NaN where unvoiced.
-    voicing : (n_frames,) float32 probability of a pitch, 0..1.
+    times_s : (n_frames,) ndarray of float64
+        Frame centres.
+    f0_hz : (n_frames,) ndarray of float64
+        NaN where unvoiced.
+    voicing : (n_frames,) ndarray of float32
+        Probability of a pitch, 0..1.
     """
 
     times_s: np.ndarray
@@ -30,9 +33,12 @@ class Events:
 
     Attributes
     ----------
-    beats_s : (n_beats,) float64, increasing.
-    beat_positions : (n_beats,) int, 1-indexed place in the bar; 1 is a downbeat, 0 = not known.
-    onsets_s : ``{stem: (n_onsets,) float64}``.
+    beats_s : (n_beats,) ndarray of float64
+        Increasing.
+    beat_positions : (n_beats,) ndarray of int
+        1-indexed place in the bar; 1 is a downbeat, 0 = not known.
+    onsets_s : dict
+        ``{stem: (n_onsets,) float64}``.
     """
 
     beats_s: np.ndarray
@@ -46,11 +52,15 @@ class TrackDescription:
 
     Attributes
     ----------
-    stems : ``{stem row: {field name: value}}``; names are those of the ``stems`` table, a value that cannot be
-        measured is None and the matching ``*_status`` field says why.
-    contours : ``{"vocals" | "bass": F0Contour}``.
-    events : beats and onsets.
-    embeddings : ``{stem row: (n_dims,) float32}``; silent stems are absent.
+    stems : dict
+        ``{stem row: {field name: value}}``; names are those of the ``stems`` table, a value that cannot be measured is
+        None and the matching ``*_status`` field says why.
+    contours : dict
+        ``{"vocals" | "bass": F0Contour}``.
+    events : Events
+        Beats and onsets.
+    embeddings : dict
+        ``{stem row: (n_dims,) float32}``; silent stems are absent.
     """
 
     stems: dict[str, dict[str, Any]]

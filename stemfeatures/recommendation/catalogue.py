@@ -28,10 +28,13 @@ class Catalogue:
 
     Attributes
     ----------
-    track_ids : (n_tracks,) str, sorted.
-    matrix : the frame of :func:`stemfeatures.features_matrix`; None when features were not asked for.
-    origin : where from: ``path, commit, schema_version, tracks`` and, with features, ``model_sha256, config_hash,
-        stems, families, columns``.
+    track_ids : (n_tracks,) ndarray of str
+        Sorted.
+    matrix : DataFrame or None
+        The frame of :func:`stemfeatures.features_matrix`; None when features were not asked for.
+    origin : dict
+        Where from: ``path, commit, schema_version, tracks`` and, with features, ``model_sha256, config_hash, stems,
+        families, columns``.
     """
 
     track_ids: np.ndarray
@@ -111,10 +114,14 @@ class Fit:
 
     Attributes
     ----------
-    model : recommends the tracks of the directory.
-    catalogue : the directory.
-    n_new : tracks that came after training; ranked by their features if the kind can do that.
-    n_gone : tracks of the model that are not in the directory any more; never recommended.
+    model : Recommender
+        Recommends the tracks of the directory.
+    catalogue : Catalogue
+        The directory.
+    n_new : int
+        Tracks that came after training; ranked by their features if the kind can do that.
+    n_gone : int
+        Tracks of the model that are not in the directory any more; never recommended.
     """
 
     model: Recommender

@@ -31,7 +31,7 @@ from .splits import Split, TestSet
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .models import Progress, Recommender
+    from .models import ProgressCallback, Recommender
 
 #: Our names of trec_eval's measures.
 MEASURES = {"recall": "recall", "ndcg": "ndcg_cut", "map": "map_cut", "hit_rate": "success"}
@@ -47,12 +47,16 @@ class Evaluation:
 
     Attributes
     ----------
-    scores : one row a model, question and measure: ``model, question, measure, k, value, low, high, users``. ``low``
-        and ``high`` bound the mean over users with 95 % confidence (NaN for coverage).
-    gains : the same for the difference to the popular tracks, user by user: whether ``low`` is above 0 tells more than
+    scores : DataFrame
+        One row a model, question and measure: ``model, question, measure, k, value, low, high, users``. ``low`` and
+        ``high`` bound the mean over users with 95 % confidence (NaN for coverage).
+    gains : DataFrame
+        The same for the difference to the popular tracks, user by user: whether ``low`` is above 0 tells more than
         whether two intervals overlap. Empty when popularity was not among the models.
-    per_user : ``model, question, user`` (its id, or position where ids are unknown) and a column for each measure.
-    settings : of the split and the evaluation.
+    per_user : DataFrame
+        ``model, question, user`` (its id, or position where ids are unknown) and a column for each measure.
+    settings : dict
+        Of the split and the evaluation.
     """
 
     scores: pd.DataFrame
@@ -107,23 +111,31 @@ def evaluate_models(
     seed: int = 0,
     resamples: int = 1000,
     user_ids: np.ndarray | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Train recommenders on ``split.train`` and score each on every question that it can answer.
 
     Parameters
     ----------
-    kinds : of ``names.KINDS``; one that cannot rank tracks without listeners gets NaN for ``cold_tracks``.
-    features : (n_tracks, n_features), scaled alike; for content and hybrid.
-    k : lengths of the list.
-    resamples : of the bootstrap.
-    user_ids : (n_users,), sorted; for implicit-bpr and ``per_user``.
-    progress : see :class:`~.models.Progress`.
+    kinds : iterable of str
+        Of ``names.KINDS``; one that cannot rank tracks without listeners gets NaN for ``cold_tracks``.
+    features : (n_tracks, n_features) ndarray, optional
+        Scaled alike; for content and hybrid.
+    k : sequence of int
+        Lengths of the list.
+    resamples : int
+        Of the bootstrap.
+    user_ids : (n_users,) ndarray, optional
+        Sorted; for implicit-bpr and ``per_user``.
+    progress : ProgressCallback, optional
+        See :class:`~.models.ProgressCallback`.
 
     Raises
     ------
-    EvaluationError : ``pytrec_eval-terrier`` is not installed, or there is nothing to evaluate.
-    ModelError : see :func:`~.models.fit_recommender`.
+    EvaluationError
+        ``pytrec_eval-terrier`` is not installed, or there is nothing to evaluate.
+    ModelError
+        See :func:`~.models.fit_recommender`.
     """
     kinds, ks = list(dict.fromkeys(kinds)), sorted(set(k))
     if not kinds or not ks or ks[0] < 1:
@@ -135,7 +147,7 @@ def evaluate_models(
     per_user: list[pd.DataFrame] = []
     tuned: dict[str, float | None] = {}
     for kind in kinds:
-        told: Progress | None = None
+        told: ProgressCallback | None = None
         if progress is not None:
             told = lambda what, done, total, kind=kind: progress(f"{kind}: {what}", done, total)  # noqa: E731
         model = fit_recommender(

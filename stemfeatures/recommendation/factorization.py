@@ -31,11 +31,15 @@ class Settings:
 
     Attributes
     ----------
-    factors : length of the vectors.
-    iterations : sweeps over users and items.
-    unobserved : weight of a pair without interaction, relative to an interaction of weight 1.
-    regularization : of a vector, times ``n_observed + unobserved * n``, as its share of the loss grows. None: what
-        ranks held-out tracks best (see :mod:`.tuning`).
+    factors : int
+        Length of the vectors.
+    iterations : int
+        Sweeps over users and items.
+    unobserved : float
+        Weight of a pair without interaction, relative to an interaction of weight 1.
+    regularization : float or None
+        Of a vector, times ``n_observed + unobserved * n``, as its share of the loss grows. None: what ranks held-out
+        tracks best (see :mod:`.tuning`).
     """
 
     factors: int = 64
@@ -66,15 +70,21 @@ def solve_factors(
 
     Parameters
     ----------
-    fixed : (n_columns, n_factors) float32.
-    rows : (n_rows, n_columns), weights above 0.
-    gram, n_fixed : ``G = V.T @ V`` of the columns ``V`` that count as unobserved, and their number; of ``fixed`` by
-        default.
-    prior : (n_rows, n_factors); 0 by default.
+    fixed : (n_columns, n_factors) ndarray of float32
+        Factors of the columns.
+    rows : sp.csr_matrix
+        (n_rows, n_columns), weights above 0.
+    gram : (n_factors, n_factors) ndarray, optional
+        ``G = V.T @ V`` of the columns ``V`` that count as unobserved; of ``fixed`` by default.
+    n_fixed : int, optional
+        Number of those columns; of ``fixed`` by default.
+    prior : (n_rows, n_factors) ndarray, optional
+        0 by default.
 
     Returns
     -------
-    (n_rows, n_factors) float32. A row without weights gets its prior, shrunk by the unobserved part of the loss.
+    (n_rows, n_factors) ndarray of float32
+        A row without weights gets its prior, shrunk by the unobserved part of the loss.
     """
     if settings.regularization is None:
         raise ValueError("a regularization is needed here; None is for fit_recommender")
@@ -180,8 +190,12 @@ class Factors:
 
     Attributes
     ----------
-    users, items : (n_users, n_factors), (n_items, n_factors) float32.
-    coefficients : (n_features, n_factors): ``features @ coefficients`` predicts an item's vector; None without.
+    users : (n_users, n_factors) ndarray of float32
+        Factors of the users.
+    items : (n_items, n_factors) ndarray of float32
+        Factors of the items.
+    coefficients : (n_features, n_factors) ndarray or None
+        ``features @ coefficients`` predicts an item's vector; None without.
     """
 
     users: np.ndarray
@@ -201,8 +215,10 @@ def factorize(
 
     Parameters
     ----------
-    features : (n_items, n_features) of the items; with them, items are shrunk towards what their features predict.
-    progress : called with the sweeps done and their number.
+    features : (n_items, n_features) ndarray, optional
+        Of the items; with them, items are shrunk towards what their features predict.
+    progress : callable, optional
+        Called with the sweeps done and their number.
     """
     rng = np.random.default_rng(seed)
     scale = 0.1 / np.sqrt(settings.factors)
@@ -233,8 +249,12 @@ class FeatureRegression:
 
     Parameters
     ----------
-    features : (n_items, n_features) float32, scaled alike.
-    folds, strengths : of the cross-validation; a strength is relative to the number of items.
+    features : (n_items, n_features) ndarray of float32
+        Scaled alike.
+    folds : int
+        Of the cross-validation.
+    strengths : ndarray, optional
+        Regularizations to choose from, relative to the number of items.
     """
 
     def __init__(self, features: np.ndarray, *, seed: int, folds: int = 5, strengths: np.ndarray | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .factorization import Settings, factorize
-from .models import Progress, Recommender, _error, _unit, _with_constant, confidence
+from .models import ProgressCallback, Recommender, _error, _unit, _with_constant, confidence
 from .names import KINDS, TUNABLE, USES_FEATURES
 
 
@@ -22,24 +22,32 @@ def fit_recommender(
     settings: Settings | None = None,
     seed: int = 0,
     user_ids: np.ndarray | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Recommender:
     """Train a recommender. Equal seeds and data give equal recommenders.
 
     Parameters
     ----------
-    kind : one of ``names.KINDS``.
-    matrix : (n_users, n_tracks) sparse weights above 0 (``Interactions.matrix``). Rows and columns may be empty.
-    track_ids : (n_tracks,).
-    features : (n_tracks, n_features), scaled alike, no NaN; for content and hybrid.
-    settings : by default, all of ``Settings``; a regularization of None is replaced by a tuned one.
-    user_ids : (n_users,), sorted; for implicit-bpr.
-    progress : see :class:`Progress`.
+    kind : str
+        One of ``names.KINDS``.
+    matrix : sp.csr_matrix
+        (n_users, n_tracks) sparse weights above 0 (``Interactions.matrix``). Rows and columns may be empty.
+    track_ids : (n_tracks,) ndarray
+        Ids of the columns.
+    features : (n_tracks, n_features) ndarray, optional
+        Scaled alike, no NaN; for content and hybrid.
+    settings : Settings, optional
+        By default, all of ``Settings``; a regularization of None is replaced by a tuned one.
+    user_ids : (n_users,) ndarray, optional
+        Sorted; for implicit-bpr.
+    progress : ProgressCallback, optional
+        See :class:`ProgressCallback`.
 
     Raises
     ------
-    ModelError : an unknown kind, nothing to learn from, features that are missing or not finite, or ``implicit`` is
-        not installed.
+    ModelError
+        An unknown kind, nothing to learn from, features that are missing or not finite, or ``implicit`` is not
+        installed.
     """
     settings = settings or Settings()
     if kind not in KINDS:
@@ -53,7 +61,7 @@ def fit_recommender(
     if settings.regularization is None and kind in TUNABLE:
         from .tuning import tune_regularization
 
-        def fit(part: sp.csr_matrix, tried: Settings, told: Progress | None) -> Recommender:
+        def fit(part: sp.csr_matrix, tried: Settings, told: ProgressCallback | None) -> Recommender:
             return fit_recommender(kind, part, track_ids, features=features, settings=tried, seed=seed, progress=told)
 
         settings = replace(
@@ -107,7 +115,9 @@ def _checked(features: np.ndarray | None, kind: str, n_tracks: int) -> np.ndarra
     return features
 
 
-def _fit_implicit_als(matrix: sp.csr_matrix, settings: Settings, seed: int, progress: Progress | None) -> np.ndarray:
+def _fit_implicit_als(
+    matrix: sp.csr_matrix, settings: Settings, seed: int, progress: ProgressCallback | None
+) -> np.ndarray:
     """The loss of ``factorize``, divided by the weight of the unobserved; ``implicit`` adds 1 to every confidence."""
     model = _implicit().als.AlternatingLeastSquares(
         factors=settings.factors,
@@ -122,7 +132,7 @@ def _fit_implicit_als(matrix: sp.csr_matrix, settings: Settings, seed: int, prog
 
 
 def _fit_bpr(
-    matrix: sp.csr_matrix, settings: Settings, seed: int, progress: Progress | None
+    matrix: sp.csr_matrix, settings: Settings, seed: int, progress: ProgressCallback | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Item and user vectors; several threads would race for them, and no two runs would agree."""
     iterations = 6 * settings.iterations  # its steps see a pair each, not a least-squares solution
@@ -133,7 +143,7 @@ def _fit_bpr(
     return np.asarray(model.item_factors, dtype=np.float32), np.asarray(model.user_factors, dtype=np.float32)
 
 
-def _callback(progress: Progress | None, total: int) -> Any:
+def _callback(progress: ProgressCallback | None, total: int) -> Any:
     return None if progress is None else lambda iteration, *rest: progress("train", iteration + 1, total)
 
 

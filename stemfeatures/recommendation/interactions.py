@@ -52,12 +52,18 @@ class Reading:
 
     Attributes
     ----------
-    source : the file, folder or DataFrame.
-    n_rows : rows of the table.
-    bad : rows that were left out, by reason.
-    examples : the first such row of each reason, as text.
-    n_unknown_rows, unknown_tracks : rows whose track is not in the features directory, and those tracks' ids
-        (:meth:`Interactions.for_tracks` finds them).
+    source : str
+        The file, folder or DataFrame.
+    n_rows : int
+        Rows of the table.
+    bad : dict
+        Rows that were left out, by reason.
+    examples : dict
+        The first such row of each reason, as text.
+    n_unknown_rows : int
+        Rows whose track is not in the features directory (:meth:`Interactions.for_tracks` finds them).
+    unknown_tracks : tuple of str
+        Ids of those tracks.
     """
 
     source: str
@@ -100,11 +106,20 @@ class Interactions:
 
     Attributes
     ----------
-    user_ids, track_ids : the vocabularies, str arrays.
-    user, track : (n,) int32, positions in the vocabularies.
-    weight : (n,) float32, above 0.
-    time : (n,) datetime64[ns], UTC; None when the table has no such column.
-    reading : what was left out when they were read.
+    user_ids : (n_users,) ndarray of str
+        The users.
+    track_ids : (n_tracks,) ndarray of str
+        The tracks.
+    user : (n,) ndarray of int32
+        Position in ``user_ids``.
+    track : (n,) ndarray of int32
+        Position in ``track_ids``.
+    weight : (n,) ndarray of float32
+        Above 0.
+    time : (n,) ndarray or None
+        As datetime64[ns], UTC; None when the table has no such column.
+    reading : Reading
+        What was left out when they were read.
     """
 
     user_ids: np.ndarray
@@ -170,19 +185,22 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
 
     Parameters
     ----------
-    source : a CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz or
+    source : str or path-like or DataFrame
+        A CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz or
         Zstandard), a Parquet file, a folder of them (``user_id=7/`` is a column), or a DataFrame. Other columns are
         ignored.
 
     Returns
     -------
-    Users and tracks are sorted by id, so the order of the rows does not matter. ``reading`` counts the rows that were
-    left out: without user or track, with a weight that is no finite number above 0, with a time that cannot be read,
-    or, in CSV, with a wrong number of cells.
+    Interactions
+        Users and tracks are sorted by id, so the order of the rows does not matter. ``reading`` counts the rows that
+        were left out: without user or track, with a weight that is no finite number above 0, with a time that cannot be
+        read, or, in CSV, with a wrong number of cells.
 
     Raises
     ------
-    DatasetError : there is no such table, it lacks a column, cannot be parsed, or not one row can be used.
+    DatasetError
+        There is no such table, it lacks a column, cannot be parsed, or not one row can be used.
     """
     name = source if isinstance(source, (str, os.PathLike)) else "DataFrame"
     name = os.fspath(name)

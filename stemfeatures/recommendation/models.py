@@ -29,7 +29,7 @@ from .factorization import Settings, solve_factors
 from .names import RANKS_UNSEEN, USES_FEATURES
 
 
-class Progress(Protocol):
+class ProgressCallback(Protocol):
     """Is told what is being done, how many steps of it are done, and of how many."""
 
     def __call__(self, what: str, done: int, total: int) -> None: ...
@@ -41,14 +41,28 @@ class Recommender:
 
     Attributes
     ----------
-    kind : one of ``names.KINDS``.
-    track_ids : (n_tracks,) str: what it can recommend.
-    vectors : (n_tracks, n_factors) float32; no factors for baselines.
-    listeners : (n_tracks,) float32, distinct users that listened to each track in training.
-    settings, seed : as it was trained.
-    gram, n_gram : ``V.T @ V`` of the tracks that training knew, and their number; see ``solve_factors``.
-    coefficients : (n_features + 1, n_factors), hybrid: features and a constant 1 to vectors.
-    user_ids, user_vectors : implicit-bpr: the users of training.
+    kind : str
+        One of ``names.KINDS``.
+    track_ids : (n_tracks,) ndarray of str
+        What it can recommend.
+    vectors : (n_tracks, n_factors) ndarray of float32
+        No factors for baselines.
+    listeners : (n_tracks,) ndarray of float32
+        Distinct users that listened to each track in training.
+    settings : Settings
+        As it was trained.
+    seed : int
+        As it was trained.
+    gram : (n_factors, n_factors) ndarray or None
+        ``V.T @ V`` of the tracks that training knew; see ``solve_factors``.
+    n_gram : int
+        Number of those tracks.
+    coefficients : (n_features + 1, n_factors) ndarray or None
+        From features and a constant 1 to vectors (hybrid).
+    user_ids : (n_users,) ndarray or None
+        The users of training (implicit-bpr).
+    user_vectors : (n_users, n_factors) ndarray or None
+        Their factors.
     """
 
     kind: str
@@ -73,8 +87,10 @@ class Recommender:
 
         Parameters
         ----------
-        histories : (n_users, n_tracks) weights.
-        user_ids : (n_users,), which implicit-bpr looks up.
+        histories : sp.csr_matrix
+            (n_users, n_tracks) weights.
+        user_ids : (n_users,) ndarray, optional
+            Which implicit-bpr looks up.
         """
         if self.user_vectors is not None and self.user_ids is not None:
             found = np.zeros((histories.shape[0], self.vectors.shape[1]), dtype=np.float32)

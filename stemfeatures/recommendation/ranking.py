@@ -20,10 +20,14 @@ class Ranking:
 
     Attributes
     ----------
-    start : position of the first of these users.
-    tracks : (n, k) int32 positions in ``track_ids``, best first; -1 where there are no more.
-    scores : (n, k) float32, -inf where there are no more.
-    by_popularity : (n,) whether nothing was known of the user, who gets what is popular (random: whatever).
+    start : int
+        Position of the first of these users.
+    tracks : (n, k) ndarray of int32
+        Positions in ``track_ids``, best first; -1 where there are no more.
+    scores : (n, k) ndarray of float32
+        -inf where there are no more.
+    by_popularity : (n,) ndarray
+        Whether nothing was known of the user, who gets what is popular (random: whatever).
     """
 
     start: int
@@ -46,14 +50,31 @@ def recommend(
 
     Parameters
     ----------
-    histories : (n_users, n_tracks) weights: what each user has listened to.
-    user_ids : (n_users,); implicit-bpr needs them.
-    candidates : positions of the tracks that may be recommended; all by default. Tracks that the model cannot rank
-        (see ``Recommender.ranks_unseen``) never are.
-    exclude : (n_users, n_tracks) what not to recommend; by default, ``histories``.
-    progress : called with the users done and their number.
+    model : Recommender
+        What ranks.
+    histories : sp.csr_matrix
+        (n_users, n_tracks) weights: what each user has listened to.
+    k : int
+        Length of the lists.
+    user_ids : (n_users,) ndarray, optional
+        Ids of the users, which implicit-bpr needs.
+    candidates : ndarray, optional
+        Positions of the tracks that may be recommended; all by default. Tracks that the model cannot rank (see
+        ``Recommender.ranks_unseen``) never are.
+    exclude : sp.csr_matrix, optional
+        (n_users, n_tracks) what not to recommend; by default, ``histories``.
+    progress : callable, optional
+        Called with the users done and their number.
 
-    Equal scores are ordered by position.
+    Yields
+    ------
+    Ranking
+        Of some of the users; equal scores are ordered by position.
+
+    Raises
+    ------
+    ValueError
+        When histories and model have different numbers of tracks.
     """
     n_users, n_tracks = histories.shape
     if n_tracks != len(model.track_ids):

@@ -28,15 +28,21 @@ def simulate_listeners(
 
     Parameters
     ----------
-    features : (n_tracks, n_features), indexed by ``track_id``, no NaN: all that taste depends on.
-    users : how many.
-    tracks_per_user : mean of the number of tracks, which is Poisson, at least 1.
-    taste, popularity : how much either counts; 0 for not at all.
-    days : the times are uniform in so many days from 2024-01-01.
+    features : DataFrame
+        (n_tracks, n_features), indexed by ``track_id``, no NaN: all that taste depends on.
+    users : int
+        How many.
+    tracks_per_user : float
+        Mean of the number of tracks, which is Poisson, at least 1.
+    taste, popularity : float
+        How much either counts; 0 for not at all.
+    days : float
+        The times are uniform in so many days from 2024-01-01.
 
     Returns
     -------
-    DataFrame ``user_id, track_id, weight, time``, by time. Equal seeds give equal listeners.
+    DataFrame
+        Columns ``user_id, track_id, weight, time``, by time. Equal seeds give equal listeners.
     """
     import pandas as pd
 

@@ -23,11 +23,16 @@ class TestSet:
 
     Attributes
     ----------
-    name : one of ``names.QUESTIONS``.
-    users : positions of the users that are asked about, each with at least one track in ``truth``.
-    history : (n_users, n_tracks) what is known of them.
-    truth : (n_users, n_tracks) what they listened to then, without what stands in ``history``.
-    candidates : positions of the tracks to choose from.
+    name : str
+        One of ``names.QUESTIONS``.
+    users : ndarray
+        Positions of the users that are asked about, each with at least one track in ``truth``.
+    history : sp.csr_matrix
+        (n_users, n_tracks) what is known of them.
+    truth : sp.csr_matrix
+        (n_users, n_tracks) what they listened to then, without what stands in ``history``.
+    candidates : ndarray
+        Positions of the tracks to choose from.
     """
 
     __test__ = False  # no test of pytest
@@ -45,9 +50,12 @@ class Split:
 
     Attributes
     ----------
-    train : (n_users, n_tracks) weights to learn from; rows of cold users and columns of cold tracks are empty.
-    tests : the questions that have at least one user.
-    description : the settings, and what was counted on the way.
+    train : sp.csr_matrix
+        (n_users, n_tracks) weights to learn from; rows of cold users and columns of cold tracks are empty.
+    tests : tuple of TestSet
+        The questions that have at least one user.
+    description : dict
+        The settings, and what was counted on the way.
     """
 
     train: sp.csr_matrix
@@ -69,16 +77,34 @@ def split_interactions(
 
     Parameters
     ----------
-    method : ``leave-k-out``: each user's last ``k`` tracks, by the time they were first listened to (at random where
-        times are unknown), are asked; users with no more than ``k`` tracks are only learned from. ``time``: what came
-        after one point in time, the same for all, is asked: the last ``test_fraction`` of the interactions. It is the
+    interactions : Interactions
+        What to split.
+    method : str
+        ``leave-k-out``: each user's last ``k`` tracks, by the time they were first listened to (at random where times
+        are unknown), are asked; users with no more than ``k`` tracks are only learned from. ``time``: what came after
+        one point in time, the same for all, is asked: the last ``test_fraction`` of the interactions. It is the
         stricter one, as nothing is learned from the future.
-    cold_tracks, cold_users : shares of the tracks and users that are kept out of training altogether. With ``time``,
-        tracks that are new after the point in time are cold as well.
-    seed : of the choice of cold tracks and users, and of random ones.
+    k : int
+        Tracks asked of each user with ``leave-k-out``.
+    test_fraction : float
+        Share of the interactions asked with ``time``.
+    cold_tracks, cold_users : float
+        Shares of the tracks and users that are kept out of training altogether. With ``time``, tracks that are new
+        after the point in time are cold as well.
+    seed : int
+        Of the choice of cold tracks and users, and of random ones.
 
-    What a user listened to again is not asked: recommending it is no art. Raises DatasetError when there is no time to
-    split by, or nothing is left to learn from or to ask.
+    Returns
+    -------
+    Split
+        What a user listened to again is not asked: recommending it is no art.
+
+    Raises
+    ------
+    DatasetError
+        There is no time to split by, or nothing is left to learn from or to ask.
+    ValueError
+        An unknown method, or a number out of range.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")

@@ -49,10 +49,14 @@ class SavedRecommender:
 
     Attributes
     ----------
-    model : the recommender.
-    transformer : from the columns ``card["features"]["columns"]`` to its features; None for kinds without.
-    card : ``recommender.json``.
-    path : the folder.
+    model : Recommender
+        The recommender.
+    transformer : FeatureTransformer or None
+        From the columns ``card["features"]["columns"]`` to its features; None for kinds without.
+    card : dict
+        ``recommender.json``.
+    path : Path
+        The folder.
     """
 
     model: Recommender
@@ -79,12 +83,15 @@ def save_recommender(
 
     Parameters
     ----------
-    features : ``Catalogue.origin`` of what it was trained on.
-    interactions : what is to be remembered of them, such as ``Reading.to_dict()``.
+    features : dict
+        ``Catalogue.origin`` of what it was trained on.
+    interactions : dict
+        What is to be remembered of them, such as ``Reading.to_dict()``.
 
     Raises
     ------
-    FileExistsError : ``path`` is there and is no recommender. (A recommender is replaced.)
+    FileExistsError
+        ``path`` is there and is no recommender. (A recommender is replaced.)
     """
     from safetensors.numpy import save_file
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .factorization import Settings
-from .models import Progress, Recommender
+from .models import ProgressCallback, Recommender
 from .ranking import recommend
 
 #: Strengths to choose from, a factor of about 3 apart.
@@ -22,12 +22,12 @@ _K = 50
 
 
 def tune_regularization(
-    fit: Callable[[sp.csr_matrix, Settings, Progress | None], Recommender],
+    fit: Callable[[sp.csr_matrix, Settings, ProgressCallback | None], Recommender],
     matrix: sp.csr_matrix,
     settings: Settings,
     *,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> float:
     """The strength of STRENGTHS that ranks held-out tracks best.
 
@@ -43,7 +43,7 @@ def tune_regularization(
     def gain(i: int) -> float:
         if i not in gains:
             tried = replace(settings, regularization=STRENGTHS[i])
-            told: Progress | None = None
+            told: ProgressCallback | None = None
             if progress is not None:
                 told = lambda what, done, total: progress(f"try regularization {STRENGTHS[i]:g}", done, total)  # noqa: E731
             gains[i] = _gain(fit(train, tried, told), train[users], truth)

@@ -53,15 +53,23 @@ def build_index(
 
     Parameters
     ----------
-    features, stems, families, model_sha256, config_hash : see :func:`stemfeatures.features_matrix`.
-    weights : factors of distances by stem, family or block, instead of :data:`WEIGHTS`; they stay in the index.
-    whiten : see :class:`stemfeatures.FeatureTransformer`.
-    ann : also make a usearch index for each stem, for directories beyond a million tracks (extra ``ann``).
+    features : str or Path or Features
+        See :func:`stemfeatures.features_matrix`.
+    stems, families : iterable of str, optional
+        See :func:`stemfeatures.features_matrix`.
+    model_sha256, config_hash : str, optional
+        See :func:`stemfeatures.features_matrix`.
+    weights : mapping, optional
+        Factors of distances by stem, family or block, instead of :data:`WEIGHTS`; they stay in the index.
+    whiten : bool
+        See :class:`stemfeatures.FeatureTransformer`.
+    ann : bool
+        Also make a usearch index for each stem, for directories beyond a million tracks (extra ``ann``).
 
     Raises
     ------
-    DatasetError : what ``features_matrix`` raises; fewer than two tracks; no column varies; the folder holds something
-        else.
+    DatasetError
+        What ``features_matrix`` raises; fewer than two tracks; no column varies; the folder holds something else.
     """
     from ..vectors.transformer import FeatureTransformer
 

@@ -29,11 +29,16 @@ class Reason:
 
     Attributes
     ----------
-    stem, family, descriptor : a field of table ``stems``, or the name of several (``chroma``, ``mfcc_mean``).
-    unit : of the values.
-    query, neighbour : its values in the two tracks; None where it cannot be measured, or stands for several numbers.
-    gain : how much it lowers the squared distance against that to a random track; negative if it raises it.
-    single : whether the descriptor is one number or word.
+    stem, family, descriptor : str
+        A field of table ``stems``, or the name of several (``chroma``, ``mfcc_mean``).
+    unit : str
+        Of the values.
+    query, neighbour : object
+        Its values in the two tracks; None where it cannot be measured, or stands for several numbers.
+    gain : float
+        How much it lowers the squared distance against that to a random track; negative if it raises it.
+    single : bool
+        Whether the descriptor is one number or word.
     """
 
     stem: str
@@ -52,9 +57,12 @@ class Explanation:
 
     Attributes
     ----------
-    near : descriptors that bring the two together.
-    far : descriptors in which they are further apart than random tracks.
-    unlike : descriptors that make them different where they shall be (with contrast only).
+    near : list of Reason
+        Descriptors that bring the two together.
+    far : list of Reason
+        Descriptors in which they are further apart than random tracks.
+    unlike : list of Reason
+        Descriptors that make them different where they shall be (with contrast only).
     """
 
     near: list[Reason]

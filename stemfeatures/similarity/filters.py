@@ -43,15 +43,18 @@ def eligible_tracks(
 
     Parameters
     ----------
-    tempo_bpm : lowest and highest tempo of the mixture.
+    tempo_bpm : tuple[float, float], optional
+        Lowest and highest tempo of the mixture.
     key_of : only tracks whose key mixes well with the key of this one
         (:func:`~stemfeatures.vectors.columns.compatible_keys`).
-    where : conditions on columns of table ``tracks`` such as ``"meta_year>=1990"``, ``"genre=rock"`` (``meta_`` may be
-        left out) or ``"artist~bowie"``: ``= != < <= > >=``, and ``~`` for text that contains another in any case.
+    where : sequence of str
+        Conditions on columns of table ``tracks`` such as ``"meta_year>=1990"``, ``"genre=rock"`` (``meta_`` may be left
+        out) or ``"artist~bowie"``: ``= != < <= > >=``, and ``~`` for text that contains another in any case.
 
     Raises
     ------
-    SimilarityError : no such column, a value that does not fit it, a malformed condition, or ``key_of`` has no key.
+    SimilarityError
+        No such column, a value that does not fit it, a malformed condition, or ``key_of`` has no key.
     """
     allowed = np.ones(len(index), bool)
     if tempo_bpm is not None:

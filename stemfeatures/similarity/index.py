@@ -40,15 +40,24 @@ class SimilarityIndex:
 
     Attributes
     ----------
-    path : folder of the index.
-    track_ids : (n_tracks,) sorted.
-    audible : (n_tracks,) bool by stem, whether the stem sounds in the track.
-    store : the vectors.
-    commit : of the features directory when it was built.
-    made_from : ``model_sha256, config_hash, schema_version`` of the rows.
-    options : what :func:`~.build.build_index` was given.
-    unusable : columns that were left out, null or constant in all tracks.
-    ann : names of the usearch graphs, if it has any.
+    path : Path
+        Folder of the index.
+    track_ids : (n_tracks,) ndarray
+        Sorted.
+    audible : dict
+        (n_tracks,) bool by stem, whether the stem sounds in the track.
+    store : VectorStore
+        The vectors.
+    commit : int
+        Of the features directory when it was built.
+    made_from : dict
+        ``model_sha256, config_hash, schema_version`` of the rows.
+    options : dict
+        What :func:`~.build.build_index` was given.
+    unusable : list of str
+        Columns that were left out, null or constant in all tracks.
+    ann : list of str
+        Names of the usearch graphs, if it has any.
     """
 
     path: Path
@@ -120,19 +129,32 @@ class SimilarityIndex:
 
         Parameters
         ----------
-        track_id : a track of the index.
-        stems : what shall be similar: all stems of the index by default; with ``unlike``, all separated ones but those.
-        families : by which descriptors; all of the index by default.
-        unlike : stems that shall be different (in the same families, or if they have none of them, in all).
-        weights : factors of distances by stem or family.
-        eligible : (n_tracks,) bool, tracks that may be found (see :mod:`.filters`).
-        exact : look at all tracks even where there is a usearch index.
+        track_id : str
+            A track of the index.
+        stems : iterable of str, optional
+            What shall be similar: all stems of the index by default; with ``unlike``, all separated ones but those.
+        families : iterable of str, optional
+            By which descriptors; all of the index by default.
+        unlike : iterable of str
+            Stems that shall be different (in the same families, or if they have none of them, in all).
+        weights : mapping, optional
+            Factors of distances by stem or family.
+        k : int
+            Number of neighbours.
+        eligible : (n_tracks,) ndarray of bool, optional
+            Tracks that may be found (see :mod:`.filters`).
+        exact : bool
+            Look at all tracks even where there is a usearch index.
 
-        Only tracks in which the chosen stems sound are found (by default: in which any does).
+        Returns
+        -------
+        Neighbours
+            Tracks in which the chosen stems sound (by default: in which any does).
 
         Raises
         ------
-        SimilarityError : unknown track, stem or family; a chosen stem is silent in the track; nothing is eligible.
+        SimilarityError
+            Unknown track, stem or family; a chosen stem is silent in the track; nothing is eligible.
         """
         row = self.row(track_id)
         unlike = _names(unlike)

@@ -26,14 +26,24 @@ class Neighbours:
 
     Attributes
     ----------
-    query : the track asked for.
-    track_ids : the neighbours.
-    distances : (k,) 0 is equal, 1 what two random tracks are apart.
-    scores : (k,) what they are ranked by: the distances, unless there is contrast (see :mod:`.search`).
-    by_stem : distances in each stem of ``near`` alone, {stem: (k,)}.
-    unlikeness : distances in each stem of ``unlike``, {stem: (k,)}.
-    near, unlike : the spaces that were searched.
-    rows : (k,) rows of the neighbours in the index.
+    query : str
+        The track asked for.
+    track_ids : list of str
+        The neighbours.
+    distances : (k,) ndarray
+        0 is equal, 1 what two random tracks are apart.
+    scores : (k,) ndarray
+        What they are ranked by: the distances, unless there is contrast (see :mod:`.search`).
+    by_stem : dict
+        Distances in each stem of ``near`` alone, {stem: (k,)}.
+    unlikeness : dict
+        Distances in each stem of ``unlike``, {stem: (k,)}.
+    near : Space
+        The blocks in which they are near.
+    unlike : Space or None
+        The blocks in which they are to differ; None without contrast.
+    rows : (k,) ndarray
+        Rows of the neighbours in the index.
     """
 
     query: str

@@ -1,13 +1,15 @@
 """Exact nearest neighbours in bounded memory, with weights, exclusions and contrast.
 
-Distances
----------
+Notes
+-----
+**Distances**
+
 ``d^2 = sum_b w_b^2 |q_b - x_b|^2 / sum_b w_b^2 E_b`` over the chosen blocks ``b``, with ``E_b`` the mean squared
 distance of two random tracks in the block. So 0 is equal, and two random tracks are 1 apart (root mean square),
 whatever is chosen.
 
-Contrast
---------
+**Contrast**
+
 "Same groove, other voice": a track may be ranked by its distance ``d`` in some blocks and its unlikeness ``u`` in
 others: by ``score^2 = d^2 + max(0, 1 - (u / m)^2)``, where ``m`` is the median of ``u`` over the tracks. The same voice
 costs as much as a random groove; a voice further away than that of half of the tracks costs nothing, and going
@@ -60,10 +62,14 @@ class Hits:
 
     Attributes
     ----------
-    rows : (n_queries, k) int64, -1 where there are fewer.
-    scores : (n_queries, k) float64, what they are ranked by; infinite where there are fewer.
-    distances : (n_queries, k) float64, in ``near``; equal to the scores without contrast.
-    unlikeness : (n_queries, k) float64, in ``unlike``; NaN without contrast.
+    rows : (n_queries, k) ndarray of int64
+        -1 where there are fewer.
+    scores : (n_queries, k) ndarray of float64
+        What they are ranked by; infinite where there are fewer.
+    distances : (n_queries, k) ndarray of float64
+        In ``near``; equal to the scores without contrast.
+    unlikeness : (n_queries, k) ndarray of float64
+        In ``unlike``; NaN without contrast.
     """
 
     rows: np.ndarray
@@ -86,11 +92,18 @@ def nearest(
 
     Parameters
     ----------
-    store : the vectors.
-    queries : rows to ask for.
-    near, unlike : where to be near, and where to be unlike.
-    eligible : (n_rows,) bool, rows that may be found; all by default.
-    candidates : rows to look at; all by default. For a shortlist from an approximate index.
+    store : VectorStore
+        The vectors.
+    queries : ndarray
+        Rows to ask for.
+    near : Space
+        Where to be near.
+    unlike : Space, optional
+        Where to differ.
+    eligible : (n_rows,) ndarray of bool, optional
+        Rows that may be found; all by default.
+    candidates : ndarray, optional
+        Rows to look at; all by default. For a shortlist from an approximate index.
     """
     parts = [
         _batch(store, queries[i : i + _QUERIES], near, k, unlike, eligible, candidates)

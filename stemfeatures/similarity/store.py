@@ -21,10 +21,14 @@ class Block:
 
     Attributes
     ----------
-    stem, family : what they describe.
-    names : of the coordinates.
-    columns : matrix column that each coordinate comes from.
-    mean, variance : of the coordinates over all tracks.
+    stem, family : str
+        What they describe.
+    names : list of str
+        Of the coordinates.
+    columns : list of str
+        Matrix column that each coordinate comes from.
+    mean, variance : list of float
+        Of the coordinates over all tracks.
     """
 
     stem: str

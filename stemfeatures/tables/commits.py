@@ -62,9 +62,12 @@ class Snapshot:
 
     Attributes
     ----------
-    commit : number of the last commit, 0 for a new dataset.
-    parts : part files by path.
-    replaced : rows inside them that no longer count, ``{table: {run_id: {track_id, ...}}}``.
+    commit : int
+        Number of the last commit, 0 for a new dataset.
+    parts : dict
+        Part files by path.
+    replaced : Replaced
+        Rows inside them that no longer count, ``{table: {run_id: {track_id, ...}}}``.
     """
 
     commit: int = 0

@@ -29,10 +29,14 @@ class CommitResult:
 
     Attributes
     ----------
-    number : number of the commit; None when nothing in it counted.
-    tracks, errors : ids of the tracks that now stand in ``tracks`` and in ``errors``.
-    replaced : how many of them replaced earlier rows.
-    dropped : ids that this run had committed before, and whose rows were left out.
+    number : int or None
+        Number of the commit; None when nothing in it counted.
+    tracks, errors : tuple of str
+        Ids of the tracks that now stand in ``tracks`` and in ``errors``.
+    replaced : int
+        How many of them replaced earlier rows.
+    dropped : tuple of str
+        Ids that this run had committed before, and whose rows were left out.
     """
 
     number: int | None
@@ -55,13 +59,16 @@ class Committer:
 
     Parameters
     ----------
-    dataset : the dataset or its path; it must exist (``DatasetLayout.create``).
-    run : columns of the row in table ``runs``; ``run_id`` must be new to this dataset. ``started_at``, ``host``,
+    dataset : DatasetLayout or str or Path
+        The dataset or its path; it must exist (``DatasetLayout.create``).
+    run : mapping
+        Columns of the row in table ``runs``; ``run_id`` must be new to this dataset. ``started_at``, ``host``,
         ``schema_version``, ``status`` and the counts are filled in.
 
     Raises
     ------
-    DatasetError : no dataset, another writer at work, or a ``run_id`` used before.
+    DatasetError
+        No dataset, another writer at work, or a ``run_id`` used before.
     """
 
     def __init__(self, dataset: DatasetLayout | str | Path, run: Mapping[str, Any]) -> None:
@@ -144,8 +151,9 @@ class Committer:
 
         Raises
         ------
-        DatasetError : a part cannot be read or is of another run; a track has rows in a data table but not in
-            ``tracks``, or stands in both ``tracks`` and ``errors``, or twice in one.
+        DatasetError
+            A part cannot be read or is of another run; a track has rows in a data table but not in ``tracks``, or
+            stands in both ``tracks`` and ``errors``, or twice in one.
         """
         self._check_open()
         parts = list(parts)

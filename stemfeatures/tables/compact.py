@@ -59,7 +59,8 @@ def compact(
 
     Raises
     ------
-    DatasetError : no dataset, unknown table, or a run is at work.
+    DatasetError
+        No dataset, unknown table, or a run is at work.
     """
     layout = DatasetLayout.open(dataset)
     chosen = layout.tables if tables is None else tuple(tables)

@@ -70,9 +70,12 @@ class DatasetLayout:
 
     Attributes
     ----------
-    path : the directory.
-    stored : columns by table, as ``_schema`` states them.
-    schema_version : version that ``_schema`` states.
+    path : Path
+        The directory.
+    stored : dict
+        Columns by table, as ``_schema`` states them.
+    schema_version : str
+        Version that ``_schema`` states.
     """
 
     path: Path

@@ -25,7 +25,8 @@ class DatasetLock:
 
     Raises
     ------
-    DatasetError : another process (or another writer in this one) holds it; the message says which.
+    DatasetError
+        Another process (or another writer in this one) holds it; the message says which.
     """
 
     def __init__(self, layout: DatasetLayout, purpose: str) -> None:

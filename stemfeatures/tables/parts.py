@@ -38,10 +38,20 @@ class PartFile:
 
     Attributes
     ----------
-    path : relative to the dataset, with forward slashes.
-    table, rows, size : table it belongs to, number of rows, bytes.
-    min_key, max_key : first and last ``track_id`` (``run_id`` in table runs).
-    null_counts : columns that hold nulls, and how many.
+    path : str
+        Relative to the dataset, with forward slashes.
+    table : str
+        Table it belongs to.
+    rows : int
+        Number of rows.
+    size : int
+        Bytes.
+    min_key : str
+        First ``track_id`` (``run_id`` in table runs).
+    max_key : str
+        Last one.
+    null_counts : dict
+        Columns that hold nulls, and how many.
     """
 
     path: str
@@ -187,15 +197,21 @@ def write_part(
 
     Parameters
     ----------
-    dataset : the dataset or its path.
-    table : a registered table.
-    rows : mappings from column to value (see :func:`to_table`), or an Arrow table with the dataset's schema.
-    shard : what the part holds, for people who look at file names.
-    describe : store units and descriptions of the columns in the file, too (tens of kB for a wide table).
+    dataset : DatasetLayout or str or Path
+        The dataset or its path.
+    table : str
+        A registered table.
+    rows : Rows
+        Mappings from column to value (see :func:`to_table`), or an Arrow table with the dataset's schema.
+    shard : str
+        What the part holds, for people who look at file names.
+    describe : bool
+        Store units and descriptions of the columns in the file, too (tens of kB for a wide table).
 
     Raises
     ------
-    DatasetError : a row does not fit the table, or the file cannot be written.
+    DatasetError
+        A row does not fit the table, or the file cannot be written.
     """
     layout = DatasetLayout.open(dataset)
     schema = layout.schema(table, describe=describe)

@@ -24,7 +24,7 @@ from ..errors import DatasetError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .layout import DatasetLayout
-from .rows import decode_f0, decode_voicing
+from .rows import bytes_to_voicing, cents_to_f0
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,8 +194,10 @@ class Features:
 
         Parameters
         ----------
-        columns : columns of table ``stems``; all descriptors (no keys, no provenance) by default.
-        stems : which stems, in which order; all of ``constants.STEM_ROWS`` by default.
+        columns : sequence of str, optional
+            Columns of table ``stems``; all descriptors (no keys, no provenance) by default.
+        stems : iterable of str, optional
+            Which stems, in which order; all of ``constants.STEM_ROWS`` by default.
         """
         import pandas as pd
 
@@ -224,7 +226,7 @@ class Features:
             raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}", source=str(self.path))
         row = rows.slice(0, 1).to_pylist()[0]
         times = row["t0_s"] + row["hop_s"] * np.arange(len(row["voicing"]))
-        return F0Contour(times, decode_f0(row["f0_cents"]), decode_voicing(row["voicing"]))
+        return F0Contour(times, cents_to_f0(row["f0_cents"]), bytes_to_voicing(row["voicing"]))
 
     def embeddings(self, stem: str, *, model_sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of one stem: ``track_ids`` (n_tracks,) and ``vectors`` (n_tracks, n_dims) float32.

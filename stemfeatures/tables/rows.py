@@ -167,12 +167,12 @@ def _contour_columns(contour: F0Contour, source: str) -> dict[str, Any]:
     return {
         "t0_s": t0,
         "hop_s": float(hop),
-        "f0_cents": encode_f0(contour.f0_hz),
-        "voicing": encode_voicing(contour.voicing),
+        "f0_cents": f0_to_cents(contour.f0_hz),
+        "voicing": voicing_to_bytes(contour.voicing),
     }
 
 
-def encode_f0(f0_hz: np.ndarray) -> pa.Array:
+def f0_to_cents(f0_hz: np.ndarray) -> pa.Array:
     """F0 in Hz, NaN where unvoiced, to int16 cents above 10 Hz, null where unvoiced (error at most half a cent).
 
     Raises DatasetError for zero, negative or infinite frequencies.
@@ -187,13 +187,13 @@ def encode_f0(f0_hz: np.ndarray) -> pa.Array:
     return pa.array(cents, pa.int16(), mask=~voiced)
 
 
-def decode_f0(f0_cents: Any) -> np.ndarray:
+def cents_to_f0(f0_cents: Any) -> np.ndarray:
     """The inverse: cents above 10 Hz with null, None or NaN where unvoiced, to (n_frames,) float64 Hz with NaN."""
     cents = pa.array(f0_cents, pa.float64(), from_pandas=True).to_numpy(zero_copy_only=False)
     return CENTS_REFERENCE_HZ * 2.0 ** (cents / 1200)
 
 
-def encode_voicing(voicing: np.ndarray) -> np.ndarray:
+def voicing_to_bytes(voicing: np.ndarray) -> np.ndarray:
     """Probabilities 0..1 to uint8 0..255. Raises DatasetError outside of 0..1."""
     p = np.asarray(voicing, np.float64)
     if not np.all((p >= 0) & (p <= 1)):
@@ -201,6 +201,6 @@ def encode_voicing(voicing: np.ndarray) -> np.ndarray:
     return np.rint(p * 255).astype(np.uint8)
 
 
-def decode_voicing(voicing: Any) -> np.ndarray:
+def bytes_to_voicing(voicing: Any) -> np.ndarray:
     """uint8 0..255 to (n_frames,) float32 probabilities."""
     return np.asarray(voicing, np.float32) / np.float32(255)

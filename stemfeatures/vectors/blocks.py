@@ -17,16 +17,25 @@ _TINY = 1e-6
 
 
 @dataclass
-class Part:
+class ColumnGroup:
     """One or more input columns that are turned into coordinates together.
 
     Attributes
     ----------
-    block : ``(stem, family)``.
-    inputs, strength : columns of the matrix; ``strength`` is -1 without one.
-    names : of the coordinates.
-    scaling : how.
-    centre, scale : of the coordinates.
+    block : tuple[str, str]
+        ``(stem, family)``.
+    inputs : list of int
+        Columns of the matrix.
+    strength : int
+        Column that weighs the point, -1 for none.
+    names : list of str
+        Of the coordinates.
+    scaling : Scale
+        How columns become coordinates.
+    centre : (n_coordinates,) ndarray or float
+        Subtracted from the coordinates.
+    scale : float
+        What they are divided by then.
     """
 
     block: tuple[str, str]
@@ -73,15 +82,15 @@ class Part:
 
 @dataclass
 class Indicator:
-    """A coordinate that is ``height`` where ``parts`` are null, and 0 where they are not."""
+    """A coordinate that is ``height`` where ``groups`` are null, and 0 where they are not."""
 
     name: str
     block: tuple[str, str]
-    parts: list[Part]
+    groups: list[ColumnGroup]
     height: float
 
     def column(self, X: np.ndarray) -> np.ndarray:
-        return self.height * np.mean([part.missing(X) for part in self.parts], axis=0)
+        return self.height * np.mean([group.missing(X) for group in self.groups], axis=0)
 
 
 def block_of(name: str) -> tuple[str, str]:
@@ -90,10 +99,10 @@ def block_of(name: str) -> tuple[str, str]:
     return stem, family_of(field)
 
 
-def parts_of(names: list[str]) -> Iterator[Part]:
-    """The parts of a matrix with these columns."""
+def column_groups(names: list[str]) -> Iterator[ColumnGroup]:
+    """The groups of a matrix with these columns."""
     place = {name: j for j, name in enumerate(names)}
-    vectors: dict[tuple[str, str], Part] = {}
+    vectors: dict[tuple[str, str], ColumnGroup] = {}
     for j, name in enumerate(names):
         stem, field = split_column(name)
         block = block_of(name)
@@ -106,36 +115,36 @@ def parts_of(names: list[str]) -> Iterator[Part]:
             continue
         strength = place.get(f"{stem}{SEPARATOR}{how.strength}" if stem else how.strength, -1)
         outputs = [f"{name}_cos", f"{name}_sin"] if how.kind == "circular" else [name]
-        part = Part(block, [j], strength if how.strength else -1, outputs, how)
+        group = ColumnGroup(block, [j], strength if how.strength else -1, outputs, how)
         if how.vector:
-            vectors[stem, how.vector] = part
+            vectors[stem, how.vector] = group
             # Its other members follow, and are added to what is yielded at the end.
             continue
-        yield part
+        yield group
     yield from vectors.values()
 
 
-def fit_scale(part: Part, values: np.ndarray) -> bool:
+def fit_scale(group: ColumnGroup, values: np.ndarray) -> bool:
     """Centre and scale of the coordinates, from rows without null; False when there is nothing to scale."""
     if len(values) == 0:
         return False
-    if part.scaling.vector or len(part.names) > 1:
-        circle = part.scaling.kind == "circular"
+    if group.scaling.vector or len(group.names) > 1:
+        circle = group.scaling.kind == "circular"
         spread = float(np.sqrt(np.mean(np.var(values, axis=0))))
-        part.centre = 0.0 if circle else values.mean(axis=0)
-        part.scale = float(np.sqrt(np.mean(np.square(values - part.centre))))
+        group.centre = 0.0 if circle else values.mean(axis=0)
+        group.scale = float(np.sqrt(np.mean(np.square(values - group.centre))))
         size = float(np.sqrt(np.mean(np.square(values))))
     else:
         least, low, middle, high, most = np.percentile(values, [5, 25, 50, 75, 95])
         spread, size = float(np.std(values)), float(np.max(np.abs(values)))
-        part.centre = float(middle)
+        group.centre = float(middle)
         # Where most tracks share one value, as vibrato_ratio 0, the quartiles say nothing; then wider ranges do.
         noise = _TINY * max(abs(low), abs(high))
         scales = ((high - low) / _IQR_OF_NORMAL, (most - least) / _P90_OF_NORMAL, spread)
-        part.scale = float(next((scale for scale in scales if scale > noise), spread))
+        group.scale = float(next((scale for scale in scales if scale > noise), spread))
     return bool(np.isfinite(spread) and spread > _TINY * size)
 
 
-def power(part: Part, values: np.ndarray, clip: float | None) -> float:
+def power(group: ColumnGroup, values: np.ndarray, clip: float | None) -> float:
     """Mean of the sum of squares of the coordinates ``values``, scaled."""
-    return float(np.mean(np.sum(np.square(part.rescaled(values, clip)), axis=1)))
+    return float(np.mean(np.sum(np.square(group.rescaled(values, clip)), axis=1)))

@@ -54,23 +54,30 @@ def features_matrix(
 
     Parameters
     ----------
-    features : a features directory, or one that is open.
-    stems : some of ``mixture, vocals, drums, bass, other``; all by default.
-    families : some of ``activity, f0, rhythm, timbre, loudness, harmony, embedding``; all but the last by default.
+    features : str or Path or Features
+        A features directory, or one that is open.
+    stems : iterable of str, optional
+        Some of ``mixture, vocals, drums, bass, other``; all by default.
+    families : iterable of str, optional
+        Some of ``activity, f0, rhythm, timbre, loudness, harmony, embedding``; all but the last by default.
         ``embedding`` adds the network's vectors, ``embedding_000`` and so on.
-    track_ids : only these tracks, in this order; all by default, sorted.
-    model_sha256, config_hash : take only rows of this checkpoint and these settings (the first digits are enough), and
-        leave out the tracks that have none. Rows of several cannot be compared.
+    track_ids : sequence of str, optional
+        Only these tracks, in this order; all by default, sorted.
+    model_sha256, config_hash : str, optional
+        Take only rows of this checkpoint and these settings (the first digits are enough), and leave out the tracks
+        that have none. Rows of several cannot be compared.
 
     Returns
     -------
-    DataFrame (n_tracks, n_columns), float32, indexed by ``track_id``, with columns ``<stem>__<field>`` in the order of
-    ``stems`` and of the data dictionary. A track without rows (too short to analyse) is a row of NaN.
+    DataFrame
+        (n_tracks, n_columns), float32, indexed by ``track_id``, with columns ``<stem>__<field>`` in the order
+        of ``stems`` and of the data dictionary. A track without rows (too short to analyse) is a row of NaN.
 
     Raises
     ------
-    DatasetError : no features directory, unknown stem, family or track, no tracks, or rows of several models or
-        settings and none chosen.
+    DatasetError
+        No features directory, unknown stem, family or track, no tracks, or rows of several models or settings and none
+        chosen.
     """
 
     features = features if isinstance(features, Features) else open_features(features)

@@ -33,15 +33,21 @@ class ItemDataset(Dataset[dict[str, Tensor]]):
 
     Parameters
     ----------
-    vectors : DataFrame (n_tracks, n_features) without nulls, indexed by ``track_id``; what a
+    vectors : DataFrame
+        (n_tracks, n_features) without nulls, indexed by ``track_id``; what a
         :class:`~.transformer.FeatureTransformer` gives with ``set_output(transform="pandas")``.
 
     Attributes
     ----------
-    track_ids : Index; ``item`` counts in it.
-    features : float32 (n_tracks, n_features).
+    track_ids : Index
+        What ``item`` counts in.
+    features : Tensor of float32
+        (n_tracks, n_features).
 
-    Raises ValueError when a value is not finite or a track stands twice.
+    Raises
+    ------
+    ValueError
+        When a value is not finite or a track stands twice.
     """
 
     def __init__(self, vectors: pd.DataFrame) -> None:
@@ -66,16 +72,20 @@ class InteractionDataset(Dataset[dict[str, Tensor]]):
 
     Parameters
     ----------
-    interactions : DataFrame with ``user_id``, ``track_id`` and, if they have weights, ``weight``.
-    items : the tracks. Interactions with others are left out, counted and logged.
-    user_ids : the users in the order of their numbers; those of the interactions, sorted, by default. For a test set,
-        give it those of the training set.
+    interactions : DataFrame
+        DataFrame with ``user_id``, ``track_id`` and, if they have weights, ``weight``.
+    items : ItemDataset
+        The tracks. Interactions with others are left out, counted and logged.
+    user_ids : Index, optional
+        The users in the order of their numbers; those of the interactions, sorted, by default. For a test set, give it
+        those of the training set.
 
     Attributes
     ----------
-    user_ids : Index; ``user`` counts in it.
-    n_unknown : interactions that were left out, because their track or user is not known.
-
+    user_ids : Index or None
+        Index; ``user`` counts in it.
+    n_unknown
+        Interactions that were left out, because their track or user is not known.
     Raises ValueError when a column is missing or no interaction is left.
     """
 

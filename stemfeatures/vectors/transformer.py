@@ -1,7 +1,7 @@
 """A scikit-learn transformer from feature matrices to vectors whose Euclidean distances mean something.
 
-Conventions
------------
+Notes
+-----
 Columns come in blocks, one a stem and family (see :mod:`.columns`). What happens to them:
 
 1. *Coordinates.* Each column becomes one coordinate or, on a circle, two.
@@ -30,7 +30,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from .blocks import Indicator, Part, block_of, fit_scale, parts_of, power
+from .blocks import ColumnGroup, Indicator, block_of, column_groups, fit_scale, power
 from .columns import SEPARATOR
 
 #: Values that are worked on at a time; bounds the memory beside input and output.
@@ -50,21 +50,30 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    weights : factors of distances by stem, family or block (``{"drums": 2, "timbre": 0.5, "vocals__f0": 3}``; they
-        multiply); 0 leaves out.
-    missing : ``"distance"``: to lack something is a difference; ``"neutral"``: it is none.
-    clip : scaled values are limited to so many standard deviations; None for no limit.
-    whiten : take the correlations inside each block out.
-    n_components : number of principal components of the result, or the share of the variance they keep if it is below
-        1; None for no PCA.
+    weights : mapping, optional
+        Factors of distances by stem, family or block (``{"drums": 2, "timbre": 0.5, "vocals__f0": 3}``; they multiply);
+        0 leaves out.
+    missing : str
+        ``"distance"``: to lack something is a difference; ``"neutral"``: it is none.
+    clip : float or None
+        Scaled values are limited to so many standard deviations; None for no limit.
+    whiten : bool
+        Take the correlations inside each block out.
+    n_components : int or float, optional
+        Number of principal components of the result, or the share of the variance they keep if it is below 1; None for
+        no PCA.
 
     Attributes
     ----------
-    blocks_ : dict of ``(stem, family)`` to the slice of the output columns; one block ``("", "pca")`` with PCA.
-    columns_ : list of str, the input column (of several, the first) that each output column comes from; ``""`` for
-        principal components.
-    mean_, variance_ : (n_out,) float64, of the output columns on the data it was fitted to.
-    unusable_ : list of str, input columns that were null or constant.
+    blocks_ : dict
+        Dict of ``(stem, family)`` to the slice of the output columns; one block ``("", "pca")`` with PCA.
+    columns_ : list of str
+        List of str, the input column (of several, the first) that each output column comes from; ``""`` for principal
+        components.
+    mean_, variance_ : (n_out,) ndarray of float64
+        Of the output columns on the data it was fitted to.
+    unusable_
+        List of str, input columns that were null or constant.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
     Examples
@@ -101,25 +110,25 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2)
         names = [str(n) for n in getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])]
         factors = self._factors(names)
-        parts, self.unusable_, nulls, powers = [], [], [], []
-        for part in parts_of(names):
-            if factors[part.block] == 0:
+        groups, self.unusable_, nulls, powers = [], [], [], []
+        for group in column_groups(names):
+            if factors[group.block] == 0:
                 continue
-            missing = part.missing(X)
-            values = part.coordinates(X)[~missing]
-            if fit_scale(part, values):
-                parts.append(part)
+            missing = group.missing(X)
+            values = group.coordinates(X)[~missing]
+            if fit_scale(group, values):
+                groups.append(group)
                 nulls.append(missing)
-                powers.append(power(part, values, self.clip) if missing.any() else 0.0)
+                powers.append(power(group, values, self.clip) if missing.any() else 0.0)
             else:
-                self.unusable_ += [names[j] for j in part.inputs]
-        if not parts:
+                self.unusable_ += [names[j] for j in group.inputs]
+        if not groups:
             raise ValueError(f"no column varies among the {X.shape[0]} samples: there is nothing to tell tracks apart")
         if self.unusable_:
             some = ", ".join(self.unusable_[:5]) + (", ..." if self.unusable_[5:] else "")
             message = f"columns that are null or constant in all tracks are left out ({len(self.unusable_)}): {some}"
             warnings.warn(message, UnusableFeatureWarning, stacklevel=2)
-        self._layout(parts, self._indicators(parts, nulls, powers, names), names)
+        self._layout(groups, self._indicators(groups, nulls, powers, names), names)
         self._fit_blocks(X, factors)
         return self
 
@@ -173,39 +182,39 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         return factors
 
     def _indicators(
-        self, parts: list[Part], nulls: list[np.ndarray], powers: list[float], names: list[str]
+        self, groups: list[ColumnGroup], nulls: list[np.ndarray], powers: list[float], names: list[str]
     ) -> list[Indicator]:
-        """One for all parts of a block that are null in the same rows."""
-        groups: dict[tuple[tuple[str, str], bytes], list[int]] = {}
-        for i, (part, null) in enumerate(zip(parts, nulls)):
+        """One for all groups of a block that are null in the same rows."""
+        alike: dict[tuple[tuple[str, str], bytes], list[int]] = {}
+        for i, (group, null) in enumerate(zip(groups, nulls)):
             if self.missing == "distance" and null.any():
-                groups.setdefault((part.block, np.packbits(null).tobytes()), []).append(i)
+                alike.setdefault((group.block, np.packbits(null).tobytes()), []).append(i)
         indicators = []
-        for (block, _), members in groups.items():
-            some = [parts[i] for i in members]
+        for (block, _), members in alike.items():
+            some = [groups[i] for i in members]
             power = sum(powers[i] for i in members)
             name = f"missingindicator_{names[some[0].inputs[0]]}"
             indicators.append(Indicator(name, block, some, float(np.sqrt(power))))
         return indicators
 
-    def _layout(self, parts: list[Part], indicators: list[Indicator], names: list[str]) -> None:
+    def _layout(self, groups: list[ColumnGroup], indicators: list[Indicator], names: list[str]) -> None:
         """Output columns in order: block by block, its coordinates, then its indicators."""
-        self._steps: list[tuple[Part | Indicator, slice]] = []
+        self._steps: list[tuple[ColumnGroup | Indicator, slice]] = []
         self.blocks_: dict[tuple[str, str], slice] = {}
         self._n_indicators: dict[tuple[str, str], int] = {}
         self._names_out: list[str] = []
         self.columns_: list[str] = []
-        for block in dict.fromkeys(part.block for part in parts):
+        for block in dict.fromkeys(group.block for group in groups):
             start = len(self._names_out)
-            for part in (p for p in parts if p.block == block):
-                self._steps.append((part, slice(len(self._names_out), len(self._names_out) + len(part.names))))
-                self._names_out += part.names
-                sources = part.inputs if len(part.inputs) > 1 else part.inputs * len(part.names)
+            for group in (g for g in groups if g.block == block):
+                self._steps.append((group, slice(len(self._names_out), len(self._names_out) + len(group.names))))
+                self._names_out += group.names
+                sources = group.inputs if len(group.inputs) > 1 else group.inputs * len(group.names)
                 self.columns_ += [names[j] for j in sources]
             for indicator in (i for i in indicators if i.block == block):
                 self._steps.append((indicator, slice(len(self._names_out), len(self._names_out) + 1)))
                 self._names_out.append(indicator.name)
-                self.columns_.append(names[indicator.parts[0].inputs[0]])
+                self.columns_.append(names[indicator.groups[0].inputs[0]])
             self.blocks_[block] = slice(start, len(self._names_out))
             self._n_indicators[block] = sum(i.block == block for i in indicators)
 
