@@ -1,7 +1,7 @@
 """Beat, downbeat and tempo metrics: mir_eval's, and the two tempo accuracies.
 
-Conventions
------------
+Notes
+-----
 Beats are increasing times in seconds. Beats of both sides before ``trim_s`` (5 s, mir_eval's and MIREX's convention)
 are dropped first; on excerpts of half a minute that is a good part, so say which was used.
 """

@@ -19,15 +19,12 @@ class ExternalEstimator(BaseEstimator):
 
     A subclass sets the class attributes, writes :meth:`load` and what the tool offers, and registers itself.
 
-    Parameters
-    ----------
-    variant : str, optional
-        Name of the tool's weights; None: its default ones.
-    device : str, optional
-        Torch device for what runs in torch.
-
     Attributes
     ----------
+    variant : str or None
+        Name of the tool's weights; None: its default ones.
+    device : str
+        Torch device for what runs in torch.
     module : str
         Module that must be there.
     distribution : str

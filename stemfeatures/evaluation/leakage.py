@@ -38,16 +38,22 @@ def leakage(
 
     Parameters
     ----------
-    stems, estimates : by name, mono ``(n_samples,)``; the mixture is the sum of ``stems``.
-    sample_rate : in Hz.
+    stems : Mapping of str to numpy.ndarray
+        True stems by name, mono ``(n_samples,)``; the mixture is their sum.
+    estimates : Mapping of str to numpy.ndarray
+        Estimates by name, mono ``(n_samples,)``.
+    sample_rate : int
+        Hz.
 
     Returns
     -------
-    ``{(estimate, stem): (n_bands,)}`` energies, and ``{("", stem): ...}`` of the true stems themselves.
+    dict of tuple to numpy.ndarray
+        ``{(estimate, stem): (n_bands,)}`` energies, and ``{("", stem): ...}`` of the true stems themselves.
 
     Raises
     ------
-    ValueError : when the signals are not mono or not equally long.
+    ValueError
+        The signals are not mono or not equally long.
     """
     librosa = import_librosa()
     if len({np.shape(y) for y in (*stems.values(), *estimates.values())}) != 1 or next(iter(stems.values())).ndim != 1:
@@ -74,9 +80,24 @@ def leakage(
 
 
 def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFrame:
-    """One row a data set, estimate and true stem: mean over tracks of the level in dB, over all bands and in each.
+    """Levels of true stems in estimates, as means over tracks.
 
-    Raises NotOfferedError if the estimator gives no stem that the tracks have.
+    Parameters
+    ----------
+    tracks : list of MultiTrack
+        With the truth for separation.
+    estimator : Estimator
+        What separates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a data set, estimate and true stem: the level in dB over all bands and in each.
+
+    Raises
+    ------
+    NotOfferedError
+        The estimator gives no stem that the tracks have.
     """
     rows = []
     for track in tracks:

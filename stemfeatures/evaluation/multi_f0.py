@@ -3,8 +3,8 @@
 A contour of one voice is no truth for a duet: whoever finds the second voice is punished by the melody metrics, and
 whoever finds both cannot say so. These metrics compare the sets of pitches of each frame.
 
-Conventions
------------
+Notes
+-----
 Frequencies are ``(times_s, [array of Hz of each frame])``. A pitch is right within half a semitone of one of the
 reference, each of which can be found once (bipartite matching). Two voices within half a semitone of each other are
 one: at this tolerance nobody can tell them apart. The estimate is brought to the times of the reference by its nearest

@@ -1,15 +1,15 @@
 r"""Separation metrics.
 
-Conventions
------------
+Notes
+-----
 Signals are ``(n_samples,)`` or ``(channels, n_samples)``; channels count as one long signal. Estimates are compared as
 they are: nothing is rescaled, shifted or trimmed to fit the truth.
 
 A silent reference has no score, whatever the estimate: every metric answers NaN. A silent *estimate* of a sounding
 reference has an SDR of exactly 0 dB (its error is the reference itself) and no SI-SDR.
 
-Metrics
--------
+The metrics are
+
 * :func:`sdr`, of the whole signal ("uSDR", the MDX challenges): ``10 log10(|s|^2 / |s - ŝ|^2)``. Sensitive to scale.
 * :func:`si_sdr`: the same after the best scaling of the reference (Le Roux et al., "SDR - half-baked or well done?",
   ICASSP 2019). Signals are used as they are, with their mean.

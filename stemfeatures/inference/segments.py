@@ -59,8 +59,10 @@ class SegmentTrack:
 
     Parameters
     ----------
-    on_frames : called with every :class:`Frames` as it is finished, in order and without gaps.
-    on_features : called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the
+    on_frames : callable
+        Called with every :class:`Frames` as it is finished, in order and without gaps.
+    on_features : callable, optional
+        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the
         part of each segment that is used.
     """
 

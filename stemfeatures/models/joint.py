@@ -316,7 +316,7 @@ def _with_mask(masks: Tensor, row: int, known: Tensor) -> Tensor:
 class JointNet(Network):
     """See the module's docstring.
 
-    Shape
+    Notes
     -----
     magnitude ``(batch, N_BINS, n_frames)`` -> :class:`JointOutput`, any ``n_frames >= 1``. ``given``: masks of some
     stems that are known from elsewhere, ``{stem: (batch, N_BINS, n_frames)}`` within 0..1; the others share what is

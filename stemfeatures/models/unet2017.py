@@ -31,7 +31,7 @@ DROPOUT_LAYERS = 3
 class Encoder(nn.ModuleList):
     """5x5 convolutions of stride 2 with batch norm and LeakyReLU 0.2; ``widths``: planes of the input, then filters.
 
-    Shape
+    Notes
     -----
     ``(batch, widths[0], bins, frames)`` to the list of the input and every level's output.
     """
@@ -53,7 +53,7 @@ class Decoder(nn.ModuleList):
     """5x5 transposed convolutions of stride 2 (batch norm, ReLU, dropout 0.5 on the first ``dropout_layers``), each
     but the first on the output before it beside the encoder's of equal size. ``widths`` are those of the encoder.
 
-    Shape
+    Notes
     -----
     What :class:`Encoder` gives to logits ``(batch, outputs, bins, frames)``.
     """
@@ -86,7 +86,7 @@ class UNet2017(nn.Module):
     Six convolutions (16 to 512 filters) and six transposed ones with concatenated skips, sigmoid. 9,818,800
     convolution weights.
 
-    Shape
+    Notes
     -----
     ``(batch, 1, 512, 128 * k) -> (batch, 1, 512, 128 * k)`` mask in 0..1, for magnitudes in 0..1. Frequency and
     time must be multiples of 64.
@@ -113,7 +113,7 @@ class UNet2017Config(NetworkConfig):
 class UNet2017Pair(PatchNetwork):
     """The paper's system: a network for the vocals and one for the accompaniment that share nothing.
 
-    Shape
+    Notes
     -----
     magnitudes ``(batch, 513, 128 * k)`` at any level -> masks ``(batch, 2, 513, 128 * k)`` of vocals and
     accompaniment, each in 0..1; they need not sum to one.

@@ -58,7 +58,7 @@ class UNet2018Config(TargetConfig):
 class UNet2018(TargetNetwork):
     """See the module's docstring.
 
-    Shape
+    Notes
     -----
     log1p magnitudes ``(batch, N_BINS, n + 2 * context)`` -> ``(batch, 2, N_BINS, n)``, log1p magnitudes of target and
     accompaniment, at the paper's level (full scale 1.0, no scaling of the STFT); ``n`` as :meth:`given` says.
@@ -205,7 +205,7 @@ class Critic(nn.Module):
     4x4 convolutions of stride 2, doubling their filters, until a side is 4 or less; then along frequency alone until
     that is 4 or less; 32 units; one number. LeakyReLU 0.2, no normalisation, no dropout.
 
-    Shape
+    Notes
     -----
     log1p magnitudes ``(batch, n_bins, n_frames)`` -> ``(batch,)``.
     """

@@ -53,7 +53,7 @@ class UNet2020Config(TargetConfig):
 class UNet2020(TargetNetwork):
     """See the module's docstring.
 
-    Shape
+    Notes
     -----
     log1p magnitudes ``(batch, N_BINS, n_frames)`` and noise ``(batch, noise)`` -> ``(batch, 2, N_BINS, n_frames)``,
     log1p magnitudes of target and accompaniment, which add up to the mixture's magnitude. Without noise, one fixed

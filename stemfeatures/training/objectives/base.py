@@ -3,8 +3,8 @@
 An objective owns its networks, optimisers and averages. The loop makes batches, calls :meth:`Objective.step`, and does
 the rest alike for all: log, state, resumption, development songs, the end.
 
-Batches
--------
+Notes
+-----
 The joint objective learns from :class:`~stemfeatures.training.data.example.Example`; the others, which tell one part
 (the *target*) from the rest, from excerpts of recordings, all as long as the network wants them (``PartExcerpts`` of
 :mod:`stemfeatures.training.data.part_excerpts`):

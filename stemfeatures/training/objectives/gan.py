@@ -93,7 +93,7 @@ class ConvDiscriminator(nn.Module):
 
     An odd top bin (of 2^k + 1) is dropped, as in the paper.
 
-    Shape
+    Notes
     -----
     ``(batch, channels, n_bins, n_frames) -> (batch, 1)``.
 
