@@ -38,7 +38,7 @@ def add_parser(verbs: Any) -> None:
         type=comma_list,
         metavar="A,B",
         help=f"stems to write, of {','.join(STEMS)}, or of TARGET,accompaniment with a checkpoint "
-        "that tells one part from the rest (default: all)",
+        "for one target (default: all)",
     )
     parser.add_argument(
         "--format",

@@ -34,12 +34,22 @@ class UNet2018Config(TargetConfig):
 
     Attributes
     ----------
-    target : the part that it tells from the rest, the accompaniment.
-    width : filters of the first level, doubled from level to level; the paper has 16.
-    depth : levels; the paper has 4.
-    output : ``direct``, both log magnitudes (the paper), or ``mask``: a sigmoid mask ``w`` for the target, so that
+    target : str
+        The source that is separated from all others, the accompaniment.
+    width : int
+        Filters of the first level, doubled from level to level; the paper has 16.
+    depth : int
+        Levels; the paper has 4.
+    output : str
+        ``direct``, both log magnitudes (the paper), or ``mask``: a sigmoid mask ``w`` for the target, so that
         magnitudes ``w |m|`` and ``(1 - w) |m|`` sum to the mixture's (the generator of FactorGAN, ICLR 2020).
-    batch_norm : after every convolution, as in the generator of FactorGAN; the network of 2018 has none.
+    batch_norm : bool
+        After every convolution, as in the generator of FactorGAN; the network of 2018 has none.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range.
     """
 
     width: int = 16
@@ -65,7 +75,8 @@ class UNet2018(TargetNetwork):
 
     Attributes
     ----------
-    stems : (target, "accompaniment"). context : frames that are seen and not given, on either side.
+    context : int
+        Frames that are seen and not given, on either side.
     """
 
     architecture = "unet2018"
@@ -159,7 +170,18 @@ class UNet2018(TargetNetwork):
         return (estimates / middle.clamp_min(1e-9)).clamp_max(LARGEST_RATIO)
 
     def given(self, n_frames: int) -> int:
-        """The smallest number of frames, at least ``n_frames``, that the network gives at once."""
+        """The smallest number of frames that the network gives at once.
+
+        Parameters
+        ----------
+        n_frames : int
+            How many are wanted at least.
+
+        Returns
+        -------
+        int
+            ``n_frames`` or more.
+        """
         return self.extent(self.config, n_frames)[1]
 
     def forward(self, mixture: Tensor) -> Tensor:

@@ -30,9 +30,21 @@ class UNet2020Config(TargetConfig):
 
     Attributes
     ----------
-    target : the part that it tells from the rest, the accompaniment.
-    width : filters of the first level, doubled from level to level but the last. depth : times that a level is halved.
-    noise : numbers of noise; 0 = none. n_frames : of a patch, a multiple of ``2 ** depth``.
+    target : str
+        The source that is separated from all others, the accompaniment.
+    width : int
+        Filters of the first level, doubled from level to level but the last.
+    depth : int
+        Times that a level is halved.
+    noise : int
+        Numbers of noise; 0: none.
+    n_frames : int
+        Length of a patch, a multiple of ``2 ** depth``.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range.
     """
 
     width: int = 32
@@ -58,10 +70,6 @@ class UNet2020(TargetNetwork):
     log1p magnitudes ``(batch, N_BINS, n_frames)`` and noise ``(batch, noise)`` -> ``(batch, 2, N_BINS, n_frames)``,
     log1p magnitudes of target and accompaniment, which add up to the mixture's magnitude. Without noise, one fixed
     draw of it serves all, so that equal mixtures are separated equally.
-
-    Attributes
-    ----------
-    stems : (target, "accompaniment").
     """
 
     architecture = "unet2020"
