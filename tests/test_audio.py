@@ -20,7 +20,7 @@ import scipy.io.wavfile
 import soundfile
 
 from stemfeatures import audio
-from stemfeatures.audio import containers, encode, ffmpeg_decoder, soundfile_decoder, streams
+from stemfeatures.audio import encode, ffmpeg_decoder, mp4, ogg, soundfile_decoder, streams
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
@@ -104,6 +104,10 @@ def lag(y: np.ndarray, reference: np.ndarray) -> int:
     size = 2 * n
     product = np.fft.rfft(y[:n], size) * np.conj(np.fft.rfft(reference[:n], size))
     return int((np.argmax(np.fft.irfft(product, size)) + n) % size - n)
+
+
+#: The end of what ffmpeg says of its input.
+DESCRIBED = "echo '[Parsed_ashowinfo_1 @ 0x1f] [info] n:0 pts:0 pts_time:0' >&2; echo 'Output #0' >&2"
 
 
 def fake_ffmpeg(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
@@ -497,7 +501,7 @@ def fake_continuation(monkeypatch: pytest.MonkeyPatch, folder: Path, y: np.ndarr
     """An ffmpeg that gives ``y`` for any file."""
     data = folder / "continuation.au"
     soundfile.write(data, y.T, sample_rate, subtype="FLOAT", format="AU", endian="BIG")
-    fake_ffmpeg(monkeypatch, folder, f"echo 'Output #0' >&2; cat {data}")
+    fake_ffmpeg(monkeypatch, folder, f"{DESCRIBED}; cat {data}")
 
 
 @pytest.mark.parametrize("late", [0, 7, -7, 2304, -2304])
@@ -617,7 +621,7 @@ def ogg_pages(path: Path) -> list[bytearray]:
 def write_ogg(path: Path, pages: list[bytearray]) -> Path:
     for page in pages:
         page[22:26] = bytes(4)
-        page[22:26] = struct.pack("<I", containers.ogg_checksum(bytes(page)))
+        page[22:26] = struct.pack("<I", ogg.ogg_checksum(bytes(page)))
     path.write_bytes(b"".join(pages))
     return path
 
@@ -625,14 +629,14 @@ def write_ogg(path: Path, pages: list[bytearray]) -> Path:
 @pytest.mark.parametrize("name", ["plain.ogg", "plain.opus", "lavc.ogg", "lavc.opus", "flac.oga"])
 def test_the_pages_of_whole_ogg_files(sounds: Callable[[str], Path], tmp_path: Path, name: str) -> None:
     path = sounds(name)
-    assert containers.look_at_ogg(path) == containers.OggLook()
+    assert ogg.inspect_ogg(path) == ogg.OggReport()
     assert write_ogg(tmp_path / name, ogg_pages(path)).read_bytes() == path.read_bytes()  # checksums too
     junk = tmp_path / f"junk {name}"
     junk.write_bytes(path.read_bytes() + b"TAG" + b" " * 125)
-    assert containers.look_at_ogg(junk) == containers.OggLook()
+    assert ogg.inspect_ogg(junk) == ogg.OggReport()
     twice = tmp_path / f"twice {name}"
     twice.write_bytes(2 * path.read_bytes())
-    assert containers.look_at_ogg(twice).joined
+    assert ogg.inspect_ogg(twice).joined
 
 
 @pytest.mark.parametrize(
@@ -650,7 +654,7 @@ def test_the_pages_of_whole_ogg_files(sounds: Callable[[str], Path], tmp_path: P
     ],
 )
 def test_length_of_an_opus_packet(toc: bytes, samples: int) -> None:
-    assert containers._opus_packet_samples(toc) == samples
+    assert ogg._opus_packet_samples(toc) == samples
 
 
 @needs_ffmpeg
@@ -661,7 +665,7 @@ def test_opus_pages_that_end_before_their_packets(
     """Where an encoder that rounds time stamps sets one page's end too late, libsndfile chokes on the next."""
     good = tmp_path / "good.opus"
     ffmpeg("-i", sounds("plain.wav"), "-c:a", "libopus", *options, "-page_duration", "500000", good)
-    assert containers.look_at_ogg(good) == containers.OggLook()
+    assert ogg.inspect_ogg(good) == ogg.OggReport()
     pages = ogg_pages(good)
     k = len(pages) // 2
     granule = struct.unpack_from("<q", pages[k], 6)[0]
@@ -669,7 +673,7 @@ def test_opus_pages_that_end_before_their_packets(
     path = write_ogg(tmp_path / "x.opus", pages)
     with pytest.raises(soundfile.LibsndfileError, match="malformed"):  # the trap is there
         soundfile.read(path)
-    assert f"Ogg page {k + 1} ends at sample" in str(containers.look_at_ogg(path).early)
+    assert f"Ogg page {k + 1} ends at sample" in str(ogg.inspect_ogg(path).early)
     y, stream = read_all(path)
     assert (stream.status, stream.info.decoder) == ("ok", "ffmpeg")
     assert audio.probe(path) == stream.info
@@ -678,7 +682,7 @@ def test_opus_pages_that_end_before_their_packets(
     assert lag(y[0], whole[0]) == 0
     np.testing.assert_allclose(y, whole, atol=0.01)
     # Without the look at the pages: two decoders, one sound.
-    monkeypatch.setattr(soundfile_decoder, "look_at_ogg", lambda path: containers.OggLook())
+    monkeypatch.setattr(soundfile_decoder, "inspect_ogg", lambda path: ogg.OggReport())
     y, stream = read_all(path, block_s=1.0)
     assert (stream.status, stream.info.decoder) == ("ok", "soundfile+ffmpeg")
     assert "broke off after" in stream.message
@@ -865,7 +869,7 @@ def test_hanging_ffmpeg_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_ffmpeg_that_hangs_in_the_middle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    script = f"echo $$ > {pid}; echo 'Output #0' >&2; {AU_HEADER}; head -c 32000 /dev/zero; sleep 1000"
+    script = f"echo $$ > {pid}; {DESCRIBED}; {AU_HEADER}; head -c 32000 /dev/zero; sleep 1000"
     fake_ffmpeg(monkeypatch, tmp_path, script)
     with audio.open_audio(not_for_libsndfile(tmp_path), block_s=1.0, timeout_s=3.0) as stream:
         assert stream.info.sample_rate == 8000
@@ -877,7 +881,7 @@ def test_ffmpeg_that_hangs_in_the_middle(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_a_closed_or_forgotten_stream_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    script = f"echo $$ > {pid}; echo 'Output #0' >&2; {AU_HEADER}; exec cat /dev/zero"
+    script = f"echo $$ > {pid}; {DESCRIBED}; {AU_HEADER}; exec cat /dev/zero"
     fake_ffmpeg(monkeypatch, tmp_path, script)
     path = not_for_libsndfile(tmp_path)
     with audio.open_audio(path) as stream:
@@ -893,7 +897,7 @@ def test_a_closed_or_forgotten_stream_leaves_no_process(monkeypatch: pytest.Monk
 def test_ffmpeg_that_will_not_stop_talking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither pipe may fill up while the other is read."""
     talk = "yes '[error] words words words' | head -c 3000000 >&2; yes | tr -d '\\n' | head -c 300000 >&2"
-    script = f"{talk}; {AU_HEADER}; echo 'Output #0' >&2; {talk}; head -c 320000 /dev/zero; {talk}"
+    script = f"{talk}; {AU_HEADER}; {DESCRIBED}; {talk}; head -c 320000 /dev/zero; {talk}"
     fake_ffmpeg(monkeypatch, tmp_path, script)
     y, stream = read_all(not_for_libsndfile(tmp_path), block_s=1.0)
     assert y.shape == (1, 80_000)
@@ -902,7 +906,7 @@ def test_ffmpeg_that_will_not_stop_talking(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_ffmpeg_that_fails_in_the_middle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = f"echo 'Output #0' >&2; {AU_HEADER}; head -c 32003 /dev/zero; echo '[x @ 0x1f] [error] oh' >&2; exit 1"
+    script = f"{DESCRIBED}; {AU_HEADER}; head -c 32003 /dev/zero; echo '[x @ 0x1f] [error] oh' >&2; exit 1"
     fake_ffmpeg(monkeypatch, tmp_path, script)
     y, stream = read_all(not_for_libsndfile(tmp_path))
     assert y.shape == (1, 8000)

@@ -1,16 +1,57 @@
-"""Files that appear whole or not at all, whatever dies in between."""
+"""Files that appear whole or not at all, whatever crashes in between; and files that are opened only if regular."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 #: What file systems without hard links answer to ``link``.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read its bytes.
+
+    A pipe without a writer would keep the caller waiting for ever, and opening a device can act on it, so anything
+    but a regular file is refused before it is opened.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    BinaryIO
+        The open file, buffered.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened; IsADirectoryError for a directory, errno EINVAL for a pipe, a socket or a device.
+    """
+    _require_regular(os.stat(path).st_mode, path)
+    # Not blocking, as a pipe may have taken its place since; regular files do not mind.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
 
 
 def fsync_path(path: Path) -> None:

@@ -13,6 +13,9 @@ Conventions
   Behind a damaged place of an MP3 everything is displaced by the few frames that are lost there.
 * The identity of a track is the SHA-256 of its file's bytes: cheap, stable, and independent of any decoder.
 
+* Of a file with several audio streams the default one is decoded, and the message of the stream tells which.
+* Delay and filling of an encoder are no music where the file notes them (LAME and Xing headers, Ogg, MP4).
+
 A decoder that keeps the caller waiting too long is given up. libmpg123 may print notes on damaged MP3 files to
 standard error; they cannot be caught without redirecting the standard error of the whole process.
 """
@@ -21,9 +24,11 @@ from .decoder import AudioInfo
 from .encode import AudioWriter, write
 from .identity import audio_identity, file_sha256
 from .resampling import StreamResampler, resample
-from .streams import AudioStream, as_signal, decoder_versions, load, open_audio, probe, to_mono
+from .signals import as_signal, to_mono
+from .streams import MAX_DURATION_S, AudioStream, decoder_versions, load, open_audio, probe
 
 __all__ = [
+    "MAX_DURATION_S",
     "AudioInfo",
     "AudioStream",
     "AudioWriter",

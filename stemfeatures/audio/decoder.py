@@ -16,22 +16,41 @@ import numpy as np
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of itself, and which decoder reads it.
+    """What a file states of itself, and which decoder reads it.
 
     Attributes
     ----------
-    path : the file.
-    sample_rate : Hz.
-    channels : number of channels.
-    declared_duration_s : length the header states, in seconds; None when it states none.
-    declared_exact : False when that length is only an estimate from the bit rate (MP3 without Xing header, ADTS).
-    codec : lower case, ffmpeg's names without byte order: ``pcm_s16, pcm_f32, flac, mp3, vorbis, opus, aac, alac``...
-    container : lower case: ``wav, flac, ogg, mp3, mp4, aiff, matroska``...
-    bit_rate : bits per second as the stream states it, else file size over declared duration; None when the duration
-        is not declared or an estimate.
-    lossless : whether the codec keeps every bit; None when not known.
-    decoder, decoder_version : ``"soundfile"``, ``"ffmpeg"``, or ``"soundfile+ffmpeg"`` where the one went on when the
-        other broke off; and the version, or both joined alike.
+    path : Path
+        The file.
+    sample_rate : int
+        Hz.
+    channels : int
+        Number of channels.
+    declared_duration_s : float or None
+        Length the header states of the audio, in seconds; None when it states none.
+    declared_exact : bool
+        False when that length is only an estimate: from the bit rate (MP3 without Xing header, ADTS), or that of the
+        film the sound belongs to, where the container states no other.
+    codec : str
+        Lower case, ffmpeg's names without byte order: ``pcm_s16, pcm_f32, flac, mp3, vorbis, opus, aac, alac``...
+    container : str
+        Lower case: ``wav, flac, ogg, mp3, mp4, aiff, matroska``...
+    bit_rate : int or None
+        Bits per second as the stream states it, else file size over declared duration; None when the duration is not
+        declared or an estimate.
+    lossless : bool or None
+        Whether the codec keeps every bit; None when not known.
+    decoder : str
+        ``"soundfile"``, ``"ffmpeg"``, or ``"soundfile+ffmpeg"`` where the second went on when the first broke off.
+    decoder_version : str
+        Its version, or both joined alike.
+    start_offset_s : float
+        Time of the first decoded sample in seconds, from the start of the earliest stream of the file on: more than 0
+        where the sound of a film starts late.
+    stream : int
+        Which of the audio streams is decoded, counted from 0.
+    n_streams : int
+        Number of audio streams.
     """
 
     path: Path
@@ -45,6 +64,9 @@ class AudioInfo:
     lossless: bool | None
     decoder: str
     decoder_version: str
+    start_offset_s: float = 0.0
+    stream: int = 0
+    n_streams: int = 1
 
 
 class Refusal(Exception):
@@ -72,8 +94,6 @@ class Decoder(Protocol):
     def close(self) -> None: ...
 
 
-# ---------------------------------------------------------------------------------------------------- soundfile
-
 _LOSSLESS = re.compile(r"pcm_[suf]\d+|flac|alac|wavpack|ape|tta|tak|truehd|mlp|wmalossless|mp4als|shorten")
 _LOSSY = re.compile(
     r"pcm_(mu|a)law|mp[123]|aac.*|vorbis|opus|e?ac3|wma(v\d|pro|voice)|.*adpcm.*|gsm.*|amr.*|speex|dts|cook"
@@ -86,5 +106,3 @@ def is_lossless(codec: str) -> bool | None:
         return True
     return False if _LOSSY.fullmatch(codec) else None
 
-
-# ------------------------------------------------------------------------------------------------------- ffmpeg

@@ -1,4 +1,8 @@
-"""ffmpeg, as a process that writes samples into a pipe."""
+"""ffmpeg, as a process that writes samples into a pipe.
+
+A process and not its libraries (PyAV): a decoder that hangs in a broken file can be killed, one that crashes or eats
+the memory takes nobody along, and the program that a distribution keeps up to date is used where there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ import struct
 import subprocess
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -19,25 +22,28 @@ from pathlib import Path
 
 import numpy as np
 
-from .containers import look_at_ogg
+from .deadline import within
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless
+from .ffmpeg_log import FfmpegLog
+from .mp4 import mp4_audio
+from .ogg import inspect_ogg
 
 _AU_HEADER = struct.Struct(">4s5I")
-
-
 _AU_FLOAT = 6
-
-
-_LOG_LINES = 400
-
-
-_LOG_LINE_CHARS = 500
-
-
 _READ_BYTES = 1 << 18
-
-
 _SMALLEST_GAP_S = 0.015  # less than any frame that may be lost, more than the rounding of time stamps
+_LARGEST_FRAME = 8192  # samples; by what a decoder may exceed the length that the boxes of an MP4 file state
+_SMALLEST_OFFSET_S = 0.1  # streams that start together are as far apart as the delays of their encoders
+
+#: Formats that hold their own samples. Playlists and the like (hls, dash, concat, imf, sdp ...) would make ffmpeg open
+#: other files, or the network, for a file that is called ``song.mp3``.
+_FORMATS = (
+    "aa aac aax ac3 ac4 act adx aea afc aiff aix amr amrnb amrwb apac apc ape asf asf_o au avi avr boa brstm caf dsf dss "
+    "dts dtshd dv eac3 epaf flac flv gsm gxf hca hcom iamf iff ilbc ircam kux kvag laf lc3 libgme libopenmpt live_flv "
+    "loas lvf matroska mca mlp mmf mov mp3 mpc mpc8 mpeg mpegts msf mtaf musx mxf nistsphere nsp nsv nut ogg oma osq paf "
+    "pvf qcp qoa redspark rka rm rpl rsd rso sbc sds sdx shn sln sol sox spdif svag svs tak thp truehd tta vag voc vpk "
+    "vqf w64 wady wav wavarc webm wsaud wsd wtv wv wve xa xvag xwma"
+)
 
 
 def ffmpeg_path() -> str | None:
@@ -69,16 +75,35 @@ class FfmpegDecoder:
     """ffmpeg in a subprocess: everything libsndfile does not read, m4a and AAC above all.
 
     The samples come as an AU stream, whose 24 byte header states sample rate and channels, so that nothing has to be
-    read off ffmpeg's words but the declared length and the codec. One selector serves both pipes; no pipe can fill
-    up unread while the other is waited for.
+    read from ffmpeg's log but what the file states of itself. One selector serves both pipes; no pipe can fill up
+    unread while the other is waited for.
 
     Where ``damaged`` (or where Ogg pages are missing) the time is kept: silence takes the place of what cannot be
     decoded, as far as the container has time stamps (all but MP3 and ADTS), and of what a checksum shows to be wrong.
+
+    Parameters
+    ----------
+    path : Path
+        A regular file.
+    limit_s : float
+        Seconds that the caller may be kept waiting in all.
+    damaged : bool
+        Whether damage has been found.
+    stream : int or None
+        Which of the audio streams, counted from 0; None for the one that is marked as default, of several the one with
+        the most channels.
+
+    Raises
+    ------
+    Refusal
+        It cannot be decoded.
+    DecoderTimeout
+        It takes too long.
     """
 
     name = "ffmpeg"
 
-    def __init__(self, path: Path, limit_s: float, *, damaged: bool = False) -> None:
+    def __init__(self, path: Path, limit_s: float, *, damaged: bool = False, stream: int | None = None) -> None:
         executable = ffmpeg_path()
         if executable is None:
             raise Refusal("not found on the PATH, and the imageio-ffmpeg package is not installed")
@@ -86,41 +111,13 @@ class FfmpegDecoder:
         self.message = ""
         self._limit_s = self._left_s = limit_s
         self._pcm = bytearray()
-        self._log: deque[str] = deque(maxlen=_LOG_LINES)
-        self._log_rest = b""
-        self._input: dict[str, str] = {}
-        self._described = False
-        self._n_silent = 0
-        self._ogg = look_at_ogg(path)
+        self._log = FfmpegLog()
+        self._n_given = 0
+        self._n_expected: int | None = None
+        self._ogg = within(limit_s, lambda: inspect_ogg(path))
         # In joined streams the time starts anew.
         damaged = damaged or (self._ogg.damaged is not None and self._ogg.joined is None)
-        level = "repeat+level+verbose" if damaged else "level+info"
-        command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
-        # A playlist in disguise must not make ffmpeg open anything but files.
-        command += ["-protocol_whitelist", "file"]
-        command += ["-err_detect", "crccheck+explode"] if damaged else []
-        command += ["-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
-        command += ["-map", "0:a:0", "-vn", "-sn", "-dn"]
-        command += ["-af", f"aresample=async=1:min_hard_comp={_SMALLEST_GAP_S}"] if damaged else []
-        command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # one group to kill, wrapper scripts included; Ctrl-C is ours to handle
-            )
-        except OSError as error:
-            raise Refusal(f"{executable}: {error.strerror}") from error
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._stdout, self._stderr = self._process.stdout, self._process.stderr
-        self._selector = selectors.DefaultSelector()
-        for pipe in (self._stdout, self._stderr):
-            os.set_blocking(pipe.fileno(), False)
-            self._selector.register(pipe, selectors.EVENT_READ)
-        self._finalizer = weakref.finalize(self, _end, self._process, self._selector)
+        self._start(_command(executable, path, damaged=damaged, stream=stream))
         try:
             sample_rate, channels = self._read_header()
             self.info = self._describe(path, executable, sample_rate, channels)
@@ -130,16 +127,41 @@ class FfmpegDecoder:
 
     def read(self, n_frames: int) -> np.ndarray:
         frame_bytes = 4 * self.info.channels
-        self._pump(lambda: len(self._pcm) >= n_frames * frame_bytes)
+        # What may be filling behind the music is held back until the end shows whether it is.
+        held = _LARGEST_FRAME if self._n_expected is not None else 0
+        self._pump(lambda: len(self._pcm) >= (n_frames + held) * frame_bytes)
+        if not self._selector.get_map():
+            self._cut_filling(frame_bytes)
         n_frames = min(n_frames, len(self._pcm) // frame_bytes)
         samples = np.frombuffer(self._pcm, ">f4", n_frames * self.info.channels).astype(np.float32)
         del self._pcm[: n_frames * frame_bytes]
+        self._n_given += n_frames
         if not self._selector.get_map() and len(self._pcm) < frame_bytes:
             self._conclude()
         return samples.reshape(n_frames, self.info.channels)
 
     def close(self) -> None:
         self._finalizer()
+
+    def _start(self, command: list[str]) -> None:
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # one group to kill, wrapper scripts included; Ctrl-C is ours to handle
+            )
+        except OSError as error:
+            raise Refusal(f"{command[0]}: {error.strerror}") from error
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._stdout, self._stderr = self._process.stdout, self._process.stderr
+        self._selector = selectors.DefaultSelector()
+        for pipe in (self._stdout, self._stderr):
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._selector)
 
     def _pump(self, enough: Callable[[], bool]) -> None:
         """Serve both pipes until ``enough()`` or both have ended."""
@@ -149,7 +171,8 @@ class FfmpegDecoder:
             self._left_s -= time.monotonic() - started
             if not ready:
                 self.close()
-                raise DecoderTimeout(f"no answer within {self._limit_s:g} s, killed; {self._words()}".rstrip("; "))
+                complaints = self._log.complaints()
+                raise DecoderTimeout(f"no answer within {self._limit_s:g} s, killed; {complaints}".rstrip("; "))
             for key, _ in ready:
                 data = os.read(key.fd, _READ_BYTES)
                 if not data:
@@ -157,72 +180,48 @@ class FfmpegDecoder:
                 if key.fileobj is self._stdout:
                     self._pcm += data
                 else:
-                    self._hear(data)
-
-    def _hear(self, data: bytes) -> None:
-        *lines, self._log_rest = (self._log_rest + data).split(b"\n")
-        self._log_rest = self._log_rest[-_LOG_LINE_CHARS:]
-        for raw in lines:
-            line = raw[:_LOG_LINE_CHARS].decode("utf-8", "replace").rstrip()
-            line = re.sub(r" @ 0x[0-9a-f]+", "", line)
-            if "[verbose]" in line:
-                added = re.search(r"adding (\d+) audio samples of silence", line)
-                self._n_silent += int(added[1]) if added else 0
-                continue
-            self._log.append(line)
-            text = re.sub(r"^(\[[^\]]*\] )*\[info\] ?", "", line)
-            if text.startswith("Output #"):
-                self._described = True
-            elif "Estimating duration from bitrate" in line:
-                self._input["estimated"] = "yes"
-            elif "low score of 1," in line:
-                self._input["guessed"] = "yes"  # by the suffix alone: data that is no audio decodes to noise
-            elif not self._described:
-                self._hear_input(text)
-
-    def _hear_input(self, text: str) -> None:
-        for key, pattern in (
-            ("container", r"Input #0, ([^,]+)"),
-            ("duration", r"  Duration: (\d+:\d\d:\d\d\.\d+)"),
-            ("stream", r" +Stream #0:\d+.*?: Audio: (.+)"),
-        ):
-            if key not in self._input and (match := re.match(pattern, text)):
-                self._input[key] = match[1]
+                    self._log.feed(data)
 
     def _read_header(self) -> tuple[int, int]:
+        log = self._log
         self._pump(lambda: len(self._pcm) >= _AU_HEADER.size)
         if len(self._pcm) >= _AU_HEADER.size:
             magic, offset, _size, encoding, sample_rate, channels = _AU_HEADER.unpack_from(self._pcm)
             if magic != b".snd" or encoding != _AU_FLOAT or not channels or not sample_rate:
                 raise Refusal("the program on the PATH that is called ffmpeg does not write AU audio")
-            self._pump(lambda: len(self._pcm) >= offset and (self._described or len(self._pcm) > 1 << 24))
+            self._pump(
+                lambda: (
+                    len(self._pcm) >= offset
+                    and (log.described or len(self._pcm) > 1 << 24)
+                    and (log.start_s is not None or len(self._pcm) > 1 << 20)
+                )
+            )
             del self._pcm[:offset]
             self._refuse_guess()
             return sample_rate, channels
         self._conclude()
         self._refuse_guess()
-        raise Refusal(self.failure or self._words() or "no samples")
+        raise Refusal(self.failure or log.complaints() or "no samples")
 
     def _refuse_guess(self) -> None:
-        if "guessed" in self._input:
+        if self._log.guessed:
             raise Refusal("nothing but the suffix of the file says that this is audio")
 
     def _describe(self, path: Path, executable: str, sample_rate: int, channels: int) -> AudioInfo:
-        stream = self._input.get("stream", "")
-        codec = re.split(r"[ ,]", stream)[0]
-        codec = re.sub(r"^(pcm_[suf]\d+)[lb]e$", r"\1", codec)
-        container = {"mov": "mp4", "": "unknown"}.get(name := self._input.get("container", ""), name)
-        duration = None
-        if "duration" in self._input:
-            hours, minutes, seconds = self._input["duration"].split(":")
-            duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        log = self._log
+        number = log.selected if log.selected in log.streams else next(iter(log.audio_streams), None)
+        text = "" if number is None else log.streams[number].text
+        codec = re.sub(r"^(pcm_[suf]\d+)[lb]e$", r"\1", re.split(r"[ ,]", text)[0])
+        container = {"mov": "mp4", "": "unknown"}.get(log.container, log.container)
+        # The cover of an album is a stream too, but has no time.
+        n_others = sum(k != number and not stream.is_picture for k, stream in log.streams.items())
         self.cut = self._ogg.cut
-        if self.cut:
-            duration = None
-        exact = duration is not None and "estimated" not in self._input
+        duration, exact = None, False
+        if not self.cut:
+            duration, exact = self._declared(path, container, number, n_others, sample_rate)
         bit_rate = None
         if duration and exact:
-            stated = re.search(r", (\d+) kb/s", stream)
+            stated = re.search(r", (\d+) kb/s", text)
             bit_rate = int(stated[1]) * 1000 if stated else round(path.stat().st_size * 8 / duration)
         return AudioInfo(
             path=path,
@@ -236,7 +235,36 @@ class FfmpegDecoder:
             lossless=is_lossless(codec),
             decoder=self.name,
             decoder_version=ffmpeg_version(executable),
+            start_offset_s=max(log.start_s or 0.0, 0.0) if n_others else 0.0,
+            stream=log.audio_streams.index(number) if number in log.audio_streams else 0,  # type: ignore[arg-type]
+            n_streams=max(len(log.audio_streams), 1),
         )
+
+    def _declared(
+        self, path: Path, container: str, number: int | None, n_others: int, sample_rate: int
+    ) -> tuple[float | None, bool]:
+        """Length that the file states of the stream, in seconds, and whether that is more than an estimate."""
+        log = self._log
+        if container == "mp4" and number is not None:
+            tracks = within(self._limit_s, lambda: mp4_audio(path))
+            if len(tracks) == len(log.audio_streams):
+                track = tracks[log.audio_streams.index(number)]
+                if track.duration is not None:
+                    self._n_expected = round(track.duration * sample_rate / track.timescale)
+                    return track.duration_s, True
+        if not n_others:
+            return log.duration_s, log.duration_s is not None and not log.estimated
+        # The length of a film is not that of its sound. Programs count a late start into the tag, or they do not.
+        own = log.streams[number].duration_s if number is not None else None
+        late = (log.start_s or 0.0) > _SMALLEST_OFFSET_S
+        return (log.duration_s if own is None else own), own is not None and not late
+
+    def _cut_filling(self, frame_bytes: int) -> None:
+        """Drop what exceeds the stated length, where it is no more than a frame of the codec can be."""
+        if self._n_expected is not None:
+            surplus = self._n_given + len(self._pcm) // frame_bytes - self._n_expected
+            if 0 < surplus <= _LARGEST_FRAME:
+                del self._pcm[max(self._n_expected - self._n_given, 0) * frame_bytes :]
 
     def _conclude(self) -> None:
         """Both pipes have ended: wait for the exit status."""
@@ -245,18 +273,26 @@ class FfmpegDecoder:
         except subprocess.TimeoutExpired:
             self.close()
             raise DecoderTimeout(f"no end within {self._limit_s:g} s, killed") from None
-        silence = f"{self._n_silent / self.info.sample_rate:.2f} s became silence" if self._n_silent else ""
-        self.message = "; ".join(filter(None, (self._ogg.damaged, silence, self._words())))
+        n_silent = self._log.n_silent
+        silence = f"{n_silent / self.info.sample_rate:.2f} s became silence" if n_silent else ""
+        self.message = "; ".join(filter(None, (self._ogg.damaged, silence, self._log.complaints())))
         if status:
             self.failure = self.message or f"exit status {status}"
 
-    def _words(self) -> str:
-        """The first distinct complaints, without ffmpeg's notes on which of its parts complains."""
-        said = [line for line in self._log if re.search(r"\[(error|fatal|panic)\]", line)]
-        said = said or [line for line in self._log if line and not re.search(r"\[(info|verbose|warning)\]", line)]
-        if any("matches no streams" in line for line in said):
-            return "the file has no audio stream"
-        return " | ".join(list(dict.fromkeys(re.sub(r"^(\[[^\]]*\] )*", "", line) for line in said))[:3])
+
+def _command(executable: str, path: Path, *, damaged: bool, stream: int | None) -> list[str]:
+    level = "repeat+level+verbose" if damaged else "level+info"
+    command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
+    command += ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS.replace(" ", ",")]
+    command += ["-err_detect", "crccheck+explode"] if damaged else []
+    command += ["-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
+    # Without a map ffmpeg takes the stream that is marked as default, then the one with the most channels.
+    streams = ([] if stream is None else ["-map", f"0:a:{stream}"]) + ["-vn", "-sn", "-dn"]
+    # A first output for the log alone: the time of the first frame.
+    command += [*streams, "-af", "atrim=end_sample=1,ashowinfo", "-f", "null", "-"]
+    command += streams
+    command += ["-af", f"aresample=async=1:min_hard_comp={_SMALLEST_GAP_S}"] if damaged else []
+    return [*command, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
 
 
 def _end(process: subprocess.Popen, selector: selectors.BaseSelector) -> None:

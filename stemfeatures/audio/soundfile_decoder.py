@@ -1,21 +1,19 @@
-"""libsndfile, in this process."""
+"""libsndfile, in this process: wav, flac, ogg, opus, mp3, aiff and more."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
-import weakref
-from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from .containers import OggLook, doubtful_mp3_length, look_at_ogg, starts_as_mp3
-from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless
+from .._util.files import open_regular
+from .deadline import DeadlineThread
+from .decoder import AudioInfo, Refusal, is_lossless
+from .mpeg import starts_as_mpeg_audio, unreliable_length
+from .ogg import OggReport, inspect_ogg
 
 _CODECS = {
     "PCM_S8": "pcm_s8",
@@ -36,14 +34,9 @@ _CODECS = {
     "ALAC_32": "alac",
 }
 
-
 _STEP_FRAMES = 8192  # what is lost when libsndfile breaks off; small enough for at most 0.2 s at 44.1 kHz
-
-
 # libsndfile's log of a cut off file; the RIFF line of a plain WAV also counts tags behind the samples, so it is left.
 _WRONG_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-
-
 _UNKNOWN_SIZE = 0x7FFFF000  # sox and ffmpeg write this and more into the header of a pipe, where the size is not known
 
 
@@ -54,51 +47,6 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
-class _Clerk:
-    """Runs calls in one daemon thread, so that a call into libsndfile that never returns can be given up."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = self._left_s = limit_s
-        self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        self._thread = threading.Thread(target=_serve, args=(self._calls, self._answers), daemon=True)
-        self._thread.start()
-        weakref.finalize(self, self._calls.put, None)
-
-    def __call__(self, call: Callable[[], Any]) -> Any:
-        started = time.monotonic()
-        self._calls.put(call)
-        try:
-            value, error = self._answers.get(timeout=max(self._left_s, 0.0))
-        except Empty:
-            raise DecoderTimeout(f"no answer within {self._limit_s:g} s") from None
-        finally:
-            self._left_s -= time.monotonic() - started
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback holds this frame: a cycle that would keep the stream alive
-        return value
-
-    def dismiss(self, last_call: Callable[[], Any] | None = None) -> None:
-        """End the thread after a last call: its files are closed there, as it may hang in one of them."""
-        if last_call is not None:
-            self._calls.put(last_call)
-        self._calls.put(None)
-        if self._left_s > 0:
-            self._thread.join(timeout=1.0)
-
-
-def _serve(calls: SimpleQueue, answers: SimpleQueue) -> None:
-    while (call := calls.get()) is not None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:
-            answers.put((None, error))
-        del call  # or the thread would keep the file open while it waits
-
-
 class SoundfileDecoder:
     """libsndfile: wav, flac, ogg, opus, mp3, aiff and more."""
 
@@ -107,21 +55,18 @@ class SoundfileDecoder:
     def __init__(self, path: Path, limit_s: float) -> None:
         self.failure: str | None = None
         self.message = ""
-        # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
-        if starts_as_mp3(path) and (doubt := doubtful_mp3_length(path)):
-            raise Refusal(doubt)
-        self._clerk = _Clerk(limit_s)
+        self._thread = DeadlineThread(limit_s)
         try:
-            self._raw, self._file = self._clerk(lambda: _open_soundfile(path))
+            self._raw, self._file, ogg = self._thread(lambda: _open(path))
         except soundfile.LibsndfileError as error:
-            raise Refusal(_libsndfile_words(error)) from None
+            raise Refusal(_error_text(error)) from None
         finally:
             if not hasattr(self, "_file"):
-                self._clerk.dismiss()
+                self._thread.stop()
         try:
-            ogg = look_at_ogg(path)
             self.cut = ogg.cut
-            self.info = _soundfile_info(path, self._file, ogg)
+            file = self._file
+            self.info = self._thread(lambda: _describe(path, file, ogg))
         except BaseException:
             self.close()
             raise
@@ -130,19 +75,23 @@ class SoundfileDecoder:
         if self.failure is not None:
             return np.zeros((0, self.info.channels), np.float32)
         file = self._file
-        block, self.failure = self._clerk(lambda: _read_soundfile(file, n_frames))
+        block, self.failure = self._thread(lambda: _read_soundfile(file, n_frames))
         return block
 
     def close(self) -> None:
         raw, file = self._raw, self._file
-        self._clerk.dismiss(lambda: (file.close(), raw.close()))
+        self._thread.stop(lambda: (file.close(), raw.close()))
 
 
-def _open_soundfile(path: Path) -> tuple[Any, _Forward]:
+def _open(path: Path) -> tuple[Any, _Forward, OggReport]:
+    # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
+    if starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
+        raise Refusal(reason)
+    ogg = inspect_ogg(path)
     # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
-    raw = path.open("rb")
+    raw = open_regular(path)
     try:
-        return raw, _Forward(raw.fileno(), closefd=False)
+        return raw, _Forward(raw.fileno(), closefd=False), ogg
     except BaseException:
         raw.close()
         raise
@@ -156,7 +105,7 @@ def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | No
         try:
             part = file.read(min(_STEP_FRAMES, n_frames - done), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            failure = _libsndfile_words(error)
+            failure = _error_text(error)
             break
         if not len(part):
             break
@@ -165,14 +114,14 @@ def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | No
     return block[:done], failure
 
 
-def _soundfile_info(path: Path, file: _Forward, ogg: OggLook) -> AudioInfo:
+def _describe(path: Path, file: _Forward, ogg: OggReport) -> AudioInfo:
     """Raises Refusal where libsndfile would stop before the end or lose the time."""
     container = file.format.lower()
     codec = "flac" if container == "flac" else _CODECS.get(file.subtype, file.subtype.lower())
-    if codec in ("mp1", "mp2", "mp3") and (doubt := doubtful_mp3_length(path)):
-        raise Refusal(doubt)
-    if doubt := ogg.joined or ogg.damaged or ogg.early:
-        raise Refusal(doubt)
+    if codec in ("mp1", "mp2", "mp3") and (reason := unreliable_length(path)):
+        raise Refusal(reason)
+    if reason := ogg.joined or ogg.damaged or ogg.early:
+        raise Refusal(reason)
     if file.frames >= 1 << 62:
         raise Refusal("the length is not stated")
     frames = float(file.frames)
@@ -198,7 +147,7 @@ def _soundfile_info(path: Path, file: _Forward, ogg: OggLook) -> AudioInfo:
     )
 
 
-def _libsndfile_words(error: soundfile.LibsndfileError) -> str:
+def _error_text(error: soundfile.LibsndfileError) -> str:
     return error.error_string.strip() or f"libsndfile error {error.code}"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,20 +13,29 @@ from types import TracebackType
 import numpy as np
 import soxr
 
+from .._util.files import open_regular
 from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError
 from .continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
+from .deadline import within
 from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
 from .ffmpeg_decoder import FfmpegDecoder, ffmpeg_path, ffmpeg_version
 from .identity import file_sha256
 from .resampling import StreamResampler
+from .signals import to_mono
 from .soundfile_decoder import SoundfileDecoder
 
 log = logging.getLogger(__name__)
 
+#: Limits of :func:`open_audio` unless others are asked for. A day is more than any recording of music, and what a file
+#: of some hundred kilobytes decodes to that was made to fill a disk.
+MAX_DURATION_S = 86_400.0
+MAX_CHANNELS = 255
+#: Samples beyond this are no audio at full scale 1.0. Mixes in floating point exceed it by some dB, integers that were
+#: stored as floats by 40 dB and more.
+MAX_PEAK = 32.0
 
-# Beyond these a header lies; the block size keeps what is left within 256 MB.
+# Beyond this a header is damaged; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
-_MAX_CHANNELS = 255
 _MAX_BLOCK_VALUES = 1 << 26
 
 _DECODERS: tuple[type[SoundfileDecoder] | type[FfmpegDecoder], ...] = (SoundfileDecoder, FfmpegDecoder)
@@ -36,34 +46,58 @@ class AudioStream:
 
     An iterator and a context manager. Memory is a few blocks, whatever the length of the file.
 
+    Parameters
+    ----------
+    decoder : Decoder
+        Decodes the file.
+    first_block : numpy.ndarray, shape (n, channels)
+        What has been read of it.
+    block_frames : int
+        Samples per channel of a block.
+    max_duration_s : float
+        Seconds after which the file is given up.
+
     Attributes
     ----------
-    info : what the file says of itself, and which decoder reads it. The decoder becomes ``"soundfile+ffmpeg"`` when
-        libsndfile breaks off on the way and ffmpeg goes on: look there after the last block.
-    n_samples : samples per channel handed out so far; all of them after the last block.
-    decoded_duration_s : the same in seconds.
-    status : None until the last block was handed out, then ``"ok"``, or ``"truncated"`` when the file ends before its
-        declared length or the last decoder broke off. A merely estimated length (``info.declared_exact`` is False) is
-        no evidence and is not compared. Damage inside does not matter as long as it costs less than half a second.
-    message : why the status is ``"truncated"``, or what the decoders complained of on the way; else ``""``.
+    n_samples : int
+        Samples per channel handed out so far; all of them after the last block.
+    peak : float
+        Largest absolute value so far.
+    status : str or None
+        None until the last block was handed out. Then ``"ok"``; ``"truncated"`` when the file ends before its declared
+        length or the last decoder broke off; or ``"out_of_range"`` when samples exceed ``MAX_PEAK``, as they do where
+        16 bit integers were stored as floating point: no level of such a file can be trusted. A merely estimated length
+        (``info.declared_exact`` is False) is no evidence and is not compared. Damage inside does not matter as long as
+        it costs less than half a second.
+    message : str
+        Why the status is not ``"ok"``, or what the decoders complained of on the way, and which audio stream was
+        decoded where there are several; else ``""``.
     """
 
-    def __init__(self, decoder: Decoder, first_block: np.ndarray, block_frames: int) -> None:
+    def __init__(self, decoder: Decoder, first_block: np.ndarray, block_frames: int, max_duration_s: float) -> None:
         self.n_samples = 0
+        self.peak = 0.0
         self.status: str | None = None
         self.message = ""
         self._decoder = decoder
         self._first: np.ndarray | None = first_block
         self._block_frames = block_frames
+        self._max_duration_s = max_duration_s
         self._sha256: str | None = None
         self._closed = False
 
     @property
     def info(self) -> AudioInfo:
+        """What the file states, and which decoder reads it.
+
+        The decoder becomes ``"soundfile+ffmpeg"`` when libsndfile breaks off on the way and ffmpeg goes on: look there
+        after the last block.
+        """
         return self._decoder.info
 
     @property
     def decoded_duration_s(self) -> float:
+        """Seconds handed out so far."""
         return self.n_samples / self.info.sample_rate
 
     @property
@@ -92,9 +126,15 @@ class AudioStream:
             at = self.n_samples + int(sample)
             raise NonFiniteAudioError(
                 f"sample {at} ({at / self.info.sample_rate:.3f} s) of channel {channel} is {block[sample, channel]}",
-                source=_shown(self.info.path),
+                source=_printable(self.info.path),
             )
         self.n_samples += len(block)
+        self.peak = max(self.peak, float(block.max()), -float(block.min()))
+        if self.decoded_duration_s > self._max_duration_s:
+            self.close()
+            raise DecodeError(
+                f"longer than max_duration_s = {self._max_duration_s:g} s", source=_printable(self.info.path)
+            )
         if len(block) < self._block_frames:
             self._conclude()
         return np.ascontiguousarray(block.T)
@@ -119,62 +159,99 @@ class AudioStream:
             self.close()
             raise DecodeError(
                 f"{self._decoder.name} after {self.decoded_duration_s:.1f} s of audio: {error}",
-                source=_shown(self.info.path),
+                source=_printable(self.info.path),
             ) from error
 
     def _conclude(self) -> None:
         self.close()
-        self.message = self._decoder.failure or self._decoder.message
-        missing = missing_s(self.info, self.n_samples)
-        cut = self._decoder.cut
-        if self._decoder.failure or cut or missing > TRUNCATION_TOLERANCE_S[self.info.decoder]:
+        info, decoder = self.info, self._decoder
+        messages = [decoder.failure or decoder.message]
+        missing = missing_s(info, self.n_samples)
+        self.status = "ok"
+        if decoder.failure or decoder.cut or missing > TRUNCATION_TOLERANCE_S[info.decoder]:
             self.status = "truncated"
             length = f"{self.decoded_duration_s:.2f} s decoded"
             if missing > 0:
-                length += f" of {self.info.declared_duration_s:.2f} s declared"
-            self.message = "; ".join(filter(None, (length, cut, self.message)))
-        else:
-            self.status = "ok"
+                length += f" of {info.declared_duration_s:.2f} s declared"
+            messages = [length, decoder.cut or "", *messages]
+        if self.peak > MAX_PEAK:
+            self.status = "out_of_range"
+            messages.insert(0, f"samples reach {self.peak:g} times full scale: integers stored as floating point?")
+        if info.n_streams > 1:
+            messages.append(f"audio stream {info.stream} of {info.n_streams}, counted from 0, was decoded")
+        self.message = "; ".join(filter(None, messages))
 
 
-def open_audio(path: str | os.PathLike[str], *, block_s: float = 10.0, timeout_s: float | None = None) -> AudioStream:
+def open_audio(
+    path: str | os.PathLike[str],
+    *,
+    block_s: float = 10.0,
+    timeout_s: float | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+    max_channels: int = MAX_CHANNELS,
+    stream: int | None = None,
+) -> AudioStream:
     """Open an audio file and decode its first block.
 
     Parameters
     ----------
-    path : a regular file; its suffix does not matter.
-    block_s : length of the blocks in seconds; the last one is shorter. No block is larger than 256 MB.
-    timeout_s : how long a decoder may keep the caller waiting in all, in seconds; time the caller spends between the
-        blocks does not count. Default: one minute, and a second more for every 100 kB of the file.
+    path : str or path-like
+        A regular file; its suffix does not matter. Playlists are not followed.
+    block_s : float
+        Length of the blocks in seconds; the last one is shorter. No block is larger than 256 MB.
+    timeout_s : float or None
+        Seconds that opening and decoding may keep the caller waiting in all; time the caller spends between the blocks
+        does not count. By default one minute, and a second more for every 100 kB of the file.
+    max_duration_s : float
+        Seconds that a file may last: some hundred kilobytes of a lossless codec can hold days of silence. ``inf`` for
+        any length.
+    max_channels : int
+        Channels that a file may have.
+    stream : int or None
+        Which audio stream to decode, counted from 0, of a file with several. By default the one that is marked as
+        default, of several the one with the most channels, then the first.
+
+    Returns
+    -------
+    AudioStream
+        To be iterated over; close it, or use it in a ``with`` block.
 
     Raises
     ------
-    DecodeError : there is no such file, or it cannot be read, or no decoder makes sense of it (the message has the
-        words of both), or the decoder exceeds ``timeout_s`` (also while iterating).
-    EmptyAudioError : the file holds no samples.
-    NonFiniteAudioError : a sample is NaN or infinite (while iterating).
+    DecodeError
+        There is no such file, or it is not a regular one, or it cannot be read, or no decoder makes sense of it (the
+        message holds what both reported), or it exceeds one of the limits (also while iterating).
+    EmptyAudioError
+        The file holds no samples.
+    NonFiniteAudioError
+        A sample is NaN or infinite (while iterating).
+    ValueError
+        A limit or ``block_s`` is not positive, or ``stream`` is negative.
+
+    Examples
+    --------
+    >>> with open_audio("catalog_samples/audio/slow_waltz.flac", block_s=1.0) as stream:  # doctest: +SKIP
+    ...     peaks = [abs(block).max() for block in stream]
     """
-    if block_s <= 0 or (timeout_s is not None and timeout_s <= 0):
-        raise ValueError("block_s and timeout_s must be positive")
+    if min(block_s, max_duration_s, max_channels) <= 0 or (timeout_s is not None and timeout_s <= 0):
+        raise ValueError("block_s and timeout_s must be positive, and so must be max_duration_s and max_channels")
+    if stream is not None and stream < 0:
+        raise ValueError(f"audio streams are counted from 0, got {stream}")
     path = Path(path)
-    source = _shown(path)
-    size = _check_file(path)
+    size = _check_file(path, 60.0 if timeout_s is None else timeout_s)
     limit_s = 60.0 + size / 100_000 if timeout_s is None else timeout_s
-    said = []
+    reports: list[str] = []
     empty = False
     for kind in _DECODERS:
         decoder: Decoder | None = None
         try:
-            decoder = kind(path, limit_s)
-            if isinstance(decoder, SoundfileDecoder) and FfmpegDecoder in _DECODERS:
-                decoder = ContinuedDecoder(decoder, limit_s)
-            if not (decoder.info.sample_rate <= _MAX_SAMPLE_RATE and decoder.info.channels <= _MAX_CHANNELS):
-                raise Refusal(f"{decoder.info.channels} channels at {decoder.info.sample_rate} Hz: a damaged header")
+            decoder = _open_decoder(kind, path, limit_s, stream)
+            _check_limits(decoder.info, max_duration_s, max_channels)
             block_frames = round(block_s * decoder.info.sample_rate)
             block_frames = max(1, min(block_frames, _MAX_BLOCK_VALUES // decoder.info.channels))
             first = decoder.read(block_frames)
         except (Refusal, OSError) as error:
-            said.append(f"{kind.name}: {error}")
+            reports.append(f"{kind.name}: {error}")
             if decoder is not None:
                 decoder.close()
             continue
@@ -183,21 +260,38 @@ def open_audio(path: str | os.PathLike[str], *, block_s: float = 10.0, timeout_s
                 decoder.close()
             raise
         if len(first):
-            if said:
-                log.debug("%s: decoded by %s (%s)", source, kind.name, "; ".join(said))
-            return AudioStream(decoder, first, block_frames)
+            if reports:
+                log.debug("%s: decoded by %s (%s)", _printable(path), kind.name, "; ".join(reports))
+            return AudioStream(decoder, first, block_frames, max_duration_s)
         decoder.close()
         empty = empty or decoder.failure is None
-        said.append(f"{kind.name}: {decoder.failure or decoder.message or 'no samples'}")
+        reports.append(f"{kind.name}: {decoder.failure or decoder.message or 'no samples'}")
     if empty:
-        raise EmptyAudioError(f"no samples in it ({'; '.join(said)})", source=source)
-    raise DecodeError("; ".join(said), source=source)
+        raise EmptyAudioError(f"no samples in it ({'; '.join(reports)})", source=_printable(path))
+    raise DecodeError("; ".join(reports), source=_printable(path))
 
 
-def probe(path: str | os.PathLike[str], *, timeout_s: float | None = None) -> AudioInfo:
-    """What a file says of itself; decodes a tenth of a second to know that it can be. Raises as :func:`open_audio`."""
-    with open_audio(path, block_s=0.1, timeout_s=timeout_s) as stream:
-        return stream.info
+def probe(
+    path: str | os.PathLike[str], *, timeout_s: float | None = None, stream: int | None = None
+) -> AudioInfo:
+    """What a file states of itself; decodes a tenth of a second to know that it can be.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As in :func:`open_audio`, whose errors are raised.
+    timeout_s : float or None
+        As there.
+    stream : int or None
+        As there.
+
+    Returns
+    -------
+    AudioInfo
+        Its length may exceed ``MAX_DURATION_S``.
+    """
+    with open_audio(path, block_s=0.1, timeout_s=timeout_s, max_duration_s=math.inf, stream=stream) as opened:
+        return opened.info
 
 
 def load(
@@ -206,88 +300,55 @@ def load(
     sample_rate: int | None = None,
     mono: bool = False,
     timeout_s: float | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+    stream: int | None = None,
 ) -> tuple[np.ndarray, int]:
     """Decode a whole file.
 
-    Mixing and resampling happen block by block, so that memory is about twice that of the result. A truncated file
-    is logged as a warning and gives what could be decoded.
+    Mixing and resampling happen block by block, so that memory is about twice that of the result. A truncated file,
+    and one whose samples are out of range, is logged as a warning and gives what could be decoded.
 
     Parameters
     ----------
-    path, timeout_s : as in :func:`open_audio`, whose errors are raised.
-    sample_rate : resample to this rate in Hz; None keeps the rate of the file.
-    mono : give the mean of the channels, shape ``(n_samples,)``.
+    path : str or path-like
+        As in :func:`open_audio`, whose errors are raised.
+    sample_rate : int or None
+        Resample to this rate in Hz; None keeps the rate of the file.
+    mono : bool
+        Give the mean of the channels.
+    timeout_s : float or None
+        As in :func:`open_audio`.
+    max_duration_s : float
+        As there.
+    stream : int or None
+        As there.
 
     Returns
     -------
-    samples : float32, ``(channels, n_samples)`` or ``(n_samples,)``.
-    sample_rate : Hz.
+    samples : numpy.ndarray, shape (channels, n_samples) or (n_samples,)
+        float32 at full scale 1.0.
+    sample_rate : int
+        Hz.
     """
-    with open_audio(path, timeout_s=timeout_s) as stream:
-        rate = stream.info.sample_rate if sample_rate is None else sample_rate
-        resampler = StreamResampler(stream.info.sample_rate, rate)
-        parts = [resampler.process(to_mono(block) if mono else block) for block in stream]
-        parts.append(resampler.flush())
-    if stream.status != "ok":
-        log.warning("%s: %s: %s", _shown(stream.info.path), stream.status, stream.message)
-    return np.concatenate(parts, axis=-1), rate
-
-
-def as_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
-    """An array from a user as float32 ``(channels, n_samples)``.
-
-    Accepts real floating point at full scale 1.0 and signed integers, which are scaled by their type's full scale (as
-    decoders do); one axis is one channel.
-
-    Raises
-    ------
-    TypeError
-        When it is not a numeric array of such a type, or the rate is not a whole number of Hz.
-    ValueError
-        When it has more than two axes, more channels than samples (``soundfile.read`` and ``scipy.io.wavfile`` give
-        ``(n_samples, channels)``: transpose), or an impossible rate.
-    EmptyAudioError, NonFiniteAudioError
-        When there are no samples, or NaN or infinity among them.
-    """
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate:
-        raise TypeError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}")
-    if sample_rate < 1000:
-        raise ValueError(f"sample_rate must be at least 1000 Hz, got {sample_rate}")
-    array = np.asarray(y)
-    if array.dtype.kind not in "fi":
-        raise TypeError(f"samples must be real floating point or signed integers, got {array.dtype}")
-    if array.ndim not in (1, 2):
-        raise ValueError(f"expected (n_samples,) or (channels, n_samples), got an array of shape {array.shape}")
-    if array.size == 0:
-        raise EmptyAudioError("the array holds no samples", stage="input")
-    signal = np.atleast_2d(array)
-    channels, n_samples = signal.shape
-    if channels > n_samples and channels > 8:
-        raise ValueError(f"expected (channels, n_samples), got {array.shape}: transpose it")
-    if signal.dtype.kind == "i":
-        signal = signal / -float(np.iinfo(signal.dtype).min)
-    signal = np.ascontiguousarray(signal, dtype=np.float32)
-    if not np.isfinite(signal).all():
-        raise NonFiniteAudioError("the samples hold NaN or infinity", stage="input")
-    return signal
-
-
-def to_mono(y: np.ndarray) -> np.ndarray:
-    """Mean over the channels: ``(..., channels, n_samples)`` to ``(..., n_samples)``; mono passes through.
-
-    All channels weigh the same, however many there are (a 5.1 file's LFE and surrounds too).
-    """
-    return y if y.ndim == 1 else y.mean(axis=-2, dtype=np.float32)
-
-
-# --------------------------------------------------------------------------------------------------- resampling
-
-
-# ----------------------------------------------------------------------------------------- identity, provenance
+    with open_audio(path, timeout_s=timeout_s, max_duration_s=max_duration_s, stream=stream) as opened:
+        rate = opened.info.sample_rate if sample_rate is None else sample_rate
+        resampler = StreamResampler(opened.info.sample_rate, rate)
+        pieces = [resampler.process(to_mono(block) if mono else block) for block in opened]
+        pieces.append(resampler.flush())
+    if opened.status != "ok":
+        log.warning("%s: %s: %s", _printable(opened.info.path), opened.status, opened.message)
+    return np.concatenate(pieces, axis=-1), rate
 
 
 def decoder_versions() -> dict[str, str | None]:
-    """Versions of everything that turns bytes into samples; ``ffmpeg`` is None where there is none."""
+    """Versions of everything that turns bytes into samples.
+
+    Returns
+    -------
+    dict of str to str or None
+        ``soundfile``, ``libsndfile``, ``ffmpeg``, ``ffmpeg_path`` and ``soxr``; both of ffmpeg are None where there is
+        none.
+    """
     import soundfile
 
     executable = ffmpeg_path()
@@ -300,26 +361,51 @@ def decoder_versions() -> dict[str, str | None]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------- helpers
+def _open_decoder(
+    kind: type[SoundfileDecoder] | type[FfmpegDecoder], path: Path, limit_s: float, stream: int | None
+) -> Decoder:
+    if issubclass(kind, FfmpegDecoder):
+        return kind(path, limit_s, stream=stream)
+    if stream:
+        raise Refusal("reads the first audio stream only")
+    decoder = kind(path, limit_s)
+    return ContinuedDecoder(decoder, limit_s) if FfmpegDecoder in _DECODERS else decoder
 
 
-def _check_file(path: Path) -> int:
-    """Size in bytes of a file that can be read and is not empty."""
+def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:
+    if not (info.sample_rate <= _MAX_SAMPLE_RATE and info.channels <= MAX_CHANNELS):
+        raise Refusal(f"{info.channels} channels at {info.sample_rate} Hz: a damaged header")
+    source = _printable(info.path)
+    if info.channels > max_channels:
+        raise DecodeError(f"{info.channels} channels, more than max_channels = {max_channels}", source=source)
+    declared_s = info.declared_duration_s
+    if declared_s is not None and info.declared_exact and declared_s > max_duration_s:
+        message = f"declares {declared_s:.0f} s, longer than max_duration_s = {max_duration_s:g} s"
+        raise DecodeError(message, source=source)
+
+
+def _check_file(path: Path, limit_s: float) -> int:
+    """Size in bytes of a regular file that can be read and is not empty."""
+
+    def size_of() -> int:
+        with open_regular(path) as file:
+            return file.seek(0, 2)
+
+    source = _printable(path)
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe could wait for ever
-            raise DecodeError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", source=_shown(path))
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
+        size = within(limit_s, size_of)
+    except DecoderTimeout as error:
+        raise DecodeError(f"cannot be opened: {error}", source=source) from error
     except FileNotFoundError as error:
-        raise DecodeError("no such file", source=_shown(path)) from error
+        raise DecodeError("no such file", source=source) from error
     except OSError as error:
-        raise DecodeError(f"cannot be opened: {error.strerror}", source=_shown(path)) from error
+        refused = error.errno in (errno.EISDIR, errno.EINVAL)
+        raise DecodeError(f"{'' if refused else 'cannot be opened: '}{error.strerror}", source=source) from error
     if not size:
-        raise DecodeError("the file is empty (0 bytes)", source=_shown(path))
+        raise DecodeError("the file is empty (0 bytes)", source=source)
     return size
 
 
-def _shown(path: Path) -> str:
+def _printable(path: Path) -> str:
     """A name that can be printed and stored, also when its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

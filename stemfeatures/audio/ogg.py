@@ -1,8 +1,10 @@
-"""What a look at the container says, where the decoders keep silent about it."""
+"""Ogg pages: what is missing, cut off or joined, which libsndfile does not report and ffmpeg reports too late.
+
+mutagen reads the tags and the length of such a file, not whether its pages follow each other.
+"""
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,54 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from .._util.files import open_regular
+
 # RFC 3533: OggS, version, flags, granule position, serial number, sequence number, checksum, number of lacing values
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")
 _OGG_CONTINUED, _OGG_FIRST, _OGG_LAST = 1, 2, 4
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def starts_as_mp3(path: Path) -> bool:
-    """Whether the file starts (behind ID3v2 tags) with the header of an MPEG audio frame; ADTS AAC does not."""
-    with path.open("rb") as file:
-        _skip_id3v2(file)
-        head = file.read(2)
-    return len(head) == 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0
-
-
-def doubtful_mp3_length(path: Path) -> str | None:
-    """Say why the length that an MP3 states cannot be trusted, or None when it can.
-
-    libsndfile reads no further than the length it believes in. Without a Xing/Info header that is an estimate from
-    the first frames, which loses half of a VBR file with a quiet beginning; in joined files it is the first part.
-    """
-    with path.open("rb") as file:
-        start = _skip_id3v2(file)
-        head = file.read(8192)
-        size = file.seek(0, 2) - start
-    header = re.search(rb"(?:Xing|Info)(.{12})", head, re.DOTALL)
-    if header is None:
-        return "an MP3 without a Xing header states no length"
-    flags, _frames, n_bytes = (int.from_bytes(header[1][k : k + 4], "big") for k in (0, 4, 8))
-    if flags & 3 != 3:
-        return "the Xing header of this MP3 states no length"
-    if abs(n_bytes - size) > max(size // 100, 4096):
-        return f"the Xing header of this MP3 states {n_bytes} bytes, the file has {size}"
-    return None
-
-
-def _skip_id3v2(file: BinaryIO) -> int:
-    """Move behind any ID3v2 tags; return the position."""
-    position = 0
-    while (head := file.read(10))[:3] == b"ID3" and len(head) == 10:
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
-        position += 10 + size + (10 if head[5] & 0x10 else 0)
-        file.seek(position)
-    return file.seek(position)
-
-
 @dataclass(frozen=True)
-class OggLook:
-    """What the pages of an Ogg file tell; each is None where there is nothing to tell.
+class OggReport:
+    """What the pages of an Ogg file show; each is None where there is nothing to report.
 
     Attributes
     ----------
@@ -74,16 +39,16 @@ class OggLook:
     early: str | None = None
 
 
-def look_at_ogg(path: Path) -> OggLook:
-    """Read an Ogg file page by page; an ``OggLook()`` for any other file."""
+def inspect_ogg(path: Path) -> OggReport:
+    """Read an Ogg file page by page; an ``OggReport()`` for any other file."""
     joined = damaged = early = cut = None
     first: _OggPage | None = None
     last: _OggPage | None = None
     incomplete = False
     clock = _OpusClock()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(4) != b"OggS":
-            return OggLook()
+            return OggReport()
         for page in _ogg_pages(file):
             incomplete = page is None
             if page is None:
@@ -104,7 +69,7 @@ def look_at_ogg(path: Path) -> OggLook:
         cut = "the last Ogg page is incomplete"
     elif not last.flags & _OGG_LAST:
         cut = "the last Ogg page does not end the stream"
-    return OggLook(joined, cut, damaged, early)
+    return OggReport(joined, cut, damaged, early)
 
 
 class _OggPage(NamedTuple):
