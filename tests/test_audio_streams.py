@@ -231,7 +231,9 @@ def test_sound_that_starts_late(ffmpeg: str, source: Path, tmp_path: Path, name:
     assert audio.load(path)[0].shape == y.shape
 
 
-def test_the_default_stream_is_taken(ffmpeg: str, source: Path, tmp_path: Path) -> None:
+def test_the_default_stream_is_taken(
+    ffmpeg: str, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "x.mka"
     silence = ["-f", "lavfi", "-i", "anullsrc=r=22050:cl=mono:d=2"]
     flags = ["-disposition:a:0", "0", "-disposition:a:1", "default"]
@@ -240,13 +242,14 @@ def test_the_default_stream_is_taken(ffmpeg: str, source: Path, tmp_path: Path) 
     assert (stream.info.stream, stream.info.n_streams) == (1, 2)
     assert stream.status == "ok"
     assert stream.message == "audio stream 1 of 2, counted from 0, was decoded"
+    assert "x.mka: 2 audio streams; number 1 is decoded, counted from 0" in caplog.text
     np.testing.assert_allclose(y, noise(), atol=2**-15)
     first, stream = read_all(path, stream=0)
     assert (stream.info.stream, stream.info.sample_rate) == (0, 22_050)
     assert not first.any()
     assert audio.probe(path, stream=0).sample_rate == 22_050
     np.testing.assert_array_equal(audio.load(path, stream=1)[0], y)
-    with pytest.raises(DecodeError, match="the file has no such audio stream"):
+    with pytest.raises(DecodeError, match="the file has no audio stream 2"):
         audio.load(path, stream=2)
     with pytest.raises(DecodeError, match="soundfile: reads the first audio stream only"):
         audio.load(source, stream=1)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemfeatures import datasets
+from stemfeatures.datasets import registry
 from stemfeatures.datasets.annotations import Annotations, hz_to_midi, make_beats, make_f0, make_notes, midi_to_hz
 from stemfeatures.datasets.mir1k import mir1k_tracks
 from stemfeatures.datasets.mixing import clipped_fraction, is_silent, mix, mixture_residual_db, peak_gain
@@ -223,6 +225,61 @@ def test_unknown_names_and_folders_are_named(tmp_path: Path) -> None:
     for name in ("stems", "mir1k"):
         with pytest.raises(CatalogError, match=r"no tracks of that layout"):
             open_dataset(name, tmp_path)
+
+
+TOY = """
+from stemfeatures.datasets.registry import register_dataset
+from stemfeatures.datasets.stem_folders import StemFolderTrack
+
+@register_dataset("toy", recognised=True)
+def toy(root, *, suffix=".toy"):
+    return [StemFolderTrack(path.stem, "toy", path) for path in sorted(root.glob(f"*{suffix}"))]
+
+@register_dataset("toys", has_variants=True)
+def toys(root, variant):
+    return toy(root / variant)
+"""
+
+
+@pytest.mark.parametrize("where", ["file", "entry point"])
+def test_a_data_set_registers_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """One file is all there is to add: among the loaders, or in a package of one's own."""
+    code, name = tmp_path / "code", f"toy_set_{where.replace(' ', '_')}"
+    code.mkdir()
+    (code / f"{name}.py").write_text(TOY)
+    if where == "file":
+        monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(code)])
+    else:
+        info = code / "toy-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[stemfeatures.datasets]\ntoy = {name}:toy\n")
+        monkeypatch.syspath_prepend(code)
+    monkeypatch.setattr(registry, "_loaders", dict(registry._loaders))
+    for song in ("b.toy", "a.toy", "c.other"):
+        (tmp_path / "songs" / song).mkdir(parents=True)
+        soundfile.write(tmp_path / "songs" / song / "mixture.wav", np.zeros((100, 2)), 8000)
+    assert [track.name for track in open_dataset("toy", tmp_path / "songs")] == ["a", "b"]
+    assert [track.name for track in open_dataset("toy", tmp_path / "songs", suffix=".other")] == ["c"]
+    assert [track.name for track in open_dataset("toys:songs", tmp_path)] == ["a", "b"]
+    assert [track.name for track in find_tracks(f"toys:songs:{tmp_path}")] == ["a", "b"]
+    found = [(track.dataset, track.name) for track in find_tracks(tmp_path / "songs")]
+    assert found == [("songs", "a.toy"), ("songs", "b.toy"), ("songs", "c.other"), ("toy", "a"), ("toy", "b")]
+    assert find_tracks(tmp_path / "songs")[-1].load().mixture.shape == (2, 100)
+    with pytest.raises(CatalogError, match=r"expected one of .*stems, toy, toys:<name>, ultrastar"):
+        open_dataset("toys", tmp_path)
+    with pytest.raises(ValueError, match="'toy' is registered already"):
+        registry.register_dataset("toy")(list)
+
+
+def test_a_data_set_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[stemfeatures.datasets]\nbroken = no_such_module_of_mine:f\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CatalogError, match=r"cannot load the data set 'broken' \(no_such_module_of_mine:f\)"):
+        open_dataset("stems", tmp_path)
 
 
 def test_find_tracks_opens_named_layouts(tmp_path: Path) -> None:

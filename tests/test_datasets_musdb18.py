@@ -186,4 +186,8 @@ def test_the_package_musdb_reads_the_same(hq: Path, stem_files: Path, is_wav: bo
         their = theirs[track.name, track.split if track.split != "test" else None]
         assert track.artist == their.artist
         for stem in track.stem_names:
-            np.testing.assert_allclose(track.audio(stem)[0], their.targets[stem].audio.T, atol=2.0**-14)
+            expected = their.targets[stem].audio.T
+            y = track.audio(stem)[0]
+            # What fills the last packet is music to some releases of ffmpeg.
+            assert 0 <= expected.shape[1] - y.shape[1] < 1024
+            np.testing.assert_allclose(y, expected[:, : y.shape[1]], atol=2.0**-14)

@@ -90,7 +90,7 @@ class Problem:
         Its id, and the file as the catalogue states it.
     kind : str
         ``no_path``, ``unsupported_uri``, ``missing``, ``not_a_file``, ``zero_bytes``, ``unreadable``, ``truncated``,
-        ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
+        ``out_of_range``, ``duplicate_id``, ``duplicate_path`` or ``duplicate_content``.
     message : str
         A sentence.
     """
@@ -106,8 +106,8 @@ class Problem:
 FATAL_KINDS = frozenset({"duplicate_id", "duplicate_path"})
 
 
-#: Problems of rows that are extracted all the same; truncated ones with status ``truncated``.
-HARMLESS_KINDS = frozenset({"truncated", "duplicate_content"})
+#: Problems of rows that are extracted all the same; the first two become the status of the track.
+HARMLESS_KINDS = frozenset({"truncated", "out_of_range", "duplicate_content"})
 
 
 @dataclass

@@ -142,8 +142,8 @@ def _look_at(
             with audio.open_audio(path) as stream:
                 for _ in stream:
                     pass
-            if stream.status == "truncated":
-                return ("truncated", stream.message), None, sha256
+            if stream.status in ("truncated", "out_of_range"):
+                return (stream.status, stream.message), None, sha256
             duration_s = stream.decoded_duration_s
         elif probe:
             duration_s = audio.probe(path).declared_duration_s

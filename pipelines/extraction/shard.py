@@ -274,13 +274,13 @@ class _Shard:
             decoded_duration_s=result.decoded_duration_s,
             sample_rate=result.sample_rate,
             channels=result.channels,
-            start_offset_s=0.0,
             metadata=track.metadata,
         )
         if (file := result.info) is not None:
             info.duration_s = file.declared_duration_s
             info.codec, info.bit_rate, info.lossless = file.codec, file.bit_rate, file.lossless
             info.decoder, info.decoder_version = file.decoder, file.decoder_version
+            info.start_offset_s = file.start_offset_s
         rows = track_rows(info, result.description, self.task.provenance, tables=self.task.tables)
         # All of a track's rows are checked before any of them is kept.
         return {table: to_table(self.layout, table, some) for table, some in rows.items()}

@@ -105,4 +105,3 @@ def is_lossless(codec: str) -> bool | None:
     if _LOSSLESS.fullmatch(codec):
         return True
     return False if _LOSSY.fullmatch(codec) else None
-

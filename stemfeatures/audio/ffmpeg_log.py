@@ -38,6 +38,11 @@ class InputStream:
 class FfmpegLog:
     """The log of one run, fed in pieces of any size; the run is to have ``-loglevel level+info`` or more.
 
+    Parameters
+    ----------
+    stream : int or None
+        Audio stream that was asked for, if any.
+
     Attributes
     ----------
     described : bool
@@ -60,7 +65,8 @@ class FfmpegLog:
         Samples of silence put in for what could not be decoded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: int | None = None) -> None:
+        self._stream = stream
         self.described = self.estimated = self.guessed = False
         self.container = ""
         self.duration_s: float | None = None
@@ -84,7 +90,7 @@ class FfmpegLog:
         found = [line for line in self._lines if re.search(r"\[(error|fatal|panic)\]", line)]
         found = found or [line for line in self._lines if line and not re.search(r"\[(info|verbose|warning)\]", line)]
         if any("matches no streams" in line or "does not contain any stream" in line for line in found):
-            return "the file has no such audio stream"
+            return "the file has no audio stream" + ("" if self._stream is None else f" {self._stream}")
         if any("Format not on whitelist" in line for line in found):
             return "not a format that audio is read from; playlists are not followed"
         return " | ".join(list(dict.fromkeys(re.sub(r"^(\[[^\]]*\] )*", "", line) for line in found))[:3])

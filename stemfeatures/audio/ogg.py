@@ -26,17 +26,25 @@ class OggReport:
 
     Attributes
     ----------
-    joined : why it is more than one stream; libsndfile reads the first one only.
-    cut : why it is cut off. An Ogg file states no length: its decoders take the last page for the end.
-    damaged : which pages are missing inside; libsndfile closes up the rest, so that all later times are wrong.
-    early : which page ends before its packets do; there libsndfile breaks off, as RFC 7845 demands of the first page
-        only. Encoders that round time stamps write such pages, and other decoders do not mind.
+    joined : str or None
+        Why it is more than one stream; libsndfile reads the first one only.
+    cut : str or None
+        Why it is cut off. An Ogg file states no length: its decoders take the last page for the end.
+    damaged : str or None
+        Which pages are missing inside; libsndfile closes up the rest, so that all later times are wrong.
+    early : str or None
+        Which page ends before its packets do; there libsndfile breaks off, as RFC 7845 demands of the first page only.
+        Encoders that round time stamps write such pages, and other decoders do not mind.
+    links : tuple of int
+        Where the streams begin that stand one behind the other, in bytes; empty where there is one stream, or where
+        several are mixed page by page.
     """
 
     joined: str | None = None
     cut: str | None = None
     damaged: str | None = None
     early: str | None = None
+    links: tuple[int, ...] = ()
 
 
 def inspect_ogg(path: Path) -> OggReport:
@@ -46,6 +54,7 @@ def inspect_ogg(path: Path) -> OggReport:
     last: _OggPage | None = None
     incomplete = False
     clock = _OpusClock()
+    links = _Links()
     with open_regular(path) as file:
         if file.read(4) != b"OggS":
             return OggReport()
@@ -54,9 +63,12 @@ def inspect_ogg(path: Path) -> OggReport:
             if page is None:
                 continue
             first = first or page
+            links.add(page)
             if page.serial != first.serial or (page.flags & _OGG_FIRST and page is not first):
                 joined = "this Ogg file holds more than one stream"
-                continue
+                if not (page.flags & _OGG_FIRST and links.starts):
+                    continue
+                first, last, clock = page, None, _OpusClock()
             whole = True
             if last is not None and page.sequence != last.sequence + 1:
                 whole = False
@@ -69,10 +81,35 @@ def inspect_ogg(path: Path) -> OggReport:
         cut = "the last Ogg page is incomplete"
     elif not last.flags & _OGG_LAST:
         cut = "the last Ogg page does not end the stream"
-    return OggReport(joined, cut, damaged, early)
+    return OggReport(joined, cut, damaged, early, links.starts if joined else ())
+
+
+class _Links:
+    """Where streams begin, as long as each begins behind the end of the one before (RFC 3533, section 4)."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._serial: int | None = None  # of the stream that has not ended
+        self._sequential = True
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The positions; empty where streams are mixed."""
+        return tuple(self._starts) if self._sequential else ()
+
+    def add(self, page: _OggPage) -> None:
+        """Take the next page."""
+        if page.flags & _OGG_FIRST:
+            self._sequential = self._sequential and self._serial is None
+            self._starts.append(page.at)
+            self._serial = page.serial
+        self._sequential = self._sequential and page.serial == self._serial
+        if page.flags & _OGG_LAST:
+            self._serial = None
 
 
 class _OggPage(NamedTuple):
+    at: int
     flags: int
     granule: int
     serial: int
@@ -98,7 +135,7 @@ def _ogg_pages(file: BinaryIO) -> Iterator[_OggPage | None]:
         else:
             _, version, flags, granule, serial, sequence, checksum, _ = _OGG_HEADER.unpack(head)
             if version == 0 and checksum == ogg_checksum(head[:22] + bytes(4) + head[26:] + lacing + body):
-                yield _OggPage(flags, granule, serial, sequence, lacing, body)
+                yield _OggPage(at, flags, granule, serial, sequence, lacing, body)
                 at = file.tell()
                 continue
         at += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -12,6 +12,7 @@ import soundfile
 from .._util.files import open_regular
 from .deadline import DeadlineThread
 from .decoder import AudioInfo, Refusal, is_lossless
+from .forward import ChainedFile, ForwardFile
 from .mpeg import starts_as_mpeg_audio, unreliable_length
 from .ogg import OggReport, inspect_ogg
 
@@ -40,13 +41,6 @@ _WRONG_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+
 _UNKNOWN_SIZE = 0x7FFFF000  # sox and ffmpeg write this and more into the header of a pipe, where the size is not known
 
 
-class _Forward(soundfile.SoundFile):
-    """A sound file that is only read forward: soundfile seeks after every read of a seekable file."""
-
-    def seekable(self) -> bool:
-        return False
-
-
 class SoundfileDecoder:
     """libsndfile: wav, flac, ogg, opus, mp3, aiff and more."""
 
@@ -65,6 +59,9 @@ class SoundfileDecoder:
                 self._thread.stop()
         try:
             self.cut = ogg.cut
+            #: Whether it is a chain of streams: of those ffmpeg may decode the later ones to noise.
+            self.is_chain = bool(ogg.links)
+            self.message = (ogg.damaged or "") if self.is_chain else ""
             file = self._file
             self.info = self._thread(lambda: _describe(path, file, ogg))
         except BaseException:
@@ -83,7 +80,7 @@ class SoundfileDecoder:
         self._thread.stop(lambda: (file.close(), raw.close()))
 
 
-def _open(path: Path) -> tuple[Any, _Forward, OggReport]:
+def _open(path: Path) -> tuple[BinaryIO, ForwardFile | ChainedFile, OggReport]:
     # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
     if starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
         raise Refusal(reason)
@@ -91,13 +88,14 @@ def _open(path: Path) -> tuple[Any, _Forward, OggReport]:
     # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
     raw = open_regular(path)
     try:
-        return raw, _Forward(raw.fileno(), closefd=False), ogg
+        file = ChainedFile(raw, ogg.links) if ogg.links else ForwardFile(raw.fileno(), closefd=False)
+        return raw, file, ogg
     except BaseException:
         raw.close()
         raise
 
 
-def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | None]:
+def _read_soundfile(file: ForwardFile | ChainedFile, n_frames: int) -> tuple[np.ndarray, str | None]:
     block = np.empty((n_frames, file.channels), np.float32)
     done = 0
     failure = None
@@ -107,6 +105,9 @@ def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | No
         except soundfile.LibsndfileError as error:
             failure = _error_text(error)
             break
+        except Refusal as error:
+            failure = str(error)
+            break
         if not len(part):
             break
         block[done : done + len(part)] = part
@@ -114,23 +115,17 @@ def _read_soundfile(file: _Forward, n_frames: int) -> tuple[np.ndarray, str | No
     return block[:done], failure
 
 
-def _describe(path: Path, file: _Forward, ogg: OggReport) -> AudioInfo:
+def _describe(path: Path, file: ForwardFile | ChainedFile, ogg: OggReport) -> AudioInfo:
     """Raises Refusal where libsndfile would stop before the end or lose the time."""
     container = file.format.lower()
     codec = "flac" if container == "flac" else _CODECS.get(file.subtype, file.subtype.lower())
     if codec in ("mp1", "mp2", "mp3") and (reason := unreliable_length(path)):
         raise Refusal(reason)
-    if reason := ogg.joined or ogg.damaged or ogg.early:
+    if not ogg.links and (reason := ogg.joined or ogg.damaged or ogg.early):
         raise Refusal(reason)
-    if file.frames >= 1 << 62:
-        raise Refusal("the length is not stated")
-    frames = float(file.frames)
-    largest = float("inf") if container in ("rf64", "w64") else _UNKNOWN_SIZE
-    for stated, actual in _WRONG_SIZE.findall(file.extra_info):
-        # libsndfile has trimmed the length to the bytes that are there; the header knows how many there were.
-        if 0 < int(actual) < int(stated) < largest:
-            frames = file.frames * (int(stated) / int(actual))
-    duration = None if ogg.cut else frames / file.samplerate
+    duration = None
+    if isinstance(file, ForwardFile) and not ogg.cut:
+        duration = _declared_frames(file, container) / file.samplerate
     size = path.stat().st_size
     return AudioInfo(
         path=path,
@@ -145,6 +140,18 @@ def _describe(path: Path, file: _Forward, ogg: OggReport) -> AudioInfo:
         decoder=SoundfileDecoder.name,
         decoder_version=soundfile_version(),
     )
+
+
+def _declared_frames(file: ForwardFile, container: str) -> float:
+    if file.frames >= 1 << 62:
+        raise Refusal("the length is not stated")
+    largest = float("inf") if container in ("rf64", "w64") else _UNKNOWN_SIZE
+    frames = float(file.frames)
+    for stated, actual in _WRONG_SIZE.findall(file.extra_info):
+        # libsndfile has trimmed the length to the bytes that are there; the header knows how many there were.
+        if 0 < int(actual) < int(stated) < largest:
+            frames = file.frames * (int(stated) / int(actual))
+    return frames
 
 
 def _error_text(error: soundfile.LibsndfileError) -> str:

@@ -230,8 +230,9 @@ def open_audio(
 
     Examples
     --------
-    >>> with open_audio("catalog_samples/audio/slow_waltz.flac", block_s=1.0) as stream:  # doctest: +SKIP
-    ...     peaks = [abs(block).max() for block in stream]
+    >>> with open_audio("song.wav", block_s=1.5) as stream:
+    ...     print([block.shape for block in stream], stream.status)
+    [(2, 66150), (2, 22050)] ok
     """
     if min(block_s, max_duration_s, max_channels) <= 0 or (timeout_s is not None and timeout_s <= 0):
         raise ValueError("block_s and timeout_s must be positive, and so must be max_duration_s and max_channels")
@@ -260,6 +261,11 @@ def open_audio(
                 decoder.close()
             raise
         if len(first):
+            if stream is None and decoder.info.n_streams > 1:
+                log.warning(
+                    "%s: %d audio streams; number %d is decoded, counted from 0",
+                    _printable(path), decoder.info.n_streams, decoder.info.stream,
+                )  # fmt: skip
             if reports:
                 log.debug("%s: decoded by %s (%s)", _printable(path), kind.name, "; ".join(reports))
             return AudioStream(decoder, first, block_frames, max_duration_s)
@@ -271,9 +277,7 @@ def open_audio(
     raise DecodeError("; ".join(reports), source=_printable(path))
 
 
-def probe(
-    path: str | os.PathLike[str], *, timeout_s: float | None = None, stream: int | None = None
-) -> AudioInfo:
+def probe(path: str | os.PathLike[str], *, timeout_s: float | None = None, stream: int | None = None) -> AudioInfo:
     """What a file states of itself; decodes a tenth of a second to know that it can be.
 
     Parameters
@@ -369,7 +373,7 @@ def _open_decoder(
     if stream:
         raise Refusal("reads the first audio stream only")
     decoder = kind(path, limit_s)
-    return ContinuedDecoder(decoder, limit_s) if FfmpegDecoder in _DECODERS else decoder
+    return ContinuedDecoder(decoder, limit_s) if FfmpegDecoder in _DECODERS and not decoder.is_chain else decoder
 
 
 def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:

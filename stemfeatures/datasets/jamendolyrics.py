@@ -25,6 +25,7 @@ from ..constants import MIXTURE
 from ..errors import CatalogError
 from .annotations import Annotations, Lyrics, Segment
 from .multitrack import MultiTrack, MultitrackDataset, find_audio, read_audio, read_numbers
+from .registry import register_dataset
 
 METADATA = "JamendoLyrics.csv"
 
@@ -86,6 +87,7 @@ class JamendoLyricsTrack(MultiTrack):
         return words, tuple(lines)
 
 
+@register_dataset("jamendolyrics")
 def jamendolyrics(root: str | Path) -> MultitrackDataset:
     """The songs of ``JamendoLyrics.csv``, or without one those that have audio; sorted by name.
 

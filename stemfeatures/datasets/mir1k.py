@@ -21,6 +21,7 @@ from ..constants import MIXTURE
 from ..errors import CatalogError
 from .annotations import F0, Annotations, midi_to_hz
 from .multitrack import AUDIO_SUFFIXES, MultiTrack, find_audio, read_audio, read_numbers
+from .registry import register_dataset
 
 FRAME_S = 0.02
 
@@ -60,6 +61,7 @@ class Mir1kTrack(MultiTrack):
         return Annotations(f0={"vocals": (F0(times_s, midi_to_hz(semitones)),)})
 
 
+@register_dataset("mir1k", recognised=True)
 def mir1k_tracks(folder: Path) -> list[Mir1kTrack]:
     """Clips of ``folder`` that have both audio and ``.pv`` labels; empty if there are none.
 

@@ -36,6 +36,7 @@ from .annotations import (
     midi_to_hz,
 )
 from .multitrack import MultiTrack, MultitrackDataset, read_audio
+from .registry import register_dataset
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +251,8 @@ class MirdataTrack(MultiTrack):
             ) from error
 
 
-def mirdata_dataset(name: str, data_home: str | Path, *, version: str = "default") -> MultitrackDataset:
+@register_dataset("mirdata", has_variants=True)
+def mirdata_dataset(data_home: str | Path, name: str, *, version: str = "default") -> MultitrackDataset:
     """Open a data set that mirdata knows.
 
     Nothing is downloaded. The index, which says what files there are, must have been fetched once:
@@ -258,14 +260,24 @@ def mirdata_dataset(name: str, data_home: str | Path, *, version: str = "default
 
     Parameters
     ----------
-    name : a key of :data:`FACTS`.
-    data_home : the folder that mirdata's documentation calls so.
-    version : of the index, as mirdata names it.
+    data_home : str or Path
+        The folder that mirdata's documentation calls so.
+    name : str
+        A key of :data:`FACTS`.
+    version : str
+        Of the index, as mirdata names it.
+
+    Returns
+    -------
+    MultitrackDataset
+        The tracks whose audio is there.
 
     Raises
     ------
-    CatalogError : a data set without truth of ours or unknown; no index; no audio.
-    ImportError : mirdata is not installed, or what it needs for this data set.
+    CatalogError
+        A data set without truth of ours or unknown; no index; no audio.
+    ImportError
+        mirdata is not installed, or what it needs for this data set.
     """
     if name not in FACTS:
         raise CatalogError(f"unknown, expected one of {', '.join(FACTS)}", source=f"mirdata:{name}")

@@ -24,8 +24,6 @@ import numpy as np
 
 #: A signal whose mean square lies below this many dB re full scale is silent.
 SILENCE_DB = -80.0
-#: Up to this residual a mixture counts as the sum of its stems: below the noise of 16 bits for music at usual levels.
-EXACT_SUM_DB = -40.0
 
 
 def mix(stems: Mapping[str, np.ndarray]) -> np.ndarray:

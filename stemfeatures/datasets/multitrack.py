@@ -18,6 +18,7 @@ from typing import overload
 
 import numpy as np
 
+from ..audio import load
 from ..constants import MIXTURE
 from ..errors import CatalogError
 from .annotations import Annotations
@@ -176,11 +177,9 @@ def rest_of(track: MultiTrack, target: str) -> tuple[str, ...]:
     return parts or others
 
 
-def read_audio(path: Path) -> tuple[np.ndarray, int]:
-    """(channels, n_samples) float32 and the sample rate. Raises AudioError."""
-    from ..audio import load
-
-    samples, sample_rate = load(path)
+def read_audio(path: Path, *, stream: int | None = None) -> tuple[np.ndarray, int]:
+    """(channels, n_samples) float32 and the sample rate, of the default audio stream or another. Raises AudioError."""
+    samples, sample_rate = load(path, stream=stream)
     return np.atleast_2d(samples), sample_rate
 
 

@@ -11,20 +11,18 @@ In MUSDB18-HQ they sum up to rounding, but for few songs (see :func:`.mixing.mix
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..audio.ffmpeg_decoder import ffmpeg_path
 from ..constants import MIXTURE, STEMS
-from ..errors import CatalogError, DecodeError
+from ..errors import CatalogError
 from .annotations import Annotations
 from .multitrack import MultiTrack, MultitrackDataset, read_audio
+from .registry import register_dataset
 
 SUFFIX = ".stem.mp4"
 
@@ -50,7 +48,9 @@ class Musdb18Track(MultiTrack):
     def audio(self, stem: str = MIXTURE) -> tuple[np.ndarray, int]:
         if stem not in (MIXTURE, *self.stem_names):
             raise KeyError(stem)
-        return read_audio(self._wav(stem)) if self.path.is_dir() else _read_stream(self.path, setup()["stem_ids"][stem])
+        if self.path.is_dir():
+            return read_audio(self._wav(stem))
+        return read_audio(self.path, stream=setup()["stem_ids"][stem])
 
     def source(self, stem: str = MIXTURE) -> str:
         return str(self._wav(stem) if self.path.is_dir() else self.path)
@@ -72,13 +72,22 @@ def musdb18(root: str | Path, *, hq: bool | None = None) -> MultitrackDataset:
 
     Parameters
     ----------
-    root : the folder that holds ``train`` and ``test``.
-    hq : True for folders of wav files, False for ``.stem.mp4`` files, None to take what is there.
+    root : str or Path
+        The folder that holds ``train`` and ``test``.
+    hq : bool or None
+        True for folders of wav files, False for ``.stem.mp4`` files, None to take what is there.
+
+    Returns
+    -------
+    MultitrackDataset
+        Its name is ``musdb18`` or ``musdb18hq``.
 
     Raises
     ------
-    CatalogError : neither of the two layouts is there.
-    ImportError : the package ``musdb`` is not installed.
+    CatalogError
+        Neither of the two layouts is there.
+    ImportError
+        The package ``musdb`` is not installed.
     """
     root = Path(root).expanduser()
     validation = set(setup()["validation_tracks"])
@@ -101,6 +110,10 @@ def musdb18(root: str | Path, *, hq: bool | None = None) -> MultitrackDataset:
     return MultitrackDataset(names.pop(), tracks)
 
 
+register_dataset("musdb18")(partial(musdb18, hq=False))
+register_dataset("musdb18hq")(partial(musdb18, hq=True))
+
+
 @cache
 def setup() -> dict[str, Any]:
     """The description of the data set that ships with ``musdb``; the package itself is not imported.
@@ -114,19 +127,3 @@ def setup() -> dict[str, Any]:
 
     path = Path(spec.submodule_search_locations[0]) / "configs" / "mus.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def _read_stream(path: Path, stream: int) -> tuple[np.ndarray, int]:
-    """One audio stream of a file with several. Raises DecodeError."""
-    executable = ffmpeg_path()
-    if executable is None:
-        raise DecodeError("ffmpeg is not on the PATH and imageio-ffmpeg is not installed", source=str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "stream.wav"
-        command = [executable, "-nostdin", "-loglevel", "error", "-i", str(path.absolute())]
-        command += ["-map", f"0:a:{stream}", "-c:a", "pcm_f32le", str(wav)]
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode or not wav.is_file():
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise DecodeError(f"audio stream {stream}: {words[-1] if words else 'no output'}", source=str(path))
-        return read_audio(wav)

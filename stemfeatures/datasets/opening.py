@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError
 from .multitrack import MultiTrack, MultitrackDataset
-
-#: What :func:`open_dataset` knows, and the extra options of each. ``mirdata:<name>`` is known besides.
-LAYOUTS = ("stems", "mir1k", "musdb18", "musdb18hq", "ultrastar", "jamendolyrics")
+from .registry import Loader, loaders
 
 
 def open_dataset(name: str, root: str | Path, **options: Any) -> MultitrackDataset:
@@ -18,66 +15,76 @@ def open_dataset(name: str, root: str | Path, **options: Any) -> MultitrackDatas
 
     Parameters
     ----------
-    name : ``stems`` (:mod:`.stem_folders`), ``mir1k``, ``musdb18`` (stem files), ``musdb18hq`` (wav), ``ultrastar``,
-        ``jamendolyrics``, or ``mirdata:<name>`` for a data set of :mod:`.mirdata_sets`.
-    root : its folder; for mirdata the ``data_home``.
-    options : keywords of the loader, for example ``version`` of a mirdata data set.
+    name : str
+        ``stems`` (:mod:`.stem_folders`), ``mir1k``, ``musdb18`` (stem files), ``musdb18hq`` (wav), ``ultrastar``,
+        ``jamendolyrics``, ``mirdata:<name>`` for a data set of :mod:`.mirdata_sets`, or what else is registered
+        (:func:`.registry.register_dataset`).
+    root : str or Path
+        Its folder; for mirdata the ``data_home``.
+    **options
+        Keywords of the loader, for example ``version`` of a mirdata data set.
+
+    Returns
+    -------
+    MultitrackDataset
+        Its tracks, by name.
 
     Raises
     ------
-    CatalogError : unknown name, no such folder, or nothing of that layout in it.
-    ImportError : the extra ``datasets`` is needed and not installed.
+    CatalogError
+        Unknown name, no such folder, or nothing of that layout in it.
+    ImportError
+        The extra ``datasets`` is needed and not installed.
+
+    See Also
+    --------
+    find_tracks : Recognises layouts by their files.
     """
     path = Path(root).expanduser()
-    kind, _, which = name.partition(":")
-    if kind not in (*LAYOUTS, "mirdata"):
-        raise CatalogError(
-            f"unknown data set {name!r}, expected one of {', '.join(LAYOUTS)} or mirdata:<name>", source=str(root)
-        )
+    kind, colon, variant = name.partition(":")
+    known = loaders()
+    loader = known.get(kind)
+    if loader is None or loader.has_variants != bool(colon):
+        names = ", ".join(map(_spelling, known.values()))
+        raise CatalogError(f"unknown data set {name!r}, expected one of {names}", source=str(root))
     if not path.is_dir():
         raise CatalogError("no such folder", source=str(root))
-    if kind == "mirdata":
-        from .mirdata_sets import mirdata_dataset
-
-        return mirdata_dataset(which, path, **options)
-    if kind in ("musdb18", "musdb18hq"):
-        from .musdb18 import musdb18
-
-        return musdb18(path, hq=kind == "musdb18hq", **options)
-    if kind == "stems":
-        from .stem_folders import stem_folder_tracks
-
-        return MultitrackDataset(path.resolve().name, _some(stem_folder_tracks(path, **options), path))
-    if kind == "mir1k":
-        from .mir1k import mir1k_tracks
-
-        return MultitrackDataset("mir1k", _some(mir1k_tracks(path, **options), path))
-    if kind == "ultrastar":
-        from .ultrastar import ultrastar
-
-        return ultrastar(path, **options)
-    from .jamendolyrics import jamendolyrics
-
-    return jamendolyrics(path, **options)
-
-
-def _some(tracks: Sequence[MultiTrack], path: Path) -> Sequence[MultiTrack]:
+    tracks = loader.open(path, *([variant] if loader.has_variants else []), **options)
     if not tracks:
         raise CatalogError("no tracks of that layout found", source=str(path))
-    return tracks
+    return tracks if isinstance(tracks, MultitrackDataset) else MultitrackDataset(tracks[0].dataset, tracks)
+
+
+def _spelling(loader: Loader) -> str:
+    return f"{loader.name}:<name>" if loader.has_variants else loader.name
 
 
 def find_tracks(path: str | Path, *, stage: str = CatalogError.stage) -> list[MultiTrack]:
-    """The tracks under ``path``, sorted by data set and name.
+    """The tracks under a folder, sorted by data set and name.
 
-    ``path`` is a song folder, a folder of song folders (:mod:`.stem_folders`), a MIR-1K folder (:mod:`.mir1k`), or a
-    folder that holds several of the latter two; what else lies there is passed over. Layouts that cannot be told from
-    their files are asked for as ``"<name of open_dataset>:<folder>"``, for example ``"musdb18:/data/musdb18"`` or
-    ``"mirdata:ikala:/data/ikala"``. ``stage`` is what errors call the work that the tracks are for.
+    Parameters
+    ----------
+    path : str or Path
+        A song folder, a folder of song folders (:mod:`.stem_folders`), a MIR-1K folder (:mod:`.mir1k`), or a folder
+        that holds several of the latter two; what else lies there is passed over. Layouts that cannot be told from
+        their files are asked for as ``"<name of open_dataset>:<folder>"``, for example ``"musdb18:/data/musdb18"`` or
+        ``"mirdata:ikala:/data/ikala"``.
+    stage : str
+        What errors call the work that the tracks are for.
+
+    Returns
+    -------
+    list of MultiTrack
+        Nothing of them is read yet.
 
     Raises
     ------
-    CatalogError : ``path`` does not exist or holds no such track.
+    CatalogError
+        ``path`` does not exist or holds no such track.
+
+    See Also
+    --------
+    open_dataset : Opens one data set by its name.
     """
     try:
         return _find_tracks(path)
@@ -87,25 +94,30 @@ def find_tracks(path: str | Path, *, stage: str = CatalogError.stage) -> list[Mu
 
 
 def _find_tracks(path: str | Path) -> list[MultiTrack]:
-    from .mir1k import mir1k_tracks
-    from .stem_folders import stem_folder_tracks
-
     root = Path(path)
+    known = loaders()
     if not root.is_dir():
         kind, _, rest = str(path).partition(":")
-        if kind == "mirdata" and ":" in rest:
-            which, _, rest = rest.partition(":")
-            return list(open_dataset(f"mirdata:{which}", rest))
-        if kind in LAYOUTS and rest:
+        loader = known.get(kind)
+        if loader is not None and loader.has_variants and ":" in rest:
+            variant, _, rest = rest.partition(":")
+            return list(open_dataset(f"{kind}:{variant}", rest))
+        if loader is not None and not loader.has_variants and rest:
             return list(open_dataset(kind, rest))
         raise CatalogError("no such folder", source=str(path))
-    tracks: list[MultiTrack] = [*stem_folder_tracks(root), *mir1k_tracks(root)]
+    recognised = [loader for loader in known.values() if loader.recognised]
+    tracks = _found_in(root, recognised)
     if not tracks:
         for folder in sorted(child for child in root.iterdir() if child.is_dir()):
-            tracks += [*stem_folder_tracks(folder), *mir1k_tracks(folder)]
+            tracks += _found_in(folder, recognised)
     if not tracks:
         raise CatalogError(
             "no tracks found: expected song folders with mixture.flac or .wav, or MIR-1K clips with .pv labels",
             source=str(path),
         )
     return tracks
+
+
+def _found_in(folder: Path, recognised: list[Loader]) -> list[MultiTrack]:
+    tracks = [track for loader in recognised for track in loader.open(folder)]
+    return sorted(tracks, key=lambda track: (track.dataset, track.name))

@@ -25,6 +25,7 @@ from ..constants import MIXTURE, STEMS
 from ..errors import CatalogError
 from .annotations import F0, Annotations, Beats
 from .multitrack import MultiTrack, fill_unvoiced, find_audio, read_audio, read_numbers
+from .registry import register_dataset
 from .truth_json import lead_singer, read_truth_json
 
 __all__ = ["StemFolderTrack", "fill_unvoiced", "stem_folder_tracks"]
@@ -100,6 +101,7 @@ class StemFolderTrack(MultiTrack):
         return Beats(times, positions.astype(np.int64))
 
 
+@register_dataset("stems", recognised=True)
 def stem_folder_tracks(root: Path) -> list[StemFolderTrack]:
     """Song folders directly under ``root``, or ``root`` itself if it is one; empty if neither."""
     root = root.resolve()

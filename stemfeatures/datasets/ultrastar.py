@@ -31,6 +31,7 @@ from ..constants import MIXTURE
 from ..errors import CatalogError
 from .annotations import Annotations, Lyrics, Segment, make_notes
 from .multitrack import MultiTrack, MultitrackDataset, read_audio
+from .registry import register_dataset
 
 MIDI_OF_PITCH_0 = 60
 _NOTE = re.compile(r"([:*FRG])\s*(-?\d+)\s+(\d+)\s+(-?\d+)(?: (.*))?$")
@@ -259,6 +260,7 @@ class UltrastarTrack(MultiTrack):
         return None
 
 
+@register_dataset("ultrastar")
 def ultrastar(root: str | Path) -> MultitrackDataset:
     """Every song file at any depth under ``root``: text files whose first line is a ``#`` header.
 

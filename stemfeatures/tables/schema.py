@@ -119,7 +119,7 @@ _SOURCE_MODIFIED = Field(
     "source_modified_at", "timestamp", "Modification time of the audio file when it was read.", family="source"
 )
 
-TRACK_STATUSES = ("ok", "truncated", "silent", "too_short")
+TRACK_STATUSES = ("ok", "truncated", "out_of_range", "silent", "too_short")
 EVENT_KINDS = ("beat", "onset")
 
 _ALL = (
@@ -135,7 +135,8 @@ _ALL = (
             Field(
                 "status",
                 "category",
-                "ok; truncated (fewer samples decoded than the file declares); silent (no stem is audible); "
+                "ok; truncated (fewer samples decoded than the file declares); out_of_range (samples far beyond full "
+                "scale: integers stored as floating point; no level can be trusted); silent (no stem is audible); "
                 "too_short (shorter than the shortest analysis).",
                 range=" | ".join(TRACK_STATUSES),
                 nullable=False,
@@ -162,7 +163,8 @@ _ALL = (
             Field(
                 "start_offset_s",
                 "float64",
-                "Time in the file of the first decoded sample that was analysed.",
+                "Time of the first decoded sample, from the start of the earliest stream of the file on; more than 0 "
+                "where the sound of a film starts late.",
                 "s",
                 ">= 0",
                 family="audio",
