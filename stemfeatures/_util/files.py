@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 #: What file systems without hard links answer to ``link``.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file to read its bytes.
 
     A pipe without a writer would keep the caller waiting for ever, and opening a device can act on it, so anything
@@ -28,8 +28,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
     Returns
     -------
-    BinaryIO
-        The open file, buffered.
+    io.BufferedReader
+        The open file.
 
     Raises
     ------

@@ -6,6 +6,10 @@ So a worker imports everything anew, which takes seconds, and
 * a script must start them under ``if __name__ == "__main__":``; commands, notebooks, ``python -c`` and pytest need not;
 * the function, and the classes of what it is given, must lie in a module, not in a notebook;
 * what travels should be small: paths, not arrays.
+
+concurrent.futures and loky give up all work when one worker crashes. pebble does not, but what is wanted besides (log
+records of the workers, one load of the function in each, an end when the parent ends, Ctrl-C while they import) would
+still be most of this module.
 """
 
 from __future__ import annotations
@@ -51,21 +55,36 @@ def starmap(
 
     Parameters
     ----------
-    function : goes to each worker once, so what it keeps between items (a network, an open bank) is loaded once there.
-    jobs : processes at the most; with one, or one item, the work is done in this process.
-    stage, name : what messages call the work, and an item: ``name(*item)``, by default its first element.
-    catch : errors that come in place of the result. With :class:`~stemfeatures.errors.WorkerError` among them an item
-        that kills its worker does not end the work.
+    function : callable
+        Goes to each worker once, so what it keeps between items (a network, an open bank) is loaded once there.
+    items : iterable of tuple
+        The arguments of each call.
+    jobs : int
+        Processes at the most; with one, or one item, the work is done in this process.
+    stage : str
+        What messages call the work.
+    name : callable
+        What messages call an item: ``name(*item)``, by default its first element.
+    catch : tuple of type
+        Errors that come in place of the result. With :class:`~stemfeatures.errors.WorkerError` among them an item that
+        crashes its worker does not end the work.
+
+    Yields
+    ------
+    object
+        The result of each item, or its error. An error that ``catch`` does not hold is raised; of several that of the
+        first item.
 
     Raises
     ------
-    WorkerError : a worker died, which names the item, or none can be started.
-    RuntimeError : several jobs in a script without ``if __name__ == "__main__":``.
-    What ``function`` raises and ``catch`` does not hold; of several errors that of the first item.
+    WorkerError
+        A worker crashed, which names the item, or none can be started.
+    RuntimeError
+        Several jobs in a script without ``if __name__ == "__main__":``.
     """
     items = list(items)
     jobs = min(jobs, len(items))
-    outcomes = _in_workers(function, items, jobs, stage, name) if jobs > 1 else _here(function, items)
+    outcomes = _in_workers(function, items, jobs, stage, name) if jobs > 1 else _in_this_process(function, items)
     with closing(outcomes):
         for outcome in outcomes:
             if not isinstance(outcome, _Failed):
@@ -90,7 +109,7 @@ def _outcome(function: Callable[..., Any], item: _Item) -> Any:
         return _Failed(error)
 
 
-def _here(function: Callable[..., Any], items: Sequence[_Item]) -> Generator[Any, None, None]:
+def _in_this_process(function: Callable[..., Any], items: Sequence[_Item]) -> Generator[Any, None, None]:
     for item in items:
         yield _outcome(function, item)
 
@@ -113,7 +132,7 @@ def _in_workers(
                 for connection in wait(list(workers)):
                     worker = workers[connection]
                     try:
-                        if not worker.listen():
+                        if not worker.receive():
                             continue
                         outcomes[worker.number] = worker.outcome
                         if todo:
@@ -121,18 +140,18 @@ def _in_workers(
                             continue
                     except EOFError:
                         source = str(name(*items[worker.number])) if worker.is_ready else None
-                        death = WorkerError(worker.obituary(), source=source, stage=stage)
+                        crash = WorkerError(worker.exit_description(), source=source, stage=stage)
                         if not worker.is_ready:
-                            raise death from None
-                        outcomes[worker.number] = _Failed(death)
+                            raise crash from None
+                        outcomes[worker.number] = _Failed(crash)
                     del workers[connection]
-                    worker.leave()
+                    worker.stop()
             yield outcomes.pop(number)
     finally:
         for worker in workers.values():
             worker.process.terminate()
         for worker in workers.values():
-            worker.leave()
+            worker.stop()
 
 
 class _Worker:
@@ -140,7 +159,7 @@ class _Worker:
 
     Attributes
     ----------
-    is_ready : it has begun. number : of the item. outcome : of the item before, once :meth:`listen` has said so.
+    is_ready : it has begun. number : of the item. outcome : of the item before, once :meth:`receive` has returned True.
     """
 
     def __init__(self, work: bytes) -> None:
@@ -159,10 +178,10 @@ class _Worker:
 
     def give(self, number: int, item: _Item) -> None:
         self.number = number
-        with suppress(ConnectionError):  # listen() will tell
+        with suppress(ConnectionError):  # receive() will raise
             self.connection.send(item)
 
-    def listen(self) -> bool:
+    def receive(self) -> bool:
         """Read one message; whether it was the outcome of the item. Raises EOFError if the process has died."""
         try:
             kind, value = self.connection.recv()
@@ -178,8 +197,8 @@ class _Worker:
             self.outcome = value
         return kind == "outcome"
 
-    def obituary(self) -> str:
-        """How the process died."""
+    def exit_description(self) -> str:
+        """How the process ended, for a message."""
         self.process.join()
         code = self.process.exitcode or 0
         if code < 0:
@@ -192,7 +211,7 @@ class _Worker:
         hint = "; a script must start it under if __name__ == '__main__':" if is_script() else ""
         return f"a worker process {how} before it began{hint}"
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Let an idle process go; wait for the end of one that was told to terminate."""
         self.connection.close()
         self.process.join(_PATIENCE_S)
@@ -203,10 +222,10 @@ class _Worker:
 
 
 def _work(connection: Connection, work: bytes, level: int) -> None:
-    """The life of a worker."""
+    """What runs in a worker process."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    threading.Thread(target=_leave_with_the_starter, daemon=True).start()  # without the signals: they wake the work
+    threading.Thread(target=_exit_with_parent, daemon=True).start()  # without the signals: they wake the work
     # A handler and not SIG_IGN, which the programs that are started from here would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go
@@ -223,7 +242,7 @@ def _work(connection: Connection, work: bytes, level: int) -> None:
             messages.send(_packed(_outcome(_call, (load, connection.recv_bytes()))))
 
 
-def _leave_with_the_starter() -> None:
+def _exit_with_parent() -> None:
     if starter := multiprocessing.parent_process():
         starter.join()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -239,7 +258,7 @@ def _call(load: Callable[[], Callable[..., Any]], item: bytes) -> Any:
 
 
 class _Messages(QueueHandler):
-    """What a worker says: its outcomes, and its log records, which the process that started it handles as its own."""
+    """What a worker sends: its outcomes, and its log records, which the process that started it handles as its own."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
         with suppress(ConnectionError):

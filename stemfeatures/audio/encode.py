@@ -29,23 +29,42 @@ class AudioWriter:
 
     Parameters
     ----------
-    path : the file to make or replace; its folder must exist.
-    sample_rate : Hz.
-    channels : number of channels.
-    format : ``"wav"`` or ``"flac"``; by default as the suffix says.
-    subtype : ``"FLOAT"`` (wav only, its default), ``"PCM_24"`` (default of flac) or ``"PCM_16"``.
+    path : str or path-like
+        The file to make or replace; its folder must exist.
+    sample_rate : int
+        Hz.
+    channels : int
+        Number of channels.
+    format : str or None
+        ``"wav"`` or ``"flac"``; by default as the suffix says.
+    subtype : str or None
+        ``"FLOAT"`` (wav only, its default), ``"PCM_24"`` (default of flac) or ``"PCM_16"``.
 
     Attributes
     ----------
-    n_samples : samples per channel written so far.
-    n_clipped : values (over all channels) that were beyond full scale and clipped.
+    n_samples : int
+        Samples per channel written so far.
+    n_clipped : int
+        Values (over all channels) that were beyond full scale and clipped.
 
     Raises
     ------
-    ValueError : unknown format or subtype, or samples of another shape.
-    NonFiniteAudioError : NaN or infinity to be written (stage ``encode``).
-    AudioError : the format cannot hold such audio, or the disk is full (stage ``encode``).
-    OSError : the file cannot be made.
+    ValueError
+        Unknown format or subtype, or samples of another shape.
+    NonFiniteAudioError
+        NaN or infinity to be written (stage ``encode``).
+    AudioError
+        The format cannot hold such audio, or the disk is full (stage ``encode``).
+    OSError
+        The file cannot be made.
+
+    Examples
+    --------
+    >>> with AudioWriter("tone.flac", sample_rate=8000, channels=1) as writer:
+    ...     for _ in range(3):
+    ...         writer.write(np.full(1000, 0.25, np.float32))
+    >>> writer.n_samples, writer.n_clipped
+    (3000, 0)
     """
 
     def __init__(
@@ -86,7 +105,13 @@ class AudioWriter:
             raise self._error(f"{format} cannot hold {channels} channels at {sample_rate} Hz ({error})") from error
 
     def write(self, y: np.ndarray) -> None:
-        """Append ``(channels, n)``; for one channel ``(n,)`` does as well."""
+        """Append samples.
+
+        Parameters
+        ----------
+        y : numpy.ndarray, shape (channels, n) or (n,)
+            At full scale 1.0; one axis does for one channel.
+        """
         y = np.asarray(y)
         y = y[np.newaxis] if y.ndim == 1 else y
         if y.ndim != 2 or len(y) != self.channels:
@@ -174,7 +199,25 @@ def write(
     format: str | None = None,
     subtype: str | None = None,
 ) -> None:
-    """Write ``(channels, n_samples)`` or ``(n_samples,)`` to a file; see :class:`AudioWriter`."""
+    """Write samples to a file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As in :class:`AudioWriter`, whose errors are raised.
+    y : numpy.ndarray, shape (channels, n_samples) or (n_samples,)
+        The samples, at full scale 1.0.
+    sample_rate : int
+        Hz.
+    format : str or None
+        As there.
+    subtype : str or None
+        As there.
+
+    See Also
+    --------
+    AudioWriter : Writes block by block.
+    """
     channels = 1 if np.ndim(y) == 1 else np.shape(y)[0]
     with AudioWriter(path, sample_rate=sample_rate, channels=channels, format=format, subtype=subtype) as writer:
         writer.write(y)

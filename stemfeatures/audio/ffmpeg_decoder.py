@@ -236,7 +236,7 @@ class FfmpegDecoder:
             decoder=self.name,
             decoder_version=ffmpeg_version(executable),
             start_offset_s=max(log.start_s or 0.0, 0.0) if n_others else 0.0,
-            stream=log.audio_streams.index(number) if number in log.audio_streams else 0,  # type: ignore[arg-type]
+            stream=log.audio_streams.index(number) if number in log.audio_streams else 0,
             n_streams=max(len(log.audio_streams), 1),
         )
 

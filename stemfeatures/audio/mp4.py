@@ -133,7 +133,7 @@ def _audio_track(trak: bytes) -> _Track | None:
 
 def _times(header: bytes) -> tuple[int, int]:
     """Timescale and duration of an ``mvhd`` or ``mdhd`` box."""
-    return struct.unpack_from(">IQ", header, 20) if header[0] else struct.unpack_from(">II", header, 12)  # type: ignore[return-value]
+    return struct.unpack_from(">IQ", header, 20) if header[0] else struct.unpack_from(">II", header, 12)
 
 
 def _edits(elst: bytes) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,15 @@ class StreamResampler:
 
     Parameters
     ----------
-    sample_rate_in, sample_rate_out : Hz, positive integers.
+    sample_rate_in : int
+        Hz.
+    sample_rate_out : int
+        Hz.
+
+    Raises
+    ------
+    ValueError
+        A rate is not a positive whole number.
     """
 
     def __init__(self, sample_rate_in: int, sample_rate_out: int) -> None:
@@ -29,7 +37,23 @@ class StreamResampler:
         self._n_in = self._n_out = 0
 
     def process(self, y: np.ndarray) -> np.ndarray:
-        """Take a block ``(..., n)``, give the samples ``(..., m)`` float32 that are ready, perhaps none."""
+        """Take a block, give the samples that are ready.
+
+        Parameters
+        ----------
+        y : numpy.ndarray, shape (..., n)
+            The next samples; all blocks agree in the axes before the last.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., m)
+            float32; perhaps none.
+
+        Raises
+        ------
+        ValueError
+            The block has another shape than those before.
+        """
         y = np.asarray(y, np.float32)
         if self._lead is None:
             self._lead = y.shape[:-1]
@@ -42,7 +66,13 @@ class StreamResampler:
         return y if self._soxr is None else self._push(y, last=False)
 
     def flush(self) -> np.ndarray:
-        """Give the rest. The resampler is spent afterwards."""
+        """Give the rest. The resampler is spent afterwards.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., m)
+            float32.
+        """
         if self._lead is None:
             return np.zeros(0, np.float32)
         if self._soxr is None:
@@ -64,16 +94,30 @@ class StreamResampler:
 
 
 def resample(y: np.ndarray, sample_rate_in: int, sample_rate_out: int) -> np.ndarray:
-    """Resample along the last axis with soxr at ``HQ``; see :class:`StreamResampler`.
+    """Resample along the last axis with soxr at ``HQ``.
 
     Parameters
     ----------
-    y : ``(..., n_samples)``.
-    sample_rate_in, sample_rate_out : Hz, positive integers.
+    y : numpy.ndarray, shape (..., n_samples)
+        The signal.
+    sample_rate_in : int
+        Its rate in Hz.
+    sample_rate_out : int
+        The rate wanted, in Hz.
 
     Returns
     -------
-    ``(..., ceil(n_samples * sample_rate_out / sample_rate_in))`` float32.
+    numpy.ndarray, shape (..., ceil(n_samples * sample_rate_out / sample_rate_in))
+        float32.
+
+    See Also
+    --------
+    StreamResampler : Does the same block by block.
+
+    Examples
+    --------
+    >>> resample(np.zeros((2, 44100)), 44_100, 22_050).shape
+    (2, 22050)
     """
     resampler = StreamResampler(sample_rate_in, sample_rate_out)
     step = 10 * sample_rate_in  # faster than one piece

@@ -2,7 +2,7 @@
 
 Splitting by clip or by song leaks: MIR-1K cut by clip has every song and every singer of its test part in training too,
 and what is measured then is memory. The place of an artist is a hash of its name, so the same artist falls into the
-same part in *every* data set (MUSDB18 and MedleyDB share songs), in any order of the tracks, and whatever is added
+same split in *every* data set (MUSDB18 and MedleyDB share songs), in any order of the tracks, and whatever is added
 later. What that costs: fractions are met on average only. With few artists look at the sizes, and try another seed.
 """
 
@@ -35,28 +35,36 @@ def split_by_artist(
     seed: int = 0,
     unknown: Literal["error", "track"] = "error",
 ) -> dict[str, list[MultiTrack]]:
-    """Divide tracks so that no artist or singer is in two parts.
+    """Divide tracks so that no artist or singer is in two splits.
 
     Parameters
     ----------
-    fractions : ``{"train": 0.8, "valid": 0.1, "test": 0.1}``: shares of the *artists*, positive, with the sum 1. Their
-        order counts: it says which stretch of the hash belongs to which part.
-    seed : another seed is another division.
-    unknown : tracks whose data set names no artist: ``error``, or ``track`` to let each stand for an artist of its own
-        (the best that can be done for Ballroom or GTZAN, and no proof against leaks).
+    tracks : iterable of MultiTrack
+        What to divide.
+    fractions : mapping of str to float
+        ``{"train": 0.8, "valid": 0.1, "test": 0.1}``: shares of the *artists*, positive, with the sum 1. Their order
+        counts: it says which stretch of the hash belongs to which split.
+    seed : int
+        Another seed is another division.
+    unknown : {"error", "track"}
+        Tracks whose data set names no artist: ``error``, or ``track`` to let each stand for an artist of its own (the
+        best that can be done for Ballroom or GTZAN, and no proof against leaks).
 
     Returns
     -------
-    ``{part: tracks}`` in the order given; parts may be empty.
+    dict of str to list of MultiTrack
+        Each split's tracks in the order given; may be empty.
 
     Raises
     ------
-    ValueError : fractions that are not positive or do not sum to 1.
-    CatalogError : a track without an artist, with ``unknown="error"``.
+    ValueError
+        Fractions that are not positive or do not sum to 1.
+    CatalogError
+        A track without an artist, with ``unknown="error"``.
     """
     if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
         raise ValueError(f"fractions must be positive and sum to 1: {dict(fractions)}")
-    parts: dict[str, list[MultiTrack]] = {name: [] for name in fractions}
+    splits: dict[str, list[MultiTrack]] = {name: [] for name in fractions}
     for track in tracks:
         if track.artist:
             key = artist_key(track.artist)
@@ -68,11 +76,11 @@ def split_by_artist(
                 source=f"{track.dataset}/{track.name}",
                 stage="split",
             )
-        parts[_part(key, fractions, seed)].append(track)
-    return parts
+        splits[_split(key, fractions, seed)].append(track)
+    return splits
 
 
-def _part(key: str, fractions: Mapping[str, float], seed: int) -> str:
+def _split(key: str, fractions: Mapping[str, float], seed: int) -> str:
     digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     upper = 0.0

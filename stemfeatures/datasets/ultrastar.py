@@ -72,12 +72,20 @@ def parse_ultrastar(data: bytes | str, *, source: str | None = None) -> Ultrasta
 
     Parameters
     ----------
-    data : its text or its bytes; these are read as ``#ENCODING`` says, else as UTF-8 if they are, else as cp1252.
-    source : what errors call it.
+    data : str or bytes
+        Its text or its bytes; these are read as ``#ENCODING`` says, else as UTF-8 if they are, else as cp1252.
+    source : str or None
+        What errors call it.
+
+    Returns
+    -------
+    UltrastarSong
+        Header and annotations.
 
     Raises
     ------
-    CatalogError : with the line, for a header without ``#BPM`` or a note that cannot be read.
+    CatalogError
+        With the line, for a header without ``#BPM`` or a note that cannot be read.
     """
     text = data if isinstance(data, str) else _decode(data)
     header: dict[str, str] = {}

@@ -16,7 +16,7 @@ from ..constants import (
 from ..inference.segments import Frames
 from ..spectra.filters import chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
-from .measures import _k_weights, _PeakMeter, pitch_candidates, spectral_contrast, spectral_shape
+from .measures import PeakMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .types import PitchFrames, StemFrames, TrackFrames
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
@@ -30,9 +30,9 @@ class FrameBuilder:
         self.device = device
         self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
         self._rows = len(STEM_ROWS)
-        self._parts: dict[str, list[np.ndarray]] = {}
+        self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
-        self._meter = _PeakMeter(self._rows, device)
+        self._meter = PeakMeter(self._rows, device)
         self._level: Tensor | None = None
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
@@ -57,7 +57,7 @@ class FrameBuilder:
             "chroma": self._chroma_filters @ power,
             "contrast": spectral_contrast(magnitude),
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
-            "k_power": _ENERGY * (_k_weights(self.device) @ power),
+            "k_power": _ENERGY * (k_weights(self.device) @ power),
             "flux": rise,
             **spectral_shape(magnitude),
         }
@@ -66,7 +66,7 @@ class FrameBuilder:
             values |= {f"hz{i}": hertz.T, f"salience{i}": salience.T}
         values |= {"voicing": frames.voicing, "rhythm": frames.rhythm}
         for name, value in values.items():
-            self._parts.setdefault(name, []).append(value.cpu().numpy())
+            self._values.setdefault(name, []).append(value.cpu().numpy())
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.
@@ -89,7 +89,7 @@ class FrameBuilder:
 
     def finish(self, n_samples: int) -> TrackFrames:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
-        data = {k: np.concatenate(v, axis=-1) for k, v in self._parts.items()}
+        data = {k: np.concatenate(v, axis=-1) for k, v in self._values.items()}
         n_frames = data["energy"].shape[-1]
         self._meter.push(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()

@@ -80,7 +80,7 @@ def _bin_frequencies(device: str) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _k_weights(device: str) -> Tensor:
+def k_weights(device: str) -> Tensor:
     from scipy.signal import sosfreqz
 
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
@@ -98,13 +98,12 @@ def _oversampling_kernel(device: str) -> Tensor:
     return torch.from_numpy(phases.astype(np.float32).copy())[:, None].to(device)
 
 
-class _PeakMeter:
+class PeakMeter:
     """Largest oversampled absolute value in the hop around each frame centre, per channel, in a stream."""
 
     def __init__(self, channels: int, device: str) -> None:
         self._history = torch.zeros(channels, _TAPS // 2, device=device)
         self._pending = torch.zeros(channels, HOP_LENGTH // 2, device=device)
-        self._drop = True
         self._peaks: list[Tensor] = []
 
     def push(self, signal: Tensor) -> None:

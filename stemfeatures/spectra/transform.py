@@ -1,7 +1,5 @@
 """Time-frequency representations, batched, in torch.
 
-Conventions
------------
 * Signals are ``(..., n_samples)``, spectrograms ``(..., n_bins, n_frames)``.
 * Frames are centred: frame ``k`` covers ``k * hop - n_fft / 2`` to ``k * hop + n_fft / 2``, zeros lie outside the
   signal, and there are ``1 + n_samples // hop`` of them.
