@@ -408,5 +408,5 @@ def test_every_format_of_the_list_is_one_of_ffmpeg(ffmpeg: str) -> None:
             if len(columns := line.split()) > 1:
                 known.update(column for name in columns[1:3] for column in name.split(","))
     formats = set(_FORMATS.split())
-    assert formats - known <= {"libgme", "libopenmpt", "lc3", "laf"}  # only where they are built in
+    assert formats - known <= {"libgme", "libopenmpt", "lc3"}  # only where they are built in
     assert not {"hls", "dash", "concat", "imf", "sdp", "rtsp", "image2", "lavfi", "webm_dash_manifest"} & formats

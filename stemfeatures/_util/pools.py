@@ -40,6 +40,8 @@ _Item = tuple[Any, ...]
 _SPAWN = multiprocessing.get_context("spawn")
 #: Seconds in which a worker that is told to leave may tidy up.
 _PATIENCE_S = 5.0
+#: Above the loggers of the whole library.
+_LOGGER = __name__.partition(".")[0]
 
 
 def starmap(
@@ -165,7 +167,7 @@ class _Worker:
     def __init__(self, work: bytes) -> None:
         self.is_ready, self.number, self.outcome = False, -1, None  # type: bool, int, Any
         self.connection, theirs = _SPAWN.Pipe()
-        level = logging.getLogger(__package__).getEffectiveLevel()
+        level = logging.getLogger(_LOGGER).getEffectiveLevel()
         self.process = _SPAWN.Process(target=_work, args=(theirs, work, level), daemon=True)
         resource_tracker.ensure_running()  # now: it unblocks the signal
         # Ctrl-C reaches all processes of a terminal; while they import they could only answer with a traceback.
@@ -234,7 +236,7 @@ def _work(connection: Connection, work: bytes, level: int) -> None:
     messages.setFormatter(logging.Formatter())  # the message alone: the rest is for those who handle it
     logging.basicConfig(handlers=[messages], force=True)
     logging.captureWarnings(True)
-    logging.getLogger(__package__).setLevel(level)
+    logging.getLogger(_LOGGER).setLevel(level)
     with suppress(EOFError, ConnectionError):  # no more work
         messages.send(pickle.dumps(("ready", None)))
         load = lru_cache(1)(partial(pickle.loads, work))

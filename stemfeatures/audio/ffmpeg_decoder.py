@@ -39,7 +39,7 @@ _SMALLEST_OFFSET_S = 0.1  # streams that start together are as far apart as the 
 #: other files, or the network, for a file that is called ``song.mp3``.
 _FORMATS = (
     "aa aac aax ac3 ac4 act adx aea afc aiff aix amr amrnb amrwb apac apc ape asf asf_o au avi avr boa brstm caf "
-    "dsf dss dts dtshd dv eac3 epaf flac flv gsm gxf hca hcom iamf iff ilbc ircam kux kvag laf lc3 libgme "
+    "dsf dss dts dtshd dv eac3 epaf flac flv gsm gxf hca hcom iamf iff ilbc ircam kux kvag lc3 libgme "
     "libopenmpt live_flv loas lvf matroska mca mlp mmf mov mp3 mpc mpc8 mpeg mpegts msf mtaf musx mxf nistsphere "
     "nsp nsv nut ogg oma osq paf pvf qcp qoa redspark rka rm rpl rsd rso sbc sds sdx shn sln sol sox spdif svag "
     "svs tak thp truehd tta vag voc vpk vqf w64 wady wav wavarc webm wsaud wsd wtv wv wve xa xvag xwma"

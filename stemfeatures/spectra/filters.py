@@ -1,7 +1,7 @@
 """Filters over the bins of a spectrum: mel, chroma, and the map of harmonics on a logarithmic axis.
 
-Mel and chroma filters are librosa's to 2e-9, written here: importing ``librosa.filters`` takes every process another 2.4
-CPU-seconds on top of numpy and torch (it loads numba and scipy.signal), and every worker would pay for that.
+The mel filters are librosa's to 2e-9. They are written here as importing ``librosa.filters`` takes as long as numpy and
+torch together (it loads numba and scipy.signal), in every worker anew.
 """
 
 from __future__ import annotations
