@@ -77,9 +77,9 @@ class TrackAnalysis(TrackDescription):
     frames : TrackFrames
         What the descriptors were computed from.
     status : str
-        ``"ok"``, ``"truncated"`` (the file ends before its declared length), ``"out_of_range"`` (samples far beyond full
-        scale, as where integers were stored as floating point), ``"silent"`` (nothing above -60 dBFS) or ``"too_short"``
-        (under 0.5 s).
+        ``"ok"``, ``"truncated"`` (the file ends before its declared length), ``"out_of_range"`` (samples far beyond
+        full scale, as where integers were stored as floating point), ``"silent"`` (nothing above -60 dBFS) or
+        ``"too_short"`` (under 0.5 s).
     info : AudioInfo or None
         Of the file; None for arrays.
     sha256 : str or None
