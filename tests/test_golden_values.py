@@ -11,6 +11,7 @@ import grimp
 import pytest
 
 import pipelines
+from pipelines.commands.extract import plan_text
 from pipelines.extraction.provenance import digest, value_settings
 from stemfeatures import analysis
 from stemfeatures._util.constants_of import modules_of
@@ -90,7 +91,7 @@ def test_every_module_of_an_analysis_is_a_stage_or_said_to_be_none() -> None:
     assert {"stemfeatures.audio.streams", "stemfeatures.models.checkpoints"} <= covered
 
 
-def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path) -> None:
+def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parent
     features = tmp_path / "features"
     shutil.copytree(root / "data" / "features-1.0", features)
@@ -98,10 +99,20 @@ def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path) -> None:
     (tmp_path / "catalog.csv").write_text("track_id,path,title,plays\nknock,knock.wav,Knock,12\n")
     summary = pipelines.extract_catalog(tmp_path / "catalog.csv", features)
     assert (summary.n_done, summary.n_skipped, summary.n_failed) == (1, 0, 0)
+    assert summary.outdated == {"under schema version 1.0 (now 1.1)": 1}
     found = open_features(features)
     assert found.counts()["stems"] == 15
     rows = found.to_pandas("tracks").set_index("track_id")
     assert rows.loc["knock", "run_id"] != rows.loc["río", "run_id"]
     drums = found.to_pandas("stems").set_index(["track_id", "stem"]).loc["knock", "drums"]
     assert drums["energy_share"] == pytest.approx(0.949669, abs=1e-4)
-    assert pipelines.extract_catalog(tmp_path / "catalog.csv", features).n_skipped == 1
+    again = pipelines.extract_catalog(tmp_path / "catalog.csv", features)
+    assert (again.n_skipped, again.outdated) == (1, {})
+    monkeypatch.setattr(harmony, "CHORD_CHANGE_COST", 14.0)
+    plan = pipelines.extract_catalog(tmp_path / "catalog.csv", features, dry_run=True)
+    assert plan.outdated == {"with other constants (CHORD_CHANGE_COST)": 1}
+    assert "again: 1 track extracted before with other constants (CHORD_CHANGE_COST)" in plan_text(plan)
+    monkeypatch.setattr(analysis, "ANALYSIS_VERSION", 99)
+    plan = pipelines.extract_catalog(tmp_path / "catalog.csv", features, dry_run=True)
+    version = json.loads(golden.FILE.read_text("utf-8"))["analysis_version"]
+    assert plan.outdated == {f"by analysis version {version} (now 99)": 1}

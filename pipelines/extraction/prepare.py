@@ -115,6 +115,7 @@ class PreparedRun:
             n_skipped=len(self.decision.done),
             n_known_failed=len(self.decision.known_failed),
             n_metadata_changed=self.decision.metadata_changed,
+            outdated=self.decision.outdated,
             device=self.device,
             n_workers=self.n_workers,
             model=self.checkpoint.name,
@@ -162,8 +163,7 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
     decision = decide(
         chosen,
         layout,
-        config_hash=config_hash,
-        model_sha256=checkpoint.sha256,
+        settings=settings,
         tables=options.tables,
         overwrite=options.overwrite,
         retry_failed=options.retry_failed,

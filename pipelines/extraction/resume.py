@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from stemfeatures.tables.schema import DATA_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
 from .prefetch import FileState
+from .provenance import digest
 
 _KEY = ("config_hash", "model_sha256", "schema_version")
 _SOURCE = ("source_uri", "audio_sha256", "source_size_bytes", "source_modified_at")
@@ -51,6 +52,8 @@ class Decision:
         Tries so far, by ``track_id``; absent for the first.
     metadata_changed : int
         Rows of ``done`` whose metadata differ from what ``tracks`` holds.
+    outdated : dict
+        Number of rows of ``todo`` that were extracted before, from the same audio, by why they are extracted again.
     """
 
     todo: list[int] = field(default_factory=list)
@@ -58,6 +61,7 @@ class Decision:
     known_failed: list[int] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
     metadata_changed: int = 0
+    outdated: dict[str, int] = field(default_factory=dict)
 
 
 def existing_dataset(out_dir: Path) -> DatasetLayout | None:
@@ -97,15 +101,37 @@ def decide(
     catalog: Catalog,
     layout: DatasetLayout | None,
     *,
-    config_hash: str,
-    model_sha256: str,
+    settings: Mapping[str, Any],
     tables: Iterable[str],
     overwrite: bool = False,
     retry_failed: bool = True,
 ) -> Decision:
     """Compare a catalogue with a dataset; see the module's docstring.
 
-    Raises CatalogError when an id that was derived from a path stands for another file in the dataset.
+    Parameters
+    ----------
+    catalog : Catalog
+        What is to be extracted.
+    layout : DatasetLayout or None
+        What holds results already; None when there is nothing yet.
+    settings : mapping
+        Of this run, see :func:`~.provenance.value_settings`.
+    tables : iterable of str
+        That this run writes.
+    overwrite : bool
+        Extract everything.
+    retry_failed : bool
+        Try again what failed.
+
+    Returns
+    -------
+    Decision
+        What becomes of each row.
+
+    Raises
+    ------
+    CatalogError
+        When an id that was derived from a path stands for another file in the dataset.
     """
     if layout is None:
         return Decision(todo=list(range(len(catalog))))
@@ -122,7 +148,7 @@ def decide(
     if overwrite:
         decision.todo = list(range(len(catalog)))
         return decision
-    key = (config_hash, model_sha256, SCHEMA_VERSION)
+    key = (digest(settings), settings["model_sha256"], SCHEMA_VERSION)
     wanted = set(tables)
     types = {f.name: f.type for f in layout.metadata}
     frame = catalog.frame
@@ -139,6 +165,9 @@ def decide(
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
                 decision.metadata_changed += changed
                 continue
+            if same:
+                why = _outdated(row, config, key, settings)
+                decision.outdated[why] = decision.outdated.get(why, 0) + 1
         elif not retry_failed and (row := errors.get(track_id)) is not None and _key(row) == key:
             state = FileState.of(path) if path is not None else None
             if _state(row) == state and row["source_uri"] == uri:
@@ -146,6 +175,24 @@ def decide(
                 continue
         decision.todo.append(i)
     return decision
+
+
+def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any]) -> str:
+    """Why a row of the same audio is extracted again."""
+    if _key(row) == key:
+        return "without some of the tables that are wanted now"
+    if row["model_sha256"] != settings["model_sha256"]:
+        return f"with another checkpoint ({row['model_sha256'][:12]})"
+    if row["schema_version"] != SCHEMA_VERSION:
+        return f"under schema version {row['schema_version']} (now {SCHEMA_VERSION})"
+    before = config.get("values", {})
+    if before.get("analysis_version") != settings["analysis_version"]:
+        return f"by analysis version {before.get('analysis_version', '?')} (now {settings['analysis_version']})"
+    if before.get("fields") != settings["fields"]:
+        return "with other descriptors"
+    then, now = before.get("constants", {}), settings["constants"]
+    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    return f"with other constants ({', '.join(changed[:3])}{', ...' if changed[3:] else ''})"
 
 
 def _rows(layout: DatasetLayout, snapshot: Any, table: str, columns: list[str]) -> dict[str, dict[str, Any]]:

@@ -104,6 +104,8 @@ class ExtractSummary:
         Stopped by Ctrl-C or SIGTERM; what was finished is committed.
     n_metadata_changed : int
         Skipped rows whose catalogue columns differ from those stored in ``tracks``.
+    outdated : dict
+        Number of tracks that were extracted before and are extracted again, by reason.
     device, n_workers, model : str and int
         What it ran on.
     stage_s : dict
@@ -125,6 +127,7 @@ class ExtractSummary:
     planned: list[PlannedShard] = field(default_factory=list)
     interrupted: bool = False
     n_metadata_changed: int = 0
+    outdated: dict[str, int] = field(default_factory=dict)
     device: str = "cpu"
     n_workers: int = 1
     model: str = ""
