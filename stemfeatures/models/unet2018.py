@@ -126,7 +126,7 @@ class UNet2018(TargetNetwork):
         Examples
         --------
         >>> UNet2018.extent(UNet2018Config(), 64)
-        (94, 68)
+        (46, 66)
         """
         seen, given = _sizes(n_frames, config.depth)
         return (seen - given) // 2, given
