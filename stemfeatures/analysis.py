@@ -125,7 +125,7 @@ class Analyser:
     Parameters
     ----------
     model : str or Path
-        Name of a checkpoint or path to one. One that tells one of ``STEMS`` from the rest goes with the default joint
+        Name of a checkpoint or path to one. One that separates a single target goes with the default joint
         one, see :func:`.models.checkpoints.resolve_analysis`.
     device : str
         Torch device.

@@ -186,8 +186,8 @@ def _left_out(summary: ExtractSummary) -> list[str]:
         )
     if summary.n_known_failed:
         lines.append(f"skipped: {count(summary.n_known_failed, 'track')} that failed before (--skip-failed)")
-    for why, n in summary.outdated.items():
-        lines.append(f"again: {count(n, 'track')} extracted before {why}")
+    for why, tracks in summary.outdated.items():
+        lines.append(f"again: {count(tracks, 'track')} extracted before {why}")
     if summary.n_metadata_changed:
         n = count(summary.n_metadata_changed, "skipped track")
         lines.append(f"note: the catalogue's columns changed for {n}; tracks keeps the old values (--overwrite)")

@@ -7,7 +7,7 @@ import json
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,7 +49,7 @@ def value_settings(model_sha256: str) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "model_sha256": model_sha256, **analysis_settings()}
 
 
-def digest(settings: dict[str, Any]) -> str:
+def digest(settings: Mapping[str, Any]) -> str:
     """The ``config_hash``: 16 hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
 
