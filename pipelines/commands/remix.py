@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from stemfeatures.audio.encode import SUBTYPES
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
@@ -74,6 +73,7 @@ def _named(text: str) -> tuple[str, float]:
 def run(args: argparse.Namespace) -> int:
     """Remix one file."""
     from stemfeatures.audio import probe
+    from stemfeatures.audio.encode import SUBTYPES
     from stemfeatures.errors import StemfeaturesError
     from stemfeatures.models import checkpoints
     from stemfeatures.separation import open_separator

@@ -1,4 +1,7 @@
-"""Names of a package that are imported when first used, so that importing the package stays instant."""
+"""Names of a package that are imported when first used, so that importing the package stays instant.
+
+lazy_loader does the same; twenty lines keep the import of this package free of what only librosa brings along.
+"""
 
 from __future__ import annotations
 
