@@ -13,6 +13,7 @@ delays an estimate by half its hop on average. Reference times further than one 
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -91,3 +92,46 @@ def f0_scores(
     if ref_voicing.all():
         scores["voicing_false_alarm"] = float("nan")
     return {name: float(value) for name, value in scores.items()}
+
+
+#: Classes of voiced frames by how fast their pitch changes, up to so many semitones a second: held notes; slow slides
+#: and the turning points of vibrato; scoops, leaps and the flanks of vibrato (half a semitone at 5.5 Hz: 17).
+SPEEDS = {"steady": 2.0, "moving": 12.0, "fast": math.inf}
+
+
+def pitch_by_speed(
+    ref_times_s: np.ndarray,
+    ref_f0_hz: np.ndarray,
+    est_times_s: np.ndarray,
+    est_f0_hz: np.ndarray,
+    *,
+    cent_tolerance: float = 50.0,
+) -> dict[str, float]:
+    """Raw pitch accuracy of the voiced reference frames of each of :data:`SPEEDS`, and how many there are.
+
+    The speed of a frame is the slope between its two neighbours; where one of them is unvoiced, or further away than
+    two median steps, it is not known, and the frame belongs to no class.
+
+    Returns
+    -------
+    ``rpa_steady``, ``rpa_moving``, ``rpa_fast``, 0..1, NaN for a class without frames, and ``n_steady`` ...
+    """
+    times, f0 = np.asarray(ref_times_s, np.float64), np.asarray(ref_f0_hz, np.float64)
+    estimate = np.abs(resample_f0(est_times_s, est_f0_hz, times))
+    right = np.zeros(len(times), bool)
+    both = (f0 > 0) & (estimate > 0)
+    right[both] = np.abs(1200 * np.log2(estimate[both] / f0[both])) <= cent_tolerance
+    speed = np.full(len(times), np.nan)
+    if len(times) > 2:
+        before, after = f0[:-2], f0[2:]
+        span = times[2:] - times[:-2]
+        known = (before > 0) & (f0[1:-1] > 0) & (after > 0) & (span <= 4 * np.median(np.diff(times)))
+        speed[1:-1][known] = np.abs(12 * np.log2(after[known] / before[known])) / span[known]
+    scores: dict[str, float] = {}
+    slowest = -1.0
+    for name, fastest in SPEEDS.items():
+        chosen = (speed > slowest) & (speed <= fastest)
+        scores[f"rpa_{name}"] = float(right[chosen].mean()) if chosen.any() else math.nan
+        scores[f"n_{name}"] = int(chosen.sum())
+        slowest = fastest
+    return scores

@@ -6,6 +6,8 @@ Conventions
   how many have not is counted beside the average.
 * Mean, median and median absolute deviation are over the tracks of one data set; data sets are never pooled. BSS Eval
   is the median over windows first, so its ``median`` is the "median of medians" of the SiSEC and most papers.
+* The confidence interval of a mean is over artists or singers where the data set names them, else over tracks
+  (:mod:`.intervals`).
 * Silent references are not scored and not hidden: their number is told, and how loud the estimates are there.
 """
 
@@ -21,6 +23,7 @@ import numpy as np
 
 from .._util.json import plain
 from .beats import TRIM_S
+from .intervals import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 TASKS = ("separation", "f0", "beats")
 #: What a row can say of itself; only ``ok`` rows are summarised.
 STATUSES = ("ok", "silent_reference", "not_offered")
-KEYS = ("task", "estimator", "dataset", "track", "stem", "status")
+KEYS = ("task", "estimator", "dataset", "track", "group", "stem", "status")
 #: Score columns by task, in the order they are shown.
 METRICS = {
     "separation": (
@@ -47,6 +50,9 @@ METRICS = {
         "voicing_recall",
         "voicing_false_alarm",
         "overall_accuracy",
+        "rpa_steady",
+        "rpa_moving",
+        "rpa_fast",
         "multi_f0_precision",
         "multi_f0_recall",
         "multi_f0_accuracy",
@@ -59,14 +65,16 @@ METRICS = {
 #: Columns that describe a row and are not averaged.
 DETAILS = {
     "separation": ("silent_estimate", "leakage_db", "bss_windows", "bss_nan_windows", "stems_sum_snr_db"),
-    "f0": ("n_frames", "n_voiced", "n_overlap"),
+    "f0": ("n_frames", "n_voiced", "n_steady", "n_moving", "n_fast", "n_overlap"),
     "beats": ("reference_bpm", "estimate_bpm", "n_reference_beats", "n_estimated_beats"),
 }
 #: Below this SNR of the sum of the stems against the mixture, a result says so.
 INEXACT_SUM_DB = 40.0
+#: How averages are called where they are shown.
+_AVERAGES = {"mean": "mean", "ci95": "±95 %", "median": "median"}
 _TITLES = {
     "separation": "separation (dB; sdr, si_sdr, nsdr of the whole track; bss_* median of 1 s windows, BSS Eval v4)",
-    "f0": "vocal F0 (50 cents; mir_eval; multi_f0_* where annotated voices overlap)",
+    "f0": "vocal F0 (50 cents; mir_eval; rpa_* by speed of pitch; multi_f0_* where annotated voices overlap)",
     "beats": "beats (mir_eval; tempo within 4 %)",
 }
 
@@ -106,7 +114,8 @@ class EvaluationResult:
     def summary(self) -> pd.DataFrame:
         """One row per ``task, estimator, dataset, stem, metric``.
 
-        ``mean, median, mad`` (median absolute deviation) over the ``n`` tracks scored, and ``n_skipped``, those not.
+        ``mean, median, mad`` (median absolute deviation) over the ``n`` tracks scored of ``n_groups`` artists or
+        singers, ``ci95``, half the 95 % confidence interval of the mean, and ``n_skipped``, the tracks not scored.
         A track that is ``ok`` but has NaN for a metric counts as skipped for that metric alone.
         """
         import pandas as pd
@@ -116,12 +125,16 @@ class EvaluationResult:
         for key, group in self.table.groupby(by, sort=False):
             for metric in METRICS[key[0]]:
                 if metric in group:
-                    values = group.loc[group["status"] == "ok", metric].dropna()
+                    scored = group.loc[group["status"] == "ok"].dropna(subset=metric)
+                    values = scored[metric]
                     with np.errstate(invalid="ignore"):  # a perfect estimate has an infinite SDR
                         deviation = (values - values.median()).abs().median()
-                    figures = values.mean(), values.median(), deviation, len(values), len(group) - len(values)
-                    rows.append((*key, metric, *figures))
-        return pd.DataFrame(rows, columns=[*by, "metric", "mean", "median", "mad", "n", "n_skipped"])
+                    interval = half_width(values.to_numpy(), scored["group"].to_numpy())
+                    averages = values.mean(), values.median(), deviation, interval
+                    counts = len(values), scored["group"].nunique(), len(group) - len(values)
+                    rows.append((*key, metric, *averages, *counts))
+        names = ("metric", "mean", "median", "mad", "ci95", "n", "n_groups", "n_skipped")
+        return pd.DataFrame(rows, columns=[*by, *names])
 
     def to_dict(self) -> dict[str, Any]:
         """``settings``, ``summary`` and ``tracks`` as plain JSON types; NaN and infinities become None."""
@@ -143,7 +156,7 @@ class EvaluationResult:
         pq.write_table(table.replace_schema_metadata(metadata), path)
 
     def __str__(self) -> str:
-        """A readable table a task: mean and median over tracks by data set and stem."""
+        """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem."""
         summary = self.summary()
         parts = [_shown(summary, task) for task in TASKS]
         return "\n\n".join(part for part in (*parts, self._notes()) if part)
@@ -203,7 +216,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(summary: pd.DataFrame, task: str) -> str:
-    """Mean and median of one task by data set, stem and estimator as lines; empty if there are none."""
+    """Averages of one task by data set, stem and estimator as lines; empty if there are none."""
     rows = summary[summary["task"] == task]
     keys = ["dataset", "stem", "estimator"]
     rows = rows[rows.groupby("estimator")["n"].transform("max") > 0]
@@ -216,11 +229,13 @@ def _shown(summary: pd.DataFrame, task: str) -> str:
     lines = [head]
     for key, group in rows.groupby(keys, sort=False):
         by_metric = group.set_index("metric")
-        for i, average in enumerate(("mean", "median")):
+        for i, average in enumerate(("mean", "ci95", "median")):
+            if not by_metric[average].notna().any():
+                continue
             counts = [str(group["n"].max()), str(group["n_skipped"].min())]
             labels = [*key, *counts] if i == 0 else [""] * 5
             values = by_metric[average].to_dict()
-            lines.append([*labels, average, *(_number(values.get(metric), task) for metric in head[6:])])
+            lines.append([*labels, _AVERAGES[average], *(_number(values.get(metric), task) for metric in head[6:])])
     shown = [i for i, name in enumerate(head) if i < 6 or any(line[i] != "-" for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in shown]
     text = [

@@ -32,7 +32,7 @@ from ..datasets.opening import find_tracks
 from ..errors import EvaluationError, ModelError
 from .base import Estimator
 from .beats import TRIM_S, beat_scores
-from .f0 import f0_scores
+from .f0 import f0_scores, pitch_by_speed
 from .multi_f0 import multi_f0_scores, sounding_together
 from .result import TASKS, EvaluationResult, in_order
 from .separation import BSS_WINDOW_S, bss_eval, is_silent, level_db, sdr, si_sdr
@@ -160,6 +160,7 @@ def evaluate_track(
                 source=f"{track.dataset}/{track.name}",
             ) from error
         keys = {"task": task, "estimator": estimator.name, "dataset": track.dataset, "track": track.name}
+        keys["group"] = track.artist or track.name
         rows += [keys | row for row in found]
     return rows
 
@@ -241,6 +242,7 @@ def _f0_row(truth: TrackTruth, voices: list[np.ndarray], estimator: Estimator) -
     except NotImplementedError:
         return row | {"status": "not_offered"}
     row |= {"status": "ok"} | f0_scores(times, f0_hz, est_times, est_f0)
+    row |= pitch_by_speed(times, f0_hz, est_times, est_f0)
     if row["n_overlap"]:
         several = est_times, [np.array([hz] if hz > 0 else []) for hz in np.nan_to_num(est_f0)]
         with suppress(NotImplementedError):

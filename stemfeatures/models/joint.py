@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, PITCHED_STEMS, STEMS
 from ..spectra.filters import HarmonicMap, mel_filters
 from .network import Grid, Network, NetworkConfig
+from .presence import PresenceNet
 
 #: Parts of the network that can be trained by themselves.
-PARTS = ("separator", "pitch", "rhythm")
+PARTS = ("separator", "pitch", "rhythm", "presence")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class JointConfig(NetworkConfig):
     pitch_bins : part of the pitch grid that each pitch network covers, in the order of ``PITCHED_STEMS``
         (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
     rhythm_channels, rhythm_layers : width and depth of the dilated temporal convolutions.
+    presence_channels, presence_layers : width and depth of the temporal convolutions that say which stems play; 0
+        channels: the network does not say it.
     sharpness : factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read
         always have 1. Below 1 masks are softer.
     """
@@ -54,6 +57,8 @@ class JointConfig(NetworkConfig):
     pitch_bins: tuple[tuple[int, int], ...] = ((48, 336), (0, 240))
     rhythm_channels: int = 48
     rhythm_layers: int = 8
+    presence_channels: int = 0
+    presence_layers: int = 6
     sharpness: float = 1.0
 
 
@@ -67,6 +72,7 @@ class JointOutput:
     salience : (batch, 2, N_PITCH_BINS, n_frames), in the order of ``PITCHED_STEMS``.
     voicing : (batch, 2, n_frames).
     rhythm : (batch, 3, n_frames): onset, beat, downbeat.
+    presence : (batch, 4, n_frames), in the order of ``STEMS``: the stem plays; None from a network without.
     features : (batch, channels, bins, frames) of the bottleneck, a frame per ``stride`` frames.
     """
 
@@ -74,11 +80,12 @@ class JointOutput:
     salience: Tensor
     voicing: Tensor
     rhythm: Tensor
+    presence: Tensor | None
     features: Tensor
 
     def float(self) -> JointOutput:
         """The same in single precision: losses are computed there, whatever the network ran in."""
-        return JointOutput(**{name: value.float() for name, value in vars(self).items()})
+        return JointOutput(**{name: value if value is None else value.float() for name, value in vars(self).items()})
 
 
 def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1) -> nn.Module:
@@ -337,6 +344,13 @@ class JointNet(Network):
             PitchNet(len(self.config.harmonics), self.config.pitch_channels, bins) for bins in self.config.pitch_bins
         )
         self.rhythm = RhythmNet(self.config)
+        width, depth = self.config.presence_channels, self.config.presence_layers
+        self.presence = PresenceNet(width, depth, self.feature_size, self.stride) if width else None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Those of :data:`PARTS` that this network has."""
+        return tuple(part for part in PARTS if getattr(self, part) is not None)
 
     @classmethod
     def stems_of(cls, config: JointConfig) -> tuple[str, ...]:
@@ -368,12 +382,14 @@ class JointNet(Network):
         separated = self.separate(magnitude, given)
         salience, voicing = self.read_pitch(separated)
         sharpness = self.config.sharpness
+        presence = self.read_presence(separated)
         masks = separated.masks if sharpness == 1 else _shares(sharpness * separated.logits, separated.given)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
             voicing=_crop(voicing, frames),
             rhythm=_crop(self.read_rhythm(separated), frames),
+            presence=None if presence is None else _crop(presence, frames),
             features=separated.features,
         )
 
@@ -399,3 +415,10 @@ class JointNet(Network):
         """Logits of onset, beat and downbeat (batch, 3, padded frames)."""
         magnitude = separated.magnitude
         return self.rhythm(magnitude * separated.masks[:, STEMS.index("drums")], magnitude)
+
+    def read_presence(self, separated: Separated) -> Tensor | None:
+        """Logits (batch, 4, padded frames) of the stems that play; None from a network without that part."""
+        if self.presence is None:
+            return None
+        stems = separated.magnitude[:, None] * separated.masks
+        return self.presence(stems, separated.magnitude, separated.features)

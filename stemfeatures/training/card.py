@@ -182,7 +182,8 @@ def build_card(
 def metrics_of(summary: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """An evaluation's summary rows as a card keeps them.
 
-    ``{data set: {task: {"settings": {...}, "stems": {stem: {metric: {"mean", "median", "n", "n_skipped"}}}}}}``
+    ``{data set: {task: {"settings": {...}, "stems": {stem: {metric: {"mean", "median", "ci95", "n", "n_groups",
+    "n_skipped"}}}}}}``
     """
     metrics: dict[str, Any] = {}
     for row in summary:
@@ -191,7 +192,7 @@ def metrics_of(summary: list[dict[str, Any]], settings: dict[str, Any]) -> dict[
         task = metrics.setdefault(row["dataset"], {}).setdefault(row["task"], {"settings": settings, "stems": {}})
         task["stems"].setdefault(row["stem"], {})[row["metric"]] = {
             key: round(row[key], 4) if isinstance(row[key], float) else row[key]
-            for key in ("mean", "median", "n", "n_skipped")
+            for key in ("mean", "median", "ci95", "n", "n_groups", "n_skipped")
         }
     return metrics
 

@@ -29,6 +29,7 @@ class LossWeights:
     voicing: float = 0.15
     rhythm: float = 0.4
     rhythm_positive: float = 6.0
+    presence: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ...models import checkpoints
 from ...models.joint import PARTS, JointConfig, JointNet
 from ..config import TrainConfig
 from .base import Batch, Objective
-from .losses import pitch_losses, rhythm_loss, separation_loss, spectrograms, weighted_sum
+from .losses import pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class JointObjective(Objective):
     ModelError : the recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
     """
 
-    terms = ("loss", "separation", "pitch", "voicing", "rhythm")
+    terms = ("loss", "separation", "pitch", "voicing", "rhythm", "presence")
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         self.config = config
@@ -43,13 +43,10 @@ class JointObjective(Objective):
         self.model = JointNet(JointConfig.from_dict(config.model)).to(device)
         if config.initial:
             first = checkpoints.load(config.initial, device=device)
-            # How sharp masks are given out was chosen after that training, and says nothing of the network.
-            if replace(first.config, sharpness=self.model.config.sharpness) != self.model.config:
-                raise ModelError("its network is not the recipe's", source=config.initial, stage="train")
-            self.model.load_state_dict(first.state_dict())
+            _begin_with(self.model, first, config.initial)
         self.average = JointNet(self.model.config).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        self.learns = config.learns or PARTS
+        self.learns = config.learns or self.model.parts
         for name, part in self.model.named_children():
             part.requires_grad_(name in self.learns)
         learned = [p for p in self.model.parameters() if p.requires_grad]
@@ -75,6 +72,9 @@ class JointObjective(Objective):
             raise ModelError(message, source=config.name, stage="train")
         if unknown := sorted(set(config.learns) - set(PARTS)):
             message = f"unknown parts to learn: {', '.join(unknown)}; known: {', '.join(PARTS)}"
+            raise ModelError(message, source=config.name, stage="train")
+        if "presence" in config.learns and not JointConfig.from_dict(config.model).presence_channels:
+            message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
         if config.norm == "running" and not config.initial:
             message = "norm = running keeps the statistics of an initial checkpoint, and the recipe names none"
@@ -111,6 +111,7 @@ class JointObjective(Objective):
             separated = self.model.separate(spectra[0])
             pitch = self.model.read_pitch(separated) if "pitch" in learns else None
             rhythm = self.model.read_rhythm(separated) if "rhythm" in learns else None
+            presence = self.model.read_presence(separated) if "presence" in learns else None
         if "separator" in learns:
             masks = separated.masks.float()[..., :frames]
             terms["separation"] = separation_loss(masks, *spectra, complex_share=config.loss.complex_share)
@@ -119,6 +120,8 @@ class JointObjective(Objective):
             terms |= pitch_losses(salience, voicing, batch, config.loss)
         if rhythm is not None:
             terms["rhythm"] = rhythm_loss(rhythm.float()[..., :frames], batch, config.loss)
+        if presence is not None:
+            terms["presence"] = presence_loss(presence.float()[..., :frames], batch["stems"])
         return terms | {"loss": weighted_sum(terms, config.loss)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,6 +137,18 @@ class JointObjective(Objective):
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done = int(state["step"])
+
+
+def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
+    """The weights of ``first``; a part that only ``model`` has stays as it is."""
+    # How sharp masks are given out was chosen after that training, and says nothing of the network.
+    own = {"sharpness": model.config.sharpness}
+    if first.presence is None:
+        own |= {name: getattr(model.config, name) for name in ("presence_channels", "presence_layers")}
+    if replace(first.config, **own) != model.config:
+        raise ModelError("its network is not the recipe's", source=source, stage="train")
+    missing, _ = model.load_state_dict(first.state_dict(), strict=False)
+    assert all(name.startswith("presence.") for name in missing)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...constants import ANALYSIS_SAMPLE_RATE as SR
 from ...constants import HOP_LENGTH, N_BINS
 from ...spectra.transform import stft
 from ..config import LossWeights
@@ -139,6 +140,47 @@ def pitch_losses(
 def rhythm_loss(logits: Tensor, batch: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Unweighted, from logits (batch, 3, frames)."""
     return masked_bce(logits, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive)
+
+
+#: A stem plays where it is less than so far below the mixture's level, and pauses shorter than the second are played
+#: through. So near that level (both sides) it is not said.
+PLAYS_DB, BRIDGED_S, UNSURE_DB = -40.0, 0.5, 5.0
+
+
+def presence_targets(stems: Tensor) -> tuple[Tensor, Tensor]:
+    """Which stems play, from the stems themselves.
+
+    Parameters
+    ----------
+    stems : (batch, 4, n_samples).
+
+    Returns
+    -------
+    target, known : (batch, 4, n_frames) of 0 and 1; what is near the threshold is not known.
+    """
+    frames = stems.shape[-1] // HOP_LENGTH
+    energy = stems[..., : frames * HOP_LENGTH].unflatten(-1, (frames, HOP_LENGTH)).square().mean(dim=-1)
+    mixture = stems.sum(dim=1)[..., : frames * HOP_LENGTH].unflatten(-1, (frames, HOP_LENGTH)).square().mean(dim=-1)
+    # the energy-weighted mean of the mixture's frames, as the descriptors have it
+    level = (mixture.square().sum(dim=-1) / mixture.sum(dim=-1).clamp_min(1e-12))[:, None, None]
+    plays, surely, perhaps = (
+        _bridged(energy > level * 10 ** (decibels / 10) + 1e-12)
+        for decibels in (PLAYS_DB, PLAYS_DB + UNSURE_DB, PLAYS_DB - UNSURE_DB)
+    )
+    return plays.to(stems.dtype), (surely == perhaps).to(stems.dtype)
+
+
+def _bridged(plays: Tensor) -> Tensor:
+    """Pauses shorter than :data:`BRIDGED_S` filled; what reaches beyond the ends is no pause."""
+    reach = round(BRIDGED_S / 2 * SR / HOP_LENGTH)
+    wide = F.max_pool1d(plays.float(), 2 * reach + 1, 1, reach)
+    return -F.max_pool1d(-wide, 2 * reach + 1, 1, reach) > 0.5
+
+
+def presence_loss(logits: Tensor, stems: Tensor) -> Tensor:
+    """Unweighted, from logits (batch, 4, frames)."""
+    target, known = presence_targets(stems)
+    return masked_bce(logits, target, known, 1.0)
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:

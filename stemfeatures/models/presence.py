@@ -1,0 +1,62 @@
+"""Presence: which stems play at all, frame by frame, read from their separated magnitudes.
+
+Separation never leaves an absent stem at zero, and what of it is heard in an estimate may be another stem: the level of
+an estimate alone does not tell. The network sees the levels of all separated stems and of the mixture in mel bands, and
+the separator's bottleneck, which knows what kinds of sound there are.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..constants import STEMS
+from ..spectra.filters import mel_filters
+
+
+class PresenceNet(nn.Module):
+    """Logits of "this stem plays".
+
+    Parameters
+    ----------
+    width, layers : of the dilated temporal convolutions; the last one reaches ``2 ** layers`` frames to both sides.
+    features : channels of the separator's bottleneck. stride : frames that each of its frames stands for.
+    n_mels : bands of the levels.
+
+    Shape
+    -----
+    separated magnitudes ``(batch, 4, N_BINS, n_frames)``, that of the mixture ``(batch, N_BINS, n_frames)`` and the
+    bottleneck ``(batch, features, bins, n_frames / stride)`` -> ``(batch, 4, n_frames)``.
+    """
+
+    filters: Tensor
+
+    def __init__(self, width: int, layers: int, features: int, stride: int, n_mels: int = 24) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_filters(n_mels=n_mels), persistent=False)
+        self.stride = stride
+        self.levels = nn.Conv1d((len(STEMS) + 1) * n_mels, width, 1, bias=False)
+        self.context = nn.Conv1d(2 * features, width, 1, bias=False)
+        self.enter = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU())
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(width, width, 3, padding=2**i, dilation=2**i, bias=False),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+                nn.Conv1d(width, width, 1),
+            )
+            for i in range(layers)
+        )
+        self.head = nn.Conv1d(width, len(STEMS), 1)
+
+    def forward(self, stems: Tensor, mixture: Tensor, features: Tensor) -> Tensor:
+        power = torch.cat([stems, mixture[:, None]], dim=1).square()
+        # 60 dB below the mixture's mean is where levels stop to matter.
+        levels = torch.log10(torch.matmul(self.filters, power) + 1e-6).flatten(1, 2)
+        summary = torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1)
+        context = F.interpolate(self.context(summary), scale_factor=self.stride, mode="nearest")
+        x = self.enter(self.levels(levels) + context)
+        for layer in self.layers:
+            x = x + layer(x)
+        return self.head(x)
