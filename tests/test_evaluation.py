@@ -10,8 +10,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from networks import tiny_checkpoint
 from test_multitrack import RATE, tone, write_clip, write_song
 
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import EvaluationError, ModelError
 from stemfeatures.evaluation import CheckpointEstimator, EvaluationResult, NotOfferedError, evaluate, get_estimator
 from stemfeatures.evaluation.base import BaseEstimator
@@ -19,6 +21,7 @@ from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_temp
 from stemfeatures.evaluation.estimators.references import stft_grid
 from stemfeatures.evaluation.f0 import f0_scores, pitch_by_speed, resample_f0
 from stemfeatures.evaluation.intervals import half_width
+from stemfeatures.evaluation.presence import presence_scores, presence_truth
 from stemfeatures.evaluation.separation import bss_eval, is_silent, nsdr, sdr, si_sdr
 
 RNG = np.random.default_rng(7)
@@ -440,8 +443,8 @@ def test_all_tasks_in_one_table(songs: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     result = evaluate("all", songs, get_estimator("mixture"), progress=lambda *args: seen.append(args))
     assert seen == [(1, 2, "clip_1"), (2, 2, "song")]
-    assert list(result.table["task"]) == ["separation"] * 6 + ["f0", "beats"]
-    assert list(result.table["status"][-2:]) == ["not_offered"] * 2
+    assert list(result.table["task"]) == ["separation"] * 6 + ["f0", "beats"] + ["presence"] * 5
+    assert list(result.table["status"][-7:]) == ["not_offered"] * 7
     assert json.loads(json.dumps(result.to_dict()))["tracks"][0]["stem"] == "vocals"
 
     path = tmp_path / "scores.parquet"
@@ -583,3 +586,44 @@ def test_pitch_is_scored_by_its_speed() -> None:
     unvoiced = pitch_by_speed(times, np.where(speed == 6, 0.0, 220.0), times, np.full(300, 220.0))
     assert (unvoiced["rpa_steady"], unvoiced["n_steady"]) == (1, 196)
     assert math.isnan(unvoiced["rpa_fast"])
+
+
+def test_presence_is_where_a_stem_plays() -> None:
+    """A voice from 2 to 4 s with a pause of 0.3 s, drums throughout, and a bass 60 dB below them."""
+    rng = np.random.default_rng(0)
+    t = np.arange(6 * RATE) / RATE
+    sung = (t >= 2) & (t < 4) & ~((t >= 3) & (t < 3.3))
+    stems = {
+        "vocals": (0.1 * np.sin(2 * np.pi * 300 * t) * sung)[None],
+        "drums": 0.1 * rng.standard_normal((1, len(t))),
+        "bass": (1e-4 * np.sin(2 * np.pi * 60 * t))[None],
+    }
+    truth = presence_truth(stems, RATE)
+    plays, known = truth["vocals"]
+    seconds = np.flatnonzero(plays) * HOP_LENGTH / ANALYSIS_SAMPLE_RATE
+    assert (seconds[0], seconds[-1]) == (pytest.approx(2, abs=0.04), pytest.approx(4, abs=0.04))
+    assert plays.sum() == pytest.approx(2 * ANALYSIS_SAMPLE_RATE / HOP_LENGTH, abs=3)  # the pause is played through
+    assert known.mean() > 0.97
+    assert truth["drums"][0].all()
+    assert not truth["bass"][0].any()
+    times = np.arange(0, 6, 0.01)
+    late = presence_scores(plays, known, times, (times >= 3) & (times < 5))
+    assert late["presence_precision"] == pytest.approx(0.5, abs=0.02)
+    assert late["presence_recall"] == pytest.approx(0.5, abs=0.02)
+    assert late["presence_f_measure"] == pytest.approx(0.5, abs=0.02)
+    assert late["presence_false_alarm"] == pytest.approx(1 / 4, abs=0.02)
+    never = presence_scores(*truth["bass"], times, times < 3)
+    assert math.isnan(never["presence_f_measure"])
+    assert never["presence_false_alarm"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_checkpoint_is_scored_on_presence(tmp_path: Path) -> None:
+    """Without a presence head by its estimates; a song's silent stem has a false alarm and no F measure."""
+    write_song(tmp_path / "set" / "a", {"vocals": tone(440), "drums": 0 * tone(440)})
+    result = evaluate("presence", tmp_path, get_estimator(str(tiny_checkpoint(tmp_path))))
+    table = result.table.set_index("stem")
+    assert set(table["status"]) == {"ok"}
+    assert 0 < table.loc["vocals", "presence_recall"] <= 1
+    assert math.isnan(table.loc["drums", "presence_f_measure"])
+    assert 0 <= table.loc["drums", "presence_false_alarm"] <= 1
+    assert table.loc["drums", "n_playing"] == 0

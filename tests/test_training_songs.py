@@ -13,10 +13,12 @@ import torch
 from networks import TINY, tiny_checkpoint, tiny_recipe
 
 from pipelines import cli
+from stemfeatures.analysis import Analyser
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.evaluation.presence import presence_truth
 from stemfeatures.models import checkpoints
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
@@ -26,6 +28,7 @@ from stemfeatures.training.data.song_store import SongStore, build_song_store
 from stemfeatures.training.data.songs import SongMixer
 from stemfeatures.training.examples import Shared, TrainingData
 from stemfeatures.training.journal import best_validation, looks_without_better
+from stemfeatures.training.objectives import losses
 from stemfeatures.training.objectives.joint import JointObjective
 from stemfeatures.training.validation import Validation, validate
 
@@ -180,10 +183,52 @@ def test_parts_learn_by_themselves(store, tmp_path, part):
     assert not any("running" in name or "num_batches" in name for name in changed)
 
 
+def test_presence_is_learned(songs, tmp_path):
+    """A head that the initial checkpoint lacks says after some steps which stems play, here and in analyses."""
+    first = tiny_checkpoint(tmp_path)
+    model = TINY.to_dict() | {"presence_channels": 8, "presence_layers": 3}
+    config = TrainConfig(
+        model=model, n_frames=64, batch_size=4, songs=1.0, warmup=1, steps=80, decay=0.1, learning_rate=1e-2, ema=0.5,
+        initial=str(first), learns=("presence",),
+    )  # fmt: skip
+    store = build_song_store(find_tracks(songs), tmp_path / "store")
+    source = TrainingData(songs=store).open(config)
+    batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(4)])
+    objective = JointObjective(config, "cpu")
+    history = [objective.step(batch)["presence"] for _ in range(80)]
+    assert history[-1] < 0.3 * history[0]
+    saved = checkpoints.save(objective.exported.eval(), tmp_path / "with.safetensors", {})
+    truth, known = losses.presence_targets(batch["stems"])
+    with torch.no_grad():
+        said = checkpoints.load(saved)(losses.spectrograms(batch["stems"])[0]).presence > 0
+    assert float(((said == truth.bool()) & known.bool()).sum() / known.sum()) > 0.9
+    assert {0.0, 1.0} == set(truth[:, 0].unique().tolist())  # the vocals pause in one of them
+    frames = Analyser(saved.path).from_audio(batch["stems"][0].sum(dim=0).numpy(), SR).frames
+    assert frames.presence.shape == (4, frames.n_frames)
+    assert 0 <= frames.presence.min() <= frames.presence.max() <= 1
+    assert Analyser(first).from_audio(np.zeros(SR, np.float32), SR).frames.presence is None
+
+
+def test_presence_targets_are_those_of_the_evaluation():
+    rng = np.random.default_rng(1)
+    gate = np.repeat(rng.random((4, 24)) < 0.6, SR // 4, axis=1)
+    stems = (0.1 * gate * rng.standard_normal(gate.shape)).astype(np.float32)
+    target, known = losses.presence_targets(torch.from_numpy(stems)[None])
+    for row, stem in enumerate(STEMS):
+        plays, sure = presence_truth({name: y[None] for name, y in zip(STEMS, stems)}, SR)[stem]
+        inner = slice(12, -12)  # at the ends of an example a pause may go on
+        np.testing.assert_array_equal(target[0, row].bool().numpy()[inner], plays[inner])
+        np.testing.assert_array_equal(known[0, row].bool().numpy()[inner], sure[inner])
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"learns": ("drums",)}, "unknown parts to learn: drums"), ({"norm": "running"}, "the recipe names none")],
-)
+    [
+        ({"learns": ("presence",)}, "presence_channels is 0"),
+        ({"learns": ("drums",)}, "unknown parts to learn: drums"),
+        ({"norm": "running"}, "the recipe names none"),
+    ],
+)  # fmt: skip
 def test_parts_that_cannot_learn(settings, said):
     with pytest.raises(ModelError, match=said):
         JointObjective.check(TrainConfig(**settings))

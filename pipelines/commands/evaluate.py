@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
     from stemfeatures.models.checkpoints import Checkpoint
 
-TASKS = ("separation", "f0", "beats", "all")
+TASKS = ("separation", "f0", "beats", "presence", "all")
 
 
 class _ListEstimators(argparse.Action):

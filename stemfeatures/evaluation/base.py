@@ -21,10 +21,10 @@ class Estimator(Protocol):
     1-indexed in the bar, or None for positions.
 
     What follows may be left out (:class:`BaseEstimator` has all of it). ``multi_f0``: all vocal F0 at once as
-    ``(times_s, [array of Hz of each frame])``; without it the one contour of ``f0`` stands for all voices. ``prepare``
-    loads what is needed, so that a missing model shows before the first track. ``describe`` tells what figures depend
-    on: versions, voicing thresholds. An oracle has a true ``needs_truth`` and is called as
-    ``separate_with_truth(y, sample_rate, stems)``.
+    ``(times_s, [array of Hz of each frame])``; without it the one contour of ``f0`` stands for all voices.
+    ``presence``: ``(times_s, {stem: (n,) bool})``, which stems play. ``prepare`` loads what is needed, so that a
+    missing model shows before the first track. ``describe`` tells what figures depend on: versions, voicing
+    thresholds. An oracle has a true ``needs_truth`` and is called as ``separate_with_truth(y, sample_rate, stems)``.
     """
 
     name: str
@@ -88,13 +88,14 @@ class BaseEstimator:
 
     @property
     def tasks(self) -> frozenset[str]:
-        """Those of ``separation``, ``f0`` and ``beats`` that it offers."""
+        """Those of ``separation``, ``f0``, ``beats`` and ``presence`` that it offers."""
         kind = type(self)
         oracle = kind.separate_with_truth is not BaseEstimator.separate_with_truth
         offered = {
             "separation": oracle or kind.separate is not BaseEstimator.separate,
             "f0": kind.f0 is not BaseEstimator.f0,
             "beats": kind.beats is not BaseEstimator.beats,
+            "presence": kind.presence is not BaseEstimator.presence,
         }
         return frozenset(task for task, there in offered.items() if there)
 
@@ -121,6 +122,8 @@ class BaseEstimator:
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         raise NotImplementedError(f"{self.name} does not track beats")
 
+    def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        raise NotImplementedError(f"{self.name} does not say which stems play")
 
 Kind = TypeVar("Kind", bound=type[BaseEstimator])
 #: Estimators that have been imported, by name; :func:`stemfeatures.evaluation.registry.estimator_classes` has all.

@@ -28,7 +28,7 @@ from .intervals import half_width
 if TYPE_CHECKING:
     import pandas as pd
 
-TASKS = ("separation", "f0", "beats")
+TASKS = ("separation", "f0", "beats", "presence")
 #: What a row can say of itself; only ``ok`` rows are summarised.
 STATUSES = ("ok", "silent_reference", "not_offered")
 KEYS = ("task", "estimator", "dataset", "track", "group", "stem", "status")
@@ -61,12 +61,14 @@ METRICS = {
         "multi_f0_overlap_recall",
     ),
     "beats": ("beat_f_measure", "cmlt", "amlt", "downbeat_f_measure", "tempo_acc1", "tempo_acc2"),
+    "presence": ("presence_f_measure", "presence_precision", "presence_recall", "presence_false_alarm"),
 }
 #: Columns that describe a row and are not averaged.
 DETAILS = {
     "separation": ("silent_estimate", "leakage_db", "bss_windows", "bss_nan_windows", "stems_sum_snr_db"),
     "f0": ("n_frames", "n_voiced", "n_steady", "n_moving", "n_fast", "n_overlap"),
     "beats": ("reference_bpm", "estimate_bpm", "n_reference_beats", "n_estimated_beats"),
+    "presence": ("n_playing", "n_silent"),
 }
 #: Below this SNR of the sum of the stems against the mixture, a result says so.
 INEXACT_SUM_DB = 40.0
@@ -76,6 +78,7 @@ _TITLES = {
     "separation": "separation (dB; sdr, si_sdr, nsdr of the whole track; bss_* median of 1 s windows, BSS Eval v4)",
     "f0": "vocal F0 (50 cents; mir_eval; rpa_* by speed of pitch; multi_f0_* where annotated voices overlap)",
     "beats": "beats (mir_eval; tempo within 4 %)",
+    "presence": "presence (frames in which a stem plays, less than 40 dB below the mixture)",
 }
 
 

@@ -34,9 +34,12 @@ from .base import Estimator
 from .beats import TRIM_S, beat_scores
 from .f0 import f0_scores, pitch_by_speed
 from .multi_f0 import multi_f0_scores, sounding_together
+from .presence import presence_scores, presence_truth
 from .result import TASKS, EvaluationResult, in_order
 from .separation import BSS_WINDOW_S, bss_eval, is_silent, level_db, sdr, si_sdr
 
+#: What of a track holds the truth for a task: stems tell when they play.
+TRUTH = {task: task for task in TASKS} | {"presence": "separation"}
 #: What the channels of a track are to separation metrics.
 CHANNELS = ("mono", "all")
 
@@ -61,7 +64,7 @@ def evaluate(
 
     Parameters
     ----------
-    task : ``separation``, ``f0``, ``beats`` or ``all`` (those of the three that the data hold truth for).
+    task : ``separation``, ``f0``, ``beats``, ``presence`` or ``all`` (those of them that the data hold truth for).
     dataset : see :func:`stemfeatures.datasets.opening.find_tracks`; or tracks.
     estimator : see :class:`~stemfeatures.evaluation.base.Estimator`; with several jobs it must pickle, and its
         class lie in a module, not in a notebook.
@@ -140,7 +143,7 @@ def evaluate_track(
     truth = track.load()
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        if task not in track.tasks:
+        if TRUTH[task] not in track.tasks:
             continue
         try:
             if task == "separation":
@@ -148,8 +151,10 @@ def evaluate_track(
                 found = _separation_rows(track, truth, estimator, museval=museval, view=view)
             elif task == "f0":
                 found = [_f0_row(truth, _voices(track, truth), estimator)]
-            else:
+            elif task == "beats":
                 found = [_beats_row(truth, estimator, trim_s)]
+            else:
+                found = _presence_rows(truth, estimator)
         except EvaluationError as error:
             raise EvaluationError(error.message, source=f"{track.dataset}/{track.name}") from error
         except (ImportError, ModelError):  # not of this track
@@ -273,13 +278,29 @@ def _beats_row(truth: TrackTruth, estimator: Estimator, trim_s: float) -> dict[s
     return row | beat_scores(*truth.beats, beats_s, positions, trim_s=trim_s)
 
 
+def _presence_rows(truth: TrackTruth, estimator: Estimator) -> list[dict[str, Any]]:
+    known = presence_truth(truth.stems, truth.sample_rate)
+    try:
+        times_s, found = estimator.presence(truth.mixture, truth.sample_rate)  # type: ignore[attr-defined]
+    except (AttributeError, NotImplementedError):
+        return [{"stem": stem, "status": "not_offered"} for stem in known]
+    rows: list[dict[str, Any]] = []
+    for stem, (plays, sure) in known.items():
+        if stem not in found:
+            rows.append({"stem": stem, "status": "not_offered"})
+            continue
+        counts = {"n_playing": int((plays & sure).sum()), "n_silent": int((~plays & sure).sum())}
+        rows.append({"stem": stem, "status": "ok"} | counts | presence_scores(plays, sure, times_s, found[stem]))
+    return rows
+
+
 def _limited(tracks: Sequence[MultiTrack], tasks: tuple[str, ...], limit: int | None) -> list[MultiTrack]:
     """Tracks with the truth for any of the tasks; at most ``limit`` of a data set."""
     taken: list[MultiTrack] = []
     counts: dict[str, int] = {}
     for track in tracks:
         counts.setdefault(track.dataset, 0)
-        if track.tasks & set(tasks) and (limit is None or counts[track.dataset] < limit):
+        if track.tasks & {TRUTH[task] for task in tasks} and (limit is None or counts[track.dataset] < limit):
             counts[track.dataset] += 1
             taken.append(track)
     return taken

@@ -65,6 +65,8 @@ class FrameBuilder:
             hertz, salience = pitch_candidates(frames.salience[i])
             values |= {f"hz{i}": hertz.T, f"salience{i}": salience.T}
         values |= {"voicing": frames.voicing, "rhythm": frames.rhythm}
+        if frames.presence is not None:
+            values["presence"] = frames.presence
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.cpu().numpy())
 
@@ -111,7 +113,8 @@ class FrameBuilder:
             for i, stem in enumerate(PITCHED_STEMS)
         }
         onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
-        return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat)
+        presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
+        return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat, presence)
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         weight = float(self._weight[row])

@@ -75,6 +75,8 @@ class TrackFrames:
     stems : ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``.
     pitch : ``{"vocals" | "bass": PitchFrames}``.
     onset, beat, downbeat : (n_frames,) activations in 0..1.
+    presence : (4, n_frames) probabilities in 0..1, in the order of ``STEMS``, that the stem plays at all; None from a
+        network that does not say it.
     step_power : (n_steps,) BS.1770 channel-summed K-weighted mean square of the *full-rate, all-channel* signal in
         consecutive steps of 100 ms; None when only the analysis signal is known.
     true_peak : largest true peak over the full-rate channels (linear), or None likewise.
@@ -87,6 +89,7 @@ class TrackFrames:
     onset: np.ndarray
     beat: np.ndarray
     downbeat: np.ndarray
+    presence: np.ndarray | None = None
     step_power: np.ndarray | None = None
     true_peak: float | None = None
     model: str = ""

@@ -28,7 +28,8 @@ class Frames:
     """Network results for consecutive frames ``first ... first + k``.
 
     ``spectrum`` (n_fft // 2 + 1, k) complex of the analysis signal; ``masks`` (4, N_BINS, k); ``salience``
-    (2, N_PITCH_BINS, k), ``voicing`` (2, k) and ``rhythm`` (3, k) as probabilities.
+    (2, N_PITCH_BINS, k), ``voicing`` (2, k), ``rhythm`` (3, k) and ``presence`` (4, k; None from a network that does
+    not say it) as probabilities.
     """
 
     first: int
@@ -37,6 +38,7 @@ class Frames:
     salience: Tensor
     voicing: Tensor
     rhythm: Tensor
+    presence: Tensor | None = None
 
     def __len__(self) -> int:
         return self.masks.shape[-1]
@@ -202,4 +204,6 @@ class SegmentRunner:
                 keep[cut] = 1
                 segment.owner.on_features(output.features[i], power * keep, stride)
             values = {"masks": output.masks[i], "salience": salience[i], "voicing": voicing[i], "rhythm": rhythm[i]}
+            if output.presence is not None:
+                values["presence"] = torch.sigmoid(output.presence[i])
             segment.owner.accept(segment, values)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...constants import MIXTURE, STEMS
+from ...descriptors.activity import active_frames, audible_energy
 from ..base import BaseEstimator
 
 if TYPE_CHECKING:
@@ -82,6 +84,14 @@ class CheckpointEstimator(BaseEstimator):
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         events = self._analyse(y, sample_rate).events
         return events.beats_s, events.beat_positions
+
+    def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What the network says; of one that does not say it, where its estimates are active."""
+        frames = self._analyse(y, sample_rate).frames
+        if frames.presence is not None:
+            return frames.times_s, {stem: row > 0.5 for stem, row in zip(STEMS, frames.presence)}
+        mixture = audible_energy(frames.stems[MIXTURE])
+        return frames.times_s, {s: active_frames(audible_energy(frames.stems[s]), mixture) for s in STEMS}
 
     def _analyse(self, y: np.ndarray, sample_rate: int) -> Any:
         """One analysis serves F0 and beats of the same array."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...constants import ANALYSIS_SAMPLE_RATE as SR
 from ...constants import HOP_LENGTH, N_BINS
+from ...descriptors.activity import BELOW_MIXTURE_DB, MAX_GAP_S
 from ...spectra.transform import stft
 from ..config import LossWeights
 
@@ -142,13 +143,13 @@ def rhythm_loss(logits: Tensor, batch: dict[str, Tensor], weights: LossWeights) 
     return masked_bce(logits, batch["rhythm"], batch["rhythm_known"][:, :, None], weights.rhythm_positive)
 
 
-#: A stem plays where it is less than so far below the mixture's level, and pauses shorter than the second are played
-#: through. So near that level (both sides) it is not said.
-PLAYS_DB, BRIDGED_S, UNSURE_DB = -40.0, 0.5, 5.0
+#: Within so many dB of the threshold it is not known whether a stem plays.
+UNSURE_DB = 5.0
 
 
 def presence_targets(stems: Tensor) -> tuple[Tensor, Tensor]:
-    """Which stems play, from the stems themselves.
+    """Which stems play, from the stems themselves, as :mod:`stemfeatures.descriptors.activity` defines it: less than
+    ``BELOW_MIXTURE_DB`` below the mixture, or in a pause shorter than ``MAX_GAP_S``.
 
     Parameters
     ----------
@@ -165,14 +166,14 @@ def presence_targets(stems: Tensor) -> tuple[Tensor, Tensor]:
     level = (mixture.square().sum(dim=-1) / mixture.sum(dim=-1).clamp_min(1e-12))[:, None, None]
     plays, surely, perhaps = (
         _bridged(energy > level * 10 ** (decibels / 10) + 1e-12)
-        for decibels in (PLAYS_DB, PLAYS_DB + UNSURE_DB, PLAYS_DB - UNSURE_DB)
+        for decibels in (-BELOW_MIXTURE_DB, UNSURE_DB - BELOW_MIXTURE_DB, -UNSURE_DB - BELOW_MIXTURE_DB)
     )
     return plays.to(stems.dtype), (surely == perhaps).to(stems.dtype)
 
 
 def _bridged(plays: Tensor) -> Tensor:
-    """Pauses shorter than :data:`BRIDGED_S` filled; what reaches beyond the ends is no pause."""
-    reach = round(BRIDGED_S / 2 * SR / HOP_LENGTH)
+    """Pauses shorter than ``MAX_GAP_S`` filled; at the ends of an example those of half that length."""
+    reach = round(MAX_GAP_S / 2 * SR / HOP_LENGTH)
     wide = F.max_pool1d(plays.float(), 2 * reach + 1, 1, reach)
     return -F.max_pool1d(-wide, 2 * reach + 1, 1, reach) > 0.5
 
