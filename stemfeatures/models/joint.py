@@ -85,7 +85,8 @@ class JointOutput:
 
     def float(self) -> JointOutput:
         """The same in single precision: losses are computed there, whatever the network ran in."""
-        return JointOutput(**{name: value if value is None else value.float() for name, value in vars(self).items()})
+        values: dict[str, Any] = {k: None if v is None else v.float() for k, v in vars(self).items()}
+        return JointOutput(**values)
 
 
 def _conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1) -> nn.Module:

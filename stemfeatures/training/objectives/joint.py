@@ -142,7 +142,7 @@ class JointObjective(Objective):
 def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
     """The weights of ``first``; a part that only ``model`` has stays as it is."""
     # How sharp masks are given out was chosen after that training, and says nothing of the network.
-    own = {"sharpness": model.config.sharpness}
+    own: dict[str, Any] = {"sharpness": model.config.sharpness}
     if first.presence is None:
         own |= {name: getattr(model.config, name) for name in ("presence_channels", "presence_layers")}
     if replace(first.config, **own) != model.config:
