@@ -569,6 +569,23 @@ def test_the_command_says_what_is_wrong(data, tmp_path, capsys, kinds, more, mes
     assert message in capsys.readouterr().err
 
 
+def test_weights_that_no_critic_has_seen_say_so(data, tmp_path, capsys):
+    recipe = _recipe(tmp_path / "r.toml", steps=4)
+    recipe.write_text(recipe.read_text().replace("critic_width = 2", "critic_width = 2\npretrain = 2"))
+    argv = _argv(data, recipe, tmp_path / "run", *ALL)
+    assert cli.main([*argv, "--steps", "2"]) != 0
+    assert "the critics would never begin: supervised learning before (pretrain) has 2 of 2" in capsys.readouterr().err
+    assert cli.main([*argv, "--max-minutes", "1e-9"]) == 0
+    assert "no critic has had a say" in capsys.readouterr().out
+    card = checkpoints.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
+    assert (card["training"]["steps"], card["training"]["phase"]) == (1, "supervised")
+    assert "supervised phase alone" in card["description"]
+    assert cli.main(argv) == 0
+    assert "no critic" not in capsys.readouterr().out
+    card = checkpoints.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
+    assert (card["training"]["steps"], card["training"]["phase"]) == (4, "adversarial")
+
+
 def test_development_mixtures_are_found_among_the_unpaired(data, tmp_path, capsys):
     (tmp_path / "copy.wav").write_bytes((data / "development" / "other" / "mixture.wav").read_bytes())
     argv = _argv(data, _recipe(tmp_path / "r.toml"), tmp_path / "run", *ALL)

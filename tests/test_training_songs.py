@@ -15,7 +15,7 @@ from networks import TINY, tiny_checkpoint, tiny_recipe
 from pipelines import cli
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
-from stemfeatures.constants import HOP_LENGTH, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
+from stemfeatures.constants import HOP_LENGTH, N_FFT, PITCH_BINS_PER_OCTAVE, PITCH_FMIN, STEMS
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.evaluation.presence import presence_truth
@@ -207,6 +207,27 @@ def test_presence_is_learned(songs, tmp_path):
     assert frames.presence.shape == (4, frames.n_frames)
     assert 0 <= frames.presence.min() <= frames.presence.max() <= 1
     assert Analyser(first).from_audio(np.zeros(SR, np.float32), SR).frames.presence is None
+
+
+def test_bands_are_limited_in_stems_and_mixture_alike(store):
+    """Half of the examples end between 3.2 and 8 kHz; what is below stays, and equal random states limit equally."""
+    stems = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 4, 8 * HOP_LENGTH)).astype(np.float32))
+    whole = losses.spectrograms(stems)
+    some = losses.band_limited(whole, 0.5, torch.Generator().manual_seed(1))
+    ends = []
+    for i in range(40):
+        heard = [int((plane[i].flatten(0, -3).sum(dim=(0, -1)) if plane.ndim == 4 else plane[i].sum(dim=-1)).ne(0)
+                     .nonzero().max()) for plane in some]  # fmt: skip
+        assert len(set(heard)) == 1
+        ends.append(heard[0])
+        for before, after in zip(whole, some):
+            torch.testing.assert_close(after[i, ..., : ends[-1] + 1, :], before[i, ..., : ends[-1] + 1, :])
+    hertz = np.array(ends) * SR / N_FFT
+    limited = hertz < hertz.max()
+    assert 10 < limited.sum() < 30
+    assert 3100 < hertz[limited].min() < 4500 < hertz[limited].max() <= 8000
+    again = losses.band_limited(whole, 0.5, torch.Generator().manual_seed(1))
+    assert all(torch.equal(a, b) for a, b in zip(some, again))
 
 
 def test_presence_targets_are_those_of_the_evaluation():

@@ -197,7 +197,7 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
         step, score = best
         model = checkpoints.load_network(run_dir / BEST)
         chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
-    seconds = seconds_trained(run_dir / "log.csv")
+    seconds, phase = seconds_trained(run_dir / "log.csv"), objective.phase_of(step)
     card = build_card(
         model,
         config,
@@ -208,6 +208,7 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
         device=device,
         held_out=prepared.held_out,
         chosen_on=chosen_on,
+        phase=phase,
         licence=args.licence or NOT_STATED,
     )
     checkpoint = checkpoints.save(model, export, card)
@@ -216,6 +217,7 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
         rows = [
             ("steps", f"{objective.steps_done:,}{of}"),
             *([("chosen", f"step {step:,}, the best on the development songs")] if chosen_on else []),
+            *([("phase", f"these weights are {phase}: no critic has had a say")] if phase == "supervised" else []),
             ("time", duration(seconds)),
             ("checkpoint", str(checkpoint.path)),
             ("model card", str(checkpoint.path.with_suffix(".json"))),

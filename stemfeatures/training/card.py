@@ -134,6 +134,7 @@ def build_card(
     device: str = "",
     held_out: list[str] | None = None,
     chosen_on: dict[str, Any] | None = None,
+    phase: str | None = None,
     licence: str = NOT_STATED,
 ) -> dict[str, Any]:
     """The card of a checkpoint, without metrics; ``checkpoints.save`` adds name and digest.
@@ -146,12 +147,15 @@ def build_card(
     command : what was typed. device : what it ran on.
     held_out : patterns of what was never learned from.
     chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
+    phase : the phase of the objective that made these weights, where there are several.
     licence : SPDX id or words for the weights. The data's licences are listed with the data.
     """
     description = f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm."
     if model.tasks == {"separation"}:
         band = f"{model.grid.sample_rate // 2:,} Hz"
         description = f"Separation of {config.target} and accompaniment up to {band}; objective {config.objective}."
+        if phase not in (None, config.objective):
+            description += f" These weights come from its {phase} phase alone."
     elif config.objective != "joint":
         description += f" Trained further to separate {config.target}; objective {config.objective}."
     return {
@@ -167,6 +171,7 @@ def build_card(
             "steps": steps,
             "seconds": round(seconds, 1),
             "chosen_on": chosen_on,
+            **({"phase": phase} if phase else {}),
             "device": device,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {

@@ -52,6 +52,7 @@ class TrainConfig:
     model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
         same ``model``.
+    band_limited : share of the examples that end between 3 and 8 kHz, as files at 8 and 16 kHz do.
     learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
     norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
         initial checkpoint, which stay as they are.
@@ -81,6 +82,7 @@ class TrainConfig:
     save_every: int = 100
     log_every: int = 10
     songs: float = 0.0
+    band_limited: float = 0.0
     validate_every: int = 500
     patience: int = 0
     precision: str = "float32"
@@ -95,8 +97,9 @@ class TrainConfig:
     parts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.songs <= 1:
-            raise ValueError(f"songs is a share from 0 to 1, not {self.songs}")
+        for name in ("songs", "band_limited"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.norm not in NORMS:

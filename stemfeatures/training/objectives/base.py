@@ -65,6 +65,10 @@ class Objective(ABC):
     def phase_is_over(self) -> bool:
         return False
 
+    def phase_of(self, step: int) -> str | None:
+        """Name of the phase that made the network of ``step``; None where there is but one."""
+        return None
+
     @abstractmethod
     def __init__(self, config: TrainConfig, device: str) -> None:
         """The objective before the first step; raises ModelError for settings or checkpoints that cannot be used."""

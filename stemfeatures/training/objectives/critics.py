@@ -198,6 +198,18 @@ class AdversarialObjective(SupervisedObjective):
         self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate)
 
     @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        super().check(config)
+        pretrain = cls.read_settings(config).pretrain
+        if pretrain >= config.steps:
+            message = f"the critics would never begin: supervised learning before (pretrain) has {pretrain:,} of "
+            message += f"{config.steps:,} steps"
+            raise ModelError(message, source=config.name, stage="train")
+
+    def phase_of(self, step: int) -> str:
+        return "adversarial" if self.combined and step > self.phase_began else "supervised"
+
+    @classmethod
     def draws(cls, config: TrainConfig) -> Draws:
         updates = cls.read_settings(config).critic_updates
         return Draws(pairs=1, mixtures=updates + 1, solos=updates, accompaniments=updates)

@@ -14,8 +14,8 @@ from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import PARTS, JointConfig, JointNet
 from ..config import TrainConfig
-from .base import Batch, Objective
-from .losses import pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
+from .base import Batch, Objective, step_generator
+from .losses import band_limited, pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,9 @@ class JointObjective(Objective):
         """Of the parts that learn, unweighted, and their weighted sum under ``loss``."""
         config, learns, terms = self.config, self.learns, {}
         spectra = spectrograms(batch["stems"])
+        if config.band_limited:
+            random = step_generator(config.seed, self.steps_done)
+            spectra = band_limited(spectra, config.band_limited, random)
         frames = spectra[0].shape[-1]
         with torch.autocast(spectra[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             separated = self.model.separate(spectra[0])

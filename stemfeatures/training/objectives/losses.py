@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...constants import ANALYSIS_SAMPLE_RATE as SR
-from ...constants import HOP_LENGTH, N_BINS
+from ...constants import HOP_LENGTH, N_BINS, N_FFT
 from ...descriptors.activity import BELOW_MIXTURE_DB, MAX_GAP_S
 from ...spectra.transform import stft
 from ..config import LossWeights
@@ -30,6 +30,28 @@ def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     planes = [_planes(stft(example)[..., :N_BINS, :frames]) for example in examples]
     mixture, magnitude, aligned = (torch.cat(part) for part in zip(*planes))
     return mixture, magnitude, aligned
+
+
+#: Where the band of an example ends that is limited, in Hz: from below half of 8 kHz to half of 16 kHz.
+BAND_ENDS_HZ = (3200.0, 8000.0)
+
+
+def band_limited(
+    spectra: tuple[Tensor, Tensor, Tensor], share: float, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`spectrograms` gives, with the upper part of some examples left out, in stems and mixture alike.
+
+    Parameters
+    ----------
+    share : of the examples that are limited, 0..1. random : decides which, and where their band ends.
+    """
+    lowest, highest = BAND_ENDS_HZ
+    chosen, place = torch.rand(2, len(spectra[0]), generator=random)
+    hertz = torch.where(chosen < share, lowest * (highest / lowest) ** place, torch.inf)
+    keep = torch.arange(N_BINS) * (SR / N_FFT) <= hertz[:, None]
+    mixture, magnitude, aligned = spectra
+    kept = keep.to(mixture)[:, :, None]
+    return mixture * kept, magnitude * kept[:, None], aligned * kept[:, None]
 
 
 def _planes(sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
