@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from networks import TINY, tiny_checkpoint, tiny_recipe
 
@@ -23,9 +27,10 @@ from stemfeatures.models import checkpoints
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data import song_store
+from stemfeatures.training.data.device_mixing import DeviceMixer, Excerpts
 from stemfeatures.training.data.joining import Joining
 from stemfeatures.training.data.song_store import SongStore, build_song_store
-from stemfeatures.training.data.songs import SongMixer
+from stemfeatures.training.data.songs import OTHER_VOCALS, REMIX, SongMixer
 from stemfeatures.training.examples import Shared, TrainingData
 from stemfeatures.training.journal import best_validation, looks_without_better
 from stemfeatures.training.objectives import losses
@@ -246,7 +251,7 @@ def test_presence_targets_are_those_of_the_evaluation():
     ("settings", "said"),
     [
         ({"learns": ("presence",)}, "presence_channels is 0"),
-        ({"learns": ("drums",)}, "unknown parts to learn: drums"),
+        ({"mixing": "device", "songs": 1.0}, "makes no labels"), ({"learns": ("drums",)}, "unknown parts to learn: drums"),
         ({"norm": "running"}, "the recipe names none"),
     ],
 )  # fmt: skip
@@ -358,6 +363,7 @@ def test_sources_are_shared_as_the_recipe_says(store, tmp_path):
     ("line", "said"),
     [("songs = 1.5", "share from 0 to 1"), ('precision = "half"', "unknown precision 'half'"),
      ('norm = "group"', "unknown norm 'group'"),
+     ('mixing = "gpu"', "unknown mixing 'gpu'"),
      ("steps = 0", "steps must be at least 1"), ("n_frames = 'x'", "'<' not supported")],
 )  # fmt: skip
 def test_recipes_that_make_no_sense(tmp_path, line, said):
@@ -503,3 +509,64 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     recipe.write_text(recipe.read_text().replace("songs = 1.0", "songs = 0.0"))
     assert cli.main([str(a) for a in [*argv, "--run-dir", tmp_path / "other"]]) == 2
     assert "takes no songs" in capsys.readouterr().err
+
+
+def test_excerpts_on_a_device_are_the_songs(store):
+    """At their own speed they are the stored samples; faster ones are what soxr makes of them."""
+    mixer = DeviceMixer(store, batch_size=3, n_frames=32, seed=1, device="cpu")
+    rate = torch.tensor([[1.0] * 4, [1.2] * 4, [0.85] * 4])
+    song = torch.tensor([[0] * 4, [1] * 4, [0] * 4])
+    start = torch.full((3, 4), 3 * SR // HOP_LENGTH * HOP_LENGTH)
+    no = torch.zeros(3, 4, dtype=torch.bool)
+    y = mixer.excerpts(Excerpts(song, start, rate, no, torch.zeros(3, 4), no)).numpy()
+    n = 32 * HOP_LENGTH
+    for row, stem in enumerate(STEMS):
+        np.testing.assert_allclose(y[0, row], store.stem(0, stem, int(start[0, 0]), n), atol=1e-6)
+        for example in (1, 2):
+            speed = float(rate[example, 0])
+            wanted = store.stem(int(song[example, 0]), stem, int(start[0, 0]), int(n * speed) + 200)
+            wanted = soxr.resample(wanted, SR * speed, SR, quality="VHQ")[:n]
+            inner = slice(200, n - 200)
+            error = np.sum((y[example, row] - wanted)[inner] ** 2) / np.sum(wanted[inner] ** 2)
+            assert error < (3e-2 if stem == "drums" else 1e-4), (stem, speed)  # clicks reach to half the rate
+    drawn = Excerpts(song, start, rate, ~no, torch.full((3, 4), -6.0), no.clone())
+    drawn.silent[:, 1] = True
+    levelled = mixer.excerpts(drawn)
+    assert not levelled[:, 1].any()
+    assert float(levelled[0, 3].square().mean().sqrt()) == pytest.approx(0.05, rel=0.05)
+
+
+def test_batches_on_a_device_depend_on_seed_and_number_alone(store):
+    one, two = (DeviceMixer(store, batch_size=8, n_frames=32, seed=5, device="cpu") for _ in range(2))
+    two.batch(0)
+    stems = one.batch(7)["stems"]
+    assert torch.equal(stems, two.batch(7)["stems"])
+    assert not torch.equal(stems, one.batch(8)["stems"])
+    assert stems.shape == (8, 4, 32 * HOP_LENGTH)
+    torch.testing.assert_close(stems.sum(dim=1).abs().amax(dim=1), torch.full((8,), 0.5))
+    drawn = [one.draw(torch.Generator().manual_seed(i)) for i in range(200)]
+    foreign = torch.cat([d.foreign for d in drawn])
+    assert float(foreign.all(dim=1).float().mean()) == pytest.approx(REMIX, abs=0.05)
+    assert float((foreign[:, 0] & ~foreign[:, 1]).float().mean()) == pytest.approx(OTHER_VOCALS, abs=0.05)
+    together = torch.cat([d.start for d in drawn])[~foreign.any(dim=1)]
+    assert torch.equal(together, together[:, :1].expand(-1, 4))
+
+
+def test_the_script_for_gpus_runs(songs, tmp_path):
+    """With a tiny network, one song and seconds of training; a second call goes on."""
+    pytest.importorskip("pyworld", reason="songs with singing need the train extra")
+    recipe = tiny_recipe(
+        tmp_path / "mini.toml", songs=1.0, mixing="device", learns=["separator"], steps=2, n_frames=32, batch_size=2
+    )
+    script = Path(__file__).parents[1] / "benchmarks" / "gpu_training.sh"
+    for steps in (2, 3):
+        recipe.write_text(recipe.read_text().replace("steps = 2", f"steps = {steps}"))
+        done = subprocess.run(
+            [script, tmp_path / "out", "5", "1", "20", "cpu", recipe], capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(script.parents[1])},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"at step {steps}" in done.stdout
+    card = checkpoints.resolve(tmp_path / "out" / "joint-v2-gpu.safetensors").card
+    assert card["training"]["steps"] == 3
+    assert card["data"][0]["songs"] == 1

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..errors import ModelError
 
 PRECISIONS = ("float32", "bfloat16")
+MIXINGS = ("loaders", "device")
 #: Statistics that batch norm normalises with while it learns.
 NORMS = ("batch", "running")
 
@@ -46,6 +47,8 @@ class TrainConfig:
     songs : share of the examples that is cut from multitracks, 0..1; the others are mixed of isolated sounds.
     validate_every : steps between looks at the development songs, where there are some. patience : so many looks
         without a better score end the run; 0 = never.
+    mixing : where examples are made: by ``loaders``, processes beside the training, or on the ``device`` itself, for
+        recipes that learn the separator from songs alone.
     precision : ``float32``, or ``bfloat16`` for mixed precision.
     licences : ``{source: licence}`` of multitracks, for the model card. made_of : ``{source: {part: licence}}`` of
         generated ones.
@@ -85,6 +88,7 @@ class TrainConfig:
     band_limited: float = 0.0
     validate_every: int = 500
     patience: int = 0
+    mixing: str = "loaders"
     precision: str = "float32"
     initial: str = ""
     learns: tuple[str, ...] = ()
@@ -100,6 +104,8 @@ class TrainConfig:
         for name in ("songs", "band_limited"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
+        if self.mixing not in MIXINGS:
+            raise ValueError(f"unknown mixing {self.mixing!r}; known: {', '.join(MIXINGS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.norm not in NORMS:

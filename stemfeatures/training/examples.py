@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from ..errors import DatasetError
 from .config import TrainConfig, read_settings
 from .data.bank import SoundBank
+from .data.device_mixing import DeviceMixer
 from .data.draws import Draws
 from .data.example import Example, ExampleSource
 from .data.joining import Joining
@@ -57,6 +58,15 @@ class TrainingData:
                 raise DatasetError(f"recipe {config.name!r} asks for a bank of isolated sounds", stage="train")
             sources.append(Mixer(SoundBank(self.bank), **options))
         return sources[0] if len(sources) == 1 else Shared(sources[0], sources[1], config.songs, config.seed)
+
+    def open_on(self, device: str, config: TrainConfig) -> DeviceMixer:
+        """The songs in the memory of a device, which makes batches of them. Raises DatasetError without songs."""
+        if self.songs is None:
+            raise DatasetError(f"recipe {config.name!r} asks for songs (multitracks)", stage="train")
+        return DeviceMixer(
+            SongStore(self.songs), batch_size=config.batch_size, n_frames=config.n_frames, seed=config.seed,
+            device=device,
+        )  # fmt: skip
 
     def _open_parts(self, config: TrainConfig, draws: Draws) -> PartExcerpts:
         from .objectives.target_networks import grid_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,18 +69,15 @@ def train(
     if last.exists():
         objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
         logger.info("going on from step %d", objective.steps_done)
+    if config.mixing == "device":  # songs are read once, before the first step
+        data = replace(data, joining=None)
     if data.joining is not None:
         data.joining.look(objective.steps_done * config.batch_size)
     journal = Journal(run_dir, objective.steps_done, terms=objective.terms)
-    examples = Examples(data, config, objective.steps_done * config.batch_size, config.steps * config.batch_size)
-    loader = DataLoader(
-        examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=_PREFETCH if workers else None,
-        pin_memory=device.startswith("cuda"),
-    )  # fmt: skip
     ahead = _PREFETCH * workers + 2  # steps: the examples of none of those after it are being made yet
     started = time.monotonic()
     sums: dict[str, float] = {}
-    for batch in _to_device(loader, device):
+    for batch in _batches(config, data, objective.steps_done, device=device, workers=workers):
         if objective.phase_is_over:
             objective.advance(journal.load_best(device))
         for key, value in objective.step(batch).items():
@@ -115,6 +113,18 @@ def train(
     return objective
 
 
-def _to_device(loader: DataLoader, device: str) -> Iterator[dict[str, Tensor]]:
+def _batches(
+    config: TrainConfig, data: TrainingData, first: int, *, device: str, workers: int
+) -> Iterator[dict[str, Tensor]]:
+    """Those of steps ``first ... config.steps``, on the device."""
+    if config.mixing == "device":
+        mixer = data.open_on(device, config)
+        yield from (mixer.batch(step) for step in range(first, config.steps))
+        return
+    examples = Examples(data, config, first * config.batch_size, config.steps * config.batch_size)
+    loader = DataLoader(
+        examples, batch_size=config.batch_size, num_workers=workers, prefetch_factor=_PREFETCH if workers else None,
+        pin_memory=device.startswith("cuda"),
+    )  # fmt: skip
     for batch in loader:
         yield {k: v.to(device, non_blocking=True) for k, v in batch.items()}

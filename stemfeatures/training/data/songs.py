@@ -20,10 +20,12 @@ from .song_store import SongStore
 #: How often an example is: stems of several songs; one song with the vocals of another; else one song.
 REMIX, OTHER_VOCALS = 0.25, 0.2
 #: Levels of a remix in dB, and their spread.
-_LEVELS = {"vocals": 0.0, "drums": -1.0, "bass": -2.5, "other": -1.5}
-_REMIX_SPREAD_DB, _SONG_SPREAD_DB = 4.0, 2.5
+LEVELS_DB = {"vocals": 0.0, "drums": -1.0, "bass": -2.5, "other": -1.5}
+REMIX_SPREAD_DB, SONG_SPREAD_DB = 4.0, 2.5
+#: How often a stem stands in a room, and how often it is equalised.
+ROOM, EQUALISER = 0.15, 0.6
 #: How often a stem is left out, so that silence is seen beside everything.
-_SILENT = 0.06
+SILENT = 0.06
 
 
 class SongMixer:
@@ -61,7 +63,7 @@ class SongMixer:
         stems = np.zeros((len(STEMS), self.n_samples), np.float32)
         f0: dict[str, list[np.ndarray] | None] = {}
         for i, stem in enumerate(STEMS):
-            silent = rng.random() < _SILENT
+            silent = rng.random() < SILENT
             if not silent:
                 foreign = remix or places[stem] != first
                 stems[i] = self._stem(stem, places[stem], foreign, rng)
@@ -100,10 +102,10 @@ class SongMixer:
             y = soxr.resample(y, SR * rate, SR, quality="LQ")
         y = np.pad(y[: self.n_samples], (0, max(0, self.n_samples - len(y))))
         if foreign:
-            gain = 10 ** ((_LEVELS[stem] + rng.normal(0, _REMIX_SPREAD_DB)) / 20) * 0.1 / level
+            gain = 10 ** ((LEVELS_DB[stem] + rng.normal(0, REMIX_SPREAD_DB)) / 20) * 0.1 / level
         else:
-            gain = 10 ** (rng.normal(0, _SONG_SPREAD_DB) / 20)
-        return colour((y * gain).astype(np.float32), rng, room=0.15, equaliser=0.6)
+            gain = 10 ** (rng.normal(0, SONG_SPREAD_DB) / 20)
+        return colour((y * gain).astype(np.float32), rng, room=ROOM, equaliser=EQUALISER)
 
     def _f0(self, stem: str, place: tuple[int, int, float]) -> list[np.ndarray] | None:
         """(n_frames,) Hz of every voice in the piece; None where the song does not tell."""

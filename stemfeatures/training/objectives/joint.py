@@ -76,6 +76,11 @@ class JointObjective(Objective):
         if "presence" in config.learns and not JointConfig.from_dict(config.model).presence_channels:
             message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
+        labelled = set(config.learns or PARTS) - {"separator", "presence"}
+        if config.mixing == "device" and (config.songs < 1 or labelled):
+            message = "mixing on the device makes no labels and reads songs alone: it takes songs = 1.0 and learns "
+            message += "separator, presence or both"
+            raise ModelError(message, source=config.name, stage="train")
         if config.norm == "running" and not config.initial:
             message = "norm = running keeps the statistics of an initial checkpoint, and the recipe names none"
             raise ModelError(message, source=config.name, stage="train")
