@@ -251,7 +251,8 @@ def test_presence_targets_are_those_of_the_evaluation():
     ("settings", "said"),
     [
         ({"learns": ("presence",)}, "presence_channels is 0"),
-        ({"mixing": "device", "songs": 1.0}, "makes no labels"), ({"learns": ("drums",)}, "unknown parts to learn: drums"),
+        ({"mixing": "device", "songs": 1.0}, "makes no labels"),
+        ({"learns": ("drums",)}, "unknown parts to learn: drums"),
         ({"norm": "running"}, "the recipe names none"),
     ],
 )  # fmt: skip
