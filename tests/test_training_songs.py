@@ -25,6 +25,7 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.evaluation.presence import presence_truth
 from stemfeatures.models import checkpoints
 from stemfeatures.training import loop
+from stemfeatures.training.calibration import adjusted
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data import song_store
 from stemfeatures.training.data.device_mixing import DeviceMixer, Excerpts
@@ -190,7 +191,8 @@ def test_parts_learn_by_themselves(store, tmp_path, part):
 
 def test_presence_is_learned(songs, tmp_path):
     """A head that the initial checkpoint lacks says after some steps which stems play, here and in analyses."""
-    first = tiny_checkpoint(tmp_path)
+    calibrated = adjusted(checkpoints.load(tiny_checkpoint(tmp_path)), sharpness=0.7)
+    first = checkpoints.save(calibrated, tmp_path / "first.safetensors", {}).path
     model = TINY.to_dict() | {"presence_channels": 8, "presence_layers": 3}
     config = TrainConfig(
         model=model, n_frames=64, batch_size=4, songs=1.0, warmup=1, steps=80, decay=0.1, learning_rate=1e-2, ema=0.5,
@@ -203,6 +205,7 @@ def test_presence_is_learned(songs, tmp_path):
     history = [objective.step(batch)["presence"] for _ in range(80)]
     assert history[-1] < 0.3 * history[0]
     saved = checkpoints.save(objective.exported.eval(), tmp_path / "with.safetensors", {})
+    assert checkpoints.load(saved).config.sharpness == 0.7  # that of its masks, which have not changed
     truth, known = losses.presence_targets(batch["stems"])
     with torch.no_grad():
         said = checkpoints.load(saved)(losses.spectrograms(batch["stems"])[0]).presence > 0

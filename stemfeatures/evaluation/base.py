@@ -125,6 +125,7 @@ class BaseEstimator:
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         raise NotImplementedError(f"{self.name} does not say which stems play")
 
+
 Kind = TypeVar("Kind", bound=type[BaseEstimator])
 #: Estimators that have been imported, by name; :func:`stemfeatures.evaluation.registry.estimator_classes` has all.
 ESTIMATORS: dict[str, type[BaseEstimator]] = {}

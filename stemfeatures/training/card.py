@@ -106,6 +106,15 @@ def _bank_sources(bank: SoundBank) -> list[dict[str, Any]]:
     ]
 
 
+def _calibration_before(config: TrainConfig) -> dict[str, Any]:
+    """How the initial checkpoint was calibrated, where the run leaves what that was about as it is."""
+    if not config.initial or not config.learns or {"separator", "pitch"} & set(config.learns):
+        return {}
+    before = checkpoints.resolve(config.initial)
+    found = before.card.get("training", {}).get("calibration")
+    return {"calibration": {"through": before.name} | found} if found else {}
+
+
 def seconds_trained(log: str | Path) -> float:
     """Time spent training over all resumptions, in seconds, from the ``log.csv`` of a run; 0 without one.
 
@@ -172,6 +181,7 @@ def build_card(
             "seconds": round(seconds, 1),
             "chosen_on": chosen_on,
             **({"phase": phase} if phase else {}),
+            **_calibration_before(config),
             "device": device,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {

@@ -44,6 +44,8 @@ class JointObjective(Objective):
         if config.initial:
             first = checkpoints.load(config.initial, device=device)
             _begin_with(self.model, first, config.initial)
+            if "separator" not in (config.learns or PARTS):  # what was chosen for its masks still holds
+                self.model.config = replace(self.model.config, sharpness=first.config.sharpness)
         self.average = JointNet(self.model.config).to(device)
         self.average.load_state_dict(self.model.state_dict())
         self.learns = config.learns or self.model.parts
