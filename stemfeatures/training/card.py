@@ -43,14 +43,17 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
     if data.parts is not None and find_objective(config.objective).draws(config) is not None:
         found += _part_sources(data.parts, config)
     if config.initial:
-        known = {(entry["source"], entry["licence"]) for entry in found}
+        known = [_same(entry) for entry in found]
         before = checkpoints.resolve(config.initial)
         found += [
-            {"through": before.name} | entry
-            for entry in before.card.get("data", [])
-            if (entry["source"], entry["licence"]) not in known
+            {"through": before.name} | entry for entry in before.card.get("data", []) if _same(entry) not in known
         ]
     return sorted(found, key=lambda entry: -entry["minutes"])
+
+
+def _same(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """What two entries share that speak of the same recordings: songs that were generated twice have one name."""
+    return tuple(entry.get(key) for key in ("source", "licence", "minutes", "songs", "sounds", "recordings"))
 
 
 def song_sources(
