@@ -391,8 +391,9 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     assert args == ("a.csv", tmp_path)
     kwargs.pop("progress"), kwargs2.pop("progress")
     assert kwargs == {
-        "model": "joint-v1", "device": "auto", "jobs": None, "scheduler": None, "batch_size": None, "overwrite": False,
-        "dry_run": False, "limit": None, "tables": None, "retry_failed": True, "track_timeout_s": None,
+        "model": checkpoints.DEFAULT_MODEL, "device": "auto", "jobs": None, "scheduler": None, "batch_size": None,
+        "overwrite": False, "dry_run": False, "limit": None, "tables": None, "retry_failed": True,
+        "track_timeout_s": None,
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
@@ -817,10 +818,10 @@ def test_doctor(main: Main, capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: None)
     assert main("doctor", "--json") == 3
     report = json.loads(capsys.readouterr().out)
-    assert any("unknown model 'joint-v1'" in problem for problem in report["problems"])
+    assert any("unknown model 'joint-v2'" in problem for problem in report["problems"])
     assert any("no ffmpeg" in problem for problem in report["problems"])
     assert report["codecs"]["ffmpeg"] == "not found"
-    tiny_checkpoint(tmp_path, name="joint-v1")
+    tiny_checkpoint(tmp_path, name="joint-v2")
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: "/bin/ffmpeg")
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_version", lambda path: "7.0")
     assert main("doctor") == 0

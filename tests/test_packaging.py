@@ -42,12 +42,13 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*")}
     for needed in (
         "stemfeatures/py.typed",
-        "stemfeatures/models/weights/joint-v1.safetensors",
-        "stemfeatures/models/weights/joint-v1.json",
+        "stemfeatures/models/weights/joint-v2.safetensors",
+        "stemfeatures/models/weights/joint-v2.json",
         "stemfeatures/training/recipes/joint-v0.toml",
         "stemfeatures/generator/banks/voices/f1.npz",
     ):
         assert needed in names
+    assert sum(n.endswith(".safetensors") for n in names) == 1  # older checkpoints stay in the repository
     assert not any(n.startswith(("tests", "catalog_samples")) for n in names)
 
 
@@ -56,7 +57,7 @@ def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
     done = _run(unpacked, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert str(unpacked) in done.stdout
-    assert "joint-v1" in done.stdout
+    assert "joint-v2" in done.stdout
     done = _run(unpacked, tmp_path, "-m", "pipelines.cli", "models")
     assert done.returncode == 0, done.stderr
-    assert "joint-v1" in done.stdout
+    assert "joint-v2" in done.stdout

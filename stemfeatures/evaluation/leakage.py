@@ -4,7 +4,7 @@ A mask M on a mixture treats all its stems alike: the estimate ``M X`` is the su
 ``S_j``, and the energy of ``M S_j`` tells how much of stem j is in the estimate. For estimates that are not made by a
 mask, M is the ratio of their magnitude to that of the mixture, at most 1.
 
-    python -m stemfeatures.evaluation.leakage EVAL --model joint-v1
+    python -m stemfeatures.evaluation.leakage EVAL --model joint-v2
 
 prints, by data set and estimated stem, the level of each true stem in it relative to the true stem that belongs there,
 in dB: 0 on the diagonal if nothing was lost, -10 beside it if a tenth as much energy is foreign.

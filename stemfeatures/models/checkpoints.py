@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Net = TypeVar("Net", bound=Network)
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-DEFAULT_MODEL = "joint-v1"
+DEFAULT_MODEL = "joint-v2"
 
 
 @dataclass(frozen=True)
