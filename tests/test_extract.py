@@ -10,8 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -19,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from distributed import KilledWorker
 from extract_helper import DEADLY, broken_shard, fake_shard, gpu_shard, write_tone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +33,7 @@ from pipelines import extract_catalog
 from pipelines.extraction import cluster as executors
 from pipelines.extraction import plan, prefetch, threads
 from pipelines.extraction import shard as shard_module
-from pipelines.extraction.cluster import ClusterError, local_cluster
+from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cluster
 from pipelines.extraction.executor import LoopExecutor, StopRequest, WorkerCrash
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
@@ -732,6 +736,33 @@ def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: py
     dead = [o.track.track_id for o in outcomes if isinstance(o, WorkerCrash)]
     assert sorted(dead) == [f"{DEADLY} 1", f"{DEADLY} 2"]
     assert sorted(done) == sorted(i for i in ids if not i.startswith(DEADLY))  # each once
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("finished", CancelledError()),
+        ("finished", KilledWorker("key", None, 1)),
+        ("cancelled", CancelledError()),
+        ("lost", CancelledError()),
+    ],
+)
+def test_a_receipt_that_is_lost_with_its_worker_is_made_again(tmp_path: Path, status: str, error: Exception) -> None:
+    """A worker that crashes on its next shard takes along the receipts that nobody has fetched."""
+
+    class Lost:
+        def __init__(self) -> None:
+            self.status = status
+
+        def result(self) -> ShardReceipt:
+            raise error
+
+        exception = result
+
+    executor = ClusterExecutor(SimpleNamespace(scheduler=None), closing=ExitStack())  # type: ignore[arg-type]
+    attempts: dict[str, int] = {}
+    assert executor._result(Lost(), fake_tasks(tmp_path, ["x"], 1)[0], attempts) is None  # type: ignore[arg-type]
+    assert attempts == {}  # it is no failure of the shard
 
 
 def test_processes_give_what_the_loop_gives(

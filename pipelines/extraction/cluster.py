@@ -200,10 +200,12 @@ class ClusterExecutor:
 
     def _result(self, future: Future, task: ShardTask, attempts: dict[str, int]) -> ShardReceipt | None:
         """The receipt; None when the shard must be tried again; raises when it has failed too often."""
+        from distributed import KilledWorker
+
         if future.status == "finished":
             try:
                 receipt = future.result()
-            except CancelledError:  # its worker crashed on another shard before the receipt was fetched
+            except (CancelledError, KilledWorker):  # its worker crashed on the next shard, with the receipt
                 log.warning("shard %s: the receipt was lost with its worker; trying again", task.name)
                 return None
             future.release()
