@@ -1019,8 +1019,7 @@ def test_evaluate_shows_references_beside_a_checkpoint(main: Main, capsys, tmp_p
 
 def test_evaluate_tells_of_tools_that_are_not_there(main: Main, capsys, monkeypatch, truth) -> None:
     monkeypatch.setattr("stemfeatures.evaluation.external.ExternalEstimator.installed", classmethod(lambda cls: False))
-    with pytest.raises(SystemExit, match="0"):
-        main("evaluate", "--list")
+    assert main("evaluate", "--list") == 0
     listed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert listed[1] == ["mixture", "separation"]
     assert ["open-unmix", "separation", "not", "installed:", "pip", "install", "openunmix"] in listed
