@@ -1,7 +1,7 @@
 """F0 (melody) metrics: mir_eval's, with the time axes matched here.
 
-Conventions
------------
+Notes
+-----
 Annotations are ``(times_s, f0_hz)``: frame centres in seconds and Hz, 0 = unvoiced, negative = called unvoiced, but if
 it is voiced then at this pitch (mir_eval). Such guesses count for raw pitch and raw chroma accuracy, not for the
 overall one.

@@ -18,11 +18,15 @@ def half_width(values: np.ndarray, groups: np.ndarray) -> float:
 
     Parameters
     ----------
-    values : (n,) scores. groups : (n,) what each belongs to: names of artists, singers or songs.
+    values : numpy.ndarray
+        ``(n,)`` scores.
+    groups : numpy.ndarray
+        ``(n,)`` what each belongs to: names of artists, singers or songs.
 
     Returns
     -------
-    In the unit of the values; NaN with fewer than two groups, or where a value is not finite.
+    float
+        In the unit of the values; NaN with fewer than two groups, or where a value is not finite.
     """
     from scipy.stats import t
 

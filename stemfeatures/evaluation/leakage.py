@@ -25,7 +25,7 @@ from ..datasets.opening import find_tracks
 from .base import Estimator
 from .estimators.references import stft_grid
 from .registry import get_estimator
-from .run import NotOfferedError, told_apart
+from .run import NotOfferedError, separated_target
 
 #: Edges in Hz of the bands that are told apart; the last one ends at half the sample rate.
 BANDS_HZ = (0.0, 150.0, 400.0, 1000.0, 3000.0, 8000.0)
@@ -104,7 +104,7 @@ def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFram
         truth = track.load()
         stems = {name: y.mean(axis=0) for name, y in truth.stems.items()}
         estimates = {name: y.mean(axis=0) for name, y in estimator.separate(truth.mixture, truth.sample_rate).items()}
-        if told_apart(estimates) not in (None, *stems):  # its accompaniment is not the truth's
+        if separated_target(estimates) not in (None, *stems):  # its accompaniment is not the truth's
             del estimates[ACCOMPANIMENT]
         estimates = {name: y for name, y in estimates.items() if name in stems}
         found = leakage(stems, estimates, truth.sample_rate)

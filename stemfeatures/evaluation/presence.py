@@ -1,7 +1,7 @@
 """Which stems play at all, frame by frame.
 
-Conventions
------------
+Notes
+-----
 Frames are those of the analysis grid (23 ms). A stem plays where its energy is less than 40 dB below the level of the
 mixture, and in pauses shorter than half a second, as the activity of a stem is defined in
 :mod:`stemfeatures.descriptors.activity`. Frames within 5 dB of that threshold are not scored: nobody could say. An
@@ -29,13 +29,16 @@ def presence_truth(stems: Mapping[str, np.ndarray], sample_rate: int) -> dict[st
 
     Parameters
     ----------
-    stems : by name, (channels, n_samples); their sum is the mixture.
-    sample_rate : in Hz.
+    stems : Mapping of str to numpy.ndarray
+        ``(channels, n_samples)`` by name; their sum is the mixture.
+    sample_rate : int
+        Hz.
 
     Returns
     -------
-    ``{stem: (plays, known)}`` of those of ``STEMS`` that are there: (n_frames,) bool; frame ``k`` begins at
-    ``k * HOP_LENGTH / ANALYSIS_SAMPLE_RATE`` seconds.
+    dict of str to tuple
+        ``{stem: (plays, known)}`` of those of ``STEMS`` that are there: ``(n_frames,)`` bool; frame ``k`` begins at
+        ``k * HOP_LENGTH / ANALYSIS_SAMPLE_RATE`` seconds.
     """
     mono = {name: resample(to_mono(y), sample_rate, SR) for name, y in stems.items()}
     mixture = level(_frame_energies(np.sum(list(mono.values()), axis=0)))
@@ -71,14 +74,21 @@ def presence_scores(
 
     Parameters
     ----------
-    plays, known : (n_frames,) of :func:`presence_truth`.
-    times_s, estimate : (n,) seconds, increasing, and whether the stem is said to play.
+    plays : numpy.ndarray
+        ``(n_frames,)`` bool, of :func:`presence_truth`.
+    known : numpy.ndarray
+        ``(n_frames,)`` bool, of :func:`presence_truth`.
+    times_s : numpy.ndarray
+        ``(n,)`` seconds, increasing.
+    estimate : numpy.ndarray
+        ``(n,)`` bool, whether the stem is estimated to play.
 
     Returns
     -------
-    ``presence_f_measure, presence_precision, presence_recall``, NaN where the stem never plays (precision also where it
-    is never said to), and ``presence_false_alarm``, the share of the frames without it that are said to have it, NaN
-    where there are none.
+    dict of str to float
+        ``presence_f_measure, presence_precision, presence_recall``, NaN where the stem never plays (precision also
+        where it is never estimated to), and ``presence_false_alarm``, the share of the frames without it that are
+        estimated to have it, NaN where there are none.
     """
     nearest, within = nearest_frame(times_s, (np.arange(len(plays)) + 0.5) * (HOP_LENGTH / SR))
     said = np.asarray(estimate, bool)[nearest] & within

@@ -1,7 +1,7 @@
 """Scores by track, their averages, and how they are shown.
 
-Conventions
------------
+Notes
+-----
 * NaN is "not measurable", never a number that stands for it. A metric is averaged over the tracks that have it, and
   how many have not is counted beside the average.
 * Mean, median and median absolute deviation are over the tracks of one data set; data sets are never pooled. BSS Eval

@@ -1,7 +1,7 @@
 """Run an estimator over a folder of tracks with truth, and put the scores in one table.
 
-Conventions
------------
+Notes
+-----
 * The estimator gets the channels of the mixture at the file's own rate and level, and is scored at that rate, over the
   full band, by what it answers: nothing is rescaled, shifted or trimmed to fit the truth.
 * Separation is scored on the mono downmix (mean of the channels) of estimate and truth, or with ``channels="all"`` on
@@ -64,26 +64,48 @@ def evaluate(
 
     Parameters
     ----------
-    task : ``separation``, ``f0``, ``beats``, ``presence`` or ``all`` (those of them that the data hold truth for).
-    dataset : see :func:`stemfeatures.datasets.opening.find_tracks`; or tracks.
-    estimator : see :class:`~stemfeatures.evaluation.base.Estimator`; with several jobs it must pickle, and its
-        class lie in a module, not in a notebook.
-    limit : take only the first ``limit`` tracks of each data set.
-    museval : add BSS Eval v4 to separation: some 8 s of CPU time for a minute of four mono stems at 44.1 kHz.
-    channels : ``mono`` scores the downmix of stems and estimates, ``all`` their channels as they are.
-    trim_s : seconds at the start in which beats are not scored.
-    jobs : processes to spread the tracks over; with several, a script must make the call under
+    task : str
+        ``separation``, ``f0``, ``beats``, ``presence`` or ``all`` (those of them that the data hold truth for).
+    dataset : str, Path or sequence of MultiTrack
+        A folder, see :func:`stemfeatures.datasets.opening.find_tracks`, or tracks.
+    estimator : Estimator
+        What is scored; with several jobs it must pickle, and its class lie in a module, not in a notebook.
+    limit : int, optional
+        Take only the first tracks of each data set.
+    museval : bool, optional
+        Add BSS Eval v4 to separation: some 8 s of CPU time for a minute of four mono stems at 44.1 kHz.
+    channels : str, optional
+        ``mono`` scores the downmix of stems and estimates, ``all`` their channels as they are.
+    trim_s : float, optional
+        Seconds at the start in which beats are not scored.
+    jobs : int, optional
+        Processes to spread the tracks over; with several, a script must make the call under
         ``if __name__ == "__main__":``.
-    progress : called as ``progress(done, total, track name)``.
+    progress : callable, optional
+        Called as ``progress(done, total, track name)``.
+
+    Returns
+    -------
+    EvaluationResult
+        Scores by track, and what they depend on.
 
     Raises
     ------
-    ValueError : unknown task or channels.
-    CatalogError : no tracks, unreadable annotations. AudioError : unreadable audio.
-    ModelError : the checkpoint cannot be used. ImportError : the extra ``evaluate`` is not installed.
-    NotOfferedError : the estimator offers none of the tasks.
-    EvaluationError : no track with the truth, or the estimator failed or answered something malformed; names the
-        track. A score over fewer tracks than asked for is not comparable, so nothing is skipped on errors.
+    ValueError
+        Unknown task or channels.
+    CatalogError
+        No tracks, or unreadable annotations.
+    AudioError
+        Unreadable audio.
+    ModelError
+        The checkpoint cannot be used.
+    ImportError
+        The extra ``evaluate`` is not installed.
+    NotOfferedError
+        The estimator offers none of the tasks.
+    EvaluationError
+        No track with the truth, or the estimator failed or returned something malformed; names the track. A score over
+        fewer tracks than asked for is not comparable, so nothing is skipped on errors.
     """
     import pandas as pd
 
@@ -196,7 +218,7 @@ def _separation_rows(
         if not np.all(np.isfinite(signal)):
             raise EvaluationError(f"{estimator.name} returned {stem} with NaN or infinity")
     sum_snr = sdr(mixture, np.sum(list(references.values()), axis=0))
-    if target := told_apart(estimates):
+    if target := separated_target(estimates):
         if rest := rest_of(track, target) if target in references else ():
             references[ACCOMPANIMENT] = np.sum([references[stem] for stem in rest], axis=0)
         else:
@@ -231,8 +253,8 @@ def _separation_rows(
     return rows
 
 
-def told_apart(estimates: Mapping[str, np.ndarray]) -> str | None:
-    """The part that an estimator tells from all the rest, if that and the accompaniment is what it gives."""
+def separated_target(estimates: Mapping[str, np.ndarray]) -> str | None:
+    """The target of an estimator that gives one stem and its accompaniment; None for any other."""
     others = [stem for stem in estimates if stem != ACCOMPANIMENT]
     return others[0] if len(others) == 1 and ACCOMPANIMENT in estimates else None
 

@@ -20,11 +20,18 @@ class PresenceNet(nn.Module):
 
     Parameters
     ----------
-    width, layers : of the dilated temporal convolutions; the last one reaches ``2 ** layers`` frames to both sides.
-    features : channels of the separator's bottleneck. stride : frames that each of its frames stands for.
-    n_mels : bands of the levels.
+    width : int
+        Channels of the dilated temporal convolutions.
+    layers : int
+        How many there are; the last one reaches ``2 ** layers`` frames to both sides.
+    features : int
+        Channels of the separator's bottleneck.
+    stride : int
+        Frames that each of its frames stands for.
+    n_mels : int, optional
+        Bands of the levels.
 
-    Shape
+    Notes
     -----
     separated magnitudes ``(batch, 4, N_BINS, n_frames)``, that of the mixture ``(batch, N_BINS, n_frames)`` and the
     bottleneck ``(batch, features, bins, n_frames / stride)`` -> ``(batch, 4, n_frames)``.

@@ -1,4 +1,4 @@
-"""Learning to tell one part from the rest: supervised, and with critics from what is not paired.
+"""Objectives that separate one target: supervised, and with critics from what is not paired.
 
 After Stoller, Ewert and Dixon, ICASSP 2018. With estimates v, a of target and accompaniment in ``log1p`` magnitude, the
 separator makes ::
@@ -7,7 +7,7 @@ separator makes ::
 
 small (the last term in linear magnitude). Each critic D is a Wasserstein one: it makes ``D(estimate) - D(real)`` plus
 a one-sided gradient penalty, ``10 mean(max(||grad D|| - 1, 0)^2)`` on random interpolations of the two, small. Real
-parts, mixtures and pairs are drawn independently.
+sources, mixtures and pairs are drawn independently.
 """
 
 from __future__ import annotations
@@ -305,7 +305,19 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, share: Tenso
 
     Parameters
     ----------
-    real, fake : ``(batch, n_bins, n_frames)``. share : ``(batch, 1, 1)``, 0..1.
+    critic : torch.nn.Module
+        From ``(batch, n_bins, n_frames)`` to ``(batch,)``.
+    real : Tensor
+        ``(batch, n_bins, n_frames)``.
+    fake : Tensor
+        ``(batch, n_bins, n_frames)``.
+    share : Tensor
+        ``(batch, 1, 1)``, 0..1.
+
+    Returns
+    -------
+    Tensor
+        A number.
     """
     between = (share * real + (1 - share) * fake).requires_grad_()
     slope = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]

@@ -43,7 +43,17 @@ def band_limited(
 
     Parameters
     ----------
-    share : of the examples that are limited, 0..1. random : decides which, and where their band ends.
+    spectra : tuple of Tensor
+        Of :func:`spectrograms`.
+    share : float
+        Share of the examples that are limited, 0..1.
+    random : torch.Generator
+        Decides which, and where their band ends.
+
+    Returns
+    -------
+    tuple of Tensor
+        As given, with the limited examples zero above the end of their band.
     """
     lowest, highest = BAND_ENDS_HZ
     chosen, place = torch.rand(2, len(spectra[0]), generator=random)
@@ -175,11 +185,15 @@ def presence_targets(stems: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    stems : (batch, 4, n_samples).
+    stems : Tensor
+        ``(batch, 4, n_samples)``.
 
     Returns
     -------
-    target, known : (batch, 4, n_frames) of 0 and 1; what is near the threshold is not known.
+    target : Tensor
+        ``(batch, 4, n_frames)`` of 0 and 1.
+    known : Tensor
+        The same; 0 near the threshold.
     """
     frames = stems.shape[-1] // HOP_LENGTH
     energy = stems[..., : frames * HOP_LENGTH].unflatten(-1, (frames, HOP_LENGTH)).square().mean(dim=-1)
