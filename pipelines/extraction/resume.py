@@ -181,10 +181,10 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
     """Why a row of the same audio is extracted again."""
     if _key(row) == key:
         return "without some of the tables that are wanted now"
-    if row["model_sha256"] != settings["model_sha256"]:
-        return f"with another checkpoint ({row['model_sha256'][:12]})"
     if row["schema_version"] != SCHEMA_VERSION:
         return f"under schema version {row['schema_version']} (now {SCHEMA_VERSION})"
+    if row["model_sha256"] != settings["model_sha256"]:
+        return f"with another checkpoint ({row['model_sha256'][:12]})"
     before = config.get("values", {})
     if before.get("analysis_version") != settings["analysis_version"]:
         return f"by analysis version {before.get('analysis_version', '?')} (now {settings['analysis_version']})"
