@@ -1,0 +1,60 @@
+"""Adaptation of the Gaussians to a singer: maximum likelihood linear regression of the means.
+
+Leggetter and Woodland (Computer Speech and Language 9, 1995): one matrix and offset for all means of a stream, found
+from frames whose senones are known, here from a first alignment. Speech becomes this singer, in this recording, as the
+separator left it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .acoustic_model import AcousticModel
+
+#: Fewest frames from which 14 by 13 figures a stream are estimated: 5 s.
+MIN_FRAMES = 250
+_RIDGE = 1e-6
+
+
+def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> AcousticModel:
+    """The model with its means moved to fit some frames.
+
+    Parameters
+    ----------
+    model : AcousticModel
+        What to adapt.
+    streams : np.ndarray
+        (3, n_frames, 13) of :func:`.cepstra.streams`.
+    senones : np.ndarray
+        (n_frames,) senone of each frame.
+
+    Returns
+    -------
+    AcousticModel
+        The same model where there are fewer than :data:`MIN_FRAMES` frames.
+    """
+    if len(senones) < MIN_FRAMES:
+        return model
+    means = model.means.copy()
+    order = np.argsort(model.codebook[senones], kind="stable")
+    senones, streams = senones[order], streams[:, order]
+    phones, first = np.unique(model.codebook[senones], return_index=True)
+    stops = [*first[1:], len(senones)]
+    for stream in range(len(streams)):
+        size = streams.shape[2]
+        gram, target = np.zeros((size, size + 1, size + 1)), np.zeros((size, size + 1))
+        for phone, start, stop in zip(phones, first, stops):
+            frames = streams[stream, start:stop]
+            share = model.responsibilities(frames, stream, senones[start:stop])
+            weight, total = share.sum(axis=0, dtype=np.float64), (share.T @ frames).astype(np.float64)
+            mean = model.means[phone, stream].astype(np.float64)
+            extended = np.concatenate([np.ones((len(mean), 1)), mean], axis=1)
+            precision = 1 / model.variances[phone, stream].astype(np.float64)
+            gram += np.einsum("kd,ki,kj->dij", weight[:, None] * precision, extended, extended, optimize=True)
+            target += (total * precision).T @ extended
+        ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] / (size + 1) * np.eye(size + 1)
+        transform = np.linalg.solve(gram + ridge, target[..., None])[..., 0]
+        means[:, stream] = model.means[:, stream] @ transform[:, 1:].T + transform[:, 0]
+    return replace(model, means=means.astype(np.float32))

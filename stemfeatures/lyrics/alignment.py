@@ -1,0 +1,330 @@
+"""Words in time: lyrics aligned with a recording.
+
+The vocals are separated and their voicing found by the network, their cepstra are scored by Gaussians of phones in
+context, and the most likely path through the graph of the lyrics gives the times. A first, coarse alignment adapts the
+Gaussians to the singer, a second one with those is what counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..models import registry
+from .acoustic_model import installed_model, read_acoustic_model
+from .adaptation import adapt
+from .cepstra import FRAME_RATE
+from .graph import GraphCosts, LyricsGraph, build_graph
+from .observations import CENTRE_S, observe, phone_scores, spread
+from .text import LyricsText, parse_lyrics
+from .viterbi import best_path
+from .vocals import Vocals, VocalSeparator
+
+STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
+#: What is added to all times: how far the states of the model lie behind onsets in generated songs, see docs.
+LAG_S = 0.0
+#: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
+STRIDES = (4, 2)
+#: Lyrics whose score is lower do not fit.
+LEAST_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class AlignedPhone:
+    """A phone of a word. ``start_s`` and ``end_s`` in seconds from the first sample."""
+
+    phone: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """A token of the lyrics and when it is sung.
+
+    Attributes
+    ----------
+    word : str
+        As it stands in the lyrics.
+    line : int
+        Index of its line.
+    start_s, end_s : float | None
+        Seconds from the first sample; None where it is not sung, or is no word.
+    confidence : float | None
+        0 to 1: how often words that fit as well as this and its neighbours begin within 0.3 s of where they are said
+        to; None where it is not sung.
+    phones : tuple[AlignedPhone, ...]
+        Of the pronunciation that fits best.
+    """
+
+    word: str
+    line: int
+    start_s: float | None = None
+    end_s: float | None = None
+    confidence: float | None = None
+    phones: tuple[AlignedPhone, ...] = ()
+
+
+@dataclass(frozen=True)
+class AlignedLine:
+    """A line of the lyrics, from the start of its first sung word to the end of its last; None where none is sung."""
+
+    text: str
+    start_s: float | None
+    end_s: float | None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Lyrics in time.
+
+    Attributes
+    ----------
+    words : tuple[AlignedWord, ...]
+        One per token between blanks, in order; headings and the like are among them, without times.
+    lines : tuple[AlignedLine, ...]
+        One per line that holds a token.
+    repeats : tuple[AlignedWord, ...]
+        Words that are sung again (a chorus that is written once), in order of time.
+    status : str
+        ``ok``, ``no_fit`` (the words are not those of the song: no times), ``no_vocals`` or ``no_words``.
+    score : float | None
+        0 to 1, how well the words fit; lower than :data:`LEAST_SCORE` is ``no_fit``.
+    duration_s : float
+        Of the recording.
+    settings : dict[str, Any]
+        What the times depend on.
+    """
+
+    words: tuple[AlignedWord, ...]
+    lines: tuple[AlignedLine, ...]
+    repeats: tuple[AlignedWord, ...] = ()
+    status: str = "ok"
+    score: float | None = None
+    duration_s: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sung(self) -> tuple[AlignedWord, ...]:
+        """All words with times, repeats too, in order of time."""
+        timed = [word for word in (*self.words, *self.repeats) if word.start_s is not None]
+        return tuple(sorted(timed, key=lambda word: word.start_s or 0.0))
+
+
+class Aligner:
+    """Aligns lyrics with recordings; keeps its models loaded.
+
+    Parameters
+    ----------
+    model : str | Path
+        Joint checkpoint that separates, by name or path.
+    device : str
+        Torch device of the separation.
+    costs : GraphCosts | None
+        What it costs to sing other than the words in order; None takes the defaults.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint or the acoustic model cannot be used.
+    ImportError
+        When the extra ``lyrics`` is not installed; says how to.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = registry.DEFAULT_MODEL,
+        *,
+        device: str = "cpu",
+        costs: GraphCosts | None = None,
+    ) -> None:
+        self.acoustic_model = read_acoustic_model(installed_model() / "en-us")
+        self.model, self.device, self.costs = model, device, costs or GraphCosts()
+        self._separator: VocalSeparator | None = None
+
+    @property
+    def separator(self) -> VocalSeparator:
+        """Loaded at first use."""
+        if self._separator is None:
+            self._separator = VocalSeparator(self.model, device=self.device)
+        return self._separator
+
+    def from_file(self, path: str | Path, lyrics: str | LyricsText) -> Alignment:
+        """Align a file. Raises AudioError, naming it, when it cannot be decoded."""
+        return self.from_vocals(self.separator.from_file(path), lyrics)
+
+    def from_audio(
+        self, y: np.ndarray, sample_rate: int, lyrics: str | LyricsText, *, separated: bool = False
+    ) -> Alignment:
+        """Align an array; parameters as :func:`align`."""
+        return self.from_vocals(self.separator.from_audio(y, sample_rate, separated=separated), lyrics)
+
+    def from_vocals(self, vocals: Vocals, lyrics: str | LyricsText) -> Alignment:
+        """Align vocals that were separated before.
+
+        Parameters
+        ----------
+        vocals : Vocals
+            Of :class:`.vocals.VocalSeparator`.
+        lyrics : str | LyricsText
+            Text as in :func:`.text.parse_lyrics`, or what that gave.
+        """
+        text = parse_lyrics(lyrics) if isinstance(lyrics, str) else lyrics
+        graph = build_graph(text, self.acoustic_model, costs=self.costs)
+        if not graph.phones:
+            return _without_times(text, "no_words", vocals.duration_s)
+        # Many small products: threads of a BLAS library would wait for each other most of the time.
+        with threadpool_limits(1, user_api="blas"):
+            found = self._path(vocals, graph)
+        if found is None:
+            return _without_times(text, "no_vocals", vocals.duration_s)
+        path, fit = found
+        visits = _visits(path, graph, fit)
+        score = fit_score(visits)
+        if score < LEAST_SCORE:
+            return _without_times(text, "no_fit", vocals.duration_s, score)
+        words, repeats = _words(text, visits, graph)
+        settings = {"separation": str(self.model), "acoustic_model": "pocketsphinx en-us", "lag_s": LAG_S}
+        return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
+
+    def _path(self, vocals: Vocals, graph: LyricsGraph) -> tuple[np.ndarray, np.ndarray] | None:
+        """The state of each frame, and how well it fits: nats worse than the best phone, NaN in pauses."""
+        observations = observe(vocals)
+        audible = observations.audible
+        if not audible.any():
+            return None
+        model = self.acoustic_model
+        path = np.zeros(0, np.int32)
+        for k, stride in enumerate(STRIDES):
+            scores, phones = phone_scores(model, observations, graph.senones, stride=stride)
+            path, _ = best_path(spread(scores, audible), graph.states)
+            if not len(path):
+                return None
+            column = graph.states.column[path][audible]
+            sung = np.flatnonzero(column > 0)
+            if k + 1 < len(STRIDES):
+                sung = sung[::stride]
+                model = adapt(model, observations.streams[:, sung], graph.senones[column[sung] - 1])
+        index = np.array([model.phones.index(name) for name in graph.phones])
+        fit = np.full(len(path), np.nan)
+        place = np.flatnonzero(audible)[sung]
+        fit[place] = phones[sung, index[graph.phone[path[place]]]]
+        return path, fit
+
+
+def align(
+    y: np.ndarray,
+    sample_rate: int,
+    lyrics: str,
+    *,
+    separated: bool = False,
+    model: str | Path = registry.DEFAULT_MODEL,
+    device: str = "cpu",
+) -> Alignment:
+    """Words of lyrics in time; loads the models each time, see :class:`Aligner` for many songs.
+
+    Parameters
+    ----------
+    y : np.ndarray
+        (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+    sample_rate : int
+        Hz.
+    lyrics : str
+        Text or ``.lrc``, see :func:`.text.parse_lyrics`.
+    separated : bool
+        ``y`` is vocals alone.
+    model : str | Path
+        Joint checkpoint that separates, by name or path.
+    device : str
+        Torch device of the separation.
+
+    Returns
+    -------
+    Alignment
+        With status ``no_fit`` and no times where the words are not those of the song.
+
+    Raises
+    ------
+    EmptyAudioError, NonFiniteAudioError
+        When there are no samples, or NaN or infinity among them.
+    ImportError
+        When the extra ``lyrics`` is not installed; says how to.
+    """
+    return Aligner(model, device=device).from_audio(y, sample_rate, lyrics, separated=separated)
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """A word as it is sung once: its token, its phones with first and last frame, and the mean fit of each."""
+
+    token: int
+    phones: tuple[tuple[int, int, int], ...]
+    fit: np.ndarray
+
+
+def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visit]:
+    token, phone = graph.token[path], graph.phone[path]
+    edges = np.flatnonzero(np.diff(phone, prepend=-2, append=-2))
+    visits: list[_Visit] = []
+    phones: list[tuple[int, int, int]] = []
+    fits: list[float] = []
+    for start, stop in pairwise(edges):
+        if phone[start] < 0:
+            continue
+        goes_on = phones and phones[-1][2] == start and phone[start] == phones[-1][0] + 1 and token[start] == current
+        if phones and not goes_on:
+            visits.append(_Visit(current, tuple(phones), np.array(fits)))
+            phones, fits = [], []
+        current = int(token[start])
+        phones.append((int(phone[start]), int(start), int(stop)))
+        part = fit[start:stop]
+        fits.append(float(part[np.isfinite(part)].mean()) if np.isfinite(part).any() else math.nan)
+    if phones:
+        visits.append(_Visit(current, tuple(phones), np.array(fits)))
+    return visits
+
+
+def fit_score(visits: Sequence[_Visit]) -> float:
+    """How well the words fit, 0 to 1."""
+    raise NotImplementedError
+
+
+def _seconds(frame: int) -> float:
+    """Time of the edge before a frame."""
+    return round(max((frame - 0.5) / FRAME_RATE + CENTRE_S + LAG_S, 0.0), 3)
+
+
+def _words(
+    text: LyricsText, visits: Sequence[_Visit], graph: LyricsGraph
+) -> tuple[tuple[AlignedWord, ...], tuple[AlignedWord, ...]]:
+    words = [AlignedWord(token.text, token.line) for token in text.tokens]
+    repeats: list[AlignedWord] = []
+    for visit, confidence in zip(visits, _confidences(visits)):
+        phones = tuple(AlignedPhone(graph.phones[p], _seconds(a), _seconds(b)) for p, a, b in visit.phones)
+        token = text.tokens[visit.token]
+        word = AlignedWord(token.text, token.line, phones[0].start_s, phones[-1].end_s, confidence, phones)
+        if words[visit.token].start_s is None:
+            words[visit.token] = word
+        else:
+            repeats.append(word)
+    return tuple(words), tuple(repeats)
+
+
+def _lines(text: LyricsText, words: Sequence[AlignedWord]) -> tuple[AlignedLine, ...]:
+    lines = []
+    for line in text.lines:
+        timed = [w for w in words[line.first : line.stop] if w.start_s is not None]
+        lines.append(AlignedLine(line.text, timed[0].start_s if timed else None, timed[-1].end_s if timed else None))
+    return tuple(lines)
+
+
+def _without_times(text: LyricsText, status: str, duration_s: float, score: float | None = None) -> Alignment:
+    words = tuple(AlignedWord(token.text, token.line) for token in text.tokens)
+    return Alignment(words, _lines(text, words), (), status, score, duration_s)

@@ -1,0 +1,187 @@
+"""The graph of what may be sung: words in order, with pauses, other ways to say them, and words and lines left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .acoustic_model import N_STATES, SILENCE, AcousticModel
+from .lexicon import Phones, pronunciations
+from .text import LyricsText
+from .viterbi import NEVER, StateGraph
+
+#: Column of the observations of pauses; senones follow.
+PAUSE = 0
+_HALF = math.log(0.5)
+_PAUSE_STAY = math.log(0.99)
+#: Moves into one state are counted in a byte.
+_MOST_ORIGINS = 250
+
+
+@dataclass(frozen=True)
+class GraphCosts:
+    """What it costs to sing other than the words in order, in nats of scaled observations.
+
+    Attributes
+    ----------
+    skip_word, skip_line : float
+        To leave out a word, or a whole line.
+    repeat : float
+        To go back to the start of a stanza that was sung, or on to a later one.
+    """
+
+    skip_word: float = 80.0
+    skip_line: float = 160.0
+    repeat: float = 200.0
+
+
+@dataclass(frozen=True)
+class LyricsGraph:
+    """A state graph and what its states stand for.
+
+    Attributes
+    ----------
+    states : StateGraph
+        For :func:`.viterbi.best_path`.
+    senones : np.ndarray
+        (n,) senone of observation column ``k + 1``; column 0 is a pause.
+    token : np.ndarray
+        (n_states,) index of the token, -1 in pauses.
+    phone : np.ndarray
+        (n_states,) index into :attr:`phones`, -1 in pauses.
+    phones : tuple[str, ...]
+        Name of each phone of each way to say each word.
+    """
+
+    states: StateGraph
+    senones: np.ndarray
+    token: np.ndarray
+    phone: np.ndarray
+    phones: tuple[str, ...]
+
+
+def build_graph(
+    lyrics: LyricsText,
+    model: AcousticModel,
+    *,
+    costs: GraphCosts | None = None,
+    say: Callable[[str], list[Phones]] = pronunciations,
+) -> LyricsGraph:
+    """The graph of lyrics.
+
+    Parameters
+    ----------
+    lyrics : LyricsText
+        What may be sung.
+    model : AcousticModel
+        Its senones are what states emit.
+    costs : GraphCosts | None
+        None takes the defaults.
+    say : Callable[[str], list[tuple[str, ...]]]
+        From a token to the ways to say it, in phones of the model.
+
+    Returns
+    -------
+    LyricsGraph
+        With one state, a pause, where there are no words.
+    """
+    builder = _Builder(model, costs or GraphCosts())
+    stanza_starts: list[int] = []
+    stanza_ends: list[int] = []
+    stanza = -1
+    for line in lyrics.lines:
+        words = [k for k in range(line.first, line.stop) if lyrics.tokens[k].kind == "word"]
+        said = [(k, ways) for k in words if (ways := say(lyrics.tokens[k].text))]
+        if not said:
+            continue
+        if line.stanza != stanza:
+            stanza = line.stanza
+            stanza_starts.append(builder.pause)
+            stanza_ends.append(builder.pause)
+        for _ in range(line.times):
+            start = builder.pause
+            for token, ways in said:
+                builder.add_word(token, ways)
+            if len(said) > 1:
+                builder.jumps.append((builder.pause, start, -builder.costs.skip_line))
+        stanza_ends[-1] = builder.pause
+    return builder.finish(stanza_starts, stanza_ends)
+
+
+class _Builder:
+    def __init__(self, model: AcousticModel, costs: GraphCosts) -> None:
+        self.model, self.costs = model, costs
+        self.column: list[int] = []
+        self.stay: list[float] = []
+        self.step: list[float] = []
+        self.token: list[int] = []
+        self.phone: list[int] = []
+        self.phones: list[str] = []
+        self.jumps: list[tuple[int, int, float]] = []
+        self._columns: dict[int, int] = {}
+        #: Ends of the ways to say the last word, with what leaving them costs.
+        self.ends: list[tuple[int, float]] = []
+        self.pause = self._add(PAUSE, _PAUSE_STAY)
+
+    def add_word(self, token: int, ways: list[Phones]) -> None:
+        ends = []
+        share = -math.log(len(ways))
+        for way in ways:
+            first = len(self.column)
+            leave = float(NEVER)
+            for k, name in enumerate(way):
+                leave = self._add_phone(token, way, k, name, leave)
+            self.jumps.append((first, self.pause, _HALF + share))
+            self.jumps += [(first, end, cost + _HALF + share) for end, cost in self.ends]
+            ends.append((len(self.column) - 1, leave))
+        pause = self._add(PAUSE, _PAUSE_STAY)
+        self.jumps += [(pause, end, cost + _HALF) for end, cost in ends]
+        self.jumps.append((pause, self.pause, -self.costs.skip_word))
+        self.pause, self.ends = pause, ends
+
+    def _add_phone(self, token: int, way: Phones, k: int, name: str, entering: float) -> float:
+        """Three states; returns the cost of leaving the last."""
+        position = "s" if len(way) == 1 else "b" if k == 0 else "e" if k == len(way) - 1 else "i"
+        before, after = way[k - 1] if k else SILENCE, way[k + 1] if k + 1 < len(way) else SILENCE
+        self.phones.append(name)
+        for state, senone in enumerate(self.model.senones(name, before, after, position=position)):
+            stay = float(self.model.stay[self.model.phones.index(name), state])
+            column = self._columns.setdefault(int(senone), len(self._columns) + 1)
+            self._add(column, math.log(stay), entering, token, len(self.phones) - 1)
+            entering = math.log(1 - stay)
+        return entering
+
+    def _add(self, column: int, stay: float, step: float = float(NEVER), token: int = -1, phone: int = -1) -> int:
+        for values, value in zip(
+            (self.column, self.stay, self.step, self.token, self.phone), (column, stay, step, token, phone)
+        ):
+            values.append(value)  # type: ignore[attr-defined]
+        return len(self.column) - 1
+
+    def finish(self, stanza_starts: list[int], stanza_ends: list[int]) -> LyricsGraph:
+        last = self.pause
+        if len(stanza_starts) > 1:
+            # All jumps between stanzas pass one state, so that there are few of them.
+            hub = self._add(PAUSE, _PAUSE_STAY)
+            self.jumps += [(hub, end, -self.costs.repeat) for end in stanza_ends[-_MOST_ORIGINS:]]
+            self.jumps += [(start, hub, 0.0) for start in stanza_starts]
+            self.jumps.append((last, hub, 0.0))
+        initial, final = (np.full(len(self.column), NEVER, np.float32) for _ in range(2))
+        initial[0] = final[last] = 0
+        self.jumps.sort()
+        target, origin, score = zip(*self.jumps) if self.jumps else ((), (), ())
+        states = StateGraph(
+            np.array(self.column, np.int32),
+            np.array(self.stay, np.float32),
+            np.array(self.step, np.float32),
+            np.array(target, np.int32),
+            np.array(origin, np.int32),
+            np.array(score, np.float32),
+            initial,
+            final,
+        )
+        senones = np.array(list(self._columns), np.int64)
+        return LyricsGraph(states, senones, np.array(self.token), np.array(self.phone), tuple(self.phones))

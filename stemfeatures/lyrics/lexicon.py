@@ -1,0 +1,115 @@
+"""From a token of lyrics to the ways in which it may be said, in the 39 phones of the pronouncing dictionary."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from .acoustic_model import installed_model
+from .letter_to_sound import LETTERS, LetterToSound
+
+Phones = tuple[str, ...]
+#: Ways to say one word that are tried at most.
+MOST_VARIANTS = 3
+_SIGNS = {"&": "and", "+": "plus", "@": "at", "%": "percent", "$": "dollars", "€": "euros", "£": "pounds", "#": "number"}
+_PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)*'?|'[^\W\d_]+|[&+@%$€£#]")
+_VARIANT = re.compile(r"\(\d+\)$")
+
+
+@lru_cache(maxsize=1)
+def read_dictionary() -> dict[str, list[Phones]]:
+    """The pronouncing dictionary of ``pocketsphinx``: words in lower case, most usual pronunciation first.
+
+    Raises
+    ------
+    ImportError
+        When the package is not installed; says how to.
+    """
+    found: dict[str, list[Phones]] = {}
+    with (installed_model() / "cmudict-en-us.dict").open(encoding="utf-8") as file:
+        for line in file:
+            word, *phones = line.split()
+            found.setdefault(_VARIANT.sub("", word), []).append(tuple(phones))
+    return found
+
+
+def pronunciations(token: str) -> list[Phones]:
+    """How a token may be said in English.
+
+    Parameters
+    ----------
+    token : str
+        As it stands in the lyrics, punctuation and all. Letters of other scripts are transliterated.
+
+    Returns
+    -------
+    list[tuple[str, ...]]
+        Most usual first, at most :data:`MOST_VARIANTS`; empty where nothing is to be said.
+
+    Examples
+    --------
+    >>> pronunciations("(lovin'")[0]
+    ('L', 'AH', 'V', 'IH', 'N')
+    """
+    text = unicodedata.normalize("NFKC", token).replace("’", "'").replace("‘", "'").replace("`", "'").lower()
+    variants: list[Phones] = [()]
+    for part in _PARTS.findall(text):
+        ways = _number(part) if part[0].isdigit() else _word(_SIGNS.get(part, part))
+        variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
+    return [way for way in dict.fromkeys(variants) if way][:MOST_VARIANTS]
+
+
+def _word(word: str) -> list[Phones]:
+    dictionary = read_dictionary()
+    plain = word.strip("'")
+    for candidate in (word, plain, f"{plain}g" if word.endswith("in'") else "", f"{plain}'"):
+        if candidate in dictionary:
+            ways = dictionary[candidate]
+            # A dropped g is heard as it is written.
+            return [way[:-1] + ("N",) if way[-1:] == ("NG",) else way for way in ways] if candidate == f"{plain}g" else ways
+    if not plain:
+        return [()]
+    letters = plain if set(plain) <= LETTERS else _transliterated(plain)
+    if letters in dictionary:
+        return dictionary[letters]
+    stem, _, ending = letters.rpartition("'")
+    if stem in dictionary and ending in ("s", "ll", "d", "ve", "re", "m"):
+        return [way + _ENDINGS[ending] for way in dictionary[stem]]
+    return [_stretched(letters) or LetterToSound.shipped()(letters)]
+
+
+_ENDINGS: dict[str, Phones] = {"s": ("Z",), "ll": ("AH", "L"), "d": ("D",), "ve": ("V",), "re": ("ER",), "m": ("M",)}
+
+
+def _stretched(word: str) -> Phones | None:
+    """Words that are written as long as they are sung: ``sooooo``, ``yeeeah``."""
+    dictionary = read_dictionary()
+    for times in (2, 1):
+        shorter = re.sub(r"(.)\1{2,}", lambda run, n=times: run[1] * n, word)  # type: ignore[misc]
+        if shorter != word and shorter in dictionary:
+            return dictionary[shorter][0]
+    return None
+
+
+def _transliterated(word: str) -> str:
+    from anyascii import anyascii
+
+    return "".join(c for c in anyascii(word).lower() if c in LETTERS)
+
+
+def _number(text: str) -> list[Phones]:
+    from num2words import num2words
+
+    digits = re.sub(r"\D", "", text)
+    ending = text.lstrip("0123456789.,:")
+    forms = [num2words(int(digits), to="ordinal" if ending in ("st", "nd", "rd", "th") else "cardinal")]
+    if len(digits) == 4 and digits[0] in "12" and not ending.endswith("h"):
+        forms.insert(0, num2words(int(digits), to="year"))
+    if len(digits) > 1:
+        forms.append(" ".join(num2words(int(digit)) for digit in digits))
+    ways: list[Phones] = []
+    for form in forms:
+        said: Phones = tuple(p for word in re.findall("[a-z]+", form.lower()) for p in _word(word)[0])
+        ways.append(said + (("Z",) if ending == "s" else ()))
+    return ways

@@ -1,0 +1,99 @@
+"""What the vocals say of each frame: streams of cepstra, and which frames may hold words at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..constants import FRAME_RATE as VOICING_RATE
+from .acoustic_model import FILLERS, AcousticModel
+from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra, streams
+from .vocals import Vocals
+
+#: Words are looked for no further than this from a voiced frame.
+REACH_S = 0.4
+#: From the start of a frame to its centre.
+CENTRE_S = WINDOW_LENGTH / SAMPLE_RATE / 2
+#: Logarithms of three streams that are not independent, at 100 frames a second, are far too sure of themselves.
+SCALE = 0.3
+#: Nats a frame by which a pause is worse than the best phone, at most: what sounds there is none of the words.
+GARBAGE = 5.0
+#: Scaled nats a frame for a word where nobody sings.
+MUTED = -8.0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Frames of 10 ms; frame ``k`` is centred on ``0.01 k + CENTRE_S`` seconds.
+
+    Attributes
+    ----------
+    streams : np.ndarray
+        (3, n_audible, 13) of the audible frames.
+    audible : np.ndarray
+        (n_frames,) bool, those near voiced frames.
+    """
+
+    streams: np.ndarray
+    audible: np.ndarray
+
+
+def observe(vocals: Vocals) -> Observations:
+    """Streams of cepstra of the frames near voiced ones, less their mean."""
+    from scipy.ndimage import maximum_filter1d
+
+    found = cepstra(vocals.signal)
+    times = np.arange(len(found)) / FRAME_RATE + CENTRE_S
+    reach = maximum_filter1d(vocals.voiced.astype(np.uint8), 2 * round(REACH_S * VOICING_RATE) + 1).astype(bool)
+    nearest = np.clip(np.rint(times * VOICING_RATE).astype(int), 0, len(reach) - 1)
+    audible = reach[nearest] if len(reach) else np.zeros(len(found), bool)
+    if not audible.any():
+        return Observations(streams(found[:0]), audible)
+    return Observations(streams(found, found[audible].mean(axis=0))[:, audible], audible)
+
+
+def phone_scores(
+    model: AcousticModel, observations: Observations, senones: np.ndarray, *, stride: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of senones in the audible frames, relative to the best phone without context.
+
+    Parameters
+    ----------
+    model : AcousticModel
+        Its Gaussians.
+    observations : Observations
+        Of :func:`observe`.
+    senones : np.ndarray
+        (n,) which.
+    stride : int
+        Look at every so many frames and take the same score for those between.
+
+    Returns
+    -------
+    scores : np.ndarray
+        (n_audible, n + 1) float32, scaled; column 0 is the pause.
+    relative : np.ndarray
+        (n_audible, n_phones) how much better each phone without context fits than the best one, unscaled: at most 0.
+    """
+    plain = model.plain_senones
+    wanted, place = np.unique(np.concatenate([senones, plain.ravel()]), return_inverse=True)
+    found = model.log_likelihoods(observations.streams[:, ::stride], wanted)
+    phones = found[:, place[len(senones) :]].reshape(len(found), *plain.shape).max(axis=2)
+    filler = np.array([name in FILLERS for name in model.phones])
+    best = phones[:, ~filler].max(axis=1, keepdims=True)
+    scores = np.empty((len(found), len(senones) + 1), np.float32)
+    scores[:, 1:] = SCALE * (found[:, place[: len(senones)]] - best)
+    scores[:, 0] = SCALE * np.maximum((phones[:, filler] - best).max(axis=1), -GARBAGE)
+    if stride == 1:
+        return scores, phones - best
+    repeat = np.minimum(np.arange(observations.streams.shape[1]) // stride, len(found) - 1)
+    return scores[repeat], (phones - best)[repeat]
+
+
+def spread(scores: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """Scores of all frames, ``(n_frames, n)``, from those of the audible ones: elsewhere only a pause is likely."""
+    full = np.full((len(audible), scores.shape[1]), MUTED, np.float32)
+    full[:, 0] = 0
+    full[audible] = scores
+    return full

@@ -1,0 +1,152 @@
+"""Lyrics as people have them, and which of their words are sung.
+
+::
+
+    [Chorus x2]                headings, in brackets or before a colon
+    We ride, we ride (we ride) echoes: sung, perhaps by others
+    Na na na (x3)              a line that is sung three times
+    [00:12.30]Over the hills   times of .lrc files, of lines or of words
+    Rock &amp; roll<br>          marks and entities of HTML
+    —                          signs alone
+
+Every token between blanks keeps its place, so that times can be given back to the text as it was.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+
+#: What a token can be: only words are sung.
+KINDS = ("word", "heading", "repeat", "mark")
+#: Names of sections that stand alone on their line, and those that are words unless a colon or a number follows.
+_SECTIONS = "verse|(?:pre-?|post-?)?chorus|intro|outro|refrain|interlude|instrumental|bridge|estribillo|refrão|couplet"
+_AMBIGUOUS = "hook|solo|break|coda|part|strophe|verso|puente|bis|repeat|ending|spoken|all|both"
+_COUNT = r"(?:[x×]\s*\d+|\d+\s*[x×]|\d+|[IVX]+)"
+_BRACKETED = re.compile(r"\s*[\[{<【].*[\]}>】]\s*:?\s*$")
+_NAMED = re.compile(
+    rf"\s*\(?(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]*{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:))\s*[):]*\s*$", re.IGNORECASE
+)
+_TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
+_MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
+_LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
+_LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\s*:.*\]\s*$", re.IGNORECASE)
+_REPEAT = re.compile(r"[(\[{]*(?:[x×*](\d{1,2})|(\d{1,2})[x×])[)\]}.,;]*$", re.IGNORECASE)
+#: A line said to be sung more often than this is not believed.
+_MOST_REPEATS = 16
+
+
+@dataclass(frozen=True)
+class Token:
+    """What stands between two blanks.
+
+    Attributes
+    ----------
+    text : str
+        As it stands in the lyrics, without marks of HTML.
+    kind : str
+        One of :data:`KINDS`.
+    line : int
+        Index of its line in :attr:`LyricsText.lines`.
+    """
+
+    text: str
+    kind: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line with at least one token.
+
+    Attributes
+    ----------
+    text : str
+        Its tokens with blanks between.
+    first, stop : int
+        Its tokens are ``tokens[first:stop]``.
+    stanza : int
+        Counts from 0; a blank line or a heading begins the next.
+    times : int
+        How often it says that it is sung in a row.
+    start_s : float | None
+        When it begins, if the lyrics say so (``.lrc``).
+    """
+
+    text: str
+    first: int
+    stop: int
+    stanza: int
+    times: int = 1
+    start_s: float | None = None
+
+
+@dataclass(frozen=True)
+class LyricsText:
+    """Tokens in order, and the lines they stand in."""
+
+    tokens: tuple[Token, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def n_words(self) -> int:
+        """Tokens that are words."""
+        return sum(token.kind == "word" for token in self.tokens)
+
+
+def parse_lyrics(text: str) -> LyricsText:
+    """Tokens and lines of lyrics.
+
+    Parameters
+    ----------
+    text : str
+        Plain text or ``.lrc``, lines ending in any way.
+
+    Returns
+    -------
+    LyricsText
+        Without lines where there is no text.
+
+    Examples
+    --------
+    >>> [t.text for t in parse_lyrics("[Verse]\\nHold on (hold on) x2").tokens if t.kind == "word"]
+    ['Hold', 'on', '(hold', 'on)']
+    """
+    tokens: list[Token] = []
+    lines: list[Line] = []
+    stanza, fresh = -1, True
+    for raw in _plain(text).splitlines():
+        if _LRC_HEADER.match(raw):
+            continue
+        starts = [60 * int(m[1]) + float(m[2].replace(":", ".")) for m in _LRC_TIME.finditer(raw)]
+        content = _LRC_TIME.sub(" ", raw)
+        words = content.split()
+        if not words:
+            fresh = True
+            continue
+        heading = bool(_BRACKETED.match(content) or _NAMED.match(content))
+        if fresh or heading:
+            stanza += 1
+        fresh = False
+        first = len(tokens)
+        times = 1
+        for word in words:
+            repeat = _REPEAT.match(word)
+            kind = "heading" if heading else "repeat" if repeat else "word" if _sounds(word) else "mark"
+            if repeat and not heading:
+                times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
+            tokens.append(Token(word, kind, len(lines)))
+        lines.append(Line(" ".join(words), first, len(tokens), stanza, times, starts[0] if starts else None))
+    return LyricsText(tuple(tokens), tuple(lines))
+
+
+def _plain(text: str) -> str:
+    text = _MARKUP.sub("", _TAG.sub("\n", text))
+    text = unicodedata.normalize("NFC", html.unescape(text).lstrip("\ufeff"))
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
+
+
+def _sounds(word: str) -> bool:
+    return any(c.isalnum() for c in word) or word.strip("()[]\"'.,;:!?") in ("&", "+", "@")

@@ -1,0 +1,148 @@
+"""The most likely path through a graph of states, in bounded memory.
+
+Where the path came from is kept for a stretch of frames at a time; of long songs scores are kept at the start of each
+stretch, and the stretch is computed again when the path is traced back (Grice, Hughey and Speck 1997).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+NEVER = np.float32(-1e30)
+#: Bytes for the moves of one stretch of frames.
+MEMORY = 64_000_000
+_STAY, _STEP, _JUMP = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class StateGraph:
+    """States that emit one frame each, and the moves between them.
+
+    Attributes
+    ----------
+    column : np.ndarray
+        (n_states,) int32 column of the observations that a state emits.
+    stay : np.ndarray
+        (n_states,) float32 logarithm of how likely a state lasts another frame.
+    step : np.ndarray
+        (n_states,) float32 the same of the move from state ``s - 1``; ``NEVER`` where there is none.
+    jump_target, jump_origin : np.ndarray
+        (n_jumps,) int32 all other moves, by target; at most 250 into one state.
+    jump : np.ndarray
+        (n_jumps,) float32 logarithm of how likely each is.
+    initial, final : np.ndarray
+        (n_states,) float32 score of starting and of ending in a state.
+    """
+
+    column: np.ndarray
+    stay: np.ndarray
+    step: np.ndarray
+    jump_target: np.ndarray
+    jump_origin: np.ndarray
+    jump: np.ndarray
+    initial: np.ndarray
+    final: np.ndarray
+
+
+def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMORY) -> tuple[np.ndarray, float]:
+    """The state of each frame on the path of the highest sum of scores.
+
+    Parameters
+    ----------
+    observations : np.ndarray
+        (n_frames, n_columns) float32 scores.
+    graph : StateGraph
+        What may follow what.
+    memory : int
+        Bytes that may hold moves; but at least what ``sqrt(n_frames)`` frames need.
+
+    Returns
+    -------
+    path : np.ndarray
+        (n_frames,) int32; empty where no path reaches a final state.
+    score : float
+        Of the path; minus infinity where there is none.
+    """
+    n_frames, n_states = len(observations), len(graph.column)
+    if n_frames == 0 or n_states == 0:
+        return np.zeros(0, np.int32), -math.inf
+    block = min(n_frames, max(math.isqrt(n_frames), memory // n_states))
+    n_blocks = math.ceil(n_frames / block)
+    saved = np.empty((n_blocks, n_states), np.float32)
+    back = np.empty((block, n_states), np.uint8)
+    moves = graph.column, graph.stay, graph.step, graph.jump_target, graph.jump_origin, graph.jump
+    current = np.maximum(graph.initial + observations[0, graph.column], NEVER)
+    for k in range(n_blocks):
+        saved[k] = current
+        current = _advance(observations[k * block + 1 : (k + 1) * block + 1], *moves, current, back)
+    ending = current + graph.final
+    state = int(ending.argmax())
+    score = float(ending[state])
+    if score <= NEVER / 2:
+        return np.zeros(0, np.int32), -math.inf
+    path = np.empty(n_frames, np.int32)
+    first_jump = np.searchsorted(graph.jump_target, np.arange(n_states))
+    for k in range(n_blocks - 1, -1, -1):
+        rows = observations[k * block + 1 : (k + 1) * block + 1]
+        if k < n_blocks - 1:
+            _advance(rows, *moves, saved[k], back)
+        state = _trace(back, len(rows), state, first_jump, graph.jump_origin, path[k * block + 1 :])
+    path[0] = state
+    return path, score
+
+
+@njit(cache=True, nogil=True)
+def _advance(
+    observations: np.ndarray,
+    column: np.ndarray,
+    stay: np.ndarray,
+    step: np.ndarray,
+    jump_target: np.ndarray,
+    jump_origin: np.ndarray,
+    jump: np.ndarray,
+    current: np.ndarray,
+    back: np.ndarray,
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Scores after some frames; ``back`` takes the move into each state: stay, step, or a jump, counted from 2."""
+    n_states = len(column)
+    before, after = current.copy(), np.empty_like(current)
+    for t in range(len(observations)):
+        row = observations[t]
+        after[0] = before[0] + stay[0]
+        back[t, 0] = _STAY
+        for s in range(1, n_states):
+            staying, stepping = before[s] + stay[s], before[s - 1] + step[s]
+            after[s] = max(staying, stepping)
+            back[t, s] = stepping > staying
+        target, nth = -1, 0
+        for m in range(len(jump)):
+            if jump_target[m] != target:
+                target, nth = jump_target[m], 0
+            value = before[jump_origin[m]] + jump[m]
+            if value > after[target]:
+                after[target] = value
+                back[t, target] = _JUMP + nth
+            nth += 1
+        for s in range(n_states):
+            after[s] = max(after[s] + row[column[s]], NEVER)
+        before, after = after, before
+    return before
+
+
+@njit(cache=True)
+def _trace(
+    back: np.ndarray, n_frames: int, state: int, first_jump: np.ndarray, jump_origin: np.ndarray, path: np.ndarray
+) -> int:  # pragma: no cover - compiled
+    """Fill the path of a stretch from its last frame to its first; returns the state of the frame before."""
+    for t in range(n_frames - 1, -1, -1):
+        path[t] = state
+        move = back[t, state]
+        if move == _STEP:
+            state -= 1
+        elif move >= _JUMP:
+            state = jump_origin[first_jump[state] + move - _JUMP]
+    return state

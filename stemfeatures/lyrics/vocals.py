@@ -1,0 +1,140 @@
+"""The vocals of a recording and where they have a pitch, in one pass of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..audio import StreamResampler, as_signal, open_audio
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
+from ..descriptors.activity import active_frames
+from ..errors import EmptyAudioError
+from ..front_end import FrontEnd
+from ..inference import Frames, SegmentRunner, SegmentTrack
+from ..models import registry
+from ..streaming import OverlapAdder
+from .cepstra import SAMPLE_RATE
+
+#: Probability of voicing from which on a frame counts as voiced.
+VOICED = 0.5
+_BLOCK_S = 10.0
+_VOCALS = STEMS.index("vocals")
+
+
+@dataclass(frozen=True)
+class Vocals:
+    """A singer alone.
+
+    Attributes
+    ----------
+    signal : np.ndarray
+        (n_samples,) float32 at 16 kHz.
+    voiced : np.ndarray
+        (n_frames,) bool, frames of 512 samples at 22,050 Hz, centred as in :mod:`stemfeatures.constants`.
+    duration_s : float
+        Of the recording.
+    """
+
+    signal: np.ndarray
+    voiced: np.ndarray
+    duration_s: float
+
+
+class VocalSeparator:
+    """Takes vocals out of recordings with a joint checkpoint.
+
+    Parameters
+    ----------
+    model : str | Path
+        Name of a checkpoint or path to one.
+    device : str
+        Torch device.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be used.
+    """
+
+    def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu") -> None:
+        self.net = registry.load(registry.resolve(model), device=device)
+        self.device = device
+
+    def from_file(self, path: str | Path) -> Vocals:
+        """Vocals of a file. Raises AudioError, naming it, when it cannot be decoded."""
+        with open_audio(path) as stream:
+            return self.from_blocks(stream, stream.info.sample_rate)
+
+    def from_audio(self, y: np.ndarray, sample_rate: int, *, separated: bool = False) -> Vocals:
+        """Vocals of an array.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : int
+            Hz.
+        separated : bool
+            The array is vocals alone already: only their voicing is asked for.
+
+        Raises
+        ------
+        EmptyAudioError, NonFiniteAudioError
+            When there are no samples, or NaN or infinity among them.
+        """
+        signal = as_signal(y, sample_rate)
+        size = max(1, int(_BLOCK_S * sample_rate))
+        blocks = (signal[:, i : i + size] for i in range(0, signal.shape[1], size))
+        return self.from_blocks(blocks, int(sample_rate), separated=separated)
+
+    @torch.inference_mode()
+    def from_blocks(self, blocks: Iterable[np.ndarray], sample_rate: int, *, separated: bool = False) -> Vocals:
+        """Vocals of blocks ``(channels, n)`` of a signal; see :meth:`from_audio`."""
+        parts = _Parts(self.device, separated=separated)
+        runner = SegmentRunner(self.net, device=self.device)
+        front_end = FrontEnd(sample_rate, runner, SegmentTrack(parts.add), device=self.device)
+        n_samples = 0
+        for block in blocks:
+            n_samples += block.shape[1]
+            front_end.push(block)
+        if n_samples == 0:
+            raise EmptyAudioError("no samples to align")
+        front_end.finish()
+        runner.flush()
+        return parts.finish(front_end.n_samples, n_samples / sample_rate)
+
+
+class _Parts:
+    """Collects what the network says, in order."""
+
+    def __init__(self, device: str, *, separated: bool) -> None:
+        self.separated = separated
+        self._adder = OverlapAdder(1, N_FFT, HOP_LENGTH, device=device)
+        self._resampler = StreamResampler(ANALYSIS_SAMPLE_RATE, SAMPLE_RATE)
+        self._signal: list[np.ndarray] = []
+        self._voicing: list[np.ndarray] = []
+        self._energy: list[np.ndarray] = []
+
+    def add(self, frames: Frames) -> None:
+        mask = frames.masks[_VOCALS]
+        mask = torch.ones_like(mask) if self.separated else mask
+        spectrum = frames.spectrum * torch.cat([mask, mask[-1:]])
+        power = torch.stack([spectrum[:N_BINS].abs() ** 2, frames.spectrum[:N_BINS].abs() ** 2])
+        # Mean squares on the scale of samples: Parseval, and 3 N / 8 for the window.
+        self._energy.append((power.sum(dim=1) * (2 / N_FFT / (3 * N_FFT / 8))).cpu().numpy())
+        self._voicing.append(frames.voicing[0].cpu().numpy())
+        self._resample(self._adder.push(spectrum[None]))
+
+    def finish(self, n_samples: int, duration_s: float) -> Vocals:
+        self._resample(self._adder.finish(n_samples))
+        self._signal.append(self._resampler.flush())
+        energy = np.concatenate(self._energy, axis=1)
+        voiced = (np.concatenate(self._voicing) > VOICED) & active_frames(energy[0], energy[1])
+        return Vocals(np.concatenate(self._signal).astype(np.float32), voiced, duration_s)
+
+    def _resample(self, signal: torch.Tensor) -> None:
+        self._signal.append(self._resampler.process(signal[0].cpu().numpy()))
