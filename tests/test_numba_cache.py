@@ -26,6 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     numba_cache._fill.cache_clear()
+    numba_cache.choose_numba_cache.cache_clear()
     return seen
 
 

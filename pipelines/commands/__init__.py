@@ -12,6 +12,7 @@ _ORDER = (
     "extract",
     "separate",
     "remix",
+    "align",
     "describe",
     "validate",
     "status",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
     from stemfeatures.models.checkpoints import Checkpoint
 
-TASKS = ("separation", "f0", "beats", "presence", "all")
+TASKS = ("separation", "f0", "beats", "presence", "lyrics", "all")
 
 
 class _ListEstimators(argparse.Action):
@@ -47,18 +47,22 @@ def add_parser(verbs: Any) -> None:
         "evaluate",
         run,
         "score checkpoints, and what to compare them with, on tracks with known truth",
-        description="Separation: SDR, SI-SDR and NSDR (and BSS Eval v4 with --museval) by stem. F0 of the vocals, and "
-        "beats: mir_eval. Mean and median over tracks, each data set for itself. docs/evaluation.md tells the "
-        "conventions.",
+        description="Separation: SDR, SI-SDR and NSDR (and BSS Eval v4 with --museval) by stem. F0 of the vocals, "
+        "beats, and starts of words: mir_eval. Mean and median over tracks, each data set for itself. "
+        "docs/evaluation.md tells the conventions.",
         examples=(
             "stemfeatures evaluate all eval/",
             "stemfeatures evaluate separation eval/musdb --model mixture",
             "stemfeatures evaluate f0 eval/ -m joint-v2 -m swift-f0 -m torchcrepe:tiny",
+            "stemfeatures evaluate lyrics eval/ultrastar",
             "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --references all --update-card",
         ),
     )
     parser.add_argument(
-        "task", choices=TASKS, metavar="TASK", help=f"{', '.join(TASKS)} (what the data hold truth for)"
+        "task",
+        choices=TASKS,
+        metavar="TASK",
+        help=f"{', '.join(TASKS)} (of separation, F0 and beats what the data hold truth for)",
     )
     parser.add_argument(
         "dataset",

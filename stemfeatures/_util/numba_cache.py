@@ -15,13 +15,16 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Calls everything in librosa that numba vectorises.
 _CALL_ALL = """
@@ -45,13 +48,22 @@ def import_librosa() -> Any:
 def prepare_numba_cache() -> None:
     """Let compiled functions outlive the process, and see that those of librosa are there and whole.
 
-    Sets ``NUMBA_CACHE_DIR`` to the user's cache folder unless it is set: numba's own choice is the folder of the
-    installed library, which is often not writable, and then every process compiles anew for up to a minute. The first
-    call for a cache takes that minute; where the cache is broken it is emptied. Where numba is imported already, its
-    cache is the choice of whoever did that.
+    The first call for a cache takes a minute; where the cache is broken it is emptied. Where numba was imported before
+    the first call of this module, its cache is the choice of whoever did that.
+    """
+    if choose_numba_cache() and (folder_name := os.environ.get("NUMBA_CACHE_DIR")):
+        _fill(folder_name)
+
+
+@cache
+def choose_numba_cache() -> bool:
+    """Set ``NUMBA_CACHE_DIR`` to the user's cache folder unless it is set; False where numba was imported already.
+
+    Numba's own choice is the folder of the installed library, which is often not writable, and then every process
+    compiles anew for up to a minute.
     """
     if "numba" in sys.modules:
-        return
+        return False
     if "NUMBA_CACHE_DIR" not in os.environ:
         base = os.environ.get("XDG_CACHE_HOME")
         candidates = [Path(base)] if base else []
@@ -67,8 +79,18 @@ def prepare_numba_cache() -> None:
             if os.access(folder, os.W_OK):
                 os.environ["NUMBA_CACHE_DIR"] = str(folder)
                 break
-    if folder_name := os.environ.get("NUMBA_CACHE_DIR"):
-        _fill(folder_name)
+    return True
+
+
+def compiled(**options: Any) -> Callable[[Function], Function]:
+    """``numba.njit`` with that cache: a decorator for our own functions, which release the interpreter's lock.
+
+    They are not vectorised, and processes that fill their cache at once do no harm.
+    """
+    choose_numba_cache()
+    from numba import njit
+
+    return njit(cache=True, nogil=True, **options)
 
 
 @cache

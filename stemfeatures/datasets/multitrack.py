@@ -60,6 +60,7 @@ class MultiTrack(ABC):
     artist : artist or singer as the data set spells it, the unit of splits; None if the data set does not say.
     split : ``train``, ``valid`` or ``test`` where the data set comes with a split of its own, else None.
     lists_unvoiced : False where the data set leaves unvoiced frames out of its F0 lists.
+    lyrics_lead_s : by how much the times of words lead what is heard.
     """
 
     name: str
@@ -67,6 +68,7 @@ class MultiTrack(ABC):
     artist: str | None = None
     split: str | None = None
     lists_unvoiced = True
+    lyrics_lead_s = 0.0
 
     @property
     @abstractmethod

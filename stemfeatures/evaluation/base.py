@@ -22,7 +22,8 @@ class Estimator(Protocol):
 
     What follows may be left out (:class:`BaseEstimator` has all of it). ``multi_f0``: all vocal F0 at once as
     ``(times_s, [array of Hz of each frame])``; without it the one contour of ``f0`` stands for all voices.
-    ``presence``: ``(times_s, {stem: (n,) bool})``, which stems play. ``prepare`` loads what is needed, so that a
+    ``presence``: ``(times_s, {stem: (n,) bool})``, which stems play. ``lyrics``: the start in seconds of each
+    blank-separated token of lyrics, None where it is not sung. ``prepare`` loads what is needed, so that a
     missing model shows before the first track. ``describe`` tells what figures depend on: versions, voicing
     thresholds. An oracle has a true ``needs_truth`` and is called as ``separate_with_truth(y, sample_rate, stems)``.
     """
@@ -88,7 +89,7 @@ class BaseEstimator:
 
     @property
     def tasks(self) -> frozenset[str]:
-        """Those of ``separation``, ``f0``, ``beats`` and ``presence`` that it offers."""
+        """Those of ``separation``, ``f0``, ``beats``, ``presence`` and ``lyrics`` that it offers."""
         kind = type(self)
         oracle = kind.separate_with_truth is not BaseEstimator.separate_with_truth
         offered = {
@@ -96,6 +97,7 @@ class BaseEstimator:
             "f0": kind.f0 is not BaseEstimator.f0,
             "beats": kind.beats is not BaseEstimator.beats,
             "presence": kind.presence is not BaseEstimator.presence,
+            "lyrics": kind.lyrics is not BaseEstimator.lyrics,
         }
         return frozenset(task for task, there in offered.items() if there)
 
@@ -124,6 +126,9 @@ class BaseEstimator:
 
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         raise NotImplementedError(f"{self.name} does not say which stems play")
+
+    def lyrics(self, y: np.ndarray, sample_rate: int, text: str) -> list[float | None]:
+        raise NotImplementedError(f"{self.name} does not align lyrics")
 
 
 Kind = TypeVar("Kind", bound=type[BaseEstimator])

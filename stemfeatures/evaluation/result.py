@@ -28,7 +28,7 @@ from .intervals import half_width
 if TYPE_CHECKING:
     import pandas as pd
 
-TASKS = ("separation", "f0", "beats", "presence")
+TASKS = ("separation", "f0", "beats", "presence", "lyrics")
 #: What a row can say of itself; only ``ok`` rows are summarised.
 STATUSES = ("ok", "silent_reference", "not_offered")
 KEYS = ("task", "estimator", "dataset", "track", "group", "stem", "status")
@@ -62,6 +62,15 @@ METRICS = {
     ),
     "beats": ("beat_f_measure", "cmlt", "amlt", "downbeat_f_measure", "tempo_acc1", "tempo_acc2"),
     "presence": ("presence_f_measure", "presence_precision", "presence_recall", "presence_false_alarm"),
+    "lyrics": (
+        "absolute_error_mean_s",
+        "absolute_error_median_s",
+        "within_0.1_s",
+        "within_0.3_s",
+        "correct_duration",
+        "perceptual",
+        "words_timed",
+    ),
 }
 #: Columns that describe a row and are not averaged.
 DETAILS = {
@@ -69,6 +78,7 @@ DETAILS = {
     "f0": ("n_frames", "n_voiced", "n_steady", "n_moving", "n_fast", "n_overlap"),
     "beats": ("reference_bpm", "estimate_bpm", "n_reference_beats", "n_estimated_beats"),
     "presence": ("n_playing", "n_silent"),
+    "lyrics": ("error_median_s", "lead_s", "n_words"),
 }
 #: Below this SNR of the sum of the stems against the mixture, a result says so.
 INEXACT_SUM_DB = 40.0
@@ -79,6 +89,7 @@ _TITLES = {
     "f0": "vocal F0 (50 cents; mir_eval; rpa_* by speed of pitch; multi_f0_* where annotated voices overlap)",
     "beats": "beats (mir_eval; tempo within 4 %)",
     "presence": "presence (frames in which a stem plays, less than 40 dB below the mixture)",
+    "lyrics": "lyrics (starts of words; mir_eval)",
 }
 
 

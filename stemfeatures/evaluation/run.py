@@ -33,6 +33,7 @@ from ..errors import EvaluationError, ModelError
 from .base import Estimator
 from .beats import TRIM_S, beat_scores
 from .f0 import f0_scores, pitch_by_speed
+from .lyrics import lyrics_scores, reference_words, token_starts
 from .multi_f0 import multi_f0_scores, sounding_together
 from .presence import presence_scores, presence_truth
 from .result import TASKS, EvaluationResult, in_order
@@ -40,6 +41,8 @@ from .separation import BSS_WINDOW_S, bss_eval, is_silent, level_db, sdr, si_sdr
 
 #: What of a track holds the truth for a task: stems tell when they play.
 TRUTH = {task: task for task in TASKS} | {"presence": "separation"}
+#: The tasks of ``all``. Lyrics are asked for by name: they need the extra ``lyrics``.
+ALL_TASKS = tuple(task for task in TASKS if task != "lyrics")
 #: What the channels of a track are to separation metrics.
 CHANNELS = ("mono", "all")
 
@@ -65,7 +68,8 @@ def evaluate(
     Parameters
     ----------
     task : str
-        ``separation``, ``f0``, ``beats``, ``presence`` or ``all`` (those of them that the data hold truth for).
+        ``separation``, ``f0``, ``beats``, ``presence``, ``lyrics`` or ``all`` (those that the data hold truth for,
+        but not lyrics).
     dataset : str, Path or sequence of MultiTrack
         A folder, see :func:`stemfeatures.datasets.opening.find_tracks`, or tracks.
     estimator : Estimator
@@ -113,7 +117,7 @@ def evaluate(
         raise ValueError(f"unknown task {task!r}, expected one of {', '.join((*TASKS, 'all'))}")
     if channels not in CHANNELS:
         raise ValueError(f"channels must be one of {', '.join(CHANNELS)}, got {channels!r}")
-    tasks = TASKS if task == "all" else (task,)
+    tasks = ALL_TASKS if task == "all" else (task,)
     by_path = isinstance(dataset, str | Path)
     source = str(dataset) if by_path else None
     tracks = _limited(find_tracks(dataset, stage="evaluate") if by_path else dataset, tasks, limit)  # type: ignore[arg-type]
@@ -173,6 +177,8 @@ def evaluate_track(
                 found = _separation_rows(track, truth, estimator, museval=museval, view=view)
             elif task == "f0":
                 found = [_f0_row(truth, _voices(track, truth), estimator)]
+            elif task == "lyrics":
+                found = [_lyrics_row(truth, track.lyrics_lead_s, estimator)]
             elif task == "beats":
                 found = [_beats_row(truth, estimator, trim_s)]
             else:
@@ -314,6 +320,19 @@ def _presence_rows(truth: TrackTruth, estimator: Estimator) -> list[dict[str, An
         counts = {"n_playing": int((plays & sure).sum()), "n_silent": int((~plays & sure).sum())}
         rows.append({"stem": stem, "status": "ok"} | counts | presence_scores(plays, sure, times_s, found[stem]))
     return rows
+
+
+def _lyrics_row(truth: TrackTruth, lead_s: float, estimator: Estimator) -> dict[str, Any]:
+    assert truth.annotations.lyrics is not None
+    text, first, reference_s = reference_words(truth.annotations.lyrics)
+    row: dict[str, Any] = {"stem": "vocals", "n_words": len(reference_s), "lead_s": lead_s}
+    try:
+        starts = token_starts(estimator.lyrics(truth.mixture, truth.sample_rate, text))  # type: ignore[attr-defined]
+    except (NotImplementedError, AttributeError):
+        return row | {"status": "not_offered"}
+    if len(starts) != len(text.split()):
+        raise EvaluationError(f"{estimator.name} returned {len(starts)} starts for {len(text.split())} tokens")
+    return row | {"status": "ok"} | lyrics_scores(reference_s, starts[first], lead_s=lead_s)
 
 
 def _limited(tracks: Sequence[MultiTrack], tasks: tuple[str, ...], limit: int | None) -> list[MultiTrack]:

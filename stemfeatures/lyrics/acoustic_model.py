@@ -18,8 +18,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from .._util.numba_cache import compiled
 from ..errors import ModelError
 
 SILENCE = "SIL"
@@ -156,7 +156,7 @@ def _squares(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([frames**2, frames, ones], axis=1)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _exponentials(density: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Replace log densities by ``exp(density - best)`` of each frame, and return the best.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .acoustic_model import AcousticModel
+from .acoustic_model import FILLERS, AcousticModel
 
 #: Fewest frames from which 14 by 13 figures a stream are estimated: 5 s.
 MIN_FRAMES = 250
@@ -33,11 +33,12 @@ def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> Aco
     Returns
     -------
     AcousticModel
-        The same model where there are fewer than :data:`MIN_FRAMES` frames.
+        Silence and noises stay as they are; all does where there are fewer than :data:`MIN_FRAMES` frames.
     """
     if len(senones) < MIN_FRAMES:
         return model
     means = model.means.copy()
+    sung = [k for k, name in enumerate(model.phones) if name not in FILLERS]
     order = np.argsort(model.codebook[senones], kind="stable")
     senones, streams = senones[order], streams[:, order]
     phones, first = np.unique(model.codebook[senones], return_index=True)
@@ -56,5 +57,5 @@ def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> Aco
             target += (total * precision).T @ extended
         ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] / (size + 1) * np.eye(size + 1)
         transform = np.linalg.solve(gram + ridge, target[..., None])[..., 0]
-        means[:, stream] = model.means[:, stream] @ transform[:, 1:].T + transform[:, 0]
+        means[sung, stream] = model.means[sung, stream] @ transform[:, 1:].T + transform[:, 0]
     return replace(model, means=means.astype(np.float32))

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..models import registry
+from ..models import checkpoints
 from .acoustic_model import installed_model, read_acoustic_model
 from .adaptation import adapt
 from .cepstra import FRAME_RATE
-from .graph import GraphCosts, LyricsGraph, build_graph
-from .observations import CENTRE_S, observe, phone_scores, spread
-from .text import LyricsText, parse_lyrics
+from .graph import GraphCosts, LyricsGraph, build_graph, with_columns
+from .observations import CENTRE_S, GARBAGE, SCALE, Observations, observe, phone_scores, spread
+from .text import LyricsText, backwards, parse_lyrics
 from .viterbi import best_path
 from .vocals import Vocals, VocalSeparator
 
@@ -32,8 +32,12 @@ STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 LAG_S = 0.0
 #: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
+#: Scaled nats a phone by which lyrics that fit just so do better than backwards, and how steeply the score rises there.
+MIDDLE_GAIN, GAIN_WIDTH = 0.8, 0.15
 #: Lyrics whose score is lower do not fit.
 LEAST_SCORE = 0.5
+#: From the fit of a word and its neighbours to its confidence.
+CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class AlignedWord:
     ----------
     word : str
         As it stands in the lyrics.
+    index : int
+        Of the token in the lyrics.
     line : int
         Index of its line.
     start_s, end_s : float | None
@@ -65,6 +71,7 @@ class AlignedWord:
     """
 
     word: str
+    index: int
     line: int
     start_s: float | None = None
     end_s: float | None = None
@@ -140,7 +147,7 @@ class Aligner:
 
     def __init__(
         self,
-        model: str | Path = registry.DEFAULT_MODEL,
+        model: str | Path = checkpoints.DEFAULT_MODEL,
         *,
         device: str = "cpu",
         costs: GraphCosts | None = None,
@@ -156,9 +163,9 @@ class Aligner:
             self._separator = VocalSeparator(self.model, device=self.device)
         return self._separator
 
-    def from_file(self, path: str | Path, lyrics: str | LyricsText) -> Alignment:
-        """Align a file. Raises AudioError, naming it, when it cannot be decoded."""
-        return self.from_vocals(self.separator.from_file(path), lyrics)
+    def from_file(self, path: str | Path, lyrics: str | LyricsText, *, separated: bool = False) -> Alignment:
+        """Align a file, parameters as :func:`align`. Raises AudioError, naming it, when it cannot be decoded."""
+        return self.from_vocals(self.separator.from_file(path, separated=separated), lyrics)
 
     def from_audio(
         self, y: np.ndarray, sample_rate: int, lyrics: str | LyricsText, *, separated: bool = False
@@ -180,43 +187,42 @@ class Aligner:
         graph = build_graph(text, self.acoustic_model, costs=self.costs)
         if not graph.phones:
             return _without_times(text, "no_words", vocals.duration_s)
+        observations = observe(vocals)
+        if not observations.audible.any():
+            return _without_times(text, "no_vocals", vocals.duration_s)
         # Many small products: threads of a BLAS library would wait for each other most of the time.
         with threadpool_limits(1, user_api="blas"):
-            found = self._path(vocals, graph)
-        if found is None:
-            return _without_times(text, "no_vocals", vocals.duration_s)
-        path, fit = found
-        visits = _visits(path, graph, fit)
-        score = fit_score(visits)
+            path, scores, total = self._path(observations, graph)
+        visits = _visits(path, graph, _fit(path, graph, scores, observations.audible))
+        score = self._score(text, graph, visits, spread(scores, observations.audible), total)
         if score < LEAST_SCORE:
             return _without_times(text, "no_fit", vocals.duration_s, score)
         words, repeats = _words(text, visits, graph)
         settings = {"separation": str(self.model), "acoustic_model": "pocketsphinx en-us", "lag_s": LAG_S}
         return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
 
-    def _path(self, vocals: Vocals, graph: LyricsGraph) -> tuple[np.ndarray, np.ndarray] | None:
-        """The state of each frame, and how well it fits: nats worse than the best phone, NaN in pauses."""
-        observations = observe(vocals)
-        audible = observations.audible
-        if not audible.any():
-            return None
+    def _path(self, observations: Observations, graph: LyricsGraph) -> tuple[np.ndarray, np.ndarray, float]:
+        """The state of each frame, the scores of the audible frames, and the sum along the path."""
         model = self.acoustic_model
-        path = np.zeros(0, np.int32)
         for k, stride in enumerate(STRIDES):
-            scores, phones = phone_scores(model, observations, graph.senones, stride=stride)
-            path, _ = best_path(spread(scores, audible), graph.states)
-            if not len(path):
-                return None
-            column = graph.states.column[path][audible]
-            sung = np.flatnonzero(column > 0)
-            if k + 1 < len(STRIDES):
-                sung = sung[::stride]
+            scores = phone_scores(model, observations, graph.senones, stride=stride)
+            path, total = best_path(spread(scores, observations.audible), graph.states)
+            if len(path) and k + 1 < len(STRIDES):
+                column = graph.states.column[path][observations.audible]
+                sung = np.flatnonzero(column > 0)[::stride]
                 model = adapt(model, observations.streams[:, sung], graph.senones[column[sung] - 1])
-        index = np.array([model.phones.index(name) for name in graph.phones])
-        fit = np.full(len(path), np.nan)
-        place = np.flatnonzero(audible)[sung]
-        fit[place] = phones[sung, index[graph.phone[path[place]]]]
-        return path, fit
+        return path, scores, total
+
+    def _score(
+        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: np.ndarray, total: float
+    ) -> float:
+        """How well the words fit, 0 to 1, from how much better they do than the same words backwards."""
+        n_phones = sum(len(visit.phones) for visit in visits)
+        if not n_phones:
+            return 0.0
+        opposite = with_columns(build_graph(backwards(text), self.acoustic_model, costs=self.costs), graph.senones)
+        _, null = best_path(scores, opposite)
+        return round(_logistic(((total - null) / n_phones - MIDDLE_GAIN) / GAIN_WIDTH), 3)
 
 
 def align(
@@ -225,7 +231,7 @@ def align(
     lyrics: str,
     *,
     separated: bool = False,
-    model: str | Path = registry.DEFAULT_MODEL,
+    model: str | Path = checkpoints.DEFAULT_MODEL,
     device: str = "cpu",
 ) -> Alignment:
     """Words of lyrics in time; loads the models each time, see :class:`Aligner` for many songs.
@@ -270,11 +276,14 @@ class _Visit:
 
 
 def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visit]:
+    if not len(path):
+        return []
     token, phone = graph.token[path], graph.phone[path]
     edges = np.flatnonzero(np.diff(phone, prepend=-2, append=-2))
     visits: list[_Visit] = []
     phones: list[tuple[int, int, int]] = []
     fits: list[float] = []
+    current = -1
     for start, stop in pairwise(edges):
         if phone[start] < 0:
             continue
@@ -291,9 +300,28 @@ def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visi
     return visits
 
 
-def fit_score(visits: Sequence[_Visit]) -> float:
-    """How well the words fit, 0 to 1."""
-    raise NotImplementedError
+def _fit(path: np.ndarray, graph: LyricsGraph, scores: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """(n_frames,) nats by which the state of each frame is worse than the best phone; NaN in pauses and silence."""
+    fit = np.full(len(audible), np.nan)
+    if len(path):
+        column = graph.states.column[path][audible]
+        sung = np.flatnonzero(column > 0)
+        fit[np.flatnonzero(audible)[sung]] = scores[sung, column[sung]] / SCALE
+    return fit
+
+
+def _confidences(visits: Sequence[_Visit]) -> list[float]:
+    """Of each word, from the fit of its phones and those of two words on either side."""
+    means = [float(np.nanmean(v.fit)) if np.isfinite(v.fit).any() else -GARBAGE for v in visits]
+    found = []
+    for k in range(len(means)):
+        around = float(np.mean(means[max(0, k - 2) : k + 3]))
+        found.append(round(_logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET), 3))
+    return found
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-min(max(x, -60.0), 60.0)))
 
 
 def _seconds(frame: int) -> float:
@@ -304,12 +332,12 @@ def _seconds(frame: int) -> float:
 def _words(
     text: LyricsText, visits: Sequence[_Visit], graph: LyricsGraph
 ) -> tuple[tuple[AlignedWord, ...], tuple[AlignedWord, ...]]:
-    words = [AlignedWord(token.text, token.line) for token in text.tokens]
+    words = list(_untimed(text))
     repeats: list[AlignedWord] = []
     for visit, confidence in zip(visits, _confidences(visits)):
         phones = tuple(AlignedPhone(graph.phones[p], _seconds(a), _seconds(b)) for p, a, b in visit.phones)
         token = text.tokens[visit.token]
-        word = AlignedWord(token.text, token.line, phones[0].start_s, phones[-1].end_s, confidence, phones)
+        word = AlignedWord(token.text, visit.token, token.line, phones[0].start_s, phones[-1].end_s, confidence, phones)
         if words[visit.token].start_s is None:
             words[visit.token] = word
         else:
@@ -326,5 +354,9 @@ def _lines(text: LyricsText, words: Sequence[AlignedWord]) -> tuple[AlignedLine,
 
 
 def _without_times(text: LyricsText, status: str, duration_s: float, score: float | None = None) -> Alignment:
-    words = tuple(AlignedWord(token.text, token.line) for token in text.tokens)
+    words = _untimed(text)
     return Alignment(words, _lines(text, words), (), status, score, duration_s)
+
+
+def _untimed(text: LyricsText) -> tuple[AlignedWord, ...]:
+    return tuple(AlignedWord(token.text, k, token.line) for k, token in enumerate(text.tokens))

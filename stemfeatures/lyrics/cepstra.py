@@ -10,7 +10,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
+
+from .._util.numba_cache import compiled
 
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 160
@@ -72,7 +73,7 @@ def mel_power(signal: np.ndarray) -> np.ndarray:
     return mel
 
 
-@njit(cache=True)
+@compiled()
 def subtract_noise(mel: np.ndarray) -> None:  # pragma: no cover - compiled
     """Scale mel power in place by what stands out of the tracked floor of each band (Doblinger 1995; Kim 2010)."""
     n_frames, n_bands = mel.shape

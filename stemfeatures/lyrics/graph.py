@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .acoustic_model import N_STATES, SILENCE, AcousticModel
+from .acoustic_model import SILENCE, AcousticModel
 from .lexicon import Phones, pronunciations
 from .text import LyricsText
 from .viterbi import NEVER, StateGraph
@@ -61,6 +61,13 @@ class LyricsGraph:
     token: np.ndarray
     phone: np.ndarray
     phones: tuple[str, ...]
+
+
+def with_columns(graph: LyricsGraph, senones: np.ndarray) -> StateGraph:
+    """The states of a graph for observations whose column ``k + 1`` is ``senones[k]``; all its senones are there."""
+    place = {int(senone): k + 1 for k, senone in enumerate(senones)}
+    column = np.array([PAUSE, *(place[int(senone)] for senone in graph.senones)], np.int32)
+    return replace(graph.states, column=column[graph.states.column])
 
 
 def build_graph(

@@ -12,8 +12,17 @@ from .letter_to_sound import LETTERS, LetterToSound
 Phones = tuple[str, ...]
 #: Ways to say one word that are tried at most.
 MOST_VARIANTS = 3
-_SIGNS = {"&": "and", "+": "plus", "@": "at", "%": "percent", "$": "dollars", "€": "euros", "£": "pounds", "#": "number"}
-_PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)*'?|'[^\W\d_]+|[&+@%$€£#]")
+_SIGNS = {
+    "&": "and",
+    "+": "plus",
+    "@": "at",
+    "%": "percent",
+    "$": "dollars",
+    "€": "euros",
+    "£": "pounds",
+}
+_PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)*'?|'[^\W\d_]+|[&+@%$€£]")
+_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc`\u00b4"), "'")
 _VARIANT = re.compile(r"\(\d+\)$")
 
 
@@ -52,7 +61,7 @@ def pronunciations(token: str) -> list[Phones]:
     >>> pronunciations("(lovin'")[0]
     ('L', 'AH', 'V', 'IH', 'N')
     """
-    text = unicodedata.normalize("NFKC", token).replace("’", "'").replace("‘", "'").replace("`", "'").lower()
+    text = unicodedata.normalize("NFKC", token).translate(_APOSTROPHES).lower()
     variants: list[Phones] = [()]
     for part in _PARTS.findall(text):
         ways = _number(part) if part[0].isdigit() else _word(_SIGNS.get(part, part))
@@ -63,11 +72,12 @@ def pronunciations(token: str) -> list[Phones]:
 def _word(word: str) -> list[Phones]:
     dictionary = read_dictionary()
     plain = word.strip("'")
-    for candidate in (word, plain, f"{plain}g" if word.endswith("in'") else "", f"{plain}'"):
+    for candidate in (word, f"{plain}g" if word.endswith("in'") else "", plain, f"{plain}'"):
         if candidate in dictionary:
-            ways = dictionary[candidate]
-            # A dropped g is heard as it is written.
-            return [way[:-1] + ("N",) if way[-1:] == ("NG",) else way for way in ways] if candidate == f"{plain}g" else ways
+            if candidate != f"{plain}g":
+                return dictionary[candidate]
+            # A dropped g is sung as it is written.
+            return [(*way[:-1], "N") if way[-1:] == ("NG",) else way for way in dictionary[candidate]]
     if not plain:
         return [()]
     letters = plain if set(plain) <= LETTERS else _transliterated(plain)
@@ -76,20 +86,16 @@ def _word(word: str) -> list[Phones]:
     stem, _, ending = letters.rpartition("'")
     if stem in dictionary and ending in ("s", "ll", "d", "ve", "re", "m"):
         return [way + _ENDINGS[ending] for way in dictionary[stem]]
-    return [_stretched(letters) or LetterToSound.shipped()(letters)]
+    return _stretched(letters) or [LetterToSound.shipped()(letters)]
 
 
 _ENDINGS: dict[str, Phones] = {"s": ("Z",), "ll": ("AH", "L"), "d": ("D",), "ve": ("V",), "re": ("ER",), "m": ("M",)}
 
 
-def _stretched(word: str) -> Phones | None:
-    """Words that are written as long as they are sung: ``sooooo``, ``yeeeah``."""
-    dictionary = read_dictionary()
-    for times in (2, 1):
-        shorter = re.sub(r"(.)\1{2,}", lambda run, n=times: run[1] * n, word)  # type: ignore[misc]
-        if shorter != word and shorter in dictionary:
-            return dictionary[shorter][0]
-    return None
+def _stretched(word: str) -> list[Phones]:
+    """Words that are written as long as they are sung, ``sooooo`` or ``goood``; empty for others."""
+    shorter = [re.sub(r"(.)\1{2,}", letters, word) for letters in (r"\1", r"\1\1")]
+    return [read_dictionary()[w][0] for w in shorter if w != word and w in read_dictionary()]
 
 
 def _transliterated(word: str) -> str:

@@ -19,6 +19,9 @@ CENTRE_S = WINDOW_LENGTH / SAMPLE_RATE / 2
 SCALE = 0.3
 #: Nats a frame by which a pause is worse than the best phone, at most: what sounds there is none of the words.
 GARBAGE = 5.0
+#: Scaled nats a frame for a pause where somebody sings, and for a vowel where nothing has a pitch.
+VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 #: Scaled nats a frame for a word where nobody sings.
 MUTED = -8.0
 
@@ -33,10 +36,13 @@ class Observations:
         (3, n_audible, 13) of the audible frames.
     audible : np.ndarray
         (n_frames,) bool, those near voiced frames.
+    voiced : np.ndarray
+        (n_audible,) bool, which of the audible frames have a pitch.
     """
 
     streams: np.ndarray
     audible: np.ndarray
+    voiced: np.ndarray
 
 
 def observe(vocals: Vocals) -> Observations:
@@ -49,13 +55,14 @@ def observe(vocals: Vocals) -> Observations:
     nearest = np.clip(np.rint(times * VOICING_RATE).astype(int), 0, len(reach) - 1)
     audible = reach[nearest] if len(reach) else np.zeros(len(found), bool)
     if not audible.any():
-        return Observations(streams(found[:0]), audible)
-    return Observations(streams(found, found[audible].mean(axis=0))[:, audible], audible)
+        return Observations(streams(found[:0]), audible, audible[:0])
+    voiced = vocals.voiced[nearest][audible]
+    return Observations(streams(found, found[audible].mean(axis=0))[:, audible], audible, voiced)
 
 
 def phone_scores(
     model: AcousticModel, observations: Observations, senones: np.ndarray, *, stride: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """Scores of senones in the audible frames, relative to the best phone without context.
 
     Parameters
@@ -71,10 +78,8 @@ def phone_scores(
 
     Returns
     -------
-    scores : np.ndarray
-        (n_audible, n + 1) float32, scaled; column 0 is the pause.
-    relative : np.ndarray
-        (n_audible, n_phones) how much better each phone without context fits than the best one, unscaled: at most 0.
+    np.ndarray
+        (n_audible, n + 1) float32, times :data:`SCALE`; column 0 is the pause.
     """
     plain = model.plain_senones
     wanted, place = np.unique(np.concatenate([senones, plain.ravel()]), return_inverse=True)
@@ -85,10 +90,11 @@ def phone_scores(
     scores = np.empty((len(found), len(senones) + 1), np.float32)
     scores[:, 1:] = SCALE * (found[:, place[: len(senones)]] - best)
     scores[:, 0] = SCALE * np.maximum((phones[:, filler] - best).max(axis=1), -GARBAGE)
-    if stride == 1:
-        return scores, phones - best
-    repeat = np.minimum(np.arange(observations.streams.shape[1]) // stride, len(found) - 1)
-    return scores[repeat], (phones - best)[repeat]
+    scores = np.repeat(scores, stride, axis=0)[: observations.streams.shape[1]]
+    vowels = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
+    scores[observations.voiced, 0] += VOICED_PAUSE
+    scores[np.ix_(~observations.voiced, np.flatnonzero(vowels) + 1)] += UNVOICED_VOWEL
+    return scores
 
 
 def spread(scores: np.ndarray, audible: np.ndarray) -> np.ndarray:

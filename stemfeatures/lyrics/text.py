@@ -17,23 +17,24 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: What a token can be: only words are sung.
 KINDS = ("word", "heading", "repeat", "mark")
 #: Names of sections that stand alone on their line, and those that are words unless a colon or a number follows.
 _SECTIONS = "verse|(?:pre-?|post-?)?chorus|intro|outro|refrain|interlude|instrumental|bridge|estribillo|refrão|couplet"
 _AMBIGUOUS = "hook|solo|break|coda|part|strophe|verso|puente|bis|repeat|ending|spoken|all|both"
-_COUNT = r"(?:[x×]\s*\d+|\d+\s*[x×]|\d+|[IVX]+)"
+_COUNT = r"(?:[x\u00d7]\s*\d+|\d+\s*[x\u00d7]|\d+|[IVX]+)"
 _BRACKETED = re.compile(r"\s*[\[{<【].*[\]}>】]\s*:?\s*$")
 _NAMED = re.compile(
-    rf"\s*\(?(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]*{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:))\s*[):]*\s*$", re.IGNORECASE
+    rf"\s*\(?(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]*{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:))\s*[):]*\s*$",
+    re.IGNORECASE,
 )
 _TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
 _MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 _LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\s*:.*\]\s*$", re.IGNORECASE)
-_REPEAT = re.compile(r"[(\[{]*(?:[x×*](\d{1,2})|(\d{1,2})[x×])[)\]}.,;]*$", re.IGNORECASE)
+_REPEAT = re.compile(r"[(\[{]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,;]*$", re.IGNORECASE)
 #: A line said to be sung more often than this is not believed.
 _MOST_REPEATS = 16
 
@@ -140,6 +141,27 @@ def parse_lyrics(text: str) -> LyricsText:
             tokens.append(Token(word, kind, len(lines)))
         lines.append(Line(" ".join(words), first, len(tokens), stanza, times, starts[0] if starts else None))
     return LyricsText(tuple(tokens), tuple(lines))
+
+
+def backwards(lyrics: LyricsText) -> LyricsText:
+    """The same words in the opposite order."""
+    tokens: list[Token] = []
+    lines: list[Line] = []
+    for line in reversed(lyrics.lines):
+        first = len(tokens)
+        tokens += [replace(token, line=len(lines)) for token in reversed(lyrics.tokens[line.first : line.stop])]
+        lines.append(replace(line, first=first, stop=len(tokens), start_s=None))
+    return LyricsText(tuple(tokens), tuple(lines))
+
+
+def decode_lyrics(data: bytes) -> str:
+    """The text of a file: UTF-8 or UTF-16 by its mark, else UTF-8 if it is, else Windows Latin-1."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _plain(text: str) -> str:

@@ -72,9 +72,7 @@ def train(pairs: Sequence[Pair], *, rounds: int = ROUNDS) -> dict[str, str]:
     return _tables(aligned)
 
 
-def align(
-    word: str, phones: tuple[str, ...], costs: dict[tuple[str, tuple[str, ...]], float]
-) -> list[tuple[str, ...]]:
+def align(word: str, phones: tuple[str, ...], costs: dict[tuple[str, tuple[str, ...]], float]) -> list[tuple[str, ...]]:
     """The phones of each letter at the least cost; without costs, phones are spread along the word."""
     n, m = len(word), len(phones)
     best = [[math.inf] * (m + 1) for _ in range(n + 1)]

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from .._util.numba_cache import compiled
 
 NEVER = np.float32(-1e30)
 #: Bytes for the moves of one stretch of frames.
@@ -95,7 +96,7 @@ def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMO
     return path, score
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _advance(
     observations: np.ndarray,
     column: np.ndarray,
@@ -133,7 +134,7 @@ def _advance(
     return before
 
 
-@njit(cache=True)
+@compiled()
 def _trace(
     back: np.ndarray, n_frames: int, state: int, first_jump: np.ndarray, jump_origin: np.ndarray, path: np.ndarray
 ) -> int:  # pragma: no cover - compiled

@@ -13,10 +13,10 @@ from ..audio import StreamResampler, as_signal, open_audio
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
 from ..descriptors.activity import active_frames
 from ..errors import EmptyAudioError
-from ..front_end import FrontEnd
-from ..inference import Frames, SegmentRunner, SegmentTrack
-from ..models import registry
-from ..streaming import OverlapAdder
+from ..inference.front_end import FrontEnd
+from ..inference.segments import Frames, SegmentRunner, SegmentTrack
+from ..models import checkpoints
+from ..spectra.streaming import OverlapAdder
 from .cepstra import SAMPLE_RATE
 
 #: Probability of voicing from which on a frame counts as voiced.
@@ -60,14 +60,14 @@ class VocalSeparator:
         When the checkpoint cannot be used.
     """
 
-    def __init__(self, model: str | Path = registry.DEFAULT_MODEL, *, device: str = "cpu") -> None:
-        self.net = registry.load(registry.resolve(model), device=device)
+    def __init__(self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu") -> None:
+        self.net = checkpoints.load(checkpoints.resolve(model), device=device)
         self.device = device
 
-    def from_file(self, path: str | Path) -> Vocals:
-        """Vocals of a file. Raises AudioError, naming it, when it cannot be decoded."""
+    def from_file(self, path: str | Path, *, separated: bool = False) -> Vocals:
+        """Vocals of a file, see :meth:`from_audio`. Raises AudioError, naming it, when it cannot be decoded."""
         with open_audio(path) as stream:
-            return self.from_blocks(stream, stream.info.sample_rate)
+            return self.from_blocks(stream, stream.info.sample_rate, separated=separated)
 
     def from_audio(self, y: np.ndarray, sample_rate: int, *, separated: bool = False) -> Vocals:
         """Vocals of an array.

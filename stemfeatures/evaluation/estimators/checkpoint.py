@@ -13,6 +13,7 @@ from ..base import BaseEstimator
 
 if TYPE_CHECKING:
     from ...analysis import Analyser
+    from ...lyrics import Aligner
     from ...separation import Separator
 
 
@@ -27,6 +28,7 @@ class CheckpointEstimator(BaseEstimator):
     _separator: Separator | None = field(default=None, init=False, repr=False)
     _analyser: Analyser | None = field(default=None, init=False, repr=False)
     _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
+    _aligner: Aligner | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.name = self.model or "joint"
@@ -38,7 +40,7 @@ class CheckpointEstimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels between processes without its weights."""
-        return self.__dict__ | {"_separator": None, "_analyser": None, "_analysed": None}
+        return self.__dict__ | {"_separator": None, "_analyser": None, "_analysed": None, "_aligner": None}
 
     def prepare(self) -> None:
         """Only looks for the checkpoint: which parts of it are needed depends on the task."""
@@ -92,6 +94,14 @@ class CheckpointEstimator(BaseEstimator):
             return frames.times_s, {stem: row > 0.5 for stem, row in zip(STEMS, frames.presence)}
         mixture = audible_energy(frames.stems[MIXTURE])
         return frames.times_s, {s: active_frames(audible_energy(frames.stems[s]), mixture) for s in STEMS}
+
+    def lyrics(self, y: np.ndarray, sample_rate: int, text: str) -> list[float | None]:
+        """Starts of tokens; None for all of them where the words do not fit."""
+        if self._aligner is None:
+            from ...lyrics import Aligner
+
+            self._aligner = Aligner(**self._choice, device=self.device)
+        return [word.start_s for word in self._aligner.from_audio(y, sample_rate, text).words]
 
     def _analyse(self, y: np.ndarray, sample_rate: int) -> Any:
         """One analysis serves F0 and beats of the same array."""

@@ -1,0 +1,93 @@
+"""CPU seconds a minute of aligning lyrics, beyond separation, and the aligner of pocketsphinx beside it.
+
+    python benchmarks/alignment.py [AUDIO LYRICS] [--repeat 6] [--rounds 3]
+
+Both align the same separated vocals. Without arguments the song is Río of ``catalog_samples``, put end to end
+``--repeat`` times with its words, so that it is as long as songs are. The median of the rounds is shown.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from stemfeatures.lyrics import Aligner, Vocals
+from stemfeatures.lyrics.cepstra import SAMPLE_RATE
+from stemfeatures.lyrics.text import decode_lyrics
+
+SAMPLES = Path(__file__).parent.parent / "catalog_samples"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("audio", type=Path, nargs="?", default=SAMPLES / "Río.flac")
+    parser.add_argument("lyrics", type=Path, nargs="?")
+    parser.add_argument("--repeat", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    if args.lyrics is None:
+        lines = json.loads((SAMPLES / "truth" / "rio.json").read_text(encoding="utf-8"))["lyrics"]
+        text = "\n".join(line for _, _, line in lines)
+    else:
+        text = decode_lyrics(args.lyrics.read_bytes())
+    aligner = Aligner()
+    start = time.process_time()
+    vocals = aligner.separator.from_file(args.audio)
+    separation = (time.process_time() - start) / vocals.duration_s * 60
+    vocals = Vocals(
+        np.tile(vocals.signal, args.repeat), np.tile(vocals.voiced, args.repeat), vocals.duration_s * args.repeat
+    )
+    text = "\n\n".join([text] * args.repeat)
+    minutes = vocals.duration_s / 60
+    words = " ".join(re.findall("[a-z']+", text.lower()))
+
+    def ours() -> None:
+        alignment = aligner.from_vocals(vocals, text)
+        print(f"  {alignment.status}, score {alignment.score}", flush=True)
+
+    def theirs() -> None:
+        pocketsphinx_words(vocals.signal, words)
+
+    ours()  # compiles
+    figures = {name: measured(run, args.rounds) / minutes for name, run in (("ours", ours), ("theirs", theirs))}
+    print(f"{minutes:.1f} minutes; CPU seconds a minute: separation and voicing {separation:.2f},")
+    print(f"alignment {figures['ours']:.2f}, pocketsphinx {figures['theirs']:.2f}")
+    print(f"ratio to pocketsphinx {figures['ours'] / figures['theirs']:.2f}")
+
+
+def measured(run: Callable[[], None], rounds: int) -> float:
+    """Median CPU seconds."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds)
+
+
+def pocketsphinx_words(signal: np.ndarray, words: str) -> int:
+    """Align with pocketsphinx; the number of segments it found."""
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(lm=None, loglevel="FATAL", samprate=SAMPLE_RATE)
+    decoder.set_align_text(words)
+    decoder.start_utt()
+    decoder.process_raw((np.clip(signal, -1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
+    decoder.end_utt()
+    return sum(1 for _ in decoder.seg() or ())
+
+
+if __name__ == "__main__":
+    main()

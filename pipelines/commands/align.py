@@ -1,0 +1,99 @@
+"""``stemfeatures align``: the words of lyrics in time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._exit import DONE, SOME_FAILED, UsageError
+from ._options import add_device, add_model, add_verb, choose_device
+
+if TYPE_CHECKING:
+    from stemfeatures.lyrics import Alignment
+
+FORMATS = (".json", ".lrc", ".srt", ".vtt", ".ttml", ".TextGrid", ".jams")
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "align",
+        run,
+        "find when the words of lyrics are sung",
+        description="The format is what the name of the output asks for; without one, JSON goes to standard output. "
+        "Lyrics may have headings, (echoes), x2, numbers and marks of HTML; a chorus may be written once. English "
+        "words are looked up in a dictionary or said by their letters, letters of other scripts are transliterated "
+        "first. Lyrics that do not fit the song are refused: the status is no_fit, no word has times and the exit code "
+        "is 3. Needs the lyrics extra. docs/singalong.md tells how good it is.",
+        examples=(
+            "stemfeatures align song.mp3 song.txt -o song.lrc",
+            "stemfeatures align song.mp3 song.txt -o words.json -o song.TextGrid",
+            "stemfeatures align vocals.wav song.txt --separated | jq '.words[:3]'",
+        ),
+    )
+    parser.add_argument("audio", type=Path, metavar="AUDIO", help="the song")
+    parser.add_argument("lyrics", type=Path, metavar="LYRICS", help="its words: text or .lrc, in UTF-8 or Latin-1")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"file to write: {', '.join(FORMATS)}. May be given several times (default: JSON to standard output)",
+    )
+    parser.add_argument("--separated", action="store_true", help="AUDIO is vocals alone: do not separate them")
+    add_model(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from stemfeatures.lyrics.formats import LyricsFormatError, to_json, writer_of
+
+    text = _read(args.lyrics)
+    try:
+        writers = {path: writer_of(path) for path in args.output}
+    except LyricsFormatError as error:
+        raise UsageError(str(error)) from error
+    for path in args.output:
+        if not path.parent.is_dir():
+            raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    device = choose_device(args.device)
+
+    from stemfeatures.lyrics import Aligner
+
+    try:
+        aligner = Aligner(args.model, device=device)
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    alignment = aligner.from_file(args.audio, text, separated=args.separated)
+    for path, writer in writers.items():
+        path.write_text(writer(alignment), encoding="utf-8")
+    if not args.output:
+        sys.stdout.write(to_json(alignment))
+    if not args.quiet:
+        print(summary(str(args.audio), alignment), file=sys.stderr)
+    return DONE if alignment.status == "ok" else SOME_FAILED
+
+
+def summary(name: str, alignment: Alignment) -> str:
+    """One line: how many words have times, or why none has."""
+    words = [word for word in alignment.words if word.start_s is not None]
+    score = "" if alignment.score is None else f", score {alignment.score:.2f}"
+    if alignment.status != "ok":
+        why = {
+            "no_fit": "these are not the words of this song",
+            "no_vocals": "nobody sings in it",
+            "no_words": "there are no words in the lyrics",
+        }[alignment.status]
+        return f"{name}: {alignment.status}: {why}{score}"
+    again = f", {len(alignment.repeats)} again" if alignment.repeats else ""
+    return f"{name}: {len(words)} of {len(alignment.words)} tokens in time{again}{score}"
+
+
+def _read(path: Path) -> str:
+    from stemfeatures.lyrics.text import decode_lyrics
+
+    return decode_lyrics(path.read_bytes())

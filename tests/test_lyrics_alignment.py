@@ -1,0 +1,205 @@
+"""Paths through the graph of lyrics, and words in time in songs whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pocketsphinx")
+
+from stemfeatures.lyrics import Aligner, parse_lyrics
+from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
+from stemfeatures.lyrics.graph import GraphCosts, build_graph
+from stemfeatures.lyrics.viterbi import NEVER, StateGraph, best_path
+from stemfeatures.lyrics.vocals import Vocals
+
+SAMPLES = Path(__file__).parent.parent / "catalog_samples"
+
+
+def _random_graph(rng: np.random.Generator, n: int) -> StateGraph:
+    pairs = sorted({(int(a), int(b)) for a, b in rng.integers(0, n, (2 * n, 2)) if a not in (b, b + 1)})
+    step = np.where(rng.random(n) < 0.7, rng.normal(size=n), NEVER).astype(np.float32)
+    step[0] = NEVER
+    final = np.where(rng.random(n) < 0.5, 0, NEVER).astype(np.float32)
+    final[-1] = 0
+    return StateGraph(
+        rng.integers(0, 4, n).astype(np.int32),
+        rng.normal(size=n).astype(np.float32),
+        step,
+        np.array([a for a, _ in pairs], np.int32),
+        np.array([b for _, b in pairs], np.int32),
+        rng.normal(size=len(pairs)).astype(np.float32),
+        rng.normal(size=n).astype(np.float32),
+        final,
+    )
+
+
+def _move(graph: StateGraph, origin: int, target: int) -> float:
+    found = [float(NEVER)]
+    if origin == target:
+        found.append(float(graph.stay[target]))
+    if origin == target - 1:
+        found.append(float(graph.step[target]))
+    for a, b, score in zip(graph.jump_target, graph.jump_origin, graph.jump):
+        if (a, b) == (target, origin):
+            found.append(float(score))
+    return max(found)
+
+
+def _total(graph: StateGraph, observations: np.ndarray, path: tuple[int, ...]) -> float:
+    total = (
+        graph.initial[path[0]]
+        + graph.final[path[-1]]
+        + sum(observations[t, graph.column[s]] for t, s in enumerate(path))
+    )
+    return float(total + sum(_move(graph, a, b) for a, b in itertools.pairwise(path)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("memory", [1, 10**6])
+def test_best_path_is_the_best_of_all(seed: int, memory: int):
+    rng = np.random.default_rng(seed)
+    graph = _random_graph(rng, 4)
+    observations = rng.normal(size=(6, 4)).astype(np.float32) * 3
+    totals = {path: _total(graph, observations, path) for path in itertools.product(range(4), repeat=6)}
+    path, score = best_path(observations, graph, memory=memory)
+    assert score == pytest.approx(max(totals.values()), abs=1e-4)
+    assert totals[tuple(int(s) for s in path)] == pytest.approx(score, abs=1e-4)
+
+
+def test_bounded_memory_gives_the_same_path():
+    rng = np.random.default_rng(0)
+    graph = _random_graph(rng, 60)
+    observations = rng.normal(size=(700, 4)).astype(np.float32)
+    whole, score = best_path(observations, graph)
+    parts, same = best_path(observations, graph, memory=1)
+    np.testing.assert_array_equal(whole, parts)
+    assert score == same
+
+
+def test_no_path_is_said_so():
+    graph = replace(_random_graph(np.random.default_rng(1), 3), final=np.full(3, NEVER, np.float32))
+    path, score = best_path(np.zeros((5, 4), np.float32), graph)
+    assert len(path) == 0
+    assert score == -np.inf
+
+
+def _sung(graph, tokens: list[int]) -> np.ndarray:
+    """Observations of somebody who sings tokens of a graph, 4 frames a state, with pauses of 5 frames between."""
+    column = graph.states.column
+    columns = [0] * 5
+    for token in tokens:
+        first = np.flatnonzero(graph.token == token)
+        columns += [int(column[s]) for s in first[: len(set(graph.phone[first])) * 3] for _ in range(4)] + [0] * 5
+    rows = np.full((len(columns), len(graph.senones) + 1), -6.0, np.float32)
+    rows[np.arange(len(columns)), columns] = 0
+    return rows
+
+
+def _tokens(graph, observations: np.ndarray) -> list[int]:
+    path, _ = best_path(observations, graph.states)
+    token = graph.token[path]
+    return [int(token[t]) for t in np.flatnonzero(np.diff(token, prepend=-2)) if token[t] >= 0]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return read_acoustic_model(installed_model() / "en-us")
+
+
+def _one_way(word: str) -> list[tuple[str, ...]]:
+    """Words of their own phones each."""
+    return [
+        {"ba": ("B", "AA"), "see": ("S", "IY"), "go": ("G", "OW"), "fun": ("F", "AH", "N"), "kit": ("K", "IH", "T")}[
+            word
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sung"),
+    [
+        ("ba see go", [0, 1, 2]),
+        ("ba see go fun", [0, 1, 3]),  # a word is left out
+        ("ba see\ngo fun\nkit ba", [0, 1, 4, 5]),  # a line is left out
+        ("ba see x2\ngo", [0, 1, 0, 1, 3]),  # a line says that it is sung twice
+        ("ba see\n\ngo fun\n\nkit", [0, 1, 2, 3, 0, 1, 4]),  # a stanza comes again
+    ],
+)
+def test_what_may_be_sung(model, text: str, sung: list[int]):
+    graph = build_graph(parse_lyrics(text), model, costs=GraphCosts(20, 30, 30), say=_one_way)
+    found = _tokens(graph, _sung(graph, sung))
+    assert found == sung
+
+
+def test_no_words_no_times():
+    aligner = Aligner()
+    silence = Vocals(np.zeros(32_000, np.float32), np.zeros(86, bool), 2.0)
+    assert aligner.from_vocals(silence, "[Chorus]\n—").status == "no_words"
+    assert aligner.from_vocals(silence, "").status == "no_words"
+    alignment = aligner.from_vocals(silence, "hello world")
+    assert alignment.status == "no_vocals"
+    assert [(w.word, w.start_s) for w in alignment.words] == [("hello", None), ("world", None)]
+    assert aligner.from_audio(np.zeros(22_050), 22_050, "hello world").status == "no_vocals"
+
+
+@pytest.fixture(scope="module")
+def rio() -> tuple[Vocals, list[list], Aligner]:
+    aligner = Aligner()
+    lines = json.loads((SAMPLES / "truth/rio.json").read_text())["lyrics"]
+    return aligner.separator.from_file(SAMPLES / "Río.flac"), lines, aligner
+
+
+def test_lines_of_a_song_are_found(rio):
+    vocals, lines, aligner = rio
+    text = "[Verse]\n" + "\n".join(line for _, _, line in lines)
+    alignment = aligner.from_vocals(vocals, text)
+    assert alignment.status == "ok"
+    assert [w.word for w in alignment.words] == text.split()
+    assert alignment.words[0].start_s is None
+    sung = alignment.words[1:]
+    starts = np.array([w.start_s for w in sung])
+    assert np.all(np.diff(starts) > 0)
+    assert all(w.start_s < w.end_s <= alignment.duration_s and 0 <= w.confidence <= 1 for w in sung)
+    error = np.array([line.start_s for line in alignment.lines[1:]]) - [start for start, _, _ in lines]
+    assert np.max(np.abs(error)) < 0.3
+    assert np.median(np.abs(error)) < 0.1
+    for word in sung:
+        assert word.phones[0].start_s == word.start_s
+        assert word.phones[-1].end_s == word.end_s
+        assert all(a.end_s == b.start_s for a, b in itertools.pairwise(word.phones))
+
+
+def test_words_of_another_song_are_refused(rio):
+    vocals, _, aligner = rio
+    text = "hold me in the morning light\nstay with me\nsay you love me now\nlove is all I need from you"
+    alignment = aligner.from_vocals(vocals, text)
+    assert alignment.status == "no_fit"
+    assert alignment.score < 0.5
+    assert all(w.start_s is None for w in alignment.words)
+    assert len(alignment.words) == len(text.split())
+
+
+def test_a_line_that_is_not_sung_has_no_times(rio):
+    vocals, lines, aligner = rio
+    text = [line for _, _, line in lines]
+    text.insert(3, "purple elephants discovering bicycles underneath the kitchen table")
+    alignment = aligner.from_vocals(vocals, "\n".join(text))
+    assert alignment.status == "ok"
+    assert sum(w.start_s is None for w in alignment.words if w.line == 3) >= 6
+    error = np.array([alignment.lines[k].start_s for k in (0, 1, 2, 4, 5, 6)]) - [start for start, _, _ in lines]
+    assert np.median(np.abs(error)) < 0.1
+
+
+def test_the_benchmark_runs():
+    command = [sys.executable, str(SAMPLES.parent / "benchmarks/alignment.py"), "--repeat", "1", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("ratio to pocketsphinx")[1]) > 0

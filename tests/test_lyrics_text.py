@@ -1,0 +1,127 @@
+"""Lyrics as people have them, and how their words are said."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("pocketsphinx")
+
+from stemfeatures.lyrics.letter_to_sound import LetterToSound
+from stemfeatures.lyrics.lexicon import pronunciations, read_dictionary
+from stemfeatures.lyrics.text import backwards, decode_lyrics, parse_lyrics
+from stemfeatures.lyrics.train_letter_to_sound import align, is_held_out, score, train, training_pairs
+
+SONG = """[Verse 1]
+Don’t you know (don't you know)
+it's 5 o'clock &amp; raining<br>over <i>here</i>
+
+Chorus:
+Na na na x3
+—
+We're all gone
+"""
+
+
+def test_every_token_keeps_its_place_and_kind():
+    lyrics = parse_lyrics(SONG)
+    kinds = {kind: [t.text for t in lyrics.tokens if t.kind == kind] for kind in ("word", "heading", "repeat", "mark")}
+    assert kinds == {
+        "word": "Don’t you know (don't you know) it's 5 o'clock & raining over here Na na na We're all gone".split(),
+        "heading": ["[Verse", "1]", "Chorus:"],
+        "repeat": ["x3"],
+        "mark": ["—"],
+    }
+    assert [(line.stanza, line.times) for line in lyrics.lines] == [
+        (0, 1), (0, 1), (0, 1), (0, 1), (1, 1), (1, 3), (1, 1), (1, 1),
+    ]  # fmt: skip
+    assert [t.line for t in lyrics.tokens] == sorted(t.line for t in lyrics.tokens)
+    assert all(lyrics.tokens[k].line == n for n, line in enumerate(lyrics.lines) for k in range(line.first, line.stop))
+
+
+@pytest.mark.parametrize("heading", ["Chorus", "(Chorus)", "[Hook: somebody]", "VERSE 2", "Pre-Chorus:", "Bridge x2"])
+def test_headings_are_not_sung(heading: str):
+    assert parse_lyrics(heading).n_words == 0
+
+
+@pytest.mark.parametrize("line", ["All", "Break", "Chorus of angels sing", "Part of me", "I <3 you", "2 become 1"])
+def test_lines_that_look_like_headings_are_sung(line: str):
+    assert parse_lyrics(line).n_words == len([w for w in line.split() if w != "<3"]) + ("<3" in line)
+
+
+def test_times_of_lrc_files_are_read_and_taken_off():
+    lyrics = parse_lyrics("[ti:Song]\n[00:12.30]Over <00:12.80>the\n[01:02]hills\n")
+    assert [line.text for line in lyrics.lines] == ["Over the", "hills"]
+    assert [line.start_s for line in lyrics.lines] == [12.3, 62.0]
+
+
+def test_backwards_is_its_own_inverse_and_keeps_lines_whole():
+    lyrics = parse_lyrics("one two\nthree\n\nfour five six")
+    opposite = backwards(lyrics)
+    assert [t.text for t in opposite.tokens] == ["six", "five", "four", "three", "two", "one"]
+    assert [t.text for t in backwards(opposite).tokens] == [t.text for t in lyrics.tokens]
+    assert [line.times for line in opposite.lines] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_files_are_decoded(encoding: str):
+    assert decode_lyrics("Café déjà vu".encode(encoding)) == "Café déjà vu"
+
+
+@pytest.mark.parametrize(
+    ("token", "phones"),
+    [
+        ("Hello,", "HH AH L OW"),
+        ("(lovin'", "L AH V IH N"),
+        ("don’t", "D OW N T"),
+        ("5", "F AY V"),
+        ("21st", "T W EH N T IY F ER S T"),
+        ("1999", "N AY N T IY N N AY N T IY N AY N"),
+        ("&", "AE N D"),
+        ("sooooo", "S OW"),
+        ("rock'n'roll", "R AA K AH N R OW L"),
+        ("rock-a-bye", "R AA K AH B AY"),
+        ("Café", "K AH F EY"),
+        ("—", ""),
+    ],
+)
+def test_words_are_said_as_the_dictionary_says(token: str, phones: str):
+    found = [" ".join(way) for way in pronunciations(token)]
+    assert found == [] if not phones else phones in found
+
+
+def test_words_of_other_scripts_are_said_somehow():
+    known = {phone for ways in read_dictionary().values() for way in ways for phone in way}
+    for token in ("привет", "君の名は", "γειά", "zażółć"):
+        (way, *_) = pronunciations(token)
+        assert len(way) >= 3
+        assert set(way) <= known
+
+
+def test_letter_to_sound_learns_rules_and_exceptions():
+    words = {"cat": "K AE T", "city": "S IH T IY", "cot": "K AA T", "cite": "S AY T", "mat": "M AE T", "mite": "M AY T"}
+    pairs = [(word, tuple(said.split())) for word, said in words.items() for _ in range(3)]
+    model = LetterToSound(train(pairs))
+    assert {word: " ".join(model(word)) for word in words} == words
+    assert model("mot") == ("M", "AA", "T")
+    assert score(model, [("mot", ("M", "AA", "T")), ("cat", ("K", "AE"))]) == {
+        "words_right": 0.5, "phone_error_rate": 1 / 5,
+    }  # fmt: skip
+
+
+def test_letters_and_phones_are_aligned_at_the_least_cost():
+    costs = {
+        ("s", ("S",)): 0.1,
+        ("h", ()): 3.0,
+        ("s", ()): 3.0,
+        ("h", ("SH",)): 0.5,
+        ("s", ("SH",)): 0.2,
+        ("e", ("IY",)): 0.1,
+    }
+    assert align("she", ("SH", "IY"), costs) == [("SH",), (), ("IY",)]
+
+
+def test_shipped_tables_say_unseen_words_as_well_as_was_measured():
+    pairs = [pair for pair in training_pairs(read_dictionary()) if is_held_out(pair[0])]
+    found = score(LetterToSound.shipped(), pairs)
+    assert found["phone_error_rate"] == pytest.approx(0.098, abs=0.005)
+    assert found["words_right"] > 0.55
