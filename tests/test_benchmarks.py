@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
 #: Arguments by script, and what must be in its output.
 TINY = {
+    "alignment": ("--repeat 1 --rounds 1", r"ratio to pocketsphinx +\d"),
     "bass_lines": ("--songs 4 --seconds 8", r"mixture +\d\.\d\d"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
     "generation": ("--songs 1 --seconds 8", r"\d"),

@@ -1,7 +1,7 @@
 """Lyrics alignment: the metrics of mir_eval, by song.
 
-Conventions
------------
+Notes
+-----
 * A word is scored by its start. Where the truth leaves it out (a word of the data set that is two tokens) the first
   token counts.
 * Data sets may state by how much their times lead what is heard (:attr:`~stemfeatures.datasets.MultiTrack.
@@ -60,10 +60,10 @@ def lyrics_scores(reference_s: np.ndarray, estimate_s: np.ndarray, *, lead_s: fl
     if reference.shape != estimate.shape or reference.ndim != 1 or not len(reference):
         raise ValueError(f"{reference.shape} reference starts and {estimate.shape} estimated ones")
     timed = np.isfinite(estimate)
-    error = (estimate - reference)[timed]
+    deviation = (estimate - reference)[timed]
     scores = {"words_timed": float(timed.mean())}
     for tolerance in TOLERANCES_S:
-        scores[f"within_{tolerance:g}_s"] = float((np.abs(error) <= tolerance).sum() / len(reference))
+        scores[f"within_{tolerance:g}_s"] = float((np.abs(deviation) <= tolerance).sum() / len(reference))
     if not timed.any():
         nothing = dict.fromkeys(("absolute_error_mean_s", "absolute_error_median_s", "error_median_s"), math.nan)
         return scores | nothing | {"correct_duration": 0.0, "perceptual": 0.0}
@@ -74,7 +74,7 @@ def lyrics_scores(reference_s: np.ndarray, estimate_s: np.ndarray, *, lead_s: fl
     return scores | {
         "absolute_error_mean_s": float(mean),
         "absolute_error_median_s": float(median),
-        "error_median_s": float(np.median(error)),
+        "error_median_s": float(np.median(deviation)),
         "correct_duration": float(alignment.percentage_correct_segments(reference, filled)) if whole else math.nan,
         "perceptual": float(alignment.karaoke_perceptual_metric(reference, filled)),
     }
