@@ -122,10 +122,11 @@ class AcousticModel:
         inputs = [_squares(frames) for frames in streams]
         for phone in np.unique(self.codebook[senones]):
             columns = np.flatnonzero(self.codebook[senones] == phone)
-            product, offset = np.ones((streams.shape[1], len(columns)), np.float32), np.float32(0)
+            product = np.ones((streams.shape[1], len(columns)), np.float32)
+            offset = np.zeros(streams.shape[1], np.float32)
             for stream, frames in enumerate(inputs):
                 density = frames @ self._factors(int(phone), stream)
-                offset = offset + _exponentials(density)
+                offset += _exponentials(density)
                 product *= np.maximum(density @ self.mixture_weights(stream, senones[columns]), _LEAST)
             out[:, columns] = np.log(product) + offset[:, None]
         return out
