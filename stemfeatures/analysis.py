@@ -167,8 +167,19 @@ class Analyser:
         self.runner.reset(batch_size)
 
     def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
-        """Analyse an array ``(n_samples,)`` or ``(channels, n_samples)``, floating point (full scale 1.0) or signed
-        integers.
+        """Analyse an array.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        TrackAnalysis
+            Descriptors, contours, events and embeddings of mixture and stems.
 
         Raises
         ------
@@ -186,7 +197,23 @@ class Analyser:
         return result
 
     def from_stream(self, stream: AudioStream) -> TrackAnalysis:
-        """Analyse an open stream; see :meth:`from_file`."""
+        """Analyse an open stream.
+
+        Parameters
+        ----------
+        stream : AudioStream
+            What :func:`stemfeatures.audio.open_audio` gives; it is read to its end.
+
+        Returns
+        -------
+        TrackAnalysis
+            Descriptors, contours, events and embeddings of mixture and stems.
+
+        Raises
+        ------
+        AudioError
+            When it cannot be decoded or holds unusable samples; the message names the file.
+        """
         job = _Job(self, stream, stream.info.sample_rate, stream.info.channels)
         job.run()
         self.runner.flush()
@@ -194,6 +221,18 @@ class Analyser:
 
     def from_file(self, path: str | Path, *, timeout_s: float | None = None) -> TrackAnalysis:
         """Analyse a file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The audio file.
+        timeout_s : float, optional
+            Longest time to wait for the decoder, in seconds.
+
+        Returns
+        -------
+        TrackAnalysis
+            Descriptors, contours, events and embeddings of mixture and stems.
 
         Raises
         ------
@@ -314,12 +353,52 @@ class _Job:
 def from_audio(
     y: np.ndarray, sample_rate: int, *, model: str | Path = checkpoints.DEFAULT_MODEL, device: str = "cpu"
 ) -> TrackAnalysis:
-    """Analyse one array; loads the network each time. See :meth:`Analyser.from_audio`."""
+    """Analyse one array; loads the network each time.
+
+    Parameters
+    ----------
+    y : np.ndarray
+        (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
+    sample_rate : int
+        Rate of the signal in Hz.
+    model : str or Path, optional
+        Name of a checkpoint, or path to one; the default checkpoint if not given.
+    device : str, default="cpu"
+        Torch device.
+
+    Returns
+    -------
+    TrackAnalysis
+        Descriptors, contours, events and embeddings of mixture and stems.
+
+    See Also
+    --------
+    Analyser.from_audio : The same for many arrays; tells the errors that are raised.
+    """
     return Analyser(model, device=device).from_audio(y, sample_rate)
 
 
 def from_file(path: str | Path, *, model: str | Path = checkpoints.DEFAULT_MODEL, device: str = "cpu") -> TrackAnalysis:
-    """Analyse one file; loads the network each time. See :meth:`Analyser.from_file`."""
+    """Analyse one file; loads the network each time.
+
+    Parameters
+    ----------
+    path : str or Path
+        The audio file.
+    model : str or Path, optional
+        Name of a checkpoint, or path to one; the default checkpoint if not given.
+    device : str, default="cpu"
+        Torch device.
+
+    Returns
+    -------
+    TrackAnalysis
+        Descriptors, contours, events and embeddings of mixture and stems.
+
+    See Also
+    --------
+    Analyser.from_file : The same for many files; tells the errors that are raised.
+    """
     return Analyser(model, device=device).from_file(path)
 
 

@@ -1,7 +1,7 @@
 """The grids that every part of the library shares, stated once.
 
-Conventions
------------
+Notes
+-----
 * Analysis signal: mono (mean of the channels), 22,050 Hz, float32, full scale = 1.0.
 * Analysis spectrogram: 2048-point periodic Hann window, hop 512 samples (23.22 ms), frames centred on
   ``k * HOP_LENGTH`` samples (reflect-free zero padding at both ends). The Nyquist bin is dropped: 1024 bins.

@@ -57,19 +57,48 @@ class Catalog:
 
     @property
     def metadata_columns(self) -> list[str]:
+        """Names of the columns that travel to table ``tracks``."""
         return list(self.frame.columns[3:])
 
     def head(self, limit: int | None) -> Catalog:
-        """The first ``limit`` rows; all for None."""
+        """The first rows.
+
+        Parameters
+        ----------
+        limit : int or None
+            How many; None for all.
+
+        Returns
+        -------
+        Catalog
+            Of those rows.
+        """
         return self if limit is None else replace(self, frame=self.frame.head(limit))
 
     def row_name(self, position: int) -> str:
-        """How messages call the row at a position: ``row 3 ('a/song.wav')``, counted from 1, header left out."""
+        """How messages call a row: ``row 3 ('a/song.wav')``, counted from 1, header left out.
+
+        Parameters
+        ----------
+        position : int
+            Of the row, from 0.
+
+        Returns
+        -------
+        str
+            Its name.
+        """
         row = self.frame.iloc[position]
         return f"row {position + 1} ({(row['source_uri'] or row['track_id'])!r})"
 
     def passed_over_text(self) -> str:
-        """A sentence on the files of a folder that were not taken, and how to take them; empty where there are none."""
+        """A sentence on the files of a folder that were not taken, and how to take them.
+
+        Returns
+        -------
+        str
+            Empty where there are none.
+        """
         return passed_over_text(self.passed_over)
 
     def require_unique(self) -> None:
@@ -141,6 +170,7 @@ class ValidationReport:
 
     @property
     def ok(self) -> bool:
+        """Whether no row has a problem."""
         return not self.problems
 
     @property
@@ -149,7 +179,13 @@ class ValidationReport:
         return any(p.kind in FATAL_KINDS for p in self.problems)
 
     def counts(self) -> dict[str, int]:
-        """Number of problems by kind."""
+        """Number of problems by kind.
+
+        Returns
+        -------
+        dict of int
+            The kinds that occur.
+        """
         kinds = [p.kind for p in self.problems]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
@@ -172,12 +208,34 @@ def passed_over_text(passed_over: dict[str, int]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that can be stored as UTF-8, also when a file name's bytes are none."""
+    """Text that can be stored as UTF-8, also when a file name's bytes are none.
+
+    Parameters
+    ----------
+    text : str
+        A name as the system gives it.
+
+    Returns
+    -------
+    str
+        The same, with bytes that are no UTF-8 escaped.
+    """
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def declared_durations(catalog: Catalog) -> list[float | None]:
-    """Column ``duration_s``, None where it has no usable number."""
+    """Column ``duration_s`` of a catalogue.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The catalogue.
+
+    Returns
+    -------
+    list of float or None
+        Seconds by row; None where there is no usable number.
+    """
     import pandas as pd
 
     if DURATION_COLUMN not in catalog.frame.columns:

@@ -88,7 +88,20 @@ def validate_catalog(
 
 
 def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
-    """Kind and message when a row names no local file, else None."""
+    """What is wrong with a row that names no local file.
+
+    Parameters
+    ----------
+    uri : str
+        The file as the catalogue states it.
+    path : str or None
+        Its absolute path, where it is local.
+
+    Returns
+    -------
+    tuple of str or None
+        Kind and message of the problem; None where there is none.
+    """
     if path is not None:
         return None
     if not uri:
@@ -97,7 +110,18 @@ def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
 
 
 def file_trouble(path: str) -> tuple[str, str] | None:
-    """Kind and message when a file cannot be read, as far as its folder says, else None."""
+    """What keeps a file from being read, as far as its folder says.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    tuple of str or None
+        Kind and message of the problem; None where there is none.
+    """
     try:
         status = os.stat(path)
     except OSError as e:
@@ -117,7 +141,18 @@ def file_trouble(path: str) -> tuple[str, str] | None:
 
 
 def backslash_hint(path: str) -> str:
-    """What to say of a missing file whose name has backslashes; empty for other names."""
+    """What to say of a missing file whose name has backslashes.
+
+    Parameters
+    ----------
+    path : str
+        The file as the catalogue states it.
+
+    Returns
+    -------
+    str
+        A hint; empty for other names.
+    """
     if "\\" not in path or os.path.exists(path):
         return ""
     return " (backslashes as in a path of Windows: write / instead)"

@@ -103,7 +103,8 @@ def write_new(path: Path, data: bytes) -> None:
 
     Raises
     ------
-    FileExistsError : somebody else created ``path``.
+    FileExistsError
+        Somebody else created ``path``.
     """
     tmp = _write_temporary(path, data)
     try:

@@ -161,7 +161,8 @@ class _Worker:
 
     Attributes
     ----------
-    is_ready : it has begun. number : of the item. outcome : of the item before, once :meth:`receive` has returned True.
+    is_ready
+        It has begun. number : of the item. outcome : of the item before, once :meth:`receive` has returned True.
     """
 
     def __init__(self, work: bytes) -> None:

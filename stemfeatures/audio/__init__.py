@@ -1,7 +1,7 @@
 """Audio files in and out: the one place that touches codecs.
 
-Conventions
------------
+Notes
+-----
 * Samples are float32, full scale = 1.0, shape ``(channels, n_samples)``; mono signals are ``(n_samples,)``.
 * Channels are never dropped or mixed unasked: one, two and more are handled alike. :func:`to_mono` is the mean over
   all of them, whatever their number.

@@ -74,17 +74,27 @@ class Annotations:
 
     Attributes
     ----------
-    f0 : ``{stem: (F0 of the lead, F0 of the next voice, ...)}``. The key is a stem, or the name of the annotation where
+    f0 : dict[str, tuple[F0, ...]], default={}
+        ``{stem: (F0 of the lead, F0 of the next voice, ...)}``. The key is a stem, or the name of the annotation where
         nobody says which stem it follows (``melody``).
-    beats : of the whole track.
-    notes : ``{stem: Notes}``.
-    onsets_s : ``{stem: (n_onsets,) float64}``.
-    chords, sections : consecutive segments.
-    key : ``tonic:mode``, for example ``G#:minor``; of the track, or the first where it modulates.
-    keys : where it modulates, for data sets that say so; ``end_s`` of the last is NaN.
-    tempo : the tempo curve, for data sets that state one.
-    lyrics : words and lines.
-    choices : what a generator drew to make the song.
+    beats : Beats, optional
+        Of the whole track.
+    notes : dict[str, Notes], default={}
+        ``{stem: Notes}``.
+    onsets_s : dict[str, np.ndarray], default={}
+        ``{stem: (n_onsets,) float64}``.
+    chords, sections : tuple[Segment, ...], default=()
+        Consecutive segments.
+    key : str, optional
+        ``tonic:mode``, for example ``G#:minor``; of the track, or the first where it modulates.
+    keys : tuple[Segment, ...], default=()
+        Where it modulates, for data sets that say so; ``end_s`` of the last is NaN.
+    tempo : Tempo, optional
+        The tempo curve, for data sets that state one.
+    lyrics : Lyrics, optional
+        Words and lines.
+    choices : dict[str, Any], default={}
+        What a generator drew to make the song.
     """
 
     f0: dict[str, tuple[F0, ...]] = field(default_factory=dict)

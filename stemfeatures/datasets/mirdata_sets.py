@@ -50,14 +50,22 @@ class Facts:
 
     Attributes
     ----------
-    f0, notes : ``{stem: attribute}``; ``solo`` as the stem stands for the stem that is recorded.
-    beats, chords, sections, key : attributes.
-    words, lines : attributes of the lyrics.
-    artist : the artist or singer, the unit of splits; None where the data set has none.
-    audio : the attribute with the path of the recording.
-    channels : stems by channel, for recordings of *sources* on channels; the mixture is their sum.
-    solo : the recording is this stem alone.
-    split : the data set's own split.
+    f0, notes : Mapping[str, Access], default={}
+        ``{stem: attribute}``; ``solo`` as the stem stands for the stem that is recorded.
+    beats, chords, sections, key : Access, optional
+        Attributes.
+    words, lines : Access, optional
+        Attributes of the lyrics.
+    artist : Access, optional
+        The artist or singer, the unit of splits; None where the data set has none.
+    audio : Access, default='audio_path'
+        The attribute with the path of the recording.
+    channels : tuple[str, ...], default=()
+        Stems by channel, for recordings of *sources* on channels; the mixture is their sum.
+    solo : Access, optional
+        The recording is this stem alone.
+    split : Access, optional
+        The data set's own split.
     """
 
     f0: Mapping[str, Access] = field(default_factory=dict)

@@ -35,12 +35,18 @@ class TrackTruth:
 
     Attributes
     ----------
-    sample_rate : Hz, that of the files.
-    mixture : (channels, n_samples) float32.
-    stems : ``{stem: (channels, n_samples) float32}``, as long and as wide as the mixture; may be empty.
-    f0 : ``(times_s, f0_hz)`` of the lead vocals as float64 arrays covering the whole track, 0 Hz = unvoiced; or None.
-    beats : ``(beats_s, beat_positions)``, positions 1-indexed in the bar (1 = downbeat, 0 = not known); or None.
-    annotations : all that is known, F0 and beats as the data set lists them.
+    sample_rate : int
+        Hz, that of the files.
+    mixture : np.ndarray
+        (channels, n_samples) float32.
+    stems : dict[str, np.ndarray], default={}
+        ``{stem: (channels, n_samples) float32}``, as long and as wide as the mixture; may be empty.
+    f0 : tuple[np.ndarray, np.ndarray], optional
+        ``(times_s, f0_hz)`` of the lead vocals as float64 arrays covering the whole track, 0 Hz = unvoiced; or None.
+    beats : tuple[np.ndarray, np.ndarray], optional
+        ``(beats_s, beat_positions)``, positions 1-indexed in the bar (1 = downbeat, 0 = not known); or None.
+    annotations : Annotations
+        All that is known, F0 and beats as the data set lists them.
     """
 
     sample_rate: int
@@ -56,11 +62,16 @@ class MultiTrack(ABC):
 
     Attributes
     ----------
-    name, dataset : identify it.
-    artist : artist or singer as the data set spells it, the unit of splits; None if the data set does not say.
-    split : ``train``, ``valid`` or ``test`` where the data set comes with a split of its own, else None.
-    lists_unvoiced : False where the data set leaves unvoiced frames out of its F0 lists.
-    lyrics_lead_s : by how much the times of words lead what is heard.
+    name, dataset : str
+        Identify it.
+    artist : str, optional
+        Artist or singer as the data set spells it, the unit of splits; None if the data set does not say.
+    split : str, optional
+        ``train``, ``valid`` or ``test`` where the data set comes with a split of its own, else None.
+    lists_unvoiced
+        False where the data set leaves unvoiced frames out of its F0 lists.
+    lyrics_lead_s
+        By how much the times of words lead what is heard.
     """
 
     name: str
@@ -162,7 +173,8 @@ class MultitrackDataset(Sequence[MultiTrack]):
 
         Raises
         ------
-        CatalogError : no track is in it; for data sets without a split see :func:`.splits.split_by_artist`.
+        CatalogError
+            No track is in it; for data sets without a split see :func:`.splits.split_by_artist`.
         """
         tracks = [track for track in self.tracks if track.split == split]
         if not tracks:

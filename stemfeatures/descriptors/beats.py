@@ -57,9 +57,12 @@ class BeatTrack:
 
     Attributes
     ----------
-    beats_s : (n_beats,) float64 seconds, increasing.
-    strength : (n_beats,) activation at each beat, 0..1.
-    tempo_bpm : ``((bpm, strength), ...)`` at most two, the first being that of the beats; strengths sum to 1 or less.
+    beats_s : np.ndarray
+        (n_beats,) float64 seconds, increasing.
+    strength : np.ndarray
+        (n_beats,) activation at each beat, 0..1.
+    tempo_bpm : tuple[tuple[float, float], ...], default=()
+        ``((bpm, strength), ...)`` at most two, the first being that of the beats; strengths sum to 1 or less.
     """
 
     beats_s: np.ndarray
@@ -224,8 +227,10 @@ def track_bars(beats_s: np.ndarray, downbeat: np.ndarray) -> tuple[np.ndarray, i
 
     Parameters
     ----------
-    beats_s : (n_beats,) beats in seconds.
-    downbeat : (n_frames,) downbeat activation in 0..1.
+    beats_s : np.ndarray
+        (n_beats,) beats in seconds.
+    downbeat : np.ndarray
+        (n_frames,) downbeat activation in 0..1.
 
     Returns
     -------

@@ -158,7 +158,18 @@ class LoudnessMeter:
         self._peak = 0.0
 
     def update(self, block: np.ndarray) -> None:
-        """Take the next ``(channels, n)`` samples, full scale = 1."""
+        """Measure further samples.
+
+        Parameters
+        ----------
+        block : np.ndarray
+            (channels, n) samples, full scale = 1.
+
+        Raises
+        ------
+        ValueError
+            It has another number of channels.
+        """
         block = np.asarray(block)
         if block.ndim != 2 or len(block) != self.channels:
             raise ValueError(f"expected a block of shape ({self.channels}, n), got {block.shape}")

@@ -160,7 +160,8 @@ def onset_strength(mel: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    mel : (n_mels, n_frames) power.
+    mel : np.ndarray
+        (n_mels, n_frames) power.
 
     Returns
     -------
@@ -197,11 +198,16 @@ def pick_onsets(
 
     Parameters
     ----------
-    strength : (n_frames,) non-negative.
-    active : (n_frames,) bool.
-    threshold : in units of ``strength``.
-    ratio : 1 or more; noise and tremolo, whose strength is never low, need more than notes do.
-    robust : whether onsets may be dense, so that they would raise a mean.
+    strength : np.ndarray
+        (n_frames,) non-negative.
+    active : np.ndarray
+        (n_frames,) bool.
+    threshold : float
+        In units of ``strength``.
+    ratio : float, default=1.0
+        1 or more; noise and tremolo, whose strength is never low, need more than notes do.
+    robust : bool, default=False
+        Whether onsets may be dense, so that they would raise a mean.
 
     Returns
     -------
@@ -268,9 +274,12 @@ def stem_onsets(
 
     Parameters
     ----------
-    strength : (n_frames,) of :func:`onset_strength`.
-    active : (n_frames,) bool.
-    contour : F0 of the stem, or None.
+    strength : np.ndarray
+        (n_frames,) of :func:`onset_strength`.
+    active : np.ndarray
+        (n_frames,) bool.
+    contour : F0Contour, optional
+        F0 of the stem, or None.
 
     Returns
     -------

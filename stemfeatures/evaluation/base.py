@@ -105,23 +105,133 @@ class BaseEstimator:
         """Nothing to load."""
 
     def describe(self) -> dict[str, str]:
+        """What the figures of it depend on.
+
+        Returns
+        -------
+        dict of str
+            Versions, voicing thresholds and the like, in words by name.
+        """
         return {"voicing": self.voicing} if self.voicing else {}
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Separate a mixture into stems.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        dict of np.ndarray
+            (channels, n_samples) by stem.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} does not separate")
 
     def separate_with_truth(
         self, y: np.ndarray, sample_rate: int, stems: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
+        """Separate a mixture whose stems are known; oracles alone.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+        stems : dict of np.ndarray
+            (channels, n_samples) by stem: the truth.
+
+        Returns
+        -------
+        dict of np.ndarray
+            (channels, n_samples) by stem.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} is no oracle")
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate the F0 of the vocals.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        times_s : np.ndarray
+            (n_frames,) times of the frames in seconds.
+        f0_hz : np.ndarray
+            (n_frames,) F0 in Hz; 0 where unvoiced, negative for a guess in an unvoiced frame.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} does not estimate F0")
 
     def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Estimate all F0 of the vocals at once.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        times_s : np.ndarray
+            (n_frames,) times of the frames in seconds.
+        f0_hz : list of np.ndarray
+            The F0 in Hz of each frame.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} gives one F0 at a time")
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Track beats.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        beats_s : np.ndarray
+            (n_beats,) times in seconds.
+        positions : np.ndarray or None
+            (n_beats,) places in the bar, counted from 1; None where they are not known.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} does not track beats")
 
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

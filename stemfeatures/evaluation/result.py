@@ -99,9 +99,11 @@ class EvaluationResult:
 
     Attributes
     ----------
-    table : one row per task, track and stem (``mixture`` for beats); columns ``KEYS``, then the metrics and details of
-        the tasks that ran. NaN is "not measurable".
-    settings : what the figures depend on; ``estimators`` says of each its version, weights and voicing threshold.
+    table : pd.DataFrame
+        One row per task, track and stem (``mixture`` for beats); columns ``KEYS``, then the metrics and details of the
+        tasks that ran. NaN is "not measurable".
+    settings : dict[str, Any], default={}
+        What the figures depend on; ``estimators`` says of each its version, weights and voicing threshold.
     """
 
     table: pd.DataFrame

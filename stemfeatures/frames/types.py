@@ -20,19 +20,27 @@ class StemFrames:
 
     Attributes
     ----------
-    mel : (N_MELS, n_frames) mel power, Slaney filters with Slaney normalisation (librosa's default), 0 to 11,025 Hz.
+    mel : np.ndarray
+        (N_MELS, n_frames) mel power, Slaney filters with Slaney normalisation (librosa's default), 0 to 11,025 Hz.
     chroma : (N_CHROMA, n_frames) power per third of a semitone; bin ``3 * pc`` is centred on pitch class ``pc``
         (0 = C) at A4 = 440 Hz, bin ``3 * pc + 1`` lies 33 cents above, ``3 * pc - 1`` 33 cents below (modulo 36).
-    contrast : (N_CONTRAST, n_frames) spectral contrast in dB (librosa's six octave bands from 200 Hz, plus one).
-    energy : (n_frames,) mean square of the samples under the (squared, unit-sum) Hann window.
-    k_power : (n_frames,) the same after ITU-R BS.1770 K-weighting.
-    peak : (n_frames,) largest absolute value of the four times oversampled waveform in the hop centred on the frame.
-    centroid_hz, bandwidth_hz, rolloff_hz : (n_frames,) of the magnitude spectrum; 0 where the frame is all zero.
-    flatness : (n_frames,) geometric over arithmetic mean of the power spectrum, 0 to 1; 0 where the frame is all zero.
+    contrast : np.ndarray
+        (N_CONTRAST, n_frames) spectral contrast in dB (librosa's six octave bands from 200 Hz, plus one).
+    energy : np.ndarray
+        (n_frames,) mean square of the samples under the (squared, unit-sum) Hann window.
+    k_power : np.ndarray
+        (n_frames,) the same after ITU-R BS.1770 K-weighting.
+    peak : np.ndarray
+        (n_frames,) largest absolute value of the four times oversampled waveform in the hop centred on the frame.
+    centroid_hz, bandwidth_hz, rolloff_hz : np.ndarray
+        (n_frames,) of the magnitude spectrum; 0 where the frame is all zero.
+    flatness : np.ndarray
+        (n_frames,) geometric over arithmetic mean of the power spectrum, 0 to 1; 0 where the frame is all zero.
     flux : (n_frames,) mean over mel bands of the half-wave rectified rise of ``log10(1 + 1e4 * mel)`` since the
         frame before.
-    embedding : (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when
-        the stem is silent throughout.
+    embedding : np.ndarray, optional
+        (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when the stem is
+        silent throughout.
     """
 
     mel: np.ndarray
@@ -55,9 +63,12 @@ class PitchFrames:
 
     Attributes
     ----------
-    candidates_hz : (n_frames, N_PITCH_CANDIDATES) frequencies in Hz, highest salience first; NaN pads.
-    salience : (n_frames, N_PITCH_CANDIDATES) in 0..1; 0 pads.
-    voicing : (n_frames,) probability in 0..1 that the stem has a pitch at all.
+    candidates_hz : np.ndarray
+        (n_frames, N_PITCH_CANDIDATES) frequencies in Hz, highest salience first; NaN pads.
+    salience : np.ndarray
+        (n_frames, N_PITCH_CANDIDATES) in 0..1; 0 pads.
+    voicing : np.ndarray
+        (n_frames,) probability in 0..1 that the stem has a pitch at all.
     """
 
     candidates_hz: np.ndarray
@@ -71,16 +82,26 @@ class TrackFrames:
 
     Attributes
     ----------
-    n_samples : length of the analysis signal in samples.
-    stems : ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``.
-    pitch : ``{"vocals" | "bass": PitchFrames}``.
-    onset, beat, downbeat : (n_frames,) activations in 0..1.
-    presence : (4, n_frames) probabilities in 0..1, in the order of ``STEMS``, that the stem plays at all; None from a
-        network that does not say it.
-    step_power : (n_steps,) BS.1770 channel-summed K-weighted mean square of the *full-rate, all-channel* signal in
-        consecutive steps of 100 ms; None when only the analysis signal is known.
-    true_peak : largest true peak over the full-rate channels (linear), or None likewise.
-    model : name of the checkpoint; model_sha256 : digest of its file.
+    n_samples : int
+        Length of the analysis signal in samples.
+    stems : dict[str, StemFrames]
+        ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``.
+    pitch : dict[str, PitchFrames]
+        ``{"vocals" | "bass": PitchFrames}``.
+    onset, beat, downbeat : np.ndarray
+        (n_frames,) activations in 0..1.
+    presence : np.ndarray, optional
+        (4, n_frames) probabilities in 0..1, in the order of ``STEMS``, that the stem plays at all; None from a network
+        that does not say it.
+    step_power : np.ndarray, optional
+        (n_steps,) BS.1770 channel-summed K-weighted mean square of the *full-rate, all-channel* signal in consecutive
+        steps of 100 ms; None when only the analysis signal is known.
+    true_peak : float, optional
+        Largest true peak over the full-rate channels (linear), or None likewise.
+    model : str, default=''
+        Name of the checkpoint.
+    model_sha256 : str, default=''
+        Digest of its file.
     """
 
     n_samples: int
@@ -97,10 +118,12 @@ class TrackFrames:
 
     @property
     def n_frames(self) -> int:
+        """Number of frames."""
         return len(self.onset)
 
     @property
     def duration_s(self) -> float:
+        """Length of the analysis signal in seconds."""
         return self.n_samples / ANALYSIS_SAMPLE_RATE
 
     @property

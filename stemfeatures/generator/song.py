@@ -47,8 +47,10 @@ class Song:
 
     Attributes
     ----------
-    stems : vocals, drums, bass, other: (2, n) float32 at 44.1 kHz within -1..1, on a grid of 24 bits.
-    truth : what is true of them.
+    stems : dict[str, np.ndarray]
+        Vocals, drums, bass, other: (2, n) float32 at 44.1 kHz within -1..1, on a grid of 24 bits.
+    truth : Truth
+        What is true of them.
     """
 
     stems: dict[str, np.ndarray]
@@ -189,7 +191,10 @@ def write_song(song: Song, folder: str | Path, *, subtype: str = "PCM_16") -> Pa
 
     Raises
     ------
-    DatasetError : the sum is beyond full scale (it never is for generated songs). ValueError : unknown subtype.
+    DatasetError
+        The sum is beyond full scale (it never is for generated songs).
+    ValueError
+        Unknown subtype.
     """
     import soundfile
 

@@ -63,7 +63,8 @@ class SyntheticSongs(IterableDataset):
 
     Raises
     ------
-    ValueError : numbers out of range.
+    ValueError
+        Numbers out of range.
     """
 
     def __init__(

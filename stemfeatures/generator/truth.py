@@ -19,15 +19,28 @@ class Truth:
 
     Attributes
     ----------
-    f0 : ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such;
+    f0 : dict[str, Any]
+        ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such;
         ``other``: one a melodic line of a single player, with its ``part``.
-    notes : by stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
+    notes : dict[str, list[dict[str, float]]]
+        By stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
         General MIDI keys for drums), ``velocity`` 0..1, ``technique`` where it is not the usual one.
-    onsets_s : by stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
-    chords : ``start_s``, ``end_s``, ``label`` (Harte; ``N`` where drums play alone). key : ``"A:minor"``, the first of
-        keys : ``time_s``, ``key`` where one begins. tempo : ``time_s``, ``bpm`` at changes.
-    sections : ``start_s``, ``end_s``, ``label``. lyrics : ``words`` and ``lines`` of the lead with times.
-    choices : every random choice that matters. seed, version, sample_rate : how to make the song again.
+    onsets_s : dict[str, list[float]]
+        By stem, sorted. beats_s, beat_positions (1 = downbeat), downbeats_s : of the whole song.
+    chords : list[dict[str, Any]]
+        ``start_s``, ``end_s``, ``label`` (Harte; ``N`` where drums play alone).
+    key : str
+        ``"A:minor"``, the first of keys : ``time_s``, ``key`` where one begins.
+    tempo : list[dict[str, float]]
+        ``time_s``, ``bpm`` at changes.
+    sections : list[dict[str, Any]]
+        ``start_s``, ``end_s``, ``label``.
+    lyrics : dict[str, list[dict[str, Any]]]
+        ``words`` and ``lines`` of the lead with times.
+    choices : dict[str, Any]
+        Every random choice that matters.
+    seed, version, sample_rate : int
+        How to make the song again.
     """
 
     f0: dict[str, Any]

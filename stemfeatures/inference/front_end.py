@@ -16,7 +16,8 @@ class FrontEnd:
 
     Attributes
     ----------
-    n_samples : of the analysis signal so far.
+    n_samples : int
+        Of the analysis signal so far.
     """
 
     def __init__(self, sample_rate: int, runner: SegmentRunner, track: SegmentTrack, *, device: str = "cpu") -> None:

@@ -143,8 +143,9 @@ class SegmentRunner:
 
     Parameters
     ----------
-    batch_size : segments a forward pass. With 1 (the default on a CPU) results do not depend, not even in the last
-        bit, on which tracks came before.
+    batch_size : int, default=1
+        Segments a forward pass. With 1 (the default on a CPU) results do not depend, not even in the last bit, on which
+        tracks came before.
     masks : where a stem's mask comes from another network: the spectrum of a segment ``(bins, k)`` to
         ``{stem: mask (N_BINS, k)}``.
     """

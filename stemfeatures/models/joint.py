@@ -35,18 +35,29 @@ class JointConfig(NetworkConfig):
 
     Attributes
     ----------
-    channels : channels of the U-Net's levels; level ``i`` has ``N_BINS / 4 / 2**i`` bins and a frame per ``2**(i+1)``.
-    dense : hidden units of the frequency-wise dense layers.
-    recurrent : hidden units a direction of the bottleneck's GRU over time.
-    harmonics : planes of the harmonic map.
-    pitch_channels : channels of the pitch networks' levels (each level halves the pitch axis).
+    channels : tuple[int, ...], default=(32, 64, 96, 128)
+        Channels of the U-Net's levels; level ``i`` has ``N_BINS / 4 / 2**i`` bins and a frame per ``2**(i+1)``.
+    dense : int, default=32
+        Hidden units of the frequency-wise dense layers.
+    recurrent : int, default=128
+        Hidden units a direction of the bottleneck's GRU over time.
+    harmonics : tuple[float, ...], default=(0.5, 1, 2, 3, 4, 5, 6, 8)
+        Planes of the harmonic map.
+    pitch_channels : tuple[int, ...], default=(16, 24, 40)
+        Channels of the pitch networks' levels (each level halves the pitch axis).
     pitch_bins : part of the pitch grid that each pitch network covers, in the order of ``PITCHED_STEMS``
         (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
-    rhythm_channels, rhythm_layers : width and depth of the dilated temporal convolutions.
-    presence_channels, presence_layers : width and depth of the temporal convolutions that say which stems play; 0
-        channels: the network does not say it.
-    sharpness : factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read
-        always have 1. Below 1 masks are softer.
+    rhythm_channels : int, default=48
+        Width and depth of the dilated temporal convolutions.
+    rhythm_layers : int, default=8
+        Width and depth of the dilated temporal convolutions.
+    presence_channels : int, default=0
+        Width and depth of the temporal convolutions that say which stems play; 0 channels: the network does not say it.
+    presence_layers : int, default=6
+        Width and depth of the temporal convolutions that say which stems play; 0 channels: the network does not say it.
+    sharpness : float, default=1.0
+        Factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read always
+        have 1. Below 1 masks are softer.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -68,12 +79,18 @@ class JointOutput:
 
     Attributes
     ----------
-    masks : (batch, 4, N_BINS, n_frames), in the order of ``STEMS``, sums to one over the stems.
-    salience : (batch, 2, N_PITCH_BINS, n_frames), in the order of ``PITCHED_STEMS``.
-    voicing : (batch, 2, n_frames).
-    rhythm : (batch, 3, n_frames): onset, beat, downbeat.
-    presence : (batch, 4, n_frames), in the order of ``STEMS``: the stem plays; None from a network without.
-    features : (batch, channels, bins, frames) of the bottleneck, a frame per ``stride`` frames.
+    masks : Tensor
+        (batch, 4, N_BINS, n_frames), in the order of ``STEMS``, sums to one over the stems.
+    salience : Tensor
+        (batch, 2, N_PITCH_BINS, n_frames), in the order of ``PITCHED_STEMS``.
+    voicing : Tensor
+        (batch, 2, n_frames).
+    rhythm : Tensor
+        (batch, 3, n_frames): onset, beat, downbeat.
+    presence : Tensor | None
+        (batch, 4, n_frames), in the order of ``STEMS``: the stem plays; None from a network without.
+    features : Tensor
+        (batch, channels, bins, frames) of the bottleneck, a frame per ``stride`` frames.
     """
 
     masks: Tensor
@@ -285,10 +302,14 @@ class Separated:
 
     Attributes
     ----------
-    magnitude : (batch, N_BINS, padded frames), divided by its mean.
-    logits, masks : (batch, 4, N_BINS, padded frames), as they were learned: the sharpness is not in them.
-    features : as in :class:`JointOutput`.
-    given : masks of stems that were known from elsewhere.
+    magnitude : Tensor
+        (batch, N_BINS, padded frames), divided by its mean.
+    logits, masks : Tensor
+        (batch, 4, N_BINS, padded frames), as they were learned: the sharpness is not in them.
+    features : Tensor
+        As in :class:`JointOutput`.
+    given : dict[str, Tensor]
+        Masks of stems that were known from elsewhere.
     """
 
     magnitude: Tensor

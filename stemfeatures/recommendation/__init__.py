@@ -13,7 +13,7 @@ __getattr__, __dir__ = lazy_names(
         "Interactions": "interactions",
         "Recommender": "models",
         "evaluate_models": "evaluation",
-        "fit_recommender": "models",
+        "fit_recommender": "fit",
         "load_recommender": "store",
         "read_interactions": "interactions",
         "recommend": "ranking",

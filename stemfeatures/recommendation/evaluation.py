@@ -117,18 +117,31 @@ def evaluate_models(
 
     Parameters
     ----------
+    split : Split
+        What is learned from, and the questions that are asked.
+    track_ids : np.ndarray
+        (n_tracks,) ids of the catalogue.
     kinds : iterable of str
         Of ``names.KINDS``; one that cannot rank tracks without listeners gets NaN for ``cold_tracks``.
     features : (n_tracks, n_features) ndarray, optional
         Scaled alike; for content and hybrid.
     k : sequence of int
         Lengths of the list.
+    settings : Settings, optional
+        Of the factorisation.
+    seed : int, default=0
+        Of all that is random.
     resamples : int
         Of the bootstrap.
     user_ids : (n_users,) ndarray, optional
         Sorted; for implicit-bpr and ``per_user``.
     progress : ProgressCallback, optional
         See :class:`~.models.ProgressCallback`.
+
+    Returns
+    -------
+    Evaluation
+        Means and intervals by recommender and question.
 
     Raises
     ------

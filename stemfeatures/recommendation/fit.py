@@ -38,10 +38,17 @@ def fit_recommender(
         Scaled alike, no NaN; for content and hybrid.
     settings : Settings, optional
         By default, all of ``Settings``; a regularization of None is replaced by a tuned one.
+    seed : int, default=0
+        Of all that is random.
     user_ids : (n_users,) ndarray, optional
         Sorted; for implicit-bpr.
     progress : ProgressCallback, optional
         See :class:`ProgressCallback`.
+
+    Returns
+    -------
+    Recommender
+        It ranks the tracks of ``track_ids``.
 
     Raises
     ------

@@ -139,14 +139,40 @@ class Interactions:
         return len(self.user_ids), len(self.track_ids)
 
     def select(self, rows: np.ndarray) -> Interactions:
-        """The rows of a mask or of positions; users and tracks keep their positions."""
+        """Some of the rows; users and tracks keep their positions.
+
+        Parameters
+        ----------
+        rows : np.ndarray
+            A mask of all rows, or positions of rows.
+
+        Returns
+        -------
+        Interactions
+            With the same vocabularies.
+        """
         time = None if self.time is None else self.time[rows]
         return replace(self, user=self.user[rows], track=self.track[rows], weight=self.weight[rows], time=time)
 
     def for_tracks(self, track_ids: Sequence[str] | np.ndarray) -> Interactions:
         """The rows whose track is one of ``track_ids``, which becomes the vocabulary; the others are counted.
 
-        Users stay, also those who are left without rows. Raises DatasetError when no row is left.
+        Users stay, also those who are left without rows.
+
+        Parameters
+        ----------
+        track_ids : sequence of str
+            The tracks, in the order of the new vocabulary.
+
+        Returns
+        -------
+        Interactions
+            What is left.
+
+        Raises
+        ------
+        DatasetError
+            No row is left.
         """
         import pandas as pd
 
@@ -174,7 +200,13 @@ class Interactions:
         )
 
     def matrix(self) -> sp.csr_matrix:
-        """Weights as a sparse matrix (n_users, n_tracks) float32; those of repeated rows add up."""
+        """Weights as a matrix; those of repeated rows add up.
+
+        Returns
+        -------
+        sp.csr_matrix
+            (n_users, n_tracks), float32.
+        """
         matrix = sp.coo_matrix((self.weight, (self.user, self.track)), shape=self.shape, dtype=np.float32).tocsr()
         matrix.sum_duplicates()
         return matrix

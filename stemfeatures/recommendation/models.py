@@ -91,6 +91,11 @@ class Recommender:
             (n_users, n_tracks) weights.
         user_ids : (n_users,) ndarray, optional
             Which implicit-bpr looks up.
+
+        Returns
+        -------
+        np.ndarray
+            (n_users, n_factors).
         """
         if self.user_vectors is not None and self.user_ids is not None:
             found = np.zeros((histories.shape[0], self.vectors.shape[1]), dtype=np.float32)
@@ -108,6 +113,18 @@ class Recommender:
 
         Tracks it does not know get the vector that their ``features`` (n_tracks, n_features) predict, where the kind
         can do that, and else one of zeros: it is then never worth recommending.
+
+        Parameters
+        ----------
+        track_ids : np.ndarray
+            (n_tracks,) ids.
+        features : np.ndarray, optional
+            (n_tracks, n_features), scaled as those that were learned from.
+
+        Returns
+        -------
+        Recommender
+            It ranks these tracks.
         """
         import pandas as pd
 

@@ -32,6 +32,8 @@ def simulate_listeners(
         (n_tracks, n_features), indexed by ``track_id``, no NaN: all that taste depends on.
     users : int
         How many.
+    seed : int
+        Of all that is random.
     tracks_per_user : float
         Mean of the number of tracks, which is Poisson, at least 1.
     taste, popularity : float

@@ -79,14 +79,25 @@ def save_recommender(
     interactions: dict[str, Any],
     transformer: FeatureTransformer | None = None,
 ) -> dict[str, Any]:
-    """Write a recommender to the folder ``path``, whole or not at all; returns its card.
+    """Write a recommender to a folder, whole or not at all.
 
     Parameters
     ----------
+    path : str or path-like
+        The folder.
+    model : Recommender
+        What is kept.
     features : dict
         ``Catalogue.origin`` of what it was trained on.
     interactions : dict
         What is to be remembered of them, such as ``Reading.to_dict()``.
+    transformer : FeatureTransformer, optional
+        That of the features the recommender was trained on.
+
+    Returns
+    -------
+    dict
+        The card of the recommender, as it is written.
 
     Raises
     ------
@@ -138,7 +149,23 @@ def save_recommender(
 
 
 def load_recommender(path: str | os.PathLike[str]) -> SavedRecommender:
-    """Read a recommender from its folder; ModelError when there is none, it is damaged or of another format."""
+    """Read a recommender from its folder.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder.
+
+    Returns
+    -------
+    SavedRecommender
+        The recommender with its card and transformer.
+
+    Raises
+    ------
+    ModelError
+        There is none, it is damaged or of another format.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -57,14 +57,21 @@ def build_index(
         See :func:`stemfeatures.features_matrix`.
     stems, families : iterable of str, optional
         See :func:`stemfeatures.features_matrix`.
-    model_sha256, config_hash : str, optional
-        See :func:`stemfeatures.features_matrix`.
     weights : mapping, optional
         Factors of distances by stem, family or block, instead of :data:`WEIGHTS`; they stay in the index.
     whiten : bool
         See :class:`stemfeatures.FeatureTransformer`.
+    model_sha256, config_hash : str, optional
+        See :func:`stemfeatures.features_matrix`.
+    index_dir : str or Path, optional
+        Where the index goes; by default ``<features>/_index``.
     ann : bool
         Also make a usearch index for each stem, for directories beyond a million tracks (extra ``ann``).
+
+    Returns
+    -------
+    SimilarityIndex
+        The index, open.
 
     Raises
     ------

@@ -45,7 +45,8 @@ def eligible_tracks(
     ----------
     tempo_bpm : tuple[float, float], optional
         Lowest and highest tempo of the mixture.
-    key_of : only tracks whose key mixes well with the key of this one
+    key_of : str, optional
+        Only tracks whose key mixes well with the key of this one
         (:func:`~stemfeatures.vectors.columns.compatible_keys`).
     where : sequence of str
         Conditions on columns of table ``tracks`` such as ``"meta_year>=1990"``, ``"genre=rock"`` (``meta_`` may be left

@@ -322,7 +322,22 @@ def _stacked(parts: Sequence[Hits], k: int) -> Hits:
 def open_index(features: str | Path | Features, *, index_dir: str | Path | None = None) -> SimilarityIndex:
     """The index of a features directory.
 
-    Raises DatasetError when there is none, or it cannot be read.
+    Parameters
+    ----------
+    features : str or Path or Features
+        The features directory.
+    index_dir : str or Path, optional
+        Where the index is; by default ``<features>/_index``.
+
+    Returns
+    -------
+    SimilarityIndex
+        The index, open.
+
+    Raises
+    ------
+    DatasetError
+        There is none, or it cannot be read.
     """
     path = features.path if isinstance(features, Features) else Path(features)
     folder = path / FOLDER if index_dir is None else Path(index_dir)

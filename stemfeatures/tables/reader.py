@@ -75,7 +75,25 @@ def completed_keys(
 def open_features(path: str | Path) -> Features:
     """Open a features directory for reading.
 
-    Raises DatasetError when there is none, its commit log is damaged, or another major schema version wrote it.
+    Parameters
+    ----------
+    path : str or Path
+        The features directory.
+
+    Returns
+    -------
+    Features
+        What is committed, as of now.
+
+    Raises
+    ------
+    DatasetError
+        There is none, its commit log is damaged, or another major schema version wrote it.
+
+    Examples
+    --------
+    >>> sorted(open_features("features").to_pandas("tracks")["status"].unique())
+    ['ok']
     """
     return Features(DatasetLayout.open(path))
 

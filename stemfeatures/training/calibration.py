@@ -48,7 +48,8 @@ def adjusted(model: JointNet, *, sharpness: float = 1.0, voicing_offset: float =
 
     Raises
     ------
-    ValueError : when ``sharpness`` is not positive.
+    ValueError
+        When ``sharpness`` is not positive.
     """
     if not sharpness > 0:
         raise ValueError(f"sharpness must be positive, not {sharpness}")
@@ -74,9 +75,13 @@ def calibrate(
 
     Parameters
     ----------
-    songs : folder of tracks with truth for separation and vocal F0, at most ``limit`` of a data set.
-    on_score : called with what is tried, its value and its score.
+    songs : str | Path
+        Folder of tracks with truth for separation and vocal F0, at most ``limit`` of a data set.
+    on_score : Callable[[str, float, float], None], optional
+        Called with what is tried, its value and its score.
 
+    Notes
+    -----
     Raises as :func:`stemfeatures.evaluation.evaluate`.
     """
 

@@ -153,14 +153,28 @@ def build_card(
 
     Parameters
     ----------
-    model : the network whose weights are saved.
-    config, data : what it was trained with.
-    steps, seconds : optimiser steps done, and time they took over all resumptions.
-    command : what was typed. device : what it ran on.
-    held_out : patterns of what was never learned from.
-    chosen_on : the development songs that this step was chosen on, and its score; None for the last step of a run.
-    phase : the phase of the objective that made these weights, where there are several.
-    licence : SPDX id or words for the weights. The data's licences are listed with the data.
+    model : Network
+        The network whose weights are saved.
+    config : TrainConfig
+        What it was trained with.
+    data : TrainingData
+        What it was trained with.
+    steps : int
+        Optimiser steps done, and time they took over all resumptions.
+    seconds : float
+        Optimiser steps done, and time they took over all resumptions.
+    command : str, default=''
+        What was typed.
+    device : str, default=''
+        What it ran on.
+    held_out : list[str], optional
+        Patterns of what was never learned from.
+    chosen_on : dict[str, Any], optional
+        The development songs that this step was chosen on, and its score; None for the last step of a run.
+    phase : str, optional
+        The phase of the objective that made these weights, where there are several.
+    licence : str, default=NOT_STATED
+        SPDX id or words for the weights. The data's licences are listed with the data.
     """
     description = f"Joint separation of {', '.join(STEMS)}, F0 of vocals and bass, and rhythm."
     if model.tasks == {"separation"}:

@@ -39,32 +39,57 @@ class TrainConfig:
 
     Attributes
     ----------
-    name : name of the checkpoint. seed : seeds weights and examples.
-    steps : optimiser steps, in ``cycles`` of equal length. In each the learning rate warms up over ``warmup`` steps,
-        stays, and falls linearly to zero over the last ``decay`` share.
-    batch_size, n_frames : examples a step and their length in frames.
-    ema : decay of the averaged weights that are exported.
-    songs : share of the examples that is cut from multitracks, 0..1; the others are mixed of isolated sounds.
-    validate_every : steps between looks at the development songs, where there are some. patience : so many looks
-        without a better score end the run; 0 = never.
-    mixing : where examples are made: by ``loaders``, processes beside the training, or on the ``device`` itself, for
-        recipes that learn the separator from songs alone.
-    precision : ``float32``, or ``bfloat16`` for mixed precision.
-    licences : ``{source: licence}`` of multitracks, for the model card. made_of : ``{source: {part: licence}}`` of
-        generated ones.
-    model : overrides of :class:`~stemfeatures.models.joint.JointConfig`.
-    initial : checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the
-        same ``model``.
-    band_limited : share of the examples that end between 3 and 8 kHz, as files at 8 and 16 kHz do.
-    learns : parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
-    norm : what batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the
-        initial checkpoint, which stay as they are.
-    objective : what is learned, of :data:`~.objectives.find.OBJECTIVES`. The rest is for those that separate a target:
-        target : its name (``vocals``, ``drums``, ``guitar`` ...). network : an architecture of
-        :mod:`stemfeatures.models.architectures` that has a target, or ``joint``, whose separator is trained then.
-        settings : of the objective. parts : of the data, see
-        :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the network gives, its
-        context comes on top.
+    name : str, default='joint'
+        Name of the checkpoint.
+    seed : int, default=0
+        Seeds weights and examples.
+    steps : int, default=2000
+        Optimiser steps, in ``cycles`` of equal length. In each the learning rate warms up over ``warmup`` steps, stays,
+        and falls linearly to zero over the last ``decay`` share.
+    batch_size : int, default=8
+        Examples a step and their length in frames.
+    n_frames : int, default=256
+        Examples a step and their length in frames.
+    ema : float, default=0.995
+        Decay of the averaged weights that are exported.
+    songs : float, default=0.0
+        Share of the examples that is cut from multitracks, 0..1; the others are mixed of isolated sounds.
+    validate_every : int, default=500
+        Steps between looks at the development songs, where there are some.
+    patience : int, default=0
+        So many looks without a better score end the run; 0 = never.
+    mixing : str, default='loaders'
+        Where examples are made: by ``loaders``, processes beside the training, or on the ``device`` itself, for recipes
+        that learn the separator from songs alone.
+    precision : str, default='float32'
+        ``float32``, or ``bfloat16`` for mixed precision.
+    licences : dict[str, str], default={}
+        ``{source: licence}`` of multitracks, for the model card.
+    made_of : dict[str, dict[str, str]], default={}
+        ``{source: {part: licence}}`` of generated ones.
+    model : dict[str, Any], default={}
+        Overrides of :class:`~stemfeatures.models.joint.JointConfig`.
+    initial : str, default=''
+        Checkpoint (name or file) whose weights the run begins with instead of random ones; it must be of the same
+        ``model``.
+    band_limited : float, default=0.0
+        Share of the examples that end between 3 and 8 kHz, as files at 8 and 16 kHz do.
+    learns : tuple[str, ...], default=()
+        Parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
+    norm : str, default='batch'
+        What batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the initial
+        checkpoint, which stay as they are.
+    objective : str, default='joint'
+        What is learned, of :data:`~.objectives.find.OBJECTIVES`. The rest is for those that separate a target: target :
+        its name (``vocals``, ``drums``, ``guitar`` ...).
+    network : str, default='joint'
+        An architecture of :mod:`stemfeatures.models.architectures` that has a target, or ``joint``, whose separator is
+        trained then.
+    settings : dict[str, Any], default={}
+        Of the objective.
+    parts : dict[str, Any], default={}
+        Of the data, see :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the
+        network gives, its context comes on top.
     """
 
     name: str = "joint"
@@ -157,7 +182,8 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], *, recipe: st
 
     Raises
     ------
-    ModelError : unknown keys, or values that make no sense; names the recipe.
+    ModelError
+        Unknown keys, or values that make no sense; names the recipe.
     """
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(values.keys() - known):

@@ -42,7 +42,8 @@ class TrainingData:
 
         Raises
         ------
-        DatasetError : the recipe's share of songs needs a folder that is not given, or a folder is not of its kind.
+        DatasetError
+            The recipe's share of songs needs a folder that is not given, or a folder is not of its kind.
         """
         draws = find_objective(config.objective).draws(config)
         if draws is not None:

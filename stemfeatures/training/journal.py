@@ -25,11 +25,15 @@ class Journal:
 
     Parameters
     ----------
-    terms : columns of the log.
+    terms : Sequence[str]
+        Columns of the log.
 
     Attributes
     ----------
-    best_step, best_score : of the best validation, None before the first.
+    best_step : int | None
+        Of the best validation, None before the first.
+    best_score : float | None
+        Of the best validation, None before the first.
     """
 
     def __init__(self, run_dir: Path, step: int, *, terms: Sequence[str]) -> None:

@@ -49,16 +49,26 @@ def train(
 
     Parameters
     ----------
-    data : where the examples come from.
-    run_dir : receives ``last.pt`` (every ``save_every`` steps and at the end) and what the journal writes.
-    max_minutes : stop early, with the state saved, after so many minutes.
-    validate : scores the exported network every ``validate_every`` steps and at the end; the best one is kept. After
+    data : TrainingData
+        Where the examples come from.
+    run_dir : str | Path
+        Receives ``last.pt`` (every ``save_every`` steps and at the end) and what the journal writes.
+    max_minutes : float, optional
+        Stop early, with the state saved, after so many minutes.
+    validate : Callable[[Network], Validation], optional
+        Scores the exported network every ``validate_every`` steps and at the end; the best one is kept. After
         ``patience`` looks without a better one the objective's next phase begins, or, after its last, the run ends.
-    on_log, on_validation : called with the step and its losses, or its validation and whether it is the best so far.
+    on_log : Callable[[int, dict[str, float]], None], optional
+        Called with the step and its losses, or its validation and whether it is the best so far.
+    on_validation : Callable[[int, Validation, bool], None], optional
+        Called with the step and its losses, or its validation and whether it is the best so far.
 
     Raises
     ------
-    ModelError : the recipe cannot work. DatasetError : the data are not there.
+    ModelError
+        The recipe cannot work.
+    DatasetError
+        The data are not there.
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -272,6 +272,16 @@ def as_multiindex(frame: pd.DataFrame) -> pd.DataFrame:
     ``vocals__mfcc_01_mean`` becomes ``("vocals", "timbre", "mfcc", "mean", "01")``. So ``frame["vocals", "timbre"]`` is
     a block, ``frame.xs("mfcc", axis=1, level="feature")`` a descriptor of all stems. Works for any frame of
     :func:`features_matrix`; columns of your own go under family ``custom``.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        A matrix of :func:`features_matrix`, a row a track.
+
+    Returns
+    -------
+    pd.DataFrame
+        The same values and index under columns of five levels.
     """
     import pandas as pd
 

@@ -74,7 +74,10 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         Of the output columns on the data it was fitted to.
     unusable_
         List of str, input columns that were null or constant.
-    n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
+    n_features_in_
+        As everywhere in scikit-learn.
+    feature_names_in_
+        As everywhere in scikit-learn.
 
     Examples
     --------
@@ -102,9 +105,24 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         self.n_components = n_components
 
     def fit(self, X: Any, y: Any = None) -> FeatureTransformer:
-        """Learn scales from ``X`` (n_tracks, n_columns), NaN for null; ``y`` is ignored.
+        """Learn the scales of columns.
 
-        Raises ValueError for fewer than two rows, infinities, unknown weights, or when no column varies.
+        Parameters
+        ----------
+        X : array-like
+            (n_tracks, n_columns), NaN for null.
+        y : object, optional
+            Ignored; what scikit-learn's pipelines pass.
+
+        Returns
+        -------
+        FeatureTransformer
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            Fewer than two rows, infinities, unknown weights, or no column that varies.
         """
         self._check_parameters()
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=2)
@@ -133,7 +151,18 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """(n_tracks, n_out) vectors of the dtype of ``X``, without NaN."""
+        """Turn columns into vectors.
+
+        Parameters
+        ----------
+        X : array-like
+            (n_tracks, n_columns), NaN for null; the columns of :meth:`fit`.
+
+        Returns
+        -------
+        np.ndarray
+            (n_tracks, n_out) vectors of the dtype of ``X``, without NaN.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
         out = np.empty((X.shape[0], len(self.mean_)), X.dtype)
@@ -145,8 +174,19 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the output columns: the input's, with ``_cos`` and ``_sin`` on circles, ``missingindicator_...``
-        (of the first of the columns that are null together), or ``pca0`` and so on."""
+        """Names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Names of the input columns, where ``X`` had none.
+
+        Returns
+        -------
+        np.ndarray
+            The input's names, with ``_cos`` and ``_sin`` on circles, ``missingindicator_...`` (of the first of the
+            columns that are null together), or ``pca0`` and so on.
+        """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features)
         return np.asarray(self._names_out, dtype=object)

@@ -49,6 +49,13 @@ class CheckpointEstimator(BaseEstimator):
         checkpoints.resolve(**self._choice)
 
     def describe(self) -> dict[str, str]:
+        """What the figures of it depend on.
+
+        Returns
+        -------
+        dict of str
+            Name, digest and settings of the checkpoint.
+        """
         from ...models import checkpoints
 
         checkpoint = checkpoints.resolve(**self._choice)

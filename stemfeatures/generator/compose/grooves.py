@@ -50,8 +50,22 @@ class Performance:
 
     Attributes
     ----------
-    name : its path within the folder. style, bpm, metre : ``"rock"``, beats a minute, ``"4/4"``.
-    beats_per_bar : beats a bar. times_beats : (n,) of hits, in order. roles : (n,) names. velocities : (n,) 0 to 1.
+    name : str
+        Its path within the folder.
+    style : str
+        ``"rock"``, beats a minute, ``"4/4"``.
+    bpm : float
+        ``"rock"``, beats a minute, ``"4/4"``.
+    metre : str
+        ``"rock"``, beats a minute, ``"4/4"``.
+    beats_per_bar : int
+        Beats a bar.
+    times_beats : np.ndarray
+        (n,) of hits, in order.
+    roles : tuple[str, ...]
+        (n,) names.
+    velocities : np.ndarray
+        (n,) 0 to 1.
     """
 
     name: str
@@ -112,12 +126,17 @@ class GrooveBank:
 
     Attributes
     ----------
-    path : the folder. names : ``{path within the folder: (style, bpm, metre)}``, bpm in our beats.
-    fingerprint : of what the folder holds.
+    path : str | Path
+        The folder.
+    names : dict[str, tuple[str, float, str]]
+        ``{path within the folder: (style, bpm, metre)}``, bpm in our beats.
+    fingerprint
+        Of what the folder holds.
 
     Raises
     ------
-    DatasetError : no performances there; later, a file that is not MIDI.
+    DatasetError
+        No performances there; later, a file that is not MIDI.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -168,11 +168,26 @@ class Score:
 
     Attributes
     ----------
-    tonic : pitch class of the first key. mode : see ``MODES``. tuning : cents of the whole song against A = 440 Hz.
-    duration_s : of which the last ``lead_out_s`` are silence. lineup : one of ``LINEUPS``.
-    chords : one after the other without gaps. stops : (start_s, end_s) where everybody but the singer pauses.
-    slots : where lines are sung. pickup_kind : who plays before the first bar, see ``_pickup``.
-    groove : the recorded performance that the drums play from its bar ``groove_bar`` on; None for a written one.
+    tonic : int
+        Pitch class of the first key.
+    mode : str
+        See ``MODES``.
+    tuning : float
+        Cents of the whole song against A = 440 Hz.
+    duration_s : float
+        Of which the last ``lead_out_s`` are silence.
+    lineup : str
+        One of ``LINEUPS``.
+    chords : list[Chord]
+        One after the other without gaps.
+    stops : list[tuple[float, float]]
+        (start_s, end_s) where everybody but the singer pauses.
+    slots : list[Slot]
+        Where lines are sung.
+    pickup_kind : str
+        Who plays before the first bar, see ``_pickup``.
+    groove : Performance, optional
+        The recorded performance that the drums play from its bar ``groove_bar`` on; None for a written one.
     """
 
     seed: int

@@ -37,14 +37,30 @@ class Style:
 
     Attributes
     ----------
-    tempo : lowest and highest tempo in beats a minute (6/8 and 12/8: dotted quarters).
-    grooves : patterns by drum role; one is drawn for the verses and one for the choruses.
-    bass, comp : how bass and accompaniment may play, see :mod:`.composer`.
-    families : instrument families of the accompaniment, those listed twice are likelier.
-    bass_families, kits : kinds of bass and of drum kit.
-    swing : range of the delay of off-beats, 1 = triplets; ``swing_unit``: the step that is delayed (2 eighth, 1 16th).
-    drive : probability of distorted guitars; sevenths : of seventh chords; loose : human timing, ms.
-    spoken : probability of spoken verses. weight : how often the style is drawn against others.
+    tempo : tuple[float, float]
+        Lowest and highest tempo in beats a minute (6/8 and 12/8: dotted quarters).
+    grooves : tuple[dict[str, str], ...]
+        Patterns by drum role; one is drawn for the verses and one for the choruses.
+    bass, comp : tuple[str, ...]
+        How bass and accompaniment may play, see :mod:`.composer`.
+    families : tuple[str, ...]
+        Instrument families of the accompaniment, those listed twice are likelier.
+    bass_families : tuple[str, ...], default=('electric_bass',)
+        Kinds of bass and of drum kit.
+    kits : tuple[str, ...], default=('acoustic',)
+        Kinds of bass and of drum kit.
+    swing : tuple[float, float], default=(0.0, 0.0)
+        Range of the delay of off-beats, 1 = triplets; ``swing_unit``: the step that is delayed (2 eighth, 1 16th).
+    drive : float, default=0.1
+        Probability of distorted guitars.
+    sevenths : float, default=0.15
+        Of seventh chords.
+    loose : float, default=6.0
+        Human timing, ms.
+    spoken : float, default=0.0
+        Probability of spoken verses.
+    weight : float, default=1.0
+        How often the style is drawn against others.
     """
 
     name: str

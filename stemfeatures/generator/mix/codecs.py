@@ -17,11 +17,15 @@ def codec_round_trip(y: np.ndarray, codec: str, quality: float) -> np.ndarray:
 
     Parameters
     ----------
-    codec : one of ``CODECS``; ``quality`` 0 (worst) to 1 (best), about 64 to 320 kbit/s.
+    codec : str
+        One of ``CODECS``; ``quality`` 0 (worst) to 1 (best), about 64 to 320 kbit/s.
 
     Raises
     ------
-    ValueError : unknown codec. RuntimeError : ffmpeg cannot code AAC.
+    ValueError
+        Unknown codec.
+    RuntimeError
+        Ffmpeg cannot code AAC.
     """
     if codec not in CODECS:
         raise ValueError(f"unknown codec {codec!r}; there are: {', '.join(CODECS)}")

@@ -53,10 +53,20 @@ class MasterSettings:
 
     Attributes
     ----------
-    target_lufs : integrated loudness. ceiling_db : highest peak. glue : ratio of the bus compressor.
-    clip_db : by how much the highest peaks are clipped before the limiter, 0 for not at all.
-    band_limits : one of ``BAND_LIMITS``. low_cut_hz, high_cut_hz : 0 for none.
-    width : factor on the difference of the channels, 0 for mono.
+    target_lufs : float
+        Integrated loudness.
+    ceiling_db : float
+        Highest peak.
+    glue : float
+        Ratio of the bus compressor.
+    clip_db : float
+        By how much the highest peaks are clipped before the limiter, 0 for not at all.
+    band_limits : str
+        One of ``BAND_LIMITS``.
+    low_cut_hz, high_cut_hz : float
+        0 for none.
+    width : float, default=1.0
+        Factor on the difference of the channels, 0 for mono.
     """
 
     target_lufs: float

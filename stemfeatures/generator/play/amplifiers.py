@@ -31,9 +31,18 @@ class Amplifier:
 
     Attributes
     ----------
-    kind : one of ``KINDS``. gain_db : drive of the shaper over the signal's active level.
-    low_cut_hz, mid_hz, mid_db : what goes before the shaper. bias : asymmetry of the shaper (even harmonics).
-    cabinet : the loudspeaker's band. reflection_s, reflection : a second path to the microphone and its weight.
+    kind : str
+        One of ``KINDS``.
+    gain_db : float
+        Drive of the shaper over the signal's active level.
+    low_cut_hz, mid_hz, mid_db : float
+        What goes before the shaper.
+    bias : float
+        Asymmetry of the shaper (even harmonics).
+    cabinet : tuple[Band, ...]
+        The loudspeaker's band.
+    reflection_s, reflection : float
+        A second path to the microphone and its weight.
     """
 
     kind: str

@@ -97,7 +97,10 @@ class Instrument:
 
     Attributes
     ----------
-    name : where the sound comes from. family : one of :data:`.synths.FAMILIES`. release_s : fall after a note's end.
+    name
+        Where the sound comes from.
+    family : str
+        One of :data:`.synths.FAMILIES`. release_s : fall after a note's end.
     """
 
     def __init__(self, family: str, tones: Tones) -> None:
@@ -134,7 +137,10 @@ class Kit:
 
     Attributes
     ----------
-    name : where its sounds come from. kick_hz : what the kick drum is tuned to, None where it is as it came.
+    name : str
+        Where its sounds come from.
+    kick_hz : float | None
+        What the kick drum is tuned to, None where it is as it came.
     """
 
     def __init__(self, name: str, spec: KitSpec, recorded: dict[str, tuple[NoteBank, str, list[SampleEntry]]]) -> None:

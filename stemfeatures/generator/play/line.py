@@ -31,14 +31,24 @@ class LineStyle:
 
     Attributes
     ----------
-    technique : one of ``TECHNIQUES``. legato : probability that a note joins the stroke before it; reach : widest
-        interval at which it can. glide_s : shortest and longest slide between joined notes.
-    bend, slide, fall : probability that a stroke is bent up to its pitch, slid into, let fall at its end.
+    technique : str
+        One of ``TECHNIQUES``.
+    legato : float
+        Probability that a note joins the stroke before it.
+    reach : int
+        Widest interval at which it can.
+    glide_s : tuple[float, float]
+        Shortest and longest slide between joined notes.
+    bend, slide, fall : float, default=0.0
+        Probability that a stroke is bent up to its pitch, slid into, let fall at its end.
     vibrato : probability for long notes; vibrato_hz, vibrato_extent, vibrato_delay_s as in ``VoiceStyle``;
         fretted : vibrato only raises the pitch. tremor_db : level that trembles with the vibrato.
-    drift, intonation : slow wandering and error of single strokes (standard deviations).
-    swell_db : how much softer strokes begin and end. feedback, pinched : probability that a long note ends in
-        feedback, that a stroke is a pinched harmonic.
+    drift, intonation : float, default=0.03
+        Slow wandering and error of single strokes (standard deviations).
+    swell_db : float, default=0.0
+        How much softer strokes begin and end.
+    feedback, pinched : float, default=0.0
+        Probability that a long note ends in feedback, that a stroke is a pinched harmonic.
     """
 
     technique: str
@@ -102,8 +112,12 @@ class Line:
 
     Attributes
     ----------
-    audio : (n,) float32. f0_hz : (n_frames,) on the grid of F0_HOP_S, 0 between strokes.
-    gestures : how many bends, slides ... there are.
+    audio : np.ndarray
+        (n,) float32.
+    f0_hz : np.ndarray
+        (n_frames,) on the grid of F0_HOP_S, 0 between strokes.
+    gestures : Counter[str]
+        How many bends, slides ... there are.
     """
 
     audio: np.ndarray

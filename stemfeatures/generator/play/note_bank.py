@@ -77,14 +77,19 @@ def build_note_bank(
 
     Parameters
     ----------
-    soundfonts : General MIDI ``.sf2`` or ``.sf3`` files; rendered by the ``fluidsynth`` program.
-    notes_dir : a folder ``{bass,drums,guitar,keys,other}/<instrument>/*`` of one-shots with the pitch in their names.
-    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
-    progress : goes between the instruments and their use, given how many there will be.
+    soundfonts : Iterable[str | Path], default=()
+        General MIDI ``.sf2`` or ``.sf3`` files; rendered by the ``fluidsynth`` program.
+    notes_dir : str | Path, optional
+        A folder ``{bass,drums,guitar,keys,other}/<instrument>/*`` of one-shots with the pitch in their names.
+    jobs : int, default=1
+        Processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : Callable[[Iterable, int], Iterable], optional
+        Goes between the instruments and their use, given how many there will be.
 
     Raises
     ------
-    DatasetError : nothing to build from, no ``fluidsynth``, a file that cannot be used.
+    DatasetError
+        Nothing to build from, no ``fluidsynth``, a file that cannot be used.
     """
     out_dir, fonts = Path(out_dir), [Path(s) for s in soundfonts]
     tasks: list[tuple] = []
@@ -282,11 +287,13 @@ class NoteBank:
 
     Attributes
     ----------
-    by_family : instrument names by family. fingerprint : of what the bank holds.
+    by_family : dict[str, list[str]]
+        Instrument names by family. fingerprint : of what the bank holds.
 
     Raises
     ------
-    DatasetError : not a bank, of another version, or damaged.
+    DatasetError
+        Not a bank, of another version, or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:

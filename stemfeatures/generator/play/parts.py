@@ -29,7 +29,10 @@ class Chain:
 
     Attributes
     ----------
-    amplifiers : one a take, empty for none. wah : how the pedal moves, and (n,) where it is.
+    amplifiers : list[Amplifier]
+        One a take, empty for none.
+    wah : tuple[str, np.ndarray] | None
+        How the pedal moves, and (n,) where it is.
     """
 
     amplifiers: list[Amplifier]

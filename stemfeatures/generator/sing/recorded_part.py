@@ -28,7 +28,8 @@ class RecordedPart:
 
     Attributes
     ----------
-    labels : sections whose lines it sings; all of them where it leads.
+    labels : tuple[str, ...]
+        Sections whose lines it sings; all of them where it leads.
     """
 
     cast: Cast

@@ -31,8 +31,12 @@ class Voice:
 
     Attributes
     ----------
-    phrases : numbers in the bank. tuned : notes are corrected, else phrases are moved as a whole.
-    resampled : moved by resampling where that is possible, else by WORLD.
+    phrases : tuple[int, ...]
+        Numbers in the bank.
+    tuned : bool
+        Notes are corrected, else phrases are moved as a whole.
+    resampled : bool
+        Moved by resampling where that is possible, else by WORLD.
     """
 
     name: str

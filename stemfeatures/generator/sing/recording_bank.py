@@ -52,9 +52,16 @@ class Phrase:
 
     Attributes
     ----------
-    path : of the file, relative to the folder of recordings. at_s : where in the file it begins.
-    voice : what phrases of one singer share. sung : held notes, not speech.
-    tonic : 0 = C, minor, bpm : None where the file's name does not tell.
+    path : str
+        Of the file, relative to the folder of recordings.
+    at_s : float
+        Where in the file it begins.
+    voice : str
+        What phrases of one singer share.
+    sung : bool
+        Held notes, not speech.
+    tonic : int | None
+        0 = C, minor, bpm : None where the file's name does not tell.
     """
 
     path: str
@@ -222,13 +229,17 @@ def build_recording_bank(
 
     Parameters
     ----------
-    held_out : glob patterns of paths that are never used.
-    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
-    progress : goes between the files' phrases and their use, given how many files there are.
+    held_out : Iterable[str], default=()
+        Glob patterns of paths that are never used.
+    jobs : int, default=1
+        Processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : Callable[[Iterable, int], Iterable], optional
+        Goes between the files' phrases and their use, given how many files there are.
 
     Raises
     ------
-    DatasetError : no recordings, or no phrase of a clear single voice among them.
+    DatasetError
+        No recordings, or no phrase of a clear single voice among them.
     """
     folder, out_dir, patterns = Path(folder), Path(out_dir), sorted(held_out)
     files = _files(folder, out_dir, patterns)
@@ -286,12 +297,17 @@ class RecordingBank:
 
     Attributes
     ----------
-    phrases : all of them. by_voice : their numbers by voice, sung ones; spoken : numbers of the others.
-    held_out : the patterns it was made without. fingerprint : of what the bank holds.
+    phrases
+        All of them.
+    by_voice : dict[str, list[int]]
+        Their numbers by voice, sung ones; spoken : numbers of the others.
+    held_out : list[str]
+        The patterns it was made without. fingerprint : of what the bank holds.
 
     Raises
     ------
-    DatasetError : not a bank, of another version, or damaged.
+    DatasetError
+        Not a bank, of another version, or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:

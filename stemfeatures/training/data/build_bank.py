@@ -134,11 +134,16 @@ def build_bank(
 
     Parameters
     ----------
-    data_dir : folder with ``index.csv``.
-    held_out : glob patterns of paths that are left out.
-    renditions : how often every line of the voice bank is sung, each time on another melody.
-    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
-    progress : goes between the results and their use, given how many there will be.
+    data_dir : str | Path
+        Folder with ``index.csv``.
+    held_out : Iterable[str], default=()
+        Glob patterns of paths that are left out.
+    renditions : int, default=3
+        How often every line of the voice bank is sung, each time on another melody.
+    jobs : int, default=2
+        Processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : Callable[[Iterable, int], Iterable], optional
+        Goes between the results and their use, given how many there will be.
 
     Raises
     ------

@@ -51,10 +51,14 @@ class DeviceMixer:
 
     Parameters
     ----------
-    store : the songs; all of them are read into the device's memory.
-    batch_size, n_frames : examples a batch and their length.
-    seed : first part of every batch's random state.
-    device : torch device.
+    store : SongStore
+        The songs; all of them are read into the device's memory.
+    batch_size, n_frames : int
+        Examples a batch and their length.
+    seed : int
+        First part of every batch's random state.
+    device : str
+        Torch device.
     """
 
     def __init__(self, store: SongStore, *, batch_size: int, n_frames: int, seed: int, device: str) -> None:

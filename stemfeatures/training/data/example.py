@@ -22,10 +22,14 @@ class Example:
 
     Attributes
     ----------
-    stems : (4, n_frames * HOP_LENGTH) float32 in the order of ``STEMS``; the mixture is their sum.
-    salience : (2, N_PITCH_BINS, n_frames) float16 targets in 0..1 in the order of ``PITCHED_STEMS``.
-    voiced : (2, n_frames) float32, 1 voiced, 0 unvoiced; ``voiced_known``: where that may be believed.
-    rhythm : (3, n_frames) float32 targets: onset, beat, downbeat; ``rhythm_known`` (3,): 1 where the label is exact.
+    stems : np.ndarray
+        (4, n_frames * HOP_LENGTH) float32 in the order of ``STEMS``; the mixture is their sum.
+    salience : np.ndarray
+        (2, N_PITCH_BINS, n_frames) float16 targets in 0..1 in the order of ``PITCHED_STEMS``.
+    voiced : np.ndarray
+        (2, n_frames) float32, 1 voiced, 0 unvoiced; ``voiced_known``: where that may be believed.
+    rhythm : np.ndarray
+        (3, n_frames) float32 targets: onset, beat, downbeat; ``rhythm_known`` (3,): 1 where the label is exact.
     """
 
     stems: np.ndarray
@@ -54,9 +58,12 @@ def label_example(
 
     Parameters
     ----------
-    stems : (4, n_frames * HOP_LENGTH) float32.
-    f0 : by stem of ``PITCHED_STEMS``, (n_frames,) Hz a voice: 0 = unvoiced, NaN = not sure.
-    onsets_s, beats_s, downbeats_s : seconds from the first sample.
+    stems : np.ndarray
+        (4, n_frames * HOP_LENGTH) float32.
+    f0 : Mapping[str, Sequence[np.ndarray] | None]
+        By stem of ``PITCHED_STEMS``, (n_frames,) Hz a voice: 0 = unvoiced, NaN = not sure.
+    onsets_s, beats_s, downbeats_s : np.ndarray, optional
+        Seconds from the first sample.
     """
     n_frames = stems.shape[-1] // HOP_LENGTH
     salience = np.zeros((len(PITCHED_STEMS), N_PITCH_BINS, n_frames), np.float16)

@@ -33,7 +33,10 @@ class HeldOut:
 
     Attributes
     ----------
-    patterns : all of them. matched : those that something matched so far.
+    patterns : Iterable[str], default=()
+        All of them.
+    matched : set[str]
+        Those that something matched so far.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:

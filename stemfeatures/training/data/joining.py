@@ -20,10 +20,12 @@ _HEADER = ("example", "songs")
 class Joining:
     """The file of a run and the store that it speaks of.
 
-    Parameters
+    Attributes
     ----------
-    path : the file; it need not exist.
-    store : folder of the store.
+    path : Path
+        The file; it need not exist.
+    store : Path
+        Folder of the store.
     """
 
     path: Path

@@ -23,9 +23,12 @@ class Mixer:
 
     Parameters
     ----------
-    bank : the sounds.
-    n_frames : length of an example.
-    seed : first part of every example's random state.
+    bank : SoundBank
+        The sounds.
+    n_frames : int, default=256
+        Length of an example.
+    seed : int, default=0
+        First part of every example's random state.
     """
 
     def __init__(self, bank: SoundBank, *, n_frames: int = 256, seed: int = 0) -> None:

@@ -29,8 +29,10 @@ class PartSettings:
 
     Attributes
     ----------
-    gain : range of their random gain (amplitude).
-    level, silence : whether they are made alike to those of the pairs, see the module's docstring.
+    gain : tuple[float, float], default=(0.2, 1.2)
+        Range of their random gain (amplitude).
+    level, silence : bool, default=True
+        Whether they are made alike to those of the pairs, see the module's docstring.
     """
 
     gain: tuple[float, float] = (0.2, 1.2)
@@ -48,11 +50,15 @@ class PartExcerpts:
 
     Parameters
     ----------
-    draws : excerpts of each kind. n_samples : their length.
+    draws : Draws
+        Excerpts of each kind.
+    n_samples : int
+        Their length.
 
     Raises
     ------
-    DatasetError : there is nothing of a kind that is drawn.
+    DatasetError
+        There is nothing of a kind that is drawn.
     """
 
     def __init__(

@@ -109,7 +109,8 @@ def read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int
 
     Raises
     ------
-    CatalogError : their rates differ, or their ends by more than 50 ms.
+    CatalogError
+        Their rates differ, or their ends by more than 50 ms.
     """
     parts = [track.audio(stem) for stem in stems]
     rates = {rate for _, rate in parts}
@@ -125,12 +126,16 @@ def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
 
     Parameters
     ----------
-    spec : a song folder ``<song>/<stem>.wav`` (or .flac ...), a folder of such, a store of
+    spec : str | Path
+        A song folder ``<song>/<stem>.wav`` (or .flac ...), a folder of such, a store of
         :func:`~.song_store.build_song_store`, or whatever :func:`~stemfeatures.datasets.opening.find_tracks` opens.
 
     Raises
     ------
-    CatalogError : nothing of the kind there. DatasetError : none of the tracks has the target and something besides.
+    CatalogError
+        Nothing of the kind there.
+    DatasetError
+        None of the tracks has the target and something besides.
     """
     root = Path(spec)
     tracks: list[MultiTrack] = []
@@ -178,13 +183,16 @@ def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list
 
     Parameters
     ----------
-    paths : audio files, folders, stores of :func:`~.song_store.build_song_store`, or ``NAME:DIR`` as
+    paths : Iterable[str | Path]
+        Audio files, folders, stores of :func:`~.song_store.build_song_store`, or ``NAME:DIR`` as
         :func:`~stemfeatures.datasets.opening.find_tracks` takes them.
 
     Raises
     ------
-    DatasetError : a path does not exist, holds no audio, or songs alone that lack the part. CatalogError : nothing of
-        the layout ``NAME`` there.
+    DatasetError
+        A path does not exist, holds no audio, or songs alone that lack the part.
+    CatalogError
+        Nothing of the layout ``NAME`` there.
     """
     found: dict[object, Path | SongPart] = {}
     for path in paths:

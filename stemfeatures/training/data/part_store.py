@@ -56,12 +56,26 @@ class Recording:
 
     Attributes
     ----------
-    file : of the samples, in the store. rows : those whose sum it is; of a pair each is a part.
-    dataset, name, artist : what it is.
-    seconds : its length. scale : full scale per integer step.
-    levels : RMS where it sounds, of each row; 0 for silence. active : of each row, a 1 or 0 for every block: whether it
-        sounds.
-    sha256 : of the file it was decoded from, "" where that were several.
+    file : str
+        Of the samples, in the store.
+    rows : tuple[int, ...]
+        Those whose sum it is; of a pair each is a part.
+    dataset : str
+        What it is.
+    name : str
+        What it is.
+    artist : str | None
+        What it is.
+    seconds : float
+        Its length.
+    scale : float
+        Full scale per integer step.
+    levels : tuple[float, ...]
+        RMS where it sounds, of each row; 0 for silence.
+    active : tuple[str, ...]
+        Of each row, a 1 or 0 for every block: whether it sounds.
+    sha256 : str, default=''
+        Of the file it was decoded from, "" where that were several.
     """
 
     file: str
@@ -90,15 +104,20 @@ def build_part_store(
 
     Parameters
     ----------
-    pairs : multitracks with the target and others, see :func:`.part_sources.find_pairs`.
-    unpaired : recordings by kind: ``mixtures``, ``solos`` (the target alone), ``accompaniments``; see
+    pairs : Sequence[MultiTrack], default=()
+        Multitracks with the target and others, see :func:`.part_sources.find_pairs`.
+    unpaired : Mapping[str, Sequence[Path | SongPart]], optional
+        Recordings by kind: ``mixtures``, ``solos`` (the target alone), ``accompaniments``; see
         :func:`.part_sources.find_recordings`.
-    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
-    progress : goes between the recordings and their use, given how many there will be.
+    jobs : int, default=1
+        Processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : Callable[[Iterable, int], Iterable], optional
+        Goes between the recordings and their use, given how many there will be.
 
     Raises
     ------
-    DatasetError : of a kind that was given nothing can be used; or the folder holds parts of another target or rate.
+    DatasetError
+        Of a kind that was given nothing can be used; or the folder holds parts of another target or rate.
     """
     out_dir = Path(out_dir)
     if (out_dir / _INDEX).is_file() and (PartStore(out_dir).target, PartStore(out_dir).sample_rate) != (
@@ -241,11 +260,15 @@ class PartStore:
 
     Attributes
     ----------
-    target, sample_rate : what it was built for. recordings : ``{kind: (Recording, ...)}`` of :data:`KINDS`.
+    target
+        What it was built for. recordings : ``{kind: (Recording, ...)}`` of :data:`KINDS`.
+    sample_rate
+        What it was built for. recordings : ``{kind: (Recording, ...)}`` of :data:`KINDS`.
 
     Raises
     ------
-    DatasetError : not a store, of another version, or damaged.
+    DatasetError
+        Not a store, of another version, or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -78,12 +78,15 @@ def build_song_store(
 
     Parameters
     ----------
-    jobs : processes; with several, a script must make the call under ``if __name__ == "__main__":``.
-    progress : goes between the songs and their use, given how many there will be.
+    jobs : int, default=1
+        Processes; with several, a script must make the call under ``if __name__ == "__main__":``.
+    progress : Callable[[Iterable, int], Iterable], optional
+        Goes between the songs and their use, given how many there will be.
 
     Raises
     ------
-    DatasetError : no track has four stems, or none can be read.
+    DatasetError
+        No track has four stems, or none can be read.
     """
     out_dir = Path(out_dir)
     usable = [t for t in tracks if set(STEMS) <= set(t.stem_names)]
@@ -162,7 +165,8 @@ class SongStore:
 
     Raises
     ------
-    DatasetError : not a store, of another version, or damaged.
+    DatasetError
+        Not a store, of another version, or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -33,10 +33,14 @@ class SongMixer:
 
     Parameters
     ----------
-    store : the songs.
-    n_frames : length of an example.
-    seed : first part of every example's random state.
-    joining : which example is drawn from how many songs of the store, where they join while a run goes on.
+    store : SongStore
+        The songs.
+    n_frames : int, default=256
+        Length of an example.
+    seed : int, default=0
+        First part of every example's random state.
+    joining : Joining, optional
+        Which example is drawn from how many songs of the store, where they join while a run goes on.
     """
 
     def __init__(self, store: SongStore, *, n_frames: int = 256, seed: int = 0, joining: Joining | None = None) -> None:

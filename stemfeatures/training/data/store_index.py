@@ -17,11 +17,15 @@ def read_index(path: Path, *, version: int, what: str, parse: Callable[[dict[str
 
     Parameters
     ----------
-    version : the one that can be read. what : what the store holds, in the plural, for messages.
+    version : int
+        The one that can be read.
+    what : str
+        What the store holds, in the plural, for messages.
 
     Raises
     ------
-    DatasetError : not a store, of another version, or damaged; names the store's folder, with ``what`` as its stage.
+    DatasetError
+        Not a store, of another version, or damaged; names the store's folder, with ``what`` as its stage.
     """
     folder = str(path.parent)
     try:

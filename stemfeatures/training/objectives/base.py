@@ -49,11 +49,16 @@ class Objective(ABC):
 
     Attributes
     ----------
-    terms : names of what :meth:`step` returns, in the order of ``log.csv``; a term may be missing from a step.
-    steps_done : steps so far; :meth:`step` counts it up.
-    phase_began : step at which the present phase began, where there are several. phase_is_over : whether it has had
-        all its steps, so that the loop calls :meth:`advance`.
-    learning_rate : rate of the last step.
+    terms : tuple[str, ...], default=('loss',)
+        Names of what :meth:`step` returns, in the order of ``log.csv``; a term may be missing from a step.
+    steps_done : int, default=0
+        Steps so far; :meth:`step` counts it up.
+    phase_began : int, default=0
+        Step at which the present phase began, where there are several.
+    phase_is_over : bool
+        Whether it has had all its steps, so that the loop calls :meth:`advance`.
+    learning_rate : float, default=0.0
+        Rate of the last step.
     """
 
     terms: ClassVar[tuple[str, ...]] = ("loss",)

@@ -41,13 +41,22 @@ class AdversarialSettings:
 
     Attributes
     ----------
-    alpha, beta : weights of the critics' word and of additivity.
-    penalty : weight of the gradient penalty. critic_updates : of the critics, each with fresh data, a step.
-    critic_width : filters of their first layer. critic_rate : their learning rate; 0 = the separator's, with its
-        warming up and falling.
-    pretrain : steps at most of supervised learning before; it ends earlier where development songs get no better
-        (``patience``). start : from where the combined objective goes on: ``continue`` (the best network so far, with
-        a new optimiser; without development songs the last, as if nothing had changed), or ``afresh``.
+    alpha, beta : float, default=0.001
+        Weights of the critics' word and of additivity.
+    penalty : float, default=10.0
+        Weight of the gradient penalty.
+    critic_updates : int, default=5
+        Of the critics, each with fresh data, a step.
+    critic_width : int, default=32
+        Filters of their first layer.
+    critic_rate : float, default=0.0
+        Their learning rate; 0 = the separator's, with its warming up and falling.
+    pretrain : int, default=0
+        Steps at most of supervised learning before; it ends earlier where development songs get no better
+        (``patience``).
+    start : str, default='continue'
+        From where the combined objective goes on: ``continue`` (the best network so far, with a new optimiser; without
+        development songs the last, as if nothing had changed), or ``afresh``.
     """
 
     alpha: float = 0.001
@@ -78,12 +87,14 @@ class SupervisedObjective(Objective):
 
     Attributes
     ----------
-    network : what is trained, see :class:`~.target_networks.TargetNetwork`. average : of its weights, where the recipe
-        asks for one (``ema``), since step ``averaged_since``.
+    network
+        What is trained, see :class:`~.target_networks.TargetNetwork`. average : of its weights, where the recipe asks
+        for one (``ema``), since step ``averaged_since``.
 
     Raises
     ------
-    ModelError : the recipe does not fit the network, or its initial checkpoint cannot be used.
+    ModelError
+        The recipe does not fit the network, or its initial checkpoint cannot be used.
     """
 
     Settings: ClassVar[type] = NoSettings
@@ -182,7 +193,8 @@ class AdversarialObjective(SupervisedObjective):
 
     Attributes
     ----------
-    critics : of target and accompaniment. combined : whether supervised learning before is over.
+    critics
+        Of target and accompaniment. combined : whether supervised learning before is over.
     """
 
     Settings = AdversarialSettings

@@ -22,7 +22,8 @@ def find_objective(name: str) -> type[Objective]:
 
     Raises
     ------
-    ModelError : there is none of that name.
+    ModelError
+        There is none of that name.
     """
     if name not in OBJECTIVES:
         raise ModelError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}", stage="train")

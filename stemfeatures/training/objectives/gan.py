@@ -46,9 +46,14 @@ class GanSettings:
 
     Attributes
     ----------
-    rounds : steps of the discriminators before each of the generator. loss : of the generator, ``JSD`` or ``KL``.
-    width : filters of a discriminator's first layer.
-    generator_rate : learning rate of the generator, over that of the discriminators; the paper's are equal.
+    rounds : int, default=2
+        Steps of the discriminators before each of the generator.
+    loss : str, default='JSD'
+        Of the generator, ``JSD`` or ``KL``.
+    width : int, default=32
+        Filters of a discriminator's first layer.
+    generator_rate : float, default=1.0
+        Learning rate of the generator, over that of the discriminators; the paper's are equal.
     """
 
     rounds: int = 2
@@ -71,10 +76,13 @@ class FactorGANSettings(GanSettings):
 
     Attributes
     ----------
-    paired_share : probability, 0..1, with which a mixture or a part of the marginals' is one of the pairs'; these are
-        real as well (in the paper all songs feed the marginals, paired or not).
-    dependency : with d_P; without it ("no-cp") parts count as independent.
-    normalise_real : spectral norm on d_P, which may learn few pairs by heart.
+    paired_share : float, default=0.1
+        Probability, 0..1, with which a mixture or a part of the marginals' is one of the pairs'; these are real as well
+        (in the paper all songs feed the marginals, paired or not).
+    dependency : bool, default=True
+        With d_P; without it ("no-cp") parts count as independent.
+    normalise_real : bool, default=True
+        Spectral norm on d_P, which may learn few pairs by heart.
     """
 
     paired_share: float = 0.1
@@ -99,7 +107,8 @@ class ConvDiscriminator(nn.Module):
 
     Raises
     ------
-    ModelError : fewer than 4 bins or frames.
+    ModelError
+        Fewer than 4 bins or frames.
     """
 
     def __init__(self, channels: int, n_bins: int, n_frames: int, *, width: int = 32) -> None:
@@ -311,7 +320,8 @@ class FactorGANObjective(_Adversarial):
 
         Raises
         ------
-        ModelError : the pairs are all of one song, batch after batch.
+        ModelError
+            The pairs are all of one song, batch after batch.
         """
         terms = super().step(batch)
         if self.settings.dependency:

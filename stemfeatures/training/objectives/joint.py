@@ -28,11 +28,15 @@ class JointObjective(Objective):
 
     Attributes
     ----------
-    model, average : the network and the average of its weights.
+    model
+        The network and the average of its weights.
+    average
+        The network and the average of its weights.
 
     Raises
     ------
-    ModelError : the recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
+    ModelError
+        The recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
     """
 
     terms = ("loss", "separation", "pitch", "voicing", "rhythm", "presence")
