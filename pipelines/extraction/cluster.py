@@ -298,6 +298,9 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
         workers[i] = {"cls": Nanny, "options": {**options, **more}}
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
+    # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash
+    # them, and NO_WORKER_TIMEOUT_S ends a run without workers. Read at each loss, so set for the whole run.
+    closing.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "7 days"}))
     try:
         # No retries by the scheduler: which track crashes a worker is found out above.
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
