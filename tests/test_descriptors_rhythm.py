@@ -11,8 +11,10 @@ import soundfile
 from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, stem_frames, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.beats import tempogram, track_bars, track_beats
-from stemfeatures.descriptors.rhythm import note_onsets, onset_strength, stem_onsets
+from stemfeatures.descriptors.accents import ACCENTS, AccentStreams
+from stemfeatures.descriptors.beats import BeatTrack, tempogram, track_beats
+from stemfeatures.descriptors.metre import find_bars
+from stemfeatures.descriptors.onsets import find_onsets, note_onsets
 from stemfeatures.descriptors.types import F0Contour
 
 SECONDS = 30
@@ -21,6 +23,18 @@ N = n_frames_of(SECONDS * SR)
 
 def _clicks(bpm, start=0.37, seconds=SECONDS):
     return np.arange(start, seconds - 0.5, 60 / bpm)
+
+
+def _bars(beats, downbeat, harmony=None, **strokes):
+    """Bars of beats with given activations; ``strokes``: rise of the drums and other stems by kind."""
+    pulse = {"beat": pulses(beats, N), "downbeat": downbeat, **strokes}
+    zeros = np.zeros(N)
+    streams = AccentStreams(
+        np.stack([pulse.get(kind, zeros) for kind in ACCENTS[:8]]),
+        np.zeros((12, N)) if harmony is None else harmony,
+        np.zeros((12, N)),
+    )
+    return find_bars(BeatTrack(beats, np.full(len(beats), 0.9), ((60 / np.diff(beats).mean(), 0.5),)), streams)
 
 
 @pytest.mark.parametrize("bpm", [45, 60, 75, 90, 104, 118, 128, 140, 155, 174, 190, 200, 215])
@@ -69,9 +83,9 @@ def test_a_rest_gets_no_beats_and_the_bar_starts_anew():
     assert mir_eval.beat.f_measure(beats, track.beats_s) == 1
     second = beats[beats > 15]
     downbeats = np.concatenate([beats[beats < 15][::4], second[2::4]])
-    positions, meter, _ = track_bars(track.beats_s, pulses(downbeats, N))
-    assert meter == 4
-    np.testing.assert_allclose(track.beats_s[positions == 1], downbeats, atol=0.005)
+    bars = _bars(track.beats_s, pulses(downbeats, N))
+    assert (bars.numerator, bars.denominator) == (4, 4)
+    np.testing.assert_allclose(bars.track.beats_s[bars.positions == 1], downbeats, atol=0.005)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -101,38 +115,105 @@ def test_tempogram_peaks_at_the_tempo():
     assert bpm[-1] <= 220
 
 
-@pytest.mark.parametrize("meter", [2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("meter", [3, 4, 5, 6, 7])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_bars(meter, noise):
     rng = np.random.default_rng(meter)
     beats = _clicks(120)
     accents = pulses(beats[1::meter], N, height=0.8)
     others = pulses(beats, N, height=rng.uniform(0, noise, len(beats)))
-    positions, found, confidence = track_bars(beats, np.maximum(accents, others))
-    assert found == meter
+    bars = _bars(beats, np.maximum(accents, others))
+    assert (bars.numerator, bars.denominator) == (meter, 4)
+    positions = bars.positions
     assert (positions[1::meter] == 1).all()
     assert positions.min() == 1
     assert positions.max() == meter
     np.testing.assert_array_equal(np.diff(positions) % meter, 1)
-    assert confidence > 0.4
+    assert bars.confidence > 0.5
+
+
+def _chords(changes):
+    """(12, N) root chroma of triads that change at given times."""
+    chord = np.searchsorted(changes, np.arange(N) / FRAME_RATE - 1e-6)
+    return np.stack([np.isin((pc - 5 * chord) % 12, (0, 4, 7)) for pc in range(12)]).astype(float)
+
+
+def test_a_bar_whose_third_beat_is_as_strong_as_the_first_has_four():
+    # The network hears a downbeat wherever the kick falls; a chord a bar tells the one from the other.
+    beats = _clicks(120)
+    bars = _bars(
+        beats,
+        pulses(beats[::2], N, height=0.8),
+        _chords(beats[4::4]),
+        kick=pulses(beats[::2], N),
+        snare=pulses(beats[1::2], N),
+    )
+    assert (bars.numerator, bars.denominator) == (4, 4)
+    np.testing.assert_allclose(bars.track.beats_s[bars.positions == 1], beats[::4])
+
+
+@pytest.mark.parametrize("bpm", [45, 55, 65])
+def test_a_slow_song_that_the_network_hears_at_twice_its_tempo(bpm):
+    # Kick on one and three, snare on two and four, a hi-hat and chords on the eighths, those on the beat the louder.
+    beats = _clicks(bpm)
+    eighths = _clicks(2 * bpm)
+    bars = _bars(
+        eighths,
+        pulses(eighths[::4], N, height=0.6),
+        _chords(beats[4::4]),
+        kick=pulses(beats[::2], N),
+        snare=pulses(beats[1::2], N),
+        hat=np.maximum(pulses(beats, N, height=0.9), pulses(eighths, N, height=0.3)),
+        bass=pulses(beats[::2], N),
+        other=np.maximum(pulses(beats, N, height=0.8), pulses(eighths, N, height=0.2)),
+    )
+    assert (bars.numerator, bars.denominator) == (4, 4)
+    assert bars.track.tempo_bpm[0][0] == pytest.approx(bpm, rel=0.01)
+    np.testing.assert_allclose(bars.track.beats_s[bars.positions == 1], beats[: len(bars.track.beats_s)][::4])
+
+
+def test_six_eight_is_not_three_four():
+    # Dotted quarters at 70, the eighths between them played: a bar has two beats of three eighths.
+    beats = _clicks(70)
+    eighths = _clicks(210)
+    played = np.maximum(pulses(eighths, N, height=0.5), pulses(beats, N))
+    bars = _bars(
+        beats,
+        np.maximum(pulses(beats[::2], N, height=0.8), pulses(beats[1::2], N, height=0.3)),
+        _chords(beats[2::2]),
+        kick=pulses(beats[::2], N),
+        snare=pulses(beats[1::2], N),
+        hat=played,
+        other=played,
+    )
+    assert (bars.numerator, bars.denominator) == (6, 8)
+    assert bars.positions.max() == 2
+    # A waltz at the same tempo, its beats in two.
+    played = np.maximum(pulses(_clicks(140), N, height=0.5), pulses(beats, N))
+    bars = _bars(beats, pulses(beats[::3], N, height=0.8), _chords(beats[3::3]), hat=played, other=played)
+    assert (bars.numerator, bars.denominator) == (3, 4)
 
 
 def test_one_beat_too_many_moves_the_bar_lines():
     beats = _clicks(120)
     downbeats = np.concatenate([beats[:20:4], beats[21::4]])
-    positions, meter, _ = track_bars(beats, pulses(downbeats, N, height=0.8))
-    assert meter == 4
-    np.testing.assert_allclose(beats[positions == 1], downbeats)
+    bars = _bars(beats, pulses(downbeats, N, height=0.8))
+    assert bars.numerator == 4
+    np.testing.assert_allclose(beats[bars.positions == 1], downbeats)
 
 
 def test_no_bars_without_accents():
     beats = _clicks(120)
     for activation in (np.zeros(N), pulses(beats, N, height=0.4)):
-        positions, meter, confidence = track_bars(beats, activation)
-        assert meter is None
-        assert confidence is None
-        assert (positions == 0).all()
-    assert track_bars(beats[:3], np.zeros(N))[1] is None
+        bars = _bars(beats, activation)
+        assert bars.numerator is bars.denominator is bars.confidence is None
+        assert (bars.positions == 0).all()
+    assert _bars(beats[:3], np.zeros(N)).numerator is None
+
+
+def _onsets(y, **kwargs):
+    frames = stem_frames(y)
+    return find_onsets(frames.mel, frames.chroma, np.ones(len(frames.energy), bool), **kwargs)
 
 
 def _plucks(level, noise):
@@ -153,8 +234,7 @@ def _plucks(level, noise):
 @pytest.mark.parametrize("noise", [0, 0.01])
 def test_onsets_of_plucked_tones(level, noise):
     truth, y = _plucks(level, noise)
-    strength = onset_strength(stem_frames(y).mel)
-    onsets, height = stem_onsets(strength, np.ones(len(strength), bool))
+    onsets, height = _onsets(y)
     assert mir_eval.onset.f_measure(truth, onsets, window=0.03)[0] > 0.95
     late = np.median([onsets[np.abs(onsets - t).argmin()] - t for t in truth])
     assert abs(late) < 0.02
@@ -166,8 +246,7 @@ def test_vibrato_and_steady_noise_have_no_onsets():
     phase = 2 * np.pi * np.cumsum(220 * 2 ** (60 / 1200 * np.sin(2 * np.pi * 5.5 * t))) / SR
     vibrato = 0.2 * sum(np.sin(h * phase) / h for h in range(1, 10))
     for y in (vibrato, 0.1 * np.random.default_rng(0).standard_normal(6 * SR)):
-        strength = onset_strength(stem_frames(y).mel)
-        onsets, _ = stem_onsets(strength, np.ones(len(strength), bool))
+        onsets, _ = _onsets(y)
         assert (onsets < 0.1).all()  # the start of the sound at most
 
 
@@ -206,8 +285,7 @@ def test_onsets_of_recorded_bass_notes(song):
     y, sample_rate = soundfile.read(folder / song / "bass.flac")
     assert sample_rate == SR
     truth = np.array([note[0] for note in json.loads((folder / f"{song}.json").read_text())["bass_notes"]])
-    strength = onset_strength(stem_frames(y).mel)
-    onsets, _ = stem_onsets(strength, np.ones(len(strength), bool))
+    onsets, _ = _onsets(y)
     assert mir_eval.onset.f_measure(truth, onsets, window=0.05)[0] > 0.95
 
 
@@ -219,14 +297,15 @@ def test_new_notes_of_a_contour_are_onsets():
     cents = 100 * note + 40 * np.sin(2 * np.pi * 5.5 * seconds)
     contour = F0Contour(seconds, 220 * 2 ** (cents / 1200), np.ones(len(frames), np.float32))
     np.testing.assert_allclose(note_onsets(contour), [0, 2, 5.3], atol=0.08)
+    mel, chroma, on = np.zeros((80, len(frames))), np.zeros((36, len(frames))), np.ones(len(frames), bool)
     for voice in (True, False):
-        onsets, height = stem_onsets(np.zeros(len(frames)), np.ones(len(frames), bool), contour, voice=voice)
+        onsets, height = find_onsets(mel, chroma, on, contour=contour, voice=voice)
         np.testing.assert_allclose(onsets, [0, 2, 5.3], atol=0.08)
         assert (height == 0).all()
-        # A peak of the flux close to a note is the same onset.
-        strength = pulses(np.array([1.98, 3.2]), len(frames))
-        onsets, height = stem_onsets(strength, np.ones(len(frames), bool), contour, voice=voice)
-        np.testing.assert_allclose(onsets, [0, 2 if voice else 1.96, 3.18, 5.3], atol=0.08)
+        # A stroke close to a note is the same onset.
+        strokes = pulses(np.array([1.98, 3.2]), len(frames))
+        onsets, height = find_onsets(mel, chroma, on, contour=contour, voice=voice, activation=strokes)
+        np.testing.assert_allclose(onsets, [0, 2 if voice else 1.98, 3.2, 5.3], atol=0.08)
         assert len(height) == len(onsets)
     none = F0Contour(seconds, np.full(len(frames), np.nan), np.zeros(len(frames), np.float32))
     assert len(note_onsets(none)) == 0
@@ -237,16 +316,14 @@ def test_a_voice_with_tremolo_has_no_onsets():
     swing = np.sin(2 * np.pi * 5.5 * t)
     phase = 2 * np.pi * np.cumsum(220 * 2 ** (60 / 1200 * swing)) / SR
     voice = 0.2 * (1 + 0.3 * swing) * sum(np.sin(h * phase) / h for h in range(1, 10))
-    strength = onset_strength(stem_frames(voice).mel)
-    onsets, _ = stem_onsets(strength, np.ones(len(strength), bool), voice=True)
+    onsets, _ = _onsets(voice, voice=True)
     assert (onsets < 0.1).all()
 
 
 def test_pink_noise_has_no_onsets():
     spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(6 * SR))
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))
-    strength = onset_strength(stem_frames(0.1 * noise / noise.std()).mel)
-    onsets, _ = stem_onsets(strength, np.ones(len(strength), bool))
+    onsets, _ = _onsets(0.1 * noise / noise.std())
     assert (onsets > 0.1).sum() <= 1
 
 
@@ -329,7 +406,7 @@ def test_drums_that_play_half_the_time_have_beats_there_only():
     rows = describe(track_frames({"drums": y, "other": pad}, beat=pulses(beats, N))).stems
     assert rows["mixture"]["beat_count"] == len(beats)
     assert rows["drums"]["beat_count"] == pytest.approx(30, abs=3)
-    assert rows["drums"]["rhythm_status"] == "no_onsets"
+    assert rows["drums"]["onset_count"] == 30
 
 
 def test_irregular_beats_are_less_regular_and_less_stable():
@@ -341,3 +418,33 @@ def test_irregular_beats_are_less_regular_and_less_stable():
     )
     assert loose_row["beat_regularity"] < 0.96 < tight_row["beat_regularity"]
     assert loose_row["tempo_bpm"] == pytest.approx(120, rel=0.01)
+
+
+def test_separate_tones_without_drums_are_onsets_of_the_mixture():
+    y = []
+    n = np.arange(int(0.6 * SR)) / SR
+    for semitone in (0, 2, 4, 5, 7, 5, 4, 2) * 5:
+        f = 440 * 2 ** (semitone / 12)
+        tone = sum(np.sin(2 * np.pi * k * f * n) / k for k in range(1, 13)) * np.exp(-0.5 * n) * np.minimum(1, n / 0.005)
+        y.append(np.where(n < 0.5, tone, 0.0))
+    rows = describe(track_frames({"other": 0.2 * np.concatenate(y)})).stems
+    assert rows["mixture"]["onset_count"] == rows["other"]["onset_count"] == 40
+    assert rows["mixture"]["rhythm_status"] == "ok"
+
+
+def test_a_quieter_file_has_the_same_drums():
+    rng = np.random.default_rng(0)
+    beats = _clicks(120)
+    y = np.zeros(SECONDS * SR)
+    for k, beat in enumerate(beats):
+        y[int(beat * SR) :][:600] += (0.1, 0.003)[k % 2] * rng.standard_normal(600) * np.exp(-np.arange(600) / 150)
+    pad = 0.02 * np.sin(2 * np.pi * 440 * np.arange(len(y)) / SR)
+    loud, quiet = (
+        describe(track_frames({"drums": gain * y, "other": gain * pad}, beat=pulses(beats, N))).stems["drums"]
+        for gain in (1.0, 10 ** (-12 / 20))
+    )
+    assert loud["onset_count"] == pytest.approx(len(beats), abs=1)
+    level = ("loudness", "true_peak", "silence_rate")  # what a quieter file has less of, by definition
+    for name, value in loud.items():
+        if not name.startswith(level):
+            assert quiet[name] == (pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value), name

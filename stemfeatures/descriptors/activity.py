@@ -1,11 +1,13 @@
 """When a stem sounds at all: the gate that every other family stands behind.
 
 Separation never leaves an absent stem at digital zero: bleed of the others stays, typically 40 dB and more below the
-mixture. A frame is therefore *active* when its energy exceeds all three of
+mixture. A frame is therefore *active* when its energy exceeds both
 
-* -60 dBFS mean square, the threshold of essentia's ``silence_rate_60db``;
-* the level of the mixture less 40 dB;
-* the stem's own level less 50 dB, which cuts reverb tails and the noise floor.
+* the level of the mixture less 40 dB, and
+* the stem's own level less 50 dB, which cuts reverb tails and the noise floor;
+
+so a file turned down is as active as it was. A track without a frame above -60 dBFS mean square (the threshold of
+essentia's ``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
 
 The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
 its energy, whatever the share of silence around it. A constant offset is no sound: the energy is limited to
@@ -27,6 +29,7 @@ from .registry import Extractor, register
 from .values import OK, SILENT, number, runs
 
 ABSOLUTE_FLOOR_DBFS = -60.0
+ROUNDING_DBFS = -100.0
 BELOW_MIXTURE_DB = 40.0
 BELOW_OWN_LEVEL_DB = 50.0
 #: K-weighted share of a constant, at most: a Hann window spreads a third of it to 10.8 Hz, where K-weighting is -23 dB.
@@ -112,8 +115,10 @@ def active_frames(energy: np.ndarray, mixture_energy: np.ndarray) -> np.ndarray:
     (n_frames,) ndarray of bool
         True where it sounds.
     """
+    if not len(mixture_energy) or mixture_energy.max() <= 10 ** (ABSOLUTE_FLOOR_DBFS / 10):
+        return np.zeros(len(energy), dtype=bool)
     floor = max(
-        10 ** (ABSOLUTE_FLOOR_DBFS / 10),
+        10 ** (ROUNDING_DBFS / 10),
         level(mixture_energy) * 10 ** (-BELOW_MIXTURE_DB / 10),
         level(energy) * 10 ** (-BELOW_OWN_LEVEL_DB / 10),
     )

@@ -1,11 +1,11 @@
-"""From beat and downbeat activations to beats, tempo and bars.
+"""From beat activations to beats and tempo.
 
 Tempo candidates are peaks of a comb over the autocorrelation of the activation under a log-normal prior. Beats are the
 best path of a semi-Markov model whose state is the period that led to a beat: the dynamic programming of Ellis ("Beat
 tracking by dynamic programming", JNMR 2007) with the tempo as part of the state and the observation model of the bar
 pointer (Böck, Krebs and Widmer, "Joint beat and downbeat tracking with recurrent neural networks", ISMIR 2016), so
-that the tempo may change on the way. Bars come from a second Viterbi search over beat positions, one for each bar
-length.
+that the tempo may change on the way. Which of the pulses are beats, and where bars begin, is for
+:mod:`stemfeatures.descriptors.metre` to say.
 """
 
 from __future__ import annotations
@@ -41,14 +41,6 @@ OBSERVATION_LAMBDA = 16.0
 #: Cost of a tempo change by a factor e, squared; and weight of the tempogram in the path.
 TEMPO_COST = 100.0
 TEMPOGRAM_WEIGHT = 2.0
-
-#: Beats a bar and the log prior of each.
-METERS = {4: 0.0, 3: -1.0, 2: -2.0, 6: -4.0, 5: -5.0, 7: -5.0}
-#: A bar may lose or gain beats at this cost (a fill, a tracking slip).
-SLIP_COST = 8.0
-#: Rise of the downbeat activation on downbeats over the other beats, below which the bar is not known.
-METER_FLOOR = 0.05
-MIN_BARS = 2
 
 
 @dataclass
@@ -164,16 +156,17 @@ def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) ->
     preference = TEMPOGRAM_WEIGHT * np.log(np.maximum(fit, 1e-2))
     change = TEMPO_COST * np.square(np.log(periods[:, None] / periods[None, :]))
 
-    longest = periods[-1]
+    shortest, longest = periods[0], periods[-1]
     # Frames before the first are a start at any phase and any tempo, at no cost.
     total = np.zeros((longest + n, len(periods)))
     back = np.full((n, len(periods)), -1, dtype=np.int16)
-    column = np.arange(len(periods))
-    for t in range(n):
-        before = total[longest + t - periods]
-        reach = before - change
-        origin = reach.argmax(axis=1)
-        total[longest + t] = reach[column, origin] + preference + reward[t]
+    # No beat reaches back less than the shortest period: so many frames are decided at once.
+    for start in range(0, n, shortest):
+        t = np.arange(start, min(start + shortest, n))
+        reach = total[longest + t[:, None] - periods] - change
+        origin = reach.argmax(axis=2)
+        best = np.take_along_axis(reach, origin[:, :, None], axis=2)[:, :, 0]
+        total[longest + t] = best + preference + reward[t, None]
         back[t] = origin
     # The last beat lies within the last period; each period ends where it must, so the ends compete fairly.
     tail = total[longest + max(n - longest, 0) :]
@@ -195,6 +188,12 @@ def _to_peak(activation: np.ndarray, frames: np.ndarray) -> np.ndarray:
     best = around[np.arange(len(frames)), (activation[around] - 1e-6 * np.abs(offsets)).argmax(axis=1)]
     best = np.maximum.accumulate(best)
     return best + parabolic_offset(activation, best)
+
+
+def tempo_of(beats_s: np.ndarray, activation: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """``((bpm, strength), ...)`` of beats in seconds, see :class:`BeatTrack`; (n_frames,) activation in 0..1."""
+    bpm, _, salience = tempogram(np.asarray(activation, dtype=np.float64))
+    return _tempi(beats_s, bpm, salience)
 
 
 def _tempi(beats_s: np.ndarray, bpm: np.ndarray, salience: np.ndarray) -> tuple[tuple[float, float], ...]:
@@ -220,63 +219,3 @@ def beat_periods(beats_s: np.ndarray) -> np.ndarray:
     """Seconds per beat, each averaged over up to four intervals, which takes the frame grid's jitter out."""
     span = min(4, len(beats_s) - 1)
     return (beats_s[span:] - beats_s[:-span]) / span
-
-
-def track_bars(beats_s: np.ndarray, downbeat: np.ndarray) -> tuple[np.ndarray, int | None, float | None]:
-    """Place of each beat in its bar.
-
-    Parameters
-    ----------
-    beats_s : np.ndarray
-        (n_beats,) beats in seconds.
-    downbeat : np.ndarray
-        (n_frames,) downbeat activation in 0..1.
-
-    Returns
-    -------
-    positions : (n_beats,) int64, 1 on downbeats; all 0 when the bar is not known.
-    meter : beats a bar (2 to 7), or None.
-    confidence : mean activation on the downbeats less that on the other beats, 0..1, or None with the meter.
-    """
-    unknown = np.zeros(len(beats_s), dtype=np.int64), None, None
-    if len(beats_s) < 2 * MIN_BARS:
-        return unknown
-    frames = np.rint(beats_s * FRAME_RATE).astype(int)
-    around = np.clip(frames[:, None] + np.arange(-2, 3), 0, len(downbeat) - 1)
-    activation = np.clip(np.nan_to_num(downbeat[around].max(axis=1).astype(np.float64)), 0.0, 1.0)
-    # Across a gap in the beats the count starts anew.
-    gaps = np.r_[False, np.diff(beats_s) > 1.8 * np.median(np.diff(beats_s))]
-    candidates = []
-    for meter, prior in METERS.items():
-        if len(beats_s) >= MIN_BARS * meter:
-            score, positions = _bar_path(activation, gaps, meter)
-            candidates.append((score + prior, meter, positions))
-    _, meter, positions = max(candidates, key=lambda c: c[0])
-    first = positions == 1
-    if not first.any() or first.all():
-        return unknown
-    contrast = float(activation[first].mean() - activation[~first].mean())
-    return (positions, meter, min(contrast, 1.0)) if contrast >= METER_FLOOR else unknown
-
-
-def _bar_path(activation: np.ndarray, gaps: np.ndarray, meter: int) -> tuple[float, np.ndarray]:
-    """Log-likelihood and positions of the best count of ``meter`` beats a bar."""
-    clipped = np.clip(activation, 0.02, 0.98)
-    n = len(clipped)
-    observed = np.repeat(np.log(1 - clipped)[:, None], meter, axis=1)
-    observed[:, 0] = np.log(clipped)
-    expected = (np.arange(meter) - 1) % meter
-    total = observed[0].copy()
-    back = np.empty((n, meter), dtype=np.int64)
-    for t in range(1, n):
-        best = int(total.argmax())
-        slip = 0.0 if gaps[t] else SLIP_COST
-        on = total[expected]
-        slipped = total[best] - slip > on
-        back[t] = np.where(slipped, best, expected)
-        total = np.where(slipped, total[best] - slip, on) + observed[t]
-    path = np.empty(n, dtype=np.int64)
-    path[-1] = total.argmax()
-    for t in range(n - 1, 0, -1):
-        path[t - 1] = back[t, path[t]]
-    return float(total.max()), path + 1

@@ -10,8 +10,9 @@ from .activity import active_rows
 from .embedding import embedding
 from .f0 import f0_contours
 from .inputs import DescriptorInputs
+from .onsets import row_onsets
 from .registry import describe_rows
-from .rhythm import row_beats, row_onsets
+from .rhythm import row_bars
 from .types import Events, TrackDescription
 
 
@@ -36,14 +37,14 @@ def describe(frames: TrackFrames) -> TrackDescription:
         When a row is missing, there is no frame, or a row has another number of frames.
     """
     inputs = DescriptorInputs(frames)
-    active, beats = inputs.get(active_rows), inputs.get(row_beats)[MIXTURE]
+    active, bars = inputs.get(active_rows), inputs.get(row_bars)[MIXTURE]
     vectors = {row: embedding(frames.stems[row]) for row in STEM_ROWS if active[row].any()}
     return TrackDescription(
         stems=describe_rows(inputs),
         contours={stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()},
         events=Events(
-            beats_s=np.zeros(0) if beats.track is None else beats.track.beats_s,
-            beat_positions=beats.positions,
+            beats_s=bars.track.beats_s if bars else np.zeros(0),
+            beat_positions=bars.positions if bars else np.zeros(0, dtype=np.int64),
             onsets_s={row: onsets_s for row, (onsets_s, _) in inputs.get(row_onsets).items()},
         ),
         embeddings={row: vector for row, vector in vectors.items() if vector is not None},

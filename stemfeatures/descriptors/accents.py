@@ -1,0 +1,138 @@
+"""What falls on a moment that may be a beat: strokes, bass notes, changes of harmony, by stem.
+
+The metre is read from these accents at the points of a grid of pulses. Each kind is taken relative to its own mean and
+spread over the song, so that a song without drums, or with a busy hi-hat, is measured by its own measure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from ..constants import FRAME_RATE, N_CHROMA
+from ..frames import TrackFrames
+from .onsets import loud_level
+
+#: Kinds of accents, in the order of :func:`accents_at`: activations of the network, rise of bands of the drums, rise of
+#: the other stems, change of the chroma over one and over two periods, change of the bass's pitch over one.
+ACCENTS = (
+    "beat",
+    "downbeat",
+    "kick",
+    "snare",
+    "hat",
+    "bass",
+    "other",
+    "vocals",
+    "harmony",
+    "slow_harmony",
+    "bass_pitch",
+)
+#: Those that are the network's opinion of beats and bars.
+ACTIVATIONS = ACCENTS[:2]
+#: Those that the drums make.
+STROKE_ACCENTS = ("kick", "snare", "hat")
+#: Bands of mel power that tell the drums apart, and those of the other stems.
+_BANDS = {
+    "kick": ("drums", 0, 3),
+    "snare": ("drums", 4, 45),
+    "hat": ("drums", 60, 80),
+    "bass": ("bass", 0, 20),
+    "other": ("other", 3, 70),
+    "vocals": ("vocals", 3, 70),
+}
+#: Frames over which a band rises, and its log compression: 20 dB below the loud frames counts half.
+_LAG = 2
+_COMPRESSION = 100.0
+#: Frames to either side of a moment in which its accent may fall.
+_REACH = 2
+#: Spread below which a kind of accent tells nothing.
+_LEAST_SPREAD = 1e-3
+
+
+@dataclass
+class AccentStreams:
+    """Accents of every frame of a track.
+
+    Attributes
+    ----------
+    pulses : (8, n_frames) the first eight of :data:`ACCENTS`.
+    harmony, bass : (12, n_frames) square root of the chroma of other and of the bass.
+    """
+
+    pulses: np.ndarray
+    harmony: np.ndarray
+    bass: np.ndarray
+
+
+def accent_streams(
+    frames: TrackFrames, active: dict[str, np.ndarray], other_chroma: np.ndarray, bass_chroma: np.ndarray
+) -> AccentStreams:
+    """Accents of a track.
+
+    Parameters
+    ----------
+    frames : all rows.
+    active : by row, (n_frames,) bool; what is left of other stems in a silent one is no accent.
+    other_chroma, bass_chroma : (N_CHROMA, n_frames) power of the harmony and of the bass line.
+    """
+    rising = [band_rise(np.where(active[stem], frames.stems[stem].mel[a:b], 0.0)) for stem, a, b in _BANDS.values()]
+    pulses = np.stack([np.nan_to_num(frames.beat), np.nan_to_num(frames.downbeat), *rising])
+    harmony, bass = np.where(active["other"], other_chroma, 0.0), np.where(active["bass"], bass_chroma, 0.0)
+    return AccentStreams(pulses, _classes(harmony), _classes(bass))
+
+
+def band_rise(mel: np.ndarray) -> np.ndarray:
+    """(n_frames,) mean rise of the log of ``(n_bands, n_frames)`` power, relative to its loud frames."""
+    mel = np.asarray(mel, dtype=np.float64)
+    rise = np.zeros(mel.shape[1])
+    loud = loud_level(mel)
+    if loud > 0 and len(rise) > _LAG:
+        log = np.log10(1 + _COMPRESSION * mel / loud)
+        rise[_LAG:] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0)
+    return rise
+
+
+def _classes(chroma: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.roll(chroma, 1, axis=0).reshape(12, N_CHROMA // 12, -1).sum(axis=1))
+
+
+def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> np.ndarray:
+    """Accents at given moments.
+
+    Parameters
+    ----------
+    streams : of the track.
+    times_s : (n,) seconds.
+    period_s : over which the harmony before and after is compared.
+
+    Returns
+    -------
+    (n, 11) in the order of :data:`ACCENTS`, each with mean 0 and deviation 1 over the moments, or 0 throughout.
+    """
+    n_frames = streams.pulses.shape[1]
+    at = np.clip(np.rint(times_s * FRAME_RATE).astype(int), 0, n_frames - 1)
+    near = maximum_filter1d(streams.pulses, 2 * _REACH + 1, axis=1, mode="constant")[:, at]
+    changes = [
+        _change(streams.harmony, times_s, period_s),
+        _change(streams.harmony, times_s, 2 * period_s),
+        _change(streams.bass, times_s, period_s),
+    ]
+    accents = np.concatenate([near, changes]).T
+    spread = accents.std(axis=0)
+    told = spread > _LEAST_SPREAD
+    return np.where(told, (accents - accents.mean(axis=0)) / np.where(told, spread, 1.0), 0.0)
+
+
+def _change(chroma: np.ndarray, times_s: np.ndarray, span_s: float) -> np.ndarray:
+    """(n,) cosine distance of the chroma of ``span_s`` after each moment from that before; 0 beside silence."""
+    n_frames = chroma.shape[1]
+    total = np.concatenate([np.zeros((len(chroma), 1)), np.cumsum(chroma, axis=1)], axis=1)
+    start, middle, end = (
+        np.clip(np.rint((times_s + shift) * FRAME_RATE).astype(int) + 1, 0, n_frames) for shift in (-span_s, 0, span_s)
+    )
+    after, before = total[:, end] - total[:, middle], total[:, middle] - total[:, start]
+    norm = np.linalg.norm(after, axis=0) * np.linalg.norm(before, axis=0)
+    return np.where(norm > 1e-12, 1 - (after * before).sum(axis=0) / np.maximum(norm, 1e-12), 0.0)

@@ -1,0 +1,135 @@
+"""Strokes of the drums by kind, from the drum stem alone.
+
+Each kind of stroke has a log-linear model of its own over the spectrum around a frame: how far each band rises there,
+how it decays, how loud it is. Strokes are the peaks of its probability, so that a kick and a hi-hat may fall together.
+:mod:`stemfeatures.training.rhythm` fits the models to generated songs, whose strokes are known.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from ..constants import FRAME_RATE
+from .onsets import loud_level
+from .values import parabolic_offset
+
+#: Kinds of strokes; the snare includes rim shots and claps, the hat open and closed, cymbals crash and ride.
+STROKES = ("kick", "snare", "hat", "tom", "cymbal")
+#: First mel bands of the 17 groups whose rise and decay is looked at; the last ends at band 80.
+_GROUPS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 25, 32, 40, 51, 64)
+#: Log compression relative to a band's own loud frames, how far below the loudest one a band may be and still be judged
+#: so, and compression relative to the loudest.
+_OWN, _OWN_FLOOR_DB, _ALL = 300.0, 40.0, 1e3
+#: Strokes of one kind lie more than this many frames apart.
+_DISTANCE = 2
+#: Frames of the context over which activations are seen, to either side.
+_CONTEXT = 1
+WEIGHTS = "stroke_weights.json"
+
+
+def stroke_features(mel: np.ndarray, onset: np.ndarray) -> np.ndarray:
+    """What tells strokes from each other.
+
+    Parameters
+    ----------
+    mel : (n_mels, n_frames) power of the drum stem.
+    onset : (n_frames,) activation of strokes, from the network.
+
+    Returns
+    -------
+    (n_frames, n_features) rise of each group of bands over two frames, one frame before, at and after the frame and
+    over all four; its fall within 70 and within 160 ms; its level, and that of all; and the activation around.
+    """
+    mel = np.asarray(mel, dtype=np.float64)
+    n = mel.shape[1]
+    loud = max(loud_level(mel), 1e-30)
+    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-_OWN_FLOOR_DB / 10))
+    shape = _grouped(np.log10(1 + _OWN * mel / own[:, None]))
+    level = _grouped(np.log10(1 + _ALL * mel / loud))
+
+    def at(values: np.ndarray, shift: int) -> np.ndarray:
+        return values[:, np.clip(np.arange(n) + shift, 0, n - 1)]
+
+    rises = [np.maximum(at(shape, k) - at(shape, k - 2), 0.0) for k in (0, 1, 2)]
+    whole = at(shape, 1) - at(shape, -3)
+    falls = [at(shape, 2) - at(shape, k) for k in (5, 9)]
+    loudness = at(level, 2)
+    stroke = np.nan_to_num(np.asarray(onset, dtype=np.float64))[None]
+    around = [at(stroke, k) for k in range(-_CONTEXT, _CONTEXT + 1)]
+    return np.concatenate([*rises, whole, *falls, loudness, loudness.mean(axis=0, keepdims=True), *around]).T
+
+
+def _grouped(values: np.ndarray) -> np.ndarray:
+    sizes = np.diff([*_GROUPS, len(values)])
+    return np.add.reduceat(values, _GROUPS, axis=0) / sizes[:, None]
+
+
+@dataclass(frozen=True)
+class StrokeModel:
+    """Log-linear models of the kinds of strokes.
+
+    Attributes
+    ----------
+    mean, spread : (n_features,) of the features in training. weights : (5, n_features). bias : (5,).
+    threshold : (5,) probability at which the strokes found in training were best by F-measure.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+    threshold: np.ndarray
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        """(n_frames, 5) of :func:`stroke_features`."""
+        score = ((features - self.mean) / self.spread) @ self.weights.T + self.bias
+        return 0.5 * (1 + np.tanh(score / 2))
+
+
+@cache
+def stroke_model() -> StrokeModel:
+    """The model that comes with the package."""
+    stored = json.loads(files(__package__).joinpath(WEIGHTS).read_text())
+    if tuple(stored["strokes"]) != STROKES:
+        raise ValueError(f"{WEIGHTS} is of the strokes {stored['strokes']}, expected {STROKES}")
+    names = ("mean", "spread", "weights", "bias", "threshold")
+    return StrokeModel(*(np.array(stored[name]) for name in names))
+
+
+def peaks(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Frames at which a probability above ``threshold`` is the largest within 46 ms, the first of equals."""
+    highest = maximum_filter1d(probability, 2 * _DISTANCE + 1, mode="constant")
+    rising = np.r_[True, probability[1:] > probability[:-1]]
+    return np.flatnonzero((probability >= highest) & (probability > threshold) & rising)
+
+
+def find_strokes(mel: np.ndarray, onset: np.ndarray, active: np.ndarray) -> dict[str, np.ndarray]:
+    """Strokes of the drums.
+
+    Parameters
+    ----------
+    mel : (n_mels, n_frames) power of the drum stem.
+    onset : (n_frames,) activation of strokes.
+    active : (n_frames,) bool, where the drums sound.
+
+    Returns
+    -------
+    ``{kind: (n_strokes,) float64 seconds}`` for each of :data:`STROKES`.
+    """
+    if not active.any() or len(active) < 3:
+        return {kind: np.zeros(0) for kind in STROKES}
+    model = stroke_model()
+    probability = model.probability(stroke_features(mel, onset))
+    # A stroke is heard in the frame before the drums sound, at the earliest.
+    sounding = maximum_filter1d(active, 3)
+    found = {}
+    for kind, values, threshold in zip(STROKES, probability.T, model.threshold, strict=True):
+        at = peaks(np.where(sounding, values, 0.0), float(threshold))
+        found[kind] = np.maximum((at + parabolic_offset(values, at)) / FRAME_RATE, 0.0)
+    return found

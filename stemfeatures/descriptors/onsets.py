@@ -1,0 +1,385 @@
+"""Onsets of every row on one footing: where the spectrum of a stem gains what was not there before.
+
+Three things make an onset, each judged relative to the stem's own spectrum, so that neither its level nor that of the
+track matters:
+
+* the flux: bands that rise (SuperFlux: Böck and Widmer, DAFx 2013), each relative to its own loud frames (adaptive
+  whitening: Stowell and Plumbley, ICMC 2007), so that a hi-hat counts beside a kick, and pitch classes that rise;
+* new harmony: the pitch classes after a moment differ from those before it, as in a slow legato of strings, whose flux
+  is no more than that of their vibrato;
+* for a stem with a contour, a new note on it; where drums play, the network's activation of strokes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
+
+from ..constants import FRAME_RATE, MIXTURE, STEM_ROWS
+from ..fields import DURATION, LOG1P, Field, log, status_field
+from .activity import active_rows
+from .f0 import cents, f0_contours, notes
+from .inputs import DescriptorInputs
+from .registry import Extractor, register
+from .types import F0Contour
+from .values import OK, SILENT, TOO_SHORT, mean, median, number, parabolic_offset, std
+
+#: Shortest signal whose onsets are counted.
+MIN_ONSET_DURATION_S = 0.5
+#: Onsets of one stem lie at least this many frames apart (70 ms), peaks rule this many to either side.
+MIN_DISTANCE = 3
+#: Frames to either side of the local mean or median that an onset must exceed (0.3 s), and by how much.
+BASELINE_HALF_WIDTH = 13
+#: Frames before the end in which nothing begins: the window reaches past the end, and the cut is no stroke.
+END_FRAMES = 5
+FLUX_THRESHOLD = 0.03
+FLUX_RATIO = 1.3
+VOICE_THRESHOLD = 0.05
+VOICE_RATIO = 2.0
+ACTIVATION_THRESHOLD = 0.25
+HARMONY_THRESHOLD = 0.12
+#: Distance in frames over which bands and pitch classes rise (half a window and a little more).
+BAND_LAG, CHROMA_LAG = 2, 3
+#: Log compression (25 dB below the loud frames counts half) and how far below the loudest band, in dB, a band may be
+#: and still be judged by its own loud frames.
+COMPRESSION = 300.0
+WHITENING_DB = 40.0
+#: Frames of one cycle of vibrato.
+VIBRATO = 9
+#: Weight of the pitch classes beside the bands, and how many of the 36 bins of chroma a note may take.
+CHROMA_WEIGHT = 0.2
+CHROMA_BINS = 6
+#: Frames before and after a moment whose chroma is compared; new harmony is noticed so late.
+HARMONY_SPAN = 4
+HARMONY_DELAY_S = 0.02
+#: A flux peak has risen to this share of it so many frames back at most.
+RISE = 0.5
+LONGEST_RISE = 6
+#: A stroke is heard this long after its flux is half way up, where that took ``STROKE_RISE_S``; a slower attack began
+#: earlier, by ``SLOW_ATTACK`` times the excess. Measured on SoundFont notes from drums to flutes.
+STROKE_DELAY_S = 0.014
+STROKE_RISE_S = 0.022
+SLOW_ATTACK = 2.0
+EARLIEST_S = -0.04
+#: Strokes closer than this are one; harmony changes this long around an attack; a note's flux and its pitch change
+#: within this time.
+SAME_STROKE_S = 0.05
+SAME_HARMONY_S = 0.1
+SAME_NOTE_S = 0.15
+#: A new note is at least this far from the one before, or follows a rest of this many frames.
+NEW_NOTE_CENTS = 80.0
+NEW_NOTE_REST = 4
+
+#: Rows in which strokes of the drums are heard.
+STROKE_ROWS = (MIXTURE, "drums")
+
+NO_ONSETS = "no_onsets"
+
+_onset = partial(Field, type="float32", family="rhythm")
+ONSET_FIELDS = (
+    status_field("rhythm_status", "ok | silent | too_short | no_onsets", "onsets (0.5 s at least)", family="rhythm"),
+    _onset(
+        "onset_count",
+        type="int32",
+        description="Rises of the spectrum and changes of harmony; in the mixture and the drums also strokes that the "
+        "network hears, in vocals and bass also new notes of the F0 contour.",
+        range=">= 0",
+        scale=DURATION,
+    ),
+    _onset("onset_rate", description="Onsets a second of the whole track.", unit="1/s", range=">= 0", scale=LOG1P),
+    _onset(
+        "onset_strength_mean",
+        description="Mean rise of the spectrum at the onsets.",
+        range=">= 0",
+        scale=LOG1P,
+        feature="onset_strength",
+        statistic="mean",
+    ),
+    _onset(
+        "onset_strength_std",
+        description="Standard deviation of the rise of the spectrum at the onsets.",
+        range=">= 0",
+        scale=LOG1P,
+        feature="onset_strength",
+        statistic="std",
+    ),
+    *(
+        _onset(
+            f"onset_interval_{statistic}_s",
+            description=f"{text} time between successive onsets.",
+            unit="s",
+            range=limits,
+            scale=log(0.01),
+            feature="onset_interval",
+            statistic=statistic,
+        )
+        for statistic, text, limits in (
+            ("mean", "Mean", "> 0"),
+            ("median", "Median", "> 0"),
+            ("std", "Standard deviation of the", ">= 0"),
+        )
+    ),
+)
+
+Onsets = tuple[np.ndarray, np.ndarray]
+
+
+def loud_level(power: np.ndarray) -> float:
+    """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence."""
+    loudest = power.max(axis=0)
+    sounding = loudest[loudest > 0]
+    return float(np.percentile(sounding, 95)) if len(sounding) else 0.0
+
+
+def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Rise of the spectrum, whatever its colour and level.
+
+    Parameters
+    ----------
+    mel : (n_mels, n_frames) power.
+    chroma : (N_CHROMA, n_frames) power.
+
+    Returns
+    -------
+    (n_frames,) mean over bands of the rise of the log power over the largest of three neighbouring bands two frames
+    before, which vibrato does not excite, each band relative to its own loud frames; and, at a fifth of the weight,
+    the same of the six pitch class bins that rise most.
+    """
+    mel = np.asarray(mel, dtype=np.float64)
+    strength = np.zeros(mel.shape[1])
+    loud = loud_level(mel)
+    if mel.shape[1] <= CHROMA_LAG or loud <= 0:
+        return strength
+    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-WHITENING_DB / 10))
+    bands = _compressed(mel / own[:, None])
+    before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
+    strength[BAND_LAG:] = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
+    chroma = np.asarray(chroma, dtype=np.float64)
+    loud = loud_level(chroma)
+    if loud > 0:
+        classes = _compressed(chroma / loud)
+        # A note that vibrato left a cycle ago is not new.
+        recent = maximum_filter1d(classes, VIBRATO, axis=1, mode="constant", origin=(VIBRATO - 1) // 2)
+        before = maximum_filter1d(recent[:, :-CHROMA_LAG], 3, axis=0, mode="wrap")
+        rise = np.maximum(classes[:, CHROMA_LAG:] - before, 0.0)
+        most = np.partition(rise, -CHROMA_BINS, axis=0)[-CHROMA_BINS:]
+        strength[CHROMA_LAG:] += CHROMA_WEIGHT * most.mean(axis=0)
+    return strength
+
+
+def _compressed(relative: np.ndarray) -> np.ndarray:
+    return np.log1p(COMPRESSION * relative) / np.log1p(COMPRESSION)
+
+
+def harmony_novelty(chroma: np.ndarray) -> np.ndarray:
+    """(n_frames,) cosine distance, 0 to 1, of the root chroma of four frames from that of the four frames before."""
+    root = np.sqrt(np.asarray(chroma, dtype=np.float64))
+    n = root.shape[1]
+    total = np.concatenate([np.zeros((len(root), 1)), np.cumsum(root, axis=1)], axis=1)
+    at = np.arange(n)
+    after = total[:, np.minimum(at + HARMONY_SPAN, n)] - total[:, at]
+    before = total[:, at] - total[:, np.maximum(at - HARMONY_SPAN, 0)]
+    norm = np.linalg.norm(after, axis=0) * np.linalg.norm(before, axis=0)
+    return np.where(norm > 0, 1 - (after * before).sum(axis=0) / np.where(norm > 0, norm, 1.0), 0.0)
+
+
+def pick_onsets(
+    strength: np.ndarray, active: np.ndarray, *, threshold: float, ratio: float = 1.0, robust: bool = False
+) -> Onsets:
+    """Peaks of an onset strength.
+
+    A peak is the largest value within 70 ms to either side, exceeds ``ratio`` times the mean (if ``robust`` the median)
+    of 0.3 s to either side by ``threshold``, and lies in an active frame or just before one, 0.1 s from the end at
+    least.
+
+    Parameters
+    ----------
+    strength : (n_frames,) non-negative.
+    active : (n_frames,) bool.
+    threshold : in units of ``strength``.
+    ratio : 1 or more; noise and tremolo, whose strength is never low, need more than notes do.
+    robust : whether onsets may be dense, so that they would raise a mean.
+
+    Returns
+    -------
+    onsets_s : (n_onsets,) float64 seconds, between frames by parabolic interpolation.
+    height : (n_onsets,) strength at each onset.
+    """
+    x = np.nan_to_num(np.asarray(strength, dtype=np.float64))
+    n = len(x)
+    if n < 3:
+        return np.zeros(0), np.zeros(0)
+    highest = maximum_filter1d(x, 2 * MIN_DISTANCE + 1, mode="constant")
+    window = 2 * BASELINE_HALF_WIDTH + 1
+    baseline = median_filter(x, window, mode="mirror") if robust else uniform_filter1d(x, window, mode="mirror")
+    sounding = active | np.r_[active[1:], False] | np.r_[active[2:], False, False]
+    sounding[-END_FRAMES:] = False
+    # Of equal neighbours the first is the peak.
+    rising = np.r_[True, x[1:] > x[:-1]]
+    peaks = np.flatnonzero((x >= highest) & rising & (x >= ratio * baseline + threshold) & sounding)
+    times = (peaks + parabolic_offset(x, peaks)) / FRAME_RATE
+    return np.maximum(times, 0.0), x[peaks]
+
+
+def attack_times(strength: np.ndarray, onsets_s: np.ndarray) -> np.ndarray:
+    """(n_onsets,) seconds at which the attacks began whose flux peaks at ``onsets_s``.
+
+    The analysis window hears a stroke before it falls, a slow attack only when it is half over: how long the flux took
+    from half its height to its peak tells the one from the other.
+    """
+    if not len(onsets_s):
+        return np.zeros(0)
+    peak = np.clip(np.rint(onsets_s * FRAME_RATE).astype(int), 0, len(strength) - 1)
+    back = peak[:, None] - np.arange(LONGEST_RISE + 1)
+    flux = np.where(back >= 0, strength[np.maximum(back, 0)], 0.0)
+    half = RISE * flux[:, :1]
+    # Frames back from the peak as long as the flux falls and is above the half.
+    climbs = (flux[:, 1:] <= flux[:, :-1]) & (flux[:, 1:] > half)
+    last = np.cumprod(climbs, axis=1).sum(axis=1)
+    row = np.arange(len(peak))
+    upper, lower = flux[row, last], flux[row, np.minimum(last + 1, LONGEST_RISE)]
+    crosses = (lower <= half[:, 0]) & (upper > lower)
+    part = np.where(crosses, (upper - half[:, 0]) / np.where(crosses, upper - lower, 1.0), 0.0)
+    reached = (peak - last - part) / FRAME_RATE
+    shift = STROKE_DELAY_S - SLOW_ATTACK * (onsets_s - reached - STROKE_RISE_S)
+    return np.maximum(reached + np.clip(shift, EARLIEST_S, STROKE_DELAY_S), 0.0)
+
+
+def note_onsets(contour: F0Contour) -> np.ndarray:
+    """(n,) seconds at which a steady note begins that lies over 80 cents from the one before or follows a rest."""
+    voiced = np.isfinite(contour.f0_hz)
+    pitch = np.full(len(voiced), np.nan)
+    pitch[voiced] = cents(contour.f0_hz[voiced])
+    found = notes(pitch)
+    if not len(found):
+        return np.zeros(0)
+    new = np.r_[
+        True,
+        (found[1:, 0] - found[:-1, 1] > NEW_NOTE_REST) | (np.abs(np.diff(found[:, 2])) > NEW_NOTE_CENTS),
+    ]
+    return found[new, 0] / FRAME_RATE
+
+
+def join_onsets(first: np.ndarray, second: np.ndarray, apart_s: float) -> np.ndarray:
+    """``first`` and those of ``second`` over ``apart_s`` from each of them, in seconds, sorted."""
+    if not len(first):
+        return np.sort(second)
+    first = np.sort(first)
+    place = np.searchsorted(first, second)
+    gap = np.minimum(
+        np.abs(second - first[np.maximum(place - 1, 0)]), np.abs(second - first[np.minimum(place, len(first) - 1)])
+    )
+    return np.sort(np.r_[first, second[gap > apart_s]])
+
+
+def find_onsets(
+    mel: np.ndarray,
+    chroma: np.ndarray,
+    active: np.ndarray,
+    *,
+    contour: F0Contour | None = None,
+    activation: np.ndarray | None = None,
+    voice: bool = False,
+) -> Onsets:
+    """Onsets of a stem or of the mixture.
+
+    Parameters
+    ----------
+    mel, chroma : (n_mels, n_frames) and (N_CHROMA, n_frames) power of the row.
+    active : (n_frames,) bool.
+    contour : F0 of the stem, or None.
+    activation : (n_frames,) of strokes, from the network, for rows with drums, or None. It goes before the flux.
+    voice : whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
+        one onset; else the peak does, which is the sharper.
+
+    Returns
+    -------
+    onsets_s : (n_onsets,) float64 seconds, increasing.
+    height : (n_onsets,) :func:`onset_strength` there.
+    """
+    strength = onset_strength(mel, chroma)
+    found = flux_onsets(strength, active, voice=voice)
+    if not voice:
+        novelty = harmony_novelty(chroma)
+        new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
+        found = join_onsets(found, np.maximum(new - HARMONY_DELAY_S, 0.0), SAME_HARMONY_S)
+    if activation is not None:
+        strokes, _ = pick_onsets(activation, active, threshold=ACTIVATION_THRESHOLD)
+        found = join_onsets(strokes, found, SAME_STROKE_S)
+    if contour is not None:
+        begun = note_onsets(contour)
+        found = join_onsets(begun, found, SAME_NOTE_S) if voice else join_onsets(found, begun, SAME_NOTE_S)
+    frames = np.clip(np.rint(found * FRAME_RATE).astype(int), 0, max(len(strength) - 1, 0))
+    around = maximum_filter1d(strength, 2 * MIN_DISTANCE + 1, mode="constant")
+    return found, around[frames] if len(found) else np.zeros(0)
+
+
+def flux_onsets(strength: np.ndarray, active: np.ndarray, *, voice: bool = False) -> np.ndarray:
+    """(n,) seconds at which the attacks began that are peaks of ``strength``, see :func:`pick_onsets`.
+
+    With ``voice`` the stricter thresholds of a voice, whose strength is never low.
+    """
+    if voice:
+        peaks, _ = pick_onsets(strength, active, threshold=VOICE_THRESHOLD, ratio=VOICE_RATIO)
+    else:
+        peaks, _ = pick_onsets(strength, active, threshold=FLUX_THRESHOLD, ratio=FLUX_RATIO, robust=True)
+    return attack_times(strength, peaks)
+
+
+def describe_onsets(onsets_s: np.ndarray, height: np.ndarray, active: np.ndarray, duration_s: float) -> dict[str, Any]:
+    """Onset fields of the family ``rhythm`` for one row."""
+    if not active.any():
+        return {"rhythm_status": SILENT}
+    if duration_s < MIN_ONSET_DURATION_S:
+        return {"rhythm_status": TOO_SHORT}
+    counted = {"onset_count": len(onsets_s), "onset_rate": number(len(onsets_s) / duration_s)}
+    if not len(onsets_s):
+        return {"rhythm_status": NO_ONSETS, **counted}
+    intervals = np.diff(onsets_s)
+    return {
+        "rhythm_status": OK,
+        **counted,
+        "onset_strength_mean": mean(height),
+        "onset_strength_std": std(height),
+        "onset_interval_mean_s": mean(intervals),
+        "onset_interval_median_s": median(intervals),
+        "onset_interval_std_s": std(intervals),
+    }
+
+
+def row_onsets(inputs: DescriptorInputs) -> dict[str, Onsets]:
+    """Onsets of every row, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    dict
+        ``{row: (onsets_s, height)}`` of :func:`find_onsets`.
+    """
+    frames, active = inputs.frames, inputs.get(active_rows)
+    contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
+    return {
+        row: find_onsets(
+            frames.stems[row].mel,
+            frames.stems[row].chroma,
+            active[row],
+            contour=contours.get(row),
+            activation=frames.onset if row in STROKE_ROWS else None,
+            voice=row == "vocals",
+        )
+        for row in STEM_ROWS
+    }
+
+
+def _onsets(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
+    return describe_onsets(*inputs.get(row_onsets)[row], inputs.get(active_rows)[row], inputs.frames.duration_s)
+
+
+register(Extractor("onsets", 30, ONSET_FIELDS, "rhythm_status", _onsets))
