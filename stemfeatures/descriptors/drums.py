@@ -109,7 +109,9 @@ def peaks(probability: np.ndarray, threshold: float) -> np.ndarray:
     return np.flatnonzero((probability >= highest) & (probability > threshold) & rising)
 
 
-def find_strokes(mel: np.ndarray, onset: np.ndarray, active: np.ndarray) -> dict[str, np.ndarray]:
+def find_strokes(
+    mel: np.ndarray, onset: np.ndarray, active: np.ndarray, model: StrokeModel | None = None
+) -> dict[str, np.ndarray]:
     """Strokes of the drums.
 
     Parameters
@@ -117,6 +119,7 @@ def find_strokes(mel: np.ndarray, onset: np.ndarray, active: np.ndarray) -> dict
     mel : (n_mels, n_frames) power of the drum stem.
     onset : (n_frames,) activation of strokes.
     active : (n_frames,) bool, where the drums sound.
+    model : that of the package by default.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def find_strokes(mel: np.ndarray, onset: np.ndarray, active: np.ndarray) -> dict
     """
     if not active.any() or len(active) < 3:
         return {kind: np.zeros(0) for kind in STROKES}
-    model = stroke_model()
+    model = model or stroke_model()
     probability = model.probability(stroke_features(mel, onset))
     # A stroke is heard in the frame before the drums sound, at the earliest.
     sounding = maximum_filter1d(active, 3)

@@ -317,7 +317,9 @@ def _decide(
     moved = BeatTrack(beats_s, np.interp(beats_s, track.beats_s, track.strength), track.tempo_bpm)
     if not clear:
         return Bars(moved, np.zeros(len(beats_s), dtype=np.int64), None, None, None, float(shares[place]))
-    return Bars(moved, path[on_beat] // chosen.beat + 1, *chosen.metre, confidence, float(shares[place]))
+    numerator, denominator = chosen.metre
+    positions = path[on_beat] // chosen.beat + 1
+    return Bars(moved, positions, numerator, denominator, confidence, float(shares[place]))
 
 
 def _contrast(evidence: np.ndarray, path: np.ndarray, beat: int) -> float:
