@@ -15,7 +15,7 @@ from stemfeatures.descriptors.registry import descriptor_fields
 from stemfeatures.spectra.k_weighting import k_weighting
 
 NAMES = [field.name for field in descriptor_fields()]
-PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str}
+PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str, "string": str}
 
 
 def song_frames(seconds=8.0):

@@ -76,6 +76,11 @@ NEW_NOTE_REST = 4
 #: Rows in which strokes of the drums are heard.
 STROKE_ROWS = (MIXTURE, "drums")
 
+#: Frames before and behind a peak between which a sound that stops dead has gone, and the share of the flux by which
+#: other bands may have risen meanwhile.
+CUT = 2
+CUT_GAIN = 0.1
+
 NO_ONSETS = "no_onsets"
 
 _onset = partial(Field, type="float32", family="rhythm")
@@ -153,8 +158,7 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     loud = loud_level(mel)
     if mel.shape[1] <= CHROMA_LAG or loud <= 0:
         return strength
-    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-WHITENING_DB / 10))
-    bands = _compressed(mel / own[:, None])
+    bands = _whitened(mel, loud)
     before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
     strength[BAND_LAG:] = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
     chroma = np.asarray(chroma, dtype=np.float64)
@@ -168,6 +172,25 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
         most = np.partition(rise, -CHROMA_BINS, axis=0)[-CHROMA_BINS:]
         strength[CHROMA_LAG:] += CHROMA_WEIGHT * most.mean(axis=0)
     return strength
+
+
+def _whitened(mel: np.ndarray, loud: float) -> np.ndarray:
+    """Log power of bands, each relative to its own loud frames: 0 for silence, about 1 for these."""
+    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-WHITENING_DB / 10))
+    return _compressed(mel / own[:, None])
+
+
+def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether the flux at given frames is that of a sound that stops dead, whose cut is heard as a click.
+
+    Behind it there is less in all bands, and no more in any.
+    """
+    mel = np.asarray(mel, dtype=np.float64)
+    bands = _whitened(mel, loud_level(mel))
+    last = bands.shape[1] - 1
+    change = bands[:, np.minimum(frames + CUT, last)] - bands[:, np.maximum(frames - CUT, 0)]
+    gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
+    return np.asarray((loss > strength[frames]) & (gain < CUT_GAIN * strength[frames]))
 
 
 def _compressed(relative: np.ndarray) -> np.ndarray:
@@ -302,6 +325,8 @@ def find_onsets(
     """
     strength = onset_strength(mel, chroma)
     found = flux_onsets(strength, active, voice=voice)
+    if len(found):
+        found = found[~cut_offs(mel, strength, np.rint(found * FRAME_RATE).astype(int))]
     if not voice:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
