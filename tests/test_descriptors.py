@@ -98,7 +98,8 @@ def test_a_song_is_described_in_full():
     assert rows["mixture"]["tempo_status"] == rows["drums"]["tempo_status"] == "ok"
     # Every registered column is measured on some row: none is always null.
     measured = {name for values in rows.values() for name, value in values.items() if value is not None}
-    assert set(NAMES) - measured == {"vibrato_rate_hz", "vibrato_extent_cents"}
+    # No vibrato, and no stroke between the beats.
+    assert set(NAMES) - measured == {"vibrato_rate_hz", "vibrato_extent_cents", "swing_ratio"}
 
 
 def test_not_applicable_rows():

@@ -78,7 +78,7 @@ STROKE_ROWS = (MIXTURE, "drums")
 
 #: Frames before and behind a peak between which a sound that stops dead has gone, and the share of the flux by which
 #: other bands may have risen meanwhile.
-CUT = 2
+CUT = 3
 CUT_GAIN = 0.1
 
 NO_ONSETS = "no_onsets"
@@ -160,6 +160,8 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
         return strength
     bands = _whitened(mel, loud)
     before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
+    # Before the first frame there was nothing: a sound that begins with the signal is an onset.
+    strength[:BAND_LAG] = bands[:, :BAND_LAG].mean(axis=0)
     strength[BAND_LAG:] = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
     chroma = np.asarray(chroma, dtype=np.float64)
     loud = loud_level(chroma)
@@ -188,7 +190,9 @@ def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.nd
     mel = np.asarray(mel, dtype=np.float64)
     bands = _whitened(mel, loud_level(mel))
     last = bands.shape[1] - 1
-    change = bands[:, np.minimum(frames + CUT, last)] - bands[:, np.maximum(frames - CUT, 0)]
+    # The next sound may follow at once: the quieter of two frames behind the peak counts.
+    after = np.minimum(bands[:, np.minimum(frames + CUT, last)], bands[:, np.minimum(frames + CUT - 1, last)])
+    change = after - bands[:, np.maximum(frames - CUT, 0)]
     gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
     return np.asarray((loss > strength[frames]) & (gain < CUT_GAIN * strength[frames]))
 
