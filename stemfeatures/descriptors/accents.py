@@ -58,8 +58,10 @@ class AccentStreams:
 
     Attributes
     ----------
-    pulses : (8, n_frames) the first eight of :data:`ACCENTS`.
-    harmony, bass : (12, n_frames) square root of the chroma of other and of the bass.
+    pulses : np.ndarray
+        (8, n_frames) the first eight of :data:`ACCENTS`.
+    harmony, bass : np.ndarray
+        (12, n_frames) square root of the chroma of other and of the bass.
     """
 
     pulses: np.ndarray
@@ -74,9 +76,12 @@ def accent_streams(
 
     Parameters
     ----------
-    frames : all rows.
-    active : by row, (n_frames,) bool; what is left of other stems in a silent one is no accent.
-    other_chroma, bass_chroma : (N_CHROMA, n_frames) power of the harmony and of the bass line.
+    frames : TrackFrames
+        All rows.
+    active : dict[str, np.ndarray]
+        By row, (n_frames,) bool; what is left of other stems in a silent one is no accent.
+    other_chroma, bass_chroma : np.ndarray
+        (N_CHROMA, n_frames) power of the harmony and of the bass line.
     """
     rising = [band_rise(np.where(active[stem], frames.stems[stem].mel[a:b], 0.0)) for stem, a, b in _BANDS.values()]
     pulses = np.stack([np.nan_to_num(frames.beat), np.nan_to_num(frames.downbeat), *rising])
@@ -104,9 +109,12 @@ def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> 
 
     Parameters
     ----------
-    streams : of the track.
-    times_s : (n,) seconds.
-    period_s : over which the harmony before and after is compared.
+    streams : AccentStreams
+        Of the track.
+    times_s : np.ndarray
+        (n,) seconds.
+    period_s : float
+        Over which the harmony before and after is compared.
 
     Returns
     -------

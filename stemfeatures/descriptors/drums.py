@@ -38,8 +38,10 @@ def stroke_features(mel: np.ndarray, onset: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    mel : (n_mels, n_frames) power of the drum stem.
-    onset : (n_frames,) activation of strokes, from the network.
+    mel : np.ndarray
+        (n_mels, n_frames) power of the drum stem.
+    onset : np.ndarray
+        (n_frames,) activation of strokes, from the network.
 
     Returns
     -------
@@ -76,8 +78,14 @@ class StrokeModel:
 
     Attributes
     ----------
-    mean, spread : (n_features,) of the features in training. weights : (5, n_features). bias : (5,).
-    threshold : (5,) probability at which the strokes found in training were best by F-measure.
+    mean, spread : np.ndarray
+        (n_features,) of the features in training.
+    weights : np.ndarray
+        (5, n_features).
+    bias : np.ndarray
+        (5,).
+    threshold : np.ndarray
+        (5,) probability at which the strokes found in training were best by F-measure.
     """
 
     mean: np.ndarray
@@ -116,10 +124,14 @@ def find_strokes(
 
     Parameters
     ----------
-    mel : (n_mels, n_frames) power of the drum stem.
-    onset : (n_frames,) activation of strokes.
-    active : (n_frames,) bool, where the drums sound.
-    model : that of the package by default.
+    mel : np.ndarray
+        (n_mels, n_frames) power of the drum stem.
+    onset : np.ndarray
+        (n_frames,) activation of strokes.
+    active : np.ndarray
+        (n_frames,) bool, where the drums sound.
+    model : StrokeModel, optional
+        That of the package by default.
 
     Returns
     -------

@@ -82,7 +82,12 @@ class AccentModel:
 
     Attributes
     ----------
-    weights : (4, 11) by role and accent. bias : (4,). log_prior : (4,) log of the share of each role in training.
+    weights : np.ndarray
+        (4, 11) by role and accent.
+    bias : np.ndarray
+        (4,).
+    log_prior : np.ndarray
+        (4,) log of the share of each role in training.
     """
 
     weights: np.ndarray
@@ -120,11 +125,16 @@ class Bars:
 
     Attributes
     ----------
-    track : the beats, at the tempo level that the accents speak for.
-    positions : (n_beats,) int64, 1 on downbeats; all 0 when the bar is not known.
-    numerator, denominator : of the metre, or None. In 6/8 and 12/8 a beat is three eighths.
-    confidence : probability of the metre among all, 0..1, or None with it.
-    level_confidence : probability of the tempo level, 0..1.
+    track : BeatTrack
+        The beats, at the tempo level that the accents speak for.
+    positions : np.ndarray
+        (n_beats,) int64, 1 on downbeats; all 0 when the bar is not known.
+    numerator, denominator : int or None
+        Of the metre, or None. In 6/8 and 12/8 a beat is three eighths.
+    confidence : float or None
+        Probability of the metre among all, 0..1, or None with it.
+    level_confidence : float
+        Probability of the tempo level, 0..1.
     """
 
     track: BeatTrack
@@ -154,8 +164,10 @@ def find_bars(track: BeatTrack, streams: AccentStreams) -> Bars:
 
     Parameters
     ----------
-    track : pulses, which may be beats, half or double beats, or eighths of a compound metre.
-    streams : accents of the track.
+    track : BeatTrack
+        Pulses, which may be beats, half or double beats, or eighths of a compound metre.
+    streams : AccentStreams
+        Accents of the track.
     """
     pulses = track.beats_s
     unknown = Bars(track, np.zeros(len(pulses), dtype=np.int64), None, None, None, 0.5)
@@ -240,8 +252,10 @@ def _best_cycles(
 
     Parameters
     ----------
-    evidence : (n_points, 4) log likelihood by role.
-    free : (n_points,) bool, whether a count may start anew there at no cost.
+    evidence : np.ndarray
+        (n_points, 4) log likelihood by role.
+    free : np.ndarray
+        (n_points,) bool, whether a count may start anew there at no cost.
 
     Returns
     -------

@@ -144,8 +144,10 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    mel : (n_mels, n_frames) power.
-    chroma : (N_CHROMA, n_frames) power.
+    mel : np.ndarray
+        (n_mels, n_frames) power.
+    chroma : np.ndarray
+        (N_CHROMA, n_frames) power.
 
     Returns
     -------
@@ -224,11 +226,16 @@ def pick_onsets(
 
     Parameters
     ----------
-    strength : (n_frames,) non-negative.
-    active : (n_frames,) bool.
-    threshold : in units of ``strength``.
-    ratio : 1 or more; noise and tremolo, whose strength is never low, need more than notes do.
-    robust : whether onsets may be dense, so that they would raise a mean.
+    strength : np.ndarray
+        (n_frames,) non-negative.
+    active : np.ndarray
+        (n_frames,) bool.
+    threshold : float
+        In units of ``strength``.
+    ratio : float, default=1.0
+        1 or more; noise and tremolo, whose strength is never low, need more than notes do.
+    robust : bool, default=False
+        Whether onsets may be dense, so that they would raise a mean.
 
     Returns
     -------
@@ -315,11 +322,16 @@ def find_onsets(
 
     Parameters
     ----------
-    mel, chroma : (n_mels, n_frames) and (N_CHROMA, n_frames) power of the row.
-    active : (n_frames,) bool.
-    contour : F0 of the stem, or None.
-    activation : (n_frames,) of strokes, from the network, for rows with drums, or None. It goes before the flux.
-    voice : whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
+    mel, chroma : np.ndarray
+        (n_mels, n_frames) and (N_CHROMA, n_frames) power of the row.
+    active : np.ndarray
+        (n_frames,) bool.
+    contour : F0Contour, optional
+        F0 of the stem, or None.
+    activation : np.ndarray, optional
+        (n_frames,) of strokes, from the network, for rows with drums, or None. It goes before the flux.
+    voice : bool, default=False
+        Whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
         one onset; else the peak does, which is the sharper.
 
     Returns

@@ -65,8 +65,14 @@ class Example:
 
     Attributes
     ----------
-    frames : of the mixture. beats_s, positions : (n_beats,) seconds and places in the bar, 1 on downbeats.
-    denominator : 4, or 8 in compound metres. strokes : ``{kind: (n,) seconds}``, sorted.
+    frames : TrackFrames
+        Of the mixture.
+    beats_s, positions : np.ndarray
+        (n_beats,) seconds and places in the bar, 1 on downbeats.
+    denominator : int
+        4, or 8 in compound metres.
+    strokes : dict[str, np.ndarray]
+        ``{kind: (n,) seconds}``, sorted.
     """
 
     frames: TrackFrames
@@ -111,8 +117,14 @@ def fit_log_linear(features: np.ndarray, target: np.ndarray, weight: np.ndarray,
 
     Parameters
     ----------
-    features : (n, n_features). target : (n, n_classes) one-hot. weight : (n,) of each example.
-    penalty : half of it times the squared weights is added to the loss; the bias is free.
+    features : np.ndarray
+        (n, n_features).
+    target : np.ndarray
+        (n, n_classes) one-hot.
+    weight : np.ndarray
+        (n,) of each example.
+    penalty : float
+        Half of it times the squared weights is added to the loss; the bias is free.
 
     Returns
     -------
