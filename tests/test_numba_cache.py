@@ -5,11 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stemfeatures._util import numba_cache
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    """No choice has been made; none that a test makes outlives it."""
+    numba_cache.choose_numba_cache.cache_clear()
+    yield
+    numba_cache.choose_numba_cache.cache_clear()
 
 
 @pytest.fixture
@@ -26,7 +35,6 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     numba_cache._fill.cache_clear()
-    numba_cache.choose_numba_cache.cache_clear()
     return seen
 
 
