@@ -98,7 +98,7 @@ def draw(path: Path) -> None:
 def _box(axes: plt.Axes, x: float, y: float, width: float, text: str, colour: str) -> None:
     corner, shape = (x - width / 2, y - HEIGHT / 2), "round,pad=0,rounding_size=0.1"
     axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, boxstyle=shape, fc=colour, ec="#46627f", zorder=2))
-    axes.text(x, y, text, ha="center", va="center", fontsize=10, zorder=3)
+    axes.text(x, y, text, ha="center", va="center", fontsize=8.5, zorder=3)
 
 
 if __name__ == "__main__":
