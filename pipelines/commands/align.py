@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
         examples=(
             "stemfeatures align song.mp3 song.txt -o song.lrc",
             "stemfeatures align song.mp3 song.txt -o words.json -o song.TextGrid",
-            "stemfeatures align vocals.wav song.txt --separated | jq '.words[:3]'",
+            "stemfeatures align vocals.wav song.txt --separated > words.json",
         ),
     )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="the song")
