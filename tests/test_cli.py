@@ -23,7 +23,7 @@ from test_multitrack import tone, write_song
 import pipelines.extraction.extract as extraction
 from pipelines import cli, cli_reference, commands
 from pipelines.catalog import validate_catalog
-from pipelines.commands import describe, extract, separate, train
+from pipelines.commands import describe, extract, separate
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
@@ -42,6 +42,7 @@ from stemfeatures.tables.schema import DATA_TABLES, TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
 from stemfeatures.training.data import bank as banks
 from stemfeatures.training.data import build_bank
+from stemfeatures.training.preparation import TrainingSources, prepare_run, read_recipe
 
 Main = Callable[..., int]
 CHECKOUT = Path(cli.__file__).parents[1]
@@ -921,13 +922,13 @@ def test_train_builds_the_bank_it_needs(tmp_path) -> None:
         lines.append(f"notes/drums/{name}.wav,drums,kit,CC0-1.0,0.2")
     (data / "index.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "held_out.txt").write_text("*secret*\n")
-    argv = ["train", "--data", data, "--held-out", tmp_path / "held_out.txt", "-q"]
-    args = cli.build_parser().parse_args([str(arg) for arg in argv])
-    assert train._bank(args, tmp_path / "bank") == ["*secret*"]
+    config = read_recipe("joint-v0")
+    sources = TrainingSources(sounds=data, bank=tmp_path / "bank", held_out=tmp_path / "held_out.txt")
+    assert prepare_run(config, tmp_path / "run", sources).held_out == ["*secret*"]
     sounds = banks.SoundBank(tmp_path / "bank").sounds
     assert sorted(sounds["path"]) == ["notes/drums/kick_1.wav", "notes/drums/snare_1.wav"]
-    args.held_out, args.data = None, None
-    assert "*secret*" in train._bank(args, tmp_path / "bank")  # the bank remembers
+    again = prepare_run(config, tmp_path / "run", TrainingSources(bank=tmp_path / "bank"))
+    assert "*secret*" in again.held_out  # the bank remembers
 
 
 def test_training_time_counts_every_resumption(tmp_path) -> None:

@@ -13,6 +13,7 @@ from stemfeatures.evaluation import BaseEstimator, EvaluationResult, NotOfferedE
 from stemfeatures.evaluation.beats import beat_scores
 from stemfeatures.evaluation.f0 import f0_scores
 from stemfeatures.evaluation.multi_f0 import multi_f0_scores, sounding_together
+from stemfeatures.evaluation.result import TASKS
 from stemfeatures.evaluation.separation import bss_eval, level_db
 
 RNG = np.random.default_rng(11)
@@ -312,7 +313,7 @@ def test_estimators_stand_beside_each_other(tmp_path: Path) -> None:
     names = ("mixture", "irm")
     joined = EvaluationResult.join([evaluate("all", tmp_path, get_estimator(name)) for name in names])
     assert list(joined.settings["estimators"]) == list(names)
-    assert list(joined.table["task"]) == sorted(joined.table["task"], reverse=True)
+    assert list(joined.table["task"]) == sorted(joined.table["task"], key=TASKS.index)
     assert set(joined.summary()["estimator"]) == set(names)
     text = str(joined)
     stems = [line.split()[1:3] for line in text.splitlines() if line.startswith("set ")]

@@ -161,16 +161,24 @@ def _is_alive(pid: int) -> bool:
 
 
 def test_a_script_without_the_guard_is_told_of_it(tmp_path):
-    call = "_pools.starmap(round, [(1.2,), (2.7,)], jobs=2, stage='sums')"
-    told = _run(_script(tmp_path, f"from stemfeatures import _pools\nprint(list({call}))\n"))
+    call = "pools.starmap(round, [(1.2,), (2.7,)], jobs=2, stage='sums')"
+    told = _run(_script(tmp_path, f"from stemfeatures._util import pools\nprint(list({call}))\n"))
     assert told.returncode == 1
     assert "[sums]" in told.stderr.splitlines()[-1]
     assert "if __name__ == '__main__'" in told.stderr.splitlines()[-1]
-    guarded = f"from stemfeatures import _pools\nif __name__ == '__main__':\n    print(list({call}))\n"
+    guarded = f"from stemfeatures._util import pools\nif __name__ == '__main__':\n    print(list({call}))\n"
     assert _run(_script(tmp_path, guarded)).stdout == "[1, 3]\n"
-    assert _run([sys.executable, "-c", f"from stemfeatures import _pools\nprint(list({call}))"]).stdout == "[1, 3]\n"
+    assert (
+        _run([sys.executable, "-c", f"from stemfeatures._util import pools\nprint(list({call}))"]).stdout == "[1, 3]\n"
+    )
     mine = "def mine(x): return x\n" + call.replace("round", "mine")
-    told = _run([sys.executable, "-c", f"from stemfeatures import _pools\n{mine.replace('_pools.', 'list(_pools.')})"])
+    told = _run(
+        [
+            sys.executable,
+            "-c",
+            f"from stemfeatures._util import pools\n{mine.replace('pools.', 'list(pools.')})",
+        ]
+    )
     assert "must lie in a module" in told.stderr
 
 
@@ -179,10 +187,10 @@ def test_a_script_without_the_guard_is_told_of_it(tmp_path):
 def test_no_worker_survives_and_nothing_is_left_behind(tmp_path, ends_by):
     text = """
 import sys
-from stemfeatures import _pools
+from stemfeatures._util import pools
 from slow_work import slow
 if __name__ == "__main__":
-    for _ in _pools.starmap(slow, [(p,) for p in sys.argv[1:]], jobs=2, stage="test"):
+    for _ in pools.starmap(slow, [(p,) for p in sys.argv[1:]], jobs=2, stage="test"):
         pass
 """
     files = [tmp_path / "a", tmp_path / "b"]

@@ -326,7 +326,8 @@ def test_recordings_sing_in_the_songs_key_with_the_f0_that_is_told(bank: Recordi
     assert song.lyrics["words"] == []
     y, f0 = song.y, song.f0[0]
     assert pyin_rpa(y, SR, f0, frame_length=1024, **F0_RANGE) >= 0.95
-    assert yin_rpa(y, SR, f0, **F0_RANGE) >= 0.92
+    # YIN alone takes an octave above in some phrases; pYIN has said which octave it is.
+    assert yin_rpa(y, SR, f0, chroma=True, **F0_RANGE) >= 0.92
     score = composer.compose(seed, duration_s=14.0)
     notes = song.notes
     assert len(notes) > 5
