@@ -242,7 +242,7 @@ def status_field(name: str, values: str, measured: str, *, family: str, since: s
     Returns
     -------
     Field
-        A category that is never null.
+        A category that is never null; of a later schema version null in rows that were written before.
     """
     description = f"Whether {measured} could be measured, or why not."
-    return Field(name, "category", description, range=values, nullable=False, since=since, family=family)
+    return Field(name, "category", description, range=values, nullable=since != "1.0", since=since, family=family)

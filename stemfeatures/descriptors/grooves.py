@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import LOG1P, Field, status_field
+from ..fields import LOG1P, NOT_A_COORDINATE, Field, status_field
 from .activity import active_rows
 from .drums import STROKES, find_strokes
 from .inputs import DescriptorInputs
@@ -34,10 +34,16 @@ WEIGHTS = np.array([0, -4, -3, -4, -2, -4, -3, -4, -1, -4, -3, -4, -2, -4, -3, -
 
 NO_STROKES = "no_strokes"
 
-_stroke = partial(Field, type="float32", family="rhythm", rows=("drums",))
+_stroke = partial(Field, type="float32", family="rhythm", rows=("drums",), since="1.1")
+# Read against the beats of the whole track or its bass, so one drum part has other values in another mixture.
+_placed = partial(_stroke, scale=NOT_A_COORDINATE)
 FIELDS = (
     status_field(
-        "strokes_status", "ok | silent | no_strokes | not_applicable", "strokes of the drums", family="rhythm"
+        "strokes_status",
+        "ok | silent | no_strokes | not_applicable",
+        "strokes of the drums",
+        family="rhythm",
+        since="1.1",
     ),
     *(
         _stroke(
@@ -58,20 +64,19 @@ FIELDS = (
         )
         for kind in STROKES
     ),
-    _stroke(
+    _placed(
         "swing_ratio",
         description="Length of the first over the second eighth of a beat, from the strokes between the beats: 1 is "
         "straight, 2 triplets. Null for fewer than eight such strokes.",
         range="> 0",
     ),
-    _stroke(
+    _placed(
         "syncopation",
         description="Longuet-Higgins and Lee's syncopation of the kicks and snares that most bars share, a bar of 4/4.",
         range=">= 0",
-        scale=LOG1P,
     ),
     *(
-        _stroke(
+        _placed(
             f"stroke_beat_offset_{statistic}_s",
             description=f"{text} time from a beat to the stroke on it; positive is late.",
             unit="s",
@@ -81,7 +86,7 @@ FIELDS = (
         )
         for statistic, text, limits in (("mean", "Mean", ""), ("std", "Standard deviation of the", ">= 0"))
     ),
-    _stroke(
+    _placed(
         "kick_bass_coincidence",
         description="Share of the kicks within 50 ms of an onset of the bass; null without either.",
         range="0..1",

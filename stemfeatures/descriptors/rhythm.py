@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..constants import FRAME_RATE, MIXTURE
-from ..fields import DURATION, Field, Scale, status_field
+from ..fields import DURATION, NOT_A_COORDINATE, Field, Scale, status_field
 from .accents import AccentStreams, accent_streams
 from .activity import active_rows
 from .beats import MIN_BEATS, MIN_DURATION_S, beat_periods, track_beats
@@ -84,6 +84,8 @@ TEMPO_FIELDS = (
         type="int8",
         description="Lower number of the metre: 4, or 8 where a beat is three eighths.",
         range="4..8",
+        since="1.1",
+        scale=NOT_A_COORDINATE,
     ),
     _tempo(
         "meter_confidence",
@@ -94,6 +96,8 @@ TEMPO_FIELDS = (
         "tempo_level_confidence",
         description="Probability of this tempo rather than half, twice or a third of it.",
         range="0..1",
+        since="1.1",
+        scale=NOT_A_COORDINATE,
     ),
 )
 
