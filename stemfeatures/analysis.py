@@ -104,7 +104,7 @@ class TrackAnalysis(TrackDescription):
     @property
     def description(self) -> TrackDescription:
         """The descriptors alone."""
-        return TrackDescription(self.stems, self.contours, self.events, self.embeddings)
+        return TrackDescription(self.stems, self.contours, self.events, self.embeddings, self.tables)
 
 
 @dataclass

@@ -39,7 +39,11 @@ def described_frames() -> dict[str, dict[str, Any]]:
         **{f"onsets_s {row}": times.tolist() for row, times in description.events.onsets_s.items()},
     }
     contours = {stem: float(np.nansum(contour.f0_hz)) for stem, contour in description.contours.items()}
-    return {**description.stems, "events": events, "contours": contours}
+    tables = {
+        name: {column: np.asarray(values).tolist() for column, values in columns.items()}
+        for name, columns in description.tables.items()
+    }
+    return {**description.stems, "events": events, "contours": contours, "tables": tables}
 
 
 def analysed_audio() -> dict[str, dict[str, Any]]:

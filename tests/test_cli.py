@@ -38,7 +38,7 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
-from stemfeatures.tables.schema import DATA_TABLES, TABLES
+from stemfeatures.tables.schema import TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
 from stemfeatures.training.data import bank as banks
 from stemfeatures.training.data import build_bank
@@ -268,7 +268,6 @@ def test_names_in_help_are_those_of_the_library() -> None:
     from pipelines.commands import evaluate
     from stemfeatures.evaluation.result import TASKS
 
-    assert DATA_TABLES == extract._TABLES
     assert (*TASKS, "all") == evaluate.TASKS
     known = {f.name for f in TABLES["stems"].fields}
     shown = {field for _, _, _, *fields in describe._ROWS for field in fields}
@@ -588,7 +587,7 @@ def test_describe_json_has_everything_and_no_nan(main: Main, capsys, tmp_path, m
         raise AssertionError(f"{name} in JSON")
 
     first, second = [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
-    assert list(first) == ["input", "track", "stems", "contours", "events"]
+    assert list(first) == ["input", "track", "stems", "contours", "events", "tables"]
     assert (first["input"], second["input"]) == (str(song), str(silent))
     track = first["track"]
     assert (track["sample_rate"], track["channels"], track["status"]) == (16_000, 2, "ok")

@@ -25,8 +25,11 @@ from hypothesis import strategies as st
 
 import stemfeatures
 from stemfeatures.constants import HOP_LENGTH, STEM_ROWS
+from stemfeatures.descriptors import event_tables as events_registry
+from stemfeatures.descriptors.event_tables import END, START, EventTable, event_tables, register_events
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
 from stemfeatures.errors import DatasetError, DecodeError
+from stemfeatures.fields import Field
 from stemfeatures.tables import commits, compact
 from stemfeatures.tables import schema as registry
 from stemfeatures.tables.commits import append_commit, read_commits, read_snapshot
@@ -79,7 +82,21 @@ def description(seed: float = 1.0) -> TrackDescription:
             np.array([0.5, 1.0, 1.5]), np.array([1, 2, 0]), {"drums": np.array([0.1, 0.2]), "bass": np.array([])}
         ),
         embeddings={stem: np.arange(8, dtype=np.float32) + seed for stem in STEM_ROWS[:-1]},
+        tables={name: event_columns(table, seed) for name, table in event_tables().items()},
     )
+
+
+def event_columns(table: EventTable, seed: float) -> dict[str, list[object]]:
+    """Three events, later ones first."""
+
+    def values(f: Field) -> list[object]:
+        if f.type.startswith("list"):
+            return [[1, 2]] * 3
+        if f.type in ("category", "string"):
+            return list((*f.values, "a", "b", "c")[:3])
+        return [True] * 3 if f.type == "bool" else [seed + k if "float" in f.type else k for k in (2, 1, 0)]
+
+    return {f.name: values(f) for f in table.fields}
 
 
 def write_shard(
@@ -122,7 +139,9 @@ def test_registry_is_sound(table: registry.Table) -> None:
     assert len(set(names)) == len(names)
     assert names[: len(table.key)] == table.key
     assert not any(f.nullable for f in table.fields if f.name in table.key)
-    if table.name != "runs":
+    if table.name in event_tables():
+        assert names[-1] == "run_id"
+    elif table.name != "runs":
         assert {f.name for f in registry.PROVENANCE_FIELDS} <= set(names)
     for f in table.fields:
         assert f.description.endswith("."), f.name
@@ -291,6 +310,63 @@ def test_descriptions_that_do_not_fit() -> None:
         track_rows(TrackInfo("t1", "x.wav", status="fine"), None, provenance())
     assert set(track_rows(info, None, provenance())) == {"tracks"}
     assert set(track_rows(info, description(), provenance(), tables=["stems"])) == {"tracks", "stems"}
+
+
+def test_events_of_a_track(layout: DatasetLayout) -> None:
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        committer.commit(write_shard(layout, ["t1", "t2"]))
+    features = open_features(layout.path)
+    found = features.events("active_segments", "t2")
+    assert found.columns.tolist() == ["stem", "start_s", "end_s"]
+    assert found["start_s"].tolist() == [1.0, 2.0, 3.0]
+    assert found["stem"].tolist() == ["drums", "vocals", "mixture"]
+    assert features.events("active_segments", "t1", "vocals")["end_s"].tolist() == [2.0]
+    assert len(features.events("active_segments", "t1", "other")) == 0
+    with pytest.raises(DatasetError, match="there is no track 't3'"):
+        features.events("active_segments", "t3")
+    with pytest.raises(DatasetError, match="'stems' is no table of events; there are: active_segments"):
+        features.events("stems", "t1")
+    beats = features.beats("t1")
+    assert beats.to_numpy().tolist() == [[0.5, 1, 1], [1.0, 2, 1], [1.5, 0, 1]]
+    with pytest.raises(DatasetError, match="no beats of track 't3'"):
+        features.beats("t3")
+
+
+def test_events_that_were_not_written(layout: DatasetLayout) -> None:
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        committer.commit(write_shard(layout, ["t1"], tables=("tracks", "stems")))
+    features = open_features(layout.path)
+    assert features.to_pandas("active_segments").empty
+    with pytest.raises(DatasetError, match="table active_segments is not there: no run has written it"):
+        features.events("active_segments", "t1")
+    with pytest.raises(DatasetError, match="no beats of track 't1'"):
+        features.beats("t1")
+
+
+def test_a_table_of_events_is_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_registry, "_TABLES", dict(events_registry._TABLES))
+    try:
+        table = EventTable("sighs", 900, "One row per sigh.", (START, END), ("start_s",), lambda inputs: {})
+        register_events(table)
+        assert list(event_tables())[-1] == "sighs"
+        with pytest.raises(ValueError, match="table 'sighs' is registered already"):
+            register_events(table)
+        with pytest.raises(ValueError, match="table 'sighs' has no field 'stem'"):
+            table.rows({"stem": ["bass"]})
+        with pytest.raises(ValueError, match="columns of several lengths: start_s 2, end_s 1"):
+            table.rows({"start_s": [0.0, 1.0], "end_s": [1.0]})
+        with pytest.raises(ValueError, match="do not begin with the key end_s"):
+            EventTable("sobs", 1, "One row per sob.", (START, END), ("end_s",))
+        made = description()
+        made.tables["sighs"] = {"start_s": [1.0], "end_s": [2.0]}
+        rows = track_rows(TrackInfo("t1", "x.wav"), made, provenance(), tables=["sighs"])
+        assert rows["sighs"] == [{"track_id": "t1", "start_s": 1.0, "end_s": 2.0, "run_id": "r1"}]
+        made.tables["sighs"] = {"start_s": [1.0], "end": [2.0]}
+        with pytest.raises(DatasetError, match=r"x\.wav: table 'sighs' has no field 'end'"):
+            track_rows(TrackInfo("t1", "x.wav"), made, provenance(), tables=["sighs"])
+    finally:
+        monkeypatch.undo()
+        event_tables.cache_clear()
 
 
 def test_error_rows() -> None:
@@ -712,6 +788,7 @@ def test_features(written: Path) -> None:
         "contours": 6,
         "events": 9,
         "embeddings": 12,
+        **dict.fromkeys(event_tables(), 9),
         "errors": 2,
         "runs": 2,
     }

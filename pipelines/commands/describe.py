@@ -121,6 +121,7 @@ def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
             "beat_positions": plain(events.beat_positions),
             "onsets_s": plain(events.onsets_s),
         },
+        "tables": {table: plain(dict(columns)) for table, columns in analysis.tables.items()},
     }
 
 

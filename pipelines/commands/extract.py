@@ -16,8 +16,6 @@ from ._text import columns, count, duration, number, visible
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
 
-#: Tables that ``--tables`` chooses from; ``tracks`` is always written.
-_TABLES = ("tracks", "stems", "contours", "events", "embeddings")
 _SHOWN_SHARDS = 10
 
 
@@ -56,7 +54,10 @@ def add_parser(verbs: Any) -> None:
     workers.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
     parser.add_argument("--batch-size", type=whole(1), metavar="N", help="segments a forward pass (default: by device)")
     parser.add_argument(
-        "--tables", type=comma_list, metavar="A,B", help=f"write only these of {','.join(_TABLES)} (default: all)"
+        "--tables",
+        type=comma_list,
+        metavar="A,B",
+        help="write only these tables, and tracks (default: all; stemfeatures schema lists them)",
     )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
@@ -75,8 +76,11 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.tables and (unknown := [t for t in args.tables if t not in _TABLES]):
-        raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(_TABLES)}")
+    if args.tables:
+        from stemfeatures.tables.schema import DATA_TABLES
+
+        if unknown := [t for t in args.tables if t not in DATA_TABLES]:
+            raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
 

@@ -77,8 +77,8 @@ def extract_catalog(
     limit : int, optional
         Only the first rows of the catalogue.
     tables : iterable of str, optional
-        Data tables to write besides ``tracks``: ``stems``, ``contours``, ``events``, ``embeddings``. Default: all. A
-        later run with more of them extracts anew; one with fewer leaves what is there as it is.
+        Data tables to write besides ``tracks``, of ``stemfeatures.tables.schema.DATA_TABLES``. Default: all that are
+        not on request. A later run with more of them extracts anew; one with fewer leaves what is there as it is.
     retry_failed : bool, optional
         Try again what an earlier run put into ``errors``.
     progress : callable, optional

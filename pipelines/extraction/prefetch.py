@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from stemfeatures import audio
-from stemfeatures.audio import AudioInfo, AudioStream
+from stemfeatures.audio import AudioInfo, AudioStream, Tags
 from stemfeatures.errors import AudioError, DecodeError
 
 from ..catalog import backslash_hint, printable
@@ -75,6 +75,8 @@ class PrefetchStream(AudioStream):
     ----------
     file_state : FileState or None
         Of the file before it was opened.
+    tags : Tags or None
+        What the file says of itself; known at its end.
     decode_s : float
         Seconds the thread has worked.
     wait_s : float
@@ -89,6 +91,7 @@ class PrefetchStream(AudioStream):
         self.file_state = FileState.of(path)
         self.decode_s = self.wait_s = 0.0
         self._stream: AudioStream
+        self.tags: Tags | None = None
         self._sha256: str | None = None
         self._deadline: float | None = None
         self._closed = False
@@ -114,6 +117,7 @@ class PrefetchStream(AudioStream):
                         return
                     started = time.perf_counter()
                 self._sha256 = stream.sha256
+                self.tags = audio.read_tags(self.path)
                 if FileState.of(self.path) != self.file_state:
                     raise DecodeError("the file changed while it was read", source=printable(self.path))
                 self._end = stream.status, stream.message

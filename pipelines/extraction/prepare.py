@@ -14,7 +14,7 @@ from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
 from stemfeatures.models.checkpoints import Checkpoint
 from stemfeatures.tables.layout import DatasetLayout
-from stemfeatures.tables.schema import DATA_TABLES
+from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
 from ..catalog import Catalog, declared_durations, file_trouble, path_trouble, printable, read_catalog
 from ..catalog.types import CatalogSpec
@@ -213,7 +213,7 @@ def foresee(prepared: PreparedRun, summary: ExtractSummary) -> None:
 
 def data_tables(tables: Iterable[str] | None) -> tuple[str, ...]:
     """The tables to write, ``tracks`` among them, in the order of the schema; ValueError for unknown ones."""
-    wanted = {"tracks", *(DATA_TABLES if tables is None else tables)}
+    wanted = {"tracks", *(DEFAULT_TABLES if tables is None else tables)}
     if unknown := sorted(wanted - set(DATA_TABLES)):
         raise ValueError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
     return tuple(name for name in DATA_TABLES if name in wanted)

@@ -26,7 +26,7 @@ from stemfeatures.fields import Field
 from stemfeatures.tables.commits import read_snapshot
 from stemfeatures.tables.layout import COMMITS, SCHEMA, DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.reader import live_rows
-from stemfeatures.tables.schema import DATA_TABLES, SCHEMA_VERSION
+from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
 from .prefetch import FileState
@@ -160,7 +160,7 @@ def decide(
             same = _is_same_audio(row, uri, path)
             if not same and not catalog.has_ids:
                 _require_same_file(catalog, i, row, config, path)
-            if same and _key(row) == key and wanted <= set(config.get("tables", DATA_TABLES)):
+            if same and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
                 decision.done.append(i)
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
                 decision.metadata_changed += changed

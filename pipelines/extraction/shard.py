@@ -247,7 +247,7 @@ class _Shard:
         if not isinstance(result, Exception):
             audio_s = result.decoded_duration_s
             try:
-                for table, rows in self._rows(track, result, stream.file_state).items():
+                for table, rows in self._rows(track, result, stream).items():
                     self.tables.setdefault(table, []).append(rows)
                 self.receipt.audio_s[track.track_id] = audio_s
             except Exception as error:
@@ -263,7 +263,8 @@ class _Shard:
         self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
         self.on_track(TrackOutcome(track.track_id, 0.0 if failure else audio_s, failure))
 
-    def _rows(self, track: TrackTask, result: TrackAnalysis, state: FileState | None) -> dict[str, pa.Table]:
+    def _rows(self, track: TrackTask, result: TrackAnalysis, stream: PrefetchStream) -> dict[str, pa.Table]:
+        state = stream.file_state
         info = TrackInfo(
             track_id=track.track_id,
             source_uri=track.source_uri,
@@ -274,6 +275,7 @@ class _Shard:
             decoded_duration_s=result.decoded_duration_s,
             sample_rate=result.sample_rate,
             channels=result.channels,
+            tags=stream.tags,
             metadata=track.metadata,
         )
         if (file := result.info) is not None:

@@ -25,6 +25,7 @@ from .identity import audio_identity, file_sha256
 from .resampling import StreamResampler, resample
 from .signals import as_signal, to_mono
 from .streams import MAX_DURATION_S, AudioStream, decoder_versions, load, open_audio, probe
+from .tags import Tags, read_tags
 
 __all__ = [
     "MAX_DURATION_S",
@@ -32,6 +33,7 @@ __all__ = [
     "AudioStream",
     "AudioWriter",
     "StreamResampler",
+    "Tags",
     "as_signal",
     "audio_identity",
     "decoder_versions",
@@ -39,6 +41,7 @@ __all__ = [
     "load",
     "open_audio",
     "probe",
+    "read_tags",
     "resample",
     "to_mono",
     "write",

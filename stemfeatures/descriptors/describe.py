@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..constants import MIXTURE, STEM_ROWS
 from ..frames import TrackFrames
 from .activity import active_rows
 from .embedding import embedding
+from .event_tables import describe_events
 from .f0 import f0_contours
 from .inputs import DescriptorInputs
 from .onsets import row_onsets
@@ -16,7 +19,7 @@ from .rhythm import row_bars
 from .types import Events, TrackDescription
 
 
-def describe(frames: TrackFrames) -> TrackDescription:
+def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDescription:
     """Descriptors of one track, from its frames alone.
 
     Parameters
@@ -24,6 +27,8 @@ def describe(frames: TrackFrames) -> TrackDescription:
     frames : TrackFrames
         All five rows must be there, with at least one frame. Values are finite; bounds are those of
         :mod:`stemfeatures.frames`.
+    requested : iterable of str
+        Tables of events to compute although they are made on request only; other names are of no account.
 
     Returns
     -------
@@ -48,4 +53,5 @@ def describe(frames: TrackFrames) -> TrackDescription:
             onsets_s={row: onsets_s for row, (onsets_s, _) in inputs.get(row_onsets).items()},
         ),
         embeddings={row: vector for row, vector in vectors.items() if vector is not None},
+        tables=describe_events(inputs, requested),
     )

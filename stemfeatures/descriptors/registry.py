@@ -184,7 +184,7 @@ def descriptor_fields() -> tuple[Field, ...]:
 
 @cache
 def _in_order() -> tuple[tuple[Extractor, ...], tuple[Field, ...]]:
-    _import_modules()
+    import_modules()
     ordered = tuple(sorted(_EXTRACTORS.values(), key=lambda e: (e.order, e.name)))
     return ordered, tuple(f for extractor in ordered for f in extractor.fields)
 
@@ -211,7 +211,8 @@ def describe_rows(inputs: DescriptorInputs) -> dict[str, dict[str, Any]]:
 
 
 @cache
-def _import_modules() -> None:
+def import_modules() -> None:
+    """Import every module of this package, so that what they register is known."""
     package = __package__ or ""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +62,13 @@ class TrackDescription:
         Beats and onsets.
     embeddings : dict
         ``{stem row: (n_dims,) float32}``; silent stems are absent.
+    tables : dict
+        Events by name of table (:mod:`stemfeatures.descriptors.event_tables`), each as ``{column: values}``, an event a
+        place: ``tables["chords"]["label"][0]``.
     """
 
     stems: dict[str, dict[str, Any]]
     contours: dict[str, F0Contour]
     events: Events
     embeddings: dict[str, np.ndarray]
+    tables: dict[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)

@@ -40,6 +40,14 @@ def runs(mask: np.ndarray) -> np.ndarray:
     return edges.reshape(-1, 2)
 
 
+def bridged(stretches: np.ndarray, gap: float) -> np.ndarray:
+    """``(n, 2)`` stretches as of :func:`runs`, those less than ``gap`` apart joined."""
+    if len(stretches) < 2:
+        return stretches
+    apart = stretches[1:, 0] - stretches[:-1, 1] >= gap
+    return np.stack([stretches[np.r_[True, apart], 0], stretches[np.r_[apart, True], 1]], axis=1)
+
+
 def parabolic_offset(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Where between its neighbours the peak at ``index`` lies, in samples from -0.5 to 0.5."""
     if len(values) < 3:

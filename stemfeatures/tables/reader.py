@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ..constants import STEM_ROWS
+from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
@@ -245,6 +246,75 @@ class Features:
         row = rows.slice(0, 1).to_pylist()[0]
         times = row["t0_s"] + row["hop_s"] * np.arange(len(row["voicing"]))
         return F0Contour(times, cents_to_f0(row["f0_cents"]), bytes_to_voicing(row["voicing"]))
+
+    def events(self, table: str, track_id: str, stem: str | None = None) -> pd.DataFrame:
+        """The events of one track, in the order of time.
+
+        Parameters
+        ----------
+        table : str
+            A table of events, such as ``active_segments``.
+        track_id : str
+            Identity of the track.
+        stem : str, optional
+            Only those of this stem, in tables whose rows are of stems.
+
+        Returns
+        -------
+        DataFrame
+            A row an event, none where nothing was found; its columns are those of the table without ``track_id`` and
+            ``run_id``.
+
+        Raises
+        ------
+        DatasetError
+            There is no such table or track, no run has written the table, or its rows are not of stems.
+        """
+        if table not in event_tables():
+            known = ", ".join(event_tables())
+            raise DatasetError(f"{table!r} is no table of events; there are: {known}", source=str(self.path))
+        fields = event_tables()[table].fields
+        chosen = pc.field("track_id") == track_id
+        if not self.dataset("tracks").count_rows(filter=chosen):
+            raise DatasetError(f"there is no track {track_id!r}", source=str(self.path))
+        if table not in self.tables:
+            raise DatasetError(f"table {table} is not there: no run has written it", source=str(self.path))
+        if stem is not None:
+            if "stem" not in {f.name for f in fields}:
+                raise DatasetError(f"table {table} is not of stems", source=str(self.path))
+            chosen &= pc.field("stem") == stem
+        frame = self.to_pandas(table, [f.name for f in self.fields(table)], chosen)
+        time = next(f.name for f in fields if f.name.endswith("_s"))
+        return frame.drop(columns=["track_id", "run_id"]).sort_values(time, kind="stable", ignore_index=True)
+
+    def beats(self, track_id: str) -> pd.DataFrame:
+        """The beats of one track.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+
+        Returns
+        -------
+        DataFrame
+            ``time_s``, increasing; ``position`` in the bar from 1, the downbeat, 0 where it is not known; ``bar``, the
+            downbeats up to here (0 before the first). No row where no beats were found.
+
+        Raises
+        ------
+        DatasetError
+            There is no such track, or its beats were not written.
+        """
+        import pandas as pd
+
+        chosen = (pc.field("track_id") == track_id) & (pc.field("kind") == "beat")
+        rows = self.to_arrow("events", columns=["times_s", "positions"], filter=chosen).to_pylist()
+        if not rows:
+            raise DatasetError(f"no beats of track {track_id!r}", source=str(self.path))
+        beats = pd.DataFrame({"time_s": rows[0]["times_s"], "position": rows[0]["positions"]})
+        beats = beats.astype({"time_s": "float64", "position": "int8"})
+        return beats.assign(bar=(beats["position"] == 1).cumsum())
 
     def embeddings(self, stem: str, *, model_sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of one stem: ``track_ids`` (n_tracks,) and ``vectors`` (n_tracks, n_dims) float32.

@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS
+from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError, StemfeaturesError
 from .layout import metadata_name
 from .schema import DATA_TABLES, SCHEMA_VERSION, TRACK_STATUSES
 
 if TYPE_CHECKING:
+    from ..audio import Tags
+    from ..descriptors.event_tables import Columns, EventTable
     from ..descriptors.types import F0Contour, TrackDescription
 
 #: ``f0_cents`` counts from here, so that every audible F0 is a small positive number.
@@ -43,7 +46,7 @@ class Provenance:
 @dataclass
 class TrackInfo:
     """The columns of ``tracks`` that are not provenance; see the data dictionary. ``metadata`` holds the catalogue's
-    own columns under their catalogue names."""
+    own columns under their catalogue names, ``tags`` what the file says of itself."""
 
     track_id: str
     source_uri: str
@@ -61,6 +64,7 @@ class TrackInfo:
     decoder: str | None = None
     decoder_version: str | None = None
     start_offset_s: float | None = None
+    tags: Tags | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,7 +85,8 @@ def track_rows(
         raise DatasetError(
             f"track status {info.status!r} is none of {', '.join(TRACK_STATUSES)}", source=info.source_uri
         )
-    columns = {k: v for k, v in vars(info).items() if k != "metadata"}
+    columns = {k: v for k, v in vars(info).items() if k not in ("metadata", "tags")}
+    columns |= {f"tag_{k}": v for k, v in vars(info.tags).items()} if info.tags else {}
     metadata = {metadata_name(k): v for k, v in info.metadata.items()}
     made = provenance.columns()
     rows: dict[str, list[dict[str, Any]]] = {
@@ -117,7 +122,18 @@ def track_rows(
             {**key, "stem": stem, "model": provenance.model, "vector": np.asarray(vector, np.float32), **made}
             for stem, vector in description.embeddings.items()
         ]
+    for name, table in event_tables().items():
+        if name in wanted and name in description.tables:
+            rows[name] = _event_rows(table, description.tables[name], info, provenance)
     return {table: some for table, some in rows.items() if some}
+
+
+def _event_rows(table: EventTable, columns: Columns, info: TrackInfo, provenance: Provenance) -> list[dict[str, Any]]:
+    try:
+        events = table.rows(columns)
+    except ValueError as e:
+        raise DatasetError(str(e), source=info.source_uri) from e
+    return [{"track_id": info.track_id, **event, "run_id": provenance.run_id} for event in events]
 
 
 def error_row(

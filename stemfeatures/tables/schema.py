@@ -1,7 +1,7 @@
 """Every column of every table, from which schemas, docs and ``stemfeatures schema`` come.
 
-The descriptor columns of table ``stems`` are declared beside the code that computes them, see
-:mod:`stemfeatures.descriptors.registry`; all others are here.
+The descriptor columns of table ``stems`` and the tables of events are declared beside the code that computes them, see
+:mod:`stemfeatures.descriptors.registry` and :mod:`stemfeatures.descriptors.event_tables`; all others are here.
 
 ``python -m stemfeatures.tables.schema > docs/tables.md`` renders the data dictionary.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ..constants import PITCHED_STEMS, STEM_ROWS
+from ..descriptors.event_tables import event_tables
 from ..descriptors.registry import descriptor_fields
 from ..errors import DatasetError
 from ..fields import Field
@@ -119,10 +120,15 @@ _SOURCE_MODIFIED = Field(
     "source_modified_at", "timestamp", "Modification time of the audio file when it was read.", family="source"
 )
 
+
+def _tag(name: str, kind: str, description: str, unit: str = "", limits: str = "") -> Field:
+    return Field(f"tag_{name}", kind, description, unit, limits, since="1.1", family="tags")
+
+
 TRACK_STATUSES = ("ok", "truncated", "out_of_range", "silent", "too_short")
 EVENT_KINDS = ("beat", "onset")
 
-_ALL = (
+_DATA = (
     Table(
         "tracks",
         "One row per extracted track: the facts of its audio file, where it came from and how it was decoded.",
@@ -169,6 +175,17 @@ _ALL = (
                 ">= 0",
                 family="audio",
             ),
+            _tag("title", "string", "Title that the file's own tags state."),
+            _tag("artist", "string", "Artist in its tags."),
+            _tag("album", "string", "Album in its tags."),
+            _tag("album_artist", "string", "Artist of the album in its tags."),
+            _tag("genre", "string", "First genre in its tags."),
+            _tag("year", "int16", "First year from 1400 to 2099 in the date of its tags.", "", "1400..2099"),
+            _tag("isrc", "string", "International standard recording code in its tags, without hyphens."),
+            _tag("has_lyrics", "bool", "Whether its tags hold lyrics; null where no tags were looked for."),
+            _tag("track_gain_db", "float32", "ReplayGain of the track in its tags.", "dB", "-60..60"),
+            _tag("album_gain_db", "float32", "ReplayGain of the album in its tags.", "dB", "-60..60"),
+            _tag("track_peak", "float32", "Peak of the track in its tags, full scale = 1.", "", "0..100"),
             Field("extracted_at", "timestamp", "When the row was computed (UTC).", nullable=False, family="provenance"),
             *PROVENANCE_FIELDS,
         ),
@@ -244,6 +261,13 @@ _ALL = (
         ),
         ("track_id", "stem"),
     ),
+)
+#: A row of a table of events has many neighbours: of its provenance it keeps what tells whether it counts.
+_EVENTS = tuple(
+    Table(table.name, table.description, (_TRACK_ID, *table.fields, _RUN_ID), ("track_id", *table.key))
+    for table in event_tables().values()
+)
+_RECORDS = (
     Table(
         "errors",
         "One row per catalogue row that could not be extracted. A track stands either here or in tracks, never both.",
@@ -332,9 +356,13 @@ class _Tables(Mapping[str, Table]):
         return self._stems
 
 
-TABLES: Mapping[str, Table] = _Tables(_ALL)
+TABLES: Mapping[str, Table] = _Tables((*_DATA, *_EVENTS, *_RECORDS))
 #: Tables that hold what was extracted: a track's rows in all of them live and die together.
-DATA_TABLES = ("tracks", "stems", "contours", "events", "embeddings")
+DATA_TABLES = tuple(table.name for table in (*_DATA, *_EVENTS))
+#: Those that are written unless others are asked for.
+DEFAULT_TABLES = tuple(
+    name for name in DATA_TABLES if name not in event_tables() or not event_tables()[name].on_request
+)
 
 
 def get_table(name: str) -> Table:
