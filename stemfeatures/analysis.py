@@ -68,7 +68,7 @@ def analysis_settings() -> dict[str, Any]:
     }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrackAnalysis(TrackDescription):
     """Everything known of one track.
 

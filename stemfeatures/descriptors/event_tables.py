@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ..constants import STEM_ROWS
 from ..fields import Field
 from .inputs import DescriptorInputs
 from .registry import import_modules
 
 #: Values by name of column, all of one length, an event a place.
-Columns: TypeAlias = Mapping[str, Sequence[Any]]
+Columns: TypeAlias = Mapping[str, Sequence[Any] | np.ndarray]
 
 #: The column that most tables of events begin with.
 STEM = Field(

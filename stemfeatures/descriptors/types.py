@@ -71,4 +71,4 @@ class TrackDescription:
     contours: dict[str, F0Contour]
     events: Events
     embeddings: dict[str, np.ndarray]
-    tables: dict[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    tables: dict[str, Mapping[str, Sequence[Any] | np.ndarray]] = field(default_factory=dict)

@@ -287,6 +287,26 @@ class Features:
         time = next(f.name for f in fields if f.name.endswith("_s"))
         return frame.drop(columns=["track_id", "run_id"]).sort_values(time, kind="stable", ignore_index=True)
 
+    def chords(self, track_id: str) -> pd.DataFrame:
+        """The chords of one track: ``start_s``, ``end_s``, ``label`` in Harte's syntax and what else table chords has.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`events`.
+
+        Raises
+        ------
+        DatasetError
+            As of :meth:`events`.
+        """
+        return self.events("chords", track_id)
+
     def beats(self, track_id: str) -> pd.DataFrame:
         """The beats of one track.
 

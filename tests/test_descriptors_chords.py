@@ -1,0 +1,148 @@
+"""Chords of synthesised progressions, as events and as figures."""
+
+from __future__ import annotations
+
+import mir_eval.chord
+import numpy as np
+import pytest
+from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
+
+from stemfeatures.descriptors import describe
+from stemfeatures.descriptors.chords import QUALITIES, chord_grid
+
+PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+def _hz(midi):
+    return 440 * 2 ** ((np.asarray(midi) - 69) / 12)
+
+
+def _tone(midi, seconds):
+    t = np.arange(round(seconds * SR)) / SR
+    return 0.1 * sum(np.sin(2 * np.pi * _hz(midi) * h * t) / h for h in range(1, 7))
+
+
+def _chord(root, quality, seconds):
+    return sum(_tone(60 + root + t, seconds) for t in QUALITIES[quality])
+
+
+def _song(progression, *, seconds=2.0, bass=None, shift=0.0, quiet_s=0.0):
+    """A progression of (root, quality), a chord every ``seconds``, with beats of half a second and a bass line."""
+    y = np.concatenate([_chord(root + shift, quality, seconds) for root, quality in progression])
+    y = np.concatenate([y, np.zeros(round(quiet_s * SR))])
+    n = n_frames_of(len(y))
+    stems, f0 = {"other": y}, {}
+    if bass is not None:
+        low = np.concatenate([_tone(36 + note + shift, seconds) for note in bass])
+        stems["bass"] = np.pad(low, (0, len(y) - len(low)))
+        at = np.minimum((np.arange(n) / FRAME_RATE / seconds).astype(int), len(bass) - 1)
+        f0["bass"] = _hz(36 + np.array(bass)[at] + shift)
+    beats = np.arange(0.02, len(y) / SR, 0.5)
+    return describe(
+        track_frames(stems, f0_hz=f0, beat=pulses(beats, n), downbeat=pulses(beats[::4], n), onset=pulses(beats, n))
+    )
+
+
+def _scores(progression, table, seconds=2.0):
+    edges = np.arange(len(progression) + 1) * seconds
+    truth = [f"{PITCH_CLASSES[root % 12]}:{quality}" for root, quality in progression]
+    reference = np.stack([edges[:-1], edges[1:]], axis=1)
+    estimate, labels = mir_eval.util.adjust_intervals(
+        np.stack([table["start_s"], table["end_s"]], axis=1), list(table["label"]), 0.0, edges[-1], "N", "N"
+    )
+    intervals, truth, labels = mir_eval.util.merge_labeled_intervals(reference, truth, estimate, labels)
+    lengths = mir_eval.util.intervals_to_durations(intervals)
+    compare = {"majmin": mir_eval.chord.majmin, "tetrads": mir_eval.chord.tetrads}
+    return {name: mir_eval.chord.weighted_accuracy(f(truth, labels), lengths) for name, f in compare.items()}
+
+
+MAJOR = [(0, "maj"), (9, "min"), (5, "maj"), (7, "maj")]
+JAZZ = [(2, "min7"), (7, "7"), (0, "maj7"), (9, "min7"), (2, "min7")]
+
+
+@pytest.mark.parametrize(("key", "shift"), [(0, 0.0), (1, 0.3), (6, -0.4), (10, 0.0)])
+def test_triads_in_any_key_and_tuning(key, shift):
+    progression = [((root + key) % 12, quality) for root, quality in MAJOR]
+    found = _song(progression, shift=shift)
+    scores = _scores(progression, found.tables["chords"])
+    assert scores["majmin"] > 0.95
+    assert scores["tetrads"] > 0.95
+    values = found.stems["mixture"]
+    assert values["chord_status"] == "ok"
+    assert values["chord_count"] == 4
+    assert values["chord_distinct_count"] == 4
+    assert values["chord_rate_per_minute"] == pytest.approx(30, rel=0.05)
+    assert values["chord_duration_median_s"] == pytest.approx(2.0, abs=0.1)
+    assert values["chord_duration_median_beats"] == pytest.approx(4.0, abs=0.1)
+    assert values["chord_minor_ratio"] == pytest.approx(0.25, abs=0.02)
+    assert values["chord_major_ratio"] == pytest.approx(0.75, abs=0.02)
+    assert values["chord_seventh_ratio"] == values["chord_inversion_ratio"] == 0
+    assert values[f"chord_root_{key % 12 + 1:02d}_ratio"] == pytest.approx(0.25, abs=0.02)
+    assert sum(values[f"chord_root_{k:02d}_ratio"] for k in range(1, 13)) == pytest.approx(1)
+    assert values["chord_scale_change_count"] == 0
+
+
+def test_sevenths_with_a_bass():
+    found = _song(JAZZ, bass=[2, 7, 0, 9, 2])
+    assert _scores(JAZZ, found.tables["chords"])["tetrads"] > 0.9
+    assert found.stems["mixture"]["chord_seventh_ratio"] > 0.9
+
+
+def test_the_bass_makes_an_inversion():
+    found = _song(MAJOR, bass=[4, 9, 0, 7])
+    table = found.tables["chords"]
+    assert list(table["label"]) == ["C:maj/3", "A:min", "F:maj/5", "G:maj"]
+    assert list(table["bass"]) == ["E", "A", "C", "G"]
+    assert list(table["root"]) == ["C", "A", "F", "G"]
+    assert list(table["quality"]) == ["maj", "min", "maj", "maj"]
+    np.testing.assert_allclose(table["length_beats"], 4, atol=0.15)
+    assert found.stems["mixture"]["chord_inversion_ratio"] == pytest.approx(1 / 2, abs=0.02)
+
+
+def test_chords_cover_the_track_and_silence_has_none():
+    found = _song(MAJOR, quiet_s=4.0)
+    table = found.tables["chords"]
+    assert table["start_s"][0] == 0
+    assert table["end_s"][-1] == pytest.approx(12.0, abs=0.05)
+    np.testing.assert_array_equal(table["start_s"][1:], table["end_s"][:-1])
+    assert table["label"][-1] == "N"
+    assert table["root"][-1] is None
+    assert found.stems["mixture"]["chord_none_ratio"] == pytest.approx(1 / 3, abs=0.04)
+    assert np.all((np.asarray(table["confidence"]) > 0) & (np.asarray(table["confidence"]) <= 1))
+
+
+def test_a_change_of_key_changes_the_scale():
+    up = [((root + 1) % 12, quality) for root, quality in MAJOR]
+    assert _song(MAJOR * 2 + up * 2, seconds=1.0).stems["mixture"]["chord_scale_change_count"] == 1
+
+
+def test_gain_changes_nothing():
+    y = np.concatenate([_chord(root, quality, 1.0) for root, quality in MAJOR])
+    loud, soft = (describe(track_frames({"other": gain * y})) for gain in (1.0, 0.25))
+    assert list(loud.tables["chords"]["label"]) == list(soft.tables["chords"]["label"])
+    np.testing.assert_allclose(loud.tables["chords"]["start_s"], soft.tables["chords"]["start_s"])
+
+
+def test_where_there_are_no_chords():
+    silent = describe(track_frames({"other": np.zeros(3 * SR)}))
+    assert silent.stems["mixture"]["chord_status"] == "silent"
+    assert len(silent.tables["chords"]["label"]) == 0
+    short = describe(track_frames({"other": _chord(0, "maj", 0.5)}))
+    assert short.stems["mixture"]["chord_status"] == "too_short"
+    assert short.stems["mixture"]["chord_count"] is None
+    noise = 0.1 * np.random.default_rng(0).standard_normal(6 * SR)
+    drums = describe(track_frames({"drums": noise}))
+    assert drums.stems["mixture"]["chord_status"] == "no_chords"
+    assert list(drums.tables["chords"]["label"]) == ["N"]
+    assert drums.stems["mixture"]["chord_none_ratio"] == 1
+    assert drums.stems["other"]["chord_status"] == "not_applicable"
+
+
+def test_the_grid_goes_on_where_beats_end():
+    times, kinds = chord_grid(np.array([1.0, 1.5, 2.0, 2.5]), np.array([1, 2, 3, 4]), 4.0)
+    np.testing.assert_allclose(times, np.arange(0, 4.01, 0.25))
+    assert kinds[4] == 0  # the downbeat
+    assert kinds[[2, 6, 8, 10, 12]].tolist() == [1] * 5
+    assert (kinds[1::2] == 2)[1:-1].all()
+    times, _ = chord_grid(None, None, 1.0)
+    np.testing.assert_allclose(times, [0, 0.25, 0.5, 0.75, 1.0])
