@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
     from stemfeatures.models.checkpoints import Checkpoint
 
-TASKS = ("separation", "f0", "beats", "presence", "lyrics", "all")
+TASKS = ("separation", "f0", "beats", "presence", "leakage", "lyrics", "all")
 
 
 class _ListEstimators(argparse.Action):
@@ -48,12 +48,15 @@ def add_parser(verbs: Any) -> None:
         run,
         "score checkpoints, and what to compare them with, on tracks with known truth",
         description="Separation: SDR, SI-SDR and NSDR (and BSS Eval v4 with --museval) by stem. F0 of the vocals, "
-        "beats, and starts of words: mir_eval. Mean and median over tracks, each data set for itself. "
+        "beats, and starts of words: mir_eval. Leakage: how much of each true stem is in each estimate, by band. Mean, "
+        "its 95 % confidence interval and median over tracks, each data set for itself; several models are also "
+        "compared track by track. "
         "docs/evaluation.md tells the conventions.",
         examples=(
             "stemfeatures evaluate all eval/",
             "stemfeatures evaluate separation eval/musdb --model mixture",
             "stemfeatures evaluate f0 eval/ -m joint-v2 -m swift-f0 -m torchcrepe:tiny",
+            "stemfeatures evaluate leakage eval/mdb",
             "stemfeatures evaluate lyrics eval/ultrastar",
             "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --references all --update-card",
         ),
@@ -62,7 +65,7 @@ def add_parser(verbs: Any) -> None:
         "task",
         choices=TASKS,
         metavar="TASK",
-        help=f"{', '.join(TASKS)} (of separation, F0 and beats what the data hold truth for)",
+        help=f"{', '.join(TASKS)} (separation, F0, beats and presence, of these what the data hold truth for)",
     )
     parser.add_argument(
         "dataset",
@@ -134,13 +137,28 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         result.to_parquet(args.output)
     values = result.to_dict()
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False) if args.json else result)
+    if args.json:
+        print(json.dumps(values, ensure_ascii=False, allow_nan=False))
+    else:
+        print(_text(result, [estimator.name for estimator in asked]))
     if args.update_card:
         for model, checkpoint in checkpoints.items():
             _update_card(
                 checkpoint, [row for row in values["summary"] if row["estimator"] == model], values["settings"]
             )
     return DONE
+
+
+def _text(result: EvaluationResult, asked: list[str]) -> str:
+    """The tables, and where several estimators were asked for how the others differ from the first."""
+    from stemfeatures.evaluation import EvaluationResult
+
+    first, *others = asked
+    chosen = EvaluationResult(result.table[result.table["estimator"].isin(asked)])
+    scored = chosen.table.loc[chosen.table["status"] == "ok", "estimator"]
+    if not others or not {first, *others} <= set(scored):
+        return str(result)
+    return f"{result}\n\nDifferences to {first} on the same tracks\n{chosen.against(first)}"
 
 
 def _estimator_class(model: str) -> type[BaseEstimator] | None:
@@ -188,7 +206,7 @@ def _estimators(names: list[str], task: str, device: str, *, optional: bool = Fa
     for name in names:
         try:
             estimator = get_estimator(name, device=device)
-            if task == "all" or task in estimator.tasks:
+            if task == "all" or ("separation" if task == "leakage" else task) in estimator.tasks:
                 estimator.prepare()
                 found.append(estimator)
             elif not optional:

@@ -4,31 +4,45 @@ A mask M on a mixture treats all its stems alike: the estimate ``M X`` is the su
 ``S_j``, and the energy of ``M S_j`` tells how much of stem j is in the estimate. For estimates that are not made by a
 mask, M is the ratio of their magnitude to that of the mixture, at most 1.
 
-    python -m stemfeatures.evaluation.leakage EVAL --model joint-v2
-
-prints, by data set and estimated stem, the level of each true stem in it relative to the true stem that belongs there,
-in dB: 0 on the diagonal if nothing was lost, -10 beside it if a tenth as much energy is foreign.
+Two figures say it, over all bands and in each of :data:`BANDS_HZ`: the *level* in dB of a true stem in an estimate,
+relative to the true stem that belongs there (0 if nothing was lost, -10 if a tenth as much energy is foreign), and the
+*share* of the true stem's own energy that the estimate holds. Masks that sum to one leave shares that sum to less.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from .._util.numba_cache import import_librosa
-from ..datasets.multitrack import ACCOMPANIMENT, MultiTrack
-from ..datasets.opening import find_tracks
-from .base import Estimator
 from .estimators.references import stft_grid
-from .registry import get_estimator
-from .run import NotOfferedError, separated_target
 
 #: Edges in Hz of the bands that are told apart; the last one ends at half the sample rate.
 BANDS_HZ = (0.0, 150.0, 400.0, 1000.0, 3000.0, 8000.0)
+#: All bands together and each for itself, in words.
+BANDS = (
+    "all",
+    *(f"{low:g} to {high:g} Hz" for low, high in zip(BANDS_HZ, BANDS_HZ[1:])),
+    f"above {BANDS_HZ[-1]:g} Hz",
+)
+#: Columns of the levels in dB and of the shares, in the order of :data:`BANDS`.
+LEVELS = ("level_db", *(f"level_from_{edge:g}_hz_db" for edge in BANDS_HZ))
+SHARES = ("share", *(f"share_from_{edge:g}_hz" for edge in BANDS_HZ))
+#: Level of nothing at all in dB, and the share of a stem's energy below which a band of it is called empty.
+_FLOOR_DB, _EMPTY = -60.0, 1e-6
+_IN = " in "
+
+
+def pair_name(source: str, estimate: str) -> str:
+    """What a row of the table is called: ``drums in vocals``."""
+    return f"{source}{_IN}{estimate}"
+
+
+def pair_of(name: str) -> tuple[str, str]:
+    """The true stem and the estimate of :func:`pair_name`."""
+    source, _, estimate = name.rpartition(_IN)
+    return source, estimate
 
 
 def leakage(
@@ -79,61 +93,43 @@ def leakage(
     return found
 
 
-def leakage_table(tracks: list[MultiTrack], estimator: Estimator) -> pd.DataFrame:
-    """Levels of true stems in estimates, as means over tracks.
+def leakage_scores(
+    stems: Mapping[str, np.ndarray], estimates: Mapping[str, np.ndarray], sample_rate: int
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Levels and shares of true stems in estimates.
 
     Parameters
     ----------
-    tracks : list of MultiTrack
-        With the truth for separation.
-    estimator : Estimator
-        What separates.
+    stems : Mapping of str to numpy.ndarray
+        True stems by name, mono ``(n_samples,)``; the mixture is their sum.
+    estimates : Mapping of str to numpy.ndarray
+        Estimates of some of these stems, mono ``(n_samples,)``.
+    sample_rate : int
+        Hz.
 
     Returns
     -------
-    pandas.DataFrame
-        One row a data set, estimate and true stem: the level in dB over all bands and in each.
+    dict of tuple to dict
+        ``{(estimate, stem): {column: value}}`` with the columns :data:`LEVELS` in dB (-60 at least) and
+        :data:`SHARES` (0..1). NaN where the stem that belongs there, or the true stem, has nothing in the band; a
+        silent estimate's own stem leaves it out.
 
     Raises
     ------
-    NotOfferedError
-        The estimator gives no stem that the tracks have.
+    ValueError
+        The signals are not mono or not equally long.
     """
-    rows = []
-    for track in tracks:
-        truth = track.load()
-        stems = {name: y.mean(axis=0) for name, y in truth.stems.items()}
-        estimates = {name: y.mean(axis=0) for name, y in estimator.separate(truth.mixture, truth.sample_rate).items()}
-        if separated_target(estimates) not in (None, *stems):  # its accompaniment is not the truth's
-            del estimates[ACCOMPANIMENT]
-        estimates = {name: y for name, y in estimates.items() if name in stems}
-        found = leakage(stems, estimates, truth.sample_rate)
-        names = ["all", *(f"{edge:g} Hz" for edge in BANDS_HZ)]
-        for (estimate, stem), energy in found.items():
-            if not estimate:
-                continue
-            own = found["", estimate]
-            if not own.sum():
-                continue
-            levels = np.concatenate([[energy.sum() / own.sum()], energy / np.maximum(own, 1e-6 * own.sum())])
-            values = dict(zip(names, 10 * np.log10(np.maximum(levels, 1e-6))))
-            rows.append({"dataset": track.dataset, "estimate": estimate, "stem": stem, **values})
-    if not rows:
-        raise NotOfferedError(f"{estimator.name} gives no stem that these tracks have")
-    table = pd.DataFrame(rows).groupby(["dataset", "estimate", "stem"], sort=False).mean()
-    return table.reset_index()
+    found = leakage(stems, estimates, sample_rate)
+    whole = {key: np.concatenate([[energy.sum()], energy]) for key, energy in found.items()}
 
+    def ratio(energy: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.divide(energy, of, out=np.full(len(energy), np.nan), where=of > _EMPTY * of[0])
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tracks", type=Path, help="tracks with stems, as for `stemfeatures evaluate`")
-    parser.add_argument("-m", "--model", help="checkpoint or reference (default: the default checkpoint)")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args(argv)
-    tracks = [track for track in find_tracks(args.tracks, stage="evaluate") if "separation" in track.tasks]
-    table = leakage_table(tracks, get_estimator(args.model, device=args.device))
-    print(table.to_string(index=False, float_format=lambda x: f"{x:.1f}"))
-
-
-if __name__ == "__main__":
-    main()
+    scores = {}
+    for (estimate, stem), energy in whole.items():
+        if not estimate or not whole["", estimate][0]:
+            continue
+        levels = 10 * np.log10(np.maximum(ratio(energy, whole["", estimate]), 10 ** (_FLOOR_DB / 10)))
+        shares = ratio(energy, whole["", stem])
+        scores[estimate, stem] = {k: float(v) for k, v in zip((*LEVELS, *SHARES), (*levels, *shares))}
+    return scores

@@ -14,7 +14,7 @@ Notes
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,12 @@ import numpy as np
 from .._util.json import plain
 from .beats import TRIM_S
 from .intervals import half_width
+from .leakage import BANDS, LEVELS, SHARES, pair_name, pair_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TASKS = ("separation", "f0", "beats", "presence", "lyrics")
+TASKS = ("separation", "f0", "beats", "presence", "leakage", "lyrics")
 #: What a row can say of itself; only ``ok`` rows are summarised.
 STATUSES = ("ok", "silent_reference", "not_offered")
 KEYS = ("task", "estimator", "dataset", "track", "group", "stem", "status")
@@ -62,6 +63,7 @@ METRICS = {
     ),
     "beats": ("beat_f_measure", "cmlt", "amlt", "downbeat_f_measure", "tempo_acc1", "tempo_acc2"),
     "presence": ("presence_f_measure", "presence_precision", "presence_recall", "presence_false_alarm"),
+    "leakage": (*LEVELS, *SHARES),
     "lyrics": (
         "absolute_error_mean_s",
         "absolute_error_median_s",
@@ -78,6 +80,7 @@ DETAILS = {
     "f0": ("n_frames", "n_voiced", "n_steady", "n_moving", "n_fast", "n_overlap"),
     "beats": ("reference_bpm", "estimate_bpm", "n_reference_beats", "n_estimated_beats"),
     "presence": ("n_playing", "n_silent"),
+    "leakage": (),
     "lyrics": ("error_median_s", "lead_s", "n_words"),
 }
 #: Below this SNR of the sum of the stems against the mixture, a result says so.
@@ -89,6 +92,7 @@ _TITLES = {
     "f0": "vocal F0 (50 cents; mir_eval; rpa_* by speed of pitch; multi_f0_* where annotated voices overlap)",
     "beats": "beats (mir_eval; tempo within 4 %)",
     "presence": "presence (frames in which a stem plays, less than 40 dB below the mixture)",
+    "leakage": "leakage (dB against the stem that belongs there; in brackets the share of the true stem in %)",
     "lyrics": "lyrics (starts of words; mir_eval)",
 }
 
@@ -152,6 +156,40 @@ class EvaluationResult:
         names = ("metric", "mean", "median", "mad", "ci95", "n", "n_groups", "n_skipped")
         return pd.DataFrame(rows, columns=[*by, *names])
 
+    def against(self, estimator: str) -> EvaluationResult:
+        """How much higher the others score than one of the estimators, track by track.
+
+        Scores of two estimators on the same songs rise and fall together, so that the interval of a mean difference is
+        far narrower than those of the two means: it says whether one of them is better.
+
+        Parameters
+        ----------
+        estimator : str
+            Name of the one that the others are compared with.
+
+        Returns
+        -------
+        EvaluationResult
+            One row per task, other estimator, track and stem that both have a score of: the differences of all
+            metrics (also of those where less is better).
+
+        Raises
+        ------
+        ValueError
+            There is no such estimator, or no other.
+        """
+        scored = self.table[self.table["status"] == "ok"]
+        first, others = scored[scored["estimator"] == estimator], scored[scored["estimator"] != estimator]
+        if first.empty or others.empty:
+            raise ValueError(f"nothing to compare with {estimator!r}: " + ", ".join(scored["estimator"].unique()))
+        keys = ["task", "dataset", "track", "stem"]
+        metrics = [m for task in TASKS for m in METRICS[task] if m in scored]
+        pairs = others.merge(first[[*keys, *metrics]], on=keys, suffixes=("", " of first"))
+        with np.errstate(invalid="ignore"):  # two perfect estimates do not differ by a number
+            for metric in metrics:
+                pairs[metric] = pairs[metric] - pairs[f"{metric} of first"]
+        return EvaluationResult(in_order(pairs[[*KEYS, *metrics]]), {})
+
     def to_dict(self) -> dict[str, Any]:
         """``settings``, ``summary`` and ``tracks`` as plain JSON types; NaN and infinities become None."""
         return {
@@ -174,7 +212,7 @@ class EvaluationResult:
     def __str__(self) -> str:
         """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem."""
         summary = self.summary()
-        parts = [_shown(summary, task) for task in TASKS]
+        parts = [_leakage_shown(summary) if task == "leakage" else _shown(summary, task) for task in TASKS]
         return "\n\n".join(part for part in (*parts, self._notes()) if part)
 
     def _offered(self, estimator: str) -> set[str]:
@@ -253,12 +291,45 @@ def _shown(summary: pd.DataFrame, task: str) -> str:
             values = by_metric[average].to_dict()
             lines.append([*labels, _AVERAGES[average], *(_number(values.get(metric), task) for metric in head[6:])])
     shown = [i for i, name in enumerate(head) if i < 6 or any(line[i] != "-" for line in lines[1:])]
-    widths = [max(len(line[i]) for line in lines) for i in shown]
-    text = [
-        "  ".join(line[i].ljust(w) if i < 3 or i == 5 else line[i].rjust(w) for i, w in zip(shown, widths)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([_TITLES[task], *text])
+    lines = [[line[i] for i in shown] for line in lines]
+    left = [k for k, i in enumerate(shown) if i < 3 or i == 5]
+    return "\n".join([_TITLES[task], *_aligned(lines, left)])
+
+
+def _aligned(lines: list[list[str]], left: Sequence[int]) -> list[str]:
+    """Lines of cells as text; columns ``left`` begin in one place, the others end in one."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    aligns = [str.ljust if i in left else str.rjust for i in range(len(widths))]
+    return ["  ".join(align(cell, w) for align, cell, w in zip(aligns, line, widths)).rstrip() for line in lines]
+
+
+def _leakage_shown(summary: pd.DataFrame) -> str:
+    """A matrix a band, estimates down and true stems across: levels with their intervals, and shares."""
+    rows = summary[(summary["task"] == "leakage") & (summary["n"] > 0)]
+    parts = []
+    for (dataset, estimator), group in rows.groupby(["dataset", "estimator"], sort=False):
+        values = {(row.stem, row.metric): row for row in group.itertuples()}
+        pairs = [pair_of(name) for name in dict.fromkeys(group["stem"])]
+        sources, estimates = (list(dict.fromkeys(names)) for names in zip(*pairs))
+        lines = [["band", "estimate", *(f"of {source}" for source in sources)]]
+        for band, level, share in zip(BANDS, LEVELS, SHARES):
+            for estimate in estimates:
+                cells = [_leak(values, pair_name(source, estimate), level, share) for source in sources]
+                lines.append([band if estimate == estimates[0] else "", estimate, *cells])
+        tracks = int(group["n"].max())
+        head = f"{dataset}, {estimator}, {tracks} track{'s' if tracks > 1 else ''}"
+        parts.append("\n".join([head, *_aligned(lines, (0, 1))]))
+    return "\n".join([_TITLES["leakage"], *parts]) if parts else ""
+
+
+def _leak(values: Mapping[tuple[str, str], Any], name: str, level: str, share: str) -> str:
+    """``-12.1 ±3.0 (4)``."""
+    found = values.get((name, level))
+    if found is None or math.isnan(found.mean):
+        return "-"
+    interval = "" if math.isnan(found.ci95) else f" ±{found.ci95:.1f}"
+    part = values.get((name, share))
+    return f"{found.mean:.1f}{interval} ({100 * part.mean:.0f})" if part is not None else f"{found.mean:.1f}{interval}"
 
 
 def _number(value: float | None, task: str) -> str:

@@ -33,6 +33,7 @@ from ..errors import EvaluationError, ModelError
 from .base import Estimator
 from .beats import TRIM_S, beat_scores
 from .f0 import f0_scores, pitch_by_speed
+from .leakage import leakage_scores, pair_name
 from .lyrics import lyrics_scores, reference_words, token_starts
 from .multi_f0 import multi_f0_scores, sounding_together
 from .presence import presence_scores, presence_truth
@@ -40,9 +41,9 @@ from .result import TASKS, EvaluationResult, in_order
 from .separation import BSS_WINDOW_S, bss_eval, is_silent, level_db, sdr, si_sdr
 
 #: What of a track holds the truth for a task: stems tell when they play.
-TRUTH = {task: task for task in TASKS} | {"presence": "separation"}
-#: The tasks of ``all``. Lyrics are asked for by name: they need the extra ``lyrics``.
-ALL_TASKS = tuple(task for task in TASKS if task != "lyrics")
+TRUTH = {task: task for task in TASKS} | {"presence": "separation", "leakage": "separation"}
+#: The tasks of ``all``. The others are asked for by name: lyrics need the extra ``lyrics``, leakage has long tables.
+ALL_TASKS = tuple(task for task in TASKS if task not in ("lyrics", "leakage"))
 #: What the channels of a track are to separation metrics.
 CHANNELS = ("mono", "all")
 
@@ -68,8 +69,8 @@ def evaluate(
     Parameters
     ----------
     task : str
-        ``separation``, ``f0``, ``beats``, ``presence``, ``lyrics`` or ``all`` (those that the data hold truth for,
-        but not lyrics).
+        ``separation``, ``f0``, ``beats``, ``presence``, ``leakage``, ``lyrics`` or ``all`` (those that the data hold
+        truth for, but neither leakage nor lyrics).
     dataset : str, Path or sequence of MultiTrack
         A folder, see :func:`stemfeatures.datasets.opening.find_tracks`, or tracks.
     estimator : Estimator
@@ -181,6 +182,8 @@ def evaluate_track(
                 found = [_lyrics_row(truth, track.lyrics_lead_s, estimator)]
             elif task == "beats":
                 found = [_beats_row(truth, estimator, trim_s)]
+            elif task == "leakage":
+                found = _leakage_rows(truth, estimator)
             else:
                 found = _presence_rows(truth, estimator)
         except EvaluationError as error:
@@ -209,20 +212,9 @@ def _separation_rows(
     mixture = view(truth.mixture)
     references = {stem: view(signal) for stem, signal in truth.stems.items()}
     try:
-        if getattr(estimator, "needs_truth", False):
-            estimates = estimator.separate_with_truth(truth.mixture, truth.sample_rate, truth.stems)  # type: ignore[attr-defined]
-        else:
-            estimates = estimator.separate(truth.mixture, truth.sample_rate)
+        estimates = _separated(truth, estimator)
     except NotImplementedError:
         return [{"stem": stem, "status": "not_offered"} for stem in references]
-    for stem, signal in estimates.items():
-        if np.shape(signal) != truth.mixture.shape:
-            raise EvaluationError(
-                f"{estimator.name} returned {stem} as {np.shape(signal)}, the mixture is {truth.mixture.shape} "
-                "(channels, samples)"
-            )
-        if not np.all(np.isfinite(signal)):
-            raise EvaluationError(f"{estimator.name} returned {stem} with NaN or infinity")
     sum_snr = sdr(mixture, np.sum(list(references.values()), axis=0))
     if target := separated_target(estimates):
         if rest := rest_of(track, target) if target in references else ():
@@ -259,10 +251,51 @@ def _separation_rows(
     return rows
 
 
+def _separated(truth: TrackTruth, estimator: Estimator) -> dict[str, np.ndarray]:
+    """What the estimator answers, checked; NotImplementedError where it does not separate."""
+    if getattr(estimator, "needs_truth", False):
+        estimates = estimator.separate_with_truth(truth.mixture, truth.sample_rate, truth.stems)  # type: ignore[attr-defined]
+    else:
+        estimates = estimator.separate(truth.mixture, truth.sample_rate)
+    for stem, signal in estimates.items():
+        if np.shape(signal) != truth.mixture.shape:
+            raise EvaluationError(
+                f"{estimator.name} returned {stem} as {np.shape(signal)}, the mixture is {truth.mixture.shape} "
+                "(channels, samples)"
+            )
+        if not np.all(np.isfinite(signal)):
+            raise EvaluationError(f"{estimator.name} returned {stem} with NaN or infinity")
+    return dict(estimates)
+
+
 def separated_target(estimates: Mapping[str, np.ndarray]) -> str | None:
     """The target of an estimator that gives one stem and its accompaniment; None for any other."""
     others = [stem for stem in estimates if stem != ACCOMPANIMENT]
     return others[0] if len(others) == 1 and ACCOMPANIMENT in estimates else None
+
+
+def _leakage_rows(truth: TrackTruth, estimator: Estimator) -> list[dict[str, Any]]:
+    stems = {stem: _mono(signal) for stem, signal in truth.stems.items()}
+    try:
+        estimates = {stem: _mono(signal) for stem, signal in _separated(truth, estimator).items()}
+    except NotImplementedError:
+        estimates = {}
+    if separated_target(estimates) not in (None, *stems):  # its accompaniment is not the truth's
+        del estimates[ACCOMPANIMENT]
+    elif ACCOMPANIMENT in stems and ACCOMPANIMENT not in estimates and len(estimates) > 1:
+        estimates[ACCOMPANIMENT] = np.sum([y for stem, y in estimates.items() if stem != "vocals"], axis=0)
+    found = leakage_scores(stems, {s: y for s, y in estimates.items() if s in stems}, truth.sample_rate)
+    rows: list[dict[str, Any]] = []
+    for estimate in stems:
+        for stem in stems:
+            row = {"stem": pair_name(stem, estimate)}
+            if estimate not in estimates:
+                rows.append(row | {"status": "not_offered"})
+            elif (estimate, stem) not in found:
+                rows.append(row | {"status": "silent_reference"})
+            else:
+                rows.append(row | {"status": "ok"} | found[estimate, stem])
+    return rows
 
 
 def _f0_row(truth: TrackTruth, voices: list[np.ndarray], estimator: Estimator) -> dict[str, Any]:
