@@ -74,6 +74,10 @@ class TrainConfig:
         ``model``.
     band_limited : float, default=0.0
         Share of the examples that end between 3 and 8 kHz, as files at 8 and 16 kHz do.
+    coded : float, default=0.0
+        Share of the examples that go through a lossy coder, see :func:`~.objectives.augmentation.coded`.
+    inverted : float, default=0.0
+        Share of the stems whose polarity is turned round.
     learns : tuple[str, ...], default=()
         Parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
     norm : str, default='batch'
@@ -111,6 +115,8 @@ class TrainConfig:
     log_every: int = 10
     songs: float = 0.0
     band_limited: float = 0.0
+    coded: float = 0.0
+    inverted: float = 0.0
     validate_every: int = 500
     patience: int = 0
     mixing: str = "loaders"
@@ -126,7 +132,7 @@ class TrainConfig:
     parts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("songs", "band_limited"):
+        for name in ("songs", "band_limited", "coded", "inverted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.mixing not in MIXINGS:

@@ -14,6 +14,7 @@ from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import PARTS, JointConfig, JointNet
 from ..config import TrainConfig
+from .augmentation import coded, inverted
 from .base import Batch, Objective, step_generator
 from .losses import band_limited, pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
 
@@ -116,7 +117,12 @@ class JointObjective(Objective):
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Of the parts that learn, unweighted, and their weighted sum under ``loss``."""
         config, learns, terms = self.config, self.learns, {}
-        spectra = spectrograms(batch["stems"])
+        stems = batch["stems"]
+        if config.inverted:
+            stems = inverted(stems, config.inverted, step_generator(config.seed, self.steps_done, 1))
+        if config.coded:
+            stems = coded(stems, config.coded, step_generator(config.seed, self.steps_done, 2))
+        spectra = spectrograms(stems)
         if config.band_limited:
             random = step_generator(config.seed, self.steps_done)
             spectra = band_limited(spectra, config.band_limited, random)
@@ -135,7 +141,7 @@ class JointObjective(Objective):
         if rhythm is not None:
             terms["rhythm"] = rhythm_loss(rhythm.float()[..., :frames], batch, config.loss)
         if presence is not None:
-            terms["presence"] = presence_loss(presence.float()[..., :frames], batch["stems"])
+            terms["presence"] = presence_loss(presence.float()[..., :frames], stems)
         return terms | {"loss": weighted_sum(terms, config.loss)}
 
     def state_dict(self) -> dict[str, Any]:
