@@ -20,6 +20,7 @@ FOLDER = ROOT / "benchmarks"
 TINY = {
     "alignment": ("--repeat 1 --rounds 1", r"ratio to pocketsphinx +\d"),
     "bass_lines": ("--songs 4 --seconds 8", r"mixture +\d\.\d\d"),
+    "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
     "generation": ("--songs 1 --seconds 8", r"\d"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),

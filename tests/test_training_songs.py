@@ -574,3 +574,31 @@ def test_the_script_for_gpus_runs(songs, tmp_path):
     card = checkpoints.resolve(tmp_path / "out" / "joint-v3-gpu.safetensors").card
     assert card["training"]["steps"] == 3
     assert card["data"][0]["songs"] == 1
+
+
+def test_the_script_for_cpus_runs(songs, tmp_path):
+    """Two tiny recipes, of which the second goes on from the checkpoint of the first, and calibration."""
+    settings = {"songs": 1.0, "n_frames": 32, "batch_size": 2}
+    tiny_recipe(tmp_path / "first.toml", **settings, name="first", learns=["separator"])
+    initial = "runs/first/first.safetensors"
+    tiny_recipe(tmp_path / "second.toml", **settings, name="second", learns=["rhythm"], initial=initial, coded=1.0)
+    (tmp_path / "development").mkdir()
+    (tmp_path / "development" / "one").symlink_to(songs / "one")
+    script = Path(__file__).parents[1] / "benchmarks" / "cpu_training.sh"
+    folders = {"MULTITRACKS": str(songs), "CALIBRATION": str(tmp_path / "development")}
+    recipes = [tmp_path / "first.toml", tmp_path / "second.toml"]
+    done = subprocess.run(
+        [script, tmp_path / "out", "1", "20", *recipes], capture_output=True, text=True, check=False,
+        env=os.environ | folders | {"PYTHON": sys.executable, "PYTHONPATH": str(script.parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        checkpoints.resolve(tmp_path / "out" / "runs" / n / f"{n}.safetensors") for n in ("first", "second")
+    )
+    found = second.card["training"]["calibration"]
+    assert found["chosen_on"] == "development"
+    assert set(found["sdr_db"]) == {"1", "0.85", "0.7", "0.6", "0.5"}
+    before, after = (checkpoints.load(of).state_dict() for of in (first, second))
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert all(name in same for name in before if name.startswith("separator."))
+    assert not all(name in same for name in before if name.startswith("rhythm."))
