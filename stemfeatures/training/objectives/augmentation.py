@@ -16,8 +16,8 @@ from ...constants import ANALYSIS_SAMPLE_RATE as SR
 
 #: Coefficients a frame of the coder: those of MP3's long blocks and of AAC's, brought to the analysis rate.
 FRAMES = (288, 512)
-#: How far in dB the noise lies below what masks it, up to 1 kHz; above, by how much less a Bark. Both are set beside the
-#: noise of MP3, Vorbis and AAC (benchmarks/coder_noise.py).
+#: How far in dB the noise lies below what masks it, up to 1 kHz; above, by how much less a Bark. Both are set beside
+#: the noise of MP3, Vorbis and AAC (benchmarks/coder_noise.py).
 MARGIN_DB, _LESS_DB = (11.0, 25.0), 1.5
 #: How steeply masking falls in dB a Bark towards lower and higher bands.
 _DOWN_DB, _UP_DB = 25.0, 10.0
