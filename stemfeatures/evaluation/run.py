@@ -222,7 +222,7 @@ def _separation_rows(
         else:
             estimates = {target: estimates[target]}
     elif ACCOMPANIMENT in references and ACCOMPANIMENT not in estimates and len(estimates) > 1:
-        estimates = estimates | {ACCOMPANIMENT: sum(s for stem, s in estimates.items() if stem != "vocals")}
+        estimates[ACCOMPANIMENT] = np.sum([y for stem, y in estimates.items() if stem != "vocals"], axis=0)
     estimates = {stem: view(estimates[stem]) for stem in references if stem in estimates}
     bss = bss_eval({s: references[s] for s in estimates}, estimates, truth.sample_rate) if museval else {}
 
