@@ -40,6 +40,12 @@ def gpu_shard(task: ShardTask) -> ShardReceipt:
     return ShardReceipt(task.name, worker=os.environ["CUDA_VISIBLE_DEVICES"])
 
 
+def started_with() -> dict[str, str]:
+    """The environment that this process was started with: what its C library has read."""
+    pairs = Path("/proc/self/environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def broken_shard(task: ShardTask) -> ShardReceipt:
     """Fails for no fault of a track."""
     raise OSError(f"no space left for shard {task.name}")

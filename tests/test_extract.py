@@ -23,17 +23,17 @@ import pandas as pd
 import pytest
 import torch
 from distributed import KilledWorker
-from extract_helper import DEADLY, broken_shard, fake_shard, gpu_shard, write_tone
+from extract_helper import DEADLY, broken_shard, fake_shard, gpu_shard, started_with, write_tone
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import tiny_checkpoint
 
 import stemfeatures
-from pipelines import extract_catalog
+from pipelines import cli, extract_catalog
 from pipelines.extraction import cluster as executors
 from pipelines.extraction import plan, prefetch, threads
 from pipelines.extraction import shard as shard_module
-from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cluster
+from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cluster, trimming_workers
 from pipelines.extraction.executor import LoopExecutor, StopRequest, WorkerCrash
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
@@ -726,8 +726,13 @@ def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: py
     ids[17] = f"{DEADLY} 2"
     monkeypatch.setattr(executors, "process_on_worker", fake_shard)
     monkeypatch.setattr(executors, "MAX_CRASHES", 1)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # as a cluster of Dask leaves it in a notebook
     with local_cluster(2, device="cpu") as cluster:
         outcomes = list(cluster.run(fake_tasks(tmp_path, ids, 4), StopRequest()))
+        assert trimming_workers(cluster.client) == 0
+        if sys.platform == "linux":
+            for environment in cluster.client.run(started_with).values():
+                assert environment.items() >= threads.MEMORY_ENVIRONMENT.items()
         # An error that is no track's fault ends the run instead of being blamed on tracks.
         monkeypatch.setattr(executors, "process_on_worker", broken_shard)
         with pytest.raises(OSError, match="no space left"):
@@ -814,11 +819,23 @@ def in_process_cluster() -> Iterator[Any]:
         yield cluster
 
 
-def test_existing_scheduler(music: Path, tmp_path: Path, model: Path, in_process_cluster: Any) -> None:
+def test_existing_scheduler(
+    music: Path, tmp_path: Path, model: Path, in_process_cluster: Any, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     address = in_process_cluster.scheduler_address
     extract(music, tmp_path / "loop", model)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
     summary = extract(music, tmp_path / "out", model, jobs=None, scheduler=address, device="auto")
     assert (summary.n_done, summary.device) == (8, "cpu")
+    advice = "1 of 1 workers give memory back to the system all the time"
+    assert advice not in caplog.text
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # what Dask sets
+    extract(music, tmp_path / "one", model, jobs=None, scheduler=address, device="auto", limit=1)
+    assert advice in caplog.text
+    assert "MALLOC_TRIM_THRESHOLD_=1073741824" in caplog.text
+    assert cli.main(["doctor", "--scheduler", address]) == 3
+    assert advice in capsys.readouterr().out
     assert_same_tables(tmp_path / "out", tmp_path / "loop")
     assert in_process_cluster.scheduler.workers  # it is somebody else's, and still there
     with pytest.raises(ClusterError, match=r"resource GPU=1.*--resources"):

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ._exit import DONE, SOME_FAILED
+from ._exit import DONE, SOME_FAILED, UsageError
 from ._options import add_verb
 from ._text import columns, size
 
@@ -32,14 +32,23 @@ def add_parser(verbs: Any) -> None:
         "doctor",
         run,
         "show versions, codecs, devices and caches, and what is missing",
-        description="Exit code 3 when something that the main job needs is missing. Put its output into bug reports.",
-        examples=("stemfeatures doctor",),
+        description="Exit code 3 when something that the main job needs is missing, or set so that it is slow. Put its "
+        "output into bug reports.",
+        examples=("stemfeatures doctor", "stemfeatures doctor --scheduler tcp://head:8786"),
     )
+    parser.add_argument("--scheduler", metavar="ADDR", help="look at the workers of this running Dask scheduler, too")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     report, problems = examine()
+    if args.scheduler is not None:
+        from ..extraction.cluster import ClusterError
+
+        try:
+            report["workers"] = _workers(args.scheduler, problems)
+        except ClusterError as error:
+            raise UsageError(str(error)) from error
     if args.json:
         print(json.dumps({**report, "problems": problems}, indent=1))
     else:
@@ -147,6 +156,25 @@ def _caches(problems: list[str]) -> dict[str, Any]:
     )
     facts["prefix"] = sys.prefix
     return facts
+
+
+def _workers(address: str, problems: list[str]) -> dict[str, Any]:
+    """The workers of a cluster, and what slows them down."""
+    from ..extraction import threads
+    from ..extraction.cluster import existing_scheduler, slots, trimming_workers, worker_info
+
+    executor, _ = existing_scheduler(address, device="auto")
+    with executor:
+        workers = worker_info(executor.client)
+        if n := trimming_workers(executor.client):
+            problems.append(threads.trim_advice(n, len(workers)))
+        return {
+            "scheduler": executor.address,
+            "workers": len(workers),
+            "shards at a time": slots(workers, {}),
+            "with a GPU": sum("GPU" in worker["resources"] for worker in workers.values()),
+            "memory of the smallest": size(min(worker["memory_limit"] for worker in workers.values())),
+        }
 
 
 def _writable(folder: Path) -> bool:

@@ -115,6 +115,8 @@ class ClusterExecutor:
         for worker, answer in sorted(answers.items()):
             if answer is not None:
                 raise ClusterError(str(answer), source=f"worker {worker}")
+        if n := trimming_workers(self.client):
+            log.warning("%s", threads.trim_advice(n, len(answers)))
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
         queue = deque(shards)
@@ -246,6 +248,12 @@ def worker_info(client: Client) -> dict[str, dict[str, Any]]:
         return dict(client.scheduler_info()["workers"])
 
 
+def trimming_workers(client: Client) -> int:
+    """Workers whose allocator gives memory back so eagerly that it costs them time, see :mod:`.threads`."""
+    answers = client.run(threads.trim_threshold, on_error="return")
+    return sum(isinstance(answer, int) for answer in answers.values())
+
+
 def slots(workers: dict[str, dict[str, Any]], resources: dict[str, float]) -> int:
     """Shards that these workers can process at a time."""
     total = 0
@@ -272,6 +280,13 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     from distributed import Client, Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
+    class KeepingNanny(Nanny):  # type: ignore[misc]
+        """Spawns workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.pre_spawn_env = {**self.pre_spawn_env, **threads.MEMORY_ENVIRONMENT}
+
     gpus = visible_gpus() if device == "cuda" else []
     preload = dask.config.get("distributed.worker.preload")
     preload = [*([preload] if isinstance(preload, str) else preload), threads.__name__]
@@ -291,11 +306,11 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     }
     workers = {}
     for i in range(n_workers):
-        environment = dict(threads.WORKER_ENVIRONMENT)
+        environment = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
         more = {"env": environment, "resources": {"GPU": 1} if gpus else None}
-        workers[i] = {"cls": Nanny, "options": {**options, **more}}
+        workers[i] = {"cls": KeepingNanny, "options": {**options, **more}}
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
     # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash

@@ -1,9 +1,15 @@
-"""How many threads a process may use: the one place that decides it.
+"""How many threads a process may use, and when it gives memory back: the one place that decides it.
 
 Parallelism comes from processes, a track each; inside a process every numeric library gets one thread. More would
 fight over the same cores, and sums split over another number of threads differ in their last bits.
 
 This module is also the Dask preload of local workers: ``dask_setup`` runs once in each of them.
+
+Notes
+-----
+Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that results that were freed leave the process. Ours hold
+no results: tensors of some MiB come and go several times a second, and with that threshold each is given back to the
+system and faulted in again, page by page, which takes as long as the work itself.
 """
 
 from __future__ import annotations
@@ -24,6 +30,12 @@ WORKER_ENVIRONMENT = {
     "NUMEXPR_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
+
+#: Of the C library's allocator; read when a process starts, so set before it is spawned. 32 MiB is the most that every
+#: glibc takes for the second, and holds the largest tensor of a segment. Other C libraries ignore them.
+MEMORY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+#: Below this threshold a process gives back what the next segment needs again.
+LEAST_TRIM_THRESHOLD = 64 << 20
 
 
 def configure_worker() -> None:
@@ -59,3 +71,21 @@ def dask_setup(worker: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+def trim_threshold() -> int | None:
+    """``MALLOC_TRIM_THRESHOLD_`` of this process in bytes, if that is so small that it costs time; else None."""
+    try:
+        threshold = int(os.environ.get("MALLOC_TRIM_THRESHOLD_", ""))
+    except ValueError:
+        return None
+    return threshold if 0 <= threshold < LEAST_TRIM_THRESHOLD else None
+
+
+def trim_advice(n_trimming: int, n_workers: int) -> str:
+    """What to tell of workers whose :func:`trim_threshold` is small."""
+    setting = " ".join(f"{name}={value}" for name, value in MEMORY_ENVIRONMENT.items())
+    return (
+        f"{n_trimming} of {n_workers} workers give memory back to the system all the time (Dask sets "
+        f"MALLOC_TRIM_THRESHOLD_), about half their CPU time; start them with: {setting} dask worker ..."
+    )
