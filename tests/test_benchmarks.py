@@ -22,7 +22,12 @@ TINY = {
     "bass_lines": ("--songs 4 --seconds 8", r"mixture +\d\.\d\d"),
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
+    "frame_measures": (
+        "--seconds 1 --repeat 1",
+        r"true peaks of five rows .*ratio +\d.*difference \d\.\de-0[6-9]|0\.0e",
+    ),
     "generation": ("--songs 1 --seconds 8", r"\d"),
+    "jobs": ("--tracks 2 --seconds 0.6 --rounds 1", r"-j 2 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),

@@ -12,9 +12,11 @@ import torch
 import stemfeatures.spectra.streaming as streaming
 import stemfeatures.spectra.transform as spectral
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
+from stemfeatures.frames import measures
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import filters
+from stemfeatures.spectra.oversampling import band_matrix, largest_between
 
 
 @pytest.mark.parametrize("module", [spectral, streaming])
@@ -135,3 +137,42 @@ def test_streaming_equals_the_whole(blocks):
     signal += [adder.push(part), adder.finish(y.shape[-1])]
     assert torch.allclose(torch.cat(spectra, dim=-1), spectral.stft(y), atol=1e-4)
     assert torch.allclose(torch.cat(signal, dim=-1), y, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 1_000])
+def test_interpolation_by_a_product(n):
+    """Against the sum it stands for, at lengths around those of its blocks."""
+    rng = np.random.default_rng(n)
+    phases, x = rng.normal(size=(3, 24)), rng.normal(size=(2, n + 23))
+    expected = [np.correlate(channel, phase, "valid") for channel in x for phase in phases if n]
+    largest = float(np.abs(expected).max()) if n else 0.0
+    assert largest_between(x, band_matrix(phases), 24) == pytest.approx(largest, rel=1e-12)
+    if n:
+        signal = torch.from_numpy(x.astype(np.float32))
+        kernel = torch.from_numpy(measures.oversampling_phases().astype(np.float32))[:, None]
+        by_convolution = torch.nn.functional.conv1d(signal[:, None], kernel).abs().amax(dim=1)
+        torch.testing.assert_close(measures.oversampled_peaks(signal), by_convolution, atol=1e-6, rtol=1e-5)
+
+
+def test_shape_of_broad_narrow_and_silent_spectra():
+    rng = np.random.default_rng(0)
+    magnitude = np.zeros((4, N_BINS, 3))
+    magnitude[0] = rng.uniform(size=(N_BINS, 3))
+    magnitude[1, 700:703] = [[0.5], [1.0], [0.5]]  # 11 Hz wide at 7.5 kHz
+    magnitude[2] = 1e-9 * rng.uniform(size=(N_BINS, 3))
+    hertz = np.arange(N_BINS)[:, None] * (ANALYSIS_SAMPLE_RATE / N_FFT)
+    tensor = torch.from_numpy(magnitude.astype(np.float32))
+    found = {name: value.numpy() for name, value in measures.spectral_shape(tensor, tensor**2).items()}
+    for row in (0, 1, 2):
+        y = magnitude[row].astype(np.float32).astype(np.float64)
+        centroid = (hertz * y).sum(axis=0) / y.sum(axis=0)
+        bandwidth = np.sqrt(((hertz - centroid) ** 2 * y).sum(axis=0) / y.sum(axis=0))
+        np.testing.assert_allclose(found["centroid_hz"][row], centroid, rtol=1e-6)
+        np.testing.assert_allclose(found["bandwidth_hz"][row], bandwidth, rtol=1e-5)
+        below = (np.cumsum(y, axis=0) < 0.85 * y.sum(axis=0)).sum(axis=0)
+        np.testing.assert_allclose(found["rolloff_hz"][row], hertz[below, 0], rtol=1e-6)
+    power = np.maximum(magnitude[0] ** 2, 1e-20)
+    flatness = np.exp(np.log(power).mean(axis=0)) / power.mean(axis=0)
+    np.testing.assert_allclose(found["flatness"][0], flatness, rtol=1e-5)
+    assert found["flatness"].max() <= 1
+    assert all(np.all(value[3] == 0) for value in found.values())

@@ -19,6 +19,7 @@ from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
 from ..fields import Field, status_field
 from ..frames import StemFrames, TrackFrames
 from ..spectra.k_weighting import k_weighting
+from ..spectra.oversampling import band_matrix, largest_between
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
@@ -152,8 +153,11 @@ class LoudnessMeter:
         self._n_samples = 0
         self._partial = 0.0
         self._factor = 4 if sample_rate < 96_000 else 2 if sample_rate < 192_000 else 1
-        self._taps = _oversampling_filter(self._factor)
-        self._context = (len(self._taps) - 1) // self._factor
+        taps = _oversampling_filter(self._factor)
+        self._context = (len(taps) - 1) // self._factor
+        # Phase 0 returns the samples themselves.
+        phases = [taps[phase :: self._factor][::-1] for phase in range(1, self._factor)]
+        self._between = band_matrix(np.stack(phases)) if phases else None
         self._tail = np.zeros((channels, self._context))
         self._peak = 0.0
 
@@ -216,17 +220,15 @@ class LoudnessMeter:
         self._n_samples = end
 
     def _oversampled_peak(self, x: np.ndarray) -> float:
-        from scipy.signal import upfirdn
-
         if x.shape[1] == 0:
             return 0.0
-        if self._factor == 1:
+        if self._between is None:
             return float(np.abs(x).max())
-        joined = np.concatenate([self._tail, x], axis=1)
-        up = upfirdn(self._taps, joined, up=self._factor, axis=1)
         # Outputs that saw the full filter length only; those of the earlier samples came with the chunk before.
-        first = self._context * self._factor
-        return float(np.abs(up[:, first : first + x.shape[1] * self._factor]).max())
+        joined = np.concatenate([self._tail, x], axis=1)
+        middle = self._context // 2
+        samples = np.abs(joined[:, middle : middle + x.shape[1]]).max()
+        return max(float(samples), largest_between(joined[:, 1:], self._between, self._context))
 
 
 def _to_lufs(power: np.ndarray) -> np.ndarray:

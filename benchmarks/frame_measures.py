@@ -1,0 +1,123 @@
+"""CPU time of true peaks, spectral shape and spectral contrast beside the plain way to compute them.
+
+    python benchmarks/frame_measures.py [--seconds 60] [--repeat 5]
+
+Each pair takes turns in one process, one thread; the ratio is that of the medians. The largest difference of the values
+stands beside it: relative, of the frames that sound.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.signal import upfirdn
+
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, N_BINS, N_CONTRAST, N_FFT, STEM_ROWS
+from stemfeatures.descriptors.loudness import LoudnessMeter
+from stemfeatures.frames.measures import oversampled_peaks, oversampling_phases, spectral_contrast, spectral_shape
+from stemfeatures.spectra.transform import stft
+
+RATE = 44_100
+
+
+def peak_by_upfirdn(y: np.ndarray) -> float:
+    """True peak of the whole signal."""
+    taps = np.sinc(np.arange(-48, 49) / 4) * np.kaiser(97, 6.0)
+    up = upfirdn(taps, np.pad(y.astype(np.float64), ((0, 0), (24, 24))), up=4, axis=1)
+    return float(np.abs(up[:, 96 : 96 + 4 * (y.shape[1] + 24)]).max())
+
+
+def peak_by_meter(y: np.ndarray) -> float:
+    """The same, and the K-weighted power besides."""
+    meter = LoudnessMeter(RATE, len(y))
+    meter.update(y)
+    return meter.true_peak
+
+
+def peaks_by_convolution(signal: torch.Tensor) -> torch.Tensor:
+    """Peaks of rows, a value a sample."""
+    kernel = torch.from_numpy(oversampling_phases().astype(np.float32))[:, None]
+    return torch.nn.functional.conv1d(signal[:, None], kernel).abs().amax(dim=1)
+
+
+def plain_shape(magnitude: torch.Tensor, power: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Centroid, bandwidth, rolloff and flatness as they are defined."""
+    hertz = torch.arange(N_BINS) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+    share = magnitude / magnitude.sum(dim=-2, keepdim=True).clamp_min(1e-30)
+    centroid = (hertz[:, None] * share).sum(dim=-2)
+    spread = ((hertz[:, None] - centroid[..., None, :]) ** 2 * share).sum(dim=-2).sqrt()
+    below = (share.cumsum(dim=-2) < 0.85).sum(dim=-2).clamp(max=N_BINS - 1)
+    floor = (magnitude**2).clamp_min(1e-20)
+    flatness = floor.log().mean(dim=-2).exp() / floor.mean(dim=-2)
+    return {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
+
+
+def plain_contrast(magnitude: torch.Tensor) -> torch.Tensor:
+    """Peak over valley of octaves, by selection along the bins."""
+    edges = [0.0] + [200.0 * 2**i for i in range(N_CONTRAST)]
+    hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
+    bands = []
+    for k in range(N_CONTRAST):
+        inside = np.flatnonzero((hertz >= edges[k]) & (hertz <= edges[k + 1]))
+        first, last = max(int(inside[0]) - (k > 0), 0), N_BINS - 1 if k == N_CONTRAST - 1 else int(inside[-1]) - 1
+        band, count = magnitude[..., first : last + 1, :], max(1, round(0.02 * len(inside)))
+        peak, valley = (band.topk(count, dim=-2, largest=up).values.mean(dim=-2) for up in (True, False))
+        bands.append(10 * (peak.clamp_min(1e-10).log10() - valley.clamp_min(1e-10).log10()))
+    return torch.stack(bands, dim=-2)
+
+
+def difference(one: Any, other: Any) -> float:
+    """Largest relative difference."""
+    if isinstance(one, dict):
+        return max(difference(one[name], other[name]) for name in one)
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-6 * np.abs(b).max())).max())
+
+
+def compare(name: str, ours: Callable[[], Any], plain: Callable[[], Any], repeat: int) -> None:
+    """Print CPU milliseconds of both, their ratio, and how far the results are apart."""
+    apart = difference(ours(), plain())
+    times: dict[Callable[[], Any], list[float]] = {ours: [], plain: []}
+    for _ in range(repeat):
+        for function, measured in times.items():
+            start = time.process_time()
+            function()
+            measured.append(1000 * (time.process_time() - start))
+    new, old = (statistics.median(measured) for measured in times.values())
+    print(f"{name:34s} {new:8.1f} ms, plain {old:8.1f} ms, ratio {new / old:5.2f}, largest difference {apart:.1e}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--repeat", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 0.1, (2, round(args.seconds * RATE))).astype(np.float32)
+    y *= np.arange(y.shape[1]) % (RATE // 2) < RATE // 3
+    compare("true peak of stereo, and K power", lambda: peak_by_meter(y), lambda: peak_by_upfirdn(y), args.repeat)
+    rows = torch.from_numpy(rng.normal(0, 0.1, (len(STEM_ROWS), round(args.seconds * ANALYSIS_SAMPLE_RATE))))
+    rows = rows.float().cumsum(dim=-1) * 1e-3 + 0.01 * rows.float()
+    compare("true peaks of five rows", lambda: oversampled_peaks(rows), lambda: peaks_by_convolution(rows), args.repeat)
+    magnitude = stft(rows)[:, :N_BINS].abs()
+    power = magnitude**2
+    compare("spectral shape of five rows", lambda: spectral_shape(magnitude, power),
+            lambda: plain_shape(magnitude, power), args.repeat)  # fmt: skip
+    compare("spectral contrast of five rows", lambda: spectral_contrast(magnitude),
+            lambda: plain_contrast(magnitude), args.repeat)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
