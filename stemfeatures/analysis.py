@@ -6,10 +6,10 @@ segments share network batches. The two functions are for a single call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +21,18 @@ from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
 from .descriptors.registry import descriptor_fields
 from .descriptors.types import Events, F0Contour, TrackDescription
-from .errors import EmptyAudioError, StemfeaturesError
+from .errors import EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
 from .frames.builder import FrameBuilder
 from .inference.front_end import FrontEnd
-from .inference.segments import SegmentRunner, SegmentTrack
+from .inference.segments import Frames, Segment, SegmentRunner, SegmentTrack
 from .models import checkpoints
+from .separation.external import ExternalSeparator, open_external
+from .separation.given_stems import StemArrays, StemFolder, further_stems, joined, origin, wiener_masks
+from .separation.kept_stems import StemKeeper
+
+if TYPE_CHECKING:
+    from .separation.target_masks import TargetMasks
 
 #: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
 ANALYSIS_VERSION = 2
@@ -90,6 +96,9 @@ class TrackAnalysis(TrackDescription):
         Of the decoded signal.
     message : str
         What the decoder had to say, if anything.
+    separator, separator_version, separator_sha256 : str or None
+        Where the stems come from, if not from the checkpoint: name, version and digest of the weights, or, of a folder
+        of stems, ``"stems"`` and the digest of what it holds.
     """
 
     frames: TrackFrames
@@ -100,11 +109,53 @@ class TrackAnalysis(TrackDescription):
     sample_rate: int = 0
     channels: int = 0
     message: str = ""
+    separator: str | None = None
+    separator_version: str | None = None
+    separator_sha256: str | None = None
 
     @property
     def description(self) -> TrackDescription:
         """The descriptors alone."""
         return TrackDescription(self.stems, self.contours, self.events, self.embeddings, self.tables)
+
+
+@dataclass(frozen=True)
+class TrackStems:
+    """Stems of one track: where they come from, and where they go.
+
+    Attributes
+    ----------
+    given : StemFolder, StemArrays or None
+        The stems that are there already; None: they are separated.
+    keep : Path or None
+        Folder to write them to as ``<stem>.wav``; None: they are not kept.
+    """
+
+    given: StemFolder | StemArrays | None = None
+    keep: Path | None = None
+
+    @classmethod
+    def of(cls, given: str | Path | None = None, keep: str | Path | None = None) -> TrackStems:
+        """The stems in a folder.
+
+        Parameters
+        ----------
+        given : str or Path, optional
+            Folder that holds them.
+        keep : str or Path, optional
+            Folder to write them to.
+
+        Returns
+        -------
+        TrackStems
+            Checked.
+
+        Raises
+        ------
+        SeparationError
+            There are no stems in the folder.
+        """
+        return cls(None if given is None else StemFolder(given), None if keep is None else Path(keep))
 
 
 @dataclass
@@ -131,30 +182,60 @@ class Analyser:
         Torch device.
     batch_size : int
         Segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
+    separator : str or ExternalSeparator, optional
+        What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
+        :mod:`.separation.external`. F0, rhythm and embeddings are those that the checkpoint reads from these stems.
 
     Raises
     ------
     ModelError
-        When the checkpoint cannot be used.
+        When the checkpoint or the separator cannot be used.
     """
 
     def __init__(
-        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
-    ) -> None:
-        self.checkpoint, separator = checkpoints.resolve_analysis(model)
+        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1,
+        separator: str | ExternalSeparator | None = None,
+    ) -> None:  # fmt: skip
+        self.checkpoint, target = checkpoints.resolve_analysis(model)
         self.device = device
-        self.net = checkpoints.load(self.checkpoint if separator is None else checkpoints.DEFAULT_MODEL, device=device)
-        masks = None
-        if separator is not None:
+        self.net = checkpoints.load(self.checkpoint if target is None else checkpoints.DEFAULT_MODEL, device=device)
+        self.separator = open_external(separator, device=device) if isinstance(separator, str) else separator
+        self._target: TargetMasks | None = None
+        if target is not None:
+            if separator is not None:
+                raise ModelError("it separates itself: use it without another separator", source=str(target.path))
             from .separation.target_masks import TargetMasks
 
-            masks = TargetMasks(separator.path, device=device)
-        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=masks)
+            self._target = TargetMasks(target.path, device=device)
+        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=self._masks)
+
+    def _masks(self, segment: Segment) -> dict[str, torch.Tensor]:
+        """Masks that the network does not estimate itself."""
+        if segment.stems is not None:
+            return wiener_masks(segment.spectrum, segment.stems, segment.stem_names)
+        return {} if self._target is None else self._target(segment.spectrum)
 
     @property
     def batch_size(self) -> int:
         """Segments a forward pass."""
         return self.runner.batch_size
+
+    def further_stems(self, stems: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Rows beside ``STEM_ROWS`` that a track gets.
+
+        Parameters
+        ----------
+        stems : tuple of str, optional
+            Names of the stems that come with the track.
+
+        Returns
+        -------
+        tuple of str
+            In the order of their rows.
+        """
+        if not stems and self._target is not None:
+            stems = (self._target.target,)
+        return further_stems(stems)
 
     def reset(self, *, batch_size: int | None = None) -> None:
         """Drop the segments of tracks that were not finished, so that they cannot join the batches of others.
@@ -166,7 +247,9 @@ class Analyser:
         """
         self.runner.reset(batch_size)
 
-    def from_audio(self, y: np.ndarray, sample_rate: int) -> TrackAnalysis:
+    def from_audio(
+        self, y: np.ndarray, sample_rate: int, *, stems: Mapping[str, np.ndarray] | None = None
+    ) -> TrackAnalysis:
         """Analyse an array.
 
         Parameters
@@ -175,6 +258,9 @@ class Analyser:
             (n_samples,) or (channels, n_samples), floating point (full scale 1.0) or signed integers.
         sample_rate : int
             Rate of the signal in Hz.
+        stems : dict of str to np.ndarray, optional
+            Its stems, if they are known: each ``(n_samples,)`` or ``(channels, n_samples)``, as long as ``y``. See
+            :mod:`.separation.given_stems` for what their names mean.
 
         Returns
         -------
@@ -186,23 +272,26 @@ class Analyser:
         EmptyAudioError, NonFiniteAudioError
             When there are no samples, or NaN or infinity among them.
         TypeError, ValueError
-            When it is not such an array; see :func:`stemfeatures.audio.as_signal`.
+            When it is not such an array (see :func:`stemfeatures.audio.as_signal`), or a stem has another length.
         """
         signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
-        job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0])
+        given = TrackStems(None if stems is None else StemArrays(stems, sample_rate, signal.shape[1]))
+        job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0], given)
         job.run()
         self.runner.flush()
         result = job.finish()
         result.sha256 = audio_identity(signal, sample_rate)
         return result
 
-    def from_stream(self, stream: AudioStream) -> TrackAnalysis:
+    def from_stream(self, stream: AudioStream, *, stems: TrackStems | None = None) -> TrackAnalysis:
         """Analyse an open stream.
 
         Parameters
         ----------
         stream : AudioStream
             What :func:`stemfeatures.audio.open_audio` gives; it is read to its end.
+        stems : TrackStems, optional
+            Stems of the track that are there already, or are to be kept.
 
         Returns
         -------
@@ -213,13 +302,22 @@ class Analyser:
         ------
         AudioError
             When it cannot be decoded or holds unusable samples; the message names the file.
+        SeparationError
+            When its stems have another length, or none could be separated.
         """
-        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels)
-        job.run()
-        self.runner.flush()
-        return job.finish(stream)
+        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, stems)
+        try:
+            job.run()
+            self.runner.flush()
+            return job.finish(stream)
+        except BaseException:
+            job.abort()
+            raise
 
-    def from_file(self, path: str | Path, *, timeout_s: float | None = None) -> TrackAnalysis:
+    def from_file(
+        self, path: str | Path, *, timeout_s: float | None = None, stems: str | Path | None = None,
+        keep_stems: str | Path | None = None,
+    ) -> TrackAnalysis:  # fmt: skip
         """Analyse a file.
 
         Parameters
@@ -228,6 +326,10 @@ class Analyser:
             The audio file.
         timeout_s : float, optional
             Longest time to wait for the decoder, in seconds.
+        stems : str or Path, optional
+            Folder with the stems of the track, ``<stem>.<suffix>``; they take the place of any separator.
+        keep_stems : str or Path, optional
+            Folder to write the stems to, as ``<stem>.wav``.
 
         Returns
         -------
@@ -238,19 +340,22 @@ class Analyser:
         ------
         AudioError
             When it cannot be decoded or holds unusable samples; the message names the file.
+        SeparationError
+            When the folder holds no stems, or such of another length.
         """
         with open_audio(path, timeout_s=timeout_s) as stream:
-            return self.from_stream(stream)
+            return self.from_stream(stream, stems=TrackStems.of(stems, keep_stems))
 
     def many(
-        self, sources: Iterable[tuple[Any, str | Path | AudioStream]]
+        self, sources: Iterable[tuple[Any, str | Path | AudioStream] | tuple[Any, str | Path | AudioStream, TrackStems]]
     ) -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
         """Analyse several tracks, their segments sharing network batches.
 
         Parameters
         ----------
-        sources : iterable of (object, str or Path or AudioStream)
-            Pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``.
+        sources : iterable of tuple
+            Pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``; a third item is a
+            :class:`TrackStems`.
 
         Yields
         ------
@@ -265,40 +370,55 @@ class Analyser:
                 key, job, stream = waiting.pop(0)
                 yield key, _attempt(job, stream)
 
-        for key, source in sources:
-            try:
-                stream = source if isinstance(source, AudioStream) else open_audio(source)
-                with stream:
-                    job = _Job(self, stream, stream.info.sample_rate, stream.info.channels)
-                    try:
-                        job.run()
-                    except Exception:
-                        self.runner.forget(job.track)
-                        raise
-            except Exception as error:
-                yield key, error
-                continue
-            waiting.append((key, job, stream))
+        try:
+            for key, source, *stems in sources:
+                try:
+                    stream = source if isinstance(source, AudioStream) else open_audio(source)
+                    with stream:
+                        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, *stems)
+                        try:
+                            job.run()
+                        except Exception:
+                            self.runner.forget(job.track)
+                            job.abort()
+                            raise
+                except Exception as error:
+                    yield key, error
+                    continue
+                waiting.append((key, job, stream))
+                yield from completed()
+            self.runner.flush()
             yield from completed()
-        self.runner.flush()
-        yield from completed()
+        finally:
+            for _, job, _ in waiting:
+                job.abort()
 
 
 def _attempt(job: _Job, stream: AudioStream) -> TrackAnalysis | Exception:
     try:
         return job.finish(stream)
     except Exception as error:
+        job.abort()
         return error
 
 
 class _Job:
     """One track on its way: reads blocks, feeds the meter, the resampler and the segments."""
 
-    def __init__(self, analyser: Analyser, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> None:
+    def __init__(
+        self, analyser: Analyser, blocks: Iterable[np.ndarray], sample_rate: int, channels: int,
+        stems: TrackStems | None = None,
+    ) -> None:  # fmt: skip
         self.analyser, self.blocks = analyser, blocks
         self.sample_rate, self.channels = sample_rate, channels
-        self.builder = FrameBuilder(analyser.device)
-        self.track = SegmentTrack(self.builder.add, self.builder.add_features)
+        stems = stems or TrackStems()
+        self.source = stems.given or analyser.separator
+        names = () if self.source is None else self.source.stems
+        self.builder = FrameBuilder(analyser.device, further=analyser.further_stems(names))
+        self.keeper = None
+        if stems.keep is not None:
+            self.keeper = StemKeeper(stems.keep, sample_rate, channels, stems=names, device=analyser.device)
+        self.track = SegmentTrack(self._add, self.builder.add_features, stem_names=names)
         self.meter = LoudnessMeter(sample_rate, channels)
         self.n_samples = 0
         self.front_end = FrontEnd(sample_rate, analyser.runner, self.track, device=analyser.device)
@@ -307,20 +427,39 @@ class _Job:
     def complete(self) -> bool:
         return self.track.finished
 
+    def _add(self, frames: Frames) -> None:
+        self.builder.add(frames)
+        if self.keeper is not None:
+            self.keeper.add_masks(frames)
+
+    def abort(self) -> None:
+        """Leave no stem files behind."""
+        if self.keeper is not None:
+            self.keeper.abort()
+
     @torch.inference_mode()
     def run(self) -> None:
         """Read the track to its end and queue its segments."""
-        for block in self.blocks:
+        for block, stems in self._joined():
             self.n_samples += block.shape[1]
             self.meter.update(block)
-            self.front_end.push(block)
+            if self.keeper is not None:
+                self.keeper.push(block, stems)
+            self.front_end.push(block, stems)
         if self.n_samples == 0:
             raise EmptyAudioError("no samples to analyse")
         self.front_end.finish()
 
+    def _joined(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray] | None]]:
+        if self.source is None:
+            return ((block, None) for block in self.blocks)
+        return joined(self.source, self.blocks, self.sample_rate, self.channels)
+
     @torch.inference_mode()
     def finish(self, stream: AudioStream | None = None) -> TrackAnalysis:
         """Descriptors, once all segments have run."""
+        if self.keeper is not None:
+            self.keeper.finish()
         frames = self.builder.finish(self.front_end.n_samples)
         frames.step_power = self.meter.step_power
         frames.true_peak = self.meter.true_peak
@@ -347,6 +486,7 @@ class _Job:
             sha256=None if stream is None else stream.sha256, decoded_duration_s=duration,
             sample_rate=self.sample_rate, channels=self.channels,
             message="" if stream is None else (stream.message or ""),
+            **({} if self.source is None else origin(self.source)),
         )  # fmt: skip
 
 

@@ -671,7 +671,7 @@ def test_checkpoints_are_scored_on_their_accompaniment_too(tmp_path, capsys):
 
 
 def test_the_checkpoint_analyses_with_the_joint_network(tmp_path, monkeypatch):
-    """Mask replaced, the others scaled; provenance of both; only for one of the four stems."""
+    """Mask replaced, the others scaled; provenance of both."""
     from stemfeatures.analysis import Analyser
 
     joint = tiny_checkpoint(tmp_path, name="base")
@@ -693,9 +693,18 @@ def test_the_checkpoint_analyses_with_the_joint_network(tmp_path, monkeypatch):
     assert float(replaced.stems["vocals"].energy.max()) < 1e-8
     total = sum(float(np.mean(replaced.stems[s].energy)) for s in ("drums", "bass", "other"))
     assert total > float(np.mean(plain.stems["other"].energy))
-    other = checkpoints.save(UNet2018(UNet2018Config(target="guitar", **MODEL)), tmp_path / "g.safetensors", {})
-    with pytest.raises(ModelError, match=r"separates 'guitar', and the analysis is of vocals"):
-        Analyser(other.path)
+    # A target beside the four is a row of its own, and leaves them as they are.
+    net = UNet2018(UNet2018Config(target="guitar", output="mask", **MODEL))
+    with torch.no_grad():
+        net.out.weight.zero_()
+        net.out.bias.fill_(20.0)  # everything is guitar
+    guitar = checkpoints.save(net, tmp_path / "g.safetensors", {}).path
+    further = Analyser(guitar).from_audio(y, RATE)
+    assert further.frames.rows == ("mixture", "vocals", "drums", "bass", "other", "guitar")
+    np.testing.assert_array_equal(further.frames.stems["vocals"].energy, plain.stems["vocals"].energy)
+    mixture, everything = (further.frames.stems[s].energy.mean() for s in ("mixture", "guitar"))
+    assert everything == pytest.approx(mixture, rel=0.05)
+    assert further.stems["guitar"]["loudness_status"] == "ok"
 
 
 def test_given_masks_leave_the_others_their_proportions():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ._exit import USAGE, UsageError
@@ -80,6 +81,28 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_MODEL,
         metavar="NAME",
         help="checkpoint by name (see stemfeatures models) or path of a .safetensors file (default: %(default)s)",
+    )
+
+
+def add_separator(parser: argparse.ArgumentParser) -> None:
+    from stemfeatures.separation.external import separator_names
+
+    parser.add_argument(
+        "--separator",
+        metavar="NAME",
+        help=f"separate with {', '.join(f'{name}[:MODEL]' for name in separator_names())} or a function "
+        "PACKAGE.MODULE:FUNCTION instead of the checkpoint (docs/your-own-stems.md)",
+    )
+
+
+def add_stems(parser: argparse.ArgumentParser, layout: str) -> None:
+    """Where stems come from, if not from the checkpoint."""
+    add_separator(parser)
+    parser.add_argument(
+        "--stems-from",
+        type=Path,
+        metavar="DIR",
+        help=f"read stems that are there already: DIR/{layout}/<stem>.<suffix of audio>",
     )
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
-from stemfeatures.constants import STEM_ROWS
 
-from ._exit import DONE, SOME_FAILED, failure
-from ._options import add_device, add_model, add_verb, choose_device
+from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._options import add_device, add_model, add_stems, add_verb, choose_device
 from ._text import NOTHING, columns, number
 
 if TYPE_CHECKING:
@@ -58,24 +57,28 @@ def add_parser(verbs: Any) -> None:
         examples=(
             "stemfeatures describe song.mp3",
             "stemfeatures describe --json *.flac > songs.jsonl",
+            "stemfeatures describe song.mp3 --separator demucs:htdemucs",
         ),
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, everything in it")
     add_model(parser)
+    add_stems(parser, "<path or name of the input, with or without suffix>")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.stems_from is not None and args.separator is not None:
+        raise UsageError("--stems-from reads stems that are there already: without --separator")
     device = choose_device(args.device)
 
     from stemfeatures.analysis import Analyser
 
-    analyser = Analyser(args.model, device=device)
+    analyser = Analyser(args.model, device=device, separator=args.separator)
     failed = 0
     for path in args.inputs:
         try:
-            analysis = analyser.from_file(path)
+            analysis = analyser.from_file(path, stems=_stems(args.stems_from, path))
         except Exception as error:  # whatever it is, the others go on
             failed += 1
             print(failure(path, error), file=sys.stderr)
@@ -87,6 +90,14 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         print(f"stemfeatures: {failed} of {len(args.inputs)} files failed", file=sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+def _stems(root: Path | None, path: Path) -> Path | None:
+    from stemfeatures.separation.given_stems import find_stem_folder, folder_of
+
+    if root is None:
+        return None
+    return find_stem_folder(root, str(path)) or folder_of(root, path.name)
 
 
 def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
@@ -106,6 +117,9 @@ def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
         },
         "model": analysis.frames.model,
         "model_sha256": analysis.frames.model_sha256,
+        "separator": analysis.separator,
+        "separator_version": analysis.separator_version,
+        "separator_sha256": analysis.separator_sha256,
     }
     events = analysis.events
     return {
@@ -133,7 +147,9 @@ def as_text(name: str, analysis: TrackAnalysis) -> str:
         facts.append(f"{analysis.info.codec} in {analysis.info.container}")
     status = analysis.status + (f" ({analysis.message})" if analysis.message else "")
     facts += [status, f"model {analysis.frames.model}"]
-    names = [stem for stem in STEM_ROWS if stem in analysis.stems]
+    if analysis.separator is not None:
+        facts.append(f"separator {analysis.separator}")
+    names = [*analysis.frames.rows]
     rows = [["", "", *names]]
     for label, unit, *cell in _ROWS:
         rows.append([label, unit, *(_cell(analysis.stems[stem], *cell) for stem in names)])

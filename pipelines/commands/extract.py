@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
-from ._options import CATALOG_HELP, add_model, add_verb, choose_device, comma_list, positive, whole
+from ._options import CATALOG_HELP, add_model, add_stems, add_verb, choose_device, comma_list, positive, whole
 from ._progress import ProgressLine
 from ._text import columns, count, duration, number, visible
 
@@ -33,6 +33,8 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures extract music/ -o features --dry-run",
             "stemfeatures extract 'music/**/*.flac' -o features --jobs 8",
             "stemfeatures extract catalog.parquet -o features --scheduler tcp://head:8786",
+            "stemfeatures extract music/ -o features --separator demucs:htdemucs_ft --keep-stems stems",
+            "stemfeatures extract music/ -o features --stems-from stems",
         ),
     )
     parser.add_argument(
@@ -72,6 +74,10 @@ def add_parser(verbs: Any) -> None:
         metavar="SECONDS",
         help="give up on a track after so long (default: by its size)",
     )
+    add_stems(parser, "<track id or path, with or without suffix>")
+    parser.add_argument(
+        "--keep-stems", type=Path, metavar="DIR", help="write the stems, too: DIR/<track id>/<stem>.wav, 32-bit float"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and what cannot be read")
 
 
@@ -81,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
         if unknown := [t for t in args.tables if t not in DATA_TABLES]:
             raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
+    if args.stems_from is not None and (args.separator is not None or args.keep_stems is not None):
+        raise UsageError("--stems-from reads stems that are there already: without --separator and --keep-stems")
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
 
@@ -105,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
             retry_failed=not args.skip_failed,
             progress=line,
             track_timeout_s=args.track_timeout,
+            separator=args.separator,
+            stems_from=args.stems_from,
+            keep_stems=args.keep_stems,
         )
     except ExtractInterrupted as stop:
         summary = stop.summary

@@ -6,13 +6,16 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
-from ._options import add_device, add_model, add_verb, choose_device, comma_list
+from ._options import add_device, add_model, add_separator, add_verb, choose_device, comma_list
 from ._progress import ProgressLine
+
+if TYPE_CHECKING:
+    from stemfeatures.separation import BaseSeparator
 
 FORMATS = ("wav", "flac")
 
@@ -29,6 +32,7 @@ def add_parser(verbs: Any) -> None:
         examples=(
             "stemfeatures separate song.mp3 -o stems",
             "stemfeatures separate *.flac -o stems --stems vocals,drums --format flac",
+            "stemfeatures separate song.mp3 -o stems --separator demucs:htdemucs_6s",
         ),
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
@@ -37,8 +41,8 @@ def add_parser(verbs: Any) -> None:
         "--stems",
         type=comma_list,
         metavar="A,B",
-        help=f"stems to write, of {','.join(STEMS)}, or of TARGET,accompaniment with a checkpoint "
-        "for one target (default: all)",
+        help=f"stems to write, of {','.join(STEMS)}, of TARGET,accompaniment with a checkpoint for one target, or of "
+        "those of the separator (default: all)",
     )
     parser.add_argument(
         "--format",
@@ -47,19 +51,19 @@ def add_parser(verbs: Any) -> None:
         help="wav: 32-bit float, exact; flac: 24-bit, clips beyond full scale (default: %(default)s)",
     )
     add_model(parser)
+    add_separator(parser)
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.models import checkpoints
-
-    stems = checkpoints.stems_of(args.model)
+    device = choose_device(args.device)
+    separator = None if args.separator is None else _external(args.separator, device)
+    stems = _stems_of(args.model) if separator is None else separator.stems
     if unknown := [stem for stem in args.stems or () if stem not in stems]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(stems)}")
     stems = args.stems or stems
     folders = plan(args.inputs, args.out_dir)
     _spare_inputs(args.inputs, [f / f"{s}.{args.format}" for f in folders.values() for s in stems])
-    device = choose_device(args.device)
     try:
         args.out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -69,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     from stemfeatures.separation import open_separator
 
-    separator = open_separator(args.model, device=device)
+    separator = separator or open_separator(args.model, device=device)
     written: list[Path] = []
     failed = 0
     with ProgressLine(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
@@ -88,6 +92,18 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         print(f"stemfeatures: {failed} of {len(folders)} files failed", file=sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+def _stems_of(model: str) -> tuple[str, ...]:
+    from stemfeatures.models import checkpoints
+
+    return checkpoints.stems_of(model)
+
+
+def _external(name: str, device: str) -> BaseSeparator:
+    from stemfeatures.separation.external import open_external
+
+    return open_external(name, device=device)
 
 
 def plan(inputs: Iterable[Path], out_dir: Path) -> dict[Path, Path]:

@@ -110,7 +110,7 @@ class LoopExecutor:
     def prepare(self, task: ShardTask) -> None:
         """Load the network, so that the first track is not timed with it."""
         with threads.single_threaded():
-            load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)
+            load_analyser(task)
 
     def __enter__(self) -> LoopExecutor:
         return self

@@ -44,6 +44,9 @@ def extract_catalog(
     retry_failed: bool = True,
     progress: Callable[[ExtractProgress], None] | None = None,
     track_timeout_s: float | None = None,
+    separator: str | None = None,
+    stems_from: str | Path | None = None,
+    keep_stems: str | Path | None = None,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
@@ -85,6 +88,13 @@ def extract_catalog(
         Called with an :class:`~.summary.ExtractProgress` as things happen, in the thread that called this function.
     track_timeout_s : float, optional
         Wall-clock limit in seconds for a single track; default 10 minutes and ten times its length.
+    separator : str, optional
+        What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
+        :mod:`stemfeatures.separation.external`. Workers must have it too.
+    stems_from : str or path, optional
+        Folder with the stems of each track, ``<track id or path, without suffix>/<stem>.<suffix>``.
+    keep_stems : str or path, optional
+        Write the stems as WAV files in the same layout.
 
     Returns
     -------
@@ -94,11 +104,12 @@ def extract_catalog(
     Raises
     ------
     ValueError
-        ``jobs`` or ``batch_size`` below 1, ``jobs`` together with ``scheduler``, or an unknown table.
+        ``jobs`` or ``batch_size`` below 1, ``jobs`` together with ``scheduler``, an unknown table, or ``stems_from``
+        together with ``separator`` or ``keep_stems``.
     CatalogError
         The catalogue cannot be read, is empty, or two rows share an id or a file.
     ModelError
-        There is no such checkpoint, or a worker cannot load it.
+        There is no such checkpoint or separator, or a worker cannot load it.
     DatasetError
         ``out_dir`` is a file or no features directory, cannot be written, or another run is at work in it.
     ClusterError
@@ -120,6 +131,9 @@ def extract_catalog(
         tables=data_tables(tables),
         retry_failed=retry_failed,
         track_timeout_s=track_timeout_s,
+        separator=separator,
+        stems_from=None if stems_from is None else Path(stems_from),
+        keep_stems=None if keep_stems is None else Path(keep_stems),
     )
     prepared = prepare(catalog, Path(out_dir), options)
     summary = prepared.summary()

@@ -13,6 +13,7 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
 from stemfeatures.models.checkpoints import Checkpoint
+from stemfeatures.separation.given_stems import GIVEN, folder_of, origin
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
@@ -22,7 +23,7 @@ from .cluster import default_jobs, visible_gpus
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import FileState
 from .provenance import digest, value_settings
-from .resume import Decision, decide, existing_dataset, metadata_fields, plain
+from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
 from .summary import ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
@@ -47,6 +48,9 @@ class ExtractOptions:
     tables: tuple[str, ...]
     retry_failed: bool
     track_timeout_s: float | None
+    separator: str | None = None
+    stems_from: Path | None = None
+    keep_stems: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):
@@ -56,6 +60,20 @@ class ExtractOptions:
             raise ValueError(
                 "jobs are processes of this machine, and a scheduler has its own workers: give one of the two"
             )
+        if self.stems_from is not None and (self.separator is not None or self.keep_stems is not None):
+            raise ValueError("stems that are there already are neither separated nor written again")
+
+    def origin(self) -> dict[str, str] | None:
+        """Where stems come from if not from the checkpoint; raises ModelError, and DatasetError for no folder."""
+        if self.separator is not None:
+            from stemfeatures.separation.external import open_external
+
+            return origin(open_external(self.separator))
+        if self.stems_from is None:
+            return None
+        if not self.stems_from.is_dir():
+            raise DatasetError("no folder of stems", source=printable(os.fspath(self.stems_from)), stage="separate")
+        return {"separator": GIVEN, "separator_version": "", "separator_sha256": ""}
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,8 @@ class PreparedRun:
         Everything that can change a value; ``config_hash`` is its digest.
     config_hash : str
         See table ``tracks``.
+    separator : dict or None
+        Columns of table ``tracks`` that say where stems come from; None: from the checkpoint.
     decision : Decision
         Which rows are done.
     tasks : list of TrackTask
@@ -100,6 +120,7 @@ class PreparedRun:
     checkpoint: Checkpoint
     settings: dict[str, Any]
     config_hash: str
+    separator: dict[str, str] | None
     decision: Decision
     tasks: list[TrackTask]
     unusable: list[tuple[TrackTask, str]]
@@ -158,7 +179,8 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
     metadata = metadata_fields(whole, layout)
     chosen = whole if options.limit is None else read_catalog(whole, limit=options.limit)
     checkpoint, _ = checkpoints.resolve_analysis(options.model)
-    settings = value_settings(checkpoint.sha256)
+    separator = options.origin()
+    settings = value_settings(checkpoint.sha256, separator)
     config_hash = digest(settings)
     decision = decide(
         chosen,
@@ -167,8 +189,9 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         tables=options.tables,
         overwrite=options.overwrite,
         retry_failed=options.retry_failed,
+        stems_from=options.stems_from,
     )
-    tasks, unusable = _tasks(chosen, decision)
+    tasks, unusable = _tasks(chosen, decision, options)
     device, n_workers = options.device, 1
     if options.scheduler is None:
         device = _local_device(device)
@@ -182,6 +205,7 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         checkpoint=checkpoint,
         settings=settings,
         config_hash=config_hash,
+        separator=separator,
         decision=decision,
         tasks=tasks,
         unusable=unusable,
@@ -229,7 +253,9 @@ def _require_folder(out_dir: Path) -> None:
             raise DatasetError(what, source=printable(os.fspath(path)))
 
 
-def _tasks(catalog: Catalog, decision: Decision) -> tuple[list[TrackTask], list[tuple[TrackTask, str]]]:
+def _tasks(
+    catalog: Catalog, decision: Decision, options: ExtractOptions
+) -> tuple[list[TrackTask], list[tuple[TrackTask, str]]]:
     """The tracks to extract, and those that no worker need look at, with the reason."""
     frame = catalog.frame.iloc[decision.todo]
     declared = declared_durations(catalog)
@@ -244,6 +270,8 @@ def _tasks(catalog: Catalog, decision: Decision) -> tuple[list[TrackTask], list[
             path or "",
             metadata=dict(zip(names, map(plain, cells))),
             attempt=decision.attempts.get(track_id, 0) + 1,
+            stems=None if options.stems_from is None else str(stem_folder(options.stems_from, track_id, uri)),
+            keep_stems=None if options.keep_stems is None else str(folder_of(options.keep_stems, track_id)),
         )
         if (trouble := path_trouble(uri, path)) is not None:
             unusable.append((task, trouble[1]))

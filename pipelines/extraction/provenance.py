@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import stemfeatures
+from stemfeatures._util.constants_of import constants_of, modules_of
 from stemfeatures.tables.schema import SCHEMA_VERSION
 
 # fmt: off
@@ -29,7 +30,7 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
-def value_settings(model_sha256: str) -> dict[str, Any]:
+def value_settings(model_sha256: str, separator: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Every setting that can change a value of the tables, and no other.
 
     Which tables are written, on how many processes and in which batches, changes no value.
@@ -38,6 +39,8 @@ def value_settings(model_sha256: str) -> dict[str, Any]:
     ----------
     model_sha256 : str
         Of the checkpoint.
+    separator : mapping, optional
+        Where the stems come from if not from the checkpoint, see :func:`stemfeatures.separation.given_stems.origin`.
 
     Returns
     -------
@@ -46,7 +49,11 @@ def value_settings(model_sha256: str) -> dict[str, Any]:
     """
     from stemfeatures.analysis import analysis_settings
 
-    return {"schema_version": SCHEMA_VERSION, "model_sha256": model_sha256, **analysis_settings()}
+    settings = {"schema_version": SCHEMA_VERSION, "model_sha256": model_sha256, **analysis_settings()}
+    if separator is not None:
+        modules = [f"stemfeatures.separation.{name}" for name in ("external", "given_stems", "packages")]
+        settings["separator"] = {**separator, "constants": constants_of(modules_of(modules))}
+    return settings
 
 
 def digest(settings: Mapping[str, Any]) -> str:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures.audio import file_sha256
-from stemfeatures.errors import CatalogError, DatasetError
+from stemfeatures.errors import CatalogError, DatasetError, SeparationError
 from stemfeatures.fields import Field
+from stemfeatures.separation.given_stems import StemFolder, find_stem_folder, folder_of
 from stemfeatures.tables.commits import read_snapshot
 from stemfeatures.tables.layout import COMMITS, SCHEMA, DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.reader import live_rows
@@ -105,6 +106,7 @@ def decide(
     tables: Iterable[str],
     overwrite: bool = False,
     retry_failed: bool = True,
+    stems_from: Path | None = None,
 ) -> Decision:
     """Compare a catalogue with a dataset; see the module's docstring.
 
@@ -122,6 +124,8 @@ def decide(
         Extract everything.
     retry_failed : bool
         Try again what failed.
+    stems_from : Path, optional
+        Folder with the stems of each track; those that were made anew are extracted again.
 
     Returns
     -------
@@ -138,7 +142,8 @@ def decide(
     snapshot = read_snapshot(layout)
     meta = {c: metadata_name(c) for c in catalog.metadata_columns}
     known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
-    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, "run_id", *known_meta])
+    more = [] if stems_from is None else ["separator_sha256"]
+    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", *known_meta])
     errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"])
     runs = {
         row["run_id"]: json.loads(row["config_json"] or "{}")
@@ -160,13 +165,14 @@ def decide(
             same = _is_same_audio(row, uri, path)
             if not same and not catalog.has_ids:
                 _require_same_file(catalog, i, row, config, path)
-            if same and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
+            stems = stems_from is None or _key(row) != key or _has_same_stems(row, stems_from, uri)
+            if same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
                 decision.done.append(i)
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
                 decision.metadata_changed += changed
                 continue
             if same:
-                why = _outdated(row, config, key, settings)
+                why = _outdated(row, config, key, settings) if stems else "from other stems"
                 decision.outdated[why] = decision.outdated.get(why, 0) + 1
         elif not retry_failed and (row := errors.get(track_id)) is not None and _key(row) == key:
             state = FileState.of(path) if path is not None else None
@@ -175,6 +181,20 @@ def decide(
                 continue
         decision.todo.append(i)
     return decision
+
+
+def stem_folder(root: Path, track_id: str, uri: str) -> Path:
+    """The folder of a track's stems; where it ought to be, when there is none."""
+    return find_stem_folder(root, track_id, uri) or folder_of(root, track_id)
+
+
+def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
+    """Whether the stems are those that the row was made from; stems that are gone are."""
+    folder = find_stem_folder(root, row["track_id"], uri)
+    try:
+        return folder is None or StemFolder(folder).sha256 == row["separator_sha256"]
+    except (OSError, SeparationError):
+        return False
 
 
 def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any]) -> str:
@@ -188,6 +208,8 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
     before = config.get("values", {})
     if before.get("analysis_version") != settings["analysis_version"]:
         return f"by analysis version {before.get('analysis_version', '?')} (now {settings['analysis_version']})"
+    if before.get("separator") != settings.get("separator"):
+        return f"with another separator ({(before.get('separator') or {}).get('separator', 'the checkpoint')})"
     if before.get("fields") != settings["fields"]:
         return "with other descriptors"
     then, now = before.get("constants", {}), settings["constants"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,9 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
     """
     driver.report("starting")
     checkpoint = prepared.checkpoint
-    provenance = Provenance(new_run_id(), prepared.config_hash, checkpoint.name, checkpoint.sha256)
+    provenance = Provenance(
+        new_run_id(), prepared.config_hash, checkpoint.name, checkpoint.sha256, **prepared.separator or {}
+    )
     with interruptible(driver), ExitStack() as stack:
         workers = _connect(prepared, stack)  # before anything is written: the address may be wrong
         layout = DatasetLayout.create(prepared.out_dir.absolute(), metadata=prepared.metadata)
@@ -112,6 +115,7 @@ def _shard_template(
         batch_size=options.batch_size or (DEFAULT_GPU_BATCH if workers.device.startswith("cuda") else 1),
         tables=options.tables,
         track_timeout_s=options.track_timeout_s,
+        separator=options.separator,
         stop_file=str(layout.path / COMMITS / f".stop-{provenance.run_id}"),
     )
 
@@ -132,6 +136,9 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "overwrite": options.overwrite,
         "retry_failed": options.retry_failed,
         "track_timeout_s": options.track_timeout_s,
+        "separator": options.separator,
+        "stems_from": None if options.stems_from is None else os.fspath(options.stems_from),
+        "keep_stems": None if options.keep_stems is None else os.fspath(options.keep_stems),
     }
     return {
         "run_id": provenance.run_id,

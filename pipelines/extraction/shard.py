@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTas
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from stemfeatures.analysis import Analyser, TrackAnalysis
+    from stemfeatures.analysis import Analyser, TrackAnalysis, TrackStems
 
 log = logging.getLogger(__name__)
 
@@ -56,33 +56,39 @@ class _Loaded:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_loaded: dict[tuple[str, str], _Loaded] = {}
+_loaded: dict[tuple[str, str, str | None], _Loaded] = {}
 _loading = threading.Lock()
 
 
-def load_analyser(model_path: str, sha256: str, device: str, batch_size: int) -> _Loaded:
+def load_analyser(task: ShardTask) -> _Loaded:
     """The network of this process: loaded and warmed up on the first call; another one takes its place.
 
-    Raises ModelError when the file is not there, or not the one the driver saw.
+    Raises ModelError when the checkpoint or the separator is not there, or not the one the driver saw.
     """
+    sha256, batch_size = task.provenance.model_sha256, task.batch_size
+    key = (sha256, task.device, task.separator)
     with _loading:
-        if (loaded := _loaded.get((sha256, device))) is None:
+        if (loaded := _loaded.get(key)) is None:
             from stemfeatures.analysis import Analyser
 
             _loaded.clear()
-            analyser = Analyser(model_path, device=device, batch_size=batch_size)
-            if analyser.checkpoint.sha256 != sha256:
-                raise ModelError(
-                    f"this is another checkpoint than the driver's: sha256 {analyser.checkpoint.sha256}, not {sha256}",
-                    source=model_path,
-                )
+            analyser = Analyser(task.model_path, device=task.device, batch_size=batch_size, separator=task.separator)
+            _require_same("checkpoint", analyser.checkpoint.sha256, sha256, source=task.model_path)
+            if analyser.separator is not None:
+                expected = task.provenance.separator_sha256 or ""
+                _require_same("separator", analyser.separator.sha256, expected, source=task.separator)
             _warm_up(analyser)
-            loaded = _loaded[sha256, device] = _Loaded(analyser, batch_size)
+            loaded = _loaded[key] = _Loaded(analyser, batch_size)
         elif loaded.batch_size != batch_size:
             with loaded.lock:
                 loaded.analyser.reset(batch_size=batch_size)
                 loaded.batch_size = batch_size
         return loaded
+
+
+def _require_same(what: str, found: str, expected: str, *, source: str | None) -> None:
+    if found != expected:
+        raise ModelError(f"this is another {what} than the driver's: sha256 {found}, not {expected}", source=source)
 
 
 def _warm_up(analyser: Analyser) -> None:
@@ -134,7 +140,7 @@ def process_shard(
         The checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any track.
     """
     layout = DatasetLayout.open(task.dataset)
-    loaded = load_analyser(task.model_path, task.provenance.model_sha256, task.device, task.batch_size)
+    loaded = load_analyser(task)
 
     def stopped() -> bool:
         return (stop is not None and stop()) or (task.stop_file is not None and os.path.exists(task.stop_file))
@@ -207,7 +213,7 @@ class _Shard:
         self.receipt.stage_s["analyse"] += time.perf_counter() - started
         return failure
 
-    def _sources(self) -> Iterator[tuple[str, PrefetchStream]]:
+    def _sources(self) -> Iterator[tuple[str, PrefetchStream, TrackStems]]:
         tracks = [(track.track_id, track.path) for track in self.left.values()]
         streams = prefetched(
             tracks, ahead=TRACKS_AHEAD, timeout_s=self.task.track_timeout_s, stop=self.stopped
@@ -215,11 +221,20 @@ class _Shard:
         for track_id, stream in streams:
             self.streams[track_id] = stream
             try:
+                stems = self._stems(self.left[track_id])
                 stream.open()
             except Exception as error:
+                stream.close()
                 self._record(self.left[track_id], error)
             else:
-                yield track_id, stream
+                yield track_id, stream, stems
+
+    def _stems(self, track: TrackTask) -> TrackStems:
+        from stemfeatures.analysis import TrackStems
+        from stemfeatures.separation.given_stems import StemFolder
+
+        given = None if track.stems is None else StemFolder(track.stems, timeout_s=self.task.track_timeout_s)
+        return TrackStems(given, None if track.keep_stems is None else Path(track.keep_stems))
 
     def _one_by_one(self) -> None:
         started = time.perf_counter()
@@ -229,8 +244,9 @@ class _Shard:
             self.analyser.reset(batch_size=1)
             stream = self.streams[track.track_id] = PrefetchStream(track.path, timeout_s=self.task.track_timeout_s)
             try:
+                stems = self._stems(track)
                 with stream.open():
-                    result: TrackAnalysis | Exception = self.analyser.from_stream(stream)
+                    result: TrackAnalysis | Exception = self.analyser.from_stream(stream, stems=stems)
             except Exception as error:
                 result = error
             finally:
@@ -283,7 +299,8 @@ class _Shard:
             info.codec, info.bit_rate, info.lossless = file.codec, file.bit_rate, file.lossless
             info.decoder, info.decoder_version = file.decoder, file.decoder_version
             info.start_offset_s = file.start_offset_s
-        rows = track_rows(info, result.description, self.task.provenance, tables=self.task.tables)
+        provenance = replace(self.task.provenance, separator_sha256=result.separator_sha256)
+        rows = track_rows(info, result.description, provenance, tables=self.task.tables)
         # All of a track's rows are checked before any of them is kept.
         return {table: to_table(self.layout, table, some) for table, some in rows.items()}
 

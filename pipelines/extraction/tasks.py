@@ -13,7 +13,8 @@ from stemfeatures.tables.rows import Provenance
 class TrackTask:
     """One row of the catalogue, to be extracted.
 
-    ``path`` is the file to open, ``source_uri`` what tables call it, ``attempt`` how often it has been tried with this.
+    ``path`` is the file to open, ``source_uri`` what tables call it, ``attempt`` how often it has been tried with this,
+    ``stems`` the folder with its stems, if they are there already, ``keep_stems`` the one to write them to.
     """
 
     track_id: str
@@ -22,6 +23,8 @@ class TrackTask:
     metadata: dict[str, Any] = field(default_factory=dict)
     attempt: int = 1
     weight_s: float = 0.0
+    stems: str | None = None
+    keep_stems: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class ShardTask:
         Data tables to write.
     track_timeout_s : float or None
         See :class:`~.prefetch.PrefetchStream`.
+    separator : str or None
+        What separates instead of the checkpoint; its digest in ``provenance`` is checked.
     stop_file : str or None
         The shard ends early, with what is finished, when this file exists.
     """
@@ -57,6 +62,7 @@ class ShardTask:
     batch_size: int
     tables: tuple[str, ...]
     track_timeout_s: float | None = None
+    separator: str | None = None
     stop_file: str | None = None
 
     def halves(self) -> tuple[ShardTask, ShardTask]:

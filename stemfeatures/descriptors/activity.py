@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEM_ROWS, STEMS
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
 from ..fields import DURATION, SQRT, Field, status_field
 from ..frames import StemFrames, TrackFrames
 from .inputs import DescriptorInputs
@@ -163,8 +163,8 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     dict
         ``{row: (n_frames,) bool}``.
     """
-    audible = {row: audible_energy(inputs.frames.stems[row]) for row in STEM_ROWS}
-    return {row: active_frames(audible[row], audible[MIXTURE]) for row in STEM_ROWS}
+    audible = {row: audible_energy(inputs.frames.stems[row]) for row in inputs.frames.rows}
+    return {row: active_frames(energy, audible[MIXTURE]) for row, energy in audible.items()}
 
 
 def _activity(inputs: DescriptorInputs, row: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..constants import MIXTURE, STEM_ROWS
+from ..constants import MIXTURE
 from ..frames import TrackFrames
 from .activity import active_rows
 from .embedding import embedding
@@ -25,7 +25,7 @@ def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDesc
     Parameters
     ----------
     frames : TrackFrames
-        All five rows must be there, with at least one frame. Values are finite; bounds are those of
+        All of ``STEM_ROWS`` must be there, with at least one frame. Values are finite; bounds are those of
         :mod:`stemfeatures.frames`.
     requested : iterable of str
         Tables of events to compute although they are made on request only; other names are of no account.
@@ -43,7 +43,7 @@ def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDesc
     """
     inputs = DescriptorInputs(frames)
     active, bars = inputs.get(active_rows), inputs.get(row_bars)[MIXTURE]
-    vectors = {row: embedding(frames.stems[row]) for row in STEM_ROWS if active[row].any()}
+    vectors = {row: embedding(frames.stems[row]) for row in frames.rows if active[row].any()}
     return TrackDescription(
         stems=describe_rows(inputs),
         contours={stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()},

@@ -61,6 +61,6 @@ def _validate(frames: TrackFrames) -> None:
         raise ValueError(f"frames lack {', '.join(missing)}")
     if frames.n_frames == 0:
         raise ValueError("frames hold no frame at all")
-    for row in STEM_ROWS:
+    for row in frames.rows:
         if len(frames.stems[row].energy) != frames.n_frames:
             raise ValueError(f"{row} has {len(frames.stems[row].energy)} frames, the activations {frames.n_frames}")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 
-from ..constants import FRAME_RATE, MIXTURE, STEM_ROWS
+from ..constants import FRAME_RATE, MIXTURE
 from ..fields import DURATION, LOG1P, Field, log, status_field
 from .activity import active_rows
 from .f0 import cents, f0_contours, notes
@@ -415,7 +415,7 @@ def row_onsets(inputs: DescriptorInputs) -> dict[str, Onsets]:
             activation=frames.onset if row in STROKE_ROWS else None,
             voice=row == "vocals",
         )
-        for row in STEM_ROWS
+        for row in frames.rows
     }
 
 

@@ -67,13 +67,14 @@ class Extractor:
         Parameters
         ----------
         row : str
-            One of ``constants.STEM_ROWS``.
+            One of ``constants.STEM_ROWS``, or a further stem, which has the fields of ``other``.
 
         Returns
         -------
         bool
             False where all is null and the status ``not_applicable``.
         """
+        row = row if row in STEM_ROWS else "other"
         return any(f.holds_for(row) for f in self.fields if f.name != self.status)
 
     def describe(self, inputs: DescriptorInputs, row: str) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Extractor:
         inputs : DescriptorInputs
             Of the track.
         row : str
-            One of ``constants.STEM_ROWS``.
+            One of ``constants.STEM_ROWS``, or a further stem, which has the fields of ``other``.
 
         Returns
         -------
@@ -99,7 +100,7 @@ class Extractor:
         if not self.applies_to(row):
             return {f.name: NOT_APPLICABLE if f.name == self.status else None for f in self.fields}
         measured = self.compute(inputs, row)
-        defined = {f.name for f in self.fields if f.holds_for(row)}
+        defined = {f.name for f in self.fields if f.holds_for(row if row in STEM_ROWS else "other")}
         if wrong := [name for name, value in measured.items() if value is not None and name not in defined]:
             raise ValueError(f"extractor {self.name!r} has no field {wrong[0]!r} on row {row!r}")
         if measured.get(self.status) is None:
@@ -200,10 +201,10 @@ def describe_rows(inputs: DescriptorInputs) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        ``{row: {field name: value}}`` in the order of ``constants.STEM_ROWS``.
+        ``{row: {field name: value}}`` in the order of :attr:`TrackFrames.rows`.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for row in STEM_ROWS:
+    for row in inputs.frames.rows:
         rows[row] = {}
         for extractor in extractors():
             rows[row].update(extractor.describe(inputs, row))

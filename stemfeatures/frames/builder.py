@@ -12,6 +12,7 @@ from ..constants import (
     N_FFT,
     PITCHED_STEMS,
     STEM_ROWS,
+    STEMS,
 )
 from ..inference.segments import Frames
 from ..spectra.filters import chroma_filters, mel_filters
@@ -24,12 +25,20 @@ _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
 
 
 class FrameBuilder:
-    """Collects the frames of one track; memory grows by about 2 kB a frame and stem, not by the audio."""
+    """Collects the frames of one track; memory grows by about 2 kB a frame and stem, not by the audio.
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = device
+    Parameters
+    ----------
+    device : str, optional
+        Torch device.
+    further : tuple of str, optional
+        Names of the stems beside the four, in the order of :attr:`Frames.further`.
+    """
+
+    def __init__(self, device: str = "cpu", *, further: tuple[str, ...] = ()) -> None:
+        self.device, self.rows = device, (*STEM_ROWS, *further)
         self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
-        self._rows = len(STEM_ROWS)
+        self._rows = len(self.rows)
         self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter = PeakMeter(self._rows, device)
@@ -41,7 +50,8 @@ class FrameBuilder:
     def add(self, frames: Frames) -> None:
         """Take further frames, in order."""
         spectrum = frames.spectrum
-        masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks])
+        further = [] if frames.further is None else [frames.further]
+        masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
         magnitude = masks * spectrum[:N_BINS].abs()
         power = magnitude**2
         self._meter.push(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
@@ -59,7 +69,7 @@ class FrameBuilder:
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
             "k_power": _ENERGY * (k_weights(self.device) @ power),
             "flux": rise,
-            **spectral_shape(magnitude),
+            **spectral_shape(magnitude, power),
         }
         for i, _ in enumerate(PITCHED_STEMS):
             hertz, salience = pitch_candidates(frames.salience[i])
@@ -73,11 +83,11 @@ class FrameBuilder:
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.
 
-        ``features`` (channels, bins, cells), ``power`` (4, N_BINS, frames).
+        ``features`` (channels, bins, cells), ``power`` (all rows but the mixture, N_BINS, frames).
         """
         channels, bins, cells = features.shape
         padded = torch.nn.functional.pad(power, (0, cells * stride - power.shape[-1]))
-        padded = torch.cat([padded.sum(dim=0, keepdim=True), padded])
+        padded = torch.cat([padded[: len(STEMS)].sum(dim=0, keepdim=True), padded])
         cell = padded.reshape(self._rows, bins, N_BINS // bins, cells, stride).mean(dim=(2, 4))
         # The fourth root keeps a few loud cells from deciding alone.
         weight = cell.sqrt().sqrt().reshape(self._rows, -1).double()
@@ -102,7 +112,7 @@ class FrameBuilder:
                 peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
                 **{n: np.ascontiguousarray(data[n][i], dtype=np.float32) for n in names},
             )
-            for i, stem in enumerate(STEM_ROWS)
+            for i, stem in enumerate(self.rows)
         }  # fmt: skip
         pitch = {
             stem: PitchFrames(

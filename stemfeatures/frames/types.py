@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEM_ROWS
 
 
 @dataclass
@@ -85,7 +85,7 @@ class TrackFrames:
     n_samples : int
         Length of the analysis signal in samples.
     stems : dict[str, StemFrames]
-        ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``.
+        ``{"mixture" | "vocals" | "drums" | "bass" | "other": StemFrames}``, and further stems that were separated.
     pitch : dict[str, PitchFrames]
         ``{"vocals" | "bass": PitchFrames}``.
     onset, beat, downbeat : np.ndarray
@@ -115,6 +115,11 @@ class TrackFrames:
     true_peak: float | None = None
     model: str = ""
     model_sha256: str = ""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """``STEM_ROWS``, then the names of further stems."""
+        return (*STEM_ROWS, *(name for name in self.stems if name not in STEM_ROWS))
 
     @property
     def n_frames(self) -> int:

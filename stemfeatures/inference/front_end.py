@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -23,15 +25,17 @@ class FrontEnd:
     def __init__(self, sample_rate: int, runner: SegmentRunner, track: SegmentTrack, *, device: str = "cpu") -> None:
         self.runner, self.track, self.device = runner, track, device
         self._resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
-        self._framer = StreamFramer(1, N_FFT, HOP_LENGTH, device=device)
+        self._framer = StreamFramer(1 + len(track.stem_names), N_FFT, HOP_LENGTH, device=device)
 
     @property
     def n_samples(self) -> int:
         return self._framer.n_samples
 
-    def push(self, block: np.ndarray) -> None:
-        """A further block ``(channels, n)``; channels are averaged."""
-        self._analyse(self._resampler.process(block.mean(axis=0)))
+    def push(self, block: np.ndarray, stems: Mapping[str, np.ndarray] | None = None) -> None:
+        """A further block ``(channels, n)``, and its stems if the track has any; channels are averaged."""
+        stems = stems or {}
+        rows = [block, *(stems[name] for name in self.track.stem_names)]
+        self._analyse(self._resampler.process(np.stack([row.mean(axis=0) for row in rows])))
 
     def finish(self) -> None:
         """Queue what is left; the segments have run after the runner's ``flush``."""
@@ -39,10 +43,11 @@ class FrontEnd:
         self._queue(self._framer.finish())
         self.runner.add(self.track.finish())
 
-    def _analyse(self, mono: np.ndarray) -> None:
-        signal = torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))[None]
+    def _analyse(self, rows: np.ndarray) -> None:
+        signal = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
         self._queue(self._framer.push(signal.to(self.device)))
 
     def _queue(self, frames: torch.Tensor) -> None:
         if frames.shape[1]:
-            self.runner.add(self.track.push(forward_frames(frames)[0]))
+            spectra = forward_frames(frames)
+            self.runner.add(self.track.push(spectra[0], spectra[1:] if len(spectra) > 1 else None))

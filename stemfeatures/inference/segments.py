@@ -8,13 +8,13 @@ short one. Segments of several tracks may share a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..constants import N_BINS
+from ..constants import N_BINS, STEMS
 from ..errors import SeparationError
 from ..models.joint import JointNet
 
@@ -29,7 +29,7 @@ class Frames:
 
     ``spectrum`` (n_fft // 2 + 1, k) complex of the analysis signal; ``masks`` (4, N_BINS, k); ``salience``
     (2, N_PITCH_BINS, k), ``voicing`` (2, k), ``rhythm`` (3, k) and ``presence`` (4, k; None from a network that does
-    not say it) as probabilities.
+    not say it) as probabilities. ``further`` (n, N_BINS, k): masks of stems beside the four, None without any.
     """
 
     first: int
@@ -39,6 +39,7 @@ class Frames:
     voicing: Tensor
     rhythm: Tensor
     presence: Tensor | None = None
+    further: Tensor | None = None
 
     def __len__(self) -> int:
         return self.masks.shape[-1]
@@ -46,7 +47,9 @@ class Frames:
 
 @dataclass
 class Segment:
-    """Frames ``start ...`` of one track, and the part of them that the track takes from this segment."""
+    """Frames ``start ...`` of one track, and the part of them that the track takes from this segment; with the spectra
+    ``stems`` (n, n_fft // 2 + 1, k) of its stems where the track came with them.
+    """
 
     owner: SegmentTrack
     start: int
@@ -54,6 +57,12 @@ class Segment:
     first: int
     stop: int
     is_last: bool
+    stems: Tensor | None = None
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """Names of ``stems``."""
+        return self.owner.stem_names
 
 
 class SegmentTrack:
@@ -65,7 +74,9 @@ class SegmentTrack:
         Called with every :class:`Frames` as it is finished, in order and without gaps.
     on_features : callable, optional
         Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the
-        part of each segment that is used.
+        part of each segment that is used; rows of further stems follow the four.
+    stem_names : tuple of str, optional
+        Stems whose spectra come with those of the signal.
     """
 
     def __init__(
@@ -74,8 +85,10 @@ class SegmentTrack:
         on_features: Callable[[Tensor, Tensor, int], None] | None = None,
         *,
         segment: int = SEGMENT,
+        stem_names: tuple[str, ...] = (),
     ) -> None:
         self.on_frames, self.on_features, self.segment = on_frames, on_features, segment
+        self.stem_names = stem_names
         self._held: Tensor | None = None
         self._held_start = 0
         self._spare: Tensor | None = None
@@ -84,21 +97,21 @@ class SegmentTrack:
         self._fading: tuple[int, dict[str, Tensor]] | None = None
         self.finished = False
 
-    def push(self, spectrum: Tensor) -> Iterator[Segment]:
-        """Add spectra ``(bins, k)``; yields the segments that are now complete and not the last."""
+    def push(self, spectrum: Tensor, stems: Tensor | None = None) -> Iterator[Segment]:
+        """Add spectra ``(bins, k)``, and those ``(n, bins, k)`` of the stems; yields the segments that are now complete
+        and not the last."""
+        spectrum = spectrum[None] if stems is None else torch.cat([spectrum[None], stems])
         self._held = spectrum if self._held is None else torch.cat([self._held, spectrum], dim=-1)
         self._n_frames += spectrum.shape[-1]
         # A segment may only leave when more frames follow, for the last one is placed differently.
         while self._held.shape[-1] > self.segment:
             stop = self._held_start + self.segment - BORDER
-            yield Segment(
-                self, self._held_start, self._held[:, : self.segment].clone(), self._boundary, stop, is_last=False
-            )
+            yield self._segment(self._held_start, self._held[..., : self.segment].clone(), stop, is_last=False)
             self._boundary = stop
             step = self.segment - 2 * BORDER
             # Frames before the next segment stay as long as a last segment could still reach back to them.
-            self._spare = self._held[:, :step]
-            self._held = self._held[:, step:]
+            self._spare = self._held[..., :step]
+            self._held = self._held[..., step:]
             self._held_start += step
 
     def finish(self) -> Iterator[Segment]:
@@ -108,10 +121,14 @@ class SegmentTrack:
         spectrum, start = self._held, self._held_start
         missing = self.segment - spectrum.shape[-1]
         if self._spare is not None and missing > 0:
-            spare = self._spare[:, self._spare.shape[-1] - missing :]
+            spare = self._spare[..., self._spare.shape[-1] - missing :]
             spectrum, start = torch.cat([spare, spectrum], dim=-1), start - missing
-        yield Segment(self, start, spectrum, self._boundary, self._n_frames, is_last=True)
+        yield self._segment(start, spectrum, self._n_frames, is_last=True)
         self._held = None
+
+    def _segment(self, start: int, spectra: Tensor, stop: int, *, is_last: bool) -> Segment:
+        stems = spectra[1:] if len(spectra) > 1 else None
+        return Segment(self, start, spectra[0], self._boundary, stop, is_last, stems)
 
     def accept(self, segment: Segment, values: dict[str, Tensor]) -> None:
         """Take the results of a segment (in order)."""
@@ -146,13 +163,13 @@ class SegmentRunner:
     batch_size : int, default=1
         Segments a forward pass. With 1 (the default on a CPU) results do not depend, not even in the last bit, on which
         tracks came before.
-    masks : where a stem's mask comes from another network: the spectrum of a segment ``(bins, k)`` to
-        ``{stem: mask (N_BINS, k)}``.
+    masks : where the masks of some stems come from elsewhere: a segment to ``{stem: mask (N_BINS, k)}``. Those of the
+        network's stems take the place of its own; others are further rows.
     """
 
     def __init__(
         self, model: JointNet, *, device: str = "cpu", batch_size: int = 1,
-        masks: Callable[[Tensor], dict[str, Tensor]] | None = None,
+        masks: Callable[[Segment], Mapping[str, Tensor]] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.device, self.batch_size, self.masks = model, device, batch_size, masks
         self._waiting: list[Segment] = []
@@ -174,8 +191,9 @@ class SegmentRunner:
         """Run whatever waits."""
         waiting, self._waiting = self._waiting, []
         while waiting:
-            size = waiting[0].spectrum.shape[-1]
-            batch = [s for s in waiting if s.spectrum.shape[-1] == size][: self.batch_size]
+            size, names = waiting[0].spectrum.shape[-1], waiting[0].stem_names
+            alike = [s for s in waiting if s.spectrum.shape[-1] == size and s.stem_names == names]
+            batch = alike[: self.batch_size]
             waiting = [s for s in waiting if all(s is not b for b in batch)]
             self._run(batch)
 
@@ -183,23 +201,29 @@ class SegmentRunner:
         """Drop the waiting segments of a track that failed."""
         self._waiting = [s for s in self._waiting if s.owner is not track]
 
-    def _given(self, batch: list[Segment]) -> dict[str, Tensor] | None:
+    def _given(self, batch: list[Segment]) -> tuple[dict[str, Tensor] | None, Tensor | None]:
+        """Masks of the network's stems, and those (batch, n, N_BINS, k) of further ones."""
         if self.masks is None:
-            return None
-        found = [self.masks(segment.spectrum) for segment in batch]
-        return {stem: torch.stack([masks[stem] for masks in found]) for stem in found[0]}
+            return None, None
+        found = [self.masks(segment) for segment in batch]
+        stacked = {stem: torch.stack([masks[stem] for masks in found]) for stem in found[0]}
+        further = [mask for stem, mask in stacked.items() if stem not in STEMS]
+        given = {stem: mask for stem, mask in stacked.items() if stem in STEMS}
+        return given or None, torch.stack(further, dim=1) if further else None
 
     @torch.inference_mode()
     def _run(self, batch: list[Segment]) -> None:
         magnitude = torch.stack([s.spectrum[:N_BINS].abs() for s in batch])
-        output = self.model(magnitude, self._given(batch))
+        given, further = self._given(batch)
+        output = self.model(magnitude, given)
         if not bool(torch.isfinite(output.masks).all()):
             raise SeparationError("the network's masks are not finite")
         salience, voicing, rhythm = (torch.sigmoid(x) for x in (output.salience, output.voicing, output.rhythm))
         for i, segment in enumerate(batch):
             if segment.owner.on_features is not None:
                 cut = slice(segment.first - segment.start, segment.stop - segment.start)
-                power = (output.masks[i] * magnitude[i]) ** 2
+                masks = output.masks[i] if further is None else torch.cat([output.masks[i], further[i]])
+                power = (masks * magnitude[i]) ** 2
                 stride = self.model.stride
                 keep = torch.zeros(magnitude.shape[-1], device=power.device)
                 keep[cut] = 1
@@ -207,4 +231,6 @@ class SegmentRunner:
             values = {"masks": output.masks[i], "salience": salience[i], "voicing": voicing[i], "rhythm": rhythm[i]}
             if output.presence is not None:
                 values["presence"] = torch.sigmoid(output.presence[i])
+            if further is not None:
+                values["further"] = further[i]
             segment.owner.accept(segment, values)

@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ..constants import STEMS
 from ..errors import ModelError
 from . import architectures
 
@@ -180,8 +179,8 @@ def resolve_analysis(model: str | Path = DEFAULT_MODEL) -> tuple[Checkpoint, Che
     Parameters
     ----------
     model : str or Path, optional
-        A joint checkpoint, which analyses alone, or one that separates one of ``STEMS`` from its accompaniment, which
-        goes with the default joint one.
+        A joint checkpoint, which analyses alone, or one that separates a target from its accompaniment, which goes with
+        the default joint one. A target that is none of ``STEMS`` (guitar) is a row of its own.
 
     Returns
     -------
@@ -200,9 +199,8 @@ def resolve_analysis(model: str | Path = DEFAULT_MODEL) -> tuple[Checkpoint, Che
     if "f0" in network_class(checkpoint).tasks:
         return checkpoint, None
     stems = stems_of(checkpoint)
-    if len(stems) != 2 or stems[0] not in STEMS:
-        named = repr(stems[0]) if len(stems) == 2 else ", ".join(stems)
-        message = f"it separates {named}, and the analysis is of {', '.join(STEMS)}; use it with separate"
+    if len(stems) != 2:
+        message = f"it separates {', '.join(stems)}, not a target and its accompaniment; use it with separate"
         raise ModelError(message, source=str(checkpoint.path))
     joint = resolve()
     both = Checkpoint(

@@ -321,9 +321,7 @@ class Separated:
 
 def _shares(logits: Tensor, given: Mapping[str, Tensor]) -> Tensor:
     masks = torch.softmax(logits, dim=1)
-    for stem, known in given.items():
-        masks = _with_mask(masks, STEMS.index(stem), known)
-    return masks
+    return _with_masks(masks, {STEMS.index(stem): known for stem, known in given.items()}) if given else masks
 
 
 def _crop(x: Tensor, frames: int) -> Tensor:
@@ -331,14 +329,19 @@ def _crop(x: Tensor, frames: int) -> Tensor:
     return x if x.shape[-1] == frames else x[..., :frames]
 
 
-def _with_mask(masks: Tensor, row: int, known: Tensor) -> Tensor:
-    """``masks`` with one of them replaced and the others scaled so that they sum to one again."""
-    others = 1 - masks[:, row]
-    # Where the network gives everything to this stem the others have no proportions: equal shares then.
-    equal = torch.full_like(masks, 1 / (masks.shape[1] - 1))
+def _with_masks(masks: Tensor, known: Mapping[int, Tensor]) -> Tensor:
+    """``masks`` with some of them replaced and the others scaled so that they sum to one again."""
+    if len(known) == masks.shape[1]:
+        return torch.stack([known[i] for i in range(masks.shape[1])], dim=1)
+    first, *further = known
+    others, left = 1 - masks[:, first], 1 - known[first]
+    for row in further:
+        others, left = others - masks[:, row], left - known[row]
+    # Where the network gives everything to these stems the others have no proportions: equal shares then.
+    equal = torch.full_like(masks, 1 / (masks.shape[1] - len(known)))
     shares = torch.where(others[:, None] > 1e-6, masks / others[:, None].clamp_min(1e-6), equal)
-    replaced = shares * (1 - known)[:, None]
-    rows = [known if i == row else replaced[:, i] for i in range(masks.shape[1])]
+    replaced = shares * left.clamp_min(0)[:, None]
+    rows = [known[i] if i in known else replaced[:, i] for i in range(masks.shape[1])]
     return torch.stack(rows, dim=1)
 
 

@@ -83,7 +83,7 @@ class Separator(BaseSeparator):
         dict of str to numpy.ndarray
             Consecutive blocks ``(channels, k)`` of all stems, together as long as the signal; none for an empty one.
         """
-        renderer = _Renderer(sample_rate, channels, self.device)
+        renderer = MaskRenderer(sample_rate, channels, self.device)
         runner = SegmentRunner(self.net, device=self.device, batch_size=self.batch_size)
         track = SegmentTrack(renderer.add_masks)
         front_end = FrontEnd(sample_rate, runner, track, device=self.device)
@@ -101,7 +101,7 @@ class Separator(BaseSeparator):
             yield from renderer.take()
 
 
-class _Renderer:
+class MaskRenderer:
     """Holds the full-rate signal until the masks for it are known, and applies them."""
 
     def __init__(self, sample_rate: int, channels: int, device: str) -> None:

@@ -108,12 +108,12 @@ def remix_stream(
 
     for found in separator.stream(kept(), sample_rate, channels):
         count = next(iter(found.values())).shape[-1]
-        mixture = _pop(held, count)
+        mixture = pop_samples(held, count)
         yield mixture + sum(np.float32(gain - 1) * found[stem] for stem, gain in gains.items())
 
 
-def _pop(held: list[np.ndarray], count: int) -> np.ndarray:
-    """Take the first ``count`` samples from the blocks that are held."""
+def pop_samples(held: list[np.ndarray], count: int) -> np.ndarray:
+    """Take the first ``count`` samples from the blocks that are held, and out of the list."""
     taken = []
     while count:
         head = held.pop(0)

@@ -223,9 +223,10 @@ class Features:
         if columns is None:
             columns = [f.name for f in self.fields("stems") if f.family not in ("key", "provenance")]
         stems = STEM_ROWS if stems is None else tuple(stems)
-        if unknown := [stem for stem in stems if stem not in STEM_ROWS]:
-            raise DatasetError(f"unknown stem {unknown[0]!r}; there are: {', '.join(STEM_ROWS)}", source=str(self.path))
         rows = self.to_pandas("stems", ["track_id", "stem", *columns])
+        known = tuple(dict.fromkeys((*STEM_ROWS, *rows["stem"].cat.categories)))
+        if unknown := [stem for stem in stems if stem not in known]:
+            raise DatasetError(f"unknown stem {unknown[0]!r}; there are: {', '.join(known)}", source=str(self.path))
         index = pd.Index(rows["track_id"].unique(), name="track_id")
         blocks = [
             rows[rows["stem"] == stem].set_index("track_id")[list(columns)].reindex(index).add_prefix(f"{stem}__")

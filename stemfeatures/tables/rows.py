@@ -27,19 +27,20 @@ CENTS_REFERENCE_HZ = 10.0
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a row was made by: run, settings, checkpoint."""
+    """What a row was made by: run, settings, checkpoint, and the separator if it was another one."""
 
     run_id: str
     config_hash: str
     model: str
     model_sha256: str
+    separator: str | None = None
+    separator_version: str | None = None
+    separator_sha256: str | None = None
 
     def columns(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
-            "run_id": self.run_id,
-            "config_hash": self.config_hash,
-            "model_sha256": self.model_sha256,
+            **{name: value for name, value in vars(self).items() if name != "model"},
         }
 
 
@@ -78,8 +79,8 @@ def track_rows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows of one track, ``{table: rows}``, for the chosen ``tables`` (``tracks`` always).
 
-    ``stems`` gets one row for each of ``constants.STEM_ROWS``; without a description (a track too short to analyse)
-    only ``tracks`` gets a row. Raises DatasetError when the description does not fit the tables.
+    ``stems`` gets one row for each of ``constants.STEM_ROWS`` and for each further stem; without a description (a track
+    too short to analyse) only ``tracks`` gets a row. Raises DatasetError when the description does not fit the tables.
     """
     if info.status not in TRACK_STATUSES:
         raise DatasetError(
@@ -97,9 +98,10 @@ def track_rows(
     key = {"track_id": info.track_id}
     wanted = set(tables)
     if "stems" in wanted:
-        if unknown := set(description.stems) ^ set(STEM_ROWS):
-            raise DatasetError(f"stems missing or unknown: {', '.join(sorted(unknown))}", source=info.source_uri)
-        rows["stems"] = [{**key, "stem": stem, **description.stems[stem], **made} for stem in STEM_ROWS]
+        if missing := set(STEM_ROWS) - set(description.stems):
+            raise DatasetError(f"stems missing: {', '.join(sorted(missing))}", source=info.source_uri)
+        ordered = (*STEM_ROWS, *(stem for stem in description.stems if stem not in STEM_ROWS))
+        rows["stems"] = [{**key, "stem": stem, **description.stems[stem], **made} for stem in ordered]
     if "contours" in wanted:
         rows["contours"] = [
             {**key, "stem": stem, **_contour_columns(contour, info.source_uri), **made}

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -75,7 +76,8 @@ _TRACK_ID = Field("track_id", "string", "Identity of the track in the catalogue.
 _STEM = Field(
     "stem",
     "category",
-    "The separated stem that the row is about, or the mixture.",
+    "The separated stem that the row is about, or the mixture. Further stems of a separator (guitar, piano) have rows "
+    "of their names; they are part of other, and what is defined on other is defined on them.",
     range=" | ".join(STEM_ROWS),
     nullable=False,
     family="key",
@@ -98,7 +100,24 @@ _CONFIG_HASH = Field(
 _MODEL_SHA256 = Field(
     "model_sha256", "string", "SHA-256 of the checkpoint file, hexadecimal.", nullable=False, family="provenance"
 )
-PROVENANCE_FIELDS = (_SCHEMA_VERSION, _RUN_ID, _CONFIG_HASH, _MODEL_SHA256)
+_separator = partial(Field, type="string", since="1.1", family="provenance")
+PROVENANCE_FIELDS = (
+    _SCHEMA_VERSION,
+    _RUN_ID,
+    _CONFIG_HASH,
+    _MODEL_SHA256,
+    _separator(
+        "separator",
+        description="What separated the stems, such as demucs:htdemucs; stems for those of --stems-from; null: the "
+        "checkpoint.",
+    ),
+    _separator("separator_version", description="Version of the separator's package; null: the checkpoint separated."),
+    _separator(
+        "separator_sha256",
+        description="SHA-256 of the separator's weights, or of names, sizes and times of change of the files of stems; "
+        "null: the checkpoint separated.",
+    ),
+)
 
 _SOURCE_URI = Field(
     "source_uri",

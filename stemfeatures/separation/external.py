@@ -1,0 +1,347 @@
+"""Separators of other packages and functions of one's own, by one protocol.
+
+A separator from outside is a function of one array: ``separate(y, sample_rate)`` takes ``(channels, n)`` float32 and
+returns ``{stem: (channels, n)}``. :class:`ExternalSeparator` gives it signals of any length in windows that overlap,
+checks what comes back and says where it came from. Names are found by :func:`open_external`:
+
+* ``demucs``, ``openunmix``, ``spleeter``, ``audio-separator``, with a model behind a colon, if they are installed;
+* names that other packages register as entry points of the group ``stemfeatures.separators``, ``NAME =
+  module:factory``, where ``factory(model or None, device=...)`` returns a :class:`Tool`;
+* ``package.module:function``: the function itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..audio import file_sha256, resample
+from ..errors import ModelError, SeparationError
+from .base import BaseSeparator
+
+if TYPE_CHECKING:
+    import torch
+
+#: Entry points of other packages.
+GROUP = "stemfeatures.separators"
+#: Separators of other packages that this one knows how to call: name, and module of :mod:`.packages`.
+PACKAGES = {
+    "demucs": "demucs",
+    "openunmix": "open_unmix",
+    "spleeter": "spleeter",
+    "audio-separator": "audio_separator",
+}
+#: A signal is separated in windows so long, so that memory does not grow with its length; neighbours overlap, and are
+#: cross-faded there.
+WINDOW_S, OVERLAP_S = 120.0, 8.0
+#: Shorter signals are filled up with zeros: networks need some frames.
+LEAST_S = 1.0
+#: Of the signal that finds out which stems a function returns.
+_PROBE_RATE, _PROBE_S = 44_100, 4.0
+
+Separate = Callable[[np.ndarray, int], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A loaded separator.
+
+    Attributes
+    ----------
+    separate : callable
+        ``(channels, n)`` float32 and its rate in Hz to ``{stem: (channels, n)}``.
+    stems : tuple of str
+        Names of the stems, as it returns them; empty: a trial will tell.
+    version : str
+        Of the package.
+    sha256 : str
+        Digest of the weights, or of the code where there are none.
+    window_s : float
+        Longest signal to give it at a time, in seconds; infinity: always the whole.
+    """
+
+    separate: Separate
+    stems: tuple[str, ...] = ()
+    version: str = ""
+    sha256: str = ""
+    window_s: float = WINDOW_S
+
+
+class ExternalSeparator(BaseSeparator):
+    """A separator from outside.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it, such as ``demucs:htdemucs``.
+    tool : Tool
+        What separates.
+
+    Attributes
+    ----------
+    name, version, sha256 : str
+        Where its stems come from.
+    stems : tuple of str
+        Lower case, in the order of the tool.
+
+    Raises
+    ------
+    SeparationError
+        The trial that finds out the stems failed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halves = Tool(lambda y, sample_rate: {"Vocals": y / 2, "other": y / 2}, version="1", sha256="-")
+    >>> separator = ExternalSeparator("halves", halves)
+    >>> separator.stems
+    ('vocals', 'other')
+    >>> float(separator.separate_array(np.ones(44_100, np.float32), 44_100)["vocals"].max())
+    0.5
+    """
+
+    def __init__(self, name: str, tool: Tool) -> None:
+        self.name, self.tool = name, tool
+        self.version, self.sha256 = tool.version, tool.sha256
+        stems = tool.stems
+        if not stems:
+            noise = np.random.default_rng(0).normal(0, 0.05, (2, round(_PROBE_RATE * _PROBE_S)))
+            stems = tuple(self._call(noise.astype(np.float32), _PROBE_RATE))
+        self.stems = tuple(stem_name(stem) for stem in stems)
+
+    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Separate a signal that arrives in blocks; memory is bounded by the tool's window.
+
+        Parameters
+        ----------
+        blocks : iterable of numpy.ndarray
+            ``(channels, n)``, float, full scale 1.0; any ``n``.
+        sample_rate : int
+            Hz.
+        channels : int
+            Number of channels.
+
+        Yields
+        ------
+        dict of str to numpy.ndarray
+            Consecutive blocks ``(channels, k)`` of all stems, together as long as the signal; none for an empty one.
+
+        Raises
+        ------
+        SeparationError
+            The tool failed, or returned something else than stems of the length of the signal.
+        """
+        overlap = round(min(OVERLAP_S, self.tool.window_s / 4) * sample_rate) if np.isfinite(self.tool.window_s) else 0
+        window = self.tool.window_s * sample_rate
+        held, tail = np.zeros((channels, 0), np.float32), None
+        for block in blocks:
+            held = np.concatenate([held, np.asarray(block, np.float32)], axis=-1)
+            while held.shape[-1] > window:
+                size = int(window)
+                found = _faded(tail, self._separate(held[:, :size], sample_rate), overlap)
+                held = held[:, size - overlap :]
+                tail = {stem: y[:, size - overlap :] for stem, y in found.items()}
+                yield {stem: y[:, : size - overlap] for stem, y in found.items()}
+        if held.shape[-1]:
+            yield _faded(tail, self._separate(held, sample_rate), overlap)
+
+    def _separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Stems of one window, checked."""
+        n_samples = y.shape[-1]
+        missing = max(0, round(LEAST_S * sample_rate) - n_samples)
+        found = self._call(np.pad(y, ((0, 0), (0, missing))), sample_rate)
+        stems = {stem_name(stem): np.asarray(signal, np.float32) for stem, signal in found.items()}
+        if set(stems) != set(self.stems):
+            raise SeparationError(f"{self.name} gave {', '.join(stems)} after {', '.join(self.stems)}")
+        for stem, signal in stems.items():
+            if signal.ndim == 1 and len(y) == 1:
+                signal = signal[None]
+            if signal.shape != (len(y), n_samples + missing):
+                raise SeparationError(
+                    f"{self.name}: {stem} has shape {signal.shape}, not {(len(y), n_samples + missing)}"
+                )
+            if not np.isfinite(signal).all():
+                raise SeparationError(f"{self.name}: {stem} is not finite")
+            stems[stem] = signal[:, :n_samples]
+        return {stem: stems[stem] for stem in self.stems}
+
+    def _call(self, y: np.ndarray, sample_rate: int) -> Mapping[str, np.ndarray]:
+        try:
+            found = self.tool.separate(y, sample_rate)
+        except Exception as error:
+            raise SeparationError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(found, Mapping) or not found:
+            raise SeparationError(f"{self.name} returned {type(found).__name__}, not stems by name")
+        return found
+
+
+def stem_name(name: object) -> str:
+    """The name of a stem in tables: lower case, words joined by underscores.
+
+    >>> stem_name("Lead Vocals")
+    'lead_vocals'
+    """
+    return "_".join(str(name).lower().split())
+
+
+def open_external(name: str, *, device: str = "cpu") -> ExternalSeparator:
+    """Open a separator from outside.
+
+    Parameters
+    ----------
+    name : str
+        ``NAME``, ``NAME:MODEL`` or ``package.module:function``; see the module's docstring.
+    device : str, optional
+        Torch device, for tools that run in torch.
+
+    Returns
+    -------
+    ExternalSeparator
+        With its weights loaded.
+
+    Raises
+    ------
+    ModelError
+        There is no such separator, its package is not installed, or it cannot be loaded.
+    """
+    first, _, model = name.partition(":")
+    try:
+        if first in PACKAGES:
+            module = import_module(f".packages.{PACKAGES[first]}", __package__)
+            return ExternalSeparator(name, module.load(model or None, device=device))
+        for point in metadata.entry_points(group=GROUP, name=first):
+            return ExternalSeparator(name, point.load()(model or None, device=device))
+        if not model:
+            raise ModelError(
+                f"unknown separator {name!r}; there are: {', '.join(separator_names())}, and MODULE:FUNCTION"
+            )
+        return ExternalSeparator(name, tool_of(getattr(import_module(first), model)))
+    except ModelError:
+        raise
+    except ImportError as error:
+        hint = f"; to install it: pip install {first}" if first in PACKAGES else ""
+        raise ModelError(f"separator {name!r}: {error}{hint}") from error
+    except Exception as error:
+        raise ModelError(f"separator {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def separator_names() -> tuple[str, ...]:
+    """Names that :func:`open_external` knows.
+
+    Returns
+    -------
+    tuple of str
+        Those of this package first, whether they are installed or not.
+
+    Examples
+    --------
+    >>> separator_names()[:2]
+    ('demucs', 'openunmix')
+    """
+    return tuple(dict.fromkeys([*PACKAGES, *sorted(metadata.entry_points(group=GROUP).names)]))
+
+
+def tool_of(function: Callable[..., Any]) -> Tool:
+    """A function as a tool.
+
+    Parameters
+    ----------
+    function : callable
+        ``(y, sample_rate)`` to ``{stem: signal}``. Its attributes ``stems``, ``version``, ``sha256`` and ``window_s``
+        are taken where it has them; else the version is that of its distribution, the digest that of its source file.
+
+    Returns
+    -------
+    Tool
+        Of the function.
+    """
+    module = getattr(function, "__module__", "") or ""
+    source = inspect.getsourcefile(sys.modules[module]) if module in sys.modules else None
+    sha256 = getattr(function, "sha256", "") or (file_sha256(source) if source and Path(source).is_file() else "")
+    version = getattr(function, "version", "")
+    for distribution in metadata.packages_distributions().get(module.partition(".")[0], ()) if not version else ():
+        version = metadata.version(distribution)
+    stems = tuple(getattr(function, "stems", ()))
+    return Tool(function, stems, str(version), sha256, float(getattr(function, "window_s", WINDOW_S)))
+
+
+def weights_sha256(module: torch.nn.Module) -> str:
+    """Digest of the weights of a network, whatever file they came from.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256 over names, types, shapes and bytes of its state, by name.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.flatten().view(_bytes()).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _bytes() -> torch.dtype:
+    import torch
+
+    return torch.uint8
+
+
+def in_stereo(
+    y: np.ndarray, sample_rate: int, rate: int, run: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Separate at another rate by a tool that takes stereo.
+
+    Parameters
+    ----------
+    y : numpy.ndarray
+        ``(channels, n_samples)``. One channel is given twice; of more than two, each by itself.
+    sample_rate : int
+        Hz.
+    rate : int
+        Hz, at which the tool works.
+    run : callable
+        ``(2, n)`` at ``rate`` to ``{stem: (2, k)}``.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Stems with the rate, channels and length of ``y``.
+    """
+    channels, n_samples = y.shape
+    if channels > 2:
+        parts = [in_stereo(one[None], sample_rate, rate, run) for one in y]
+        return {stem: np.concatenate([part[stem] for part in parts]) for stem in parts[0]}
+    stereo = resample(y, sample_rate, rate)
+    found = {}
+    for stem, made in run(np.ascontiguousarray(np.repeat(stereo, 2, axis=0) if channels == 1 else stereo)).items():
+        signal = made.mean(axis=0, keepdims=True) if channels == 1 else made
+        signal = resample(np.asarray(signal, np.float32), rate, sample_rate)[:, :n_samples]
+        found[stem] = np.pad(signal, ((0, 0), (0, n_samples - signal.shape[1])))
+    return found
+
+
+def _faded(before: dict[str, np.ndarray] | None, after: dict[str, np.ndarray], overlap: int) -> dict[str, np.ndarray]:
+    """A window whose first samples are cross-faded with the last of the window before."""
+    if before is None:
+        return after
+    ramp = (np.arange(overlap, dtype=np.float32) + 0.5) / overlap
+    faded = {}
+    for stem, y in after.items():
+        n = min(overlap, y.shape[-1])
+        start = before[stem][:, :n] * (1 - ramp[:n]) + y[:, :n] * ramp[:n]
+        faded[stem] = np.concatenate([start, y[:, n:]], axis=-1)
+    return faded

@@ -1,0 +1,1 @@
+"""Separators of other packages, a module each: ``load(model, device=...)`` returns a :class:`~..external.Tool`."""

@@ -1,0 +1,580 @@
+"""Stems from elsewhere: separators of other packages, folders of stems, and what the analysis makes of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from networks import tiny_checkpoint
+
+from pipelines import cli, extract_catalog
+from stemfeatures import audio
+from stemfeatures.analysis import Analyser
+from stemfeatures.constants import N_BINS, STEM_ROWS, STEMS
+from stemfeatures.errors import ModelError, SeparationError
+from stemfeatures.models.joint import JointConfig, JointNet
+from stemfeatures.separation.external import (
+    ExternalSeparator,
+    Tool,
+    in_stereo,
+    open_external,
+    tool_of,
+    weights_sha256,
+)
+from stemfeatures.separation.given_stems import (
+    StemFolder,
+    find_stem_folder,
+    folder_of,
+    further_stems,
+    joined,
+    wiener_masks,
+)
+from stemfeatures.tables.reader import open_features
+
+RATE = 44_100
+
+
+def thirds(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    """A separator for tests: fixed shares of the signal."""
+    shares = {"Vocals": 0.5, "drums": 0.2, "bass": 0.1, "other": 0.1, "guitar": 0.1}
+    return {stem: share * y for stem, share in shares.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ masks
+
+
+def spectra(*values: complex) -> torch.Tensor:
+    return torch.stack([torch.full((N_BINS + 1, 3), v, dtype=torch.complex64) for v in values])
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        # All four: shares of their power, whatever the mixture is.
+        ({"vocals": 2, "drums": 1, "bass": 2j, "other": 1}, {"vocals": 0.4, "drums": 0.1, "bass": 0.4, "other": 0.1}),
+        # No rest is named: the mixture (4) less the stems (3) has a power of 1.
+        ({"vocals": 3}, {"vocals": 0.9}),
+        # The rest is named, and no row.
+        ({"vocals": 3, "no_vocals": 1j}, {"vocals": 0.9}),
+        # The mixture less drums, vocals and bass is other.
+        ({"vocals": 1, "drums": 1, "bass": 1}, {"vocals": 0.25, "drums": 0.25, "bass": 0.25, "other": 0.25}),
+        # Further stems are rows of their own, and part of other.
+        (
+            {"vocals": 2, "drums": 0, "bass": 0, "other": 2, "guitar": 2j, "piano": 2},
+            {"vocals": 0.25, "drums": 0, "bass": 0, "other": 0.75, "guitar": 0.25, "piano": 0.25},
+        ),
+        # Vocals, drums and bass are not known: the mixture less the stems is theirs.
+        ({"other": 1, "guitar": 1}, {"other": 1 / 3, "guitar": 1 / 6}),
+    ],
+)
+def test_wiener_masks(stems: dict[str, complex], expected: dict[str, float]) -> None:
+    [mixture] = spectra(4)
+    masks = wiener_masks(mixture, spectra(*stems.values()), tuple(stems))
+    assert set(masks) == set(expected)
+    for stem, mask in masks.items():
+        assert mask.shape == (N_BINS, 3)
+        torch.testing.assert_close(mask, torch.full_like(mask, expected[stem]), msg=stem)
+
+
+def test_silence_is_other() -> None:
+    masks = wiener_masks(spectra(0)[0], spectra(0, 0, 0, 0), STEMS)
+    assert [float(masks[stem].max()) for stem in STEMS] == [0, 0, 0, 1]
+    assert float(masks["other"].min()) == 1
+
+
+@pytest.mark.parametrize("given", [("drums",), ("drums", "vocals"), ("vocals", "drums", "bass"), STEMS])
+def test_the_network_keeps_given_masks(given: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    net = JointNet(JointConfig(channels=(4, 6), dense=4, recurrent=4)).eval()
+    magnitude = torch.rand(1, N_BINS, 20)
+    shares = torch.softmax(torch.randn(1, len(STEMS), N_BINS, 20), dim=1)
+    known = {stem: shares[:, STEMS.index(stem)] for stem in given}
+    with torch.no_grad():
+        plain, masks = net(magnitude).masks, net(magnitude, known).masks
+    for stem in given:
+        assert torch.equal(masks[:, STEMS.index(stem)], known[stem])
+    torch.testing.assert_close(masks.sum(dim=1), torch.ones(1, N_BINS, 20), atol=1e-5, rtol=0)
+    rows = [i for i, stem in enumerate(STEMS) if stem not in given]
+    if len(rows) > 1:  # in their own proportions
+        a, b = rows[:2]
+        torch.testing.assert_close(masks[:, a] * plain[:, b], masks[:, b] * plain[:, a], atol=1e-5, rtol=0)
+
+
+def test_further_stems_are_neither_rests_nor_the_four() -> None:
+    names = ("vocals", "instrumental", "lead_vocals", "mixture", "other", "piano")
+    assert further_stems(names) == ("lead_vocals", "piano")
+
+
+# ------------------------------------------------------------------------------------------------------- separators
+
+
+def test_windows_give_what_the_whole_gives() -> None:
+    """A function without memory: the cross-fade of equal values changes nothing."""
+    sizes: list[int] = []
+
+    def separate(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        sizes.append(y.shape[-1])
+        return {"vocals": 0.25 * y, "other": 0.75 * y}
+
+    y = np.random.default_rng(0).normal(0, 0.1, (2, 10 * 8_000)).astype(np.float32)
+    separator = ExternalSeparator("x", Tool(separate, ("vocals", "other"), window_s=2.0))
+    blocks = [y[:, :5], y[:, 5:30_000], y[:, 30_000:]]
+    found = list(separator.stream(blocks, 8_000, 2))
+    assert max(sizes) == 16_000
+    assert len(found) == 7  # windows of 2 s, 1.5 s apart
+    for stem, share in (("vocals", 0.25), ("other", 0.75)):
+        np.testing.assert_allclose(np.concatenate([f[stem] for f in found], axis=-1), share * y, atol=1e-6)
+    short = separator.separate_array(y[0, :100], 8_000)
+    assert sizes[-1] == 8_000  # filled up to a second
+    np.testing.assert_allclose(short["vocals"], 0.25 * y[0, :100], atol=1e-7)
+
+
+def test_the_borders_of_windows_are_faded() -> None:
+    count = iter(range(100))
+    counting = Tool(lambda y, rate: {"other": np.full_like(y, next(count))}, ("other",), window_s=4.0)
+    separator = ExternalSeparator("x", counting)
+    y = separator.separate_array(np.zeros(7 * 1_000, np.float32), 1_000)["other"]
+    assert y[:2_900].max() == 0
+    assert y[4_100:].min() == 1
+    inside = y[3_000:4_000]
+    np.testing.assert_allclose(inside, (np.arange(1_000) + 0.5) / 1_000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda y: {"vocals": y[:, 1:]}, r"vocals has shape \(2, 44099\), not \(2, 44100\)"),
+        (lambda y: {"vocals": y * np.nan}, "vocals is not finite"),
+        (lambda y: {"drums": y}, "gave drums after vocals"),
+        (lambda y: [y], "returned list, not stems by name"),
+        (lambda y: 1 / 0, "x failed: ZeroDivisionError"),
+    ],
+)
+def test_answers_are_checked(answer: Any, message: str) -> None:
+    separator = ExternalSeparator("x", Tool(lambda y, rate: answer(y), ("vocals",)))
+    with pytest.raises(SeparationError, match=message):
+        separator.separate_array(np.zeros((2, RATE), np.float32), RATE)
+
+
+def test_functions_and_their_provenance() -> None:
+    separator = open_external("test_given_stems:thirds")
+    assert separator.stems == ("vocals", "drums", "bass", "other", "guitar")
+    assert separator.sha256 == audio.file_sha256(__file__)
+    with pytest.raises(ModelError, match="unknown separator 'nobody'; there are: demucs, openunmix"):
+        open_external("nobody")
+    with pytest.raises(ModelError, match="No module named 'no_such_module'"):
+        open_external("no_such_module:f")
+    with pytest.raises(ModelError, match="has no attribute 'no_such_function'"):
+        open_external("test_given_stems:no_such_function")
+
+    def named(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        raise AssertionError("its stems are known")
+
+    for name, value in {"stems": ("vocals",), "version": "7", "sha256": "ab", "window_s": 3.0}.items():
+        setattr(named, name, value)
+    tool = tool_of(named)
+    assert (tool.stems, tool.version, tool.sha256, tool.window_s) == (("vocals",), "7", "ab", 3.0)
+
+
+def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def factory(model: str | None, *, device: str) -> Tool:
+        calls.append((model, device))
+        return Tool(lambda y, rate: {"other": y}, ("other",), "3", "cd")
+
+    class Points(tuple):
+        names = ("ours",)
+
+    def entry_points(group: str, name: str | None = None) -> Any:
+        assert group == "stemfeatures.separators"
+        return Points([SimpleNamespace(load=lambda: factory)] if name in (None, "ours") else [])
+
+    monkeypatch.setattr("stemfeatures.separation.external.metadata.entry_points", entry_points)
+    separator = open_external("ours:large", device="cpu")
+    assert (separator.name, separator.version, separator.sha256) == ("ours:large", "3", "cd")
+    assert calls == [("large", "cpu")]
+
+
+def test_digest_of_weights() -> None:
+    torch.manual_seed(1)
+    one, same, other = (torch.nn.Linear(3, 2) for _ in range(3))
+    same.load_state_dict(one.state_dict())
+    assert weights_sha256(one) == weights_sha256(same) != weights_sha256(other)
+    assert weights_sha256(one.double()) != weights_sha256(same)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_in_stereo(channels: int) -> None:
+    """A tool that works in stereo at half the rate: channels stay apart, rate and length come back."""
+    seen: list[tuple[int, ...]] = []
+
+    def run(stereo: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(stereo.shape)
+        return {"other": 0.5 * stereo}
+
+    times = np.arange(RATE + 1) / RATE
+    y = np.stack([np.sin(2 * np.pi * f * times) for f in (200, 300, 500)][:channels]).astype(np.float32)
+    found = in_stereo(y, RATE, RATE // 2, run)["other"]
+    assert set(seen) == {(2, (RATE + 2) // 2)}
+    assert found.shape == y.shape
+    np.testing.assert_allclose(found[:, 2_000:-2_000], 0.5 * y[:, 2_000:-2_000], atol=1e-3)
+
+
+def test_demucs_with_random_weights() -> None:
+    """The package itself, with a network that it makes for its own tests: what it is fed and how it is read."""
+    torch.manual_seed(0)
+    separator = open_external("demucs:demucs_unittest")
+    assert separator.stems == ("drums", "bass", "other", "vocals")
+    assert len(separator.sha256) == 64
+    y = np.random.default_rng(0).normal(0, 0.1, (1, RATE // 2)).astype(np.float32)
+    one, two = (separator.separate_array(y, RATE) for _ in range(2))
+    for stem in separator.stems:
+        assert one[stem].shape == y.shape
+        assert np.abs(one[stem]).max() > 0
+        np.testing.assert_array_equal(one[stem], two[stem])  # no random shifts
+    # Levels in, levels out: the signal is brought to unit variance and back.
+    louder = separator.separate_array(4 * y, RATE)
+    np.testing.assert_allclose(louder["vocals"], 4 * one["vocals"], atol=1e-3 * float(np.abs(louder["vocals"]).max()))
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, version: str, **modules: Any) -> None:
+    for name, content in modules.items():
+        module = ModuleType(name.replace("__", "."))
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+
+
+def test_open_unmix(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Umx(torch.nn.Module):
+        sample_rate, target_models = torch.tensor(44_100.0), {"vocals": 0, "drums": 0}
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(0.25))
+
+        def freeze(self) -> None:
+            self.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape == (1, 2, RATE)
+            return torch.stack([self.gain * x, 0.5 * x], dim=1)
+
+        def to_dict(self, y: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"vocals": y[:, 0], "drums": y[:, 1]}
+
+    loaded: list[Any] = []
+    utils = SimpleNamespace(load_separator=lambda name, device: loaded.append((name, device)) or Umx())
+    stand_in(monkeypatch, "1.3", openunmix={"utils": utils})
+    separator = open_external("openunmix:umxhq")
+    assert loaded == [("umxhq", "cpu")]
+    assert (separator.stems, separator.version) == (("vocals", "drums"), "1.3")
+    y = np.random.default_rng(0).normal(0, 0.1, (1, RATE)).astype(np.float32)
+    np.testing.assert_allclose(separator.separate_array(y, RATE)["vocals"], 0.25 * y, atol=1e-6)
+
+
+def test_spleeter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model.data").write_bytes(b"weights")
+
+    class Separator:
+        def __init__(self, name: str, *, multiprocess: bool) -> None:
+            assert (name, multiprocess) == ("spleeter:2stems", False)
+
+        def separate(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
+            assert waveform.shape[1] == 2
+            return {"vocals": 0.25 * waveform, "accompaniment": 0.75 * waveform}
+
+    class ModelProvider:
+        @classmethod
+        def default(cls) -> Any:
+            return SimpleNamespace(get=lambda name: str(tmp_path) if name == "2stems" else None)
+
+    stand_in(
+        monkeypatch, "2.4", spleeter={}, spleeter__model={}, spleeter__separator={"Separator": Separator},
+        spleeter__model__provider={"ModelProvider": ModelProvider},
+    )  # fmt: skip
+    separator = open_external("spleeter:2stems")
+    before = separator.sha256
+    y = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    np.testing.assert_allclose(separator.separate_array(y, RATE)["accompaniment"], 0.75 * y, atol=1e-6)
+    (tmp_path / "model.data").write_bytes(b"other weights")
+    assert open_external("spleeter:2stems").sha256 != before
+
+
+def test_audio_separator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It writes files, and lowers those above 0.9: stems keep their proportions all the same."""
+    (tmp_path / "model.ckpt").write_bytes(b"weights")
+
+    class Separator:
+        def __init__(self, *, output_dir: str, output_format: str, **options: Any) -> None:
+            self.folder = Path(output_dir)
+            self.model_instance = SimpleNamespace(model_path=str(tmp_path / "model.ckpt"))
+
+        def load_model(self, name: str = "default.ckpt") -> None:
+            assert name == "model.ckpt"
+
+        def separate(self, path: str) -> list[str]:
+            y, rate = audio.load(path)
+            names = []
+            for stem, share in (("Vocals", 3.0), ("Instrumental", 0.5)):
+                made = share * y
+                peak = float(np.abs(made).max())
+                names.append(f"mixture_({stem})_model.wav")
+                audio.write(self.folder / names[-1], made * min(1.0, 0.9 / peak), rate)
+            return names
+
+    stand_in(monkeypatch, "0.47", audio_separator={}, audio_separator__separator={"Separator": Separator})
+    separator = open_external("audio-separator:model.ckpt")
+    assert separator.stems == ("vocals", "instrumental")
+    assert separator.sha256 == audio.file_sha256(tmp_path / "model.ckpt")
+    y = np.random.default_rng(0).uniform(-1, 1, (2, RATE)).astype(np.float32)
+    stems = separator.separate_array(y, RATE)
+    np.testing.assert_allclose(stems["vocals"], 3 * y, atol=1e-5)
+    np.testing.assert_allclose(stems["instrumental"], 0.5 * y, atol=1e-5)
+
+
+def test_a_package_that_is_not_there() -> None:
+    with pytest.raises(ModelError, match=r"spleeter.*to install it: pip install spleeter"):
+        open_external("spleeter")
+
+
+# ---------------------------------------------------------------------------------------------------------- folders
+
+
+def tone(f0: float, seconds: float, rate: int = RATE) -> np.ndarray:
+    return np.sin(2 * np.pi * f0 * np.arange(round(seconds * rate)) / rate).astype(np.float32)
+
+
+@pytest.fixture
+def stems(tmp_path: Path) -> Path:
+    folder = tmp_path / "stems"
+    folder.mkdir()
+    audio.write(folder / "Vocals.flac", np.stack([0.2 * tone(220, 3, 22_050), 0.4 * tone(220, 3, 22_050)]), 22_050)
+    audio.write(folder / "bass.wav", 0.25 * tone(55, 2), RATE)
+    audio.write(folder / "mixture.wav", tone(55, 2), RATE)
+    (folder / "cover.jpg").write_bytes(b"no audio")
+    return folder
+
+
+def test_a_folder_of_stems(stems: Path) -> None:
+    folder = StemFolder(stems)
+    assert folder.stems == ("bass", "vocals")
+    mixture = np.zeros((2, 3 * RATE), np.float32)
+    blocks = (mixture[:, i : i + 40_000] for i in range(0, mixture.shape[1], 40_000))
+    parts = list(joined(folder, blocks, RATE, 2))
+    assert [p[0].shape for p in parts] == [(2, 40_000)] * 3 + [(2, 12_300)]
+    found = {stem: np.concatenate([p[1][stem] for p in parts], axis=-1) for stem in folder.stems}
+    assert {y.shape for y in found.values()} == {(1, 3 * RATE)}
+    # Another rate and two channels: resampled, and their mean.
+    np.testing.assert_allclose(found["vocals"][0, 500:-500], 0.3 * tone(220, 3)[500:-500], atol=1e-3)
+    np.testing.assert_allclose(found["bass"][0, : 2 * RATE], 0.25 * tone(55, 2), atol=1e-6)
+    assert np.abs(found["bass"][0, 2 * RATE :]).max() == 0  # it has ended
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"), [(1.5, r"bass\.wav: the stem is longer"), (4.5, r"longest stem lasts 3\.0 s")]
+)
+def test_stems_of_another_length(stems: Path, seconds: float, message: str) -> None:
+    mixture = np.zeros((1, round(seconds * RATE)), np.float32)
+    if seconds < 2:
+        audio.write(stems / "bass.wav", tone(55, 2.6), RATE)
+        audio.write(stems / "Vocals.flac", tone(220, 1.5, 22_050) * 0.5, 22_050)
+    with pytest.raises(SeparationError, match=message):
+        list(joined(StemFolder(stems), [mixture], RATE, 1))
+
+
+def test_folders_that_hold_no_stems(stems: Path, tmp_path: Path) -> None:
+    with pytest.raises(SeparationError, match="no folder of stems: No such file"):
+        StemFolder(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SeparationError, match="no audio files in this folder"):
+        StemFolder(tmp_path / "empty")
+    before = StemFolder(stems).sha256
+    os.utime(stems / "bass.wav", (1, 1))
+    assert StemFolder(stems).sha256 != before
+    audio.write(stems / "bass.flac", tone(55, 1) * 0.1, RATE)
+    with pytest.raises(SeparationError, match=r"two files of stem 'bass': bass\.flac, bass\.wav"):
+        StemFolder(stems)
+
+
+def test_where_the_stems_of_a_track_are(tmp_path: Path) -> None:
+    for name in ("a/one.mp3", "a/two", "three"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    root = tmp_path / "root"
+    find = lambda *names: find_stem_folder(root, *names)  # noqa: E731
+    assert find("a/one.mp3") == root / "a/one.mp3"
+    assert find("a/two.flac") == root / "a/two"
+    assert find("/music/x/three.wav") == root / "three"
+    assert find("7", "a/two.flac") == root / "a/two"
+    assert find("../outside") is None
+    assert find("nothing.wav") is None
+    assert folder_of(root, "../outside") == root / "outside"
+    assert folder_of(root, "/") == root / "_"
+
+
+# --------------------------------------------------------------------------------------------------------- analysis
+
+
+def song(seconds: float = 6.0) -> dict[str, np.ndarray]:
+    """Stems that overlap: a glissando under chords, a bass note, clicks at 120 a minute, a plucked line."""
+    rate = 22_050
+    times = np.arange(round(seconds * rate)) / rate
+    glide = 220 * 2 ** (times / seconds)  # an octave upwards
+    phase = 2 * np.pi * np.cumsum(glide) / rate
+    beat = times % 0.5
+    noise = np.random.default_rng(0).normal(0, 1, len(times))
+    parts = {
+        "vocals": sum(np.sin(h * phase) / h for h in range(1, 9)),
+        "drums": noise * np.exp(-60 * beat),
+        "bass": sum(np.sin(2 * np.pi * 55 * h * times) / h for h in range(1, 5)),
+        "other": sum(np.sin(2 * np.pi * f * h * times) / h for f in (261.6, 329.6, 392.0) for h in range(1, 6)),
+        "guitar": sum(np.sin(2 * np.pi * 196 * h * times) / h for h in range(1, 8)) * np.exp(-4 * beat),
+    }
+    return {stem: (0.1 * y / np.abs(y).max()).astype(np.float32) for stem, y in parts.items()}
+
+
+def test_the_analysis_reads_the_given_stems() -> None:
+    """True stems against those of the network: F0 of a voice under chords, levels, and a row of the guitar."""
+    stems = song()
+    mixture = sum(stems.values())
+    track = Analyser().from_audio(mixture, 22_050, stems=stems)
+    assert track.frames.rows == (*STEM_ROWS, "guitar")
+    assert tuple(track.stems) == (*STEM_ROWS, "guitar")
+    truth = {stem: float(np.mean(y.astype(np.float64) ** 2)) for stem, y in stems.items()}
+    truth["other"] = float(np.mean((stems["other"] + stems["guitar"]).astype(np.float64) ** 2))
+    for stem, power in truth.items():
+        measured = float(track.frames.stems[stem].energy.mean())
+        assert abs(10 * np.log10(measured / power)) < 1.5, stem
+    contour = track.contours["vocals"]
+    expected = 220 * 2 ** (contour.times_s / 6.0)
+    voiced = np.isfinite(contour.f0_hz)
+    assert voiced.mean() > 0.8
+    cents = 1200 * np.abs(np.log2(contour.f0_hz[voiced] / expected[voiced]))
+    assert np.mean(cents < 50) > 0.95
+    assert track.stems["bass"]["f0_median_hz"] == pytest.approx(55, rel=0.01)
+    assert track.stems["mixture"]["tempo_bpm"] == pytest.approx(120, rel=0.02)
+    guitar = track.stems["guitar"]
+    assert guitar["harmony_status"] == track.stems["other"]["harmony_status"]
+    assert guitar["f0_status"] == "not_applicable"
+    assert (track.separator, track.separator_version) == ("stems", "")
+
+
+def test_stems_must_fit_their_mixture() -> None:
+    analyser = Analyser.__new__(Analyser)
+    with pytest.raises(ValueError, match="stem 'vocals' has 9 samples, its mixture 10"):
+        analyser.from_audio(np.zeros(10), 22_050, stems={"vocals": np.ones(9)})
+    with pytest.raises(ValueError, match="no stems were given"):
+        analyser.from_audio(np.zeros(10), 22_050, stems={})
+
+
+# ---------------------------------------------------------------------------------------------------------- extract
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Path]:
+    from pipelines.extraction import shard
+
+    yield tiny_checkpoint(tmp_path)
+    shard._loaded.clear()
+
+
+def rows(out: Path, *columns: str) -> dict[tuple[str, str], tuple[Any, ...]]:
+    frame = open_features(out).to_pandas("stems", ["track_id", "stem", *columns])
+    return {(r[0], r[1]): tuple(r[2:]) for r in frame.astype(object).itertuples(index=False)}
+
+
+def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Path) -> None:
+    music, out, kept = tmp_path / "music", tmp_path / "out", tmp_path / "kept"
+    music.mkdir()
+    for i in range(2):
+        audio.write(music / f"{i}.wav", np.tile(0.2 * tone(220 + 60 * i, 1.0), (2, 1)), RATE)
+    options: dict[str, Any] = {"model": model, "device": "cpu", "jobs": 1}
+    own = {**options, "separator": "test_given_stems:thirds"}
+    assert extract_catalog(music, out, keep_stems=kept, **own).n_done == 2
+    digest = audio.file_sha256(__file__)
+    separated = rows(out, "energy_share", "loudness_integrated_lufs", "separator", "separator_sha256")
+    names = (*STEM_ROWS, "guitar")
+    assert set(separated) == {(f"{i}.wav", stem) for i in range(2) for stem in names}
+    assert {r[2:] for r in separated.values()} == {("test_given_stems:thirds", digest)}
+    # Powers 25 : 4 : 1 : 1 : 1; of a mask the square counts, and the guitar is part of other.
+    masks = np.array([25, 4, 1, 2]) / 32
+    for stem, share in zip(STEMS, masks**2 / np.sum(masks**2)):
+        assert separated["0.wav", stem][0] == pytest.approx(share, rel=1e-3)
+    tracks = open_features(out).to_pandas("tracks")
+    assert set(tracks["separator"]) == {"test_given_stems:thirds"}
+    assert extract_catalog(music, out, **own).n_skipped == 2
+    y, rate = audio.load(kept / "1.wav" / "guitar.wav")
+    assert (y.shape, rate) == ((2, RATE), RATE)
+    np.testing.assert_allclose(y, 0.1 * audio.load(music / "1.wav")[0], atol=1e-7)
+    # The files that were kept give the same rows, and are told apart.
+    summary = extract_catalog(music, out, stems_from=kept, **options)
+    assert summary.n_done == 2
+    assert summary.outdated == {"with another separator (test_given_stems:thirds)": 2}
+    again = rows(out, "energy_share", "loudness_integrated_lufs", "separator", "separator_sha256")
+    for key, row in separated.items():
+        assert again[key][:2] == pytest.approx(row[:2], rel=1e-4), key
+        assert again[key][2:] == ("stems", StemFolder(kept / key[0]).sha256)
+    assert extract_catalog(music, out, stems_from=kept, **options).n_skipped == 2
+    os.utime(kept / "1.wav" / "bass.wav", (5, 5))
+    summary = extract_catalog(music, out, stems_from=kept, **options)
+    assert (summary.n_done, summary.n_skipped, summary.outdated) == (1, 1, {"from other stems": 1})
+    # A track without stems is an error of its own.
+    audio.write(music / "2.wav", 0.2 * tone(300, 1.0), RATE)
+    summary = extract_catalog(music, out, stems_from=kept, **options)
+    assert (summary.n_done, summary.n_skipped, summary.n_failed) == (0, 2, 1)
+    assert (summary.errors[0].stage, summary.errors[0].error_type) == ("separate", "SeparationError")
+    # And the checkpoint's own stems are other work.
+    assert extract_catalog(music, out, **options).outdated == {"with another separator (stems)": 2}
+    assert set(open_features(out).to_pandas("tracks")["separator"].isna()) == {True}
+
+
+def test_keep_the_stems_of_the_checkpoint(tmp_path: Path, model: Path) -> None:
+    y = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    audio.write(tmp_path / "song.wav", y, RATE)
+    track = Analyser(model).from_file(tmp_path / "song.wav", keep_stems=tmp_path / "kept")
+    assert track.separator is None
+    found = {path.stem: audio.load(path)[0] for path in (tmp_path / "kept").iterdir()}
+    assert set(found) == set(STEMS)
+    np.testing.assert_allclose(sum(found.values()), audio.load(tmp_path / "song.wav")[0], atol=1e-5)
+
+
+def test_no_stem_file_is_left_of_a_track_that_fails(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio.write(tmp_path / "song.wav", 0.1 * tone(220, 1.0), RATE)
+    analyser = Analyser(model)
+
+    def fail(batch: Any) -> None:
+        raise SeparationError("not finite")
+
+    monkeypatch.setattr(analyser.runner, "_run", fail)
+    with pytest.raises(SeparationError, match="not finite"):
+        analyser.from_file(tmp_path / "song.wav", keep_stems=tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_commands(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio.write(tmp_path / "song.wav", 0.2 * tone(220, 1.0), RATE)
+    song_path, separator = str(tmp_path / "song.wav"), "test_given_stems:thirds"
+    argv = ["separate", song_path, "-o", str(tmp_path / "stems"), "--separator", separator, "--stems", "guitar"]
+    assert cli.main(argv) == 0
+    [written] = capsys.readouterr().out.split()
+    np.testing.assert_allclose(audio.load(written)[0], 0.02 * tone(220, 1.0), atol=1e-6)
+    assert cli.main(["describe", song_path, "-m", str(model), "--separator", separator]) == 0
+    assert "guitar" in capsys.readouterr().out
+    assert cli.main(["describe", song_path, "-m", str(model), "--stems-from", str(tmp_path / "none")]) == 3
+    assert "no folder of stems" in capsys.readouterr().err
+    both = ["--separator", separator, "--stems-from", str(tmp_path / "stems")]
+    assert cli.main(["describe", song_path, *both]) == 2
+    assert cli.main(["extract", song_path, "-o", str(tmp_path / "out"), *both]) == 2
+    assert cli.main(["extract", song_path, "-o", str(tmp_path / "out"), "--separator", "nobody"]) == 2
+    assert "unknown separator 'nobody'" in capsys.readouterr().err
