@@ -31,7 +31,8 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     """
     hertz = _bin_frequencies(str(magnitude.device))
     # Three sums in one product; in float64, so that the bandwidth of a narrow spectrum survives the subtraction.
-    weights = torch.stack([torch.ones_like(hertz), hertz, hertz**2]).double()
+    exact = hertz.double()
+    weights = torch.stack([torch.ones_like(exact), exact, exact**2])
     total, first, second = (weights @ magnitude.double()).unbind(dim=-2)
     sounds = total > 0
     total = total.clamp_min(1e-30)
