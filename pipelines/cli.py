@@ -18,6 +18,7 @@ from stemfeatures.errors import CatalogError, DatasetError, ModelError, Stemfeat
 
 from .commands import verbs as find_verbs
 from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
+from .commands._json_log import JsonHandler, write_event
 from .commands._options import Parser
 from .commands._text import visible
 
@@ -62,36 +63,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help(sys.stderr)
         return USAGE
-    _set_up_logging(args.quiet, args.verbose)
+    as_json = bool(getattr(args, "json_logs", False))
+    _set_up_logging(args.quiet, args.verbose, as_json=as_json)
     try:
         code = args.run(args)
         sys.stdout.flush()
         return code
     except (UsageError, CatalogError, ModelError, DatasetError, TrainingError) as error:
-        return _fail(USAGE, str(error), args.verbose)
+        return _fail(USAGE, str(error), args.verbose, as_json=as_json)
     except StemfeaturesError as error:
-        return _fail(UNEXPECTED, str(error), args.verbose)
+        return _fail(UNEXPECTED, str(error), args.verbose, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it closes
         return _READER_GONE
     except (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError) as error:
-        return _fail(USAGE, _path_trouble(error), args.verbose)
+        return _fail(USAGE, _path_trouble(error), args.verbose, as_json=as_json)
     except OSError as error:  # a full disk, a lost mount
-        return _fail(UNEXPECTED, _path_trouble(error), args.verbose)
+        return _fail(UNEXPECTED, _path_trouble(error), args.verbose, as_json=as_json)
     except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted", args.verbose)
+        return _fail(INTERRUPTED, "interrupted", args.verbose, as_json=as_json)
     except Exception as error:
         traceback.print_exc()
-        return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0)
+        return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0, as_json=as_json)
 
 
 def _path_trouble(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def _fail(code: int, message: str, verbose: int) -> int:
+def _fail(code: int, message: str, verbose: int, *, as_json: bool = False) -> int:
     if verbose >= 2:
         traceback.print_exc()
+    if as_json:
+        write_event("error", message=message, exit_code=code)
+        return code
     print(f"stemfeatures: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
@@ -110,8 +115,8 @@ class _LogHandler(logging.Handler):
             self.handleError(record)
 
 
-def _set_up_logging(quiet: bool, verbose: int) -> None:
-    handler = _LogHandler()
+def _set_up_logging(quiet: bool, verbose: int, *, as_json: bool = False) -> None:
+    handler: logging.Handler = JsonHandler() if as_json else _LogHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if verbose < 2 else logging.BASIC_FORMAT))
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler], force=True)
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -385,7 +386,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     assert calls.pop()[1]["jobs"] == 4
     assert main("extract", "a.csv", "-o", tmp_path) == 0
     flags = "-m x.safetensors -d cuda:3 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
-    more = "--tables stems,events,stems --skip-failed --track-timeout 2.5"
+    more = "--tables stems,events,stems --skip-failed --track-timeout 2.5 --separator demucs:x --keep-stems kept"
     assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split()) == 0
     (args, kwargs), (args2, kwargs2) = calls
     assert args == ("a.csv", tmp_path)
@@ -393,13 +394,13 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     assert kwargs == {
         "model": checkpoints.DEFAULT_MODEL, "device": "auto", "jobs": None, "scheduler": None, "batch_size": None,
         "overwrite": False, "dry_run": False, "limit": None, "tables": None, "retry_failed": True,
-        "track_timeout_s": None,
+        "track_timeout_s": None, "separator": None, "stems_from": None, "keep_stems": None,
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
         "model": "x.safetensors", "device": "cuda:3", "jobs": None, "scheduler": "tcp://h:1", "batch_size": 8,
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
-        "track_timeout_s": 2.5,
+        "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
     }  # fmt: skip
 
 
@@ -427,6 +428,32 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
     last = err.splitlines()[-1]
     assert last.startswith("extract: 12 of 12 tracks, after ")
     assert "3 failed, 11 min 40 s of audio, 70.0 x real time" in last
+
+
+def test_extract_logs_as_json(main: Main, extracted, tmp_path, capsys) -> None:
+    """Every line of standard error is an event, whatever happens."""
+    _, answers = extracted
+    errors = [ErrorGroup("decode", "DecodeError", 3, "a\x1b[0m.mp3", "no")]
+    answers.append(summary(tmp_path / "f", n_total=12, n_done=7, n_failed=3, n_skipped=2, errors=errors, audio_s=700))
+    assert main("extract", "a.csv", "-o", tmp_path / "f", "--json-logs", "-q") == 3
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert [e["event"] for e in events] == ["progress"] * 3 + ["summary"]
+    assert [(e["state"], e["n_done"], e["times_real_time"]) for e in events[:3]] == [
+        ("starting", 0, None), ("running", 2, 20.0), ("finished", 7, 70.0)
+    ]  # fmt: skip
+    assert (events[3]["n_failed"], events[3]["out_dir"]) == (3, str(tmp_path / "f"))
+    assert events[3]["errors"][0]["example_source_uri"] == "a\x1b[0m.mp3"
+    assert "\x1b" not in err  # escaped: what reads logs may be a terminal
+    assert all(datetime.fromisoformat(e["time"]).utcoffset() == timedelta(0) for e in events)
+    answers.append(CatalogError("no rows", source="a.csv"))
+    assert main("extract", "a.csv", "-o", tmp_path, "--json-logs") == 2
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["event"], last["message"], last["exit_code"]) == ("error", "a.csv: no rows [catalog]", 2)
+    logging.getLogger("pipelines").warning("two\nlines")
+    record = json.loads(capsys.readouterr().err)
+    assert (record["event"], record["level"], record["message"]) == ("log", "warning", "two\nlines")
 
 
 def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path, capsys) -> None:

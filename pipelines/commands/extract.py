@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
+from ._json_log import JsonProgress, write_event
 from ._options import CATALOG_HELP, add_model, add_stems, add_verb, choose_device, comma_list, positive, whole
 from ._progress import ProgressLine
 from ._text import columns, count, duration, number, visible
@@ -78,6 +80,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--keep-stems", type=Path, metavar="DIR", help="write the stems, too: DIR/<track id>/<stem>.wav, 32-bit float"
     )
+    parser.add_argument(
+        "--json-logs",
+        action="store_true",
+        help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
+        "summary) and their values",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and what cannot be read")
 
 
@@ -96,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from ..extraction.extract import extract_catalog
     from ..extraction.summary import ExtractInterrupted
 
-    line = _Line(args.quiet)
+    line = JsonProgress() if args.json_logs else _Line(args.quiet)
     try:
         summary = extract_catalog(
             args.catalog[0] if len(args.catalog) == 1 else args.catalog,
@@ -120,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
     except ExtractInterrupted as stop:
         summary = stop.summary
         line.close()
-        print(f"stemfeatures: {stop}", file=sys.stderr)
+        if not args.json_logs:
+            print(f"stemfeatures: {stop}", file=sys.stderr)
     except KeyboardInterrupt:
         line.close()
         print("stemfeatures: interrupted before the run began: nothing was saved by it", file=sys.stderr)
@@ -132,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(plan_text(summary))
         return DONE
+    if args.json_logs:
+        write_event("summary", **{k: v for k, v in asdict(summary).items() if k != "planned"})
     if not args.quiet:
         print(summary_text(summary))
     if summary.interrupted:

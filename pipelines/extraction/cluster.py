@@ -178,7 +178,7 @@ class ClusterExecutor:
 
     def _submit(self, task: ShardTask) -> Future:
         # Dask must not know two submissions of a shard for the same task: the second is meant to run.
-        key = f"stemfeatures-{task.provenance.run_id}-{task.name}-{os.urandom(4).hex()}"
+        key = f"extract-{task.provenance.run_id}-{task.name}-{os.urandom(4).hex()}"
         return self.client.submit(
             process_on_worker, task, key=key, pure=False, resources=self.resources or None, retries=0
         )
