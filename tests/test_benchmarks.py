@@ -28,6 +28,10 @@ TINY = {
     ),
     "generation": ("--songs 1 --seconds 8", r"\d"),
     "jobs": ("--tracks 2 --seconds 0.6 --rounds 1", r"-j 2 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1"),
+    "perfect_stems": (
+        "{songs}",
+        r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
+    ),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
@@ -36,14 +40,29 @@ TINY = {
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+def _write_song(folder: Path) -> None:
+    """A voice and clicks, with their truth, long enough for beats after the fifth second."""
+    folder.mkdir(parents=True)
+    times = np.arange(8 * 22_050) / 22_050
+    voice = 0.1 * np.sin(2 * np.pi * 440 * times)
+    clicks = 0.1 * np.random.default_rng(0).normal(size=len(times)) * np.exp(-60 * (times % 0.5))
+    for name, y in {"mixture": voice + clicks, "vocals": voice, "drums": clicks}.items():
+        audio.write(folder / f"{name}.wav", y.astype(np.float32), 22_050)
+    (folder / "vocals_f0.csv").write_text("".join(f"{t:.2f},440\n" for t in np.arange(0, 8, 0.05)))
+    (folder / "beats.tsv").write_text("".join(f"{0.5 * i:.1f}\t{i % 4 + 1}\n" for i in range(16)))
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     arguments, wanted = TINY[name]
+    if "{songs}" in arguments:
+        _write_song(tmp_path / "songs" / "one")
     if "{song}" in arguments:
         y = np.random.default_rng(0).normal(scale=0.1, size=(2, 2 * 22_050)).astype(np.float32)
         audio.write(tmp_path / "song.wav", y, 22_050)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments.format(song=tmp_path / "song.wav"))]
+    arguments = arguments.format(song=tmp_path / "song.wav", songs=tmp_path / "songs")
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert re.search(wanted, done.stdout), done.stdout

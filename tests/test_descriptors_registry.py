@@ -81,7 +81,7 @@ def _extract(path, run_id: str, names: list[str]) -> None:
 
 def test_a_descriptor_is_added_in_one_place(tmp_path, spread):
     assert descriptor_fields()[-3:] == FIELDS
-    assert get_table("stems").names[-7:-4] == ("spread_status", "energy_spread_db", "loudest_frame")
+    assert get_table("stems").names[-10:-7] == ("spread_status", "energy_spread_db", "loudest_frame")
     schema = arrow_schema("stems")
     assert schema.field("energy_spread_db").type == pa.float32()
     assert schema.field("energy_spread_db").metadata[b"rows"] == b"vocals|drums"

@@ -521,7 +521,7 @@ def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Pat
     assert summary.outdated == {"with another separator (test_given_stems:thirds)": 2}
     again = rows(out, "energy_share", "loudness_integrated_lufs", "separator", "separator_sha256")
     for key, row in separated.items():
-        assert again[key][:2] == pytest.approx(row[:2], rel=1e-4), key
+        assert again[key][:2] == pytest.approx(row[:2], rel=1e-4, nan_ok=True), key
         assert again[key][2:] == ("stems", StemFolder(kept / key[0]).sha256)
     assert extract_catalog(music, out, stems_from=kept, **options).n_skipped == 2
     os.utime(kept / "1.wav" / "bass.wav", (5, 5))
@@ -568,7 +568,7 @@ def test_commands(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str
     argv = ["separate", song_path, "-o", str(tmp_path / "stems"), "--separator", separator, "--stems", "guitar"]
     assert cli.main(argv) == 0
     [written] = capsys.readouterr().out.split()
-    np.testing.assert_allclose(audio.load(written)[0], 0.02 * tone(220, 1.0), atol=1e-6)
+    np.testing.assert_allclose(audio.load(written)[0][0], 0.02 * tone(220, 1.0), atol=1e-6)
     assert cli.main(["describe", song_path, "-m", str(model), "--separator", separator]) == 0
     assert "guitar" in capsys.readouterr().out
     assert cli.main(["describe", song_path, "-m", str(model), "--stems-from", str(tmp_path / "none")]) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..constants import FRAME_RATE, STEM_ROWS
+from ..constants import FRAME_RATE
 from .activity import MAX_GAP_S, active_rows
 from .event_tables import END, START, STEM, Columns, EventTable, register_events
 from .inputs import DescriptorInputs
@@ -15,7 +15,7 @@ FIELDS = (STEM, START, END)
 
 def _segments(inputs: DescriptorInputs) -> Columns:
     active, duration_s = inputs.get(active_rows), inputs.frames.duration_s
-    found = {row: bridged(runs(active[row]), MAX_GAP_S * FRAME_RATE) for row in STEM_ROWS}
+    found = {row: bridged(runs(active[row]), MAX_GAP_S * FRAME_RATE) for row in active}
     frames = np.concatenate(list(found.values()))
     return {
         "stem": np.repeat(list(found), [len(segments) for segments in found.values()]).tolist(),

@@ -263,7 +263,7 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     frames, active = inputs.frames, inputs.get(active_rows)
     contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
     chroma = {}
-    for stem in ("vocals", "other"):
+    for stem in ("vocals", "other", *frames.further):
         own = frames.stems[stem]
         fallback = contour_chroma(contours[stem], own.energy) if stem in contours else 0.0
         chroma[stem] = np.where(resolved_frames(own.mel), np.asarray(own.chroma, dtype=np.float64), fallback)
@@ -281,7 +281,9 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
 def _harmony(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     empty = UNVOICED if row == "bass" else UNRESOLVED
     active = inputs.get(active_rows)[row]
-    return describe_harmony(inputs.get(row_chroma)[row], active, chords=row in CHORD_ROWS, empty=empty)
+    return describe_harmony(
+        inputs.get(row_chroma)[row], active, chords=row in (*CHORD_ROWS, *inputs.frames.further), empty=empty
+    )
 
 
 register(Extractor("harmony", 60, FIELDS, "harmony_status", _harmony))

@@ -119,7 +119,12 @@ class TrackFrames:
     @property
     def rows(self) -> tuple[str, ...]:
         """``STEM_ROWS``, then the names of further stems."""
-        return (*STEM_ROWS, *(name for name in self.stems if name not in STEM_ROWS))
+        return (*STEM_ROWS, *self.further)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of stems beside the four; they are part of ``other``."""
+        return tuple(name for name in self.stems if name not in STEM_ROWS)
 
     @property
     def n_frames(self) -> int:

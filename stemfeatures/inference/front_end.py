@@ -25,7 +25,8 @@ class FrontEnd:
     def __init__(self, sample_rate: int, runner: SegmentRunner, track: SegmentTrack, *, device: str = "cpu") -> None:
         self.runner, self.track, self.device = runner, track, device
         self._resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
-        self._framer = StreamFramer(1 + len(track.stem_names), N_FFT, HOP_LENGTH, device=device)
+        self._n_rows = 1 + len(track.stem_names)
+        self._framer = StreamFramer(self._n_rows, N_FFT, HOP_LENGTH, device=device)
 
     @property
     def n_samples(self) -> int:
@@ -44,7 +45,7 @@ class FrontEnd:
         self.runner.add(self.track.finish())
 
     def _analyse(self, rows: np.ndarray) -> None:
-        signal = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+        signal = torch.from_numpy(np.ascontiguousarray(rows.reshape(self._n_rows, -1), dtype=np.float32))
         self._queue(self._framer.push(signal.to(self.device)))
 
     def _queue(self, frames: torch.Tensor) -> None:
