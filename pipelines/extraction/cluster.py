@@ -280,7 +280,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     from distributed import Client, Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
-    class KeepingNanny(Nanny):  # type: ignore[misc]
+    class KeepingNanny(Nanny):
         """Spawns workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

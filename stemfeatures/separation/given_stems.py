@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -273,7 +273,7 @@ class StemArrays:
             yield {stem: y[:, cut] for stem, y in self._signals.items()}
 
 
-def origin(source: StemSource) -> dict[str, str]:
+def origin(source: StemSource) -> dict[str, Any]:
     """Where stems come from, as columns of tables.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class StemKeeper:
         self._renderer = None if stems else MaskRenderer(sample_rate, channels, device)
         self._device = device
         folder.mkdir(parents=True, exist_ok=True)
-        options = {"sample_rate": sample_rate, "channels": channels}
+        options: dict[str, Any] = {"sample_rate": sample_rate, "channels": channels}
         self._writers = {s: AudioWriter(folder / f"{s}.wav", format="wav", **options) for s in stems or STEMS}
 
     def push(self, block: np.ndarray, stems: Mapping[str, np.ndarray] | None) -> None:
