@@ -100,7 +100,7 @@ def test_songs_play_them_on_their_own_beats(tmp_path: Path) -> None:
         assert 1 / 1.22 <= 120 / score.tempo <= 1.22
         choices = truth.score_choices(score)["groove"]
         assert choices["performance"] == score.groove.name
-        for section in (s for s in score.sections if "drums" in s.parts and not score.stops):
+        for section in (s for s in score.sections if "drums" in s.players and not score.stops):
             bar = section.bars[1]
             beats = [b for b in score.grid.beat_s if b >= score.grid.time(bar) - 1e-9][:5]
             kicks = [h for h in score.drums if h.role == "kick" and beats[0] - 0.04 <= h.time_s < beats[4] - 0.04]

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from stemfeatures.generator import units
-from stemfeatures.generator.compose import composer, form, guitar_part
+from stemfeatures.generator.compose import composer, form, guitar_figures
 from stemfeatures.generator.compose.score import Note
-from stemfeatures.generator.play import amplifiers, instruments, line, parts, pitch, playing, synths
+from stemfeatures.generator.play import amplifiers, instruments, line, others, pitch, playing, synths
 from stemfeatures.generator.play.note_bank import NoteBank, build_note_bank
 from stemfeatures.generator.song import F0_HOP_S, generate_song
 
@@ -85,7 +85,7 @@ def test_drive_adds_harmonics_and_keeps_pitch_and_level() -> None:
         hertz, strength = pitch.measure_pitch(y, 110.0)
         assert abs(1200 * np.log2(hertz / 110.0)) < 2
         assert strength > 0.9
-        assert parts.console.active_rms(y) == pytest.approx(parts.console.active_rms(note), rel=0.02)
+        assert others.console.active_rms(y) == pytest.approx(others.console.active_rms(note), rel=0.02)
 
 
 def test_drive_sustains_and_a_gate_silences() -> None:
@@ -201,7 +201,7 @@ def test_joined_notes_are_struck_once() -> None:
     assert attack(struck.audio, 1.3) > attack(joined.audio, 1.3) + 3
 
 
-# -- parts --------------------------------------------------------------------------------------------------------
+# -- players ------------------------------------------------------------------------------------------------------
 
 
 def test_palm_mutes_die_at_once() -> None:
@@ -218,7 +218,7 @@ def test_power_chords_have_mutes_and_accents() -> None:
     score = composer.compose(0, duration_s=20.0, style="rock")
     techniques: dict[str, int] = {"": 0, "palm_mute": 0}
     for seed in range(60):
-        events = guitar_part.power_figure(score.grid, score.chords[0], np.random.default_rng(seed))
+        events = guitar_figures.power_figure(score.grid, score.chords[0], np.random.default_rng(seed))
         assert events[0].step == 0
         assert all(a.step + a.length <= score.chords[0].n_steps + 3 for a in events)
         for event in events:
@@ -231,16 +231,16 @@ def test_power_chords_have_mutes_and_accents() -> None:
 def test_doubled_power_chords_are_two_takes() -> None:
     def doubled(seed: int) -> bool:
         score = composer.compose(seed, duration_s=10.0, style="punk")
-        return any(p.kind == "power" and p.notes for p in score.parts)
+        return any(p.kind == "power" and p.notes for p in score.players)
 
     widths, mutes = [], 0
     for seed in [s for s in range(30) if doubled(s)][:4]:
         score = composer.compose(seed, duration_s=10.0, style="punk")
-        score.parts = [p for p in score.parts if p.kind == "power"][:1]
+        score.players = [p for p in score.players if p.kind == "power"][:1]
         n = round(score.duration_s * SR)
-        track, lines = parts.play_others(score, n, None, n // 441 + 1)
+        track, lines = others.play_others(score, n, None, n // 441 + 1)
         assert lines == []
-        [chosen] = track.choices["parts"]
+        [chosen] = track.choices["players"]
         left, right = track.dry
         same = float(np.corrcoef(left, right)[0, 1])
         if chosen["doubled"]:
@@ -257,27 +257,27 @@ def test_doubled_power_chords_are_two_takes() -> None:
 def test_tunes_stand_where_the_singer_would() -> None:
     scores = [composer.compose(seed, duration_s=24.0) for seed in range(160)]
     alone = [s for s in scores if s.lineup == "instrumental"]
-    with_tune = [s for s in alone if any(p.kind == "tune" for p in s.parts)]
+    with_tune = [s for s in alone if any(p.kind == "tune" for p in s.players)]
     assert 0.08 < len(alone) / len(scores) < 0.2
     assert len(with_tune) > 0.7 * len(alone)
     fitting: list[bool] = []
     for score in with_tune:
         assert not score.slots
-        [part] = [p for p in score.parts if p.kind == "tune"]
-        places = form.slots_of(score, part.name)
+        [player] = [p for p in score.players if p.kind == "tune"]
+        places = form.slots_of(score, player.name)
         assert places
-        inside = [any(s.section.start_s - 0.6 < n.start_s < s.section.end_s for s in places) for n in part.notes]
+        inside = [any(s.section.start_s - 0.6 < n.start_s < s.section.end_s for s in places) for n in player.notes]
         assert all(inside[len(inside) // 10 :])  # a pick-up may come before
-        chordal = [score.chord_at(n.start_s + 0.02).scale for n in part.notes]
-        fitting += [round(n.midi) % 12 in scale for n, scale in zip(part.notes, chordal)]
+        chordal = [score.chord_at(n.start_s + 0.02).scale for n in player.notes]
+        fitting += [round(n.midi) % 12 in scale for n, scale in zip(player.notes, chordal)]
     assert np.mean(fitting) > 0.9
-    beside = [s for s in scores if s.lineup == "full" and any(p.kind == "tune" and p.notes for p in s.parts)]
+    beside = [s for s in scores if s.lineup == "full" and any(p.kind == "tune" and p.notes for p in s.players)]
     assert 0.1 < len(beside) / sum(s.lineup == "full" for s in scores) < 0.32
 
 
 def test_instrumental_songs_have_a_lead_and_no_voice() -> None:
     def wanted(score: composer.Score) -> bool:
-        tunes = [p for p in score.parts if p.kind == "tune" and p.family in line.TECHNIQUES and len(p.notes) > 8]
+        tunes = [p for p in score.players if p.kind == "tune" and p.family in line.TECHNIQUES and len(p.notes) > 8]
         return score.lineup == "instrumental" and bool(tunes)
 
     seed = next(s for s in range(300) if wanted(composer.compose(s, duration_s=12.0)))
@@ -285,10 +285,10 @@ def test_instrumental_songs_have_a_lead_and_no_voice() -> None:
     assert not np.any(song.stems["vocals"])
     assert song.truth.f0["vocals"] == []
     assert song.truth.lyrics == {"words": [], "lines": []}
-    [tune] = [entry for entry in song.truth.f0["other"] if entry["part"].startswith("tune")]
+    [tune] = [entry for entry in song.truth.f0["other"] if entry["player"].startswith("tune")]
     assert np.mean(np.asarray(tune["f0_hz"]) > 0) > 0.2
     assert len(tune["f0_hz"]) == len(tune["times_s"])
-    [chosen] = [p for p in song.truth.choices["other"]["parts"] if p["kind"] == "tune"]
+    [chosen] = [p for p in song.truth.choices["other"]["players"] if p["kind"] == "tune"]
     assert set(chosen["line"]) >= {"technique", "bend", "vibrato_hz"}
     assert sum(chosen["gestures"].values()) > 0
 
@@ -297,12 +297,14 @@ def test_tunes_are_heard_at_their_pitch_in_songs() -> None:
     checked = 0
     for seed in range(300):
         score = composer.compose(seed, duration_s=12.0)
-        score.parts = [p for p in score.parts if p.kind == "tune" and p.family in line.TECHNIQUES and len(p.notes) > 8]
-        if not score.parts:
+        score.players = [
+            p for p in score.players if p.kind == "tune" and p.family in line.TECHNIQUES and len(p.notes) > 8
+        ]
+        if not score.players:
             continue
         n = round(score.duration_s * SR)
-        track, [(name, f0)] = parts.play_others(score, n, None, n // 441 + 1)
-        assert name == score.parts[0].name
+        track, [(name, f0)] = others.play_others(score, n, None, n // 441 + 1)
+        assert name == score.players[0].name
         assert yin_rpa(track.dry.mean(axis=0), f0) > 0.9, (seed, name)
         checked += 1
         if checked == 3:
@@ -389,8 +391,8 @@ def test_damped_notes_are_an_instrument_of_their_own(tmp_path: Path) -> None:
         semitones = [12 * np.log2(e.hertz / 440) + 69 for e in bank.entries(name)]
         assert sorted(semitones) == pytest.approx([45.2, 48.2, 52.2, 55.2, 57.2], abs=0.03)
     muted = Note(0.0, 0.2, 45, 0.9, technique="palm_mute")
-    part = composer.Part("power-electric_guitar-1", "power", "electric_guitar", [muted])
-    drawn = [parts._damped(part, bank, np.random.default_rng(seed)) for seed in range(40)]
+    player = composer.Player("power-electric_guitar-1", "power", "electric_guitar", [muted])
+    drawn = [others._damped(player, bank, np.random.default_rng(seed)) for seed in range(40)]
     recorded = [i for i in drawn if i is not None and "staccato" in i.name]
     assert 0.2 < len(recorded) / len(drawn) < 0.7
-    assert parts._damped(replace(part, notes=[Note(0, 1, 45, 0.9)]), bank, np.random.default_rng(0)) is None
+    assert others._damped(replace(player, notes=[Note(0, 1, 45, 0.9)]), bank, np.random.default_rng(0)) is None

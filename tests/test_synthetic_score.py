@@ -32,7 +32,7 @@ def played(score: composer.Score) -> dict[str, bool]:
     return {
         "drums": bool(score.drums),
         "bass": bool(score.bass),
-        "other": any(part.notes for part in score.parts),
+        "other": any(player.notes for player in score.players),
         "vocals": bool(score.slots),
     }
 
@@ -48,7 +48,7 @@ def test_lineups_are_what_they_say() -> None:
         silent = {stem for stem, plays in played(score).items() if not plays}
         assert missing.get(score.lineup, set()) <= silent
         if score.lineup == "duo":
-            assert len(score.parts) == 1
+            assert len(score.players) == 1
         if score.lineup != "instrumental":
             assert score.slots
     assert seen == set(composer.LINEUPS)
@@ -71,7 +71,7 @@ def test_key_changes_are_in_notes_and_truth() -> None:
             assert all(set(c.scale) == scale for c in inside)
             assert np.mean([set(c.pitch_classes) <= scale for c in inside]) > 0.4  # but for leading tones
             if section.transposition:
-                lines += [n.midi % 12 in scale for p in score.parts if p.kind == "lead" for n in p.notes
+                lines += [n.midi % 12 in scale for p in score.players if p.kind == "lead" for n in p.notes
                           if section.start_s + 0.1 < n.start_s < section.end_s - 0.1]  # fmt: skip
     assert np.mean(lines) > 0.95  # in another key, half of the notes would be foreign
     assert 0.1 * len(scores()) < changed < 0.5 * len(scores())
@@ -82,7 +82,7 @@ def test_melodies_follow_key_changes() -> None:
     slot = next(x for x in score.slots if x.section.transposition)
     inside = []
     for seed in range(20):
-        sung = composer.melody(score, slot, 4, (50, 68), composer.part_rng(seed, "test"))
+        sung = composer.melody(score, slot, 4, (50, 68), composer.seeded_rng(seed, "test"))
         inside += [score.scale_at(n.start_s) for s in sung for n in s if n.midi % 12 in score.scale_at(n.start_s)]
     assert len(inside) > 60  # of 80
     assert score.tonic_at(slot.section.start_s + 0.1) == (score.tonic + slot.section.transposition) % 12
@@ -115,7 +115,7 @@ def test_pickups_come_before_the_first_downbeat() -> None:
             range(grid.beats_per_bar - grid.pickup + 1, grid.beats_per_bar + 1)
         )
         before = [h.time_s for h in score.drums if h.time_s < grid.time(0) - 0.06]
-        before += [n.start_s for p in (score.bass, *(p.notes for p in score.parts)) for n in p
+        before += [n.start_s for p in (score.bass, *(p.notes for p in score.players)) for n in p
                    if n.start_s < grid.time(0) - 0.06]  # fmt: skip
         assert bool(before) == bool(score.pickup_kind)
         assert all(t > beats[0] - 0.1 for t in before)
@@ -130,7 +130,7 @@ def test_half_time_has_half_the_backbeats() -> None:
         for section in score.sections:
             hits = [h for h in score.drums if h.role in ("snare", "rim", "clap") and h.velocity > 0.5
                     and section.start_s < h.time_s < section.end_s - 4 * 60 / score.tempo]  # fmt: skip
-            if "drums" in section.parts and section.n_bars > 2:
+            if "drums" in section.players and section.n_bars > 2:
                 rates[section.half_time].append(len(hits) / (section.n_bars - 1))
     assert len(rates[True]) > 3
     assert np.mean(rates[True]) < 0.75 * np.mean(rates[False])

@@ -88,7 +88,7 @@ def test_scores_are_sound() -> None:
         assert all(a.end_s <= b.start_s for a, b in pairwise(score.bass))
         for slot in score.slots:
             n = max(1, composer.syllables_that_fit(score, slot))
-            sung = composer.melody(score, slot, n, (50, 68), composer.part_rng(seed, "test"))
+            sung = composer.melody(score, slot, n, (50, 68), composer.seeded_rng(seed, "test"))
             flat = [note for syllable in sung for note in syllable]
             assert len(sung) == n
             assert all(50 <= note.midi <= 68 and note.end_s > note.start_s for note in flat)
@@ -104,10 +104,10 @@ def test_parts_play_only_in_their_sections_and_not_in_stops() -> None:
     for seed in range(50):
         score = composer.compose(seed, duration_s=60.0)
         stops += len(score.stops)
-        played = {"bass": score.bass} | {p.name: p.notes for p in score.parts}
+        played = {"bass": score.bass} | {p.name: p.notes for p in score.players}
         for section in score.sections:
             for name, notes in played.items():
-                if name not in section.parts:  # but for human earliness
+                if name not in section.players:  # but for human earliness
                     assert not [n for n in notes if section.start_s + 0.05 < n.start_s < section.end_s - 0.1]
         for start, end in score.stops:
             for note in (n for notes in played.values() for n in notes):
@@ -127,9 +127,9 @@ def test_labels_of_chords_mean_their_notes() -> None:
             assert named == set(chord.pitch_classes), chord
             total += 1
             foreign += not named <= set(chord.scale)
-        for part in score.parts:
-            if part.kind not in ("lead", "riff", "tune"):
-                for note in [n for n in part.notes if n.start_s > score.grid.time(0) - 0.05][::7]:  # no pick-ups
+        for player in score.players:
+            if player.kind not in ("lead", "riff", "tune"):
+                for note in [n for n in player.notes if n.start_s > score.grid.time(0) - 0.05][::7]:  # no pick-ups
                     near = [score.chord_at(note.start_s + late).pitch_classes for late in (-0.05, 0.05)]
                     assert any(note.midi % 12 in tones for tones in near)  # a strum may last into the next chord
     assert 0 < foreign < 0.1 * total  # leading tones of minor keys alone
@@ -288,7 +288,7 @@ def test_codecs_come_back_aligned(codec: str) -> None:
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
 def test_files_sum_exactly(tmp_path: Path, subtype: str) -> None:
-    seed = first_seed("rock", lambda s: s.slots and s.drums and s.bass and any(p.notes for p in s.parts))
+    seed = first_seed("rock", lambda s: s.slots and s.drums and s.bass and any(p.notes for p in s.players))
     folder = write_song(song(seed, "rock"), tmp_path, subtype=subtype)
     parts = {s: soundfile.read(folder / f"{s}.flac", dtype="int32")[0].astype(np.int64) for s in (*STEMS, "mixture")}
     assert soundfile.info(folder / "mixture.flac").subtype == subtype
@@ -377,7 +377,7 @@ def test_every_voice_has_its_f0() -> None:
 @pytest.mark.parametrize("style", ["four_to_the_floor", "rock", "pop"])
 def test_beat_tracker_agrees(style: str) -> None:
     def steady(score: composer.Score) -> bool:
-        return all("drums" in s.parts for s in score.sections) and not score.stops
+        return all("drums" in s.players for s in score.sections) and not score.stops
 
     made = song(first_seed(style, steady), style)
     mono = librosa.resample(made.stems["drums"].mean(axis=0), orig_sr=SR, target_sr=22_050)
@@ -410,10 +410,10 @@ def test_silence_where_truth_says_silence() -> None:
     assert checked > 8
 
 
-def test_sections_drop_parts() -> None:
+def test_sections_drop_players() -> None:
     def thin(score: composer.Score) -> bool:
-        with_bass = [s for s in score.sections if "bass" in s.parts]
-        without = [s for s in score.sections if "bass" not in s.parts and s.end_s - s.start_s > 3]
+        with_bass = [s for s in score.sections if "bass" in s.players]
+        without = [s for s in score.sections if "bass" not in s.players and s.end_s - s.start_s > 3]
         return bool(with_bass and without)
 
     seed = first_seed("pop", thin, seconds=24.0)
@@ -421,7 +421,7 @@ def test_sections_drop_parts() -> None:
     levels = {True: [], False: []}
     for section, arranged in zip(made.truth.sections, made.truth.choices["arrangement"]):
         part = between(made.stems["bass"], section["start_s"] + 1.0, section["end_s"] - 0.2)
-        levels["bass" in arranged["parts"]].append(decibels(part))
+        levels["bass" in arranged["players"]].append(decibels(part))
     assert max(levels[False]) < min(levels[True]) - 20
 
 
@@ -442,8 +442,8 @@ def test_words_are_audible() -> None:
 
 def test_chroma_of_other_agrees_with_the_chords() -> None:
     def chordal(score: composer.Score) -> bool:
-        full = [p for p in score.parts if p.kind in ("pad", "block", "strum", "arpeggio")]
-        return bool(full) and all(set(s.parts) & {p.name for p in full} for s in score.sections) and not score.power
+        full = [p for p in score.players if p.kind in ("pad", "block", "strum", "arpeggio")]
+        return bool(full) and all(set(s.players) & {p.name for p in full} for s in score.sections) and not score.power
 
     qualities = {"maj": (0, 4, 7), "min": (0, 3, 7)}
     templates = {(r, q): np.isin((np.arange(12) - r) % 12, tones) for r in range(12) for q, tones in qualities.items()}

@@ -309,7 +309,7 @@ def recorded_seeds(most: int, role_below: float = 0.25) -> list[int]:
     """Seeds whose lead is a recording."""
     chosen = (
         seed for seed in range(400)
-        if composer.part_rng(seed, "recordings").random() < role_below
+        if composer.seeded_rng(seed, "recordings").random() < role_below
         and len(composer.compose(seed, duration_s=14.0).slots) >= 3
     )  # fmt: skip
     return list(islice(chosen, most))
@@ -346,21 +346,21 @@ def test_recordings_are_used_in_a_third_of_the_songs_and_as_ad_libs(bank: Record
     for seed in range(40):
         cast = singers.Cast(composer.compose(seed, duration_s=14.0), BANK, 14 * SR, 1401)
         cast.engage("lead", "f1")
-        part = recorded_part(cast, bank)
+        part = recorded_role(cast, bank)
         roles[part.singer.role if part else ""] += 1
     assert 6 <= roles["lead"] + roles["feature"] <= 22
     assert roles["adlib"] > 0
     assert roles[""] > 10
 
 
-def recorded_part(cast: singers.Cast, bank: RecordingBank):
-    from stemfeatures.generator.sing.recorded_part import RecordedPart
+def recorded_role(cast: singers.Cast, bank: RecordingBank):
+    from stemfeatures.generator.sing.recorded_role import RecordedRole
 
-    return RecordedPart.draw(cast, bank)
+    return RecordedRole.draw(cast, bank)
 
 
 def test_ad_libs_are_a_voice_of_their_own(bank: RecordingBank) -> None:
-    seeds = (s for s in range(300) if 0.35 <= composer.part_rng(s, "recordings").random() < 0.5)
+    seeds = (s for s in range(300) if 0.35 <= composer.seeded_rng(s, "recordings").random() < 0.5)
     for seed in islice(seeds, 12):
         song = sung(seed, None, bank, voices=4)
         roles = [v["role"] for v in song.choices["voices"]]

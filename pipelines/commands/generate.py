@@ -76,7 +76,7 @@ def add_parser(verbs: Any) -> None:
         type=Path,
         metavar="DIR",
         help="folder of drum performances in MIDI, laid out as the Groove MIDI Dataset is, for most songs with drums "
-        "(default: written drum parts only)",
+        "(default: written drum patterns only)",
     )
     parser.add_argument(
         "--held-out",

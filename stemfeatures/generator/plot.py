@@ -44,7 +44,7 @@ def plot_song(song: Song, path: str | Path, *, start_s: float = 0.0, end_s: floa
         )
     _contour(top, truth.f0["bass"], "deepskyblue", "bass F0")
     for track in truth.f0["other"]:
-        _contour(top, track, "orange", f"{track['part']} F0")
+        _contour(top, track, "orange", f"{track.get('player') or track['part']} F0")
     for time, position in zip(truth.beats_s, truth.beat_positions):
         top.axvline(time, ymax=0.06 if position > 1 else 0.12, color="white", lw=0.8 if position > 1 else 1.6)
         bottom.axvline(time, color="0.85", lw=0.5 if position > 1 else 1.2, zorder=0)

@@ -16,14 +16,14 @@ from ..constants import MIXTURE, STEMS
 from ..errors import DatasetError
 from .compose.composer import compose
 from .compose.grooves import GrooveBank
-from .compose.score import Score, part_rng, pick
+from .compose.score import Score, pick, seeded_rng
 from .compose.styles import STYLES
 from .mix.codecs import CODECS, codec_round_trip
 from .mix.desk import mix
 from .mix.mastering import on_grid
 from .mix.tape import Tape
 from .play.note_bank import NoteBank
-from .play.parts import play_others
+from .play.others import play_others
 from .play.playing import play_bass, play_drums
 from .sing.vocals import sing_score
 from .track import F0_HOP_S, Track
@@ -101,7 +101,7 @@ def generate_song(
     recordings : RecordingBank, optional
         Phrases of real voices, which then sing in about half the songs, the lead in a third.
     grooves : GrooveBank, optional
-        Recorded drum performances, for most songs that have drums; written drum parts alone by default.
+        Recorded drum performances, for most songs that have drums; written drum patterns alone by default.
     codec_chance : float
         How often a song has a :attr:`Song.coded_mixture`, 0 to 1.
     dry : bool
@@ -131,12 +131,12 @@ def generate_song(
     f0 = {
         "vocals": [_contour(f0, tape) for f0 in voice_f0],
         "bass": _contour(bass_f0, tape),
-        "other": [_contour(f0, tape) | {"part": part} for part, f0 in lines_f0],
+        "other": [_contour(f0, tape) | {"player": player} for player, f0 in lines_f0],
     }
     choices = {
         "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves),
         "mix": mix_choices,
-        "codec": _draw_codec(part_rng(seed, "codec"), codec_chance),
+        "codec": _draw_codec(seeded_rng(seed, "codec"), codec_chance),
     }
     return Song(stems, _truth(score, tracks, f0, lyrics, choices))
 

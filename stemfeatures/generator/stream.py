@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..constants import STEMS
 from .compose.grooves import GrooveBank
-from .compose.score import part_rng
+from .compose.score import seeded_rng
 from .mix.codecs import CODECS, codec_round_trip
 from .play.note_bank import NoteBank
 from .song import F0_HOP_S, Song, generate_song
@@ -36,7 +36,7 @@ class SyntheticSongs(IterableDataset):
     Parameters
     ----------
     seed : int
-        First part of every song's seed.
+        First number of every song's seed.
     excerpt_s : float
         Seconds of an excerpt.
     song_s : float
@@ -105,7 +105,7 @@ class SyntheticSongs(IterableDataset):
             recordings=self.recordings,
             grooves=self.grooves,
         )
-        rng = part_rng(self.seed, "excerpts", index)
+        rng = seeded_rng(self.seed, "excerpts", index)
         latest = max(0.0, song.duration_s - self.excerpt_s - F0_HOP_S)
         starts = F0_HOP_S * np.floor(rng.uniform(0, latest, self.excerpts_per_song) / F0_HOP_S)
         return [self._excerpt(song, float(start), rng) for start in starts]

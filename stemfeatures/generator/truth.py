@@ -21,7 +21,7 @@ class Truth:
     ----------
     f0 : dict[str, Any]
         ``vocals``: a list of ``times_s`` and ``f0_hz`` (0 = unvoiced), one a voice, lead first; ``bass``: one such;
-        ``other``: one a melodic line of a single player, with its ``part``.
+        ``other``: one a melodic line of a single player, with its ``player``.
     notes : dict[str, list[dict[str, float]]]
         By stem, ``start_s``, ``end_s``, ``midi`` (A4 = 69 = 440 Hz, fractional where the song is tuned otherwise;
         General MIDI keys for drums), ``velocity`` 0..1, ``technique`` where it is not the usual one.
@@ -88,7 +88,7 @@ def structure(score: Score) -> dict[str, Any]:
             tempo.append({"time_s": float(start), "bpm": bpm})
     chords: list[dict[str, Any]] = []
     for chord in score.chords:
-        label = chord.label if score.section_of(chord.bar).parts - {"drums"} else "N"
+        label = chord.label if score.section_of(chord.bar).players - {"drums"} else "N"
         if chords and chords[-1]["label"] == label and abs(chords[-1]["end_s"] - chord.start_s) < 1e-6:
             chords[-1]["end_s"] = chord.end_s
         else:
@@ -123,7 +123,7 @@ def score_choices(score: Score) -> dict[str, Any]:
         "arrangement": [
             {
                 "label": s.label,
-                "parts": sorted(s.parts),
+                "players": sorted(s.players),
                 "transposition": s.transposition,
                 "tempo": s.tempo,
                 "half_time": s.half_time,

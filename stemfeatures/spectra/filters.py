@@ -99,10 +99,10 @@ class HarmonicMap(torch.nn.Module):
         position = hertz * N_FFT / ANALYSIS_SAMPLE_RATE
         inside = position < N_BINS - 1
         low = np.where(inside, np.floor(position), 0).astype(np.int64)
-        part = np.where(inside, position - low, 0.0)
+        fraction = np.where(inside, position - low, 0.0)
         for name, value in (("low", low), ("high", np.minimum(low + 1, N_BINS - 1))):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
-        for name, value in (("weight_low", (1 - part) * inside), ("weight_high", part * inside)):
+        for name, value in (("weight_low", (1 - fraction) * inside), ("weight_high", fraction * inside)):
             self.register_buffer(name, torch.from_numpy(value.astype(np.float32))[:, None], persistent=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:

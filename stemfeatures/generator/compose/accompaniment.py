@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bass_part import pickup_line
+from .bass_line import pickup_line
 from .form import STILL, slots_of
-from .guitar_part import Event, harmonics, power_figure
-from .score import Chord, Grid, Note, Part, Score, line_scale, nearest, part_rng, pick
+from .guitar_figures import Event, harmonics, power_figure
+from .score import Chord, Grid, Note, Player, Score, line_scale, nearest, pick, seeded_rng
 from .tune import melody, syllables_that_fit
 
 #: Middle of the register by family.
@@ -19,26 +19,26 @@ _CENTRES = {
 _TUNE_LOWS = {"electric_guitar": 52, "clean_guitar": 52, "sax": 50, "cello": 41, "flute": 63, "fiddle": 57}
 
 
-def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+def accompany(score: Score, player: Player, rng: np.random.Generator) -> list[Note]:
     notes: list[Note] = []
-    if score.pickup_kind == "line" and part.name in score.sections[0].parts and part.kind not in STILL:
-        centre = _CENTRES.get(part.family, 62) + (6 if part.kind == "lead" else 0)
+    if score.pickup_kind == "line" and player.name in score.sections[0].players and player.kind not in STILL:
+        centre = _CENTRES.get(player.family, 62) + (6 if player.kind == "lead" else 0)
         target = centre + (score.chords[0].pitch_classes[0] - centre) % 12
-        notes = pickup_line(score, target, 48, part_rng(score.seed, "pickup"))  # all in unison
-    if part.kind in ("lead", "riff"):
-        return notes + _lead(score, part, rng)
-    if part.kind == "tune":
-        return notes + _tune(score, part, rng)
-    grid, style, kind = score.grid, score.style, part.kind
-    low = _CENTRES.get(part.family, 60) - 6 + int(rng.integers(-3, 4))
-    spread = rng.uniform(0.008, 0.025) if "guitar" in part.family else rng.uniform(0.0, 0.006)
+        notes = pickup_line(score, target, 48, seeded_rng(score.seed, "pickup"))  # all in unison
+    if player.kind in ("lead", "riff"):
+        return notes + _lead(score, player, rng)
+    if player.kind == "tune":
+        return notes + _tune(score, player, rng)
+    grid, style, kind = score.grid, score.style, player.kind
+    low = _CENTRES.get(player.family, 60) - 6 + int(rng.integers(-3, 4))
+    spread = rng.uniform(0.008, 0.025) if "guitar" in player.family else rng.uniform(0.0, 0.006)
     gate = float(rng.uniform(0.5, 1.0))
     wide = bool(rng.random() < 0.5)
     lowest = int(rng.choice([40, 38, 36], p=[0.6, 0.2, 0.2]))  # the lowest string, where it is tuned down
     for section in score.sections:
-        if part.name not in section.parts:
+        if player.name not in section.players:
             continue
-        variant = int(part_rng(score.seed, "figure", part.name, section.label).integers(1 << 30))
+        variant = int(seeded_rng(score.seed, "figure", player.name, section.label).integers(1 << 30))
         for bar in section.bars:
             for chord in score.chords_of(bar):
                 figure = np.random.default_rng(variant)
@@ -68,7 +68,7 @@ def accompany(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
                         at = max(0.0, start + j * spread)
                         velocity = float(np.clip(strength * rng.uniform(0.85, 1.1), 0.15, 1.0))
                         notes.append(Note(at, max(at + held, at + 0.06), midi, velocity, technique=technique))
-    return harmonics(notes, part, score) if "guitar" in part.family and kind == "arpeggio" else notes
+    return harmonics(notes, player, score) if "guitar" in player.family and kind == "arpeggio" else notes
 
 
 def figure_order(variant: int, size: int) -> list[int]:
@@ -109,20 +109,20 @@ def _strokes(kind: str, grid: Grid, chord: Chord, figure: np.random.Generator) -
     return [(s, int(pick(figure, (1, 2, 3))), float(figure.uniform(0.55, 0.95))) for s in steps]
 
 
-def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+def _lead(score: Score, player: Player, rng: np.random.Generator) -> list[Note]:
     """A riff that comes back every bar, or a free line: everywhere in solos, elsewhere between the sung lines."""
     grid = score.grid
-    centre = _CENTRES.get(part.family, 66) + int(rng.integers(-3, 6)) + (6 if part.kind == "lead" else 0)
+    centre = _CENTRES.get(player.family, 66) + int(rng.integers(-3, 6)) + (6 if player.kind == "lead" else 0)
     notes: list[Note] = []
     for section in score.sections:
-        if part.name not in section.parts:
+        if player.name not in section.players:
             continue
-        variant = int(part_rng(score.seed, "figure", part.name, section.label).integers(1 << 30))
+        variant = int(seeded_rng(score.seed, "figure", player.name, section.label).integers(1 << 30))
         for bar in section.bars:
-            free = part.kind == "lead"
+            free = player.kind == "lead"
             figure = rng if free else np.random.default_rng(variant + (bar % 2))
             step = 0
-            if free and section.label != "solo" and "vocals" in section.parts:
+            if free and section.label != "solo" and "vocals" in section.players:
                 if bar % 2 == 0:
                     continue
                 step = grid.steps // 2
@@ -145,16 +145,16 @@ def _lead(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
     return notes
 
 
-def _tune(score: Score, part: Part, rng: np.random.Generator) -> list[Note]:
+def _tune(score: Score, player: Player, rng: np.random.Generator) -> list[Note]:
     """A melody in lines, as a singer would have it."""
-    low = _TUNE_LOWS.get(part.family, 55) + int(rng.integers(-2, 4))
+    low = _TUNE_LOWS.get(player.family, 55) + int(rng.integers(-2, 4))
     notes: list[Note] = []
-    for slot in slots_of(score, part.name):
-        figure = part_rng(score.seed, "tune-lines", slot.section.label, slot.turn % 2)
+    for slot in slots_of(score, player.name):
+        figure = seeded_rng(score.seed, "tune-lines", slot.section.label, slot.turn % 2)
         most = syllables_that_fit(score, slot)
         count = int(figure.integers(max(1, round(0.35 * most)), most + 1))
         if slot.turn and rng.random() < 0.06:
             continue  # a rest
-        sung = melody(score, slot, count, (low, low + 19), rng, part="tune")
+        sung = melody(score, slot, count, (low, low + 19), rng, player="tune")
         notes += [note for syllable in sung for note in syllable]
     return notes

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from .score import BASS_HIGH, BASS_LOW, Chord, Note, Score, nearest, part_rng, pick
+from .score import BASS_HIGH, BASS_LOW, Chord, Note, Score, nearest, pick, seeded_rng
 
 
-def bass_part(score: Score, rng: np.random.Generator) -> list[Note]:
+def bass_line(score: Score, rng: np.random.Generator) -> list[Note]:
     grid, kind = score.grid, score.bass_kind
     low = int(rng.integers(28, 34)) if score.bass_family != "sub_bass" else int(rng.integers(26, 31))
     gate = float(rng.uniform(0.55, 0.98))
     slides = float(rng.choice([0.0, 0.05, 0.2], p=[0.35, 0.45, 0.2]))
     kicks = _kick_steps(score) if score.groove is not None else {}
     notes: list[Note] = []
-    if score.pickup_kind == "line" and "bass" in score.sections[0].parts:
+    if score.pickup_kind == "line" and "bass" in score.sections[0].players:
         notes = pickup_line(score, low + (score.chords[0].pitch_classes[0] - low) % 12, BASS_LOW, rng)
     for section in score.sections:
-        if "bass" not in section.parts:
+        if "bass" not in section.players:
             continue
-        figure = part_rng(score.seed, "bass-figure", section.label)
+        figure = seeded_rng(score.seed, "bass-figure", section.label)
         variant = int(figure.integers(1 << 30))
         for bar in section.bars:
             for chord in score.chords_of(bar):

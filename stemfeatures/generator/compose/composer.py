@@ -1,4 +1,4 @@
-"""Songs as symbols: form, harmony, melody and parts, all exact, nothing audible yet.
+"""Songs as symbols: form, harmony, melody and what each player plays, all exact, nothing audible yet.
 
 A :class:`Score` is a function of the seed and the wishes alone.
 """
@@ -6,8 +6,8 @@ A :class:`Score` is a function of the seed and the wishes alone.
 from __future__ import annotations
 
 from .accompaniment import accompany
-from .bass_part import bass_part
-from .drum_part import drum_part
+from .bass_line import bass_line
+from .drum_hits import drum_hits
 from .form import LINEUPS, draw_form
 from .grooves import GrooveBank
 from .harmony import chord_label
@@ -20,19 +20,19 @@ from .score import (
     Grid,
     Hit,
     Note,
-    Part,
+    Player,
     Score,
     Section,
     Slot,
     nearest,
-    part_rng,
     pick,
+    seeded_rng,
 )  # fmt: skip
 from .tune import SHORTEST_SYLLABLE_S, melody, syllables_that_fit
 
 __all__ = [
     "BASS_HIGH", "BASS_LOW", "DRUM_KEYS", "LINEUPS", "NOTE_NAMES", "SHORTEST_SYLLABLE_S", "Chord", "Grid", "Hit",
-    "Note", "Part", "Score", "Section", "Slot", "chord_label", "compose", "melody", "nearest", "part_rng", "pick",
+    "Note", "Player", "Score", "Section", "Slot", "chord_label", "compose", "melody", "nearest", "pick", "seeded_rng",
     "syllables_that_fit",
 ]  # fmt: skip
 
@@ -59,11 +59,11 @@ def compose(
         What is played and when.
     """
     score = draw_form(seed, duration_s, style, grooves)
-    score.drums = drum_part(score, part_rng(seed, "drums"))
-    score.bass = bass_part(score, part_rng(seed, "bass"))
-    for part in score.parts:
-        part.notes = accompany(score, part, part_rng(seed, "other", part.name))
-    for notes in (score.bass, *(p.notes for p in score.parts)):
+    score.drums = drum_hits(score, seeded_rng(seed, "drums"))
+    score.bass = bass_line(score, seeded_rng(seed, "bass"))
+    for player in score.players:
+        player.notes = accompany(score, player, seeded_rng(seed, "other", player.name))
+    for notes in (score.bass, *(p.notes for p in score.players)):
         _respect_stops(score, notes)
     score.drums = [h for h in score.drums if not any(a - 0.02 <= h.time_s < b - 0.02 for a, b in score.stops)]
     return score

@@ -12,7 +12,7 @@ from .score import DRUM_KEYS, Hit, Score, pick
 _BACKBEAT = ("kick", "snare", "rim", "clap")
 
 
-def drum_part(score: Score, rng: np.random.Generator) -> list[Hit]:
+def drum_hits(score: Score, rng: np.random.Generator) -> list[Hit]:
     grid, style = score.grid, score.style
     late = {role: rng.normal(0, 0.4 * style.loose) / 1000 for role in DRUM_KEYS}
     hits: list[Hit] = []
@@ -35,7 +35,7 @@ def drum_part(score: Score, rng: np.random.Generator) -> list[Hit]:
     else:
         _written(score, strike, rng)
     final = score.sections[-1]
-    if "drums" in final.parts and rng.random() < 0.7:  # the last stroke
+    if "drums" in final.players and rng.random() < 0.7:  # the last stroke
         for role in ("kick", "crash"):
             hits.append(Hit(float(grid.beat_s[-1]), role, 0.9))
     return sorted(hits, key=lambda h: (h.time_s, h.role))
@@ -50,7 +50,7 @@ def _recorded(score: Score, groove: Performance, rng: np.random.Generator) -> li
     hits = [Hit(max(0.0, float(time)), role, velocity) for time, (_, role, velocity) in zip(times, played)]
     kept = []
     for section in score.sections:
-        if "drums" not in section.parts:
+        if "drums" not in section.players:
             continue
         kept += [h for h in hits if section.start_s - 0.04 <= h.time_s < section.end_s - 0.04]
         opened = any(h.role == "crash" and abs(h.time_s - section.start_s) < 0.1 for h in kept)
@@ -68,7 +68,7 @@ def _written(score: Score, strike: _Strike, rng: np.random.Generator) -> None:
     grooves: dict[str, dict[str, list[float]]] = {}
     ghosts = rng.uniform(0, 0.06) if style.name not in ("four_to_the_floor", "punk") else 0.0
     for section in score.sections:
-        if "drums" not in section.parts:
+        if "drums" not in section.players:
             continue
         if section.label not in grooves:
             chosen = style.grooves[int(rng.integers(len(style.grooves)))]

@@ -8,7 +8,7 @@ import numpy as np
 
 from .grooves import GrooveBank, Performance
 from .harmony import harmony
-from .score import Grid, Part, Score, Section, Slot, part_rng, pick
+from .score import Grid, Player, Score, Section, Slot, pick, seeded_rng
 from .styles import METRES, STYLES, Style
 
 #: Who is there at all, and how often. ``duo``: a voice and one instrument.
@@ -26,13 +26,13 @@ _TUNE_FAMILIES = (
     "clean_guitar",
 )  # fmt: skip
 _SONG_FORM = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "solo", "chorus", "outro")
-#: Kinds of parts that take no pick-up line.
+#: Kinds of players that take no pick-up line.
 STILL = ("pad", "oompah")
 
 
 def draw_form(seed: int, duration_s: float | None, style_name: str | None, grooves: GrooveBank | None = None) -> Score:
     """Everything but the notes."""
-    rng = part_rng(seed, "form")
+    rng = seeded_rng(seed, "form")
     style = STYLES[style_name] if style_name else _draw_style(rng)
     beats_per_bar, steps_per_beat = METRES[style.metre]
     tempo = float(rng.uniform(*style.tempo))
@@ -65,11 +65,11 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None, groov
         tuning=float(rng.choice([0.0, rng.normal(0, 4), rng.uniform(-40, 40)], p=[0.5, 0.35, 0.15])),
         grid=grid, duration_s=float(grid.beat_s[-1]) + tail_s + lead_out_s, lead_out_s=lead_out_s, lineup=lineup,
         pickup_kind=pickup_kind, sections=sections, chords=[], stops=[], slots=[],
-        power=bool(power), parts=band, kit=str(pick(rng, style.kits)),
+        power=bool(power), players=band, kit=str(pick(rng, style.kits)),
         bass_family=str(pick(rng, style.bass_families)), bass_kind=str(pick(rng, style.bass)),
         groove=groove, groove_bar=groove_bar,
     )  # fmt: skip
-    score.chords = harmony(score, part_rng(seed, "harmony"))
+    score.chords = harmony(score, seeded_rng(seed, "harmony"))
     for before, section in zip(sections, sections[1:]):  # everybody stops, then the chorus breaks in
         if section.label in ("chorus", "solo") and before.n_bars >= 2 and rng.random() < 0.22:
             beats = int(rng.integers(1, beats_per_bar + 1))
@@ -89,7 +89,7 @@ def _groove(
     seed: int, style: Style, tempo: float, swing: float, grooves: GrooveBank | None
 ) -> tuple[Performance | None, int, float]:
     """The recorded drums of a song, their first bar, and the swing that the others take over from them."""
-    rng = part_rng(seed, "groove")
+    rng = seeded_rng(seed, "groove")
     if grooves is None or rng.random() >= GROOVES:
         return None, 0, swing
     chosen = grooves.choose(style.name, style.metre, tempo, rng)
@@ -127,7 +127,7 @@ def _changed(sections: list[Section], tempo: float, style: Style, rng: np.random
 
 def _pickup(first: Section, beats_per_bar: int, others: list[str], rng: np.random.Generator) -> tuple[str, int]:
     """How a song starts before its first bar, ``count_in``, ``fill``, ``line`` or nothing, and with how many beats."""
-    kinds = ["count_in", "fill"] * ("drums" in first.parts) + ["line"] * bool({"bass", *others} & first.parts)
+    kinds = ["count_in", "fill"] * ("drums" in first.players) + ["line"] * bool({"bass", *others} & first.players)
     if not kinds or rng.random() > 0.18:
         return "", 0
     kind = str(pick(rng, kinds))
@@ -151,13 +151,13 @@ def _beat_times(
     return np.concatenate([[0.0], np.cumsum(periods)])
 
 
-def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Part]:
+def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Player]:
     """Who is in the band besides drums, bass and singer."""
     if lineup in ("a_cappella", "without_other"):
         return []
     n_comp = int(rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25])) if lineup != "duo" else 1
     families = list(dict.fromkeys(str(f) for f in rng.permutation(style.families)))[:n_comp]
-    parts: list[Part] = []
+    players: list[Player] = []
     for family in families:
         if family == "pad" or (family == "strings" and rng.random() < 0.7):
             kind = "pad"
@@ -166,18 +166,18 @@ def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Part]:
         else:
             kind = str(pick(rng, [k for k in style.comp if k != "power" or "guitar" in family]))
             kind = "power" if family == "electric_guitar" and rng.random() < 0.6 * style.drive else kind
-        parts.append(Part(f"{kind}-{family}-{len(parts) + 1}", kind, family))
+        players.append(Player(f"{kind}-{family}-{len(players) + 1}", kind, family))
     if rng.random() < (0.8 if lineup == "instrumental" else 0.55) and lineup != "duo":
         leads = ("electric_guitar", "electric_guitar", "clean_guitar", "synth_lead", "winds", "sax", "brass", "strings",
                  "piano", "vibraphone")  # fmt: skip
         own = [f for f in (*style.families, *style.families) if f != "pad"]
         family = str(pick(rng, [*own, *leads]))
         family = "electric_guitar" if rng.random() < 0.5 * style.drive else family
-        parts.append(Part(f"lead-{family}-{len(parts) + 1}", "lead", family))
+        players.append(Player(f"lead-{family}-{len(players) + 1}", "lead", family))
     if rng.random() < TUNE.get(lineup, 0.0):
         family = str(pick(rng, _TUNE_FAMILIES))
-        parts.append(Part(f"tune-{family}-{len(parts) + 1}", "tune", family))
-    return parts
+        players.append(Player(f"tune-{family}-{len(players) + 1}", "tune", family))
+    return players
 
 
 def _sections(n_bars: int, others: list[str], lineup: str, rng: np.random.Generator) -> list[Section]:
@@ -210,34 +210,34 @@ def _sections(n_bars: int, others: list[str], lineup: str, rng: np.random.Genera
             length = n_bars - bar
         if label not in layouts:
             layouts[label] = _layout(label, comps, leads, rng) | _tunes(label, tunes, "vocals" in silent, rng)
-        parts = set(layouts[label]) - silent
+        players = set(layouts[label]) - silent
         if label == "verse" and sections and any(s.label == "verse" for s in sections):
-            parts |= {"drums", "bass"} - silent  # the second verse is fuller
-        if not parts - {"vocals"}:
-            parts |= set(comps[:1]) or ({"drums"} - silent)
-        sections.append(Section(label, bar, length, frozenset(parts)))
+            players |= {"drums", "bass"} - silent  # the second verse is fuller
+        if not players - {"vocals"}:
+            players |= set(comps[:1]) or ({"drums"} - silent)
+        sections.append(Section(label, bar, length, frozenset(players)))
         bar += length
         place += 1
-    if not any("vocals" in s.parts for s in sections) and "vocals" not in silent:
+    if not any("vocals" in s.players for s in sections) and "vocals" not in silent:
         longest = max(range(len(sections)), key=lambda i: sections[i].n_bars)
-        sections[longest] = replace(sections[longest], parts=sections[longest].parts | {"vocals"})
+        sections[longest] = replace(sections[longest], players=sections[longest].players | {"vocals"})
     return sections
 
 
 def _layout(label: str, comps: list[str], leads: list[str], rng: np.random.Generator) -> frozenset[str]:
     """Who plays in sections called ``label``."""
-    parts = {"drums", "bass", *comps}
+    players = {"drums", "bass", *comps}
     drop = {"intro": 0.4, "verse": 0.15, "chorus": 0.03, "bridge": 0.4, "solo": 0.08, "outro": 0.25}[label]
-    parts -= {p for p in sorted(parts) if rng.random() < drop}
+    players -= {p for p in sorted(players) if rng.random() < drop}
     if label in ("verse", "chorus", "bridge"):
-        parts.add("vocals")
+        players.add("vocals")
     if label in ("solo", "intro") or rng.random() < 0.3:
-        parts |= set(leads)
+        players |= set(leads)
     if label == "chorus" and rng.random() < 0.03:
-        parts = {"vocals"} | ({"drums"} if rng.random() < 0.6 else set())
-    if not parts & set(comps) and label != "chorus" and rng.random() < 0.7:
-        parts |= set(comps[:1])
-    return frozenset(parts)
+        players = {"vocals"} | ({"drums"} if rng.random() < 0.6 else set())
+    if not players & set(comps) and label != "chorus" and rng.random() < 0.7:
+        players |= set(comps[:1])
+    return frozenset(players)
 
 
 def _tunes(label: str, tunes: list[str], alone: bool, rng: np.random.Generator) -> frozenset[str]:
@@ -249,13 +249,13 @@ def _tunes(label: str, tunes: list[str], alone: bool, rng: np.random.Generator) 
     return frozenset(tune for tune in tunes if rng.random() < chance)
 
 
-def slots_of(score: Score, part: str) -> list[Slot]:
-    """Where lines of ``part`` go: two bars each, four where the bars are short."""
+def slots_of(score: Score, player: str) -> list[Slot]:
+    """Where lines of ``player`` go: two bars each, four where the bars are short."""
     bar_s = score.grid.steps / score.grid.steps_per_beat * 60 / score.tempo
     span = 1 if bar_s > 4.5 else 2 if bar_s > 1.9 else 4
     slots = []
     for section in score.sections:
-        if part in section.parts:
+        if player in section.players:
             for turn, bar in enumerate(range(section.first_bar, section.first_bar + section.n_bars, span)):
                 slots.append(Slot(section, turn, bar, min(span, section.first_bar + section.n_bars - bar)))
     return slots

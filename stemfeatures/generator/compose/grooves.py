@@ -1,4 +1,4 @@
-"""Recorded drum performances as drum parts: who struck what, how hard and when, bar by bar.
+"""Recorded drum performances as the drums of a song: who struck what, how hard and when, bar by bar.
 
 For folders laid out as the Groove MIDI Dataset is (Gillick, Roberts, Engel, Eck & Bamman, "Learning to Groove with
 Inverse Sequence Transformations", ICML 2019; CC BY 4.0): ``<drummer>/<session>/<n>_<style>_<bpm>_beat_<metre>.mid``,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .score import Chord, Grid, Note, Part, Score, part_rng, pick
+from .score import Chord, Grid, Note, Player, Score, pick, seeded_rng
 
 #: How often an arpeggio of a section is played on natural harmonics.
 _HARMONICS = 0.08
@@ -44,12 +44,12 @@ def power_figure(grid: Grid, chord: Chord, figure: np.random.Generator) -> list[
     ]  # fmt: skip
 
 
-def harmonics(notes: list[Note], part: Part, score: Score) -> list[Note]:
+def harmonics(notes: list[Note], player: Player, score: Score) -> list[Note]:
     """``notes`` with those of some sections an octave higher, as natural harmonics."""
     chosen = [
         section
         for section in score.sections
-        if part_rng(score.seed, "harmonics", part.name, section.first_bar).random() < _HARMONICS
+        if seeded_rng(score.seed, "harmonics", player.name, section.first_bar).random() < _HARMONICS
     ]
     return [
         replace(n, midi=n.midi + 12, technique="harmonic")

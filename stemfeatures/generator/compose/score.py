@@ -27,8 +27,8 @@ DRUM_KEYS = {
 BASS_LOW, BASS_HIGH = 26, 57
 
 
-def part_rng(seed: int, *names: str | int) -> np.random.Generator:
-    """The random generator of one part of song ``seed``; parts do not disturb each other."""
+def seeded_rng(seed: int, *names: str | int) -> np.random.Generator:
+    """A random generator of song ``seed`` for what ``names`` say; draws of one do not disturb the others."""
     key = tuple(zlib.crc32(str(name).encode()) for name in names)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
@@ -82,16 +82,16 @@ class Chord:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the form.
+    """A section of the form.
 
-    ``parts``: who plays, of ``drums``, ``bass``, ``vocals`` and the names of other parts. ``transposition``: semitones
-    from the song's key. ``tempo``: times the song's tempo. ``half_time``: drums at half the pace.
+    ``players``: who plays, of ``drums``, ``bass``, ``vocals`` and the names of the song's players. ``transposition``:
+    semitones from the song's key. ``tempo``: times the song's tempo. ``half_time``: drums at half the pace.
     """
 
     label: str
     first_bar: int
     n_bars: int
-    parts: frozenset[str]
+    players: frozenset[str]
     start_s: float = 0.0
     end_s: float = 0.0
     transposition: int = 0
@@ -104,8 +104,8 @@ class Section:
 
 
 @dataclass
-class Part:
-    """One instrument of the stem ``other``."""
+class Player:
+    """A player of the stem ``other``: what is played (``kind``), and on which ``family`` of instruments."""
 
     name: str
     kind: str
@@ -213,7 +213,7 @@ class Score:
     kit: str = ""
     groove: Performance | None = None
     groove_bar: int = 0
-    parts: list[Part] = field(default_factory=list)
+    players: list[Player] = field(default_factory=list)
 
     @property
     def keys(self) -> list[tuple[float, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .score import Note, Score, Slot, line_scale, nearest, part_rng, pick
+from .score import Note, Score, Slot, line_scale, nearest, pick, seeded_rng
 
 #: No syllable is shorter.
 SHORTEST_SYLLABLE_S = 0.13
@@ -23,15 +23,15 @@ def melody(
     voice_range: tuple[float, float],
     rng: np.random.Generator,
     *,
-    part: str = "melody",
+    player: str = "melody",
 ) -> list[list[Note]]:
     """Notes for every syllable of a line; more than one where the syllable is sung on several (melisma).
 
     Lines of a section share a figure: the first and third begin alike, choruses return as they were and lie higher.
-    Each ``part`` has figures of its own.
+    Each ``player`` has figures of its own.
     """
     grid = score.grid
-    figure = part_rng(score.seed, part, slot.section.label, slot.turn % 2)
+    figure = seeded_rng(score.seed, player, slot.section.label, slot.turn % 2)
     starts = _syllable_steps(score, slot, n_syllables, figure, rng)
     late = np.append(0.012 + 0.008 * rng.standard_normal(n_syllables), 0.0)
     times = [grid.time(slot.bar, s) + float(delay) for s, delay in zip(starts, late)]

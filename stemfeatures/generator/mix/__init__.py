@@ -1,1 +1,1 @@
-"""Parts to a record: desk, effects, mastering, codecs."""
+"""From stems to a record: desk, effects, mastering, codecs."""

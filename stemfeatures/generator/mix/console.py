@@ -197,8 +197,8 @@ def chorus(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             - np.float32(depth) * np.sin(t * np.float32(2 * np.pi * rate / SR) + np.float32(phase))
         )
         left = np.clip(place.astype(np.int64), 0, n - 2)
-        part = np.clip(place - left, 0, 1).astype(np.float32)
-        sides.append(0.75 * y + 0.6 * (y[left] * (1 - part) + y[left + 1] * part))
+        fraction = np.clip(place - left, 0, 1).astype(np.float32)
+        sides.append(0.75 * y + 0.6 * (y[left] * (1 - fraction) + y[left + 1] * fraction))
     return np.stack(sides).astype(np.float32)
 
 
@@ -240,9 +240,9 @@ def reverberate(y: np.ndarray, room: Room, block: int = 1 << 18) -> np.ndarray:
     spectrum = scipy.fft.rfft(room.response, size, axis=1)
     out = np.zeros((2, n + size), np.float32)
     for start in range(0, n, hop):
-        part = mono[start : start + hop]
-        if np.any(part):
-            out[:, start : start + size] += scipy.fft.irfft(scipy.fft.rfft(part, size) * spectrum, size, axis=1)
+        block = mono[start : start + hop]
+        if np.any(block):
+            out[:, start : start + size] += scipy.fft.irfft(scipy.fft.rfft(block, size) * spectrum, size, axis=1)
     return out[:, :n]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 
 from ...constants import STEMS
-from ..compose.score import Score, part_rng, pick
+from ..compose.score import Score, pick, seeded_rng
 from ..track import Track
 from ..units import SR
 from . import console, mastering
@@ -28,7 +28,7 @@ _QUIET_DB = {"drums": (8.0, 20.0), "bass": (5.0, 14.0), "vocals": (4.0, 10.0), "
 
 def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarray, Tape | None, dict[str, Any]]:
     """(4, 2, n) of the stems in the order of STEMS, mastered; the tape that changed their pitch; what was chosen."""
-    rng = part_rng(score.seed, "mix")
+    rng = seeded_rng(score.seed, "mix")
     room = console.draw_room(rng)
     wet_db, echo_db = float(rng.uniform(-14, -4)), float(rng.uniform(-18, -8))
     use_echo = bool(rng.random() < ECHO)
@@ -37,8 +37,8 @@ def mix(score: Score, tracks: dict[str, Track], *, dry: bool) -> tuple[np.ndarra
     settings = mastering.MasterSettings.draw(rng)
     noise = str(pick(rng, NOISES)) if rng.random() < NOISE else None
     noise_db = float(rng.uniform(-72, -48))
-    quiet, quiet_db = _draw_quiet(part_rng(score.seed, "quiet"))
-    tape = Tape.draw(part_rng(score.seed, "tape")) if part_rng(score.seed, "worn").random() < TAPE else None
+    quiet, quiet_db = _draw_quiet(seeded_rng(score.seed, "quiet"))
+    tape = Tape.draw(seeded_rng(score.seed, "tape")) if seeded_rng(score.seed, "worn").random() < TAPE else None
     out = []
     balance: dict[str, float] = {}
     for stem in STEMS:

@@ -18,7 +18,7 @@ from .console import BLOCK, Band, active_rms, block_peaks, compressor_gain, equa
 BAND_LIMITS = {"none": 0.42, "record": 0.4, "dull": 0.08, "narrow": 0.03, "16_khz": 0.05, "8_khz": 0.02}
 #: Sample rates that a recording once had.
 _LOW_RATES = {"16_khz": 16_000, "8_khz": 8000}
-#: How often a master's sides are changed, and to which part of them.
+#: How often a master's sides are changed, and to which share of them.
 WIDTHS = {"mono": (0.06, (0.0, 0.0)), "narrow": (0.12, (0.2, 0.7)), "wide": (0.12, (1.2, 1.8))}
 CLIPPING = 0.4
 

@@ -16,7 +16,7 @@ TAPE = 0.07
 
 @dataclass(frozen=True)
 class Tape:
-    """Speed errors of a tape machine; depths are parts of the speed, rates in hertz.
+    """Speed errors of a tape machine; depths are shares of the speed, rates in hertz.
 
     Times move by a millisecond or two at most, pitch by up to a tenth of a semitone: beats, notes and words stay what
     they are, F0 does not.

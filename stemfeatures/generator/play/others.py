@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compose.score import Note, Part, Score, part_rng
+from ..compose.score import Note, Player, Score, seeded_rng
 from ..mix import console
 from ..track import Track, add_at, note_truth
 from ..units import midi_to_hz
@@ -19,13 +19,13 @@ from .playing import pump, sound
 
 #: How often instruments other than electric guitars go through an amplifier.
 _AMPLIFIED = {"clean_guitar": 0.5, "organ": 0.25, "synth_lead": 0.15, "epiano": 0.15, "clavinet": 0.2}
-#: Active level of a part in dB; its spread is 1.5.
+#: Active level of a player in dB; its spread is 1.5.
 _LEVELS = {"lead": -18.0, "tune": -16.0, "pad": -25.0, "power": -18.5}
 
 
 @dataclass
 class Chain:
-    """What a part goes through.
+    """What the sound of a player goes through.
 
     Attributes
     ----------
@@ -48,19 +48,19 @@ class Chain:
         return any(a.kind in ("drive", "high_gain", "fuzz") for a in self.amplifiers)
 
     @classmethod
-    def draw(cls, score: Score, part: Part, n: int, takes: int, rng: np.random.Generator) -> Chain:
-        electric = part.family == "electric_guitar"
-        amplified = electric or part.kind == "power" or rng.random() < _AMPLIFIED.get(part.family, 0.0)
+    def draw(cls, score: Score, player: Player, n: int, takes: int, rng: np.random.Generator) -> Chain:
+        electric = player.family == "electric_guitar"
+        amplified = electric or player.kind == "power" or rng.random() < _AMPLIFIED.get(player.family, 0.0)
         if not amplified:
             return cls([], None)
         drive = score.style.drive if electric else 0.0
-        if part.kind in ("lead", "tune") and electric:
+        if player.kind in ("lead", "tune") and electric:
             drive = max(drive, 0.6)
         kind = draw_kind(drive, rng)
-        if part.kind == "power" and kind == "clean":
+        if player.kind == "power" and kind == "clean":
             kind = "drive"
         pedal = None
-        if part.kind not in ("power", "pad") and "guitar" in part.family and rng.random() < 0.12:
+        if player.kind not in ("power", "pad") and "guitar" in player.family and rng.random() < 0.12:
             pedal = draw_pedal(n, 60.0 / score.tempo, rng)
         return cls([Amplifier.draw(kind, rng) for _ in range(takes)], pedal)
 
@@ -77,15 +77,15 @@ class Chain:
 def play_others(
     score: Score, n: int, notes: NoteBank | None, n_frames: int
 ) -> tuple[Track, list[tuple[str, np.ndarray]]]:
-    """The track of ``n`` samples, and the part and the (n_frames,) F0 of every melodic line in it."""
-    rng = part_rng(score.seed, "other-sounds")
+    """The track of ``n`` samples, and the player and the (n_frames,) F0 of every melodic line in it."""
+    rng = seeded_rng(score.seed, "other-sounds")
     track = Track.silent(n)
-    track.choices["parts"] = []
+    track.choices["players"] = []
     lines: list[tuple[str, np.ndarray]] = []
-    for index, part in enumerate(score.parts):
-        line = _play_part(score, part, index, n_frames, notes, part_rng(score.seed, "other-sounds", part.name), track)
+    for index, player in enumerate(score.players):
+        line = _play(score, player, index, n_frames, notes, seeded_rng(score.seed, "other-sounds", player.name), track)
         if line is not None and np.any(line.f0_hz):
-            lines.append((part.name, line.f0_hz))
+            lines.append((player.name, line.f0_hz))
     if len(track.notes):
         track.notes.sort(key=lambda e: (e["start_s"], e["midi"]))
         if score.style.name == "four_to_the_floor" and rng.random() < 0.7:
@@ -95,48 +95,49 @@ def play_others(
     return track, lines
 
 
-def _play_part(
+def _play(
     score: Score,
-    part: Part,
+    player: Player,
     index: int,
     n_frames: int,
     notes: NoteBank | None,
     rng: np.random.Generator,
     track: Track,
 ) -> Line | None:
-    """Add a part to the track; the line it played if it is one player's melody."""
+    """Add a player to the track; the line it played if it is one player's melody."""
     n = track.dry.shape[1]
-    if not part.notes:
+    if not player.notes:
         return None
-    twice = part.kind == "power" and "guitar" in part.family and rng.random() < 0.75
-    chain = Chain.draw(score, part, n, 2 if twice else 1, rng)
-    melodic = part.kind in ("lead", "tune", "riff") and part.family in TECHNIQUES
-    style = LineStyle.draw(part.family, rng)
+    twice = player.kind == "power" and "guitar" in player.family and rng.random() < 0.75
+    chain = Chain.draw(score, player, n, 2 if twice else 1, rng)
+    melodic = player.kind in ("lead", "tune", "riff") and player.family in TECHNIQUES
+    style = LineStyle.draw(player.family, rng)
     line, takes = None, []
     for take in range(2 if twice else 1):
-        instrument = make_instrument(part.family, notes, rng)
+        instrument = make_instrument(player.family, notes, rng)
         if melodic:
-            line = play_line(part.notes, instrument, style, score.tuning, n, n_frames, rng, feedback=chain.loud)
+            line = play_line(player.notes, instrument, style, score.tuning, n, n_frames, rng, feedback=chain.loud)
             mono = line.audio
         else:
-            damped = _damped(part, notes, rng)
-            mono = _strike(part.notes, instrument, damped, score, n, rng, again=bool(take))
+            damped = _damped(player, notes, rng)
+            mono = _strike(player.notes, instrument, damped, score, n, rng, again=bool(take))
         takes.append(chain.play(mono, take))
     if not np.any(takes[0]):
         return None
     if line is not None:
         line.mute_truth_where_silent(takes[0])
-    choices = {"name": part.name, "kind": part.kind, "instrument": instrument.name, **chain.choices(), "doubled": twice}
+    choices = {"name": player.name, "kind": player.kind, "instrument": instrument.name}
+    choices |= chain.choices() | {"doubled": twice}
     if line is not None:
         choices |= {"line": asdict(style), "gestures": dict(sorted(line.gestures.items()))}
-    _place(takes, part, index, chain, rng, track, choices)
-    track.notes += [note_truth(note, score) for note in part.notes]
+    _place(takes, player, index, chain, rng, track, choices)
+    track.notes += [note_truth(note, score) for note in player.notes]
     return line
 
 
-def _damped(part: Part, notes: NoteBank | None, rng: np.random.Generator) -> Instrument | None:
-    """A recorded guitar under the hand, for half of the parts that are palm-muted; the others damp what rings."""
-    muted = any(note.technique == "palm_mute" for note in part.notes)
+def _damped(player: Player, notes: NoteBank | None, rng: np.random.Generator) -> Instrument | None:
+    """A recorded guitar under the hand, for half of the players who palm-mute; the others damp what rings."""
+    muted = any(note.technique == "palm_mute" for note in player.notes)
     if not muted or notes is None or not notes.by_family.get("muted_guitar") or rng.random() < 0.5:
         return None
     return make_instrument("muted_guitar", notes, rng)
@@ -167,28 +168,28 @@ def _strike(
 
 def _place(
     takes: list[np.ndarray],
-    part: Part,
+    player: Player,
     index: int,
     chain: Chain,
     rng: np.random.Generator,
     track: Track,
     choices: dict[str, Any],
 ) -> None:
-    """Tone, dynamics, place and level of a part in the track."""
+    """Tone, dynamics, place and level of a player in the track."""
     bands = console.draw_tone(rng, strength_db=2.0, low_cut=float(rng.uniform(70, 220)))
-    spread = part.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
-    solo = part.kind in ("lead", "tune")
-    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if part.kind != "pad" and not solo else 0.0
+    spread = player.family in ("pad", "strings", "epiano", "organ", "clean_guitar") and rng.random() < 0.55
+    solo = player.kind in ("lead", "tune")
+    place = float(rng.uniform(0.15, 0.8)) * (1 if index % 2 else -1) if player.kind != "pad" and not solo else 0.0
     if len(takes) == 2:
         stereo = console.equalise(console.pan(takes[0], -0.9) + console.pan(takes[1], 0.9), bands)
     else:
         mono = console.equalise(takes[0], bands)
-        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if part.kind != "pad" else mono
+        mono = console.compress(mono, rng, depth_db=float(rng.uniform(2, 7))) if player.kind != "pad" else mono
         stereo = console.chorus(mono, rng) if spread else console.pan(mono, place)
-    level = _LEVELS.get(part.kind, -21.0) + rng.normal(0, 1.5)
+    level = _LEVELS.get(player.kind, -21.0) + rng.normal(0, 1.5)
     gain = np.float32(console.from_db(level) / max(console.active_rms(stereo), 1e-9))
     track.add(stereo * gain, float(rng.uniform(0.05, 0.5)) * (0.4 if chain.driven and not solo else 1.0))
-    track.choices["parts"].append(choices | {"pan": place, "chorus": bool(spread)})
+    track.choices["players"].append(choices | {"pan": place, "chorus": bool(spread)})
 
 
 def _again(note: Note, rng: np.random.Generator) -> Note:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compose.score import DRUM_KEYS, Note, Score, part_rng
+from ..compose.score import DRUM_KEYS, Note, Score, seeded_rng
 from ..mix import console
 from ..track import F0_HOP_S, Track, add_at, note_truth
 from ..units import SR, midi_to_hz
@@ -33,7 +33,7 @@ _DRUM_PLACES = {
 
 
 def play_drums(score: Score, n: int, notes: NoteBank | None) -> Track:
-    rng = part_rng(score.seed, "drum-sounds")
+    rng = seeded_rng(score.seed, "drum-sounds")
     track = Track.silent(n)
     kit = make_kit(score.kit, notes, rng)
     if rng.random() < _TUNED_KICK:
@@ -116,7 +116,7 @@ def _slide_s(note: Note) -> float:
 
 
 def play_bass(score: Score, n: int, notes: NoteBank | None, n_frames: int) -> tuple[Track, np.ndarray]:
-    rng = part_rng(score.seed, "bass-sounds")
+    rng = seeded_rng(score.seed, "bass-sounds")
     track = Track.silent(n)
     f0 = np.zeros(n_frames)
     instrument = make_instrument(score.bass_family, notes, rng)

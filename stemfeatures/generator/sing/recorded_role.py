@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compose.composer import Slot, part_rng, pick
+from ..compose.composer import Slot, pick, seeded_rng
 from ..track import F0_HOP_S
 from .recorded_vocals import Delivery, Voice, deliver, notes_of
 from .recording_bank import RecordingBank
@@ -23,7 +23,7 @@ _LONGEST_ADLIB_S = 3.0
 
 
 @dataclass
-class RecordedPart:
+class RecordedRole:
     """A recorded voice in a song.
 
     Attributes
@@ -43,11 +43,11 @@ class RecordedPart:
     _unused: list[int] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, cast: Cast, bank: RecordingBank | None) -> RecordedPart | None:
+    def draw(cls, cast: Cast, bank: RecordingBank | None) -> RecordedRole | None:
         """Whether and how a song uses recordings."""
         if bank is None:
             return None
-        rng = part_rng(cast.score.seed, "recordings")
+        rng = seeded_rng(cast.score.seed, "recordings")
         chance = rng.random()
         voice = Voice.draw(bank, rng)
         if voice is None or chance >= _LEADS + _FEATURED + _ADLIBS:
@@ -63,7 +63,7 @@ class RecordedPart:
         pan, level = (0.0, 0.0) if leads or labels else (float(rng.uniform(-0.6, 0.6)), float(rng.uniform(-8, -2)))
         role = "lead" if leads else "feature" if labels else "adlib"
         singer = cast.engage(role, voice.name, pan, level)
-        part = cls(cast, bank, voice, singer, labels, leads)
+        recorded = cls(cast, bank, voice, singer, labels, leads)
         if (leads or labels) and rng.random() < _BACKED and cast.vacancies:
             harmony = int(pick(rng, (0, 0, 2, 2, -2)))
             backer = cast.engage(
@@ -72,8 +72,8 @@ class RecordedPart:
                 float(rng.uniform(-0.7, 0.7)),
                 float(rng.uniform(-9, -4)),
             )
-            part.backing = backer, harmony, float(rng.normal(0, 0.08))
-        return part
+            recorded.backing = backer, harmony, float(rng.normal(0, 0.08))
+        return recorded
 
     def takes(self, slot: Slot) -> bool:
         """Whether the lines of this slot are the recorded voice's."""
@@ -82,7 +82,7 @@ class RecordedPart:
     def sing(self, slot: Slot, key: Any) -> list[dict[str, float]]:
         """Fill a slot with phrases, the same ones where ``key`` is the same; their notes."""
         score = self.cast.score
-        rng = part_rng(score.seed, "recorded-line", slot.section.first_bar, slot.turn)
+        rng = seeded_rng(score.seed, "recorded-line", slot.section.first_bar, slot.turn)
         planned = iter(self._lines.get(key, ()))
         chosen: list[int] = []
         notes: list[dict[str, float]] = []
@@ -150,7 +150,7 @@ class RecordedPart:
         if self.leads or self.labels:
             return
         score = self.cast.score
-        rng = part_rng(score.seed, "ad-libs")
+        rng = seeded_rng(score.seed, "ad-libs")
         sung = [k for k in self.voice.phrases if self.bank.phrases[k].duration_s < _LONGEST_ADLIB_S]
         spoken = [k for k in self.bank.spoken if self.bank.phrases[k].duration_s < _LONGEST_ADLIB_S]
         pool = spoken if (rng.random() < 0.3 and spoken) or not sung else sung

@@ -168,12 +168,12 @@ def _resynthesised(
     aperiodicity = pyworld.d4c(y, f0, times, SAMPLE_RATE)
     n = 1 + int((len(f0) - 1) * stretch)
     place = np.minimum(np.arange(n) / stretch, len(f0) - 1.001)
-    low, part = place.astype(int), (place % 1)[:, None]
+    low, fraction = place.astype(int), (place % 1)[:, None]
     nearest = np.round(place).astype(int)
-    power = np.exp(np.log(power[low] + 1e-16) * (1 - part) + np.log(power[low + 1] + 1e-16) * part)
-    aperiodicity = aperiodicity[low] * (1 - part) + aperiodicity[low + 1] * part
+    power = np.exp(np.log(power[low] + 1e-16) * (1 - fraction) + np.log(power[low + 1] + 1e-16) * fraction)
+    aperiodicity = aperiodicity[low] * (1 - fraction) + aperiodicity[low + 1] * fraction
     both = (f0[low] > 0) & (f0[low + 1] > 0)
-    pitch = np.where(both, f0[low] * (1 - part[:, 0]) + f0[low + 1] * part[:, 0], f0[nearest])
+    pitch = np.where(both, f0[low] * (1 - fraction[:, 0]) + f0[low + 1] * fraction[:, 0], f0[nearest])
     pitch = pitch * (ratio[nearest] if ratio.ndim else ratio)
     audio = pyworld.synthesize(pitch, power, aperiodicity, SAMPLE_RATE, PERIOD_S * 1000)
     level = np.sqrt(np.mean(y**2)) / max(np.sqrt(np.mean(audio**2)), 1e-12) if np.any(y) else 0.0

@@ -54,10 +54,10 @@ def f0_on_grid(sung: Sung, out: np.ndarray) -> None:
     at = F0_HOP_S * np.arange(first, last + 1)
     right = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
     left = right - 1
-    part = np.clip((at - times[left]) / (times[right] - times[left]), 0, 1)
+    fraction = np.clip((at - times[left]) / (times[right] - times[left]), 0, 1)
     both = (f0[left] > 0) & (f0[right] > 0)
-    between = np.exp((1 - part) * np.log(np.maximum(f0[left], 1)) + part * np.log(np.maximum(f0[right], 1)))
-    value = np.where(both, between, np.where(part < 0.5, f0[left], f0[right]))
+    between = np.exp((1 - fraction) * np.log(np.maximum(f0[left], 1)) + fraction * np.log(np.maximum(f0[right], 1)))
+    value = np.where(both, between, np.where(fraction < 0.5, f0[left], f0[right]))
     span = out[first : last + 1]
     out[first : last + 1] = np.where(value > 0, value, span)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compose.composer import SHORTEST_SYLLABLE_S, Note, Score, Slot, melody, part_rng, pick, syllables_that_fit
+from ..compose.composer import SHORTEST_SYLLABLE_S, Note, Score, Slot, melody, pick, seeded_rng, syllables_that_fit
 from ..mix import console
 from ..track import Track, note_truth
 from .singers import Cast, Singer
@@ -31,12 +31,12 @@ def sing_score(
     if not score.slots:
         track.choices = {"voices": []}
         return track, [], {"words": [], "lines": []}
-    from .recorded_part import RecordedPart
+    from .recorded_role import RecordedRole
     from .voice import VoiceBank, VoiceStyle
     from .wordless import add_choir, add_shouts, empty_slots, vocalise
 
     bank = VoiceBank.default() if voices is None else voices
-    rng = part_rng(score.seed, "singers")
+    rng = seeded_rng(score.seed, "singers")
     name = str(pick(rng, sorted(bank.singers)))
     style = VoiceStyle.draw(rng)
     cast = Cast(score, bank, n, n_frames)
@@ -46,10 +46,10 @@ def sing_score(
         style = style.strained(rng)
     wordless = rng.random() < _VOCALISE["bridge"]
     backing = _draw_backing(cast, name, rng)
-    recorded = RecordedPart.draw(cast, recordings)
+    recorded = RecordedRole.draw(cast, recordings)
     texts: dict[tuple[str, int], Any] = {}
     for slot in score.slots:
-        line_rng = part_rng(score.seed, "line", slot.section.first_bar, slot.turn)
+        line_rng = seeded_rng(score.seed, "line", slot.section.first_bar, slot.turn)
         if slot.section.label != "chorus" and slot.turn and line_rng.random() < 0.08:
             continue  # the singer rests
         key = (slot.section.label if slot.section.label == "chorus" else str(slot.section.first_bar), slot.turn)
@@ -75,7 +75,7 @@ def sing_score(
             if slot.section.label in sections and sung_notes:
                 _follow_lead(cast, singer, voice_style, degrees, line, sung_notes, line_rng)
     if recorded is None or not recorded.leads:
-        rng = part_rng(score.seed, "vocalises")
+        rng = seeded_rng(score.seed, "vocalises")
         for slot in empty_slots(score, ("intro", "solo", "outro")) if rng.random() < _VOCALISE["sections"] else []:
             if rng.random() < 0.7:
                 sung_notes = vocalise(cast, lead, slot, style, rng) or []
@@ -85,14 +85,14 @@ def sing_score(
     if recorded is not None:
         recorded.interject(lead)
     track.notes.sort(key=lambda note: (note["start_s"], note["midi"]))
-    for part in cast.lyrics.values():
-        part.sort(key=lambda entry: entry["start_s"])
+    for lines in cast.lyrics.values():
+        lines.sort(key=lambda entry: entry["start_s"])
     track.choices = {
         "manners": manners,
         "voice_style": {k: v for k, v in asdict(style).items() if isinstance(v, int | float)},
         **cast.choices,
     }
-    _mix_voices(track, cast.singers, part_rng(score.seed, "vocal-mix"))
+    _mix_voices(track, cast.singers, seeded_rng(score.seed, "vocal-mix"))
     used = [s for s in cast.singers if s.sounds()]
     used.sort(key=lambda s: s.role != "lead")
     track.choices["voices"] = [

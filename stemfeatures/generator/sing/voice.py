@@ -25,7 +25,7 @@ VOWEL_LEVEL_DB = -20.0
 #: Frames below this level relative to the vowels are silent and carry no F0.
 _INAUDIBLE_DB = -45.0
 _MAX_CONSONANT_S = 0.15
-#: Consonants leave the vowel at least this part of the time from one vowel to the next.
+#: Consonants leave the vowel at least this share of the time from one vowel to the next.
 _MIN_VOWEL = 0.45
 
 
@@ -93,8 +93,8 @@ def speak(
     times = _frame_times(begin, end)
     low, high = bank.range_midi(singer)
     base = rng.uniform(high - 7, high - 2) if shout else low + rng.uniform(-1.0, 3.5)
-    part = (times - start_s) / max(end[-1] - start_s, 1e-3)
-    pitch = base - (rng.uniform(1.5, 5.0) if not shout else rng.uniform(0.0, 4.0)) * part
+    fraction = (times - start_s) / max(end[-1] - start_s, 1e-3)
+    pitch = base - (rng.uniform(1.5, 5.0) if not shout else rng.uniform(0.0, 4.0)) * fraction
     for k in np.flatnonzero(vowel):
         height = rng.uniform(1.0, 5.0) if phones.stressed[k] else rng.uniform(-1.0, 1.0)
         centre, width = 0.5 * (begin[k] + end[k]), 0.08 + 0.3 * (end[k] - begin[k])
@@ -189,9 +189,9 @@ def _render(
     inside = owner >= 0
     place = np.clip(position / PERIOD_S, 0, len(phones.voiced) - 1.001)
     low = place.astype(int)
-    part = (place - low)[:, None].astype(np.float32)
-    log_power = phones.log_power[low] * (1 - part) + phones.log_power[low + 1] * part
-    aperiodicity_db = phones.aperiodicity_db[low] * (1 - part) + phones.aperiodicity_db[low + 1] * part
+    fraction = (place - low)[:, None].astype(np.float32)
+    log_power = phones.log_power[low] * (1 - fraction) + phones.log_power[low + 1] * fraction
+    aperiodicity_db = phones.aperiodicity_db[low] * (1 - fraction) + phones.aperiodicity_db[low + 1] * fraction
     _smooth_joins(log_power, phones, begin, times)
 
     pitch = pitch + _microprosody(phones, begin, end, times, rng)
@@ -310,8 +310,8 @@ def _smooth_joins(log_power: np.ndarray, phones: Phones, begin: np.ndarray, time
         at = int(np.searchsorted(times, begin[k]))
         a, b = max(at - 4, 0), min(at + 4, len(times) - 1)
         if b - a > 2:
-            part = np.linspace(0, 1, b - a + 1, dtype=np.float32)[1:-1, None]
-            bridge = log_power[a] * (1 - part) + log_power[b] * part
+            fraction = np.linspace(0, 1, b - a + 1, dtype=np.float32)[1:-1, None]
+            bridge = log_power[a] * (1 - fraction) + log_power[b] * fraction
             log_power[a + 1 : b] = 0.5 * log_power[a + 1 : b] + 0.5 * bridge
 
 
@@ -335,8 +335,8 @@ def _shift_formants(log_power: np.ndarray, factor: float) -> np.ndarray:
     if factor == 1.0:
         return log_power
     place = np.clip(np.arange(len(HERTZ)) / factor, 0, len(HERTZ) - 1.001)
-    low, part = place.astype(int), (place % 1).astype(np.float32)
-    return log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
+    low, fraction = place.astype(int), (place % 1).astype(np.float32)
+    return log_power[:, low] * (1 - fraction) + log_power[:, low + 1] * fraction
 
 
 def _opening(hertz: np.ndarray) -> np.ndarray:
@@ -375,8 +375,8 @@ def _gain_db(
     gain = np.where(owner >= 0, per_phone[owner], 0.0)
     window = np.hanning(13)[1:-1]
     gain = np.convolve(np.pad(gain, 5, mode="edge"), window / window.sum(), "valid")
-    part = (times - begin[0]) / max(end[-1] - begin[0], 1e-3)
-    gain += style.swell * rng.uniform(0.3, 1.2) * np.sin(np.pi * np.clip(part, 0, 1))
+    fraction = (times - begin[0]) / max(end[-1] - begin[0], 1e-3)
+    gain += style.swell * rng.uniform(0.3, 1.2) * np.sin(np.pi * np.clip(fraction, 0, 1))
     fade = rng.uniform(0.05, 0.2)
     gain -= 9 * np.clip((times - end[-1]) / fade + 1, 0, 1) ** 2
     return gain + style.shimmer * smooth_noise(len(times), 8, rng)
@@ -410,8 +410,9 @@ def breath(
     shape = vowel.log_power[int(vowel.hold_s[0] / PERIOD_S)].astype(np.float64)
     shape = _shift_formants(0.6 * shape[None].astype(np.float32), style.formant)[0]
     tilt = np.where(HERTZ < 500, 9 * np.log2(np.maximum(HERTZ, 40) / 500), 2.5 * np.log2(HERTZ.clip(500, 6000) / 500))
-    part = (np.arange(n) + 0.5) / n
-    rise = np.sin(0.5 * np.pi * np.clip(part / rng.uniform(0.5, 0.8), 0, 1)) ** 2 * np.clip((1 - part) / 0.12, 0, 1)
+    fraction = (np.arange(n) + 0.5) / n
+    rise = np.sin(0.5 * np.pi * np.clip(fraction / rng.uniform(0.5, 0.8), 0, 1)) ** 2
+    rise *= np.clip((1 - fraction) / 0.12, 0, 1)
     colour = shape + tilt * np.log(10) / 10
     power = np.exp(colour - colour.max())[None] * (rise[:, None] * (1 + 0.2 * smooth_noise(n, 6, rng)[:, None])) ** 2
     lead = int(rng.integers(1, 40))

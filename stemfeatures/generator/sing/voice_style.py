@@ -19,7 +19,7 @@ class VoiceStyle:
     vibrato_hz: float = 5.6
     vibrato_extent: float = 0.35
     vibrato_delay_s: float = 0.2
-    #: Length of the slide between notes, and how far it overshoots (part of the interval).
+    #: Length of the slide between notes, and how far it overshoots (share of the interval).
     glide_s: float = 0.08
     overshoot: float = 0.03
     #: Probability of scooping up into a note, depth of a usual scoop; probability of falling off a phrase's end.

@@ -128,8 +128,8 @@ def extend_band(log_power: np.ndarray, rate: int) -> np.ndarray:
     own = np.linspace(0.0, rate / 2, log_power.shape[1])
     top = 0.9 * rate / 2
     place = np.clip(HERTZ / own[1], 0, len(own) - 1.001)
-    low, part = place.astype(int), (place % 1).astype(log_power.dtype)
-    out = log_power[:, low] * (1 - part) + log_power[:, low + 1] * part
+    low, fraction = place.astype(int), (place % 1).astype(log_power.dtype)
+    out = log_power[:, low] * (1 - fraction) + log_power[:, low + 1] * fraction
     band = (own >= 0.55 * top) & (own <= top)
     octave = np.log2(own[band] / top)
     centred = octave - octave.mean()
@@ -359,13 +359,13 @@ class VoiceBank:
         path = self._path(singer)
         if not line.pieces:
             return _decode(path, line.index)
-        parts, offset = [], 0.0
+        units, offset = [], 0.0
         for n, piece in enumerate(line.pieces):
             whole, some = _decode(path, piece.line), slice(piece.start, piece.stop)
             first = max(int(whole.begin_s[piece.start] / PERIOD_S) - 1, 0)
             last = int(whole.end_s[piece.stop - 1] / PERIOD_S) + 2
             shift = offset - first * PERIOD_S
-            parts.append(
+            units.append(
                 Phones(
                     whole.symbol[some],
                     whole.nucleus[some],
@@ -381,13 +381,13 @@ class VoiceBank:
                     whole.voiced[first:last],
                 )
             )
-            offset += len(parts[n].voiced) * PERIOD_S
+            offset += len(units[n].voiced) * PERIOD_S
         arrays = {
-            name: np.concatenate([getattr(part, name) for part in parts])
+            name: np.concatenate([getattr(unit, name) for unit in units])
             for name in Phones.__dataclass_fields__
             if name != "symbol"
         }
-        return replace(parts[0], symbol=tuple(s for part in parts for s in part.symbol), **arrays)
+        return replace(units[0], symbol=tuple(s for unit in units for s in unit.symbol), **arrays)
 
     def _path(self, singer: str) -> str:
         if singer not in self._files:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..compose.composer import Chord, Note, Score, Slot, melody, nearest, part_rng, pick
+from ..compose.composer import Chord, Note, Score, Slot, melody, nearest, pick, seeded_rng
 from .singers import Cast, Singer
 from .voice import SungNote, VoiceStyle, sing, speak
 
@@ -47,7 +47,7 @@ def empty_slots(score: Score, labels: tuple[str, ...]) -> list[Slot]:
     return [
         Slot(section, turn, bar, min(span, section.first_bar + section.n_bars - bar))
         for section in score.sections
-        if section.label in labels and "vocals" not in section.parts
+        if section.label in labels and "vocals" not in section.players
         for turn, bar in enumerate(range(section.first_bar, section.first_bar + section.n_bars, span))
     ]
 
@@ -60,7 +60,7 @@ def tuned(notes: list[list[Note]], score: Score) -> list[list[SungNote]]:
 def add_choir(cast: Cast) -> None:
     """Now and then two or three voices hold "ooh" or "aah" on the chords behind the lead."""
     score = cast.score
-    rng = part_rng(score.seed, "choir")
+    rng = seeded_rng(score.seed, "choir")
     if rng.random() >= _CHOIR or not cast.vacancies:
         return
     labels = pick(rng, (("chorus",), ("chorus",), ("bridge", "outro"), ("intro", "bridge"), ("verse",)))
@@ -121,7 +121,7 @@ def _hold(
 def add_shouts(cast: Cast, lead: Singer) -> None:
     """Shouted hooks, by one voice or two, where the lead leaves a gap in choruses, and before they break in."""
     score = cast.score
-    rng = part_rng(score.seed, "shouts")
+    rng = seeded_rng(score.seed, "shouts")
     if rng.random() >= _SHOUTS.get(score.style.name, _SHOUTS[""]) or not cast.vacancies:
         return
     names = [str(name) for name in rng.permutation(sorted(cast.bank.singers))]

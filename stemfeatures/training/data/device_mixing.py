@@ -117,13 +117,13 @@ class DeviceMixer:
         first = self.firsts[song] + drawn.start.to(self.device)
         place = torch.arange(self.n_samples, device=self.device) * rate.double()[..., None]
         whole = place.floor()
-        part, index = (place - whole).float(), first[..., None] + whole.long()
+        fraction, index = (place - whole).float(), first[..., None] + whole.long()
         row = torch.arange(len(STEMS), device=self.device)[:, None].expand_as(index[0])
         cut = _CUT / rate.clamp_min(1.0)[..., None]
         as_it_is = (rate == 1)[..., None]
-        y = torch.zeros_like(part)
+        y = torch.zeros_like(fraction)
         for tap in range(-_REACH + 1, _REACH + 1):
-            distance = tap - part
+            distance = tap - fraction
             weight = cut * torch.sinc(cut * distance) * torch.cos(math.pi / 2 * distance / (_REACH + 1)).square()
             weight = torch.where(as_it_is, float(tap == 0), weight)
             y += weight * self.audio[row, index + tap]

@@ -102,8 +102,8 @@ def sing_line(bank: dict, line: int, rng: np.random.Generator) -> tuple[np.ndarr
     bins = np.arange(spectrum.shape[1])
     formant = rng.uniform(0.88, 1.15)
     position = np.clip(bins / formant, 0, len(bins) - 1.001)
-    left, part = position.astype(int), position % 1
-    spectrum = spectrum[:, left] * (1 - part) + spectrum[:, left + 1] * part
+    left, fraction = position.astype(int), position % 1
+    spectrum = spectrum[:, left] * (1 - fraction) + spectrum[:, left + 1] * fraction
     hertz = np.maximum(bins * rate / n_fft, 100.0)
     tilt = rng.uniform(-1.5, 2.5) * np.log2(hertz / 1000.0) + rng.uniform(0, 8) * np.exp(-(((hertz - 2900) / 500) ** 2))
     spectrum = spectrum * 10 ** (tilt / 10)
