@@ -24,23 +24,23 @@ def markdown() -> str:
     verbs = verb_parsers()
     codes = ["| exit code | |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())]
     index = [f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(parser)}" for name, parser in verbs.items()]
-    parts = [_INTRODUCTION, "\n".join(codes), "\n".join(index)]
-    parts += [_verb(name, parser) for name, parser in verbs.items()]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    sections = [_INTRODUCTION, "\n".join(codes), "\n".join(index)]
+    sections += [_verb(name, parser) for name, parser in verbs.items()]
+    return "\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
 def verb_parsers() -> dict[str, Parser]:
-    """The parser of each verb; ``verb part`` for a verb that has parts."""
-    return _parts(build_parser())
+    """The parser of each verb; ``verb action`` for a verb that has actions."""
+    return _parsers(build_parser())
 
 
-def _parts(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+def _parsers(parser: argparse.ArgumentParser) -> dict[str, Parser]:
     parsers = {}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, one in action.choices.items():
-                parts = _parts(one)
-                parsers.update({f"{name} {part}": of for part, of in parts.items()} or {name: one})
+    for argument in parser._actions:
+        if isinstance(argument, argparse._SubParsersAction):
+            for name, one in argument.choices.items():
+                actions = _parsers(one)
+                parsers.update({f"{name} {action}": of for action, of in actions.items()} or {name: one})
     return parsers
 
 

@@ -176,12 +176,12 @@ def evaluate_recommenders(
     resamples: int = 1000,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
-    """Split the interactions, train recommenders on one part and score them on the other.
+    """Split the interactions, train recommenders on one side and score them on the other.
 
     Parameters
     ----------
     features : str or path
-        As for :func:`train_recommender`; scaled by the tracks of the training part.
+        As for :func:`train_recommender`; scaled by the tracks of the training side.
     interactions : str, path or DataFrame
         As for :func:`train_recommender`.
     kinds : iterable of str, optional
@@ -211,10 +211,10 @@ def evaluate_recommenders(
         Path(features), with_features=bool(set(kinds) & set(USES_FEATURES)), stems=stems, families=families
     )
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
-    parts = split_interactions(listening, **{"seed": seed, **(split or {})})
-    _, vectors = _vectors(catalogue, np.unique(parts.train.indices))
+    sides = split_interactions(listening, **{"seed": seed, **(split or {})})
+    _, vectors = _vectors(catalogue, np.unique(sides.train.indices))
     evaluation = evaluate_models(
-        parts,
+        sides,
         catalogue.track_ids,
         kinds,
         features=vectors,

@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 
 
 class Table(nn.Module):
-    """A logit for every combination of discrete parts: exact where its values are given, learned otherwise."""
+    """A logit for every combination of discrete variables: exact where its values are given, learned otherwise."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def everything(p: Tensor, names: str) -> Joint:
     return Joint({name: cells[:, i : i + 1] for i, name in enumerate(names)})
 
 
-def test_the_sum_is_the_joint_log_ratio_of_two_and_three_parts():
+def test_the_sum_is_the_joint_log_ratio_of_two_and_three_variables():
     for shape, names in (((3, 4), "ab"), ((3, 2, 4), "abc")):
         p, q = random_table(*shape, seed=1), random_table(*shape, seed=2)
         axes = [(i,) for i in range(len(shape))]
@@ -79,7 +79,7 @@ def test_the_sum_is_the_joint_log_ratio_of_two_and_three_parts():
         assert set(game.terms(everything(p, names))) == {*(f"d({n})" for n in names), "d_P(all)", "-d_Q(all)"}
 
 
-def test_a_given_part_has_no_marginal():
+def test_a_given_variable_has_no_marginal():
     p, conditional = random_table(3, 4, seed=1), random_table(3, 4, seed=2)
     q = marginal(p, 0)[:, None] * conditional / conditional.sum(dim=1, keepdim=True)
     game = FactorGAN(
@@ -168,21 +168,21 @@ def test_networks_and_partition_must_fit():
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_shuffles_leave_no_partners(data):
-    n_parts = data.draw(st.integers(2, 4))
+    n_variables = data.draw(st.integers(2, 4))
     labels = torch.tensor(data.draw(st.lists(st.integers(0, 6), min_size=2, max_size=30)))
     rng = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    if len(labels.unique()) < n_parts:
+    if len(labels.unique()) < n_variables:
         with pytest.raises(ValueError, match="labels"):
-            partners(len(labels), n_parts, labels=labels, rng=rng)
+            partners(len(labels), n_variables, labels=labels, rng=rng)
         return
-    rows = partners(len(labels), n_parts, labels=labels, rng=rng)
+    rows = partners(len(labels), n_variables, labels=labels, rng=rng)
     assert torch.equal(rows[0], rows[0].sort().values)
-    for row in rows:  # every part uses the same rows, each once
+    for row in rows:  # every variable uses the same rows, each once
         assert torch.equal(row.sort().values, rows[0])
     for one, other in itertools.combinations(labels[rows], 2):
         assert not (one == other).any()
     counts = labels.bincount()
-    if n_parts * counts.max() <= len(labels):
+    if n_variables * counts.max() <= len(labels):
         assert rows.shape[1] == len(labels)
     free = partners(len(labels), 2, rng=rng)
     assert free.shape == (2, len(labels))
@@ -267,7 +267,7 @@ def test_trained_logits_are_the_log_ratio_of_gaussians():
             assert float((game(joint)[:, 0] - (p.log_prob(x) - q.log_prob(x))).abs().mean()) < 0.06
 
 
-def test_d_p_of_independent_parts_is_zero_and_of_dependent_ones_is_not():
+def test_d_p_of_independent_variables_is_zero_and_of_dependent_ones_is_not():
     torch.manual_seed(0)
     for correlation in (0.0, 0.7):
         real = _sampler(torch.zeros(2), torch.tensor([[1.0, correlation], [correlation, 1.0]]))
@@ -299,8 +299,8 @@ def test_trained_tables_are_the_log_ratio_of_discrete_variables(hierarchical):
         return draw
 
     sizes = dict(zip("abc", p.shape))
-    parts = (Variable("a"), Variable("b"), Variable("c"))
-    partition = Group("all", (Group("ab", parts[:2]), parts[2])) if hierarchical else Group("all", parts)
+    variables = (Variable("a"), Variable("b"), Variable("c"))
+    partition = Group("all", (Group("ab", variables[:2]), variables[2])) if hierarchical else Group("all", variables)
 
     def table(node: Variable | Group) -> Table:
         return Table(torch.zeros(*(sizes[leaf.name] for leaf in node.leaves)))
@@ -308,7 +308,7 @@ def test_trained_tables_are_the_log_ratio_of_discrete_variables(hierarchical):
     groups = [node for node in partition.walk() if isinstance(node, Group)]
     game = FactorGAN(
         partition,
-        marginals={part.name: table(part) for part in parts},
+        marginals={variable.name: table(variable) for variable in variables},
         real_dependencies={group.name: table(group) for group in groups},
         generated_dependencies={group.name: table(group) for group in groups},
     )

@@ -121,8 +121,8 @@ def test_a_run_goes_on_exactly(kind, name, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(run(None), run(2)))
 
 
-def test_real_and_generated_parts_come_from_one_front_end():
-    """A real part and the part of a mixture of nothing else differ by the mask alone: same level, frames and bins."""
+def test_real_and_generated_sources_come_from_one_front_end():
+    """A real source and that of a mixture of nothing else differ by the mask alone: same level, frames and bins."""
     objective = FactorGANObjective(recipe("factorgan"), "cpu")
     y = torch.randn(2, objective.network.n_samples)
     real, made = objective._real(y), objective._generated(y)
@@ -135,7 +135,7 @@ def test_real_and_generated_parts_come_from_one_front_end():
 
 
 def test_songs_are_known_of_what_is_generated():
-    """Else two excerpts of one song could count as parts that do not belong together."""
+    """Else two excerpts of one song could count as sources that do not belong together."""
     config = recipe("factorgan", rounds=1, paired_share=0.5)
     objective = FactorGANObjective(config, "cpu")
     batch = batch_of(FactorGANObjective, config, objective.network.n_samples)
@@ -163,7 +163,7 @@ def test_marginals_see_solos_and_a_share_of_the_pairs():
     objective._real = lambda y: y[:, None]  # type: ignore[method-assign]
     batch = batch_of(FactorGANObjective, config, n)
     batch["pairs"] = torch.full_like(batch["pairs"], 1.0)
-    config.parts["gain"] = (0.5, 1.5)
+    config.excerpts["gain"] = (0.5, 1.5)
     gains = set()
     for key in ("mixtures", "solos", "accompaniments"):
         batch[key] = torch.zeros_like(batch[key])
@@ -176,7 +176,7 @@ def test_marginals_see_solos_and_a_share_of_the_pairs():
         generated()
         counts["mixture"] += int(seen[-1][:, 0].count_nonzero())
         pair = real["sources"]().values
-        assert torch.equal(pair["target"], pair["accompaniment"])  # one gain for both parts
+        assert torch.equal(pair["target"], pair["accompaniment"])  # one gain for both sources
     for count in counts.values():
         assert 0.12 < count / (rounds * config.batch_size) < 0.4
     assert 0.5 <= min(gains) < 0.8

@@ -16,10 +16,10 @@ from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import CatalogError, DatasetError, TrainingError
 from stemfeatures.models import checkpoints
 from stemfeatures.training.data.held_out import HeldOut
-from stemfeatures.training.data.part_sources import find_pairs, find_recordings
-from stemfeatures.training.data.part_store import PartStore, build_part_store
-from stemfeatures.training.data.song_part import SongPart
+from stemfeatures.training.data.recording_sources import find_pairs, find_recordings
+from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
 from stemfeatures.training.data.song_store import SongStore, StoredTrack, build_song_store, stored_tracks
+from stemfeatures.training.data.stem_sum import StemSum
 from stemfeatures.training.preparation import TrainingSources, prepare_run, read_recipe
 
 HERTZ = {"vocals": 880.0, "drums": 330.0, "bass": 110.0, "other": 550.0}
@@ -36,10 +36,10 @@ def song(folder: Path, *, stems: tuple[str, ...] = tuple(HERTZ), mixture: bool =
 
 
 def names(found: list) -> list[str]:
-    return [f"{f.track.name}:{'+'.join(f.stems)}" if isinstance(f, SongPart) else f.name for f in found]
+    return [f"{f.track.name}:{'+'.join(f.stems)}" if isinstance(f, StemSum) else f.name for f in found]
 
 
-def heard(store: PartStore, kind: str, place: int = 0) -> set[float]:
+def heard(store: RecordingStore, kind: str, place: int = 0) -> set[float]:
     """Frequencies of a recording of a store."""
     recording = store.recordings[kind][place]
     y = store.samples(recording, 0, 2 * store.sample_rate).sum(axis=0)
@@ -50,14 +50,14 @@ def heard(store: PartStore, kind: str, place: int = 0) -> set[float]:
 # ------------------------------------------------------------------------------------------------ songs and files
 
 
-def test_of_songs_the_part_is_taken_that_the_kind_is_about(tmp_path):
+def test_of_songs_the_stems_are_taken_that_the_kind_is_about(tmp_path):
     song(tmp_path / "songs" / "a")
     song(tmp_path / "songs" / "b", mixture=False)
     unpaired = {kind: find_recordings([tmp_path / "songs"], kind, "vocals") for kind in KINDS}
     assert names(unpaired["mixtures"]) == ["a:mixture", "b:bass+drums+other+vocals"]
     assert names(unpaired["solos"]) == ["a:vocals", "b:vocals"]
     assert names(unpaired["accompaniments"]) == ["a:bass+drums+other", "b:bass+drums+other"]
-    store = build_part_store(tmp_path / "parts", target="vocals", sample_rate=LOW, unpaired=unpaired)
+    store = build_recording_store(tmp_path / "store", target="vocals", sample_rate=LOW, unpaired=unpaired)
     for place in range(2):
         assert heard(store, "mixtures", place) == {*HERTZ.values()}
         assert heard(store, "solos", place) == {880.0}
@@ -66,7 +66,7 @@ def test_of_songs_the_part_is_taken_that_the_kind_is_about(tmp_path):
     assert store.recordings["solos"][0].sha256
     # a stem that changes is decoded anew, though it is not the first
     write(tmp_path / "songs" / "a" / "other.flac", tone(1500.0, 2.0)[None], RATE)
-    store = build_part_store(tmp_path / "parts", target="vocals", sample_rate=LOW, unpaired=unpaired)
+    store = build_recording_store(tmp_path / "store", target="vocals", sample_rate=LOW, unpaired=unpaired)
     assert heard(store, "accompaniments") == {110.0, 330.0, 1500.0}
 
 
@@ -104,15 +104,15 @@ def test_files_stay_as_they_are_beside_songs_and_alone(tmp_path, caplog):
         (("drums",), "vocals", "mixtures", None),
     ],
 )
-def test_songs_that_lack_the_part_are_left_out(tmp_path, caplog, stems, target, kind, expected):
+def test_songs_that_lack_those_stems_are_left_out(tmp_path, caplog, stems, target, kind, expected):
     song(tmp_path / "songs" / "it", stems=stems, mixture=False)
     write(tmp_path / "songs" / "take.wav", tone(400.0)[None], RATE)
-    parts = [f for f in find_recordings([tmp_path / "songs"], kind, target) if isinstance(f, SongPart)]
+    sums = [f for f in find_recordings([tmp_path / "songs"], kind, target) if isinstance(f, StemSum)]
     if expected:
-        [part] = parts
-        assert set(part.stems) == set(expected.split("+"))
+        [found] = sums
+        assert set(found.stems) == set(expected.split("+"))
         return
-    assert not parts
+    assert not sums
     assert f"left out of the {kind}: 1 of 1 songs with n" in caplog.text
     (tmp_path / "songs" / "take.wav").unlink()
     with pytest.raises(DatasetError, match=r"none of 1 songs can be used.*stems here: .*\[train\]"):
@@ -142,13 +142,15 @@ def test_links_that_lead_back_end(tmp_path):
 # ------------------------------------------------------------------------------------------------ stores of songs
 
 
-def test_a_store_of_songs_gives_pairs_and_parts(tmp_path):
+def test_a_store_of_songs_gives_pairs_and_recordings(tmp_path):
     for name in ("a", "b"):
         song(tmp_path / "songs" / name)
     folder = build_song_store(find_tracks(tmp_path / "songs"), tmp_path / "store")
     pairs = find_pairs(folder, "bass")
     unpaired = {kind: find_recordings([folder], kind, "bass") for kind in KINDS}
-    store = build_part_store(tmp_path / "parts", target="bass", sample_rate=LOW, pairs=pairs, unpaired=unpaired, jobs=2)
+    store = build_recording_store(
+        tmp_path / "store", target="bass", sample_rate=LOW, pairs=pairs, unpaired=unpaired, jobs=2
+    )
     assert [(r.dataset, r.name) for r in store.recordings["pairs"]] == [("songs", "a"), ("songs", "b")]
     assert heard(store, "pairs") == heard(store, "mixtures") == {*HERTZ.values()}
     assert heard(store, "solos", 1) == {110.0}
@@ -200,7 +202,7 @@ def test_patterns_name_songs_and_files(tmp_path, pattern, expected):
         write(root / "loose" / name, tone(400.0)[None], RATE)
     held_out = HeldOut([pattern])
     found = [f for f in find_recordings([root], "solos", "vocals") if held_out(f, [root])]
-    assert {f.track.name if isinstance(f, SongPart) else f.name for f in found} == expected
+    assert {f.track.name if isinstance(f, StemSum) else f.name for f in found} == expected
     assert held_out.matched == ({pattern} if expected else set())
 
 
@@ -239,7 +241,7 @@ def test_the_command_holds_out_and_says_so(data, capsys):
         "no recording matches 'nobody*'",
     ):
         assert line in said
-    store = PartStore(data / "run" / "parts")
+    store = RecordingStore(data / "run" / "recordings")
     assert {kind: [r.name for r in some] for kind, some in store.recordings.items()} == {
         kind: ["a", "c"] for kind in every
     }
@@ -254,6 +256,14 @@ def test_the_command_holds_out_and_says_so(data, capsys):
     assert "were chosen without the held-out pattern c" in capsys.readouterr().err
     assert train(data, "--steps", "3", *held, **every) == 2
     assert "has learned from what the held-out pattern c names" in capsys.readouterr().err
+
+
+def as_earlier_versions_wrote(run_dir: Path) -> None:
+    (run_dir / "recordings").rename(run_dir / "parts")
+    (run_dir / "parts" / "recordings.json").rename(run_dir / "parts" / "parts.json")
+    recipe = json.loads((run_dir / "recipe.json").read_text())
+    recipe["parts"] = recipe.pop("excerpts")
+    (run_dir / "recipe.json").write_text(json.dumps(recipe))
 
 
 def test_python_users_prepare_a_run_alike(data):
@@ -276,13 +286,17 @@ def test_python_users_prepare_a_run_alike(data):
     assert [(f.kind, f.n_songs, f.n_files, f.n_held_out) for f in found] == [
         (kind, 2, 0, 1) for kind in ("pairs", *KINDS)
     ]
-    assert set(decoded) == {"parts"}
+    assert set(decoded) == {"recordings"}
     assert run.held_out == ["b"]
     assert [track.name for track in run.development] == ["e"]
-    assert heard(run.data.parts, "solos") == {880.0}
+    assert heard(run.data.recordings, "solos") == {880.0}
     again = prepare_run(config, data / "run", TrainingSources())  # decoded before
-    assert [r.name for r in again.data.parts.recordings["pairs"]] == ["a", "c"]
+    assert [r.name for r in again.data.recordings.recordings["pairs"]] == ["a", "c"]
     (data / "run" / "last.pt").write_bytes(b"")  # it has learned something
+    as_earlier_versions_wrote(data / "run")
+    earlier = prepare_run(config, data / "run", TrainingSources())
+    assert earlier.data.recordings.path == data / "run" / "parts"
+    assert heard(earlier.data.recordings, "solos") == {880.0}
     with pytest.raises(TrainingError, match=r"another recipe \(target changed\)"):
         prepare_run(read_recipe(str(data / "tiny.toml"), target="bass"), data / "run", TrainingSources())
     with pytest.raises(TrainingError, match=r"development songs .* would also be trained on, such as songs/a"):
@@ -324,7 +338,7 @@ def test_what_cannot_be_used_is_told(data, capsys, kinds, more, messages):
     assert train(data, *[paths.get(word, word) for word in more], **given) == 2
     said = capsys.readouterr().err
     assert all(message in said for message in messages), said
-    assert not (data / "run" / "parts" / "parts.json").exists()
+    assert not (data / "run" / "recordings" / "recordings.json").exists()
 
 
 def test_the_joint_objective_names_its_stage(tmp_path, capsys):
@@ -334,13 +348,13 @@ def test_the_joint_objective_names_its_stage(tmp_path, capsys):
         assert "nowhere: no such folder [train]" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", [SongStore, PartStore])
+@pytest.mark.parametrize("kind", [SongStore, RecordingStore])
 @pytest.mark.parametrize(
     ("index", "message"),
     [('{"version": 0}', "of version 0, expected"), ("{", "not a store"), ('{"version": 1}', "not a store")],
 )
 def test_stores_that_cannot_be_read_name_their_folder(tmp_path, kind, index, message):
-    for name in ("store.json", "parts.json"):
+    for name in ("store.json", "recordings.json"):
         (tmp_path / name).write_text(index)
     with pytest.raises(DatasetError, match=rf"{tmp_path.name}: .*{message}"):
         kind(tmp_path)

@@ -14,8 +14,8 @@ from networks import tiny_checkpoint
 import stemfeatures
 from experiments.stems_for_recommendation import listeners, retrieval, sample_mixes
 from experiments.stems_for_recommendation.other_features import librosa_features
-from experiments.stems_for_recommendation.stem_mixes import Mix, Part, misfit, plan_mixes, read_plan, render
-from experiments.stems_for_recommendation.stem_songs import StemSong, key_place, read_part, read_song
+from experiments.stems_for_recommendation.stem_mixes import Mix, StemExcerpt, misfit, plan_mixes, read_plan, render
+from experiments.stems_for_recommendation.stem_songs import StemSong, key_place, read_excerpt, read_song
 from experiments.stems_for_recommendation.stems_for_recommendation import Study, main, run
 from pipelines import extract_catalog
 from stemfeatures.constants import STEMS
@@ -28,7 +28,7 @@ SAMPLES = Path(__file__).parents[1] / "catalog_samples"
 
 
 def write_song(folder: Path, number: int) -> None:
-    """A song of four simple parts, all of them of its own."""
+    """A song of four simple stems, all of them of its own."""
     rng = np.random.default_rng(number)
     t = np.arange(int(SECONDS * RATE)) / RATE
     bpm = 100.0 + 4 * (number % 3)
@@ -188,7 +188,7 @@ def test_the_bass_finds_the_bass_line_of_the_samples(around_samples: tuple[pd.Da
     table, mixes = around_samples
     assert {m.kind for m in mixes} == set(sample_mixes.KINDS)
     for mix in mixes:
-        own = {stem for stem, part in mix.parts.items() if Path(part.song).parent == SAMPLES / "truth"}
+        own = {stem for stem, excerpt in mix.stems.items() if Path(excerpt.song).parent == SAMPLES / "truth"}
         assert own == ({"bass"} if mix.kind == "bass-shared" else set(STEMS) - {"bass"})
     found = table.groupby("compared")[["in_first_3", "in_first_wanted"]].sum()
     assert set(table["wanted"]) == {4}
@@ -200,10 +200,10 @@ def test_a_mix_shares_what_its_kind_says(study: Study, songs: Path) -> None:
     mixes = read_plan(study.plan)
     bases = {m.base for m in mixes}
     for mix in mixes:
-        own = {stem for stem, part in mix.parts.items() if Path(part.song).name == mix.base}
+        own = {stem for stem, excerpt in mix.stems.items() if Path(excerpt.song).name == mix.base}
         stem, _, what = mix.kind.partition("-")
         assert own == ({stem} if what == "shared" else set(STEMS) - {stem} if what == "swapped" else set(STEMS))
-        guests = [Path(part.song).name for s, part in mix.parts.items() if s not in own]
+        guests = [Path(excerpt.song).name for s, excerpt in mix.stems.items() if s not in own]
         assert not bases & set(guests)
         assert len(set(guests)) == len(guests)
     again = plan_mixes([read_song(f) for f in sorted(songs.iterdir())], groups=2, bases=1, seconds=WINDOW, seed=0)
@@ -215,7 +215,7 @@ def test_a_mix_shares_what_its_kind_says(study: Study, songs: Path) -> None:
 
 def test_questions_ignore_whatever_else_holds_the_stem() -> None:
     def mix(base: str, kind: str, **songs: str) -> Mix:
-        return Mix(f"{base}.{kind}", 0, base, kind, {s: Part(songs.get(s, base), 0.0) for s in STEMS})
+        return Mix(f"{base}.{kind}", 0, base, kind, {s: StemExcerpt(songs.get(s, base), 0.0) for s in STEMS})
 
     mixes = [
         mix("a", "original"),
@@ -254,7 +254,7 @@ def test_partners_are_brought_to_tempo_and_key() -> None:
 def test_a_part_is_read_at_its_speed(tmp_path: Path) -> None:
     t = np.arange(3 * 44_100) / 44_100
     soundfile.write(tmp_path / "bass.wav", 0.5 * np.sin(2 * np.pi * 200 * t), 44_100)
-    y = read_part(tmp_path, "bass", 0.5, 1.0, speed=1.25)
+    y = read_excerpt(tmp_path, "bass", 0.5, 1.0, speed=1.25)
     spectrum = np.abs(np.fft.rfft(y * np.hanning(len(y))))
     assert len(y) == RATE
     assert abs(int(spectrum.argmax()) - 250) <= 1

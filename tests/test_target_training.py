@@ -1,4 +1,4 @@
-"""Telling one part from the rest: data, networks, objectives, the command, and what the checkpoints drop into."""
+"""Learning to separate one target: data, networks, objectives, the command, and what the checkpoints drop into."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from stemfeatures.separation import open_separator
 from stemfeatures.training import loop
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.draws import Draws
-from stemfeatures.training.data.part_excerpts import PartExcerpts, PartSettings
-from stemfeatures.training.data.part_sources import find_pairs, find_recordings, rest_of
-from stemfeatures.training.data.part_store import PartStore, build_part_store
+from stemfeatures.training.data.excerpts import ExcerptSettings, RecordingExcerpts
+from stemfeatures.training.data.recording_sources import find_pairs, find_recordings, rest_of
+from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
 from stemfeatures.training.examples import Examples, TrainingData
 from stemfeatures.training.objectives import critics
 from stemfeatures.training.objectives.critics import AdversarialObjective, SupervisedObjective
@@ -73,20 +73,20 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-def _build(data: Path, out: Path, **options) -> PartStore:
+def _build(data: Path, out: Path, **options) -> RecordingStore:
     kinds = {kind: find_recordings([data / kind], kind, "vocals") for kind in ("mixtures", "solos", "accompaniments")}
     values = {"target": "vocals", "sample_rate": SAMPLE_RATE, "pairs": find_pairs(data / "pairs", "vocals")}
-    return build_part_store(out, **values | {"unpaired": kinds} | options)
+    return build_recording_store(out, **values | {"unpaired": kinds} | options)
 
 
 @pytest.fixture(scope="module")
-def store(data, tmp_path_factory) -> PartStore:
-    return _build(data, tmp_path_factory.mktemp("parts"))
+def store(data, tmp_path_factory) -> RecordingStore:
+    return _build(data, tmp_path_factory.mktemp("store"))
 
 
-def _batch(store: PartStore, config: TrainConfig, number: int = 0) -> dict[str, torch.Tensor]:
+def _batch(store: RecordingStore, config: TrainConfig, number: int = 0) -> dict[str, torch.Tensor]:
     first = number * config.batch_size
-    examples = Examples(TrainingData(parts=store), config, first, first + config.batch_size)
+    examples = Examples(TrainingData(recordings=store), config, first, first + config.batch_size)
     return torch.utils.data.default_collate([examples[i] for i in range(config.batch_size)])
 
 
@@ -170,13 +170,13 @@ def test_critics_and_separator_pull_in_opposite_directions():
     assert float(critics.wasserstein(critic, real, fake).detach()) > 0
     estimates = torch.ones(2, 2, 4, 5, requires_grad=True)
     critics.adversarial_loss(torch.nn.ModuleList([critic, critic]), estimates).backward()
-    assert float(estimates.grad.max()) < 0  # descending moves estimates to where real parts are
+    assert float(estimates.grad.max()) < 0  # descending moves estimates to where real sources are
 
 
 def test_additivity_is_in_linear_magnitude():
-    parts = torch.rand(1, 2, 3, 4)
-    assert float(critics.additivity_loss(parts.sum(dim=1), torch.log1p(parts))) < 1e-10
-    assert float(critics.additivity_loss(parts.sum(dim=1) + 2, torch.log1p(parts))) == pytest.approx(4)
+    sources = torch.rand(1, 2, 3, 4)
+    assert float(critics.additivity_loss(sources.sum(dim=1), torch.log1p(sources))) < 1e-10
+    assert float(critics.additivity_loss(sources.sum(dim=1) + 2, torch.log1p(sources))) == pytest.approx(4)
 
 
 def test_weights_of_zero_reproduce_the_supervised_run(store):
@@ -200,8 +200,8 @@ def test_critics_learn_to_tell_and_only_they_change(store):
     objective = AdversarialObjective(config, "cpu")
     before = [p.clone() for p in objective.network.parameters()]
     batch = _batch(store, config)
-    parts = torch.stack([batch["solos"][:, 0], batch["accompaniments"][:, 0]], dim=1)
-    told = [objective._update_critics(batch["mixtures"][:, 0], parts, 0) for _ in range(25)]
+    sources = torch.stack([batch["solos"][:, 0], batch["accompaniments"][:, 0]], dim=1)
+    told = [objective._update_critics(batch["mixtures"][:, 0], sources, 0) for _ in range(25)]
     assert told[-1]["distance_target"] > told[0]["distance_target"]
     assert all(torch.equal(a, b) for a, b in zip(before, objective.network.parameters()))
 
@@ -235,7 +235,7 @@ def test_pretraining_that_has_its_steps_goes_on_from_the_best_network(store, tmp
         AdversarialObjective, "advance",
         lambda self, best: advance(self, best) and not given.append([p.clone() for p in self.network.parameters()]),
     )  # fmt: skip
-    assert loop.train(config, TrainingData(parts=store), tmp_path, workers=0, validate=look).phase_began == 4
+    assert loop.train(config, TrainingData(recordings=store), tmp_path, workers=0, validate=look).phase_began == 4
     assert all(torch.equal(a, b) for a, b in zip(given[0], looked[0], strict=True))
 
 
@@ -243,7 +243,7 @@ def test_without_weights_critics_change_nothing(store, tmp_path):
     """alpha = beta = 0 is the supervised run bit for bit, whenever the critics come in."""
     nothing = {**CONFIG.settings, "alpha": 0.0, "beta": 0.0, "pretrain": 2}
     runs = [
-        loop.train(replace(config, ema=0.5), TrainingData(parts=store), tmp_path / config.objective, workers=0)
+        loop.train(replace(config, ema=0.5), TrainingData(recordings=store), tmp_path / config.objective, workers=0)
         for config in (SUPERVISED, replace(CONFIG, settings=nothing))
     ]
     for network in ("network", "exported"):
@@ -254,10 +254,10 @@ def test_without_weights_critics_change_nothing(store, tmp_path):
 @pytest.mark.parametrize("settings", [{"pretrain": 0}, {"pretrain": 2}])
 def test_a_run_goes_on_bit_for_bit(store, tmp_path, settings):
     config = replace(CONFIG, ema=0.5, settings={**CONFIG.settings, **settings})
-    parts = TrainingData(parts=store)
-    straight = loop.train(config, parts, tmp_path / "a", workers=0)
+    data = TrainingData(recordings=store)
+    straight = loop.train(config, data, tmp_path / "a", workers=0)
     for _ in range(4):
-        pieces = loop.train(config, parts, tmp_path / "b", workers=0, max_minutes=0.0)
+        pieces = loop.train(config, data, tmp_path / "b", workers=0, max_minutes=0.0)
     assert straight.steps_done == pieces.steps_done == 4
     one, other = straight.state_dict(), pieces.state_dict()
     assert one.keys() >= {"net", "average", "critics", "critic_optimizer", "optimizer"}
@@ -275,7 +275,7 @@ def test_patience_ends_supervised_learning_then_the_run(store, tmp_path):
     def look(net) -> Validation:
         return Validation(next(scores), {"separation": 0.0, "f0": 0.0, "beats": 0.0})
 
-    objective = loop.train(config, TrainingData(parts=store), tmp_path, workers=0, validate=look)
+    objective = loop.train(config, TrainingData(recordings=store), tmp_path, workers=0, validate=look)
     assert (objective.phase_began, objective.steps_done) == (3, 6)
 
 
@@ -317,11 +317,11 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
     path = tiny_checkpoint(tmp_path)
     config = replace(CONFIG, network="joint", model={}, initial=str(path), n_frames=32, steps=2)
     sample_rate = build_network(config, "cpu").grid.sample_rate
-    pairs = build_part_store(
+    pairs = build_recording_store(
         tmp_path / "p", target="vocals", sample_rate=8_000, pairs=find_pairs(data / "pairs", "vocals")
     )
     with pytest.raises(DatasetError, match="wants 'vocals' at 22050 Hz"):
-        TrainingData(parts=pairs).open(config)
+        TrainingData(recordings=pairs).open(config)
     rng = np.random.default_rng(0)
     objective = AdversarialObjective(config, "cpu")
     before = {name: value.clone() for name, value in objective.exported.state_dict().items()}
@@ -346,7 +346,7 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
         ({"target": ""}, "needs a target"),
         ({"settings": {"alfa": 1}}, "unknown settings in the recipe: alfa"),
         ({"settings": {"start": "twice"}}, "unknown start 'twice'"),
-        ({"parts": {"gain": [0.0, 1.0]}}, "gain"),
+        ({"excerpts": {"gain": [0.0, 1.0]}}, "gain"),
         ({"model": {"channels": 3}}, "unknown keys of the model: channels"),
         ({"network": "joint", "model": {}}, "initial"),
         ({"network": "joint", "model": {}, "target": "guitar"}, "not 'guitar'"),
@@ -354,7 +354,7 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
 )
 def test_recipes_that_cannot_work(store, tmp_path, changes, message):
     with pytest.raises(ModelError, match=message):
-        loop.train(replace(CONFIG, **changes), TrainingData(parts=store), tmp_path, workers=0)
+        loop.train(replace(CONFIG, **changes), TrainingData(recordings=store), tmp_path, workers=0)
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -390,7 +390,7 @@ def test_stems_of_any_name_and_an_accompaniment_is_not_counted_twice(tmp_path):
 
 
 def test_songs_to_validate_with_need_no_mixture_and_no_stems_of_one_shape(tmp_path):
-    """The sum is the mixture then, an accompaniment beside its parts is not in it twice."""
+    """The sum is the mixture then, an accompaniment beside its stems is not in it twice."""
     song = tmp_path / "set" / "a"
     _song(song, 1, target="guitar")
     guitar, bass, drums = (load(song / f"{name}.wav")[0].reshape(-1) for name in ("guitar", "bass", "drums"))
@@ -437,10 +437,10 @@ def test_what_would_give_parts_away_is_left_out_by_name(data, tmp_path, caplog):
 def test_levels_of_what_is_unpaired_are_those_of_the_pairs(store):
     """Solos are recorded 13 dB louder here; a critic must not know them by that."""
     draws, n = Draws(pairs=0, solos=60), SAMPLE_RATE
-    alike = PartSettings(gain=(1.0, 1.0))
+    alike = ExcerptSettings(gain=(1.0, 1.0))
     cases = ((alike, 0.2), (replace(alike, level=False), 0.9), (replace(alike, gain=(0.5, 0.5)), 0.1))
     for settings, peak in cases:
-        solos = PartExcerpts(store, draws, n_samples=n, seed=0, settings=settings).example(0)["solos"]
+        solos = RecordingExcerpts(store, draws, n_samples=n, seed=0, settings=settings).example(0)["solos"]
         sounding = [np.abs(y).max() for y in solos if y.any()]
         assert np.median(sounding) == pytest.approx(peak, rel=0.1)
 
@@ -448,7 +448,7 @@ def test_levels_of_what_is_unpaired_are_those_of_the_pairs(store):
 def test_solos_are_as_often_silent_as_the_target(store):
     draws, n = Draws(pairs=200, solos=200), SAMPLE_RATE // 2
     for wanted in (True, False):
-        maker = PartExcerpts(store, draws, n_samples=n, seed=0, settings=PartSettings(silence=wanted))
+        maker = RecordingExcerpts(store, draws, n_samples=n, seed=0, settings=ExcerptSettings(silence=wanted))
         example = maker.example(0)
         shares = [
             np.mean([np.abs(y).max() < 1e-3 for y in some]) for some in (example["pairs"][:, 0], example["solos"])
@@ -461,9 +461,8 @@ def test_random_gain_is_for_what_is_unpaired_alone(store):
     excerpts = {}
     for gain in ((1.0, 1.0), (0.2, 1.2)):
         draws = Draws(pairs=1, mixtures=20)
-        excerpts[gain] = PartExcerpts(store, draws, n_samples=4_000, seed=0, settings=PartSettings(gain=gain)).example(
-            3
-        )
+        source = RecordingExcerpts(store, draws, n_samples=4_000, seed=0, settings=ExcerptSettings(gain=gain))
+        excerpts[gain] = source.example(3)
     plain, gained = excerpts.values()
     assert np.array_equal(plain["pairs"], gained["pairs"])
     ratios = [np.abs(b).max() / np.abs(a).max() for a, b in zip(plain["mixtures"], gained["mixtures"])]
@@ -473,8 +472,8 @@ def test_random_gain_is_for_what_is_unpaired_alone(store):
 
 
 def test_excerpts_depend_on_seed_kind_draw_and_number_alone(store):
-    few = PartExcerpts(store, Draws(pairs=1, solos=1), n_samples=2_000, seed=1)
-    many = PartExcerpts(store, Draws(pairs=2, mixtures=3, solos=2), n_samples=2_000, seed=1)
+    few = RecordingExcerpts(store, Draws(pairs=1, solos=1), n_samples=2_000, seed=1)
+    many = RecordingExcerpts(store, Draws(pairs=2, mixtures=3, solos=2), n_samples=2_000, seed=1)
     many.example(0)
     a, b = few.example(5), many.example(5)
     assert np.array_equal(a["pairs"][0], b["pairs"][0])
@@ -482,16 +481,16 @@ def test_excerpts_depend_on_seed_kind_draw_and_number_alone(store):
     assert not np.array_equal(b["pairs"][0], b["pairs"][1])
     assert not np.array_equal(few.example(6)["pairs"], a["pairs"])
     with pytest.raises(DatasetError, match="no solos"):
-        PartExcerpts(store.select([0]), Draws(solos=1), n_samples=9, seed=0)
+        RecordingExcerpts(store.select([0]), Draws(solos=1), n_samples=9, seed=0)
 
 
 def test_pairs_can_be_taken_apart(store):
-    part = store.select([0], unpaired=[1, 2])
-    mixture, solo, rest = (part.recordings[kind][0] for kind in ("mixtures", "solos", "accompaniments"))
+    some = store.select([0], unpaired=[1, 2])
+    mixture, solo, rest = (some.recordings[kind][0] for kind in ("mixtures", "solos", "accompaniments"))
     whole = store.samples(store.recordings["pairs"][1], 5_000, 9_000)
-    assert np.array_equal(part.samples(mixture, 5_000, 9_000).sum(axis=0), whole.sum(axis=0))
-    assert np.array_equal(part.samples(solo, 5_000, 9_000)[0], whole[0])
-    assert np.array_equal(part.samples(rest, 5_000, 9_000)[0], whole[1])
+    assert np.array_equal(some.samples(mixture, 5_000, 9_000).sum(axis=0), whole.sum(axis=0))
+    assert np.array_equal(some.samples(solo, 5_000, 9_000)[0], whole[0])
+    assert np.array_equal(some.samples(rest, 5_000, 9_000)[0], whole[1])
     assert mixture.active[0] == "1" * len(mixture.active[0])
 
 
@@ -791,7 +790,7 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
 
 
 def test_margins_of_the_oracle_by_term(tmp_path, capsys):
-    """Of finished runs that have discriminators of parts, on songs that they have not seen as pairs."""
+    """Of finished runs that have discriminators of sources, on songs that they have not seen as pairs."""
     from experiments.gans import few_pairs as runs
     from experiments.gans import oracle_margins
 
@@ -802,7 +801,7 @@ def test_margins_of_the_oracle_by_term(tmp_path, capsys):
     argv = ["--songs", str(tmp_path / "songs"), "--out", str(out), "--pairs", "2", "--seeds", "1", "--steps", "2"]
     argv += ["--batch-size", "2", "--frames", "16", "--width", "2", "--depth", "2", "--quiet"]
     assert oracle_margins.main(["--out", str(tmp_path)]) == 2
-    assert "0 stores of parts" in capsys.readouterr().err
+    assert "0 stores of recordings" in capsys.readouterr().err
     assert runs.main([*argv, "--methods", "supervised", "gan", "factorgan", "factorgan-no-cp"]) == 0
     capsys.readouterr()
     assert oracle_margins.main(["--out", str(out), "-n", "4"]) == 0

@@ -167,26 +167,27 @@ def test_the_loop_notes_songs_that_join(songs, tmp_path):
     assert (tmp_path / "songs.csv").read_text().splitlines() == ["example,songs", "0,1", "3,2"]
 
 
-@pytest.mark.parametrize("part", ["separator", "pitch", "rhythm"])
-def test_parts_learn_by_themselves(store, tmp_path, part):
-    """With running statistics nothing but the weights of the named part changes, and its loss falls."""
+@pytest.mark.parametrize("name", ["separator", "pitch", "rhythm"])
+def test_subnetworks_learn_by_themselves(store, tmp_path, name):
+    """With running statistics nothing but the weights of the named subnetwork changes, and its loss falls."""
     first = tiny_checkpoint(tmp_path)
     config = TrainConfig(
         model=TINY.to_dict(), n_frames=32, batch_size=2, songs=1.0, warmup=1, learning_rate=5e-3, ema=0.0,
-        initial=str(first), learns=(part,), norm="running",
+        initial=str(first), learns=(name,), norm="running",
     )  # fmt: skip
     JointObjective.check(config)
     source = TrainingData(songs=store.path).open(config)
     batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
     objective = JointObjective(config, "cpu")
     history = [objective.step(batch) for _ in range(8)]
-    terms = {"separator": {"separation"}, "pitch": {"pitch", "voicing"}, "rhythm": {"rhythm"}}[part]
+    terms = {"separator": {"separation"}, "pitch": {"pitch", "voicing"}, "rhythm": {"rhythm"}}[name]
     assert history[0].keys() == terms | {"loss"}
     assert history[-1]["loss"] < history[0]["loss"]
     before = checkpoints.load(first).state_dict()
-    changed = {name for name, value in objective.average.state_dict().items() if not torch.equal(value, before[name])}
-    assert {name.split(".")[0] for name in changed} == {part}
-    assert not any("running" in name or "num_batches" in name for name in changed)
+    state = objective.average.state_dict()
+    changed = {key for key, value in state.items() if not torch.equal(value, before[key])}
+    assert {key.split(".")[0] for key in changed} == {name}
+    assert not any("running" in key or "num_batches" in key for key in changed)
 
 
 def test_presence_is_learned(songs, tmp_path):
@@ -255,7 +256,7 @@ def test_presence_targets_are_those_of_the_evaluation():
     [
         ({"learns": ("presence",)}, "presence_channels is 0"),
         ({"mixing": "device", "songs": 1.0}, "makes no labels"),
-        ({"learns": ("drums",)}, "unknown parts to learn: drums"),
+        ({"learns": ("drums",)}, "unknown subnetworks to learn: drums"),
         ({"norm": "running"}, "the recipe names none"),
     ],
 )  # fmt: skip

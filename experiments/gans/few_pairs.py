@@ -37,8 +37,8 @@ from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.data.part_sources import rest_of
-from stemfeatures.training.data.part_store import PartStore, build_part_store
+from stemfeatures.training.data.recording_sources import rest_of
+from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
 from stemfeatures.training.data.song_store import StoredTrack
 from stemfeatures.training.examples import TrainingData
 from stemfeatures.training.loop import train
@@ -104,7 +104,7 @@ def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) 
     )  # fmt: skip
 
 
-def pairs_of(store: PartStore, learned: Sequence[int], count: int, seed: int) -> tuple[list[int], list[int]]:
+def pairs_of(store: RecordingStore, learned: Sequence[int], count: int, seed: int) -> tuple[list[int], list[int]]:
     """``(paired, the others)`` of a seed; the target sounds in all that are paired.
 
     Raises
@@ -120,8 +120,8 @@ def pairs_of(store: PartStore, learned: Sequence[int], count: int, seed: int) ->
 
 
 def run_once(
-    args: argparse.Namespace, name: str, count: int, seed: int, store: PartStore, places: tuple[list[int], list[int]],
-    tracks: Mapping[str, Sequence[MultiTrack]], stop_at: float,
+    args: argparse.Namespace, name: str, count: int, seed: int, store: RecordingStore,
+    places: tuple[list[int], list[int]], tracks: Mapping[str, Sequence[MultiTrack]], stop_at: float,
 ) -> list[Row] | None:  # fmt: skip
     """Train and score one run, or read its scores; None when the time was up before."""
     config = config_of(METHODS[name], args.target, args, seed)
@@ -134,7 +134,7 @@ def run_once(
     minutes = (stop_at - time.monotonic()) / 60
     if minutes <= 0:
         return None
-    data = TrainingData(parts=store.select(paired, unpaired=others))
+    data = TrainingData(recordings=store.select(paired, unpaired=others))
     show = None if args.quiet else show_terms(folder.name, args.steps)
     used = time.process_time()
     objective = train(
@@ -188,7 +188,7 @@ def tables(out: Path, rows: Sequence[Row]) -> str:
     table = grouped.agg(["mean", "std", "count"])
     table.columns = [f"{key}_{what}" for key, what in table.columns]
     table.reset_index().to_csv(out / "table.csv", index=False)
-    parts = []
+    sections = []
     order = [name for name in METHODS if name in set(run["method"])]
     for songs, group in run.groupby("songs", sort=False):
         lines = ["| pairs | " + " | ".join(order) + " |", "| --: |" + " --: |" * len(order)]
@@ -200,8 +200,8 @@ def tables(out: Path, rows: Sequence[Row]) -> str:
                 cells.append(_cell(one["sdr_db"]) + gain)
             lines.append(f"| {pairs} | " + " | ".join(cells) + " |")
         tracks = scores[scores["songs"] == songs]["track"].nunique()
-        parts.append(f"**SDR in dB, {songs}** ({tracks} tracks; in brackets over supervised)\n\n" + "\n".join(lines))
-    text = "\n\n".join(parts) + "\n"
+        sections.append(f"**SDR in dB, {songs}** ({tracks} tracks; in brackets over supervised)\n\n" + "\n".join(lines))
+    text = "\n\n".join(sections) + "\n"
     write_replace(out / "table.md", text.encode())
     return text
 
@@ -219,9 +219,9 @@ def experiment(args: argparse.Namespace) -> list[Row]:
     songs = open_songs(args.songs, args.out / "songs")
     learned, held = hold_out(songs.songs, args.held_out)
     sample_rate, _ = grid_of(config_of(METHODS["supervised"], args.target, args, 0))
-    folder = args.out / f"parts-{args.target}-{digest([songs.songs[place] for place in learned])}"
+    folder = args.out / f"recordings-{args.target}-{digest([songs.songs[place] for place in learned])}"
     tracks = [StoredTrack(songs, place, dataset=HELD_OUT) for place in learned]
-    store = build_part_store(folder, target=args.target, sample_rate=sample_rate, pairs=tracks)
+    store = build_recording_store(folder, target=args.target, sample_rate=sample_rate, pairs=tracks)
     row = STEMS.index(args.target)
     sounding = [place for place in held if songs.songs[place].levels[row] > 0]
     kind, some_held = (DEVELOPMENT, sounding[args.limit :]) if args.tune else (HELD_OUT, sounding[: args.limit])

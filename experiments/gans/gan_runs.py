@@ -141,7 +141,7 @@ def write_tables(
     summary = scores.groupby(groups, sort=False, dropna=False)[keys].agg(["mean", "std", "count"])
     summary.columns = [f"{key}_{what}" for key, what in summary.columns]
     summary.reset_index().to_csv(out / "table.csv", index=False)
-    parts = []
+    sections = []
     for metric in metrics:
         for value, group in scores.groupby(list(by), sort=True) if by else [((), scores)]:
             named = ", ".join(f"{name} = {v}" for name, v in zip(by, value))
@@ -152,8 +152,8 @@ def write_tables(
                 cells = [group[(group["method"] == method) & (group[across] == c)][metric.key] for c in columns]
                 lines.append([method, *(_cell(cell, metric.digits) for cell in cells)])
             title = f"**{metric.title}**" + (f" ({named})" if named else "") + f", by {across}"
-            parts.append(title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
-    text = "\n\n".join(parts) + "\n"
+            sections.append(title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    text = "\n\n".join(sections) + "\n"
     write_replace(out / "table.md", text.encode())
     return text
 

@@ -1,7 +1,7 @@
 """Logits that the discriminators of finished runs give the oracle, over those they give the run's own estimates.
 
-Excerpts of songs that a run has not seen as pairs are shown to its discriminators twice: parted by the run's own
-generator, and by the oracle, the mask ``|v| / (|v| + |a|)`` of the true parts. A discriminator that is of use to the
+Excerpts of songs that a run has not seen as pairs are shown to its discriminators twice: separated by the run's own
+generator, and by the oracle, the mask ``|v| / (|v| + |a|)`` of the true sources. A discriminator that is of use to the
 generator gives the oracle the higher logit. Written are, for each method and number of pairs of
 :mod:`experiments.gans.few_pairs`, the mean difference of every term of the summed logit, and the share of
 excerpts for which the sum prefers the oracle, with and without ``d_P``: ``oracle_margins.csv`` has a row a run,
@@ -26,10 +26,10 @@ from experiments.run_folder import RUN, STATE
 from stemfeatures._util.files import write_replace
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.factorgan.partition import Joint
-from stemfeatures.training.config import LossWeights, TrainConfig
+from stemfeatures.training.config import LossWeights, TrainConfig, with_current_keys
 from stemfeatures.training.data.draws import Draws
-from stemfeatures.training.data.part_excerpts import PartExcerpts
-from stemfeatures.training.data.part_store import PartStore
+from stemfeatures.training.data.excerpts import RecordingExcerpts
+from stemfeatures.training.data.recording_store import RecordingStore
 from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.gan import FactorGANObjective, GanObjective
 
@@ -37,8 +37,8 @@ _NAME = re.compile(r"(?P<method>.+)-p(?P<pairs>\d+)-s(?P<seed>\d+)")
 ALL, WITHOUT = "prefer the oracle", "without d_P"
 
 
-def margins_of(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, float]:
-    """Of one run: mean logit of the oracle's parts over that of the run's own, by term, and the shares ``ALL`` and
+def margins_of(folder: Path, store: RecordingStore, *, n: int = 40) -> dict[str, float]:
+    """Of one run: mean logit of the oracle's sources over that of the run's own, by term, and the shares ``ALL`` and
     ``WITHOUT`` of ``n`` excerpts, 0..1.
 
     Raises
@@ -46,7 +46,7 @@ def margins_of(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, floa
     DatasetError : all songs were pairs. ModelError : the state does not fit.
     """
     note = json.loads((folder / RUN).read_text())
-    recipe = note["recipe"]
+    recipe = with_current_keys(note["recipe"])
     config = TrainConfig(**recipe | {"loss": LossWeights(**recipe["loss"])})
     objective = find_objective(config.objective)(config, "cpu")
     if not isinstance(objective, FactorGANObjective | GanObjective):
@@ -58,15 +58,15 @@ def margins_of(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, floa
     if not others:
         raise DatasetError("no songs that the run has not seen", source=str(folder), stage="experiment")
     network = objective.network
-    excerpts = PartExcerpts(store.select(others), Draws(pairs=1), n_samples=network.n_samples, seed=config.seed)
+    excerpts = RecordingExcerpts(store.select(others), Draws(pairs=1), n_samples=network.n_samples, seed=config.seed)
     network.net.eval()
     discriminator = objective.discriminator.eval()
     differences: dict[str, list[float]] = {}
     with torch.inference_mode():
         for index in range(n):
-            parts = torch.from_numpy(excerpts.example(index)["pairs"])
-            truth = network.centre(network.spectra(parts))
-            mixture = network.spectra(parts.sum(dim=1))
+            sources = torch.from_numpy(excerpts.example(index)["pairs"])
+            truth = network.centre(network.spectra(sources))
+            mixture = network.spectra(sources.sum(dim=1))
             masks = truth / truth.sum(dim=1, keepdim=True).clamp_min(1e-6)
             oracle = torch.log1p(masks * network.centre(mixture)[:, None])
             own, known = (discriminator.terms(_joint(x)) for x in (network.separate(mixture), oracle))
@@ -77,16 +77,16 @@ def margins_of(folder: Path, store: PartStore, *, n: int = 40) -> dict[str, floa
     return dict(table.mean()) | {name: float((total > 0).mean()) for name, total in shares.items()}
 
 
-def _joint(parts: Tensor) -> Joint:
-    return Joint({"target": parts[:, :1], "accompaniment": parts[:, 1:]})
+def _joint(sources: Tensor) -> Joint:
+    return Joint({"target": sources[:, :1], "accompaniment": sources[:, 1:]})
 
 
 def oracle_margins(out: Path, *, n: int = 40) -> pd.DataFrame:
     """A row for every finished run of ``out`` that has discriminators of sources; raises as :func:`margins_of`."""
-    stores = sorted(out.glob("parts-*"))
+    stores = sorted([*out.glob("recordings-*"), *out.glob("parts-*")])  # earlier versions wrote parts-*
     if len(stores) != 1:
-        raise DatasetError(f"{len(stores)} stores of parts, not one", source=str(out), stage="experiment")
-    store = PartStore(stores[0])
+        raise DatasetError(f"{len(stores)} stores of recordings, not one", source=str(out), stage="experiment")
+    store = RecordingStore(stores[0])
     rows = []
     for folder in sorted(path.parent for path in out.glob(f"*/{SCORES}")):
         found = _NAME.fullmatch(folder.name)

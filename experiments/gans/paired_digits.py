@@ -98,15 +98,15 @@ class Sources:
 def discriminators(method: str, setting: Setting, stack: int) -> FactorGAN:
     """Dense networks, all with spectral norm."""
 
-    def net(n_parts: int) -> nn.Module:
-        widths = (n_parts * N_PIXELS, setting.width, setting.width, 1)
+    def net(n_variables: int) -> nn.Module:
+        widths = (n_variables * N_PIXELS, setting.width, setting.width, 1)
         return nn.Sequential(Contrast(), StackedMlp(stack, widths, normalised=True))
 
     if method == "GAN":
         return FactorGAN(PARTITION, marginals={"pair": net(2)}, combine=_side_by_side)
     return FactorGAN(
         PARTITION,
-        marginals={part.name: net(1) for part in PARTITION.leaves},
+        marginals={variable.name: net(1) for variable in PARTITION.leaves},
         real_dependencies={} if method == "FactorGAN-no-cp" else {"pair": net(2)},
         generated_dependencies={"pair": net(2)},
         combine=_side_by_side,

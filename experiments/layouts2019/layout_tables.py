@@ -72,7 +72,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 def as_markdown(summary: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     """Two tables: separation and F0, a row a layout, mean ± standard deviation over seeds (gain over the single task;
     seeds in which there was one)."""
-    parts = [
+    sections = [
         f"{plan['steps']:,} steps of {plan['batch_size']} examples of {plan['n_frames']} frames; "
         "mean ± standard deviation over seeds; in brackets the mean difference to the single task with the same seed "
         "and the number of seeds in which it was positive."
@@ -93,8 +93,8 @@ def as_markdown(summary: pd.DataFrame, plan: Mapping[str, Any]) -> str:
             for key in shown:
                 line.append(_cell(cells.loc[key], metrics[key[1]][1], layout == task) if key in cells.index else "")
             lines.append(line)
-        parts.append(f"**{_TITLES[task]}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
-    return "\n\n".join(parts) + "\n"
+        sections.append(f"**{_TITLES[task]}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join(sections) + "\n"
 
 
 def _cell(row: pd.Series, digits: int, is_reference: bool) -> str:

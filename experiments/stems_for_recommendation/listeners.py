@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.stems_for_recommendation.retrieval import SIZE, SMALL, interval, plain_vectors, vectors
 from experiments.stems_for_recommendation.stem_mixes import COVERAGE
-from experiments.stems_for_recommendation.stem_songs import StemSong, read_part
+from experiments.stems_for_recommendation.stem_songs import StemSong, read_excerpt
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_FFT, STEMS
 from stemfeatures.datasets.annotations import Annotations, Notes
 from stemfeatures.recommendation.evaluation import evaluate_models
@@ -57,7 +57,7 @@ def listening_windows(songs: Sequence[StemSong], seconds: float, *, limit: int |
 
 def excerpt_of(song: StemSong, start_s: float, seconds: float) -> np.ndarray:
     """The song as it is: the sum of its stems, mono at 22,050 Hz."""
-    return np.sum([read_part(song.folder, stem, start_s, seconds) for stem in STEMS], axis=0)
+    return np.sum([read_excerpt(song.folder, stem, start_s, seconds) for stem in STEMS], axis=0)
 
 
 def truth_of(song: StemSong, start_s: float, seconds: float, y: np.ndarray) -> dict[str, float]:
@@ -158,8 +158,8 @@ def score_listeners(
                 popularity=settings.popularity,
             )
             known = read_interactions(listening).for_tracks(truth.index)
-            parts = split_interactions(known, k=1, cold_tracks=settings.cold, cold_users=0.0, seed=seed)
-            trained = np.unique(parts.train.indices)
+            sides = split_interactions(known, k=1, cold_tracks=settings.cold, cold_users=0.0, seed=seed)
+            trained = np.unique(sides.train.indices)
             for name, x in made.items():
                 x = np.asarray(x - x[trained].mean(axis=0), np.float32)
                 if name == TRUTH:
@@ -167,7 +167,7 @@ def score_listeners(
                     x = np.column_stack([x, np.ones(len(x), np.float32)])
                 kinds = ("random", "content") if name == f"mixture {SMALL}" else ("content",)
                 found = evaluate_models(
-                    parts, np.asarray(truth.index, str), kinds, features=x, k=(settings.k,), seed=seed, resamples=10
+                    sides, np.asarray(truth.index, str), kinds, features=x, k=(settings.k,), seed=seed, resamples=10
                 ).scores
                 cold = found[found["question"] == "cold_tracks"].set_index(["model", "measure"])
                 for kind in kinds:
@@ -188,14 +188,14 @@ def score_listeners(
 def listening_summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds with 95 % intervals (bootstrap over seeds), and the gain in NDCG over the mixture, paired."""
     rows = []
-    for (taste, system), part in scores.groupby(["taste", "system"], sort=False):
+    for (taste, system), some in scores.groupby(["taste", "system"], sort=False):
         base = scores[(scores["taste"] == taste) & (scores["system"] == f"mixture {SMALL}")].set_index("seed")
-        part = part.set_index("seed")
-        row = {"taste": taste, "system": system, "dims": int(part["dims"].iloc[0]), "seeds": len(part)}
+        some = some.set_index("seed")
+        row = {"taste": taste, "system": system, "dims": int(some["dims"].iloc[0]), "seeds": len(some)}
         for name in ("ndcg", "recall"):
-            row[name] = part[name].mean()
-            row[f"{name}_low"], row[f"{name}_high"] = interval(part[name].to_numpy())
-        gain = (part["ndcg"] - base["ndcg"]).to_numpy()
+            row[name] = some[name].mean()
+            row[f"{name}_low"], row[f"{name}_high"] = interval(some[name].to_numpy())
+        gain = (some["ndcg"] - base["ndcg"]).to_numpy()
         row["gain"] = gain.mean()
         row["gain_low"], row["gain_high"] = interval(gain)
         rows.append(row)

@@ -16,10 +16,10 @@ _COMPARED = ("right stems", f"right stems {SMALL}", CHOSEN, "right stems, true")
 def retrieval_text(summary: pd.DataFrame, questions: pd.DataFrame) -> str:
     """For each set of songs, what the systems reach task by task, and by how much stems are better than the mixture."""
     text = ""
-    for name, part in summary.groupby("set", sort=False):
-        text += f"\n### Retrieval, {name} songs: MRR\n\n{_overview(part, 'mrr')}"
-        text += f"\n### Retrieval, {name} songs: recall@3\n\n{_overview(part, 'recall_3')}"
-        text += f"\n### Retrieval, {name} songs: stems less mixture, MRR\n\n{_gains(part)}"
+    for name, some in summary.groupby("set", sort=False):
+        text += f"\n### Retrieval, {name} songs: MRR\n\n{_overview(some, 'mrr')}"
+        text += f"\n### Retrieval, {name} songs: recall@3\n\n{_overview(some, 'recall_3')}"
+        text += f"\n### Retrieval, {name} songs: stems less mixture, MRR\n\n{_gains(some)}"
         chosen = questions[(questions["set"] == name) & (questions["system"] == CHOSEN)]
         if len(chosen):
             said = chosen.groupby("task", sort=False)["families"].unique()
@@ -64,9 +64,9 @@ def _gains(summary: pd.DataFrame) -> str:
 def listening_text(summary: pd.DataFrame, *, n_tracks: int) -> str:
     """NDCG and recall on cold tracks, taste by taste."""
     text, rows = f"\n### Recommendation, {n_tracks} songs\n\n", []
-    for taste, part in summary.groupby("taste", sort=False):
-        rows.append([f"**{taste}** ({int(part['seeds'].max())} seeds)", "", "", "", ""])
-        for row in part.to_dict("records"):
+    for taste, some in summary.groupby("taste", sort=False):
+        rows.append([f"**{taste}** ({int(some['seeds'].max())} seeds)", "", "", "", ""])
+        for row in some.to_dict("records"):
             gain = "" if row["system"] == rival_of(row["system"]) else _with(row, "gain", signed=True)
             dims = str(row["dims"]) if row["dims"] else ""
             rows.append([row["system"], dims, _with(row, "ndcg"), _with(row, "recall"), gain])

@@ -60,7 +60,7 @@ def questions(mixes: Sequence[Mix], track_ids: Sequence[str]) -> list[Question]:
             if first not in of or second not in of:
                 continue
             a, b = place[of[first].mix_id], place[of[second].mix_id]
-            holds = {place[m.mix_id] for m in mixes if any(Path(m.parts[s].song).name == base for s in stems_of(task))}
+            holds = {place[m.mix_id] for m in mixes if any(Path(m.stems[s].song).name == base for s in stems_of(task))}
             ignored = np.array(sorted(holds - {a, b}), np.int64)
             found += [Question(task, base, of[first].group, q, w, ignored) for q, w in ((a, b), (b, a))]
     return found
@@ -84,9 +84,9 @@ def vectors(
     """Vectors as the similarity index makes them, of some columns of a feature matrix (all families but the embedding
     by default); PCA on demand."""
     families = scalar_families() if families is None else families
-    parts = [split_column(c) for c in matrix.columns]
-    keep = [stem in stems and family_of(field) in families for stem, field in parts]
-    present = {family_of(field) for (_, field), yes in zip(parts, keep) if yes}
+    columns = [split_column(c) for c in matrix.columns]
+    keep = [stem in stems and family_of(field) in families for stem, field in columns]
+    present = {family_of(field) for (_, field), yes in zip(columns, keep) if yes}
     weights = {family: weight for family, weight in WEIGHTS.items() if family in present}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusableFeatureWarning)
@@ -218,18 +218,18 @@ def summary(scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     with its interval.
     """
     rows = []
-    for (task, system), part in scores.groupby(["task", "system"], sort=False):
+    for (task, system), some in scores.groupby(["task", "system"], sort=False):
         rival = scores[(scores["task"] == task) & (scores["system"] == rival_of(str(system)))]
-        difference = part.groupby("base")["mrr"].mean() - rival.groupby("base")["mrr"].mean()
-        row = {"task": task, "system": system, "dims": int(part["dims"].max())}
-        row |= {"songs": part["base"].nunique(), "questions": len(part), "candidates": int(part["candidates"].min())}
+        difference = some.groupby("base")["mrr"].mean() - rival.groupby("base")["mrr"].mean()
+        row = {"task": task, "system": system, "dims": int(some["dims"].max())}
+        row |= {"songs": some["base"].nunique(), "questions": len(some), "candidates": int(some["candidates"].min())}
         for name in ("recall_1", "recall_3", "mrr"):
-            by_song = part.groupby("base")[name].mean().to_numpy()
+            by_song = some.groupby("base")[name].mean().to_numpy()
             row[name] = by_song.mean()
             row[f"{name}_low"], row[f"{name}_high"] = interval(by_song, seed=seed)
         row["gain"] = difference.mean()
         row["gain_low"], row["gain_high"] = interval(difference.to_numpy(), seed=seed)
-        row["mrr_by_seed"] = " ".join(f"{v:.2f}" for v in part.groupby("group")["mrr"].mean())
+        row["mrr_by_seed"] = " ".join(f"{v:.2f}" for v in some.groupby("group")["mrr"].mean())
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.stems_for_recommendation.stem_songs import STEP_S, StemSong, read_part
+from experiments.stems_for_recommendation.stem_songs import STEP_S, StemSong, read_excerpt
 from stemfeatures._util.numba_cache import import_librosa
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, STEMS
 from stemfeatures.errors import DatasetError
@@ -38,7 +38,7 @@ _MOST_SEMITONES, _MOST_DETUNED = 4, 0.25
 
 
 @dataclass(frozen=True)
-class Part:
+class StemExcerpt:
     """One stem of a mix: where it comes from, how it is played."""
 
     song: str
@@ -50,13 +50,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Mix:
-    """A mix: ``base`` is the song it is made around, ``parts`` are its stems, ``group`` the seed it was drawn with."""
+    """A mix: ``base`` is the song it is made around, ``group`` the seed it was drawn with."""
 
     mix_id: str
     group: int
     base: str
     kind: str
-    parts: dict[str, Part]
+    stems: dict[str, StemExcerpt]
 
 
 def plan_mixes(songs: Sequence[StemSong], *, groups: int, bases: int, seconds: float, seed: int) -> list[Mix]:
@@ -116,16 +116,16 @@ def mixes_around(
     near = [s for s in starts if 0.5 < abs(s - start) < 8.0]
     closest = sorted(near, key=lambda s: abs(s - start))[:2] or [start]
 
-    def own(stem: str, at: float, semitones: float = 0.0) -> Part:
-        return Part(str(song.folder), float(at), gain_db=_gain(rng), semitones=semitones)
+    def own(stem: str, at: float, semitones: float = 0.0) -> StemExcerpt:
+        return StemExcerpt(str(song.folder), float(at), gain_db=_gain(rng), semitones=semitones)
 
-    def guests(stems: Sequence[str]) -> dict[str, Part]:
-        lent: dict[str, Part] = {}
+    def guests(stems: Sequence[str]) -> dict[str, StemExcerpt]:
+        lent: dict[str, StemExcerpt] = {}
         for stem in stems:
             lent[stem] = _guest(song, stem, partners, seconds, rng, taken=[p.song for p in lent.values()])
         return lent
 
-    made: dict[str, dict[str, Part]] = {"original": {s: own(s, start) for s in STEMS}}
+    made: dict[str, dict[str, StemExcerpt]] = {"original": {s: own(s, start) for s in STEMS}}
     for stem in STEMS:
         shifted = float(rng.choice(closest))
         rest = [s for s in STEMS if s != stem]
@@ -151,9 +151,9 @@ def _guest(
     rng: np.random.Generator,
     *,
     taken: list[str],
-) -> Part:
+) -> StemExcerpt:
     """A stem of a partner that fits; of the best fitting ones if none fits."""
-    fits: list[tuple[float, Part]] = []
+    fits: list[tuple[float, StemExcerpt]] = []
     for i in rng.permutation(len(partners)):
         other = partners[i]
         if str(other.folder) in taken or stem not in other.sounding:
@@ -169,10 +169,10 @@ def _guest(
         if not covered or max(covered) < COVERAGE:
             continue
         good = starts[np.asarray(covered) >= max(COVERAGE, 0.8 * max(covered))]
-        part = Part(str(other.folder), float(rng.choice(good)), speed, _gain(rng))
+        excerpt = StemExcerpt(str(other.folder), float(rng.choice(good)), speed, _gain(rng))
         if cost <= 0:
-            return part
-        fits.append((cost, part))
+            return excerpt
+        fits.append((cost, excerpt))
     if not fits:
         raise DatasetError(f"no other song lends its {stem}", source=base.name, stage="mixes")
     return min(fits, key=lambda fit: fit[0])[1]
@@ -199,18 +199,18 @@ def write_plan(mixes: Sequence[Mix], path: Path) -> None:
 
 def read_plan(path: Path) -> list[Mix]:
     rows = json.loads(path.read_text())
-    return [Mix(**{**row, "parts": {s: Part(**p) for s, p in row["parts"].items()}}) for row in rows]
+    return [Mix(**{**row, "stems": {s: StemExcerpt(**e) for s, e in row["stems"].items()}}) for row in rows]
 
 
 def render(mix: Mix, seconds: float) -> dict[str, np.ndarray]:
     """The stems of a mix, mono float32 at 22,050 Hz; the mix is their sum, which stays below full scale."""
     stems = {}
-    for stem, part in mix.parts.items():
-        y = read_part(Path(part.song), stem, part.start_s, seconds, speed=part.speed)
-        if part.semitones:
+    for stem, excerpt in mix.stems.items():
+        y = read_excerpt(Path(excerpt.song), stem, excerpt.start_s, seconds, speed=excerpt.speed)
+        if excerpt.semitones:
             librosa = import_librosa()
-            y = librosa.effects.pitch_shift(y, sr=ANALYSIS_SAMPLE_RATE, n_steps=part.semitones, res_type="soxr_hq")
-        stems[stem] = y * 10 ** ((LEVEL_DB + part.gain_db - _level_db(y)) / 20)
+            y = librosa.effects.pitch_shift(y, sr=ANALYSIS_SAMPLE_RATE, n_steps=excerpt.semitones, res_type="soxr_hq")
+        stems[stem] = y * 10 ** ((LEVEL_DB + excerpt.gain_db - _level_db(y)) / 20)
     peak = np.abs(sum(stems.values())).max()
     scale = min(1.0, 0.9 / max(float(peak), 1e-9))
     return {stem: np.asarray(y * scale, np.float32) for stem, y in stems.items()}

@@ -120,7 +120,7 @@ def _means(x: np.ndarray, step: int) -> np.ndarray:
     return x[: whole * step].reshape(whole, step).mean(axis=1)
 
 
-def read_part(song: Path, stem: str, start_s: float, seconds: float, *, speed: float = 1.0) -> np.ndarray:
+def read_excerpt(song: Path, stem: str, start_s: float, seconds: float, *, speed: float = 1.0) -> np.ndarray:
     """``seconds`` of a stem from ``start_s`` on: mono float32 at 22,050 Hz, played ``speed`` times as fast, as a tape
     would (pitch follows)."""
     path = find_audio(song, stem)

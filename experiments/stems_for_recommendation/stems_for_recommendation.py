@@ -26,7 +26,7 @@ import stemfeatures
 from experiments.stems_for_recommendation import listeners, report, retrieval, sample_mixes
 from experiments.stems_for_recommendation.other_features import describe_true_stems, librosa_features, matrix_row
 from experiments.stems_for_recommendation.stem_mixes import Mix, mixes_around, plan_mixes, read_plan, render, write_plan
-from experiments.stems_for_recommendation.stem_songs import read_part, read_song
+from experiments.stems_for_recommendation.stem_songs import read_excerpt, read_song
 from pipelines.extraction.extract import extract_catalog
 from stemfeatures._util.files import replacing
 from stemfeatures.analysis import Analyser
@@ -167,8 +167,8 @@ def describe_stems(study: Study) -> None:
 
         def row(track_id: str) -> dict[str, float]:
             folder = study.songs / track_id
-            parts = {s: read_part(folder, s, starts[track_id], study.seconds) for s in STEMS}
-            return matrix_row(describe_true_stems(parts, net))
+            excerpts = {s: read_excerpt(folder, s, starts[track_id], study.seconds) for s in STEMS}
+            return matrix_row(describe_true_stems(excerpts, net))
 
         _collect(study.out / "songs-true-stems.parquet", list(starts.index), row)
 

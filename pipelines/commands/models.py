@@ -66,8 +66,9 @@ def as_text(checkpoint: Any) -> str:
         rows = [("source", "licence", "files", "minutes", "classes"), *map(_source, data)]
         lines += ["  data", columns(rows, align="<<>>", indent="    ")]
         for entry in data:
-            if parts := entry.get("made_of"):
-                made = f"{entry['source']}: made of " + ", ".join(f"{part} ({of})" for part, of in parts.items())
+            if ingredients := entry.get("made_of"):
+                sources = ", ".join(f"{name} ({licence})" for name, licence in ingredients.items())
+                made = f"{entry['source']}: made of {sources}"
                 lines += textwrap.wrap(made, 100, initial_indent="    ", subsequent_indent="      ")
     if tasks := metric_tables(card.get("metrics") or {}):
         lines.append("  metrics  mean/median over tracks")

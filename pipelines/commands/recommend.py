@@ -35,15 +35,17 @@ def add_parser(verbs: Any) -> None:
         description=f"{help.capitalize()}: from who listened to what, and features of the tracks.",
         allow_abbrev=False,
     )
-    parts = parser.add_subparsers(title="parts", metavar="PART", dest="part", parser_class=Parser, required=True)
-    _add_train(parts)
-    _add_evaluate(parts)
-    _add_predict(parts)
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", dest="action", parser_class=Parser, required=True
+    )  # fmt: skip
+    _add_train(actions)
+    _add_evaluate(actions)
+    _add_predict(actions)
 
 
-def _add_train(parts: Any) -> None:
+def _add_train(actions: Any) -> None:
     parser = add_verb(
-        parts,
+        actions,
         "train",
         run_train,
         "train a recommender",
@@ -63,9 +65,9 @@ def _add_train(parts: Any) -> None:
     parser.add_argument("--json", action="store_true", help="the model's card and the counts as one JSON object")
 
 
-def _add_evaluate(parts: Any) -> None:
+def _add_evaluate(actions: Any) -> None:
     parser = add_verb(
-        parts,
+        actions,
         "evaluate",
         run_evaluate,
         "compare recommenders on listening that was kept from them",
@@ -118,9 +120,9 @@ def _add_evaluate(parts: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by user to a Parquet file")
 
 
-def _add_predict(parts: Any) -> None:
+def _add_predict(actions: Any) -> None:
     parser = add_verb(
-        parts,
+        actions,
         "predict",
         run_predict,
         "recommend tracks to users",
@@ -178,7 +180,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
 
 
 def _lengths(text: str) -> tuple[int, ...]:
-    return tuple(whole(1)(part) for part in comma_list(text))
+    return tuple(whole(1)(number) for number in comma_list(text))
 
 
 def _share(text: str) -> float:

@@ -140,8 +140,8 @@ def run(args: argparse.Namespace) -> int:
 
 def found_text(found: FoundRecordings, target: str) -> str:
     """``pairs: 3 songs, 1 held out``."""
-    part = {"mixtures": "mixtures of ", "solos": f"{target} of ", "accompaniments": f"all but {target} of "}
-    words = [part.get(found.kind, "") + count(found.n_songs, "song")] if found.n_songs else []
+    which = {"mixtures": "mixtures of ", "solos": f"{target} of ", "accompaniments": f"all but {target} of "}
+    words = [which.get(found.kind, "") + count(found.n_songs, "song")] if found.n_songs else []
     words += [count(found.n_files, "audio file")] if found.n_files else []
     words += [f"{found.n_held_out} held out"] if found.n_held_out else []
     return f"{found.kind}: {', '.join(words)}"

@@ -23,7 +23,7 @@ class ForwardFile(soundfile.SoundFile):
         return False
 
 
-class FilePart(io.RawIOBase):
+class ByteRange(io.RawIOBase):
     """Some bytes of an open file, as a file of their own.
 
     Parameters
@@ -61,7 +61,7 @@ class FilePart(io.RawIOBase):
 
 
 class ChainedFile:
-    """The streams of an Ogg file read as one sound; the part of :class:`soundfile.SoundFile` that decoding needs.
+    """The streams of an Ogg file read as one sound, with what decoding needs of :class:`soundfile.SoundFile`.
 
     Parameters
     ----------
@@ -78,19 +78,19 @@ class ChainedFile:
 
     def __init__(self, file: BinaryIO, starts: tuple[int, ...]) -> None:
         ends = (*starts[1:], os.fstat(file.fileno()).st_size)
-        self._parts = [FilePart(file, start, end) for start, end in zip(starts, ends)]
-        self._current = ForwardFile(self._parts.pop(0))
+        self._ranges = [ByteRange(file, start, end) for start, end in zip(starts, ends)]
+        self._current = ForwardFile(self._ranges.pop(0))
         self.samplerate, self.channels = self._current.samplerate, self._current.channels
         self.format, self.subtype, self.extra_info = self._current.format, self._current.subtype, ""
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """Up to ``frames`` of the current stream, or of the next where it has ended; none behind the last."""
-        while not len(block := self._current.read(frames, dtype=dtype, always_2d=always_2d)) and self._parts:
+        while not len(block := self._current.read(frames, dtype=dtype, always_2d=always_2d)) and self._ranges:
             self._current.close()
-            self._current = ForwardFile(self._parts.pop(0))
+            self._current = ForwardFile(self._ranges.pop(0))
             found = self._current.samplerate, self._current.channels
             if found != (self.samplerate, self.channels):
-                self._parts.clear()
+                self._ranges.clear()
                 raise Refusal(f"the next stream of this Ogg file has {found[1]} channels at {found[0]} Hz")
         return block
 

@@ -101,17 +101,17 @@ def _read_soundfile(file: ForwardFile | ChainedFile, n_frames: int) -> tuple[np.
     failure = None
     while done < n_frames:
         try:
-            part = file.read(min(_STEP_FRAMES, n_frames - done), dtype="float32", always_2d=True)
+            some = file.read(min(_STEP_FRAMES, n_frames - done), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             failure = _error_text(error)
             break
         except Refusal as error:
             failure = str(error)
             break
-        if not len(part):
+        if not len(some):
             break
-        block[done : done + len(part)] = part
-        done += len(part)
+        block[done : done + len(some)] = some
+        done += len(some)
     return block[:done], failure
 
 

@@ -7,8 +7,8 @@ Notes
 * Separation is scored on the mono downmix (mean of the channels) of estimate and truth, or with ``channels="all"`` on
   the channels as they are, which is what museval and the MDX challenges do with stereo.
 * Where the truth has ``accompaniment`` and the estimator has not, it is the sum of the stems other than vocals. The
-  ``accompaniment`` of an estimator that gives one part besides is all but that part: where the truth is more stems than
-  that, it is scored against the sum of the others, and not at all where the truth does not have the part.
+  ``accompaniment`` of an estimator of one target is all but that target: where the truth is more stems than that, it is
+  scored against the sum of the others, and not at all where the truth does not have the target.
 * F0 and beats are scored against the lead vocals and the beats as annotated; where further annotated voices sound
   together with the lead, multi-F0 metrics are given beside the melody's, which count a right second voice as an error.
 

@@ -25,8 +25,8 @@ from ..spectra.filters import HarmonicMap, mel_filters
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
-#: Parts of the network that can be trained by themselves.
-PARTS = ("separator", "pitch", "rhythm", "presence")
+#: Subnetworks, which can be trained by themselves.
+SUBNETWORKS = ("separator", "pitch", "rhythm", "presence")
 
 
 @dataclass(frozen=True)
@@ -373,9 +373,9 @@ class JointNet(Network):
         self.presence = PresenceNet(width, depth, self.feature_size, self.stride) if width else None
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Those of :data:`PARTS` that this network has."""
-        return tuple(part for part in PARTS if getattr(self, part) is not None)
+    def subnetworks(self) -> tuple[str, ...]:
+        """Those of :data:`SUBNETWORKS` that this network has."""
+        return tuple(name for name in SUBNETWORKS if getattr(self, name) is not None)
 
     @classmethod
     def stems_of(cls, config: JointConfig) -> tuple[str, ...]:
@@ -442,7 +442,7 @@ class JointNet(Network):
         return self.rhythm(magnitude * separated.masks[:, STEMS.index("drums")], magnitude)
 
     def read_presence(self, separated: Separated) -> Tensor | None:
-        """Logits (batch, 4, padded frames) of the stems that play; None from a network without that part."""
+        """Logits (batch, 4, padded frames) of the stems that play; None from a network without that subnetwork."""
         if self.presence is None:
             return None
         stems = separated.magnitude[:, None] * separated.masks

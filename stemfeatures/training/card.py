@@ -15,7 +15,7 @@ from ..models import checkpoints
 from ..models.network import Network
 from .config import TrainConfig
 from .data.bank import SoundBank
-from .data.part_store import PartStore
+from .data.recording_store import RecordingStore
 from .data.song_store import SongStore
 from .examples import TrainingData
 from .objectives.find import find_objective
@@ -29,7 +29,7 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
     """One entry a source and licence of what a run learned from, largest first.
 
     ``source, licence, classes, minutes`` and how many ``sounds`` (of a bank), ``songs`` (multitracks) or ``recordings``
-    (of which only one part is known, or nothing) it holds. What the recipe's initial checkpoint learned from and the
+    (of one source, or of nothing but a mixture) it holds. What the recipe's initial checkpoint learned from and the
     run does not is there too, with that checkpoint as ``through``.
     """
     found: list[dict[str, Any]] = []
@@ -40,8 +40,8 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
         if data.joining is not None:
             store = store.select(range(data.joining.songs(config.steps * config.batch_size)))
         found += song_sources(store, config.licences, config.made_of)
-    if data.parts is not None and find_objective(config.objective).draws(config) is not None:
-        found += _part_sources(data.parts, config)
+    if data.recordings is not None and find_objective(config.objective).draws(config) is not None:
+        found += _recording_sources(data.recordings, config)
     if config.initial:
         known = [_same(entry) for entry in found]
         before = checkpoints.resolve(config.initial)
@@ -73,7 +73,7 @@ def song_sources(
     ]
 
 
-def _part_sources(store: PartStore, config: TrainConfig) -> list[dict[str, Any]]:
+def _recording_sources(store: RecordingStore, config: TrainConfig) -> list[dict[str, Any]]:
     """Kinds that the objective draws from; one entry a source, what it was used as in ``classes``."""
     draws = find_objective(config.objective).draws(config)
     found: dict[str, dict[str, Any]] = {}

@@ -16,6 +16,9 @@ MIXINGS = ("loaders", "device")
 #: Statistics that batch norm normalises with while it learns.
 NORMS = ("batch", "running")
 
+#: What keys of recipes were called in runs and files of before.
+_RENAMED = {"parts": "excerpts"}
+
 Settings = TypeVar("Settings")
 
 
@@ -47,9 +50,9 @@ class TrainConfig:
         Optimiser steps, in ``cycles`` of equal length. In each the learning rate warms up over ``warmup`` steps, stays,
         and falls linearly to zero over the last ``decay`` share.
     batch_size : int, default=8
-        Examples a step and their length in frames.
+        Examples a step.
     n_frames : int, default=256
-        Examples a step and their length in frames.
+        Frames of an example.
     ema : float, default=0.995
         Decay of the averaged weights that are exported.
     songs : float, default=0.0
@@ -66,7 +69,7 @@ class TrainConfig:
     licences : dict[str, str], default={}
         ``{source: licence}`` of multitracks, for the model card.
     made_of : dict[str, dict[str, str]], default={}
-        ``{source: {part: licence}}`` of generated ones.
+        ``{source: {ingredient: licence}}`` of generated ones.
     model : dict[str, Any], default={}
         Overrides of :class:`~stemfeatures.models.joint.JointConfig`.
     initial : str, default=''
@@ -79,21 +82,22 @@ class TrainConfig:
     inverted : float, default=0.0
         Share of the stems whose polarity is turned round.
     learns : tuple[str, ...], default=()
-        Parts of the joint network that learn, of :data:`~stemfeatures.models.joint.PARTS`; empty = all.
+        Subnetworks of the joint network that learn, of :data:`~stemfeatures.models.joint.SUBNETWORKS`; empty = all.
     norm : str, default='batch'
         What batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the initial
         checkpoint, which stay as they are.
     objective : str, default='joint'
-        What is learned, of :data:`~.objectives.find.OBJECTIVES`. The rest is for those that separate a target: target :
-        its name (``vocals``, ``drums``, ``guitar`` ...).
+        What is learned, of :data:`~.objectives.find.OBJECTIVES`. What follows is for those that separate a target.
+    target : str, default=''
+        Its name (``vocals``, ``drums``, ``guitar`` ...).
     network : str, default='joint'
         An architecture of :mod:`stemfeatures.models.architectures` that has a target, or ``joint``, whose separator is
         trained then.
     settings : dict[str, Any], default={}
         Of the objective.
-    parts : dict[str, Any], default={}
-        Of the data, see :class:`~.data.part_excerpts.PartSettings`. For them ``n_frames`` are the frames that the
-        network gives, its context comes on top.
+    excerpts : dict[str, Any], default={}
+        Of the data, see :class:`~.data.excerpts.ExcerptSettings`. For them ``n_frames`` are the frames that the network
+        gives, its context comes on top.
     """
 
     name: str = "joint"
@@ -129,7 +133,7 @@ class TrainConfig:
     model: dict[str, Any] = field(default_factory=dict)
     loss: LossWeights = field(default_factory=LossWeights)
     settings: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Any] = field(default_factory=dict)
+    excerpts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("songs", "band_limited", "coded", "inverted"):
@@ -170,7 +174,7 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
         values = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"cannot read the recipe: {error}", source=str(path), stage="train") from error
-    values |= {k: v for k, v in overrides.items() if v is not None}
+    values = with_current_keys(values) | {k: v for k, v in overrides.items() if v is not None}
     known = {f.name for f in fields(TrainConfig)}
     losses = values.pop("loss", {})
     unknown = (values.keys() - known) | (losses.keys() - {f.name for f in fields(LossWeights)})
@@ -181,6 +185,17 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
         return TrainConfig(**values, learns=learns, loss=LossWeights(**losses))
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=str(path), stage="train") from error
+
+
+def with_current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as it was stored, by the names that its keys have now.
+
+    Examples
+    --------
+    >>> with_current_keys({"steps": 10, "parts": {"level": False}})
+    {'steps': 10, 'excerpts': {'level': False}}
+    """
+    return {_RENAMED.get(key, key): value for key, value in recipe.items()}
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any], *, recipe: str) -> Settings:

@@ -1,4 +1,4 @@
-"""Where a run's examples come from: isolated sounds, multitracks, both by share, or parts told from the rest."""
+"""Where a run's examples come from: isolated sounds, multitracks, both by share, or recordings for one target."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .data.bank import SoundBank
 from .data.device_mixing import DeviceMixer
 from .data.draws import Draws
 from .data.example import Example, ExampleSource
+from .data.excerpts import ExcerptSettings, RecordingExcerpts
 from .data.joining import Joining
 from .data.mixing import Mixer
-from .data.part_excerpts import PartExcerpts, PartSettings
-from .data.part_store import PartStore
+from .data.recording_store import RecordingStore
 from .data.song_store import SongStore
 from .data.songs import SongMixer
 from .objectives.find import find_objective
@@ -28,16 +28,15 @@ from .objectives.find import find_objective
 @dataclass(frozen=True)
 class TrainingData:
     """Folders of a run: a ``bank`` of :func:`.data.build_bank.build_bank`, ``songs`` of
-    :func:`.data.song_store.build_song_store`; or, for objectives that tell one part from the rest, ``parts`` of
-    :func:`.data.part_store.build_part_store`. ``joining``: notes which songs joined when,
-    where they may while the run goes on."""
+    :func:`.data.song_store.build_song_store`; or, for objectives with a target, ``recordings``. ``joining``: notes
+    which songs joined when, where they may while the run goes on."""
 
     bank: Path | None = None
     songs: Path | None = None
-    parts: PartStore | None = None
+    recordings: RecordingStore | None = None
     joining: Joining | None = None
 
-    def open(self, config: TrainConfig) -> ExampleSource | PartExcerpts:
+    def open(self, config: TrainConfig) -> ExampleSource | RecordingExcerpts:
         """The source that the recipe asks for.
 
         Raises
@@ -47,7 +46,7 @@ class TrainingData:
         """
         draws = find_objective(config.objective).draws(config)
         if draws is not None:
-            return self._open_parts(config, draws)
+            return self._open_recordings(config, draws)
         options: dict[str, int] = {"n_frames": config.n_frames, "seed": config.seed}
         sources: list[ExampleSource] = []
         if config.songs > 0:
@@ -69,18 +68,19 @@ class TrainingData:
             device=device,
         )  # fmt: skip
 
-    def _open_parts(self, config: TrainConfig, draws: Draws) -> PartExcerpts:
+    def _open_recordings(self, config: TrainConfig, draws: Draws) -> RecordingExcerpts:
         from .objectives.target_networks import grid_of
 
-        if self.parts is None:
-            raise DatasetError(f"recipe {config.name!r} asks for parts (pairs, solos ...)", stage="train")
+        if self.recordings is None:
+            raise DatasetError(f"recipe {config.name!r} asks for recordings (pairs, solos ...)", stage="train")
         sample_rate, n_samples = grid_of(config)
-        if (self.parts.target, self.parts.sample_rate) != (config.target, sample_rate):
-            message = f"parts of {self.parts.target!r} at {self.parts.sample_rate} Hz; the recipe's network wants "
+        store = self.recordings
+        if (store.target, store.sample_rate) != (config.target, sample_rate):
+            message = f"recordings for {store.target!r} at {store.sample_rate} Hz; the recipe's network wants "
             message += f"{config.target!r} at {sample_rate} Hz"
-            raise DatasetError(message, source=str(self.parts.path), stage="train")
-        settings = read_settings(PartSettings, config.parts, recipe=config.name)
-        return PartExcerpts(self.parts, draws, n_samples=n_samples, seed=config.seed, settings=settings)
+            raise DatasetError(message, source=str(store.path), stage="train")
+        settings = read_settings(ExcerptSettings, config.excerpts, recipe=config.name)
+        return RecordingExcerpts(store, draws, n_samples=n_samples, seed=config.seed, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Examples(Dataset):
 
     def __init__(self, data: TrainingData, config: TrainConfig, first: int, last: int) -> None:
         self.data, self.config, self.first, self.last = data, config, first, last
-        self._source: ExampleSource | PartExcerpts | None = None
+        self._source: ExampleSource | RecordingExcerpts | None = None
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)

@@ -1,1 +1,1 @@
-"""What a training run learns from: sounds, songs, parts, and how examples are drawn and mixed from them."""
+"""What a training run learns from: sounds, songs and recordings, and how examples are drawn and mixed from them."""

@@ -48,7 +48,7 @@ class SoundBank:
         self._f0 = np.load(path / "f0.npy", mmap_mode="r")
 
     def samples(self, row: int, start: int = 0, length: int | None = None) -> np.ndarray:
-        """float32 samples of a sound, or of a part of it."""
+        """float32 samples of a sound, or of an excerpt of it."""
         s = self.sounds.iloc[row]
         stop = s["length"] if length is None else min(start + length, s["length"])
         return self._audio[s["start"] + start : s["start"] + stop].astype(np.float32) * np.float32(s["scale"])

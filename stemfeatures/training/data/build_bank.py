@@ -58,11 +58,11 @@ def _performance_f0(y: np.ndarray, kind: str) -> np.ndarray:
 
 def _note_pitch(y: np.ndarray, kind: str) -> float:
     """Median F0 of a note after its attack, NaN when fewer than five frames are voiced."""
-    part = y[int(0.05 * SR) : int(1.6 * SR)]
-    if len(part) < 8192:
-        part = y
+    middle = y[int(0.05 * SR) : int(1.6 * SR)]
+    if len(middle) < 8192:
+        middle = y
     low = kind in ("bass",)
-    f0 = pyin_f0(part, fmin=27.5, fmax=600.0 if low else 2200.0, frame_length=4096)
+    f0 = pyin_f0(middle, fmin=27.5, fmax=600.0 if low else 2200.0, frame_length=4096)
     voiced = f0[np.nan_to_num(f0) > 0]
     return float(np.median(voiced)) if len(voiced) >= 5 else float("nan")
 

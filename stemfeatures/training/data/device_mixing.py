@@ -56,7 +56,7 @@ class DeviceMixer:
     batch_size, n_frames : int
         Examples a batch and their length.
     seed : int
-        First part of every batch's random state.
+        First number of every batch's random state.
     device : str
         Torch device.
     """

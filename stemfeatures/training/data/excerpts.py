@@ -1,10 +1,10 @@
-"""Excerpts for learning to tell a target from the rest: pairs, and parts of which only one side is known.
+"""Excerpts for learning to separate a target: of pairs, and of recordings of one source or of a mixture alone.
 
-What could give real parts away beside estimates is made alike. *Level*: a recording of one part is played at a level
-drawn from those that this part has in the pairs, mixtures at those of their sums; a random gain comes on top, of
-everything unpaired and of that alone. *Silence*: how much of a solo's excerpt sounds is drawn from how much of the
+What could give real sources away beside estimates is made alike. *Level*: a recording of one source is played at a
+level drawn from those that this source has in the pairs, mixtures at those of their sums; a random gain comes on top,
+of everything unpaired and of that alone. *Silence*: how much of a solo's excerpt sounds is drawn from how much of the
 target's does in the pairs (solo recordings are rarely silent, targets often are), the accompaniment's likewise.
-*Resampling* is the matter of :mod:`.part_store`. Kinds are drawn independently of each other.
+*Resampling* is the matter of :mod:`.recording_store`. Kinds are drawn independently of each other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import DatasetError
 from .draws import Draws
-from .part_store import BLOCK_S, KINDS, PartStore, Recording
+from .recording_store import BLOCK_S, KINDS, Recording, RecordingStore
 
 #: Places among which the one is chosen whose share of sound is nearest to the one that was drawn.
 _PLACES = 8
@@ -24,8 +24,8 @@ _ROWS = {"mixtures": None, "solos": 0, "accompaniments": 1}
 
 
 @dataclass(frozen=True)
-class PartSettings:
-    """How excerpts of unpaired recordings are drawn, the table ``parts`` of a recipe.
+class ExcerptSettings:
+    """How excerpts of unpaired recordings are drawn, the table ``excerpts`` of a recipe.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class PartSettings:
             raise ValueError(f"gain is a range of positive factors, not {self.gain}")
 
 
-class PartExcerpts:
+class RecordingExcerpts:
     """Makes example ``i``: a function of the store, the settings, the seed and ``i``.
 
     Parameters
@@ -62,10 +62,10 @@ class PartExcerpts:
     """
 
     def __init__(
-        self, store: PartStore, draws: Draws, *, n_samples: int, seed: int, settings: PartSettings | None = None
+        self, store: RecordingStore, draws: Draws, *, n_samples: int, seed: int, settings: ExcerptSettings | None = None
     ) -> None:
         self.store, self.draws, self.n_samples, self.seed = store, draws, n_samples, seed
-        self.settings = settings or PartSettings()
+        self.settings = settings or ExcerptSettings()
         for kind in KINDS:
             if getattr(draws, kind) and not store.recordings[kind]:
                 raise DatasetError(f"no {kind} to learn from", source=str(store.path), stage="train")

@@ -6,10 +6,8 @@ import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...datasets.multitrack import (
-    MultiTrack,
-)
-from .song_part import SongPart
+from ...datasets.multitrack import MultiTrack
+from .stem_sum import StemSum
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
@@ -43,7 +41,7 @@ class HeldOut:
         self.patterns = sorted(set(patterns))
         self.matched: set[str] = set()
 
-    def __call__(self, source: MultiTrack | SongPart | Path, roots: Iterable[str | Path] = ()) -> bool:
+    def __call__(self, source: MultiTrack | StemSum | Path, roots: Iterable[str | Path] = ()) -> bool:
         """Whether a recording that was found under one of ``roots`` is held out."""
 
         labels = _labels(source, roots)
@@ -52,8 +50,8 @@ class HeldOut:
         return bool(found)
 
 
-def _labels(source: MultiTrack | SongPart | Path, roots: Iterable[str | Path]) -> set[str]:
-    track = source.track if isinstance(source, SongPart) else source
+def _labels(source: MultiTrack | StemSum | Path, roots: Iterable[str | Path]) -> set[str]:
+    track = source.track if isinstance(source, StemSum) else source
     path = track if isinstance(track, Path) else getattr(track, "folder", None)
     names = [] if isinstance(track, Path) else [(*track.dataset.split("/"), track.name)]
     if path is not None and (isinstance(track, Path) or path.name == track.name):
@@ -61,7 +59,7 @@ def _labels(source: MultiTrack | SongPart | Path, roots: Iterable[str | Path]) -
         for root in (Path(root).resolve() for root in roots):
             if path.is_relative_to(root) and path != root:
                 names.append((root.name, *path.relative_to(root).parts))
-    ends = {"/".join(parts[i:]) for parts in names for i in range(len(parts))}
+    ends = {"/".join(folders[i:]) for folders in names for i in range(len(folders))}
     if isinstance(track, Path):
         return ends | {end.removesuffix(track.suffix) for end in ends}
     return ends | {f"{end}/" for end in ends}  # FOLDER/* is for songs too

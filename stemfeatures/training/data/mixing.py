@@ -28,7 +28,7 @@ class Mixer:
     n_frames : int, default=256
         Length of an example.
     seed : int, default=0
-        First part of every example's random state.
+        First number of every example's random state.
     """
 
     def __init__(self, bank: SoundBank, *, n_frames: int = 256, seed: int = 0) -> None:
@@ -257,8 +257,8 @@ class Mixer:
         groups = [g for k in kinds for g in self.instruments.get(k, [])]
         return groups[rng.integers(len(groups))]
 
-    def other_part(self, context: patterns.Context, rng: np.random.Generator) -> np.ndarray:
-        """One accompaniment part: chords or a line on guitar, keys, sax or synthesiser."""
+    def accompaniment_line(self, context: patterns.Context, rng: np.random.Generator) -> np.ndarray:
+        """Accompaniment of one instrument: chords or a line on guitar, keys, sax or synthesiser."""
         kind = str(rng.choice(["guitar", "keys", "sax", "synth"], p=[0.4, 0.28, 0.12, 0.2]))
         line = kind == "sax" or rng.random() < 0.25
         notes = patterns.melody_notes(context, rng) if line else patterns.chord_notes(context, rng)
@@ -269,7 +269,7 @@ class Mixer:
             y = drive(y, float(rng.uniform(6, 34)))
         return y
 
-    def bass_part(self, context: patterns.Context, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def bass_line(self, context: patterns.Context, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         notes = patterns.bass_notes(context, rng)
         if rng.random() < 0.25:
             return self.synthesised(notes, rng, low=True)
@@ -300,7 +300,7 @@ class Mixer:
                     if kind in f0:
                         f0[kind] = [known] if known is not None else None
             if stems["bass"] is silent and rng.random() < 0.9:
-                stems["bass"], known = self.bass_part(context, rng)
+                stems["bass"], known = self.bass_line(context, rng)
                 f0["bass"] = [known]
         else:
             draw = rng.random()
@@ -316,17 +316,18 @@ class Mixer:
                     stems["bass"], known = self.piece(row, float(2 ** rng.uniform(-0.3, 0.3)), rng)
                     f0["bass"] = [known] if known is not None else None
                 else:
-                    stems["bass"], known = self.bass_part(context, rng)
+                    stems["bass"], known = self.bass_line(context, rng)
                     f0["bass"] = [known]
             if rng.random() < 0.22:
                 row = int(rng.choice(self.performances["other"]))
                 stems["other"], _ = self.piece(row, float(2 ** rng.uniform(-0.3, 0.3)), rng)
             elif rng.random() < 0.96:
-                parts = [self.other_part(context, rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2])))]
+                count = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+                lines = [self.accompaniment_line(context, rng) for _ in range(count)]
                 stems["other"] = sum(
                     (
                         colour(p, rng, room=0.3) * np.float32(10 ** (rng.normal(0, 4) / 20) / max(rms(p), 1e-4))
-                        for p in parts
+                        for p in lines
                     ),
                     silent,
                 )

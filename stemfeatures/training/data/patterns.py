@@ -53,7 +53,7 @@ HAT_GRIDS = ((4,), (2,), (2,), (1,), ())
 
 @dataclass
 class Context:
-    """What all parts of one excerpt share.
+    """What all instruments of one excerpt share.
 
     ``bar_times`` : start of each bar, from before the excerpt to after its end. ``steps`` : steps a bar.
     ``beat_steps`` : steps a beat. ``chords`` : for each bar MIDI pitch classes, root first.

@@ -1,6 +1,6 @@
-"""What a target is learned from: multitracks, and recordings of which only one part is known.
+"""What a target is learned from: multitracks, and recordings of one source, or of nothing but a mixture.
 
-Multitracks can stand for either. As recordings of which one part is known, their mixture, the target's stem or the sum
+Multitracks can stand for either. As such recordings, their mixture, the target's stem or the sum
 of the others is taken, see :func:`find_recordings`.
 """
 
@@ -30,10 +30,10 @@ from ...datasets.multitrack import (
 from ...datasets.opening import find_tracks
 from ...errors import CatalogError, DatasetError
 from .held_out import HeldOut
-from .song_part import SongPart
 from .song_store import is_song_store, stored_tracks
+from .stem_sum import StemSum
 
-__all__ = ["HeldOut", "PartsFolder", "SongPart", "find_pairs", "find_recordings", "read_stems", "rest_of"]
+__all__ = ["HeldOut", "SongFolder", "StemSum", "find_pairs", "find_recordings", "read_stems", "rest_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _LACKING = {
 
 
 @dataclass(frozen=True)
-class PartsFolder(MultiTrack):
+class SongFolder(MultiTrack):
     """A song folder whose audio files are its stems, whatever their names.
 
     A ``mixture``, where there is one, is used to check that the stems are all of it, and to separate it where the song
@@ -86,8 +86,8 @@ class PartsFolder(MultiTrack):
         """As of other multitracks, but mono: stems need fit each other no better than those that are learned from."""
         summands = (MIXTURE,) if self.has_mixture else self._summands()
         names = (MIXTURE, *self.stem_names) if self.has_mixture else self.stem_names
-        parts, sample_rate = read_stems(self, names)
-        stems = dict(zip(names, parts[:, None]))
+        signals, sample_rate = read_stems(self, names)
+        stems = dict(zip(names, signals[:, None]))
         mixture = np.sum([stems[name] for name in summands], axis=0)
         stems.pop(MIXTURE, None)
         return TrackTruth(sample_rate, mixture, stems, annotations=self.annotations())
@@ -112,13 +112,13 @@ def read_stems(track: MultiTrack, stems: Sequence[str]) -> tuple[np.ndarray, int
     CatalogError
         Their rates differ, or their ends by more than 50 ms.
     """
-    parts = [track.audio(stem) for stem in stems]
-    rates = {rate for _, rate in parts}
-    sizes = {y.shape[-1] for y, _ in parts}
+    signals = [track.audio(stem) for stem in stems]
+    rates = {rate for _, rate in signals}
+    sizes = {y.shape[-1] for y, _ in signals}
     if len(rates) > 1 or max(sizes) - min(sizes) > 0.05 * max(rates):
         message = f"stems of different rates ({sorted(rates)}) or lengths ({min(sizes)} to {max(sizes)} samples)"
-        raise CatalogError(message, source=track.source(stems[0]), stage="parts")
-    return np.stack([to_mono(y)[: min(sizes)] for y, _ in parts]), rates.pop()
+        raise CatalogError(message, source=track.source(stems[0]), stage="recordings")
+    return np.stack([to_mono(y)[: min(sizes)] for y, _ in signals]), rates.pop()
 
 
 def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
@@ -146,7 +146,7 @@ def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
     elif root.is_dir():
         root = root.resolve()
         folders = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
-        songs = [PartsFolder(f.name, f.parent.name, f) for f in folders if _audio_in(f)]
+        songs = [SongFolder(f.name, f.parent.name, f) for f in folders if _audio_in(f)]
         tracks += [song for song in songs if find_audio(song.folder, target)]
         try:
             tracks = tracks or find_tracks(root, stage=_STAGE)
@@ -164,13 +164,13 @@ def find_pairs(spec: str | Path, target: str) -> list[MultiTrack]:
     return usable
 
 
-def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list[Path | SongPart]:
+def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list[Path | StemSum]:
     """Recordings of one kind, each once: audio files, and those in folders at any depth, as they are; of multitracks
-    the part that the kind is about.
+    the stems that the kind is about.
 
     A folder is a song if it holds a file named ``mixture``, ``accompaniment``, as the target or as one of the four
     stems; its audio files are its stems then, and what lies in folders below it is passed over unless they are songs
-    themselves. Songs and other files may lie side by side. Songs without such a part are left out with a warning.
+    themselves. Songs and other files may lie side by side. Songs without them are left out with a warning.
 
     ================== ================================================================================================
     kind               of a song
@@ -190,35 +190,35 @@ def find_recordings(paths: Iterable[str | Path], kind: str, target: str) -> list
     Raises
     ------
     DatasetError
-        A path does not exist, holds no audio, or songs alone that lack the part.
+        A path does not exist, holds no audio, or songs alone that lack those stems.
     CatalogError
         Nothing of the layout ``NAME`` there.
     """
-    found: dict[object, Path | SongPart] = {}
+    found: dict[object, Path | StemSum] = {}
     for path in paths:
         tracks, files = _look(path, target)
         found |= {file: file for file in files}
-        parts = [(track, _part_of(track, kind, target)) for track in tracks]
-        lacking = [track for track, stems in parts if not stems]
+        songs = [(track, _stems_for(track, kind, target)) for track in tracks]
+        lacking = [track for track, stems in songs if not stems]
         if lacking and len(lacking) == len(tracks) and not files:
             message = f"none of {len(tracks)} songs can be used for the {kind}: {_LACKING[kind].format(target)}; "
             raise DatasetError(message + _stems_in(tracks), source=str(path), stage=_STAGE)
         if lacking:
             message = f"{len(lacking)} of {len(tracks)} songs with {_LACKING[kind].format(target)}"
             logger.warning("left out of the %s: %s, such as %s", kind, message, lacking[0].source())
-        found |= {(t.dataset, t.name, t.source()): SongPart(t, stems) for t, stems in parts if stems}
+        found |= {(t.dataset, t.name, t.source()): StemSum(t, stems) for t, stems in songs if stems}
     return list(found.values())
 
 
-def _part_of(track: MultiTrack, kind: str, target: str) -> tuple[str, ...]:
+def _stems_for(track: MultiTrack, kind: str, target: str) -> tuple[str, ...]:
     names = track.stem_names
     if kind == "solos":
         return (target,) if target in names else ()
     if kind == "accompaniments":
         hidden = ACCOMPANIMENT in names or ("other" in names and target not in STEMS)
         return rest_of(track, target) if target in names or not hidden else ()
-    mixes = _MIXES if isinstance(track, PartsFolder) else (MIXTURE,)
-    if mix := [name for name in mixes if not isinstance(track, PartsFolder) or find_audio(track.folder, name)]:
+    mixes = _MIXES if isinstance(track, SongFolder) else (MIXTURE,)
+    if mix := [name for name in mixes if not isinstance(track, SongFolder) or find_audio(track.folder, name)]:
         return (mix[0],)
     return _summands(track)
 
@@ -257,7 +257,7 @@ def _look(path: str | Path, target: str) -> tuple[Sequence[MultiTrack], list[Pat
         inside = _audio_in(folder)
         clips = mir1k_tracks(folder)
         if marks & {file.stem for file in inside}:
-            tracks.append(PartsFolder(folder.name, folder.parent.name, folder))
+            tracks.append(SongFolder(folder.name, folder.parent.name, folder))
             songs.add(folder)
         elif songs.intersection(folder.parents):
             passed += len(inside)

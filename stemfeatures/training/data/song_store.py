@@ -176,10 +176,10 @@ class SongStore:
 
     def select(self, songs: Iterable[int]) -> SongStore:
         """The same store with these songs alone (places in :attr:`songs`), numbered anew from 0."""
-        part = copy.copy(self)
-        part.songs = tuple(self.songs[song] for song in songs)
-        part._labels = {}
-        return part
+        some = copy.copy(self)
+        some.songs = tuple(self.songs[song] for song in songs)
+        some._labels = {}
+        return some
 
     def n_samples(self, song: int) -> int:
         return round(self.songs[song].seconds * SR)
@@ -188,8 +188,8 @@ class SongStore:
         """(length,) float32 from sample ``start`` on; zeros beyond the end."""
         stored = self.songs[song]
         audio = np.load(self.path / f"{stored.number:05d}.npy", mmap_mode="r")
-        part = audio[STEMS.index(stem), start : start + length].astype(np.float32) * np.float32(stored.scale)
-        return np.pad(part, (0, length - len(part)))
+        samples = audio[STEMS.index(stem), start : start + length].astype(np.float32) * np.float32(stored.scale)
+        return np.pad(samples, (0, length - len(samples)))
 
     def labels(self, song: int) -> dict[str, np.ndarray]:
         """The arrays named in the module's docstring."""

@@ -38,7 +38,7 @@ class SongMixer:
     n_frames : int, default=256
         Length of an example.
     seed : int, default=0
-        First part of every example's random state.
+        First number of every example's random state.
     joining : Joining, optional
         Which example is drawn from how many songs of the store, where they join while a run goes on.
     """

@@ -1,16 +1,14 @@
-"""A part of a song as a recording: the sum of some of its stems."""
+"""The sum of some stems of a song, as a recording."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...datasets.multitrack import (
-    MultiTrack,
-)
+from ...datasets.multitrack import MultiTrack
 
 
 @dataclass(frozen=True)
-class SongPart:
+class StemSum:
     """The sum of some ``stems`` of a multitrack (or its ``mixture``), as a recording of which nothing else is known."""
 
     track: MultiTrack

@@ -6,8 +6,8 @@ the rest alike for all: log, state, resumption, development songs, the end.
 Notes
 -----
 The joint objective learns from :class:`~stemfeatures.training.data.example.Example`; the others, which separate one
-*target*, from excerpts of recordings, all as long as the network wants them (``PartExcerpts`` of
-:mod:`stemfeatures.training.data.part_excerpts`):
+*target*, from excerpts of recordings, all as long as the network wants them (``RecordingExcerpts``
+of :mod:`stemfeatures.training.data.excerpts`):
 
 =================== ============================== ================================================================
 key                 shape                          what

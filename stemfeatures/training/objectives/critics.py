@@ -25,7 +25,7 @@ from ...models.network import Network
 from ...models.unet2018 import Critic
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
-from ..data.part_excerpts import PartSettings
+from ..data.excerpts import ExcerptSettings
 from .base import Batch, Objective, step_generator
 from .joint import update_average
 from .target_networks import build_network, find_front_end, placed
@@ -83,7 +83,7 @@ class NoSettings:
 
 
 class SupervisedObjective(Objective):
-    """Mean square error of both parts in ``log1p`` magnitude, by Adam.
+    """Mean square error of both sources in ``log1p`` magnitude, by Adam.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class SupervisedObjective(Objective):
             raise ModelError(message, source=config.name, stage="train")
         find_front_end(config)
         cls.read_settings(config)
-        read_settings(PartSettings, config.parts, recipe=config.name)
+        read_settings(ExcerptSettings, config.excerpts, recipe=config.name)
 
     @classmethod
     def read_settings(cls, config: TrainConfig) -> Any:
@@ -149,7 +149,7 @@ class SupervisedObjective(Objective):
         return supervised, {"supervised": supervised}
 
     def supervised(self, pairs: Tensor) -> Tensor:
-        """MSE of both parts, summed, of ``(batch, 2, n_samples)``."""
+        """MSE of both sources, summed, of ``(batch, 2, n_samples)``."""
         self.network.train(self.steps_done)
         estimates = self.network.separate(self.network.spectra(pairs.sum(dim=1)))
         truth = torch.log1p(self.network.centre(self.network.spectra(pairs)))
@@ -231,8 +231,8 @@ class AdversarialObjective(SupervisedObjective):
         if self.combined:
             self.learning_rate = self.config.learning_rate_at(self.steps_done)
             for update in range(self.settings.critic_updates):
-                parts = torch.stack([batch["solos"][:, update], batch["accompaniments"][:, update]], dim=1)
-                for name, value in self._update_critics(batch["mixtures"][:, update], parts, update).items():
+                sources = torch.stack([batch["solos"][:, update], batch["accompaniments"][:, update]], dim=1)
+                for name, value in self._update_critics(batch["mixtures"][:, update], sources, update).items():
                     critics[name] = critics.get(name, 0.0) + value / self.settings.critic_updates
         return super().step(batch) | critics
 
@@ -256,13 +256,13 @@ class AdversarialObjective(SupervisedObjective):
             loss = loss + self.settings.beta * additivity
         return loss, {"supervised": supervised, "adversarial": adversarial, "additivity": additivity}
 
-    def _update_critics(self, mixtures: Tensor, parts: Tensor, update: int) -> dict[str, float]:
-        """One step of both critics; returns how far apart they hold real parts and estimates, and the penalty."""
+    def _update_critics(self, mixtures: Tensor, sources: Tensor, update: int) -> dict[str, float]:
+        """One step of both critics; returns how far apart they hold real sources and estimates, and the penalty."""
         network, settings = self.network, self.settings
         with torch.no_grad():
             network.train(self.steps_done)
             fake = network.separate(network.spectra(mixtures))
-            real = torch.log1p(network.centre(network.spectra(parts)))
+            real = torch.log1p(network.centre(network.spectra(sources)))
         random = step_generator(self.config.seed, self.steps_done, update)
         total, terms = torch.zeros((), device=fake.device), {"penalty": 0.0}
         for row, name in enumerate(("distance_target", "distance_rest")):

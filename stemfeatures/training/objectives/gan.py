@@ -1,10 +1,10 @@
 """FactorGAN and its GAN baseline as objectives of training: separation without a supervised loss.
 
-Parts are (target, accompaniment). The generator is a mask on the mixture, so that its parts add up to it in magnitude
-and the mixture says nothing that the parts do not: p(m, a, v) / q(m, a, v) = p(a, v) / q(a, v). The marginal
-discriminators learn from solos and accompaniments, d_P from the few pairs, d_Q from what is made of mixtures, of which
-nothing else is known. The baseline, ``gan``, has one discriminator of both parts and sees the pairs alone, their
-mixtures included.
+Sources are (target, accompaniment). The generator is a mask on the mixture, so that its sources add up to it in
+magnitude and the mixture says nothing that the sources do not: p(m, a, v) / q(m, a, v) = p(a, v) / q(a, v). The
+marginal discriminators learn from solos and accompaniments, d_P from the few pairs, d_Q from what is made of mixtures,
+of which nothing else is known. The baseline, ``gan``, has one discriminator of both sources and sees the pairs alone,
+their mixtures included.
 
 Real stems do not add up in magnitude, so no mask meets them exactly; the paper lives with it, and so does this.
 """
@@ -28,7 +28,7 @@ from ...factorgan.trainer import GENERATOR_LOSSES, GanTrainer
 from ...models.network import Network
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
-from ..data.part_excerpts import PartSettings
+from ..data.excerpts import ExcerptSettings
 from .base import Batch, Objective, step_generator
 from .joint import update_average
 from .target_networks import build_network, find_front_end, placed
@@ -77,10 +77,10 @@ class FactorGANSettings(GanSettings):
     Attributes
     ----------
     paired_share : float, default=0.1
-        Probability, 0..1, with which a mixture or a part of the marginals' is one of the pairs'; these are real as well
-        (in the paper all songs feed the marginals, paired or not).
+        Probability, 0..1, with which a mixture or a source of the marginals' is one of the pairs'; these are real as
+        well (in the paper all songs feed the marginals, paired or not).
     dependency : bool, default=True
-        With d_P; without it ("no-cp") parts count as independent.
+        With d_P; without it ("no-cp") sources count as independent.
     normalise_real : bool, default=True
         Spectral norm on d_P, which may learn few pairs by heart.
     """
@@ -147,7 +147,7 @@ class _Adversarial(Objective):
     @classmethod
     def check(cls, config: TrainConfig) -> None:
         read_settings(cls.Settings, config.settings, recipe=config.name)
-        read_settings(PartSettings, config.parts, recipe=config.name)
+        read_settings(ExcerptSettings, config.excerpts, recipe=config.name)
         if not config.target:
             message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
             raise ModelError(message, source=config.name, stage="train")
@@ -156,7 +156,7 @@ class _Adversarial(Objective):
             message += f'; network = "{config.network}" gives them with model.output = "mask"'
             raise ModelError(message, source=config.name, stage="train")
         if config.batch_size < 2:
-            raise ModelError("parts of one example cannot be shuffled: batch_size must be at least 2",
+            raise ModelError("sources of one example cannot be shuffled: batch_size must be at least 2",
                              source=config.name, stage="train")  # fmt: skip
 
     @property
@@ -172,16 +172,16 @@ class _Adversarial(Objective):
         )
 
     def _real(self, y: Tensor) -> Tensor:
-        """(batch, n_samples) of a real part -> (batch, 1, n_bins, n_frames), what the network's outputs are like."""
+        """(batch, n_samples) of a real source -> (batch, 1, n_bins, n_frames), what the network's outputs are like."""
         return torch.log1p(self.network.centre(self.network.spectra(y)))[:, None]
 
     def _generated(self, mixture: Tensor, *, labels: Tensor | None = None) -> Joint:
-        """Parts of (batch, n_samples) mixtures."""
+        """Sources of (batch, n_samples) mixtures."""
         target, accompaniment = self.network.separate(self.network.spectra(mixture)).unbind(1)
         return Joint({"target": target[:, None], "accompaniment": accompaniment[:, None]}, labels=labels)
 
     def _pairs(self, batch: Batch, k: int) -> Joint:
-        """Real parts of draw ``k``, labelled by their song."""
+        """Real sources of draw ``k``, labelled by their song."""
         target, accompaniment = batch["pairs"][:, k].unbind(1)
         values = {"target": self._real(target), "accompaniment": self._real(accompaniment)}
         return Joint(values, labels=batch["pair_songs"][:, k])
@@ -223,7 +223,7 @@ class _Adversarial(Objective):
 
 
 class GanObjective(_Adversarial):
-    """One discriminator of both parts; pairs and their mixtures are all that is seen."""
+    """One discriminator of both sources; pairs and their mixtures are all that is seen."""
 
     terms = ("generator", "loss d(sources)", "d(sources)")
 
@@ -274,7 +274,7 @@ class FactorGANObjective(_Adversarial):
     def _sources(self, batch: Batch) -> tuple[dict[str, Source], Source]:
         rng = step_generator(self.config.seed, self.steps_done, 2)
         # Unpaired excerpts have a random gain; pairs with the like keep d_P and what d_Q sees at the same levels.
-        low, high = read_settings(PartSettings, self.config.parts, recipe=self.config.name).gain
+        low, high = read_settings(ExcerptSettings, self.config.excerpts, recipe=self.config.name).gain
         if "pairs" in batch:
             gain = low + (high - low) * torch.rand(batch["pairs"].shape[:2], generator=rng)
             batch = batch | {"pairs": gain.to(batch["pairs"])[..., None, None] * batch["pairs"]}

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ModelError
 from ...models import checkpoints
-from ...models.joint import PARTS, JointConfig, JointNet
+from ...models.joint import SUBNETWORKS, JointConfig, JointNet
 from ..config import TrainConfig
 from .augmentation import coded, inverted
 from .base import Batch, Objective, step_generator
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class JointObjective(Objective):
-    """AdamW on the losses of the parts that the recipe ``learns``; an average of the weights is what is exported.
+    """AdamW on the losses of the subnetworks that the recipe ``learns``; an average of the weights is what is exported.
 
-    The other parts stay as they are: a separator that does not learn gives fixed masks, without gradients, and where
+    The others stay as they are: a separator that does not learn gives fixed masks, without gradients, and where
     only the separator learns nothing is read from its masks.
 
     Attributes
@@ -49,22 +49,22 @@ class JointObjective(Objective):
         if config.initial:
             first = checkpoints.load(config.initial, device=device)
             _begin_with(self.model, first, config.initial)
-            if "separator" not in (config.learns or PARTS):  # what was chosen for its masks still holds
+            if "separator" not in (config.learns or SUBNETWORKS):  # what was chosen for its masks still holds
                 self.model.config = replace(self.model.config, sharpness=first.config.sharpness)
         self.average = JointNet(self.model.config).to(device)
         self.average.load_state_dict(self.model.state_dict())
-        self.learns = config.learns or self.model.parts
-        for name, part in self.model.named_children():
-            part.requires_grad_(name in self.learns)
+        self.learns = config.learns or self.model.subnetworks
+        for name, module in self.model.named_children():
+            module.requires_grad_(name in self.learns)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         decayed = [p for p in learned if p.ndim > 1]
         plain = [p for p in learned if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
         self.model.train()
-        for name, part in self.model.named_children():
+        for name, module in self.model.named_children():
             if name not in self.learns:
-                part.eval()
+                module.eval()
         if config.norm == "running":
             for module in self.model.modules():
                 if isinstance(module, _BatchNorm):
@@ -72,18 +72,18 @@ class JointObjective(Objective):
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
-        if unused := [name for name in ("settings", "parts", "target") if getattr(config, name)]:
+        if unused := [name for name in ("settings", "excerpts", "target") if getattr(config, name)]:
             raise ModelError(f"the joint objective takes no {', '.join(unused)}", source=config.name, stage="train")
         if config.network != "joint":
             message = f"the joint objective trains the joint network, not {config.network!r}"
             raise ModelError(message, source=config.name, stage="train")
-        if unknown := sorted(set(config.learns) - set(PARTS)):
-            message = f"unknown parts to learn: {', '.join(unknown)}; known: {', '.join(PARTS)}"
+        if unknown := sorted(set(config.learns) - set(SUBNETWORKS)):
+            message = f"unknown subnetworks to learn: {', '.join(unknown)}; known: {', '.join(SUBNETWORKS)}"
             raise ModelError(message, source=config.name, stage="train")
         if "presence" in config.learns and not JointConfig.from_dict(config.model).presence_channels:
             message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
-        labelled = set(config.learns or PARTS) - {"separator", "presence"}
+        labelled = set(config.learns or SUBNETWORKS) - {"separator", "presence"}
         if config.mixing == "device" and (config.songs < 1 or labelled):
             message = "mixing on the device makes no labels and reads songs alone: it takes songs = 1.0 and learns "
             message += "separator, presence or both"
@@ -115,7 +115,7 @@ class JointObjective(Objective):
         return {k: float(v.detach()) for k, v in terms.items()}
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Of the parts that learn, unweighted, and their weighted sum under ``loss``."""
+        """Of the subnetworks that learn, unweighted, and their weighted sum under ``loss``."""
         config, learns, terms = self.config, self.learns, {}
         stems = batch["stems"]
         if config.inverted:
@@ -160,7 +160,7 @@ class JointObjective(Objective):
 
 
 def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
-    """The weights of ``first``; a part that only ``model`` has stays as it is."""
+    """The weights of ``first``; a subnetwork that only ``model`` has stays as it is."""
     # How sharp masks are given out was chosen after that training, and says nothing of the network.
     own: dict[str, Any] = {"sharpness": model.config.sharpness}
     if first.presence is None:

@@ -28,7 +28,7 @@ def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # One example at a time on a CPU, so that intermediate results stay in its cache.
     examples = stems.split(1 if _on_cpu(stems) else len(stems))
     planes = [_planes(stft(example)[..., :N_BINS, :frames]) for example in examples]
-    mixture, magnitude, aligned = (torch.cat(part) for part in zip(*planes))
+    mixture, magnitude, aligned = (torch.cat(plane) for plane in zip(*planes))
     return mixture, magnitude, aligned
 
 
@@ -39,7 +39,7 @@ BAND_ENDS_HZ = (3200.0, 8000.0)
 def band_limited(
     spectra: tuple[Tensor, Tensor, Tensor], share: float, random: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What :func:`spectrograms` gives, with the upper part of some examples left out, in stems and mixture alike.
+    """What :func:`spectrograms` gives, with the upper band of some examples left out, in stems and mixture alike.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class _Distance(torch.autograd.Function):
     ) -> Tensor:
         slopes = torch.empty_like(masks, memory_format=torch.contiguous_format)
         total = masks.new_zeros(())
-        for part in _parts(masks):
-            x, unit = mixture[part[0], None, part[2]], level[part[0], None]
-            value, slopes[part] = _distances(masks[part], x, sources[part], aligned[part], unit, share)
+        for block in _blocks(masks):
+            x, unit = mixture[block[0], None, block[2]], level[block[0], None]
+            value, slopes[block] = _distances(masks[block], x, sources[block], aligned[block], unit, share)
             total += value
         ctx.save_for_backward(slopes)
         return total
@@ -116,7 +116,7 @@ class _Distance(torch.autograd.Function):
         return slopes * grad, None, None, None, None, None
 
 
-def _parts(masks: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+def _blocks(masks: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     batch, stems, bins, frames = masks.shape
     if not _on_cpu(masks):
         yield slice(None), slice(None), slice(None)

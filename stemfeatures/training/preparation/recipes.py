@@ -103,9 +103,11 @@ def require_same_recipe(run_dir: Path, config: TrainConfig) -> None:
     stored = run_dir / _RECIPE
     if not stored.is_file() or not (run_dir / "last.pt").is_file():
         return
+    from ..config import with_current_keys
+
     # What an older version did not know of had its default.
     defaults = json.loads(json.dumps(type(config)().to_dict()))
-    before, now = defaults | json.loads(stored.read_text()), json.loads(json.dumps(config.to_dict()))
+    before, now = defaults | with_current_keys(json.loads(stored.read_text())), json.loads(json.dumps(config.to_dict()))
     if changed := [k for k in now if k not in _MAY_CHANGE and before[k] != now[k]]:
         raise TrainingError(
             f"holds a run of another recipe ({', '.join(changed)} changed); choose another run directory",

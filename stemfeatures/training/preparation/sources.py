@@ -63,7 +63,7 @@ class FoundRecordings:
     kind : str
         Of :data:`RECORDING_KINDS`.
     kept : list
-        Multitracks, their parts, or paths of files.
+        Multitracks, sums of their stems, or paths of files.
     n_songs : int
         How many of them belong to a song.
     n_held_out : int

@@ -14,9 +14,9 @@ from ...datasets.multitrack import MultiTrack
 from ...errors import TrainingError
 from ..config import TrainConfig
 from ..data.held_out import HeldOut, read_patterns
-from ..data.part_sources import find_pairs, find_recordings
-from ..data.part_store import PartStore, build_part_store
-from ..data.song_part import SongPart
+from ..data.recording_sources import find_pairs, find_recordings
+from ..data.recording_store import RecordingStore, build_recording_store, is_recording_store
+from ..data.stem_sum import StemSum
 from ..examples import TrainingData
 from ..objectives.find import find_objective
 from ..objectives.target_networks import grid_of
@@ -40,10 +40,10 @@ def target_data(
     wanted = _wanted(config, sources)
     held_out = HeldOut(read_patterns(sources.held_out))
     development = find_pairs(sources.development, config.target) if sources.development else []
-    store_dir = run_dir / "parts"
+    store_dir = _store_dir(run_dir)
     before = _noted(store_dir)
-    if not sources.recordings() and (store_dir / "parts.json").is_file():
-        store, matched = PartStore(store_dir), before["matched"]
+    if not sources.recordings() and is_recording_store(store_dir):
+        store, matched = RecordingStore(store_dir), before["matched"]
         _require_known(held_out, before, wanted, store_dir)
     else:
         found = _find_all(config, sources, wanted, held_out, on_found)
@@ -58,21 +58,27 @@ def target_data(
         tracks = [getattr(source, "track", source) for some in found.values() for source in some]
         names = {(track.dataset, track.name) for track in tracks if not isinstance(track, Path)}
         _require_apart(sources, development, names, set())  # before the work, as far as names go
-        store = build_part_store(
+        store = build_recording_store(
             store_dir,
             target=config.target,
             sample_rate=grid_of(config)[0],
             pairs=found.pop("pairs", []),
             unpaired=found,
             jobs=jobs,
-            progress=partial(watch, "parts"),
+            progress=partial(watch, "recordings"),
         )
         noted = json.dumps({"patterns": held_out.patterns, "matched": matched}, indent=1)
         (store_dir / _HELD_OUT).write_text(noted + "\n", encoding="utf-8")
     recordings = [recording for kind in wanted for recording in store.recordings[kind]]
     names = {(recording.dataset, recording.name) for recording in recordings}
     _require_apart(sources, development, names, {recording.sha256 for recording in recordings if recording.sha256})
-    return TrainingData(parts=store), development, matched
+    return TrainingData(recordings=store), development, matched
+
+
+def _store_dir(run_dir: Path) -> Path:
+    """Where a run has its recordings; ``parts`` where an earlier version put them."""
+    earlier = run_dir / "parts"
+    return earlier if is_recording_store(earlier) else run_dir / "recordings"
 
 
 def _wanted(config: TrainConfig, sources: TrainingSources) -> list[str]:
@@ -139,7 +145,7 @@ def _find(kind: str, specs: Sequence[str], target: str, held_out: HeldOut) -> Fo
     else:
         there += find_recordings(specs, kind, target)
     kept = [source for source in there if not held_out(source, specs)]
-    n_songs = len(kept) if kind == "pairs" else sum(isinstance(source, SongPart) for source in kept)
+    n_songs = len(kept) if kind == "pairs" else sum(isinstance(source, StemSum) for source in kept)
     return FoundRecordings(kind, kept, n_songs, len(there) - len(kept))
 
 
