@@ -1,14 +1,6 @@
 """Dask jobs over the library, and the command line."""
 
-from stemfeatures._util.lazy import lazy_names
+import lazy_loader
 
-#: Public names and the modules they come from, imported when first used.
-__getattr__, __dir__ = lazy_names(
-    globals(),
-    {
-        "all_pairs": "similarity",
-        "extract_catalog": "extraction.extract",
-        "read_catalog": "catalog",
-        "validate_catalog": "catalog",
-    },
-)
+#: Public names, imported when first used; ``__init__.pyi`` says where from, to type checkers too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

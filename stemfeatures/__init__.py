@@ -1,22 +1,8 @@
 """Joint source separation and F0 for music catalogues: audio in, typed Parquet feature tables out."""
 
-from ._util.lazy import lazy_names
+import lazy_loader
 
 __version__ = "0.1.0"
 
-#: Public names and the modules they come from, imported when first used, so that ``import stemfeatures`` stays instant.
-__getattr__, __dir__ = lazy_names(
-    globals(),
-    {
-        "Analyser": "analysis",
-        "FeatureTransformer": "vectors.transformer",
-        "Separator": "separation",
-        "as_multiindex": "vectors.matrix",
-        "build_index": "similarity.build",
-        "features_matrix": "vectors.matrix",
-        "from_audio": "analysis",
-        "from_file": "analysis",
-        "open_features": "tables.reader",
-        "open_index": "similarity.index",
-    },
-)
+#: Public names, imported when first used; ``__init__.pyi`` says where from, to type checkers too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

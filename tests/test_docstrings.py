@@ -29,7 +29,7 @@ def exported(package: ModuleType) -> Iterator[type]:
     """Functions and classes of ours that a package gives away, lazily or not."""
     for name in getattr(package, "__all__", None) or [n for n in dir(package) if not n.startswith("_")]:
         thing = getattr(package, name)
-        if getattr(thing, "__module__", "").startswith(("stemfeatures.", "pipelines.")) and name != "lazy_names":
+        if getattr(thing, "__module__", "").startswith(("stemfeatures.", "pipelines.")):
             yield thing
 
 

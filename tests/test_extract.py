@@ -108,7 +108,8 @@ def assert_partition(out: Path, ids: set[str]) -> Features:
 # ------------------------------------------------------------------------------------------------------ one run
 
 
-def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None:
+def write_mixed_catalog(tmp_path: Path) -> pd.DataFrame:
+    """``catalog.csv`` of files that are sound, silent, short, broken, missing or somewhere else, and their files."""
     write_tone(tmp_path / "a" / "song.wav", seconds=1.2)
     write_tone(tmp_path / "b" / "song.wav", f0=330, channels=2)
     write_tone(tmp_path / '日本 \'n; "x".flac')
@@ -133,6 +134,11 @@ def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None
         columns=["track_id", "path", "Release Year", "artist"],
     )
     catalog.to_csv(tmp_path / "catalog.csv", index=False)
+    return catalog
+
+
+def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None:
+    catalog = write_mixed_catalog(tmp_path)
     seen: list[ExtractProgress] = []
     out = tmp_path / "features"
     summary = extract(tmp_path / "catalog.csv", out, model, progress=seen.append)

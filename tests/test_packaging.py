@@ -42,6 +42,8 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*")}
     for needed in (
         "stemfeatures/py.typed",
+        "stemfeatures/__init__.pyi",
+        "pipelines/__init__.pyi",
         "stemfeatures/models/weights/joint-v2.safetensors",
         "stemfeatures/models/weights/joint-v2.json",
         "stemfeatures/training/recipes/joint-v0.toml",

@@ -28,7 +28,8 @@ from stemfeatures.training.data.recording_sources import find_pairs, find_record
 from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
 from stemfeatures.training.examples import Examples, TrainingData
 from stemfeatures.training.objectives import critics
-from stemfeatures.training.objectives.critics import AdversarialObjective, SupervisedObjective
+from stemfeatures.training.objectives.critics import AdversarialObjective
+from stemfeatures.training.objectives.supervised import SupervisedObjective
 from stemfeatures.training.objectives.target_networks import build_network
 from stemfeatures.training.validation import Validation, validate
 

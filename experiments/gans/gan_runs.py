@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from experiments.run_folder import STATE, append_log, cut_log, open_folder
 from stemfeatures._util.files import replacing, write_replace
 from stemfeatures.errors import StemfeaturesError
-from stemfeatures.factorgan import GanTrainer, Joint
+from stemfeatures.factorgan import FactorGAN, GanTrainer, Joint
 from stemfeatures.factorgan.trainer import GENERATOR_LOSSES
 
 SCORES = "scores.json"
@@ -95,6 +96,37 @@ class GanRun:
             torch.set_rng_state(stored["rng"])
             self.step, self.seconds = int(stored["step"]), float(stored["seconds"])
         cut_log(self.folder, self.step)
+
+
+class GanSetting(Protocol):
+    """What the settings of these experiments have in common."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def objective(self) -> str: ...
+
+
+def adversary_of(generator: nn.Module, game: FactorGAN, setting: GanSetting) -> GanTrainer:
+    """What trains a generator against the discriminators of ``game``."""
+    return GanTrainer(
+        game, generator.parameters(), learning_rate=setting.learning_rate, rounds=setting.rounds,
+        loss=setting.objective,
+    )  # fmt: skip
+
+
+def draw_strips(strips: Mapping[str, np.ndarray], path: Path, *, height: float, **options: Any) -> None:
+    """A picture of strips under each other by name; ``height`` of each in inches, ``options`` are those of imshow."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, height * len(strips)), layout="constrained")
+    for axes, (name, pixels) in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips.items()):
+        axes.imshow(pixels, **options)
+        axes.set_title(name, fontsize=8, loc="left", pad=2)
+        axes.axis("off")
+    figure.savefig(path, dpi=120)
 
 
 def open_run(folder: Path, settings: Mapping[str, Any]) -> list[Row] | None:

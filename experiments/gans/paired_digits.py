@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,9 @@ from experiments.gans.gan_runs import (
     GanRun,
     Row,
     Shown,
+    adversary_of,
     conclude,
+    draw_strips,
     experiment_parser,
     open_run,
     show_terms,
@@ -32,7 +35,7 @@ from experiments.gans.gan_runs import (
     write_tables,
 )
 from experiments.gans.stacked import StackedMlp
-from stemfeatures.factorgan import FactorGAN, GanTrainer, Group, Joint, Variable
+from stemfeatures.factorgan import FactorGAN, Group, Joint, Variable
 
 METHODS = ("GAN", "FactorGAN", "FactorGAN-no-cp")
 METRICS = (
@@ -135,10 +138,7 @@ def begin(method: str, digits: Digits, pairs: Sequence[int], setting: Setting, f
         return Joint({"first": first, "second": second})
 
     real = {name: sources.pair if name == "pair" else sources.single(name) for name in game.sources}
-    adversary = GanTrainer(
-        game, generator.parameters(), learning_rate=setting.learning_rate, rounds=setting.rounds,
-        loss=setting.objective,
-    )  # fmt: skip
+    adversary = adversary_of(generator, game, setting)
     return GanRun(folder, generator, adversary, real, generated), sources
 
 
@@ -184,7 +184,7 @@ def experiment(out: Path, pairs: Sequence[int], setting: Setting, *, stop_at: fl
     digits, held = load_digits()
     classifier = train_classifier(digits)
     rows = score_real(setting, digits, classifier, held)
-    strips: dict[str, Tensor] = {"real": digits.pairs(12, max(setting.dependences), 99)[0]}
+    strips = {"real": strip_of(digits.pairs(12, max(setting.dependences), 99)[0])}
     for method in METHODS:
         folder, given = out / method, [] if method == "FactorGAN-no-cp" else list(pairs)
         scores = open_run(folder, {"method": method, "pairs": given, **asdict(setting)})
@@ -201,24 +201,15 @@ def experiment(out: Path, pairs: Sequence[int], setting: Setting, *, stop_at: fl
             made = make(run.generator.eval(), sources.noise(12))
         for n in given or [0]:
             one = sources.stack.index((n, max(setting.dependences), setting.seeds[0]))
-            strips[f"{method}, {n} pairs"] = made[:, :, one]
-    draw_samples(strips, out / "samples.png")
+            strips[f"{method}, {n} pairs"] = strip_of(made[:, :, one])
+    draw_strips(strips, out / "samples.png", height=1.2, cmap="gray_r", vmin=0, vmax=1)
     return rows
 
 
-def draw_samples(strips: dict[str, Tensor], path: Path) -> None:
-    """Pairs (n, 2, 64) beside each other, a row a run, the first digit above the second."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 1.2 * len(strips)), layout="constrained")
-    for axes, (name, pairs) in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips.items()):
-        columns = [
-            torch.cat([nn.functional.pad(digit.view(SIDE, SIDE), (1, 1, 1, 1)) for digit in pair]) for pair in pairs
-        ]
-        axes.imshow(torch.cat(columns, dim=1).numpy(), cmap="gray_r", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=8, loc="left", pad=2)
-        axes.axis("off")
-    figure.savefig(path, dpi=120)
+def strip_of(pairs: Tensor) -> np.ndarray:
+    """Pairs (n, 2, 64) beside each other, the first digit above the second."""
+    columns = [torch.cat([nn.functional.pad(digit.view(SIDE, SIDE), (1, 1, 1, 1)) for digit in pair]) for pair in pairs]
+    return torch.cat(columns, dim=1).numpy()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

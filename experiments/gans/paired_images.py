@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +26,9 @@ from experiments.gans.gan_runs import (
     GanRun,
     Row,
     Shown,
+    adversary_of,
     conclude,
+    draw_strips,
     experiment_parser,
     open_run,
     show_terms,
@@ -33,7 +36,7 @@ from experiments.gans.gan_runs import (
     write_tables,
 )
 from experiments.gans.shape_images import CLASSES, draw_images, score_masks
-from stemfeatures.factorgan import FactorGAN, GanTrainer, Group, Joint, Variable, spectrally_normalised
+from stemfeatures.factorgan import FactorGAN, Group, Joint, Variable, spectrally_normalised
 
 METHODS = ("GAN", "FactorGAN")
 METRICS = (Shown("accuracy", "Pixel accuracy in %, higher is better", 1), Shown("mse", "MSE, lower is better", 4))
@@ -119,10 +122,7 @@ def begin(method: str, n_pairs: int, seed: int, setting: Setting, folder: Path) 
             lambda group: discriminator(channels[group.name], setting.width),
         )
         real, generated = {"labels": only_labels, "pair": pairs}, generated_from(images)
-    adversary = GanTrainer(
-        game, generator.parameters(), learning_rate=setting.learning_rate, rounds=setting.rounds,
-        loss=setting.objective,
-    )  # fmt: skip
+    adversary = adversary_of(generator, game, setting)
     return GanRun(folder, generator, adversary, real, generated)
 
 
@@ -138,7 +138,7 @@ def experiment(
     rows: list[Row] = []
     images, labels = draw_images(setting.n_scored, 1)
     shown = images[:8]
-    strips: dict[str, Tensor] = {"image": shown.expand(-1, 3, -1, -1) / 2 + 0.5, "labels": labels[:8]}
+    strips = {"image": strip_of(shown.expand(-1, 3, -1, -1) / 2 + 0.5), "labels": strip_of(labels[:8])}
     for seed in seeds:
         for n_pairs in pairs:
             for method in METHODS:
@@ -152,27 +152,20 @@ def experiment(
                 with torch.no_grad():
                     found = run.generator.eval()(images)
                 if seed == seeds[0]:
-                    strips[f"{method}, {n_pairs} pairs"] = found[:8]
+                    strips[f"{method}, {n_pairs} pairs"] = strip_of(found[:8])
                 if scores is None:
                     named = {"method": method, "pairs": n_pairs, "seed": seed, "seconds": run.seconds}
                     scores = [named | score_masks(found, labels)]
                     store_scores(folder, scores)
                 rows += scores
-    draw_samples(strips, out / "samples.png")
+    draw_strips(strips, out / "samples.png", height=1.0)
     return rows
 
 
-def draw_samples(strips: dict[str, Tensor], path: Path) -> None:
-    """Images (n, 3, height, width) in 0..1 beside each other, a row a run; classes are colours."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 1.0 * len(strips)), layout="constrained")
-    for axes, (name, images) in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips.items()):
-        padded = F.pad(images, (1, 1, 1, 1), value=1.0)
-        axes.imshow(torch.cat([*padded], dim=2).permute(1, 2, 0).clamp(0, 1).numpy())
-        axes.set_title(name, fontsize=8, loc="left", pad=2)
-        axes.axis("off")
-    figure.savefig(path, dpi=120)
+def strip_of(images: Tensor) -> np.ndarray:
+    """Images (n, 3, height, width) in 0..1 beside each other; classes are colours."""
+    padded = F.pad(images, (1, 1, 1, 1), value=1.0)
+    return torch.cat([*padded], dim=2).permute(1, 2, 0).clamp(0, 1).numpy()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
-from ._options import add_device, add_verb, choose_device, whole
+from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ class _ListEstimators(argparse.Action):
 
 
 def add_parser(verbs: Any) -> None:
-    from stemfeatures.models.checkpoints import DEFAULT_MODEL
-
     parser = add_verb(
         verbs,
         "evaluate",
@@ -73,6 +71,26 @@ def add_parser(verbs: Any) -> None:
         metavar="DATASET",
         help="song folders with mixture and stems (beats.tsv, f0), a MIR-1K folder, or a folder of such data sets",
     )
+    _add_estimators(parser)
+    add_device(parser)
+    parser.add_argument("-j", "--jobs", type=whole(1), default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N tracks of each data set")
+    parser.add_argument("--museval", action="store_true", help="add BSS Eval v4 (SDR, ISR, SIR, SAR); slow")
+    parser.add_argument(
+        "--channels",
+        choices=("mono", "all"),
+        default="mono",
+        help="score separation on the mono downmix, or on all channels as museval and the MDX challenges do "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="settings, summary and scores by track as one JSON object")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by track to a Parquet file")
+    parser.add_argument("--update-card", action="store_true", help="keep the summary in the checkpoint's model card")
+
+
+def _add_estimators(parser: Parser) -> None:
+    from stemfeatures.models.checkpoints import DEFAULT_MODEL
+
     parser.add_argument(
         "-m",
         "--model",
@@ -93,20 +111,6 @@ def add_parser(verbs: Any) -> None:
         help="show beside them: quick, the mixture, the ideal ratio mask and librosa's beats; all, every reference and "
         "every tool installed, which takes long (default: quick for checkpoints, else none)",
     )
-    add_device(parser)
-    parser.add_argument("-j", "--jobs", type=whole(1), default=1, metavar="N", help="processes (default: %(default)s)")
-    parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N tracks of each data set")
-    parser.add_argument("--museval", action="store_true", help="add BSS Eval v4 (SDR, ISR, SIR, SAR); slow")
-    parser.add_argument(
-        "--channels",
-        choices=("mono", "all"),
-        default="mono",
-        help="score separation on the mono downmix, or on all channels as museval and the MDX challenges do "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="settings, summary and scores by track as one JSON object")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by track to a Parquet file")
-    parser.add_argument("--update-card", action="store_true", help="keep the summary in the checkpoint's model card")
 
 
 def run(args: argparse.Namespace) -> int:

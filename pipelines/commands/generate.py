@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ._exit import DONE, UsageError
-from ._options import add_verb, chance, positive, whole
+from ._options import Parser, add_verb, chance, positive, whole
 from ._progress import ProgressLine, watched
 from ._text import count, duration
 
@@ -41,6 +41,25 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--jobs", type=whole(1), default=1, metavar="J", help="processes (default: %(default)s)")
     parser.add_argument("--duration", type=positive, metavar="SECONDS", help="of a song (default: 60 to 150 at random)")
     parser.add_argument("--style", metavar="NAME", help="pop, rock, swing ... (default: any)")
+    _add_sounds(parser)
+    parser.add_argument(
+        "--codec-chance",
+        type=chance,
+        default=0.0,
+        metavar="P",
+        help="how often a song also gets mixture_coded.flac, the mixture after MP3, Vorbis or AAC and back "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--subtype", choices=("PCM_16", "PCM_24"), default="PCM_16", help="of the FLAC files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--plot", action="store_true", help="also write truth.png, a picture of each song and its truth"
+    )
+
+
+def _add_sounds(parser: Parser) -> None:
+    """What songs are played and sung with."""
     parser.add_argument(
         "--bank",
         type=Path,
@@ -84,20 +103,6 @@ def add_parser(verbs: Any) -> None:
         metavar="FILE",
         help="glob patterns of files in --recordings and --voices that are never used, one a line (default: "
         f"catalog_samples/{_HELD_OUT} of the checkout, where there is one)",
-    )
-    parser.add_argument(
-        "--codec-chance",
-        type=chance,
-        default=0.0,
-        metavar="P",
-        help="how often a song also gets mixture_coded.flac, the mixture after MP3, Vorbis or AAC and back "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--subtype", choices=("PCM_16", "PCM_24"), default="PCM_16", help="of the FLAC files (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--plot", action="store_true", help="also write truth.png, a picture of each song and its truth"
     )
 
 

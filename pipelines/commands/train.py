@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures.training.objectives.find import OBJECTIVES
 from stemfeatures.training.preparation.sources import RECORDING_KINDS
 
 from ._exit import DONE, UsageError
-from ._options import add_device, add_verb, choose_device, positive, whole
+from ._options import Parser, add_device, add_verb, choose_device, positive, whole
 from ._progress import ProgressLine, watched
 from ._text import columns, count, duration
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from stemfeatures.training.objectives.base import Objective
     from stemfeatures.training.preparation.run import TrainingRun
     from stemfeatures.training.preparation.sources import FoundRecordings
-
-#: What ``--objective`` chooses from.
-OBJECTIVES = ("joint", "supervised", "adversarial", "gan", "factorgan")
 
 
 def add_parser(verbs: Any) -> None:
@@ -49,6 +47,12 @@ def add_parser(verbs: Any) -> None:
             "--solos acappella --accompaniments instrumentals",
         ),
     )
+    _add_sources(parser)
+    _add_run(parser)
+
+
+def _add_sources(parser: Parser) -> None:
+    """What is learned, and from what."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder with index.csv (path, class, source, licence, seconds)"
     )
@@ -60,7 +64,9 @@ def add_parser(verbs: Any) -> None:
         help="multitracks: song folders, generated ones for example, NAME:DIR for the layouts of docs/datasets.md, or "
         "RUN_DIR/songs of another run; may be given several times",
     )
-    parser.add_argument("--objective", choices=OBJECTIVES, help="what is learned (default: that of --recipe, or joint)")
+    parser.add_argument(
+        "--objective", choices=tuple(OBJECTIVES), help="what is learned (default: that of --recipe, or joint)"
+    )
     parser.add_argument("--target", metavar="NAME", help="what is separated: vocals, drums, guitar, ...")
     for kind, meaning in RECORDING_KINDS.items():
         parser.add_argument(
@@ -72,6 +78,10 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--validate-limit", type=whole(1), metavar="N", help="at most so many tracks of a data set of --validate"
     )
+
+
+def _add_run(parser: Parser) -> None:
+    """How a run goes, and what comes out of it."""
     parser.add_argument(
         "--recipe",
         metavar="NAME",

@@ -1,1 +1,1 @@
-"""What several rooms use and none owns: files, JSON, process pools, lazy names, the cache of compiled code."""
+"""What several rooms use and none owns: files, JSON, process pools, the cache of compiled code."""

@@ -32,8 +32,9 @@ class Extractor:
     name : str
         Unique among the extractors.
     order : int
-        Place of the fields in table ``stems``: activity 10, f0 20, onsets 30, tempo 35, timbre 40, loudness 50,
-        harmony 60. Equal ones are ordered by name.
+        Place of the columns in table ``stems``, nothing else: activity 10, f0 20, onsets 30, tempo 35, timbre 40,
+        loudness 50, harmony 60; equal ones go by name. What an extractor needs of others it asks the inputs for
+        (:meth:`~.inputs.DescriptorInputs.get`), so that no order of computation has to be declared.
     fields : tuple of Field
         The columns, the status first.
     status : str

@@ -5,20 +5,7 @@ trained, and :mod:`.store` how it is kept; :mod:`.ranking` the best tracks of ma
 :mod:`.splits` and :mod:`.evaluation` how good that is; :mod:`.simulation` listeners whose taste is known.
 """
 
-from .._util.lazy import lazy_names
+import lazy_loader
 
-__getattr__, __dir__ = lazy_names(
-    globals(),
-    {
-        "Interactions": "interactions",
-        "Recommender": "models",
-        "evaluate_models": "evaluation",
-        "fit_recommender": "fit",
-        "load_recommender": "store",
-        "read_interactions": "interactions",
-        "recommend": "ranking",
-        "save_recommender": "store",
-        "simulate_listeners": "simulation",
-        "split_interactions": "splits",
-    },
-)
+#: Public names, imported when first used; ``__init__.pyi`` says where from, to type checkers too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -129,19 +129,7 @@ def split_interactions(
     asked.eliminate_zeros()
     train = (sp.diags((~user_is_cold).astype(np.float32)) @ history).tocsr()
     train.eliminate_zeros()
-    track_is_known = np.diff(train.tocsc().indptr) > 0
-    known, new = np.flatnonzero(track_is_known), np.flatnonzero(~track_is_known & (np.diff(asked.tocsc().indptr) > 0))
-    has_history = np.diff(history.indptr) > 0
-    tests = []
-    for name, users, columns in (
-        ("warm", has_history & ~user_is_cold, known),
-        ("cold_tracks", has_history & ~user_is_cold, new),
-        ("cold_users", has_history & user_is_cold, known),
-    ):
-        truth = _columns_only(asked, columns)
-        those = np.flatnonzero(users & (np.diff(truth.indptr) > 0))
-        if len(those):
-            tests.append(TestSet(name, those, history[those], truth[those], columns))
+    tests = _test_sets(train, history, asked, user_is_cold)
     if not train.nnz or not tests:
         what = "to learn from" if not train.nnz else "to ask"
         raise DatasetError(
@@ -154,10 +142,10 @@ def split_interactions(
         "cold_users": cold_users,
         "seed": seed,
         "train_pairs": int(train.nnz),
-        "train_users": int(np.sum(np.diff(train.indptr) > 0)),
-        "train_tracks": len(known),
+        "train_users": int(np.sum(_filled(train))),
+        "train_tracks": int(np.sum(_filled(train.tocsc()))),
         "repeats_not_asked": int(repeated.nnz),
-        "users_without_history": int(np.sum(~has_history & (np.diff(asked.indptr) > 0))),
+        "users_without_history": int(np.sum(~_filled(history) & _filled(asked))),
         "tests": {
             t.name: {"users": len(t.users), "pairs": int(t.truth.nnz), "candidates": len(t.candidates)} for t in tests
         },
@@ -166,7 +154,32 @@ def split_interactions(
         description["after"] = str(interactions.time[later].min())
     elif method == "leave-k-out":
         description["order"] = "random" if interactions.time is None else "time"
-    return Split(train, tuple(tests), description)
+    return Split(train, tests, description)
+
+
+def _test_sets(
+    train: sp.csr_matrix, history: sp.csr_matrix, asked: sp.csr_matrix, user_is_cold: np.ndarray
+) -> tuple[TestSet, ...]:
+    """Those of the sets ``warm``, ``cold_tracks`` and ``cold_users`` that have users."""
+    track_is_known = _filled(train.tocsc())
+    known, new = np.flatnonzero(track_is_known), np.flatnonzero(~track_is_known & _filled(asked.tocsc()))
+    has_history = _filled(history)
+    tests = []
+    for name, users, columns in (
+        ("warm", has_history & ~user_is_cold, known),
+        ("cold_tracks", has_history & ~user_is_cold, new),
+        ("cold_users", has_history & user_is_cold, known),
+    ):
+        truth = _columns_only(asked, columns)
+        those = np.flatnonzero(users & _filled(truth))
+        if len(those):
+            tests.append(TestSet(name, those, history[those], truth[those], columns))
+    return tuple(tests)
+
+
+def _filled(matrix: sp.csr_matrix | sp.csc_matrix) -> np.ndarray:
+    """Which rows (of CSR) or columns (of CSC) have entries."""
+    return np.diff(matrix.indptr) > 0
 
 
 def _some(rng: np.random.Generator, positions: np.ndarray, fraction: float, n: int) -> np.ndarray:

@@ -1,9 +1,6 @@
 """Signals of any length, rate and number of channels to stems."""
 
-from .._util.lazy import lazy_names
+import lazy_loader
 
-#: Public names and the modules they come from, imported when first used.
-__getattr__, __dir__ = lazy_names(
-    globals(),
-    {"BaseSeparator": "base", "Separator": "joint", "open_separator": "open", "register_separator": "open"},
-)
+#: Public names, imported when first used; ``__init__.pyi`` says where from, to type checkers too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -73,12 +73,7 @@ def train(
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     last = run_dir / "last.pt"
-    kind = find_objective(config.objective)
-    kind.check(config)
-    objective = kind(config, device)
-    if last.exists():
-        objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
-        logger.info("going on from step %d", objective.steps_done)
+    objective = _open_objective(config, last, device)
     if config.mixing == "device":  # songs are read once, before the first step
         data = replace(data, joining=None)
     if data.joining is not None:
@@ -109,18 +104,38 @@ def train(
             best = journal.validation(step, validation, objective.exported)
             if on_validation is not None:
                 on_validation(step, validation, best)
-            looks = looks_without_better(run_dir, step, since=objective.phase_began)
-            if config.patience and looks >= config.patience:
-                if not objective.advance(journal.load_best(device)):
-                    logger.info("no better score in %d looks: stopped at step %d", config.patience, step)
-                    break
-                logger.info("no better score in %d looks: the next phase begins at step %d", config.patience, step)
-                save_state(objective, last)
+            if _out_of_patience(config, objective, journal, run_dir, device):
+                break
         if max_minutes is not None and (time.monotonic() - started) / 60 > max_minutes:
             break
     save_state(objective, last)
     journal.close()
     return objective
+
+
+def _open_objective(config: TrainConfig, last: Path, device: str) -> Objective:
+    """The recipe's objective, as the state ``last`` left it where there is one."""
+    kind = find_objective(config.objective)
+    kind.check(config)
+    objective = kind(config, device)
+    if last.exists():
+        objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+        logger.info("going on from step %d", objective.steps_done)
+    return objective
+
+
+def _out_of_patience(config: TrainConfig, objective: Objective, journal: Journal, run_dir: Path, device: str) -> bool:
+    """Whether the run ends for want of a better score; a phase that is not the last gives way to the next instead."""
+    step = objective.steps_done
+    looks = looks_without_better(run_dir, step, since=objective.phase_began)
+    if not config.patience or looks < config.patience:
+        return False
+    if not objective.advance(journal.load_best(device)):
+        logger.info("no better score in %d looks: stopped at step %d", config.patience, step)
+        return True
+    logger.info("no better score in %d looks: the next phase begins at step %d", config.patience, step)
+    save_state(objective, run_dir / "last.pt")
+    return False
 
 
 def _batches(

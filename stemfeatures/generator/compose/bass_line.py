@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .score import BASS_HIGH, BASS_LOW, Chord, Note, Score, nearest, pick, seeded_rng
@@ -19,13 +21,12 @@ def bass_line(score: Score, rng: np.random.Generator) -> list[Note]:
     for section in score.sections:
         if "bass" not in section.players:
             continue
-        figure = seeded_rng(score.seed, "bass-figure", section.label)
-        variant = int(figure.integers(1 << 30))
+        variant = int(seeded_rng(score.seed, "bass-figure", section.label).integers(1 << 30))
         for bar in section.bars:
             for chord in score.chords_of(bar):
                 following = score.chord_at(chord.end_s + 0.01)
-                events = _bass_figure(score, chord, following, kind, low, np.random.default_rng(variant), rng, kicks)
-                for step, length, midi, velocity, ghost in events:
+                figure = _Figure(score, chord, following, low, np.random.default_rng(variant), rng, kicks)
+                for step, length, midi, velocity, ghost in _FIGURES[kind](figure):
                     midi = int(midi)
                     while midi > BASS_HIGH:
                         midi -= 12
@@ -76,84 +77,142 @@ def pickup_line(score: Score, target: int, lowest: int, rng: np.random.Generator
 _BassEvent = tuple[float, float, int, float, bool]
 
 
-def _bass_figure(
-    score: Score,
-    chord: Chord,
-    following: Chord,
-    kind: str,
-    low: int,
-    figure: np.random.Generator,
-    rng: np.random.Generator,
-    kicks: dict[int, list[int]],
-) -> list[_BassEvent]:
-    """(step, length, midi, velocity, ghost) of one chord. ``figure`` repeats from bar to bar, ``rng`` does not."""
-    beat, first, n = score.grid.steps_per_beat, chord.step, chord.n_steps
-    eighth = 2
-    root = low + (chord.pitch_classes[0] - low) % 12
-    fifth = root + (chord.pitch_classes[-1 if len(chord.pitch_classes) < 3 else 2] - root) % 12
-    target = low + (following.pitch_classes[0] - low) % 12
-    tones = [root + (p - root) % 12 for p in chord.pitch_classes]
+@dataclass(frozen=True)
+class _Figure:
+    """The bass under one chord: its tones, and two random generators, of which ``figure`` repeats from bar to bar."""
 
-    def run(steps: list[int], midi: object, velocity: float = 0.85) -> list[_BassEvent]:
-        ends = [*steps[1:], n]
+    score: Score
+    chord: Chord
+    following: Chord
+    low: int
+    figure: np.random.Generator
+    rng: np.random.Generator
+    kicks: dict[int, list[int]]
+
+    @property
+    def root(self) -> int:
+        return self._above_low(self.chord.pitch_classes[0])
+
+    @property
+    def fifth(self) -> int:
+        classes = self.chord.pitch_classes
+        return self.root + (classes[-1 if len(classes) < 3 else 2] - self.root) % 12
+
+    @property
+    def target(self) -> int:
+        """The root of the chord that follows."""
+        return self._above_low(self.following.pitch_classes[0])
+
+    @property
+    def tones(self) -> list[int]:
+        return [self.root + (p - self.root) % 12 for p in self.chord.pitch_classes]
+
+    def _above_low(self, pitch_class: int) -> int:
+        return self.low + (pitch_class - self.low) % 12
+
+    def run(self, steps: list[int], midi: int | list[int], velocity: float = 0.85) -> list[_BassEvent]:
+        """Notes on these steps of the chord, each up to the next."""
+        ends = [*steps[1:], self.chord.n_steps]
         pitches = midi if isinstance(midi, list) else [midi] * len(steps)
+        first, rng = self.chord.step, self.rng
         return [
             (first + s, e - s, p, velocity * rng.uniform(0.88, 1.1), False) for s, e, p in zip(steps, ends, pitches)
         ]
 
-    if kind == "roots":
-        steps = list(range(0, n, eighth))
-        return run(steps, [root if rng.random() < 0.93 else fifth for _ in steps])
-    if kind in ("long", "808"):
-        if kind == "808":
-            steps = sorted({0} | {int(s) for s in figure.choice(np.arange(2, n), min(2, n // 6), replace=False)})
-            return run(steps, [root if figure.random() < 0.75 else root + 12 for _ in steps], 0.95)
-        return run([0] if figure.random() < 0.6 or n <= beat else [0, n // 2], root)
-    if kind == "octaves":
-        steps = list(range(0, n, eighth))
-        return run(steps, [root + 12 * (i % 2) for i in range(len(steps))])
-    if kind == "offbeat":
-        return [(first + s, eighth, root, 0.9, False) for s in range(eighth, n, beat)]
-    if kind == "sixteenths":
-        steps = list(range(0, n, 1))
-        pitches = [root if figure.random() < 0.8 else root + int(pick(figure, (12, 7, 10))) for _ in steps]
-        return run([s for s in steps if s % beat or beat != 4], [p for s, p in zip(steps, pitches) if s % beat])
-    if kind == "root_fifth":
-        steps = list(range(0, n, beat if score.grid.beats_per_bar != 4 else 2 * beat)) or [0]
-        return run(
-            steps, [root if i % 2 == 0 else (fifth if fifth - 12 < BASS_LOW else fifth - 12) for i in range(len(steps))]
-        )
-    if kind == "walk":
-        steps = list(range(0, n, beat))
-        pitches = [root] + [int(pick(rng, tones[1:])) for _ in steps[1:]]
-        if len(pitches) > 1:
-            pitches[-1] = target + int(pick(rng, (-1, 1, 2, -2)))
-        return run(steps, pitches)
-    if kind == "triplets":
-        return run(list(range(0, n, 2)), root)
-    if kind == "bossa":
-        steps = [s for s in (0, 6, 8, 14) if s < n]
-        return run(steps, [root, fifth, fifth, root][: len(steps)])
-    if kind == "reggae":
-        options = [(0, 3, 6, 10), (2, 4, 6, 8, 11), (0, 2, 6, 8, 12), (4, 6, 8, 12, 14)]
-        steps = [s for s in pick(figure, options) if s < n] or [0]
-        return run(steps, [int(pick(figure, [root, *tones])) for _ in steps], 0.95)
-    if kind == "funk":
-        events: list[_BassEvent] = []
-        for step in range(n):
-            chance = 1.0 if step == 0 else 0.28 if step % 2 else 0.4
-            if figure.random() < chance:
-                midi = root if step == 0 else int(pick(figure, (root, root, root + 12, fifth, root + 10)))
-                ghost = step > 0 and figure.random() < 0.25
-                length = 1 if ghost else int(pick(figure, (1, 1, 2, 3)))
-                events.append(
-                    (first + step, min(length, n - step), midi, 0.5 if ghost else rng.uniform(0.75, 1), ghost)
-                )
-        return events
-    # "kick": with the kick drum as it is played or, of the first groove, as it is written; now and then between
-    pattern = score.style.grooves[0].get("kick", "9")
-    struck = kicks.get(chord.bar) or [s for s, c in enumerate(pattern) if c != "."]
+
+def _roots(f: _Figure) -> list[_BassEvent]:
+    steps = list(range(0, f.chord.n_steps, _EIGHTH))
+    return f.run(steps, [f.root if f.rng.random() < 0.93 else f.fifth for _ in steps])
+
+
+def _long(f: _Figure) -> list[_BassEvent]:
+    n = f.chord.n_steps
+    return f.run([0] if f.figure.random() < 0.6 or n <= f.score.grid.steps_per_beat else [0, n // 2], f.root)
+
+
+def _808(f: _Figure) -> list[_BassEvent]:
+    n = f.chord.n_steps
+    steps = sorted({0} | {int(s) for s in f.figure.choice(np.arange(2, n), min(2, n // 6), replace=False)})
+    return f.run(steps, [f.root if f.figure.random() < 0.75 else f.root + 12 for _ in steps], 0.95)
+
+
+def _octaves(f: _Figure) -> list[_BassEvent]:
+    steps = list(range(0, f.chord.n_steps, _EIGHTH))
+    return f.run(steps, [f.root + 12 * (i % 2) for i in range(len(steps))])
+
+
+def _offbeat(f: _Figure) -> list[_BassEvent]:
+    steps = range(_EIGHTH, f.chord.n_steps, f.score.grid.steps_per_beat)
+    return [(f.chord.step + s, _EIGHTH, f.root, 0.9, False) for s in steps]
+
+
+def _sixteenths(f: _Figure) -> list[_BassEvent]:
+    beat, steps = f.score.grid.steps_per_beat, range(f.chord.n_steps)
+    pitches = [f.root if f.figure.random() < 0.8 else f.root + int(pick(f.figure, (12, 7, 10))) for _ in steps]
+    return f.run([s for s in steps if s % beat or beat != 4], [p for s, p in zip(steps, pitches) if s % beat])
+
+
+def _root_fifth(f: _Figure) -> list[_BassEvent]:
+    grid = f.score.grid
+    pace = grid.steps_per_beat * (2 if grid.beats_per_bar == 4 else 1)
+    steps = list(range(0, f.chord.n_steps, pace)) or [0]
+    fifth = f.fifth if f.fifth - 12 < BASS_LOW else f.fifth - 12
+    return f.run(steps, [f.root if i % 2 == 0 else fifth for i in range(len(steps))])
+
+
+def _walk(f: _Figure) -> list[_BassEvent]:
+    steps = list(range(0, f.chord.n_steps, f.score.grid.steps_per_beat))
+    pitches = [f.root] + [int(pick(f.rng, f.tones[1:])) for _ in steps[1:]]
+    if len(pitches) > 1:
+        pitches[-1] = f.target + int(pick(f.rng, (-1, 1, 2, -2)))
+    return f.run(steps, pitches)
+
+
+def _triplets(f: _Figure) -> list[_BassEvent]:
+    return f.run(list(range(0, f.chord.n_steps, 2)), f.root)
+
+
+def _bossa(f: _Figure) -> list[_BassEvent]:
+    steps = [s for s in (0, 6, 8, 14) if s < f.chord.n_steps]
+    return f.run(steps, [f.root, f.fifth, f.fifth, f.root][: len(steps)])
+
+
+def _reggae(f: _Figure) -> list[_BassEvent]:
+    options = [(0, 3, 6, 10), (2, 4, 6, 8, 11), (0, 2, 6, 8, 12), (4, 6, 8, 12, 14)]
+    steps = [s for s in pick(f.figure, options) if s < f.chord.n_steps] or [0]
+    return f.run(steps, [int(pick(f.figure, [f.root, *f.tones])) for _ in steps], 0.95)
+
+
+def _funk(f: _Figure) -> list[_BassEvent]:
+    n, root = f.chord.n_steps, f.root
+    events: list[_BassEvent] = []
+    for step in range(n):
+        chance = 1.0 if step == 0 else 0.28 if step % 2 else 0.4
+        if f.figure.random() < chance:
+            midi = root if step == 0 else int(pick(f.figure, (root, root, root + 12, f.fifth, root + 10)))
+            ghost = step > 0 and f.figure.random() < 0.25
+            length = 1 if ghost else int(pick(f.figure, (1, 1, 2, 3)))
+            velocity = 0.5 if ghost else f.rng.uniform(0.75, 1)
+            events.append((f.chord.step + step, min(length, n - step), midi, velocity, ghost))
+    return events
+
+
+def _kick(f: _Figure) -> list[_BassEvent]:
+    """With the kick drum as it is played or, of the first groove, as it is written; now and then between."""
+    first, n = f.chord.step, f.chord.n_steps
+    pattern = f.score.style.grooves[0].get("kick", "9")
+    struck = f.kicks.get(f.chord.bar) or [s for s, c in enumerate(pattern) if c != "."]
     steps = sorted({0} | {s - first for s in struck if first <= s < first + n})
-    steps += [s for s in range(eighth, n, eighth) if s not in steps and figure.random() < 0.15]
+    steps += [s for s in range(_EIGHTH, n, _EIGHTH) if s not in steps and f.figure.random() < 0.15]
     steps.sort()
-    return run(steps, [root if figure.random() < 0.8 else int(pick(figure, (fifth, root + 12))) for _ in steps])
+    pitches = [f.root if f.figure.random() < 0.8 else int(pick(f.figure, (f.fifth, f.root + 12))) for _ in steps]
+    return f.run(steps, pitches)
+
+
+_EIGHTH = 2
+#: Figures by the kind of bass that a style names.
+_FIGURES = {
+    "roots": _roots, "long": _long, "808": _808, "octaves": _octaves, "offbeat": _offbeat, "sixteenths": _sixteenths,
+    "root_fifth": _root_fifth, "walk": _walk, "triplets": _triplets, "bossa": _bossa, "reggae": _reggae,
+    "funk": _funk, "kick": _kick,
+}  # fmt: skip

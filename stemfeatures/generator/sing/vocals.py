@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ..track import Track, note_truth
 from .singers import Cast, Singer
 
 if TYPE_CHECKING:
+    from .recorded_role import RecordedRole
     from .recording_bank import RecordingBank
     from .voice import Sung, VoiceBank, VoiceStyle
 
@@ -33,7 +34,7 @@ def sing_score(
         return track, [], {"words": [], "lines": []}
     from .recorded_role import RecordedRole
     from .voice import VoiceBank, VoiceStyle
-    from .wordless import add_choir, add_shouts, empty_slots, vocalise
+    from .wordless import add_choir, add_shouts
 
     bank = VoiceBank.default() if voices is None else voices
     rng = seeded_rng(score.seed, "singers")
@@ -47,39 +48,11 @@ def sing_score(
     wordless = rng.random() < _VOCALISE["bridge"]
     backing = _draw_backing(cast, name, rng)
     recorded = RecordedRole.draw(cast, recordings)
-    texts: dict[tuple[str, int], Any] = {}
+    performance = _Performance(cast, lead, name, style, manners, wordless, backing, recorded)
     for slot in score.slots:
-        line_rng = seeded_rng(score.seed, "line", slot.section.first_bar, slot.turn)
-        if slot.section.label != "chorus" and slot.turn and line_rng.random() < 0.08:
-            continue  # the singer rests
-        key = (slot.section.label if slot.section.label == "chorus" else str(slot.section.first_bar), slot.turn)
-        if recorded is not None and recorded.takes(slot):
-            track.notes += recorded.sing(slot, key)
-            continue
-        if (wordless and slot.section.label == "bridge") or line_rng.random() < _VOCALISE["line"]:
-            sung_notes = vocalise(cast, lead, slot, style, line_rng) or []
-            track.notes += [note_truth(note, score) for syllable in sung_notes for note in syllable]
-            continue
-        if key not in texts:
-            texts[key] = _line(bank, name, syllables_that_fit(score, slot), line_rng)
-        line = texts[key]
-        manner = manners.get(slot.section.label, "sung")
-        sung_notes, delivered = _deliver(cast, lead, slot, line, style, manner, line_rng)
-        if delivered is None:
-            continue
-        cast.breathe(lead, delivered, style, line_rng)
-        lead.take(delivered)
-        cast.write(line.text, delivered)
-        track.notes += [note_truth(note, score) for syllable in sung_notes for note in syllable]
-        for singer, voice_style, degrees, sections in backing:
-            if slot.section.label in sections and sung_notes:
-                _follow_lead(cast, singer, voice_style, degrees, line, sung_notes, line_rng)
+        track.notes += performance.sing(slot)
     if recorded is None or not recorded.leads:
-        rng = seeded_rng(score.seed, "vocalises")
-        for slot in empty_slots(score, ("intro", "solo", "outro")) if rng.random() < _VOCALISE["sections"] else []:
-            if rng.random() < 0.7:
-                sung_notes = vocalise(cast, lead, slot, style, rng) or []
-                track.notes += [note_truth(note, score) for syllable in sung_notes for note in syllable]
+        track.notes += performance.vocalise_between()
     add_choir(cast)
     add_shouts(cast, recorded.singer if recorded is not None and recorded.leads else lead)
     if recorded is not None:
@@ -102,6 +75,68 @@ def sing_score(
     return track, [s.f0 for s in used], cast.lyrics
 
 
+_Backing = tuple[Singer, "VoiceStyle", int, tuple[str, ...]]
+
+
+@dataclass
+class _Performance:
+    """How the lines of a song are sung: by the lead ``name``, by recordings, or as a vocalise; with backing voices."""
+
+    cast: Cast
+    lead: Singer
+    name: str
+    style: VoiceStyle
+    manners: dict[str, str]
+    wordless: bool
+    backing: list[_Backing]
+    recorded: RecordedRole | None
+    _texts: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+    def sing(self, slot: Slot) -> list[dict[str, Any]]:
+        """Sing the line of a slot, or rest; returns its notes."""
+        score, label = self.cast.score, slot.section.label
+        rng = seeded_rng(score.seed, "line", slot.section.first_bar, slot.turn)
+        if label != "chorus" and slot.turn and rng.random() < 0.08:
+            return []  # the singer rests
+        key = (label if label == "chorus" else str(slot.section.first_bar), slot.turn)
+        if self.recorded is not None and self.recorded.takes(slot):
+            return self.recorded.sing(slot, key)
+        if (self.wordless and label == "bridge") or rng.random() < _VOCALISE["line"]:
+            return self._vocalise(slot, rng)
+        if key not in self._texts:
+            self._texts[key] = _line(self.cast.bank, self.name, syllables_that_fit(score, slot), rng)
+        line = self._texts[key]
+        manner = self.manners.get(label, "sung")
+        sung_notes, delivered = _deliver(self.cast, self.lead, slot, line, self.style, manner, rng)
+        if delivered is None:
+            return []
+        self.cast.breathe(self.lead, delivered, self.style, rng)
+        self.lead.take(delivered)
+        self.cast.write(line.text, delivered)
+        for singer, voice_style, degrees, sections in self.backing:
+            if label in sections and sung_notes:
+                _follow_lead(self.cast, singer, voice_style, degrees, line, sung_notes, rng)
+        return [note_truth(note, score) for syllable in sung_notes for note in syllable]
+
+    def vocalise_between(self) -> list[dict[str, Any]]:
+        """Sing without words in intros, solos and outros of some songs; returns the notes."""
+        from .wordless import empty_slots
+
+        rng = seeded_rng(self.cast.score.seed, "vocalises")
+        notes: list[dict[str, Any]] = []
+        slots = empty_slots(self.cast.score, ("intro", "solo", "outro")) if rng.random() < _VOCALISE["sections"] else []
+        for slot in slots:
+            if rng.random() < 0.7:
+                notes += self._vocalise(slot, rng)
+        return notes
+
+    def _vocalise(self, slot: Slot, rng: np.random.Generator) -> list[dict[str, Any]]:
+        from .wordless import vocalise
+
+        sung_notes = vocalise(self.cast, self.lead, slot, self.style, rng) or []
+        return [note_truth(note, self.cast.score) for syllable in sung_notes for note in syllable]
+
+
 def _draw_manners(score: Score, rng: np.random.Generator) -> dict[str, str]:
     """How verses and choruses are delivered."""
     drive = score.style.drive
@@ -112,9 +147,6 @@ def _draw_manners(score: Score, rng: np.random.Generator) -> dict[str, str]:
     if rng.random() < _GROWLS * drive**2:
         manners |= {str(label): "growled" for label in rng.permutation(["verse", "chorus"])[: rng.integers(1, 3)]}
     return manners
-
-
-_Backing = tuple[Singer, "VoiceStyle", int, tuple[str, ...]]
 
 
 def _draw_backing(cast: Cast, lead: str, rng: np.random.Generator) -> list[_Backing]:

@@ -23,6 +23,8 @@ __all__ = ["Line", "Sung", "SungNote", "VoiceBank", "VoiceStyle", "breath", "sin
 #: RMS of sung vowels at the singer's medium effort, in dBFS.
 VOWEL_LEVEL_DB = -20.0
 #: Frames below this level relative to the vowels are silent and carry no F0.
+#: One decibel of power as a natural logarithm.
+_DECIBEL = np.log(10) / 10
 _INAUDIBLE_DB = -45.0
 _MAX_CONSONANT_S = 0.15
 #: Consonants leave the vowel at least this share of the time from one vowel to the next.
@@ -183,15 +185,11 @@ def _render(
     *,
     medium_midi: float,
 ) -> Sung:
-    pyworld = require_pyworld()
     sounding = end - begin > 1e-6
     position, owner = _source_position(phones, begin, end, times, rng)
     inside = owner >= 0
     place = np.clip(position / PERIOD_S, 0, len(phones.voiced) - 1.001)
-    low = place.astype(int)
-    fraction = (place - low)[:, None].astype(np.float32)
-    log_power = phones.log_power[low] * (1 - fraction) + phones.log_power[low + 1] * fraction
-    aperiodicity_db = phones.aperiodicity_db[low] * (1 - fraction) + phones.aperiodicity_db[low + 1] * fraction
+    log_power, aperiodicity_db = _spectra_at(phones, place)
     _smooth_joins(log_power, phones, begin, times)
 
     pitch = pitch + _microprosody(phones, begin, end, times, rng)
@@ -204,43 +202,21 @@ def _render(
     log_power = _shift_formants(log_power, style.formant)
     _open_vowels(log_power, f0, voiced)
     effort = np.clip((pitch - medium_midi) / 12, -1.5, 1.5)
-    colour = style.tilt * np.log2(np.clip(HERTZ, 120.0, 8000.0) / 1000)
-    colour += _opening(HERTZ)
-    colour += style.singers_formant * np.exp(-(((HERTZ - 2900 * style.formant) / 500) ** 2))
-    brighter = np.log2(np.clip(HERTZ, 300.0, 4000.0) / 1000) * style.effort * 0.4
-    shade = colour[None] + effort[:, None] * brighter[None]
-    decibel = np.log(10) / 10
-    log_power += (shade * decibel).astype(np.float32)
+    log_power += (_shade(effort, style) * _DECIBEL).astype(np.float32)
     gain_db = _gain_db(phones, begin, end, times, owner, style, rng) + style.effort * effort
-    log_power += (gain_db * decibel).astype(np.float32)[:, None]
+    log_power += (gain_db * _DECIBEL).astype(np.float32)[:, None]
 
     power = np.exp(log_power.astype(np.float64))
     level = power[:, (HERTZ > 80) & (HERTZ < 6000)].sum(axis=1)
     reference = np.median(level[loud]) if np.any(loud) else level.max()
-    # Sibilants and bursts of a bright or closely squeezed delivery stay below the vowels, as a de-esser keeps them.
-    total = power.sum(axis=1)
-    usual = np.median(total[loud]) if np.any(loud) else total.max()
-    power *= np.minimum(1.0, np.where(held, 8.0, 0.6) * usual / np.maximum(total, 1e-20))[:, None]
+    power *= _de_esser(power, loud, held)[:, None]
     edge = _edges(inside)
     power *= edge[:, None] ** 2
     voiced &= level * edge**2 > reference * 10 ** (_INAUDIBLE_DB / 10)
     loud &= voiced
     f0 = np.where(voiced & (not style.growl), f0, 0.0)
 
-    ratio = to_aperiodicity(aperiodicity_db)
-    if style.breathiness > 0:
-        ratio = ratio + style.breathiness * (1 - ratio) * np.clip(HERTZ / 4000, 0, 1)
-    # Frames of silence in front shift WORLD's own noise, which otherwise is the same in every call.
-    lead = int(rng.integers(1, 40))
-    audio = pyworld.synthesize(
-        np.concatenate([np.zeros(lead), f0]),
-        np.ascontiguousarray(np.concatenate([np.full((lead, len(HERTZ)), 1e-16), power + 1e-16])),
-        np.ascontiguousarray(np.concatenate([np.ones((lead, len(HERTZ))), ratio])),
-        SAMPLE_RATE,
-        PERIOD_S * 1000,
-    )
-    first = round(lead * PERIOD_S * SAMPLE_RATE)
-    audio = audio[first : first + int(len(times) * PERIOD_S * SAMPLE_RATE)]
+    audio = _synthesise(f0, power, _breathy(to_aperiodicity(aperiodicity_db), style), rng)
     if style.growl:
         audio = _flutter(audio, rng)
     elif style.roughness > 0:
@@ -257,6 +233,55 @@ def _render(
         if s and symbol != " "
     ]
     return Sung(audio.astype(np.float32), float(times[0]), times, f0, words, spoken)
+
+
+def _spectra_at(phones: Phones, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log power and aperiodicity in dB at fractional frames of the source."""
+    low = place.astype(int)
+    fraction = (place - low)[:, None].astype(np.float32)
+    return (
+        phones.log_power[low] * (1 - fraction) + phones.log_power[low + 1] * fraction,
+        phones.aperiodicity_db[low] * (1 - fraction) + phones.aperiodicity_db[low + 1] * fraction,
+    )
+
+
+def _shade(effort: np.ndarray, style: VoiceStyle) -> np.ndarray:
+    """(n_frames, n_bins) dB that the colour of a voice adds, brighter with more effort."""
+    colour = style.tilt * np.log2(np.clip(HERTZ, 120.0, 8000.0) / 1000)
+    colour += _opening(HERTZ)
+    colour += style.singers_formant * np.exp(-(((HERTZ - 2900 * style.formant) / 500) ** 2))
+    brighter = np.log2(np.clip(HERTZ, 300.0, 4000.0) / 1000) * style.effort * 0.4
+    shade: np.ndarray = colour[None] + effort[:, None] * brighter[None]
+    return shade
+
+
+def _de_esser(power: np.ndarray, loud: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Factors that keep sibilants and bursts of a bright or closely squeezed delivery below the vowels."""
+    total = power.sum(axis=1)
+    usual = np.median(total[loud]) if np.any(loud) else total.max()
+    factors: np.ndarray = np.minimum(1.0, np.where(held, 8.0, 0.6) * usual / np.maximum(total, 1e-20))
+    return factors
+
+
+def _breathy(ratio: np.ndarray, style: VoiceStyle) -> np.ndarray:
+    if style.breathiness > 0:
+        ratio = ratio + style.breathiness * (1 - ratio) * np.clip(HERTZ / 4000, 0, 1)
+    return ratio
+
+
+def _synthesise(f0: np.ndarray, power: np.ndarray, ratio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Samples of as many frames, by WORLD."""
+    # Frames of silence in front shift WORLD's own noise, which otherwise is the same in every call.
+    lead = int(rng.integers(1, 40))
+    audio: np.ndarray = require_pyworld().synthesize(
+        np.concatenate([np.zeros(lead), f0]),
+        np.ascontiguousarray(np.concatenate([np.full((lead, len(HERTZ)), 1e-16), power + 1e-16])),
+        np.ascontiguousarray(np.concatenate([np.ones((lead, len(HERTZ))), ratio])),
+        SAMPLE_RATE,
+        PERIOD_S * 1000,
+    )
+    first = round(lead * PERIOD_S * SAMPLE_RATE)
+    return audio[first : first + int(len(f0) * PERIOD_S * SAMPLE_RATE)]
 
 
 def _roughen(audio: np.ndarray, f0: np.ndarray, roughness: float) -> np.ndarray:

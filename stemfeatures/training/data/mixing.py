@@ -17,6 +17,9 @@ from .bank import SoundBank
 from .effects import colour, drive, high_pass, rms
 from .example import Example, label_example
 
+_Stems = dict[str, np.ndarray]
+_F0 = dict[str, list[np.ndarray] | None]
+
 
 class Mixer:
     """Makes :class:`Example` number ``i``.
@@ -279,70 +282,94 @@ class Mixer:
     def example(self, index: int) -> Example:
         """Example number ``index``."""
         rng = np.random.default_rng([self.seed, index])
-        duration = self.n_samples / SR
-        context = patterns.draw_context(duration, rng)
+        context = patterns.draw_context(self.n_samples / SR, rng)
         silent = np.zeros(self.n_samples, np.float32)
         stems = dict.fromkeys(STEMS, silent)
         f0: dict[str, list[np.ndarray] | None] = {s: [np.zeros(self.n_frames, np.float32)] for s in PITCHED_STEMS}
         onsets: np.ndarray | None = None
-        beats_known = False
-
         if self.songs and rng.random() < 0.18:
-            rows = self.songs[rng.integers(len(self.songs))]
-            rate = float(2 ** rng.uniform(-0.25, 0.25))
-            room = int(self.table.loc[rows, "length"].min()) - int(self.n_samples * rate) - 64
-            start = int(rng.integers(0, max(1, room)))
-            for row in rows:
-                kind = str(self.table.at[row, "class"])
-                if kind in STEMS:
-                    y, known = self.piece(int(row), rate, rng, start)
-                    stems[kind] = y
-                    if kind in f0:
-                        f0[kind] = [known] if known is not None else None
+            self._add_song(stems, f0, rng)
             if stems["bass"] is silent and rng.random() < 0.9:
                 stems["bass"], known = self.bass_line(context, rng)
                 f0["bass"] = [known]
         else:
-            draw = rng.random()
-            if draw < 0.25:
-                row = int(rng.choice(self.performances["drums"]))
-                stems["drums"], _ = self.piece(row, float(2 ** rng.uniform(-0.2, 0.2)), rng)
-            elif draw < 0.93:
-                stems["drums"], onsets = self.struck(context, rng)
-                beats_known = True
-            if rng.random() < 0.93:
-                if rng.random() < 0.12 and len(self.performances["bass"]):
-                    row = int(rng.choice(self.performances["bass"]))
-                    stems["bass"], known = self.piece(row, float(2 ** rng.uniform(-0.3, 0.3)), rng)
-                    f0["bass"] = [known] if known is not None else None
-                else:
-                    stems["bass"], known = self.bass_line(context, rng)
-                    f0["bass"] = [known]
-            if rng.random() < 0.22:
-                row = int(rng.choice(self.performances["other"]))
-                stems["other"], _ = self.piece(row, float(2 ** rng.uniform(-0.3, 0.3)), rng)
-            elif rng.random() < 0.96:
-                count = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
-                lines = [self.accompaniment_line(context, rng) for _ in range(count)]
-                stems["other"] = sum(
-                    (
-                        colour(p, rng, room=0.3) * np.float32(10 ** (rng.normal(0, 4) / 20) / max(rms(p), 1e-4))
-                        for p in lines
-                    ),
-                    silent,
-                )
+            onsets = self._add_drums(stems, context, rng)
+            self._add_bass(stems, f0, context, rng)
+            self._add_other(stems, context, rng)
         if rng.random() < 0.85:
-            if rng.random() < 0.14:
-                row = int(rng.choice(self.performances["vocals"]))
-                stems["vocals"], known = self.piece(row, float(2 ** rng.uniform(-0.5, 0.25)), rng)
-                f0["vocals"] = [known] if known is not None else None
-            else:
-                stems["vocals"], voices = self.sung(rng)
-                f0["vocals"] = voices
+            self._add_vocals(stems, f0, rng)
         else:
-            stems["vocals"] = silent
-            f0["vocals"] = [np.zeros(self.n_frames, np.float32)]
+            stems["vocals"], f0["vocals"] = silent, [np.zeros(self.n_frames, np.float32)]
+        times, places = context.beats()
+        return label_example(
+            self._balanced(stems, rng),
+            f0,
+            onsets_s=onsets,
+            beats_s=times if onsets is not None else None,
+            downbeats_s=times[places == 1] if onsets is not None else None,
+        )
 
+    def _add_song(self, stems: _Stems, f0: _F0, rng: np.random.Generator) -> None:
+        """The recorded stems of a song, as far as it has them."""
+        rows = self.songs[rng.integers(len(self.songs))]
+        rate = float(2 ** rng.uniform(-0.25, 0.25))
+        room = int(self.table.loc[rows, "length"].min()) - int(self.n_samples * rate) - 64
+        start = int(rng.integers(0, max(1, room)))
+        for row in rows:
+            kind = str(self.table.at[row, "class"])
+            if kind in STEMS:
+                stems[kind], known = self.piece(int(row), rate, rng, start)
+                if kind in f0:
+                    f0[kind] = [known] if known is not None else None
+
+    def _performance(
+        self, stem: str, octaves: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """A recorded performance, played faster by so many octaves."""
+        row = int(rng.choice(self.performances[stem]))
+        return self.piece(row, float(2 ** rng.uniform(*octaves)), rng)
+
+    def _add_drums(self, stems: _Stems, context: patterns.Context, rng: np.random.Generator) -> np.ndarray | None:
+        """Returns the times of the strokes where these, and with them the beats, are known."""
+        draw = rng.random()
+        if draw < 0.25:
+            stems["drums"], _ = self._performance("drums", (-0.2, 0.2), rng)
+        elif draw < 0.93:
+            stems["drums"], onsets = self.struck(context, rng)
+            return onsets
+        return None
+
+    def _add_bass(self, stems: _Stems, f0: _F0, context: patterns.Context, rng: np.random.Generator) -> None:
+        if rng.random() >= 0.93:
+            return
+        if rng.random() < 0.12 and len(self.performances["bass"]):
+            stems["bass"], known = self._performance("bass", (-0.3, 0.3), rng)
+            f0["bass"] = [known] if known is not None else None
+        else:
+            stems["bass"], line = self.bass_line(context, rng)
+            f0["bass"] = [line]
+
+    def _add_other(self, stems: _Stems, context: patterns.Context, rng: np.random.Generator) -> None:
+        if rng.random() < 0.22:
+            stems["other"], _ = self._performance("other", (-0.3, 0.3), rng)
+        elif rng.random() < 0.96:
+            count = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+            lines = [self.accompaniment_line(context, rng) for _ in range(count)]
+            for y in lines:
+                coloured = colour(y, rng, room=0.3)
+                level = np.float32(10 ** (rng.normal(0, 4) / 20) / max(rms(y), 1e-4))
+                stems["other"] = stems["other"] + coloured * level
+
+    def _add_vocals(self, stems: _Stems, f0: _F0, rng: np.random.Generator) -> None:
+        if rng.random() < 0.14:
+            stems["vocals"], known = self._performance("vocals", (-0.5, 0.25), rng)
+            f0["vocals"] = [known] if known is not None else None
+        else:
+            stems["vocals"], voices = self.sung(rng)
+            f0["vocals"] = [*voices]
+
+    def _balanced(self, stems: _Stems, rng: np.random.Generator) -> np.ndarray:
+        """``(stems, n_samples)`` at levels as in a mix."""
         levels = {"vocals": 0.0, "drums": -1.0, "bass": -2.5, "other": -1.5}
         mixed = np.zeros((len(STEMS), self.n_samples), np.float32)
         for i, stem in enumerate(STEMS):
@@ -350,11 +377,4 @@ class Mixer:
             if level > 1e-5:
                 gain = 10 ** ((levels[stem] + rng.normal(0, 4.0)) / 20) / level
                 mixed[i] = colour(stems[stem] * np.float32(0.1 * gain), rng)
-        times, places = context.beats()
-        return label_example(
-            mixed,
-            f0,
-            onsets_s=onsets,
-            beats_s=times if beats_known else None,
-            downbeats_s=times[places == 1] if beats_known else None,
-        )
+        return mixed

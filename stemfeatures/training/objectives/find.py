@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from ...errors import ModelError
-from .base import Objective
+
+if TYPE_CHECKING:
+    from .base import Objective
 
 #: Objectives by the name that recipes and ``--objective`` use: module and class, imported when asked for.
 OBJECTIVES = {
     "joint": "stemfeatures.training.objectives.joint:JointObjective",
-    "supervised": "stemfeatures.training.objectives.critics:SupervisedObjective",
+    "supervised": "stemfeatures.training.objectives.supervised:SupervisedObjective",
     "adversarial": "stemfeatures.training.objectives.critics:AdversarialObjective",
-    "factorgan": "stemfeatures.training.objectives.gan:FactorGANObjective",
     "gan": "stemfeatures.training.objectives.gan:GanObjective",
+    "factorgan": "stemfeatures.training.objectives.gan:FactorGANObjective",
 }
 
 
@@ -28,4 +31,5 @@ def find_objective(name: str) -> type[Objective]:
     if name not in OBJECTIVES:
         raise ModelError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}", stage="train")
     module, _, cls = OBJECTIVES[name].partition(":")
-    return getattr(importlib.import_module(module), cls)
+    found: type[Objective] = getattr(importlib.import_module(module), cls)
+    return found

@@ -236,63 +236,20 @@ class NetworkFrontEnd(TargetFrontEnd):
         self._generator = step_generator(self._seed, self._step)
 
     def train(self, step: int) -> None:
-        """Make ready for a step.
-
-        Parameters
-        ----------
-        step : int
-            Its number, which seeds what is random in the network.
-        """
         super().train(step)
         if step != self._step:
             self._step, self._generator = step, step_generator(self._seed, step, 3)
 
     def separate(self, magnitude: Tensor) -> Tensor:
-        """Estimates of the network.
-
-        Parameters
-        ----------
-        magnitude : Tensor
-            ``(batch, n_bins, n_frames + 2 * context)``, of mixtures.
-
-        Returns
-        -------
-        Tensor
-            ``(batch, 2, n_bins, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
-        """
         return self.net.estimate(torch.log1p(magnitude), generator=self._generator)
 
     @classmethod
     def shape(cls, config: TrainConfig) -> tuple[Grid, int, int]:
-        """What a recipe's excerpts are cut for.
-
-        Parameters
-        ----------
-        config : TrainConfig
-            The recipe.
-
-        Returns
-        -------
-        tuple
-            ``(grid, context, n_frames)``.
-        """
         kind = _target_network(config)
         return kind.grid, *kind.extent(_network_config(kind, config), config.n_frames)
 
     @classmethod
     def is_additive(cls, config: TrainConfig) -> bool:
-        """Whether the estimated magnitudes of a recipe's network add up to the mixture's.
-
-        Parameters
-        ----------
-        config : TrainConfig
-            The recipe.
-
-        Returns
-        -------
-        bool
-            What the network says.
-        """
         kind = _target_network(config)
         return kind.is_additive(_network_config(kind, config))
 
@@ -337,38 +294,12 @@ class JointFrontEnd(TargetFrontEnd):
         self.grid, self.n_bins, self.n_frames = JointNet.grid, N_BINS, config.n_frames
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The parameters of the separator.
-
-        Returns
-        -------
-        iterable of torch.nn.Parameter
-            Those that are trained.
-        """
         return self.net.separator.parameters()
 
-    def train(self, step: int) -> None:
-        """Make ready for a step; the network stays in evaluation mode.
-
-        Parameters
-        ----------
-        step : int
-            Is not looked at: nothing is random.
-        """
+    def train(self, step: int) -> None:  # nothing is random, and statistics stay as they are
         self.net.eval()
 
     def separate(self, magnitude: Tensor) -> Tensor:
-        """Estimates of the network.
-
-        Parameters
-        ----------
-        magnitude : Tensor
-            ``(batch, n_bins, n_frames)``, of mixtures.
-
-        Returns
-        -------
-        Tensor
-            ``(batch, 2, n_bins, n_frames)``, ``log1p`` magnitudes of target and accompaniment.
-        """
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -magnitude.shape[-1] % self.net.stride))
         logits, _ = self.net.separator(torch.log1p(20.0 * padded))
@@ -377,18 +308,6 @@ class JointFrontEnd(TargetFrontEnd):
 
     @classmethod
     def shape(cls, config: TrainConfig) -> tuple[Grid, int, int]:
-        """What a recipe's excerpts are cut for.
-
-        Parameters
-        ----------
-        config : TrainConfig
-            The recipe.
-
-        Returns
-        -------
-        tuple
-            ``(grid, context, n_frames)``.
-        """
         return JointNet.grid, 0, config.n_frames
 
 

@@ -6,19 +6,7 @@
 >>> train(config, run.data, run.run_dir)  # doctest: +SKIP
 """
 
-from ..._util.lazy import lazy_names
+import lazy_loader
 
-#: Public names and the modules they come from, imported when first used.
-__getattr__, __dir__ = lazy_names(
-    globals(),
-    {
-        "DEFAULT_RECIPES": "recipes",
-        "find_recipe": "recipes",
-        "read_recipe": "recipes",
-        "RECORDING_KINDS": "sources",
-        "FoundRecordings": "sources",
-        "TrainingSources": "sources",
-        "TrainingRun": "run",
-        "prepare_run": "run",
-    },
-)
+#: Public names, imported when first used; ``__init__.pyi`` says where from, to type checkers too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
