@@ -15,6 +15,7 @@ PACKAGES = (
     "stemfeatures",
     "stemfeatures.audio",
     "stemfeatures.descriptors",
+    "stemfeatures.evaluation",
     "stemfeatures.frames",
     "stemfeatures.recommendation",
     "stemfeatures.separation",
@@ -42,7 +43,9 @@ def findings(thing: type) -> Iterator[str]:
         members += [
             f"{name}.{key}"
             for key, member in vars(thing).items()
-            if not key.startswith("_") and (inspect.isfunction(member) or isinstance(member, kinds))
+            if not key.startswith("_")
+            and (inspect.isfunction(member) or isinstance(member, kinds))
+            and not (member.__doc__ is None and inspect.getdoc(getattr(thing, key)))  # inherited
         ]
     for member in members:
         # Fields of data classes are attributes and parameters at once; they are documented as the former.

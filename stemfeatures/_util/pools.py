@@ -161,8 +161,12 @@ class _Worker:
 
     Attributes
     ----------
-    is_ready
-        It has begun. number : of the item. outcome : of the item before, once :meth:`receive` has returned True.
+    is_ready : bool
+        Whether it has begun.
+    number : int
+        Of the item.
+    outcome : object
+        Of the item before, once :meth:`receive` has returned True.
     """
 
     def __init__(self, work: bytes) -> None:

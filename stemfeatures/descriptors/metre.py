@@ -259,7 +259,10 @@ def _best_cycles(
 
     Returns
     -------
-    totals : (n_hypotheses,). paths : (n_hypotheses, n_points) place in the cycle.
+    totals : np.ndarray
+        (n_hypotheses,) log likelihood of the best path.
+    paths : np.ndarray
+        (n_hypotheses, n_points) place in the cycle.
     """
     n, count = len(evidence), len(hypotheses)
     longest = max(len(h.cycle) for h in hypotheses)

@@ -26,29 +26,95 @@ class Estimator(Protocol):
     blank-separated token of lyrics, None where it is not sung. ``prepare`` loads what is needed, so that a
     missing model shows before the first track. ``describe`` tells what figures depend on: versions, voicing
     thresholds. An oracle has a true ``needs_truth`` and is called as ``separate_with_truth(y, sample_rate, stems)``.
+
+    Attributes
+    ----------
+    name : str
+        By which it stands in tables.
     """
 
     name: str
 
-    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]: ...
+    def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Separate a mixture into stems.
 
-    def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]: ...
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
 
-    def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]: ...
+        Returns
+        -------
+        dict of np.ndarray
+            (channels, n_samples) by stem.
+        """
+        ...
+
+    def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate the F0 of the vocals.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        times_s : np.ndarray
+            (n_frames,) times of the frames in seconds.
+        f0_hz : np.ndarray
+            (n_frames,) F0 in Hz; 0 where unvoiced, negative for a guess in an unvoiced frame.
+        """
+        ...
+
+    def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Track beats.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        beats_s : np.ndarray
+            (n_beats,) times in seconds.
+        positions : np.ndarray or None
+            (n_beats,) places in the bar, counted from 1; None where they are not known.
+        """
+        ...
 
 
 class BaseEstimator:
-    """Offers nothing; subclasses override what they can do."""
+    """Offers nothing; subclasses override what they can do.
+
+    Attributes
+    ----------
+    name : str
+        By which it is asked for and stands in tables.
+    needs_truth : bool
+        Whether it is an oracle, which :meth:`separate_with_truth` is called of.
+    voicing : str
+        When a frame of :meth:`f0` counts as voiced, in words.
+    install : str
+        How to install it, a line for a shell; empty where nothing is missing.
+    quick : bool
+        Whether a minute of music takes a few seconds at most.
+    uses_torch : bool
+        Whether a torch device is of use.
+    """
 
     name = ""
     needs_truth = False
-    #: When a frame of :meth:`f0` counts as voiced, in words.
     voicing = ""
-    #: How to install it, a line for a shell; empty where nothing is missing.
     install: ClassVar[str] = ""
-    #: Whether a minute of music takes a few seconds at most.
     quick: ClassVar[bool] = False
-    #: Whether a torch device is of use.
     uses_torch: ClassVar[bool] = True
 
     @classmethod
@@ -102,7 +168,7 @@ class BaseEstimator:
         return frozenset(task for task, there in offered.items() if there)
 
     def prepare(self) -> None:
-        """Nothing to load."""
+        """Load what is needed, so that a missing model shows before the first track; here nothing."""
 
     def describe(self) -> dict[str, str]:
         """What the figures of it depend on.
@@ -235,9 +301,51 @@ class BaseEstimator:
         raise NotImplementedError(f"{self.name} does not track beats")
 
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Say which stems play.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+
+        Returns
+        -------
+        times_s : np.ndarray
+            (n_frames,) times of the frames in seconds.
+        plays : dict of np.ndarray
+            (n_frames,) bool by stem.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} does not say which stems play")
 
     def lyrics(self, y: np.ndarray, sample_rate: int, text: str) -> list[float | None]:
+        """Align lyrics.
+
+        Parameters
+        ----------
+        y : np.ndarray
+            (channels, n_samples) float32, the mixture.
+        sample_rate : int
+            Rate of the signal in Hz.
+        text : str
+            The lyrics; blanks separate their tokens.
+
+        Returns
+        -------
+        list of float or None
+            The start of each token in seconds, None where it is not sung.
+
+        Raises
+        ------
+        NotImplementedError
+            It does not offer this.
+        """
         raise NotImplementedError(f"{self.name} does not align lyrics")
 
 

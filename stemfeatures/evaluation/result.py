@@ -117,7 +117,20 @@ class EvaluationResult:
     def join(cls, results: Sequence[EvaluationResult]) -> EvaluationResult:
         """Several estimators on the same tracks as one table.
 
-        Raises ValueError if there are none, or if they were scored by different settings.
+        Parameters
+        ----------
+        results : sequence of EvaluationResult
+            One or more, scored by the same settings.
+
+        Returns
+        -------
+        EvaluationResult
+            Task by task; ``settings["estimators"]`` has those of all.
+
+        Raises
+        ------
+        ValueError
+            There are none, or they were scored by different settings.
         """
         import pandas as pd
 
@@ -132,11 +145,15 @@ class EvaluationResult:
         return cls(in_order(table), common | {"estimators": estimators})
 
     def summary(self) -> pd.DataFrame:
-        """One row per ``task, estimator, dataset, stem, metric``.
+        """Averages over tracks.
 
-        ``mean, median, mad`` (median absolute deviation) over the ``n`` tracks scored of ``n_groups`` artists or
-        singers, ``ci95``, half the 95 % confidence interval of the mean, and ``n_skipped``, the tracks not scored.
-        A track that is ``ok`` but has NaN for a metric counts as skipped for that metric alone.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per ``task, estimator, dataset, stem, metric``: ``mean, median, mad`` (median absolute deviation)
+            over the ``n`` tracks scored of ``n_groups`` artists or singers, ``ci95``, half the 95 % confidence interval
+            of the mean, and ``n_skipped``, the tracks not scored. A track that is ``ok`` but has NaN for a metric
+            counts as skipped for that metric alone.
         """
         import pandas as pd
 
@@ -191,7 +208,13 @@ class EvaluationResult:
         return EvaluationResult(in_order(pairs[[*KEYS, *metrics]]), {})
 
     def to_dict(self) -> dict[str, Any]:
-        """``settings``, ``summary`` and ``tracks`` as plain JSON types; NaN and infinities become None."""
+        """All of it as plain JSON types.
+
+        Returns
+        -------
+        dict
+            ``settings``, ``summary`` and ``tracks``, the latter two as lists of rows; NaN and infinities become None.
+        """
         return {
             "settings": self.settings,
             "summary": plain(self.summary().to_dict("records")),
@@ -199,7 +222,13 @@ class EvaluationResult:
         }
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write :attr:`table`; the settings go to ``settings`` of the file's metadata."""
+        """Write :attr:`table` to a file, with the settings as ``settings`` of its metadata.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; one that is there is replaced.
+        """
         import json
 
         import pyarrow as pa
@@ -212,8 +241,8 @@ class EvaluationResult:
     def __str__(self) -> str:
         """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem."""
         summary = self.summary()
-        parts = [_leakage_shown(summary) if task == "leakage" else _shown(summary, task) for task in TASKS]
-        return "\n\n".join(part for part in (*parts, self._notes()) if part)
+        tables = [_leakage_shown(summary) if task == "leakage" else _shown(summary, task) for task in TASKS]
+        return "\n\n".join(text for text in (*tables, self._notes()) if text)
 
     def _offered(self, estimator: str) -> set[str]:
         """The tasks that the estimator has at least one score in."""

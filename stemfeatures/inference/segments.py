@@ -27,9 +27,24 @@ FADE = 16
 class Frames:
     """Network results for consecutive frames ``first ... first + k``.
 
-    ``spectrum`` (n_fft // 2 + 1, k) complex of the analysis signal; ``masks`` (4, N_BINS, k); ``salience``
-    (2, N_PITCH_BINS, k), ``voicing`` (2, k), ``rhythm`` (3, k) and ``presence`` (4, k; None from a network that does
-    not say it) as probabilities. ``further`` (n, N_BINS, k): masks of stems beside the four, None without any.
+    Attributes
+    ----------
+    first : int
+        Number of the first frame in the track.
+    spectrum : Tensor
+        ``(n_fft // 2 + 1, k)`` complex, of the analysis signal.
+    masks : Tensor
+        ``(4, N_BINS, k)``, 0..1; those of all stems sum to one.
+    salience : Tensor
+        ``(2, N_PITCH_BINS, k)`` probabilities.
+    voicing : Tensor
+        ``(2, k)`` probabilities.
+    rhythm : Tensor
+        ``(3, k)`` probabilities.
+    presence : Tensor, optional
+        ``(4, k)`` probabilities; None from a network that does not say it.
+    further : Tensor, optional
+        ``(n, N_BINS, k)`` masks of stems beside the four; None without any.
     """
 
     first: int
@@ -47,8 +62,22 @@ class Frames:
 
 @dataclass
 class Segment:
-    """Frames ``start ...`` of one track, and the part of them that the track takes from this segment; with the spectra
-    ``stems`` (n, n_fft // 2 + 1, k) of its stems where the track came with them.
+    """Frames ``start ...`` of one track.
+
+    Attributes
+    ----------
+    owner : SegmentTrack
+        The track.
+    start : int
+        Number of its first frame.
+    spectrum : Tensor
+        ``(n_fft // 2 + 1, n_frames)`` complex.
+    first, stop : int
+        The frames that the track takes from this segment.
+    is_last : bool
+        Whether the track ends with it.
+    stems : Tensor, optional
+        ``(n, n_fft // 2 + 1, n_frames)`` spectra of its stems, where the track came with them.
     """
 
     owner: SegmentTrack
@@ -73,8 +102,10 @@ class SegmentTrack:
     on_frames : callable
         Called with every :class:`Frames` as it is finished, in order and without gaps.
     on_features : callable, optional
-        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the
-        part of each segment that is used; rows of further stems follow the four.
+        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the frames of
+        each segment that are used; rows of further stems follow the four.
+    segment : int, optional
+        Frames of a segment.
     stem_names : tuple of str, optional
         Stems whose spectra come with those of the signal.
     """

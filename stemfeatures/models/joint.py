@@ -45,16 +45,17 @@ class JointConfig(NetworkConfig):
         Planes of the harmonic map.
     pitch_channels : tuple[int, ...], default=(16, 24, 40)
         Channels of the pitch networks' levels (each level halves the pitch axis).
-    pitch_bins : part of the pitch grid that each pitch network covers, in the order of ``PITCHED_STEMS``
-        (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
+    pitch_bins : tuple[tuple[int, int], ...], default=((48, 336), (0, 240))
+        First bin of the pitch grid that each pitch network covers and the one behind the last, in the order of
+        ``PITCHED_STEMS`` (vocals 56.9 to 1568 Hz, bass 32.7 to 517 Hz); multiples of 12.
     rhythm_channels : int, default=48
-        Width and depth of the dilated temporal convolutions.
+        Width of the dilated temporal convolutions of the rhythm.
     rhythm_layers : int, default=8
-        Width and depth of the dilated temporal convolutions.
+        How many of them there are.
     presence_channels : int, default=0
-        Width and depth of the temporal convolutions that say which stems play; 0 channels: the network does not say it.
+        Width of the temporal convolutions that say which stems play; 0: the network does not say it.
     presence_layers : int, default=6
-        Width and depth of the temporal convolutions that say which stems play; 0 channels: the network does not say it.
+        How many of them there are.
     sharpness : float, default=1.0
         Factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read always
         have 1. Below 1 masks are softer.

@@ -156,13 +156,13 @@ def build_card(
     model : Network
         The network whose weights are saved.
     config : TrainConfig
-        What it was trained with.
+        The recipe it was trained by.
     data : TrainingData
-        What it was trained with.
+        What it learned from.
     steps : int
-        Optimiser steps done, and time they took over all resumptions.
+        Optimiser steps done.
     seconds : float
-        Optimiser steps done, and time they took over all resumptions.
+        Time they took over all resumptions.
     command : str, default=''
         What was typed.
     device : str, default=''

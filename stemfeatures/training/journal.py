@@ -31,9 +31,9 @@ class Journal:
     Attributes
     ----------
     best_step : int | None
-        Of the best validation, None before the first.
+        Step of the best validation, None before the first.
     best_score : float | None
-        Of the best validation, None before the first.
+        Its score.
     """
 
     def __init__(self, run_dir: Path, step: int, *, terms: Sequence[str]) -> None:

@@ -59,9 +59,9 @@ def train(
         Scores the exported network every ``validate_every`` steps and at the end; the best one is kept. After
         ``patience`` looks without a better one the objective's next phase begins, or, after its last, the run ends.
     on_log : Callable[[int, dict[str, float]], None], optional
-        Called with the step and its losses, or its validation and whether it is the best so far.
+        Called with the step and the mean losses since the last call.
     on_validation : Callable[[int, Validation, bool], None], optional
-        Called with the step and its losses, or its validation and whether it is the best so far.
+        Called with the step, its validation, and whether it is the best so far.
 
     Raises
     ------

@@ -66,18 +66,18 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     blocks_ : dict
-        Dict of ``(stem, family)`` to the slice of the output columns; one block ``("", "pca")`` with PCA.
+        By ``(stem, family)`` the slice of the output columns; one block ``("", "pca")`` with PCA.
     columns_ : list of str
-        List of str, the input column (of several, the first) that each output column comes from; ``""`` for principal
+        The input column (of several, the first) that each output column comes from; ``""`` for principal
         components.
     mean_, variance_ : (n_out,) ndarray of float64
         Of the output columns on the data it was fitted to.
-    unusable_
-        List of str, input columns that were null or constant.
-    n_features_in_
-        As everywhere in scikit-learn.
-    feature_names_in_
-        As everywhere in scikit-learn.
+    unusable_ : list of str
+        Input columns that were null or constant.
+    n_features_in_ : int
+        Number of input columns.
+    feature_names_in_ : ndarray of str
+        Names of the input columns.
 
     Examples
     --------

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class CheckpointEstimator(BaseEstimator):
-    """A checkpoint of this package, by name or path; None takes the default one. Loaded at first use."""
+    """A checkpoint of this package, loaded at first use.
+
+    Attributes
+    ----------
+    model : str, optional
+        Its name or path; None: the default one.
+    device : str, default='cpu'
+        Torch device.
+    voice_salience : float, default=0.5
+        Salience, a probability, from which further candidates of a voiced frame count as further voices.
+    """
 
     model: str | None = None
     device: str = "cpu"
-    #: Further candidates of a voiced frame count as further voices from this salience (a probability) on.
     voice_salience: float = 0.5
     _separator: Separator | None = field(default=None, init=False, repr=False)
     _analyser: Analyser | None = field(default=None, init=False, repr=False)
@@ -43,19 +52,11 @@ class CheckpointEstimator(BaseEstimator):
         return self.__dict__ | {"_separator": None, "_analyser": None, "_analysed": None, "_aligner": None}
 
     def prepare(self) -> None:
-        """Only looks for the checkpoint: which parts of it are needed depends on the task."""
         from ...models import checkpoints
 
-        checkpoints.resolve(**self._choice)
+        checkpoints.resolve(**self._choice)  # found, not loaded: the task says by what
 
     def describe(self) -> dict[str, str]:
-        """What the figures of it depend on.
-
-        Returns
-        -------
-        dict of str
-            Name, digest and settings of the checkpoint.
-        """
         from ...models import checkpoints
 
         checkpoint = checkpoints.resolve(**self._choice)
@@ -72,7 +73,7 @@ class CheckpointEstimator(BaseEstimator):
         return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """The decoded contour; in its unvoiced frames the strongest candidate."""
+        # the decoded contour; in its unvoiced frames the strongest candidate
         analysis = self._analyse(y, sample_rate)
         contour = analysis.contours["vocals"]
         f0_hz = np.nan_to_num(contour.f0_hz)
@@ -81,7 +82,7 @@ class CheckpointEstimator(BaseEstimator):
         return contour.times_s, f0_hz
 
     def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """In the voiced frames of the contour: its pitch, and the other candidates that are salient enough."""
+        # in the voiced frames of the contour: its pitch, and the other candidates that are salient enough
         analysis = self._analyse(y, sample_rate)
         contour, pitch = analysis.contours["vocals"], analysis.frames.pitch["vocals"]
         found = []
@@ -95,7 +96,7 @@ class CheckpointEstimator(BaseEstimator):
         return events.beats_s, events.beat_positions
 
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """What the network says; of one that does not say it, where its estimates are active."""
+        # what the network says; of one that does not say it, where its estimates are active
         frames = self._analyse(y, sample_rate).frames
         if frames.presence is not None:
             return frames.times_s, {stem: row > 0.5 for stem, row in zip(STEMS, frames.presence)}
@@ -103,7 +104,6 @@ class CheckpointEstimator(BaseEstimator):
         return frames.times_s, {s: active_frames(audible_energy(frames.stems[s]), mixture) for s in STEMS}
 
     def lyrics(self, y: np.ndarray, sample_rate: int, text: str) -> list[float | None]:
-        """Starts of tokens; None for all of them where the words do not fit."""
         if self._aligner is None:
             from ...lyrics import Aligner
 

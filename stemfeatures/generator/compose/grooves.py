@@ -53,11 +53,11 @@ class Performance:
     name : str
         Its path within the folder.
     style : str
-        ``"rock"``, beats a minute, ``"4/4"``.
+        ``"rock"``, for example.
     bpm : float
-        ``"rock"``, beats a minute, ``"4/4"``.
+        Beats a minute.
     metre : str
-        ``"rock"``, beats a minute, ``"4/4"``.
+        ``"4/4"``, for example.
     beats_per_bar : int
         Beats a bar.
     times_beats : np.ndarray

@@ -46,9 +46,9 @@ class Style:
     families : tuple[str, ...]
         Instrument families of the accompaniment, those listed twice are likelier.
     bass_families : tuple[str, ...], default=('electric_bass',)
-        Kinds of bass and of drum kit.
+        Kinds of bass.
     kits : tuple[str, ...], default=('acoustic',)
-        Kinds of bass and of drum kit.
+        Kinds of drum kit.
     swing : tuple[float, float], default=(0.0, 0.0)
         Range of the delay of off-beats, 1 = triplets; ``swing_unit``: the step that is delayed (2 eighth, 1 16th).
     drive : float, default=0.1

@@ -97,10 +97,12 @@ class Instrument:
 
     Attributes
     ----------
-    name
+    name : str
         Where the sound comes from.
     family : str
-        One of :data:`.synths.FAMILIES`. release_s : fall after a note's end.
+        One of :data:`.synths.FAMILIES`.
+    release_s : float
+        Fall after a note's end, in seconds.
     """
 
     def __init__(self, family: str, tones: Tones) -> None:

@@ -41,8 +41,14 @@ class LineStyle:
         Shortest and longest slide between joined notes.
     bend, slide, fall : float, default=0.0
         Probability that a stroke is bent up to its pitch, slid into, let fall at its end.
-    vibrato : probability for long notes; vibrato_hz, vibrato_extent, vibrato_delay_s as in ``VoiceStyle``;
-        fretted : vibrato only raises the pitch. tremor_db : level that trembles with the vibrato.
+    vibrato : float, default=0.0
+        Probability of vibrato on long notes.
+    vibrato_hz, vibrato_extent, vibrato_delay_s : float
+        As in ``VoiceStyle``.
+    fretted : bool
+        Whether vibrato only raises the pitch.
+    tremor_db : float
+        How much of the level trembles with the vibrato.
     drift, intonation : float, default=0.03
         Slow wandering and error of single strokes (standard deviations).
     swell_db : float, default=0.0

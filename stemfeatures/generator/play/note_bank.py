@@ -288,7 +288,9 @@ class NoteBank:
     Attributes
     ----------
     by_family : dict[str, list[str]]
-        Instrument names by family. fingerprint : of what the bank holds.
+        Instrument names by family.
+    fingerprint : str
+        Of what the bank holds.
 
     Raises
     ------

@@ -297,12 +297,16 @@ class RecordingBank:
 
     Attributes
     ----------
-    phrases
+    phrases : list[Phrase]
         All of them.
     by_voice : dict[str, list[int]]
-        Their numbers by voice, sung ones; spoken : numbers of the others.
+        Numbers of the sung ones by voice.
+    spoken : list[int]
+        Numbers of the others.
     held_out : list[str]
-        The patterns it was made without. fingerprint : of what the bank holds.
+        The patterns it was made without.
+    fingerprint : str
+        Of what the bank holds.
 
     Raises
     ------

@@ -29,10 +29,10 @@ class JointObjective(Objective):
 
     Attributes
     ----------
-    model
-        The network and the average of its weights.
-    average
-        The network and the average of its weights.
+    model : JointNet
+        The network.
+    average : JointNet
+        The same with the average of its weights.
 
     Raises
     ------
