@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,17 +22,16 @@ _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _MODULE = re.compile(r"python -m ((?:stemfeatures|pipelines|experiments)[\w.]*)")
 
 
-def commands(page: Path) -> list[str]:
-    """Lines of shell blocks that call ``stemfeatures``, without comments and what follows a pipe."""
-    found = []
+def lines_of(page: Path) -> Iterator[str]:
+    """Lines of shell blocks, without comments and what follows a pipe."""
     for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language not in ("sh", "bash", "console", ""):
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            line = re.split(r"\s#\s|\s[|>&;]|\s&&\s", line)[0].strip().removeprefix("$ ")
-            if line.startswith("stemfeatures "):
-                found.append(line)
-    return found
+        if language in ("sh", "bash", "console", ""):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield re.split(r"\s#\s|\s[|>&;]|\s&&\s", line)[0].strip().removeprefix("$ ")
+
+
+def commands(page: Path) -> list[str]:
+    return [line for line in lines_of(page) if line.startswith("stemfeatures ")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -49,3 +53,71 @@ def test_there_are_commands() -> None:
 def test_modules_are_there(page: Path) -> None:
     for name in _MODULE.findall(page.read_text(encoding="utf-8")):
         assert importlib.util.find_spec(name.rstrip(".")) is not None, name
+
+
+#: Where the options of a script stand that it does not declare itself.
+_PARSERS = {"experiments.gans": ROOT / "experiments" / "gans" / "gan_runs.py"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scripts_and_targets_are_there(page: Path) -> None:
+    """``python FILE``, ``python -m MODULE`` with their options, ``make TARGET``."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    blocks = [block for _, block in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+    for line in lines_of(page):
+        words = shlex.split(line)
+        if words[:1] == ["make"]:
+            assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:] if "=" not in word), line
+        if words[:1] != ["python"]:
+            continue
+        if words[1] != "-m":
+            # Written by the page itself, or here.
+            assert (ROOT / words[1]).is_file() or any(f"# {words[1]}" in block for block in blocks), line
+        elif re.match(r"(stemfeatures|pipelines|experiments)\b", words[2]):
+            spec = importlib.util.find_spec(words[2])
+            assert spec is not None, line
+            assert spec.origin is not None, line
+            shared = [path.read_text(encoding="utf-8") for name, path in _PARSERS.items() if words[2].startswith(name)]
+            source = "".join([Path(spec.origin).read_text(encoding="utf-8"), *shared])
+            missing = [word for word in words if word.startswith("--") and f'"{word.split("=")[0]}"' not in source]
+            assert not missing, line
+
+
+def names_of(tree: ast.AST) -> dict[str, Any]:
+    """What a block imports of ours, by name."""
+    found: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("stemfeatures", "pipelines"):
+            module = importlib.import_module(node.module or "")
+            found |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.split(".")[0]
+                if top in ("stemfeatures", "pipelines"):
+                    importlib.import_module(alias.name)
+                    found[top] = importlib.import_module(top)
+    return found
+
+
+def resolved(node: ast.AST, names: dict[str, Any]) -> Any:
+    """The object that ``stemfeatures.audio.load`` and the like name; None for anything else."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute) and inspect.ismodule(owner := resolved(node.value, names)):
+        return getattr(owner, node.attr)
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_name_what_is_there(page: Path) -> None:
+    """What they import is there, and what they call takes those arguments."""
+    names: dict[str, Any] = {}
+    for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language != "python":
+            continue
+        tree = ast.parse(block)
+        names |= names_of(tree)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if callable(called := resolved(call.func, names)):
+                keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+                inspect.signature(called).bind_partial(*call.args, **keywords)
