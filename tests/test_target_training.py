@@ -26,11 +26,11 @@ from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.excerpts import ExcerptSettings, RecordingExcerpts
 from stemfeatures.training.data.recording_sources import find_pairs, find_recordings, rest_of
 from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
-from stemfeatures.training.examples import Examples, TrainingData
 from stemfeatures.training.objectives import critics
 from stemfeatures.training.objectives.critics import AdversarialObjective
 from stemfeatures.training.objectives.supervised import SupervisedObjective
 from stemfeatures.training.objectives.target_networks import build_network
+from stemfeatures.training.training_data import Examples, TrainingData
 from stemfeatures.training.validation import Validation, validate
 
 SECONDS, RATE = 3.0, 16_000

@@ -19,9 +19,9 @@ from stemfeatures.training.data import bank as banks
 from stemfeatures.training.data import build_bank, held_out, patterns
 from stemfeatures.training.data.example import salience_target
 from stemfeatures.training.data.mixing import Mixer
-from stemfeatures.training.examples import Examples, TrainingData
 from stemfeatures.training.objectives import losses
 from stemfeatures.training.objectives.joint import JointObjective
+from stemfeatures.training.training_data import Examples, TrainingData
 
 
 def _tone(hertz: float, seconds: float, decay: float = 2.0) -> np.ndarray:

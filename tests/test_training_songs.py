@@ -32,10 +32,10 @@ from stemfeatures.training.data.device_mixing import DeviceMixer, Excerpts
 from stemfeatures.training.data.joining import Joining
 from stemfeatures.training.data.song_store import SongStore, build_song_store
 from stemfeatures.training.data.songs import OTHER_VOCALS, REMIX, SongMixer
-from stemfeatures.training.examples import Shared, TrainingData
 from stemfeatures.training.journal import best_validation, looks_without_better
 from stemfeatures.training.objectives import losses
 from stemfeatures.training.objectives.joint import JointObjective
+from stemfeatures.training.training_data import Shared, TrainingData
 from stemfeatures.training.validation import Validation, validate
 
 RATE, SECONDS, BPM = 44_100, 9.0, 120.0

@@ -40,10 +40,10 @@ from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.recording_sources import rest_of
 from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
 from stemfeatures.training.data.song_store import StoredTrack
-from stemfeatures.training.examples import TrainingData
 from stemfeatures.training.loop import train
 from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.target_networks import grid_of
+from stemfeatures.training.training_data import TrainingData
 
 Row = dict[str, Any]
 

@@ -27,7 +27,6 @@ from stemfeatures.models.unet2017 import Decoder, Encoder
 
 #: Bins of the axis that both tasks share, and frames that a patch is a multiple of.
 N_LOG_BINS = 512
-FRAME_MULTIPLE = 64
 
 LAYOUTS = ("separation", "f0", "shared", "f0_to_separation", "separation_to_f0")
 #: Filters of the six levels: where a network has two U-Nets, an encoder with two decoders, or one U-Net.

@@ -92,7 +92,7 @@ def make_mixes(study: Study) -> None:
         write_plan(around, study.sample_plan)
     folder = study.out / "mixes"
     folder.mkdir(parents=True, exist_ok=True)
-    for mix in _shown("mixes", study.mixes + _sample_mixes(study)):
+    for mix in _counted("mixes", study.mixes + _sample_mixes(study)):
         path = folder / f"{mix.mix_id}.flac"
         if not path.is_file():
             _write(path, np.sum(list(render(mix, study.seconds).values()), axis=0))
@@ -131,7 +131,7 @@ def extract_songs(study: Study) -> None:
         songs = {s.name: s for s in map(read_song, _folders(study.songs))}
         windows = listeners.listening_windows(list(songs.values()), study.seconds, limit=study.listening_songs)
         rows = []
-        for name, start in _shown("songs", list(windows.items())):
+        for name, start in _counted("songs", list(windows.items())):
             y = listeners.excerpt_of(songs[name], start, study.seconds)
             y *= min(1.0, 0.9 / np.abs(y).max())
             _write(folder / f"{name}.flac", y)
@@ -294,7 +294,7 @@ def _collect(path: Path, ids: list[str], row: Callable[[str], dict[str, float]])
     """A table with a row for each id; what an earlier, broken off run has done is kept."""
     done = {} if not path.is_file() else pd.read_parquet(path).to_dict("index")
     todo = [i for i in ids if i not in done]
-    for n, track_id in enumerate(_shown(path.stem, todo), 1):
+    for n, track_id in enumerate(_counted(path.stem, todo), 1):
         done[track_id] = row(track_id)
         if n % 20 == 0 or n == len(todo):
             with replacing(path) as partial:
@@ -306,7 +306,7 @@ def _write(path: Path, y: np.ndarray) -> None:
         soundfile.write(partial, y, ANALYSIS_SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
-def _shown(what: str, items: Sequence[T]) -> Iterable[T]:
+def _counted(what: str, items: Sequence[T]) -> Iterable[T]:
     for n, item in enumerate(items, 1):
         _tell(f"{what}: {n} of {len(items)}")
         yield item

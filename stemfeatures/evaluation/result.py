@@ -241,7 +241,7 @@ class EvaluationResult:
     def __str__(self) -> str:
         """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem."""
         summary = self.summary()
-        tables = [_leakage_shown(summary) if task == "leakage" else _shown(summary, task) for task in TASKS]
+        tables = [_leakage_table(summary) if task == "leakage" else _table_of(summary, task) for task in TASKS]
         return "\n\n".join(text for text in (*tables, self._notes()) if text)
 
     def _offered(self, estimator: str) -> set[str]:
@@ -298,7 +298,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("task", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
-def _shown(summary: pd.DataFrame, task: str) -> str:
+def _table_of(summary: pd.DataFrame, task: str) -> str:
     """Averages of one task by data set, stem and estimator as lines; empty if there are none."""
     rows = summary[summary["task"] == task]
     keys = ["dataset", "stem", "estimator"]
@@ -332,7 +332,7 @@ def _aligned(lines: list[list[str]], left: Sequence[int]) -> list[str]:
     return ["  ".join(align(cell, w) for align, cell, w in zip(aligns, line, widths)).rstrip() for line in lines]
 
 
-def _leakage_shown(summary: pd.DataFrame) -> str:
+def _leakage_table(summary: pd.DataFrame) -> str:
     """A matrix a band, estimates down and true stems across: levels with their intervals, and shares."""
     rows = summary[(summary["task"] == "leakage") & (summary["n"] > 0)]
     parts = []

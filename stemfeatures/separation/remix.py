@@ -127,7 +127,7 @@ def pop_samples(held: list[np.ndarray], count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RemixedFile:
-    """What became of the level of a remixed file.
+    """A remixed file, and how its level was changed.
 
     Attributes
     ----------

@@ -17,8 +17,8 @@ from .config import TrainConfig
 from .data.bank import SoundBank
 from .data.recording_store import RecordingStore
 from .data.song_store import SongStore
-from .examples import TrainingData
 from .objectives.find import find_objective
+from .training_data import TrainingData
 
 #: Licence of weights whose owner has not said anything.
 NOT_STATED = "not stated"

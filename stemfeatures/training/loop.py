@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from .._util.files import replacing
 from ..models.network import Network
 from .config import TrainConfig
-from .examples import Examples, TrainingData
 from .journal import Journal, looks_without_better
 from .objectives.base import Objective
 from .objectives.find import find_objective
+from .training_data import Examples, TrainingData
 from .validation import Validation
 
 logger = logging.getLogger(__name__)

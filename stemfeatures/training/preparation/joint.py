@@ -15,7 +15,7 @@ from ..data.build_bank import build_bank
 from ..data.held_out import matches, read_patterns
 from ..data.joining import Joining
 from ..data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
-from ..examples import TrainingData
+from ..training_data import TrainingData
 from .sources import TrainingSources, Watch
 
 _BANK_MARK = "sounds.parquet"

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...datasets.multitrack import MultiTrack
 from ..config import TrainConfig
-from ..examples import TrainingData
 from ..objectives.find import find_objective
+from ..training_data import TrainingData
 from .joint import joint_data
 from .recipes import require_same_recipe, write_recipe
 from .sources import FoundRecordings, TrainingSources, Watch

@@ -17,9 +17,9 @@ from ..data.held_out import HeldOut, read_patterns
 from ..data.recording_sources import find_pairs, find_recordings
 from ..data.recording_store import RecordingStore, build_recording_store, is_recording_store
 from ..data.stem_sum import StemSum
-from ..examples import TrainingData
 from ..objectives.find import find_objective
 from ..objectives.target_networks import grid_of
+from ..training_data import TrainingData
 from .sources import RECORDING_KINDS, FoundRecordings, TrainingSources, Watch
 
 log = logging.getLogger(__name__)
