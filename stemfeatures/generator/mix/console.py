@@ -240,9 +240,9 @@ def reverberate(y: np.ndarray, room: Room, block: int = 1 << 18) -> np.ndarray:
     spectrum = scipy.fft.rfft(room.response, size, axis=1)
     out = np.zeros((2, n + size), np.float32)
     for start in range(0, n, hop):
-        block = mono[start : start + hop]
-        if np.any(block):
-            out[:, start : start + size] += scipy.fft.irfft(scipy.fft.rfft(block, size) * spectrum, size, axis=1)
+        samples = mono[start : start + hop]
+        if np.any(samples):
+            out[:, start : start + size] += scipy.fft.irfft(scipy.fft.rfft(samples, size) * spectrum, size, axis=1)
     return out[:, :n]
 
 
