@@ -14,7 +14,7 @@ from ..base import BaseEstimator
 if TYPE_CHECKING:
     from ...analysis import Analyser
     from ...lyrics import Aligner
-    from ...separation import Separator
+    from ...separation import BaseSeparator
 
 
 @dataclass
@@ -34,7 +34,7 @@ class CheckpointEstimator(BaseEstimator):
     model: str | None = None
     device: str = "cpu"
     voice_salience: float = 0.5
-    _separator: Separator | None = field(default=None, init=False, repr=False)
+    _separator: BaseSeparator | None = field(default=None, init=False, repr=False)
     _analyser: Analyser | None = field(default=None, init=False, repr=False)
     _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
     _aligner: Aligner | None = field(default=None, init=False, repr=False)

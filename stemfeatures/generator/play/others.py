@@ -126,7 +126,7 @@ def _play(
         return None
     if line is not None:
         line.mute_truth_where_silent(takes[0])
-    choices = {"name": player.name, "kind": player.kind, "instrument": instrument.name}
+    choices: dict[str, Any] = {"name": player.name, "kind": player.kind, "instrument": instrument.name}
     choices |= chain.choices() | {"doubled": twice}
     if line is not None:
         choices |= {"line": asdict(style), "gestures": dict(sorted(line.gestures.items()))}
