@@ -294,7 +294,7 @@ def test_command_line(main, features, listening, tmp_path) -> None:
         (["predict", "MODEL", "FEATURES", "LISTENING"], "--output, or whom to print with --user"),
         (["predict", "FEATURES", "FEATURES", "LISTENING", "--user", "a"], "not a recommender"),
         (["predict", "MODEL", "FEATURES", "LISTENING", "--users", "none.txt"], "none.txt: No such file"),
-        ([], "required: PART"),
+        ([], "required: ACTION"),
     ],
 )
 def test_wrong_usage_is_named(argv, said, main, features, listening, model, tmp_path, monkeypatch) -> None:
