@@ -8,7 +8,22 @@ from __future__ import annotations
 
 
 class StemfeaturesError(Exception):
-    """Base class. ``stage`` names the step that failed, ``source`` the file (or None for arrays)."""
+    """Base class.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    source : str, optional
+        The file; None for arrays.
+    stage : str, optional
+        The step that failed; default: that of the class.
+
+    Attributes
+    ----------
+    message, source, stage
+        The same.
+    """
 
     stage = "unknown"
 

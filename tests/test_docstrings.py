@@ -48,10 +48,12 @@ def findings(thing: type) -> Iterator[str]:
             and not (member.__doc__ is None and inspect.getdoc(getattr(thing, key)))  # inherited
         ]
     for member in members:
-        # Fields of data classes are attributes and parameters at once; they are documented as the former.
-        fields = dataclasses.is_dataclass(thing) and member == name
+        # Fields of data classes are attributes and parameters at once; they are documented as the former. A class
+        # that inherits its constructor inherits the parameters, and protocols have none.
+        of_fields = dataclasses.is_dataclass(thing) or getattr(thing, "_is_protocol", False)
+        others = member == name and (of_fields or (inspect.isclass(thing) and "__init__" not in vars(thing)))
         for code, message in validate(member)["errors"]:
-            if code in CHECKS and not (fields and code == "PR01"):
+            if code in CHECKS and not (others and code == "PR01"):
                 yield f"{member}: {code} {message}"
 
 
