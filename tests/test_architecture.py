@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -46,18 +45,6 @@ def test_no_module_imports_in_a_circle() -> None:
     graph = grimp.build_graph(*TOPS, exclude_type_checking_imports=True, cache_dir=None)
     order = TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
     assert len(list(order.static_order())) == len(graph.modules)  # CycleError names the circle
-
-
-def test_functions_are_short() -> None:
-    """No body of more than 60 lines, docstrings aside. ruff bounds their complexity."""
-    long = []
-    for path in sorted(path for name in (*TOPS, "benchmarks", "tests") for path in (ROOT / name).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-                if body and node.end_lineno - body[0].lineno >= 60:
-                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
-    assert not long
 
 
 def test_few_files_stand_in_the_root() -> None:
