@@ -1,5 +1,6 @@
 """Tuning, key and chord changes of synthesised chords."""
 
+import librosa
 import mir_eval.key
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from frames_helper import FRAME_RATE, SR, n_frames_of, no_pitch, pitch_frames, t
 
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.harmony import chord_changes, estimate_key, estimate_tuning, fold_chroma
+from stemfeatures.descriptors.tonal_centroid import tonal_centroid
 
 C_MAJOR = [(60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67)]
 A_MINOR = [(57, 60, 64), (62, 65, 69), (64, 68, 71), (57, 60, 64)]
@@ -150,3 +152,17 @@ def test_too_short_for_a_key():
     rows = describe(track_frames({"vocals": y}, pitch={"vocals": pitch_frames(np.full(n, 261.6))})).stems
     assert rows["vocals"]["harmony_status"] == "too_short"
     assert rows["vocals"]["key"] is None
+
+
+def test_tonal_centroid_is_that_of_librosa():
+    chroma = np.random.default_rng(0).random((12, 20))
+    chroma /= chroma.sum(axis=0)
+    np.testing.assert_allclose(tonal_centroid(chroma), librosa.feature.tonnetz(chroma=chroma), atol=1e-12)
+    for row in ("other", "mixture"):
+        values = describe(track_frames({"other": _chords(C_MAJOR, seconds=0.5, repeat=1)})).stems[row]
+        shares = np.array([values[f"chroma_{k:02d}_mean"] for k in range(1, 13)])
+        centroid = [values[f"tonal_centroid_{k}_mean"] for k in range(1, 7)]
+        np.testing.assert_allclose(centroid, librosa.feature.tonnetz(chroma=shares[:, None])[:, 0], atol=1e-6)
+    rows = describe(track_frames({"vocals": np.zeros(SR)})).stems
+    assert (rows["vocals"]["tonal_centroid_status"], rows["vocals"]["tonal_centroid_1_mean"]) == ("silent", None)
+    assert rows["drums"]["tonal_centroid_status"] == "not_applicable"

@@ -327,6 +327,9 @@ def test_events_of_a_track(layout: DatasetLayout) -> None:
     with pytest.raises(DatasetError, match="'stems' is no table of events; there are: active_segments"):
         features.events("stems", "t1")
     assert features.chords("t1")["start_s"].tolist() == [1.0, 2.0, 3.0]
+    assert features.sections("t2")["end_s"].tolist() == [1.0, 2.0, 3.0]
+    assert features.notes("t1", "drums")["onset_s"].tolist() == [1.0]
+    assert features.notes("t1")["pitch"].tolist() == [0, 1, 2]
     beats = features.beats("t1")
     assert beats.to_numpy().tolist() == [[0.5, 1, 1], [1.0, 2, 1], [1.5, 0, 1]]
     with pytest.raises(DatasetError, match="no beats of track 't3'"):

@@ -285,8 +285,9 @@ class Features:
                 raise DatasetError(f"table {table} is not of stems", source=str(self.path))
             chosen &= pc.field("stem") == stem
         frame = self.to_pandas(table, [f.name for f in self.fields(table)], chosen)
-        time = next(f.name for f in fields if f.name.endswith("_s"))
-        return frame.drop(columns=["track_id", "run_id"]).sort_values(time, kind="stable", ignore_index=True)
+        frame = frame.drop(columns=["track_id", "run_id"])
+        times = [f.name for f in fields if f.name.endswith("_s") and f.is_number]
+        return frame.sort_values(times[0], kind="stable", ignore_index=True) if times else frame
 
     def chords(self, track_id: str) -> pd.DataFrame:
         """The chords of one track: ``start_s``, ``end_s``, ``label`` in Harte's syntax and what else table chords has.
@@ -307,6 +308,48 @@ class Features:
             As of :meth:`events`.
         """
         return self.events("chords", track_id)
+
+    def notes(self, track_id: str, stem: str | None = None) -> pd.DataFrame:
+        """The notes of one track: ``stem``, ``onset_s``, ``offset_s``, ``pitch`` and what else table notes has.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+        stem : str, optional
+            Only those of this stem.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`events`.
+
+        Raises
+        ------
+        DatasetError
+            As of :meth:`events`.
+        """
+        return self.events("notes", track_id, stem)
+
+    def sections(self, track_id: str) -> pd.DataFrame:
+        """The sections of one track: ``start_s``, ``end_s``, ``label`` and what else table sections has.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`events`.
+
+        Raises
+        ------
+        DatasetError
+            As of :meth:`events`.
+        """
+        return self.events("sections", track_id)
 
     def beats(self, track_id: str) -> pd.DataFrame:
         """The beats of one track.
