@@ -185,6 +185,8 @@ class Analyser:
     separator : str or ExternalSeparator, optional
         What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
         :mod:`.separation.external`. F0, rhythm and embeddings are those that the checkpoint reads from these stems.
+    requested : iterable of str
+        Tables of events to compute although they are made on request only, such as ``series``.
 
     Raises
     ------
@@ -194,8 +196,9 @@ class Analyser:
 
     def __init__(
         self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1,
-        separator: str | ExternalSeparator | None = None,
+        separator: str | ExternalSeparator | None = None, requested: Iterable[str] = (),
     ) -> None:  # fmt: skip
+        self.requested = tuple(requested)
         self.checkpoint, target = checkpoints.resolve_analysis(model)
         self.device = device
         self.net = checkpoints.load(self.checkpoint if target is None else checkpoints.DEFAULT_MODEL, device=device)
@@ -237,15 +240,19 @@ class Analyser:
             stems = (self._target.target,)
         return further_stems(stems)
 
-    def reset(self, *, batch_size: int | None = None) -> None:
+    def reset(self, *, batch_size: int | None = None, requested: Iterable[str] | None = None) -> None:
         """Drop the segments of tracks that were not finished, so that they cannot join the batches of others.
 
         Parameters
         ----------
         batch_size : int, optional
             Segments a forward pass from now on; as before by default.
+        requested : iterable of str, optional
+            Tables on request that are computed from now on; as before by default.
         """
         self.runner.reset(batch_size)
+        if requested is not None:
+            self.requested = tuple(requested)
 
     def from_audio(
         self, y: np.ndarray, sample_rate: int, *, stems: Mapping[str, np.ndarray] | None = None
@@ -466,7 +473,7 @@ class _Job:
         frames.model = self.analyser.checkpoint.name
         frames.model_sha256 = self.analyser.checkpoint.sha256
         try:
-            description = describe(frames)
+            description = describe(frames, requested=self.analyser.requested)
         except StemfeaturesError:
             raise
         except Exception as error:

@@ -41,13 +41,14 @@ from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, Ex
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
+from stemfeatures.constants import STEM_ROWS
 from stemfeatures.errors import CatalogError, DatasetError, DecodeError, ModelError, SeparationError
 from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance
-from stemfeatures.tables.schema import DATA_TABLES
+from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
 #: Columns that say when and by which run, not what.
 RUN_COLUMNS = ["run_id", "extracted_at"]
@@ -360,6 +361,22 @@ def test_tables_subset(music: Path, tmp_path: Path, model: Path) -> None:
     assert {"contours", "events", "embeddings", "active_segments"} < set(open_features(out).tables)
     pd.testing.assert_frame_equal(table(out, "stems"), narrow, check_exact=True)  # the choice changes no value
     assert extract(music, out, model, limit=2, tables=["events"]).nothing_to_do
+
+
+def test_series_are_written_on_request(music: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    extract(music, out, model, limit=1)
+    assert "series" not in open_features(out).tables
+    assert extract(music, out, model, limit=1, tables=[*DEFAULT_TABLES, "series"]).n_done == 1  # asks for more
+    features = open_features(out)
+    (track,) = features.to_pandas("tracks")["track_id"]
+    series = features.events("series", track)
+    assert list(series["stem"]) == list(STEM_ROWS)
+    for _, row in series.iterrows():
+        n = len(row["times_s"]) - 1
+        assert len(row["loudness_lufs"]) == len(row["activity"]) == n
+        assert row["chroma"] is None if row["stem"] == "drums" else len(row["chroma"]) == 12 * n
+    assert extract(music, out, model, limit=1).nothing_to_do
 
 
 def test_catalogue_columns_over_time(music: Path, tmp_path: Path, model: Path) -> None:

@@ -34,6 +34,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures extract catalog.csv -o features",
             "stemfeatures extract music/ -o features --dry-run",
             "stemfeatures extract 'music/**/*.flac' -o features --jobs 8",
+            "stemfeatures extract music/ -o features --series",
             "stemfeatures extract catalog.parquet -o features --scheduler tcp://head:8786",
             "stemfeatures extract music/ -o features --separator demucs:htdemucs_ft --keep-stems stems",
             "stemfeatures extract music/ -o features --stems-from stems",
@@ -63,6 +64,9 @@ def add_parser(verbs: Any) -> None:
         metavar="A,B",
         help="write only these tables, and tracks (default: all; stemfeatures schema lists them)",
     )
+    parser.add_argument(
+        "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
+    )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
     parser.add_argument(
@@ -90,10 +94,12 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.tables:
-        from stemfeatures.tables.schema import DATA_TABLES
+    tables = args.tables
+    if args.tables or args.series:
+        from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
-        if unknown := [t for t in args.tables if t not in DATA_TABLES]:
+        tables = (*(args.tables or DEFAULT_TABLES), *(["series"] if args.series else []))
+        if unknown := [t for t in tables if t not in DATA_TABLES]:
             raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
     if args.stems_from is not None and (args.separator is not None or args.keep_stems is not None):
         raise UsageError("--stems-from reads stems that are there already: without --separator and --keep-stems")
@@ -117,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             dry_run=args.dry_run,
             limit=args.limit,
-            tables=args.tables,
+            tables=tables,
             retry_failed=not args.skip_failed,
             progress=line,
             track_timeout_s=args.track_timeout,

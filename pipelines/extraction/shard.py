@@ -174,7 +174,8 @@ class _Shard:
     def run(self) -> None:
         """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
         time when a batch fails, so that only the track that causes it ends in ``errors``."""
-        self.analyser.reset()  # a shard that was stopped may have left segments in the queue
+        # A shard that was stopped may have left segments in the queue.
+        self.analyser.reset(requested=self.task.tables)
         while True:
             failure = self._together()
             if not self.left or self.stopped():

@@ -231,7 +231,8 @@ class LoudnessMeter:
         return max(float(samples), largest_between(joined[:, 1:], self._between, self._context))
 
 
-def _to_lufs(power: np.ndarray) -> np.ndarray:
+def to_lufs(power: np.ndarray) -> np.ndarray:
+    """K-weighted mean squares in LUFS (ITU-R BS.1770, equation 2)."""
     return -0.691 + 10 * np.log10(np.maximum(power, 1e-30))
 
 
@@ -242,21 +243,21 @@ def _sliding_mean(steps: np.ndarray, n: int) -> np.ndarray:
 def integrated_loudness(step_power: np.ndarray) -> float | None:
     """Gated loudness in LUFS (BS.1770-4 eq. 3 to 7) of 100 ms step powers; None below 0.4 s or below -70 LUFS."""
     blocks = _sliding_mean(step_power, STEPS_MOMENTARY)
-    blocks = blocks[_to_lufs(blocks) > ABSOLUTE_GATE_LUFS]
+    blocks = blocks[to_lufs(blocks) > ABSOLUTE_GATE_LUFS]
     if not len(blocks):
         return None
     blocks = blocks[blocks > blocks.mean() / 10]
-    return number(_to_lufs(blocks.mean()))
+    return number(to_lufs(blocks.mean()))
 
 
 def loudness_range(step_power: np.ndarray) -> float | None:
     """Loudness range in LU (EBU Tech 3342): 10th to 95th percentile of the gated 3 s loudness; None below 3 s."""
     blocks = _sliding_mean(step_power, STEPS_SHORT_TERM)
-    blocks = blocks[_to_lufs(blocks) > ABSOLUTE_GATE_LUFS]
+    blocks = blocks[to_lufs(blocks) > ABSOLUTE_GATE_LUFS]
     if not len(blocks):
         return None
     blocks = blocks[blocks >= blocks.mean() / 100]
-    low, high = np.percentile(_to_lufs(blocks), [10, 95])
+    low, high = np.percentile(to_lufs(blocks), [10, 95])
     return number(high - low)
 
 
@@ -267,7 +268,7 @@ def dynamic_complexity(step_power: np.ndarray) -> float | None:
     ``0.9 ** -V``. Silence before and after is left out, frames within count from -90 dB up. Here on K-weighted power.
     """
     n = len(step_power) // 2
-    db = np.maximum(_to_lufs(step_power[: 2 * n].reshape(n, 2).mean(axis=1)), -90.0)
+    db = np.maximum(to_lufs(step_power[: 2 * n].reshape(n, 2).mean(axis=1)), -90.0)
     loud = np.flatnonzero(db > -90.0)
     if len(loud) < 2:
         return None
@@ -333,8 +334,8 @@ def describe_loudness(
         "loudness_integrated_lufs": integrated,
         "loudness_relative_lu": None if mixture_lufs is None else integrated - mixture_lufs,
         "loudness_range_lu": loudness_range(step_power),
-        "loudness_momentary_max_lufs": number(_to_lufs(momentary.max())),
-        "loudness_short_term_max_lufs": number(_to_lufs(short_term.max())) if len(short_term) else None,
+        "loudness_momentary_max_lufs": number(to_lufs(momentary.max())),
+        "loudness_short_term_max_lufs": number(to_lufs(short_term.max())) if len(short_term) else None,
         "dynamic_complexity": dynamic_complexity(step_power),
         **peaks,
     }
