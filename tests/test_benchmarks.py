@@ -21,6 +21,8 @@ TINY = {
     "alignment": ("--repeat 1 --rounds 1", r"ratio to pocketsphinx +\d"),
     "bass_lines": ("--songs 4 --seconds 8", r"mixture +\d\.\d\d"),
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
+    "descriptors": ("--seconds 8 --repeat 1", r"descriptors and events +\d"),
+    "events": ("--songs 1 --seconds 8", r"chords, majmin +\d\.\d+ +\d\.\d+ +1"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
     "frame_measures": (
         "--seconds 1 --repeat 1",
@@ -35,6 +37,7 @@ TINY = {
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
+    "stem_uncertainty": ("--songs 1 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1", r"factorgan.*\d"),
 }
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))

@@ -53,7 +53,9 @@ class FrameBuilder:
         further = [] if frames.further is None else [frames.further]
         masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
         magnitude = masks * spectrum[:N_BINS].abs()
+        mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2
+        shared = masks * mixed
         self._meter.push(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
         mel = self._mel_filters @ power
         level = torch.log10(1 + 1e4 * mel)
@@ -67,6 +69,7 @@ class FrameBuilder:
             "chroma": self._chroma_filters @ power,
             "contrast": spectral_contrast(magnitude),
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
+            "mask_energy": _ENERGY * (shared.sum(dim=1) - 0.5 * shared[:, 0]),
             "k_power": _ENERGY * (k_weights(self.device) @ power),
             "flux": rise,
             **spectral_shape(magnitude, power),
@@ -105,7 +108,17 @@ class FrameBuilder:
         n_frames = data["energy"].shape[-1]
         self._meter.push(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
-        shared = ("mel", "chroma", "contrast", "energy", "k_power", "flux", "centroid_hz", "bandwidth_hz")
+        shared = (
+            "mel",
+            "chroma",
+            "contrast",
+            "energy",
+            "mask_energy",
+            "k_power",
+            "flux",
+            "centroid_hz",
+            "bandwidth_hz",
+        )
         names = (*shared, "rolloff_hz", "flatness")
         stems = {
             stem: StemFrames(

@@ -38,6 +38,9 @@ class StemFrames:
         (n_frames,) geometric over arithmetic mean of the power spectrum, 0 to 1; 0 where the frame is all zero.
     flux : (n_frames,) mean over mel bands of the half-wave rectified rise of ``log10(1 + 1e4 * mel)`` since the
         frame before.
+    mask_energy : np.ndarray, optional
+        (n_frames,) the same as ``energy``, of the mixture times the mask once: its excess over ``energy`` is what the
+        mask, read as a probability, leaves open between the stems. None where no masks were applied.
     embedding : np.ndarray, optional
         (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when the stem is
         silent throughout.
@@ -55,6 +58,7 @@ class StemFrames:
     flatness: np.ndarray
     flux: np.ndarray
     embedding: np.ndarray | None = None
+    mask_energy: np.ndarray | None = None
 
 
 @dataclass
