@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from ..constants import FRAME_RATE, STEM_ROWS
+from ..constants import FRAME_RATE
 from ..fields import Field
 from .activity import active_rows
 from .chords import chord_inputs
 from .event_tables import STEM, Columns, EventTable, register_events
-from .harmony import TONAL_ROWS, fold_chroma, row_chroma
+from .harmony import fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .loudness import to_lufs
 
@@ -74,19 +74,19 @@ def _all_series(inputs: DescriptorInputs) -> Columns:
     first = np.minimum(np.ceil(edges[:-1] * FRAME_RATE).astype(int), frames.n_frames - 1)
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
     columns: dict[str, list[np.ndarray | None]] = {f.name: [] for f in FIELDS if f.name != "stem"}
-    for row in STEM_ROWS:
+    for row in frames.rows:
         power = step_means(np.asarray(frames.stems[row].k_power, dtype=np.float64), first)
         columns["times_s"].append(edges)
         columns["loudness_lufs"].append(to_lufs(np.maximum(power, 10 ** (FLOOR_DB / 10))))
         columns["activity"].append(step_means(active[row].astype(np.float64), first))
-        if row in TONAL_ROWS:
+        if row in chroma:
             amplitude = np.sqrt(np.where(active[row], chroma[row], 0.0))
             amplitude = step_means(fold_chroma(amplitude, steps.tuning_cents), first)
             shares = amplitude / np.maximum(amplitude.sum(axis=0), 1e-12)
             columns["chroma"].append(shares.T.ravel())
         else:
             columns["chroma"].append(None)
-    return {"stem": list(STEM_ROWS), **columns}
+    return {"stem": list(frames.rows), **columns}
 
 
 register_events(

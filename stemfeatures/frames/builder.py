@@ -108,18 +108,8 @@ class FrameBuilder:
         n_frames = data["energy"].shape[-1]
         self._meter.push(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
-        shared = (
-            "mel",
-            "chroma",
-            "contrast",
-            "energy",
-            "mask_energy",
-            "k_power",
-            "flux",
-            "centroid_hz",
-            "bandwidth_hz",
-        )
-        names = (*shared, "rolloff_hz", "flatness")
+        shared = ("mel", "chroma", "contrast", "energy", "k_power", "flux", "centroid_hz", "bandwidth_hz")
+        names = (*shared, "rolloff_hz", "flatness", "mask_energy")
         stems = {
             stem: StemFrames(
                 peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
