@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .separation.target_masks import TargetMasks
 
 #: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 #: Modules and packages between the decoder and the tables, whose constants can change a value.
 STAGES = (
     "stemfeatures.constants",
@@ -99,6 +99,10 @@ class TrackAnalysis(TrackDescription):
     separator, separator_version, separator_sha256 : str or None
         Where the stems come from, if not from the checkpoint: name, version and digest of the weights, or, of a folder
         of stems, ``"stems"`` and the digest of what it holds.
+    polarity_inverted_ratio : float
+        Share of the track in which a channel was inverted before the mean, since the channels cancel; 0..1.
+    dc_offset : float
+        Largest absolute mean of a channel, full scale = 1.
     """
 
     frames: TrackFrames
@@ -112,6 +116,8 @@ class TrackAnalysis(TrackDescription):
     separator: str | None = None
     separator_version: str | None = None
     separator_sha256: str | None = None
+    polarity_inverted_ratio: float = 0.0
+    dc_offset: float = 0.0
 
     @property
     def description(self) -> TrackDescription:
@@ -481,6 +487,7 @@ class _Job:
             message = f"{type(error).__name__}: {error}"
             raise StemfeaturesError(message, source=source, stage="describe") from error
         duration = self.n_samples / self.sample_rate
+        downmix = self.front_end.downmix
         status = "ok"
         if stream is not None and stream.status not in (None, "ok"):
             status = str(stream.status)
@@ -493,6 +500,7 @@ class _Job:
             sha256=None if stream is None else stream.sha256, decoded_duration_s=duration,
             sample_rate=self.sample_rate, channels=self.channels,
             message="" if stream is None else (stream.message or ""),
+            polarity_inverted_ratio=downmix.n_inverted / downmix.n_samples, dc_offset=downmix.offset,
             **({} if self.source is None else origin(self.source)),
         )  # fmt: skip
 

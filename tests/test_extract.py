@@ -113,10 +113,12 @@ def write_mixed_catalog(tmp_path: Path) -> pd.DataFrame:
     """``catalog.csv`` of files that are sound, silent, short, broken, missing or somewhere else, and their files."""
     write_tone(tmp_path / "a" / "song.wav", seconds=1.2)
     write_tone(tmp_path / "b" / "song.wav", f0=330, channels=2)
+    y, rate = audio.load(tmp_path / "b" / "song.wav")
+    audio.write(tmp_path / "b" / "song.wav", y * np.array([[1], [-1]], np.float32) + np.float32(0.05), rate)
     write_tone(tmp_path / '日本 \'n; "x".flac')
     write_tone(tmp_path / "silent.wav", gain=0)
     audio.write(tmp_path / "silent.wav", np.zeros((1, 11_025), np.float32), 22_050)
-    audio.write(tmp_path / "short.wav", np.full((1, 100), 0.1, np.float32), 22_050)
+    audio.write(tmp_path / "short.wav", 0.1 * np.sin(np.arange(100, dtype=np.float32))[None], 22_050)
     (tmp_path / "broken.mp3").write_bytes(b"not audio at all " * 100)
     (tmp_path / "empty.wav").write_bytes(b"")
     catalog = pd.DataFrame(
@@ -156,6 +158,9 @@ def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None
     assert pd.isna(tracks.loc["two", "meta_release_year"])
     assert tracks.loc["odd", "meta_artist"] == "日本"
     assert tracks["channels"].to_dict() == {"one": 1, "two": 2, "odd": 1, "silent": 1, "short": 1}
+    assert tracks["polarity_inverted_ratio"].to_dict() == {"one": 0, "two": 1, "odd": 0, "silent": 0, "short": 0}
+    assert tracks.loc["two", "dc_offset"] == pytest.approx(0.05, abs=0.002)
+    assert tracks.loc["one", "dc_offset"] < 0.002
     assert tracks.loc["silent", "status"] == "silent"
     assert tracks.loc["short", "status"] == "too_short"
     assert tracks.loc["one", "audio_sha256"] == audio.file_sha256(tmp_path / "a" / "song.wav")

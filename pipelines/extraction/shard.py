@@ -292,6 +292,8 @@ class _Shard:
             decoded_duration_s=result.decoded_duration_s,
             sample_rate=result.sample_rate,
             channels=result.channels,
+            polarity_inverted_ratio=result.polarity_inverted_ratio,
+            dc_offset=result.dc_offset,
             tags=stream.tags,
             metadata=track.metadata,
         )

@@ -10,6 +10,7 @@ import torch
 from ..audio import StreamResampler
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_FFT
 from ..spectra.streaming import StreamFramer, forward_frames
+from .downmix import Downmix
 from .segments import SegmentRunner, SegmentTrack
 
 
@@ -18,14 +19,17 @@ class FrontEnd:
 
     Attributes
     ----------
+    downmix : Downmix
+        What the channels were found to be like.
     n_samples : int
         Of the analysis signal so far.
     """
 
     def __init__(self, sample_rate: int, runner: SegmentRunner, track: SegmentTrack, *, device: str = "cpu") -> None:
         self.runner, self.track, self.device = runner, track, device
-        self._resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
         self._n_rows = 1 + len(track.stem_names)
+        self.downmix = Downmix(sample_rate, self._n_rows)
+        self._resampler = StreamResampler(sample_rate, ANALYSIS_SAMPLE_RATE)
         self._framer = StreamFramer(self._n_rows, N_FFT, HOP_LENGTH, device=device)
 
     @property
@@ -33,13 +37,13 @@ class FrontEnd:
         return self._framer.n_samples
 
     def push(self, block: np.ndarray, stems: Mapping[str, np.ndarray] | None = None) -> None:
-        """A further block ``(channels, n)``, and its stems if the track has any; channels are averaged."""
-        stems = stems or {}
-        rows = [block, *(stems[name] for name in self.track.stem_names)]
-        self._analyse(self._resampler.process(np.stack([row.mean(axis=0) for row in rows])))
+        """A further block ``(channels, n)``, and its stems if the track has any."""
+        further = [(stems or {})[name] for name in self.track.stem_names]
+        self._analyse(self._resampler.process(self.downmix.process(block, further)))
 
     def finish(self) -> None:
         """Queue what is left; the segments have run after the runner's ``flush``."""
+        self._analyse(self._resampler.process(self.downmix.flush()))
         self._analyse(self._resampler.flush())
         self._queue(self._framer.finish())
         self.runner.add(self.track.finish())

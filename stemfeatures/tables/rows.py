@@ -65,6 +65,8 @@ class TrackInfo:
     decoder: str | None = None
     decoder_version: str | None = None
     start_offset_s: float | None = None
+    polarity_inverted_ratio: float | None = None
+    dc_offset: float | None = None
     tags: Tags | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

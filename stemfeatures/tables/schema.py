@@ -194,6 +194,23 @@ _DATA = (
                 ">= 0",
                 family="audio",
             ),
+            Field(
+                "polarity_inverted_ratio",
+                "float32",
+                "Share of the track in which a channel was inverted before the channels were averaged, since they are "
+                "out of phase and would have cancelled; 0 for most files, 1 where a channel was wired the wrong way.",
+                range="0..1",
+                family="audio",
+                since="1.1",
+            ),
+            Field(
+                "dc_offset",
+                "float32",
+                "Largest absolute mean of a channel, full scale = 1; it is removed before the analysis.",
+                range=">= 0",
+                family="audio",
+                since="1.1",
+            ),
             _tag("title", "string", "Title that the file's own tags state."),
             _tag("artist", "string", "Artist in its tags."),
             _tag("album", "string", "Album in its tags."),
