@@ -127,8 +127,8 @@ class Field:
 
     Examples
     --------
-    >>> Field("f0_median_hz", "float32", "Median F0.", "Hz", "32..2100").bounds
-    (32.0, 2100.0)
+    >>> Field("f0_median_hz", "float32", "Median F0.", "Hz", "24..2100").bounds
+    (24.0, 2100.0)
     """
 
     name: str

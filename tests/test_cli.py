@@ -788,7 +788,7 @@ def test_schema(main: Main, capsys) -> None:
     text = capsys.readouterr().out
     assert text.startswith("stems (key: track_id, stem)\n")
     found = next(i for i, line in enumerate(text.splitlines()) if line.split()[:1] == ["f0_p05_hz"])
-    assert text.splitlines()[found].split() == ["f0_p05_hz", "float32", "Hz", "32..2100", "or", "null"]
+    assert text.splitlines()[found].split() == ["f0_p05_hz", "float32", "Hz", "24..2100", "or", "null"]
     assert "5th percentile of the F0" in text.splitlines()[found + 1]
     assert main("schema", "errors", "--markdown") == 0
     assert "| `error_type` | string |" in capsys.readouterr().out

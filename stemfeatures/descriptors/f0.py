@@ -46,11 +46,13 @@ VIBRATO_EXPLAINED = 0.6
 
 UNVOICED = "unvoiced"
 
-_HZ_RANGE = "32..2100"
+_HZ_RANGE = "24..2100"
 _field = partial(Field, type="float32", family="f0", rows=PITCHED_STEMS)
 _f0 = partial(_field, feature="f0", unit="Hz", range=_HZ_RANGE, scale=log(1.0))
 FIELDS = (
-    status_field("f0_status", "ok | silent | too_short | unvoiced | not_applicable", "an F0 contour", family="f0"),
+    status_field(
+        "f0_status", "ok | silent | absent | too_short | unvoiced | not_applicable", "an F0 contour", family="f0"
+    ),
     _f0("f0_median_hz", description="Median F0 of the voiced frames.", statistic="median"),
     _f0("f0_mean_hz", description="Geometric mean F0 of the voiced frames.", statistic="mean"),
     _field(

@@ -17,6 +17,7 @@ from ..constants import (
 from ..inference.segments import Frames
 from ..spectra.filters import chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
+from .low_pitch import LowPitchMeter, with_low_pitch
 from .measures import PeakMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .types import PitchFrames, StemFrames, TrackFrames
 
@@ -42,7 +43,7 @@ class FrameBuilder:
         self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter = PeakMeter(self._rows, device)
-        self._level: Tensor | None = None
+        self._low_pitch = LowPitchMeter(device)
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
@@ -56,14 +57,8 @@ class FrameBuilder:
         mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2
         shared = masks * mixed
-        self._meter.push(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
+        self._measure(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
         mel = self._mel_filters @ power
-        level = torch.log10(1 + 1e4 * mel)
-        before = torch.zeros_like(level[..., :1]) if self._level is None else self._level
-        if self._level is None:
-            before = level[..., :1]
-        rise = (level - torch.cat([before, level[..., :-1]], dim=-1)).clamp_min(0).mean(dim=1)
-        self._level = level[..., -1:]
         values = {
             "mel": mel,
             "chroma": self._chroma_filters @ power,
@@ -71,7 +66,6 @@ class FrameBuilder:
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
             "mask_energy": _ENERGY * (shared.sum(dim=1) - 0.5 * shared[:, 0]),
             "k_power": _ENERGY * (k_weights(self.device) @ power),
-            "flux": rise,
             **spectral_shape(magnitude, power),
         }
         for i, _ in enumerate(PITCHED_STEMS):
@@ -106,9 +100,9 @@ class FrameBuilder:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
         data = {k: np.concatenate(v, axis=-1) for k, v in self._values.items()}
         n_frames = data["energy"].shape[-1]
-        self._meter.push(self._adder.finish(n_samples))
+        self._measure(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
-        shared = ("mel", "chroma", "contrast", "energy", "k_power", "flux", "centroid_hz", "bandwidth_hz")
+        shared = ("mel", "chroma", "contrast", "energy", "k_power", "centroid_hz", "bandwidth_hz")
         names = (*shared, "rolloff_hz", "flatness", "mask_energy")
         stems = {
             stem: StemFrames(
@@ -125,9 +119,15 @@ class FrameBuilder:
             )
             for i, stem in enumerate(PITCHED_STEMS)
         }
+        pitch["bass"] = with_low_pitch(pitch["bass"], *self._low_pitch.finish(n_frames))
         onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
         presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
         return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat, presence)
+
+    def _measure(self, signal: Tensor) -> None:
+        """Take further samples of all rows."""
+        self._meter.push(signal)
+        self._low_pitch.push(signal[STEM_ROWS.index("bass")])
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         weight = float(self._weight[row])
