@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
-from ..fields import LOG1P, Field, Scale, status_field
+from ..fields import LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
 from .activity import active_rows
 from .f0 import cents, f0_contours
 from .inputs import DescriptorInputs
+from .keys import MODES, SCALES, KeyEvidence, estimate_mode
 from .registry import Extractor, register
 from .types import F0Contour
 from .values import OK, SILENT, TOO_SHORT, number
@@ -40,6 +42,9 @@ CHORD_CHANGE_COST = 12.0
 RESOLVED_HZ = 430.0
 RESOLVED_SHARE = 0.01
 
+#: Seconds of the beginning and of the end whose bass speaks for the tonic, and over which chords are looked for.
+BEGINNING_S, END_S, CHORD_S = 0.6, 1.5, 0.4
+
 ATONAL = "atonal"
 UNRESOLVED = "unresolved"
 UNVOICED = "unvoiced"
@@ -54,7 +59,7 @@ _field = partial(Field, type="float32", family="harmony", rows=TONAL_ROWS)
 FIELDS = (
     status_field(
         "harmony_status",
-        "ok | silent | too_short | unvoiced | unresolved | atonal | not_applicable",
+        "ok | silent | absent | too_short | unvoiced | unresolved | atonal | not_applicable",
         "harmony (0.5 s of sound at least; unresolved: nothing above 430 Hz, where spectra tell semitones apart)",
         family="harmony",
     ),
@@ -86,8 +91,8 @@ FIELDS = (
     _field(
         "key",
         type="category",
-        description="Key such as G#:minor (sharps only) that correlates best with Temperley's 1999 profiles; the "
-        "mixture's is read from vocals, bass and other.",
+        description="Key such as G#:minor (sharps only). A stem's correlates best with Temperley's 1999 profiles; the "
+        "mixture's is the tonic and the third of key_mode, read from vocals, bass and other.",
         scale=Scale("key", period=12.0, strength="key_strength"),
     ),
     _field("key_strength", description="Correlation with the profile of key.", range="-1..1"),
@@ -98,7 +103,28 @@ FIELDS = (
         scale=Scale("key", period=12.0, strength="key_2_strength"),
     ),
     _field("key_2_strength", description="Correlation with the profile of key_2.", range="-1..1"),
-    _field("key_clarity", description="key_strength less key_2_strength.", range="0..2"),
+    _field(
+        "key_clarity",
+        description="key_strength less key_2_strength; on the mixture below 0 where bass and chords decide against the "
+        "better correlation.",
+        range="-2..2",
+    ),
+    _field(
+        "key_mode",
+        type="category",
+        description="Mode on the tonic of key, weighing the scale, the bass, the chords, the beginning and the end.",
+        range=" | ".join(MODES),
+        rows=(MIXTURE,),
+        since="1.1",
+    ),
+    _field(
+        "key_mode_confidence",
+        description="Probability of this tonic and mode among all.",
+        range="0..1",
+        rows=(MIXTURE,),
+        since="1.1",
+        scale=NOT_A_COORDINATE,
+    ),
     _field(
         "chords_changes_rate",
         description="Changes of the decoded triad a second.",
@@ -198,8 +224,68 @@ def chord_changes(chroma12: np.ndarray) -> int:
     return changes
 
 
+def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
+    """What speaks for a key.
+
+    Parameters
+    ----------
+    classes : (12, n_frames) ndarray
+        Pitch classes of all that sounds, tuning removed; frames sum to 1.
+    bass : (12, n_frames) ndarray
+        The same of the bass, of any sums; 0 where it does not play.
+
+    Returns
+    -------
+    KeyEvidence
+        Of the frames together.
+    """
+    smooth = uniform_filter1d(classes, round(CHORD_S * FRAME_RATE), axis=1, mode="nearest")
+    triads = np.bincount((_chord_templates() @ smooth).argmax(axis=0), minlength=24)
+    low = _shares(bass)
+    low = low if low.any() else classes
+    sounding = np.flatnonzero(low.any(axis=0))
+    start, end = sounding[0], sounding[-1] + 1
+    return KeyEvidence(
+        classes.mean(axis=1),
+        _shares(_shares(bass).sum(axis=1)),
+        _shares(triads.astype(np.float64)),
+        _shares(low[:, start : start + round(BEGINNING_S * FRAME_RATE)].sum(axis=1)),
+        _shares(low[:, max(end - round(END_S * FRAME_RATE), 0) : end].sum(axis=1)),
+    )
+
+
+def _shares(x: np.ndarray) -> np.ndarray:
+    total = x.sum(axis=0)
+    return x / np.where(total > 0, total, 1.0)
+
+
+def _key_fields(profile: np.ndarray, evidence: KeyEvidence | None) -> dict[str, Any]:
+    """Key by the evidence if there is any, else by the profile alone."""
+    keys = estimate_key(profile)
+    fields: dict[str, Any] = {}
+    if evidence is not None:
+        tonic, mode, probability = estimate_mode(evidence)
+        name = f"{PITCH_CLASSES[tonic]}:{SCALES[mode]}"
+        keys = sorted(keys, key=lambda key: key[0] != name)
+        fields = {"key_mode": mode, "key_mode_confidence": number(probability)}
+    (first, strength), (second, strength_2) = keys[:2]
+    return {
+        "key": first,
+        "key_strength": number(strength),
+        "key_2": second,
+        "key_2_strength": number(strength_2),
+        "key_clarity": number(strength - strength_2),
+        **fields,
+    }
+
+
 def describe_harmony(
-    chroma: np.ndarray, active: np.ndarray, *, chords: bool, empty: str = UNRESOLVED
+    chroma: np.ndarray,
+    active: np.ndarray,
+    *,
+    chords: bool,
+    bass: np.ndarray | None = None,
+    empty: str = UNRESOLVED,
 ) -> dict[str, Any]:
     """Fields of the family ``harmony`` for one row; those that are not there are null.
 
@@ -211,6 +297,8 @@ def describe_harmony(
         Frames in which the row sounds.
     chords : bool
         Whether chord changes make sense for the row.
+    bass : (N_CHROMA, n_frames) ndarray, optional
+        Power of the bass, which then has a say in the key, as have mode, chords, beginning and end.
     empty : str
         Status when too few active frames, of enough, have any chroma.
     """
@@ -219,7 +307,8 @@ def describe_harmony(
     # Amplitudes of unit sum: every frame counts, and a loud partial does not drown a chord.
     amplitude = np.sqrt(np.asarray(chroma, dtype=np.float64)[:, active])
     total = amplitude.sum(axis=0)
-    amplitude = amplitude[:, total > 0] / total[total > 0]
+    told = total > 0
+    amplitude = amplitude[:, told] / total[told]
     n = amplitude.shape[1]
     least = MIN_ACTIVE_S * FRAME_RATE
     if n < least:
@@ -230,17 +319,17 @@ def describe_harmony(
     if profile.std() < MIN_CONTRAST * profile.mean():
         return {"harmony_status": ATONAL}
     entropy = -(classes * np.log2(np.maximum(classes, 1e-12))).sum(axis=0).mean()
-    keys = estimate_key(profile)
+    evidence = None
+    if bass is not None:
+        evidence = key_evidence(
+            classes, fold_chroma(np.asarray(bass, dtype=np.float64)[:, active][:, told], tuning or 0.0)
+        )
     return {
         "harmony_status": OK,
         "tuning_cents": tuning,
         **{f"chroma_{k + 1:02d}_mean": number(p) for k, p in enumerate(profile)},
         "hpcp_entropy": number(entropy),
-        "key": keys[0][0],
-        "key_strength": number(keys[0][1]),
-        "key_2": keys[1][0],
-        "key_2_strength": number(keys[1][1]),
-        "key_clarity": number(keys[0][1] - keys[1][1]),
+        **_key_fields(profile, evidence),
         "chords_changes_rate": number(chord_changes(classes) * FRAME_RATE / n) if chords else None,
     }
 
@@ -280,10 +369,10 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
 
 def _harmony(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     empty = UNVOICED if row == "bass" else UNRESOLVED
-    active = inputs.get(active_rows)[row]
-    return describe_harmony(
-        inputs.get(row_chroma)[row], active, chords=row in (*CHORD_ROWS, *inputs.frames.further), empty=empty
-    )
+    active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
+    bass = np.where(active["bass"], chroma["bass"], 0.0) if row == MIXTURE else None
+    chords = row in (*CHORD_ROWS, *inputs.frames.further)
+    return describe_harmony(chroma[row], active[row], chords=chords, bass=bass, empty=empty)
 
 
 register(Extractor("harmony", 60, FIELDS, "harmony_status", _harmony))

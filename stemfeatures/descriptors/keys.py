@@ -1,0 +1,143 @@
+"""The key of a piece with its mode: which tonic, and which of six scales upon it.
+
+A scale alone does not tell: A aeolian, C ionian and G mixolydian have the same seven notes. What tells the tonic is how
+often it and its fifth sound, what the bass and the chords stand on, and with what the piece begins and ends. A
+log-linear model weighs these (:mod:`stemfeatures.training.keys` fits it to composed songs).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+#: Semitones above the tonic.
+MODES = {
+    "ionian": (0, 2, 4, 5, 7, 9, 11),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "aeolian": (0, 2, 3, 5, 7, 8, 10),
+}
+#: The scale of a mode in the names of keys: by its third.
+SCALES = {mode: "major" if 4 in notes else "minor" for mode, notes in MODES.items()}
+#: What speaks for a tonic and a mode: the share of the scale in all and of what marks it off from its neighbours, of
+#: the tonic, third and fifth, of the tonic and fifth in the bass, of the triad of the tonic among the chords, and of
+#: the tonic in the bass at the beginning and at the end.
+EVIDENCE = (
+    "scale",
+    "leading",
+    "colour",
+    "tonic",
+    "third",
+    "fifth",
+    "bass_tonic",
+    "bass_fifth",
+    "triad",
+    "first",
+    "last",
+)
+WEIGHTS = "key_weights.json"
+#: The degrees that tell modes with one third apart, in semitones: seventh of major ones, sixth of minor ones.
+_SEVENTH = {"ionian": 11, "lydian": 11, "mixolydian": 10, "dorian": 10, "phrygian": 10, "aeolian": 10}
+_COLOUR = {"ionian": 5, "lydian": 6, "mixolydian": 5, "dorian": 9, "phrygian": 1, "aeolian": 8}
+
+
+@dataclass(frozen=True)
+class KeyEvidence:
+    """Distributions over pitch classes, from C; each sums to 1, or is 0 throughout where nothing is known.
+
+    Attributes
+    ----------
+    profile : np.ndarray
+        (12,) of all that sounds.
+    bass : np.ndarray
+        (12,) of the bass.
+    triads : np.ndarray
+        (24,) of the chords: major triads by root, then minor ones.
+    first, last : np.ndarray
+        (12,) of the bass at the beginning and at the end.
+    """
+
+    profile: np.ndarray
+    bass: np.ndarray
+    triads: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+@dataclass(frozen=True)
+class KeyModel:
+    """Log-linear model of tonic and mode.
+
+    Attributes
+    ----------
+    weights : np.ndarray
+        (11,) by evidence.
+    bias : np.ndarray
+        (6,) by mode.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def probability(self, evidence: KeyEvidence) -> np.ndarray:
+        """(12, 6) of each tonic, from C, and mode."""
+        score = key_features(evidence) @ self.weights + self.bias
+        p = np.exp(score - score.max())
+        return np.asarray(p / p.sum())
+
+
+@cache
+def key_model() -> KeyModel:
+    """The model that comes with the package."""
+    stored = json.loads(files(__package__).joinpath(WEIGHTS).read_text())
+    if tuple(stored["evidence"]) != EVIDENCE or tuple(stored["modes"]) != tuple(MODES):
+        raise ValueError(f"{WEIGHTS} is of other evidence or modes")
+    return KeyModel(np.array(stored["weights"]), np.array(stored["bias"]))
+
+
+def key_features(evidence: KeyEvidence) -> np.ndarray:
+    """(12, 6, 11) evidence for each tonic, from C, and mode."""
+    tonics = np.arange(12)
+    features = np.zeros((12, len(MODES), len(EVIDENCE)))
+    for row, (mode, notes) in enumerate(MODES.items()):
+        minor = SCALES[mode] == "minor"
+
+        def share(of: np.ndarray, *semitones: int) -> np.ndarray:
+            return np.asarray(of[(tonics[:, None] + np.array(semitones)) % 12].sum(axis=1))
+
+        p = evidence.profile
+        features[:, row] = np.stack(
+            [
+                share(p, *notes),
+                share(p, _SEVENTH[mode]) - share(p, 21 - _SEVENTH[mode]),
+                share(p, _COLOUR[mode]) - share(p, _rival(mode)),
+                share(p, 0),
+                share(p, 3 if minor else 4) - share(p, 4 if minor else 3),
+                share(p, 7),
+                share(evidence.bass, 0),
+                share(evidence.bass, 7),
+                evidence.triads[12:] if minor else evidence.triads[:12],
+                share(evidence.first, 0),
+                share(evidence.last, 0),
+            ],
+            axis=1,
+        )
+    return features
+
+
+def _rival(mode: str) -> int:
+    """The semitone that stands in the place of the colour of a mode in its neighbour."""
+    return {"ionian": 6, "lydian": 5, "mixolydian": 6, "dorian": 8, "phrygian": 2, "aeolian": 9}[mode]
+
+
+def estimate_mode(evidence: KeyEvidence) -> tuple[int, str, float]:
+    """Tonic (pitch class from C), mode and its probability, 0..1."""
+    p = key_model().probability(evidence)
+    tonic, mode = np.unravel_index(p.argmax(), p.shape)
+    return int(tonic), tuple(MODES)[mode], float(p[tonic, mode])
