@@ -58,8 +58,6 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
     flatness = np.where(sounds, np.exp(np.log(safe).mean(axis=0)) / safe.mean(axis=0), 0.0)
     mel = librosa.filters.mel(sr=SR, n_fft=N_FFT, n_mels=N_MELS) @ np.square(spectrum)
     chroma_basis = librosa.filters.chroma(sr=SR, n_fft=N_FFT, n_chroma=N_CHROMA, norm=1)[:, :N_BINS]
-    log_mel = np.log10(1 + 1e4 * mel)
-    flux = np.concatenate(([0.0], np.maximum(np.diff(log_mel, axis=1), 0).mean(axis=0)))
     up = np.abs(resample_poly(y, 4, 1)) if len(y) else np.zeros(0)
     n = n_frames_of(len(y))
     padded = np.zeros(n * HOP_LENGTH * 4 + 2 * HOP_LENGTH)
@@ -77,7 +75,6 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
         bandwidth_hz=bandwidth.astype(f32),
         rolloff_hz=rolloff.astype(f32),
         flatness=flatness.astype(f32),
-        flux=flux.astype(f32),
         embedding=embedding,
     )
 

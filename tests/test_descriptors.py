@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.signal import sosfreqz
 
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.activity import audible_energy
+from stemfeatures.descriptors.activity import audible_energy, playing_frames
 from stemfeatures.descriptors.registry import descriptor_fields
 from stemfeatures.spectra.k_weighting import k_weighting
 
@@ -18,7 +19,7 @@ NAMES = [field.name for field in descriptor_fields()]
 PYTHON_TYPES = {"float32": float, "float64": float, "int8": int, "int32": int, "category": str, "string": str}
 
 
-def song_frames(seconds=8.0):
+def song_frames(seconds=8.0, gain=1.0):
     """Sound on every stem, with beats every half second and a downbeat every four."""
     rng = np.random.default_rng(0)
     n = int(seconds * SR)
@@ -35,10 +36,10 @@ def song_frames(seconds=8.0):
         )
     return track_frames(
         {
-            "vocals": 0.1 * np.sin(2 * np.pi * 330 * t) * (t < seconds / 2),
-            "drums": clicks,
-            "bass": 0.1 * np.sin(2 * np.pi * 65.4 * t),
-            "other": 0.05 * sum(np.sin(2 * np.pi * f * t) for f in (261.6, 329.6, 392.0)),
+            "vocals": gain * 0.1 * np.sin(2 * np.pi * 330 * t) * (t < seconds / 2),
+            "drums": gain * clicks,
+            "bass": gain * 0.1 * np.sin(2 * np.pi * 65.4 * t),
+            "other": gain * 0.05 * sum(np.sin(2 * np.pi * f * t) for f in (261.6, 329.6, 392.0)),
         },
         f0_hz={
             "vocals": np.where(np.arange(frames) < frames / 2, 330.0 * 2 ** (np.arange(frames) // 40 % 3 / 6), np.nan),
@@ -242,10 +243,56 @@ class TestActivity:
         bleed = loud * 10 ** (-45 / 20)
         soft = 0.3 * rng.standard_normal(n) * 10 ** (-30 / 20)
         rows = describe(track_frames({"drums": loud, "vocals": bleed, "other": soft})).stems
-        assert rows["vocals"]["activity_status"] == "silent"
-        assert rows["vocals"]["loudness_status"] == "silent"
+        assert rows["vocals"]["activity_status"] == "absent"
+        assert rows["vocals"]["loudness_status"] == "absent"
+        assert rows["mixture"]["voice_instrumental"] == "instrumental"
         assert rows["other"]["activity_ratio"] == 1
-        assert rows["vocals"]["silence_rate_60db"] < 0.01  # -55 dBFS: audible alone, absent in this mixture
+        # At -55 dBFS the bleed is audible alone; in this mixture it is no sound of the stem.
+        assert rows["vocals"]["silence_rate_60db"] is None
+        assert rows["vocals"]["energy_share"] is None
+        assert rows["vocals"]["activity_ratio"] == 0
+
+    def test_a_stem_that_the_network_does_not_hear_is_absent_however_loud_its_estimate(self):
+        n = 4 * SR
+        loud = 0.3 * np.random.default_rng(2).standard_normal(n)
+        presence = np.full((4, n_frames_of(n)), 0.9, np.float32)
+        presence[0] = 0.05
+        presence[0, 40:43] = 0.9  # 70 ms of it make no singer
+        frames = track_frames({"drums": loud, "vocals": 0.3 * loud}, f0_hz={"vocals": np.full(n_frames_of(n), 220.0)})
+        rows = describe(replace(frames, presence=presence)).stems
+        statuses = {name: value for name, value in rows["vocals"].items() if name.endswith("_status")}
+        assert set(statuses.values()) == {"absent", "not_applicable"}
+        counts = {"activity_ratio", "active_duration_s", "n_active_segments"}
+        told = {name for name, value in rows["vocals"].items() if value is not None} - set(statuses)
+        assert told == counts
+        assert all(rows["vocals"][name] == 0 for name in counts)
+        assert rows["mixture"]["voice_instrumental"] == "instrumental"
+        assert rows["drums"]["activity_ratio"] == 1
+        assert describe(frames).stems["mixture"]["voice_instrumental"] == "voice"
+
+    def test_a_stem_plays_from_where_it_is_sure_to_where_it_is_unlikely(self):
+        presence = np.array([0.0, 0.4, 0.4, 0.7, 0.4, 0.1, 0.4, 0.4, 0.0, 0.6, 0.31, 0.29, 0.55])
+        expected = [0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 1]
+        assert playing_frames(presence, on=0.5, off=0.3).tolist() == [bool(x) for x in expected]
+        assert not playing_frames(np.zeros(5), 0.5, 0.3).any()
+        assert playing_frames(np.ones(5), 0.5, 0.3).all()
+
+    @pytest.mark.parametrize("gain_db", [-12, -24])
+    def test_a_gain_changes_levels_alone(self, gain_db):
+        gain = 10 ** (gain_db / 20)
+        before, after = (describe(song_frames(gain=g)).stems for g in (1.0, gain))
+        levels = {"loudness_integrated_lufs", "loudness_momentary_max_lufs", "loudness_short_term_max_lufs"}
+        levels |= {"true_peak_dbtp", "silence_rate_60db", "mfcc_01_mean"}
+        for row in STEM_ROWS:
+            for name, value in before[row].items():
+                if name in levels:
+                    continue
+                if isinstance(value, float):
+                    assert after[row][name] == pytest.approx(value, rel=2e-3, abs=2e-3), (row, name)
+                else:
+                    assert after[row][name] == value, (row, name)
+            lufs = "loudness_integrated_lufs"
+            assert after[row][lufs] - before[row][lufs] == pytest.approx(gain_db, abs=0.01)
 
     def test_start_end_and_segments(self):
         n = 10 * SR

@@ -311,6 +311,21 @@ def test_new_notes_of_a_contour_are_onsets():
     assert len(note_onsets(none)) == 0
 
 
+def test_a_voice_that_stops_dead_before_its_next_note_begins_once():
+    # Notes of half a second, each cut off with a click 40 to 120 ms before the next one.
+    for gap in (0.04, 0.08, 0.12):
+        starts = np.arange(0.3, 5, 0.5 + gap)
+        t = np.arange(int(5.5 * SR)) / SR
+        since = t[:, None] - starts
+        on = (since >= 0) & (since < 0.5)
+        notes = np.sin(2 * np.pi * 233.6 * since[:, :, None] * np.arange(1, 9)) / np.arange(1, 9)
+        voice = 0.2 * (notes.sum(axis=2) * on * np.exp(-since.clip(0))).sum(axis=1)
+        onsets, _ = _onsets(voice, voice=True)
+        onsets = onsets[onsets < starts[-1] + 0.4]  # nothing follows the cut of the last one
+        assert len(onsets) == len(starts)
+        assert np.abs(onsets - starts).max() < (0.05 if gap > 0.05 else 0.07)
+
+
 def test_a_voice_with_tremolo_has_no_onsets():
     t = np.arange(6 * SR) / SR
     swing = np.sin(2 * np.pi * 5.5 * t)

@@ -171,8 +171,9 @@ def _unmeasured(stems: dict[str, dict[str, Any]], names: list[str]) -> list[str]
     """Why there are dashes: ``tempo too short: mixture, drums``."""
     why: dict[tuple[str, str], list[str]] = {}
     for name in names:
-        if stems[name].get("activity_status") == "silent":
-            why.setdefault(("", "silent"), []).append(name)
+        activity = str(stems[name].get("activity_status"))
+        if activity in ("silent", "absent"):
+            why.setdefault(("", activity), []).append(name)
             continue
         for field, status in stems[name].items():
             if field.endswith("_status") and status not in _USUAL:

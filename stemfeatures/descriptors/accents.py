@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE, N_CHROMA
 from ..frames import TrackFrames
-from .onsets import loud_level
+from .values import loud_level
 
 #: Kinds of accents, in the order of :func:`accents_at`: activations of the network, rise of bands of the drums, rise of
 #: the other stems, change of the chroma over one and over two periods, change of the bass's pitch over one.

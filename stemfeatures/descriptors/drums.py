@@ -16,8 +16,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE
-from .onsets import loud_level
-from .values import parabolic_offset
+from .values import loud_level, parabolic_offset
 
 #: Kinds of strokes; the snare includes rim shots and claps, the hat open and closed, cymbals crash and ride.
 STROKES = ("kick", "snare", "hat", "tom", "cymbal")

@@ -40,7 +40,7 @@ _placed = partial(_stroke, scale=NOT_A_COORDINATE)
 FIELDS = (
     status_field(
         "strokes_status",
-        "ok | silent | no_strokes | not_applicable",
+        "ok | silent | absent | no_strokes | not_applicable",
         "strokes of the drums",
         family="rhythm",
         since="1.1",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
-from ..fields import Field, status_field
+from ..fields import NOT_A_COORDINATE, Field, status_field
 from ..frames import StemFrames, TrackFrames
 from ..spectra.k_weighting import k_weighting
 from ..spectra.oversampling import band_matrix, largest_between
@@ -30,12 +30,14 @@ STEPS_MOMENTARY = 4
 STEPS_SHORT_TERM = 30
 #: Emphasis of loud frames in the level that ``dynamic_complexity`` measures deviations from (Vickers 2001).
 EMPHASIS = 0.9
+#: Frames so far below the loudest, and in any case those below the second value, are silence to it.
+DYNAMIC_RANGE_DB, LEAST_DB = 75.0, -130.0
 
 _field = partial(Field, type="float32", family="loudness")
 FIELDS = (
     status_field(
         "loudness_status",
-        "ok | silent | too_short",
+        "ok | silent | absent | too_short",
         "loudness (0.4 s at least, but for true peak and crest factor)",
         family="loudness",
     ),
@@ -51,6 +53,8 @@ FIELDS = (
         description="Integrated loudness less that of the mixture.",
         unit="LU",
         rows=STEMS,
+        # The rest of the mixture decides it too.
+        scale=NOT_A_COORDINATE,
     ),
     _field(
         "loudness_range_lu",
@@ -265,11 +269,14 @@ def dynamic_complexity(step_power: np.ndarray) -> float | None:
     """Mean absolute deviation in dB of the loudness of 200 ms frames from the track's emphasised mean loudness.
 
     Streich, *Music complexity*, UPF 2007, after Vickers 2001: a frame of ``V`` dB enters the mean with the weight
-    ``0.9 ** -V``. Silence before and after is left out, frames within count from -90 dB up. Here on K-weighted power.
+    ``0.9 ** -V``. Silence before and after is left out, frames within count from 75 dB below the loudest up, so that
+    the level of the file does not matter. Here on K-weighted power.
     """
     n = len(step_power) // 2
-    db = np.maximum(to_lufs(step_power[: 2 * n].reshape(n, 2).mean(axis=1)), -90.0)
-    loud = np.flatnonzero(db > -90.0)
+    db = to_lufs(step_power[: 2 * n].reshape(n, 2).mean(axis=1))
+    floor = max(db.max(initial=-np.inf) - DYNAMIC_RANGE_DB, LEAST_DB)
+    db = np.maximum(db, floor)
+    loud = np.flatnonzero(db > floor)
     if len(loud) < 2:
         return None
     db = db[loud[0] : loud[-1] + 1]

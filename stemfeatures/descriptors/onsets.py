@@ -25,7 +25,7 @@ from .f0 import cents, f0_contours, notes
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, mean, median, number, parabolic_offset, std
+from .values import OK, SILENT, TOO_SHORT, loud_level, mean, median, number, parabolic_offset, std
 
 #: Shortest signal whose onsets are counted.
 MIN_ONSET_DURATION_S = 0.5
@@ -80,12 +80,18 @@ STROKE_ROWS = (MIXTURE, "drums")
 #: other bands may have risen meanwhile.
 CUT = 3
 CUT_GAIN = 0.1
+#: A voice that falls so far, in dB, and rises again within this many frames (0.14 s) began once, not twice: a consonant
+#: that ends a word, or the cut of a note, and the vowel that follows.
+REST_DB = 6.0
+REST = 6
 
 NO_ONSETS = "no_onsets"
 
 _onset = partial(Field, type="float32", family="rhythm")
 ONSET_FIELDS = (
-    status_field("rhythm_status", "ok | silent | too_short | no_onsets", "onsets (0.5 s at least)", family="rhythm"),
+    status_field(
+        "rhythm_status", "ok | silent | absent | too_short | no_onsets", "onsets (0.5 s at least)", family="rhythm"
+    ),
     _onset(
         "onset_count",
         type="int32",
@@ -130,13 +136,6 @@ ONSET_FIELDS = (
 )
 
 Onsets = tuple[np.ndarray, np.ndarray]
-
-
-def loud_level(power: np.ndarray) -> float:
-    """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence."""
-    loudest = power.max(axis=0)
-    sounding = loudest[loudest > 0]
-    return float(np.percentile(sounding, 95)) if len(sounding) else 0.0
 
 
 def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
@@ -197,6 +196,15 @@ def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.nd
     change = after - bands[:, np.maximum(frames - CUT, 0)]
     gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
     return np.asarray((loss > strength[frames]) & (gain < CUT_GAIN * strength[frames]))
+
+
+def ends_before_another(mel: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether at given frames, increasing, a sound ends, and the next of them follows within 0.14 s."""
+    level = np.asarray(mel, dtype=np.float64).sum(axis=0)
+    last = len(level) - 1
+    after = np.minimum(level[np.minimum(frames + 1, last)], level[np.minimum(frames + 2, last)])
+    falls = after < level[np.maximum(frames - 2, 0)] * 10 ** (-REST_DB / 10)
+    return np.asarray(falls & (np.diff(frames, append=last + REST + 1) <= REST))
 
 
 def _compressed(relative: np.ndarray) -> np.ndarray:
@@ -343,7 +351,9 @@ def find_onsets(
     found = flux_onsets(strength, active, voice=voice)
     if len(found):
         found = found[~cut_offs(mel, strength, np.rint(found * FRAME_RATE).astype(int))]
-    if not voice:
+    if voice:
+        found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
+    else:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
         found = join_onsets(found, np.maximum(new - HARMONY_DELAY_S, 0.0), SAME_HARMONY_S)

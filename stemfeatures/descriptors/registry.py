@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..constants import STEM_ROWS
+from ..constants import MIXTURE, STEM_ROWS
 from ..fields import Field
 from .inputs import DescriptorInputs
-from .values import NOT_APPLICABLE
+from .values import ABSENT, NOT_APPLICABLE, SILENT
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,18 @@ def describe_rows(inputs: DescriptorInputs) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        ``{row: {field name: value}}`` in the order of :attr:`TrackFrames.rows`.
+        ``{row: {field name: value}}`` in the order of :attr:`TrackFrames.rows`. The statuses of a stem that does not
+        play while the mixture sounds are ``absent`` where they would be ``silent``.
     """
     rows: dict[str, dict[str, Any]] = {}
     for row in inputs.frames.rows:
         rows[row] = {}
         for extractor in extractors():
             rows[row].update(extractor.describe(inputs, row))
+    if rows[MIXTURE]["activity_status"] != SILENT:
+        statuses = [extractor.status for extractor in extractors()]
+        for stem in (row for row in rows if rows[row]["activity_status"] == SILENT):
+            rows[stem].update({name: ABSENT for name in statuses if rows[stem][name] == SILENT})
     return rows
 
 

@@ -36,7 +36,7 @@ _tempo = partial(Field, type="float32", family="rhythm", rows=BEAT_ROWS)
 TEMPO_FIELDS = (
     status_field(
         "tempo_status",
-        "ok | silent | too_short | no_beats | not_applicable",
+        "ok | silent | absent | too_short | no_beats | not_applicable",
         "tempo and beats (3 s at least)",
         family="rhythm",
     ),

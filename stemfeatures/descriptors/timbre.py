@@ -17,7 +17,7 @@ from ..frames import StemFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, mean, median, number, std
+from .values import OK, SILENT, loud_level, mean, median, number, std
 
 N_MFCC = 13
 TOP_DB = 80.0
@@ -25,6 +25,8 @@ TOP_DB = 80.0
 DELTA_WIDTH = 9
 #: Smallest power taken as a sound; below it decibels are noise of the arithmetic.
 POWER_FLOOR = 1e-10
+#: Rises are logarithmic down to this far below the loud bands, and linear, so next to nothing, below.
+FLUX_RANGE_DB = 50.0
 
 #: ``(feature, attribute of StemFrames, what it is, suffix and unit, range, scale)``
 _SHAPES = (
@@ -46,7 +48,14 @@ _SHAPES = (
         log(1.0),
     ),
     ("spectral_flatness", "flatness", "Geometric over arithmetic mean of the power spectrum", "", "0..1", log(1e-4)),
-    ("spectral_flux", "flux", "Rise of the log mel spectrum from frame to frame", "", ">= 0", LOG1P),
+    (
+        "spectral_flux",
+        "flux",
+        "Rise of the log mel spectrum from frame to frame, 50 dB below the loud bands of the row counting as silence",
+        "",
+        ">= 0",
+        LOG1P,
+    ),
 )
 _STATISTICS = {"mean": "mean", "std": "standard deviation", "median": "median"}
 _BANDS = ("0 to 200 Hz", *(f"{200 * 2**i} to {400 * 2**i} Hz" for i in range(N_CONTRAST - 2)), "6400 to 11025 Hz")
@@ -59,7 +68,7 @@ def _shape_name(feature: str, statistic: str, unit: str) -> str:
 _field = partial(Field, type="float32", family="timbre")
 _mfcc = partial(_field, feature="mfcc", unit="dB")
 FIELDS = (
-    status_field("timbre_status", "ok | silent", "timbre (over active frames)", family="timbre"),
+    status_field("timbre_status", "ok | silent | absent", "timbre (over active frames)", family="timbre"),
     *(
         field
         for k in range(1, N_MFCC + 1)
@@ -138,6 +147,27 @@ def _delta(x: np.ndarray) -> np.ndarray:
     return np.einsum("k,ctk->ct", weights, np.lib.stride_tricks.sliding_window_view(x, DELTA_WIDTH, axis=1))
 
 
+def spectral_flux(mel: np.ndarray) -> np.ndarray:
+    """Rise of the log mel spectrum, whatever its level.
+
+    Parameters
+    ----------
+    mel : np.ndarray
+        (n_mels, n_frames) power.
+
+    Returns
+    -------
+    (n_frames,) mean over bands of the half-wave rectified rise of ``log10(1 + 1e5 * mel / loud)`` since the frame
+    before, ``loud`` being the 95th percentile of the largest band of a frame; 0 in the first frame.
+    """
+    loud = loud_level(mel)
+    flux = np.zeros(mel.shape[1])
+    if loud > 0:
+        level = np.log10(1 + mel * np.float32(10 ** (FLUX_RANGE_DB / 10) / loud))
+        flux[1:] = np.maximum(np.diff(level, axis=1), 0.0).mean(axis=0)
+    return flux
+
+
 def describe_timbre(stem: StemFrames, active: np.ndarray) -> dict[str, Any]:
     """Fields of the family ``timbre`` for one row; those that are not there are null."""
     if not active.any():
@@ -157,7 +187,7 @@ def describe_timbre(stem: StemFrames, active: np.ndarray) -> dict[str, Any]:
         values[f"{name}_std"] = std(sounding[k])
         values[f"{name}_delta_std"] = std(deltas[k])
     for feature, attribute, _, unit, _, _ in _SHAPES:
-        series = getattr(stem, attribute)[active]
+        series = (spectral_flux(stem.mel) if attribute == "flux" else getattr(stem, attribute))[active]
         for statistic, take in (("mean", mean), ("std", std), ("median", median)):
             values[_shape_name(feature, statistic, unit)] = take(series)
     contrast = stem.contrast[:, active].mean(axis=1, dtype=np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 
 OK = "ok"
 SILENT = "silent"
+ABSENT = "absent"
 TOO_SHORT = "too_short"
 NOT_APPLICABLE = "not_applicable"
 
@@ -46,6 +47,13 @@ def bridged(stretches: np.ndarray, gap: float) -> np.ndarray:
         return stretches
     apart = stretches[1:, 0] - stretches[:-1, 1] >= gap
     return np.stack([stretches[np.r_[True, apart], 0], stretches[np.r_[apart, True], 1]], axis=1)
+
+
+def loud_level(power: np.ndarray) -> float:
+    """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence."""
+    loudest = power.max(axis=0)
+    sounding = loudest[loudest > 0]
+    return float(np.percentile(sounding, 95)) if len(sounding) else 0.0
 
 
 def parabolic_offset(values: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -64,7 +64,9 @@ def spectral_contrast(magnitude: Tensor) -> Tensor:
             along = band.transpose(-1, -2).contiguous()
             peak = along.topk(count, sorted=False).values.mean(dim=-1)
             valley = along.topk(count, largest=False, sorted=False).values.mean(dim=-1)
-        bands.append(10 * (peak.clamp_min(1e-10).log10() - valley.clamp_min(1e-10).log10()))
+        # Below the peak by 80 dB (160 of power) a valley is rounding; silence has no contrast.
+        valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)
+        bands.append(10 * (peak.clamp_min(1e-30) / valley).log10())
     return torch.stack(bands, dim=-2)
 
 

@@ -36,8 +36,6 @@ class StemFrames:
         (n_frames,) of the magnitude spectrum; 0 where the frame is all zero.
     flatness : np.ndarray
         (n_frames,) geometric over arithmetic mean of the power spectrum, 0 to 1; 0 where the frame is all zero.
-    flux : (n_frames,) mean over mel bands of the half-wave rectified rise of ``log10(1 + 1e4 * mel)`` since the
-        frame before.
     mask_energy : np.ndarray, optional
         (n_frames,) the same as ``energy``, of the mixture times the mask once: its excess over ``energy`` is what the
         mask, read as a probability, leaves open between the stems. None where no masks were applied.
@@ -56,7 +54,6 @@ class StemFrames:
     bandwidth_hz: np.ndarray
     rolloff_hz: np.ndarray
     flatness: np.ndarray
-    flux: np.ndarray
     embedding: np.ndarray | None = None
     mask_energy: np.ndarray | None = None
 
