@@ -3,7 +3,7 @@
 Notes
 -----
 Frames are those of the analysis grid (23 ms). A stem plays where its energy is less than 40 dB below the level of the
-mixture, and in pauses shorter than half a second, as the activity of a stem is defined in
+mixture, and in pauses shorter than half a second; that level is the one of
 :mod:`stemfeatures.descriptors.activity`. Frames within 5 dB of that threshold are not scored: nobody could say. An
 estimate is brought to these frames by its nearest one.
 """
