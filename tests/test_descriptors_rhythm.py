@@ -407,7 +407,7 @@ def test_rows_of_a_waltz():
         assert values["beat_regularity"] > 0.97
         assert values["beat_strength"] > 0.7
     np.testing.assert_array_equal(description.events.beat_positions, np.arange(len(beats)) % 3 + 1)
-    assert description.stems["vocals"]["rhythm_status"] == "silent"
+    assert description.stems["vocals"]["rhythm_status"] == "absent"
     assert len(description.events.onsets_s["vocals"]) == 0
 
 
