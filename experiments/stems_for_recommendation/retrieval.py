@@ -88,6 +88,8 @@ def vectors(
     keep = [stem in stems and family_of(field) in families for stem, field in columns]
     present = {family_of(field) for (_, field), yes in zip(columns, keep) if yes}
     weights = {family: weight for family, weight in WEIGHTS.items() if family in present}
+    if (matrix.loc[:, keep].nunique() < 2).all():
+        return np.zeros((len(matrix), 1))  # of a stem that plays in none of the mixes: all are alike
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusableFeatureWarning)
         return np.asarray(
