@@ -92,8 +92,7 @@ def test_stems_are_mixed_as_their_mixture() -> None:
     mixture, stem = np.stack([MUSIC + OTHER, -MUSIC - OTHER]), np.stack([MUSIC, -MUSIC])
     downmix = Downmix(RATE, 3)
     parts = [
-        downmix.process(mixture[:, a:b], [stem[:, a:b], OTHER[None, a:b]])
-        for a, b in ((0, 30_000), (30_000, len(T)))
+        downmix.process(mixture[:, a:b], [stem[:, a:b], OTHER[None, a:b]]) for a, b in ((0, 30_000), (30_000, len(T)))
     ]
     y = np.concatenate([*parts, downmix.flush()], axis=1)
     assert y.shape == (3, len(T))

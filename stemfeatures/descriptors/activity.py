@@ -57,8 +57,8 @@ FIELDS = (
     ),
     _field(
         "activity_ratio",
-        description="Share of frames in which the row sounds: above -60 dBFS, the mixture's level less 40 dB and its "
-        "own level less 50 dB.",
+        description="Share of frames in which the row plays: above the mixture's level less 40 dB and its own level "
+        "less 50 dB and, of a stem, where the network hears it; 0 where it is absent.",
         range="0..1",
     ),
     _field(
