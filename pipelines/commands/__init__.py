@@ -13,6 +13,7 @@ _ORDER = (
     "separate",
     "remix",
     "align",
+    "singalong",
     "describe",
     "validate",
     "status",

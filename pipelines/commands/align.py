@@ -52,7 +52,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from stemfeatures.lyrics.formats import LyricsFormatError, to_json, writer_of
 
-    text = _read(args.lyrics)
+    text = read_lyrics(args.lyrics)
     try:
         writers = {path: writer_of(path) for path in args.output}
     except LyricsFormatError as error:
@@ -93,7 +93,8 @@ def summary(name: str, alignment: Alignment) -> str:
     return f"{name}: {len(words)} of {len(alignment.words)} tokens in time{again}{score}"
 
 
-def _read(path: Path) -> str:
+def read_lyrics(path: Path) -> str:
+    """The text of a file of lyrics."""
     from stemfeatures.lyrics.text import decode_lyrics
 
     return decode_lyrics(path.read_bytes())

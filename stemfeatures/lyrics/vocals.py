@@ -94,9 +94,9 @@ class VocalSeparator:
     @torch.inference_mode()
     def from_blocks(self, blocks: Iterable[np.ndarray], sample_rate: int, *, separated: bool = False) -> Vocals:
         """Vocals of blocks ``(channels, n)`` of a signal; see :meth:`from_audio`."""
-        parts = _Parts(self.device, separated=separated)
+        collector = VocalCollector(self.device, separated=separated)
         runner = SegmentRunner(self.net, device=self.device)
-        front_end = FrontEnd(sample_rate, runner, SegmentTrack(parts.add), device=self.device)
+        front_end = FrontEnd(sample_rate, runner, SegmentTrack(collector.add), device=self.device)
         n_samples = 0
         for block in blocks:
             n_samples += block.shape[1]
@@ -105,13 +105,21 @@ class VocalSeparator:
             raise EmptyAudioError("no samples to align")
         front_end.finish()
         runner.flush()
-        return parts.finish(front_end.n_samples, n_samples / sample_rate)
+        return collector.finish(front_end.n_samples, n_samples / sample_rate)
 
 
-class _Parts:
-    """Collects what the network says, in order."""
+class VocalCollector:
+    """Collects the vocals of a track from what the network says of its frames.
 
-    def __init__(self, device: str, *, separated: bool) -> None:
+    Parameters
+    ----------
+    device : str
+        Torch device of the frames.
+    separated : bool
+        The track is vocals alone already.
+    """
+
+    def __init__(self, device: str = "cpu", *, separated: bool = False) -> None:
         self.separated = separated
         self._adder = OverlapAdder(1, N_FFT, HOP_LENGTH, device=device)
         self._resampler = StreamResampler(ANALYSIS_SAMPLE_RATE, SAMPLE_RATE)
@@ -120,6 +128,7 @@ class _Parts:
         self._energy: list[np.ndarray] = []
 
     def add(self, frames: Frames) -> None:
+        """Take further frames, in order."""
         mask = frames.masks[_VOCALS]
         mask = torch.ones_like(mask) if self.separated else mask
         spectrum = frames.spectrum * torch.cat([mask, mask[-1:]])
@@ -130,6 +139,7 @@ class _Parts:
         self._resample(self._adder.push(spectrum[None]))
 
     def finish(self, n_samples: int, duration_s: float) -> Vocals:
+        """The vocals of a track of ``n_samples`` at the analysis rate."""
         self._resample(self._adder.finish(n_samples))
         self._signal.append(self._resampler.flush())
         energy = np.concatenate(self._energy, axis=1)

@@ -8,7 +8,7 @@ overlap-add is an exact inverse, so the stems sum to the mixture up to rounding 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,14 @@ class Separator(BaseSeparator):
         self.device, self.batch_size = device, batch_size
         self.net = checkpoints.load(self.checkpoint, device=device)
 
-    def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        *,
+        on_frames: Callable[[Frames], None] | None = None,
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Separate a signal that arrives in blocks; memory is bounded by the length of a segment and of a block.
 
         Parameters
@@ -77,6 +84,8 @@ class Separator(BaseSeparator):
             Hz.
         channels : int
             Number of channels.
+        on_frames : callable, optional
+            Called with what the network says of further frames of the analysis signal, in order and without gaps.
 
         Yields
         ------
@@ -85,7 +94,13 @@ class Separator(BaseSeparator):
         """
         renderer = MaskRenderer(sample_rate, channels, self.device)
         runner = SegmentRunner(self.net, device=self.device, batch_size=self.batch_size)
-        track = SegmentTrack(renderer.add_masks)
+
+        def found(frames: Frames) -> None:
+            renderer.add_masks(frames)
+            if on_frames is not None:
+                on_frames(frames)
+
+        track = SegmentTrack(found)
         front_end = FrontEnd(sample_rate, runner, track, device=self.device)
 
         with torch.inference_mode():

@@ -1,0 +1,75 @@
+"""``stemfeatures singalong``: a page to sing along with a song."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._options import add_device, add_model, add_verb, choose_device
+from ._progress import ProgressLine
+from .align import read_lyrics, summary
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = add_verb(
+        verbs,
+        "singalong",
+        run,
+        "write a page to sing along with a song",
+        description="A folder whose index.html any browser opens from disk: a fader for each stem, words that light up "
+        "as they are sung, lines that can be looped, the singer's pitch and that of the microphone against it. Without "
+        "LYRICS there are no words. Words that do not fit the song are shown without times, and the exit code is 3. "
+        "LYRICS need the lyrics extra. See docs/singalong.md.",
+        examples=(
+            "stemfeatures singalong song.mp3 song.txt -o page",
+            "stemfeatures singalong song.flac -o page --title 'Our song' --artist 'The band'",
+        ),
+    )
+    parser.add_argument("audio", type=Path, metavar="AUDIO", help="the song")
+    parser.add_argument(
+        "lyrics", type=Path, nargs="?", metavar="LYRICS", help="its words: text or .lrc, in UTF-8 or Latin-1"
+    )
+    parser.add_argument(
+        "-o", "--out-dir", type=Path, required=True, metavar="DIR",
+        help="folder to make; one that is empty or holds such a page is replaced",
+    )  # fmt: skip
+    parser.add_argument("--title", metavar="TEXT", help="title to be shown (default: the name of the file)")
+    parser.add_argument("--artist", metavar="TEXT", help="artist to be shown")
+    add_model(parser)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page of one song."""
+    from stemfeatures.audio import probe
+    from stemfeatures.errors import AudioError, StemfeaturesError
+    from stemfeatures.singalong import write_page
+
+    text = None if args.lyrics is None else read_lyrics(args.lyrics)
+    device = choose_device(args.device)
+    try:
+        total = math.ceil(probe(args.audio).declared_duration_s or 0) or None
+        with ProgressLine(total, label="singalong", unit="second", quiet=args.quiet) as progress:
+            page = write_page(
+                args.audio, args.out_dir, text, title=args.title, artist=args.artist, model=args.model, device=device,
+                on_progress=lambda seconds: progress.advance_to(int(seconds)),
+            )  # fmt: skip
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    except AudioError as error:
+        print(failure(args.audio, error))
+        return SOME_FAILED
+    except StemfeaturesError as error:
+        raise UsageError(str(error)) from error
+    if not args.quiet:
+        if page.message:
+            print(f"{args.audio}: {page.message}", file=sys.stderr)
+        if page.alignment is not None:
+            print(summary(str(args.audio), page.alignment), file=sys.stderr)
+        print(page.path)
+    return SOME_FAILED if page.alignment is not None and page.alignment.status != "ok" else DONE
