@@ -37,7 +37,8 @@ class Track:
     """A row of the catalogue: its file is ``channels`` channels at ``sample_rate``, made by ``make(sources, band)``.
 
     ``encoder`` : ffmpeg's options, None for WAV and FLAC. ``truth`` : name of its truth; ``stems`` : those of its
-    stems that are kept with it. ``cut`` : the part of the bytes that is kept.
+    stems that are kept with it. ``cut`` : the part of the bytes that is kept. ``lyrics`` : suffix of the file
+    of its words that lies beside it, ``.txt`` or ``.lrc``.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Track:
     truth: str | None = None
     stems: tuple[str, ...] = ()
     cut: float | None = None
+    lyrics: str | None = None
     note: str = ""
 
 
@@ -76,16 +78,17 @@ TRACKS = [
     Track("sectoid/#4 War of Freedom (cut off).mp3", "War of Freedom (cut off)", "Sectoid", "metal", MIT,
           recording("sectoid-War of freedom", 105.0, 30.0), encoder=MP3, cut=0.7,
           note="the file ends after 70 % of its bytes"),
-    Track("Río.flac", "Río", OURS, "pop", CC0, songs.rio, truth="rio", stems=STEMS),
+    Track("Río.flac", "Río", OURS, "pop", CC0, songs.rio, truth="rio", stems=STEMS,
+          lyrics=".txt"),
     Track("-silver night-.opus", "Silver Night", OURS, "acoustic pop", CC0, songs.silver_night, 48_000,
-          encoder=OPUS, truth="silver-night", stems=STEMS),
+          encoder=OPUS, truth="silver-night", stems=STEMS, lyrics=".txt"),
     Track("Technology Is Magic..m4a", "Technology Is Magic.", OURS, "spoken word", CC0, songs.technology,
           encoder=AAC, truth="technology-is-magic"),
     Track("षड्ज (Sa).m4a", "षड्ज (Sa)", OURS, "carnatic", BY, songs.sa, 48_000, encoder=AAC, truth="sa"),
     Track("Vals, en mi menor.ogg", "Vals, en mi menor", OURS, "acoustic", CC0, songs.vals, encoder=VORBIS,
           truth="vals"),
     Track("morning light.wav", "Morning Light", OURS, "ballad", CC0, songs.morning_light, 22_050, 1,
-          truth="morning-light", stems=STEMS),
+          truth="morning-light", stems=STEMS, lyrics=".lrc"),
     Track("Held Breath (息).mp3", "Held Breath (息)", OURS, "electro", BY, songs.held_breath, 22_050, 1,
           encoder="-c:a libmp3lame -q:a 2", truth="held-breath"),
     Track("silence.flac", "Silence", OURS, "", CC0, nothing(20.0), 48_000, note="twenty seconds of digital silence"),
@@ -113,6 +116,14 @@ def encode(track: Track, y: np.ndarray, path: Path) -> None:
     if track.cut:
         whole = path.read_bytes()
         path.write_bytes(whole[: round(len(whole) * track.cut)])
+
+
+def write_lyrics(song: Song, path: Path) -> None:
+    """The words of a song as text, or as ``.lrc`` with the times of its lines."""
+    lines = [words for _, _, words in song.lyrics]
+    if path.suffix == ".lrc":
+        lines = [f"[{int(a // 60):02d}:{a % 60:05.2f}]{words}" for a, _, words in song.lyrics]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_truth(track: Track, name: str, song: Song, folder: Path) -> None:
@@ -183,6 +194,8 @@ def main() -> None:
         make_audio(track, song, sources, arguments.out)
         if track.truth:
             write_truth(track, track.truth, song, arguments.out / "truth")
+        if track.lyrics:
+            write_lyrics(song, (arguments.out / track.path).with_suffix(track.lyrics))
         loudness = "{:.1f} LUFS, {:.1f} dBTP".format(*measure(song.mixture())) if song.stems else ""
         print(f"{track.path}: {song.duration:.1f} s {loudness}", flush=True)
         bpm = f"{song.tempo:g}" if song.tempo else ""

@@ -48,6 +48,8 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
         "stemfeatures/models/weights/joint-v2.json",
         "stemfeatures/training/recipes/joint-v0.toml",
         "stemfeatures/generator/banks/voices/f1.npz",
+        "stemfeatures/singalong/player/index.html",
+        "stemfeatures/singalong/player/engine.js",
     ):
         assert needed in names
     assert sum(n.endswith(".safetensors") for n in names) == 1  # older checkpoints stay in the repository

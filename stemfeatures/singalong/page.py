@@ -15,7 +15,7 @@ import numpy as np
 
 from ..audio import open_audio
 from ..errors import StemfeaturesError
-from ..lyrics import Aligner, Alignment, parse_lyrics
+from ..lyrics import Aligner, Alignment, parse_lyrics, write_alignment
 from ..models import checkpoints
 from ..separation import Separator
 from .listening import listen
@@ -126,6 +126,8 @@ def write_page(
             **song_document(heard.description, text, alignment),
         }
         write_files(folder, song)
+        if alignment is not None:
+            write_alignment(alignment, folder / "words.json")
     return SingAlongPage(out_dir / "index.html", alignment, message)
 
 

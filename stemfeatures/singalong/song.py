@@ -54,7 +54,7 @@ def song_document(
         "message": "" if alignment is None else _WHY.get(alignment.status, ""),
         "lines": [] if text is None or alignment is None else page_lines(text, alignment),
         "f0": {"hop": HOP_LENGTH / RATE, "cents": _cents(description.contours["vocals"])},
-        "key": _key(mixture["key"]) if mixture["key_status"] == "ok" else None,
+        "key": _key(mixture["key"]),
         "tempo": mixture["tempo_bpm"],
     }
 
@@ -113,6 +113,8 @@ def _cents(contour: F0Contour) -> list[int | None]:
     return [None if np.isnan(value) else round(float(value)) for value in values]
 
 
-def _key(name: str) -> dict[str, Any]:
+def _key(name: str | None) -> dict[str, Any] | None:
+    if name is None:
+        return None
     tonic, mode = name.split(":")
     return {"tonic": _PITCH_CLASSES.index(tonic), "mode": mode}

@@ -18,6 +18,8 @@ singalong.Page = class {
     this.addTheme();
     this.addHelp();
     document.addEventListener("keydown", (event) => this.onKey(event));
+    // A button that was clicked does not keep the focus, or Space would press it again instead of playing.
+    document.addEventListener("click", (event) => event.detail && event.target.closest("main, footer") && this.release());
     const frame = () => {
       this.render();
       requestAnimationFrame(frame);
@@ -132,6 +134,10 @@ singalong.Page = class {
 
   addHelp() {
     this.get("help-open").addEventListener("click", () => this.get("help").showModal());
+  }
+
+  release() {
+    if (document.activeElement?.matches("button")) document.activeElement.blur();
   }
 
   tell(text) {
