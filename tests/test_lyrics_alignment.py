@@ -15,6 +15,7 @@ pytest.importorskip("pocketsphinx")
 from stemfeatures.lyrics import Aligner, parse_lyrics
 from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
 from stemfeatures.lyrics.graph import GraphCosts, build_graph
+from stemfeatures.lyrics.hints import LineHints
 from stemfeatures.lyrics.viterbi import NEVER, StateGraph, best_path
 from stemfeatures.lyrics.vocals import Vocals
 
@@ -70,6 +71,22 @@ def test_best_path_is_the_best_of_all(seed: int, memory: int):
     path, score = best_path(observations, graph, memory=memory)
     assert score == pytest.approx(max(totals.values()), abs=1e-4)
     assert totals[tuple(int(s) for s in path)] == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("memory", [1, 10**6])
+def test_what_is_added_to_a_group_of_states_counts(memory: int):
+    rng = np.random.default_rng(3)
+    graph = _random_graph(rng, 4)
+    observations = rng.normal(size=(6, 4)).astype(np.float32) * 3
+    groups = np.array([0, 1, 1, 2], np.int32)
+    added = rng.normal(size=(6, 3)).astype(np.float32) * 5
+    totals = {
+        path: _total(graph, observations, path) + sum(added[t, groups[s]] for t, s in enumerate(path))
+        for path in itertools.product(range(4), repeat=6)
+    }
+    path, score = best_path(observations, graph, memory=memory, groups=groups, bonus=lambda a, b: added[a:b])
+    assert score == pytest.approx(max(totals.values()), abs=1e-4)
+    assert tuple(int(s) for s in path) == max(totals, key=totals.__getitem__)
 
 
 def test_bounded_memory_gives_the_same_path():
@@ -137,6 +154,19 @@ def test_what_may_be_sung(model, text: str, sung: list[int]):
     assert found == sung
 
 
+@pytest.mark.parametrize(("pause_s", "tokens"), [(0, [0, 1]), (4, [2, 3]), (9, [0, 1])])
+def test_times_of_lines_tell_which_of_two_equal_lines_is_sung(model, pause_s: int, tokens: list[int]):
+    text = parse_lyrics("[00:00.50][00:09.50]ba see\n[00:04.50]ba see")
+    assert (text.lines[0].start_s, text.lines[0].again_s) == (0.5, (9.5,))
+    graph = build_graph(text, model, costs=GraphCosts(20, 30, 30), say=_one_way)
+    silence = np.full((100 * pause_s, len(graph.senones) + 1), -6.0, np.float32)
+    silence[:, 0] = 0
+    hints = LineHints(text)
+    observations = np.concatenate([silence, _sung(graph, [0, 1])])
+    path, _ = best_path(observations, graph.states, groups=hints.groups(text, graph.token), bonus=hints.bonus)
+    assert list(dict.fromkeys(graph.token[path][graph.token[path] >= 0].tolist())) == tokens
+
+
 def test_no_words_no_times():
     aligner = Aligner()
     silence = Vocals(np.zeros(32_000, np.float32), np.zeros(86, bool), 2.0)
@@ -173,6 +203,18 @@ def test_lines_of_a_song_are_found(rio):
         assert word.phones[0].start_s == word.start_s
         assert word.phones[-1].end_s == word.end_s
         assert all(a.end_s == b.start_s for a, b in itertools.pairwise(word.phones))
+
+
+def test_times_of_another_recording_do_no_harm(rio):
+    vocals, lines, aligner = rio
+    plain = aligner.from_vocals(vocals, "\n".join(line for _, _, line in lines))
+    clock = [f"[{int(start // 60):02d}:{start % 60:05.2f}]" for start, _, _ in lines]
+    timed = aligner.from_vocals(vocals, "\n".join(t + line for t, (_, _, line) in zip(clock, lines)))
+    late = aligner.from_vocals(vocals, "\n".join(f"[09{t[3:]}{line}" for t, (_, _, line) in zip(clock, lines)))
+    assert [a.settings["times_of_lines"] for a in (plain, timed, late)] == ["none", "used", "none"]
+    assert late.words == plain.words
+    error = np.array([line.start_s for line in timed.lines]) - [start for start, _, _ in lines]
+    assert np.abs(error).max() < 0.3
 
 
 def test_words_of_another_song_are_refused(rio):

@@ -145,3 +145,14 @@ def test_shipped_tables_say_unseen_words_as_well_as_was_measured():
     found = score(LetterToSound.shipped(), pairs)
     assert found["phone_error_rate"] == pytest.approx(0.098, abs=0.005)
     assert found["words_right"] > 0.55
+
+
+def test_times_of_lrc_may_come_twice_and_be_moved():
+    text = parse_lyrics(
+        "[ti:x]\n[offset:+500]\n[00:10.00] [01:10.5]Hold on\n[00:12.00]<00:12.00>me <00:13.00>too\nlast <00:20.00>one"
+    )
+    assert [(line.text, line.start_s, line.again_s) for line in text.lines] == [
+        ("Hold on", 9.5, (70.0,)),
+        ("me too", 11.5, ()),
+        ("last one", None, ()),
+    ]

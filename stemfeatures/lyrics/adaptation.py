@@ -45,16 +45,19 @@ def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> Aco
     stops = [*first[1:], len(senones)]
     for stream in range(len(streams)):
         size = streams.shape[2]
-        gram, target = np.zeros((size, size + 1, size + 1)), np.zeros((size, size + 1))
+        weights, targets = [], []
         for phone, start, stop in zip(phones, first, stops):
             frames = streams[stream, start:stop]
             share = model.responsibilities(frames, stream, senones[start:stop])
-            weight, total = share.sum(axis=0, dtype=np.float64), (share.T @ frames).astype(np.float64)
-            mean = model.means[phone, stream].astype(np.float64)
-            extended = np.concatenate([np.ones((len(mean), 1)), mean], axis=1)
             precision = 1 / model.variances[phone, stream].astype(np.float64)
-            gram += np.einsum("kd,ki,kj->dij", weight[:, None] * precision, extended, extended, optimize=True)
-            target += (total * precision).T @ extended
+            weights.append(share.sum(axis=0, dtype=np.float64)[:, None] * precision)
+            targets.append((share.T @ frames).astype(np.float64) * precision)
+        mean = model.means[phones, stream].reshape(-1, size).astype(np.float64)
+        extended = np.concatenate([np.ones((len(mean), 1)), mean], axis=1)
+        # One product over all Gaussians of all phones instead of many small ones.
+        pairs = (extended[:, :, None] * extended[:, None, :]).reshape(len(mean), -1)
+        gram = (np.concatenate(weights).T @ pairs).reshape(size, size + 1, size + 1)
+        target = np.concatenate(targets).T @ extended
         ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] / (size + 1) * np.eye(size + 1)
         transform = np.linalg.solve(gram + ridge, target[..., None])[..., 0]
         means[sung, stream] = model.means[sung, stream] @ transform[:, 1:].T + transform[:, 0]

@@ -33,6 +33,9 @@ _NAMED = re.compile(
 _TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
 _MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
+#: Times before a line: in brackets, several of them for a line that is sung again.
+_LRC_LEADING = re.compile(r"\s*(?:\[\d{1,3}:\d{1,2}(?:[.:]\d{1,3})?\]\s*)+")
+_LRC_OFFSET = re.compile(r"^\s*\[offset\s*:\s*([+-]?\d{1,6})\s*\]", re.IGNORECASE | re.MULTILINE)
 _LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\s*:.*\]\s*$", re.IGNORECASE)
 _REPEAT = re.compile(r"[(\[{]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,;]*$", re.IGNORECASE)
 #: A line said to be sung more often than this is not believed.
@@ -74,6 +77,8 @@ class Line:
         How often it says that it is sung in a row.
     start_s : float | None
         When it begins, if the lyrics say so (``.lrc``).
+    again_s : tuple[float, ...]
+        When it begins again, if they say so: lines of ``.lrc`` may have several times.
     """
 
     text: str
@@ -82,6 +87,7 @@ class Line:
     stanza: int
     times: int = 1
     start_s: float | None = None
+    again_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,14 @@ def parse_lyrics(text: str) -> LyricsText:
     tokens: list[Token] = []
     lines: list[Line] = []
     stanza, fresh = -1, True
+    offset_s = _lrc_offset_s(text)
     for raw in _plain(text).splitlines():
         if _LRC_HEADER.match(raw):
             continue
-        starts = [60 * int(m[1]) + float(m[2].replace(":", ".")) for m in _LRC_TIME.finditer(raw)]
+        # Times of words stand within the line, those of the line before it.
+        leading = _LRC_LEADING.match(raw)
+        times_of = _LRC_TIME.finditer(leading[0] if leading else raw)
+        starts = [60 * int(m[1]) + float(m[2].replace(":", ".")) - offset_s for m in times_of]
         content = _LRC_TIME.sub(" ", raw)
         words = content.split()
         if not words:
@@ -139,7 +149,8 @@ def parse_lyrics(text: str) -> LyricsText:
             if repeat and not heading:
                 times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
             tokens.append(Token(word, kind, len(lines)))
-        lines.append(Line(" ".join(words), first, len(tokens), stanza, times, starts[0] if starts else None))
+        start_s, again_s = (starts[0], tuple(starts[1:])) if starts and leading else (None, ())
+        lines.append(Line(" ".join(words), first, len(tokens), stanza, times, start_s, again_s))
     return LyricsText(tuple(tokens), tuple(lines))
 
 
@@ -150,7 +161,7 @@ def backwards(lyrics: LyricsText) -> LyricsText:
     for line in reversed(lyrics.lines):
         first = len(tokens)
         tokens += [replace(token, line=len(lines)) for token in reversed(lyrics.tokens[line.first : line.stop])]
-        lines.append(replace(line, first=first, stop=len(tokens), start_s=None))
+        lines.append(replace(line, first=first, stop=len(tokens), start_s=None, again_s=()))
     return LyricsText(tuple(tokens), tuple(lines))
 
 
@@ -162,6 +173,12 @@ def decode_lyrics(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
+
+
+def _lrc_offset_s(text: str) -> float:
+    """By how much the times of ``.lrc`` are to be earlier: ``[offset:+500]`` is half a second."""
+    found = _LRC_OFFSET.search(text)
+    return int(found[1]) / 1000 if found else 0.0
 
 
 def _plain(text: str) -> str:

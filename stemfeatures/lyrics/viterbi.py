@@ -7,6 +7,7 @@ stretch, and the stretch is computed again when the path is traced back (Grice, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,14 @@ class StateGraph:
     final: np.ndarray
 
 
-def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMORY) -> tuple[np.ndarray, float]:
+def best_path(
+    observations: np.ndarray,
+    graph: StateGraph,
+    *,
+    memory: int = MEMORY,
+    groups: np.ndarray | None = None,
+    bonus: Callable[[int, int], np.ndarray] | None = None,
+) -> tuple[np.ndarray, float]:
     """The state of each frame on the path of the highest sum of scores.
 
     Parameters
@@ -60,6 +68,10 @@ def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMO
         What may follow what.
     memory : int
         Bytes that may hold moves; but at least what ``sqrt(n_frames)`` frames need.
+    groups : np.ndarray | None
+        (n_states,) int32 group of a state, 0 to ``n_groups - 1``, for ``bonus``.
+    bonus : Callable[[int, int], np.ndarray] | None
+        Of frames ``first`` to ``stop``: (stop - first, n_groups) float32 that is added to scores, by group of state.
 
     Returns
     -------
@@ -76,10 +88,18 @@ def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMO
     saved = np.empty((n_blocks, n_states), np.float32)
     back = np.empty((block, n_states), np.uint8)
     moves = graph.column, graph.stay, graph.step, graph.jump_target, graph.jump_origin, graph.jump
+    group = np.zeros(n_states, np.int32) if groups is None else groups
+
+    def added(first: int, n: int) -> np.ndarray:
+        return np.zeros((0, 1), np.float32) if bonus is None else bonus(first, first + n)
+
     current = np.maximum(graph.initial + observations[0, graph.column], NEVER)
+    if bonus is not None:
+        current = np.maximum(current + added(0, 1)[0, group], NEVER)
     for k in range(n_blocks):
         saved[k] = current
-        current = _advance(observations[k * block + 1 : (k + 1) * block + 1], *moves, current, back)
+        rows = observations[k * block + 1 : (k + 1) * block + 1]
+        current = _advance(rows, *moves, group, added(k * block + 1, len(rows)), current, back)
     ending = current + graph.final
     state = int(ending.argmax())
     score = float(ending[state])
@@ -90,7 +110,7 @@ def best_path(observations: np.ndarray, graph: StateGraph, *, memory: int = MEMO
     for k in range(n_blocks - 1, -1, -1):
         rows = observations[k * block + 1 : (k + 1) * block + 1]
         if k < n_blocks - 1:
-            _advance(rows, *moves, saved[k], back)
+            _advance(rows, *moves, group, added(k * block + 1, len(rows)), saved[k], back)
         state = _trace(back, len(rows), state, first_jump, graph.jump_origin, path[k * block + 1 :])
     path[0] = state
     return path, score
@@ -105,6 +125,8 @@ def _advance(
     jump_target: np.ndarray,
     jump_origin: np.ndarray,
     jump: np.ndarray,
+    group: np.ndarray,
+    bonus: np.ndarray,
     current: np.ndarray,
     back: np.ndarray,
 ) -> np.ndarray:  # pragma: no cover - compiled
@@ -130,6 +152,9 @@ def _advance(
             nth += 1
         for s in range(n_states):
             after[s] = max(after[s] + row[column[s]], NEVER)
+        if len(bonus):
+            for s in range(n_states):
+                after[s] = max(after[s] + bonus[t, group[s]], NEVER)
         before, after = after, before
     return before
 
