@@ -6,8 +6,9 @@ segments share network batches. The two functions are for a single call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -296,7 +297,13 @@ class Analyser:
         result.sha256 = audio_identity(signal, sample_rate)
         return result
 
-    def from_stream(self, stream: AudioStream, *, stems: TrackStems | None = None) -> TrackAnalysis:
+    def from_stream(
+        self,
+        stream: AudioStream,
+        *,
+        stems: TrackStems | None = None,
+        on_frames: Callable[[Frames], None] | None = None,
+    ) -> TrackAnalysis:
         """Analyse an open stream.
 
         Parameters
@@ -305,6 +312,8 @@ class Analyser:
             What :func:`stemfeatures.audio.open_audio` gives; it is read to its end.
         stems : TrackStems, optional
             Stems of the track that are there already, or are to be kept.
+        on_frames : callable, optional
+            Called with what the network says of further frames, in order and without gaps.
 
         Returns
         -------
@@ -318,7 +327,7 @@ class Analyser:
         SeparationError
             When its stems have another length, or none could be separated.
         """
-        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, stems)
+        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, stems, on_frames)
         try:
             job.run()
             self.runner.flush()
@@ -360,7 +369,10 @@ class Analyser:
             return self.from_stream(stream, stems=TrackStems.of(stems, keep_stems))
 
     def many(
-        self, sources: Iterable[tuple[Any, str | Path | AudioStream] | tuple[Any, str | Path | AudioStream, TrackStems]]
+        self,
+        sources: Iterable[tuple[Any, str | Path | AudioStream] | tuple[Any, str | Path | AudioStream, TrackStems]],
+        *,
+        on_frames: Callable[[Any, Frames], None] | None = None,
     ) -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
         """Analyse several tracks, their segments sharing network batches.
 
@@ -369,6 +381,8 @@ class Analyser:
         sources : iterable of tuple
             Pairs of a key of your choice and a path (or an open stream), e.g. ``enumerate(paths)``; a third item is a
             :class:`TrackStems`.
+        on_frames : callable, optional
+            Called with a key and what the network says of further frames of its track, in order and without gaps.
 
         Yields
         ------
@@ -388,7 +402,9 @@ class Analyser:
                 try:
                     stream = source if isinstance(source, AudioStream) else open_audio(source)
                     with stream:
-                        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, *stems)
+                        heard = None if on_frames is None else partial(on_frames, key)
+                        given = stems[0] if stems else None
+                        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, given, heard)
                         try:
                             job.run()
                         except Exception:
@@ -420,8 +436,9 @@ class _Job:
 
     def __init__(
         self, analyser: Analyser, blocks: Iterable[np.ndarray], sample_rate: int, channels: int,
-        stems: TrackStems | None = None,
+        stems: TrackStems | None = None, on_frames: Callable[[Frames], None] | None = None,
     ) -> None:  # fmt: skip
+        self.on_frames = on_frames
         self.analyser, self.blocks = analyser, blocks
         self.sample_rate, self.channels = sample_rate, channels
         stems = stems or TrackStems()
@@ -444,6 +461,8 @@ class _Job:
         self.builder.add(frames)
         if self.keeper is not None:
             self.keeper.add_masks(frames)
+        if self.on_frames is not None:
+            self.on_frames(frames)
 
     def abort(self) -> None:
         """Leave no stem files behind."""
