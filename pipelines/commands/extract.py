@@ -67,6 +67,16 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
     )
+    parser.add_argument(
+        "--lyrics",
+        action="store_true",
+        help="put lyrics in time as well, where there are any: in a column lyrics of the catalogue (text, or the path "
+        "of a .lrc or .txt file, relative to the audio), in a .lrc or .txt file beside the audio, in its tags. Writes "
+        "the tables lyrics, lyric_lines and lyric_songs, without the words. Needs the lyrics extra",
+    )
+    parser.add_argument(
+        "--lyrics-text", action="store_true", help="the same, and the words in a table lyric_text: mind their copyright"
+    )
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
     parser.add_argument(
@@ -105,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--stems-from reads stems that are there already: without --separator and --keep-stems")
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
+    tables = _with_lyrics(tables, args.lyrics, args.lyrics_text)
 
     from ..extraction.cluster import ClusterError
     from ..extraction.extract import extract_catalog
@@ -140,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         line.close()
         print("stemfeatures: interrupted before the run began: nothing was saved by it", file=sys.stderr)
         return INTERRUPTED
-    except ClusterError as error:
+    except (ClusterError, ImportError) as error:
         raise UsageError(str(error)) from error
     finally:
         line.close()
@@ -154,6 +165,16 @@ def run(args: argparse.Namespace) -> int:
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.n_failed or summary.n_known_failed else DONE
+
+
+def _with_lyrics(tables: tuple[str, ...] | None, lyrics: bool, text: bool) -> tuple[str, ...] | None:
+    """The tables to write, those of lyrics among them if asked for."""
+    if not (lyrics or text):
+        return tables
+    from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
+    from stemfeatures.tables.schema import DEFAULT_TABLES
+
+    return (*(DEFAULT_TABLES if tables is None else tables), *LYRIC_TABLES, *((TEXT_TABLE,) if text else ()))
 
 
 class _Line:

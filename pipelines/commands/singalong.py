@@ -38,8 +38,10 @@ def add_parser(verbs: Any) -> None:
         "-o", "--out-dir", type=Path, required=True, metavar="DIR",
         help="folder to make; one that is empty or holds such a page is replaced",
     )  # fmt: skip
-    parser.add_argument("--title", metavar="TEXT", help="title to be shown (default: the name of the file)")
-    parser.add_argument("--artist", metavar="TEXT", help="artist to be shown")
+    parser.add_argument(
+        "--title", metavar="TEXT", help="title to be shown (default: as tagged, or the name of the file)"
+    )
+    parser.add_argument("--artist", metavar="TEXT", help="artist to be shown (default: as tagged)")
     add_model(parser)
     add_device(parser)
 

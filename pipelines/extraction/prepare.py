@@ -20,6 +20,7 @@ from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 from ..catalog import Catalog, declared_durations, file_trouble, path_trouble, printable, read_catalog
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus
+from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import FileState
 from .provenance import digest, value_settings
@@ -236,10 +237,17 @@ def foresee(prepared: PreparedRun, summary: ExtractSummary) -> None:
 
 
 def data_tables(tables: Iterable[str] | None) -> tuple[str, ...]:
-    """The tables to write, ``tracks`` among them, in the order of the schema; ValueError for unknown ones."""
+    """The tables to write, ``tracks`` among them, in the order of the schema; ValueError for unknown ones.
+
+    Raises ImportError for tables of lyrics without the extra ``lyrics``.
+    """
     wanted = {"tracks", *(DEFAULT_TABLES if tables is None else tables)}
     if unknown := sorted(wanted - set(DATA_TABLES)):
         raise ValueError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
+    if wants_lyrics(wanted):
+        from stemfeatures.lyrics.acoustic_model import installed_model
+
+        installed_model()  # ImportError now, not in every worker
     return tuple(name for name in DATA_TABLES if name in wanted)
 
 

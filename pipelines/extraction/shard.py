@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from stemfeatures.tables.parts import to_table, write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
 from . import threads
+from .lyrics import LyricsListener, wants_lyrics
 from .prefetch import FileState, PrefetchStream, TrackTimeout, prefetched
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
 
@@ -170,6 +172,7 @@ class _Shard:
         self.errors: list[dict[str, Any]] = []
         self.left = {track.track_id: track for track in task.tracks}
         self.streams: dict[str, PrefetchStream] = {}
+        self.lyrics = LyricsListener(task.tracks, task.device) if wants_lyrics(task.tables) else None
 
     def run(self) -> None:
         """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
@@ -193,7 +196,8 @@ class _Shard:
     def _together(self) -> Exception | None:
         """Analyse what is left; the failure of a batch, which several tracks may have shared, ends it early."""
         started = time.perf_counter()
-        results = self.analyser.many(self._sources())
+        on_frames = None if self.lyrics is None else self.lyrics.on_frames
+        results = self.analyser.many(self._sources(), on_frames=on_frames)
         failure: Exception | None = None
         while failure is None:
             try:
@@ -247,7 +251,10 @@ class _Shard:
             try:
                 stems = self._stems(track)
                 with stream.open():
-                    result: TrackAnalysis | Exception = self.analyser.from_stream(stream, stems=stems)
+                    on_frames = None if self.lyrics is None else partial(self.lyrics.on_frames, track.track_id)
+                    result: TrackAnalysis | Exception = self.analyser.from_stream(
+                        stream, stems=stems, on_frames=on_frames
+                    )
             except Exception as error:
                 result = error
             finally:
@@ -303,7 +310,11 @@ class _Shard:
             info.decoder, info.decoder_version = file.decoder, file.decoder_version
             info.start_offset_s = file.start_offset_s
         provenance = replace(self.task.provenance, separator_sha256=result.separator_sha256)
-        rows = track_rows(info, result.description, provenance, tables=self.task.tables)
+        description = result.description
+        if self.lyrics is not None:
+            found = self.lyrics.tables(track.track_id, result)
+            description = replace(description, tables={**description.tables, **found})
+        rows = track_rows(info, description, provenance, tables=self.task.tables)
         # All of a track's rows are checked before any of them is kept.
         return {table: to_table(self.layout, table, some) for table, some in rows.items()}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio import open_audio
+from ..audio import open_audio, read_tags
 from ..errors import StemfeaturesError
 from ..lyrics import Aligner, Alignment, parse_lyrics, write_alignment
 from ..models import checkpoints
@@ -74,7 +74,7 @@ def write_page(
     lyrics : str | None
         Text or ``.lrc``, see :func:`stemfeatures.lyrics.parse_lyrics`; None makes a page without words.
     title, artist : str | None
-        To be shown; the name of the file by default, and nobody.
+        To be shown; what the file's tags say by default, or its name.
     model : str | Path
         Joint checkpoint that separates, by name or path.
     device : str
@@ -116,11 +116,12 @@ def write_page(
                 heard = listen(separator, source, rate, channels, take)
                 layout = media.finish()
             message = source.message or ""
+        tags = read_tags(audio)
         text = None if lyrics is None else parse_lyrics(lyrics)
         alignment = None if aligner is None or text is None else aligner.from_vocals(heard.vocals, text)
         song = {
-            "title": title or audio.stem,
-            "artist": artist or "",
+            "title": title or tags.title or audio.stem,
+            "artist": artist or tags.artist or "",
             "duration": heard.n_samples / rate,
             "media": layout,
             **song_document(heard.description, text, alignment),
