@@ -14,6 +14,7 @@ from stemfeatures.errors import ModelError
 from stemfeatures.lyrics.acoustic_model import FILLERS, installed_model, read_acoustic_model
 from stemfeatures.lyrics.adaptation import MIN_FRAMES, adapt
 from stemfeatures.lyrics.cepstra import cepstra, streams
+from stemfeatures.lyrics.observations import MUTED, FrameScores, Observations, phone_scores
 
 MODEL = installed_model() / "en-us"
 VOCALS = Path(__file__).parent.parent / "catalog_samples/truth/morning-light/vocals.flac"
@@ -150,3 +151,21 @@ def test_few_frames_do_not_adapt():
     model = read_acoustic_model(MODEL)
     few = np.zeros((3, MIN_FRAMES - 1, 13), np.float32)
     assert adapt(model, few, np.zeros(MIN_FRAMES - 1, int)) is model
+
+
+def test_scores_that_are_not_kept_are_the_same():
+    model = read_acoustic_model(installed_model() / "en-us")
+    rng = np.random.default_rng(0)
+    audible = rng.random(90) < 0.7
+    n = int(audible.sum())
+    streams = rng.normal(size=(3, n, 13)).astype(np.float32)
+    observations = Observations(streams, audible, rng.random(n) < 0.5)
+    senones = model.plain_senones[5:9].ravel()
+    kept = FrameScores(model, observations, senones, stride=2)
+    whole = kept.rows(0, 90)
+    assert whole.shape == (90, 13)
+    np.testing.assert_array_equal(whole[~audible, 1:], MUTED)
+    np.testing.assert_allclose(whole[audible], phone_scores(model, observations, senones, stride=2), rtol=1e-6)
+    lazy = FrameScores(model, observations, senones, stride=2, held_bytes=0)
+    for first, stop in ((0, 1), (1, 38), (38, 39), (39, 90), (50, 50)):
+        np.testing.assert_allclose(lazy.rows(first, stop), whole[first:stop], rtol=1e-4, atol=1e-4)

@@ -154,7 +154,7 @@ def test_what_may_be_sung(model, text: str, sung: list[int]):
     assert found == sung
 
 
-@pytest.mark.parametrize(("pause_s", "tokens"), [(0, [0, 1]), (4, [2, 3]), (9, [0, 1])])
+@pytest.mark.parametrize(("pause_s", "tokens"), [(0, [0, 1]), (7, [2, 3]), (12, [0, 1])])
 def test_times_of_lines_tell_which_of_two_equal_lines_is_sung(model, pause_s: int, tokens: list[int]):
     text = parse_lyrics("[00:00.50][00:09.50]ba see\n[00:04.50]ba see")
     assert (text.lines[0].start_s, text.lines[0].again_s) == (0.5, (9.5,))

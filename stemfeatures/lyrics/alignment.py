@@ -23,7 +23,7 @@ from .adaptation import adapt
 from .cepstra import FRAME_RATE
 from .graph import GraphCosts, LyricsGraph, build_graph, with_columns
 from .hints import LineHints
-from .observations import CENTRE_S, GARBAGE, SCALE, Observations, observe, phone_scores, spread
+from .observations import CENTRE_S, GARBAGE, SCALE, FrameScores, Observations, observe
 from .text import LyricsText, backwards, parse_lyrics
 from .viterbi import best_path
 from .vocals import Vocals, VocalSeparator
@@ -34,6 +34,8 @@ STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 LAG_S = 0.03
 #: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
+#: Frames whose fit is looked up at a time.
+_FIT_FRAMES = 20_000
 #: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, and what a nat of each
 #: counts for.
 MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.3
@@ -216,20 +218,20 @@ class Aligner:
         with threadpool_limits(1, user_api="blas"):
             path, scores, total = self._path(observations, graph, text, hints)
             visits = _visits(path, graph, _fit(path, graph, scores, observations.audible))
-            evidence = self._evidence(text, graph, visits, spread(scores, observations.audible), total)
+            evidence = self._evidence(text, graph, visits, scores, total)
         return visits, fit_score(*evidence)
 
     def _path(
         self, observations: Observations, graph: LyricsGraph, text: LyricsText, hints: LineHints | None
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """The state of each frame, the scores of the audible frames, and the sum along the path."""
+    ) -> tuple[np.ndarray, FrameScores, float]:
+        """The state of each frame, the scores of all frames, and the sum along the path."""
         model = self.acoustic_model
         told: dict[str, Any] = {}
         if hints is not None:
             told = {"groups": hints.groups(text, graph.token), "bonus": hints.bonus}
         for k, stride in enumerate(STRIDES):
-            scores = phone_scores(model, observations, graph.senones, stride=stride)
-            path, total = best_path(spread(scores, observations.audible), graph.states, **told)
+            scores = FrameScores(model, observations, graph.senones, stride=stride)
+            path, total = best_path(scores, graph.states, **told)
             if len(path) and k + 1 < len(STRIDES):
                 column = graph.states.column[path][observations.audible]
                 sung = np.flatnonzero(column > 0)[::stride]
@@ -237,7 +239,7 @@ class Aligner:
         return path, scores, total
 
     def _evidence(
-        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: np.ndarray, total: float
+        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: FrameScores, total: float
     ) -> tuple[float, float]:
         """By how many scaled nats a phone the words do better than backwards, and the mean fit of a phone in nats."""
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
@@ -323,13 +325,16 @@ def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visi
     return visits
 
 
-def _fit(path: np.ndarray, graph: LyricsGraph, scores: np.ndarray, audible: np.ndarray) -> np.ndarray:
+def _fit(path: np.ndarray, graph: LyricsGraph, scores: FrameScores, audible: np.ndarray) -> np.ndarray:
     """(n_frames,) nats by which the state of each frame is worse than the best phone; NaN in pauses and silence."""
     fit = np.full(len(audible), np.nan)
-    if len(path):
-        column = graph.states.column[path][audible]
-        sung = np.flatnonzero(column > 0)
-        fit[np.flatnonzero(audible)[sung]] = scores[sung, column[sung]] / SCALE
+    if not len(path):
+        return fit
+    column = graph.states.column[path]
+    for first in range(0, len(path), _FIT_FRAMES):
+        part = slice(first, min(first + _FIT_FRAMES, len(path)))
+        sung = np.flatnonzero((column[part] > 0) & audible[part])
+        fit[first + sung] = scores.rows(part.start, part.stop)[sung, column[part][sung]] / SCALE
     return fit
 
 

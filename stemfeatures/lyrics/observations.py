@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 #: Scaled nats a frame for a word where nobody sings.
 MUTED = -8.0
+#: Scores of a song of five minutes take 150 MB.
+HELD_BYTES = 400_000_000
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,56 @@ def phone_scores(
     return scores
 
 
-def spread(scores: np.ndarray, audible: np.ndarray) -> np.ndarray:
-    """Scores of all frames, ``(n_frames, n)``, from those of the audible ones: elsewhere only a pause is likely."""
-    full = np.full((len(audible), scores.shape[1]), MUTED, np.float32)
-    full[:, 0] = 0
-    full[audible] = scores
-    return full
+class FrameScores:
+    """Scores of senones in all frames, for :func:`.viterbi.best_path`.
+
+    Parameters
+    ----------
+    model : AcousticModel
+        Its Gaussians.
+    observations : Observations
+        Of :func:`observe`.
+    senones : np.ndarray
+        (n,) which; column ``k + 1`` is ``senones[k]``, column 0 a pause.
+    stride : int
+        As in :func:`phone_scores`.
+    held_bytes : int
+        Scores that take more are not kept, but computed each time they are asked for.
+
+    Attributes
+    ----------
+    n_frames : int
+        All frames, inaudible ones too: there only a pause is likely.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        observations: Observations,
+        senones: np.ndarray,
+        *,
+        stride: int = 1,
+        held_bytes: int = HELD_BYTES,
+    ) -> None:
+        self.n_frames = len(observations.audible)
+        self._model, self._observations, self._senones, self._stride = model, observations, senones, stride
+        #: Audible frames before each frame.
+        self._before = np.concatenate([[0], np.cumsum(observations.audible)])
+        fits = self.n_frames * (len(senones) + 1) * 4 <= held_bytes
+        self._held = self._compute(0, self.n_frames) if fits else None
+
+    def rows(self, first: int, stop: int) -> np.ndarray:
+        """(stop - first, n + 1) float32 scores of some frames."""
+        return self._compute(first, stop) if self._held is None else self._held[first:stop]
+
+    def _compute(self, first: int, stop: int) -> np.ndarray:
+        full = np.full((stop - first, len(self._senones) + 1), MUTED, np.float32)
+        full[:, 0] = 0
+        begin, end = int(self._before[first]), int(self._before[stop])
+        if end > begin:
+            start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
+            seen = self._observations
+            part = replace(seen, streams=seen.streams[:, start:end], voiced=seen.voiced[start:end])
+            found = phone_scores(self._model, part, self._senones, stride=self._stride)
+            full[seen.audible[first:stop]] = found[begin - start :]
+        return full

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -50,8 +51,32 @@ class StateGraph:
     final: np.ndarray
 
 
+class FrameRows(Protocol):
+    """Scores that are computed when they are asked for."""
+
+    n_frames: int
+
+    def rows(self, first: int, stop: int) -> np.ndarray:
+        """(stop - first, n_columns) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An array as rows."""
+
+    values: np.ndarray
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.values)
+
+    def rows(self, first: int, stop: int) -> np.ndarray:
+        return self.values[first:stop]
+
+
 def best_path(
-    observations: np.ndarray,
+    observations: np.ndarray | FrameRows,
     graph: StateGraph,
     *,
     memory: int = MEMORY,
@@ -62,8 +87,8 @@ def best_path(
 
     Parameters
     ----------
-    observations : np.ndarray
-        (n_frames, n_columns) float32 scores.
+    observations : np.ndarray | FrameRows
+        (n_frames, n_columns) float32 scores; those of a long song may be computed block by block, twice.
     graph : StateGraph
         What may follow what.
     memory : int
@@ -80,7 +105,8 @@ def best_path(
     score : float
         Of the path; minus infinity where there is none.
     """
-    n_frames, n_states = len(observations), len(graph.column)
+    scores = _Held(observations) if isinstance(observations, np.ndarray) else observations
+    n_frames, n_states = scores.n_frames, len(graph.column)
     if n_frames == 0 or n_states == 0:
         return np.zeros(0, np.int32), -math.inf
     block = min(n_frames, max(math.isqrt(n_frames), memory // n_states))
@@ -93,12 +119,12 @@ def best_path(
     def added(first: int, n: int) -> np.ndarray:
         return np.zeros((0, 1), np.float32) if bonus is None else bonus(first, first + n)
 
-    current = np.maximum(graph.initial + observations[0, graph.column], NEVER)
+    current = np.maximum(graph.initial + scores.rows(0, 1)[0, graph.column], NEVER)
     if bonus is not None:
         current = np.maximum(current + added(0, 1)[0, group], NEVER)
     for k in range(n_blocks):
         saved[k] = current
-        rows = observations[k * block + 1 : (k + 1) * block + 1]
+        rows = scores.rows(k * block + 1, min((k + 1) * block + 1, n_frames))
         current = _advance(rows, *moves, group, added(k * block + 1, len(rows)), current, back)
     ending = current + graph.final
     state = int(ending.argmax())
@@ -108,10 +134,11 @@ def best_path(
     path = np.empty(n_frames, np.int32)
     first_jump = np.searchsorted(graph.jump_target, np.arange(n_states))
     for k in range(n_blocks - 1, -1, -1):
-        rows = observations[k * block + 1 : (k + 1) * block + 1]
+        n_rows = min((k + 1) * block + 1, n_frames) - (k * block + 1)
         if k < n_blocks - 1:
-            _advance(rows, *moves, group, added(k * block + 1, len(rows)), saved[k], back)
-        state = _trace(back, len(rows), state, first_jump, graph.jump_origin, path[k * block + 1 :])
+            rows = scores.rows(k * block + 1, k * block + 1 + n_rows)
+            _advance(rows, *moves, group, added(k * block + 1, n_rows), saved[k], back)
+        state = _trace(back, n_rows, state, first_jump, graph.jump_origin, path[k * block + 1 :])
     path[0] = state
     return path, score
 

@@ -29,7 +29,8 @@ singalong.Lyrics = class {
     element.dir = "auto";
     const words = line.words.map(([text, start, end]) => {
       const word = document.createElement("span");
-      word.className = "word";
+      // What is longer than a line can hold wraps, and lights up as a whole.
+      word.className = text.length > 18 ? "word long" : "word";
       word.textContent = text;
       word.dataset.text = text;
       element.append(word, " ");
