@@ -88,7 +88,7 @@ def table(features: Features | Path, name: str) -> pd.DataFrame:
 
 
 def assert_same_tables(one: Path, other: Path) -> None:
-    for name in DATA_TABLES:
+    for name in DEFAULT_TABLES:
         pd.testing.assert_frame_equal(table(one, name), table(other, name), check_exact=True)
     columns = ["track_id", "source_uri", "stage", "error_type", "message"]
     left, right = (table(out, "errors")[columns] for out in (one, other))
@@ -341,7 +341,7 @@ def test_overwrite_and_repeat_give_the_same(music: Path, tmp_path: Path, model: 
     again = extract(music, tmp_path / "two", model, overwrite=True)
     assert again.n_done == 8
     assert (open_features(tmp_path / "two").to_pandas("tracks")["run_id"] == again.run_id).all()
-    for name in DATA_TABLES:
+    for name in DEFAULT_TABLES:
         pd.testing.assert_frame_equal(table(tmp_path / "one", name), table(tmp_path / "two", name), check_exact=True)
 
 
@@ -822,7 +822,7 @@ def test_processes_give_what_the_loop_gives(
     assert errors[["track_id", "stage", "error_type", "attempt"]].to_numpy().tolist() == [
         ["e/killer.wav", "worker", "WorkerCrash", executors.MAX_CRASHES]
     ]
-    for name in DATA_TABLES:
+    for name in DEFAULT_TABLES:
         pd.testing.assert_frame_equal(
             table(tmp_path / "cluster", name), table(tmp_path / "loop", name), check_exact=True
         )
