@@ -78,7 +78,7 @@ def test_words_lines_and_songs_are_described() -> None:
     rows = {name: event_tables()[name].rows(columns) for name, columns in tables.items()}
     lyrics = rows["lyrics"]
     assert [(w["word"], w["line"], w["token"], w["n_notes"]) for w in lyrics] == [
-        (0, 0, 0, 0), (1, 0, 1, 0), (2, 1, 2, 3), (3, 2, 0, 0),
+        (0, 0, 0, 1), (1, 0, 1, 1), (2, 1, 2, 3), (3, 2, 0, 0),
     ]  # fmt: skip
     assert [w["beat_offset"] for w in lyrics] == pytest.approx([0, 0.5, 0.1, 0])
     assert [w["text"] for w in rows["lyric_text"]] == ["me", "we", "see", "me"]
@@ -88,6 +88,7 @@ def test_words_lines_and_songs_are_described() -> None:
     assert first["f0_range_semitones"] == pytest.approx(0)
     assert second["f0_range_semitones"] == pytest.approx(3)
     assert (second["f0_low_hz"], second["notes_per_word"], second["on_beat_ratio"]) == (440, 3, 1)
+    assert (first["notes_per_word"], third["notes_per_word"]) == (1, None)
     assert third["f0_low_hz"] is None
     (song,) = rows["lyric_songs"]
     assert (song["lyrics_status"], song["source"], song["n_words"]) == ("ok", "lrc", 4)

@@ -43,7 +43,12 @@ WORD_FIELDS = (
     END,
     _field("confidence", "float32", "How likely it begins within 0.3 s of start_s.", range="0..1"),
     _field("vowel_s", "float64", "Where its first vowel begins.", "s", ">= 0"),
-    _field("n_notes", "int16", "Steady notes of the vocals' F0 whose middle lies in it.", range=">= 0"),
+    _field(
+        "n_notes",
+        "int16",
+        "Steady notes of the vocals' F0 that share half of it, or of themselves, with it.",
+        range=">= 0",
+    ),
     _field(
         "beat_offset",
         "float32",

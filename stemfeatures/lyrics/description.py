@@ -42,7 +42,7 @@ def describe_lyrics(
         return {"lyric_songs": _transposed([{"lyrics_status": "no_lyrics", "source": source}])}
     blocks = [words for _, words in sung_lines(alignment)]
     contour, beats_s = description.contours["vocals"], np.asarray(description.events.beats_s)
-    found = _note_middles(contour)
+    found = _steady_notes(contour)
     words = [
         {"line": line, **_word(word, found, beats_s)}
         for line, block in enumerate(blocks)
@@ -69,24 +69,25 @@ def _transposed(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _note_middles(contour: F0Contour) -> np.ndarray:
-    """Seconds at which the steady notes have their middle."""
+def _steady_notes(contour: F0Contour) -> np.ndarray:
+    """(n_notes, 2) seconds at which the steady notes begin and end."""
     with np.errstate(invalid="ignore"):
         frames = notes(cents(contour.f0_hz))
-    return frames[:, :2].mean(axis=1) / FRAME_RATE
+    return frames[:, :2] / FRAME_RATE
 
 
-def _word(word: AlignedWord, note_middles_s: np.ndarray, beats_s: np.ndarray) -> dict[str, Any]:
+def _word(word: AlignedWord, notes_s: np.ndarray, beats_s: np.ndarray) -> dict[str, Any]:
     assert word.start_s is not None
     assert word.end_s is not None
     vowel_s = next((phone.start_s for phone in word.phones if phone.phone in VOWELS), None)
+    shared_s = np.minimum(notes_s[:, 1], word.end_s) - np.maximum(notes_s[:, 0], word.start_s)
     return {
         "token": word.index,
         "start_s": word.start_s,
         "end_s": word.end_s,
         "confidence": word.confidence,
         "vowel_s": vowel_s,
-        "n_notes": int(((note_middles_s >= word.start_s) & (note_middles_s < word.end_s)).sum()),
+        "n_notes": int((shared_s > np.minimum(notes_s[:, 1] - notes_s[:, 0], word.end_s - word.start_s) / 2).sum()),
         "beat_offset": None if vowel_s is None else beat_offset(vowel_s, beats_s),
     }
 

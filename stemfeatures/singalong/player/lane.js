@@ -70,7 +70,9 @@ singalong.Lane = class {
   }
 
   drawNotes({ brush, colour, width, y }) {
-    const step = this.high - this.low > 2000 ? 3 : this.high - this.low > 1400 ? 2 : 1;
+    // As many notes as have room for their names.
+    const semitone = y(0) - y(100);
+    const step = [1, 2, 3, 4, 6, 12].find((n) => n * semitone >= 14) ?? 12;
     brush.font = "11px system-ui, sans-serif";
     brush.textBaseline = "middle";
     brush.textAlign = "left";
