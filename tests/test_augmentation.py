@@ -10,7 +10,7 @@ from networks import TINY
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
 from stemfeatures.constants import HOP_LENGTH
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.objectives import augmentation
+from stemfeatures.training.objectives import augmentation, losses
 from stemfeatures.training.objectives.base import step_generator
 from stemfeatures.training.objectives.joint import JointObjective
 
@@ -107,10 +107,36 @@ def test_the_joint_objective_learns_from_what_was_changed():
         return float(terms["separation"].detach())
 
     assert loss(stems, coded=1.0, inverted=0.5) == pytest.approx(loss(changed), rel=1e-5)
+    assert loss(stems, coded=1.0, inverted=0.5, offset=1.0) != pytest.approx(loss(changed), rel=1e-4)
     assert loss(changed) != pytest.approx(loss(stems), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["coded", "inverted"])
+def test_an_offset_is_in_the_mixture_and_in_no_stem():
+    stems = 0.1 * noise(3, 4, 16 * HOP_LENGTH)
+    offset = torch.tensor([0.0, 0.05, -0.1])
+    mixture, magnitude, aligned = losses.spectrograms(stems, offset)
+    as_they_are = losses.spectrograms(stems)
+    assert torch.equal(mixture[0], as_they_are[0][0])
+    assert torch.equal(magnitude, as_they_are[1])
+    # a fifth stem that is the offset alone, in the place of the fourth
+    split = torch.stack([stems[:, 0] + stems[:, 1], stems[:, 2], stems[:, 3], torch.zeros_like(stems[:, 0])], dim=1)
+    split[:, 3] += offset[:, None]
+    expected = losses.spectrograms(split)
+    torch.testing.assert_close(mixture, expected[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(aligned[:, 2:], expected[2][:, 1:3], atol=1e-3, rtol=1e-3)
+    assert float(mixture[2, 0].mean()) > 10 * float(mixture[0, 0].mean())
+
+
+def test_some_mixtures_have_an_offset_of_either_sign():
+    found = augmentation.offsets(400, 0.25, torch.Generator().manual_seed(2))
+    size = found[found != 0].abs()
+    assert len(size) / 400 == pytest.approx(0.25, abs=0.06)
+    assert augmentation.OFFSETS[0] <= float(size.min()) < 0.002
+    assert 0.05 < float(size.max()) <= augmentation.OFFSETS[1]
+    assert 0.3 < float((found > 0).sum() / len(size)) < 0.7
+
+
+@pytest.mark.parametrize("name", ["coded", "inverted", "offset"])
 def test_shares_are_shares(name):
     with pytest.raises(ValueError, match=f"{name} is a share"):
         TrainConfig(**{name: 1.5})

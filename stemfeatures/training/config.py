@@ -81,6 +81,8 @@ class TrainConfig:
         Share of the examples that go through a lossy coder, see :func:`~.objectives.augmentation.coded`.
     inverted : float, default=0.0
         Share of the stems whose polarity is turned round.
+    offset : float, default=0.0
+        Share of the examples whose mixture has a constant offset that is no stem's.
     learns : tuple[str, ...], default=()
         Subnetworks of the joint network that learn, of :data:`~stemfeatures.models.joint.SUBNETWORKS`; empty = all.
     norm : str, default='batch'
@@ -121,6 +123,7 @@ class TrainConfig:
     band_limited: float = 0.0
     coded: float = 0.0
     inverted: float = 0.0
+    offset: float = 0.0
     validate_every: int = 500
     patience: int = 0
     mixing: str = "loaders"
@@ -136,7 +139,7 @@ class TrainConfig:
     excerpts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("songs", "band_limited", "coded", "inverted"):
+        for name in ("songs", "band_limited", "coded", "inverted", "offset"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.mixing not in MIXINGS:

@@ -1,7 +1,7 @@
-"""What happens to whole examples before they are learned from, on the device that trains: coders, polarity.
+"""What happens to whole examples before they are learned from, on the device that trains: coders, polarity, offsets.
 
-Both change the stems such that their sum is the changed mixture, and neither moves anything in time or pitch, so that
-all labels hold.
+None moves anything in time or pitch, so that all labels hold. Coders and polarity change the stems such that their sum
+is the changed mixture; an offset is in the mixture alone, and no stem's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,33 @@ FRAMES = (288, 512)
 #: How far in dB the noise lies below what masks it, up to 1 kHz; above, by how much less a Bark. Both are set beside
 #: the noise of MP3, Vorbis and AAC (benchmarks/coder_noise.py).
 MARGIN_DB, _LESS_DB = (11.0, 25.0), 1.5
+#: Offsets of mixtures whose peak is 0.5.
+OFFSETS = (0.001, 0.1)
 #: How steeply masking falls in dB a Bark towards lower and higher bands.
 _DOWN_DB, _UP_DB = 25.0, 10.0
+
+
+def offsets(count: int, share: float, random: torch.Generator) -> Tensor:
+    """Constants that mixtures have on top of their stems, as badly made recordings do.
+
+    Parameters
+    ----------
+    count : int
+        How many examples there are.
+    share : float
+        Share of them that have one, 0..1.
+    random : torch.Generator
+        Decides which, how large it is and its sign.
+
+    Returns
+    -------
+    Tensor
+        ``(count,)``; 0, or within :data:`OFFSETS` of full scale on either side.
+    """
+    chosen, place, sign = torch.rand(3, count, generator=random)
+    smallest, largest = OFFSETS
+    size = smallest * (largest / smallest) ** place
+    return torch.where(chosen < share, torch.where(sign < 0.5, size, -size), 0.0)
 
 
 def inverted(stems: Tensor, share: float, random: torch.Generator) -> Tensor:

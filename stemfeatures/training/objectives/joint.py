@@ -14,7 +14,7 @@ from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import SUBNETWORKS, JointConfig, JointNet
 from ..config import TrainConfig
-from .augmentation import coded, inverted
+from .augmentation import coded, inverted, offsets
 from .base import Batch, Objective, step_generator
 from .losses import band_limited, pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
 
@@ -122,7 +122,10 @@ class JointObjective(Objective):
             stems = inverted(stems, config.inverted, step_generator(config.seed, self.steps_done, 1))
         if config.coded:
             stems = coded(stems, config.coded, step_generator(config.seed, self.steps_done, 2))
-        spectra = spectrograms(stems)
+        offset = None
+        if config.offset:
+            offset = offsets(len(stems), config.offset, step_generator(config.seed, self.steps_done, 3))
+        spectra = spectrograms(stems, offset)
         if config.band_limited:
             random = step_generator(config.seed, self.steps_done)
             spectra = band_limited(spectra, config.band_limited, random)

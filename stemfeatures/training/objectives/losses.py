@@ -22,12 +22,19 @@ from ...spectra.transform import stft
 from ..config import LossWeights
 
 
-def spectrograms(stems: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``(batch, 4, n_samples)`` to |X| (batch, bins, frames), |Y| and Re(conj(X) Y) (batch, 4, bins, frames)."""
+def spectrograms(stems: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """``(batch, 4, n_samples)`` to |X| (batch, bins, frames), |Y| and Re(conj(X) Y) (batch, 4, bins, frames).
+
+    ``offset`` (batch,) is a constant that each mixture has on top of its stems.
+    """
     frames = stems.shape[-1] // HOP_LENGTH
     # One example at a time on a CPU, so that intermediate results stay in its cache.
-    examples = stems.split(1 if _on_cpu(stems) else len(stems))
-    planes = [_planes(stft(example)[..., :N_BINS, :frames]) for example in examples]
+    size = 1 if _on_cpu(stems) else len(stems)
+    constants = (None,) * len(stems) if offset is None else offset.split(size)
+    planes = [
+        _planes(stft(example)[..., :N_BINS, :frames], None if constant is None else _constant(example, constant))
+        for example, constant in zip(stems.split(size), constants)
+    ]
     mixture, magnitude, aligned = (torch.cat(plane) for plane in zip(*planes))
     return mixture, magnitude, aligned
 
@@ -64,10 +71,18 @@ def band_limited(
     return mixture * kept, magnitude * kept[:, None], aligned * kept[:, None]
 
 
-def _planes(sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _constant(stems: Tensor, offset: Tensor) -> Tensor:
+    """The spectrum (batch, bins, frames) of ``offset`` (batch,) throughout."""
+    frames = stems.shape[-1] // HOP_LENGTH
+    return stft(stems.new_ones(1, stems.shape[-1]))[:, :N_BINS, :frames] * offset.to(stems)[:, None, None]
+
+
+def _planes(sources: Tensor, constant: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     # The STFT's frames lie apart in memory; what reads these planes beside masks wants them in the masks' order.
     real, imag = _in_order(sources.real), _in_order(sources.imag)
     mixture_real, mixture_imag = real.sum(dim=1), imag.sum(dim=1)
+    if constant is not None:
+        mixture_real, mixture_imag = mixture_real + constant.real, mixture_imag + constant.imag
     aligned = torch.addcmul(mixture_real[:, None] * real, mixture_imag[:, None], imag)
     mixture = mixture_real.square_().addcmul_(mixture_imag, mixture_imag).sqrt_()
     return mixture, real.square_().addcmul_(imag, imag).sqrt_(), aligned
