@@ -58,16 +58,16 @@ def score_evidence(score: Score) -> KeyEvidence:
     KeyEvidence
         From the notes of the bass and the accompaniment, and the chords.
     """
-    parts = [note for part in score.parts for note in part.notes]
+    played = [note for player in score.players for note in player.notes]
     bass = _durations(score.bass)
-    heard = _durations(parts) + bass
+    heard = _durations(played) + bass
     heard = heard + FIFTH * np.roll(heard, 7) + THIRD * np.roll(heard, 4)
     triads = np.zeros(24)
     for chord in score.chords:
         root, *others = (pitch_class % 12 for pitch_class in chord.pitch_classes)
         for quality, third in enumerate((4, 3)):
             triads[12 * quality + root] += (chord.end_s - chord.start_s) * ((root + third) % 12 in others)
-    low = score.bass or parts
+    low = score.bass or played
     start, end = min(note.start_s for note in low), max(note.end_s for note in low)
     return KeyEvidence(
         (1 - SPREAD) * _shares(heard) + SPREAD / 12,
@@ -96,7 +96,7 @@ def composed_songs(n_songs: int, seed: int, duration_s: float) -> list[KeyExampl
     found = []
     for k in range(n_songs):
         score = compose(seed + k, duration_s=duration_s)
-        if len(score.keys) == 1 and (score.bass or any(part.notes for part in score.parts)):
+        if len(score.keys) == 1 and (score.bass or any(player.notes for player in score.players)):
             found.append(KeyExample(score_evidence(score), score.tonic, NAMES.get(score.mode, score.mode)))
     return found
 
