@@ -38,8 +38,9 @@ pages: $(STAMP)  ## write again the pages that come from the code
 	$(BIN)/python -m pipelines.cli_reference > docs/cli.md
 	$(BIN)/python docs/draw_architecture.py
 
-docs: $(STAMP)  ## the site in site/
-	$(BIN)/python -m mkdocs build --strict
+docs: $(STAMP)  ## the site in site/, notebooks run on the features of catalog_samples/
+	$(BIN)/stemfeatures extract catalog_samples/catalog.csv --out-dir $(DEMO) || test $$? -eq 3
+	EXECUTE_NOTEBOOKS=true FEATURES=$(CURDIR)/$(DEMO) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:      ## remove what the other targets made, except environments
 	rm -rf $(DEMO) build dist site *.egg-info

@@ -20,6 +20,7 @@ from .commands import verbs as find_verbs
 from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
 from .commands._json_log import JsonHandler, write_event
 from .commands._options import Parser
+from .commands._progress import log_line
 from .commands._text import visible
 
 #: 128 + SIGPIPE: whoever read our output has left.
@@ -48,7 +49,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"stemfeatures {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=Parser)
     for name in find_verbs():
-        import_module(f".commands.{name}", __package__).add_parser(verbs)
+        import_module(f".commands.{name.replace('-', '_')}", __package__).add_parser(verbs)
     return parser
 
 
@@ -106,11 +107,7 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
-            if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):
-                tqdm.write(text, file=sys.stderr)
-            else:
-                print(text, file=sys.stderr)
+            log_line(self.format(record))
         except Exception:
             self.handleError(record)
 

@@ -340,21 +340,10 @@ def predict_recommendations(
 
     def tables() -> Iterator[pa.Table]:
         nonlocal by_popularity
-        names = pa.array(fit.catalogue.track_ids.tolist(), pa.string())
         for ranking in rankings:
             by_popularity += int(ranking.by_popularity.sum())
-            there = ranking.tracks >= 0
-            at, place = np.nonzero(there)
-            owners = pa.array(user_ids[ranking.start : ranking.start + len(there)].tolist(), pa.string())
-            yield pa.table(
-                [
-                    owners.take(pa.array(at)),
-                    names.take(pa.array(ranking.tracks[there])),
-                    pa.array(ranking.scores[there], pa.float32()),
-                    pa.array(place + 1, pa.int32()),
-                ],
-                schema=RECOMMENDATIONS,
-            )
+            frame = ranking.to_pandas(fit.catalogue.track_ids, user_ids)
+            yield pa.Table.from_pandas(frame, RECOMMENDATIONS, preserve_index=False)
 
     made = {"model": saved.card["kind"], "seed": saved.card["seed"], "trained_at": saved.card["created_at"]}
     made |= {"features_commit": fit.catalogue.origin["commit"], "k": k}

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from stemfeatures._util.pools import require_main_guard
 from stemfeatures.errors import DatasetError
+from stemfeatures.similarity.build import current_index
 from stemfeatures.similarity.index import SimilarityIndex, open_index
 from stemfeatures.tables.reader import open_features
 
@@ -55,15 +56,12 @@ class AllPairs:
         Tracks of the index, rows of the table.
     n_without : int
         Tracks that have no neighbours, because a chosen stem is silent in them.
-    stale : str
-        Why the index no longer fits the tables; empty when it does.
     """
 
     path: Path
     n_tracks: int
     n_rows: int
     n_without: int
-    stale: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,8 @@ def all_pairs(
     jobs: int | None = None,
     scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    building: Callable[[str], None] | None = None,
+    overwrite: bool = False,
 ) -> AllPairs:
     """Write the ``k`` nearest tracks of every track to the folder ``out``, a Parquet table for any reader.
 
@@ -106,7 +106,7 @@ def all_pairs(
     features : str or path
         Features directory.
     out : str or path
-        Folder of the table; it must not exist.
+        Folder of the table; it must not exist, but for ``overwrite``.
     stems, families, unlike : iterable of str, optional
         See :meth:`~stemfeatures.similarity.index.SimilarityIndex.similar`.
     weights : dict, optional
@@ -123,26 +123,30 @@ def all_pairs(
         Address of a Dask scheduler whose workers see the same files.
     progress : callable, optional
         Called with the tracks that are done, and how many there are.
+    building : callable, optional
+        Called with the reason before the index is built; see :func:`~stemfeatures.similarity.build.current_index`.
+    overwrite : bool, optional
+        Replace a folder that holds nothing but such a table.
 
     Returns
     -------
     AllPairs
-        Counts, and whether the index is stale.
+        Counts.
 
     Raises
     ------
     DatasetError
-        No index, it lacks what was asked for, or ``out`` exists.
+        The index cannot be built or lacks what was asked for, or ``out`` exists.
     ClusterError
         No such scheduler, or a worker crashed.
     """
-    dataset = open_features(features)
-    index = open_index(dataset, index_dir=index_dir)
     out = Path(out).absolute()
-    if out.exists():
+    if out.exists() and not (overwrite and _is_neighbours(out)):
         raise DatasetError("it exists already", source=str(out), stage="similar")
     if not out.parent.is_dir():
         raise DatasetError("there is no such directory", source=str(out.parent), stage="similar")
+    dataset = open_features(features)
+    index = current_index(dataset, index_dir=index_dir, building=building)
     question: dict[str, Any] = {
         "stems": None if stems is None else list(stems),
         "families": None if families is None else list(families),
@@ -177,11 +181,18 @@ def all_pairs(
             done, rows, without = done + task.stop - task.start, rows + n_rows, without + n_without
             if progress is not None:
                 progress(done, len(index))
+        if out.exists():
+            shutil.rmtree(out)
         os.rename(work, out)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return AllPairs(out, len(index), rows, without, index.staleness(dataset))
+    return AllPairs(out, len(index), rows, without)
+
+
+def _is_neighbours(folder: Path) -> bool:
+    """Whether a folder holds parts of such a table and nothing else."""
+    return folder.is_dir() and all(path.match("part-*.parquet") for path in folder.iterdir())
 
 
 def neighbours_of_range(task: RangeTask) -> tuple[int, int]:

@@ -6,7 +6,7 @@ segments share network batches. The two functions are for a single call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from .separation.given_stems import StemArrays, StemFolder, further_stems, joine
 from .separation.kept_stems import StemKeeper
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .separation.target_masks import TargetMasks
 
 #: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
@@ -75,7 +77,7 @@ def analysis_settings() -> dict[str, Any]:
     }
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class TrackAnalysis(TrackDescription):
     """Everything known of one track.
 
@@ -119,6 +121,58 @@ class TrackAnalysis(TrackDescription):
     separator_sha256: str | None = None
     polarity_inverted_ratio: float = 0.0
     dc_offset: float = 0.0
+
+    def __repr__(self) -> str:
+        name = "an array" if self.info is None else repr(self.info.path.name)
+        mixture = self.stems[MIXTURE]
+        facts = [f"{self.decoded_duration_s:.1f} s", self.status]
+        for key, text in (("tempo_bpm", "{:.1f} bpm"), ("key", "{}"), ("loudness_integrated_lufs", "{:.1f} LUFS")):
+            if mixture.get(key) is not None:
+                facts.append(text.format(mixture[key]))
+        played = [
+            f"{stem} {values['activity_ratio']:.0%}"
+            for stem, values in self.stems.items()
+            if stem != MIXTURE and values.get("activity_ratio")
+        ]
+        return "\n".join(
+            [
+                f"<TrackAnalysis of {name}: {', '.join(facts)}>",
+                f"  stems[...]: {len(mixture)} fields each; sounding: {', '.join(played) or 'none'}",
+                f"  events: {len(self.events.beats_s)} beats, {sum(map(len, self.events.onsets_s.values()))} onsets",
+                f"  contours[...]: {', '.join(self.contours)}",
+                f"  embeddings[...]: {', '.join(self.embeddings)}",
+            ]
+        )
+
+    def plot(
+        self,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        words: Sequence[Mapping[str, Any]] = (),
+    ) -> Figure:
+        """Draw the track: spectra of the stems with F0, onsets, beats and bars; chords, sections, words, presence.
+
+        Parameters
+        ----------
+        start_s, end_s : float, optional
+            The part that is drawn, in seconds; the whole track by default.
+        words : sequence of mapping, optional
+            Words in time, as ``stemfeatures align`` gives them.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            ``figure.savefig("track.png")`` writes it. Needs the extra ``report``.
+        """
+        from .plots.track import plot_track
+
+        mixture = self.stems[MIXTURE]
+        facts = [self.info.path.name] if self.info is not None else []
+        facts += [f"{mixture['tempo_bpm']:.1f} bpm"] if mixture.get("tempo_bpm") else []
+        facts += [str(mixture["key"]).replace(":", " ")] if mixture.get("key") else []
+        title = "  ·  ".join(facts)
+        return plot_track(self, self.frames, title=title, start_s=start_s, end_s=end_s, words=words)
 
     @property
     def description(self) -> TrackDescription:
@@ -303,6 +357,7 @@ class Analyser:
         *,
         stems: TrackStems | None = None,
         on_frames: Callable[[Frames], None] | None = None,
+        on_progress: Callable[[float, float | None], None] | None = None,
     ) -> TrackAnalysis:
         """Analyse an open stream.
 
@@ -314,6 +369,9 @@ class Analyser:
             Stems of the track that are there already, or are to be kept.
         on_frames : callable, optional
             Called with what the network says of further frames, in order and without gaps.
+        on_progress : callable, optional
+            Called with the seconds that went through the network, and with those that the file says it has (None: it
+            does not).
 
         Returns
         -------
@@ -328,8 +386,9 @@ class Analyser:
             When its stems have another length, or none could be separated.
         """
         job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, stems, on_frames)
+        declared = stream.info.declared_duration_s
         try:
-            job.run()
+            job.run(None if on_progress is None else lambda seconds: on_progress(seconds, declared))
             self.runner.flush()
             return job.finish(stream)
         except BaseException:
@@ -337,9 +396,14 @@ class Analyser:
             raise
 
     def from_file(
-        self, path: str | Path, *, timeout_s: float | None = None, stems: str | Path | None = None,
+        self,
+        path: str | Path,
+        *,
+        timeout_s: float | None = None,
+        stems: str | Path | None = None,
         keep_stems: str | Path | None = None,
-    ) -> TrackAnalysis:  # fmt: skip
+        on_progress: Callable[[float, float | None], None] | None = None,
+    ) -> TrackAnalysis:
         """Analyse a file.
 
         Parameters
@@ -352,6 +416,8 @@ class Analyser:
             Folder with the stems of the track, ``<stem>.<suffix>``; they take the place of any separator.
         keep_stems : str or Path, optional
             Folder to write the stems to, as ``<stem>.wav``.
+        on_progress : callable, optional
+            See :meth:`from_stream`.
 
         Returns
         -------
@@ -366,7 +432,7 @@ class Analyser:
             When the folder holds no stems, or such of another length.
         """
         with open_audio(path, timeout_s=timeout_s) as stream:
-            return self.from_stream(stream, stems=TrackStems.of(stems, keep_stems))
+            return self.from_stream(stream, stems=TrackStems.of(stems, keep_stems), on_progress=on_progress)
 
     def many(
         self,
@@ -470,7 +536,7 @@ class _Job:
             self.keeper.abort()
 
     @torch.inference_mode()
-    def run(self) -> None:
+    def run(self, on_progress: Callable[[float], None] | None = None) -> None:
         """Read the track to its end and queue its segments."""
         for block, stems in self._joined():
             self.n_samples += block.shape[1]
@@ -478,6 +544,8 @@ class _Job:
             if self.keeper is not None:
                 self.keeper.push(block, stems)
             self.front_end.push(block, stems)
+            if on_progress is not None:
+                on_progress(self.n_samples / self.sample_rate)
         if self.n_samples == 0:
             raise EmptyAudioError("no samples to analyse")
         self.front_end.finish()

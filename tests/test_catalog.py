@@ -126,7 +126,7 @@ def test_parquet_manifest(tmp_path: Path) -> None:
 def test_a_large_manifest(tmp_path: Path) -> None:
     rows = "".join(f"folder {i % 100}/song {i}.flac,{i},Artist {i % 777}\n" for i in range(100_000))
     catalog = read_catalog(manifest(tmp_path, "path,year,artist\n" + rows))
-    catalog.require_unique()
+    catalog.without_duplicates()
     assert len(catalog) == 100_000
     assert catalog.frame["track_id"].iloc[99_999] == "folder 99/song 99999.flac"
     assert len(read_catalog(catalog, limit=7)) == 7
@@ -253,7 +253,7 @@ def test_clashes_name_both_rows(tmp_path: Path) -> None:
     with pytest.raises(
         CatalogError, match=r"row 3 \('c.wav'\) and row 1 \('a.wav'\) have the same track id 'one'.*validate"
     ):
-        catalog.require_unique()
+        catalog.without_duplicates()
     report = validate_catalog(catalog, probe=False)
     assert {(p.row, p.kind) for p in report.problems} >= {(3, "duplicate_id"), (4, "duplicate_path")}
     assert report.fatal

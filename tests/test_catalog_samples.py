@@ -49,7 +49,7 @@ def truth(name: str) -> dict:
 
 def test_catalog_lists_every_audio_file_once() -> None:
     catalog = read_catalog(ROOT / "catalog.csv")
-    catalog.require_unique()
+    catalog.without_duplicates()
     listed = [row["path"] for row in rows()]
     assert listed == list(catalog.frame["track_id"])
     assert set(listed) == {*FILES, NOT_AUDIO}

@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from test_multitrack import tone, write_song
 import pipelines.extraction.extract as extraction
 from pipelines import cli, cli_reference, commands
 from pipelines.catalog import validate_catalog
-from pipelines.commands import describe, extract, separate
+from pipelines.commands import _inputs, describe, extract
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
@@ -100,7 +102,7 @@ def test_help_imports_nothing_heavy(verb: str) -> None:
     code = (
         "import sys\nfrom pipelines.cli import main\n"
         f"try:\n    main({[*filter(None, [verb]), '--help']!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
-        "heavy = ('torch', 'librosa', 'pandas', 'pyarrow', 'numpy', 'scipy', 'dask', 'tqdm', 'soundfile')\n"
+        "heavy = ('torch', 'librosa', 'pandas', 'pyarrow', 'numpy', 'scipy', 'dask', 'rich', 'soundfile')\n"
         "print(code, [name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -271,7 +273,7 @@ def test_names_in_help_are_those_of_the_library() -> None:
 
     assert (*TASKS, "all") == evaluate.TASKS
     known = {f.name for f in TABLES["stems"].fields}
-    shown = {field for _, _, _, *fields in describe._ROWS for field in fields}
+    shown = {field for _, _, *fields in describe._ROWS for field in fields}
     assert shown <= known
 
 
@@ -321,8 +323,8 @@ def test_progress_speaks_now_and_then_where_nobody_watches() -> None:
         line.advance_to(done, note="1 failed" if done > 30 else "")
     line.close()
     assert stream.getvalue().splitlines() == [
-        "extract: 31 of 100 tracks, after 35.0 s, 1 failed, 1.00 tracks/s, 1 min 09 s left",
-        "extract: 57 of 100 tracks, after 1 min 05 s, 1 failed, 0.90 tracks/s, 47.8 s left",
+        "extract: 31 of 100 tracks, 1 min 09 s left, after 35.0 s, 1 failed, 1.00 tracks/s",
+        "extract: 57 of 100 tracks, 47.8 s left, after 1 min 05 s, 1 failed, 0.90 tracks/s",
         "extract: 100 of 100 tracks, after 1 min 06 s, 1 failed, 1.93 tracks/s",
     ]
     quiet = io.StringIO()
@@ -332,21 +334,44 @@ def test_progress_speaks_now_and_then_where_nobody_watches() -> None:
     assert quiet.getvalue() == "failed: z\n"
 
 
-def test_progress_is_a_live_line_on_a_terminal() -> None:
+def test_progress_counts_within_a_unit() -> None:
+    stream, now = io.StringIO(), [0.0]
+    line = ProgressLine(2, label="separate", unit="file", stream=stream, every_s=10, clock=lambda: now[0])
+    for part, seconds in ((0.25, 10), (0.5, 20), (0.9, 36)):
+        now[0] = seconds
+        line.within(part, note="song.mp3")
+    now[0] = 40.0
+    line.update()
+    line.close()
+    assert stream.getvalue().splitlines() == [
+        "separate: 0 of 2 files and 25% of the next, after 10.0 s, song.mp3",
+        "separate: 0 of 2 files and 50% of the next, 1 min 00 s left, after 20.0 s, song.mp3",
+        "separate: 0 of 2 files and 90% of the next, 44.0 s left, after 36.0 s, song.mp3",
+        "separate: 1 of 2 files, 40.0 s left, after 40.0 s, 1.50 files/min",
+    ]
+
+
+def test_progress_is_a_live_line_on_a_terminal(monkeypatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    stream = Terminal()
-    with ProgressLine(3, label="extract", unit="track", stream=stream) as line:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    stream, now = Terminal(), [0.0]
+    with ProgressLine(300, label="extract", unit="track", stream=stream, clock=lambda: now[0]) as line:
         for _ in range(3):
-            line.update(note="1 failed")
+            now[0] += 70.0
+            line.update(note="1 failed, 3 h 07 min of audio, 23.4 x real time, and more than fits into a line")
         line.say("failed: z")
-    text = stream.getvalue()
-    assert "\r" in text
-    assert "extract: 3/3 |" in text
-    assert "1 failed" in text
+        with line.paused():
+            stream.write("RESULT\n")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    shown = [part for part in re.split(r"[\r\n]+", text) if part.startswith("extract")]
+    assert all(len(part) <= 80 for part in shown)
+    assert re.search(r"3/300 5 h 46 min left 0 s 1 failed, 3 h 07 min of a\S*…", " ".join(shown[-1].split()))
     assert "failed: z\n" in text
+    assert "RESULT\n" in text
 
 
 # extract --------------------------------------------------------------------------------------------------------------
@@ -406,7 +431,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
 
 def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path, capsys) -> None:
     errors = [
-        ErrorGroup("decode", "DecodeError", 2, "a/bad.mp3", "soundfile: no;\nffmpeg: no"),
+        ErrorGroup("decode", "DecodeError", 2, "a/bad.mp3", "soundfile: no;\nffmpeg: no", "broken or unknown audio"),
         ErrorGroup("worker", "WorkerCrash", 1, "b.wav", "killed"),
     ]
     rows = {"tracks": 9, "stems": 45, "errors": 3}
@@ -420,14 +445,15 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "7 tracks done, 3 failed"
     assert "skipped: 2 tracks done before" in out
-    assert "       2  decode: DecodeError\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
+    assert "       2  broken or unknown audio\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
     assert "       1  worker: WorkerCrash" in out
     assert "audio: 0.19 h in 10.0 s, 70.0 times real time (joint-v0 on cpu, 2 workers)" in out
-    assert "  tracks   9  rows\n  stems   45  rows\n" in out
+    assert "  table   rows\n  tracks     9\n  stems     45\n" in out
     assert "columns changed for 1 skipped track" in out
     last = err.splitlines()[-1]
     assert last.startswith("extract: 12 of 12 tracks, after ")
     assert "3 failed, 11 min 40 s of audio, 70.0 x real time" in last
+    assert err.count("failed") == 1  # the plain line
 
 
 def test_extract_logs_as_json(main: Main, extracted, tmp_path, capsys) -> None:
@@ -463,8 +489,11 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     assert main("extract", "a.csv", "-o", tmp_path) == 130
     out, err = capsys.readouterr()
     assert "3 tracks done, 0 failed, 9 left; the same command goes on from here" in out
+    assert "interrupted" not in err  # the summary has said it
+    answers.append(ExtractInterrupted(interrupted))
+    assert main("extract", "a.csv", "-o", tmp_path, "-q") == 130
     said = "stemfeatures: interrupted: 3 of 12 tracks were saved, 9 are left; the same command goes on where this one"
-    assert err.splitlines()[-1].startswith(said)
+    assert capsys.readouterr().err.startswith(said)
     answers.append(summary(tmp_path, n_total=12, n_skipped=12, run_id=None))
     assert main("extract", "a.csv", "-o", tmp_path) == 0
     assert "nothing to do: 12 tracks of 12 done before" in capsys.readouterr().out
@@ -475,7 +504,7 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     assert "1 track that failed before" in out
     missing = [ErrorGroup("decode", "missing", 2, "new\nline.wav", "no such file")]
     answers.append(summary(tmp_path, n_total=2, errors=missing, run_id=None))
-    assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 0
+    assert main("extract", "a.csv", "-o", tmp_path, "--dry-run") == 3
     said = "cannot be read: 2 tracks\n       2  decode: missing\n          e.g. new\\nline.wav: no such file"
     assert said in capsys.readouterr().out
     shards = [PlannedShard(f"{i:03d}", 1, 60.0, (f"t{i}",)) for i in range(12)]
@@ -486,6 +515,12 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
         "would extract 12 of 12 tracks, about 12 min 00 s of audio, in 12 shards, with joint-v0 on cpu"
     )
     assert "… and 2 more shards" in out
+    answers.append(summary(tmp_path, n_total=9, n_done=9, n_dropped=2, n_same_audio=1))
+    assert main("extract", "a.csv", "-o", tmp_path, "--on-duplicate", "first") == 0
+    out = capsys.readouterr().out
+    assert "left out: 2 rows that share their id or file with another" in out
+    assert "same audio: 1 track whose file holds the bytes of another's, analysed once" in out
+    assert extracted[0][-1][1]["on_duplicate"] == "first"
     answers.append(CatalogError("no rows", source="a.csv"))
     assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
     assert capsys.readouterr() == ("", "stemfeatures: error: a.csv: no rows [catalog]\n")
@@ -557,11 +592,21 @@ def test_extract_for_real(tmp_path, model: Path, song: Path, bad: Path) -> None:
 
 
 def test_separate_writes_stems_that_sum_to_the_input(main: Main, capsys, tmp_path, model, song, bad) -> None:
+    song = Path(shutil.copy(song, tmp_path))  # beside the bad one
     assert main("separate", song, bad, "-o", tmp_path / "out", "-m", model) == 3
     out, err = capsys.readouterr()
     folder = tmp_path / "out" / "Søng no. 1 (live)"
     assert out.splitlines() == [str(folder / f"{stem}.wav") for stem in STEMS]
     assert f"failed: {bad}: soundfile:" in err
+    written = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main("separate", song, "-o", tmp_path / "out", "-m", model) == 2
+    assert "vocals.wav and 3 more exists already; --overwrite replaces it" in capsys.readouterr().err
+    assert main("separate", song, "-o", tmp_path / "out", "-m", model, "--skip-existing") == 0
+    assert "1 file skipped: all stems are there" in capsys.readouterr().err
+    (folder / "bass.wav").write_bytes(b"")
+    assert main("separate", song, "-o", tmp_path / "out", "-m", model, "--overwrite") == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == written
+    out = capsys.readouterr().out
     assert "stemfeatures: 1 of 2 files failed" in err
     mixture, rate = soundfile.read(song)
     total = np.zeros_like(mixture)
@@ -582,14 +627,43 @@ def test_separate_writes_what_was_chosen(main: Main, capsys, tmp_path, model, so
     assert soundfile.info(folder / "bass.flac").frames == soundfile.info(song).frames
 
 
-def test_separate_never_writes_elsewhere_nor_over_an_input(tmp_path) -> None:
-    plan = separate.plan([Path("a/x.tar.wav"), Path("...wav"), Path(".wav")], Path("out"))
-    assert [str(folder) for folder in plan.values()] == ["out/x.tar", "out/...wav", "out/.wav"]
-    with pytest.raises(UsageError, match="no audio file"):
-        separate.plan([Path("..")], Path("out"))
+def test_inputs_mirror_folders_and_never_share_a_name(tmp_path, monkeypatch) -> None:
+    for name in ("a/song.wav", "b/song.wav", "b/song.mp3", "b/song.wav.d/x.flac", "b/notes.txt", "...wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+
+    def names(*given: str) -> list[tuple[str, str]]:
+        return [(str(one.path), one.name) for one in _inputs.read_inputs(given)]
+
+    assert names("a/song.wav") == [("a/song.wav", "song")]
+    assert names("a/song.wav", "b/song.wav") == [("a/song.wav", "a/song"), ("b/song.wav", "b/song")]
+    assert names("b") == [
+        ("b/song.mp3", "song.mp3"),
+        ("b/song.wav", "song.wav"),
+        ("b/song.wav.d/x.flac", "song.wav.d/x"),
+    ]
+    assert names("*/song.wav") == [("a/song.wav", "a/song"), ("b/song.wav", "b/song")]
+    assert names("a", "a/song.wav") == [("a/song.wav", "song")]
+    assert names("...wav") == [("...wav", "...wav")]
+    assert names("../x.wav", "a/song.wav")[0] == ("../x.wav", "x")
+    Path("m.csv").write_text("path,title\nb/song.mp3,B\na/song.wav,A\n")
+    assert names("m.csv") == [("b/song.mp3", "b/song"), ("a/song.wav", "a/song")]
+    Path("m.csv").write_text("path\ns3://bucket/a.wav\n")
+    with pytest.raises(UsageError, match="names no file of this machine"):
+        names("m.csv")
+    with pytest.raises(CatalogError, match="no audio files"):
+        names("*.flac")
+
+
+def test_outputs_never_take_the_place_of_inputs(tmp_path) -> None:
     inputs = [Path("song.wav"), tmp_path / "song" / "vocals.wav"]
     with pytest.raises(UsageError, match=r"overwrite the input .*vocals\.wav"):
-        separate._spare_inputs(inputs, [tmp_path / "song" / ".." / "song" / "vocals.wav"])
+        _inputs.spare_inputs(inputs, [tmp_path / "song" / ".." / "song" / "vocals.wav"])
+    (tmp_path / "there").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="there exists already; --overwrite replaces it"):
+        _inputs.require_free([tmp_path / "there", tmp_path / "free"], overwrite=False)
+    _inputs.require_free([tmp_path / "there"], overwrite=True)
 
 
 def test_out_dir_that_cannot_be_made(main: Main, capsys, tmp_path, model, song) -> None:
@@ -645,11 +719,12 @@ def test_describe_is_readable(main: Main, capsys, tmp_path, model, song) -> None
     lines = first.splitlines()
     assert lines[0] == str(song)
     assert lines[1] == "  1.20 s · stereo · 16000 Hz · pcm_f32 in wav · ok · model tiny"
+    assert all(len(line) <= 80 for line in lines[1:])
     table = [line for line in lines[3:] if line.startswith("  ")][: len(describe._ROWS) + 1]
     assert table[0].split() == list(STEM_ROWS)
     ends = {line.rfind(line.split()[-1]) + len(line.split()[-1]) for line in table}
     assert len(ends) == 1  # columns are aligned
-    loudness = next(line for line in table if line.split()[0] == "loudness")
+    loudness = next(line for line in table if line.split()[0] == "loudness,")
     assert "LUFS" in loudness
     assert -40 < float(loudness.split()[2]) < 0
     assert "too_short" in second
@@ -658,7 +733,7 @@ def test_describe_is_readable(main: Main, capsys, tmp_path, model, song) -> None
 
 def test_describe_values() -> None:
     assert describe._cell({"a": 0.256}, "%", "a") == "26"
-    assert describe._cell({"a": 82.41, "b": 164.8}, ".0f", "a", "b") == "82 to 165"
+    assert describe._cell({"a": 82.41, "b": 164.8}, ".0f", "a", "b") == "82-165"
     assert describe._cell({"a": 82.41, "b": None}, ".0f", "a", "b") == NOTHING
     assert describe._cell({"key": "G#:minor"}, "", "key") == "G#:minor"
     assert describe._cell({}, ".1f", "a") == NOTHING
@@ -724,8 +799,8 @@ def test_status(main: Main, capsys, tmp_path) -> None:
     assert "tracks: 1 ok, 1 silent; 1 min 30 s of audio" in text
     assert "       1  decode: error\n          e.g. c.mp3: no decoder at all" in text
     assert f"2 tracks by joint-v0 ({'a' * 12}), config {'c' * 12}" in text
-    assert any(line.split()[0] == "run-1" and line.split()[-4:] == ["2", "1", "4", "finished"]
-               for line in text.splitlines() if line.strip())  # fmt: skip
+    assert text.splitlines()[-1].split()[-4:] == ["2", "1", "4", "finished"]
+    assert all(len(line) <= 80 for line in text.splitlines()[1:])
     assert main("status", folder, "--json") == 0
     state = json.loads(capsys.readouterr().out)
     assert state["tables"]["tracks"]["rows"] == 2
@@ -752,7 +827,7 @@ def test_status_of_runs_at_work_and_runs_that_died(main: Main, capsys, tmp_path)
     killed._lock.release()  # what the kernel does when a process is killed
     main("status", folder)
     text = capsys.readouterr().out
-    assert "incomplete: the last run did not come to its end" in text
+    assert "incomplete: the last run stopped early" in text
     assert text.splitlines()[-1].split()[-1] == "interrupted"
 
 
@@ -788,18 +863,37 @@ def test_schema(main: Main, capsys) -> None:
     text = capsys.readouterr().out
     assert text.startswith("stems (key: track_id, stem)\n")
     found = next(i for i, line in enumerate(text.splitlines()) if line.split()[:1] == ["f0_p05_hz"])
-    assert text.splitlines()[found].split() == ["f0_p05_hz", "float32", "Hz", "24..2100", "or", "null"]
+    assert text.splitlines()[found].split()[:6] == ["f0_p05_hz", "float32", "Hz", "24..2100", "or", "null"]
     assert "5th percentile of the F0" in text.splitlines()[found + 1]
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for asked, expected in (
+        (["f0_p05_hz"], ["f0_p05_hz"]),
+        (["true", "peak"], ["true_peak_dbtp"]),
+        (["tempo_2"], ["tempo_2_bpm", "tempo_2_strength"]),
+        (["profile of key_2"], ["key_2_strength"]),
+    ):
+        assert main("schema", *asked, "--json") == 0
+        tables = json.loads(capsys.readouterr().out)["tables"]
+        assert [f["name"] for f in tables["stems"]["fields"]] == expected
+    assert main("schema", "harmony", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["tables"]["stems"]["fields"]
+    assert {f["family"] for f in found} == {"harmony"}
+    assert main("schema", "nonsense") == 2
+    assert "no table, column, family or description has 'nonsense'" in capsys.readouterr().err
     assert main("schema", "errors", "--markdown") == 0
     assert "| `error_type` | string |" in capsys.readouterr().out
 
 
 def test_models(main: Main, capsys, tmp_path) -> None:
     path = tiny_checkpoint(tmp_path, name="mine")
-    assert main("models", path) == 0
+    assert main("models", path, "--card") == 0
     text = capsys.readouterr().out
     assert text.startswith("mine\n  random weights\n  licence  test\n")
     assert "not evaluated" in text
+    assert main("models", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mine  ")
+    assert lines[1:] == ["  random weights", "  not evaluated", ""]
     card = checkpoints.resolve(path).card | {
         "data": [
             {"source": "kits", "licence": "CC0-1.0", "classes": list("abcdefgh"), "sounds": 1234, "minutes": 12.345},
@@ -823,6 +917,10 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     }
     checkpoints.write_card(path, card)
     assert main("models", path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(", test, trained on 0.2 h from 2 sources")
+    assert lines[2] == "  raw_pitch: vocals 0.50"
+    assert main("models", path, "--card") == 0
     text = capsys.readouterr().out
     assert "kits    CC0-1.0  1,234     12.3  a, b, c, d, e, f and 2 more" in text
     assert any(line.split() == ["sung", "?", NOTHING, NOTHING] for line in text.splitlines())

@@ -87,7 +87,7 @@ def test_a_descriptor_is_added_in_one_place(tmp_path, spread):
     assert schema.field("energy_spread_db").metadata[b"rows"] == b"vocals|drums"
     line = data_dictionary(["stems"]).set_index("column").loc["energy_spread_db"]
     assert (line["unit"], line["rows"], line["scale"]) == ("dB", "vocals, drums", "log")
-    assert "| `energy_spread_db` | float32 | dB | >= 0 | yes | vocals, drums |" in markdown(["stems"])
+    assert "| `energy_spread_db` | float32 | dB | >= 0 | yes | vocals, drums |" in markdown([get_table("stems")])
 
     frames = _track(0)
     rows = describe(frames).stems

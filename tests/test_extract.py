@@ -30,6 +30,7 @@ from networks import tiny_checkpoint
 
 import stemfeatures
 from pipelines import cli, extract_catalog
+from pipelines.catalog import read_catalog
 from pipelines.extraction import cluster as executors
 from pipelines.extraction import plan, prefetch, threads
 from pipelines.extraction import shard as shard_module
@@ -37,6 +38,7 @@ from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cl
 from pipelines.extraction.executor import LoopExecutor, StopRequest, WorkerCrash
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
+from pipelines.extraction.retry import failed_rows
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, ExtractSummary
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
@@ -284,6 +286,54 @@ def test_clashing_rows_are_refused(music: Path, tmp_path: Path, model: Path) -> 
 # ------------------------------------------------------------------------------------------------------ resume
 
 
+def test_clashing_rows_may_be_left_out(music: Path, tmp_path: Path, model: Path) -> None:
+    write_tone(tmp_path / "one.wav")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("track_id,path\na,one.wav\nb,one.wav\nc,missing.wav\nc,other.wav\n", encoding="utf-8")
+    for how, ids, dropped in (("first", ["a", "c"], 2), ("skip", [], 4)):
+        catalog = read_catalog(manifest)
+        if not ids:
+            with pytest.raises(CatalogError, match="every row shares its id or its file"):
+                catalog.without_duplicates(how)
+            continue
+        kept, n = catalog.without_duplicates(how)
+        assert (kept.frame["track_id"].tolist(), n) == (ids, dropped)
+    summary = extract_catalog(
+        manifest, tmp_path / "f", model=model, device="cpu", jobs=1, on_duplicate="first", dry_run=True
+    )
+    assert (summary.n_dropped, summary.n_total, [s.track_ids for s in summary.planned]) == (2, 2, [("a",)])
+    assert [(e.reason, e.n) for e in summary.errors] == [("no such file", 1)]
+
+
+def test_the_same_audio_is_analysed_once(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tone = write_tone(tmp_path / "a.wav")
+    for name in ("b.wav", "c.wav", "d.wav"):
+        (tmp_path / name).write_bytes(tone.read_bytes())
+    other = bytearray(tone.read_bytes())
+    other[-1] ^= 1
+    (tmp_path / "c.wav").write_bytes(other)  # of the same size, and alike where they are compared first
+    for name in ("x.mp3", "y.mp3"):
+        (tmp_path / name).write_bytes(b"no audio" * 100)
+    opened: list[str] = []
+    honest = prefetch.audio.open_audio
+    monkeypatch.setattr(
+        prefetch.audio, "open_audio", lambda path, **o: (opened.append(Path(path).name), honest(path, **o))[1]
+    )
+    summary = extract_catalog(tmp_path, tmp_path / "f", model=model, device="cpu", jobs=1)
+    assert (summary.n_done, summary.n_failed, summary.n_same_audio) == (4, 2, 3)
+    assert sorted(opened) == ["a.wav", "c.wav", "x.mp3"]
+    features = open_features(tmp_path / "f")
+    tracks = features.to_pandas("tracks").set_index("track_id")
+    assert tracks["audio_sha256"].nunique() == 2
+    assert tracks.loc["b.wav", "source_uri"].endswith("b.wav")
+    stems = features.to_pandas("stems").set_index(["track_id", "stem"])
+    pd.testing.assert_frame_equal(stems.loc["a.wav"], stems.loc["d.wav"])
+    assert sorted(features.to_pandas("errors")["track_id"]) == ["x.mp3", "y.mp3"]
+    assert sorted(Path(u).name for u in features.to_pandas("errors")["source_uri"]) == ["x.mp3", "y.mp3"]
+    again = extract_catalog(tmp_path, tmp_path / "f", model=model, device="cpu", jobs=1, retry_failed=False)
+    assert again.n_skipped == 4
+
+
 def test_nothing_to_do_is_a_success(music: Path, tmp_path: Path, model: Path) -> None:
     out = tmp_path / "out"
     first = extract(music, out, model)
@@ -333,6 +383,36 @@ def test_failed_tracks_are_tried_again(music: Path, tmp_path: Path, model: Path)
     assert (repaired.n_done, repaired.n_skipped) == (1, 8)
     assert_partition(out, {str(p.relative_to(music)) for p in music.rglob("*.wav")})
     assert not len(open_features(out).to_pandas("errors"))
+
+
+def test_only_what_failed_is_tried_again(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tone(tmp_path / "in" / "good.wav")
+    bad = tmp_path / "in" / "bad.wav"
+    bad.write_bytes(b"")
+    (tmp_path / "in" / "m.csv").write_text("path,title\ngood.wav,One\nbad.wav,Two\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for i, spec in enumerate(("in/m.csv", "in", "in/*.wav")):
+        out = tmp_path / f"out-{i}"
+        summary = extract_catalog(spec, out, model=model, device="cpu", jobs=1)
+        assert [e.reason for e in summary.errors] == ["empty file (0 bytes)"]
+        monkeypatch.chdir("/")  # the catalogue is found from anywhere
+        rows = failed_rows(open_features(out))
+        assert rows.frame["track_id"].tolist() == ["bad.wav"]
+        monkeypatch.chdir(tmp_path)
+    write_tone(bad)
+    out = tmp_path / "out-0"
+    assert cli.main(["retry-failed", str(out), "-j", "1", "-d", "cpu", "-q"]) == 0
+    features = open_features(out)
+    assert features.to_pandas("tracks").set_index("track_id")["meta_title"].to_dict() == {
+        "bad.wav": "Two",
+        "good.wav": "One",
+    }
+    assert features.counts()["errors"] == 0
+    assert cli.main(["retry-failed", str(out), "-q"]) == 0
+    listed = tmp_path / "out-list"
+    extract_catalog([tmp_path / "in" / "good.wav", "no.wav"], listed, model=model, device="cpu", jobs=1)
+    with pytest.raises(CatalogError, match="had a list of files; name the catalogue"):
+        failed_rows(open_features(listed))
 
 
 def test_overwrite_and_repeat_give_the_same(music: Path, tmp_path: Path, model: Path) -> None:

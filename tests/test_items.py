@@ -27,6 +27,7 @@ from stemfeatures.vectors.columns import (
     field_columns,
     matrix_columns,
     matrix_fields,
+    scale_of,
 )
 from stemfeatures.vectors.matrix import as_multiindex, close_ids, features_matrix, id_hint
 from stemfeatures.vectors.transformer import FeatureTransformer, UnusableFeatureWarning
@@ -175,6 +176,42 @@ def test_keys_stand_on_the_circle_of_fifths():
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("options", [{}, {"whiten": True}, {"weights": {"drums": 3.0}}, {"n_components": 0.99999999}])
+def test_vectors_turn_back_into_columns(matrix, options):
+    matrix = matrix.astype(np.float64)
+    transformer = FeatureTransformer(clip=None, **options).fit(matrix)
+    vectors = transformer.transform(matrix)
+    back = transformer.inverse_transform(pd.DataFrame(vectors, index=matrix.index))
+    assert list(back.columns) == list(matrix.columns)
+    assert back.index.equals(matrix.index)
+    compared = 0
+    for name in matrix.columns:
+        scale = scale_of(name.split("__")[1])
+        if scale.kind == "duration" or scale.strength or name in transformer.unusable_:
+            continue  # not in vectors, or only as far as something else is strong
+        before, after = matrix[name].to_numpy(), back[name].to_numpy()
+        if scale.octaves:
+            octaves = np.log2(after / before)
+            before, after = np.zeros(len(before)), np.where(np.isnan(before), 0, octaves - np.round(octaves))
+        elif scale.kind == "log":
+            before = np.maximum(before, scale.floor)
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5, err_msg=name)
+        compared += 1
+    assert compared > 60
+    numbers = FeatureTransformer().fit(matrix.to_numpy())
+    assert isinstance(numbers.inverse_transform(numbers.transform(matrix.to_numpy())), np.ndarray)
+    with pytest.raises(ValueError, match="expected vectors of"):
+        transformer.inverse_transform(vectors[:, :3])
+
+
+def test_columns_are_found_by_name(matrix):
+    transformer = FeatureTransformer().fit(matrix)
+    mixed = matrix[matrix.columns[::-1]].assign(bass__not_known=1.0)
+    np.testing.assert_array_equal(transformer.transform(mixed), transformer.transform(matrix))
+    with pytest.raises(ValueError, match="yet now missing"):
+        transformer.transform(matrix.iloc[:, 1:])
 
 
 def squared(vectors: np.ndarray) -> np.ndarray:

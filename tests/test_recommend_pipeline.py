@@ -253,10 +253,13 @@ def test_command_line(main, features, listening, tmp_path) -> None:
     code, said, err = main("recommend", "train", features, listening, "-o", model, *QUICK, "-q")
     assert (code, said) == (0, "")
     assert "1 row left out: 1 track not in the features directory ('gone.mp3')" in err
-    code, said, err = main("recommend", "train", features, listening, "-o", model, *QUICK)
+    code, _, err = main("recommend", "train", features, listening, "-o", model, *QUICK)
+    assert code == 2
+    assert "exists already; --overwrite replaces it" in err
+    code, said, err = main("recommend", "train", features, listening, "-o", model, *QUICK, "--overwrite")
     assert "learned from" in said
     assert "200 users and 116 tracks" in said
-    code, said, _ = main("recommend", "train", features, listening, "-o", model, *QUICK, "--json")
+    code, said, _ = main("recommend", "train", features, listening, "-o", model, *QUICK, "--json", "--overwrite")
     assert json.loads(said)["interactions"]["users"] == 200
     code, said, err = main("recommend", "predict", model, features, listening, "-o", out, "-k", "3", "--json")
     assert (code, json.loads(said)["rows"]) == (0, 3 * 201)

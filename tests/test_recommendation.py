@@ -310,8 +310,8 @@ def test_top_k_is_a_stable_sort() -> None:
             assert values[row, : len(order)].tolist() == line[order].tolist()
 
 
-def collect(model: Recommender, histories: sp.csr_matrix, **options) -> np.ndarray:
-    return np.concatenate([r.tracks for r in recommend(model, histories, **options)])
+def collect(model: Recommender, histories: sp.csr_matrix, **options) -> list[list[int]]:
+    return [tracks.tolist() for r in recommend(model, histories, **options) for tracks in r.tracks]
 
 
 @pytest.mark.parametrize("kind", ["popularity", "content", "als"])
@@ -320,15 +320,23 @@ def test_ranking_knows_no_blocks_and_nothing_heard(kind, tracks, listening, monk
     model = fit_recommender(kind, matrix, tracks.index, features=tracks.to_numpy(), settings=SETTINGS)
     whole = collect(model, matrix, k=20)
     monkeypatch.setattr(ranking, "BLOCK_SCORES", 4_000)
-    assert np.array_equal(whole, collect(model, matrix, k=20))
+    assert whole == collect(model, matrix, k=20)
     heard = matrix.toarray() > 0
     assert not any(heard[user, best].any() for user, best in enumerate(whole))
     chosen = np.arange(50, 60)
     few = collect(model, matrix, k=20, candidates=chosen)
-    assert set(few.ravel()) <= {-1, *chosen}
+    assert {track for best in few for track in best} <= set(chosen)
     able = chosen if model.ranks_unseen else chosen[heard.any(0)[chosen]]
     assert len(able) > 5
-    assert ((few >= 0).sum(1) == len(able) - heard[:, able].sum(1)).all()
+    assert [len(best) for best in few] == (len(able) - heard[:, able].sum(1)).tolist()
+    ids = np.array([f"u{i}" for i in range(matrix.shape[0])])
+    table = pd.concat(r.to_pandas(model.track_ids, ids) for r in recommend(model, matrix, k=20, candidates=chosen))
+    some = next(user for user, best in enumerate(few) if 1 < len(best) < len(able))
+    own = table[table["user_id"] == f"u{some}"]
+    assert own["track_id"].tolist() == model.track_ids[few[some]].tolist()
+    assert own["rank"].tolist() == list(range(1, len(few[some]) + 1))
+    assert own["score"].is_monotonic_decreasing
+    assert len(table) == sum(map(len, few))
 
 
 def test_many_users_and_tracks_need_little_memory(monkeypatch) -> None:

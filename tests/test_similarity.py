@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -18,11 +19,12 @@ from pipelines.similarity import all_pairs
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.errors import DatasetError
 from stemfeatures.similarity import search
-from stemfeatures.similarity.build import WEIGHTS, build_index
+from stemfeatures.similarity.build import WEIGHTS, build_index, current_index
 from stemfeatures.similarity.explain import explain
 from stemfeatures.similarity.filters import eligible_tracks
 from stemfeatures.similarity.index import open_index
 from stemfeatures.similarity.neighbours import SimilarityError
+from stemfeatures.similarity.visitors import with_track, with_vector
 from stemfeatures.tables.compact import compact
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.schema import TABLES
@@ -333,7 +335,7 @@ def test_all_pairs_hold_what_similar_says(tmp_path, path, index, jobs):
         jobs=jobs,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert (result.n_tracks, result.n_without, result.n_rows, result.stale) == (N, 3, 57 * 4, "")
+    assert (result.n_tracks, result.n_without, result.n_rows) == (N, 3, 57 * 4)
     assert seen[-1] == (N, N)
     table = pd.read_parquet(tmp_path / "near").set_index(["track_id", "rank"])
     assert table.index.is_unique
@@ -375,8 +377,7 @@ def test_command_line(tmp_path, path, capsys):
     copy = tmp_path / "features"
     shutil.copytree(path, copy, ignore=shutil.ignore_patterns("_index"))
     code, _, err = run(capsys, "similar", copy, "t00")
-    assert code == 2
-    assert "no similarity index; make one with: stemfeatures index" in err
+    assert (code, err) == (0, "stemfeatures: building the similarity index: there is none yet ...\n")
     code, out, _ = run(capsys, "index", copy, "--weight", "timbre=0.5")
     assert code == 0
     assert "60 tracks" in out
@@ -385,16 +386,22 @@ def test_command_line(tmp_path, path, capsys):
     code, out, err = run(capsys, "similar", copy, "t03", "--stem", "bass", "-k", "2", "--explain")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[3].split()[:2] == ["t03", "83.0"]
-    assert lines[4].split()[:2] == ["1", "t33"]
-    assert lines[5].strip().startswith("alike: ")
+    assert lines[:2] == [
+        "similar bass, by activity, f0, rhythm, timbre, loudness, harmony",
+        "distance: 0 is equal, 1 two random tracks",
+    ]
+    assert lines[4].split()[:2] == ["t03", "83.0"]
+    assert lines[5].split()[:2] == ["1", "t33"]
+    assert lines[6].strip().startswith("alike: ")
+    assert all(len(line) <= 80 for line in lines)
+    assert not re.search(r"\w_\w", "".join(lines[6:9]))  # words, no names of columns
 
     arguments = ("--stem", "drums", "--not", "vocals", "--tempo", "100-139", "--where", "year<2010", "--explain")
     code, out, _ = run(capsys, "similar", copy, "t03", *arguments, "-k", "3", "--json")
     answer = json.loads(out)
     assert code == 0
     assert answer["unlike"] == ["vocals"]
-    assert answer["index"]["stale"] is None
+    assert answer["index"]["commit"] == open_features(copy).commit
     assert [n["rank"] for n in answer["neighbours"]] == [1, 2, 3]
     for n in answer["neighbours"]:
         assert 100 <= n["tempo_bpm"] <= 139
@@ -406,10 +413,83 @@ def test_command_line(tmp_path, path, capsys):
     assert "590 rows for 60 tracks; 1 track without" in out
 
     write_features(copy, ["new"], run_id="run-2", metadata={"year": [1999]})
-    code, out, err = run(capsys, "similar", copy, "t03")
+    code, out, err = run(capsys, "similar", copy, "new")
     assert code == 0
-    assert "the index is stale" in err
-    assert f"run: stemfeatures index {copy}" in err
+    assert "building the similarity index: it was built from commit" in err
+    assert re.findall(r"^ *(\d+)  t\d\d", out, re.MULTILINE) == [str(i) for i in range(1, 11)]
+    index = open_index(copy)
+    assert index.options["weights"]["timbre"] == 0.5  # as it was made
+    index.path.joinpath("index.json").write_text("{}")
+    code, out, err = run(capsys, "similar", copy, "new")
+    assert code == 0
+    assert "building the similarity index: cannot read the index" in err
+
+
+def test_an_index_is_built_again_as_it_was_asked_for(tmp_path):
+    copy = write_features(tmp_path / "features", ["a", "b", "c"], silent={"bass": ["a", "b", "c"]})
+    said: list[str] = []
+    index = current_index(copy, building=said.append)
+    assert said == ["there is none yet"]
+    blocks = {(block.stem, block.family) for block in index.store.blocks}
+    assert ("bass", "f0") not in blocks  # null in all tracks
+    assert current_index(copy, building=said.append).store.folder == index.store.folder
+    write_features(copy, ["d", "e"], run_id="run-2", seed=1)
+    index = current_index(copy, building=said.append)
+    assert (len(index), len(said)) == (5, 2)
+    assert ("bass", "f0") in {(block.stem, block.family) for block in index.store.blocks}
+    build_index(copy, stems=["drums"], whiten=True)
+    write_features(copy, ["f"], run_id="run-3", seed=2)
+    index = current_index(copy)
+    assert (index.stems, index.options["whiten"], len(index)) == (("drums",), True, 6)
+
+
+def test_a_track_that_is_not_in_the_tables(tmp_path, path, index):
+    features = open_features(path)
+    known = features.describe("t33")
+    wider = with_track(index, features, "new", known)
+    found = wider.similar("new", stems=["bass"], k=3)
+    assert found.track_ids[0] == "t33"
+    assert found.distances[0] == pytest.approx(0, abs=1e-5)
+    own = index.similar("t33", stems=["bass"], k=2)
+    assert found.track_ids[1:] == own.track_ids
+    np.testing.assert_allclose(found.distances[1:], own.distances, rtol=1e-5)
+    contrast = wider.similar("new", stems=["bass"], unlike=["vocals"], k=2)
+    assert contrast.track_ids[0] != "t33"  # its own voice is too near
+    [first, *_] = explain(wider, features, found, query=known.stems)
+    assert all(reason.query == reason.neighbour for reason in first.near)
+    assert index.similar("t33", stems=["bass"], k=2).track_ids == own.track_ids  # as it was
+    with pytest.raises(SimilarityError, match="no such track: 'new'"):
+        index.similar("new")
+    with pytest.raises(SimilarityError, match="there is a track called 't33'"):
+        with_track(index, features, "t33", known)
+    silent = features.describe("t33")
+    silent.stems["bass"] = {**silent.stems["bass"], "activity_status": "silent"}
+    with pytest.raises(SimilarityError, match="bass cannot be heard in track 'new'"):
+        with_track(index, features, "new", silent).similar("new", stems=["bass"])
+
+
+def test_a_vector_is_asked_for(tmp_path, path, index, capsys):
+    rows = np.array([index.row("t05"), index.row("t06")])
+    middle = index.store.take(rows, index.store.blocks).mean(axis=0)
+    found = with_vector(index, "middle", middle).similar("middle", k=2)
+    assert set(found.track_ids) == {"t05", "t06"}
+    np.save(tmp_path / "middle.npy", middle)
+    code, out, err = run(capsys, "similar", path, tmp_path / "middle.npy", "-k", "2", "--json")
+    assert (code, err) == (0, "")
+    assert [n["track_id"] for n in json.loads(out)["neighbours"]] == found.track_ids
+    with pytest.raises(SimilarityError, match=r"expected \d+ finite numbers"):
+        with_vector(index, "short", middle[:-1])
+
+
+def test_an_index_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    copy = write_features(tmp_path / "features", ["a", "b", "c"])
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be written \(Permission denied\); choose another folder"):
+        current_index(copy)
 
 
 @pytest.mark.parametrize(

@@ -1065,3 +1065,41 @@ def test_every_track_stands_once_in_tracks_or_errors(
             files = list(layout.directory(table).glob("*.parquet"))
             plain = pd.read_parquet(layout.directory(table))["track_id"].tolist() if files else []
             assert sorted(plain) == sorted(t for t, w in wanted.items() if w[0] is g)
+
+
+def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    from features_helper import write_features
+
+    from pipelines import cli
+
+    folder = write_features(tmp_path / "f", ["a", "b"])
+    write_features(folder, ["b", "c"], run_id="run-2", seed=1)  # b anew
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = cli.main(["query", str(folder), *argv])
+        return code, *capsys.readouterr()
+
+    sql = "SELECT track_id, run_id, NULL AS nothing, 1.23456789 AS x FROM tracks ORDER BY track_id"
+    code, out, err = run(sql)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["track_id", "run_id", "nothing", "x"],
+        ["a", "run-1", "\N{EN DASH}", "1.23457"],
+        ["b", "run-2", "\N{EN DASH}", "1.23457"],
+        ["c", "run-2", "\N{EN DASH}", "1.23457"],
+    ]
+    assert run(sql, "-n", "1")[1].splitlines()[-1].startswith("… and 2 more rows")
+    assert json.loads(run(sql, "--json")[1].splitlines()[1])["track_id"] == "b"
+    assert run(sql, "--csv")[1].splitlines()[:2] == ["track_id,run_id,nothing,x", "a,run-1,,1.23456789"]
+    out_file = tmp_path / "x.parquet"
+    assert run(sql, "-o", str(out_file)) == (0, "", "")
+    assert pq.read_table(out_file)["track_id"].to_pylist() == ["a", "b", "c"]
+    code, _, err = run(sql, "-o", str(out_file))
+    assert code == 2
+    assert "x.parquet exists already; --overwrite replaces it" in err
+    code, _, err = run("SELECT nonsense FROM tracks")
+    assert code != 0
+    assert "nonsense" in err
+    assert len(err.splitlines()) == 1
+    assert "this is no query" in run("SET threads = 1")[2]

@@ -14,7 +14,7 @@ A catalogue is one of
 * a list of files (and folders), or a DataFrame with the columns of a manifest.
 
 Rows keep the order of the manifest; files that were found are sorted by path. Two rows with one file or one id are
-refused, not merged.
+refused, not merged; :meth:`Catalog.without_duplicates` offers what else may become of them.
 
 Track ids
 ---------
@@ -28,7 +28,7 @@ root that would stay the same when the list grows), is identified by its absolut
 
 from .read import read_catalog
 from .types import Catalog, Problem, ValidationReport, declared_durations, printable
-from .validate import backslash_hint, file_trouble, path_trouble, validate_catalog
+from .validate import backslash_hint, file_trouble, look_at, path_trouble, validate_catalog
 
 __all__ = [
     "Catalog",
@@ -37,6 +37,7 @@ __all__ = [
     "backslash_hint",
     "declared_durations",
     "file_trouble",
+    "look_at",
     "path_trouble",
     "printable",
     "read_catalog",

@@ -80,6 +80,11 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     raise CatalogError(what, source=printable(text))
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a manifest by its suffix: CSV or Parquet, compressed or not."""
+    return suffix_of(path) in TEXT_SUFFIXES | PARQUET_SUFFIXES
+
+
 def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
@@ -106,7 +111,7 @@ def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
     def files() -> Iterator[Path]:
         for text in specs:
             path = Path(text)
-            if suffix_of(path) in TEXT_SUFFIXES | PARQUET_SUFFIXES:
+            if is_table(path):
                 raise CatalogError("a manifest must be the only catalogue, not one of a list", source=printable(text))
             if path.is_dir():
                 yield from walk(path, passed_over)

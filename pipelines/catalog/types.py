@@ -101,10 +101,45 @@ class Catalog:
         """
         return passed_over_text(self.passed_over)
 
-    def require_unique(self) -> None:
-        """Raise CatalogError, naming both rows, when two rows share their id or their file."""
-        if clash := next(duplicates(self), None):
-            raise CatalogError(f"{clash.message}; stemfeatures validate lists all such rows", source=self.origin)
+    def without_duplicates(self, how: str = "error") -> tuple[Catalog, int]:
+        """The rows whose id and file are theirs alone.
+
+        Parameters
+        ----------
+        how : str, optional
+            What becomes of rows that share their id or their file: one of :data:`ON_DUPLICATE`. ``"error"`` raises,
+            ``"first"`` keeps the first of them, ``"skip"`` leaves out all of them.
+
+        Returns
+        -------
+        tuple of Catalog and int
+            The catalogue, and how many rows were left out.
+
+        Raises
+        ------
+        CatalogError
+            There are such rows and ``how`` is ``"error"``; it names two. Or nothing is left.
+        ValueError
+            For any other ``how``.
+        """
+        if how not in ON_DUPLICATE:
+            raise ValueError(f"on_duplicate must be one of {', '.join(ON_DUPLICATE)}, not {how!r}")
+        clash = next(duplicates(self), None)
+        if clash is None:
+            return self, 0
+        if how == "error":
+            raise CatalogError(
+                f"{clash.message}; stemfeatures validate lists all such rows, and --on-duplicate says what becomes of "
+                "them",
+                source=self.origin,
+            )
+        kept = self.frame
+        for column in (ID_COLUMN, "path"):
+            again = kept[column].duplicated(keep="first" if how == "first" else False) & kept[column].notna()
+            kept = kept[~again]
+        if not len(kept):
+            raise CatalogError("every row shares its id or its file with another", source=self.origin)
+        return replace(self, frame=kept.reset_index(drop=True)), len(self) - len(kept)
 
 
 @dataclass(frozen=True)
@@ -129,6 +164,10 @@ class Problem:
     path: str
     kind: str
     message: str
+
+
+#: What may become of rows that share their id or their file.
+ON_DUPLICATE = ("error", "first", "skip")
 
 
 #: Problems that keep ``extract`` from starting.

@@ -66,7 +66,7 @@ def validate_catalog(
     first_of: dict[str, int] = {}
     rows = list(zip(frame[ID_COLUMN].tolist(), frame["source_uri"].tolist(), frame["path"].tolist()))
     with ThreadPoolExecutor(n_threads) as pool:
-        looks = pool.map(lambda row: _look_at(row[1], row[2], probe=probe, decode=decode, content=content), rows)
+        looks = pool.map(lambda row: look_at(row[1], row[2], probe=probe, decode=decode, content=content), rows)
         for i, ((track_id, uri, _), (trouble, duration_s, sha256)) in enumerate(zip(rows, looks)):
             report.problems += clashes.get(i + 1, [])
             if trouble is not None:
@@ -158,10 +158,25 @@ def backslash_hint(path: str) -> str:
     return " (backslashes as in a path of Windows: write / instead)"
 
 
-def _look_at(
-    uri: str, path: str | None, *, probe: bool, decode: bool, content: bool
+def look_at(
+    uri: str, path: str | None, *, probe: bool = True, decode: bool = False, content: bool = False
 ) -> tuple[tuple[str, str] | None, float | None, str | None]:
-    """(kind and message, seconds, digest) of one file, each None when there is none."""
+    """What opening one file tells.
+
+    Parameters
+    ----------
+    uri : str
+        The file as the catalogue states it.
+    path : str or None
+        Its absolute path, where it is local.
+    probe, decode, content : bool, optional
+        As for :func:`validate_catalog`.
+
+    Returns
+    -------
+    tuple
+        Kind and message of a problem, seconds of audio, digest of the bytes; each None when there is none.
+    """
     from stemfeatures import audio
 
     if (trouble := path_trouble(uri, path)) is not None:

@@ -2,7 +2,8 @@
 
 A verb's module has ``add_parser(verbs)``, which declares its arguments, and ``run(args) -> int``, which does the work
 and returns the exit code. Whatever is slow to import is imported inside ``run``, so that ``--help`` is instant. Every
-module of this package whose name has no underscore in front is a verb; there is no list to add it to.
+module of this package whose name has no underscore in front is a verb (``retry_failed.py`` is ``retry-failed``); there
+is no list to add it to.
 """
 
 import pkgutil
@@ -10,6 +11,7 @@ import pkgutil
 #: The order in which ``stemfeatures --help`` lists verbs; those not named here follow by name.
 _ORDER = (
     "extract",
+    "retry-failed",
     "separate",
     "remix",
     "align",
@@ -17,6 +19,8 @@ _ORDER = (
     "describe",
     "validate",
     "status",
+    "report",
+    "query",
     "compact",
     "schema",
     "index",
@@ -33,5 +37,7 @@ _ORDER = (
 
 def verbs() -> tuple[str, ...]:
     """Names of all verbs, in the order in which ``--help`` lists them."""
-    there = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
+    there = {
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    }
     return (*(name for name in _ORDER if name in there), *sorted(there.difference(_ORDER)))

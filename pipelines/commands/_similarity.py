@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,14 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def warn_if_stale(args: argparse.Namespace, stale: str) -> None:
-    """Say why the index no longer fits the tables, if it does not."""
-    if stale and not args.quiet:
-        print(f"stemfeatures: the index is stale: {stale}; run: stemfeatures index {args.dataset}", file=sys.stderr)
+def tell_building(args: argparse.Namespace) -> Callable[[str], None]:
+    """Says that the index is built, which may take a while, and why."""
+
+    def tell(why: str) -> None:
+        if not args.quiet:
+            print(f"stemfeatures: building the similarity index: {why} ...", file=sys.stderr)
+
+    return tell
 
 
 def add_choice(group: argparse._ArgumentGroup, option: str, help: str) -> None:

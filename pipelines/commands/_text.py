@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import Any
 from unicodedata import category
 
+from stemfeatures._util.words import size as size
+
+#: Lines of running text are no longer, however wide the terminal is.
+_LONGEST = 100
 #: An en dash stands for what could not be measured.
 NOTHING = "\N{EN DASH}"
 
@@ -23,6 +31,51 @@ def columns(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "")
     align = align.ljust(len(widths), "<")
     lines = ("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)) for row in cells)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or what COLUMNS says; 80 where there is none."""
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def table(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "", shrinks: Sequence[int] = ()) -> str:
+    """Rows of cells, the first one a head: drawn for the terminal where standard output is one, else plain lines.
+
+    On a terminal, columns ``shrinks`` are cut where the table would be wider than it is, and the others never.
+    """
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    if not cells or not sys.stdout.isatty():
+        return columns(cells, align=align, indent=indent)
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for i, head in enumerate(cells[0]):
+        right = align[i : i + 1] == ">"
+        cut = i in shrinks
+        made.add_column(
+            Text(head), justify="right" if right else "left", no_wrap=True, overflow="ellipsis",
+            min_width=6 if cut else max(len(row[i]) for row in cells),
+        )  # fmt: skip
+    for row in cells[1:]:
+        made.add_row(*map(Text, row))
+    console = Console(file=StringIO(), width=terminal_width(), force_terminal=True, highlight=False)
+    console.print(Padding(made, (0, 0, 0, len(indent))))
+    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").split("\n"))  # type: ignore[attr-defined]
+
+
+def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Running text as lines that fit the terminal; ``hanging`` indents all but the first."""
+    hanging = indent if hanging is None else hanging
+    width = min(terminal_width(), _LONGEST)
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False)
+
+
+def shortened(text: str, width: int) -> str:
+    """``text`` with an ellipsis in place of what is too long."""
+    return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 
 def number(value: Any, spec: str = ".1f") -> str:
@@ -45,11 +98,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(n_bytes: int) -> str:
-    """``1.5 MB``: powers of 1000."""
-    value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"

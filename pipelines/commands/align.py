@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED, UsageError
+from ._inputs import add_overwrite, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add_parser(verbs: Any) -> None:
         metavar="FILE",
         help=f"file to write: {', '.join(FORMATS)}. May be given several times (default: JSON to standard output)",
     )
+    add_overwrite(parser)
     parser.add_argument("--separated", action="store_true", help="AUDIO is vocals alone: do not separate them")
     add_model(parser)
     add_device(parser)
@@ -60,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for path in args.output:
         if not path.parent.is_dir():
             raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    require_free(args.output, overwrite=args.overwrite)
+    spare_inputs([args.audio, args.lyrics], args.output)
     device = choose_device(args.device)
 
     from stemfeatures.lyrics import Aligner

@@ -5,43 +5,48 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._inputs import INPUT_HELP, add_overwrite, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import add_device, add_model, add_stems, add_verb, choose_device
-from ._text import NOTHING, columns, number
+from ._progress import ProgressLine
+from ._text import NOTHING, number, table, visible, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import TrackAnalysis
 
-#: What the screen shows of each stem: label, unit, format, then the fields, of which two make a range.
+#: What the screen shows of each stem: label with unit, format, then the fields, of which two make a range.
 _ROWS = (
-    ("active", "% of time", "%", "activity_ratio"),
-    ("energy share", "%", "%", "energy_share"),
-    ("loudness", "LUFS", ".1f", "loudness_integrated_lufs"),
-    ("relative to the mixture", "LU", "+.1f", "loudness_relative_lu"),
-    ("loudness range", "LU", ".1f", "loudness_range_lu"),
-    ("true peak", "dBTP", ".1f", "true_peak_dbtp"),
-    ("tempo", "bpm", ".1f", "tempo_bpm"),
-    ("second tempo", "bpm", ".1f", "tempo_2_bpm"),
-    ("tempo stability", "%", "%", "tempo_stability"),
-    ("beats", "", "d", "beat_count"),
-    ("beats a bar", "", "d", "meter_numerator"),
-    ("onset rate", "1/s", ".2f", "onset_rate"),
-    ("key", "", "", "key"),
-    ("second key", "", "", "key_2"),
-    ("tuning", "cents", "+.0f", "tuning_cents"),
-    ("chord changes", "1/s", ".2f", "chords_changes_rate"),
-    ("F0 median", "Hz", ".1f", "f0_median_hz"),
-    ("F0 range", "Hz", ".0f", "f0_p05_hz", "f0_p95_hz"),
-    ("voiced", "% of active", "%", "f0_voiced_ratio"),
-    ("vibrato", "Hz", ".1f", "vibrato_rate_hz"),
-    ("spectral centroid", "Hz", ".0f", "spectral_centroid_mean_hz"),
-    ("spectral flatness", "", ".3f", "spectral_flatness_mean"),
+    ("active, % of time", "%", "activity_ratio"),
+    ("energy share, %", "%", "energy_share"),
+    ("loudness, LUFS", ".1f", "loudness_integrated_lufs"),
+    ("to the mixture, LU", "+.1f", "loudness_relative_lu"),
+    ("loudness range, LU", ".1f", "loudness_range_lu"),
+    ("true peak, dBTP", ".1f", "true_peak_dbtp"),
+    ("tempo, bpm", ".1f", "tempo_bpm"),
+    ("second tempo, bpm", ".1f", "tempo_2_bpm"),
+    ("tempo stability, %", "%", "tempo_stability"),
+    ("beats", "d", "beat_count"),
+    ("beats a bar", "d", "meter_numerator"),
+    ("onsets, 1/s", ".2f", "onset_rate"),
+    ("key", "", "key"),
+    ("second key", "", "key_2"),
+    ("tuning, cents", "+.0f", "tuning_cents"),
+    ("chord changes, 1/s", ".2f", "chords_changes_rate"),
+    ("F0 median, Hz", ".1f", "f0_median_hz"),
+    ("F0 range, Hz", ".0f", "f0_p05_hz", "f0_p95_hz"),
+    ("voiced, % of active", "%", "f0_voiced_ratio"),
+    ("vibrato, Hz", ".1f", "vibrato_rate_hz"),
+    ("centroid, Hz", ".0f", "spectral_centroid_mean_hz"),
+    ("flatness", ".3f", "spectral_flatness_mean"),
 )
+_PICTURES = (".png", ".svg", ".pdf")
+_SOUNDS = (".wav", ".flac")
 #: Statuses that need no explanation.
 _USUAL = ("ok", "not_applicable")
 
@@ -56,12 +61,28 @@ def add_parser(verbs: Any) -> None:
         "line: input, track, stems (every field of table stems; see stemfeatures schema stems), contours and events.",
         examples=(
             "stemfeatures describe song.mp3",
-            "stemfeatures describe --json *.flac > songs.jsonl",
+            "stemfeatures describe song.mp3 --plot song.png --sonify song-with-beats.flac",
+            "stemfeatures describe --json music/ > songs.jsonl",
             "stemfeatures describe song.mp3 --separator demucs:htdemucs",
         ),
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=INPUT_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, everything in it")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="OUT",
+        help="draw spectra of the stems with F0, beats, bars and what else was found: a .png, .svg or .pdf file, or a "
+        "folder for a picture an input (extra report)",
+    )
+    parser.add_argument(
+        "--sonify",
+        type=Path,
+        metavar="OUT",
+        help="lay clicks on the beats and tones on the F0 over the music: a .wav or .flac file, or a folder for a file "
+        "an input (extra evaluate)",
+    )
+    add_overwrite(parser)
     add_model(parser)
     add_stems(parser, "<path or name of the input, with or without suffix>")
     add_device(parser)
@@ -70,25 +91,40 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.stems_from is not None and args.separator is not None:
         raise UsageError("--stems-from reads stems that are there already: without --separator")
+    inputs = read_inputs(args.inputs)
+    pictures = plan_outputs(inputs, args.plot, _PICTURES)
+    sounds = plan_outputs(inputs, args.sonify, _SOUNDS)
+    outputs = [*pictures.values(), *sounds.values()]
+    spare_inputs([one.path for one in inputs], outputs)
+    require_free(outputs, overwrite=args.overwrite)
+    _require_extras(args)
     device = choose_device(args.device)
 
     from stemfeatures.analysis import Analyser
 
     analyser = Analyser(args.model, device=device, separator=args.separator)
     failed = 0
-    for path in args.inputs:
-        try:
-            analysis = analyser.from_file(path, stems=_stems(args.stems_from, path))
-        except Exception as error:  # whatever it is, the others go on
-            failed += 1
-            print(failure(path, error), file=sys.stderr)
-            continue
-        if args.json:
-            print(json.dumps(as_json(str(path), analysis), ensure_ascii=False, allow_nan=False), flush=True)
-        else:
-            print(as_text(str(path), analysis), end="\n\n", flush=True)
+    with ProgressLine(len(inputs), label="describe", unit="file", quiet=args.quiet) as progress:
+        for one in inputs:
+            try:
+                analysis = analyser.from_file(
+                    one.path, stems=_stems(args.stems_from, one.path), on_progress=progress.part_of(one.path.name)
+                )
+                if one in pictures:
+                    draw(analysis, pictures[one])
+                if one in sounds:
+                    play(analysis, one.path, sounds[one])
+                text = as_json(str(one.path), analysis) if args.json else as_text(str(one.path), analysis)
+                with progress.paused():
+                    print(text, end="\n" if args.json else "\n\n", flush=True)
+            except BrokenPipeError:  # nobody reads any more
+                raise
+            except Exception as error:  # whatever it is, the others go on
+                failed += 1
+                progress.say(failure(one.path, error))
+            progress.update(note=f"{failed} failed" if failed else "")
     if failed:
-        print(f"stemfeatures: {failed} of {len(args.inputs)} files failed", file=sys.stderr)
+        print(f"stemfeatures: {failed} of {len(inputs)} files failed", file=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -100,8 +136,31 @@ def _stems(root: Path | None, path: Path) -> Path | None:
     return find_stem_folder(root, str(path)) or folder_of(root, path.name)
 
 
-def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
-    """Everything known of a track as JSON types; what cannot be measured is None."""
+def _require_extras(args: argparse.Namespace) -> None:
+    """UsageError for what would fail after the work only."""
+    for wanted, module, extra in ((args.plot, "matplotlib", "report"), (args.sonify, "mir_eval", "evaluate")):
+        if wanted is not None and find_spec(module) is None:
+            raise UsageError(f"{wanted}: {module} is missing: pip install 'stemfeatures[{extra}]'")
+
+
+def draw(analysis: TrackAnalysis, path: Path) -> None:
+    """Write the picture of a track."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    analysis.plot().savefig(path, dpi=110)
+
+
+def play(analysis: TrackAnalysis, source: Path, path: Path) -> None:
+    """Write the sonification of a track."""
+    from stemfeatures import audio
+    from stemfeatures.plots.sonify import sonify
+
+    y, sample_rate = audio.load(source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.write(path, sonify(analysis, y, sample_rate), sample_rate)
+
+
+def as_json(name: str, analysis: TrackAnalysis) -> str:
+    """Everything known of a track as JSON; what cannot be measured is null."""
     info = analysis.info
     track = {
         "status": analysis.status,
@@ -122,7 +181,7 @@ def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
         "separator_sha256": analysis.separator_sha256,
     }
     events = analysis.events
-    return {
+    values = {
         "input": name,
         "track": plain(track),
         "stems": plain(analysis.stems),
@@ -137,6 +196,7 @@ def as_json(name: str, analysis: TrackAnalysis) -> dict[str, Any]:
         },
         "tables": {table: plain(dict(columns)) for table, columns in analysis.tables.items()},
     }
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(name: str, analysis: TrackAnalysis) -> str:
@@ -150,21 +210,22 @@ def as_text(name: str, analysis: TrackAnalysis) -> str:
     if analysis.separator is not None:
         facts.append(f"separator {analysis.separator}")
     names = [*analysis.frames.rows]
-    rows = [["", "", *names]]
-    for label, unit, *cell in _ROWS:
-        rows.append([label, unit, *(_cell(analysis.stems[stem], *cell) for stem in names)])
-    lines = [name, "  " + " · ".join(facts), "", columns(rows, align="<<" + ">" * len(names), indent="  ")]
+    rows = [["", *names]]
+    for label, *cell in _ROWS:
+        rows.append([label, *(_cell(analysis.stems[stem], *cell) for stem in names)])
+    lines = [visible(name), *wrapped(" · ".join(facts), indent="  "), ""]
+    lines.append(table(rows, align="<" + ">" * len(names), indent="  "))
     if notes := _unmeasured(analysis.stems, names):
-        lines += ["", *(f"  {note}" for note in notes)]
+        lines += ["", *(line for note in notes for line in wrapped(note, indent="  ", hanging="    "))]
     return "\n".join(lines)
 
 
 def _cell(values: dict[str, Any], spec: str, *fields: str) -> str:
-    """One value, or ``a to b``; ``%`` is per cent without the sign, for that stands in the column of units."""
+    """One value, or ``a-b``; ``%`` is per cent without the sign, for that stands in the label."""
     found = [values.get(field) for field in fields]
     if any(number(value, "") == NOTHING for value in found):
         return NOTHING
-    return " to ".join(number(100 * v, ".0f") if spec == "%" else number(v, spec) for v in found if v is not None)
+    return "-".join(number(100 * v, ".0f") if spec == "%" else number(v, spec) for v in found if v is not None)
 
 
 def _unmeasured(stems: dict[str, dict[str, Any]], names: list[str]) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
+from ._inputs import require_free
 from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
 
@@ -85,6 +87,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="settings, summary and scores by track as one JSON object")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by track to a Parquet file")
+    add_overwrite(parser)
     parser.add_argument("--update-card", action="store_true", help="keep the summary in the checkpoint's model card")
 
 
@@ -125,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--update-card: a card tells of whole data sets, so not with --limit")
     if args.output is not None and not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output: no such folder: {args.output.parent}")
+    require_free([args.output] if args.output else [], overwrite=args.overwrite)
     references = args.references or ("quick" if checkpoints else "none")
     in_torch = references == "all" or any(_uses_torch(model) for model in models)
     device = choose_device(args.device) if in_torch else "cpu"
@@ -227,11 +231,13 @@ def _evaluate(args: argparse.Namespace, estimator: BaseEstimator, *, must: bool)
     from stemfeatures.evaluation import NotOfferedError, evaluate
 
     line: ProgressLine | None = None
+    started = time.monotonic()
 
     def show(done: int, total: int, name: str) -> None:
         nonlocal line
         if line is None:
-            line = ProgressLine(total, label=f"evaluate {estimator.name}", unit="track", quiet=args.quiet)
+            label = f"evaluate {estimator.name}"
+            line = ProgressLine(total, label=label, unit="track", quiet=args.quiet, started=started)
         line.advance_to(done, note=name)
 
     try:

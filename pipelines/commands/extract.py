@@ -13,7 +13,7 @@ from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
 from ._json_log import JsonProgress, write_event
 from ._options import CATALOG_HELP, add_model, add_stems, add_verb, choose_device, comma_list, positive, whole
 from ._progress import ProgressLine
-from ._text import columns, count, duration, number, visible
+from ._text import count, duration, number, shortened, table, visible, wrapped
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
@@ -100,7 +100,18 @@ def add_parser(verbs: Any) -> None:
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and what cannot be read")
+    parser.add_argument(
+        "--on-duplicate",
+        choices=("error", "first", "skip"),
+        default="error",
+        help="rows that share their track_id or their file: error refuses the catalogue, first takes the first of "
+        "them, skip none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only tell what would be done: opens every file, and exits with 3 when some cannot be read",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     from ..extraction.extract import extract_catalog
     from ..extraction.summary import ExtractInterrupted
 
-    line = JsonProgress() if args.json_logs else _Line(args.quiet)
+    line = JsonProgress() if args.json_logs else ProgressOfExtraction(args.quiet)
     try:
         summary = extract_catalog(
             args.catalog[0] if len(args.catalog) == 1 else args.catalog,
@@ -141,11 +152,12 @@ def run(args: argparse.Namespace) -> int:
             separator=args.separator,
             stems_from=args.stems_from,
             keep_stems=args.keep_stems,
+            on_duplicate=args.on_duplicate,
         )
     except ExtractInterrupted as stop:
         summary = stop.summary
         line.close()
-        if not args.json_logs:
+        if args.quiet and not args.json_logs:
             print(f"stemfeatures: {stop}", file=sys.stderr)
     except KeyboardInterrupt:
         line.close()
@@ -157,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
         line.close()
     if args.dry_run:
         print(plan_text(summary))
-        return DONE
+        return SOME_FAILED if summary.errors or summary.n_known_failed else DONE
     if args.json_logs:
         write_event("summary", **{k: v for k, v in asdict(summary).items() if k != "planned"})
     if not args.quiet:
@@ -177,7 +189,7 @@ def _with_lyrics(tables: tuple[str, ...] | None, lyrics: bool, text: bool) -> tu
     return (*(DEFAULT_TABLES if tables is None else tables), *LYRIC_TABLES, *((TEXT_TABLE,) if text else ()))
 
 
-class _Line:
+class ProgressOfExtraction:
     """Shows where a run stands."""
 
     def __init__(self, quiet: bool) -> None:
@@ -186,8 +198,9 @@ class _Line:
 
     def __call__(self, state: ExtractProgress) -> None:
         if self._progress is None:
+            label = "open" if state.state == "probing" else "extract"
             self._progress = ProgressLine(
-                state.n_total, label="extract", unit="track", done=state.n_skipped, quiet=self._quiet
+                state.n_total, label=label, unit="track", done=state.n_skipped, quiet=self._quiet
             )
         notes = []
         if state.state in ("starting", "stopping"):
@@ -204,6 +217,7 @@ class _Line:
     def close(self) -> None:
         if self._progress is not None:
             self._progress.close()
+            self._progress = None
 
 
 def plan_text(summary: ExtractSummary) -> str:
@@ -228,11 +242,16 @@ def plan_text(summary: ExtractSummary) -> str:
 def _shards(shards: Iterable[PlannedShard]) -> list[str]:
     rows = [("shard", "tracks", "audio", "first track")]
     rows += [(s.name, f"{s.n_tracks:,}", duration(s.audio_s), next(iter(s.track_ids), "")) for s in shards]
-    return columns(rows, align="<>>", indent="  ").split("\n")
+    return table(rows, align="<>>", indent="  ", shrinks=(3,)).split("\n")
 
 
 def _left_out(summary: ExtractSummary) -> list[str]:
     lines = []
+    if summary.n_dropped:
+        lines.append(f"left out: {count(summary.n_dropped, 'row')} that share their id or file with another")
+    if summary.n_same_audio:
+        n = count(summary.n_same_audio, "track")
+        lines.append(f"same audio: {n} whose file holds the bytes of another's, analysed once")
     if summary.n_skipped:
         lines.append(
             f"skipped: {count(summary.n_skipped, 'track')} done before and unchanged (--overwrite extracts again)"
@@ -262,14 +281,15 @@ def summary_text(summary: ExtractSummary) -> str:
     lines += _left_out(summary)
     lines += _failures(summary)
     if summary.audio_s:
-        lines.append(
+        lines += wrapped(
             f"audio: {summary.audio_s / 3600:.2f} h in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
-            f"times real time ({summary.model} on {summary.device}, {count(summary.n_workers, 'worker')})"
+            f"times real time ({summary.model} on {summary.device}, {count(summary.n_workers, 'worker')})",
+            hanging="  ",
         )
     if summary.table_rows:
         lines += [f"tables in {summary.out_dir}:"]
-        rows = [(table, f"{n:,}", "row" if n == 1 else "rows") for table, n in summary.table_rows.items()]
-        lines += columns(rows, align="<>", indent="  ").split("\n")
+        rows = [("table", "rows"), *((name, f"{n:,}") for name, n in summary.table_rows.items())]
+        lines += table(rows, align="<>", indent="  ").split("\n")
         if summary.table_rows.get("tracks") or summary.table_rows.get("errors"):
             lines += ["to look at them:", *(f"  {line}" for line in pandas_lines(summary))]
     return "\n".join(lines)
@@ -280,8 +300,8 @@ def _failures(summary: ExtractSummary) -> list[str]:
     lines = []
     for group in summary.errors:
         example = visible(f"{group.example_source_uri}: {' '.join(group.example_message.split())}")
-        lines.append(f"  {group.n:>6,}  {group.stage}: {group.error_type}")
-        lines.append(f"          e.g. {example if len(example) <= 140 else example[:139] + '…'}")
+        lines.append(f"  {group.n:>6,}  {group.reason or f'{group.stage}: {group.error_type}'}")
+        lines += wrapped(f"e.g. {shortened(example, 300)}", indent=" " * 10, hanging=" " * 15)
     return lines
 
 
@@ -289,14 +309,14 @@ def pandas_lines(summary: ExtractSummary) -> list[str]:
     """Three lines of Python that show something of the tables."""
     path = repr(str(summary.out_dir))
     if summary.table_rows.get("stems"):
-        table = "stems"
-        show = 'stems[stems.stem == "mixture"].set_index("track_id")[["tempo_bpm", "key", "loudness_integrated_lufs"]]'
+        name = "stems"
+        show = """stems.query("stem == 'mixture'")[["track_id", "tempo_bpm", "key"]]"""
     elif summary.table_rows.get("tracks"):
-        table, show = "tracks", 'tracks.set_index("track_id")[["source_uri", "status", "decoded_duration_s"]]'
+        name, show = "tracks", 'tracks.set_index("track_id")[["source_uri", "status", "decoded_duration_s"]]'
     else:
-        table, show = "errors", 'errors.groupby(["stage", "error_type"]).size()'
+        name, show = "errors", 'errors.groupby(["stage", "error_type"]).size()'
     return [
         "import stemfeatures",
-        f'{table} = stemfeatures.open_features({path}).to_pandas("{table}")',
+        f'{name} = stemfeatures.open_features({path}).to_pandas("{name}")',
         f"print({show})",
     ]

@@ -21,10 +21,11 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "index",
         run,
-        "make the index that similar needs",
+        "make the index of similar, with options",
         description="Turns the tables of a features directory into one vector a track, in blocks by stem and family, "
-        "and writes them to DIR/_index. It is a cache: delete it, or make it again, at any time; make it again after "
-        "extracting more. Rows of several models or settings cannot be compared and are refused unless one is chosen. "
+        "and writes them to DIR/_index. It is a cache: delete it, or make it again, at any time. similar and "
+        "neighbours make it themselves, and again, with the options it was made with, when the tables have changed. "
+        "Rows of several models or settings cannot be compared and are refused unless one is chosen. "
         "Columns that are null or constant in all tracks are left out and named.",
         examples=(
             "stemfeatures index features",

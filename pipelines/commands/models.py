@@ -12,7 +12,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, number, size
+from ._text import NOTHING, columns, count, number, shortened, size, terminal_width
 
 #: Classes of sounds named for each source.
 _SHOWN_CLASSES = 6
@@ -24,14 +24,18 @@ def add_parser(verbs: Any) -> None:
         "models",
         run,
         "list the checkpoints with licence, training data and metrics",
-        description="Of those that ship with the package, or of the files given.",
+        description="Of those that ship with the package, or of the files given. Three lines each: what it is, what it "
+        "was trained on, how good it is; --card shows all that its card holds.",
         examples=(
             "stemfeatures models",
+            "stemfeatures models joint-v2 --card",
             "stemfeatures models runs/mine/mine.safetensors --json",
         ),
     )
     parser.add_argument("checkpoints", nargs="*", metavar="NAME", help="name of a checkpoint or path of one")
-    parser.add_argument("--json", action="store_true", help="one JSON object a checkpoint: name, path, sha256, card")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--card", action="store_true", help="everything: data and licences, commands, all metrics")
+    form.add_argument("--json", action="store_true", help="one JSON object a checkpoint: name, path, sha256, card")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,8 +48,35 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(plain(vars(checkpoint)), ensure_ascii=False))
         else:
-            print(as_text(checkpoint), end="\n\n")
+            print(as_text(checkpoint) if args.card else in_short(checkpoint), end="\n\n")
     return DONE
+
+
+def in_short(checkpoint: Any) -> str:
+    """Name, size, licence and data; what it is; the first metrics: a line each, cut to the terminal."""
+    card = checkpoint.card
+    data = card.get("data") or []
+    hours = sum(entry.get("minutes") or 0 for entry in data) / 60
+    head = f"{checkpoint.name}  {size(checkpoint.path.stat().st_size)}, {card.get('licence', 'licence not stated')}"
+    if data:
+        head += f", trained on {hours:,.1f} h from {count(len(data), 'source')}"
+    lines = [head]
+    for line in (" ".join(str(card.get("description", "")).split()), _scores(card.get("metrics") or {})):
+        lines.append("  " + shortened(line, terminal_width() - 2) if line else "")
+    return "\n".join(filter(None, lines))
+
+
+def _scores(metrics: dict[str, Any]) -> str:
+    """``sdr_db: vocals 7.00, drums 2.38 ...``: the first measure of each task, on its first data set."""
+    found: dict[str, str] = {}
+    for tasks in metrics.values():
+        for task, result in tasks.items():
+            stems = result.get("stems") or {}
+            measure = next((name for values in stems.values() for name in values), None)
+            means = [f"{s} {number(v[measure].get('mean'), '.2f')}" for s, v in stems.items() if measure in v]
+            if means:
+                found.setdefault(task, f"{measure}: {', '.join(means)}")
+    return "; ".join(found[task] for task in sorted(found, key=lambda t: t != "separation")) or "not evaluated"
 
 
 def as_text(checkpoint: Any) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ._exit import DONE
+from ._inputs import add_overwrite, require_free
 from ._options import add_verb, whole
 from ._progress import ProgressLine
-from ._similarity import add_index_dir, add_question, question, warn_if_stale
+from ._similarity import add_index_dir, add_question, question, tell_building
 from ._text import count
 
 
@@ -28,9 +29,8 @@ def add_parser(verbs: Any) -> None:
         ),
     )
     parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
-    parser.add_argument(
-        "-o", "--out-dir", type=Path, required=True, metavar="OUT", help="folder of the table; must not exist"
-    )
+    parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="OUT", help="folder of the table")
+    add_overwrite(parser)
     add_question(parser)
     workers = parser.add_argument_group("workers")
     workers.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
@@ -41,6 +41,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..similarity import all_pairs
 
+    require_free([args.out_dir], overwrite=args.overwrite)
     line: ProgressLine | None = None
 
     def show(done: int, total: int) -> None:
@@ -58,11 +59,12 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             scheduler=args.scheduler,
             progress=show,
+            overwrite=args.overwrite,
+            building=tell_building(args),
         )
     finally:
         if line is not None:
             line.close()
-    warn_if_stale(args, result.stale)
     if not args.quiet:
         without = f"; {count(result.n_without, 'track')} without, for a chosen stem is silent in them"
         print(f"{result.path}: {count(result.n_rows, 'row')} for {count(result.n_tracks, 'track')}", end="")

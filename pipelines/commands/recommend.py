@@ -13,6 +13,7 @@ from stemfeatures._util.json import plain
 from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
 
 from ._exit import DONE, UsageError
+from ._inputs import add_overwrite, require_free
 from ._options import Parser, add_verb, comma_list, positive, whole
 from ._progress import ProgressLine
 from ._text import columns, count, visible
@@ -58,6 +59,7 @@ def _add_train(actions: Any) -> None:
     )
     _add_data(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the model")
+    add_overwrite(parser)
     parser.add_argument(
         "--kind", choices=KINDS, default="hybrid", metavar="NAME", help=f"{', '.join(KINDS)} (default: %(default)s)"
     )
@@ -118,6 +120,7 @@ def _add_evaluate(actions: Any) -> None:
     _add_learning(parser)
     parser.add_argument("--json", action="store_true", help="settings, scores and gains over popularity as JSON")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the scores by user to a Parquet file")
+    add_overwrite(parser)
 
 
 def _add_predict(actions: Any) -> None:
@@ -138,6 +141,7 @@ def _add_predict(actions: Any) -> None:
     _add_data(parser)
     parser.add_argument("-k", type=whole(1), default=10, metavar="N", help="tracks a user (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="Parquet file to write")
+    add_overwrite(parser)
     parser.add_argument(
         "--user", action="append", metavar="ID", help="only this user; can be given several times (default: all)"
     )
@@ -196,6 +200,7 @@ def _share(text: str) -> float:
 def run_train(args: argparse.Namespace) -> int:
     from ..recommend import train_recommender
 
+    require_free([args.output], overwrite=args.overwrite)
     with _Steps(args.quiet, "train") as steps:
         result = train_recommender(
             args.features,
@@ -234,6 +239,7 @@ def run_train(args: argparse.Namespace) -> int:
 def run_evaluate(args: argparse.Namespace) -> int:
     if args.output is not None and not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output: no such folder: {args.output.parent}")
+    require_free([args.output] if args.output else [], overwrite=args.overwrite)
     if unknown := [kind for kind in args.kinds if kind not in KINDS]:
         raise UsageError(f"--kinds: unknown kind {unknown[0]!r}; there are: {', '.join(KINDS)}")
     if args.split == "time" and args.test_fraction == 0:
@@ -275,6 +281,7 @@ def run_predict(args: argparse.Namespace) -> int:
     users = _users(args)
     if args.output is None and users is None:
         raise UsageError("say where to write to with --output, or whom to print with --user")
+    require_free([args.output] if args.output else [], overwrite=args.overwrite)
     from ..recommend import predict_recommendations
 
     with tempfile.TemporaryDirectory() as scratch, _Steps(args.quiet, "predict", unit="user") as steps:

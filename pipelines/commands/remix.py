@@ -11,6 +11,7 @@ from typing import Any
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._inputs import add_overwrite, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
 
@@ -38,6 +39,7 @@ def add_parser(verbs: Any) -> None:
     parser._negative_number_matcher = _NUMBER
     parser.add_argument("input", type=Path, metavar="INPUT", help="audio file")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write, .flac or .wav")
+    add_overwrite(parser)
     for stem in STEMS:
         parser.add_argument(f"--{stem}", type=decibels, metavar="DB", help=f"gain of the {stem} in dB; off silences")
     parser.add_argument(
@@ -84,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("nothing to change: give a gain such as --vocals -12dB")
     if args.out.suffix.lower().lstrip(".") not in SUBTYPES:
         raise UsageError(f"{args.out}: remixes are written as {' or '.join('.' + name for name in SUBTYPES)}")
-    if args.out.exists() and args.input.exists() and args.out.samefile(args.input):
-        raise UsageError(f"the remix would overwrite its input {args.input}; choose another --out")
+    spare_inputs([args.input], [args.out])
+    require_free([args.out], overwrite=args.overwrite)
     if unknown := [stem for stem in gains if stem not in checkpoints.stems_of(args.model)]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(checkpoints.stems_of(args.model))}")
     separator = open_separator(args.model, device=choose_device(args.device))

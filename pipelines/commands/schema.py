@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import textwrap
 from typing import Any
 
-from ._exit import DONE
+from ._exit import DONE, UsageError
 from ._options import add_verb
-from ._text import columns
+from ._text import wrapped
 
 
 def add_parser(verbs: Any) -> None:
@@ -18,25 +17,32 @@ def add_parser(verbs: Any) -> None:
         "schema",
         run,
         "explain the tables and their columns",
-        description="The data dictionary: every column with its type, unit, range and meaning.",
+        description="The data dictionary: every column with its type, unit, range and meaning. WHAT is a table, a "
+        "column, a part of its name, a family (rhythm, harmony ...) or words of its description.",
         examples=(
             "stemfeatures schema",
             "stemfeatures schema stems",
+            "stemfeatures schema f0_median_hz",
+            "stemfeatures schema rhythm",
+            "stemfeatures schema 'true peak'",
             "stemfeatures schema --json",
         ),
     )
-    parser.add_argument("table", nargs="?", metavar="TABLE", help="one table only (default: all)")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="what to look up (default: all tables)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.tables.schema import SCHEMA_VERSION, TABLES, get_table, markdown
+    from stemfeatures.tables.schema import SCHEMA_VERSION, find_fields, markdown
 
-    tables = [get_table(args.table)] if args.table else list(TABLES.values())
+    what = " ".join(args.what)
+    tables = find_fields(what)
+    if not tables:
+        raise UsageError(f"no table, column, family or description has {what!r}; stemfeatures schema lists all")
     if args.markdown:
-        print(markdown([t.name for t in tables]), end="")
+        print(markdown(tables), end="")
     elif args.json:
         print(json.dumps({"schema_version": SCHEMA_VERSION, "tables": {t.name: _as_json(t) for t in tables}}, indent=1))
     else:
@@ -50,12 +56,10 @@ def _as_json(table: Any) -> dict[str, Any]:
 
 
 def _as_text(table: Any) -> str:
-    # A range such as "ok|silent" is as long as it is; the description has its own line under each column.
-    rows = [
-        (f.name, f.type, f.unit, f.range.replace(" | ", "|"), "or null" if f.nullable else "") for f in table.fields
-    ]
-    heads = columns(rows, indent="  ").split("\n")
-    lines = [f"{table.name} (key: {', '.join(table.key)})", *textwrap.wrap(table.description, 100), ""]
-    for head, f in zip(heads, table.fields):
-        lines += [head, *textwrap.wrap(f.description, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+    lines = [f"{table.name} (key: {', '.join(table.key)})", *wrapped(table.description), ""]
+    for f in table.fields:
+        facts = [f.type, f.unit, f.range.replace(" | ", "|"), "or null" if f.nullable else ""]
+        facts.append("" if not f.rows else f"of {', '.join(f.rows)}")
+        head = f"  {f.name}  {'  '.join(filter(None, facts))}"
+        lines += [*wrapped(head, hanging=" " * 6), *wrapped(f.description, indent=" " * 6)]
     return "\n".join(lines)

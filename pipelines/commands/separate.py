@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._inputs import INPUT_HELP, Input, add_overwrite, read_inputs, require_free, spare_inputs
 from ._options import add_device, add_model, add_separator, add_verb, choose_device, comma_list
 from ._progress import ProgressLine
+from ._text import count
 
 if TYPE_CHECKING:
     from stemfeatures.separation import BaseSeparator
 
 FORMATS = ("wav", "flac")
+PICTURE = "stems.png"
 
 
 def add_parser(verbs: Any) -> None:
@@ -26,16 +30,17 @@ def add_parser(verbs: Any) -> None:
         "separate",
         run,
         "write the stems of audio files",
-        description="Writes OUT_DIR/<input name without suffix>/<stem>.<format> with the sample rate, the channels and "
-        "the exact length of the input. The four stems of a joint network sum to the input. Files of an earlier run "
-        "are replaced.",
+        description="Writes OUT_DIR/<path of the input below the folder, without suffix>/<stem>.<format> with the "
+        "sample rate, the channels and the exact length of the input. The four stems of a joint network sum to the "
+        "input. Stems that are there already are not touched, unless --overwrite or --skip-existing says so.",
         examples=(
             "stemfeatures separate song.mp3 -o stems",
-            "stemfeatures separate *.flac -o stems --stems vocals,drums --format flac",
+            "stemfeatures separate music/ -o stems --skip-existing",
+            "stemfeatures separate 'music/**/*.flac' -o stems --stems vocals,drums --format flac",
             "stemfeatures separate song.mp3 -o stems --separator demucs:htdemucs_6s",
         ),
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio file")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=INPUT_HELP)
     parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="OUT_DIR", help="folder to write to")
     parser.add_argument(
         "--stems",
@@ -50,6 +55,12 @@ def add_parser(verbs: Any) -> None:
         default="wav",
         help="wav: 32-bit float, exact; flac: 24-bit, clips beyond full scale (default: %(default)s)",
     )
+    parser.add_argument(
+        "--plot", action="store_true", help="draw the spectra of the stems beside them, as stems.png (extra report)"
+    )
+    again = parser.add_mutually_exclusive_group()
+    add_overwrite(again)
+    again.add_argument("--skip-existing", action="store_true", help="leave out inputs whose stems are all there")
     add_model(parser)
     add_separator(parser)
     add_device(parser)
@@ -62,35 +73,26 @@ def run(args: argparse.Namespace) -> int:
     if unknown := [stem for stem in args.stems or () if stem not in stems]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(stems)}")
     stems = args.stems or stems
-    folders = plan(args.inputs, args.out_dir)
-    _spare_inputs(args.inputs, [f / f"{s}.{args.format}" for f in folders.values() for s in stems])
-    try:
-        args.out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        blocked = next((p for p in (args.out_dir, *args.out_dir.parents) if p.is_file()), None)
-        why = f"{blocked} is a file, not a folder" if blocked else error.strerror
-        raise UsageError(f"cannot write to {args.out_dir}: {why}") from error
+    plan = {one: plan_stems(one, args.out_dir, stems, args.format) for one in read_inputs(args.inputs)}
+    spare_inputs([one.path for one in plan], [path for paths in plan.values() for path in paths])
+    skipped = 0
+    if args.skip_existing:
+        left = {one: paths for one, paths in plan.items() if not all(path.exists() for path in paths)}
+        plan, skipped = left, len(plan) - len(left)
+    else:
+        require_free([path for paths in plan.values() for path in paths], overwrite=args.overwrite)
+    if args.plot and find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'stemfeatures[report]'")
+    _make_folder(args.out_dir)
 
     from stemfeatures.separation import open_separator
 
     separator = separator or open_separator(args.model, device=device)
-    written: list[Path] = []
-    failed = 0
-    with ProgressLine(len(folders), label="separate", unit="file", quiet=args.quiet) as progress:
-        for path, folder in folders.items():
-            try:
-                paths = separator.separate_file(path, folder, stems=stems, format=args.format)
-                written += paths.values()
-            except Exception as error:  # whatever it is, the others go on
-                failed += 1
-                _drop_if_empty(folder)
-                progress.say(failure(path, error))
-            progress.update(note=f"{failed} failed" if failed else "")
-    if not args.quiet:
-        for path in written:
-            print(path)
+    failed = _separate_all(args, separator, plan, stems)
+    if skipped and not args.quiet:
+        print(f"stemfeatures: {count(skipped, 'file')} skipped: all stems are there", file=sys.stderr)
     if failed:
-        print(f"stemfeatures: {failed} of {len(folders)} files failed", file=sys.stderr)
+        print(f"stemfeatures: {failed} of {len(plan)} files failed", file=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -106,28 +108,57 @@ def _external(name: str, device: str) -> BaseSeparator:
     return open_external(name, device=device)
 
 
-def plan(inputs: Iterable[Path], out_dir: Path) -> dict[Path, Path]:
-    """Where the stems of each input go. UsageError when two inputs would go to one folder."""
-    folders: dict[Path, Path] = {}
-    owners: dict[Path, Path] = {}
-    for path in inputs:
-        name = path.stem if path.stem.strip(".") else path.name  # "...wav" must not become ".."
-        if not name.strip("."):
-            raise UsageError(f"{path} is no audio file")
-        folder = out_dir / name
-        if folder in owners:
-            raise UsageError(f"{owners[folder]} and {path} would both be written to {folder}; separate them one by one")
-        owners[folder], folders[path] = path, folder
-    return folders
+def _separate_all(
+    args: argparse.Namespace, separator: BaseSeparator, plan: dict[Input, list[Path]], stems: Sequence[str]
+) -> int:
+    """Separate file by file; how many failed."""
+    failed = 0
+    with ProgressLine(len(plan), label="separate", unit="file", quiet=args.quiet) as progress:
+        for one, paths in plan.items():
+            folder = paths[0].parent
+            try:
+                separator.separate_file(
+                    one.path, folder, stems=stems, format=args.format, on_progress=progress.part_of(one.path.name)
+                )
+                if args.plot:
+                    paths = [*paths, draw(one.path, paths, folder / PICTURE)]
+                if not args.quiet:
+                    with progress.paused():
+                        print(*paths, sep="\n", flush=True)
+            except BrokenPipeError:  # nobody reads any more
+                raise
+            except Exception as error:  # whatever it is, the others go on
+                failed += 1
+                _drop_if_empty(folder, args.out_dir)
+                progress.say(failure(one.path, error))
+            progress.update(note=f"{failed} failed" if failed else "")
+    return failed
 
 
-def _spare_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    read = {path.resolve(): path for path in inputs}
-    for output in outputs:
-        if path := read.get(output.resolve()):
-            raise UsageError(f"a stem would overwrite the input {path}; choose another --out-dir")
+def draw(source: Path, paths: Sequence[Path], picture: Path) -> Path:
+    """Write the picture of a mixture and its stems."""
+    from stemfeatures.plots.stems import plot_stems
+
+    files = {"mixture": source, **{path.stem: path for path in paths}}
+    plot_stems(files, title=source.name).savefig(picture, dpi=110)
+    return picture
 
 
-def _drop_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
+def plan_stems(one: Input, out_dir: Path, stems: Sequence[str], format: str) -> list[Path]:
+    """The files that are written for one input."""
+    return [out_dir / one.name / f"{stem}.{format}" for stem in stems]
+
+
+def _make_folder(out_dir: Path) -> None:
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        blocked = next((p for p in (out_dir, *out_dir.parents) if p.is_file()), None)
+        why = f"{blocked} is a file, not a folder" if blocked else error.strerror
+        raise UsageError(f"cannot write to {out_dir}: {why}") from error
+
+
+def _drop_if_empty(folder: Path, root: Path) -> None:
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+        folder = folder.parent

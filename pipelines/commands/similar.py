@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
 
-from ._exit import DONE
+from ._exit import DONE, UsageError
+from ._musical import called, told
 from ._options import add_verb
-from ._similarity import add_index_dir, add_question, question, warn_if_stale
-from ._text import NOTHING, columns, number
+from ._progress import ProgressLine
+from ._similarity import add_index_dir, add_question, question, tell_building
+from ._text import NOTHING, number, shortened, table, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.explain import Explanation, Reason
+    from stemfeatures.similarity.index import SimilarityIndex
     from stemfeatures.similarity.neighbours import Neighbours
     from stemfeatures.tables.reader import Features
 
 #: Catalogue columns that are shown, if there are such.
 _SHOWN = ("meta_title", "meta_artist")
+#: Ids and titles are not shortened to less.
+_SHORTEST = 16
 
 
 def add_parser(verbs: Any) -> None:
@@ -33,15 +38,21 @@ def add_parser(verbs: Any) -> None:
         description="Compares the descriptors of the chosen stems; a distance of 0 is equal, 1 is what two random "
         "tracks of this directory are apart. Only tracks in which the chosen stems sound are found. With --not, stems "
         "further from this track's than those of half of the tracks are different enough, and nearer ones are ranked "
-        "down. Needs the index that stemfeatures index makes, and says when it is out of date.",
+        "down. The index is built the first time, and again when the tables have changed.",
         examples=(
             "stemfeatures similar features song.mp3 --stem bass",
+            "stemfeatures similar features new-song.wav --stem vocals",
             "stemfeatures similar features song.mp3 --stem drums --family rhythm --not vocals --explain",
             "stemfeatures similar features song.mp3 --tempo 118-126 --key-compatible --where 'year>=1990' -k 20",
         ),
     )
     parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
-    parser.add_argument("track_id", metavar="TRACK_ID", help="the track to start from (after -- if it begins with -)")
+    parser.add_argument(
+        "track_id",
+        metavar="TRACK",
+        help="the track to start from: its id (after -- if it begins with -), an audio file that is not in the "
+        "directory, which is analysed first, or a .npy file with a vector in the coordinates of the index",
+    )
     add_question(parser)
     which = parser.add_argument_group("which tracks are found")
     which.add_argument("--tempo", type=_tempo, metavar="LOW-HIGH", help="only tracks with a tempo in this range, bpm")
@@ -65,16 +76,14 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from stemfeatures.similarity.build import current_index
     from stemfeatures.similarity.explain import explain
     from stemfeatures.similarity.filters import eligible_tracks
-    from stemfeatures.similarity.index import open_index
     from stemfeatures.tables.reader import open_features
 
     features = open_features(args.dataset)
-    index = open_index(features, index_dir=args.index_dir)
-    stale = index.staleness(features)
-    warn_if_stale(args, stale)
-    index.row(args.track_id)  # before anything that takes time
+    index = current_index(features, index_dir=args.index_dir, building=tell_building(args))
+    index, query = _with_query(args, index, features)
     eligible = None
     if args.tempo or args.key_compatible or args.where:
         eligible = eligible_tracks(
@@ -85,14 +94,57 @@ def run(args: argparse.Namespace) -> int:
             where=args.where,
         )
     found = index.similar(args.track_id, **question(args), eligible=eligible)
-    reasons = explain(index, features, found) if args.explain else None
+    reasons = explain(index, features, found, query=query) if args.explain else None
     facts = _facts(features, [found.query, *found.track_ids])
+    if query is not None:
+        mixture = query.get("mixture", {})
+        facts[found.query] = {name: mixture.get(name) for name in ("tempo_bpm", "key")}
     if args.json:
-        answer = {"index": {"path": str(index.path), "commit": index.commit, "stale": stale or None}}
+        answer = {"index": {"path": str(index.path), "commit": index.commit}}
         print(json.dumps(plain(answer | _as_dict(found, facts, reasons)), ensure_ascii=False, allow_nan=False))
     else:
         print(as_text(found, facts, reasons))
     return DONE
+
+
+def _with_query(
+    args: argparse.Namespace, index: SimilarityIndex, features: Features
+) -> tuple[SimilarityIndex, dict[str, dict[str, Any]] | None]:
+    """The index with what it is asked for in it, and the descriptors of that if they are not in the tables."""
+    path = Path(args.track_id)
+    if args.track_id in set(index.track_ids) or not path.is_file():
+        index.row(args.track_id)  # complains before anything that takes time
+        return index, None
+    if args.key_compatible:
+        raise UsageError("--key-compatible needs a track of the directory")
+    from stemfeatures.similarity.visitors import with_track, with_vector
+
+    if path.suffix == ".npy":
+        import numpy as np
+
+        return with_vector(index, args.track_id, np.load(path, allow_pickle=False)), {}
+    from stemfeatures.analysis import Analyser
+
+    analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
+    with ProgressLine(1, label="analyse", unit="file", quiet=args.quiet) as progress:
+        analysis = analyser.from_file(path, on_progress=progress.part_of(path.name))
+    return with_track(index, features, args.track_id, analysis), analysis.stems
+
+
+def _model_of(features: Features, sha256: str) -> str:
+    """Name or path of the checkpoint that made the tables; UsageError when it is not here."""
+    from stemfeatures.errors import ModelError
+    from stemfeatures.models import checkpoints
+
+    runs = features.to_arrow("runs", columns=["model", "model_sha256", "config_json"]).to_pylist()
+    names = [json.loads(run["config_json"] or "{}").get("model") for run in runs if run["model_sha256"] == sha256]
+    for name in dict.fromkeys([*names, checkpoints.DEFAULT_MODEL]):
+        try:
+            if name and checkpoints.resolve(name).sha256 == sha256:
+                return str(name)
+        except ModelError:
+            continue
+    raise UsageError(f"the checkpoint that made the tables (sha256 {sha256[:12]}) is not here")
 
 
 def _tempo(text: str) -> tuple[float, float]:
@@ -152,41 +204,58 @@ def as_text(found: Neighbours, facts: dict[str, dict[str, Any]], reasons: list[E
         values = [found.distances[i], *(found.by_stem[s][i] for s in stems), *(found.unlikeness[s][i] for s in others)]
         cells = [number(float(v), ".2f") for v in values]
         rows.append([str(i + 1), track_id, *cells, *_told(facts.get(track_id, {}), shown)])
-    table = columns(rows, align="><" + ">" * (2 + len(stems) + len(others))).split("\n")
+    rows = _fitted(rows, len(head))
+    align = "><" + ">" * (2 + len(stems) + len(others))
+    lines = table(rows, align=align, shrinks=(1, *range(len(head), len(rows[0])))).split("\n")
     families = ", ".join(dict.fromkeys(b.family for b in found.near.blocks))
     contrast = f", other {' and '.join(others)}" if others else ""
-    title = f"similar {', '.join(found.by_stem)}{contrast} (by {families}); 0 is equal, 1 two random tracks"
-    lines = [title, "", *table[:2]]
-    for i, line in enumerate(table[2:]):
-        lines.append(line)
+    title = [
+        *wrapped(f"similar {', '.join(found.by_stem)}{contrast}, by {families}"),
+        "distance: 0 is equal, 1 two random tracks",
+        "",
+    ]
+    made = [*title, *lines[:2]]
+    for i, line in enumerate(lines[2:]):
+        made.append(line)
         if reasons is not None:
-            lines += _reason_lines(reasons[i], several)
-    return "\n".join(lines)
+            made += _reason_lines(reasons[i], several)
+    return "\n".join(made)
+
+
+def _fitted(rows: list[list[str]], n_fixed: int) -> list[list[str]]:
+    """Rows that fit the terminal: what the catalogue says of the tracks is left out where there is no room for it
+    (columns from ``n_fixed`` on), and long texts are shortened, the longest first."""
+    room = terminal_width()
+    while True:
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        cut = (1, *range(n_fixed, len(widths)))
+        over = sum(widths) + 2 * (len(widths) - 1) - room
+        while over > 0 and widths[widest := max(cut, key=lambda i: widths[i])] > _SHORTEST:
+            widths[widest], over = widths[widest] - 1, over - 1
+        if over <= 0 or len(widths) == n_fixed:
+            return [[shortened(cell, widths[i]) if i in cut else cell for i, cell in enumerate(row)] for row in rows]
+        rows = [row[:-1] for row in rows]
 
 
 def _told(facts: dict[str, Any], shown: list[str]) -> list[str]:
-    return [number(facts.get("tempo_bpm"), ".1f"), facts.get("key") or NOTHING, *(facts.get(n) or "" for n in shown)]
+    key = str(facts.get("key") or NOTHING).replace(":major", "").replace(":minor", "m")
+    return [number(facts.get("tempo_bpm"), ".1f"), key, *(facts.get(n) or "" for n in shown)]
 
 
 def _reason_lines(explanation: Explanation, several: bool) -> list[str]:
     kinds = (("alike", explanation.near), ("apart", explanation.far), ("other", explanation.unlike))
-    return [
-        f"      {kind}: {'; '.join(_words(r, several or kind == 'other') for r in some)}"
-        for kind, some in kinds
-        if some
-    ]
+    lines = []
+    for kind, some in kinds:
+        if some:
+            text = "; ".join(_words(reason, several or kind == "other") for reason in some)
+            lines += wrapped(f"{kind}: {text}", indent="      ", hanging="        ")
+    return lines
 
 
 def _words(reason: Reason, with_stem: bool) -> str:
-    name = reason.descriptor.removesuffix(f"_{reason.unit.lower()}") if reason.unit else reason.descriptor
-    name = f"{reason.stem if with_stem else ''} {name.replace('_', ' ')}".strip()
+    name = f"{reason.stem}: {called(reason.descriptor)}" if with_stem else called(reason.descriptor)
     if not reason.single:
         return name
     if reason.query is None and reason.neighbour is None:
         return f"{name}: none in both"
-    values = [_value(reason.query), _value(reason.neighbour)]
-    return f"{name} {' | '.join(values)} {reason.unit}".strip()
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else NOTHING if value is None else str(value)
+    return f"{name} {told(reason.descriptor, reason.unit, [reason.query, reason.neighbour])}"

@@ -11,13 +11,15 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, duration, size, visible
+from ._text import NOTHING, count, duration, shortened, size, table, visible, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.tables.reader import Features
 
 #: Runs shown on the screen, the last ones.
 _RUNS = 5
+#: Truncated tracks shown on the screen, the first ones.
+_TRUNCATED = 10
 
 
 def add_parser(verbs: Any) -> None:
@@ -45,19 +47,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def look(features: Features) -> dict[str, Any]:
-    """The state of a dataset: ``tables, tracks_by_status, audio_s, errors, runs, models, active, incomplete`` ..."""
+    """The state of a dataset: ``tables, tracks_by_status, audio_s, truncated, errors, runs, active`` ..."""
+    import pyarrow.compute as pc
+
     from stemfeatures.tables.commits import read_commits
+    from stemfeatures.tables.failures import failure_reason
     from stemfeatures.tables.lock import lock_holder
 
     active = lock_holder(features.layout)
     counts = features.counts()
     tracks = features.to_arrow(
-        "tracks", columns=["track_id", "status", "decoded_duration_s", "model_sha256", "config_hash"]
+        "tracks",
+        columns=["track_id", "status", "duration_s", "decoded_duration_s", "model_sha256", "config_hash"],
     )
+    truncated = tracks.filter(pc.field("status") == "truncated")
     errors = features.to_arrow("errors", columns=["stage", "error_type", "source_uri", "message"]).to_pylist()
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for error in errors:
-        groups.setdefault((error["stage"], error["error_type"]), []).append(error)
+        kind = error["stage"], error["error_type"]
+        groups.setdefault((*kind, failure_reason(*kind, error["message"] or "")), []).append(error)
     runs = sorted(features.to_arrow("runs").to_pylist(), key=lambda row: row["started_at"])
     for row in runs:
         if row["status"] == "running" and active is None:
@@ -85,14 +93,16 @@ def look(features: Features) -> dict[str, Any]:
         },
         "tracks_by_status": {s: statuses.count(s) for s in dict.fromkeys(statuses)},
         "audio_s": sum(v or 0.0 for v in tracks["decoded_duration_s"].to_pylist()),
+        "truncated": truncated.select(["track_id", "decoded_duration_s", "duration_s"]).to_pylist(),
         "errors": [
             {
+                "reason": reason,
                 "stage": stage,
                 "error_type": kind,
                 "count": len(some),
                 "example": {"source_uri": some[0]["source_uri"], "message": some[0]["message"]},
             }
-            for (stage, kind), some in sorted(groups.items(), key=lambda item: -len(item[1]))
+            for (stage, kind, reason), some in sorted(groups.items(), key=lambda item: -len(item[1]))
         ],
         "extractions": [
             {"model": names.get(sha), "model_sha256": sha, "config_hash": config, "tracks": n}
@@ -107,15 +117,16 @@ def as_text(state: dict[str, Any]) -> str:
     writer = state["active"] or "nobody"
     at = f", {str(state['committed_at'])[:19]} UTC" if state["committed_at"] else ""
     lines = [
-        f"{state['path']}: schema {state['schema_version']}, commit {state['commit']}{at}",
+        visible(str(state["path"])),
+        f"schema {state['schema_version']}, commit {state['commit']}{at}",
         f"writing now: {writer}",
     ]
     if state["incomplete"] and not state["active"]:
-        lines.append("incomplete: the last run did not come to its end; the same extract command goes on from here")
+        lines.append("incomplete: the last run stopped early; the same extract command goes on")
     if state["tables"]:
         rows: list[tuple[str, ...]] = [("table", "rows", "files", "size")]
         rows += [(t, f"{v['rows']:,}", f"{v['files']:,}", size(v["bytes"])) for t, v in state["tables"].items()]
-        lines += ["", columns(rows, align="<>>>")]
+        lines += ["", table(rows, align="<>>>")]
     if state["tracks_by_status"]:
         by = ", ".join(f"{n:,} {status}" for status, n in state["tracks_by_status"].items())
         lines += ["", f"tracks: {by}; {duration(state['audio_s'])} of audio"]
@@ -124,33 +135,44 @@ def as_text(state: dict[str, Any]) -> str:
         lines.append(
             f"  {count(e['tracks'], 'track')} by {model} ({e['model_sha256'][:12]}), config {e['config_hash'][:12]}"
         )
+    if state["truncated"]:
+        lines += ["", "truncated, extracted as far as they go:", *_truncated(state["truncated"])]
     if state["errors"]:
-        lines += ["", "errors:", grouped_errors(state["errors"])]
+        lines += ["", "errors:", grouped_errors(state["errors"]), "stemfeatures retry-failed tries them again"]
     if state["runs"]:
-        rows = [("run", "started (UTC)", "took", "tracks", "errors", "skipped", "status")]
+        rows = [("started (UTC)", "took", "tracks", "errors", "skipped", "status")]
         rows += [_run_row(row) for row in state["runs"][-_RUNS:]]
         more = len(state["runs"]) - _RUNS
         title = f"runs (the last {_RUNS} of {len(state['runs'])}):" if more > 0 else "runs:"
-        lines += ["", title, columns(rows, align="<<>>>>", indent="  ")]
+        lines += ["", title, table(rows, align="<>>>>", indent="  ")]
     return "\n".join(lines)
 
 
-def grouped_errors(errors: list[dict[str, Any]], *, width: int = 110) -> str:
-    """Two lines a kind of error: how many, at which stage, what it is; and an example."""
+def _truncated(tracks: list[dict[str, Any]]) -> list[str]:
+    """The first of the truncated tracks, with how much of each there is."""
+    lines = []
+    for track in tracks[:_TRUNCATED]:
+        of = f" of {duration(track['duration_s'])}" if track["duration_s"] else ""
+        lines += wrapped(f"{visible(track['track_id'])}: {duration(track['decoded_duration_s'])}{of}", indent="  ")
+    more = len(tracks) - _TRUNCATED
+    return [*lines, f"  … and {more:,} more (--json lists all)"] if more > 0 else lines
+
+
+def grouped_errors(errors: list[dict[str, Any]]) -> str:
+    """How many of each kind of error, what it is, and an example."""
     lines = []
     for error in errors:
         example = error["example"]
         message = " ".join(str(example["message"]).split())
         text = visible(f"{example['source_uri']}: {message}")
-        lines.append(f"  {error['count']:>6,}  {error['stage']}: {error['error_type']}")
-        lines.append(f"          e.g. {text if len(text) <= width else text[: width - 1] + '…'}")
+        lines.append(f"  {error['count']:>6,}  {error['reason']}")
+        lines += wrapped(f"e.g. {shortened(text, 300)}", indent=" " * 10, hanging=" " * 15)
     return "\n".join(lines)
 
 
 def _run_row(row: dict[str, Any]) -> tuple[str, ...]:
     started, finished = row["started_at"], row["finished_at"]
     return (
-        row["run_id"],
         f"{started:%Y-%m-%d %H:%M:%S}",
         duration((finished - started).total_seconds()) if finished else NOTHING,
         f"{row['n_tracks']:,}",

@@ -109,7 +109,7 @@ def _consequence(report: ValidationReport) -> str:
     from ..catalog.types import HARMLESS_KINDS
 
     if report.fatal:
-        return "extract refuses this catalogue until ids and files are unique"
+        return "extract refuses this catalogue until ids and files are unique, or takes what --on-duplicate says"
     kinds = report.counts()
     if not kinds.keys() <= HARMLESS_KINDS:
         taken = " and ".join(sorted(kinds.keys() & HARMLESS_KINDS))

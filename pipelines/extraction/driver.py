@@ -46,7 +46,8 @@ class Driver:
         self, summary: ExtractSummary, progress: Callable[[ExtractProgress], None] | None, tasks: list[TrackTask]
     ) -> None:
         self.summary, self.progress = summary, progress
-        self._left = {task.track_id: task.weight_s for task in tasks}
+        self._left = {row.track_id: 0.0 for task in tasks for row in task.same_audio}
+        self._left |= {task.track_id: task.weight_s for task in tasks}
         self._weight_s = self._left_s = sum(self._left.values())
         self._uncommitted: dict[str, TrackOutcome] = {}  # of the shard in work
         self._failures: list[TrackFailure] = []
@@ -108,17 +109,19 @@ class Driver:
     def commit(self, outcome: Outcome) -> None:
         """Commit a receipt, or the row of a track that crashed its workers."""
         if isinstance(outcome, WorkerCrash):
-            task = outcome.track
-            row = failure_row(
-                task,
-                outcome.message,
-                self._provenance,
-                FileState.of(task.path),
-                stage="worker",
-                error_type="WorkerCrash",
-                attempt=task.attempt + outcome.crashes - 1,
-            )
-            self._commit_errors([row], "worker-crash")
+            rows = [
+                failure_row(
+                    task,
+                    outcome.message,
+                    self._provenance,
+                    FileState.of(task.path),
+                    stage="worker",
+                    error_type="WorkerCrash",
+                    attempt=task.attempt + outcome.crashes - 1,
+                )
+                for task in outcome.track.rows
+            ]
+            self._commit_errors(rows, "worker-crash")
         else:
             self._commit_receipt(outcome)
 

@@ -47,6 +47,7 @@ def extract_catalog(
     separator: str | None = None,
     stems_from: str | Path | None = None,
     keep_stems: str | Path | None = None,
+    on_duplicate: str = "error",
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
@@ -76,7 +77,7 @@ def extract_catalog(
     overwrite : bool, optional
         Extract rows that are done again, and replace all that the dataset holds of them.
     dry_run : bool, optional
-        Only plan; nothing is written.
+        Only plan, and open every file to see whether it can be read; nothing is written.
     limit : int, optional
         Only the first rows of the catalogue.
     tables : iterable of str, optional
@@ -95,6 +96,9 @@ def extract_catalog(
         Folder with the stems of each track, ``<track id or path, without suffix>/<stem>.<suffix>``.
     keep_stems : str or path, optional
         Write the stems as WAV files in the same layout.
+    on_duplicate : str, optional
+        What becomes of rows that share their id or their file: ``"error"`` refuses the catalogue, ``"first"`` takes
+        the first of them, ``"skip"`` none.
 
     Returns
     -------
@@ -134,12 +138,13 @@ def extract_catalog(
         separator=separator,
         stems_from=None if stems_from is None else Path(stems_from),
         keep_stems=None if keep_stems is None else Path(keep_stems),
+        on_duplicate=on_duplicate,
     )
     prepared = prepare(catalog, Path(out_dir), options)
     summary = prepared.summary()
     if dry_run or not prepared.decision.todo:
         if dry_run:
-            foresee(prepared, summary)
+            foresee(prepared, summary, progress)
         _close(prepared, summary, started)
         return summary
     driver = Driver(summary, progress, prepared.tasks)

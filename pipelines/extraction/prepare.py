@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stemfeatures._util.files import open_regular
+from stemfeatures.audio import file_sha256
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
@@ -17,7 +21,7 @@ from stemfeatures.separation.given_stems import GIVEN, folder_of, origin
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
-from ..catalog import Catalog, declared_durations, file_trouble, path_trouble, printable, read_catalog
+from ..catalog import Catalog, declared_durations, look_at, path_trouble, printable, read_catalog
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus
 from .lyrics import wants_lyrics
@@ -25,11 +29,14 @@ from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import FileState
 from .provenance import digest, value_settings
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
-from .summary import ExtractSummary, PlannedShard, grouped
+from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
 log = logging.getLogger(__name__)
 
+#: Files that are opened at a time, to see whether they are audio, or the same.
+PROBES = 8
+_EXCERPT_BYTES = 16_384
 #: Starting a process takes seconds; by default there is one for so many tracks.
 TRACKS_WORTH_A_PROCESS = 4
 
@@ -52,6 +59,7 @@ class ExtractOptions:
     separator: str | None = None
     stems_from: Path | None = None
     keep_stems: Path | None = None
+    on_duplicate: str = "error"
 
     def __post_init__(self) -> None:
         for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):
@@ -111,6 +119,8 @@ class PreparedRun:
         Where the network runs; ``"auto"`` is still open when a scheduler decides.
     n_workers : int
         Processes; with a scheduler 1, until it is connected.
+    n_dropped : int
+        Rows of the catalogue that were left out, for they share their id or their file with another.
     """
 
     options: ExtractOptions
@@ -127,6 +137,7 @@ class PreparedRun:
     unusable: list[tuple[TrackTask, str]]
     device: str
     n_workers: int
+    n_dropped: int = 0
 
     def summary(self) -> ExtractSummary:
         """A summary that holds what is known so far."""
@@ -137,6 +148,8 @@ class PreparedRun:
             n_skipped=len(self.decision.done),
             n_known_failed=len(self.decision.known_failed),
             n_metadata_changed=self.decision.metadata_changed,
+            n_dropped=self.n_dropped,
+            n_same_audio=sum(len(task.same_audio) for task in self.tasks),
             outdated=self.decision.outdated,
             device=self.device,
             n_workers=self.n_workers,
@@ -171,8 +184,7 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         There is no such checkpoint or device.
     """
     _require_folder(out_dir)
-    whole = read_catalog(catalog)
-    whole.require_unique()
+    whole, n_dropped = read_catalog(catalog).without_duplicates(options.on_duplicate)
     if whole.passed_over:
         log.warning("%s: %s", whole.origin, whole.passed_over_text())
     layout = existing_dataset(out_dir)
@@ -193,6 +205,8 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         stems_from=options.stems_from,
     )
     tasks, unusable = _tasks(chosen, decision, options)
+    if options.stems_from is None and options.keep_stems is None:  # which are of one track each
+        tasks = _share_audio(tasks)
     device, n_workers = options.device, 1
     if options.scheduler is None:
         device = _local_device(device)
@@ -212,6 +226,7 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         unusable=unusable,
         device=device,
         n_workers=n_workers,
+        n_dropped=n_dropped,
     )
 
 
@@ -222,15 +237,21 @@ def plan_tasks(tasks: list[TrackTask], device: str, n_workers: int) -> list[list
     return [[tasks[k] for k in positions] for positions in plan]
 
 
-def foresee(prepared: PreparedRun, summary: ExtractSummary) -> None:
-    """Put into ``summary`` what a dry run reports: the shards, and the failures that a look at the folders shows."""
+def foresee(
+    prepared: PreparedRun, summary: ExtractSummary, progress: Callable[[ExtractProgress], None] | None = None
+) -> None:
+    """Put into ``summary`` what a dry run reports: the shards, and the failures that opening every file shows."""
     failures = [TrackFailure(t.track_id, t.source_uri, "catalog", "CatalogError", why) for t, why in prepared.unusable]
-    usable = []
-    for task in prepared.tasks:
-        if (trouble := file_trouble(task.path)) is None:
-            usable.append(task)
-        else:
-            failures.append(TrackFailure(task.track_id, task.source_uri, "decode", *trouble))
+    usable: list[TrackTask] = []
+    with ThreadPoolExecutor(PROBES) as pool:
+        looks = pool.map(lambda task: look_at(task.source_uri, task.path), prepared.tasks)
+        for n, (task, (trouble, duration_s, _)) in enumerate(zip(prepared.tasks, looks), start=1):
+            if trouble is None:
+                usable.append(task if duration_s is None else replace(task, weight_s=duration_s))
+            else:
+                failures += [TrackFailure(row.track_id, row.source_uri, "decode", *trouble) for row in task.rows]
+            if progress is not None:
+                progress(ExtractProgress("probing", len(prepared.tasks), n_done=len(usable), n_failed=n - len(usable)))
     summary.errors = grouped(failures)
     shards = plan_tasks(usable, prepared.device, prepared.n_workers)
     summary.planned = [_planned(i, tracks) for i, tracks in enumerate(shards)]
@@ -290,9 +311,55 @@ def _tasks(
     return tasks, unusable
 
 
+def _share_audio(tasks: list[TrackTask]) -> list[TrackTask]:
+    """One task for files that hold the same bytes. Files of one size are read in three places, and where these agree
+    as a whole."""
+    groups = [tasks]
+    for key in (_size, _excerpt, _digest):
+        with ThreadPoolExecutor(PROBES) as pool:
+            groups = [some for group in groups for some in _alike(group, list(pool.map(key, group)))]
+    others = {group[0].track_id: tuple(group[1:]) for group in groups}
+    shared = {task.track_id for some in others.values() for task in some}
+    return [replace(task, same_audio=others.get(task.track_id, ())) for task in tasks if task.track_id not in shared]
+
+
+def _alike(tasks: list[TrackTask], keys: list[Any]) -> list[list[TrackTask]]:
+    """The tasks that share their key with another, in groups; None is like nothing."""
+    groups: dict[Any, list[TrackTask]] = {}
+    for task, key in zip(tasks, keys):
+        if key is not None:
+            groups.setdefault(key, []).append(task)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _size(task: TrackTask) -> int | None:
+    state = FileState.of(task.path)
+    return state.size or None if state is not None else None
+
+
+def _excerpt(task: TrackTask) -> bytes | None:
+    try:
+        with open_regular(task.path) as file:
+            size = os.fstat(file.fileno()).st_size
+            parts = []
+            for quarter in (1, 2, 3):
+                file.seek(size * quarter // 4)
+                parts.append(file.read(_EXCERPT_BYTES))
+            return hashlib.blake2b(b"".join(parts)).digest()
+    except OSError:  # which the worker will tell
+        return None
+
+
+def _digest(task: TrackTask) -> str | None:
+    try:
+        return file_sha256(task.path)
+    except OSError:
+        return None
+
+
 def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
-    ids = tuple(t.track_id for t in tracks)
-    return PlannedShard(f"{index:05d}", len(tracks), sum(t.weight_s for t in tracks), ids)
+    ids = tuple(row.track_id for task in tracks for row in task.rows)
+    return PlannedShard(f"{index:05d}", len(ids), sum(t.weight_s for t in tracks), ids)
 
 
 def _local_device(device: str) -> str:

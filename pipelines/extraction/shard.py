@@ -266,29 +266,37 @@ class _Shard:
         """Make the rows of one track, of whichever outcome."""
         started = time.perf_counter()
         stream = self.streams[track.track_id]
-        failure = stage = None
+        stage = None
         audio_s = 0.0
+        failures: dict[str, TrackFailure] = {}
         if not isinstance(result, Exception):
             audio_s = result.decoded_duration_s
             try:
-                for table, rows in self._rows(track, result, stream).items():
+                made = [self._rows(row, result, stream, self._state(row, track)) for row in track.rows]
+                for table, rows in ((table, rows) for of_row in made for table, rows in of_row.items()):
                     self.tables.setdefault(table, []).append(rows)
-                self.receipt.audio_s[track.track_id] = audio_s
+                self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | {track.track_id: audio_s}
             except Exception as error:
                 result = error
                 stage = None if isinstance(error, StemfeaturesError) else "tables"
         if isinstance(result, Exception):
-            failure = self._fail(track, result, stream.file_state, stage)
+            failures = {row.track_id: self._fail(row, result, self._state(row, track), stage) for row in track.rows}
         del self.left[track.track_id]
         self.receipt.stage_s["decode"] += stream.decode_s
         self.receipt.stage_s["wait"] += stream.wait_s
         seconds = time.perf_counter() - started
         self.receipt.stage_s["rows"] += seconds
         self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
-        self.on_track(TrackOutcome(track.track_id, 0.0 if failure else audio_s, failure))
+        for row in track.rows:
+            counts = audio_s if row is track and not failures else 0.0
+            self.on_track(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
 
-    def _rows(self, track: TrackTask, result: TrackAnalysis, stream: PrefetchStream) -> dict[str, pa.Table]:
-        state = stream.file_state
+    def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:
+        return self.streams[opened.track_id].file_state if row is opened else FileState.of(row.path)
+
+    def _rows(
+        self, track: TrackTask, result: TrackAnalysis, stream: PrefetchStream, state: FileState | None
+    ) -> dict[str, pa.Table]:
         info = TrackInfo(
             track_id=track.track_id,
             source_uri=track.source_uri,

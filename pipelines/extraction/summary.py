@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from stemfeatures.tables.failures import failure_reason
 
 from .tasks import TrackFailure
 
@@ -16,7 +17,8 @@ class ExtractProgress:
     Attributes
     ----------
     state : str
-        ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``.
+        ``"starting"`` (workers and models), ``"running"``, ``"stopping"`` (after Ctrl-C), ``"finished"``; ``"probing"``
+        in a dry run, where all else counts files that were opened.
     n_total : int
         Rows of the catalogue (after ``limit``).
     n_skipped : int
@@ -51,13 +53,14 @@ class ExtractProgress:
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """Failures of one kind: ``n`` tracks, and the file and message of the first."""
+    """Failures of one kind: ``n`` tracks, the file and message of the first, and what they come down to."""
 
     stage: str
     error_type: str
     n: int
     example_source_uri: str
     example_message: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class ExtractSummary:
         Rows that failed before and were not tried again (``retry_failed=False``).
     errors : list of ErrorGroup
         Failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows that
-        name no file, and files that are missing, empty or no regular files.
+        name no file, and files that are missing, empty, no regular files or cannot be opened as audio.
     audio_s : float
         Decoded audio of the tracks done by this run, in seconds.
     wall_s : float
@@ -104,6 +107,10 @@ class ExtractSummary:
         Stopped by Ctrl-C or SIGTERM; what was finished is committed.
     n_metadata_changed : int
         Skipped rows whose catalogue columns differ from those stored in ``tracks``.
+    n_dropped : int
+        Rows that were left out (``on_duplicate``), which no other number counts.
+    n_same_audio : int
+        Rows whose file holds the bytes of another's that is extracted too: analysed once, a row each.
     outdated : dict
         Number of tracks that were extracted before and are extracted again, by reason.
     device, n_workers, model : str and int
@@ -127,6 +134,8 @@ class ExtractSummary:
     planned: list[PlannedShard] = field(default_factory=list)
     interrupted: bool = False
     n_metadata_changed: int = 0
+    n_dropped: int = 0
+    n_same_audio: int = 0
     outdated: dict[str, int] = field(default_factory=dict)
     device: str = "cpu"
     n_workers: int = 1
@@ -163,10 +172,12 @@ class ExtractInterrupted(KeyboardInterrupt):
 
 
 def grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:
-    """Failures by stage and type, most frequent first."""
-    counts = Counter((f.stage, f.error_type) for f in failures)
-    groups = []
-    for (stage, error_type), n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        example = next(f for f in failures if (f.stage, f.error_type) == (stage, error_type))
-        groups.append(ErrorGroup(stage, error_type, n, example.source_uri, example.message))
-    return groups
+    """Failures by reason, most frequent first."""
+    groups: dict[tuple[str, str, str], list[TrackFailure]] = {}
+    for f in failures:
+        reason = failure_reason(f.stage, f.error_type, f.message)
+        groups.setdefault((f.stage, f.error_type, reason), []).append(f)
+    return [
+        ErrorGroup(stage, error_type, len(some), some[0].source_uri, some[0].message, reason)
+        for (stage, error_type, reason), some in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]

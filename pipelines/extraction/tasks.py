@@ -14,7 +14,8 @@ class TrackTask:
     """One row of the catalogue, to be extracted.
 
     ``path`` is the file to open, ``source_uri`` what tables call it, ``attempt`` how often it has been tried with this,
-    ``stems`` the folder with its stems, if they are there already, ``keep_stems`` the one to write them to.
+    ``stems`` the folder with its stems, if they are there already, ``keep_stems`` the one to write them to,
+    ``same_audio`` the rows whose files hold the same bytes: they get the rows of this one under their own ids.
     """
 
     track_id: str
@@ -25,6 +26,12 @@ class TrackTask:
     weight_s: float = 0.0
     stems: str | None = None
     keep_stems: str | None = None
+    same_audio: tuple[TrackTask, ...] = ()
+
+    @property
+    def rows(self) -> tuple[TrackTask, ...]:
+        """This one, and those that share its audio."""
+        return (self, *self.same_audio)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass
+@dataclass(repr=False)
 class F0Contour:
     """A monophonic F0 track.
 
@@ -27,8 +27,14 @@ class F0Contour:
     f0_hz: np.ndarray
     voicing: np.ndarray
 
+    def __repr__(self) -> str:
+        voiced = self.f0_hz[np.isfinite(self.f0_hz)]
+        heard = f", {voiced.min():.0f} to {voiced.max():.0f} Hz" if len(voiced) else ""
+        until = f" to {self.times_s[-1]:.2f} s" if len(self.times_s) else ""
+        return f"<F0Contour: {len(self.f0_hz):,} frames{until}, {len(voiced):,} voiced{heard}>"
 
-@dataclass
+
+@dataclass(repr=False)
 class Events:
     """Points in time, in seconds.
 
@@ -45,6 +51,10 @@ class Events:
     beats_s: np.ndarray
     beat_positions: np.ndarray
     onsets_s: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        onsets = ", ".join(f"{stem} {len(times):,}" for stem, times in self.onsets_s.items()) or "none"
+        return f"<Events: {len(self.beats_s):,} beats; onsets: {onsets}>"
 
 
 @dataclass

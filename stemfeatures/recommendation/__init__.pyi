@@ -6,7 +6,10 @@ from .interactions import (
 )
 from .models import Recommender as Recommender
 from .ranking import recommend as recommend
-from .simulation import simulate_listeners as simulate_listeners
+from .simulation import (
+    simulate_catalogue as simulate_catalogue,
+    simulate_listeners as simulate_listeners,
+)
 from .splits import split_interactions as split_interactions
 from .store import (
     load_recommender as load_recommender,

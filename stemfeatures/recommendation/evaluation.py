@@ -219,8 +219,8 @@ def score_model(
     ids = None if user_ids is None else user_ids[test.users]
     for ranking in recommend(model, test.history, k=max(ks), user_ids=ids, candidates=test.candidates):
         for k in ks:
-            best = ranking.tracks[:, :k]
-            shown[k][best[best >= 0]] = True
+            for best in ranking.tracks:
+                shown[k][best[:k]] = True
         for at in range(0, len(ranking.tracks), _BLOCK_USERS):
             start = ranking.start + at
             tracks = ranking.tracks[at : at + _BLOCK_USERS]
@@ -231,17 +231,17 @@ def score_model(
     return pd.DataFrame({"user": test.users, **values}), coverage
 
 
-def _measure(tracks: np.ndarray, truth: sp.csr_matrix, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """trec_eval's measures ``names`` (``ndcg_cut_10``) of ranked tracks (n, k) against the rows of ``truth``."""
-    length = tracks.shape[1]
+def _measure(tracks: list[np.ndarray], truth: sp.csr_matrix, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """trec_eval's measures ``names`` (``ndcg_cut_10``) of the ranked tracks of users against the rows of ``truth``."""
+    length = max(map(len, tracks), default=0)
     relevant = {
         str(u): dict.fromkeys(map(str, truth.indices[truth.indptr[u] : truth.indptr[u + 1]]), 1)
         for u in range(len(tracks))
     }
     # trec_eval sorts by score and breaks ties by name; distinct whole numbers keep the order as it is.
     run = {
-        str(u): {str(t): float(length - place) for place, t in enumerate(line) if t >= 0}
-        for u, line in enumerate(tracks.tolist())
+        str(u): {str(t): float(length - place) for place, t in enumerate(line.tolist())}
+        for u, line in enumerate(tracks)
     }
     measures = {f"{m}.{k}" for m, k in (name.rsplit("_", 1) for name in names)}
     scored = _trec_eval().RelevanceEvaluator(relevant, measures).evaluate(run)

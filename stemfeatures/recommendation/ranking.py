@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from .models import Recommender
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Scores held at once (float32, and positions of twice the size): 200 MB.
 BLOCK_SCORES = 2**24
@@ -16,24 +20,53 @@ BLOCK_SCORES = 2**24
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best tracks of some users.
+    """The best tracks of some users. Users for whom there are fewer than were asked for have shorter lists.
 
     Attributes
     ----------
     start : int
         Position of the first of these users.
-    tracks : (n, k) ndarray of int32
-        Positions in ``track_ids``, best first; -1 where there are no more.
-    scores : (n, k) ndarray of float32
-        -inf where there are no more.
+    tracks : list of ndarray of int32
+        For each user the positions in ``track_ids``, best first.
+    scores : list of ndarray of float32
+        Their scores.
     by_popularity : (n,) ndarray
         Whether nothing was known of the user, who gets what is popular (random: whatever).
     """
 
     start: int
-    tracks: np.ndarray
-    scores: np.ndarray
+    tracks: list[np.ndarray]
+    scores: list[np.ndarray]
     by_popularity: np.ndarray
+
+    def to_pandas(self, track_ids: np.ndarray, user_ids: np.ndarray) -> pd.DataFrame:
+        """The lists with ids, one below the other.
+
+        Parameters
+        ----------
+        track_ids : (n_tracks,) array-like of str
+            Ids of the tracks, in the order of the recommender.
+        user_ids : (n_users,) array-like of str
+            Ids of all users that were ranked for, in the order of their histories.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``user_id, track_id, score, rank`` (from 1), a row for each recommended track.
+        """
+        import pandas as pd
+
+        lengths = [len(some) for some in self.tracks]
+        users = np.asarray(user_ids)[self.start : self.start + len(lengths)]
+        none = np.zeros(0, np.int32)
+        return pd.DataFrame(
+            {
+                "user_id": np.repeat(users, lengths),
+                "track_id": np.asarray(track_ids)[np.concatenate([none, *self.tracks])],
+                "score": np.concatenate([none.astype(np.float32), *self.scores]),
+                "rank": np.concatenate([none, *(np.arange(1, n + 1, dtype=np.int32) for n in lengths)]),
+            }
+        )
 
 
 def recommend(
@@ -47,6 +80,8 @@ def recommend(
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Ranking]:
     """Rank tracks for users, a block of users at a time.
+
+    ``pd.concat(r.to_pandas(model.track_ids, user_ids) for r in recommend(...))`` is a table of all.
 
     Parameters
     ----------
@@ -101,8 +136,9 @@ def recommend(
         heard = exclude[rows]
         scores[np.repeat(np.arange(len(users)), np.diff(heard.indptr)), heard.indices] = -np.inf
         best, best_scores = top_k(scores, k)
-        tracks = np.where(best >= 0, at[best] if len(at) else -1, -1).astype(np.int32)
-        yield Ranking(start, tracks, best_scores, by_popularity)
+        there = best >= 0
+        tracks = [at[line[some]].astype(np.int32) for line, some in zip(best, there)]
+        yield Ranking(start, tracks, [line[some] for line, some in zip(best_scores, there)], by_popularity)
         if progress is not None:
             progress(rows.stop, n_users)
 

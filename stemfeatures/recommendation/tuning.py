@@ -82,5 +82,5 @@ def _gain(model: Recommender, histories: sp.csr_matrix, truth: sp.csr_matrix) ->
     for ranking in recommend(model, histories, k=_K):
         for row, tracks in enumerate(ranking.tracks, ranking.start):
             wanted = truth.indices[truth.indptr[row] : truth.indptr[row + 1]]
-            gains[row] = discount[np.isin(tracks, wanted)].sum() / len(wanted)
+            gains[row] = discount[: len(tracks)][np.isin(tracks, wanted)].sum() / len(wanted)
     return float(gains.mean())

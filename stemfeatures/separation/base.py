@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,13 @@ class BaseSeparator(ABC):
         return {s: np.concatenate([block[s] for block in found], axis=-1).reshape(shape) for s in self.stems}
 
     def separate_file(
-        self, path: str | Path, out_dir: str | Path, *, stems: Iterable[str] | None = None, format: str = "wav"
+        self,
+        path: str | Path,
+        out_dir: str | Path,
+        *,
+        stems: Iterable[str] | None = None,
+        format: str = "wav",
+        on_progress: Callable[[float, float | None], None] | None = None,
     ) -> dict[str, Path]:
         """Separate a file into ``out_dir/<stem>.<format>``, with its rate, channels and length.
 
@@ -102,6 +108,8 @@ class BaseSeparator(ABC):
             Some of :attr:`stems`; None writes all.
         format : str, optional
             ``wav`` (32-bit float) or ``flac`` (24-bit).
+        on_progress : callable, optional
+            Called with the seconds that are written, and with those that the file says it has (None: it does not).
 
         Returns
         -------
@@ -120,9 +128,13 @@ class BaseSeparator(ABC):
             rate, channels = source.info.sample_rate, source.info.channels
             writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
             try:
+                n_samples = 0
                 for block in self.stream(source, rate, channels):
                     for stem, writer in writers.items():
                         writer.write(block[stem])
+                    n_samples += next(iter(block.values())).shape[-1]
+                    if on_progress is not None:
+                        on_progress(n_samples / rate, source.info.declared_duration_s)
                 if source.status == "truncated":
                     logger.warning("%s: truncated, the stems end where the decoder did (%s)", path, source.message)
             except BaseException:

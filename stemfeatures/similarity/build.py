@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,13 @@ def build_index(
 
         require_usearch()
     commit = features.commit
+    asked = {
+        "stems": None if stems is None else list(stems),
+        "families": None if families is None else list(families),
+        "model_sha256": model_sha256,
+        "config_hash": config_hash,
+    }
+    stems, families = asked["stems"], asked["families"]
     matrix = features_matrix(
         features, stems=stems, families=families, model_sha256=model_sha256, config_hash=config_hash
     )
@@ -136,7 +143,7 @@ def build_index(
             "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "n_tracks": len(ids),
             "made_from": one.to_pylist()[0],
-            "options": {"weights": dict(weights), "whiten": whiten},
+            "options": {"weights": dict(weights), "whiten": whiten, **asked},
             "unusable": transformer.unusable_,
             "ann": graphs,
             "blocks": [dataclasses.asdict(b) for b in blocks],
@@ -151,6 +158,60 @@ def build_index(
         if other != store.folder and done:
             shutil.rmtree(other, ignore_errors=True)
     return open_index(features, index_dir=folder)
+
+
+def current_index(
+    features: str | Path | Features,
+    *,
+    index_dir: str | Path | None = None,
+    building: Callable[[str], None] | None = None,
+) -> SimilarityIndex:
+    """The index of a features directory as it is now: built where there is none, and again where it is out of date.
+
+    Parameters
+    ----------
+    features : str or Path or Features
+        The features directory.
+    index_dir : str or Path, optional
+        Where the index is; by default ``<features>/_index``.
+    building : callable, optional
+        Called with the reason before the index is built.
+
+    Returns
+    -------
+    SimilarityIndex
+        One that is out of date is built again with the options it was built with.
+
+    Raises
+    ------
+    DatasetError
+        What :func:`build_index` raises; the folder of the index cannot be written.
+
+    Examples
+    --------
+    >>> len(current_index("features"))
+    24
+    """
+    features = features if isinstance(features, Features) else open_features(features)
+    folder = features.path / FOLDER if index_dir is None else Path(index_dir)
+    options: dict[str, Any] = {}
+    why = "there is none yet"
+    if (folder / "index.json").is_file():
+        try:
+            index = open_index(features, index_dir=folder)
+        except DatasetError as error:  # a cache: of another release, or damaged
+            why = error.message
+        else:
+            if not (why := index.staleness(features)):
+                return index
+            options = {**index.options, "ann": bool(index.ann)}
+    if building is not None:
+        building(why)
+    try:
+        return build_index(features, index_dir=folder, **options)
+    except OSError as error:
+        message = f"the index cannot be written ({error.strerror or error}); choose another folder for it"
+        raise DatasetError(message, source=str(folder)) from error
 
 
 def _require_ours(folder: Path) -> None:

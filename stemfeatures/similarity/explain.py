@@ -8,7 +8,7 @@ than a random track. So to share something unusual counts for much, to share wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,12 +70,21 @@ class Explanation:
     unlike: list[Reason]
 
 
-def explain(index: SimilarityIndex, features: Features, found: Neighbours, *, n: int = 4) -> list[Explanation]:
-    """For each neighbour, up to ``n`` reasons of each kind. Values come from the tables as they are now."""
+def explain(
+    index: SimilarityIndex,
+    features: Features,
+    found: Neighbours,
+    *,
+    n: int = 4,
+    query: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Explanation]:
+    """For each neighbour, up to ``n`` reasons of each kind. Values come from the tables as they are now; those of a
+    query that is not in the tables from ``query``, by stem and field."""
     values = _values(features, [found.query, *found.track_ids], [found.near, *([found.unlike] if found.unlike else [])])
-    query = np.array([index.row(found.query)])
-    near = _reasons(index, features, query, found, found.near, values)
-    unlike = _reasons(index, features, query, found, found.unlike, values) if found.unlike else [[]] * len(found.rows)
+    values |= {(found.query, stem): dict(own) for stem, own in (query or {}).items()}
+    row = np.array([index.row(found.query)])
+    near = _reasons(index, features, row, found, found.near, values)
+    unlike = _reasons(index, features, row, found, found.unlike, values) if found.unlike else [[]] * len(found.rows)
     explanations = []
     for reasons, others in zip(near, unlike):
         helpful = sorted((r for r in reasons if r.gain > 0), key=lambda r: -r.gain)

@@ -53,11 +53,13 @@ class SimilarityIndex:
     made_from : dict
         ``model_sha256, config_hash, schema_version`` of the rows.
     options : dict
-        What :func:`~.build.build_index` was given.
+        What :func:`~.build.build_index` was given, by the names of its parameters.
     unusable : list of str
         Columns that were left out, null or constant in all tracks.
     ann : list of str
         Names of the usearch graphs, if it has any.
+    visitor : str
+        What its last row is called if that is no track of the tables (see :mod:`.visitors`); empty without.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class SimilarityIndex:
     options: dict[str, Any]
     unusable: list[str]
     ann: list[str] = field(default_factory=list)
+    visitor: str = ""
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -83,10 +86,13 @@ class SimilarityIndex:
 
     def row(self, track_id: str) -> int:
         """The row of a track; SimilarityError with similar ids when there is none."""
-        row = int(np.searchsorted(self.track_ids, track_id))
-        if row < len(self) and self.track_ids[row] == track_id:
+        if self.visitor and track_id == self.visitor:
+            return len(self) - 1
+        n = len(self) - bool(self.visitor)
+        row = int(np.searchsorted(self.track_ids[:n], track_id))
+        if row < n and self.track_ids[row] == track_id:
             return row
-        hint = id_hint(track_id, self.track_ids.tolist())
+        hint = id_hint(track_id, self.track_ids[:n].tolist())
         raise SimilarityError(f"no such track: {track_id!r}{hint}", source=str(self.path))
 
     def space(

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from .._util.words import size
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError
@@ -29,8 +30,9 @@ from .rows import bytes_to_voicing, cents_to_f0
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
-    from ..descriptors.types import F0Contour
+    from ..descriptors.types import F0Contour, TrackDescription
 
 
 def live_rows(layout: DatasetLayout, snapshot: Snapshot, table: str) -> ds.Dataset:
@@ -400,11 +402,66 @@ class Features:
             rows.num_rows, -1 if len(values) else 0
         )
 
+    def describe(self, track_id: str) -> TrackDescription:
+        """All that the tables hold of one track, in the form in which the analysis gave it.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+
+        Returns
+        -------
+        TrackDescription
+            Without what was not written.
+
+        Raises
+        ------
+        DatasetError
+            There is no such track.
+        """
+        from .description import describe_track
+
+        return describe_track(self, track_id)
+
+    def plot(self, track_id: str, *, start_s: float = 0.0, end_s: float | None = None) -> Figure:
+        """Draw F0, beats, onsets and other events of one track; there are no spectra in the tables.
+
+        Parameters
+        ----------
+        track_id : str
+            Identity of the track.
+        start_s, end_s : float, optional
+            The part that is drawn, in seconds; the whole track by default.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            ``figure.savefig("track.png")`` writes it. Needs the extra ``report``.
+
+        Raises
+        ------
+        DatasetError
+            There is no such track.
+        """
+        from ..plots.track import plot_track
+
+        return plot_track(self.describe(track_id), title=track_id, start_s=start_s, end_s=end_s)
+
     def __repr__(self) -> str:
-        lines = [f"Features({str(self.path)!r}, commit {self.commit}, schema {self.layout.schema_version})"]
-        for table, rows in self.counts().items():
-            parts = self.snapshot.of(table)
-            size = sum(p.size for p in parts) / 1e6
-            columns = len(self.fields(table))
-            lines.append(f"  {table:<11}{rows:>10,} rows {columns:>5} columns {len(parts):>6} files {size:>10,.1f} MB")
-        return "\n".join(lines)
+        counts = self.counts()
+        rows = [
+            (table, f"{counts[table]:,} rows", f"{len(self.fields(table))} columns", size(self._bytes(table)))
+            for table in self.tables
+        ]
+        head = f"Features({str(self.path)!r}): schema {self.layout.schema_version}, commit {self.commit}"
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        name = widths[0] if rows else 0
+        lines = (
+            f"  {table:<{name}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(cells, widths[1:]))
+            for table, *cells in rows
+        )
+        return "\n".join([head, *lines])
+
+    def _bytes(self, table: str) -> int:
+        return sum(part.size for part in self.snapshot.of(table))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -425,6 +425,41 @@ def get_table(name: str) -> Table:
         raise DatasetError(f"unknown table {name!r}; there are: {', '.join(TABLES)}") from None
 
 
+def find_fields(text: str) -> list[Table]:
+    """Look columns up.
+
+    Parameters
+    ----------
+    text : str
+        Name of a table, of a column or of a family, else a part of a column's name, else words of its description;
+        blanks are as good as underscores. Empty for all.
+
+    Returns
+    -------
+    list of Table
+        Tables with the columns that were found; none where nothing was.
+
+    Examples
+    --------
+    >>> [field.name for field in find_fields("true peak")[0].fields]
+    ['true_peak_dbtp']
+    """
+    text = text.strip().lower()
+    if not text or text in TABLES:
+        return [TABLES[text]] if text else list(TABLES.values())
+    name, words = text.replace(" ", "_"), text.split()
+    for fits in (
+        lambda f: f.name == name,
+        lambda f: f.family == text,
+        lambda f: name in f.name,
+        lambda f: all(word in f.description.lower() for word in words),
+    ):
+        found = [replace(t, fields=tuple(filter(fits, t.fields))) for t in TABLES.values()]
+        if some := [t for t in found if t.fields]:
+            return some
+    return []
+
+
 def arrow_type(spec: str) -> pa.DataType:
     """The Arrow type of a field.
 
@@ -536,23 +571,18 @@ def data_dictionary(tables: Iterable[str] | None = None) -> pd.DataFrame:
     )
 
 
-def markdown(tables: Iterable[str] | None = None) -> str:
+def markdown(tables: Iterable[Table] | None = None) -> str:
     """The data dictionary as a Markdown page.
 
     Parameters
     ----------
-    tables : iterable of str, optional
-        Only these tables; all by default.
+    tables : iterable of Table, optional
+        Only these; all by default.
 
     Returns
     -------
     str
         The page, ending in a newline.
-
-    Raises
-    ------
-    DatasetError
-        When there is no such table.
     """
     cell = lambda text: text.replace("|", "\\|")  # noqa: E731
     lines = [
@@ -564,10 +594,9 @@ def markdown(tables: Iterable[str] | None = None) -> str:
         "first decoded sample. Columns of the catalogue travel through to `tracks` under the prefix `meta_`.",
         "Rows: the values of `stem` on which a descriptor is defined, where it is not on all.",
     ]
-    for name in TABLES if tables is None else tables:
-        table = get_table(name)
+    for table in TABLES.values() if tables is None else tables:
         key = ", ".join(f"`{k}`" for k in table.key)
-        lines += ["", f"## {name}", "", table.description, f"Key: {key}.", ""]
+        lines += ["", f"## {table.name}", "", table.description, f"Key: {key}.", ""]
         of_rows = any(f.rows for f in table.fields)
         heads = ("column", "type", "unit", "range", "null", *(["rows"] if of_rows else []), "since", "description")
         lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]

@@ -12,6 +12,8 @@ from .columns import CUSTOM, SEPARATOR, family_of, scale_of, split_column
 
 #: Interquartile range, and range from the 5th to the 95th percentile, of a normal distribution of deviation 1.
 _IQR_OF_NORMAL, _P90_OF_NORMAL = 1.3489795, 3.2897073
+#: Where tempi that are known up to their octave come back: from here to twice as much.
+_LOWEST_OF_OCTAVE = 80.0
 #: Relative spread below which a column is constant but for rounding.
 _TINY = 1e-6
 
@@ -73,6 +75,31 @@ class ColumnGroup:
     def rescaled(self, values: np.ndarray, clip: float | None) -> np.ndarray:
         values = (values - self.centre) / self.scale
         return values if clip is None else np.clip(values, -clip, clip)
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        """(n_rows, n_inputs) columns from scaled coordinates. A strength cannot be told from what it weighs and counts
+        as 1; points on a circle come back as angles, a tempo in the octave from 80."""
+        values = values * self.scale + self.centre
+        how = self.scaling
+        if how.kind == "log":
+            return np.exp2(values)
+        if how.kind == "log1p":
+            return np.maximum(np.exp2(values) - 1, 0)
+        if how.kind == "sqrt":
+            return np.square(np.maximum(values, 0))
+        if how.kind == "circular":
+            half = values.shape[1] // 2
+            turns = np.arctan2(values[:, half:], values[:, :half]) / (2 * np.pi)
+            if how.octaves:
+                lowest = np.log2(_LOWEST_OF_OCTAVE)
+                return np.exp2(turns + np.ceil(lowest - turns))
+            turns = np.where(turns > 0.5, turns - 1, turns)
+            return turns * how.period
+        if how.kind == "direction":
+            return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        if how.kind == "sign":
+            return (values + 1) / 2
+        return values
 
     def missing(self, X: np.ndarray) -> np.ndarray:
         """(n_rows,) bool: rows for which there are no coordinates."""

@@ -150,13 +150,53 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         self._fit_blocks(X, factors)
         return self
 
+    def inverse_transform(self, X: Any) -> Any:
+        """Turn vectors back into columns, as far as they hold them.
+
+        Parameters
+        ----------
+        X : array-like
+            (n_tracks, n_out) vectors, such as the centre of a cluster.
+
+        Returns
+        -------
+        np.ndarray or DataFrame
+            (n_tracks, n_columns) in the units of the tables, a DataFrame if it was fitted to one. NaN where the vector
+            says that nothing was measured, and in columns that are not in vectors (left out, or only the strength of
+            others). Clipped values come back at the limit, a tempo in the octave from 80 bpm, a direction with
+            length 1; principal components bring back what they kept.
+        """
+        check_is_fitted(self)
+        values = np.asarray(X, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.mean_):
+            raise ValueError(f"expected vectors of {len(self.mean_)} numbers, not an array of shape {values.shape}")
+        if self.n_components is not None:
+            values = values @ self._pca_axes.T + self._pca_mean
+        values = values @ np.linalg.pinv(self._mixing) if self._mixing.ndim == 2 else values / self._mixing
+        out = np.full((len(values), self.n_features_in_), np.nan)
+        for source, columns in self._steps:
+            if not isinstance(source, Indicator):
+                out[:, source.inputs] = source.inverse(values[:, columns])
+        for source, columns in self._steps:
+            if isinstance(source, Indicator):
+                missing = values[:, columns.start] > source.height / 2
+                for group in source.groups:
+                    out[np.ix_(missing, group.inputs)] = np.nan
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return out
+        import pandas as pd
+
+        return pd.DataFrame(out, columns=names, index=getattr(X, "index", None))
+
     def transform(self, X: Any) -> np.ndarray:
         """Turn columns into vectors.
 
         Parameters
         ----------
         X : array-like
-            (n_tracks, n_columns), NaN for null; the columns of :meth:`fit`.
+            (n_tracks, n_columns), NaN for null; the columns of :meth:`fit`. Those of a feature matrix
+            (``<stem>__<field>``) are found by name, in any order, among others.
 
         Returns
         -------
@@ -164,6 +204,10 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             (n_tracks, n_out) vectors of the dtype of ``X``, without NaN.
         """
         check_is_fitted(self)
+        names = list(getattr(self, "feature_names_in_", ()))
+        # Of columns that only look like numbers of a matrix, scikit-learn's own rule holds: their order is theirs.
+        if names and all(SEPARATOR in name for name in names) and set(names) <= set(getattr(X, "columns", ())):
+            X = X[names]
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
         out = np.empty((X.shape[0], len(self.mean_)), X.dtype)
         for rows, values in self._assembled(X):

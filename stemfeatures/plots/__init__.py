@@ -1,0 +1,1 @@
+"""Pictures and sonifications of tracks and stems (extra ``report``)."""

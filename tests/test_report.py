@@ -1,0 +1,123 @@
+"""Pages open from disk in Chromium, show what the tables hold, and believe nothing that comes from a catalogue."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from features_helper import write_features
+
+from pipelines import cli
+from pipelines.report.layout import two_dimensions
+
+pytest.importorskip("matplotlib")
+
+NASTY = "</script><img src=x onerror=document.title='owned'>"
+N = 40
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    ids = [NASTY, *(f"t{i:02d}" for i in range(1, N))]
+    tempo = np.linspace(60, 180, N)
+    tempo[7] = 100_000.0
+    overwrite = {("mixture", ""): {"tempo_bpm": tempo.tolist()}}
+    folder = tmp_path_factory.mktemp("report") / "features"
+    return write_features(folder, ids, silent={"vocals": ids[:10]}, overwrite=overwrite)
+
+
+@pytest.fixture(scope="module")
+def page(features: Path) -> Path:
+    out = features.parent / "page"
+    assert cli.main(["report", str(features), "-o", str(out), "-q"]) == 0
+    return out / "index.html"
+
+
+def test_a_page_holds_what_the_tables_hold(page: Path, features: Path, capsys) -> None:
+    html = page.read_text(encoding="utf-8")
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
+    assert NASTY not in html
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert data["ids"][0] == NASTY
+    assert len(data["maps"]["mixture"]["at"]) == N
+    assert len(data["maps"]["vocals"]["at"]) == N - 10  # silent in ten
+    assert re.search(r"<td>t07</td><td>mixture</td><td>tempo_bpm</td><td class=n>1e\+05 bpm</td>", html)
+    nulls = re.search(r"<tr><td>f0</td><td>silent</td>(.*?)</tr>", html)[1]
+    assert re.findall(r">([^<]*)</td>", nulls) == ["", "10", "", "", ""]
+    assert cli.main(["report", str(features), "-o", str(page.parent)]) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+
+
+def test_a_track_has_a_page_though_its_audio_is_gone(features: Path, capsys, tmp_path) -> None:
+    assert cli.main(["report", str(features), "nobody", "-o", str(tmp_path / "x")]) == 2
+    assert "no such track: 'nobody'" in capsys.readouterr().err
+    assert cli.main(["report", "-q", "-o", str(tmp_path / "x"), "--", str(features), NASTY]) == 0
+    html = (tmp_path / "x" / "index.html").read_text(encoding="utf-8")
+    assert NASTY not in html
+    assert "The audio is not where it was" in html
+    assert "vocals cannot be heard in track" in html
+    assert re.search(r"<td>tempo_bpm</td><td>bpm</td><td class=n>60</td>", html)
+    assert len(re.findall(r"<td>t\d\d</td><td class=n>0\.\d\d|<td>t\d\d</td><td class=n>1\.\d\d", html)) == 20
+
+
+def test_vectors_near_each_other_lie_near_each_other(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    centres = 10 * rng.normal(size=(3, 20))
+    of = rng.integers(0, 3, 240)
+    vectors = centres[of] + rng.normal(size=(240, 20))
+    monkeypatch.setattr("pipelines.report.layout.LAID_OUT", 90)
+    placed = two_dimensions(vectors)
+    assert placed.shape == (240, 2)
+    assert np.abs(placed).max() == pytest.approx(1.0)
+    distances = np.linalg.norm(placed[:, None] - placed[None], axis=2) + 9 * np.eye(240)
+    assert np.mean(of[distances.argmin(axis=1)] == of) > 0.98
+    assert two_dimensions(vectors[:2]).shape == (2, 2)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_chromium(browser, page: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    tab = context.new_page()
+    troubles: list[str] = []
+    tab.on("pageerror", lambda error: troubles.append(str(error)))
+    tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
+    tab.goto(page.as_uri())
+    assert tab.title().startswith("features")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
+    background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 380) == (scheme == "light")
+    assert tab.inner_text("#counted") == "40 tracks"
+    tab.select_option("#stem", "vocals")
+    tab.wait_for_function("document.getElementById('counted').textContent === '30 tracks'")
+    tab.select_option("#stem", "mixture")
+    tab.fill("#find", "t3")
+    tab.wait_for_function("document.getElementById('counted').textContent === '10 tracks'")
+    tab.fill("#find", NASTY[:9])
+    tab.wait_for_function("document.getElementById('counted').textContent === '1 tracks'")
+    inside = "(() => {const d = document.getElementById('map').getBoundingClientRect(); return [d.width, d.height]})()"
+    w, h = tab.evaluate(inside)
+    data = json.loads(tab.inner_text("#data") or tab.evaluate("document.getElementById('data').textContent"))
+    raw = np.frombuffer(__import__("base64").b64decode(data["maps"]["mixture"]["xy"]), "<f4").reshape(-1, 2)
+    place = raw[data["maps"]["mixture"]["at"].index(0)] * 0.47 * min(w, h) + [w / 2, h / 2]
+    tab.click("#map", position={"x": float(place[0]), "y": float(place[1])})
+    assert tab.inner_text("#side h3") == NASTY
+    assert "tempo_bpm" in tab.inner_text("#side")
+    assert tab.title() != "owned"
+    assert troubles == []
+    context.close()
