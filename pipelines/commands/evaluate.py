@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, UsageError
-from ._inputs import require_free
+from ._inputs import add_overwrite, require_free
 from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
 

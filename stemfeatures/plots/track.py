@@ -62,7 +62,7 @@ def plot_track(
     end_s = min(whole_s, whole_s if end_s is None else end_s)
     if not 0 <= start_s < end_s:
         raise ValueError(f"nothing to draw from {start_s:g} s to {end_s:g} s: the track has {whole_s:.2f} s")
-    names = [row for row in STEM_ROWS if frames is not None or row in description.contours]
+    names = [row for row in STEM_ROWS if row in description.contours] if frames is None else list(frames.rows)
     lanes = _lanes(description, words)
     heights = [0.32 * len(lanes)] * bool(lanes) + [1.4] * len(names) + [0.9]
     figure = new_figure(float(np.clip(4 + 0.12 * (end_s - start_s), 11, 30)), 0.9 + sum(heights))
