@@ -85,7 +85,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_separator(parser: argparse.ArgumentParser) -> None:
-    from stemfeatures.separation.external import separator_names
+    from stemfeatures.separation.tools import separator_names
 
     parser.add_argument(
         "--separator",

@@ -26,19 +26,11 @@ import numpy as np
 from ..audio import file_sha256, resample
 from ..errors import ModelError, SeparationError
 from .base import BaseSeparator
+from .tools import GROUP, PACKAGES, separator_names
 
 if TYPE_CHECKING:
     import torch
 
-#: Entry points of other packages.
-GROUP = "stemfeatures.separators"
-#: Separators of other packages that this one knows how to call: name, and module of :mod:`.packages`.
-PACKAGES = {
-    "demucs": "demucs",
-    "openunmix": "open_unmix",
-    "spleeter": "spleeter",
-    "audio-separator": "audio_separator",
-}
 #: A signal is separated in windows so long, so that memory does not grow with its length; neighbours overlap, and are
 #: cross-faded there.
 WINDOW_S, OVERLAP_S = 120.0, 8.0
@@ -231,22 +223,6 @@ def open_external(name: str, *, device: str = "cpu") -> ExternalSeparator:
         raise ModelError(f"separator {name!r}: {error}{hint}") from error
     except Exception as error:
         raise ModelError(f"separator {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-
-
-def separator_names() -> tuple[str, ...]:
-    """Names that :func:`open_external` knows.
-
-    Returns
-    -------
-    tuple of str
-        Those of this package first, whether they are installed or not.
-
-    Examples
-    --------
-    >>> separator_names()[:2]
-    ('demucs', 'openunmix')
-    """
-    return tuple(dict.fromkeys([*PACKAGES, *sorted(metadata.entry_points(group=GROUP).names)]))
 
 
 def tool_of(function: Callable[..., Any]) -> Tool:
