@@ -97,6 +97,8 @@ def test_every_line_of_the_readme_runs(pasted: dict[str, str], sandbox: Path) ->
     for line, text in pasted.items():
         if line.split()[1] in ("status", "similar", "describe", "extract"):
             assert all(len(shown) <= 80 for shown in text.splitlines()), line
+    [new] = [text for line, text in pasted.items() if "not in the tables" in line]
+    assert re.search(r"^1  albums/song.mp3 +0\.00 ", new, re.MULTILINE)  # which holds the same audio
     assert (sandbox / "song.png").stat().st_size > 50_000
     assert (sandbox / "report" / "index.html").exists()
     assert sorted(p.stem for p in (sandbox / "stems" / "song").glob("*.wav")) == ["bass", "drums", "other", "vocals"]

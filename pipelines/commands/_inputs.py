@@ -109,7 +109,7 @@ def plan_outputs(inputs: Sequence[Input], out: Path | None, suffixes: Sequence[s
     return {one: out / f"{one.name}{suffixes[0]}" for one in inputs}
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
     """The one rule of all commands: what is there already is replaced only where that is asked for."""
     parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
 

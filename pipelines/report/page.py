@@ -140,6 +140,7 @@ def write_track_report(
         except StemfeaturesError as error:
             note = f"The audio could not be analysed again: {error}"
     progress("drawing")
+    picture: dict[str, float] | None
     try:
         picture = _picture(features, track_id, analysis, out / "picture.png")
     except ValueError:  # neither spectra nor events
