@@ -1080,7 +1080,7 @@ def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixt
         code = cli.main(["query", str(folder), *argv])
         return code, *capsys.readouterr()
 
-    sql = "SELECT track_id, run_id, NULL AS nothing, 1.23456789 AS x FROM tracks ORDER BY track_id"
+    sql = "SELECT track_id, run_id, NULL AS nothing, 1.23456789::DOUBLE AS x FROM tracks ORDER BY track_id"
     code, out, err = run(sql)
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
