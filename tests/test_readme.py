@@ -135,6 +135,8 @@ def test_recipes_answer_their_questions(pasted: dict[str, str], sandbox: Path, m
     [progression] = [row["progression"] for row in answers[2] if row["track_id"] == names["song"]]
     assert progression.split() == names["progression"]
     assert len(names["progression"]) > 3
+    most = max((row["times"] for row in answers[3] if row["track_id"] == names["song"]), default=0)
+    assert len(names["chorus"]) == most
     assert all(60 < f0 < 1500 for _, f0 in names["melody"])
     assert (np.diff(names["bars"]) > 0.5).all()
     assert len(names["busy"]) == 3

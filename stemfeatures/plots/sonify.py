@@ -56,7 +56,8 @@ def sonify(description: TrackDescription, y: np.ndarray, sample_rate: int) -> np
         voiced = np.isfinite(contour.f0_hz)
         if voiced.sum() > 1:
             # mir_eval holds that a frequency below zero is unvoiced.
-            hertz = np.where(voiced, contour.f0_hz, -1.0)
-            made += _TONE * tools.pitch_contour(contour.times_s, hertz, sample_rate, length=n)[:n]
+            f0 = np.where(voiced, contour.f0_hz, -1.0)
+            made += _TONE * tools.pitch_contour(contour.times_s, f0, sample_rate, length=n)[:n]
     mixed = _MUSIC * y + made
-    return np.asarray(mixed / max(1.0, float(np.abs(mixed).max(initial=0.0))), dtype=np.float32)
+    peak = max(1.0, float(np.abs(mixed).max(initial=0.0)))
+    return np.asarray(mixed / peak, dtype=np.float32)

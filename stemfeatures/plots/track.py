@@ -114,7 +114,7 @@ def _draw_lanes(ax: Axes, lanes: dict[str, list[tuple[float, float, str]]], star
             colour = _SECTION_COLOURS[labels.setdefault(f"{lane} {label}", len(labels)) % len(_SECTION_COLOURS)]
             face = "none" if lane == "words" else colour
             ax.add_patch(_box(a, y - 0.45, b - a, 0.9, face))
-            room = (b - a) / (end_s - start_s) * ax.figure.get_figwidth() * 12
+            room = (b - a) / (end_s - start_s) * ax.bbox.width / ax.figure.dpi * 12
             if label and len(label) <= max(room, 3):
                 left = max(a, start_s)
                 ax.text(left, y, f" {label}", va="center", ha="left", fontsize=7, clip_on=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def simulate_catalogue(path: str | Path, *, tracks: int, seed: int) -> Path:
     layout = DatasetLayout.create(path)
     rng = np.random.default_rng(seed)
     ids = [f"simulated/{i:0{len(str(tracks))}d}" for i in range(tracks)]
-    made = {"track_id": ids, "run_id": run_id, "config_hash": "simulated", "model_sha256": "simulated"}
+    made: dict[str, Any] = {"track_id": ids, "run_id": run_id, "config_hash": "simulated", "model_sha256": "simulated"}
     made |= {"schema_version": SCHEMA_VERSION, "model": "simulated", "extracted_at": datetime.now(UTC), "status": "ok"}
     made |= {"source_uri": ids}
 
@@ -104,7 +104,7 @@ def _random(f: Field, n: int, rng: np.random.Generator) -> list[object] | np.nda
     if f.unit in ("Hz", "bpm") and low > 0 and high < np.inf:
         return low * (high / low) ** rng.uniform(size=n)
     if f.type.startswith(("int", "uint")):
-        return rng.integers(max(low, 0) if low > -np.inf else 0, min(high, 50) + 1, n)
+        return rng.integers(int(max(low, 0)), int(min(high, 50)) + 1, n)
     if low == -np.inf:
         return rng.normal(size=n) * 10
     return low + (rng.exponential(size=n) if high == np.inf else rng.uniform(size=n) * (high - low))

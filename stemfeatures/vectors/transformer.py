@@ -181,7 +181,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             if isinstance(source, Indicator):
                 missing = values[:, columns.start] > source.height / 2
                 for group in source.groups:
-                    out[np.ix_(missing, group.inputs)] = np.nan
+                    out[np.flatnonzero(missing)[:, None], group.inputs] = np.nan
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             return out
