@@ -260,7 +260,7 @@ def test_command_line(main, features, listening, tmp_path) -> None:
     code, said, err = main("recommend", "train", features, listening, "-o", model, *QUICK, "--overwrite")
     assert "learned from" in said
     known = set(open_features(features).to_pandas("tracks")["track_id"])
-    heard = known.intersection(pd.read_parquet(listening)["track_id"])
+    heard = known.intersection(pd.read_csv(listening)["track_id"])
     assert f"200 users and {len(heard)} tracks" in said
     code, said, _ = main("recommend", "train", features, listening, "-o", model, *QUICK, "--json", "--overwrite")
     assert json.loads(said)["interactions"]["users"] == 200

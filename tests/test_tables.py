@@ -1102,4 +1102,3 @@ def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code != 0
     assert "nonsense" in err
     assert len(err.splitlines()) == 1
-    assert "this is no query" in run("SET threads = 1")[2]
