@@ -30,6 +30,8 @@ from .store import Block, VectorStore
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..vectors.transformer import FeatureTransformer
+
 #: How often and how loud a stem sounds says less about what is played than the other families do.
 WEIGHTS = {"activity": 0.5, "loudness": 0.5}
 _ROWS = 65_536
@@ -106,57 +108,29 @@ def build_index(
         transformer.fit(matrix)
     except ValueError as error:
         raise DatasetError(f"cannot make an index: {error}", source=str(features.path)) from error
-    names = transformer.get_feature_names_out().tolist()
-    blocks = [
-        Block(
-            stem,
-            family,
-            names[s],
-            transformer.columns_[s],
-            transformer.mean_[s].tolist(),
-            transformer.variance_[s].tolist(),
-        )
-        for (stem, family), s in transformer.blocks_.items()
-    ]
-    store = VectorStore(folder / uuid.uuid4().hex[:12], len(matrix), blocks)
+    extraction = one_extraction(features, model_sha256=model_sha256, config_hash=config_hash)
+    store = VectorStore(folder / uuid.uuid4().hex[:12], len(matrix), _blocks_of(transformer))
     store.folder.mkdir(parents=True)
     try:
-        slices = list(transformer.blocks_.values())
-        store.create((transformer.transform(chunk) for chunk in _chunks(matrix)), slices)
-        ids = matrix.index.to_numpy(dtype=object)
-        extraction = one_extraction(features, model_sha256=model_sha256, config_hash=config_hash)
-        columns: dict[str, Any] = {"track_id": pa.array(ids, pa.string())}
-        columns |= {stem: pa.array(sounds) for stem, sounds in _audible(features, extraction, ids, blocks).items()}
-        pq.write_table(pa.table(columns), store.folder / "tracks.parquet")
-        one = features.dataset("tracks").head(
-            1, columns=["model_sha256", "config_hash", "schema_version"], filter=extraction
-        )
-        graphs: list[str] = []
-        if ann:
-            from .ann import build_shortlists
-
-            graphs = build_shortlists(store)
+        _write_vectors(store, matrix, transformer)
+        _write_tracks(store, features, extraction, matrix.index.to_numpy(dtype=object))
         content = {
             "format": FORMAT,
             "folder": store.folder.name,
             "commit": commit,
             "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "n_tracks": len(ids),
-            "made_from": one.to_pylist()[0],
+            "n_tracks": len(matrix),
+            "made_from": _made_from(features, extraction),
             "options": {"weights": dict(weights), "whiten": whiten, **asked},
             "unusable": transformer.unusable_,
-            "ann": graphs,
-            "blocks": [dataclasses.asdict(b) for b in blocks],
+            "ann": _shortlists(store) if ann else [],
+            "blocks": [dataclasses.asdict(b) for b in store.blocks],
         }
         write_replace(folder / "index.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
     except BaseException:
         shutil.rmtree(store.folder, ignore_errors=True)
         raise
-    for other in filter(_is_vectors, folder.iterdir()):
-        # Without tracks.parquet it is being built at this moment, or whoever built it was killed.
-        done = (other / "tracks.parquet").exists() or time.time() - other.stat().st_mtime > _ABANDONED_S
-        if other != store.folder and done:
-            shutil.rmtree(other, ignore_errors=True)
+    _remove_replaced(folder, keep=store.folder)
     return open_index(features, index_dir=folder)
 
 
@@ -212,6 +186,55 @@ def current_index(
     except OSError as error:
         message = f"the index cannot be written ({error.strerror or error}); choose another folder for it"
         raise DatasetError(message, source=str(folder)) from error
+
+
+def _blocks_of(transformer: FeatureTransformer) -> list[Block]:
+    names = transformer.get_feature_names_out().tolist()
+    return [
+        Block(
+            stem,
+            family,
+            names[s],
+            transformer.columns_[s],
+            transformer.mean_[s].tolist(),
+            transformer.variance_[s].tolist(),
+        )
+        for (stem, family), s in transformer.blocks_.items()
+    ]
+
+
+def _write_vectors(store: VectorStore, matrix: pd.DataFrame, transformer: FeatureTransformer) -> None:
+    slices = list(transformer.blocks_.values())
+    store.create((transformer.transform(chunk) for chunk in _chunks(matrix)), slices)
+
+
+def _write_tracks(store: VectorStore, features: Features, extraction: pc.Expression, ids: np.ndarray) -> None:
+    """``tracks.parquet``: the ids, and which stems sound."""
+    columns: dict[str, Any] = {"track_id": pa.array(ids, pa.string())}
+    columns |= {stem: pa.array(sounds) for stem, sounds in _audible(features, extraction, ids, store.blocks).items()}
+    pq.write_table(pa.table(columns), store.folder / "tracks.parquet")
+
+
+def _made_from(features: Features, extraction: pc.Expression) -> dict[str, Any]:
+    """Model, configuration and schema of the tracks, which have them in common."""
+    columns = ["model_sha256", "config_hash", "schema_version"]
+    found: dict[str, Any] = features.dataset("tracks").head(1, columns=columns, filter=extraction).to_pylist()[0]
+    return found
+
+
+def _shortlists(store: VectorStore) -> list[str]:
+    from .ann import build_shortlists
+
+    return build_shortlists(store)
+
+
+def _remove_replaced(folder: Path, *, keep: Path) -> None:
+    """Remove the vectors of earlier indices."""
+    for other in filter(_is_vectors, folder.iterdir()):
+        # Without tracks.parquet it is being built at this moment, or whoever built it was killed.
+        done = (other / "tracks.parquet").exists() or time.time() - other.stat().st_mtime > _ABANDONED_S
+        if other != keep and done:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _require_ours(folder: Path) -> None:
