@@ -147,6 +147,8 @@ NO_CHORD_SIMILARITY = 0.55
 IN_SCALE = 1.2
 BORROWED = 0.7
 SCALE_CHANGE = 8.0
+#: The same where changes are counted, so that one borrowed chord is none.
+COUNTED_CHANGE = 10.0
 #: Steps of the grid where there are no beats.
 STEP_S = 0.25
 #: A bass that stays on another tone of the chord for this share of its time makes an inversion.
@@ -274,6 +276,7 @@ def find_chords(inputs: ChordInputs) -> Chords:
     means = np.add.reduceat(score, first, axis=0) / (end - first)[:, None]
     odds = np.exp(means - means.max(axis=1, keepdims=True))
     confidence = odds[np.arange(len(state)), state] / odds.sum(axis=1)
+    scale = _best_path(fit[:, path].T, np.full(len(score), COUNTED_CHANGE))
     changes = int(np.count_nonzero(scale[1:] != scale[:-1]))
     return Chords(inputs.times_s[first], inputs.times_s[end], labels, confidence, changes)
 
