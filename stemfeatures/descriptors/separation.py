@@ -32,7 +32,7 @@ _field = partial(Field, type="float32", family="separation", rows=STEMS, since="
 FIELDS = (
     status_field(
         "separation_status",
-        "ok | silent | unknown | not_applicable",
+        "ok | silent | absent | unknown | not_applicable",
         "the separation (unknown: the frames hold no masks)",
         family="separation",
         since="1.1",

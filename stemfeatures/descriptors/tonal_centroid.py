@@ -25,7 +25,7 @@ _field = partial(Field, type="float32", family="harmony", rows=TONAL_ROWS, since
 FIELDS = (
     status_field(
         "tonal_centroid_status",
-        "ok | silent | too_short | not_applicable",
+        "ok | silent | absent | too_short | not_applicable",
         "the tonal centroid (0.5 s with pitch classes at least)",
         family="harmony",
         since="1.1",
