@@ -41,7 +41,7 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
-from stemfeatures.tables.schema import TABLES
+from stemfeatures.tables.schema import DEFAULT_TABLES, TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
 from stemfeatures.training.data import bank as banks
 from stemfeatures.training.data import build_bank
@@ -427,6 +427,17 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
     }  # fmt: skip
+
+
+def test_series_come_with_the_tables_that_are_asked_for(main: Main, extracted, tmp_path) -> None:
+    calls, answers = extracted
+    answers += [summary(tmp_path, n_total=1, n_done=1)] * 2
+    assert main("extract", "a.csv", "-o", tmp_path, "--series") == 0
+    assert calls.pop()[1]["tables"] == (*DEFAULT_TABLES, "series")
+    assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--series") == 0
+    assert calls.pop()[1]["tables"] == ("stems", "series")
+    assert main("extract", "a.csv", "-o", tmp_path, "--tables", "serious") == 2
+    assert not calls
 
 
 def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path, capsys) -> None:

@@ -205,7 +205,9 @@ def stem_notes(inputs: DescriptorInputs) -> dict[str, Notes]:
 _field = partial(Field, type="float32", family="notes", rows=PITCHED_STEMS, since="1.1")
 _ratio = partial(_field, range="0..1")
 FIELDS = (
-    status_field("notes_status", "ok | silent | absent | no_notes | not_applicable", "notes", family="notes", since="1.1"),
+    status_field(
+        "notes_status", "ok | silent | absent | no_notes | not_applicable", "notes", family="notes", since="1.1"
+    ),
     _field("note_count", type="int32", description="Rows of table notes.", range=">= 0", scale=DURATION),
     *(
         _field(f"note_{which}_name", type="category", description=f"{what} of the notes by name, such as F#3.")
