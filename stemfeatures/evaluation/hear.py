@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..analysis import Analyser
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
+from ..descriptors.activity import ROUNDING_DBFS
 from ..inference.front_end import FrontEnd
 from ..inference.segments import SEGMENT, SegmentTrack
 from ..models.checkpoints import DEFAULT_MODEL
@@ -102,6 +103,8 @@ class HearModel(torch.nn.Module):
             padded = torch.nn.functional.pad(power.sum(dim=0), (0, n_cells * stride - power.shape[-1]))
             cell = padded.reshape(bins, N_BINS // bins, n_cells, stride).mean(dim=(1, 3))
             weight = cell.sqrt().sqrt().double()  # as the table's: a few loud cells shall not decide alone
+            level = 2 * cell.mean(dim=0) * N_BINS / (N_FFT * 3 * N_FFT / 8)  # mean square, by the energy of the window
+            weight = weight * (level > 10 ** (ROUNDING_DBFS / 10))
             flat = features.double()
             sums, squares = ((weight * flat**power).sum(dim=1).T for power in (1, 2))
             found.append(_Cells(weight.sum(dim=0), sums, squares))
@@ -159,7 +162,7 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
     Returns
     -------
     embeddings : (n_sounds, n_timestamps, timestamp_embedding_size) Tensor
-        Of unit length, float32; zeros where nothing sounds.
+        Of unit length, float32; zeros below -100 dBFS.
     timestamps : (n_sounds, n_timestamps) Tensor
         Centres of their cells in milliseconds.
     """
