@@ -14,6 +14,8 @@ from ._options import add_verb
 from ._text import NOTHING, count, duration, shortened, size, table, visible, wrapped
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from stemfeatures.tables.reader import Features
 
 #: Runs shown on the screen, the last ones.
@@ -51,7 +53,6 @@ def look(features: Features) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     from stemfeatures.tables.commits import read_commits
-    from stemfeatures.tables.failures import failure_reason
     from stemfeatures.tables.lock import lock_holder
 
     active = lock_holder(features.layout)
@@ -61,11 +62,6 @@ def look(features: Features) -> dict[str, Any]:
         columns=["track_id", "status", "duration_s", "decoded_duration_s", "model_sha256", "config_hash"],
     )
     truncated = tracks.filter(pc.field("status") == "truncated")
-    errors = features.to_arrow("errors", columns=["stage", "error_type", "source_uri", "message"]).to_pylist()
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for error in errors:
-        kind = error["stage"], error["error_type"]
-        groups.setdefault((*kind, failure_reason(*kind, error["message"] or "")), []).append(error)
     runs = sorted(features.to_arrow("runs").to_pylist(), key=lambda row: row["started_at"])
     for row in runs:
         if row["status"] == "running" and active is None:
@@ -94,22 +90,33 @@ def look(features: Features) -> dict[str, Any]:
         "tracks_by_status": {s: statuses.count(s) for s in dict.fromkeys(statuses)},
         "audio_s": sum(v or 0.0 for v in tracks["decoded_duration_s"].to_pylist()),
         "truncated": truncated.select(["track_id", "decoded_duration_s", "duration_s"]).to_pylist(),
-        "errors": [
-            {
-                "reason": reason,
-                "stage": stage,
-                "error_type": kind,
-                "count": len(some),
-                "example": {"source_uri": some[0]["source_uri"], "message": some[0]["message"]},
-            }
-            for (stage, kind, reason), some in sorted(groups.items(), key=lambda item: -len(item[1]))
-        ],
+        "errors": _groups(features.to_arrow("errors", columns=["stage", "error_type", "source_uri", "message"])),
         "extractions": [
             {"model": names.get(sha), "model_sha256": sha, "config_hash": config, "tracks": n}
             for (sha, config), n in sorted(models.items(), key=lambda item: -item[1])
         ],
         "runs": runs,
     }
+
+
+def _groups(errors: pa.Table) -> list[dict[str, Any]]:
+    """Errors of one stage, type and reason together, the most frequent first."""
+    from stemfeatures.tables.failures import failure_reason
+
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for error in errors.to_pylist():
+        kind = error["stage"], error["error_type"]
+        groups.setdefault((*kind, failure_reason(*kind, error["message"] or "")), []).append(error)
+    return [
+        {
+            "reason": reason,
+            "stage": stage,
+            "error_type": kind,
+            "count": len(some),
+            "example": {"source_uri": some[0]["source_uri"], "message": some[0]["message"]},
+        }
+        for (stage, kind, reason), some in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def as_text(state: dict[str, Any]) -> str:
