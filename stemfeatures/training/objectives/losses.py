@@ -8,7 +8,7 @@ magnitude. Pitch, voicing and rhythm: binary cross-entropy where a label is know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ def spectrograms(stems: Tensor, offset: Tensor | None = None) -> tuple[Tensor, T
     frames = stems.shape[-1] // HOP_LENGTH
     # One example at a time on a CPU, so that intermediate results stay in its cache.
     size = 1 if _on_cpu(stems) else len(stems)
-    constants = (None,) * len(stems) if offset is None else offset.split(size)
+    constants: Sequence[Tensor | None] = (None,) * len(stems) if offset is None else offset.split(size)
     planes = [
         _planes(stft(example)[..., :N_BINS, :frames], None if constant is None else _constant(example, constant))
         for example, constant in zip(stems.split(size), constants)
