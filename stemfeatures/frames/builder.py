@@ -17,6 +17,7 @@ from ..constants import (
 from ..inference.segments import Frames
 from ..spectra.filters import chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
+from .fine_pitch import FinePitch
 from .low_pitch import LowPitchMeter, with_low_pitch
 from .measures import PeakMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .types import PitchFrames, StemFrames, TrackFrames
@@ -43,7 +44,7 @@ class FrameBuilder:
         self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter = PeakMeter(self._rows, device)
-        self._low_pitch = LowPitchMeter(device)
+        self._low_pitch, self._fine_pitch = LowPitchMeter(device), FinePitch()
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
@@ -76,6 +77,8 @@ class FrameBuilder:
             values["presence"] = frames.presence
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.cpu().numpy())
+        voice = PITCHED_STEMS.index("vocals")
+        self._fine_pitch.push(self._values[f"hz{voice}"][-1].T, self._values["voicing"][-1][voice])
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.
@@ -119,6 +122,7 @@ class FrameBuilder:
             )
             for i, stem in enumerate(PITCHED_STEMS)
         }
+        pitch["vocals"].candidates_hz = self._fine_pitch.finish().astype(np.float32)
         pitch["bass"] = with_low_pitch(pitch["bass"], *self._low_pitch.finish(n_frames))
         onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
         presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
@@ -128,6 +132,7 @@ class FrameBuilder:
         """Take further samples of all rows."""
         self._meter.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
+        self._fine_pitch.push_signal(signal[STEM_ROWS.index("vocals")].cpu().numpy())
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         weight = float(self._weight[row])

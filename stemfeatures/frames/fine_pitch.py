@@ -1,0 +1,184 @@
+"""F0 of the voice at a finer resolution: candidates of the network moved to the periods of the separated waveform.
+
+The network reads frames of 93 ms, so of a voice that glides it tells where the pitch was on average, and on a grid of
+20 cents. Around each of its candidates the normalised square difference (McLeod and Wyvill, ICMC 2005, eq. 9) of 23 ms
+of the separated voice, and a period, is searched for a maximum. Where the candidates stand still only a clear one
+counts, since what is left of other stems has periods too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_PITCH_CANDIDATES
+
+#: Samples that are compared with those a period later.
+WINDOW = 512
+#: Lowest and highest pitch that is moved, in Hz (a shorter period is too few samples), and lowest of those for which
+#: less of the waveform is looked at; how far it is moved, in cents, and the step in which it is searched.
+LOWEST_HZ, HIGHER_HZ, HIGHEST_HZ = 56.0, 140.0, 1000.0
+REACH_CENTS, STEP_CENTS = 150.0, 10.0
+#: A pitch so many cents from the candidate needs half a unit more of similarity.
+SPREAD_CENTS = 300.0
+#: Least similarity, 0 to 1, where the pitch moves and where it stands still: over so many frames it stays within so
+#: many cents.
+MOVING, STEADY = 0.5, 0.9
+STEADY_CENTS, STEADY_FRAMES = 40.0, 5
+#: From one candidate to another it leaps rather than moves.
+LEAP_CENTS = 500.0
+#: Frames with a lower probability of a pitch are left as they are.
+LEAST_VOICING = 0.2
+_SPAN, _SHORT_SPAN = (
+    WINDOW + int(np.ceil(ANALYSIS_SAMPLE_RATE / hz * 2 ** (REACH_CENTS / 1200))) + 3 for hz in (LOWEST_HZ, HIGHER_HZ)
+)
+_HALF = STEADY_FRAMES // 2
+#: Frames at a time.
+_CHUNK = 512
+
+
+class FinePitch:
+    """Moves the candidates of a voice that arrives in blocks; keeps what later frames need of the waveform.
+
+    Examples
+    --------
+    >>> fine = FinePitch()
+    >>> fine.push(np.full((20, 1), 221.5), np.ones(20))
+    >>> fine.push_signal(np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050))
+    >>> bool(abs(fine.finish()[5, 0] - 220) < 0.1)
+    True
+    """
+
+    def __init__(self) -> None:
+        self._signal = np.zeros(_SPAN // 2, np.float32)
+        self._hz: list[np.ndarray] = []
+        self._voicing: list[np.ndarray] = []
+        self._n_waiting = 0
+        self._context = np.zeros((0, 1))
+        self._moved: list[np.ndarray] = []
+
+    def push(self, candidates_hz: np.ndarray, voicing: np.ndarray) -> None:
+        """Take candidates of further frames.
+
+        Parameters
+        ----------
+        candidates_hz : np.ndarray
+            (n_frames, n_candidates) Hz, the best first; NaN pads.
+        voicing : np.ndarray
+            (n_frames,) probability of a pitch.
+        """
+        self._hz.append(np.asarray(candidates_hz, dtype=np.float64))
+        self._voicing.append(np.asarray(voicing))
+        self._n_waiting += len(voicing)
+        self._run(self._ready())
+
+    def push_signal(self, signal: np.ndarray) -> None:
+        """Take further (n,) samples of the voice; sample 0 is the centre of frame 0."""
+        self._signal = np.concatenate([self._signal, np.asarray(signal, dtype=np.float32)])
+        self._run(self._ready())
+
+    def finish(self) -> np.ndarray:
+        """Candidates of all frames, moved: (n_frames, n_candidates) Hz; where the waveform ends it is silent."""
+        self._signal = np.pad(self._signal, (0, self._n_waiting * HOP_LENGTH + _SPAN))
+        self._run(self._n_waiting)
+        return np.concatenate(self._moved) if self._moved else np.zeros((0, N_PITCH_CANDIDATES))
+
+    def _ready(self) -> int:
+        """Frames whose waveform is there, and as many candidates after them as tell whether they stand still."""
+        ready = min((len(self._signal) - _SPAN) // HOP_LENGTH + 1, self._n_waiting - _HALF)
+        return ready if ready >= _CHUNK else 0
+
+    def _run(self, count: int) -> None:
+        if count <= 0:
+            return
+        hz, voicing = np.concatenate(self._hz), np.concatenate(self._voicing)
+        least = np.where(_moving(np.concatenate([self._context, hz[:, :1]])[:, 0]), MOVING, STEADY)[
+            len(self._context) :
+        ]
+        for start in range(0, count, _CHUNK):
+            part = slice(start, min(start + _CHUNK, count))
+            self._moved.append(self._move(start, hz[part], voicing[part], least[part]))
+        self._context = np.concatenate([self._context, hz[:count, :1]])[-_HALF:]
+        self._hz, self._voicing, self._n_waiting = [hz[count:]], [voicing[count:]], self._n_waiting - count
+        self._signal = self._signal[count * HOP_LENGTH :].copy()
+
+    def _move(self, start: int, hz: np.ndarray, voicing: np.ndarray, least: np.ndarray) -> np.ndarray:
+        moved = hz.copy()
+        for span, low, high in ((_SPAN, LOWEST_HZ, HIGHER_HZ), (_SHORT_SPAN, HIGHER_HZ, HIGHEST_HZ)):
+            inside = (hz >= low) & (hz < high) & (voicing > LEAST_VOICING)[:, None]
+            rows = np.flatnonzero(inside.any(axis=1))
+            if len(rows):
+                first = (start + rows) * HOP_LENGTH + (_SPAN - span) // 2
+                similarity = similarities(self._signal[first[:, None] + np.arange(span)])
+                frame, column = np.nonzero(inside[rows])
+                at = rows[frame]
+                moved[at, column] = nearest_period(similarity, frame, hz[at, column], least[at])
+        return moved
+
+
+def _moving(hz: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a series moves by more than 40 cents within five frames, and does not leap."""
+    known = np.isfinite(hz)
+    place = 1200 * np.log2(np.where(known, hz, 1.0))
+    highest = maximum_filter1d(np.where(known, place, -LEAP_CENTS), STEADY_FRAMES, mode="nearest")
+    lowest = minimum_filter1d(np.where(known, place, 1e6), STEADY_FRAMES, mode="nearest")
+    return np.asarray((highest - lowest > STEADY_CENTS) & (highest - lowest < LEAP_CENTS))
+
+
+def similarities(x: np.ndarray) -> np.ndarray:
+    """Normalised square difference of each lag.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        (n, span) samples.
+
+    Returns
+    -------
+    (n, span - WINDOW) from -1 to 1: 1 where the samples repeat after a lag; lag 0 first.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    span = x.shape[1]
+    size = 1 << (2 * span - 1).bit_length()
+    lags = np.arange(span - WINDOW)
+    correlation = np.fft.irfft(np.square(np.abs(np.fft.rfft(x, size))), size)[:, lags]
+    energy = np.concatenate([np.zeros((len(x), 1)), np.cumsum(np.square(x), axis=1)], axis=1)
+    both = energy[:, span - lags] + energy[:, -1:] - energy[:, lags]
+    return np.asarray(2 * correlation / np.maximum(both, 1e-12))
+
+
+def nearest_period(similarity: np.ndarray, frame: np.ndarray, hz: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Pitches moved to the maximum of the similarity around them.
+
+    Parameters
+    ----------
+    similarity : np.ndarray
+        (n_frames, n_lags) of :func:`similarities`.
+    frame : np.ndarray
+        (n,) frame of each pitch.
+    hz : np.ndarray
+        (n,) Hz.
+    least : np.ndarray
+        (n,) similarity below which a pitch stays where it is.
+
+    Returns
+    -------
+    (n,) Hz, within 150 cents of ``hz``.
+    """
+    cents = np.arange(-REACH_CENTS, REACH_CENTS + 1, STEP_CENTS)
+    lag = ANALYSIS_SAMPLE_RATE / hz[:, None] * 2.0 ** (-cents / 1200)
+    below = np.clip(lag.astype(int), 1, similarity.shape[1] - 3)
+    part = lag - below
+    p0, p1, p2, p3 = (similarity[frame[:, None], below + step] for step in (-1, 0, 1, 2))
+    # Catmull and Rom's cubic between lags.
+    value = p1 + part / 2 * (p2 - p0 + part * (2 * p0 - 5 * p1 + 4 * p2 - p3 + part * (3 * (p1 - p2) + p3 - p0)))
+    rows = np.arange(len(hz))
+    best = (value - np.square(cents / SPREAD_CENTS) / 2).argmax(axis=1)
+    # Distance decides which maximum, not where it is: up to it.
+    near = np.clip(best[:, None] + np.arange(-2, 3), 0, len(cents) - 1)
+    best = near[rows, np.take_along_axis(value, near, axis=1).argmax(axis=1)]
+    inner = np.clip(best, 1, len(cents) - 2)
+    left, centre, right = (value[rows, inner + step] for step in (-1, 0, 1))
+    offset = np.clip((left - right) / 2 / np.minimum(left - 2 * centre + right, -1e-9), -0.5, 0.5)
+    found = (best == inner) & (value[rows, best] > least)
+    return np.where(found, hz * 2 ** ((cents[inner] + STEP_CENTS * offset) / 1200), hz)
