@@ -30,6 +30,7 @@ NOT_STAGES = {
     "stemfeatures.audio": "decoders: table tracks says by row which one read the file, in which version",
     "stemfeatures.models": "which checkpoint: its model_sha256",
     "stemfeatures.separation": "separators of their own; the masks that analysis uses are stages",
+    "stemfeatures.plots": "pictures of what was computed",
 }
 
 
