@@ -22,7 +22,7 @@ TINY = {
     "bass_lines": ("--songs 4 --seconds 8", r"mixture +\d\.\d\d"),
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
     "descriptors": ("--seconds 8 --repeat 1", r"descriptors and events +\d"),
-    "events": ("--songs 1 --seconds 8", r"chords, majmin +\d\.\d+ +\d\.\d+ +1"),
+    "events": ("--songs 1 --seconds 8", r"chords, segmentation +\d\.\d+ +\d\.\d+ +1"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
     "frame_measures": (
         "--seconds 1 --repeat 1",
