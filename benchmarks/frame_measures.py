@@ -73,7 +73,8 @@ def plain_contrast(magnitude: torch.Tensor) -> torch.Tensor:
         first, last = max(int(inside[0]) - (k > 0), 0), N_BINS - 1 if k == N_CONTRAST - 1 else int(inside[-1]) - 1
         band, count = magnitude[..., first : last + 1, :], max(1, round(0.02 * len(inside)))
         peak, valley = (band.topk(count, dim=-2, largest=up).values.mean(dim=-2) for up in (True, False))
-        bands.append(10 * (peak.clamp_min(1e-10).log10() - valley.clamp_min(1e-10).log10()))
+        valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)
+        bands.append(10 * (peak.clamp_min(1e-30) / valley).log10())
     return torch.stack(bands, dim=-2)
 
 
