@@ -12,12 +12,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from stemfeatures import __version__
-from stemfeatures.errors import CatalogError, DatasetError, ModelError, StemfeaturesError, TrainingError
+from stemfeatures.errors import StemfeaturesError
 
 from .commands import verbs as find_verbs
-from .commands._exit import EXIT_CODES, INTERRUPTED, UNEXPECTED, USAGE, UsageError
+from .commands._exit import EXIT_CODES, INTERRUPTED, STORAGE, UNEXPECTED, USAGE, UsageError, exit_code
 from .commands._json_log import JsonHandler, write_event
 from .commands._options import Parser
 from .commands._progress import log_line
@@ -70,22 +71,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()
         return code
-    except (UsageError, CatalogError, ModelError, DatasetError, TrainingError) as error:
+    except UsageError as error:
         return _fail(USAGE, str(error), args.verbose, as_json=as_json)
     except StemfeaturesError as error:
-        return _fail(UNEXPECTED, str(error), args.verbose, as_json=as_json)
+        return _fail(exit_code(error), str(error), args.verbose, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it closes
         return _READER_GONE
-    except (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError) as error:
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         return _fail(USAGE, _path_trouble(error), args.verbose, as_json=as_json)
     except OSError as error:  # a full disk, a lost mount
-        return _fail(UNEXPECTED, _path_trouble(error), args.verbose, as_json=as_json)
+        return _fail(STORAGE, _path_trouble(error), args.verbose, as_json=as_json)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted", args.verbose, as_json=as_json)
     except Exception as error:
+        if args.verbose < 2 and _is_of_dask(error):
+            what = f"unexpected {type(error).__name__}: {error} (-v -v shows where)"
+            return _fail(UNEXPECTED, what, 0, as_json=as_json)
         traceback.print_exc()
         return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0, as_json=as_json)
+
+
+def _is_of_dask(error: Exception) -> bool:
+    """Whether an error came through Dask, whose stacks say nothing to a user."""
+    modules = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return any(name.partition(".")[0] in ("dask", "distributed", "tornado") for name in modules)
 
 
 def _path_trouble(error: OSError) -> str:
@@ -107,7 +117,7 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            log_line(self.format(record))
+            log_line("\n".join(map(visible, self.format(record).split("\n"))))
         except Exception:
             self.handleError(record)
 
@@ -124,5 +134,17 @@ def _set_up_logging(quiet: bool, verbose: int, *, as_json: bool = False) -> None
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
 
 
+def command() -> NoReturn:
+    """:func:`main` as a program."""
+    code = main()
+    watch = sys.modules.get("pipelines.extraction.watch")
+    if watch is not None and watch.any_abandoned():
+        # A thread that hangs in a native library would bring the interpreter down when it ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -75,6 +75,18 @@ class DatasetError(StemfeaturesError):
     stage = "tables"
 
 
+class BusyDatasetError(DatasetError):
+    """Another writer is at work in a features directory."""
+
+
+class ChangedDatasetError(DatasetError):
+    """A features directory is not as it was when a run was planned."""
+
+
+class LostPartError(DatasetError):
+    """A committed part file is missing, or not as it was written; ``stemfeatures check`` tells and repairs."""
+
+
 class SeparationError(StemfeaturesError):
     """The network gave values that cannot be used."""
 
@@ -97,3 +109,13 @@ class WorkerError(StemfeaturesError):
     """A worker process died, or could not be started."""
 
     stage = "workers"
+
+
+class ClusterError(StemfeaturesError):
+    """A Dask cluster cannot be started or reached, or lacks what a run needs."""
+
+    stage = "cluster"
+
+
+class LostSchedulerError(ClusterError):
+    """The scheduler has gone in the middle of a run; what was finished is committed."""

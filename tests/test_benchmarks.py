@@ -28,6 +28,7 @@ TINY = {
         "--seconds 1 --repeat 1",
         r"true peaks of five rows .*ratio +\d.*difference \d\.\de-0[6-9]|0\.0e",
     ),
+    "faults": ("--tracks 6 --jobs 1 --faults kill_driver", r"in all: 0 lost, 0 doubled, .* 0 misreported"),
     "generation": ("--songs 1 --seconds 8", r"\d"),
     "jobs": ("--tracks 2 --seconds 0.6 --rounds 1", r"-j 2 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1"),
     "perfect_stems": (

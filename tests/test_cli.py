@@ -32,14 +32,15 @@ from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
 from pipelines.extraction.cluster import ClusterError
 from pipelines.extraction.summary import ErrorGroup, ExtractInterrupted, ExtractProgress, ExtractSummary, PlannedShard
+from pipelines.extraction.tasks import AudioLimits
 from stemfeatures._util.json import plain
 from stemfeatures.constants import STEM_ROWS, STEMS
-from stemfeatures.errors import CatalogError
+from stemfeatures.errors import CatalogError, LostPartError
 from stemfeatures.models import checkpoints
 from stemfeatures.tables.commits import read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout
-from stemfeatures.tables.parts import write_part
+from stemfeatures.tables.parts import part_file, write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, TABLES
 from stemfeatures.training.card import merge_metrics, seconds_trained
@@ -236,9 +237,9 @@ def test_unexpected_errors_show_where_and_exit_1(main: Main, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (PermissionError(13, "Permission denied", "/x/y"), 2, "/x/y: Permission denied"),
-        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
-        (OSError("the disk is gone"), 1, "the disk is gone"),
+        (PermissionError(13, "Permission denied", "/x/y"), 4, "/x/y: Permission denied"),
+        (OSError(28, "No space left on device", "/x/y"), 4, "/x/y: No space left on device"),
+        (OSError("the disk is gone"), 4, "the disk is gone"),
     ],
 )
 def test_trouble_with_the_disk_is_one_line(main: Main, capsys, monkeypatch, error, code, said) -> None:
@@ -412,20 +413,24 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     assert main("extract", "a.csv", "-o", tmp_path) == 0
     flags = "-m x.safetensors -d cuda:3 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
     more = "--tables stems,events,stems --skip-failed --track-timeout 2.5 --separator demucs:x --keep-stems kept"
-    assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split()) == 0
+    limits = "--max-duration 60 --max-channels 2 --max-cpu-per-mb 5"
+    assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split(), *limits.split()) == 0
     (args, kwargs), (args2, kwargs2) = calls
     assert args == ("a.csv", tmp_path)
     kwargs.pop("progress"), kwargs2.pop("progress")
     assert kwargs == {
         "model": checkpoints.DEFAULT_MODEL, "device": "auto", "jobs": None, "scheduler": None, "batch_size": None,
         "overwrite": False, "dry_run": False, "limit": None, "tables": None, "retry_failed": True,
-        "track_timeout_s": None, "separator": None, "stems_from": None, "keep_stems": None,
+        "track_timeout_s": None, "separator": None, "stems_from": None, "keep_stems": None, "on_duplicate": "error",
+        "limits": AudioLimits(),
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
         "model": "x.safetensors", "device": "cuda:3", "jobs": None, "scheduler": "tcp://h:1", "batch_size": 8,
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
+        "on_duplicate": "error",
+        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0),
     }  # fmt: skip
 
 
@@ -536,7 +541,7 @@ def test_extract_says_where_it_stands_otherwise(main: Main, extracted, tmp_path,
     assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
     assert capsys.readouterr() == ("", "stemfeatures: error: a.csv: no rows [catalog]\n")
     answers.append(ClusterError("cannot reach a scheduler there", source="tcp://h:1"))
-    assert main("extract", "a.csv", "-o", tmp_path, "-q") == 2
+    assert main("extract", "a.csv", "-o", tmp_path, "-q") == 6
     assert capsys.readouterr().err == "stemfeatures: error: tcp://h:1: cannot reach a scheduler there [cluster]\n"
     answers.append(summary(tmp_path, n_total=12, n_done=12))
     assert main("extract", "a.csv", "-o", tmp_path, "--quiet") == 0
@@ -831,7 +836,7 @@ def test_status_of_runs_at_work_and_runs_that_died(main: Main, capsys, tmp_path)
         assert "run run-2" in state["active"]
         assert not state["incomplete"]
         assert state["runs"][-1]["status"] == "running"
-        assert main("compact", folder) == 2
+        assert main("compact", folder) == 5
         assert "another writer is at work: run run-2" in capsys.readouterr().err
     killed = Committer(folder, {"run_id": "run-3"})
     killed.__enter__()
@@ -852,7 +857,8 @@ def test_compact(main: Main, capsys, tmp_path) -> None:
         committer.commit([write_part(layout, table, some, shard="s") for table, some in rows.items()])
     orphan = write_part(layout, "tracks", rows["tracks"], shard="dead")
     assert main("compact", folder, "--vacuum") == 0
-    assert not (folder / orphan.path).exists()
+    with pytest.raises(LostPartError, match="is missing"):
+        part_file(layout, orphan)
     assert "deleted, nothing merged" in capsys.readouterr().out
     assert main("compact", folder) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("tracks"))

@@ -36,7 +36,7 @@ from stemfeatures.tables.commits import append_commit, read_commits, read_snapsh
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.lock import DatasetLock
-from stemfeatures.tables.parts import PartFile, to_table, write_part
+from stemfeatures.tables.parts import PartFile, part_file, publish, to_table, write_part
 from stemfeatures.tables.reader import TrackKey, completed_keys, open_features
 from stemfeatures.tables.rows import (
     Provenance,
@@ -179,9 +179,9 @@ def test_rows_survive_the_round_trip(layout: DatasetLayout) -> None:
     for table, some in rows.items():
         part = write_part(layout, table, some, shard="0")
         assert (part.rows, part.min_key, part.max_key) == (len(some), "t1", "t1")
-        assert part.size == (layout.path / part.path).stat().st_size
+        assert part.size == (part_file(layout, part)).stat().st_size
         assert PartFile.from_json(json.loads(json.dumps(part.to_json()))) == part
-        back = pq.read_table(layout.path / part.path, partitioning=None)
+        back = pq.read_table(part_file(layout, part), partitioning=None)
         assert back.schema.equals(layout.schema(table))
         for row, wanted in zip(back.to_pylist(), some):
             for name, value in row.items():
@@ -199,7 +199,7 @@ def test_rows_survive_the_round_trip(layout: DatasetLayout) -> None:
 
 def test_parts_are_encoded_for_what_they_hold(layout: DatasetLayout) -> None:
     def encodings(part: PartFile) -> dict[str, tuple[str, ...]]:
-        group = pq.read_metadata(layout.path / part.path).row_group(0)
+        group = pq.read_metadata(part_file(layout, part)).row_group(0)
         columns = [group.column(i) for i in range(group.num_columns)]
         assert {c.compression for c in columns} == {"ZSTD"}
         return {c.path_in_schema: c.encodings for c in columns}
@@ -218,10 +218,10 @@ def test_all_null_part_stays_typed(layout: DatasetLayout) -> None:
     bare = {k: v for k, v in stem_values(1).items() if k in keep}
     rows = [{"track_id": "b", "stem": "bass", **bare, **provenance().columns()}]
     part = write_part(layout, "stems", rows, shard="0")
-    assert part.null_counts[FLOAT_COLUMN] == 1
     full = [{"track_id": "a", "stem": "bass", **stem_values(1), **provenance().columns()}]
     other = write_part(layout, "stems", full, shard="1")
-    assert pq.read_schema(layout.path / part.path).equals(pq.read_schema(layout.path / other.path))
+    assert pq.read_schema(part_file(layout, part)).equals(pq.read_schema(part_file(layout, other)))
+    publish(layout, [part, other])
     both = pd.read_parquet(layout.directory("stems"))
     assert both[FLOAT_COLUMN].dtype == np.float32
     assert both.set_index("track_id")[FLOAT_COLUMN].isna().to_dict() == {"a": False, "b": True}
@@ -229,7 +229,7 @@ def test_all_null_part_stays_typed(layout: DatasetLayout) -> None:
 
 def test_parts_are_sorted_by_track_and_keep_the_order_of_stems(layout: DatasetLayout) -> None:
     part = next(p for p in write_shard(layout, ["t2", "t1"]) if p.table == "stems")
-    rows = pq.read_table(layout.path / part.path, partitioning=None, columns=["track_id", "stem"]).to_pylist()
+    rows = pq.read_table(part_file(layout, part), partitioning=None, columns=["track_id", "stem"]).to_pylist()
     assert [(r["track_id"], r["stem"]) for r in rows] == [(t, s) for t in ("t1", "t2") for s in STEM_ROWS]
 
 
@@ -439,7 +439,7 @@ def test_catalogue_columns_travel_and_keep_their_types(tmp_path: Path) -> None:
     rows += track_rows(TrackInfo("t2", "x", metadata={"note": 7, "year": pd.NA, "live": np.nan}), None, by)["tracks"]
     part = write_part(pickle.loads(pickle.dumps(layout)), "tracks", rows, shard="0")
     back = (
-        pq.read_table(layout.path / part.path, partitioning=None).select([f.name for f in layout.metadata]).to_pylist()
+        pq.read_table(part_file(layout, part), partitioning=None).select([f.name for f in layout.metadata]).to_pylist()
     )
     assert list(back[0].values()) == ["a", 2001, 0.5, True, None]
     assert list(back[2].values()) == [None, None, None, None, "7"]
@@ -524,12 +524,14 @@ def test_columns_of_a_newer_minor_version_are_read_and_kept(layout: DatasetLayou
 def test_orphans_are_invisible_until_committed(layout: DatasetLayout) -> None:
     parts = write_shard(layout, ["t1"], ["t2"])
     assert open_features(layout.path).tables == ()
+    assert not list(layout.path.glob("*/*.parquet"))
     assert open_features(layout.path).to_pandas("stems").empty
     with Committer(layout, {"run_id": "r1"}) as committer:
         result = committer.commit(parts, shard="s1")
         assert (result.tracks, result.errors, result.replaced, result.dropped) == (("t1",), ("t2",), 0, ())
         write_shard(layout, ["t3"])
         assert state(layout) == (["t1"], ["t2"])  # seen while the run goes on
+        assert pd.read_parquet(layout.directory("tracks"))["track_id"].tolist() == ["t1"]
         assert open_features(layout.path).to_pandas("runs")["status"].tolist() == ["running"]
     assert open_features(layout.path).counts()["stems"] == len(STEM_ROWS)
 
@@ -542,12 +544,13 @@ def test_history_is_kept_and_replays(layout: DatasetLayout, monkeypatch: pytest.
         in_memory = committer.snapshot.to_json()
         on_disk = read_snapshot(layout)
         assert on_disk.to_json() == in_memory
-    checkpoints = list((layout.path / "_commits").glob("*.checkpoint.json"))
-    assert len(checkpoints) == 3
+    log = layout.path / "_commits"
+    folded = sorted(log.glob("*.*.json"))
+    assert [file.name for file in folded] == ["00000006.checkpoint.json", "00000009.delta.json"]
     with_checkpoints = read_snapshot(layout).to_json()
-    checkpoints[-1].write_text("{")  # damaged or gone, the log itself is enough
-    assert read_snapshot(layout).to_json() == with_checkpoints
-    for file in checkpoints:
+    for file in reversed(folded):  # damaged or gone, the log itself is enough
+        file.write_text("{")
+        assert read_snapshot(layout).to_json() == with_checkpoints
         file.unlink()
     assert read_snapshot(layout).to_json() == with_checkpoints
     history = read_commits(layout)
@@ -639,10 +642,14 @@ def test_commits_that_are_refused_change_nothing(layout: DatasetLayout) -> None:
             committer.commit([*other, *write_shard(layout, ["b"], tables=())])
         with pytest.raises(DatasetError, match="the part is of run r9, not r1"):
             committer.commit(write_shard(layout, ["a"], by=provenance("r9")))
-        (layout.path / other[0].path).write_bytes(b"PAR1")
+        file = part_file(layout, other[0])
+        file.write_bytes(b"PAR1")
+        with pytest.raises(DatasetError, match=r"cannot commit a part: .* has 4 bytes of"):
+            committer.commit(other)
+        file.write_bytes(bytes(other[0].size))
         with pytest.raises(DatasetError, match="cannot commit a part"):
             committer.commit(other)
-        (layout.path / other[0].path).unlink()
+        file.unlink()
         with pytest.raises(DatasetError, match="cannot commit a part"):
             committer.commit(other)
         assert len(read_commits(layout)) == 1
@@ -758,8 +765,8 @@ def test_a_killed_run_leaves_neither_lock_nor_rows(layout: DatasetLayout) -> Non
     assert state(layout) == (["a", "b"], [])
     runs = open_features(layout.path).to_pandas("runs").set_index("run_id")
     assert runs["status"].to_dict() == {"killed": "interrupted", "next": "finished"}
-    assert len(compact.vacuum(layout)) > 0
-    assert state(layout) == (["a", "b"], [])
+    assert compact.vacuum(layout) == []  # the next run has deleted what the killed one left
+    assert len(list(layout.path.glob("tracks/*"))) + len(list(layout.path.glob("tracks/.*"))) == 2
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -981,7 +988,7 @@ def test_compact_that_is_killed(copied: Path, monkeypatch: pytest.MonkeyPatch) -
     assert everything(copied) == before  # two tables merged, the third has an orphan, nothing deleted
     monkeypatch.setattr(compact, "append_commit", real)
     with monkeypatch.context() as patch:
-        patch.setattr(compact, "_vacuum", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(compact, "clear", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             compact.compact(copied)
     assert everything(copied) == before
@@ -1002,7 +1009,7 @@ def test_vacuum_deletes_only_what_no_longer_counts(copied: Path) -> None:
     os.utime(old, (0, 0))
     assert compact.vacuum(copied, older_than_s=3600) == [old]
     deleted = compact.vacuum(copied)
-    assert {p.parent.name for p in deleted} == {*DATA, "errors", "runs"}
+    assert {p.parent.name for p in deleted} == {*DATA, "errors"}
     assert everything(copied) == before
     assert stranger.exists()
     assert young.exists()

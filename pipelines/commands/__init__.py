@@ -22,6 +22,7 @@ _ORDER = (
     "report",
     "query",
     "compact",
+    "check",
     "schema",
     "index",
     "similar",

@@ -5,7 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stemfeatures.errors import StemfeaturesError
+from stemfeatures.errors import (
+    BusyDatasetError,
+    CatalogError,
+    ClusterError,
+    DatasetError,
+    LostPartError,
+    ModelError,
+    StemfeaturesError,
+    TrainingError,
+)
 
 from ._text import visible
 
@@ -15,6 +24,10 @@ DONE = 0
 UNEXPECTED = 1
 USAGE = 2
 SOME_FAILED = 3
+STORAGE = 4
+BUSY = 5
+CLUSTER = 6
+DAMAGED = 7
 INTERRUPTED = 130
 
 #: What the numbers mean, for ``--help`` and docs/cli.md.
@@ -23,8 +36,26 @@ EXIT_CODES = {
     UNEXPECTED: "unexpected error",
     USAGE: "what was asked for cannot be done: bad arguments, no such catalogue, unknown model",
     SOME_FAILED: "done, but some inputs failed or problems were found",
+    STORAGE: "cannot read or write: full disk, no permission, lost mount",
+    BUSY: "another writer is at work in the features directory",
+    CLUSTER: "the Dask scheduler cannot be reached, was lost, or has no usable workers",
+    DAMAGED: "the features directory has lost files: stemfeatures check",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }
+
+
+def exit_code(error: StemfeaturesError) -> int:
+    """How a command ends that raised ``error``."""
+    for kind, code in ((BusyDatasetError, BUSY), (LostPartError, DAMAGED), (ClusterError, CLUSTER)):
+        if isinstance(error, kind):
+            return code
+    cause: BaseException | None = error
+    while isinstance(error, DatasetError) and cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            return STORAGE
+        cause = cause.__cause__
+    usual = (CatalogError, ModelError, DatasetError, TrainingError)
+    return USAGE if isinstance(error, usual) else UNEXPECTED
 
 
 class UsageError(Exception):

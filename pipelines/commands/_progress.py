@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
-from ._text import duration
+from ._text import duration, visible
 
 #: Seconds between two lines where nobody watches.
 EVERY_S = 30.0
@@ -80,6 +80,7 @@ class ProgressLine:
 
     def say(self, message: str) -> None:
         """A line of its own, also when quiet: something went wrong."""
+        message = visible(message)
         if self._live is not None:
             self._live.say(message)
         else:

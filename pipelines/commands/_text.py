@@ -19,9 +19,18 @@ _LONGEST = 100
 NOTHING = "\N{EN DASH}"
 
 
+#: What joins letters of some scripts, and parts of an emoji, is no danger.
+_JOINERS = "\u200c\u200d"
+
+
 def visible(text: str) -> str:
-    """``text`` with control characters and line ends (file names may hold them) as escapes: ``\\n``, ``\\x1b``."""
-    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    """The one way to print a name: control characters, line ends and what turns the direction of writing around as
+    escapes, such as ``\\n``, ``\\x1b`` and ``\\u202e``. Names of files, tags and catalogues may hold any."""
+    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+
+
+def _is_hidden(c: str) -> bool:
+    return category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS
 
 
 def columns(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "") -> str:

@@ -17,6 +17,7 @@ from ._text import count, duration, number, shortened, table, visible, wrapped
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
+    from ..extraction.tasks import AudioLimits
 
 _SHOWN_SHARDS = 10
 
@@ -100,6 +101,15 @@ def add_parser(verbs: Any) -> None:
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
     )
+    limits = parser.add_argument_group("limits", "what a file may be; one that is more ends in table errors")
+    limits.add_argument("--max-duration", type=positive, metavar="SECONDS", help="length (default: 6 hours)")
+    limits.add_argument("--max-channels", type=whole(1), metavar="N", help="channels (default: 64)")
+    limits.add_argument(
+        "--max-cpu-per-mb",
+        type=positive,
+        metavar="SECONDS",
+        help="CPU time of decoding for each megabyte of the file, besides one minute (default: 20)",
+    )
     parser.add_argument(
         "--on-duplicate",
         choices=("error", "first", "skip"),
@@ -128,7 +138,6 @@ def run(args: argparse.Namespace) -> int:
         choose_device(args.device)
     tables = _with_lyrics(tables, args.lyrics, args.lyrics_text)
 
-    from ..extraction.cluster import ClusterError
     from ..extraction.extract import extract_catalog
     from ..extraction.summary import ExtractInterrupted
 
@@ -153,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
             stems_from=args.stems_from,
             keep_stems=args.keep_stems,
             on_duplicate=args.on_duplicate,
+            limits=_limits(args),
         )
     except ExtractInterrupted as stop:
         summary = stop.summary
@@ -163,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
         line.close()
         print("stemfeatures: interrupted before the run began: nothing was saved by it", file=sys.stderr)
         return INTERRUPTED
-    except (ClusterError, ImportError) as error:
+    except ImportError as error:
         raise UsageError(str(error)) from error
     finally:
         line.close()
@@ -177,6 +187,17 @@ def run(args: argparse.Namespace) -> int:
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.n_failed or summary.n_known_failed else DONE
+
+
+def _limits(args: argparse.Namespace) -> AudioLimits:
+    from ..extraction.tasks import AudioLimits
+
+    asked = {
+        "max_duration_s": args.max_duration,
+        "max_channels": args.max_channels,
+        "max_cpu_s_per_mb": args.max_cpu_per_mb,
+    }
+    return AudioLimits(**{name: value for name, value in asked.items() if value is not None})
 
 
 def _with_lyrics(tables: tuple[str, ...] | None, lyrics: bool, text: bool) -> tuple[str, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     stems = args.stems or stems
     plan = {one: plan_stems(one, args.out_dir, stems, args.format) for one in read_inputs(args.inputs)}
     spare_inputs([one.path for one in plan], [path for paths in plan.values() for path in paths])
+    _require_own_folders(args.out_dir, [paths[0].parent for paths in plan.values()])
     skipped = 0
     if args.skip_existing:
         left = {one: paths for one, paths in plan.items() if not all(path.exists() for path in paths)}
@@ -106,6 +107,16 @@ def _external(name: str, device: str) -> BaseSeparator:
     from stemfeatures.separation.external import open_external
 
     return open_external(name, device=device)
+
+
+def _require_own_folders(out_dir: Path, folders: Iterable[Path]) -> None:
+    """UsageError when a folder below ``out_dir`` leads to another place."""
+    for folder in folders:
+        for above in (folder, *folder.parents):
+            if above == out_dir:
+                break
+            if above.is_symlink():
+                raise UsageError(f"{above} is a link to another place; stems are written to folders of their own")
 
 
 def _separate_all(

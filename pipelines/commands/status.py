@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
 
-from ._exit import DONE
+from ._exit import DONE, SOME_FAILED
 from ._options import add_verb
 from ._text import NOTHING, count, duration, shortened, size, table, visible, wrapped
 
@@ -30,7 +30,8 @@ def add_parser(verbs: Any) -> None:
         "status",
         run,
         "tell what a features directory holds and how its runs went",
-        description="Also while a run is writing to it. Shows committed rows only.",
+        description="Also while a run is writing to it. Shows committed rows only. Exit code 3 when files are missing "
+        "or cut off; stemfeatures check says more.",
         examples=(
             "stemfeatures status features",
             "stemfeatures status features --json",
@@ -41,9 +42,20 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from stemfeatures.tables.check import lost_parts
+    from stemfeatures.tables.parts import repair_hint
     from stemfeatures.tables.reader import open_features
 
-    state = look(open_features(args.dataset))
+    features = open_features(args.dataset)
+    lost = lost_parts(features.layout, features.snapshot)
+    if lost and features.refresh():  # compact may have run just now
+        lost = lost_parts(features.layout, features.snapshot)
+    if lost:
+        paths = [d.part.path for d in lost]
+        what = f"damaged: {paths[0]} {lost[0].what}; {count(len(lost), 'file')} in all; {repair_hint(features.layout)}"
+        print(json.dumps({"path": str(features.path), "damaged": paths}, indent=1) if args.json else visible(what))
+        return SOME_FAILED
+    state = look(features)
     print(json.dumps(plain(state), indent=1, ensure_ascii=False) if args.json else as_text(state))
     return DONE
 
@@ -70,7 +82,7 @@ def look(features: Features) -> dict[str, Any]:
     models: dict[tuple[Any, Any], int] = {}
     for key in zip(tracks["model_sha256"].to_pylist(), tracks["config_hash"].to_pylist()):
         models[key] = models.get(key, 0) + 1
-    last = read_commits(features.layout)[-1:] if features.commit else []
+    last = read_commits(features.layout, after=features.commit - 1)[:1] if features.commit else []
     statuses = tracks["status"].to_pylist()
     return {
         "path": str(features.path),

@@ -5,9 +5,10 @@ All three run :func:`~.shard.process_shard` and yield the outcome of each shard 
 Notes
 -----
 When a worker crashes, Dask reports every shard that was on the worker, not the one that caused the crash. So these
-shards are halved and tried again among the others, until they are single tracks. Single tracks are tried again when
-everything else is done, one at a time with nothing else running: a track that then still crashes ``MAX_CRASHES``
-workers becomes a :class:`WorkerCrash`.
+shards are halved and tried again among the others, until they are single tracks. Single tracks are judged on a worker
+of their own, one at a time, while the others go on: a track that crashes it ``MAX_CRASHES`` times becomes a
+:class:`WorkerCrash`. A scheduler that was there before has no such worker; there they wait until everything else is
+done, and are tried with nothing else running.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.clock import awake_s
 from stemfeatures._util.pools import is_script
-from stemfeatures.errors import StemfeaturesError
+from stemfeatures.errors import ClusterError, LostSchedulerError
 
+from ..catalog import printable
 from . import threads
 from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerCrash
-from .shard import check_worker, process_on_worker
+from .shard import STOP_PATIENCE_S, check_worker, process_on_worker
 from .tasks import ShardReceipt, ShardTask
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Security
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +49,32 @@ POLL_S = 1.0
 CONNECT_TIMEOUT_S = 12.0
 #: How long a cluster may be without any worker before the run ends.
 NO_WORKER_TIMEOUT_S = 300.0
+#: Workers that are asked to stop may take so long, a bit longer than their tracks in work.
+STOP_TIMEOUT_S = STOP_PATIENCE_S + 10.0
+RESTART_TIMEOUT_S = 60.0
+#: How long a scheduler may be away before the run ends.
+RECONNECT_TIMEOUT_S = 120.0
+#: What a worker of :func:`local_cluster` has one of, and what the worker for suspects has.
+SHARD, JUDGE = {"SHARD": 1.0}, {"JUDGE": 1.0}
+#: How much of the machine's memory that worker may take.
+JUDGE_MEMORY = 0.5
 #: A worker needs about this much memory; decides how many a machine gets by default.
 WORKER_BYTES = 1.5e9
 
 
-#: Of the small web servers that Dask starts: any free port, not reachable from outside.
+#: Of the small web servers that Dask starts: any free port, not reachable from outside. They have no pages either:
+#: whoever may log in to this machine could read paths and stacks there.
 _NO_PORT = "127.0.0.1:0"
-
-
-class ClusterError(StemfeaturesError):
-    """A Dask cluster cannot be started or reached, or lacks what a run needs."""
-
-    stage = "cluster"
+_NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+#: Of a worker: what it holds is networks and one track, not results, so there is nothing to spill, and a pause would be
+#: for ever. The profiler's history of calls would grow to hundreds of megabytes a night.
+_WORKER_CONFIG = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.profile.enabled": False,
+    **_NO_PAGES,
+}
 
 
 class ClusterExecutor:
@@ -68,13 +86,22 @@ class ClusterExecutor:
         Of the cluster; closed at the end of the block, together with ``closing``.
     resources : dict, optional
         What a shard needs of a worker, e.g. ``{"GPU": 1}``.
+    judge : callable, optional
+        Sees that there is a worker with the resource ``JUDGE``, for tracks that are suspected of crashing theirs.
     """
 
-    def __init__(self, client: Client, *, closing: ExitStack, resources: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        closing: ExitStack,
+        resources: dict[str, float] | None = None,
+        judge: Callable[[], None] | None = None,
+    ) -> None:
         self.client, self.resources = client, resources or {}
         self.address = str(client.scheduler.address) if client.scheduler is not None else ""
-        self._closing = closing
-        self._workerless_since: float | None = None
+        self._closing, self._judge = closing, judge
+        self._workerless = _Patience(NO_WORKER_TIMEOUT_S)
 
     def __enter__(self) -> ClusterExecutor:
         return self
@@ -120,21 +147,33 @@ class ClusterExecutor:
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
         queue = deque(shards)
-        pending: dict[Future, ShardTask] = {}
-        attempts: dict[str, int] = {}
         singles: deque[ShardTask] = deque()
+        pending: dict[Future, ShardTask] = {}
+        judged: _Judged | None = None
+        attempts: dict[str, int] = {}
+        asked_to_stop = _Patience(STOP_TIMEOUT_S)
         try:
-            while queue or pending:
+            while queue or pending or singles or judged:
                 while queue and not stop() and len(pending) < self._window():
                     task = queue.popleft()
                     pending[self._submit(task)] = task
-                if not pending:  # all of the rest is left for the next run
+                if judged is None and singles and not stop() and (self._judge is not None or not (queue or pending)):
+                    judged = self._judge_next(singles.popleft())
+                if not pending and judged is None:  # all of the rest is left for the next run
                     return
-                for future in self._finished(pending):
+                running = [*pending, *([judged.future] if judged else [])]
+                for future in self._finished(running, stop, asked_to_stop):
+                    if judged is not None and future is judged.future:
+                        outcome, judged = self._verdict(judged, attempts, stop)
+                        if outcome is not None:
+                            yield outcome
+                        continue
                     task = pending.pop(future)
                     receipt = self._result(future, task, attempts)
                     if receipt is not None:
                         yield receipt
+                        if receipt.stuck and not stop() and (left := task.without(receipt)) is not None:
+                            queue.append(left)
                     elif _crashed(future):
                         log.warning("shard %s (%d tracks): its worker crashed", task.name, len(task.tracks))
                         if len(task.tracks) > 1:
@@ -143,61 +182,66 @@ class ClusterExecutor:
                             singles.append(task)
                     else:
                         queue.append(task)
-            for task in singles:
-                if stop():
+                if asked_to_stop.is_over:  # they had the time to come to an end
                     return
-                yield from self._retry_alone(task, attempts, stop)
         finally:
-            if pending:
+            if unfinished := [*pending, *([judged.future] if judged else [])]:
                 with suppress(Exception):
-                    self.client.cancel(list(pending), force=True)
+                    self.client.cancel(unfinished, force=True)
 
-    def _retry_alone(self, task: ShardTask, attempts: dict[str, int], stop: StopRequest) -> Iterator[Outcome]:
-        """Give a shard of one track to one worker after the other, with nothing else running."""
-        crashes = 0
-        while crashes < MAX_CRASHES:
-            future = self._submit(task)
-            self._finished({future: task})
-            receipt = self._result(future, task, attempts)
-            if receipt is not None:
-                yield receipt
-                return
-            if _crashed(future):
-                crashes += 1
-            if stop():
-                return
+    def _judge_next(self, task: ShardTask, crashes: int = 0) -> _Judged:
+        """Give a shard of one track to the worker that is kept for this, or to any, as nothing else is running."""
+        if self._judge is not None:
+            self._judge()
+        resources = JUDGE if self._judge is not None else self.resources
+        return _Judged(self._submit(task, resources), task, crashes)
+
+    def _verdict(
+        self, judged: _Judged, attempts: dict[str, int], stop: StopRequest
+    ) -> tuple[Outcome | None, _Judged | None]:
+        """The outcome of a track that was tried on its own, or its next try."""
+        receipt = self._result(judged.future, judged.task, attempts)
+        if receipt is not None:
+            return receipt, None
+        crashes = judged.crashes + _crashes(judged.future)
+        if crashes < MAX_CRASHES:
+            return None, None if stop() else self._judge_next(judged.task, crashes)
+        track = judged.task.tracks[0]
         message = (
-            f"the worker process crashed on this track, {crashes} times with nothing else running "
+            f"the worker process crashed on this track, {crashes} times with nothing else in it "
             "(a crash in a decoder, or the memory limit)"
         )
-        log.warning("%s: %s", task.tracks[0].source_uri, message)
-        yield WorkerCrash(task.tracks[0], crashes, message)
+        log.warning("%s: %s", printable(track.source_uri), message)
+        return WorkerCrash(track, crashes, message), None
 
     def _window(self) -> int:
         return max(2, math.ceil(WINDOW * self.n_workers))
 
-    def _submit(self, task: ShardTask) -> Future:
+    def _submit(self, task: ShardTask, resources: dict[str, float] | None = None) -> Future:
         # Dask must not know two submissions of a shard for the same task: the second is meant to run.
         key = f"extract-{task.provenance.run_id}-{task.name}-{os.urandom(4).hex()}"
         return self.client.submit(
-            process_on_worker, task, key=key, pure=False, resources=self.resources or None, retries=0
+            process_on_worker, task, key=key, pure=False, resources=resources or self.resources or None, retries=0
         )
 
-    def _finished(self, pending: dict[Future, ShardTask]) -> list[Future]:
-        """Wait until a shard is through; ClusterError when the cluster is gone."""
+    def _finished(self, pending: list[Future], stop: StopRequest, asked_to_stop: _Patience) -> list[Future]:
+        """Wait until a shard is through, or until it is late; ClusterError when the cluster is gone."""
         from distributed import wait
 
         while True:
+            if stop():
+                asked_to_stop.begin()
+                if asked_to_stop.is_over:
+                    return []
             try:
                 with self.client.as_current():
-                    wait(list(pending), timeout=POLL_S, return_when="FIRST_COMPLETED")
+                    wait(pending, timeout=POLL_S, return_when="FIRST_COMPLETED")
             except TimeoutError:
                 self._require_workers()
                 continue
             except Exception as error:  # cancelled: the scheduler has gone
-                why = str(error).split("\n", 1)[0]
-                raise ClusterError(f"lost the scheduler: {type(error).__name__}: {why}", source=self.address) from error
-            self._workerless_since = None
+                self._reconnect(error)
+            self._workerless.end()
             return [future for future in pending if future.done()]
 
     def _result(self, future: Future, task: ShardTask, attempts: dict[str, int]) -> ShardReceipt | None:
@@ -211,6 +255,8 @@ class ClusterExecutor:
                 log.warning("shard %s: the receipt was lost with its worker; trying again", task.name)
                 return None
             future.release()
+            if receipt.stuck:
+                self._replace_worker(receipt.address)
             return receipt
         if _crashed(future) or future.status in ("cancelled", "lost"):
             return None
@@ -221,23 +267,79 @@ class ClusterExecutor:
         log.warning("shard %s: %s; trying again", task.name, error)
         return None
 
+    def _replace_worker(self, address: str) -> None:
+        """Restart a process in which an analysis hangs."""
+        try:
+            self.client.restart_workers([address], timeout=RESTART_TIMEOUT_S, raise_for_error=False)
+        except Exception as error:  # a worker without a nanny: it goes on beside the thread that hangs
+            log.warning("worker %s cannot be restarted: %s", address, error)
+
+    def _reconnect(self, error: Exception | None = None) -> None:
+        """Wait until a scheduler that has gone is back, with workers; what it had to do is submitted again."""
+        patience = _Patience(RECONNECT_TIMEOUT_S)
+        patience.begin()
+        log.warning("%s: lost the scheduler; waiting up to %g s for it", self.address, RECONNECT_TIMEOUT_S)
+        while not patience.is_over:
+            with suppress(Exception):  # there is none to ask
+                if self.client.status == "running" and self.n_workers:
+                    return
+            time.sleep(POLL_S)
+        why = f": {type(error).__name__}: {str(error).splitlines()[0]}" if error is not None and str(error) else ""
+        raise LostSchedulerError(
+            f"the scheduler has gone, and is not back within {RECONNECT_TIMEOUT_S:g} s{why}; what was finished is "
+            "saved, and the same command goes on from there",
+            source=self.address,
+        ) from error
+
     def _require_workers(self) -> None:
         if self.client.status != "running":
-            raise ClusterError("lost the scheduler", source=self.address)
-        if self.n_workers:
-            self._workerless_since = None
+            self._reconnect()
             return
-        now = time.monotonic()
-        if self._workerless_since is None:
-            self._workerless_since = now
-        elif now - self._workerless_since > NO_WORKER_TIMEOUT_S:
+        if self.n_workers:
+            self._workerless.end()
+            return
+        self._workerless.begin()
+        if self._workerless.is_over:
             raise ClusterError(f"no usable worker for {NO_WORKER_TIMEOUT_S:g} s")
+
+
+class _Patience:
+    """A limit of time that begins and ends; only seconds in which this process was awake count."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        if self._since is None:
+            self._since = awake_s()
+
+    def end(self) -> None:
+        self._since = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._since is not None and awake_s() - self._since > self._limit_s
+
+
+@dataclass
+class _Judged:
+    """A track that is tried on its own, and how many workers it has crashed so."""
+
+    future: Future
+    task: ShardTask
+    crashes: int
 
 
 def _crashed(future: Future) -> bool:
     from distributed import KilledWorker
 
     return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _crashes(future: Future) -> int:
+    """How many workers a task that is done has crashed: a scheduler tries it again as often as it is told to."""
+    return 1 + int(getattr(future.exception(), "allowed_failures", 0)) if _crashed(future) else 0
 
 
 def worker_info(client: Client) -> dict[str, dict[str, Any]]:
@@ -274,10 +376,12 @@ def default_jobs(most: int) -> int:
 def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     """Worker processes on this machine, one thread each; with ``device="cuda"`` each has a GPU of its own.
 
-    The processes are spawned: a script that starts a run must do so under ``if __name__ == "__main__":``.
+    The processes are spawned: a script that starts a run must do so under ``if __name__ == "__main__":``. They talk by
+    TLS with a key of this run's own, which never leaves the memory of its processes: whoever can open a connection to
+    a Dask scheduler can run code as its user, and a port of the loopback device is open to all users of a machine.
     """
     import dask
-    from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed import Client, Nanny, Scheduler, Security, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
     class KeepingNanny(Nanny):
@@ -286,6 +390,8 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.pre_spawn_env = {**self.pre_spawn_env, **threads.MEMORY_ENVIRONMENT}
+
+    security = Security.temporary()
 
     gpus = visible_gpus() if device == "cuda" else []
     preload = dask.config.get("distributed.worker.preload")
@@ -297,20 +403,20 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
         "dashboard_address": _NO_PORT,
         "preload": preload,
         "silence_logs": logging.ERROR,
-        # What a worker holds is networks and one track, not results: nothing to spill, and a pause would be for ever.
-        "config": {
-            "distributed.worker.memory.target": False,
-            "distributed.worker.memory.spill": False,
-            "distributed.worker.memory.pause": False,
-        },
+        "config": _WORKER_CONFIG,
+        "protocol": "tls://",
+        "security": security,
     }
     workers = {}
     for i in range(n_workers):
         environment = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-        more = {"env": environment, "resources": {"GPU": 1} if gpus else None}
+        more = {"env": environment, "resources": SHARD}
         workers[i] = {"cls": KeepingNanny, "options": {**options, **more}}
+    # A long track may need more memory than a worker has; it is killed there, and has room here.
+    room = max(options["memory_limit"], int(JUDGE_MEMORY * MEMORY_LIMIT))
+    judge = {"cls": KeepingNanny, "options": {**options, **more, "resources": JUDGE, "memory_limit": room}}
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
     # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash
@@ -318,13 +424,12 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     closing.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "7 days"}))
     try:
         # No retries by the scheduler: which track crashes a worker is found out above.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0, **_NO_PAGES}):
             cluster = SpecCluster(
                 workers=workers,
-                scheduler={
-                    "cls": Scheduler,
-                    "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": _NO_PORT},
-                },
+                worker=judge,  # what scaling up adds
+                scheduler={"cls": Scheduler, "options": _scheduler_options(security)},
+                security=security,
                 name="stemfeatures",
             )
         closing.callback(cluster.close, timeout=30)
@@ -337,20 +442,33 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
             hint = "; a script must start it under if __name__ == '__main__':" if is_script() else ""
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
-    return ClusterExecutor(client, closing=closing, resources={"GPU": 1.0} if gpus else None)
+    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=lambda: cluster.scale(n_workers + 1))
+
+
+def _scheduler_options(security: Security) -> dict[str, Any]:
+    return {
+        "host": "127.0.0.1",
+        "port": 0,
+        "protocol": "tls://",
+        "security": security,
+        "dashboard": False,
+        "dashboard_address": _NO_PORT,
+    }
 
 
 @contextmanager
 def _quiet_distributed() -> Iterator[None]:
-    """Hide the log of our own workers, except at level DEBUG: this module logs what matters of it."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
+    """Hide what Dask logs, except at level DEBUG: this module logs what matters of it."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    before = [logger.level for logger in loggers]
     if not log.isEnabledFor(logging.DEBUG):
-        logger.setLevel(logging.CRITICAL)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before):
+            logger.setLevel(level)
 
 
 def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, str]:
@@ -362,9 +480,11 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
 
     _require_reachable(address)
     closing = ExitStack()
+    closing.enter_context(_quiet_distributed())
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except Exception as error:
+        closing.close()
         raise ClusterError(f"cannot reach a scheduler there: {error}", source=address) from error
     closing.callback(client.close)
     try:

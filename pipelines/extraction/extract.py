@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from stemfeatures._util.pools import require_main_guard
+from stemfeatures.errors import ChangedDatasetError
 from stemfeatures.models import checkpoints
 from stemfeatures.tables.reader import open_features
 
@@ -26,6 +27,7 @@ from .driver import Driver
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .run import execute
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
+from .tasks import AudioLimits
 
 
 def extract_catalog(
@@ -48,6 +50,7 @@ def extract_catalog(
     stems_from: str | Path | None = None,
     keep_stems: str | Path | None = None,
     on_duplicate: str = "error",
+    limits: AudioLimits | None = None,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
@@ -88,7 +91,9 @@ def extract_catalog(
     progress : callable, optional
         Called with an :class:`~.summary.ExtractProgress` as things happen, in the thread that called this function.
     track_timeout_s : float, optional
-        Wall-clock limit in seconds for a single track; default 10 minutes and ten times its length.
+        Limit in seconds for opening a file and reading its digest, for decoding it, and for each time that its analysis
+        makes no progress; by default 2 minutes, 10 minutes and ten times its length. Time for which this process is
+        stopped, or its machine asleep, does not count.
     separator : str, optional
         What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
         :mod:`stemfeatures.separation.external`. Workers must have it too.
@@ -99,6 +104,8 @@ def extract_catalog(
     on_duplicate : str, optional
         What becomes of rows that share their id or their file: ``"error"`` refuses the catalogue, ``"first"`` takes
         the first of them, ``"skip"`` none.
+    limits : AudioLimits, optional
+        What a file may be: length, channels, CPU for each megabyte. A file that is more ends in ``errors``.
 
     Returns
     -------
@@ -139,16 +146,25 @@ def extract_catalog(
         stems_from=None if stems_from is None else Path(stems_from),
         keep_stems=None if keep_stems is None else Path(keep_stems),
         on_duplicate=on_duplicate,
+        limits=limits or AudioLimits(),
     )
-    prepared = prepare(catalog, Path(out_dir), options)
-    summary = prepared.summary()
-    if dry_run or not prepared.decision.todo:
-        if dry_run:
-            foresee(prepared, summary, progress)
-        _close(prepared, summary, started)
-        return summary
-    driver = Driver(summary, progress, prepared.tasks)
-    execute(prepared, driver)
+    while True:
+        prepared = prepare(catalog, Path(out_dir), options)
+        summary = prepared.summary()
+        if dry_run or not prepared.decision.todo:
+            if dry_run:
+                foresee(prepared, summary, progress)
+            _close(prepared, summary, started)
+            return summary
+        driver = Driver(summary, progress, prepared.tasks)
+        try:
+            execute(prepared, driver)
+        except ChangedDatasetError:  # another run has come to its end just now: what is left to do is less
+            continue
+        except ExtractInterrupted:
+            _close(prepared, summary, started)
+            raise
+        break
     _close(prepared, summary, started)
     if summary.interrupted:
         raise ExtractInterrupted(summary)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from stemfeatures import audio
+from stemfeatures._util.clock import awake_s, get_within, slept_s
 from stemfeatures.audio import AudioInfo, AudioStream, Tags
-from stemfeatures.errors import AudioError, DecodeError
+from stemfeatures.errors import AudioError, CatalogError, DecodeError
 
 from ..catalog import backslash_hint, printable
+from .tasks import AudioLimits
+from .watch import Watched
+
+log = logging.getLogger(__name__)
 
 #: Blocks of 10 s that wait for the network, of each track.
 BLOCKS_AHEAD = 4
@@ -26,8 +33,18 @@ BLOCKS_AHEAD = 4
 TRACK_TIMEOUT_S = 600.0
 TRACK_TIMEOUT_TIMES_LENGTH = 10.0
 
-#: A file may take this long to be opened: network drives are slow, and some hang for ever.
+#: No audio of music has fewer bytes a second; what a header declares beyond that gives a track no more time.
+_LEAST_BYTES_PER_S = 1000.0
+
+#: A file may take this long to be opened: network drives are slow, and some hang for ever. Its digest is read before,
+#: at this rate or faster.
 OPEN_TIMEOUT_S = 120.0
+_DIGEST_BYTES_PER_S = 5e6
+#: The folder of a file may take this long to tell its size; and so many may not answer at all before a run gives up.
+STAT_TIMEOUT_S = 20.0
+_MOST_HANGING = 5
+#: A process that was not awake for so long, and gave up a track, tries it once more.
+_LONG_SLEEP_S = 5.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Key = TypeVar("_Key")
@@ -57,24 +74,88 @@ class FileState(NamedTuple):
         return cls(status.st_size, _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000))
 
 
+def file_states(paths: Sequence[str | None]) -> list[FileState | None]:
+    """The state of each of many files; None also for one whose file system does not answer.
+
+    Raises
+    ------
+    CatalogError
+        When several of them do not answer.
+    """
+    states: list[FileState | None] = []
+
+    def look(watched: Watched) -> None:
+        while (i := len(states)) < len(paths):
+            path = paths[i]
+            state = None if path is None else FileState.of(path)
+            with watched.holding():
+                states.append(state)
+            watched.alive()
+
+    hanging = 0
+    while not Watched(look, patience_s=STAT_TIMEOUT_S).wait(_nothing, stop=lambda: False, stop_patience_s=0.0):
+        path = printable(paths[len(states)] or "")
+        log.warning("%s: its file system does not answer", path)
+        states.append(None)
+        hanging += 1
+        if hanging == _MOST_HANGING:
+            raise CatalogError(f"{hanging} files are where no file system answers, the last one: {path}")
+    return states
+
+
+def _nothing(message: object) -> None:
+    """Told to nobody."""
+
+
+def digest_limit_s(state: FileState) -> float:
+    """Seconds that reading the digest of a file may take."""
+    return OPEN_TIMEOUT_S + min(state.size / _DIGEST_BYTES_PER_S, TRACK_TIMEOUT_S)
+
+
+class _FileVersion(NamedTuple):
+    """Tells two contents of a path apart, also where size and time of change are made equal: ``changed_ns`` cannot be
+    set."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> _FileVersion | None:
+        try:
+            s = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
 class PrefetchStream(AudioStream):
     """An :class:`~stemfeatures.audio.AudioStream` whose blocks another thread decodes ahead.
 
-    Opening happens in that thread, too: call :meth:`open` before use. Errors of opening are raised there, errors of
-    decoding by the iteration, as without a thread. The digest of the file is ready at its end.
+    All that touches the file happens in that thread, as it may never come back: call :meth:`open` before use. Errors of
+    opening are raised there, errors of decoding by the iteration, as without a thread. The digest is that of the bytes
+    that were decoded: it is read first, and a file that is another one at the end is refused.
 
     Parameters
     ----------
     path : str
         The file.
     timeout_s : float, optional
-        Wall-clock limit for opening, and from the first block asked for to the last; default a generous one that grows
-        with the length. Also handed to the decoders.
+        Limit in seconds, as far as this process is awake, for opening, and from the first block asked for to the last;
+        default a generous one that grows with the length. Also handed to the decoders.
+    limits : AudioLimits
+        What the file may be.
+    alive : callable, optional
+        Called whenever the reader asks for a block or has got one.
 
     Attributes
     ----------
     file_state : FileState or None
-        Of the file before it was opened.
+        Of the file before it was opened; None where that is not known.
+    digest : str or None
+        SHA-256 of the file, once it has been read.
     tags : Tags or None
         What the file says of itself; known at its end.
     decode_s : float
@@ -83,16 +164,25 @@ class PrefetchStream(AudioStream):
         Seconds the reader has waited for it.
     """
 
-    def __init__(self, path: str, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        timeout_s: float | None = None,
+        limits: AudioLimits | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self.n_samples = 0
         self.status = None
         self.message = ""
         self.path, self.timeout_s = path, timeout_s
-        self.file_state = FileState.of(path)
+        self.file_state: FileState | None = None
+        self.digest: str | None = None
         self.decode_s = self.wait_s = 0.0
+        self._limits, self._alive = limits or AudioLimits(), alive
         self._stream: AudioStream
         self.tags: Tags | None = None
-        self._sha256: str | None = None
+        self._slept_s = slept_s()
         self._deadline: float | None = None
         self._closed = False
         self._cancelled = threading.Event()
@@ -107,7 +197,10 @@ class PrefetchStream(AudioStream):
         started = time.perf_counter()
         is_open = False
         try:
-            with audio.open_audio(self.path, timeout_s=self.timeout_s) as stream:
+            self.file_state, version = FileState.of(self.path), _FileVersion.of(self.path)
+            with suppress(OSError, ValueError):  # open_audio says what is wrong with it
+                self.digest = audio.file_sha256(self.path)
+            with audio.open_audio(self.path, timeout_s=self.timeout_s, **vars(self._limits)) as stream:
                 self._stream = stream
                 is_open = True
                 self._opened.put(None)
@@ -116,10 +209,8 @@ class PrefetchStream(AudioStream):
                     if not self._put(block):
                         return
                     started = time.perf_counter()
-                self._sha256 = stream.sha256
                 self.tags = audio.read_tags(self.path)
-                if FileState.of(self.path) != self.file_state:
-                    raise DecodeError("the file changed while it was read", source=printable(self.path))
+                self._require_same(version)
                 self._end = stream.status, stream.message
             self.decode_s += time.perf_counter() - started
             self._put(None)
@@ -128,6 +219,14 @@ class PrefetchStream(AudioStream):
                 self._put(error)
             else:
                 self._opened.put(error)
+
+    def _require_same(self, version: _FileVersion | None) -> None:
+        """DecodeError when the file is not the one that was there before. A new link to it changes nothing."""
+        if (now := _FileVersion.of(self.path)) == version:
+            return
+        same = now is not None and version is not None and now[2:4] == version[2:4]
+        if not same or audio.file_sha256(self.path) != self.digest:
+            raise DecodeError("the file changed while it was read", source=printable(self.path))
 
     def _put(self, item: np.ndarray | Exception | None) -> bool:
         """Hand on unless the reader has gone."""
@@ -145,6 +244,18 @@ class PrefetchStream(AudioStream):
     def info(self) -> AudioInfo:
         return self._stream.info
 
+    @property
+    def sha256(self) -> str:
+        """The digest of the file."""
+        if self.digest is None:
+            raise DecodeError("its bytes could not be read", source=printable(self.path))
+        return self.digest
+
+    @property
+    def was_asleep(self) -> bool:
+        """Whether this process was stopped, or its machine asleep, since the stream was made."""
+        return slept_s() - self._slept_s > _LONG_SLEEP_S
+
     def open(self) -> PrefetchStream:
         """Wait until the file is open.
 
@@ -154,13 +265,23 @@ class PrefetchStream(AudioStream):
             What ``open_audio`` raises; TrackTimeout when it takes too long.
         """
         started = time.perf_counter()
+        self._alive()
         limit = OPEN_TIMEOUT_S if self.timeout_s is None else self.timeout_s
+        error: Exception | None
         try:
-            error = self._opened.get(timeout=limit)
+            try:
+                error = get_within(self._opened, limit)
+            except queue.Empty:
+                if self.timeout_s is not None or self.digest is not None or self.file_state is None:
+                    raise
+                more = digest_limit_s(self.file_state) - OPEN_TIMEOUT_S
+                limit += more
+                error = get_within(self._opened, more)
         except queue.Empty:
             self.close()
             error = TrackTimeout(f"gave up after {limit:g} s, the file is not open yet", source=printable(self.path))
         self.wait_s += time.perf_counter() - started
+        self._alive()
         if error is None:
             return self
         if isinstance(error, AudioError) and (hint := backslash_hint(self.path)):
@@ -170,16 +291,17 @@ class PrefetchStream(AudioStream):
     def __next__(self) -> np.ndarray:
         if self._closed:
             raise StopIteration
-        started = time.monotonic()
-        limit = self._limit()
+        self._alive()
+        started, limit = awake_s(), self.limit_s
         if self._deadline is None:
             self._deadline = started + limit
         try:
-            item = self._blocks.get(timeout=max(0.0, self._deadline - started))
-            late = time.monotonic() > self._deadline
+            item = get_within(self._blocks, self._deadline - started)
+            late = awake_s() > self._deadline
         except queue.Empty:
             item, late = None, True
-        self.wait_s += time.monotonic() - started
+        self.wait_s += awake_s() - started
+        self._alive()
         if late:
             self.close()
             raise TrackTimeout(
@@ -196,10 +318,15 @@ class PrefetchStream(AudioStream):
         self.n_samples += item.shape[1]
         return item
 
-    def _limit(self) -> float:
+    @property
+    def limit_s(self) -> float:
+        """Seconds that decoding may take; of a file that is not open yet, whatever its length."""
         if self.timeout_s is not None:
             return self.timeout_s
-        return TRACK_TIMEOUT_S + TRACK_TIMEOUT_TIMES_LENGTH * (self.info.declared_duration_s or 0.0)
+        stream = getattr(self, "_stream", None)
+        declared = 0.0 if stream is None else stream.info.declared_duration_s or 0.0
+        size = 0 if self.file_state is None else self.file_state.size
+        return TRACK_TIMEOUT_S + TRACK_TIMEOUT_TIMES_LENGTH * min(declared, size / _LEAST_BYTES_PER_S)
 
     def close(self) -> None:
         """Let the thread end. Harmless when called again."""
@@ -212,6 +339,8 @@ def prefetched(
     *,
     ahead: int,
     timeout_s: float | None = None,
+    limits: AudioLimits | None = None,
+    alive: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[_Key, PrefetchStream]]:
     """Streams of files in order, the next ``ahead`` of which are being decoded already; not opened yet.
@@ -223,7 +352,8 @@ def prefetched(
     try:
         while stop is None or not stop():
             while len(started) <= ahead and (item := next(source, None)) is not None:
-                started.append((item[0], PrefetchStream(item[1], timeout_s=timeout_s)))
+                stream = PrefetchStream(item[1], timeout_s=timeout_s, limits=limits, alive=alive)
+                started.append((item[0], stream))
             if not started:
                 return
             yield started.popleft()

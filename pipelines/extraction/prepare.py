@@ -26,11 +26,11 @@ from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
-from .prefetch import FileState
+from .prefetch import FileState, file_states
 from .provenance import digest, value_settings
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
-from .tasks import TrackFailure, TrackTask
+from .tasks import AudioLimits, TrackFailure, TrackTask
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class ExtractOptions:
     tables: tuple[str, ...]
     retry_failed: bool
     track_timeout_s: float | None
+    limits: AudioLimits
     separator: str | None = None
     stems_from: Path | None = None
     keep_stems: Path | None = None
@@ -292,7 +293,8 @@ def _tasks(
     columns = [frame["track_id"], frame["source_uri"], frame["path"], *(frame[name] for name in names)]
     tasks: list[TrackTask] = []
     unusable: list[tuple[TrackTask, str]] = []
-    for i, track_id, uri, path, *cells in zip(decision.todo, *(column.tolist() for column in columns)):
+    states = file_states(frame["path"].tolist())
+    for i, state, track_id, uri, path, *cells in zip(decision.todo, states, *(column.tolist() for column in columns)):
         task = TrackTask(
             track_id,
             uri,
@@ -305,7 +307,6 @@ def _tasks(
         if (trouble := path_trouble(uri, path)) is not None:
             unusable.append((task, trouble[1]))
         else:
-            state = FileState.of(path)
             weight_s = estimate_duration_s(path, state.size if state else None, declared[i])
             tasks.append(replace(task, weight_s=weight_s))
     return tasks, unusable

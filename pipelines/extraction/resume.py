@@ -21,16 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures.audio import file_sha256
+from stemfeatures.audio.deadline import within
+from stemfeatures.audio.decoder import DecoderTimeout
 from stemfeatures.errors import CatalogError, DatasetError, SeparationError
 from stemfeatures.fields import Field
 from stemfeatures.separation.given_stems import StemFolder, find_stem_folder, folder_of
-from stemfeatures.tables.commits import read_snapshot
-from stemfeatures.tables.layout import COMMITS, SCHEMA, DatasetLayout, infer_metadata, metadata_name
+from stemfeatures.tables.check import whole_snapshot
+from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
 from stemfeatures.tables.reader import live_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
-from .prefetch import FileState
+from .prefetch import FileState, digest_limit_s, file_states
 from .provenance import digest
 
 _KEY = ("config_hash", "model_sha256", "schema_version")
@@ -55,6 +57,8 @@ class Decision:
         Rows of ``done`` whose metadata differ from what ``tracks`` holds.
     outdated : dict
         Number of rows of ``todo`` that were extracted before, from the same audio, by why they are extracted again.
+    commit : int
+        Number of the last commit of the dataset that was compared with; 0 where there is none.
     """
 
     todo: list[int] = field(default_factory=list)
@@ -63,13 +67,12 @@ class Decision:
     attempts: dict[str, int] = field(default_factory=dict)
     metadata_changed: int = 0
     outdated: dict[str, int] = field(default_factory=dict)
+    commit: int = 0
 
 
 def existing_dataset(out_dir: Path) -> DatasetLayout | None:
     """The dataset in a directory; None when there is none yet. Raises DatasetError for one that cannot be read."""
-    if (out_dir / SCHEMA).is_dir() and (out_dir / COMMITS).is_dir():
-        return DatasetLayout.open(out_dir)
-    return None
+    return DatasetLayout.open(out_dir) if is_dataset(out_dir) else None
 
 
 def metadata_fields(catalog: Catalog, layout: DatasetLayout | None) -> tuple[Field, ...]:
@@ -136,10 +139,12 @@ def decide(
     ------
     CatalogError
         When an id that was derived from a path stands for another file in the dataset.
+    LostPartError
+        When parts of the dataset are missing: what is done cannot be told.
     """
     if layout is None:
         return Decision(todo=list(range(len(catalog))))
-    snapshot = read_snapshot(layout)
+    snapshot = whole_snapshot(layout)
     meta = {c: metadata_name(c) for c in catalog.metadata_columns}
     known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
     more = [] if stems_from is None else ["separator_sha256"]
@@ -149,7 +154,7 @@ def decide(
         row["run_id"]: json.loads(row["config_json"] or "{}")
         for row in live_rows(layout, snapshot, "runs").to_table(columns=["run_id", "config_json"]).to_pylist()
     }
-    decision = Decision(attempts={track_id: row["attempt"] for track_id, row in errors.items()})
+    decision = Decision(attempts={track_id: row["attempt"] for track_id, row in errors.items()}, commit=snapshot.commit)
     if overwrite:
         decision.todo = list(range(len(catalog)))
         return decision
@@ -158,13 +163,14 @@ def decide(
     types = {f.name: f.type for f in layout.metadata}
     frame = catalog.frame
     columns = {name: frame[column].tolist() for column, name in meta.items() if name in types}
-    rows = zip(frame["track_id"].tolist(), frame["source_uri"].tolist(), frame["path"].tolist())
-    for i, (track_id, uri, path) in enumerate(rows):
+    paths = frame["path"].tolist()
+    rows = zip(frame["track_id"].tolist(), frame["source_uri"].tolist(), paths, file_states(paths))
+    places = _Places(catalog)
+    for i, (track_id, uri, path, state) in enumerate(rows):
         if (row := tracks.get(track_id)) is not None:
             config = runs.get(row["run_id"], {})
-            same = _is_same_audio(row, uri, path)
-            if not same and not catalog.has_ids:
-                _require_same_file(catalog, i, row, config, path)
+            same = _is_same_audio(row, uri, path, state)
+            places.compare(i, row, config, path, same=same)
             stems = stems_from is None or _key(row) != key or _has_same_stems(row, stems_from, uri)
             if same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
                 decision.done.append(i)
@@ -174,12 +180,15 @@ def decide(
             if same:
                 why = _outdated(row, config, key, settings) if stems else "from other stems"
                 decision.outdated[why] = decision.outdated.get(why, 0) + 1
-        elif not retry_failed and (row := errors.get(track_id)) is not None and _key(row) == key:
-            state = FileState.of(path) if path is not None else None
-            if _state(row) == state and row["source_uri"] == uri:
-                decision.known_failed.append(i)
-                continue
+        elif (
+            not retry_failed
+            and (row := errors.get(track_id)) is not None
+            and (_key(row), _state(row), row["source_uri"]) == (key, state, uri)
+        ):
+            decision.known_failed.append(i)
+            continue
         decision.todo.append(i)
+    places.require_one_collection()
     return decision
 
 
@@ -232,11 +241,10 @@ def _state(row: dict[str, Any]) -> FileState | None:
     return FileState(row["source_size_bytes"], row["source_modified_at"])
 
 
-def _is_same_audio(row: dict[str, Any], uri: str, path: str | None) -> bool:
+def _is_same_audio(row: dict[str, Any], uri: str, path: str | None, state: FileState | None) -> bool:
     """Whether the file holds what it held; bytes are read only when it was touched, moved, or named anew."""
     if path is None:
         return row["source_uri"] == uri
-    state = FileState.of(path)
     if state is None:
         return True
     if state == _state(row) and row["source_uri"] == uri:
@@ -244,21 +252,47 @@ def _is_same_audio(row: dict[str, Any], uri: str, path: str | None) -> bool:
     if row["audio_sha256"] is None or state.size != row["source_size_bytes"]:
         return False
     try:
-        return file_sha256(path) == row["audio_sha256"]
-    except OSError:
+        return within(digest_limit_s(state), lambda: file_sha256(path)) == row["audio_sha256"]
+    except (OSError, DecoderTimeout):
         return False
 
 
-def _require_same_file(
-    catalog: Catalog, position: int, row: dict[str, Any], config: dict[str, Any], path: str | None
-) -> None:
-    """Two collections may derive one id for two files; the second must not take the place of the first unseen."""
-    before = os.path.normpath(os.path.join(config.get("catalog_root") or "", row["source_uri"]))
-    if path is not None and before != printable(path):
+class _Places:
+    """Whether ids that were derived from paths stand for what they stood for.
+
+    Two collections may derive one id for two files, and the second must not take the place of the first unseen. But a
+    collection may also have moved, and some of its files have changed since: then most of its files are elsewhere, and
+    the same as before.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._n_moved = 0
+        self._others: list[tuple[int, str, str]] = []
+
+    def compare(
+        self, position: int, row: dict[str, Any], config: dict[str, Any], path: str | None, *, same: bool
+    ) -> None:
+        """Take a row of the catalogue, and the row of ``tracks`` with its id."""
+        if self._catalog.has_ids or path is None:
+            return
+        before = os.path.normpath(os.path.join(config.get("catalog_root") or "", row["source_uri"]))
+        if before == printable(path):
+            return
+        if same:
+            self._n_moved += 1
+        else:
+            self._others.append((position, row["track_id"], before))
+
+    def require_one_collection(self) -> None:
+        """CatalogError when ids stand for other files, and not because the collection has moved."""
+        if not self._others or self._n_moved > len(self._others):
+            return
+        position, track_id, before = self._others[0]
         raise CatalogError(
-            f"{catalog.row_name(position)}: in the dataset, track id {row['track_id']!r} stands for another file, "
+            f"{self._catalog.row_name(position)}: in the dataset, track id {track_id!r} stands for another file, "
             f"{before}; give the catalogue a track_id column, extract into another directory, or overwrite",
-            source=catalog.origin,
+            source=self._catalog.origin,
         )
 
 

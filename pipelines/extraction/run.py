@@ -33,8 +33,12 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
 
     Raises
     ------
+    BusyDatasetError
+        Another run is at work in the dataset.
+    ChangedDatasetError
+        Another run has committed since this one was prepared.
     DatasetError
-        The dataset cannot be written, or another run is at work in it.
+        The dataset cannot be written.
     ClusterError
         The workers cannot be started or reached, or do not see the files.
     ExtractInterrupted
@@ -47,8 +51,7 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
     )
     with interruptible(driver), ExitStack() as stack:
         workers = _connect(prepared, stack)  # before anything is written: the address may be wrong
-        layout = DatasetLayout.create(prepared.out_dir.absolute(), metadata=prepared.metadata)
-        task = _shard_template(prepared, layout, provenance, workers)
+        layout = DatasetLayout.found(prepared.out_dir.absolute())
         stop_file = layout.path / COMMITS / f".stop-{provenance.run_id}"
         stack.callback(stop_file.unlink, missing_ok=True)
 
@@ -57,8 +60,10 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
             driver.report("stopping")
 
         stop = stack.enter_context(StopRequest(stopping))
-        record = _run_record(prepared, provenance, workers, batch_size=task.batch_size)
-        committer = stack.enter_context(Committer(layout, record))
+        record = _run_record(prepared, provenance, workers)
+        seen = prepared.decision.commit
+        committer = stack.enter_context(Committer(layout, record, metadata=prepared.metadata, seen=seen))
+        task = _shard_template(prepared, committer.layout, provenance, workers)
         driver.attach(committer, provenance, device=workers.device, n_workers=workers.n)
         # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
         executor = workers.remote or _local_executor(prepared, driver, stack)
@@ -112,15 +117,20 @@ def _shard_template(
         model_path=str(prepared.checkpoint.path.absolute()),
         provenance=provenance,
         device=workers.device,
-        batch_size=options.batch_size or (DEFAULT_GPU_BATCH if workers.device.startswith("cuda") else 1),
+        batch_size=_batch_size(prepared, workers),
         tables=options.tables,
         track_timeout_s=options.track_timeout_s,
         separator=options.separator,
+        limits=options.limits,
         stop_file=str(layout.path / COMMITS / f".stop-{provenance.run_id}"),
     )
 
 
-def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers, *, batch_size: int) -> dict[str, Any]:
+def _batch_size(prepared: PreparedRun, workers: _Workers) -> int:
+    return prepared.options.batch_size or (DEFAULT_GPU_BATCH if workers.device.startswith("cuda") else 1)
+
+
+def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers) -> dict[str, Any]:
     """The row of table ``runs``, as far as it is known at the start."""
     options = prepared.options
     config = {
@@ -131,7 +141,7 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "model": str(options.model),
         "device": workers.device,
         "n_workers": workers.n,
-        "batch_size": batch_size,
+        "batch_size": _batch_size(prepared, workers),
         "limit": options.limit,
         "overwrite": options.overwrite,
         "retry_failed": options.retry_failed,
@@ -139,6 +149,7 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "separator": options.separator,
         "stems_from": None if options.stems_from is None else os.fspath(options.stems_from),
         "keep_stems": None if options.keep_stems is None else os.fspath(options.keep_stems),
+        "limits": vars(options.limits),
     }
     return {
         "run_id": provenance.run_id,

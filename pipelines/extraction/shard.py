@@ -20,17 +20,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures.audio import file_sha256
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
-from stemfeatures.errors import AudioError, ModelError, StemfeaturesError
+from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import to_table, write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
+from ..catalog import printable
 from . import threads
 from .lyrics import LyricsListener, wants_lyrics
-from .prefetch import FileState, PrefetchStream, TrackTimeout, prefetched
+from .prefetch import OPEN_TIMEOUT_S, FileState, PrefetchStream, TrackTimeout, prefetched
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
+from .watch import Watched
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,8 +43,19 @@ log = logging.getLogger(__name__)
 #: Tracks that are decoded ahead of the one the network works on.
 TRACKS_AHEAD = 1
 MAX_MESSAGE = 4000
-#: Of files that fail, larger ones are not read again for the sake of their digest.
-MAX_DIGEST_BYTES = 200_000_000
+#: A network may take this long to be loaded, and to compile what it calls.
+LOAD_TIMEOUT_S = 900.0
+#: The rows of a shard may take this long to be written.
+WRITE_TIMEOUT_S = 900.0
+#: Who asks to stop waits so long for the track in work; batch systems kill half a minute after they have asked.
+STOP_PATIENCE_S = 15.0
+#: By how much the limit of progress exceeds those of the decoder, which say better what is wrong.
+STALL_MARGIN_S = 2.0
+
+
+def forget_analyser() -> None:
+    """Load the network anew for the next shard."""
+    _loaded.clear()
 
 
 # ------------------------------------------------------------------------------------------------ the loaded model
@@ -112,8 +124,13 @@ def worker_name() -> str:
 
 def process_on_worker(task: ShardTask) -> ShardReceipt:
     """:func:`process_shard` as a Dask task: with the thread policy of a worker."""
+    from distributed import get_worker
+
     threads.configure_worker()
-    return process_shard(task)
+    receipt = process_shard(task, leave_when_stuck=True)
+    with suppress(ValueError):  # not in a worker
+        receipt.address = get_worker().address
+    return receipt
 
 
 def process_shard(
@@ -121,10 +138,12 @@ def process_shard(
     *,
     on_track: Callable[[TrackOutcome], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    leave_when_stuck: bool = False,
 ) -> ShardReceipt:
     """Extract the tracks of one shard and write their rows.
 
-    A track that fails, at whatever stage, becomes a row of ``errors`` and never disturbs the others.
+    A track that fails, at whatever stage, becomes a row of ``errors`` and never disturbs the others; one whose analysis
+    makes no progress is given up.
 
     Parameters
     ----------
@@ -133,8 +152,10 @@ def process_shard(
     on_track : callable, optional
         Called as each track is through.
     stop : callable, optional
-        Asked before each track; the shard ends early, with the tracks finished so far, when it says so or when
-        ``task.stop_file`` exists.
+        Asked all the time; the shard ends early, with the tracks finished so far, when it says so or when
+        ``task.stop_file`` exists: after the track in work, or when that takes longer than ``STOP_PATIENCE_S``.
+    leave_when_stuck : bool
+        Come back after a track that was given up, with the others undone, as the process should be replaced.
 
     Raises
     ------
@@ -142,30 +163,41 @@ def process_shard(
         The checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any track.
     """
     layout = DatasetLayout.open(task.dataset)
-    loaded = load_analyser(task)
+    on_track = on_track or (lambda outcome: None)
 
     def stopped() -> bool:
         return (stop is not None and stop()) or (task.stop_file is not None and os.path.exists(task.stop_file))
 
-    with loaded.lock:
-        work = _Shard(task, layout, loaded.analyser, on_track or (lambda outcome: None), stopped)
-        work.run()
-        return work.write()
+    work = _Shard(task, layout, stopped)
+    while work.left and not stopped():
+        thread = Watched(work.run, patience_s=LOAD_TIMEOUT_S)
+        if thread.wait(on_track, stop=stopped, stop_patience_s=STOP_PATIENCE_S):
+            break
+        forget_analyser()  # the thread that was given up may be using it
+        work.receipt.stuck = True
+        if stopped():
+            break
+        if work.give_up() and leave_when_stuck:
+            break
+    return within(WRITE_TIMEOUT_S, work.write, what=f"cannot write to {task.dataset}")
+
+
+def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> ShardReceipt:
+    """The result of a call; DatasetError when there is none within the limit: a file system that does not answer."""
+    results: list[ShardReceipt] = []
+    thread = Watched(lambda watched: results.append(call()), patience_s=limit_s)
+    if not thread.wait(lambda message: None, stop=lambda: False, stop_patience_s=limit_s):
+        raise DatasetError(f"{what}: no answer within {limit_s:g} s")
+    return results[0]
 
 
 class _Shard:
     """The state of one call of :func:`process_shard`."""
 
-    def __init__(
-        self,
-        task: ShardTask,
-        layout: DatasetLayout,
-        analyser: Analyser,
-        on_track: Callable[[TrackOutcome], None],
-        stopped: Callable[[], bool],
-    ) -> None:
-        self.task, self.layout, self.analyser = task, layout, analyser
-        self.on_track, self.stopped = on_track, stopped
+    def __init__(self, task: ShardTask, layout: DatasetLayout, stopped: Callable[[], bool]) -> None:
+        self.task, self.layout, self.stopped = task, layout, stopped
+        self.analyser: Analyser
+        self.thread: Watched
         self.receipt = ShardReceipt(task.name, worker=worker_name())
         self.receipt.stage_s = dict.fromkeys(("decode", "wait", "analyse", "rows", "write"), 0.0)
         self.tables: dict[str, list[pa.Table]] = {}
@@ -173,13 +205,51 @@ class _Shard:
         self.left = {track.track_id: track for track in task.tracks}
         self.streams: dict[str, PrefetchStream] = {}
         self.lyrics = LyricsListener(task.tracks, task.device) if wants_lyrics(task.tables) else None
+        self.again: set[str] = set()
+        self.current: str | None = None
+        self.alone = False
 
-    def run(self) -> None:
+    def run(self, thread: Watched) -> None:
+        """Load the network and analyse what is left; in a thread that may be given up."""
+        self.thread, self.current = thread, None
+        with threads.single_threaded():
+            loaded = load_analyser(self.task)
+            with loaded.lock:
+                self.analyser = loaded.analyser
+                self._analyse()
+
+    def give_up(self) -> bool:
+        """The thread that worked on a track has been given up: say so of the track, or (False) try all one by one."""
+        if self.current is None:
+            raise ModelError(f"the network is not loaded within {LOAD_TIMEOUT_S:g} s", source=self.task.model_path)
+        stream, track = self.streams[self.current], self.left[self.current]
+        for other in self.streams.values():
+            other.close()
+        if self.task.batch_size > 1 and not self.alone:  # another track of the batch may hang
+            log.warning("shard %s: no progress; its tracks are tried one by one", self.task.name)
+            self.alone = True
+            return False
+        limit_s = self._patience_s(stream)
+        error = TrackTimeout(
+            f"gave up after {limit_s:g} s without any progress of the analysis", source=printable(track.path),
+            stage="analyse",
+        )  # fmt: skip
+        for row in track.rows:
+            self._add_failure(self._error_row(row, error, stream, None, stream.file_state))
+        del self.left[track.track_id]
+        return True
+
+    def _patience_s(self, stream: PrefetchStream) -> float:
+        """Seconds without progress after which the analysis is given up; decoding has its own limits, a bit lower."""
+        return stream.limit_s + max(STALL_MARGIN_S, OPEN_TIMEOUT_S if self.task.track_timeout_s is None else 0.0)
+
+    def _analyse(self) -> None:
         """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
         time when a batch fails, so that only the track that causes it ends in ``errors``."""
         # A shard that was stopped may have left segments in the queue.
         self.analyser.reset(requested=self.task.tables)
-        while True:
+        batch_size = self.analyser.batch_size
+        while not self.alone:
             failure = self._together()
             if not self.left or self.stopped():
                 return
@@ -221,13 +291,19 @@ class _Shard:
     def _sources(self) -> Iterator[tuple[str, PrefetchStream, TrackStems]]:
         tracks = [(track.track_id, track.path) for track in self.left.values()]
         streams = prefetched(
-            tracks, ahead=TRACKS_AHEAD, timeout_s=self.task.track_timeout_s, stop=self.stopped
-        )  # fmt: skip
+            tracks,
+            ahead=TRACKS_AHEAD,
+            timeout_s=self.task.track_timeout_s,
+            limits=self.task.limits,
+            alive=self.thread.alive,
+            stop=self.stopped,
+        )
         for track_id, stream in streams:
-            self.streams[track_id] = stream
+            self._begin(track_id, stream)
             try:
                 stems = self._stems(self.left[track_id])
                 stream.open()
+                self.thread.alive(self._patience_s(stream))
             except Exception as error:
                 stream.close()
                 self._record(self.left[track_id], error)
@@ -241,16 +317,28 @@ class _Shard:
         given = None if track.stems is None else StemFolder(track.stems, timeout_s=self.task.track_timeout_s)
         return TrackStems(given, None if track.keep_stems is None else Path(track.keep_stems))
 
+    def _begin(self, track_id: str, stream: PrefetchStream) -> None:
+        with self.thread.holding():
+            self.streams[track_id], self.current = stream, track_id
+        self.thread.alive(self._patience_s(stream))
+
     def _one_by_one(self) -> None:
         started = time.perf_counter()
         for track in list(self.left.values()):
             if self.stopped():
                 break
             self.analyser.reset(batch_size=1)
-            stream = self.streams[track.track_id] = PrefetchStream(track.path, timeout_s=self.task.track_timeout_s)
+            stream = PrefetchStream(
+                track.path,
+                timeout_s=self.task.track_timeout_s,
+                limits=self.task.limits,
+                alive=self.thread.alive,
+            )
+            self._begin(track.track_id, stream)
             try:
                 stems = self._stems(track)
                 with stream.open():
+                    self.thread.alive(self._patience_s(stream))
                     on_frames = None if self.lyrics is None else partial(self.lyrics.on_frames, track.track_id)
                     result: TrackAnalysis | Exception = self.analyser.from_stream(
                         stream, stems=stems, on_frames=on_frames
@@ -266,30 +354,39 @@ class _Shard:
         """Make the rows of one track, of whichever outcome."""
         started = time.perf_counter()
         stream = self.streams[track.track_id]
+        if isinstance(result, TrackTimeout) and stream.was_asleep and track.track_id not in self.again:
+            self.again.add(track.track_id)  # it may have been the disk that was not awake yet
+            return
         stage = None
+        made: list[dict[str, pa.Table]] = []
+        failed: list[dict[str, Any]] = []
         audio_s = 0.0
-        failures: dict[str, TrackFailure] = {}
         if not isinstance(result, Exception):
             audio_s = result.decoded_duration_s
             try:
                 made = [self._rows(row, result, stream, self._state(row, track)) for row in track.rows]
-                for table, rows in ((table, rows) for of_row in made for table, rows in of_row.items()):
-                    self.tables.setdefault(table, []).append(rows)
-                self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | {track.track_id: audio_s}
             except Exception as error:
                 result = error
                 stage = None if isinstance(error, StemfeaturesError) else "tables"
         if isinstance(result, Exception):
-            failures = {row.track_id: self._fail(row, result, self._state(row, track), stage) for row in track.rows}
-        del self.left[track.track_id]
-        self.receipt.stage_s["decode"] += stream.decode_s
-        self.receipt.stage_s["wait"] += stream.wait_s
+            made = []
+            failed = [self._error_row(row, result, stream, stage, self._state(row, track)) for row in track.rows]
+        self.thread.alive()
         seconds = time.perf_counter() - started
-        self.receipt.stage_s["rows"] += seconds
-        self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
+        with self.thread.holding():  # all of a track or nothing, as the thread may be given up
+            for table, some in ((table, some) for of_row in made for table, some in of_row.items()):
+                self.tables.setdefault(table, []).append(some)
+            failures = {row["track_id"]: self._add_failure(row) for row in failed}
+            if not failures:
+                self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | {track.track_id: audio_s}
+            del self.left[track.track_id]
+            self.receipt.stage_s["decode"] += stream.decode_s
+            self.receipt.stage_s["wait"] += stream.wait_s
+            self.receipt.stage_s["rows"] += seconds
+            self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
         for row in track.rows:
             counts = audio_s if row is track and not failures else 0.0
-            self.on_track(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
+            self.thread.tell(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
 
     def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:
         return self.streams[opened.track_id].file_state if row is opened else FileState.of(row.path)
@@ -326,16 +423,19 @@ class _Shard:
         # All of a track's rows are checked before any of them is kept.
         return {table: to_table(self.layout, table, some) for table, some in rows.items()}
 
-    def _fail(self, track: TrackTask, error: Exception, state: FileState | None, stage: str | None) -> TrackFailure:
+    def _error_row(
+        self, track: TrackTask, error: Exception, stream: PrefetchStream, stage: str | None, state: FileState | None
+    ) -> dict[str, Any]:
         row = failure_row(track, error, self.task.provenance, state, stage=stage)
-        if state is not None and state.size <= MAX_DIGEST_BYTES and not isinstance(error, TrackTimeout):
-            with suppress(OSError):  # a failure without identity is a failure still
-                row["audio_sha256"] = file_sha256(track.path)
+        row["audio_sha256"] = stream.digest
+        if not isinstance(error, StemfeaturesError):
+            log.debug("%s: %s", printable(track.source_uri), row["message"], exc_info=error)
+        return row
+
+    def _add_failure(self, row: dict[str, Any]) -> TrackFailure:
         self.errors.append(row)
         failure = TrackFailure(*(row[name] for name in TrackFailure.__dataclass_fields__))
         self.receipt.failures.append(failure)
-        if not isinstance(error, StemfeaturesError):
-            log.debug("%s: %s", track.source_uri, failure.message, exc_info=error)
         return failure
 
     def write(self) -> ShardReceipt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stemfeatures.audio import MAX_CPU_S_PER_MB
 from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
 
@@ -35,6 +36,19 @@ class TrackTask:
 
 
 @dataclass(frozen=True)
+class AudioLimits:
+    """What a file may be, and cost, at most; see :func:`stemfeatures.audio.open_audio`.
+
+    A day of audio in a file of some hundred kilobytes, or 255 channels, are made to do harm; so are files that keep a
+    decoder busy for hours. Less than :mod:`stemfeatures.audio` allows, as nobody sits beside a catalogue.
+    """
+
+    max_duration_s: float = 6 * 3600.0
+    max_channels: int = 64
+    max_cpu_s_per_mb: float = MAX_CPU_S_PER_MB
+
+
+@dataclass(frozen=True)
 class ShardTask:
     """All that a worker needs to know; a few kB.
 
@@ -56,6 +70,8 @@ class ShardTask:
         See :class:`~.prefetch.PrefetchStream`.
     separator : str or None
         What separates instead of the checkpoint; its digest in ``provenance`` is checked.
+    limits : AudioLimits
+        Of each file.
     stop_file : str or None
         The shard ends early, with what is finished, when this file exists.
     """
@@ -70,6 +86,7 @@ class ShardTask:
     tables: tuple[str, ...]
     track_timeout_s: float | None = None
     separator: str | None = None
+    limits: AudioLimits = AudioLimits()
     stop_file: str | None = None
 
     def halves(self) -> tuple[ShardTask, ShardTask]:
@@ -78,6 +95,12 @@ class ShardTask:
             replace(self, name=f"{self.name}a", tracks=self.tracks[:middle]),
             replace(self, name=f"{self.name}b", tracks=self.tracks[middle:]),
         )
+
+    def without(self, receipt: ShardReceipt) -> ShardTask | None:
+        """What a receipt leaves to do; None when that is nothing."""
+        done = {*receipt.audio_s, *(failure.track_id for failure in receipt.failures)}
+        left = tuple(track for track in self.tracks if track.track_id not in done)
+        return replace(self, name=f"{self.name}r", tracks=left) if left else None
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,10 @@ class ShardReceipt:
         Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
     worker : str
         Host and process.
+    stuck : bool
+        A track was given up whose analysis still goes on in the process, which should be replaced. Tracks may be left.
+    address : str
+        Of the Dask worker, if it was one.
     """
 
     name: str
@@ -126,6 +153,8 @@ class ShardReceipt:
     failures: list[TrackFailure] = field(default_factory=list)
     stage_s: dict[str, float] = field(default_factory=dict)
     worker: str = ""
+    stuck: bool = False
+    address: str = ""
 
     @property
     def n_tracks(self) -> int:

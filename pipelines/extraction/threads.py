@@ -67,10 +67,12 @@ def single_threaded() -> Iterator[None]:
 
 
 def dask_setup(worker: Any) -> None:
-    """Dask preload: Ctrl-C in a terminal reaches all processes, but only the driver shall answer it."""
+    """Dask preload: Ctrl-C in a terminal, and SIGTERM of a batch system, reach all processes, but only the driver shall
+    answer them: it lets the workers save what is finished, and ends them then."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the driver says what matters
 
 
 def trim_threshold() -> int | None:

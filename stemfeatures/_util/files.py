@@ -15,7 +15,7 @@ from pathlib import Path
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.BufferedReader:
     """Open a regular file to read its bytes.
 
     A pipe without a writer would keep the caller waiting for ever, and opening a device can act on it, so anything
@@ -25,6 +25,8 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     ----------
     path : str or path-like
         The file.
+    follow : bool
+        Whether it may be a link to one.
 
     Returns
     -------
@@ -34,11 +36,13 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     Raises
     ------
     OSError
-        It cannot be opened; IsADirectoryError for a directory, errno EINVAL for a pipe, a socket or a device.
+        It cannot be opened; IsADirectoryError for a directory, errno EINVAL for a pipe, a socket or a device, errno
+        ELOOP for a link that must not be followed.
     """
     _require_regular(os.stat(path).st_mode, path)
     # Not blocking, as a pipe may have taken its place since; regular files do not mind.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
     try:
         _require_regular(os.fstat(descriptor).st_mode, path)
         return os.fdopen(descriptor, "rb")

@@ -7,11 +7,14 @@ function from that cache dies of a segmentation fault (https://github.com/numba/
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import logging
 import os
 import platform
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -69,17 +72,34 @@ def choose_numba_cache() -> bool:
         candidates = [Path(base)] if base else []
         if "HOME" in os.environ:
             candidates.append(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
-        candidates.append(Path(tempfile.gettempdir()) / f"stemfeatures-{os.getuid()}")
-        for candidate in candidates:
-            folder = candidate / "stemfeatures" / "numba"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                continue
-            if os.access(folder, os.W_OK):
-                os.environ["NUMBA_CACHE_DIR"] = str(folder)
-                break
+        folders = [candidate / "stemfeatures" / "numba" for candidate in candidates]
+        os.environ["NUMBA_CACHE_DIR"] = str(next(filter(_make_writable, folders), None) or _temporary_cache())
     return True
+
+
+def _make_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _temporary_cache() -> Path:
+    """A folder below the temporary one, where others may have put one of that name with code of theirs in it."""
+    folder = Path(tempfile.gettempdir()) / f"stemfeatures-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    except OSError:
+        ours = False
+    if ours:
+        return folder
+    logger.warning("%s is not ours alone; compiled code is kept for this process only", folder)
+    folder = Path(tempfile.mkdtemp(prefix="stemfeatures-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def compiled(**options: Any) -> Callable[[Function], Function]:

@@ -24,10 +24,21 @@ from .encode import AudioWriter, write
 from .identity import audio_identity, file_sha256
 from .resampling import StreamResampler, resample
 from .signals import as_signal, to_mono
-from .streams import MAX_DURATION_S, AudioStream, decoder_versions, load, open_audio, probe
+from .streams import (
+    MAX_CHANNELS,
+    MAX_CPU_S_PER_MB,
+    MAX_DURATION_S,
+    AudioStream,
+    decoder_versions,
+    load,
+    open_audio,
+    probe,
+)
 from .tags import Tags, read_tags
 
 __all__ = [
+    "MAX_CHANNELS",
+    "MAX_CPU_S_PER_MB",
     "MAX_DURATION_S",
     "AudioInfo",
     "AudioStream",

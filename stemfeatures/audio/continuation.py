@@ -5,6 +5,7 @@ Not ffmpeg alone: libsndfile is faster and exact in the formats it reads whole, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -43,13 +44,13 @@ class ContinuedDecoder:
     declared length, as libsndfile does.
     """
 
-    def __init__(self, first: Decoder, limit_s: float) -> None:
+    def __init__(self, first: Decoder, limit_s: float, *, cpu_limit_s: float = math.inf) -> None:
         self.name, self.info, self.cut = first.name, first.info, first.cut
         self.failure: str | None = None
         self.message = ""
         self._first = first
         self._second: FfmpegDecoder | None = None
-        self._limit_s = limit_s
+        self._limit_s, self._cpu_limit_s = limit_s, cpu_limit_s
         self._n = 0
         self._seam = ""
         self._tail = self._rest = np.zeros((0, self.info.channels), np.float32)
@@ -77,7 +78,7 @@ class ContinuedDecoder:
     def _take_over(self) -> None:
         second = None
         try:
-            second = FfmpegDecoder(self.info.path, self._limit_s, damaged=True)
+            second = FfmpegDecoder(self.info.path, self._limit_s, cpu_limit_s=self._cpu_limit_s, damaged=True)
             self._rest, lag = self._find_place(second)
         except (Refusal, OSError) as error:
             if second is not None:

@@ -77,6 +77,11 @@ class DecoderTimeout(Refusal):
     """A decoder kept the caller waiting for too long."""
 
 
+def too_much_cpu(limit_s: float) -> str:
+    """What is said of a file that takes more CPU than it may."""
+    return f"decoding takes more than {limit_s:.0f} s of CPU, the limit for a file of this size"
+
+
 class Decoder(Protocol):
     """``read(n)`` gives (k, channels) float32, fewer than ``n`` only at the end; then ``failure`` tells of a break-off.
 

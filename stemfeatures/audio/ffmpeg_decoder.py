@@ -6,14 +6,15 @@ the memory takes nobody along, and the program that a distribution keeps up to d
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import resource
 import selectors
 import shutil
 import signal
 import struct
 import subprocess
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.clock import awake_s
 from .deadline import within
-from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless
+from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
 from .ffmpeg_log import FfmpegLog
 from .mp4 import mp4_audio
 from .ogg import inspect_ogg
@@ -31,6 +33,7 @@ from .ogg import inspect_ogg
 _AU_HEADER = struct.Struct(">4s5I")
 _AU_FLOAT = 6
 _READ_BYTES = 1 << 18
+_POLL_S = 1.0
 _SMALLEST_GAP_S = 0.015  # less than any frame that may be lost, more than the rounding of time stamps
 _LARGEST_FRAME = 8192  # samples; by what a decoder may exceed the length that the boxes of an MP4 file state
 _SMALLEST_OFFSET_S = 0.1  # streams that start together are as far apart as the delays of their encoders
@@ -87,6 +90,8 @@ class FfmpegDecoder:
         A regular file.
     limit_s : float
         Seconds that the caller may be kept waiting in all.
+    cpu_limit_s : float
+        Seconds of CPU that the process may take.
     damaged : bool
         Whether damage has been found.
     stream : int or None
@@ -103,7 +108,15 @@ class FfmpegDecoder:
 
     name = "ffmpeg"
 
-    def __init__(self, path: Path, limit_s: float, *, damaged: bool = False, stream: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limit_s: float,
+        *,
+        cpu_limit_s: float = math.inf,
+        damaged: bool = False,
+        stream: int | None = None,
+    ) -> None:
         executable = ffmpeg_path()
         if executable is None:
             raise Refusal("not found on the PATH, and the imageio-ffmpeg package is not installed")
@@ -117,6 +130,7 @@ class FfmpegDecoder:
         self._ogg = within(limit_s, lambda: inspect_ogg(path))
         # In joined streams the time starts anew.
         damaged = damaged or (self._ogg.damaged is not None and self._ogg.joined is None)
+        self._cpu_limit_s = cpu_limit_s
         self._start(_command(executable, path, damaged=damaged, stream=stream))
         try:
             sample_rate, channels = self._read_header()
@@ -154,6 +168,7 @@ class FfmpegDecoder:
             )
         except OSError as error:
             raise Refusal(f"{command[0]}: {error.strerror}") from error
+        _limit_cpu(self._process.pid, self._cpu_limit_s)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._stdout, self._stderr = self._process.stdout, self._process.stderr
@@ -166,10 +181,12 @@ class FfmpegDecoder:
     def _pump(self, enough: Callable[[], bool]) -> None:
         """Serve both pipes until ``enough()`` or both have ended."""
         while not enough() and self._selector.get_map():
-            started = time.monotonic()
-            ready = self._selector.select(max(self._left_s, 0.0))
-            self._left_s -= time.monotonic() - started
+            started = awake_s()
+            ready = self._selector.select(min(max(self._left_s, 0.0), _POLL_S))
+            self._left_s -= awake_s() - started
             if not ready:
+                if self._left_s > 0:
+                    continue
                 self.close()
                 complaints = self._log.complaints()
                 raise DecoderTimeout(f"no answer within {self._limit_s:g} s, killed; {complaints}".rstrip("; "))
@@ -276,6 +293,8 @@ class FfmpegDecoder:
         n_silent = self._log.n_silent
         silence = f"{n_silent / self.info.sample_rate:.2f} s became silence" if n_silent else ""
         self.message = "; ".join(filter(None, (self._ogg.damaged, silence, self._log.complaints())))
+        if status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+            raise DecoderTimeout(too_much_cpu(self._cpu_limit_s))
         if status:
             self.failure = self.message or f"exit status {status}"
 
@@ -293,6 +312,14 @@ def _command(executable: str, path: Path, *, damaged: bool, stream: int | None) 
     command += streams
     command += ["-af", f"aresample=async=1:min_hard_comp={_SMALLEST_GAP_S}"] if damaged else []
     return [*command, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+
+
+def _limit_cpu(pid: int, limit_s: float) -> None:
+    """Let the kernel end a process that takes more seconds of CPU; no more than a few lines of ffmpeg have run."""
+    if math.isfinite(limit_s) and hasattr(resource, "prlimit"):
+        seconds = max(1, math.ceil(limit_s))
+        with suppress(OSError, ValueError):  # it has ended already, or we may not: then the limit of time remains
+            resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds + 5))
 
 
 def _end(process: subprocess.Popen, selector: selectors.BaseSelector) -> None:

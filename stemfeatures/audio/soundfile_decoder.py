@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +12,7 @@ import soundfile
 
 from .._util.files import open_regular
 from .deadline import DeadlineThread
-from .decoder import AudioInfo, Refusal, is_lossless
+from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
 from .forward import ChainedFile, ForwardFile
 from .mpeg import starts_as_mpeg_audio, unreliable_length
 from .ogg import OggReport, inspect_ogg
@@ -46,7 +47,8 @@ class SoundfileDecoder:
 
     name = "soundfile"
 
-    def __init__(self, path: Path, limit_s: float) -> None:
+    def __init__(self, path: Path, limit_s: float, *, cpu_limit_s: float = math.inf) -> None:
+        self._cpu_limit_s = cpu_limit_s
         self.failure: str | None = None
         self.message = ""
         self._thread = DeadlineThread(limit_s)
@@ -72,6 +74,8 @@ class SoundfileDecoder:
         if self.failure is not None:
             return np.zeros((0, self.info.channels), np.float32)
         file = self._file
+        if self._thread.cpu_s > self._cpu_limit_s:
+            raise DecoderTimeout(too_much_cpu(self._cpu_limit_s))
         block, self.failure = self._thread(lambda: _read_soundfile(file, n_frames))
         return block
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 #: of some hundred kilobytes decodes to that was made to fill a disk.
 MAX_DURATION_S = 86_400.0
 MAX_CHANNELS = 255
+#: Seconds of CPU that a megabyte may take to be decoded, on top of ``_CPU_BASE_S`` for a file of any size.
+MAX_CPU_S_PER_MB = 20.0
 #: Samples beyond this are no audio at full scale 1.0. Mixes in floating point exceed it by some dB, integers that were
 #: stored as floats by 40 dB and more.
 MAX_PEAK = 32.0
@@ -37,6 +39,7 @@ MAX_PEAK = 32.0
 # Beyond this a header is damaged; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
 _MAX_BLOCK_VALUES = 1 << 26
+_CPU_BASE_S = 60.0
 
 _DECODERS: tuple[type[SoundfileDecoder] | type[FfmpegDecoder], ...] = (SoundfileDecoder, FfmpegDecoder)
 
@@ -189,6 +192,7 @@ def open_audio(
     timeout_s: float | None = None,
     max_duration_s: float = MAX_DURATION_S,
     max_channels: int = MAX_CHANNELS,
+    max_cpu_s_per_mb: float = MAX_CPU_S_PER_MB,
     stream: int | None = None,
 ) -> AudioStream:
     """Open an audio file and decode its first block.
@@ -207,6 +211,9 @@ def open_audio(
         any length.
     max_channels : int
         Channels that a file may have.
+    max_cpu_s_per_mb : float
+        Seconds of CPU that decoding may take for each megabyte (1,000,000 bytes) of the file, besides one minute: files
+        can be made that keep a decoder busy for hours.
     stream : int or None
         Which audio stream to decode, counted from 0, of a file with several. By default the one that is marked as
         default, of several the one with the most channels, then the first.
@@ -234,19 +241,20 @@ def open_audio(
     ...     print([block.shape for block in stream], stream.status)
     [(2, 66150), (2, 22050)] ok
     """
-    if min(block_s, max_duration_s, max_channels) <= 0 or (timeout_s is not None and timeout_s <= 0):
-        raise ValueError("block_s and timeout_s must be positive, and so must be max_duration_s and max_channels")
+    if min(block_s, max_duration_s, max_channels, max_cpu_s_per_mb) <= 0 or (timeout_s is not None and timeout_s <= 0):
+        raise ValueError("block_s and all limits must be positive")
     if stream is not None and stream < 0:
         raise ValueError(f"audio streams are counted from 0, got {stream}")
     path = Path(path)
     size = _check_file(path, 60.0 if timeout_s is None else timeout_s)
     limit_s = 60.0 + size / 100_000 if timeout_s is None else timeout_s
+    cpu_limit_s = _CPU_BASE_S + max_cpu_s_per_mb * size / 1e6
     reports: list[str] = []
     empty = False
     for kind in _DECODERS:
         decoder: Decoder | None = None
         try:
-            decoder = _open_decoder(kind, path, limit_s, stream)
+            decoder = _open_decoder(kind, path, limit_s, cpu_limit_s, stream)
             _check_limits(decoder.info, max_duration_s, max_channels)
             block_frames = round(block_s * decoder.info.sample_rate)
             block_frames = max(1, min(block_frames, _MAX_BLOCK_VALUES // decoder.info.channels))
@@ -366,14 +374,20 @@ def decoder_versions() -> dict[str, str | None]:
 
 
 def _open_decoder(
-    kind: type[SoundfileDecoder] | type[FfmpegDecoder], path: Path, limit_s: float, stream: int | None
+    kind: type[SoundfileDecoder] | type[FfmpegDecoder],
+    path: Path,
+    limit_s: float,
+    cpu_limit_s: float,
+    stream: int | None,
 ) -> Decoder:
     if issubclass(kind, FfmpegDecoder):
-        return kind(path, limit_s, stream=stream)
+        return kind(path, limit_s, cpu_limit_s=cpu_limit_s, stream=stream)
     if stream:
         raise Refusal("reads the first audio stream only")
-    decoder = kind(path, limit_s)
-    return ContinuedDecoder(decoder, limit_s) if FfmpegDecoder in _DECODERS and not decoder.is_chain else decoder
+    decoder = kind(path, limit_s, cpu_limit_s=cpu_limit_s)
+    if FfmpegDecoder in _DECODERS and not decoder.is_chain:
+        return ContinuedDecoder(decoder, limit_s, cpu_limit_s=cpu_limit_s)
+    return decoder
 
 
 def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:

@@ -101,7 +101,8 @@ class FrameBuilder:
 
     def finish(self, n_samples: int) -> TrackFrames:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
-        data = {k: np.concatenate(v, axis=-1) for k, v in self._values.items()}
+        # One at a time, as the pieces of a long track are as large as the whole.
+        data = {name: np.concatenate(self._values.pop(name), axis=-1) for name in list(self._values)}
         n_frames = data["energy"].shape[-1]
         self._measure(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()

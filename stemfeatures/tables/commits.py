@@ -23,8 +23,10 @@ What makes every track stand in exactly one of ``tracks`` and ``errors``, once:
 Two processes that both believed to hold the lock still could not harm each other: commit numbers are created if absent,
 and the second gets a DatasetError.
 
-Every ``CHECKPOINT_EVERY`` commits the folded state is also put in ``00000042.checkpoint.json``, so that opening a
-dataset of a million commits does not read them all. Checkpoints may be deleted at any time.
+So that opening a dataset of a million commits does not read them all, every ``CHECKPOINT_EVERY`` commits are also put
+into one file, ``00000512.delta.json``, or, when there are twice as many commits as at the last time, their folded
+state into ``00000512.checkpoint.json``; what came before is deleted then. All these files together are no larger than
+the log. Each may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .._util.files import write_new, write_replace
+from .._util.files import open_regular, write_new, write_replace
 from ..errors import DatasetError
 from .layout import COMMITS, DatasetLayout
 from .parts import PartFile
@@ -51,6 +53,9 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY = 256
 FORMAT = 1
+_CHECKPOINT, _DELTA = ".checkpoint.json", ".delta.json"
+#: What reading a checkpoint raises that is damaged, or just being deleted.
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DatasetError)
 
 #: ``{table: {run_id: set of track_id}}``
 Replaced = dict[str, dict[str, set[str]]]
@@ -110,9 +115,10 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Snapshot:
+        """Raises ValueError, KeyError, TypeError or AttributeError when it is no state of a dataset."""
         parts = (PartFile.from_json(p) for p in content["parts"])
         replaced = {t: {r: set(ids) for r, ids in runs.items()} for t, runs in content["replaced"].items()}
-        return cls(content["commit"], {p.path: p for p in parts}, replaced)
+        return cls(int(content["commit"]), {p.path: p for p in parts}, replaced)
 
 
 def _numbers(folder: Path, suffix: str) -> Iterator[int]:
@@ -127,7 +133,8 @@ def commit_path(layout: DatasetLayout, number: int) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_bytes())
+    with open_regular(file, follow=False) as opened:
+        content = json.loads(opened.read())
     if not isinstance(content, dict):
         raise ValueError("not an object")
     if content.get("format", FORMAT) != FORMAT:
@@ -135,10 +142,10 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_commits(dataset: DatasetLayout | str | Path) -> list[dict[str, Any]]:
-    """All commits, oldest first: the history of the dataset."""
+def read_commits(dataset: DatasetLayout | str | Path, *, after: int = 0) -> list[dict[str, Any]]:
+    """All commits behind number ``after``, oldest first: the history of the dataset."""
     layout = DatasetLayout.open(dataset)
-    return [entry for _, entry in _entries(layout, 0)]
+    return [entry for _, entry in _entries(layout, after)]
 
 
 def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -149,8 +156,8 @@ def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str,
             raise DatasetError(f"commit {expected} is missing", source=str(layout.path))
         try:
             yield number, _read(file)
-        except (ValueError, UnicodeDecodeError) as e:
-            if number == numbers[-1]:  # possible only on file systems without hard links
+        except (OSError, ValueError, RecursionError) as e:
+            if number == numbers[-1] and isinstance(e, ValueError):  # only on file systems without hard links
                 log.warning("%s: ignoring a commit that was not written to its end", file)
                 return
             raise DatasetError(f"damaged commit: {e}", source=str(file)) from e
@@ -159,20 +166,43 @@ def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str,
 def read_snapshot(dataset: DatasetLayout | str | Path) -> Snapshot:
     """The committed state. Raises DatasetError when a commit is missing or damaged."""
     layout = DatasetLayout.open(dataset)
-    folder = layout.path / COMMITS
-    snapshot = Snapshot()
-    for number in sorted(_numbers(folder, ".checkpoint.json"), reverse=True):
-        with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
-            snapshot = Snapshot.from_json(_read(folder / f"{number:08d}.checkpoint.json"))
-            break
+    snapshot = _last_checkpoint(layout)
+    _apply_deltas(layout, snapshot)
     for number, entry in _entries(layout, snapshot.commit):
-        try:
-            snapshot.apply(number, entry)
-        except (KeyError, TypeError) as e:
-            raise DatasetError(
-                f"damaged commit: {type(e).__name__}: {e}", source=str(commit_path(layout, number))
-            ) from e
+        _apply(layout, snapshot, number, entry)
     return snapshot
+
+
+def _last_checkpoint(layout: DatasetLayout) -> Snapshot:
+    folder = layout.path / COMMITS
+    for number in sorted(_numbers(folder, _CHECKPOINT), reverse=True):
+        with suppress(*_UNUSABLE):
+            return Snapshot.from_json(_read(folder / f"{number:08d}{_CHECKPOINT}"))
+    return Snapshot()
+
+
+def _apply_deltas(layout: DatasetLayout, snapshot: Snapshot) -> None:
+    """Fold in what is there in files of many commits, as far as these follow one another without a gap."""
+    folder = layout.path / COMMITS
+    for number in sorted(_numbers(folder, _DELTA)):
+        if number <= snapshot.commit:
+            continue
+        try:
+            entries = list(_read(folder / f"{number:08d}{_DELTA}")["entries"])
+            if number - len(entries) != snapshot.commit:
+                return
+        except _UNUSABLE:
+            return
+        for i, entry in enumerate(entries, snapshot.commit + 1):
+            _apply(layout, snapshot, i, entry)
+
+
+def _apply(layout: DatasetLayout, snapshot: Snapshot, number: int, entry: dict[str, Any]) -> None:
+    try:
+        snapshot.apply(number, entry)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        what = f"damaged commit: {type(e).__name__}: {e}"
+        raise DatasetError(what, source=str(commit_path(layout, number))) from e
 
 
 def append_commit(
@@ -213,8 +243,30 @@ def append_commit(
         raise DatasetError(f"cannot commit: {e}", source=str(file)) from e
     snapshot.apply(number, entry)
     if number % CHECKPOINT_EVERY == 0:
-        write_replace(file.with_suffix(".checkpoint.json"), json.dumps(snapshot.to_json(), ensure_ascii=False).encode())
+        last = max(_numbers(layout.path / COMMITS, _CHECKPOINT), default=0)
+        if number >= 2 * last:
+            write_checkpoint(layout, snapshot)
+        else:
+            _write_log_file(layout, number, _DELTA, {"entries": read_commits(layout, after=number - CHECKPOINT_EVERY)})
     return number
+
+
+def write_checkpoint(layout: DatasetLayout, snapshot: Snapshot) -> None:
+    """Store the folded state, and delete earlier checkpoints and deltas. Only for those who hold the lock."""
+    _write_log_file(layout, snapshot.commit, _CHECKPOINT, snapshot.to_json())
+    folder = layout.path / COMMITS
+    for suffix in (_CHECKPOINT, _DELTA):
+        for number in list(_numbers(folder, suffix)):
+            if number < snapshot.commit or suffix == _DELTA:
+                (folder / f"{number:08d}{suffix}").unlink(missing_ok=True)
+
+
+def _write_log_file(layout: DatasetLayout, number: int, suffix: str, content: dict[str, Any]) -> None:
+    data = json.dumps({"format": FORMAT, **content}, ensure_ascii=False).encode()
+    try:
+        write_replace(layout.path / COMMITS / f"{number:08d}{suffix}", data)
+    except OSError as e:  # the commits themselves are there
+        log.warning("%s: cannot write a checkpoint: %s", layout.path, e)
 
 
 def set_torn_commit_aside(layout: DatasetLayout, snapshot: Snapshot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..errors import DatasetError
+from ..errors import ChangedDatasetError, DatasetError, LostPartError
+from ..fields import Field
+from .check import require_parts
+from .clear import clear, delete_parts
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
 from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, write_part
+from .parts import PartFile, part_file, publish, write_part
 from .reader import live_rows
 from .schema import DATA_TABLES, SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
+
+#: What no commit names is cleared away at the start of a run when it is so old, and all of it at the end: who calls
+#: this library may write parts first and begin the run then.
+_DEAD_AGE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -64,15 +74,38 @@ class Committer:
     run : mapping
         Columns of the row in table ``runs``; ``run_id`` must be new to this dataset. ``started_at``, ``host``,
         ``schema_version``, ``status`` and the counts are filled in.
+    metadata : iterable of Field
+        Catalogue columns that the rows will have; what the dataset lacks is added once nobody else can write.
+    seen : int, optional
+        Number of the last commit that the caller has planned with.
+
+    Attributes
+    ----------
+    layout : DatasetLayout
+        The dataset, inside the block with all of its columns.
 
     Raises
     ------
+    BusyDatasetError
+        Another writer is at work.
+    ChangedDatasetError
+        There are commits behind ``seen``.
+    LostPartError
+        A committed part is missing or damaged.
     DatasetError
-        No dataset, another writer at work, or a ``run_id`` used before.
+        No dataset, or a ``run_id`` used before.
     """
 
-    def __init__(self, dataset: DatasetLayout | str | Path, run: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        dataset: DatasetLayout | str | Path,
+        run: Mapping[str, Any],
+        *,
+        metadata: Iterable[Field] = (),
+        seen: int | None = None,
+    ) -> None:
         self.layout = DatasetLayout.open(dataset)
+        self._metadata, self._seen = tuple(metadata), seen
         self.run = {
             "started_at": datetime.now(UTC),
             "host": socket.gethostname(),
@@ -93,8 +126,15 @@ class Committer:
     def __enter__(self) -> Committer:
         self._lock.__enter__()
         try:
+            self.layout = DatasetLayout.open(self.layout.path)  # as the last writer left it
             self.snapshot = read_snapshot(self.layout)
+            if self._seen is not None and self.snapshot.commit != self._seen:
+                raise ChangedDatasetError("another run has written here meanwhile", source=str(self.layout.path))
             set_torn_commit_aside(self.layout, self.snapshot)
+            require_parts(self.layout, self.snapshot)
+            self._clear(older_than_s=_DEAD_AGE_S)
+            publish(self.layout, self.snapshot.parts.values())
+            self.layout = self.layout.with_columns(self._metadata)
             self._runs = live_rows(self.layout, self.snapshot, "runs").to_table().to_pylist()
             if any(row["run_id"] == self.run_id for row in self._runs):
                 raise DatasetError(f"run id {self.run_id!r} was used before", source=str(self.layout.path))
@@ -130,8 +170,17 @@ class Committer:
         self._check_open()
         self.run.update(columns, status=status, finished_at=datetime.now(UTC))
         self._write_runs()
+        self._clear()
         self._open = False
         self._lock.release()
+
+    def _clear(self, *, older_than_s: float = 0.0) -> None:
+        """Delete what dead runs have left: nobody else is at work, and what this run wrote has been committed."""
+        if self._lock.is_exclusive:
+            try:
+                clear(self.layout, self.snapshot, older_than_s=older_than_s)
+            except DatasetError as error:
+                log.warning("%s", error)
 
     def _check_open(self) -> None:
         if not self._open:
@@ -140,8 +189,12 @@ class Committer:
     def _write_runs(self) -> None:
         """Table runs is small: it is written anew, in one part."""
         part = write_part(self.layout, "runs", [*self._runs, self.run], shard=self.run_id)
-        old = [p.path for p in self.snapshot.of("runs")]
-        append_commit(self.layout, self.snapshot, kind="run", run_id=self.run_id, add=[part], remove=old)
+        old = self.snapshot.of("runs")
+        append_commit(
+            self.layout, self.snapshot, kind="run", run_id=self.run_id, add=[part], remove=[p.path for p in old]
+        )
+        delete_parts(self.layout, old)
+        publish(self.layout, [part])
 
     def commit(self, parts: Iterable[PartFile], *, shard: str = "") -> CommitResult:
         """Make the parts of one shard count, all or none of them.
@@ -200,6 +253,7 @@ class Committer:
             add=parts,
             replaced=replaced,
         )
+        publish(self.layout, parts)
         self._owner.update(dict.fromkeys(tracks, ("data", self.run_id)))
         self._owner.update(dict.fromkeys(errors, ("errors", self.run_id)))
         own = len(replaced.get("errors", {}).get(self.run_id, ()))  # retried within this run
@@ -211,7 +265,10 @@ class Committer:
         """Read the part's ids from the file: what counts must be readable, and ours."""
         path = self.layout.path / part.path
         try:
+            path = part_file(self.layout, part)
             keys = pq.read_table(path, columns=["track_id", "run_id"], partitioning=None)
+        except LostPartError as e:
+            raise DatasetError(f"cannot commit a part: {e.message.partition(';')[0]}", source=str(path)) from e
         except (OSError, pa.ArrowException, ValueError, KeyError) as e:
             raise DatasetError(f"cannot commit a part: {e}", source=str(path)) from e
         if (runs := set(pc.unique(keys["run_id"]).to_pylist())) != {self.run_id}:
@@ -219,7 +276,7 @@ class Committer:
         return keys["track_id"].to_pylist()
 
     def _without(self, part: PartFile, drop: set[str], shard: str) -> PartFile | None:
-        data = pq.read_table(self.layout.path / part.path, partitioning=None)
+        data = pq.read_table(part_file(self.layout, part), partitioning=None)
         keep = data.filter(pc.invert(pc.is_in(data["track_id"], pa.array(sorted(drop), pa.string()))))
         if not keep.num_rows:
             return None

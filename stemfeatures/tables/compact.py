@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,19 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from ..errors import DatasetError
-from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
-from .layout import COMMITS, SCHEMA, DatasetLayout
+from ..errors import LostPartError
+from .check import require_parts
+from .clear import WORK, clear, delete_parts
+from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside, write_checkpoint
+from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, write_part
+from .parts import PartFile, part_file, publish, repair_hint, write_part
 from .reader import live_rows
 
 log = logging.getLogger(__name__)
 
 TARGET_BYTES = 192 * 2**20
-#: A temporary file younger than this may belong to a worker that is still writing.
-_TEMPORARY_AGE_S = 3600.0
-_WORK = ".compact-"
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,8 @@ def compact(
     with DatasetLock(layout, "compact"):
         snapshot = read_snapshot(layout)
         set_torn_commit_aside(layout, snapshot)
+        require_parts(layout, snapshot)
+        publish(layout, snapshot.parts.values())
         for table in chosen:
             before = snapshot.of(table)
             _compact_table(layout, snapshot, table, target_bytes)
@@ -77,7 +77,8 @@ def compact(
             if before:
                 sizes = sum(p.size for p in before), sum(p.size for p in after)
                 results.append(CompactResult(table, len(before), len(after), *sizes))
-        _vacuum(layout, snapshot, older_than_s=0.0)
+        clear(layout, snapshot)
+        write_checkpoint(layout, snapshot)
     return results
 
 
@@ -89,7 +90,10 @@ def vacuum(dataset: DatasetLayout | str | Path, *, older_than_s: float = 0.0) ->
     """
     layout = DatasetLayout.open(dataset)
     with DatasetLock(layout, "vacuum"):
-        return _vacuum(layout, read_snapshot(layout), older_than_s=older_than_s)
+        snapshot = read_snapshot(layout)
+        deleted = clear(layout, snapshot, older_than_s=older_than_s)
+        publish(layout, snapshot.parts.values())
+    return deleted
 
 
 def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target: int) -> None:
@@ -112,12 +116,18 @@ def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target
         remove=[part.path for part in chosen],
         purged=[table] if replaced else [],
     )
+    delete_parts(layout, chosen)  # first, so that nobody who reads the folder sees rows twice
+    publish(layout, new)
 
 
 def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | None) -> bool:
     """Whether a part lacks columns, has them in another type (as earlier versions wrote them), or holds dead rows."""
-    path, schema = str(layout.path / part.path), layout.schema(part.table)
-    if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in pq.read_schema(path)}:
+    path, schema = str(part_file(layout, part)), layout.schema(part.table)
+    try:
+        have = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as e:
+        raise LostPartError(f"{part.path} cannot be read: {e}; {repair_hint(layout)}", source=str(layout.path)) from e
+    if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in have}:
         return True
     return dead is not None and ds.dataset([path], schema=schema).count_rows(filter=dead) > 0
 
@@ -134,7 +144,7 @@ def _merge(
         return [write_part(layout, table, rows, shard=shard, describe=True)] if rows.num_rows else []
     keys = np.sort(source.to_table(columns=[key])[key].to_numpy())
     bounds = np.unique([keys[i * len(keys) // ranges] for i in range(1, ranges)]) if len(keys) else keys
-    work = layout.path / f"{_WORK}{uuid.uuid4().hex[:8]}"
+    work = layout.path / f"{WORK}{uuid.uuid4().hex[:8]}"
     work.mkdir()
     try:
         return _merge_ranges(layout, table, source, bounds, work, shard)
@@ -168,29 +178,3 @@ def _merge_ranges(
         if rows.num_rows:
             parts.append(write_part(layout, table, rows, shard=f"{shard}-{i:04d}", describe=True))
     return parts
-
-
-def _vacuum(layout: DatasetLayout, snapshot: Snapshot, *, older_than_s: float) -> list[Path]:
-    now = time.time()
-    deleted = []
-
-    def delete(path: Path, age: float) -> None:
-        try:
-            if now - path.stat().st_mtime >= age:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                deleted.append(path)
-        except FileNotFoundError:
-            pass
-        except OSError as e:
-            raise DatasetError(f"cannot delete: {e}", source=str(path)) from e
-
-    for table in layout.tables:
-        for path in layout.directory(table).glob("part-*.parquet"):
-            if f"{table}/{path.name}" not in snapshot.parts:
-                delete(path, older_than_s)
-    for folder in (*layout.tables, COMMITS, SCHEMA):
-        for path in (layout.path / folder).glob(".*.tmp"):
-            delete(path, max(older_than_s, _TEMPORARY_AGE_S))
-    for path in layout.path.glob(f"{_WORK}*"):
-        delete(path, older_than_s)
-    return deleted

@@ -4,8 +4,12 @@
 
     features/
       <table>/part-<shard>-<uuid>.parquet
-      _commits/00000042.json       what counts; see commits.py
-      _schema/<table>.json         the columns of this dataset
+      <table>/.part-<shard>-<uuid>.parquet.new   not committed yet, or not published; see parts.py
+      _commits/00000042.json                     what counts; see commits.py
+      _schema/<table>.json                       the columns of this dataset
+
+Whoever can write there decides what its readers are told, and nothing more: every name in these files is checked before
+it becomes a path, and links inside the directory are not followed.
 
 A dataset may have columns the registry does not know: those of its catalogue, which travel through to ``tracks`` under
 the prefix ``meta_``. Their types are inferred once, from the catalogue the dataset was made from, and remembered in
@@ -25,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from .._util.files import fsync_path, write_replace
+from .._util.files import fsync_path, open_regular, write_replace
 from ..errors import DatasetError
 from ..fields import Field
 from .schema import SCHEMA_VERSION, TABLES, get_table, schema_of
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 COMMITS = "_commits"
 SCHEMA = "_schema"
 METADATA_PREFIX = "meta_"
+_TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def metadata_name(column: str) -> str:
@@ -90,18 +95,21 @@ class DatasetLayout:
         path = Path(path)
         if not path.is_dir():
             raise DatasetError("there is no such directory", source=str(path))
-        if not (path / SCHEMA).is_dir() or not (path / COMMITS).is_dir():
+        if not is_dataset(path):
             raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
         stored: dict[str, tuple[Field, ...]] = {}
         versions = []
         for file in sorted((path / SCHEMA).glob("[!.]*.json")):
             try:
-                content = json.loads(file.read_text("utf-8"))
+                with open_regular(file, follow=False) as opened:
+                    content = json.loads(opened.read())
                 fields = tuple(Field.from_json(f) for f in content["fields"])
                 version = content["schema_version"]
                 versions.append((_version(version), version))
-                stored[content["table"]] = fields
-            except (OSError, ValueError, KeyError, TypeError) as e:
+                if content["table"] != file.stem or not is_table_name(file.stem):
+                    raise ValueError(f"it is of a table {content['table']!r}")
+                stored[file.stem] = fields
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 raise DatasetError(f"cannot read the schema: {type(e).__name__}: {e}", source=str(file)) from e
         version = max(versions)[1] if versions else SCHEMA_VERSION
         if _version(version)[0] != _version(SCHEMA_VERSION)[0]:
@@ -113,31 +121,49 @@ class DatasetLayout:
         return cls(path, stored, version)
 
     @classmethod
-    def create(cls, path: str | Path, *, metadata: Iterable[Field] = ()) -> DatasetLayout:
-        """Make the dataset if there is none, else open it; ``metadata`` are catalogue columns (:func:`infer_metadata`).
+    def found(cls, path: str | Path) -> DatasetLayout:
+        """Make the folders of a dataset if there is none, else open it.
 
-        Columns that an existing dataset does not have yet are added; those it has keep their type.
+        Harmless while somebody writes there: columns are stored by :meth:`with_columns`.
+
+        Raises
+        ------
+        DatasetError
+            The directory holds something else, or a dataset that cannot be read.
         """
         path = Path(path)
-        if (path / SCHEMA).is_dir() and (path / COMMITS).is_dir():
-            layout = cls.open(path)
-        else:
-            if path.is_dir() and (other := [p.name for p in path.iterdir() if p.name not in (SCHEMA, COMMITS)]):
-                raise DatasetError(
-                    f"the directory holds other things already: {', '.join(sorted(other)[:5])}", source=str(path)
-                )
-            for name in (SCHEMA, COMMITS):
-                (path / name).mkdir(parents=True, exist_ok=True)
-            fsync_path(path)
-            layout = cls(path)
-        stored = {name: layout.fields(name) for name in layout.tables}
+        if not is_dataset(path):
+            if path.is_dir():
+                _require_free(path)
+            try:
+                for name in (SCHEMA, COMMITS):
+                    (path / name).mkdir(parents=True, exist_ok=True)
+                fsync_path(path)
+            except OSError as e:
+                raise DatasetError(f"cannot write here: {e}", source=str(path)) from e
+        return cls.open(path)
+
+    @classmethod
+    def create(cls, path: str | Path, *, metadata: Iterable[Field] = ()) -> DatasetLayout:
+        """:meth:`found`, :meth:`with_columns`. For those who hold the lock, or whom nobody else knows of."""
+        return cls.found(path).with_columns(metadata)
+
+    def with_columns(self, metadata: Iterable[Field] = ()) -> DatasetLayout:
+        """The dataset with catalogue columns (:func:`infer_metadata`) and those of this release, stored in ``_schema``.
+
+        Only for those who hold the lock. Columns that the dataset does not have yet are added; those it has keep their
+        type.
+        """
+        stored = {name: self.fields(name) for name in self.tables}
         have = {f.name for f in stored["tracks"]}
         for f in metadata:
             if not f.name.startswith(METADATA_PREFIX):
-                raise DatasetError(f"catalogue column {f.name!r} must be called {METADATA_PREFIX}...", source=str(path))
+                raise DatasetError(
+                    f"catalogue column {f.name!r} must be called {METADATA_PREFIX}...", source=str(self.path)
+                )
             if f.name not in have:
                 stored["tracks"] += (dataclasses.replace(f, family="metadata", nullable=True),)
-        version = max(layout.schema_version, SCHEMA_VERSION, key=_version)
+        version = max(self.schema_version, SCHEMA_VERSION, key=_version)
         for name, fields in stored.items():
             content = {
                 "table": name,
@@ -146,10 +172,10 @@ class DatasetLayout:
                 "fields": [f.to_json() for f in fields],
             }
             data = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
-            file = path / SCHEMA / f"{name}.json"
+            file = self.path / SCHEMA / f"{name}.json"
             if not file.exists() or file.read_bytes() != data:
                 write_replace(file, data)
-        return cls(path, stored, version)
+        return DatasetLayout(self.path, stored, version)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -174,8 +200,39 @@ class DatasetLayout:
         return schema_of(table, self.fields(table), describe=describe)
 
     def directory(self, table: str) -> Path:
-        """Folder of the part files of ``table``."""
-        return self.path / table
+        """Folder of the part files of ``table``; DatasetError when it is a link, or not called as a table may be."""
+        if not is_table_name(table):
+            raise DatasetError(f"{table!r} is no name of a table", source=str(self.path))
+        folder = self.path / table
+        if folder.is_symlink():
+            raise DatasetError("is a link to another place; a dataset keeps its tables in itself", source=str(folder))
+        return folder
+
+
+def is_table_name(name: object) -> bool:
+    """Whether a table may be called so: a name that means nothing to a file system."""
+    return isinstance(name, str) and _TABLE_NAME.fullmatch(name) is not None
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a directory has what a dataset has, of its own."""
+    return all((path / name).is_dir() and not (path / name).is_symlink() for name in (SCHEMA, COMMITS))
+
+
+def _require_free(path: Path) -> None:
+    """DatasetError unless the directory holds nothing, or no more than what is left of a dataset without any part."""
+    left = {*TABLES, SCHEMA, COMMITS}
+    if other := sorted(p.name for p in path.iterdir() if p.name not in left or p.is_symlink()):
+        raise DatasetError(f"the directory holds other things already: {', '.join(other[:5])}", source=str(path))
+    parts = [part for table in TABLES for part in path.glob(f"{table}/*.parquet")]
+    commits = [*path.glob(f"{COMMITS}/*.json")]
+    if parts or commits:
+        lacks = SCHEMA if commits else COMMITS
+        raise DatasetError(
+            f"the directory holds {len(parts)} part files of a dataset whose {lacks} is gone, so nothing says which of "
+            "their rows count; restore it from a copy, or move the directory away and extract anew",
+            source=str(path),
+        )
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ import json
 import logging
 import os
 import socket
+import stat
 from datetime import UTC, datetime
 from types import TracebackType
 
-from ..errors import DatasetError
+from ..errors import BusyDatasetError, DatasetError
 from .layout import COMMITS, DatasetLayout
 
 log = logging.getLogger(__name__)
@@ -23,30 +24,41 @@ class DatasetLock:
     ``_commits/.lock`` itself stays and only says who holds or held it. Where a file system cannot lock, a warning is
     logged and the create-if-absent commit files remain the guard.
 
+    Attributes
+    ----------
+    is_exclusive : bool
+        False where the file system cannot lock, so that there may be others.
+
     Raises
     ------
-    DatasetError
+    BusyDatasetError
         Another process (or another writer in this one) holds it; the message says which.
     """
 
     def __init__(self, layout: DatasetLayout, purpose: str) -> None:
         self.layout = layout
         self.purpose = purpose
+        self.is_exclusive = True
         self._fd: int | None = None
 
     def __enter__(self) -> DatasetLock:
         path = self.layout.path / COMMITS / ".lock"
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # A link is not followed: its target would be written to. A pipe would be waited for.
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except OSError as e:
             raise DatasetError(f"cannot write here: {e}", source=str(self.layout.path)) from e
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise DatasetError("is not a regular file", source=str(path))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _describe(os.pread(fd, 4096, 0))
             os.close(fd)
-            raise DatasetError(f"another writer is at work: {holder}", source=str(self.layout.path)) from None
+            raise BusyDatasetError(f"another writer is at work: {holder}", source=str(self.layout.path)) from None
         except OSError as e:
+            self.is_exclusive = False
             log.warning("%s: this file system cannot lock (%s); make sure that only one run writes here", path, e)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": now, "purpose": self.purpose}
@@ -70,7 +82,7 @@ class DatasetLock:
 def lock_holder(layout: DatasetLayout) -> str | None:
     """Who is writing to the dataset now, in words; None when nobody is (on this machine)."""
     try:
-        fd = os.open(layout.path / COMMITS / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(layout.path / COMMITS / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None  # nobody ever wrote here, or we may not look
     try:

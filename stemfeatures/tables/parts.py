@@ -1,4 +1,9 @@
-"""Part files: rows in, one typed Parquet file out, whole or not at all."""
+"""Part files: rows in, one typed Parquet file out, whole or not at all.
+
+A part is written under a hidden name, ``.<name>.new``, that no reader of folders takes, and gets its name when a commit
+has made it count (:func:`publish`). So ``pandas.read_parquet(DIR / "tracks")`` never shows rows that are not committed.
+Readers of the commit log find a part under either name.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,13 @@ import dataclasses
 import math
 import os
 import re
+import shlex
+import stat
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,15 +27,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .._util.files import fsync_path, temporary_name
-from ..errors import DatasetError
+from ..errors import DatasetError, LostPartError
 from ..fields import Field
-from .layout import DatasetLayout
+from .layout import DatasetLayout, is_table_name
 from .schema import arrow_type
 
 ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
 ROW_GROUP_BYTES = 32 * 2**20
 
+#: Parts of more keys than this are sorted by key, or large: their first and last key say enough.
+_MAX_KEY_HASHES = 256
+_PART_NAME = re.compile(r"part-[A-Za-z0-9_.-]+\.parquet")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Rows: TypeAlias = Iterable[Mapping[str, Any]] | pa.Table | pa.RecordBatch
@@ -50,8 +62,8 @@ class PartFile:
         First ``track_id`` (``run_id`` in table runs).
     max_key : str
         Last one.
-    null_counts : dict
-        Columns that hold nulls, and how many.
+    key_hashes : str
+        CRC-32 of each key, eight hex digits a key, to tell which parts hold a track; empty for parts of many keys.
     """
 
     path: str
@@ -60,14 +72,81 @@ class PartFile:
     size: int
     min_key: str
     max_key: str
-    null_counts: dict[str, int] = field(default_factory=dict)
+    key_hashes: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != ""}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PartFile:
-        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content})
+        """Raises ValueError when it is no description of a part: it may come from anywhere, and ``path`` is opened."""
+        part = cls(**{f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content})
+        texts = (part.path, part.min_key, part.max_key, part.key_hashes)
+        if not all(isinstance(t, str) for t in texts) or type(part.rows) is not int or type(part.size) is not int:
+            raise ValueError(f"no description of a part: {content!r:.200}")
+        folder, _, name = part.path.partition("/")
+        if folder != part.table or not is_table_name(folder) or not _PART_NAME.fullmatch(name):
+            raise ValueError(f"{part.path!r} is no part of a table {part.table!r}")
+        return part
+
+    def may_hold(self, keys: Iterable[str]) -> bool:
+        """Whether rows of any of these keys can be in it."""
+        keys = [key for key in keys if self.min_key <= key <= self.max_key]
+        if not keys or not self.key_hashes:
+            return bool(keys)
+        hashes = {self.key_hashes[i : i + 8] for i in range(0, len(self.key_hashes), 8)}
+        return not hashes.isdisjoint(map(_key_hash, keys))
+
+
+def _key_hash(key: str) -> str:
+    return f"{zlib.crc32(key.encode()):08x}"
+
+
+def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
+    """Where a part lies: under its name, or still under the hidden one.
+
+    Raises
+    ------
+    LostPartError
+        It is not there, or not as long as it was.
+    """
+    path = dataset.directory(part.table) / part.path.rpartition("/")[2]
+    for place in (path, staged(path), path):  # it may be published in between
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            raise _lost(dataset, part, f"cannot be read ({e.strerror})") from e
+        if not stat.S_ISREG(status.st_mode):
+            raise _lost(dataset, part, "is no regular file")
+        if status.st_size != part.size:
+            raise _lost(dataset, part, f"has {status.st_size:,} bytes of {part.size:,}")
+        return place
+    raise _lost(dataset, part, "is missing")
+
+
+def _lost(dataset: DatasetLayout, part: PartFile, what: str) -> LostPartError:
+    return LostPartError(f"{part.path} {what}; {repair_hint(dataset)}", source=str(dataset.path))
+
+
+def repair_hint(dataset: DatasetLayout) -> str:
+    """What to do about a part that is lost."""
+    command = f"stemfeatures check {shlex.quote(str(dataset.path))}"
+    return f"{command} tells which tracks are lost, and with --repair lets the next extract do them again"
+
+
+def staged(path: Path) -> Path:
+    """The hidden name of a part until a commit has made it count."""
+    return path.with_name(f".{path.name}.new")
+
+
+def publish(dataset: DatasetLayout, parts: Iterable[PartFile]) -> None:
+    """Give committed parts the names under which readers of folders find them. Only for those who hold the lock."""
+    for part in parts:
+        path = dataset.directory(part.table) / part.path.rpartition("/")[2]
+        with suppress(FileNotFoundError):  # it has it already
+            os.rename(staged(path), path)
 
 
 def to_table(dataset: DatasetLayout | str | Path, table: str, rows: Rows) -> pa.Table:
@@ -190,10 +269,10 @@ def _error(table: str, column: str, row: Mapping[str, Any], why: str) -> Dataset
 def write_part(
     dataset: DatasetLayout | str | Path, table: str, rows: Rows, *, shard: str, describe: bool = False
 ) -> PartFile:
-    """Write rows to ``<table>/part-<shard>-<uuid>.parquet``, sorted by track, and return the receipt.
+    """Write rows to a part file, sorted by track, and return the receipt.
 
-    The file appears whole or not at all, and counts only when a :class:`~.committer.Committer` commits
-    the receipt; so a shard may be written any number of times.
+    The file appears whole or not at all, under a hidden name, and counts only when a :class:`~.committer.Committer`
+    commits the receipt; so a shard may be written any number of times.
 
     Parameters
     ----------
@@ -227,24 +306,28 @@ def write_part(
         data = data.take(pc.sort_indices(data, [(key, "ascending")]))
     name = f"part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
     path = layout.directory(table) / name
+    tmp = temporary_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = temporary_name(path)
+        path.parent.mkdir(exist_ok=True)  # not its parents: a dataset that somebody has deleted stays deleted
         pq.write_table(data, tmp, compression="zstd", row_group_size=_row_group_rows(data), **_encodings(schema))
         fsync_path(tmp)
         size = tmp.stat().st_size
-        os.replace(tmp, path)
+        os.replace(tmp, staged(path))
         fsync_path(path.parent)
     except OSError as e:
         raise DatasetError(f"cannot write a part: {e}", source=str(path)) from e
+    finally:
+        with suppress(OSError):
+            tmp.unlink()
+    keys = pc.unique(data[key]).to_pylist()
     return PartFile(
         path=f"{table}/{name}",
         table=table,
         rows=data.num_rows,
         size=size,
-        min_key=pc.min(data[key]).as_py(),
-        max_key=pc.max(data[key]).as_py(),
-        null_counts={c: n for c in data.column_names if (n := data[c].null_count)},
+        min_key=min(keys),
+        max_key=max(keys),
+        key_hashes="".join(sorted(map(_key_hash, keys))) if len(keys) <= _MAX_KEY_HASHES else "",
     )
 
 

@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 from .._util.words import size
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
-from ..errors import DatasetError
+from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .layout import DatasetLayout
+from .parts import part_file, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
 
 if TYPE_CHECKING:
@@ -35,9 +36,19 @@ if TYPE_CHECKING:
     from ..descriptors.types import F0Contour, TrackDescription
 
 
-def live_rows(layout: DatasetLayout, snapshot: Snapshot, table: str) -> ds.Dataset:
-    """The rows of ``table`` that count, as a dataset; empty when there are none."""
-    files = [str(layout.path / part.path) for part in snapshot.of(table)]
+def live_rows(
+    layout: DatasetLayout, snapshot: Snapshot, table: str, *, keys: Iterable[str] | None = None
+) -> ds.Dataset:
+    """The rows of ``table`` that count, as a dataset; empty when there are none.
+
+    With ``keys`` those of these tracks are among them, and as few others as the commits allow to tell without opening
+    a file. Raises LostPartError when a part is not there as it was written.
+    """
+    parts = snapshot.of(table)
+    if keys is not None:
+        keys = tuple(keys)
+        parts = [part for part in parts if part.may_hold(keys)]
+    files = [str(part_file(layout, part)) for part in parts]
     dataset = ds.dataset(files, schema=layout.schema(table), format="parquet")
     dead = snapshot.dead(table)
     return dataset if dead is None else dataset.filter(~dead)
@@ -143,7 +154,7 @@ class Features:
     def files(self, table: str) -> list[str]:
         """Paths of the committed part files. Rows that a later run replaced are still in them until ``compact``."""
         self.schema(table)
-        return [str(self.path / part.path) for part in self.snapshot.of(table)]
+        return [str(part_file(self.layout, part)) for part in self.snapshot.of(table)]
 
     def dataset(self, table: str) -> ds.Dataset:
         """The live rows of ``table`` as a ``pyarrow.dataset.Dataset`` (DuckDB, Polars and pandas read it lazily)."""
@@ -164,17 +175,33 @@ class Features:
     ) -> pa.Table:
         """Rows as an Arrow table sorted by track; see :meth:`to_pandas`."""
         schema = self.schema(table)
+        keys = _keys_of(filter, schema.names[0])
         if columns is not None and (unknown := [c for c in columns if c not in schema.names]):
             raise DatasetError(f"table {table} has no column {', '.join(map(repr, unknown))}", source=str(self.path))
         if isinstance(filter, list):
             filter = pq.filters_to_expression(filter)
         read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
         try:
-            data = self.dataset(table).to_table(columns=read, filter=filter)
-        except FileNotFoundError:  # compact has run since we looked
-            data = self.refresh().dataset(table).to_table(columns=read, filter=filter)
+            data = self._read(table, read, filter, keys)
+        except (FileNotFoundError, LostPartError):
+            before = self.commit
+            if self.refresh().commit == before:
+                raise
+            data = self._read(table, read, filter, keys)  # compact has run since we looked
         data = data.take(pc.sort_indices(data, [(schema.names[0], "ascending")]))
         return data if columns is None else data.select(list(columns))
+
+    def _read(
+        self, table: str, columns: list[str] | None, filter: pc.Expression | None, keys: tuple[str, ...] | None
+    ) -> pa.Table:
+        rows = live_rows(self.layout, self.snapshot, table, keys=keys)
+        try:
+            return rows.to_table(columns=columns, filter=filter)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowInvalid) as e:
+            what = f"table {table} cannot be read: {e}; {repair_hint(self.layout)}"
+            raise LostPartError(what, source=str(self.path)) from e
 
     def to_pandas(
         self, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | list[Any] | None = None
@@ -188,7 +215,8 @@ class Features:
         columns : sequence of str, optional
             Columns to read, all by default.
         filter : pyarrow.compute.Expression or list, optional
-            An expression, or ``[(column, op, value), ...]`` as in ``pandas.read_parquet``.
+            An expression, or ``[(column, op, value), ...]`` as in ``pandas.read_parquet``. A list that names tracks
+            (``("track_id", "==", "one")``, ``("track_id", "in", [...])``) opens only the files that can hold them.
 
         Returns
         -------
@@ -243,7 +271,7 @@ class Features:
         """
         from ..descriptors.types import F0Contour
 
-        rows = self.to_arrow("contours", filter=(pc.field("track_id") == track_id) & (pc.field("stem") == stem))
+        rows = self.to_arrow("contours", filter=[("track_id", "==", track_id), ("stem", "==", stem)])
         if not rows.num_rows:
             raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}", source=str(self.path))
         row = rows.slice(0, 1).to_pylist()[0]
@@ -465,3 +493,15 @@ class Features:
 
     def _bytes(self, table: str) -> int:
         return sum(part.size for part in self.snapshot.of(table))
+
+
+def _keys_of(filter: pc.Expression | list[Any] | None, key: str) -> tuple[str, ...] | None:
+    """The keys that a list of conditions, all of which must hold, allows; None for any."""
+    if not isinstance(filter, list) or not all(isinstance(c, tuple) and len(c) == 3 for c in filter):
+        return None
+    for column, operator, value in filter:
+        if column == key and operator in ("=", "=="):
+            return (value,)
+        if column == key and operator == "in":
+            return tuple(value)
+    return None

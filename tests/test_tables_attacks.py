@@ -1,0 +1,423 @@
+"""Datasets that lie, lose files or are written by two: nothing outside is touched, nothing is lost unseen."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cli import main as cli
+from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostPartError
+from stemfeatures.fields import Field
+from stemfeatures.tables import commits
+from stemfeatures.tables.check import check
+from stemfeatures.tables.commits import Snapshot, append_commit, read_snapshot
+from stemfeatures.tables.committer import Committer
+from stemfeatures.tables.compact import compact, vacuum
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import PartFile, part_file, write_part
+from stemfeatures.tables.reader import Features, open_features
+from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+
+TABLES = ("tracks", "stems", "contours", "events", "embeddings")
+
+
+def write_shard(
+    layout: DatasetLayout, ok: list[str], failed: tuple[str, ...] = (), *, run: str = "r1"
+) -> list[PartFile]:
+    """Parts of ``tracks`` and ``stems``, and of ``errors``."""
+    made = Provenance(run, "c1", "joint-test", "sha")
+    rows: dict[str, list] = {"errors": [error_row(t, f"{t}.wav", "no audio", made, stage="decode") for t in failed]}
+    for track in ok:
+        for table, some in track_rows(TrackInfo(track, f"{track}.wav"), None, made).items():
+            rows.setdefault(table, []).extend(some)
+        stem = {"track_id": track, "stem": "mixture", "loudness_status": "silent", "activity_status": "silent"}
+        rows.setdefault("stems", []).append(_with_statuses(layout, {**stem, **made.columns()}))
+    return [write_part(layout, table, some, shard="s") for table, some in rows.items() if some]
+
+
+def _with_statuses(layout: DatasetLayout, row: dict[str, object]) -> dict[str, object]:
+    """A row of ``stems`` whose columns that may not be null are given."""
+    given = {f.name: "silent" if f.type == "category" else 0 for f in layout.fields("stems") if not f.nullable}
+    return {**given, **row}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> DatasetLayout:
+    """Three shards of two tracks, and one that failed."""
+    layout = DatasetLayout.create(tmp_path / "features")
+    with Committer(layout, {"run_id": "r1", "config_json": "{}"}) as committer:
+        for i in range(3):
+            committer.commit(write_shard(layout, [f"a{i}", f"z{i}"], (f"bad{i}",)), shard=f"s{i}")
+    return layout
+
+
+def ids(layout: DatasetLayout, table: str = "tracks") -> list[str]:
+    return open_features(layout.path).to_pandas(table)["track_id"].tolist()
+
+
+# ------------------------------------------------------------------------------------------- what a dataset may say
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder outside of the dataset, with files that look as if they belonged to one."""
+    folder = tmp_path / "victim"
+    folder.mkdir()
+    for name in ("part-0-1.parquet", ".part-0-1.parquet.new", ".x.tmp"):
+        (folder / name).write_bytes(b"precious")
+        os.utime(folder / name, (0, 0))
+    return folder
+
+
+def assert_untouched(victim: Path) -> None:
+    assert {p.name: p.read_bytes() for p in victim.iterdir()} == dict.fromkeys(
+        ("part-0-1.parquet", ".part-0-1.parquet.new", ".x.tmp"), b"precious"
+    )
+
+
+@pytest.mark.parametrize("name", ["../victim", "ABSOLUTE", "", ".", "..", "a/b", "stems\n", 7, None])
+def test_a_schema_cannot_name_a_folder_outside(layout: DatasetLayout, victim: Path, name: object) -> None:
+    name = str(victim) if name == "ABSOLUTE" else name
+    content = json.loads((layout.path / "_schema" / "stems.json").read_text())
+    (layout.path / "_schema" / "zz.json").write_text(json.dumps({**content, "table": name}))
+    for act in (compact, vacuum, open_features):
+        with pytest.raises(DatasetError, match=r"zz\.json: cannot read the schema"):
+            act(layout.path)
+    assert_untouched(victim)
+
+
+@pytest.mark.parametrize("act", [compact, vacuum, ids, lambda layout: write_shard(layout, ["new"])])
+def test_a_table_cannot_lie_elsewhere(layout: DatasetLayout, victim: Path, act: Callable) -> None:
+    shutil.rmtree(layout.path / "tracks")
+    (layout.path / "tracks").symlink_to(victim)
+    with pytest.raises(DatasetError, match="is a link to another place"):
+        act(layout)
+    assert_untouched(victim)
+
+
+@pytest.mark.parametrize(
+    "path", ["../victim/part-0-1.parquet", "tracks/../../victim/part-0-1.parquet", "/etc/passwd", "tracks/x\0y", 3]
+)
+@pytest.mark.parametrize("where", ["commit", "checkpoint"])
+def test_a_commit_cannot_name_a_file_outside(layout: DatasetLayout, victim: Path, path: object, where: str) -> None:
+    part = {"path": path, "table": str(path).rpartition("/")[0] or "x", "rows": 1, "size": 8}
+    part = {**part, "min_key": "a", "max_key": "z"}
+    number = read_snapshot(layout).commit + 1
+    log = layout.path / "_commits"
+    if where == "commit":
+        entry = {"format": 1, "commit": number, "add": [part]}
+        (log / f"{number:08d}.json").write_text(json.dumps(entry))
+        with pytest.raises(DatasetError, match="damaged commit: ValueError"):
+            open_features(layout.path)
+    else:
+        (log / f"{number:08d}.checkpoint.json").write_text(
+            json.dumps({"format": 1, "commit": number, "parts": [part], "replaced": {}})
+        )
+        assert len(ids(layout)) == 6  # not used
+    assert_untouched(victim)
+
+
+def test_a_part_that_is_a_link_is_not_followed(layout: DatasetLayout, tmp_path: Path) -> None:
+    part = read_snapshot(layout).of("tracks")[0]
+    file = part_file(layout, part)
+    shutil.move(file, tmp_path / "elsewhere.parquet")
+    file.symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(LostPartError, match=r"is no regular file; stemfeatures check"):
+        ids(layout)
+
+
+def test_the_lock_is_no_way_to_write_elsewhere(layout: DatasetLayout, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("a letter")
+    lock = layout.path / "_commits" / ".lock"
+    for make in (lambda: lock.symlink_to(precious), lambda: os.mkfifo(lock)):
+        lock.unlink()
+        make()
+        with pytest.raises(DatasetError, match=r"cannot write here|not a regular file"):
+            compact(layout)
+    assert precious.read_text() == "a letter"
+
+
+@pytest.mark.parametrize("file", ["_schema/tracks.json", "_commits/00000002.json"])
+def test_a_pipe_in_the_dataset_is_not_waited_for(layout: DatasetLayout, file: str) -> None:
+    (layout.path / file).unlink()
+    os.mkfifo(layout.path / file)
+    with pytest.raises(DatasetError, match="not a regular file"):
+        open_features(layout.path)
+
+
+# --------------------------------------------------------------------------------------- never more than is committed
+
+
+def test_plain_readers_see_committed_rows_only(layout: DatasetLayout) -> None:
+    def seen(table: str) -> list[str]:
+        return sorted(pd.read_parquet(layout.path / table)["track_id"])
+
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        parts = write_shard(layout, ["new"], run="r2")
+        assert "new" not in seen("tracks")
+        assert pd.read_parquet(layout.path / "runs")["run_id"].tolist() == ["r1", "r2"]
+        committer.commit(parts)
+        assert seen("tracks") == sorted([*(f"{k}{i}" for k in "az" for i in range(3)), "new"])
+        write_shard(layout, ["dead"], run="r2")
+    assert "dead" not in seen("tracks")
+    assert not list(layout.path.glob("*/.part*"))  # the end of the run has cleared them away
+
+
+def test_a_commit_that_was_not_published_is_read_and_published_later(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    committer = Committer(layout, {"run_id": "r2"}).__enter__()
+    parts = write_shard(layout, ["new"], run="r2")
+    with monkeypatch.context() as patch:
+        patch.setattr("stemfeatures.tables.committer.publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            committer.commit(parts)
+    committer._lock.release()  # what the kernel does when a process is killed
+    assert "new" in ids(layout)
+    assert "new" not in pd.read_parquet(layout.path / "tracks")["track_id"].tolist()
+    with Committer(layout, {"run_id": "r3"}):
+        assert "new" in pd.read_parquet(layout.path / "tracks")["track_id"].tolist()
+
+
+@pytest.mark.parametrize("at", ["delete_parts", "publish", "clear"])
+def test_plain_readers_never_see_rows_twice_while_compact_works(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    before = ids(layout)
+    module = importlib.import_module("stemfeatures.tables.compact")
+    real, left = getattr(module, at), [at == "publish"]  # its first call brings up what an earlier process has left
+
+    def killed(*args: object) -> None:
+        if not left.pop():
+            raise KeyboardInterrupt
+        left.append(False)
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            compact(layout)
+    assert ids(layout) == before
+    files = list((layout.path / "tracks").glob("*.parquet"))
+    rows = [t for file in files for t in pq.read_table(file, partitioning=None)["track_id"].to_pylist()]
+    assert len(rows) == len(set(rows))
+    compact(layout)
+    assert sorted(pd.read_parquet(layout.path / "tracks")["track_id"]) == sorted(before)
+
+
+# ----------------------------------------------------------------------------------------------------- two writers
+
+
+def test_two_first_writers(tmp_path: Path) -> None:
+    """Of two runs with other columns that begin at once one writes, with its columns; the other changes nothing."""
+    for i in range(50):
+        path, both = tmp_path / str(i), threading.Barrier(2)
+        outcomes: dict[str, object] = {}
+
+        def run(name: str, path: Path = path, both: threading.Barrier = both, to: dict = outcomes) -> None:
+            both.wait()
+            try:
+                layout = DatasetLayout.found(path)
+                metadata = [Field(f"meta_{name}", "string", "A column.", family="metadata")]
+                with Committer(layout, {"run_id": name}, metadata=metadata, seen=0) as committer:
+                    row = {**track_rows(TrackInfo(name, "x.wav"), None, Provenance(name, "c", "m", "s"))["tracks"][0]}
+                    part = write_part(committer.layout, "tracks", [{**row, f"meta_{name}": "here"}], shard="0")
+                    committer.commit([part])
+                    both.wait()  # the other has tried by now
+            except (BusyDatasetError, ChangedDatasetError) as refusal:
+                to[name] = refusal
+                both.wait()
+            except Exception as failure:
+                to[name] = failure
+                both.abort()
+
+        threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        refused = [name for name, error in outcomes.items()]
+        assert len(refused) == 1, outcomes
+        assert isinstance(outcomes[refused[0]], BusyDatasetError), outcomes
+        winner = ({"one", "two"} - set(refused)).pop()
+        tracks = open_features(path).to_pandas("tracks")
+        assert tracks["track_id"].tolist() == [winner]
+        assert tracks[f"meta_{winner}"].tolist() == ["here"]
+        assert f"meta_{refused[0]}" not in tracks
+
+
+def test_a_plan_that_is_out_of_date_is_refused(layout: DatasetLayout) -> None:
+    seen = read_snapshot(layout).commit
+    with Committer(layout, {"run_id": "r2"}, seen=seen):
+        pass
+    columns = [Field("meta_x", "string", "A column.", family="metadata")]
+    with pytest.raises(ChangedDatasetError), Committer(layout, {"run_id": "r3"}, metadata=columns, seen=seen):
+        pass
+    assert not DatasetLayout.open(layout.path).metadata
+
+
+@pytest.mark.parametrize("gone", ["_commits", "_schema"])
+def test_what_is_left_of_a_deleted_dataset(layout: DatasetLayout, gone: str) -> None:
+    shutil.rmtree(layout.path / gone)
+    with pytest.raises(DatasetError, match=rf"files of a dataset whose {gone} is gone, .* move the directory away"):
+        DatasetLayout.found(layout.path)
+    for file in layout.path.rglob("*.*"):
+        file.unlink()
+    assert read_snapshot(DatasetLayout.found(layout.path)).commit == 0  # nothing is lost: taken over
+
+
+def test_a_dataset_that_is_deleted_meanwhile_stays_deleted(layout: DatasetLayout) -> None:
+    committer = Committer(layout, {"run_id": "r2"}).__enter__()
+    shutil.rmtree(layout.path)
+    with pytest.raises(DatasetError, match="cannot write a part"):
+        write_shard(layout, ["new"], run="r2")
+    with pytest.raises(DatasetError, match=r"cannot commit|cannot write"):
+        committer.finish()
+    committer._lock.release()
+    assert not layout.path.exists()
+
+
+# ----------------------------------------------------------------------------------------------- lost and damaged parts
+
+
+def damage(layout: DatasetLayout, table: str, how: str, *, which: int = 0) -> PartFile:
+    part = read_snapshot(layout).of(table)[which]
+    file = part_file(layout, part)
+    if how == "deleted":
+        file.unlink()
+    elif how == "truncated":
+        file.write_bytes(file.read_bytes()[: part.size // 2])
+    elif how == "footer":
+        file.write_bytes(file.read_bytes()[:-8] + bytes(8))
+    else:  # its pages
+        content = bytearray(file.read_bytes())
+        content[4 : part.size // 3] = bytes(part.size // 3 - 4)
+        file.write_bytes(content)
+    return part
+
+
+@pytest.mark.parametrize(
+    ("how", "deep"),
+    [("deleted", False), ("truncated", False), ("footer", False), ("pages", True)],
+    ids=lambda x: str(x),
+)
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("table", ["stems", "tracks", "errors", "runs"])
+def test_lost_parts_are_named_and_repaired(
+    layout: DatasetLayout, table: str, how: str, deep: bool, compacted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if compacted:
+        compact(layout)
+    assert check(layout, deep=True).damaged == ()
+    part = damage(layout, table, how)
+    affected = {"a0", "a1", "a2", "z0", "z1", "z2"} if compacted else {"a0", "z0"}
+    result = check(layout, deep=deep)
+    assert [d.part.path for d in result.damaged] == [part.path]
+    assert set(result.tracks) == (affected if table in ("stems", "tracks") else set())
+    assert result.n_unknown == (part.rows if table == "errors" else 0)
+    if how in ("deleted", "truncated"):  # everybody notices, and names the command
+        for act in (lambda: compact(layout), lambda: Committer(layout, {"run_id": "r9"}).__enter__()):
+            with pytest.raises(LostPartError, match=r"stemfeatures check .*--repair"):
+                act()
+        with pytest.raises(LostPartError, match=r"stemfeatures check"):
+            open_features(layout.path).to_pandas(table)
+    assert cli(["check", str(layout.path), "--repair", *(["--deep"] if deep else [])]) == 0
+    assert part.path in capsys.readouterr().out
+    assert check(layout, deep=True).damaged == ()
+    kept = {"a0", "a1", "a2", "z0", "z1", "z2"} - (affected if table in ("stems", "tracks") else set())
+    for name in ("tracks", "stems"):
+        assert set(ids(layout, name)) == kept
+    assert open_features(layout.path).to_pandas("runs")["run_id"].tolist() == ["r1"]
+    with Committer(layout, {"run_id": "r2"}) as committer:  # what was lost is done again
+        committer.commit(write_shard(layout, sorted(affected), run="r2"))
+    compact(layout)
+    assert sorted(pd.read_parquet(layout.path / "stems")["track_id"]) == sorted(kept | affected)
+
+
+def test_check_tells_and_status_warns(layout: DatasetLayout, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(layout.path)
+    assert cli(["check", folder]) == 0
+    assert "are as they were written" in capsys.readouterr().out
+    part = damage(layout, "stems", "deleted", which=1)
+    assert cli(["check", folder, "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert [d["path"] for d in told["damaged"]] == [part.path]
+    assert told["tracks"] == ["a1", "z1"]
+    assert cli(["status", folder]) == 3
+    assert f"stemfeatures check {folder}" in capsys.readouterr().out
+
+
+# ----------------------------------------------------------------------------------------------- a long commit log
+
+
+def test_the_log_does_not_outgrow_what_it_says(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "CHECKPOINT_EVERY", 8)
+    snapshot = read_snapshot(layout)
+    log, written = layout.path / "_commits", {}
+    for i in range(600):
+        part = PartFile(f"tracks/part-{i}.parquet", "tracks", 2, 1000, f"a{i}", f"z{i}", "00000000" * 16)
+        append_commit(layout, snapshot, kind="shard", add=[part])
+        for file in log.glob("*.*.json"):
+            written[file.name] = file.stat().st_size
+    commits_bytes = sum(f.stat().st_size for f in log.glob("????????.json"))
+    kept = sum(f.stat().st_size for f in log.glob("*.*.json"))
+    assert kept < 1.2 * commits_bytes
+    assert sum(written.values()) < 4 * commits_bytes  # all that was ever written; it was the square before
+    assert len(list(log.glob("*.checkpoint.json"))) == 1
+    opened: list[str] = []
+    real = commits._read
+
+    def counted(file: Path) -> dict[str, object]:
+        opened.append(file.name)
+        return real(file)
+
+    monkeypatch.setattr(commits, "_read", counted)
+    assert read_snapshot(layout).to_json() == snapshot.to_json()
+    assert len(opened) < 60
+
+
+def test_one_track_is_read_from_the_parts_that_can_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = DatasetLayout.create(tmp_path / "features")
+    names = [f"{i:02d}" for i in range(60)]
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        for i in range(20):  # as a run makes them: every part spans nearly all ids
+            committer.commit(write_shard(layout, names[i::20]))
+    opened: list[int] = []
+    from stemfeatures.tables import reader
+
+    real = reader.part_file
+
+    def counted(dataset: DatasetLayout, part: PartFile) -> Path:
+        opened.append(1)
+        return real(dataset, part)
+
+    monkeypatch.setattr(reader, "part_file", counted)
+    features: Features = open_features(layout.path)
+    assert features.to_pandas("tracks", filter=[("track_id", "==", "07")])["source_uri"].tolist() == ["07.wav"]
+    assert len(opened) == 1
+    assert features.to_pandas("tracks", filter=[("track_id", "in", ["07", "31"])])["track_id"].tolist() == ["07", "31"]
+    assert features.to_pandas("tracks", filter=[("track_id", "==", "nobody")]).empty
+    assert len(opened) == 3
+
+
+def test_parts_of_earlier_releases_say_less(layout: DatasetLayout) -> None:
+    snapshot: Snapshot = read_snapshot(layout)
+    old = [replace(part, key_hashes="") for part in snapshot.of("tracks")]
+    assert all(part.may_hold(["m"]) for part in old)
+    assert not any(part.may_hold(["m"]) for part in snapshot.of("tracks"))
+    assert not any(part.may_hold(["zz"]) for part in old)
+    assert PartFile.from_json({**old[0].to_json(), "null_counts": {"x": 1}}) == old[0]
