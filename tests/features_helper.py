@@ -30,7 +30,9 @@ def column(f: Field, n: int, rng: np.random.Generator) -> pa.Array:
         return pa.array(100 * 2 ** rng.uniform(-1, 1, n))
     if f.type.startswith("int"):
         return pa.array(rng.integers(2, 7, n))
-    return pa.array(rng.uniform(0, 1, n))
+    # On a logarithmic scale what is below its floor is one value.
+    low = f.scale.floor if f.scale.kind == "log" and f.scale.floor >= 1 else 0.0
+    return pa.array(low + rng.uniform(0, 1, n))
 
 
 def write_features(
