@@ -135,5 +135,5 @@ def test_rows():
     assert rows["drums"]["stroke_kick_rate"] > 0.5
     assert rows["mixture"]["strokes_status"] == "not_applicable"
     silent = describe(track_frames({"other": 0.1 * np.sin(np.arange(SR * 4) / 20)})).stems
-    assert silent["drums"]["strokes_status"] == "silent"
+    assert silent["drums"]["strokes_status"] == "absent"
     assert silent["drums"]["stroke_kick_rate"] is None

@@ -26,7 +26,7 @@ def test_sure_masks_promise_more() -> None:
     values = describe(frames).stems
     assert values["vocals"]["separation_status"] == "unknown"
     assert values["mixture"]["separation_status"] == "not_applicable"
-    assert values["bass"]["separation_status"] == "silent"
+    assert values["bass"]["separation_status"] == "absent"
     voice = frames.stems["vocals"]
     promised = []
     for mask in (0.6, 0.8, 0.95):
