@@ -67,8 +67,8 @@ def analysis_settings() -> dict[str, Any]:
 
     Examples
     --------
-    >>> analysis_settings()["constants"]["N_FFT"]
-    [2048]
+    >>> analysis_settings()["constants"]["ANALYSIS_SAMPLE_RATE"]
+    [22050]
     """
     return {
         "analysis_version": ANALYSIS_VERSION,

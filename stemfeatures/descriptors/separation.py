@@ -85,4 +85,4 @@ def _separation(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     }
 
 
-register(Extractor("separation", 15, FIELDS, "separation_status", _separation))
+register(Extractor("separation", 68, FIELDS, "separation_status", _separation))

@@ -341,7 +341,7 @@ def _events(inputs: DescriptorInputs) -> Columns:
     }
 
 
-register(Extractor("notes", 25, FIELDS, "notes_status", _describe))
+register(Extractor("notes", 66, FIELDS, "notes_status", _describe))
 register_events(
     EventTable(
         "notes",
