@@ -1140,7 +1140,7 @@ def test_evaluate_updates_the_card(main: Main, capsys, tmp_path, truth) -> None:
     row = next(r for r in values["summary"] if r["stem"] == "drums" and r["metric"] == "nsdr_db")
     assert kept["stems"]["drums"]["nsdr_db"]["mean"] == pytest.approx(row["mean"], abs=1e-4)
     assert kept["stems"]["drums"]["nsdr_db"]["n"] == 2
-    assert main("models", path) == 0
+    assert main("models", path, "--card") == 0
     assert "nsdr_db" in capsys.readouterr().out
     assert main("evaluate", "separation", truth, "-m", path, "--update-card", "--limit", 1) == 2
     assert "not with --limit" in capsys.readouterr().err

@@ -55,29 +55,8 @@ def add_parser(verbs: Any) -> None:
         default="auto",
         help="torch device: cpu, cuda, cuda:1 ... (default: every GPU there is, else cpu)",
     )
-    workers = parser.add_mutually_exclusive_group()
-    workers.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
-    workers.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
-    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="segments a forward pass (default: by device)")
-    parser.add_argument(
-        "--tables",
-        type=comma_list,
-        metavar="A,B",
-        help="write only these tables, and tracks (default: all; stemfeatures schema lists them)",
-    )
-    parser.add_argument(
-        "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
-    )
-    parser.add_argument(
-        "--lyrics",
-        action="store_true",
-        help="put lyrics in time as well, where there are any: in a column lyrics of the catalogue (text, or the path "
-        "of a .lrc or .txt file, relative to the audio), in a .lrc or .txt file beside the audio, in its tags. Writes "
-        "the tables lyrics, lyric_lines and lyric_songs, without the words. Needs the lyrics extra",
-    )
-    parser.add_argument(
-        "--lyrics-text", action="store_true", help="the same, and the words in a table lyric_text: mind their copyright"
-    )
+    _add_workers(parser)
+    _add_tables(parser)
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
     parser.add_argument(
@@ -101,15 +80,7 @@ def add_parser(verbs: Any) -> None:
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
     )
-    limits = parser.add_argument_group("limits", "what a file may be; one that is more ends in table errors")
-    limits.add_argument("--max-duration", type=positive, metavar="SECONDS", help="length (default: 6 hours)")
-    limits.add_argument("--max-channels", type=whole(1), metavar="N", help="channels (default: 64)")
-    limits.add_argument(
-        "--max-cpu-per-mb",
-        type=positive,
-        metavar="SECONDS",
-        help="CPU time of decoding for each megabyte of the file, besides one minute (default: 20)",
-    )
+    _add_limits(parser)
     parser.add_argument(
         "--on-duplicate",
         choices=("error", "first", "skip"),
@@ -124,19 +95,53 @@ def add_parser(verbs: Any) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    tables = args.tables
-    if args.tables or args.series:
-        from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
+    workers.add_argument("--scheduler", metavar="ADDR", help="use the workers of this running Dask scheduler")
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="segments a forward pass (default: by device)")
 
-        tables = (*(args.tables or DEFAULT_TABLES), *(["series"] if args.series else []))
-        if unknown := [t for t in tables if t not in DATA_TABLES]:
-            raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
+
+def _add_tables(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tables",
+        type=comma_list,
+        metavar="A,B",
+        help="write only these tables, and tracks (default: all; stemfeatures schema lists them)",
+    )
+    parser.add_argument(
+        "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
+    )
+    parser.add_argument(
+        "--lyrics",
+        action="store_true",
+        help="put lyrics in time as well, where there are any: in a column lyrics of the catalogue (text, or the path "
+        "of a .lrc or .txt file, relative to the audio), in a .lrc or .txt file beside the audio, in its tags. Writes "
+        "the tables lyrics, lyric_lines and lyric_songs, without the words. Needs the lyrics extra",
+    )
+    parser.add_argument(
+        "--lyrics-text", action="store_true", help="the same, and the words in a table lyric_text: mind their copyright"
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = parser.add_argument_group("limits", "what a file may be; one that is more ends in table errors")
+    limits.add_argument("--max-duration", type=positive, metavar="SECONDS", help="length (default: 6 hours)")
+    limits.add_argument("--max-channels", type=whole(1), metavar="N", help="channels (default: 64)")
+    limits.add_argument(
+        "--max-cpu-per-mb",
+        type=positive,
+        metavar="SECONDS",
+        help="CPU time of decoding for each megabyte of the file, besides one minute (default: 20)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    tables = _tables(args)
     if args.stems_from is not None and (args.separator is not None or args.keep_stems is not None):
         raise UsageError("--stems-from reads stems that are there already: without --separator and --keep-stems")
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
-    tables = _with_lyrics(tables, args.lyrics, args.lyrics_text)
 
     from ..extraction.extract import extract_catalog
     from ..extraction.summary import ExtractInterrupted
@@ -200,14 +205,22 @@ def _limits(args: argparse.Namespace) -> AudioLimits:
     return AudioLimits(**{name: value for name, value in asked.items() if value is not None})
 
 
-def _with_lyrics(tables: tuple[str, ...] | None, lyrics: bool, text: bool) -> tuple[str, ...] | None:
-    """The tables to write, those of lyrics among them if asked for."""
-    if not (lyrics or text):
+def _tables(args: argparse.Namespace) -> tuple[str, ...] | None:
+    """The tables to write; None for the default ones."""
+    tables: tuple[str, ...] | None = args.tables
+    if not (tables or args.series or args.lyrics or args.lyrics_text):
         return tables
     from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
-    from stemfeatures.tables.schema import DEFAULT_TABLES
+    from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
-    return (*(DEFAULT_TABLES if tables is None else tables), *LYRIC_TABLES, *((TEXT_TABLE,) if text else ()))
+    wanted = [*(tables or DEFAULT_TABLES), *(["series"] if args.series else [])]
+    if unknown := [t for t in wanted if t not in DATA_TABLES]:
+        raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
+    if args.lyrics or args.lyrics_text:
+        wanted += LYRIC_TABLES
+    if args.lyrics_text:
+        wanted.append(TEXT_TABLE)
+    return tuple(wanted)
 
 
 class ProgressOfExtraction:

@@ -381,42 +381,10 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     a Dask scheduler can run code as its user, and a port of the loopback device is open to all users of a machine.
     """
     import dask
-    from distributed import Client, Nanny, Scheduler, Security, SpecCluster
-    from distributed.system import MEMORY_LIMIT
-
-    class KeepingNanny(Nanny):
-        """Spawns workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.pre_spawn_env = {**self.pre_spawn_env, **threads.MEMORY_ENVIRONMENT}
+    from distributed import Client, Scheduler, Security, SpecCluster
 
     security = Security.temporary()
-
-    gpus = visible_gpus() if device == "cuda" else []
-    preload = dask.config.get("distributed.worker.preload")
-    preload = [*([preload] if isinstance(preload, str) else preload), threads.__name__]
-    options: dict[str, Any] = {
-        "nthreads": 1,
-        "host": "127.0.0.1",
-        "memory_limit": int(MEMORY_LIMIT / n_workers),
-        "dashboard_address": _NO_PORT,
-        "preload": preload,
-        "silence_logs": logging.ERROR,
-        "config": _WORKER_CONFIG,
-        "protocol": "tls://",
-        "security": security,
-    }
-    workers = {}
-    for i in range(n_workers):
-        environment = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-        more = {"env": environment, "resources": SHARD}
-        workers[i] = {"cls": KeepingNanny, "options": {**options, **more}}
-    # A long track may need more memory than a worker has; it is killed there, and has room here.
-    room = max(options["memory_limit"], int(JUDGE_MEMORY * MEMORY_LIMIT))
-    judge = {"cls": KeepingNanny, "options": {**options, **more, "resources": JUDGE, "memory_limit": room}}
+    workers, judge = _workers(n_workers, device=device, security=security)
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
     # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash
@@ -443,6 +411,46 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
     return ClusterExecutor(client, closing=closing, resources=SHARD, judge=lambda: cluster.scale(n_workers + 1))
+
+
+def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+    """What a cluster starts: its workers, and the one with more memory that judges tracks which killed another."""
+    import dask
+    from distributed import Nanny
+    from distributed.system import MEMORY_LIMIT
+
+    class KeepingNanny(Nanny):
+        """Spawns workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.pre_spawn_env = {**self.pre_spawn_env, **threads.MEMORY_ENVIRONMENT}
+
+    gpus = visible_gpus() if device == "cuda" else []
+    preload = dask.config.get("distributed.worker.preload")
+    preload = [*([preload] if isinstance(preload, str) else preload), threads.__name__]
+    options: dict[str, Any] = {
+        "nthreads": 1,
+        "host": "127.0.0.1",
+        "memory_limit": int(MEMORY_LIMIT / n_workers),
+        "dashboard_address": _NO_PORT,
+        "preload": preload,
+        "silence_logs": logging.ERROR,
+        "config": _WORKER_CONFIG,
+        "protocol": "tls://",
+        "security": security,
+    }
+    workers = {}
+    for i in range(n_workers):
+        environment = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        more = {"env": environment, "resources": SHARD}
+        workers[i] = {"cls": KeepingNanny, "options": {**options, **more}}
+    # A long track may need more memory than a worker has; it is killed there, and has room here.
+    room = max(options["memory_limit"], int(JUDGE_MEMORY * MEMORY_LIMIT))
+    judge = {"cls": KeepingNanny, "options": {**options, **more, "resources": JUDGE, "memory_limit": room}}
+    return workers, judge
 
 
 def _scheduler_options(security: Security) -> dict[str, Any]:

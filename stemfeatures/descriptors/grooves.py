@@ -17,8 +17,8 @@ from .registry import Extractor, register
 from .rhythm import row_bars
 from .values import OK, SILENT, mean, number, std
 
-#: Parts of a beat in a pattern.
-PARTS = 4
+#: Steps of a beat in a pattern.
+STEPS_PER_BEAT = 4
 #: Bars of a pattern, at least.
 MIN_BARS = 2
 #: Where in the beat the second eighth may fall, and the strokes there that are needed to tell how it swings.
@@ -122,11 +122,11 @@ def bar_pattern(times_s: np.ndarray, bars: Bars) -> np.ndarray | None:
     if len(whole) < MIN_BARS:
         return None
     places = beat_places(times_s, beats_s)
-    steps = np.rint(places[np.isfinite(places)] * PARTS).astype(int)
-    bar = np.searchsorted(whole, steps / PARTS, side="right") - 1
-    step = steps - whole[np.maximum(bar, 0)] * PARTS
-    inside = (bar >= 0) & (step < count * PARTS)
-    struck = np.zeros((len(whole), count * PARTS), dtype=bool)
+    steps = np.rint(places[np.isfinite(places)] * STEPS_PER_BEAT).astype(int)
+    bar = np.searchsorted(whole, steps / STEPS_PER_BEAT, side="right") - 1
+    step = steps - whole[np.maximum(bar, 0)] * STEPS_PER_BEAT
+    inside = (bar >= 0) & (step < count * STEPS_PER_BEAT)
+    struck = np.zeros((len(whole), count * STEPS_PER_BEAT), dtype=bool)
     struck[bar[inside], step[inside]] = True
     return np.asarray(struck.mean(axis=0))
 
