@@ -387,7 +387,7 @@ def test_command_line(tmp_path, path, capsys):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[:2] == [
-        "similar bass, by activity, f0, rhythm, timbre, loudness, harmony",
+        "similar bass, by activity, f0, rhythm, timbre, loudness, harmony, notes",
         "distance: 0 is equal, 1 two random tracks",
     ]
     assert lines[4].split()[:2] == ["t03", "83.0"]

@@ -76,10 +76,17 @@ def table(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "", s
 
 
 def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[str]:
-    """Running text as lines that fit the terminal; ``hanging`` indents all but the first."""
+    """Running text as lines that fit the terminal; ``hanging`` indents all but the first. Names of files stay whole."""
     hanging = indent if hanging is None else hanging
     width = min(terminal_width(), _LONGEST)
-    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False)
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def shortened(text: str, width: int) -> str:
