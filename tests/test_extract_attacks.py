@@ -89,18 +89,22 @@ _INTRUDER = """
 import asyncio, os, sys
 from distributed.comm import connect
 from distributed.security import Security
-if os.getuid() == 0:
-    os.setgroups([]), os.setgid(65534), os.setuid(65534)
 address = sys.argv[1].partition("://")[2]
-async def knock(protocol, security):
+keys = {"tcp": Security(), "tls": Security.temporary()}
+async def knock(protocol):
     try:
-        comm = await connect(f"{protocol}://{address}", timeout=2, **security.get_connection_args("client"))
+        arguments = keys[protocol].get_connection_args("client")
+        comm = await connect(f"{protocol}://{address}", timeout=2, **arguments)
         await comm.write({"op": "identity", "reply": True})
-        print("in", (await asyncio.wait_for(comm.read(), 2))["type"])
+        return "in " + (await asyncio.wait_for(comm.read(), 2))["type"]
     except Exception as error:
-        print("out", type(error).__name__)
-asyncio.run(knock("tcp", Security()))
-asyncio.run(knock("tls", Security.temporary()))
+        return "out " + type(error).__name__
+if os.getuid() == 0:
+    for protocol in keys:
+        asyncio.run(knock(protocol))  # imports all that is needed while this user may read it
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+for protocol in keys:
+    print(asyncio.run(knock(protocol)))
 """
 
 
