@@ -288,6 +288,24 @@ def test_find_tracks_opens_named_layouts(tmp_path: Path) -> None:
     assert track.tasks == {"notes", "lyrics"}
 
 
+def test_find_tracks_tries_layouts_that_no_single_folder_tells(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"no tracks found: .*jamendolyrics:.*, ultrastar:") as caught:
+        find_tracks(tmp_path, stage="evaluate")
+    assert caught.value.stage == "evaluate"
+    for song in "ab":
+        (tmp_path / song).mkdir()
+        (tmp_path / song / "song.txt").write_text("#TITLE:a\n#BPM:100\n: 0 1 0 a\n")
+    assert [(track.dataset, track.name) for track in find_tracks(tmp_path)] == [
+        (tmp_path.name, "a/song"), (tmp_path.name, "b/song")
+    ]  # fmt: skip
+    (tmp_path / "mp3").mkdir()
+    (tmp_path / "mp3" / "c.mp3").touch()
+    with pytest.raises(CatalogError, match=r"more than one layout .*: jamendolyrics:.*, ultrastar:"):
+        find_tracks(tmp_path)
+    soundfile.write(tmp_path / "b" / "mixture.wav", np.zeros((100, 2)), 8000)
+    assert [track.name for track in find_tracks(tmp_path)] == ["b"]  # what is recognised comes first
+
+
 def test_conversions() -> None:
     np.testing.assert_allclose(hz_to_midi([440, 0, 27.5]), [69, np.nan, 21])
     np.testing.assert_allclose(midi_to_hz([69, 0, 57]), [440, 0, 220])

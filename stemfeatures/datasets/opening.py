@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def find_tracks(path: str | Path, *, stage: str = CatalogError.stage) -> list[Mu
     ----------
     path : str or Path
         A song folder, a folder of song folders (:mod:`.stem_folders`), a MIR-1K folder (:mod:`.mir1k`), or a folder
-        that holds several of the latter two; what else lies there is passed over. Layouts that cannot be told from
-        their files are asked for as ``"<name of open_dataset>:<folder>"``, for example ``"musdb18:/data/musdb18"`` or
+        that holds several of the latter two; what else lies there is passed over. Where there is none of these, other
+        layouts are tried, each on the whole folder: ``musdb18``, ``ultrastar`` and the like. ``"<name of
+        open_dataset>:<folder>"`` asks for one, for example ``"musdb18:/data/musdb18"`` or
         ``"mirdata:ikala:/data/ikala"``.
     stage : str
         What errors call the work that the tracks are for.
@@ -110,12 +112,27 @@ def _find_tracks(path: str | Path) -> list[MultiTrack]:
     if not tracks:
         for folder in sorted(child for child in root.iterdir() if child.is_dir()):
             tracks += _found_in(folder, recognised)
-    if not tracks:
-        raise CatalogError(
-            "no tracks found: expected song folders with mixture.flac or .wav, or MIR-1K clips with .pv labels",
-            source=str(path),
-        )
-    return tracks
+    return tracks or _found_by_others(root, list(known.values()))
+
+
+def _found_by_others(root: Path, known: list[Loader]) -> list[MultiTrack]:
+    """Tracks of the one layout, among those that no single folder tells, that is found under a folder."""
+    others = [loader for loader in known if not loader.recognised and not loader.has_variants]
+    found: dict[str, list[MultiTrack]] = {}
+    for loader in others:
+        with contextlib.suppress(CatalogError, ImportError):
+            if tracks := list(loader.open(root)):
+                found[loader.name] = tracks
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(f"{name}:{root}" for name in found or [loader.name for loader in others])
+    if found:
+        raise CatalogError(f"more than one layout of tracks found, say which: {names}", source=str(root))
+    raise CatalogError(
+        "no tracks found: expected song folders with mixture.flac or .wav, MIR-1K clips with .pv labels, or one of "
+        f"{names}",
+        source=str(root),
+    )
 
 
 def _found_in(folder: Path, recognised: list[Loader]) -> list[MultiTrack]:
