@@ -121,14 +121,12 @@ def build_graph(
 class _Builder:
     def __init__(self, model: AcousticModel, costs: GraphCosts) -> None:
         self.model, self.costs = model, costs
-        self.column: list[int] = []
-        self.stay: list[float] = []
-        self.step: list[float] = []
-        self.token: list[int] = []
-        self.phone: list[int] = []
+        #: Column, logarithms of staying and of the step into it, token, and phone of each state.
+        self.states: list[tuple[int, float, float, int, int]] = []
         self.phones: list[str] = []
         self.jumps: list[tuple[int, int, float]] = []
         self._columns: dict[int, int] = {}
+        self._said: dict[tuple[str, str, str, str], tuple[tuple[int, float, float], ...]] = {}
         #: Ends of the ways to say the last word, with what leaving them costs.
         self.ends: list[tuple[int, float]] = []
         self.pause = self._add(PAUSE, _PAUSE_STAY)
@@ -137,13 +135,13 @@ class _Builder:
         ends = []
         share = -math.log(len(ways))
         for way in ways:
-            first = len(self.column)
+            first = len(self.states)
             leave = float(NEVER)
             for k, name in enumerate(way):
                 leave = self._add_phone(token, way, k, name, leave)
             self.jumps.append((first, self.pause, _HALF + share))
             self.jumps += [(first, end, cost + _HALF + share) for end, cost in self.ends]
-            ends.append((len(self.column) - 1, leave))
+            ends.append((len(self.states) - 1, leave))
         pause = self._add(PAUSE, _PAUSE_STAY)
         self.jumps += [(pause, end, cost + _HALF) for end, cost in ends]
         self.jumps.append((pause, self.pause, -self.costs.skip_word))
@@ -154,19 +152,25 @@ class _Builder:
         position = "s" if len(way) == 1 else "b" if k == 0 else "e" if k == len(way) - 1 else "i"
         before, after = way[k - 1] if k else SILENCE, way[k + 1] if k + 1 < len(way) else SILENCE
         self.phones.append(name)
-        for state, senone in enumerate(self.model.senones(name, before, after, position=position)):
-            stay = float(self.model.stay[self.model.phones.index(name), state])
-            column = self._columns.setdefault(int(senone), len(self._columns) + 1)
-            self._add(column, math.log(stay), entering, token, len(self.phones) - 1)
-            entering = math.log(1 - stay)
+        for column, stay, leave in self._states_of(name, before, after, position):
+            self._add(column, stay, entering, token, len(self.phones) - 1)
+            entering = leave
         return entering
 
+    def _states_of(self, name: str, before: str, after: str, position: str) -> tuple[tuple[int, float, float], ...]:
+        """Column, and logarithms of staying and leaving, of the states of a phone in context."""
+        key = name, before, after, position
+        if key not in self._said:
+            stays = self.model.stay[self.model.phones.index(name)].tolist()
+            self._said[key] = tuple(
+                (self._columns.setdefault(senone, len(self._columns) + 1), math.log(stay), math.log(1 - stay))
+                for senone, stay in zip(self.model.senones(name, before, after, position=position).tolist(), stays)
+            )
+        return self._said[key]
+
     def _add(self, column: int, stay: float, step: float = float(NEVER), token: int = -1, phone: int = -1) -> int:
-        for values, value in zip(
-            (self.column, self.stay, self.step, self.token, self.phone), (column, stay, step, token, phone)
-        ):
-            values.append(value)  # type: ignore[attr-defined]
-        return len(self.column) - 1
+        self.states.append((column, stay, step, token, phone))
+        return len(self.states) - 1
 
     def finish(self, stanza_starts: list[int], stanza_ends: list[int]) -> LyricsGraph:
         last = self.pause
@@ -176,14 +180,15 @@ class _Builder:
             self.jumps += [(hub, end, -self.costs.repeat) for end in stanza_ends[-_MOST_ORIGINS:]]
             self.jumps += [(start, hub, 0.0) for start in stanza_starts]
             self.jumps.append((last, hub, 0.0))
-        initial, final = (np.full(len(self.column), NEVER, np.float32) for _ in range(2))
+        column, stay, step, of_token, of_phone = zip(*self.states)
+        initial, final = (np.full(len(column), NEVER, np.float32) for _ in range(2))
         initial[0] = final[last] = 0
         self.jumps.sort()
         target, origin, score = zip(*self.jumps) if self.jumps else ((), (), ())
         states = StateGraph(
-            np.array(self.column, np.int32),
-            np.array(self.stay, np.float32),
-            np.array(self.step, np.float32),
+            np.array(column, np.int32),
+            np.array(stay, np.float32),
+            np.array(step, np.float32),
             np.array(target, np.int32),
             np.array(origin, np.int32),
             np.array(score, np.float32),
@@ -191,4 +196,4 @@ class _Builder:
             final,
         )
         senones = np.array(list(self._columns), np.int64)
-        return LyricsGraph(states, senones, np.array(self.token), np.array(self.phone), tuple(self.phones))
+        return LyricsGraph(states, senones, np.array(of_token), np.array(of_phone), tuple(self.phones))

@@ -84,18 +84,20 @@ def phone_scores(
         (n_audible, n + 1) float32, times :data:`SCALE`; column 0 is the pause.
     """
     plain = model.plain_senones
-    wanted, place = np.unique(np.concatenate([senones, plain.ravel()]), return_inverse=True)
-    found = model.log_likelihoods(observations.streams[:, ::stride], wanted)
-    phones = found[:, place[len(senones) :]].reshape(len(found), *plain.shape).max(axis=2)
+    n = len(senones)
+    # Senones of phones without context are scored twice where the graph has them too: cheaper than to gather columns.
+    found = model.log_likelihoods(observations.streams[:, ::stride], np.concatenate([senones, plain.ravel()]))
+    phones = found[:, n:].reshape(len(found), *plain.shape).max(axis=2)
     filler = np.array([name in FILLERS for name in model.phones])
     best = phones[:, ~filler].max(axis=1, keepdims=True)
-    scores = np.empty((len(found), len(senones) + 1), np.float32)
-    scores[:, 1:] = SCALE * (found[:, place[: len(senones)]] - best)
+    scores = np.empty((len(found), n + 1), np.float32)
+    np.subtract(found[:, :n], best, out=scores[:, 1:])
+    scores[:, 1:] *= SCALE
     scores[:, 0] = SCALE * np.maximum((phones[:, filler] - best).max(axis=1), -GARBAGE)
     scores = np.repeat(scores, stride, axis=0)[: observations.streams.shape[1]]
     vowels = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
     scores[observations.voiced, 0] += VOICED_PAUSE
-    scores[np.ix_(~observations.voiced, np.flatnonzero(vowels) + 1)] += UNVOICED_VOWEL
+    scores[~observations.voiced] += np.concatenate([[0], np.where(vowels, UNVOICED_VOWEL, 0)]).astype(np.float32)
     return scores
 
 
