@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ import pytest
 from pipelines.cli import main as cli
 from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostPartError
 from stemfeatures.fields import Field
+from stemfeatures.tables import check as check_module
 from stemfeatures.tables import commits
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import Snapshot, append_commit, read_snapshot
@@ -346,6 +348,90 @@ def test_lost_parts_are_named_and_repaired(
         committer.commit(write_shard(layout, sorted(affected), run="r2"))
     compact(layout)
     assert sorted(pd.read_parquet(layout.path / "stems")["track_id"]) == sorted(kept | affected)
+
+
+def test_check_beside_a_writer_is_no_alarm(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = check_module._fault, [0]
+
+    def slow(*args: Any, **options: Any) -> str:
+        calls[0] += 1
+        if calls[0] == 2:  # the snapshot has been read; its parts are merged and deleted
+            compact(layout)
+        return real(*args, **options)
+
+    monkeypatch.setattr(check_module, "_fault", slow)
+    assert check(layout).damaged == ()
+    monkeypatch.setattr(check_module, "_fault", real)
+    lost = damage(layout, "stems", "deleted")
+    assert [d.part.path for d in check(layout).damaged] == [lost.path]
+    writing = threading.Event()
+
+    def write() -> None:
+        for i in range(12):
+            with Committer(fresh, {"run_id": f"r{i}"}) as committer:
+                committer.commit(write_shard(fresh, [f"x{i}"], run=f"r{i}"))
+            compact(fresh)
+        writing.set()
+
+    fresh = DatasetLayout.create(layout.path.with_name("fresh"))
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not writing.is_set():
+        assert check(fresh).damaged == ()
+    thread.join()
+    assert check(fresh, deep=True).damaged == ()
+
+
+def test_a_shallow_check_finds_what_keeps_it_from_judging(layout: DatasetLayout) -> None:
+    lost = damage(layout, "stems", "deleted")
+    unreadable = damage(layout, "tracks", "pages", which=2)
+    result = check(layout, repair=True)
+    assert {d.part.path for d in result.damaged} == {lost.path, unreadable.path}
+    assert result.tracks == ("a0", "a2", "z0", "z2")
+    assert ids(layout) == ids(layout, "stems") == ["a1", "z1"]
+
+
+def test_a_deep_check_finds_any_bit(layout: DatasetLayout) -> None:
+    part = read_snapshot(layout).of("stems")[1]
+    file = part_file(layout, part)
+    whole, rows = file.read_bytes(), pq.read_table(file)
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # of the pages
+    found = 0
+    for at in range(4, end, max(1, end // 40)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 0x10
+        file.write_bytes(flipped)
+        if check(layout, deep=True).damaged:
+            found += 1
+        else:  # of no consequence: something of a page's head that nobody reads
+            assert pq.read_table(file).equals(rows)
+    assert found >= 30
+    other = read_snapshot(layout).of("stems")[0]
+    keys = pq.read_table(part_file(layout, other))["track_id"].to_pylist()
+    assert other.holds_exactly(keys)
+    assert not part.holds_exactly(keys)
+    assert not part.holds_exactly([None])
+
+
+def test_rows_that_were_replaced_are_not_counted_as_lost(layout: DatasetLayout) -> None:
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        committer.commit(write_shard(layout, ["a0"], run="r2"))
+    damage(layout, "tracks", "deleted")
+    result = check(layout)
+    assert result.tracks == ("z0",)
+    assert result.n_unknown == 0
+
+
+def test_repair_needs_no_commits_that_a_checkpoint_holds(layout: DatasetLayout) -> None:
+    commits.write_checkpoint(layout, read_snapshot(layout))
+    log = layout.path / "_commits"
+    (log / "00000001.json").unlink()
+    (log / "00000002.json").write_bytes(b'{"format": 1, "add": 7, "at": 3}')
+    damage(layout, "runs", "deleted")
+    damage(layout, "stems", "deleted")
+    assert check(layout, repair=True).tracks == ("a0", "z0")
+    runs = open_features(layout.path).to_pandas("runs")
+    assert runs[["run_id", "status", "n_tracks"]].to_numpy().tolist() == [["r1", "finished", 4]]
 
 
 def test_check_tells_and_status_warns(layout: DatasetLayout, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,25 +7,38 @@ tables hold of the same tracks, so that the next ``extract`` does these tracks a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import DatasetError, LostPartError
-from .commits import Replaced, Snapshot, append_commit, read_commits, read_snapshot, set_torn_commit_aside
+from .commits import Replaced, Snapshot, append_commit, read_snapshot, readable_commits, set_torn_commit_aside
 from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, part_file, publish, repair_hint, staged, write_part
+from .parts import PartFile, find_part, key_column, part_file, publish, repair_hint, staged, write_part
 from .reader import live_rows
 from .schema import DATA_TABLES
 
 #: Rows that a deep check holds at a time.
 _BATCH_ROWS = 1024
+#: What reading a damaged Parquet file raises.
+_UNREADABLE = (OSError, pa.ArrowException, ValueError)
+#: Tables with one row a track.
+_ONE_ROW = ("tracks", "errors")
+#: So often in a row writers may delete what is being read.
+_MOST_TRIES = 20
+
+#: ``{run_id: {track_id, ...}}``
+_Runs = dict[str, set[str]]
 
 
 @dataclass(frozen=True)
@@ -73,13 +86,8 @@ class CheckResult:
 
 def lost_parts(layout: DatasetLayout, snapshot: Snapshot) -> list[DamagedPart]:
     """Parts that are missing, or of another size; no file is opened."""
-    lost = []
-    for part in snapshot.parts.values():
-        try:
-            part_file(layout, part)
-        except LostPartError as e:
-            lost.append(DamagedPart(part, e.message.partition(";")[0].removeprefix(f"{part.path} ")))
-    return lost
+    found = ((part, *find_part(layout, part)) for part in snapshot.parts.values())
+    return [DamagedPart(part, fault) for part, place, fault in found if place is None]
 
 
 def require_parts(layout: DatasetLayout, snapshot: Snapshot) -> None:
@@ -134,99 +142,146 @@ def check(dataset: DatasetLayout | str | Path, *, deep: bool = False, repair: bo
     """
     layout = DatasetLayout.open(dataset)
     if not repair:
-        return _examine(layout, read_snapshot(layout), deep=deep)[0]
+        return _examine_beside_writers(layout, deep=deep)
     with DatasetLock(layout, "check --repair"):
         snapshot = read_snapshot(layout)
         set_torn_commit_aside(layout, snapshot)
-        result, replaced = _examine(layout, snapshot, deep=deep)
-        if not result.damaged and not result.tracks:
-            return result
+        damaged = _damaged(layout, snapshot, deep=deep)
+        if not damaged:
+            return CheckResult(len(snapshot.parts), ())
+        result, replaced = _judge(layout, snapshot, damaged)
         _repair(layout, snapshot, [d.part for d in result.damaged], replaced)
-    return CheckResult(result.n_parts, result.damaged, result.tracks, result.n_unknown, repaired=True)
+    return dataclasses.replace(result, repaired=True)
 
 
-def _examine(layout: DatasetLayout, snapshot: Snapshot, *, deep: bool) -> tuple[CheckResult, Replaced]:
-    """What is damaged, and the rows of tracks that are not whole any more, by run."""
-    damaged = [d for part in snapshot.parts.values() if (d := _damage(layout, part, deep=deep)) is not None]
-    if not damaged:
-        return CheckResult(len(snapshot.parts), ()), {}
-    gone = {d.part.path for d in damaged}
-    rest = Snapshot(
-        snapshot.commit, {path: p for path, p in snapshot.parts.items() if path not in gone}, snapshot.replaced
-    )
-    replaced, named = _not_whole(layout, rest, [d.part for d in damaged])
-    tracks = {t for runs in replaced.values() for ids in runs.values() for t in ids}
-    unnamed = sum(d.part.rows for d in damaged if d.part.table in ("tracks", "errors")) - named
-    return CheckResult(len(snapshot.parts), tuple(damaged), tuple(sorted(tracks)), max(0, unnamed)), replaced
+def _examine_beside_writers(layout: DatasetLayout, *, deep: bool) -> CheckResult:
+    """What is damaged; files that a run or ``compact`` has replaced and deleted meanwhile are not."""
+    tries = 0
+    while True:
+        snapshot = read_snapshot(layout)
+        damaged = _damaged(layout, snapshot, deep=deep)
+        if not damaged:
+            return CheckResult(len(snapshot.parts), ())
+        now = read_snapshot(layout)
+        damaged = [d for d in damaged if d.part.path in now.parts]
+        if not damaged:
+            return CheckResult(len(now.parts), ())
+        try:
+            return _judge(layout, now, damaged)[0]
+        except LostPartError:  # deleted just now
+            tries += 1
+            if tries == _MOST_TRIES:
+                raise
 
 
-def _damage(layout: DatasetLayout, part: PartFile, *, deep: bool) -> DamagedPart | None:
+def _damaged(layout: DatasetLayout, snapshot: Snapshot, *, deep: bool) -> list[DamagedPart]:
+    found = ((part, _fault(layout, part, deep=deep)) for part in snapshot.parts.values())
+    return [DamagedPart(part, fault) for part, fault in found if fault]
+
+
+def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]) -> tuple[CheckResult, Replaced]:
+    """The tracks that damaged parts affect, and their rows that are left, by run."""
+    while True:
+        gone = {d.part.path for d in damaged}
+        parts = {path: part for path, part in snapshot.parts.items() if path not in gone}
+        rest = Snapshot(snapshot.commit, parts, snapshot.replaced)
+        lost = [d.part for d in damaged]
+        try:
+            runs, stray = _not_whole(layout, rest, lost)
+            break
+        except _UNREADABLE:
+            # The ids of another part cannot be read either, which only a deep look tells.
+            more = _damaged(layout, rest, deep=True)
+            if not more:
+                raise
+            damaged = [*damaged, *more]
+    tracks = tuple(sorted({t for ids in runs.values() for t in ids}))
+    n_unknown = max(0, sum(_live_rows_of(snapshot, part) for part in lost if part.table in _ONE_ROW) - len(stray))
+    replaced = {"data": runs} if runs else {}
+    return CheckResult(len(snapshot.parts), tuple(damaged), tracks, n_unknown), replaced
+
+
+def _live_rows_of(snapshot: Snapshot, part: PartFile) -> int:
+    """Rows of a lost part that counted, as far as the commits tell."""
+    if not part.key_hashes:
+        return part.rows
+    replaced = snapshot.replaced.get(part.table, {}).values()
+    return part.rows - sum(part.may_hold([key]) for ids in replaced for key in ids)
+
+
+def _fault(layout: DatasetLayout, part: PartFile, *, deep: bool) -> str:
+    """What is wrong with a part; empty when nothing is."""
+    path, fault = find_part(layout, part)
+    if path is None:
+        return fault
     try:
-        path = part_file(layout, part)
-    except LostPartError as e:
-        return DamagedPart(part, e.message.partition(";")[0].removeprefix(f"{part.path} "))
-    try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=deep) as file:
             rows = file.metadata.num_rows
+            keys: set[str] = set()
             if deep:
-                rows = sum(batch.num_rows for batch in file.iter_batches(_BATCH_ROWS))
-    except (OSError, pa.ArrowException, ValueError) as e:
-        return DamagedPart(part, f"cannot be read ({str(e).splitlines()[0]})")
+                rows, key = 0, key_column(file.schema_arrow.names)
+                for batch in file.iter_batches(_BATCH_ROWS):
+                    rows += batch.num_rows
+                    keys.update(pc.unique(batch[key]).to_pylist())
+    except _UNREADABLE as e:
+        return f"cannot be read ({(str(e) or type(e).__name__).splitlines()[0]})"
     if rows != part.rows:
-        return DamagedPart(part, f"holds {rows:,} rows of {part.rows:,}")
-    return None
+        return f"holds {rows:,} rows of {part.rows:,}"
+    return "" if not deep or part.holds_exactly(keys) else "holds rows of other tracks"
 
 
-def _not_whole(layout: DatasetLayout, rest: Snapshot, lost: list[PartFile]) -> tuple[Replaced, int]:
-    """Tracks of which one table is lost and another there: ``{table: {run: ids}}``, and how many lost ``tracks`` rows
-    belong to them."""
-    have = {table: _ids(layout, rest, table) for table in DATA_TABLES}
-    replaced: Replaced = {}
+def _not_whole(layout: DatasetLayout, rest: Snapshot, lost: list[PartFile]) -> tuple[_Runs, set[str]]:
+    """Tracks of which one table is lost and another there, by run; and those whose row of ``tracks`` is lost."""
+    owners = dict(_keys(layout, rest, "tracks"))
+    further = sorted({part.table for part in lost} - {*DATA_TABLES, "errors", "runs"})
+    together = _committed_together(layout, rest, {p.path for p in lost if p.table in (*DATA_TABLES[1:], *further)})
+    runs: _Runs = {}
     stray: set[str] = set()
-    for table in DATA_TABLES[1:]:  # their row of tracks is lost
-        for key, run in have[table].items():
-            if key not in have["tracks"]:
-                replaced.setdefault("data", {}).setdefault(run, set()).add(key)
+    for table in (*DATA_TABLES[1:], *further):
+        of_table = [part for part in lost if part.table == table]
+        have: set[str] = set()
+        for key, run in _keys(layout, rest, table):
+            if key not in owners:
+                runs.setdefault(run, set()).add(key)
                 stray.add(key)
-    together = _committed_together(layout, rest, {p.path for p in lost if p.table in DATA_TABLES[1:]})
-    for part in lost:
-        if part.table not in DATA_TABLES[1:]:
-            continue
-        known = together.get(part.path)
-        for key, run in have["tracks"].items():
-            if key in have[part.table] or not part.may_hold([key]):
-                continue
-            if known is None or (key, run) in known:
-                replaced.setdefault("data", {}).setdefault(run, set()).add(key)
-    return replaced, len(stray)
+            elif of_table:
+                have.add(key)
+        for part in of_table:
+            for key, run in together.get(part.path, owners.items()):
+                if owners.get(key) == run and key not in have and part.may_hold([key]):
+                    runs.setdefault(run, set()).add(key)
+    return runs, stray
 
 
-def _ids(layout: DatasetLayout, snapshot: Snapshot, table: str) -> dict[str, str]:
-    """The run of each track that has live rows in a table."""
-    rows = live_rows(layout, snapshot, table).to_table(columns=["track_id", "run_id"])
-    return dict(zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist()))
+def _keys(layout: DatasetLayout, snapshot: Snapshot, table: str) -> Iterator[tuple[str, str]]:
+    """Each track that has live rows in a table, with its run; a track again for every block of rows it is in."""
+    if "track_id" not in layout.schema(table, describe=False).names:
+        return
+    for batch in live_rows(layout, snapshot, table).to_batches(columns=["track_id", "run_id"]):
+        pairs = pa.Table.from_batches([batch]).group_by(["track_id", "run_id"], use_threads=False).aggregate([])
+        yield from zip(pairs["track_id"].to_pylist(), map(sys.intern, pairs["run_id"].to_pylist()))
 
 
-def _committed_together(layout: DatasetLayout, rest: Snapshot, paths: set[str]) -> dict[str, set[tuple[str, str]]]:
+def _committed_together(
+    layout: DatasetLayout, rest: Snapshot, paths: set[str]
+) -> dict[str, frozenset[tuple[str, str]]]:
     """``(track, run)`` of the shard with which a part was committed; without those of compacted and unknown shards."""
-    if not paths:
-        return {}
     found = {}
-    for entry in read_commits(layout):
-        here = [part["path"] for part in entry.get("add", ()) if part["path"] in paths]
-        if not here or entry.get("kind") != "shard":
-            continue
-        parts = [rest.parts[p["path"]] for p in entry["add"] if p["table"] == "tracks" and p["path"] in rest.parts]
-        keys = set(_pairs(layout, parts))
-        if parts:
-            found.update(dict.fromkeys(here, keys))
+    for entry in readable_commits(layout) if paths else ():
+        with suppress(KeyError, TypeError, AttributeError, ValueError):  # what checkpoints cover may be damaged
+            here = [part["path"] for part in entry["add"] if part["path"] in paths]
+            if not here or entry["kind"] != "shard":
+                continue
+            tracks = [part["path"] for part in entry["add"] if part["table"] == "tracks"]
+            if tracks and all(path in rest.parts for path in tracks):
+                pairs = frozenset(pair for path in tracks for pair in _pairs(layout, rest.parts[path]))
+                found.update(dict.fromkeys(here, pairs))
     return found
 
 
-def _pairs(layout: DatasetLayout, parts: Iterable[PartFile]) -> Iterator[tuple[str, str]]:
-    for part in parts:
-        rows = pq.read_table(part_file(layout, part), columns=["track_id", "run_id"], partitioning=None)
-        yield from zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist())
+def _pairs(layout: DatasetLayout, part: PartFile) -> Iterator[tuple[str, str]]:
+    rows = pq.read_table(part_file(layout, part), columns=["track_id", "run_id"], partitioning=None)
+    return zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist())
 
 
 def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], replaced: Replaced) -> None:
@@ -253,25 +308,21 @@ def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], rep
 
 
 def _runs_of(layout: DatasetLayout, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Rows of table ``runs`` as far as the commit log knows them: when a run first committed, and how much."""
+    """Rows of table ``runs`` as far as the commit log knows them: when a run was at work, what it did, how it ended."""
     rows: dict[str, dict[str, Any]] = {}
-    for entry in read_commits(layout):
-        if not (run := entry.get("run_id")):
+    for entry in readable_commits(layout):
+        run, counts = entry.get("run_id"), entry.get("counts")
+        try:
+            at = datetime.fromisoformat(entry["at"]).astimezone(UTC)
+            if not isinstance(run, str):
+                continue
+        except (KeyError, TypeError, ValueError):  # a damaged commit, which a checkpoint covers
             continue
-        at = datetime.fromisoformat(entry["at"]).astimezone(UTC)
-        row = rows.setdefault(
-            run,
-            {
-                "run_id": run,
-                "started_at": at,
-                "finished_at": None,
-                "status": "interrupted",
-                "n_tracks": 0,
-                "n_errors": 0,
-                "schema_version": layout.schema_version,
-            },
-        )
-        row["finished_at"] = at
+        row = rows.setdefault(run, {"run_id": run, "started_at": at, "n_tracks": 0, "n_errors": 0})
+        row |= {"finished_at": at, "schema_version": layout.schema_version}
+        ended = entry.get("status") in ("finished", "failed")  # shards, and older commits, do not tell
+        row["status"] = entry["status"] if ended else "interrupted"
         for name in ("tracks", "errors"):
-            row[f"n_{name}"] += entry.get("counts", {}).get(name, 0)
+            n = counts.get(name, 0) if isinstance(counts, dict) else 0
+            row[f"n_{name}"] += n if isinstance(n, int) else 0
     return list(rows.values())

@@ -148,6 +148,13 @@ def read_commits(dataset: DatasetLayout | str | Path, *, after: int = 0) -> list
     return [entry for _, entry in _entries(layout, after)]
 
 
+def readable_commits(layout: DatasetLayout) -> Iterator[dict[str, Any]]:
+    """The history as far as it can be read: commits that checkpoints hold may be gone."""
+    for number in sorted(_numbers(layout.path / COMMITS, ".json")):
+        with suppress(*_UNUSABLE):
+            yield _read(commit_path(layout, number))
+
+
 def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
     numbers = sorted(n for n in _numbers(layout.path / COMMITS, ".json") if n > after)
     for expected, number in enumerate(numbers, after + 1):

@@ -191,7 +191,13 @@ class Committer:
         part = write_part(self.layout, "runs", [*self._runs, self.run], shard=self.run_id)
         old = self.snapshot.of("runs")
         append_commit(
-            self.layout, self.snapshot, kind="run", run_id=self.run_id, add=[part], remove=[p.path for p in old]
+            self.layout,
+            self.snapshot,
+            kind="run",
+            run_id=self.run_id,
+            add=[part],
+            remove=[p.path for p in old],
+            status=self.run["status"],
         )
         delete_parts(self.layout, old)
         publish(self.layout, [part])

@@ -89,6 +89,13 @@ class PartFile:
             raise ValueError(f"{part.path!r} is no part of a table {part.table!r}")
         return part
 
+    def holds_exactly(self, keys: Iterable[str | None]) -> bool:
+        """Whether these can be all of its keys."""
+        keys = {key for key in keys if key is not None}
+        if not keys or (min(keys), max(keys)) != (self.min_key, self.max_key):
+            return False
+        return not self.key_hashes or self.key_hashes == _hashes(keys)
+
     def may_hold(self, keys: Iterable[str]) -> bool:
         """Whether rows of any of these keys can be in it."""
         keys = [key for key in keys if self.min_key <= key <= self.max_key]
@@ -102,6 +109,16 @@ def _key_hash(key: str) -> str:
     return f"{zlib.crc32(key.encode()):08x}"
 
 
+def _hashes(keys: Iterable[str]) -> str:
+    return "".join(sorted(map(_key_hash, keys)))
+
+
+def key_column(names: Iterable[str]) -> str:
+    """By which column the rows of a table are told apart: the track, else the first one."""
+    names = list(names)
+    return "track_id" if "track_id" in names else names[0]
+
+
 def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
     """Where a part lies: under its name, or still under the hidden one.
 
@@ -110,6 +127,14 @@ def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
     LostPartError
         It is not there, or not as long as it was.
     """
+    place, fault = find_part(dataset, part)
+    if place is None:
+        raise LostPartError(f"{part.path} {fault}; {repair_hint(dataset)}", source=str(dataset.path))
+    return place
+
+
+def find_part(dataset: DatasetLayout, part: PartFile) -> tuple[Path | None, str]:
+    """Where a part lies, or None and what is wrong, in words."""
     path = dataset.directory(part.table) / part.path.rpartition("/")[2]
     for place in (path, staged(path), path):  # it may be published in between
         try:
@@ -117,17 +142,13 @@ def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
         except FileNotFoundError:
             continue
         except OSError as e:
-            raise _lost(dataset, part, f"cannot be read ({e.strerror})") from e
+            return None, f"cannot be read ({e.strerror})"
         if not stat.S_ISREG(status.st_mode):
-            raise _lost(dataset, part, "is no regular file")
+            return None, "is no regular file"
         if status.st_size != part.size:
-            raise _lost(dataset, part, f"has {status.st_size:,} bytes of {part.size:,}")
-        return place
-    raise _lost(dataset, part, "is missing")
-
-
-def _lost(dataset: DatasetLayout, part: PartFile, what: str) -> LostPartError:
-    return LostPartError(f"{part.path} {what}; {repair_hint(dataset)}", source=str(dataset.path))
+            return None, f"has {status.st_size:,} bytes of {part.size:,}"
+        return place, ""
+    return None, "is missing"
 
 
 def repair_hint(dataset: DatasetLayout) -> str:
@@ -301,7 +322,7 @@ def write_part(
     if not data.num_rows:
         raise DatasetError(f"table {table}: no rows to write", source=str(layout.path))
     data = data.replace_schema_metadata(schema.metadata)
-    key = "track_id" if "track_id" in schema.names else schema.names[0]
+    key = key_column(schema.names)
     if key == "track_id":  # stable, so a track's rows keep their order
         data = data.take(pc.sort_indices(data, [(key, "ascending")]))
     name = f"part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
@@ -309,7 +330,8 @@ def write_part(
     tmp = temporary_name(path)
     try:
         path.parent.mkdir(exist_ok=True)  # not its parents: a dataset that somebody has deleted stays deleted
-        pq.write_table(data, tmp, compression="zstd", row_group_size=_row_group_rows(data), **_encodings(schema))
+        options = {"row_group_size": _row_group_rows(data), "write_page_checksum": True, **_encodings(schema)}
+        pq.write_table(data, tmp, compression="zstd", **options)
         fsync_path(tmp)
         size = tmp.stat().st_size
         os.replace(tmp, staged(path))
@@ -327,7 +349,7 @@ def write_part(
         size=size,
         min_key=min(keys),
         max_key=max(keys),
-        key_hashes="".join(sorted(map(_key_hash, keys))) if len(keys) <= _MAX_KEY_HASHES else "",
+        key_hashes=_hashes(keys) if len(keys) <= _MAX_KEY_HASHES else "",
     )
 
 
