@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from frames_helper import SR, n_frames_of, pulses, track_frames
 
-from stemfeatures.descriptors import describe
+from stemfeatures.descriptors import describe, sections
 from stemfeatures.descriptors.chords import ChordInputs
 from stemfeatures.descriptors.sections import BarFeatures, bar_edges, find_sections, name_sections
 
@@ -48,6 +48,17 @@ def test_boundaries_and_parts_of_a_form(form, seed):
     np.testing.assert_array_equal(found.start_s[1:], found.end_s[:-1])
     assert found.length_bars.sum() == 8 * len(form)
     assert found.novelty[0] == 0
+    assert (found.novelty[1:] > 0.3).all()
+
+
+def test_windows_of_long_tracks_leave_no_seams(monkeypatch):
+    form = "abcabacb" * 5
+    bars = _bars(form)
+    whole = find_sections(bars)
+    monkeypatch.setattr(sections, "WINDOW_BARS", 120)  # no multiple of a section
+    found = find_sections(bars)
+    np.testing.assert_array_equal(found.start_s, 16.0 * np.arange(len(form)))
+    assert found.label == whole.label == [{"a": "A", "b": "B", "c": "C"}[part] for part in form]
     assert (found.novelty[1:] > 0.3).all()
 
 

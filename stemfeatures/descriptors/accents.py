@@ -101,7 +101,7 @@ def band_rise(mel: np.ndarray) -> np.ndarray:
 
 
 def _classes(chroma: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.roll(chroma, 1, axis=0).reshape(12, N_CHROMA // 12, -1).sum(axis=1))
+    return np.sqrt(np.roll(chroma, 1, axis=0).reshape(12, N_CHROMA // 12, -1).sum(axis=1, dtype=np.float64))
 
 
 def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> np.ndarray:

@@ -8,6 +8,7 @@ how it decays, how loud it is. Strokes are the peaks of its probability, so that
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE
-from .values import loud_level, parabolic_offset
+from .values import band_percentiles, blocks, loud_level, parabolic_offset
 
 #: Kinds of strokes; the snare includes rim shots and claps, the hat open and closed, cymbals crash and ride.
 STROKES = ("kick", "snare", "hat", "tom", "cymbal")
@@ -29,6 +30,9 @@ _OWN, _OWN_FLOOR_DB, _ALL = 300.0, 40.0, 1e3
 _DISTANCE = 2
 #: Frames of the context over which activations are seen, to either side.
 _CONTEXT = 1
+#: Frames after which the decay is looked at (70 and 160 ms after the stroke), and the farthest that is.
+_DECAYED = (5, 9)
+_FARTHEST = max(_DECAYED)
 WEIGHTS = "stroke_weights.json"
 
 
@@ -47,23 +51,31 @@ def stroke_features(mel: np.ndarray, onset: np.ndarray) -> np.ndarray:
     (n_frames, n_features) rise of each group of bands over two frames, one frame before, at and after the frame and
     over all four; its fall within 70 and within 160 ms; its level, and that of all; and the activation around.
     """
-    mel = np.asarray(mel, dtype=np.float64)
+    return np.concatenate(list(_feature_blocks(mel, onset)))
+
+
+def _feature_blocks(mel: np.ndarray, onset: np.ndarray) -> Iterator[np.ndarray]:
+    """:func:`stroke_features` of consecutive frames, as many as :func:`~.values.blocks` says."""
     n = mel.shape[1]
     loud = max(loud_level(mel), 1e-30)
-    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-_OWN_FLOOR_DB / 10))
-    shape = _grouped(np.log10(1 + _OWN * mel / own[:, None]))
-    level = _grouped(np.log10(1 + _ALL * mel / loud))
-
-    def at(values: np.ndarray, shift: int) -> np.ndarray:
-        return values[:, np.clip(np.arange(n) + shift, 0, n - 1)]
-
-    rises = [np.maximum(at(shape, k) - at(shape, k - 2), 0.0) for k in (0, 1, 2)]
-    whole = at(shape, 1) - at(shape, -3)
-    falls = [at(shape, 2) - at(shape, k) for k in (5, 9)]
-    loudness = at(level, 2)
+    own = np.maximum(band_percentiles(mel, 98), loud * 10 ** (-_OWN_FLOOR_DB / 10))
     stroke = np.nan_to_num(np.asarray(onset, dtype=np.float64))[None]
-    around = [at(stroke, k) for k in range(-_CONTEXT, _CONTEXT + 1)]
-    return np.concatenate([*rises, whole, *falls, loudness, loudness.mean(axis=0, keepdims=True), *around]).T
+    for start, end in blocks(n):
+        first = max(start - _FARTHEST, 0)
+        some = np.asarray(mel[:, first : end + _FARTHEST], dtype=np.float64)
+        shape = _grouped(np.log10(1 + _OWN * some / own[:, None]))
+        level = _grouped(np.log10(1 + _ALL * some / loud))
+        frames = np.arange(start, end)
+
+        def at(values: np.ndarray, shift: int, *, first: int = first, frames: np.ndarray = frames) -> np.ndarray:
+            return values[:, np.clip(frames + shift, 0, n - 1) - first]
+
+        rises = [np.maximum(at(shape, k) - at(shape, k - 2), 0.0) for k in (0, 1, 2)]
+        whole = at(shape, 1) - at(shape, -3)
+        falls = [at(shape, 2) - at(shape, k) for k in _DECAYED]
+        loudness = at(level, 2)
+        around = [at(stroke, k, first=0) for k in range(-_CONTEXT, _CONTEXT + 1)]
+        yield np.concatenate([*rises, whole, *falls, loudness, loudness.mean(axis=0, keepdims=True), *around]).T
 
 
 def _grouped(values: np.ndarray) -> np.ndarray:
@@ -139,7 +151,7 @@ def find_strokes(
     if not active.any() or len(active) < 3:
         return {kind: np.zeros(0) for kind in STROKES}
     model = model or stroke_model()
-    probability = model.probability(stroke_features(mel, onset))
+    probability = np.concatenate([model.probability(features) for features in _feature_blocks(mel, onset)])
     # A stroke is heard in the frame before the drums sound, at the earliest.
     sounding = maximum_filter1d(active, 3)
     found = {}

@@ -18,7 +18,7 @@ from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, mean, median, number, runs, std
+from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std
 
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
@@ -39,6 +39,8 @@ MAX_REST_S = 1.0
 #: Vibrato: window 0.74 s, hop 0.19 s; rate and extent of what counts (extent is half of peak to peak).
 VIBRATO_WINDOW = 32
 VIBRATO_HOP = 8
+#: Windows at a time.
+VIBRATO_BLOCK = 2048
 VIBRATO_HZ = (4.0, 8.5)
 VIBRATO_CENTS = (15.0, 250.0)
 #: Share of the contour's movement in a window that a sinusoid must explain.
@@ -209,23 +211,32 @@ def decode_f0(pitch: PitchFrames, active: np.ndarray, times_s: np.ndarray) -> tu
 def _viterbi(score: np.ndarray, octave: np.ndarray) -> np.ndarray:
     """Best path through ``(n, k + 1)`` scores; the last state is unvoiced, the others move in octaves."""
     n, k = octave.shape
-    leap = np.abs(octave[1:, None, :] - octave[:-1, :, None])
-    whole = np.rint(leap)
-    cost = np.full((n - 1, k + 1, k + 1), VOICING_COST)
-    cost[:, :k, :k] = JUMP_COST * np.minimum(leap, 1.5) + OCTAVE_COST * ((whole >= 1) & (np.abs(leap - whole) < 1 / 15))
-    cost[:, k, k] = 0.0
-    back = np.zeros((n, k + 1), dtype=np.intp)
+    back = np.zeros((n, k + 1), dtype=np.int8)
     total = score[0].copy()
     states = np.arange(k + 1)
-    for t in range(1, n):
-        reach = total[:, None] - cost[t - 1]
-        back[t] = reach.argmax(axis=0)
-        total = reach[back[t], states] + score[t]
+    for start, end in blocks(n - 1):
+        costs = _move_costs(octave[start : end + 1])
+        for t in range(start + 1, end + 1):
+            reach = total[:, None] - costs[t - 1 - start]
+            best = reach.argmax(axis=0)
+            back[t] = best
+            total = reach[best, states] + score[t]
     path = np.empty(n, dtype=np.intp)
     path[-1] = total.argmax()
     for t in range(n - 1, 0, -1):
         path[t - 1] = back[t, path[t]]
     return path
+
+
+def _move_costs(octave: np.ndarray) -> np.ndarray:
+    """(n - 1, k + 1, k + 1) of moving between the ``(n, k)`` states of successive frames, and the unvoiced one."""
+    n, k = octave.shape
+    leap = np.abs(octave[1:, None, :] - octave[:-1, :, None])
+    whole = np.rint(leap)
+    cost = np.full((n - 1, k + 1, k + 1), VOICING_COST)
+    cost[:, :k, :k] = JUMP_COST * np.minimum(leap, 1.5) + OCTAVE_COST * ((whole >= 1) & (np.abs(leap - whole) < 1 / 15))
+    cost[:, k, k] = 0.0
+    return cost
 
 
 def notes(pitch_cents: np.ndarray) -> np.ndarray:
@@ -277,6 +288,13 @@ def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float 
     ).astype(int)
     if not len(starts):
         return None, None, None
+    found = [_sinusoids(pitch_cents, starts[a:b]) for a, b in blocks(len(starts), VIBRATO_BLOCK)]
+    rate, extent, has = (np.concatenate(values) for values in zip(*found))
+    return median(rate[has]), median(extent[has]), number(has.mean())
+
+
+def _sinusoids(pitch_cents: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rate, extent and whether there is vibrato, of the window at each start."""
     x = np.arange(VIBRATO_WINDOW)
     windows = pitch_cents[starts[:, None] + x]
     trend = np.linalg.qr(np.vander((x - x.mean()) / VIBRATO_WINDOW, 3))[0]
@@ -300,7 +318,7 @@ def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float 
     extent = np.hypot(*amplitudes[rows, best].T)
     inside = (best > 0) & (best < len(rates) - 1)
     has = inside & (explained >= VIBRATO_EXPLAINED) & (extent >= VIBRATO_CENTS[0]) & (extent <= VIBRATO_CENTS[1])
-    return median(rates[best[has]]), median(extent[has]), number(has.mean())
+    return rates[best], extent, has
 
 
 def describe_f0(contour: F0Contour, salience: np.ndarray, active: np.ndarray) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, number
+from .values import OK, SILENT, TOO_SHORT, blocks, number
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 #: Temperley, "What's key for key?", Music Perception 17(1), 1999: profiles on C, from the tonic up.
@@ -158,14 +158,18 @@ def resolved_frames(mel: np.ndarray) -> np.ndarray:
     top = 15 + np.log(ANALYSIS_SAMPLE_RATE / 2 / 1000) * 27 / np.log(6.4)
     place = np.linspace(0, top, n_mels + 2)
     hertz = np.where(place < 15, place * 200 / 3, 1000 * 6.4 ** ((place - 15) / 27))
-    power = np.asarray(mel, dtype=np.float64) * (hertz[2:] - hertz[:-2])[:, None] / 2
-    total = power.sum(axis=0)
-    return (total > 0) & (power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0) >= RESOLVED_SHARE * total)
+    resolved = np.zeros(mel.shape[1], dtype=bool)
+    for start, end in blocks(len(resolved)):
+        power = np.asarray(mel[:, start:end], dtype=np.float64) * (hertz[2:] - hertz[:-2])[:, None] / 2
+        total = power.sum(axis=0)
+        high = power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0)
+        resolved[start:end] = (total > 0) & (high >= RESOLVED_SHARE * total)
+    return resolved
 
 
 def estimate_tuning(chroma: np.ndarray) -> float | None:
     """Deviation from A4 = 440 Hz in cents, -50 to 50, from the phase of the chroma within the semitone."""
-    fold = chroma.reshape(12, _N_FINE, -1).sum(axis=(0, 2))
+    fold = chroma.reshape(12, _N_FINE, -1).sum(axis=(0, 2), dtype=np.float64)
     phase = (fold * np.exp(2j * np.pi * np.arange(_N_FINE) / _N_FINE)).sum()
     return number(np.angle(phase) / (2 * np.pi) * 100) if abs(phase) > 1e-9 * fold.sum() else None
 
@@ -207,7 +211,7 @@ def chord_changes(chroma12: np.ndarray) -> int:
         return 0
     score = (CHORD_SHARPNESS * _chord_templates() @ frames).T
     total = score[0].copy()
-    back = np.empty(score.shape, dtype=np.int64)
+    back = np.empty(score.shape, dtype=np.int8)
     stay = np.arange(24)
     for t in range(1, len(score)):
         best = int(total.argmax())
@@ -305,10 +309,12 @@ def describe_harmony(
     if not active.any():
         return {"harmony_status": SILENT}
     # Amplitudes of unit sum: every frame counts, and a loud partial does not drown a chord.
-    amplitude = np.sqrt(np.asarray(chroma, dtype=np.float64)[:, active])
+    amplitude = np.asarray(chroma[:, active], dtype=np.float64)
+    np.sqrt(amplitude, out=amplitude)
     total = amplitude.sum(axis=0)
     told = total > 0
-    amplitude = amplitude[:, told] / total[told]
+    amplitude = amplitude[:, told]
+    amplitude /= total[told]
     n = amplitude.shape[1]
     least = MIN_ACTIVE_S * FRAME_RATE
     if n < least:
@@ -322,7 +328,7 @@ def describe_harmony(
     evidence = None
     if bass is not None:
         evidence = key_evidence(
-            classes, fold_chroma(np.asarray(bass, dtype=np.float64)[:, active][:, told], tuning or 0.0)
+            classes, fold_chroma(np.asarray(bass[:, active][:, told], dtype=np.float64), tuning or 0.0)
         )
     return {
         "harmony_status": OK,
@@ -347,7 +353,7 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``{row: (N_CHROMA, n_frames) power}``.
+        ``{row: (N_CHROMA, n_frames) power}``, float32.
     """
     frames, active = inputs.frames, inputs.get(active_rows)
     contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
@@ -355,15 +361,18 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     for stem in ("vocals", "other", *frames.further):
         own = frames.stems[stem]
         fallback = contour_chroma(contours[stem], own.energy) if stem in contours else 0.0
-        chroma[stem] = np.where(resolved_frames(own.mel), np.asarray(own.chroma, dtype=np.float64), fallback)
-    chroma["bass"] = contour_chroma(contours["bass"], frames.stems["bass"].energy)
-    total = np.zeros_like(chroma["other"])
-    for stem in TONAL_STEMS:
-        power = np.where(active[stem], chroma[stem], 0.0)
-        # A stem's chroma counts with the energy of the stem: the scale of the chroma filters drops out.
-        sums = power.sum(axis=0)
-        total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy
-    chroma[MIXTURE] = total
+        chroma[stem] = np.where(resolved_frames(own.mel), own.chroma, fallback).astype(np.float32, copy=False)
+    chroma["bass"] = contour_chroma(contours["bass"], frames.stems["bass"].energy).astype(np.float32)
+    chroma[MIXTURE] = np.zeros((N_CHROMA, frames.n_frames), np.float32)
+    for start, end in blocks(frames.n_frames):
+        part = slice(start, end)
+        total = np.zeros((N_CHROMA, end - start))
+        for stem in TONAL_STEMS:
+            power = np.where(active[stem][part], np.asarray(chroma[stem][:, part], dtype=np.float64), 0.0)
+            # A stem's chroma counts with the energy of the stem: the scale of the chroma filters drops out.
+            sums = power.sum(axis=0)
+            total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy[part]
+        chroma[MIXTURE][:, part] = total
     return chroma
 
 

@@ -25,7 +25,19 @@ from .f0 import cents, f0_contours, notes
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, loud_level, mean, median, number, parabolic_offset, std
+from .values import (
+    OK,
+    SILENT,
+    TOO_SHORT,
+    band_percentiles,
+    blocks,
+    loud_level,
+    mean,
+    median,
+    number,
+    parabolic_offset,
+    std,
+)
 
 #: Shortest signal whose onsets are counted.
 MIN_ONSET_DURATION_S = 0.5
@@ -154,33 +166,45 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     before, which vibrato does not excite, each band relative to its own loud frames; and, at a fifth of the weight,
     the same of the six pitch class bins that rise most.
     """
-    mel = np.asarray(mel, dtype=np.float64)
     strength = np.zeros(mel.shape[1])
     loud = loud_level(mel)
     if mel.shape[1] <= CHROMA_LAG or loud <= 0:
         return strength
-    bands = _whitened(mel, loud)
-    before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
-    # Before the first frame there was nothing: a sound that begins with the signal is an onset.
-    strength[:BAND_LAG] = bands[:, :BAND_LAG].mean(axis=0)
-    strength[BAND_LAG:] = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
-    chroma = np.asarray(chroma, dtype=np.float64)
-    loud = loud_level(chroma)
-    if loud > 0:
-        classes = _compressed(chroma / loud)
-        # A note that vibrato left a cycle ago is not new.
-        recent = maximum_filter1d(classes, VIBRATO, axis=1, mode="constant", origin=(VIBRATO - 1) // 2)
-        before = maximum_filter1d(recent[:, :-CHROMA_LAG], 3, axis=0, mode="wrap")
-        rise = np.maximum(classes[:, CHROMA_LAG:] - before, 0.0)
-        most = np.partition(rise, -CHROMA_BINS, axis=0)[-CHROMA_BINS:]
-        strength[CHROMA_LAG:] += CHROMA_WEIGHT * most.mean(axis=0)
+    own, loud_class = _own_levels(mel, loud), loud_level(chroma)
+    for start, end in blocks(len(strength)):
+        strength[start:end] = _band_rise(mel, own, start, end)
+        if loud_class > 0:
+            strength[start:end] += CHROMA_WEIGHT * _class_rise(chroma, loud_class, start, end)
     return strength
 
 
-def _whitened(mel: np.ndarray, loud: float) -> np.ndarray:
+def _band_rise(mel: np.ndarray, own: np.ndarray, start: int, end: int) -> np.ndarray:
+    bands = _whitened(mel[:, max(start - BAND_LAG, 0) : end], own)
+    before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
+    rise = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
+    # Before the first frame there was nothing: a sound that begins with the signal is an onset.
+    return rise if start else np.concatenate([bands[:, :BAND_LAG].mean(axis=0), rise])
+
+
+def _class_rise(chroma: np.ndarray, loud: float, start: int, end: int) -> np.ndarray:
+    first = max(start - CHROMA_LAG - VIBRATO + 1, 0)
+    classes = _compressed(np.asarray(chroma[:, first:end], dtype=np.float64) / loud)
+    # A note that vibrato left a cycle ago is not new.
+    recent = maximum_filter1d(classes, VIBRATO, axis=1, mode="constant", origin=(VIBRATO - 1) // 2)
+    before = maximum_filter1d(recent[:, :-CHROMA_LAG], 3, axis=0, mode="wrap")
+    rise = np.maximum(classes[:, CHROMA_LAG:] - before, 0.0)
+    most = np.partition(rise, -CHROMA_BINS, axis=0)[-CHROMA_BINS:].mean(axis=0)
+    return np.concatenate([np.zeros(CHROMA_LAG), most])[start - first :]
+
+
+def _own_levels(mel: np.ndarray, loud: float) -> np.ndarray:
+    """(n_mels,) level of the loud frames of each band."""
+    return np.asarray(np.maximum(band_percentiles(mel, 98), loud * 10 ** (-WHITENING_DB / 10)))
+
+
+def _whitened(mel: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Log power of bands, each relative to its own loud frames: 0 for silence, about 1 for these."""
-    own = np.maximum(np.percentile(mel, 98, axis=1), loud * 10 ** (-WHITENING_DB / 10))
-    return _compressed(mel / own[:, None])
+    return _compressed(np.asarray(mel, dtype=np.float64) / own[:, None])
 
 
 def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -188,19 +212,21 @@ def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.nd
 
     Behind it there is less in all bands, and no more in any.
     """
-    mel = np.asarray(mel, dtype=np.float64)
-    bands = _whitened(mel, loud_level(mel))
-    last = bands.shape[1] - 1
-    # The next sound may follow at once: the quieter of two frames behind the peak counts.
-    after = np.minimum(bands[:, np.minimum(frames + CUT, last)], bands[:, np.minimum(frames + CUT - 1, last)])
-    change = after - bands[:, np.maximum(frames - CUT, 0)]
-    gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
-    return np.asarray((loss > strength[frames]) & (gain < CUT_GAIN * strength[frames]))
+    own, last = _own_levels(mel, loud_level(mel)), mel.shape[1] - 1
+    cut = np.zeros(len(frames), dtype=bool)
+    for start, end in blocks(len(frames)):
+        at = frames[start:end]
+        shown = (_whitened(mel[:, np.clip(at + shift, 0, last)], own) for shift in (CUT, CUT - 1, -CUT))
+        # The next sound may follow at once: the quieter of two frames behind the peak counts.
+        change = np.minimum(next(shown), next(shown)) - next(shown)
+        gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
+        cut[start:end] = (loss > strength[at]) & (gain < CUT_GAIN * strength[at])
+    return cut
 
 
 def ends_before_another(mel: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(n,) bool: whether at given frames, increasing, a sound ends, and the next of them follows within 0.14 s."""
-    level = np.asarray(mel, dtype=np.float64).sum(axis=0)
+    level = np.concatenate([np.asarray(mel[:, a:b], dtype=np.float64).sum(axis=0) for a, b in blocks(mel.shape[1])])
     last = len(level) - 1
     after = np.minimum(level[np.minimum(frames + 1, last)], level[np.minimum(frames + 2, last)])
     falls = after < level[np.maximum(frames - 2, 0)] * 10 ** (-REST_DB / 10)
@@ -213,14 +239,20 @@ def _compressed(relative: np.ndarray) -> np.ndarray:
 
 def harmony_novelty(chroma: np.ndarray) -> np.ndarray:
     """(n_frames,) cosine distance, 0 to 1, of the root chroma of four frames from that of the four frames before."""
-    root = np.sqrt(np.asarray(chroma, dtype=np.float64))
-    n = root.shape[1]
-    total = np.concatenate([np.zeros((len(root), 1)), np.cumsum(root, axis=1)], axis=1)
-    at = np.arange(n)
-    after = total[:, np.minimum(at + HARMONY_SPAN, n)] - total[:, at]
-    before = total[:, at] - total[:, np.maximum(at - HARMONY_SPAN, 0)]
-    norm = np.linalg.norm(after, axis=0) * np.linalg.norm(before, axis=0)
-    return np.where(norm > 0, 1 - (after * before).sum(axis=0) / np.where(norm > 0, norm, 1.0), 0.0)
+    n = chroma.shape[1]
+    novelty, past = np.zeros(n), np.zeros((len(chroma), 1))
+    for start, end in blocks(n):
+        first = max(start - HARMONY_SPAN, 0)
+        root = np.sqrt(np.asarray(chroma[:, first : end + HARMONY_SPAN], dtype=np.float64))
+        total = np.cumsum(np.concatenate([past, root], axis=1), axis=1)  # before frame `first`, and so on
+        at = np.arange(start, end) - first
+        after = total[:, np.minimum(at + HARMONY_SPAN, n - first)] - total[:, at]
+        before = total[:, at] - total[:, np.maximum(at - HARMONY_SPAN, 0)]
+        norm = np.linalg.norm(after, axis=0) * np.linalg.norm(before, axis=0)
+        alike = (after * before).sum(axis=0) / np.where(norm > 0, norm, 1.0)
+        novelty[start:end] = np.where(norm > 0, 1 - alike, 0.0)
+        past = total[:, [max(end - HARMONY_SPAN, 0) - first]]
+    return novelty
 
 
 def pick_onsets(

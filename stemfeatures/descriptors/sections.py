@@ -56,6 +56,11 @@ SUNG_DB = 20.0
 #: Share of a section that is sung from which on it counts as sung, and the share below which it is instrumental.
 SUNG, UNSUNG = 0.3, 0.12
 
+#: Bars of which there is a graph at a time, half an hour.
+WINDOW_BARS = 1024
+#: [k, c] the pitch class that is class c, k semitones higher.
+_TRANSPOSED = (np.arange(12) - np.arange(12)[:, None]) % 12
+
 NO_SECTIONS = "no_sections"
 NAMES = ("intro", "instrumental", "outro")
 
@@ -187,16 +192,39 @@ def find_sections(bars: BarFeatures) -> Sections | None:
     if n < MIN_BARS or deviation < 1e-6:
         return None
     scale = np.sqrt(deviation)
-    places = _scaled(np.concatenate([_scaled(bar_places(values)), values / scale], axis=1))
-    novelty = bar_novelty(places)
-    edges = _cut(places, novelty)
+    edges, novelty = _cut_windows(values / scale)
     parts = [(bars.harmony[a:b] / scale, bars.bass[a:b] / scale, bars.sound[a:b] / scale) for a, b in edges]
     labels = _group(parts)
     sung = np.array([bars.sung[a:b].mean() for a, b in edges])
     return Sections(
         bars.times_s[edges[:, 0]], bars.times_s[edges[:, 1]], [_letter(k) for k in labels],
-        name_sections(sung), sung, edges[:, 1] - edges[:, 0], novelty[edges[:, 0]],
+        name_sections(sung), sung, edges[:, 1] - edges[:, 0], novelty,
     )  # fmt: skip
+
+
+def _cut_windows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_sections, 2) first bar and end of each section, and the novelty of its first bar.
+
+    The graph of all bars grows with the square of their number: of long tracks there is one for each window, which
+    begins with the last section that the one before is sure of.
+    """
+    edges, heard = [], []
+    start, first_novelty = 0, 0.0
+    while True:
+        some = values[start : start + WINDOW_BARS]
+        places = _scaled(np.concatenate([_scaled(bar_places(some)), some], axis=1))
+        novelty = bar_novelty(places)
+        novelty[0] = first_novelty
+        found = _cut(places, novelty)
+        is_last = start + len(some) == len(values)
+        if not is_last:
+            found = found[found[:, 1] <= len(some) - 2 * MAX_LENGTH]
+        edges.append(start + found)
+        heard.append(novelty[found[:, 0]])
+        if is_last:
+            return np.concatenate(edges), np.concatenate(heard)
+        first_novelty = float(novelty[found[-1, 1]])
+        start += int(found[-1, 1])
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -273,13 +301,12 @@ def _cut(values: np.ndarray, novelty: np.ndarray) -> np.ndarray:
 def _distance(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> float:
     """Mean squared distance of the bars of two sections in their order, in whichever transposition is best."""
     n = min(len(one[0]), len(other[0]))
-    fixed = np.square(one[2][:n] - other[2][:n]).sum(axis=1).mean()
-    tonal = [
-        sum(np.square(a[:n] - np.roll(b[:n], k, axis=1)).sum(axis=1).mean() for a, b in zip(one[:2], other[:2]))
-        + TRANSPOSED * (k > 0)
-        for k in range(12)
-    ]
-    return float(fixed + min(tonal))
+    distance = np.square(one[2][:n] - other[2][:n]).sum() + np.where(np.arange(12) > 0, n * TRANSPOSED, 0.0)
+    for a, b in zip(one[:2], other[:2]):
+        a, b = a[:n], b[:n]
+        products = (a.T @ b)[np.arange(12), _TRANSPOSED].sum(axis=1)
+        distance += np.square(a).sum() + np.square(b).sum() - 2 * products
+    return float(distance.min() / n)
 
 
 def _group(parts: Sequence[tuple[np.ndarray, ...]]) -> list[int]:

@@ -17,7 +17,7 @@ from ..frames import StemFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, loud_level, mean, median, number, std
+from .values import OK, SILENT, blocks, loud_level, mean, median, number, std
 
 N_MFCC = 13
 TOP_DB = 80.0
@@ -134,10 +134,15 @@ def _dct_basis(n_in: int) -> np.ndarray:
 
 def mfcc(mel: np.ndarray) -> np.ndarray:
     """(N_MFCC, n_frames) cepstral coefficients of a mel power spectrogram (n_mels, n_frames)."""
-    db = 10 * np.log10(np.maximum(mel, POWER_FLOOR))
+    db = np.maximum(mel, POWER_FLOOR)
+    np.log10(db, out=db)
+    db *= 10
     if db.size:
-        db = np.maximum(db, db.max() - TOP_DB)
-    return _dct_basis(len(mel)) @ db
+        np.maximum(db, db.max() - TOP_DB, out=db)
+    coefficients = np.empty((N_MFCC, db.shape[1]))
+    for start, end in blocks(db.shape[1]):
+        coefficients[:, start:end] = _dct_basis(len(mel)) @ db[:, start:end]
+    return coefficients
 
 
 def _delta(x: np.ndarray) -> np.ndarray:
@@ -162,9 +167,10 @@ def spectral_flux(mel: np.ndarray) -> np.ndarray:
     """
     loud = loud_level(mel)
     flux = np.zeros(mel.shape[1])
-    if loud > 0:
-        level = np.log10(1 + mel * np.float32(10 ** (FLUX_RANGE_DB / 10) / loud))
-        flux[1:] = np.maximum(np.diff(level, axis=1), 0.0).mean(axis=0)
+    for start, end in blocks(len(flux)) if loud > 0 else ():
+        first = max(start - 1, 0)
+        level = np.log10(1 + mel[:, first:end] * np.float32(10 ** (FLUX_RANGE_DB / 10) / loud))
+        flux[first + 1 : end] = np.maximum(np.diff(level, axis=1), 0.0).mean(axis=0)
     return flux
 
 

@@ -78,7 +78,7 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     if not active.any():
         return {"tonal_centroid_status": SILENT}
     # Amplitudes of unit sum, as for the key: every frame counts.
-    amplitude = np.sqrt(np.asarray(inputs.get(row_chroma)[row], dtype=np.float64)[:, active])
+    amplitude = np.sqrt(np.asarray(inputs.get(row_chroma)[row][:, active], dtype=np.float64))
     total = amplitude.sum(axis=0)
     amplitude = amplitude[:, total > 0] / total[total > 0]
     if amplitude.shape[1] < MIN_ACTIVE_S * FRAME_RATE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,27 @@ def bridged(stretches: np.ndarray, gap: float) -> np.ndarray:
     return np.stack([stretches[np.r_[True, apart], 0], stretches[np.r_[apart, True], 1]], axis=1)
 
 
+#: Frames that are worked on at a time where bands take much memory: six minutes.
+BLOCK_FRAMES = 16_384
+
+
+def blocks(n: int, size: int | None = None) -> Iterator[tuple[int, int]]:
+    """First frame and end of nearly equal blocks of ``n`` frames, of ``BLOCK_FRAMES`` or ``size`` each at most.
+
+    An hour of 80 bands in float64 takes 100 MB, and every step of a formula one more of it.
+    """
+    edges = np.linspace(0, n, -(-n // (size or BLOCK_FRAMES)) + 1).astype(int)
+    return zip(edges[:-1].tolist(), edges[1:].tolist())
+
+
+def band_percentiles(power: np.ndarray, q: float) -> np.ndarray:
+    """(n_bands,) float64 percentile of each band of (n_bands, n_frames) power."""
+    return np.array([np.percentile(np.asarray(band, dtype=np.float64), q) for band in power])
+
+
 def loud_level(power: np.ndarray) -> float:
     """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence."""
-    loudest = power.max(axis=0)
+    loudest = np.asarray(power.max(axis=0), dtype=np.float64)
     sounding = loudest[loudest > 0]
     return float(np.percentile(sounding, 95)) if len(sounding) else 0.0
 

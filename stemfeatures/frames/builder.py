@@ -24,10 +24,12 @@ from .types import PitchFrames, StemFrames, TrackFrames
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
 _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
+#: What takes most of the memory.
+_LARGE = ("mel", "chroma", "contrast")
 
 
 class FrameBuilder:
-    """Collects the frames of one track; memory grows by about 2 kB a frame and stem, not by the audio.
+    """Collects the frames of one track; memory grows by half a kB a frame and row, not by the audio.
 
     Parameters
     ----------
@@ -76,7 +78,12 @@ class FrameBuilder:
         if frames.presence is not None:
             values["presence"] = frames.presence
         for name, value in values.items():
-            self._values.setdefault(name, []).append(value.cpu().numpy())
+            array = value.cpu().numpy()
+            if name in _LARGE:  # of each row its own, so that they can be put together one after the other
+                for i, row in enumerate(array):
+                    self._values.setdefault(f"{name}{i}", []).append(row.copy())
+            else:
+                self._values.setdefault(name, []).append(array)
         voice = PITCHED_STEMS.index("vocals")
         self._fine_pitch.push(self._values[f"hz{voice}"][-1].T, self._values["voicing"][-1][voice])
 
@@ -106,11 +113,11 @@ class FrameBuilder:
         n_frames = data["energy"].shape[-1]
         self._measure(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
-        shared = ("mel", "chroma", "contrast", "energy", "k_power", "centroid_hz", "bandwidth_hz")
-        names = (*shared, "rolloff_hz", "flatness", "mask_energy")
+        names = ("energy", "k_power", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "mask_energy")
         stems = {
             stem: StemFrames(
                 peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
+                **{n: np.ascontiguousarray(data[f"{n}{i}"], dtype=np.float32) for n in _LARGE},
                 **{n: np.ascontiguousarray(data[n][i], dtype=np.float32) for n in names},
             )
             for i, stem in enumerate(self.rows)
