@@ -45,7 +45,7 @@ class ProgressLine:
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
     ) -> None:
-        self.total, self.label, self.unit, self.done = total, label, unit, done
+        self.total, self.label, self.unit, self.done = total, visible(label), unit, done
         self._stream = sys.stderr if stream is None else stream
         self._quiet, self._every_s, self._clock = quiet, every_s, clock
         self._started = self._said_at = clock() if started is None else started
@@ -56,7 +56,7 @@ class ProgressLine:
         self._note, self._left_s = "", None  # type: tuple[str, float | None]
         self._live: _LiveLine | None = None
         if not quiet and self._stream.isatty():
-            self._live = _LiveLine(self._stream, label, total, done)
+            self._live = _LiveLine(self._stream, self.label, total, done)
 
     def update(self, n: int = 1, *, note: str = "") -> None:
         """``n`` more units are done; ``note`` is said beside them."""
@@ -115,7 +115,7 @@ class ProgressLine:
     def _move(self, done: int, part: float, note: str, left_s: float | None) -> None:
         before = self.done + self._part
         self.done, self._part = done, part
-        self._note, self._left_s, self._unsaid = note, left_s, not self._quiet
+        self._note, self._left_s, self._unsaid = visible(note), left_s, not self._quiet
         now, at = self._clock(), done + part
         if self._first is None and at > before:
             self._first = (now, at)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import Any
+from typing import Any, TextIO
 from unicodedata import category
 
 from stemfeatures._util.words import size as size
@@ -23,14 +24,41 @@ NOTHING = "\N{EN DASH}"
 _JOINERS = "\u200c\u200d"
 
 
+#: Stands for the escape character of what :func:`table` draws, so that no other one gets past :func:`show`.
+_STYLE = "\ue09b"
+
+
 def visible(text: str) -> str:
-    """The one way to print a name: control characters, line ends and what turns the direction of writing around as
-    escapes, such as ``\\n``, ``\\x1b`` and ``\\u202e``. Names of files, tags and catalogues may hold any."""
+    """A name as it is printed: control characters, line ends and what turns the direction of writing around as escapes,
+    such as ``\\n``, ``\\x1b`` and ``\\u202e``. Names of files, tags and catalogues may hold any."""
+    if text.isprintable():
+        return text
     return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
 
 
+def show(text: object = "", *, end: str = "\n", stream: TextIO | None = None) -> None:
+    """The one way to print: line ends stay, all else that :func:`visible` would escape is escaped."""
+    lines = "\n".join(_STYLE.join(map(visible, line.split(_STYLE))) for line in str(text).split("\n"))
+    print(lines.replace(_STYLE, "\x1b"), end=end, file=stream or sys.stdout, flush=True)
+
+
+def json_text(values: Any, *, indent: int | None = None) -> str:
+    """Plain values as JSON in which all that :func:`visible` would escape is escaped, by the rules of JSON."""
+    return visible_json(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def visible_json(text: str) -> str:
+    """The same of a text that is JSON already."""
+    lines = (line if line.isprintable() else "".join(map(_json_escaped, line)) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def _json_escaped(c: str) -> str:
+    return json.dumps(c)[1:-1] if _is_hidden(c) else c
+
+
 def _is_hidden(c: str) -> bool:
-    return category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS
+    return (category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") or c == _STYLE) and c not in _JOINERS
 
 
 def columns(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "") -> str:
@@ -72,7 +100,8 @@ def table(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "", s
         made.add_row(*map(Text, row))
     console = Console(file=StringIO(), width=terminal_width(), force_terminal=True, highlight=False)
     console.print(Padding(made, (0, 0, 0, len(indent))))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip("\n").split("\n"))  # type: ignore[attr-defined]
+    drawn = console.file.getvalue().rstrip("\n").replace("\x1b", _STYLE)  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in drawn.split("\n"))
 
 
 def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[str]:

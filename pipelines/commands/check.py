@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED
 from ._options import add_verb
-from ._text import columns, count, visible
+from ._text import columns, count, json_text, show, visible
 
 if TYPE_CHECKING:
     from stemfeatures.tables.check import CheckResult
@@ -47,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     result = check(args.dataset, deep=args.deep, repair=args.repair)
     if args.json:
-        print(json.dumps(as_json(result), indent=1, ensure_ascii=False))
+        show(json_text(as_json(result), indent=1))
     elif not args.quiet or result.damaged:
-        print(as_text(result))
+        show(as_text(result))
     return SOME_FAILED if result.damaged and not result.repaired else DONE
 
 

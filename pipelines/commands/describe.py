@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import add_device, add_model, add_stems, add_verb, choose_device
 from ._progress import ProgressLine
-from ._text import NOTHING, number, table, visible, wrapped
+from ._text import NOTHING, json_text, number, show, table, visible, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import TrackAnalysis
@@ -116,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
                     play(analysis, one.path, sounds[one])
                 text = as_json(str(one.path), analysis) if args.json else as_text(str(one.path), analysis)
                 with progress.paused():
-                    print(text, end="\n" if args.json else "\n\n", flush=True)
+                    show(text, end="\n" if args.json else "\n\n")
             except BrokenPipeError:  # nobody reads any more
                 raise
             except Exception as error:  # whatever it is, the others go on
@@ -124,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
                 progress.say(failure(one.path, error))
             progress.update(note=f"{failed} failed" if failed else "")
     if failed:
-        print(f"stemfeatures: {failed} of {len(inputs)} files failed", file=sys.stderr)
+        show(f"stemfeatures: {failed} of {len(inputs)} files failed", stream=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -196,7 +195,7 @@ def as_json(name: str, analysis: TrackAnalysis) -> str:
         },
         "tables": {table: plain(dict(columns)) for table, columns in analysis.tables.items()},
     }
-    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return json_text(values)
 
 
 def as_text(name: str, analysis: TrackAnalysis) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._exit import DONE
 from ._options import add_verb
 from ._similarity import add_choice, add_index_dir, add_weights, names
-from ._text import columns, count, size
+from ._text import columns, count, show, size
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.index import SimilarityIndex
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         ann=args.ann,
     )
     if not args.quiet:
-        print(as_text(index))
+        show(as_text(index))
     return DONE
 
 

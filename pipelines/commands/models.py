@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from typing import Any
@@ -12,7 +11,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, number, shortened, size, terminal_width
+from ._text import NOTHING, columns, count, json_text, number, shortened, show, size, terminal_width
 
 #: Classes of sounds named for each source.
 _SHOWN_CLASSES = 6
@@ -43,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoints = [resolve(name) for name in args.checkpoints] if args.checkpoints else list_models()
     if not checkpoints:
-        print("no checkpoints ship with this installation", file=sys.stderr)
+        show("no checkpoints ship with this installation", stream=sys.stderr)
     for checkpoint in checkpoints:
         if args.json:
-            print(json.dumps(plain(vars(checkpoint)), ensure_ascii=False))
+            show(json_text(plain(vars(checkpoint))))
         else:
-            print(as_text(checkpoint) if args.card else in_short(checkpoint), end="\n\n")
+            show(as_text(checkpoint) if args.card else in_short(checkpoint), end="\n\n")
     return DONE
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import add_verb, whole
-from ._text import NOTHING, count, table
+from ._text import NOTHING, count, json_text, show, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         _write(found, args.output)
     elif args.csv:
-        print(found.to_pandas().to_csv(index=False), end="")
+        show(found.to_pandas().to_csv(index=False), end="")
     elif args.json:
         for row in found.to_pylist():
-            print(json.dumps(plain(row), ensure_ascii=False, allow_nan=False))
+            show(json_text(plain(row)))
     else:
-        print(as_text(found, args.n))
+        show(as_text(found, args.n))
     return DONE
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import Parser, add_verb, comma_list, positive, whole
 from ._progress import ProgressLine
-from ._text import columns, count, visible
+from ._text import columns, count, json_text, show, visible
 
 if TYPE_CHECKING:
     from stemfeatures.recommendation.factorization import Settings
@@ -215,7 +214,7 @@ def run_train(args: argparse.Namespace) -> int:
         )
     card = result.card
     if args.json:
-        print(json.dumps(plain({**card, "unusable_columns": list(result.unusable)}), indent=1, ensure_ascii=False))
+        show(json_text(plain({**card, "unusable_columns": list(result.unusable)}), indent=1))
     _warn(result.reading)
     if args.json or args.quiet:
         return DONE
@@ -232,7 +231,7 @@ def run_train(args: argparse.Namespace) -> int:
         rows.append(("features", f"{count(len(used), 'column')}{left_out}"))
     if card["settings"]["regularization"] is not None and card["kind"] not in ("popularity", "random"):
         rows.append(("regularization", f"{card['settings']['regularization']:g}"))
-    print(columns(rows))
+    show(columns(rows))
     return DONE
 
 
@@ -273,7 +272,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.output is not None:
         result.evaluation.per_user.to_parquet(args.output, index=False)
     _warn(result.reading)
-    print(json.dumps(plain(result.to_dict()), indent=1, ensure_ascii=False) if args.json else result.evaluation)
+    show(json_text(plain(result.to_dict()), indent=1) if args.json else result.evaluation)
     return DONE
 
 
@@ -308,12 +307,12 @@ def run_predict(args: argparse.Namespace) -> int:
     }
     if args.json:
         facts["interactions"] = result.reading.to_dict()
-        print(json.dumps(plain(facts if rows is None else {**facts, "recommendations": rows}), ensure_ascii=False))
+        show(json_text(plain(facts if rows is None else {**facts, "recommendations": rows})))
     elif rows is not None:
         cells = [(r["user_id"], str(r["rank"]), f"{r['score']:.3f}", r["track_id"]) for r in rows]
-        print(columns([("user", "rank", "score", "track"), *cells], align="<>>"))
+        show(columns([("user", "rank", "score", "track"), *cells], align="<>>"))
     if not args.quiet and not args.json:
-        print(_summary(result, args.output), file=sys.stderr)
+        show(_summary(result, args.output), stream=sys.stderr)
     return DONE
 
 
@@ -355,7 +354,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _warn(reading: Reading) -> None:
     """What was left out, on standard error, also when quiet: data that are not used are no detail."""
     for line in reading.warnings():
-        print(f"stemfeatures: warning: {reading.source}: {visible(line)}", file=sys.stderr)
+        show(f"stemfeatures: warning: {reading.source}: {visible(line)}", stream=sys.stderr)
 
 
 class _Steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
@@ -11,7 +10,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, whole
 from ._progress import ProgressLine
-from ._text import columns, count, duration
+from ._text import columns, count, duration, json_text
 
 if TYPE_CHECKING:
     from ..catalog import ValidationReport
@@ -71,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if line is not None:
             line.close()
-    print(as_json(report) if args.json else as_text(report))
+    show(as_json(report) if args.json else as_text(report))
     return DONE if report.ok else SOME_FAILED
 
 
 def as_json(report: ValidationReport) -> str:
     values = {**vars(report), "problems": [vars(p) for p in report.problems], "ok": report.ok, "fatal": report.fatal}
-    return json.dumps(plain(values), ensure_ascii=False, allow_nan=False)
+    return json_text(plain(values))
 
 
 def as_text(report: ValidationReport) -> str:
