@@ -3,11 +3,13 @@
     python benchmarks/faults.py [--faults NAME,...] [--tracks 24] [--rounds 1] [--seed 0]
 
 A catalogue of short tones is extracted once undisturbed. Then, for each fault, the same run is started in a process of
-its own, something is done to it (a signal to the driver, a worker or all of them, a deleted output, a full disk), and
-the same command is repeated until it says that nothing is left to do, with ``check --repair`` where it asks for that.
-Afterwards every row must stand in exactly one of ``tracks`` and ``errors``, with the values of the undisturbed run, and
-a plain reader of the Parquet files must never have seen a row twice or one that is not committed. A run that takes
-longer than ``--patience`` seconds is stuck. The network has random weights; what it finds is as good as any to compare.
+its own, something is done to it (a signal to the driver, a worker, the scheduler or all of them, a deleted output, a
+full disk), and the same command is repeated until it says that nothing is left to do, with ``check --repair`` where it
+asks for that. Afterwards every row must stand in exactly one of ``tracks`` and ``errors``, with the values of the
+undisturbed run, no track may have been blamed for what was done to its process, and a plain reader of the Parquet files
+must never have seen a row twice or one that is not committed. A run that takes longer than ``--patience`` seconds is
+stuck. The network has random weights; what it finds is as good as any to compare. Faults that concern the driver alone
+run with one process, the others with ``--jobs``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +36,7 @@ import pandas as pd
 import soundfile as sf
 import torch
 
+from stemfeatures.errors import DatasetError
 from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.tables.reader import open_features
@@ -78,11 +82,13 @@ class Job:
         self.music, self.model, self.out, self.jobs, self.patience_s = music, model, out, jobs, patience_s
         self.found = found
         self.hook: Path | None = None
+        self.track_timeout_s = 20.0
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *, scheduler: str | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "pipelines.cli", "extract", str(self.music), "-o", str(self.out)]
-        command += ["-m", str(self.model), "-d", "cpu", "-j", str(self.jobs), "--track-timeout", "20"]
+        command += ["-m", str(self.model), "-d", "cpu", "--track-timeout", f"{self.track_timeout_s:g}"]
+        command += ["-j", str(self.jobs)] if scheduler is None else ["--scheduler", scheduler]
         environment = dict(os.environ)
         if self.hook is not None:
             environment["DASK_DISTRIBUTED__WORKER__PRELOAD"] = str([str(self.hook)])
@@ -170,6 +176,20 @@ def stop_worker(job: Job, rng: random.Random) -> None:
     job.end()
 
 
+def sleep(job: Job, rng: random.Random) -> None:
+    """All processes stand still, as behind the lid of a laptop, for longer than any track may take."""
+    job.track_timeout_s = 12.0
+    job.start()
+    job.wait_for(1)
+    assert job.process is not None
+    for number, pause in ((signal.SIGSTOP, rng.uniform(18, 22)), (signal.SIGCONT, 0.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.process.pid, number)
+        time.sleep(pause)
+    if (code := job.end()) != 0:
+        job.found.add("misreported", f"exit code {code} after a sleep")
+
+
 def terminate_group(job: Job, rng: random.Random) -> None:
     job.start()
     job.wait_for(rng.randint(1, 6))
@@ -203,17 +223,25 @@ def delete_output(job: Job, rng: random.Random) -> None:
     shutil.rmtree(job.out, ignore_errors=True)  # what the run may have made since
 
 
-def read_only(job: Job, rng: random.Random) -> None:
-    """The tables are not writable for a while. root may write all the same: then nothing happens."""
+def unwritable(job: Job, rng: random.Random) -> None:
+    """The tables cannot be written for a while: not writable, or, as root may write all the same, files."""
     job.start()
     job.wait_for(rng.randint(1, 4))
     folders = [job.out / table for table in DATA_TABLES if (job.out / table).is_dir()]
     for folder in folders:
-        folder.chmod(0o500)
-    time.sleep(rng.uniform(0.5, 2.0))
+        if os.getuid():
+            folder.chmod(0o500)
+        else:
+            folder.rename(folder.with_name(f"{folder.name}.away"))
+            folder.touch()
+    if (code := job.end()) not in (4, 7, 0):
+        job.found.add("misreported", f"exit code {code} without a place to write")
     for folder in folders:
-        folder.chmod(0o700)
-    job.end()
+        if os.getuid():
+            folder.chmod(0o700)
+        else:
+            folder.unlink()
+            folder.with_name(f"{folder.name}.away").rename(folder)
 
 
 def full_disk(job: Job, rng: random.Random) -> None:
@@ -243,7 +271,7 @@ def two_writers(job: Job, rng: random.Random) -> None:
 
 
 def poisoned_decoder(job: Job, rng: random.Random) -> None:
-    job.hook = job.out.parent / "poison.py"
+    job.hook, job.track_timeout_s = job.out.parent / "poison.py", 10.0
     job.hook.write_text(_POISON)
     for name in ("crash", "hang"):
         shutil.copy(next(job.music.glob("0*.wav")), job.music / f"{name}.wav")
@@ -260,13 +288,45 @@ def poisoned_decoder(job: Job, rng: random.Random) -> None:
             (job.music / f"{name}.wav").unlink()
 
 
-FAULTS: dict[str, Callable[[Job, random.Random], None]] = {
+def restart_scheduler(job: Job, rng: random.Random) -> None:
+    """A scheduler of one's own is killed, its worker leaves with it, and both are started again at the same port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    worker = ("worker", address, "--nthreads", "1")
+    servers = [_dask(job, *scheduler), _dask(job, *worker)]
+    try:
+        job.start(scheduler=address)
+        job.wait_for(1)
+        _kill(servers[0])
+        time.sleep(rng.uniform(14, 18))  # longer than a client of Dask tries to connect again
+        servers += [_dask(job, *scheduler), _dask(job, *worker)]
+        if (code := job.end()) != 0:
+            job.found.add("misreported", f"exit code {code} after the scheduler was restarted")
+    finally:
+        for server in servers:
+            _kill(server)
+
+
+def _dask(job: Job, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.dask_{arguments[0]}", *arguments[1:], "--no-dashboard"]
+    with (job.out.parent / "dask.log").open("ab") as log:
+        return subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+#: Faults of the driver or the output: one process is enough.
+ALONE: dict[str, Callable[[Job, random.Random], None]] = {
     f.__name__: f
-    for f in (
-        kill_driver, kill_worker, stop_worker, terminate_group, delete_part, delete_output, read_only, full_disk,
-        two_writers, poisoned_decoder,
-    )
-}  # fmt: skip
+    for f in (kill_driver, terminate_group, delete_part, delete_output, unwritable, full_disk, two_writers)
+}
+FAULTS = {**ALONE, **{f.__name__: f for f in (kill_worker, stop_worker, sleep, poisoned_decoder, restart_scheduler)}}
 
 
 # ------------------------------------------------------------------------------------------------------- the campaign
@@ -310,6 +370,16 @@ def finish(job: Job) -> int:
             subprocess.run(repair, check=True, stdout=subprocess.DEVNULL, timeout=job.patience_s)
     job.found.add("stuck", f"not done after {_MOST_STARTS} starts")
     return _MOST_STARTS
+
+
+def blame(job: Job) -> None:
+    """Count the tracks that a disturbed run has put into ``errors``."""
+    try:
+        errors = open_features(job.out).to_pandas("errors")
+    except DatasetError:  # there is none any more, or parts of it are lost
+        return
+    for row in errors[~errors["track_id"].isin(["crash.wav", "hang.wav"])].itertuples():
+        job.found.add("misreported", f"{row.track_id} in errors: {row.error_type}: {row.message}")
 
 
 def compare(out: Path, expected: Path, found: Findings) -> None:
@@ -371,9 +441,10 @@ def main() -> int:
         undisturbed.end()
         for fault in args.faults.split(",") * args.rounds:
             out, found, started = work / "out", Findings(), time.monotonic()
-            job = Job(work / "music", model, out, found=found, **options)
+            job = Job(work / "music", model, out, found=found, **(options | {"jobs": 1} if fault in ALONE else options))
             with plain_reader(out, found):
                 FAULTS[fault](job, rng)
+                blame(job)
                 starts = finish(job)
             compare(out, work / "undisturbed", found)
             shutil.rmtree(out)
