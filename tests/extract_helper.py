@@ -34,6 +34,21 @@ def fake_shard(task: ShardTask) -> ShardReceipt:
     return ShardReceipt(task.name, audio_s={track.track_id: 1.0 for track in task.tracks}, worker=str(os.getpid()))
 
 
+def slow_shard(task: ShardTask) -> ShardReceipt:
+    """:func:`fake_shard`, so slow that something can happen meanwhile."""
+    time.sleep(0.3)
+    return fake_shard(task)
+
+
+def hungry_shard(task: ShardTask) -> ShardReceipt:
+    """:func:`fake_shard`, but a deadly track takes memory until somebody kills it."""
+    taken = []
+    while any(track.track_id.startswith(DEADLY) for track in task.tracks):
+        taken.append(np.ones(4_000_000))
+        time.sleep(0.02)
+    return fake_shard(task)
+
+
 def gpu_shard(task: ShardTask) -> ShardReceipt:
     """Tells which GPU its process may use; slow enough that one worker cannot do the work of two."""
     time.sleep(0.3)

@@ -24,6 +24,7 @@ TINY = {
     "descriptors": ("--seconds 8 --repeat 1", r"descriptors and events +\d"),
     "events": ("--songs 1 --seconds 8", r"chords, segmentation +\d\.\d+ +\d\.\d+ +1"),
     "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
+    "extraction_memory": ("--minutes 0.05 --small-network", r"0\.05 +\d+ +1\.00 .*\d"),
     "frame_measures": (
         "--seconds 1 --repeat 1",
         r"true peaks of five rows .*ratio +\d.*difference \d\.\de-0[6-9]|0\.0e",

@@ -9,6 +9,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,27 +27,29 @@ from typing import Any
 import dask
 import pytest
 from distributed import KilledWorker
-from extract_helper import write_tone
+from extract_helper import hungry_shard, slow_shard, write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import prefetch
+from pipelines.extraction import prefetch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
+from pipelines.extraction.executor import StopRequest, WorkerCrash
 from pipelines.extraction.prefetch import PrefetchStream
 from pipelines.extraction.summary import ExtractProgress, ExtractSummary
-from pipelines.extraction.tasks import AudioLimits
+from pipelines.extraction.tasks import AudioLimits, ShardTask, TrackTask
 from pipelines.extraction.watch import GivenUp, Watched
 from stemfeatures import analysis, audio
 from stemfeatures._util import clock, numba_cache
 from stemfeatures.audio import ffmpeg_decoder, soundfile_decoder, streams
-from stemfeatures.errors import CatalogError, DecodeError, LostSchedulerError
+from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.lock import DatasetLock
 from stemfeatures.tables.reader import open_features
+from stemfeatures.tables.rows import Provenance
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65534
@@ -512,6 +515,121 @@ def test_a_scheduler_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch
     gone = ClusterExecutor(_Scheduler(10**9), closing=ExitStack())  # type: ignore[arg-type]
     with pytest.raises(LostSchedulerError, match=r"is not back within 0\.3 s.* the same command goes on"):
         gone._reconnect(OSError("closed"))
+
+
+@pytest.fixture
+def servers() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a scheduler or a worker of Dask in a process of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+    def start(kind: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments, "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(command, env=environment, cwd=ROOT, **quiet))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+        server.wait()
+
+
+def test_a_scheduler_process_that_dies_comes_back_and_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = servers("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    servers("worker", address, "--nthreads", "1", "--no-nanny")
+    monkeypatch.setattr(clusters, "process_on_worker", slow_shard)
+    names = [f"{i:02d}" for i in range(12)]
+    track = [TrackTask(name, name, f"/{name}") for name in names]
+    made_by = Provenance("r", "c", "m", "s")
+    shards = [
+        ShardTask(t.track_id, (t,), str(tmp_path), "model", made_by, "cpu", 1, ("tracks",), limits=AudioLimits())
+        for t in track
+    ]
+    monkeypatch.setattr(clusters, "CONNECT_TIMEOUT_S", 60.0)
+    executor, _ = clusters.existing_scheduler(address, device="cpu")
+    executor.client._timeout = 1.0  # after which a client of Dask gives up a scheduler: it must not count
+    monkeypatch.setattr(clusters, "RECONNECT_TIMEOUT_S", 120.0)
+    with executor:
+        done: list[str] = []
+        for outcome in executor.run(shards, StopRequest()):
+            done += outcome.audio_s
+            if len(done) == 3:
+                scheduler.kill()
+                scheduler.wait()
+                time.sleep(3.0)
+                scheduler = servers("scheduler", "--host", "127.0.0.1", "--port", str(port))
+                servers("worker", address, "--nthreads", "1", "--no-nanny")
+        assert sorted(done) == names  # each once
+        monkeypatch.setattr(workers, "ANSWER_TIMEOUT_S", 0.5)
+        executor._mute.limit_s = 1.0
+        outcomes = executor.run(shards, StopRequest())
+        next(outcomes)
+        scheduler.send_signal(signal.SIGSTOP)
+        with pytest.raises(LostSchedulerError, match="the scheduler does not answer"):
+            list(outcomes)
+
+
+def test_memory_that_no_worker_has_is_an_error_of_its_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed.system
+
+    monkeypatch.setattr(clusters, "process_on_worker", hungry_shard)
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", 700_000_000)
+    tracks = [TrackTask(name, name, f"/{name}") for name in ("a", "deadly", "b")]
+    made_by = Provenance("r", "c", "m", "s")
+    shard = ShardTask("0", tuple(tracks), str(tmp_path), "model", made_by, "cpu", 1, ("tracks",))
+    with local_cluster(1, device="cpu") as cluster:
+        outcomes = list(cluster.run([shard], StopRequest()))
+    crashes = [outcome for outcome in outcomes if isinstance(outcome, WorkerCrash)]
+    assert [(c.track.track_id, c.stage, c.error_type) for c in crashes] == [("deadly", "memory", "MemoryLimit")]
+    assert "more memory than its worker may use (700.0 MB); give each worker more: fewer --jobs" in crashes[0].message
+    assert sorted(t for outcome in outcomes if outcome not in crashes for t in outcome.audio_s) == ["a", "b"]
+
+
+def test_workers_that_stay_paused_are_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PAUSE_PATIENCE_S", 0.0)
+    paused = workers.PausedWorkers()
+
+    def info(status: str, executing: int) -> dict[str, Any]:
+        return {"w": {"status": status, "metrics": {"executing": executing}}}
+
+    assert paused.idle(info("paused", 0)) == []  # since just now
+    time.sleep(0.01)
+    assert paused.idle(info("paused", 1)) == []  # at work
+    assert paused.idle(info("paused", 0)) == []  # anew
+    time.sleep(0.01)
+    assert paused.idle(info("paused", 0)) == ["w"]
+    assert paused.idle(info("running", 0)) == []
+    restarted: list[str] = []
+    executor = ClusterExecutor(_Scheduler(0), closing=ExitStack())  # type: ignore[arg-type]
+    monkeypatch.setattr(executor, "_replace_worker", restarted.append)
+    for _ in range(clusters.MAX_RESTARTS):
+        executor._wake("w", 10**9)
+    with pytest.raises(ClusterError, match=r"1\.0 GB of memory are too few; start them with a larger --memory-limit"):
+        executor._wake("w", 10**9)
+    assert restarted == ["w"] * clusters.MAX_RESTARTS
+
+
+def test_jobs_by_default_leave_room_for_the_longest_track(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import dask.system
+    import distributed.system
+
+    monkeypatch.setattr(dask.system, "CPU_COUNT", 16)
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", 16_000_000_000)
+    jobs = [clusters.default_jobs(100, longest_s=3600.0 * hours) for hours in (0, 1, 6)]
+    assert jobs[0] > jobs[1] > jobs[2] >= 1
+    for n, hours in zip(jobs, (0, 1, 6)):
+        clusters.warn_of_long_tracks(n, 3600.0 * hours)
+    assert not caplog.records
+    clusters.warn_of_long_tracks(jobs[0], 6 * 3600.0)
+    assert f"each of {jobs[0]} processes has 1.3 GB of memory; the longest track, of 360 minutes" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------- how it ends

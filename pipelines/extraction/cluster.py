@@ -26,15 +26,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from stemfeatures._util.clock import awake_s
 from stemfeatures._util.pools import is_script
+from stemfeatures._util.words import size
 from stemfeatures.errors import ClusterError, LostSchedulerError
 
 from ..catalog import printable
 from . import threads
 from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerCrash
-from .shard import STOP_PATIENCE_S, check_worker, process_on_worker
+from .shard import LOAD_TIMEOUT_S, STOP_PATIENCE_S, check_worker, process_on_worker
 from .tasks import ShardReceipt, ShardTask
+from .workers import Patience, PausedWorkers, killed_for_memory, limited, slots, worker_info
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Security
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 #: Workers that a single track may crash, alone on the cluster, before it is given up.
 MAX_CRASHES = 2
+#: Workers that are restarted since Dask has paused them, without any shard that comes back in between.
+MAX_RESTARTS = 10
 #: Shards that are submitted at a time, per worker: enough to keep it busy, and bounded whatever the catalogue.
 WINDOW = 2.5
 POLL_S = 1.0
@@ -58,8 +61,9 @@ RECONNECT_TIMEOUT_S = 120.0
 SHARD, JUDGE = {"SHARD": 1.0}, {"JUDGE": 1.0}
 #: How much of the machine's memory that worker may take.
 JUDGE_MEMORY = 0.5
-#: A worker needs about this much memory; decides how many a machine gets by default.
-WORKER_BYTES = 1.5e9
+#: A worker needs about this much memory, and so much more for each hour of its longest track: what
+#: benchmarks/extraction_memory.py measures, and a third more. Decides how many a machine gets by default.
+WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.3e9, 1.0e9
 
 
 #: Of the small web servers that Dask starts: any free port, not reachable from outside. They have no pages either:
@@ -88,6 +92,8 @@ class ClusterExecutor:
         What a shard needs of a worker, e.g. ``{"GPU": 1}``.
     judge : callable, optional
         Sees that there is a worker with the resource ``JUDGE``, for tracks that are suspected of crashing theirs.
+    connect : callable, optional
+        Makes another client when this one has given up a scheduler that went away, which it does after some seconds.
     """
 
     def __init__(
@@ -97,11 +103,15 @@ class ClusterExecutor:
         closing: ExitStack,
         resources: dict[str, float] | None = None,
         judge: Callable[[], None] | None = None,
+        connect: Callable[[], Client] | None = None,
     ) -> None:
         self.client, self.resources = client, resources or {}
         self.address = str(client.scheduler.address) if client.scheduler is not None else ""
-        self._closing, self._judge = closing, judge
-        self._workerless = _Patience(NO_WORKER_TIMEOUT_S)
+        self._closing, self._judge, self._connect = closing, judge, connect
+        self._workerless, self._mute = Patience(NO_WORKER_TIMEOUT_S), Patience(RECONNECT_TIMEOUT_S)
+        self._paused = PausedWorkers()
+        self._n_workers = self._n_restarts = 0
+        self._stop = StopRequest()
 
     def __enter__(self) -> ClusterExecutor:
         return self
@@ -113,8 +123,10 @@ class ClusterExecutor:
 
     @property
     def n_workers(self) -> int:
-        """Shards that can be processed at a time now."""
-        return slots(worker_info(self.client), self.resources)
+        """Shards that can be processed at a time, as far as is known."""
+        with suppress(ClusterError):
+            self._n_workers = slots(worker_info(self.client), self.resources)
+        return self._n_workers
 
     def prepare(self, task: ShardTask) -> None:
         """Nothing: each worker loads the network when its first shard comes."""
@@ -136,7 +148,11 @@ class ClusterExecutor:
     def check(self, dataset: str, model_path: str, sha256: str) -> None:
         """Raise ClusterError unless the workers see the dataset and the checkpoint."""
         try:
-            answers = self.client.run(check_worker, dataset, model_path, sha256, on_error="return")
+            answers = limited(
+                lambda: self.client.run(check_worker, dataset, model_path, sha256, on_error="return"),
+                limit_s=LOAD_TIMEOUT_S,
+                what="a worker",
+            )
         except Exception as error:
             raise ClusterError(f"the workers do not answer: {error}") from error
         for worker, answer in sorted(answers.items()):
@@ -146,25 +162,27 @@ class ClusterExecutor:
             log.warning("%s", threads.trim_advice(n, len(answers)))
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
+        self._stop = stop
         queue = deque(shards)
         singles: deque[ShardTask] = deque()
         pending: dict[Future, ShardTask] = {}
         judged: _Judged | None = None
         attempts: dict[str, int] = {}
-        asked_to_stop = _Patience(STOP_TIMEOUT_S)
+        asked_to_stop = Patience(STOP_TIMEOUT_S)
         try:
             while queue or pending or singles or judged:
-                while queue and not stop() and len(pending) < self._window():
+                while queue and not stop() and self._connected() and len(pending) < self._window():
                     task = queue.popleft()
                     pending[self._submit(task)] = task
-                if judged is None and singles and not stop() and (self._judge is not None or not (queue or pending)):
+                alone = self._judge is not None or not (queue or pending)
+                if judged is None and singles and alone and not stop() and self._connected():
                     judged = self._judge_next(singles.popleft())
                 if not pending and judged is None:  # all of the rest is left for the next run
                     return
                 running = [*pending, *([judged.future] if judged else [])]
-                for future in self._finished(running, stop, asked_to_stop):
+                for future in self._finished(running, asked_to_stop):
                     if judged is not None and future is judged.future:
-                        outcome, judged = self._verdict(judged, attempts, stop)
+                        outcome, judged = self._verdict(judged, attempts)
                         if outcome is not None:
                             yield outcome
                         continue
@@ -187,7 +205,7 @@ class ClusterExecutor:
         finally:
             if unfinished := [*pending, *([judged.future] if judged else [])]:
                 with suppress(Exception):
-                    self.client.cancel(unfinished, force=True)
+                    limited(lambda: self.client.cancel(unfinished, force=True))
 
     def _judge_next(self, task: ShardTask, crashes: int = 0) -> _Judged:
         """Give a shard of one track to the worker that is kept for this, or to any, as nothing else is running."""
@@ -196,23 +214,38 @@ class ClusterExecutor:
         resources = JUDGE if self._judge is not None else self.resources
         return _Judged(self._submit(task, resources), task, crashes)
 
-    def _verdict(
-        self, judged: _Judged, attempts: dict[str, int], stop: StopRequest
-    ) -> tuple[Outcome | None, _Judged | None]:
+    def _verdict(self, judged: _Judged, attempts: dict[str, int]) -> tuple[Outcome | None, _Judged | None]:
         """The outcome of a track that was tried on its own, or its next try."""
         receipt = self._result(judged.future, judged.task, attempts)
         if receipt is not None:
             return receipt, None
         crashes = judged.crashes + _crashes(judged.future)
-        if crashes < MAX_CRASHES:
-            return None, None if stop() else self._judge_next(judged.task, crashes)
+        too_large = self._memory_limit(judged.future)
+        if crashes < MAX_CRASHES and too_large is None:
+            go_on = not self._stop() and self._connected()
+            return None, self._judge_next(judged.task, crashes) if go_on else None
         track = judged.task.tracks[0]
-        message = (
-            f"the worker process crashed on this track, {crashes} times with nothing else in it "
-            "(a crash in a decoder, or the memory limit)"
-        )
-        log.warning("%s: %s", printable(track.source_uri), message)
-        return WorkerCrash(track, crashes, message), None
+        if too_large is None:
+            crash = WorkerCrash(
+                track,
+                crashes,
+                f"the worker process crashed on this track, {crashes} times with nothing else in it (a crash in a "
+                "decoder, or the memory of the machine)",
+            )
+        else:
+            crash = WorkerCrash(track, crashes, memory_advice(too_large), stage="memory", error_type="MemoryLimit")
+        log.warning("%s: %s", printable(track.source_uri), crash.message)
+        return crash, None
+
+    def _memory_limit(self, future: Future) -> int | None:
+        """The limit in bytes that the worker of a track exceeded and was killed for; None: it was not."""
+        if not _crashed(future):
+            return None
+        crash = future.exception()
+        with suppress(Exception):  # the scheduler has gone meanwhile
+            if killed_for_memory(self.client, crash):
+                return int(crash.last_worker.memory_limit)
+        return None
 
     def _window(self) -> int:
         return max(2, math.ceil(WINDOW * self.n_workers))
@@ -224,12 +257,12 @@ class ClusterExecutor:
             process_on_worker, task, key=key, pure=False, resources=resources or self.resources or None, retries=0
         )
 
-    def _finished(self, pending: list[Future], stop: StopRequest, asked_to_stop: _Patience) -> list[Future]:
+    def _finished(self, pending: list[Future], asked_to_stop: Patience) -> list[Future]:
         """Wait until a shard is through, or until it is late; ClusterError when the cluster is gone."""
         from distributed import wait
 
         while True:
-            if stop():
+            if self._stop():
                 asked_to_stop.begin()
                 if asked_to_stop.is_over:
                     return []
@@ -241,7 +274,9 @@ class ClusterExecutor:
                 continue
             except Exception as error:  # cancelled: the scheduler has gone
                 self._reconnect(error)
-            self._workerless.end()
+            else:
+                self._workerless.end()
+                self._n_restarts = 0
             return [future for future in pending if future.done()]
 
     def _result(self, future: Future, task: ShardTask, attempts: dict[str, int]) -> ShardReceipt | None:
@@ -274,52 +309,66 @@ class ClusterExecutor:
         except Exception as error:  # a worker without a nanny: it goes on beside the thread that hangs
             log.warning("worker %s cannot be restarted: %s", address, error)
 
+    def _connected(self) -> bool:
+        """Whether the scheduler is there, or is back after a while; False when somebody asks to stop meanwhile."""
+        if self.client.status != "running":
+            self._reconnect()
+        return bool(self.client.status == "running")
+
     def _reconnect(self, error: Exception | None = None) -> None:
-        """Wait until a scheduler that has gone is back, with workers; what it had to do is submitted again."""
-        patience = _Patience(RECONNECT_TIMEOUT_S)
+        """Wait until a scheduler that has gone is back; what it had to do is submitted again."""
+        patience = Patience(RECONNECT_TIMEOUT_S)
         patience.begin()
         log.warning("%s: lost the scheduler; waiting up to %g s for it", self.address, RECONNECT_TIMEOUT_S)
         while not patience.is_over:
-            with suppress(Exception):  # there is none to ask
-                if self.client.status == "running" and self.n_workers:
+            if self.client.status == "running" or self._stop():
+                return
+            if self.client.status in ("closing", "closed") and self._connect is not None:
+                with suppress(Exception):  # it is not there yet
+                    self.client = self._connect()
                     return
             time.sleep(POLL_S)
         why = f": {type(error).__name__}: {str(error).splitlines()[0]}" if error is not None and str(error) else ""
-        raise LostSchedulerError(
-            f"the scheduler has gone, and is not back within {RECONNECT_TIMEOUT_S:g} s{why}; what was finished is "
-            "saved, and the same command goes on from there",
+        raise self._lost(f"has gone, and is not back within {RECONNECT_TIMEOUT_S:g} s{why}") from error
+
+    def _lost(self, what: str) -> LostSchedulerError:
+        return LostSchedulerError(
+            f"the scheduler {what}; what was finished is saved, and the same command goes on from there",
             source=self.address,
-        ) from error
+        )
 
     def _require_workers(self) -> None:
-        if self.client.status != "running":
-            self._reconnect()
+        if not self._connected():
             return
-        if self.n_workers:
+        try:
+            workers = worker_info(self.client)
+        except ClusterError as error:
+            self._mute.begin()
+            if self._mute.is_over:
+                raise self._lost(f"does not answer for {RECONNECT_TIMEOUT_S:g} s") from error
+            return
+        self._mute.end()
+        self._n_workers = slots(workers, self.resources)
+        for address in self._paused.idle(workers):
+            self._wake(address, workers[address].get("memory_limit", 0))
+        if self._n_workers:
             self._workerless.end()
             return
         self._workerless.begin()
         if self._workerless.is_over:
             raise ClusterError(f"no usable worker for {NO_WORKER_TIMEOUT_S:g} s")
 
-
-class _Patience:
-    """A limit of time that begins and ends; only seconds in which this process was awake count."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._since: float | None = None
-
-    def begin(self) -> None:
-        if self._since is None:
-            self._since = awake_s()
-
-    def end(self) -> None:
-        self._since = None
-
-    @property
-    def is_over(self) -> bool:
-        return self._since is not None and awake_s() - self._since > self._limit_s
+    def _wake(self, address: str, limit: int) -> None:
+        """Restart a worker that Dask has paused; ClusterError when that has been in vain too often."""
+        self._n_restarts += 1
+        if self._n_restarts > MAX_RESTARTS:
+            raise ClusterError(
+                f"Dask pauses the workers before they have done anything: {size(limit)} of memory are too few; start "
+                "them with a larger --memory-limit",
+                source=self.address,
+            )
+        log.warning("worker %s: Dask has paused it near its memory limit of %s; restarting it", address, size(limit))
+        self._replace_worker(address)
 
 
 @dataclass
@@ -342,12 +391,12 @@ def _crashes(future: Future) -> int:
     return 1 + int(getattr(future.exception(), "allowed_failures", 0)) if _crashed(future) else 0
 
 
-def worker_info(client: Client) -> dict[str, dict[str, Any]]:
-    """What the scheduler knows of each worker, by address."""
-    try:
-        return dict(client.scheduler_info(n_workers=-1)["workers"])
-    except TypeError:  # before 2025.3 all of them, always
-        return dict(client.scheduler_info()["workers"])
+def memory_advice(limit: int) -> str:
+    """What to tell of a track that needs more memory than a worker may use."""
+    return (
+        f"the analysis needs more memory than its worker may use ({size(limit)}); give each worker more: fewer --jobs, "
+        "or dask worker --memory-limit"
+    )
 
 
 def trimming_workers(client: Client) -> int:
@@ -356,21 +405,32 @@ def trimming_workers(client: Client) -> int:
     return sum(isinstance(answer, int) for answer in answers.values())
 
 
-def slots(workers: dict[str, dict[str, Any]], resources: dict[str, float]) -> int:
-    """Shards that these workers can process at a time."""
-    total = 0
-    for worker in workers.values():
-        fits = [worker["nthreads"], *(worker["resources"].get(r, 0) // amount for r, amount in resources.items())]
-        total += int(min(fits))
-    return total
+def default_jobs(most: int, *, longest_s: float = 0.0) -> int:
+    """Worker processes for this machine: its cores (those we may use), its memory, at most ``most``.
 
-
-def default_jobs(most: int) -> int:
-    """Worker processes for this machine: its cores (those we may use), its memory, at most ``most``."""
+    ``longest_s`` is the length of the longest track in seconds.
+    """
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
-    return max(1, min(CPU_COUNT, int(MEMORY_LIMIT // WORKER_BYTES), most))
+    return max(1, min(CPU_COUNT, int(MEMORY_LIMIT // worker_bytes(longest_s)), most))
+
+
+def worker_bytes(longest_s: float) -> float:
+    """Memory that a worker should have for tracks of up to so many seconds."""
+    return WORKER_BYTES + WORKER_BYTES_PER_HOUR * longest_s / 3600
+
+
+def warn_of_long_tracks(n_workers: int, longest_s: float) -> None:
+    """Say so when the longest track may need more memory than each of so many processes will have."""
+    from distributed.system import MEMORY_LIMIT
+
+    if n_workers > 1 and MEMORY_LIMIT / n_workers < worker_bytes(longest_s):
+        log.warning(
+            "each of %d processes has %s of memory; the longest track, of %.0f minutes, may need %s: with fewer --jobs "
+            "it would have them", n_workers, size(int(MEMORY_LIMIT / n_workers)), longest_s / 60,
+            size(int(worker_bytes(longest_s))),
+        )  # fmt: skip
 
 
 def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
@@ -486,15 +546,23 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
     """
     from distributed import Client
 
-    _require_reachable(address)
     closing = ExitStack()
+
+    def connect() -> Client:
+        _require_reachable(address)
+        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        closing.callback(client.close)
+        return client
+
     closing.enter_context(_quiet_distributed())
     try:
-        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        client = connect()
+    except ClusterError:
+        closing.close()
+        raise
     except Exception as error:
         closing.close()
         raise ClusterError(f"cannot reach a scheduler there: {error}", source=address) from error
-    closing.callback(client.close)
     try:
         client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
     except TimeoutError as error:
@@ -503,7 +571,7 @@ def existing_scheduler(address: str, *, device: str) -> tuple[ClusterExecutor, s
     if device == "auto":
         device = "cuda" if slots(worker_info(client), {"GPU": 1}) else "cpu"
     resources = {"GPU": 1.0} if device.startswith("cuda") else None
-    return ClusterExecutor(client, closing=closing, resources=resources), device
+    return ClusterExecutor(client, closing=closing, resources=resources, connect=connect), device
 
 
 def _require_reachable(address: str) -> None:

@@ -115,8 +115,8 @@ class Driver:
                     outcome.message,
                     self._provenance,
                     FileState.of(task.path),
-                    stage="worker",
-                    error_type="WorkerCrash",
+                    stage=outcome.stage,
+                    error_type=outcome.error_type,
                     attempt=task.attempt + outcome.crashes - 1,
                 )
                 for task in outcome.track.rows

@@ -22,11 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerCrash:
-    """A track that crashed each worker process it was given to."""
+    """A track that crashed each worker process it was given to, or needs more memory than one may use."""
 
     track: TrackTask
     crashes: int
     message: str
+    stage: str = "worker"
+    error_type: str = "WorkerCrash"
 
 
 Outcome: TypeAlias = ShardReceipt | WorkerCrash

@@ -23,7 +23,7 @@ from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
 from ..catalog import Catalog, declared_durations, look_at, path_trouble, printable, read_catalog
 from ..catalog.types import CatalogSpec
-from .cluster import default_jobs, visible_gpus
+from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import FileState, file_states
@@ -211,7 +211,8 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
     device, n_workers = options.device, 1
     if options.scheduler is None:
         device = _local_device(device)
-        n_workers = _n_local(options.jobs, device, len(tasks))
+        longest_s = min(max((task.weight_s for task in tasks), default=0.0), options.limits.max_duration_s)
+        n_workers = _n_local(options.jobs, device, len(tasks), longest_s)
     return PreparedRun(
         options=options,
         catalog=chosen,
@@ -373,7 +374,7 @@ def _local_device(device: str) -> str:
     return device
 
 
-def _n_local(jobs: int | None, device: str, n_tracks: int) -> int:
+def _n_local(jobs: int | None, device: str, n_tracks: int, longest_s: float) -> int:
     """Processes on this machine: one for each GPU; else ``jobs``, or what it can carry and the tracks are worth."""
     if device == "cuda":
         gpus = len(visible_gpus())
@@ -382,4 +383,7 @@ def _n_local(jobs: int | None, device: str, n_tracks: int) -> int:
         return min(jobs or gpus, gpus)
     if device != "cpu":  # a certain GPU
         return 1
-    return jobs or default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS)
+    if jobs is not None:
+        warn_of_long_tracks(jobs, longest_s)
+        return jobs
+    return default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS, longest_s=longest_s)

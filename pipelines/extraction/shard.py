@@ -129,7 +129,9 @@ def process_on_worker(task: ShardTask) -> ShardReceipt:
     threads.configure_worker()
     receipt = process_shard(task, leave_when_stuck=True)
     with suppress(ValueError):  # not in a worker
-        receipt.address = get_worker().address
+        worker = get_worker()
+        receipt.address = worker.address
+        threads.give_back_memory(worker.monitor.get_process_memory(), worker.memory_manager.memory_limit)
     return receipt
 
 
@@ -282,6 +284,7 @@ class _Shard:
                 failure = result
             else:
                 self._record(self.left[track_id], result)
+            del result  # an hour of frames is half a gigabyte, which the next track shall not wait beside
         results.close()  # type: ignore[attr-defined]
         for stream in self.streams.values():
             stream.close()
@@ -348,6 +351,7 @@ class _Shard:
             finally:
                 stream.close()
             self._record(track, result)
+            del result
         self.receipt.stage_s["analyse"] += time.perf_counter() - started
 
     def _record(self, track: TrackTask, result: TrackAnalysis | Exception) -> None:

@@ -14,12 +14,14 @@ system and faulted in again, page by page, which takes as long as the work itsel
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 #: Environment of worker processes; read by the libraries when they are imported.
@@ -36,6 +38,8 @@ WORKER_ENVIRONMENT = {
 MEMORY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 #: Below this threshold a process gives back what the next segment needs again.
 LEAST_TRIM_THRESHOLD = 64 << 20
+#: Beyond this share of its limit a worker gives back what it can after a shard.
+MEMORY_SHARE = 0.5
 
 
 def configure_worker() -> None:
@@ -73,6 +77,15 @@ def dask_setup(worker: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the driver says what matters
+
+
+def give_back_memory(used: int, limit: int | None) -> None:
+    """Return to the system what the allocator keeps, when a worker uses much of its limit, in bytes: Dask pauses it by
+    its resident size, and one that has nothing to do would stay paused."""
+    if limit and used > MEMORY_SHARE * limit:
+        gc.collect()
+        with suppress(OSError, AttributeError):  # of glibc only
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def trim_threshold() -> int | None:

@@ -20,6 +20,7 @@ _BY_TYPE = {
     "NonFiniteAudioError": "NaN or infinity among the samples",
     "TrackTimeout": "time limit",
     "WorkerCrash": "crashed its worker",
+    "MemoryLimit": "more memory than a worker has",
     "DecodeError": "broken or unknown audio",
     "zero_bytes": "empty file (0 bytes)",
     "missing": "no such file",
