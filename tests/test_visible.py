@@ -30,8 +30,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal in place of both streams, from now on."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -40,7 +40,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal
 
 
-def test_no_command_lets_a_name_control_the_terminal(tmp_path: Path, terminal: Terminal) -> None:
+def test_no_command_lets_a_name_control_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
     music, out, model = tmp_path / f"music {EVIL}", tmp_path / "features", str(tiny_checkpoint(tmp_path))
     for i in range(3):
         write_tone(music / f"{i} {EVIL}.wav", f0=220.0 + 50 * i)
