@@ -592,19 +592,20 @@ def test_memory_that_no_worker_has_is_an_error_of_its_track(tmp_path: Path, monk
 
 
 def test_workers_that_stay_paused_are_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "PAUSE_PATIENCE_S", 0.0)
+    now = [0.0]
+    monkeypatch.setattr(workers, "awake_s", lambda: now[0])
     paused = workers.PausedWorkers()
 
-    def info(status: str, executing: int) -> dict[str, Any]:
-        return {"w": {"status": status, "metrics": {"executing": executing}}}
+    def idle(at: float, status: str, executing: int) -> list[str]:
+        now[0] = at
+        return paused.idle({"w": {"status": status, "metrics": {"executing": executing}}})
 
-    assert paused.idle(info("paused", 0)) == []  # since just now
-    time.sleep(0.01)
-    assert paused.idle(info("paused", 1)) == []  # at work
-    assert paused.idle(info("paused", 0)) == []  # anew
-    time.sleep(0.01)
-    assert paused.idle(info("paused", 0)) == ["w"]
-    assert paused.idle(info("running", 0)) == []
+    late = workers.PAUSE_PATIENCE_S + 1
+    assert idle(0, "paused", 0) == []
+    assert idle(late, "paused", 1) == []  # at work
+    assert idle(late, "paused", 0) == []  # since just now
+    assert idle(2 * late, "paused", 0) == ["w"]
+    assert idle(2 * late, "running", 0) == []
     restarted: list[str] = []
     executor = ClusterExecutor(_Scheduler(0), closing=ExitStack())  # type: ignore[arg-type]
     monkeypatch.setattr(executor, "_replace_worker", restarted.append)
