@@ -22,7 +22,7 @@ from .commands._exit import EXIT_CODES, INTERRUPTED, STORAGE, UNEXPECTED, USAGE,
 from .commands._json_log import JsonHandler, write_event
 from .commands._options import Parser
 from .commands._progress import log_line
-from .commands._text import show, visible
+from .commands._text import echo, visible
 
 #: 128 + SIGPIPE: whoever read our output has left.
 _READER_GONE = 141
@@ -108,7 +108,7 @@ def _fail(code: int, message: str, verbose: int, *, as_json: bool = False) -> in
     if as_json:
         write_event("error", message=message, exit_code=code)
         return code
-    show(f"stemfeatures: error: {visible(' '.join(message.split()))}", stream=sys.stderr)
+    echo(f"stemfeatures: error: {visible(' '.join(message.split()))}", stream=sys.stderr)
     return code
 
 

@@ -14,7 +14,7 @@ from networks import tiny_checkpoint
 
 from pipelines.cli import main as cli
 from pipelines.commands import _text
-from pipelines.commands._text import json_text, show, visible
+from pipelines.commands._text import echo, json_text, visible
 
 COMMANDS = Path(_text.__file__).parent
 #: Sets the title of the window, blinks by an eight-bit control, turns letters around, goes back to the line's begin.
@@ -88,9 +88,9 @@ def test_no_command_lets_a_name_control_the_terminal(tmp_path: Path, monkeypatch
 
 
 def test_text_and_json_that_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    show(f"one\n{EVIL}")
+    echo(f"one\n{EVIL}")
     assert capsys.readouterr().out == f"one\n{visible(EVIL)}\n"
-    show("\ue09b[31mred", stream=sys.stderr)  # as our own tables have it
+    echo("\ue09b[31mred", stream=sys.stderr)  # as our own tables have it
     assert capsys.readouterr().err == "\x1b[31mred\n"
     assert visible("\ue09b[31m") == "\\ue09b[31m"
     values = {"name": f"{EVIL}\U000e0041\ud800é", "n": [1, None]}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ._options import comma_list, whole
-from ._text import show, visible
+from ._text import echo, visible
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def tell_building(args: argparse.Namespace) -> Callable[[str], None]:
 
     def tell(why: str) -> None:
         if not args.quiet:
-            show(f"stemfeatures: building the similarity index: {visible(why)} ...", stream=sys.stderr)
+            echo(f"stemfeatures: building the similarity index: {visible(why)} ...", stream=sys.stderr)
 
     return tell
 

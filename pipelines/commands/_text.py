@@ -24,7 +24,7 @@ NOTHING = "\N{EN DASH}"
 _JOINERS = "\u200c\u200d"
 
 
-#: Stands for the escape character of what :func:`table` draws, so that no other one gets past :func:`show`.
+#: Stands for the escape character of what :func:`table` draws, so that no other one gets past :func:`echo`.
 _STYLE = "\ue09b"
 
 
@@ -36,7 +36,7 @@ def visible(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
 
 
-def show(text: object = "", *, end: str = "\n", stream: TextIO | None = None) -> None:
+def echo(text: object = "", *, end: str = "\n", stream: TextIO | None = None) -> None:
     """The one way to print: line ends stay, all else that :func:`visible` would escape is escaped."""
     lines = "\n".join(_STYLE.join(map(visible, line.split(_STYLE))) for line in str(text).split("\n"))
     print(lines.replace(_STYLE, "\x1b"), end=end, file=stream or sys.stdout, flush=True)

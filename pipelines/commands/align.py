@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._exit import DONE, SOME_FAILED, UsageError
 from ._inputs import add_overwrite, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
-from ._text import show, visible, visible_json
+from ._text import echo, visible, visible_json
 
 if TYPE_CHECKING:
     from stemfeatures.lyrics import Alignment
@@ -77,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
     for path, writer in writers.items():
         path.write_text(writer(alignment), encoding="utf-8")
     if not args.output:
-        show(visible_json(to_json(alignment)), end="")
+        echo(visible_json(to_json(alignment)), end="")
     if not args.quiet:
-        show(summary(visible(str(args.audio)), alignment), stream=sys.stderr)
+        echo(summary(visible(str(args.audio)), alignment), stream=sys.stderr)
     return DONE if alignment.status == "ok" else SOME_FAILED
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED
 from ._options import add_verb
-from ._text import columns, count, json_text, show, visible
+from ._text import columns, count, echo, json_text, visible
 
 if TYPE_CHECKING:
     from stemfeatures.tables.check import CheckResult
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     result = check(args.dataset, deep=args.deep, repair=args.repair)
     if args.json:
-        show(json_text(as_json(result), indent=1))
+        echo(json_text(as_json(result), indent=1))
     elif not args.quiet or result.damaged:
-        show(as_text(result))
+        echo(as_text(result))
     return SOME_FAILED if result.damaged and not result.repaired else DONE
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import columns, count, show, size
+from ._text import columns, count, echo, size
 
 
 def add_parser(verbs: Any) -> None:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.vacuum:
         deleted = vacuum(args.dataset)
         if not args.quiet:
-            show(f"{count(len(deleted), 'file')} deleted, nothing merged")
+            echo(f"{count(len(deleted), 'file')} deleted, nothing merged")
         return DONE
     results = compact(args.dataset)
     if not args.quiet:
@@ -45,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
             (r.table, f"{r.files_after:,}", f"{r.files_before:,}", size(r.bytes_after), size(r.bytes_before))
             for r in results
         ]
-        show(columns(rows, align="<>>>>") if results else "nothing to compact")
+        echo(columns(rows, align="<>>>>") if results else "nothing to compact")
     return DONE

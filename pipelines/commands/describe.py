@@ -14,7 +14,7 @@ from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import add_device, add_model, add_stems, add_verb, choose_device
 from ._progress import ProgressLine
-from ._text import NOTHING, json_text, number, show, table, visible, wrapped
+from ._text import NOTHING, echo, json_text, number, table, visible, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import TrackAnalysis
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
                     play(analysis, one.path, sounds[one])
                 text = as_json(str(one.path), analysis) if args.json else as_text(str(one.path), analysis)
                 with progress.paused():
-                    show(text, end="\n" if args.json else "\n\n")
+                    echo(text, end="\n" if args.json else "\n\n")
             except BrokenPipeError:  # nobody reads any more
                 raise
             except Exception as error:  # whatever it is, the others go on
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
                 progress.say(failure(one.path, error))
             progress.update(note=f"{failed} failed" if failed else "")
     if failed:
-        show(f"stemfeatures: {failed} of {len(inputs)} files failed", stream=sys.stderr)
+        echo(f"stemfeatures: {failed} of {len(inputs)} files failed", stream=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 

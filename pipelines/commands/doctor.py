@@ -15,7 +15,7 @@ from typing import Any
 
 from ._exit import DONE, SOME_FAILED, UsageError
 from ._options import add_verb
-from ._text import columns, show, size
+from ._text import columns, echo, size
 
 #: Distributions whose versions matter for values, speed or bug reports.
 PACKAGES = (
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
         except ClusterError as error:
             raise UsageError(str(error)) from error
     if args.json:
-        show(json.dumps({**report, "problems": problems}, indent=1))
+        echo(json.dumps({**report, "problems": problems}, indent=1))
     else:
         for title, facts in report.items():
-            show(title)
-            show(columns([(k, str(v)) for k, v in facts.items()], indent="  "))
-        show("\n".join(["problems", *(f"  {p}" for p in problems)]) if problems else "no problems found")
+            echo(title)
+            echo(columns([(k, str(v)) for k, v in facts.items()], indent="  "))
+        echo("\n".join(["problems", *(f"  {p}" for p in problems)]) if problems else "no problems found")
     return SOME_FAILED if problems else DONE
 
 

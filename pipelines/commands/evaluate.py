@@ -12,7 +12,7 @@ from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
-from ._text import json_text, show
+from ._text import echo, json_text
 
 if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
@@ -37,7 +37,7 @@ class _ListEstimators(argparse.Action):
                 )
             )
         widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        show("\n".join(f"{name:{widths[0]}}  {offers:{widths[1]}}  {how}".rstrip() for name, offers, how in rows))
+        echo("\n".join(f"{name:{widths[0]}}  {offers:{widths[1]}}  {how}".rstrip() for name, offers, how in rows))
         parser.exit()
 
 
@@ -146,9 +146,9 @@ def run(args: argparse.Namespace) -> int:
         result.to_parquet(args.output)
     values = result.to_dict()
     if args.json:
-        show(json_text(values))
+        echo(json_text(values))
     else:
-        show(_text(result, [estimator.name for estimator in asked]))
+        echo(_text(result, [estimator.name for estimator in asked]))
     if args.update_card:
         for model, checkpoint in checkpoints.items():
             _update_card(
@@ -195,7 +195,7 @@ def _references(which: str, models: list[str], *, quiet: bool) -> list[str]:
         missing = missing_estimators()
         if missing and not quiet:
             lines = [f"  {name}: {install}" for name, install in missing.items()]
-            show("\n".join(["not installed, so not compared with:", *lines]), stream=sys.stderr)
+            echo("\n".join(["not installed, so not compared with:", *lines]), stream=sys.stderr)
         names = [name for name in estimator_classes() if name not in missing]
     else:
         names = [name for name, found in estimator_classes().items() if found.quick and which == "quick"]
@@ -222,7 +222,7 @@ def _estimators(names: list[str], task: str, device: str, *, optional: bool = Fa
         except (ImportError, ModelError) as error:
             if not optional:
                 raise
-            show(f"not compared with {name}: {error}", stream=sys.stderr)
+            echo(f"not compared with {name}: {error}", stream=sys.stderr)
     return found
 
 

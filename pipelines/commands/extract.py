@@ -13,7 +13,7 @@ from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
 from ._json_log import JsonProgress, write_event
 from ._options import CATALOG_HELP, add_model, add_stems, add_verb, choose_device, comma_list, positive, whole
 from ._progress import ProgressLine
-from ._text import count, duration, number, shortened, show, table, visible, wrapped
+from ._text import count, duration, echo, number, shortened, table, visible, wrapped
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
@@ -173,22 +173,22 @@ def run(args: argparse.Namespace) -> int:
         summary = stop.summary
         line.close()
         if args.quiet and not args.json_logs:
-            show(f"stemfeatures: {stop}", stream=sys.stderr)
+            echo(f"stemfeatures: {stop}", stream=sys.stderr)
     except KeyboardInterrupt:
         line.close()
-        show("stemfeatures: interrupted before the run began: nothing was saved by it", stream=sys.stderr)
+        echo("stemfeatures: interrupted before the run began: nothing was saved by it", stream=sys.stderr)
         return INTERRUPTED
     except ImportError as error:
         raise UsageError(str(error)) from error
     finally:
         line.close()
     if args.dry_run:
-        show(plan_text(summary))
+        echo(plan_text(summary))
         return SOME_FAILED if summary.errors or summary.n_known_failed else DONE
     if args.json_logs:
         write_event("summary", **{k: v for k, v in asdict(summary).items() if k != "planned"})
     if not args.quiet:
-        show(summary_text(summary))
+        echo(summary_text(summary))
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.n_failed or summary.n_known_failed else DONE

@@ -13,7 +13,7 @@ from typing import Any
 from ._exit import DONE, UsageError
 from ._options import Parser, add_verb, chance, positive, whole
 from ._progress import ProgressLine, watched
-from ._text import count, duration, show, visible
+from ._text import count, duration, echo, visible
 
 _HELD_OUT = "held_out.txt"
 
@@ -152,8 +152,8 @@ def run(args: argparse.Namespace) -> int:
     seconds = sum(watched(made, progress))
     if not args.quiet:
         for folder in folders.values():
-            show(visible(str(folder)))
-        show(f"{count(len(todo), 'song')} made, {duration(seconds)} of music", stream=sys.stderr)
+            echo(visible(str(folder)))
+        echo(f"{count(len(todo), 'song')} made, {duration(seconds)} of music", stream=sys.stderr)
     return DONE
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._exit import DONE
 from ._options import add_verb
 from ._similarity import add_choice, add_index_dir, add_weights, names
-from ._text import columns, count, show, size
+from ._text import columns, count, echo, size
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.index import SimilarityIndex
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         ann=args.ann,
     )
     if not args.quiet:
-        show(as_text(index))
+        echo(as_text(index))
     return DONE
 
 

@@ -11,7 +11,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, json_text, number, shortened, show, size, terminal_width
+from ._text import NOTHING, columns, count, echo, json_text, number, shortened, size, terminal_width
 
 #: Classes of sounds named for each source.
 _SHOWN_CLASSES = 6
@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoints = [resolve(name) for name in args.checkpoints] if args.checkpoints else list_models()
     if not checkpoints:
-        show("no checkpoints ship with this installation", stream=sys.stderr)
+        echo("no checkpoints ship with this installation", stream=sys.stderr)
     for checkpoint in checkpoints:
         if args.json:
-            show(json_text(plain(vars(checkpoint))))
+            echo(json_text(plain(vars(checkpoint))))
         else:
-            show(as_text(checkpoint) if args.card else in_short(checkpoint), end="\n\n")
+            echo(as_text(checkpoint) if args.card else in_short(checkpoint), end="\n\n")
     return DONE
 
 

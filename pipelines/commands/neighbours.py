@@ -11,7 +11,7 @@ from ._inputs import add_overwrite, require_free
 from ._options import add_verb, whole
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
-from ._text import count, visible
+from ._text import count, echo, visible
 
 
 def add_parser(verbs: Any) -> None:
@@ -67,8 +67,6 @@ def run(args: argparse.Namespace) -> int:
             line.close()
     if not args.quiet:
         without = f"; {count(result.n_without, 'track')} without, for a chosen stem is silent in them"
-        show(
-            f"{visible(str(result.path))}: {count(result.n_rows, 'row')} for {count(result.n_tracks, 'track')}", end=""
-        )
-        show(without if result.n_without else "")
+        made = f"{count(result.n_rows, 'row')} for {count(result.n_tracks, 'track')}"
+        echo(f"{visible(str(result.path))}: {made}{without if result.n_without else ''}")
     return DONE

@@ -13,7 +13,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import add_verb, whole
-from ._text import NOTHING, count, json_text, show, table
+from ._text import NOTHING, count, echo, json_text, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         _write(found, args.output)
     elif args.csv:
-        show(found.to_pandas().to_csv(index=False), end="")
+        echo(found.to_pandas().to_csv(index=False), end="")
     elif args.json:
         for row in found.to_pylist():
-            show(json_text(plain(row)))
+            echo(json_text(plain(row)))
     else:
-        show(as_text(found, args.n))
+        echo(as_text(found, args.n))
     return DONE
 
 

@@ -15,7 +15,7 @@ from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import Parser, add_verb, comma_list, positive, whole
 from ._progress import ProgressLine
-from ._text import columns, count, json_text, show, visible
+from ._text import columns, count, echo, json_text, visible
 
 if TYPE_CHECKING:
     from stemfeatures.recommendation.factorization import Settings
@@ -214,7 +214,7 @@ def run_train(args: argparse.Namespace) -> int:
         )
     card = result.card
     if args.json:
-        show(json_text(plain({**card, "unusable_columns": list(result.unusable)}), indent=1))
+        echo(json_text(plain({**card, "unusable_columns": list(result.unusable)}), indent=1))
     _warn(result.reading)
     if args.json or args.quiet:
         return DONE
@@ -231,7 +231,7 @@ def run_train(args: argparse.Namespace) -> int:
         rows.append(("features", f"{count(len(used), 'column')}{left_out}"))
     if card["settings"]["regularization"] is not None and card["kind"] not in ("popularity", "random"):
         rows.append(("regularization", f"{card['settings']['regularization']:g}"))
-    show(columns(rows))
+    echo(columns(rows))
     return DONE
 
 
@@ -272,7 +272,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.output is not None:
         result.evaluation.per_user.to_parquet(args.output, index=False)
     _warn(result.reading)
-    show(json_text(plain(result.to_dict()), indent=1) if args.json else result.evaluation)
+    echo(json_text(plain(result.to_dict()), indent=1) if args.json else result.evaluation)
     return DONE
 
 
@@ -307,12 +307,12 @@ def run_predict(args: argparse.Namespace) -> int:
     }
     if args.json:
         facts["interactions"] = result.reading.to_dict()
-        show(json_text(plain(facts if rows is None else {**facts, "recommendations": rows})))
+        echo(json_text(plain(facts if rows is None else {**facts, "recommendations": rows})))
     elif rows is not None:
         cells = [(r["user_id"], str(r["rank"]), f"{r['score']:.3f}", r["track_id"]) for r in rows]
-        show(columns([("user", "rank", "score", "track"), *cells], align="<>>"))
+        echo(columns([("user", "rank", "score", "track"), *cells], align="<>>"))
     if not args.quiet and not args.json:
-        show(_summary(result, args.output), stream=sys.stderr)
+        echo(_summary(result, args.output), stream=sys.stderr)
     return DONE
 
 
@@ -354,7 +354,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _warn(reading: Reading) -> None:
     """What was left out, on standard error, also when quiet: data that are not used are no detail."""
     for line in reading.warnings():
-        show(f"stemfeatures: warning: {reading.source}: {visible(line)}", stream=sys.stderr)
+        echo(f"stemfeatures: warning: {reading.source}: {visible(line)}", stream=sys.stderr)
 
 
 class _Steps:

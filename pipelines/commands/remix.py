@@ -14,7 +14,7 @@ from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import add_overwrite, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
-from ._text import show, visible
+from ._text import echo, visible
 
 #: What argparse is to take for a number instead of an option: -12, -12dB, -inf.
 _NUMBER = re.compile(r"^-(\d+(\.\d*)?|\.\d+|inf)(dB)?$", re.IGNORECASE)
@@ -100,11 +100,11 @@ def run(args: argparse.Namespace) -> int:
                 on_progress=lambda seconds: progress.advance_to(int(seconds)),
             )  # fmt: skip
     except StemfeaturesError as error:
-        show(failure(args.input, error))
+        echo(failure(args.input, error))
         return SOME_FAILED
     if not args.quiet:
         told = [f"peaks limited by up to {done.limited_db:.1f} dB"] if done.limited_db > 0.05 else []
         told += [f"lowered by {done.lowered_db:.1f} dB, so that nothing clips"] if done.lowered_db > 0.005 else []
         told += [done.message] if done.message else []
-        show(visible(f"{done.path}{': ' if told else ''}{'; '.join(told)}"))
+        echo(visible(f"{done.path}{': ' if told else ''}{'; '.join(told)}"))
     return DONE

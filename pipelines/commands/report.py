@@ -11,7 +11,7 @@ from typing import Any
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import add_verb
-from ._text import show, visible
+from ._text import echo, visible
 
 
 def add_parser(verbs: Any) -> None:
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
     def tell(what: str) -> None:
         if not args.quiet:
-            show(f"stemfeatures: {visible(what)} ...", stream=sys.stderr)
+            echo(f"stemfeatures: {visible(what)} ...", stream=sys.stderr)
 
     if args.track_id is None:
         path = write_run_report(features, look(features), args.out_dir, progress=tell)
     else:
         path = write_track_report(features, args.track_id, args.out_dir, progress=tell)
     if not args.quiet:
-        show(visible(str(path)))
+        echo(visible(str(path)))
     return DONE

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, choose_device, positive, whole
-from ._text import show
+from ._text import echo
 from .extract import ProgressOfExtraction, summary_text
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     catalog = failed_rows(features, given)
     if not len(catalog):
         if not args.quiet:
-            show("nothing to do: no row of the catalogue is in table errors")
+            echo("nothing to do: no row of the catalogue is in table errors")
         return DONE
     line = ProgressOfExtraction(args.quiet)
     try:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         line.close()
     if not args.quiet:
-        show(summary_text(summary))
+        echo(summary_text(summary))
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.n_failed else DONE

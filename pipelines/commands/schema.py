@@ -8,7 +8,7 @@ from typing import Any
 
 from ._exit import DONE, UsageError
 from ._options import add_verb
-from ._text import show, wrapped
+from ._text import echo, wrapped
 
 
 def add_parser(verbs: Any) -> None:
@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     if not tables:
         raise UsageError(f"no table, column, family or description has {what!r}; stemfeatures schema lists all")
     if args.markdown:
-        show(markdown(tables), end="")
+        echo(markdown(tables), end="")
     elif args.json:
-        show(json.dumps({"schema_version": SCHEMA_VERSION, "tables": {t.name: _as_json(t) for t in tables}}, indent=1))
+        echo(json.dumps({"schema_version": SCHEMA_VERSION, "tables": {t.name: _as_json(t) for t in tables}}, indent=1))
     else:
-        show("\n\n".join(_as_text(t) for t in tables))
+        echo("\n\n".join(_as_text(t) for t in tables))
     return DONE
 
 

@@ -15,7 +15,7 @@ from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, Input, add_overwrite, read_inputs, require_free, spare_inputs
 from ._options import add_device, add_model, add_separator, add_verb, choose_device, comma_list
 from ._progress import ProgressLine
-from ._text import count, show, visible
+from ._text import count, echo, visible
 
 if TYPE_CHECKING:
     from stemfeatures.separation import BaseSeparator
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     separator = separator or open_separator(args.model, device=device)
     failed = _separate_all(args, separator, plan, stems)
     if skipped and not args.quiet:
-        show(f"stemfeatures: {count(skipped, 'file')} skipped: all stems are there", stream=sys.stderr)
+        echo(f"stemfeatures: {count(skipped, 'file')} skipped: all stems are there", stream=sys.stderr)
     if failed:
-        show(f"stemfeatures: {failed} of {len(plan)} files failed", stream=sys.stderr)
+        echo(f"stemfeatures: {failed} of {len(plan)} files failed", stream=sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -135,7 +135,7 @@ def _separate_all(
                     paths = [*paths, draw(one.path, paths, folder / PICTURE)]
                 if not args.quiet:
                     with progress.paused():
-                        show("\n".join(visible(str(path)) for path in paths))
+                        echo("\n".join(visible(str(path)) for path in paths))
             except BrokenPipeError:  # nobody reads any more
                 raise
             except Exception as error:  # whatever it is, the others go on

@@ -15,7 +15,7 @@ from ._musical import called, told
 from ._options import add_verb
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
-from ._text import NOTHING, json_text, number, shortened, show, table, terminal_width, wrapped
+from ._text import NOTHING, echo, json_text, number, shortened, table, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.explain import Explanation, Reason
@@ -101,9 +101,9 @@ def run(args: argparse.Namespace) -> int:
         facts[found.query] = {name: mixture.get(name) for name in ("tempo_bpm", "key")}
     if args.json:
         answer = {"index": {"path": str(index.path), "commit": index.commit}}
-        show(json_text(plain(answer | _as_dict(found, facts, reasons))))
+        echo(json_text(plain(answer | _as_dict(found, facts, reasons))))
     else:
-        show(as_text(found, facts, reasons))
+        echo(as_text(found, facts, reasons))
     return DONE
 
 

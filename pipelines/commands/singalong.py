@@ -11,7 +11,7 @@ from typing import Any
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
-from ._text import show, visible
+from ._text import echo, visible
 from .align import read_lyrics, summary
 
 
@@ -65,14 +65,14 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise UsageError(str(error)) from error
     except AudioError as error:
-        show(failure(args.audio, error))
+        echo(failure(args.audio, error))
         return SOME_FAILED
     except StemfeaturesError as error:
         raise UsageError(str(error)) from error
     if not args.quiet:
         if page.message:
-            show(visible(f"{args.audio}: {page.message}"), stream=sys.stderr)
+            echo(visible(f"{args.audio}: {page.message}"), stream=sys.stderr)
         if page.alignment is not None:
-            show(summary(visible(str(args.audio)), page.alignment), stream=sys.stderr)
-        show(visible(str(page.path)))
+            echo(summary(visible(str(args.audio)), page.alignment), stream=sys.stderr)
+        echo(visible(str(page.path)))
     return SOME_FAILED if page.alignment is not None and page.alignment.status != "ok" else DONE

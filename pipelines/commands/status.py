@@ -11,7 +11,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
 from ._options import add_verb
-from ._text import NOTHING, count, duration, json_text, shortened, show, size, table, visible, wrapped
+from ._text import NOTHING, count, duration, echo, json_text, shortened, size, table, visible, wrapped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
     if lost:
         paths = [d.part.path for d in lost]
         what = f"damaged: {paths[0]} {lost[0].what}; {count(len(lost), 'file')} in all; {repair_hint(features.layout)}"
-        show(json.dumps({"path": str(features.path), "damaged": paths}, indent=1) if args.json else visible(what))
+        echo(json.dumps({"path": str(features.path), "damaged": paths}, indent=1) if args.json else visible(what))
         return SOME_FAILED
     state = look(features)
-    show(json_text(plain(state), indent=1) if args.json else as_text(state))
+    echo(json_text(plain(state), indent=1) if args.json else as_text(state))
     return DONE
 
 

@@ -16,7 +16,7 @@ from stemfeatures.training.preparation.sources import RECORDING_KINDS
 from ._exit import DONE, UsageError
 from ._options import Parser, add_device, add_verb, choose_device, positive, whole
 from ._progress import ProgressLine, watched
-from ._text import columns, count, duration, show, visible
+from ._text import columns, count, duration, echo, visible
 
 if TYPE_CHECKING:
     from stemfeatures.training.objectives.base import Objective
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
     def on_found(found: FoundRecordings) -> None:
         if not args.quiet:
-            show(found_text(found, config.target), stream=sys.stderr)
+            echo(found_text(found, config.target), stream=sys.stderr)
 
     sources = TrainingSources(
         sounds=args.data,
@@ -176,7 +176,7 @@ def _train(args: argparse.Namespace, prepared: TrainingRun, device: str) -> Obje
     def show_validation(step: int, validation: Validation, best: bool) -> None:
         if not args.quiet:
             values = " ".join(f"{task} {value:.3f}" for task, value in validation.metrics.items())
-            show(f"step {step:,}: score {validation.score:.3f}{' (best)' * best}, {values}", stream=sys.stderr)
+            echo(f"step {step:,}: score {validation.score:.3f}{' (best)' * best}, {values}", stream=sys.stderr)
 
     look = None
     if args.validate:
@@ -187,7 +187,7 @@ def _train(args: argparse.Namespace, prepared: TrainingRun, device: str) -> Obje
             validate=look, on_log=show, on_validation=show_validation,
         )  # fmt: skip
     except KeyboardInterrupt:
-        show(f"the last state is in {visible(str(run_dir))}; the same command goes on from there", stream=sys.stderr)
+        echo(f"the last state is in {visible(str(run_dir))}; the same command goes on from there", stream=sys.stderr)
         raise
     finally:
         if line is not None:
@@ -233,9 +233,9 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
             ("model card", str(checkpoint.path.with_suffix(".json"))),
             ("sha256", checkpoint.sha256),
         ]
-        show(columns(rows))
+        echo(columns(rows))
         verb = "separate -o stems" if config.target else "describe"
-        show(f"try it: stemfeatures {verb} --model {shlex.quote(str(checkpoint.path))} INPUT")
+        echo(f"try it: stemfeatures {verb} --model {shlex.quote(str(checkpoint.path))} INPUT")
 
 
 def _steps(run_dir: Path) -> int:

@@ -10,7 +10,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_verb, whole
 from ._progress import ProgressLine
-from ._text import columns, count, duration, json_text
+from ._text import columns, count, duration, echo, json_text
 
 if TYPE_CHECKING:
     from ..catalog import ValidationReport
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if line is not None:
             line.close()
-    show(as_json(report) if args.json else as_text(report))
+    echo(as_json(report) if args.json else as_text(report))
     return DONE if report.ok else SOME_FAILED
 
 
