@@ -91,10 +91,10 @@ class PartFile:
 
     def holds_exactly(self, keys: Iterable[str | None]) -> bool:
         """Whether these can be all of its keys."""
-        keys = {key for key in keys if key is not None}
-        if not keys or (min(keys), max(keys)) != (self.min_key, self.max_key):
+        found = {key for key in keys if key is not None}
+        if not found or (min(found), max(found)) != (self.min_key, self.max_key):
             return False
-        return not self.key_hashes or self.key_hashes == _hashes(keys)
+        return not self.key_hashes or self.key_hashes == _hashes(found)
 
     def may_hold(self, keys: Iterable[str]) -> bool:
         """Whether rows of any of these keys can be in it."""
