@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stemfeatures import models
 from stemfeatures.errors import ModelError
 from stemfeatures.models import architectures, checkpoints
 from stemfeatures.models.network import Grid, Network, NetworkConfig, TargetConfig, TargetNetwork
@@ -100,6 +101,25 @@ def test_an_installed_network_is_listed_saved_loaded_and_separates(share_net, tm
         assert np.abs(stems["accompaniment"] - 0.75 * y).max() < 1e-5
 
 
+def test_a_file_among_the_networks_registers_itself(tmp_path, monkeypatch):
+    """One file is all there is to add."""
+    name = "share_among_ours"
+    source = PACKAGE.replace('"share"', f'"{name}"').replace("class ShareNet", "@register\nclass ShareNet")
+    (tmp_path / f"{name}.py").write_text(f"from stemfeatures.models.architectures import register\n{source}")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    monkeypatch.setattr(architectures, "_registered", dict(architectures._registered))
+    assert architectures.names() == ("joint", name, "unet2017", "unet2018", "unet2020")
+    network = architectures.find(name)
+    assert network.__module__ == f"stemfeatures.models.{name}"
+    saved = checkpoints.save(network(network.Config(target="drums")), tmp_path / "share.safetensors", {})
+    y = np.sin(2 * np.pi * 440 * np.arange(30_000) / RATE)[None].astype(np.float32)
+    assert np.abs(open_separator(saved.path).separate_array(y, RATE)["drums"] - 0.25 * y).max() < 1e-5
+    config = TrainConfig(name="mine", objective="supervised", target="drums", network=name, model={"share": 0.5})
+    find_objective("supervised").check(config)
+    assert build_network(config, "cpu").net.config.share == 0.5
+    sys.modules.pop(network.__module__)
+
+
 def test_an_installed_network_is_trained_by_a_recipe(share_net):
     values = {"name": "share", "objective": "supervised", "target": "drums", "network": "share", "steps": 90,
               "batch_size": 2, "n_frames": 16, "ema": 0.0, "learning_rate": 0.1, "warmup": 1}  # fmt: skip
@@ -137,7 +157,7 @@ def test_networks_that_are_not_there_or_cannot_be_loaded_are_named(share_net, tm
 
 
 def test_another_kind_of_network_brings_its_separator(tmp_path, monkeypatch):
-    monkeypatch.setattr(architectures, "_registered", {})
+    monkeypatch.setattr(architectures, "_registered", dict(architectures._registered))
 
     @dataclass(frozen=True)
     class GainConfig(NetworkConfig):

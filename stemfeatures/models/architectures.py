@@ -1,12 +1,14 @@
 """The table of architectures: the networks that checkpoints and recipes can name.
 
-A row is a name and a class, imported when it is asked for; grid, stems, configuration and tasks are attributes of the
-class (:class:`~.network.Network`). Other packages add rows by entry points of the group ``stemfeatures.networks``
-(name of the architecture = ``module:class``), scripts by :func:`register`.
+A network registers itself in the file that defines it (:func:`register`); the files of this package are found by
+themselves. Grid, stems, configuration and tasks are attributes of the class (:class:`~.network.Network`). Other
+packages add networks by entry points of the group ``stemfeatures.networks`` (name of the architecture =
+``module:class``), scripts by :func:`register` alone.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,18 +21,11 @@ if TYPE_CHECKING:
 
 #: Entry points of other packages.
 GROUP = "stemfeatures.networks"
-#: Modules of this package and their classes.
-_OURS = {
-    "joint": ("joint", "JointNet"),
-    "unet2017": ("unet2017", "UNet2017Pair"),
-    "unet2018": ("unet2018", "UNet2018"),
-    "unet2020": ("unet2020", "UNet2020"),
-}
 _registered: dict[str, type[Network]] = {}
 
 
 def register(network: type[Net]) -> type[Net]:
-    """Add a network to the table, for this process; a class decorator.
+    """Add a network to the table; a class decorator.
 
     Parameters
     ----------
@@ -48,10 +43,18 @@ def register(network: type[Net]) -> type[Net]:
         The name of its architecture is taken by another class.
     """
     name = network.architecture
-    if name in _OURS or _registered.get(name, network) is not network:
+    if not network.__module__.startswith(f"{__package__}."):
+        _import_ours()  # whose names are taken
+    if _registered.setdefault(name, network) is not network:
         raise ValueError(f"there is another network called {name!r}")
-    _registered[name] = network
     return network
+
+
+def _import_ours() -> None:
+    """Import the modules of this package, so that the networks in them are registered."""
+    package = import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{__package__}.{module.name}")
 
 
 def names() -> tuple[str, ...]:
@@ -67,7 +70,9 @@ def names() -> tuple[str, ...]:
     >>> names()[:4]
     ('joint', 'unet2017', 'unet2018', 'unet2020')
     """
-    return tuple(dict.fromkeys([*_OURS, *_registered, *sorted(metadata.entry_points(group=GROUP).names)]))
+    _import_ours()
+    ours = sorted(name for name, network in _registered.items() if network.__module__.startswith(f"{__package__}."))
+    return tuple(dict.fromkeys([*ours, *_registered, *sorted(metadata.entry_points(group=GROUP).names)]))
 
 
 def find(name: str) -> type[Network]:
@@ -93,9 +98,7 @@ def find(name: str) -> type[Network]:
     >>> find("unet2018").grid
     Grid(sample_rate=8192, n_fft=512, hop_length=256)
     """
-    if name in _OURS:
-        module, cls = _OURS[name]
-        return getattr(import_module(f".{module}", __package__), cls)
+    _import_ours()
     if name in _registered:
         return _registered[name]
     for point in metadata.entry_points(group=GROUP, name=name):

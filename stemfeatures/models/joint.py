@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, PITCHED_STEMS, STEMS
 from ..spectra.filters import HarmonicMap, mel_filters
+from .architectures import register
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
@@ -346,6 +347,7 @@ def _with_masks(masks: Tensor, known: Mapping[int, Tensor]) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+@register
 class JointNet(Network):
     """See the module's docstring.
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architectures import register
 from .network import ACCOMPANIMENT, Grid, NetworkConfig, PatchNetwork
 
 SAMPLE_RATE = 8_192
@@ -110,6 +111,7 @@ class UNet2017Config(NetworkConfig):
     """The paper leaves nothing to choose."""
 
 
+@register
 class UNet2017Pair(PatchNetwork):
     """The paper's system: a network for the vocals and one for the accompaniment that share nothing.
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architectures import register
 from .network import Grid, TargetConfig, TargetNetwork
 
 SAMPLE_RATE = 8_192
@@ -65,6 +66,7 @@ class UNet2018Config(TargetConfig):
             raise ValueError(f"width and depth must be at least 1, not {self.width} and {self.depth}")
 
 
+@register
 class UNet2018(TargetNetwork):
     """See the module's docstring.
 

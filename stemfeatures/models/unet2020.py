@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .architectures import register
 from .network import Grid, TargetConfig, TargetNetwork
 
 SAMPLE_RATE = 22_050
@@ -62,6 +63,7 @@ class UNet2020Config(TargetConfig):
             raise ValueError(f"{self.n_frames} frames by {N_BINS} bins cannot be halved {self.depth} times")
 
 
+@register
 class UNet2020(TargetNetwork):
     """See the module's docstring.
 
