@@ -6,10 +6,11 @@ the figures compare with ``librosa.feature.mfcc``. Means need one active frame, 
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.fft import dct
 
 from ..constants import N_CONTRAST
 from ..fields import LOG1P, Field, log, status_field
@@ -123,15 +124,6 @@ FIELDS = (
 )
 
 
-@cache
-def _dct_basis(n_in: int) -> np.ndarray:
-    """(N_MFCC, n_in) orthonormal DCT-II."""
-    k = np.arange(N_MFCC)[:, None]
-    basis = np.cos(np.pi * k * (np.arange(n_in) + 0.5) / n_in) * np.sqrt(2 / n_in)
-    basis[0] /= np.sqrt(2)
-    return basis
-
-
 def mfcc(mel: np.ndarray) -> np.ndarray:
     """(N_MFCC, n_frames) cepstral coefficients of a mel power spectrogram (n_mels, n_frames)."""
     db = np.maximum(mel, POWER_FLOOR)
@@ -141,7 +133,7 @@ def mfcc(mel: np.ndarray) -> np.ndarray:
         np.maximum(db, db.max() - TOP_DB, out=db)
     coefficients = np.empty((N_MFCC, db.shape[1]))
     for start, end in blocks(db.shape[1]):
-        coefficients[:, start:end] = _dct_basis(len(mel)) @ db[:, start:end]
+        coefficients[:, start:end] = dct(db[:, start:end].astype(np.float64), axis=0, norm="ortho")[:N_MFCC]
     return coefficients
 
 
