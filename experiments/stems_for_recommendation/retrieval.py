@@ -115,41 +115,66 @@ def ranks(x: np.ndarray, asked: Sequence[Question]) -> np.ndarray:
     return found
 
 
-def systems(task: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, list[np.ndarray]]:
-    """Vectors to compare for a task, by name; several under one name are averaged after scoring.
+class Systems:
+    """Vectors to compare, each made once for all tasks.
 
     ``tables`` holds the matrix of the ``tables`` (with embeddings) and, as far as they are there, those of
-    ``true-stems`` and ``librosa``. ``(32)`` in a name: reduced to :data:`SIZE` dimensions by PCA.
+    ``true-stems`` and ``librosa``.
     """
-    ours, right = tables["tables"], stems_of(task)
-    wrong = [s for s in STEMS if s not in right]
-    made = {
-        "right stems": [vectors(ours, right)],
-        MIXTURE: [vectors(ours, [MIXTURE])],
-        "mixture with embedding": [vectors(ours, [MIXTURE], families=all_families())],
-    }
-    if wrong:
-        made["all stems"] = [vectors(ours, STEMS)]
-        made["wrong stems"] = [vectors(ours, [s]) for s in wrong]
-    if "librosa" in tables:
-        made["librosa"] = [plain_vectors(tables["librosa"])]
-    made[f"right stems {SMALL}"] = [vectors(ours, right, n_components=SIZE)]
-    made[f"mixture {SMALL}"] = [vectors(ours, [MIXTURE], n_components=SIZE)]
-    if wrong:
-        made[f"all stems {SMALL}"] = [vectors(ours, STEMS, n_components=SIZE)]
-    if "true-stems" in tables:
-        made["right stems, true"] = [vectors(tables["true-stems"], right)]
-    return made
+
+    def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        self.tables = tables
+        self._made: dict[tuple[object, ...], np.ndarray] = {}
+
+    def vectors(
+        self,
+        table: str,
+        stems: Sequence[str],
+        *,
+        families: tuple[str, ...] | None = None,
+        n_components: int | None = None,
+    ) -> np.ndarray:
+        """:func:`vectors` of one of the tables."""
+        key = (table, tuple(stems), families, n_components)
+        if key not in self._made:
+            self._made[key] = vectors(self.tables[table], stems, families=families, n_components=n_components)
+        return self._made[key]
+
+    def of(self, task: str) -> dict[str, list[np.ndarray]]:
+        """Vectors for a task, by name; several under one name are averaged after scoring.
+
+        ``(32)`` in a name: reduced to :data:`SIZE` dimensions by PCA.
+        """
+        right = stems_of(task)
+        wrong = [s for s in STEMS if s not in right]
+        made = {
+            "right stems": [self.vectors("tables", right)],
+            MIXTURE: [self.vectors("tables", [MIXTURE])],
+            "mixture with embedding": [self.vectors("tables", [MIXTURE], families=all_families())],
+        }
+        if wrong:
+            made["all stems"] = [self.vectors("tables", STEMS)]
+            made["wrong stems"] = [self.vectors("tables", [s]) for s in wrong]
+        if "librosa" in self.tables:
+            made["librosa"] = [plain_vectors(self.tables["librosa"])]
+        made[f"right stems {SMALL}"] = [self.vectors("tables", right, n_components=SIZE)]
+        made[f"mixture {SMALL}"] = [self.vectors("tables", [MIXTURE], n_components=SIZE)]
+        if wrong:
+            made[f"all stems {SMALL}"] = [self.vectors("tables", STEMS, n_components=SIZE)]
+        if "true-stems" in self.tables:
+            made["right stems, true"] = [self.vectors("true-stems", right)]
+        return made
 
 
 def score(asked: Sequence[Question], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a question and system: ``task, system, dims, base, group, rank, candidates, mrr, recall_1, recall_3``."""
     rows = []
+    systems = Systems(tables)
     for task in TASKS:
         mine = [q for q in asked if q.task == task]
         if not mine:
             continue
-        for name, several in systems(task, tables).items():
+        for name, several in systems.of(task).items():
             found = np.array([ranks(x, mine) for x in several])
             rows.append(_frame(mine, name, found, several[0].shape[1], len(several[0])))
         if len(stems_of(task)) == 1 and len({q.base for q in mine}) > 3:
