@@ -1,6 +1,6 @@
 """What a step of training a target costs, by objective, with networks channels last (as they are) and channels first.
 
-    python benchmarks/target_training.py [--rounds 5]
+    python benchmarks/target_training.py [--rounds 5] [--objectives NAME,...]
 
 The small networks of the experiment with few pairs, batches of four excerpts of noise, one thread. Steps of both kinds
 take turns; printed are CPU milliseconds a step (medians) and their ratio.
@@ -52,10 +52,11 @@ def begin(name: str) -> tuple[Objective, Batch]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="steps of each kind (default: %(default)s)")
+    parser.add_argument("--objectives", default=",".join(SETTINGS), help="comma-separated (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'objective':<12}{'last, ms':>10}{'first, ms':>11}{'ratio':>8}")
-    for name in SETTINGS:
+    for name in args.objectives.split(","):
         kinds = {}
         for layout in ("last", "first"):
             objective, batch = begin(name)

@@ -19,7 +19,7 @@ TOPS = ("stemfeatures", "pipelines", "experiments")
 
 def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
-    return subprocess.run([*command, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

@@ -119,8 +119,8 @@ def test_images_and_their_scores():
 
 
 TINY = {
-    "digits": (paired_digits, ["--pairs", "10", "20", "--steps", "3", "--dependence", "0.9", "--seeds", "2"]),
-    "images": (paired_images, ["--pairs", "5", "--steps", "3", "--seeds", "2"]),
+    "digits": (paired_digits, ["--pairs", "10", "20", "--steps", "2", "--dependence", "0.9", "--seeds", "2"]),
+    "images": (paired_images, ["--pairs", "5", "--steps", "2", "--seeds", "2"]),
 }
 
 

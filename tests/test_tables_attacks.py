@@ -226,7 +226,7 @@ def test_plain_readers_never_see_rows_twice_while_compact_works(
 
 def test_two_first_writers(tmp_path: Path) -> None:
     """Of two runs with other columns that begin at once one writes, with its columns; the other changes nothing."""
-    for i in range(50):
+    for i in range(20):
         path, both = tmp_path / str(i), threading.Barrier(2)
         outcomes: dict[str, object] = {}
 

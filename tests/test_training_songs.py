@@ -567,7 +567,7 @@ def test_the_script_for_gpus_runs(songs, tmp_path):
     for steps in (2, 3):
         recipe.write_text(recipe.read_text().replace("steps = 2", f"steps = {steps}"))
         done = subprocess.run(
-            [script, tmp_path / "out", "5", "1", "20", "cpu", recipe], capture_output=True, text=True, check=False,
+            [script, tmp_path / "out", "5", "1", "8", "cpu", recipe], capture_output=True, text=True, check=False,
             env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(script.parents[1])},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
