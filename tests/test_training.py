@@ -263,6 +263,20 @@ def test_training_goes_on_where_it_stopped(bank_dir, tmp_path):
     assert [int(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4]
 
 
+def test_a_row_after_going_on_is_the_mean_of_the_steps_since(bank_dir, tmp_path):
+    settings = {"model": TINY.to_dict(), "batch_size": 2, "n_frames": 32, "steps": 3, "warmup": 1, "save_every": 1}
+    each, one_row = TrainConfig(**settings, log_every=1), TrainConfig(**settings, log_every=3)
+    history: list[float] = []
+    for run, config in (("a", each), ("b", one_row)):
+        loop.train(config, TrainingData(bank=bank_dir), tmp_path / run, workers=0, max_minutes=0.0)  # one step
+        loop.train(
+            config, TrainingData(bank=bank_dir), tmp_path / run, workers=0,
+            on_log=lambda _, means: history.append(means["separation"]),
+        )  # fmt: skip
+    second, third, row = history
+    assert row == pytest.approx((second + third) / 2)
+
+
 def test_recipes(tmp_path):
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "x"\nsteps = 10\n[loss]\npitch = 2.0\n[model]\nchannels = [8, 8, 8, 8]\n')

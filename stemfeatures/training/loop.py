@@ -82,18 +82,20 @@ def train(
     ahead = _PREFETCH * workers + 2  # steps: the examples of none of those after it are being made yet
     started = time.monotonic()
     sums: dict[str, float] = {}
+    summed = 0  # steps; fewer than log_every after a run that was stopped between two rows
     for batch in _batches(config, data, objective.steps_done, device=device, workers=workers):
         if objective.phase_is_over:
             objective.advance(journal.load_best(device))
         for key, value in objective.step(batch).items():
             sums[key] = sums.get(key, 0.0) + value
+        summed += 1
         step = objective.steps_done
         if step % config.log_every == 0:
-            means = {k: v / config.log_every for k, v in sums.items()}
+            means = {k: v / summed for k, v in sums.items()}
             journal.losses(step, objective.learning_rate, (time.monotonic() - started) / 60, means)
             if on_log is not None:
                 on_log(step, means)
-            sums = {}
+            sums, summed = {}, 0
         if step % config.save_every == 0:
             save_state(objective, last)
             if data.joining is not None and (songs := data.joining.look((step + ahead) * config.batch_size)):
