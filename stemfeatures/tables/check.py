@@ -18,10 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ..errors import DatasetError, LostPartError
-from .commits import Replaced, Snapshot, append_commit, read_snapshot, readable_commits, set_torn_commit_aside
+from .commits import Snapshot, append_commit, read_snapshot, readable_commits, set_torn_commit_aside
 from .layout import DatasetLayout
 from .lock import DatasetLock
 from .parts import PartFile, find_part, key_column, part_file, publish, repair_hint, staged, write_part
@@ -149,8 +150,8 @@ def check(dataset: DatasetLayout | str | Path, *, deep: bool = False, repair: bo
         damaged = _damaged(layout, snapshot, deep=deep)
         if not damaged:
             return CheckResult(len(snapshot.parts), ())
-        result, replaced = _judge(layout, snapshot, damaged)
-        _repair(layout, snapshot, [d.part for d in result.damaged], replaced)
+        result, runs = _judge(layout, snapshot, damaged)
+        _repair(layout, snapshot, [d.part for d in result.damaged], runs)
     return dataclasses.replace(result, repaired=True)
 
 
@@ -179,8 +180,8 @@ def _damaged(layout: DatasetLayout, snapshot: Snapshot, *, deep: bool) -> list[D
     return [DamagedPart(part, fault) for part, fault in found if fault]
 
 
-def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]) -> tuple[CheckResult, Replaced]:
-    """The tracks that damaged parts affect, and their rows that are left, by run."""
+def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]) -> tuple[CheckResult, _Runs]:
+    """What damaged parts cost, and the tracks of which rows are left, by run."""
     while True:
         gone = {d.part.path for d in damaged}
         parts = {path: part for path, part in snapshot.parts.items() if path not in gone}
@@ -197,8 +198,7 @@ def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]
             damaged = [*damaged, *more]
     tracks = tuple(sorted({t for ids in runs.values() for t in ids}))
     n_unknown = max(0, sum(_live_rows_of(snapshot, part) for part in lost if part.table in _ONE_ROW) - len(stray))
-    replaced = {"data": runs} if runs else {}
-    return CheckResult(len(snapshot.parts), tuple(damaged), tracks, n_unknown), replaced
+    return CheckResult(len(snapshot.parts), tuple(damaged), tracks, n_unknown), runs
 
 
 def _live_rows_of(snapshot: Snapshot, part: PartFile) -> int:
@@ -284,20 +284,18 @@ def _pairs(layout: DatasetLayout, part: PartFile) -> Iterator[tuple[str, str]]:
     return zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist())
 
 
-def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], replaced: Replaced) -> None:
-    add = []
+def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], runs: _Runs) -> None:
+    """Commit the dataset without the lost parts, and without what other parts hold of the same tracks.
+
+    These are written anew, so that nobody who reads the folders sees rows that do not count.
+    """
+    add, remove = _parts_without(layout, snapshot, {p.path for p in lost}, runs)
     if any(part.table == "runs" for part in lost):
         rows = _runs_of(layout, snapshot)
-        add = [write_part(layout, "runs", rows, shard="repair")] if rows else []
-    append_commit(
-        layout,
-        snapshot,
-        kind="repair",
-        add=add,
-        remove=[part.path for part in lost],
-        replaced={kind: {run: sorted(ids) for run, ids in runs.items()} for kind, runs in replaced.items()},
-    )
-    for part in lost:
+        add += [write_part(layout, "runs", rows, shard="repair")] if rows else []
+    gone = [*lost, *remove]
+    append_commit(layout, snapshot, kind="repair", add=add, remove=[part.path for part in gone])
+    for part in gone:
         path = layout.directory(part.table) / part.path.rpartition("/")[2]
         for place in (path, staged(path)):
             try:
@@ -305,6 +303,24 @@ def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], rep
             except OSError as e:
                 raise DatasetError(f"cannot delete: {e}", source=str(place)) from e
     publish(layout, snapshot.parts.values())
+
+
+def _parts_without(
+    layout: DatasetLayout, snapshot: Snapshot, lost: set[str], runs: _Runs
+) -> tuple[list[PartFile], list[PartFile]]:
+    """Parts to add, and those to remove, for rows of tracks to be gone."""
+    tracks = {track for ids in runs.values() for track in ids}
+    add, remove = [], []
+    for part in snapshot.parts.values():
+        if part.path in lost or part.table in ("errors", "runs") or not part.may_hold(tracks):
+            continue
+        schema = layout.schema(part.table, describe=False)
+        dead = Snapshot(replaced={part.table: runs}).dead(part.table)
+        rows = ds.dataset(str(part_file(layout, part)), schema=schema, format="parquet").to_table(filter=~dead)
+        if rows.num_rows < part.rows:
+            remove.append(part)
+            add += [write_part(layout, part.table, rows, shard="repair")] if rows.num_rows else []
+    return add, remove
 
 
 def _runs_of(layout: DatasetLayout, snapshot: Snapshot) -> list[dict[str, Any]]:
