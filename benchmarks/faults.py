@@ -84,6 +84,7 @@ class Job:
         self.hook: Path | None = None
         self.track_timeout_s = 20.0
         self.process: subprocess.Popen[str] | None = None
+        self.codes: list[int] = []
 
     def start(self, *, scheduler: str | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "pipelines.cli", "extract", str(self.music), "-o", str(self.out)]
@@ -107,6 +108,7 @@ class Job:
             self.found.add("stuck", f"no end after {self.patience_s:g} s")
             os.killpg(self.process.pid, signal.SIGKILL)
             said, _ = self.process.communicate()
+        self.codes.append(self.process.returncode)
         if self.process.returncode not in _ALLOWED:
             self.found.add("misreported", f"exit code {self.process.returncode}: {said[-300:]}")
         if "Traceback" in said:
@@ -359,18 +361,17 @@ def plain_reader(out: Path, found: Findings) -> Iterator[None]:
         thread.join()
 
 
-def finish(job: Job) -> int:
-    """Repeat the command, as a user would, until nothing is left to do; the number of starts."""
-    for start in range(1, _MOST_STARTS + 1):
+def finish(job: Job) -> None:
+    """Repeat the command, as a user would, until nothing is left to do."""
+    for _ in range(_MOST_STARTS):
         job.start()
         code = job.end()
         if code == 0:
-            return start
+            return
         if code == 7:
             repair = [sys.executable, "-m", "pipelines.cli", "check", str(job.out), "--repair", "-q"]
             subprocess.run(repair, check=True, stdout=subprocess.DEVNULL, timeout=job.patience_s)
     job.found.add("stuck", f"not done after {_MOST_STARTS} starts")
-    return _MOST_STARTS
 
 
 def blame(job: Job) -> None:
@@ -446,12 +447,13 @@ def main() -> int:
             with plain_reader(out, found):
                 FAULTS[fault](job, rng)
                 blame(job)
-                starts = finish(job)
+                finish(job)
             compare(out, work / "undisturbed", found)
             shutil.rmtree(out)
             total.counts += found.counts
             said = ", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or "nothing wrong"
-            print(f"{fault:<18} {starts} starts, {time.monotonic() - started:5.0f} s: {said}", flush=True)
+            codes = " ".join(map(str, job.codes))
+            print(f"{fault:<18} exit codes {codes:<12} {time.monotonic() - started:5.0f} s: {said}", flush=True)
             for note in found.notes:
                 print(f"    {note}")
     kinds = ("lost", "doubled", "uncommitted", "wrong", "stuck", "misreported")
