@@ -87,6 +87,10 @@ class LostPartError(DatasetError):
     """A committed part file is missing, or not as it was written; ``stemfeatures check`` tells and repairs."""
 
 
+class LostOutputError(DatasetError):
+    """What a run has written is gone before it was committed: the directory was deleted, or its disk taken away."""
+
+
 class SeparationError(StemfeaturesError):
     """The network gave values that cannot be used."""
 

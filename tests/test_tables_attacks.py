@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.cli import main as cli
-from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostPartError
+from pipelines.commands._exit import exit_code
+from pipelines.extraction import shard as shard_module
+from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from stemfeatures.fields import Field
 from stemfeatures.tables import check as check_module
 from stemfeatures.tables import commits
@@ -285,10 +287,15 @@ def test_what_is_left_of_a_deleted_dataset(layout: DatasetLayout, gone: str) -> 
 def test_a_dataset_that_is_deleted_meanwhile_stays_deleted(layout: DatasetLayout) -> None:
     committer = Committer(layout, {"run_id": "r2"}).__enter__()
     shutil.rmtree(layout.path)
-    with pytest.raises(DatasetError, match="cannot write a part"):
-        write_shard(layout, ["new"], run="r2")
-    with pytest.raises(DatasetError, match=r"cannot commit|cannot write"):
-        committer.finish()
+    gone = "the features directory has gone"
+    part = PartFile("tracks/part-1.parquet", "tracks", 1, 1, "a", "a")
+    acts = [lambda: write_shard(layout, ["new"], run="r2"), lambda: committer.commit([part]), committer.finish]
+    for act in acts:
+        with pytest.raises(LostOutputError, match=rf"cannot (write|commit).*: {gone}") as lost:
+            act()
+        assert exit_code(lost.value) == 4
+    with pytest.raises(LostOutputError, match=f"cannot go on: {gone}"):
+        shard_module._open(str(layout.path))
     committer._lock.release()
     assert not layout.path.exists()
 

@@ -10,6 +10,7 @@ from stemfeatures.errors import (
     CatalogError,
     ClusterError,
     DatasetError,
+    LostOutputError,
     LostPartError,
     ModelError,
     StemfeaturesError,
@@ -46,7 +47,8 @@ EXIT_CODES = {
 
 def exit_code(error: StemfeaturesError) -> int:
     """How a command ends that raised ``error``."""
-    for kind, code in ((BusyDatasetError, BUSY), (LostPartError, DAMAGED), (ClusterError, CLUSTER)):
+    codes = ((BusyDatasetError, BUSY), (LostPartError, DAMAGED), (LostOutputError, STORAGE), (ClusterError, CLUSTER))
+    for kind, code in codes:
         if isinstance(error, kind):
             return code
     cause: BaseException | None = error

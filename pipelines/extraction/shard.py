@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
-from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.layout import DatasetLayout, require_there
 from stemfeatures.tables.parts import to_table, write_part
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
@@ -164,7 +164,7 @@ def process_shard(
     ModelError, DatasetError
         The checkpoint cannot be loaded here, or the dataset cannot be written: no fault of any track.
     """
-    layout = DatasetLayout.open(task.dataset)
+    layout = _open(task.dataset)
     on_track = on_track or (lambda outcome: None)
 
     def stopped() -> bool:
@@ -182,6 +182,14 @@ def process_shard(
         if work.give_up() and leave_when_stuck:
             break
     return within(WRITE_TIMEOUT_S, work.write, what=f"cannot write to {task.dataset}")
+
+
+def _open(dataset: str) -> DatasetLayout:
+    try:
+        return DatasetLayout.open(dataset)
+    except DatasetError as error:
+        require_there(DatasetLayout(Path(dataset)), "cannot go on", error)
+        raise
 
 
 def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> ShardReceipt:

@@ -45,7 +45,7 @@ import pyarrow.compute as pc
 
 from .._util.files import open_regular, write_new, write_replace
 from ..errors import DatasetError
-from .layout import COMMITS, DatasetLayout
+from .layout import COMMITS, DatasetLayout, require_there
 from .parts import PartFile
 from .schema import DATA_TABLES
 
@@ -247,6 +247,7 @@ def append_commit(
     except FileExistsError:
         raise DatasetError(f"another process committed {file.name} at the same time", source=str(layout.path)) from None
     except OSError as e:
+        require_there(layout, "cannot commit", e)
         raise DatasetError(f"cannot commit: {e}", source=str(file)) from e
     snapshot.apply(number, entry)
     if number % CHECKPOINT_EVERY == 0:

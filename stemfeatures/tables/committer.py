@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..errors import ChangedDatasetError, DatasetError, LostPartError
+from ..errors import ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from ..fields import Field
 from .check import require_parts
 from .clear import clear, delete_parts
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
-from .layout import DatasetLayout
+from .layout import DatasetLayout, require_there
 from .lock import DatasetLock
 from .parts import PartFile, part_file, publish, write_part
 from .reader import live_rows
@@ -274,7 +274,8 @@ class Committer:
             path = part_file(self.layout, part)
             keys = pq.read_table(path, columns=["track_id", "run_id"], partitioning=None)
         except LostPartError as e:
-            raise DatasetError(f"cannot commit a part: {e.message.partition(';')[0]}", source=str(path)) from e
+            require_there(self.layout, "cannot commit a part", e)
+            raise LostOutputError(f"cannot commit a part: {e.message.partition(';')[0]}", source=str(path)) from e
         except (OSError, pa.ArrowException, ValueError, KeyError) as e:
             raise DatasetError(f"cannot commit a part: {e}", source=str(path)) from e
         if (runs := set(pc.unique(keys["run_id"]).to_pylist())) != {self.run_id}:

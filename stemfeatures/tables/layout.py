@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from .._util.files import fsync_path, open_regular, write_replace
-from ..errors import DatasetError
+from ..errors import DatasetError, LostOutputError
 from ..fields import Field
 from .schema import SCHEMA_VERSION, TABLES, get_table, schema_of
 
@@ -217,6 +217,14 @@ def is_table_name(name: object) -> bool:
 def is_dataset(path: Path) -> bool:
     """Whether a directory has what a dataset has, of its own."""
     return all((path / name).is_dir() and not (path / name).is_symlink() for name in (SCHEMA, COMMITS))
+
+
+def require_there(layout: DatasetLayout, what: str, error: Exception) -> None:
+    """LostOutputError, which says ``what`` failed, if that is because the directory has gone meanwhile."""
+    if not is_dataset(layout.path):
+        raise LostOutputError(
+            f"{what}: the features directory has gone, it was deleted or its disk taken away", source=str(layout.path)
+        ) from error
 
 
 def _require_free(path: Path) -> None:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from .._util.files import fsync_path, temporary_name
 from ..errors import DatasetError, LostPartError
 from ..fields import Field
-from .layout import DatasetLayout, is_table_name
+from .layout import DatasetLayout, is_table_name, require_there
 from .schema import arrow_type
 
 ROW_GROUP_ROWS = 65_536
@@ -337,6 +337,7 @@ def write_part(
         os.replace(tmp, staged(path))
         fsync_path(path.parent)
     except OSError as e:
+        require_there(layout, "cannot write a part", e)
         raise DatasetError(f"cannot write a part: {e}", source=str(path)) from e
     finally:
         with suppress(OSError):
