@@ -316,7 +316,8 @@ def _parts_without(
             continue
         schema = layout.schema(part.table, describe=False)
         dead = Snapshot(replaced={part.table: runs}).dead(part.table)
-        rows = ds.dataset(str(part_file(layout, part)), schema=schema, format="parquet").to_table(filter=~dead)
+        data = ds.dataset(str(part_file(layout, part)), schema=schema, format="parquet")
+        rows = data.to_table(filter=None if dead is None else ~dead)
         if rows.num_rows < part.rows:
             remove.append(part)
             add += [write_part(layout, part.table, rows, shard="repair")] if rows.num_rows else []
