@@ -17,8 +17,8 @@ from .registry import Extractor, register
 from .rhythm import row_bars
 from .values import OK, SILENT, mean, number, std
 
-#: Steps of a beat in a pattern.
-STEPS_PER_BEAT = 4
+#: Sixteenths of a beat, by the denominator of the metre: the steps of a pattern.
+STEPS_PER_BEAT = {4: 4, 8: 6}
 #: Bars of a pattern, at least.
 MIN_BARS = 2
 #: Where in the beat the second eighth may fall, and the strokes there that are needed to tell how it swings.
@@ -59,8 +59,8 @@ FIELDS = (
         _stroke(
             f"stroke_{kind}_pattern",
             type="string",
-            description=f"Share of the bars with a stroke of the {kind} on each quarter of a beat, in tenths rounded "
-            "down, 9 at most: sixteen digits in 4/4. Null when the bar is not known.",
+            description=f"Share of the bars with a stroke of the {kind} on each sixteenth, in tenths rounded down, 9 "
+            "at most: sixteen digits in 4/4, twelve in 6/8. Null when the bar is not known.",
         )
         for kind in STROKES
     ),
@@ -99,8 +99,31 @@ def beat_places(times_s: np.ndarray, beats_s: np.ndarray) -> np.ndarray:
     return np.interp(times_s, beats_s, np.arange(len(beats_s)), left=np.nan, right=np.nan)
 
 
+def whole_bars(bars: Bars) -> np.ndarray:
+    """(n_bars,) number of the first beat of each bar that has all its beats, with the next downbeat behind them."""
+    count = int(bars.positions.max(initial=0))
+    downbeats = np.flatnonzero(bars.positions == 1)
+    return downbeats[:-1][np.diff(downbeats) == count] if count else downbeats[:0]
+
+
+def struck_steps(times_s: np.ndarray, bars: Bars) -> np.ndarray:
+    """(n_bars, n_steps) bool: sixteenths of each whole bar that have a stroke."""
+    whole = whole_bars(bars)
+    per_beat = STEPS_PER_BEAT[bars.denominator or 4]
+    n_steps = int(bars.positions.max(initial=0)) * per_beat
+    places = beat_places(times_s, bars.track.beats_s)
+    steps = np.rint(places[np.isfinite(places)] * per_beat).astype(int)
+    struck = np.zeros((len(whole), n_steps), dtype=bool)
+    if len(whole):
+        bar = np.searchsorted(whole, steps // per_beat, side="right") - 1
+        step = steps - whole[np.maximum(bar, 0)] * per_beat
+        inside = (bar >= 0) & (step < n_steps)
+        struck[bar[inside], step[inside]] = True
+    return struck
+
+
 def bar_pattern(times_s: np.ndarray, bars: Bars) -> np.ndarray | None:
-    """Share of the bars with a stroke on each quarter of a beat.
+    """Share of the bars with a stroke on each sixteenth.
 
     Parameters
     ----------
@@ -111,24 +134,11 @@ def bar_pattern(times_s: np.ndarray, bars: Bars) -> np.ndarray | None:
 
     Returns
     -------
-    (4 * beats a bar,) ndarray or None
+    (n_steps,) ndarray or None
         None for fewer than two whole bars.
     """
-    beats_s, positions = bars.track.beats_s, bars.positions
-    count = int(positions.max(initial=0))
-    downbeats = np.flatnonzero(positions == 1)
-    # Whole bars only: as many beats as the metre has, the next downbeat behind them.
-    whole = downbeats[:-1][np.diff(downbeats) == count] if count else downbeats[:0]
-    if len(whole) < MIN_BARS:
-        return None
-    places = beat_places(times_s, beats_s)
-    steps = np.rint(places[np.isfinite(places)] * STEPS_PER_BEAT).astype(int)
-    bar = np.searchsorted(whole, steps / STEPS_PER_BEAT, side="right") - 1
-    step = steps - whole[np.maximum(bar, 0)] * STEPS_PER_BEAT
-    inside = (bar >= 0) & (step < count * STEPS_PER_BEAT)
-    struck = np.zeros((len(whole), count * STEPS_PER_BEAT), dtype=bool)
-    struck[bar[inside], step[inside]] = True
-    return np.asarray(struck.mean(axis=0))
+    struck = struck_steps(times_s, bars)
+    return np.asarray(struck.mean(axis=0)) if len(struck) >= MIN_BARS else None
 
 
 def swing_ratio(times_s: np.ndarray, beats_s: np.ndarray) -> float | None:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
+from ..constants import FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
 from ..fields import LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
 from .activity import active_rows
 from .f0 import cents, f0_contours
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
+from .mel_bands import band_power, mel_edges_hz
 from .registry import Extractor, register
 from .types import F0Contour
 from .values import OK, SILENT, TOO_SHORT, blocks, number
@@ -153,14 +154,10 @@ def contour_chroma(contour: F0Contour, energy: np.ndarray) -> np.ndarray:
 
 def resolved_frames(mel: np.ndarray) -> np.ndarray:
     """(n_frames,) bool: whether at least 1 % of the power of (n_mels, n_frames) mel power lies above 430 Hz."""
-    n_mels = len(mel)
-    # Slaney's scale, whose triangles of unit area overlap by half: power in a band is its value times its spacing.
-    top = 15 + np.log(ANALYSIS_SAMPLE_RATE / 2 / 1000) * 27 / np.log(6.4)
-    place = np.linspace(0, top, n_mels + 2)
-    hertz = np.where(place < 15, place * 200 / 3, 1000 * 6.4 ** ((place - 15) / 27))
+    hertz = mel_edges_hz(len(mel))
     resolved = np.zeros(mel.shape[1], dtype=bool)
     for start, end in blocks(len(resolved)):
-        power = np.asarray(mel[:, start:end], dtype=np.float64) * (hertz[2:] - hertz[:-2])[:, None] / 2
+        power = band_power(mel[:, start:end])
         total = power.sum(axis=0)
         high = power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0)
         resolved[start:end] = (total > 0) & (high >= RESOLVED_SHARE * total)

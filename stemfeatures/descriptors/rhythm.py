@@ -99,7 +99,62 @@ TEMPO_FIELDS = (
         since="1.1",
         scale=NOT_A_COORDINATE,
     ),
+    *(
+        _tempo(
+            f"bpm_histogram_{place}_peak_{what}",
+            description=text,
+            unit="bpm" if what == "bpm" else "",
+            range="> 0" if what == "bpm" else "0..1",
+            since="1.1",
+            scale=NOT_A_COORDINATE,
+        )
+        for place in ("first", "second")
+        for what, text in (
+            ("bpm", f"Where the {place} peak of the histogram of the beat intervals lies (essentia)."),
+            ("weight", "Share of the intervals within 1 bpm of it."),
+            ("spread", "One less the weight over the share of the intervals within 4 bpm of it."),
+        )
+    ),
 )
+#: Half widths in bpm over which the weight and the spread of a peak of the histogram are taken, and its end.
+PEAK_WEIGHT, PEAK_SPREAD, HISTOGRAM_BPM = 1, 4, 250
+
+
+def bpm_histogram_peaks(intervals_s: np.ndarray) -> list[tuple[float, float, float]]:
+    """The two highest peaks of the histogram of tempi, as essentia's ``BpmHistogramDescriptors`` has them.
+
+    Parameters
+    ----------
+    intervals_s : (n,) ndarray
+        Seconds from beat to beat; those shorter than that of 250 bpm do not count.
+
+    Returns
+    -------
+    list of (float, float, float)
+        Tempo in bpm, weight and spread of up to two peaks that do not share an interval.
+    """
+    bpm = np.floor(60 / np.maximum(intervals_s, 1e-3) + 0.5).astype(int)
+    histogram = np.bincount(bpm[(bpm > 0) & (bpm < HISTOGRAM_BPM)], minlength=HISTOGRAM_BPM).astype(float)
+    histogram /= max(histogram.sum(), 1.0)
+    peaks = []
+    for _ in range(2):
+        peak = int(histogram.argmax())
+        if histogram[peak] <= 0:
+            break
+        around = slice(max(peak - PEAK_SPREAD, 0), peak + PEAK_SPREAD + 1)
+        weight = float(histogram[max(peak - PEAK_WEIGHT, 0) : peak + PEAK_WEIGHT + 1].sum())
+        peaks.append((float(peak), weight, 1 - weight / float(histogram[around].sum())))
+        histogram[around] = 0.0
+    return peaks
+
+
+def _histogram_fields(intervals_s: np.ndarray) -> dict[str, float]:
+    peaks = zip(("first", "second"), bpm_histogram_peaks(intervals_s))
+    return {
+        f"bpm_histogram_{place}_peak_{what}": value
+        for place, peak in peaks
+        for what, value in zip(("bpm", "weight", "spread"), peak)
+    }
 
 
 def describe_tempo(bars: Bars | None, active: np.ndarray, duration_s: float) -> dict[str, Any]:
@@ -132,6 +187,7 @@ def describe_tempo(bars: Bars | None, active: np.ndarray, duration_s: float) -> 
         "meter_denominator": bars.denominator,
         "meter_confidence": bars.confidence,
         "tempo_level_confidence": bars.level_confidence,
+        **_histogram_fields(intervals),
     }
 
 

@@ -82,6 +82,7 @@ def generate_song(
     recordings: RecordingBank | None = None,
     grooves: GrooveBank | None = None,
     codec_chance: float = 0.0,
+    rubato: float = 0.0,
     dry: bool = False,
 ) -> Song:
     """Compose, play, sing and mix song ``seed``.
@@ -104,6 +105,8 @@ def generate_song(
         Recorded drum performances, for most songs that have drums; written drum patterns alone by default.
     codec_chance : float
         How often a song has a :attr:`Song.coded_mixture`, 0 to 1.
+    rubato : float
+        How far the tempo swings from phrase to phrase: deviation of the logarithm of the beat periods, 0 to 0.5.
     dry : bool
         No room, echo, dynamics or master: for measuring the truth.
 
@@ -115,10 +118,10 @@ def generate_song(
     Raises
     ------
     ValueError
-        Unknown style, too short or too long, a chance beyond 0 to 1.
+        Unknown style, too short or too long, a chance beyond 0 to 1, rubato beyond 0 to 0.5.
     """
-    _check_wishes(duration_s, style, codec_chance)
-    score = compose(seed, duration_s=duration_s, style=style, grooves=grooves)
+    _check_wishes(duration_s, style, codec_chance, rubato)
+    score = compose(seed, duration_s=duration_s, style=style, grooves=grooves, rubato=rubato)
     n = round(score.duration_s * SR)
     n_frames = int(n / SR / F0_HOP_S) + 1
     drums = play_drums(score, n, notes)
@@ -133,21 +136,24 @@ def generate_song(
         "bass": _contour(bass_f0, tape),
         "other": [_contour(f0, tape) | {"player": player} for player, f0 in lines_f0],
     }
+    request = describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves)
     choices = {
-        "request": describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves),
+        "request": request | ({"rubato": rubato} if rubato else {}),
         "mix": mix_choices,
         "codec": _draw_codec(seeded_rng(seed, "codec"), codec_chance),
     }
     return Song(stems, _truth(score, tracks, f0, lyrics, choices))
 
 
-def _check_wishes(duration_s: float | None, style: str | None, codec_chance: float) -> None:
+def _check_wishes(duration_s: float | None, style: str | None, codec_chance: float, rubato: float) -> None:
     if style is not None and style not in STYLES:
         raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
     if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
         raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
     if not 0 <= codec_chance <= 1:
         raise ValueError(f"codec_chance must be 0 to 1, not {codec_chance}")
+    if not 0 <= rubato <= 0.5:
+        raise ValueError(f"rubato must be 0 to 0.5, not {rubato}")
 
 
 def _truth(

@@ -38,7 +38,12 @@ __all__ = [
 
 
 def compose(
-    seed: int, *, duration_s: float | None = None, style: str | None = None, grooves: GrooveBank | None = None
+    seed: int,
+    *,
+    duration_s: float | None = None,
+    style: str | None = None,
+    grooves: GrooveBank | None = None,
+    rubato: float = 0.0,
 ) -> Score:
     """The score of song ``seed``.
 
@@ -52,13 +57,15 @@ def compose(
         One of ``STYLES``; drawn by default.
     grooves : GrooveBank, optional
         Recorded drum performances, which most songs then have where there is one of their metre and tempo.
+    rubato : float
+        How far the tempo swings from phrase to phrase: deviation of the logarithm of the beat periods, 0 to 0.5.
 
     Returns
     -------
     Score
         What is played and when.
     """
-    score = draw_form(seed, duration_s, style, grooves)
+    score = draw_form(seed, duration_s, style, grooves, rubato)
     score.drums = drum_hits(score, seeded_rng(seed, "drums"))
     score.bass = bass_line(score, seeded_rng(seed, "bass"))
     for player in score.players:

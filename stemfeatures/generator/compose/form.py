@@ -30,7 +30,13 @@ _SONG_FORM = ("intro", "verse", "chorus", "verse", "chorus", "bridge", "solo", "
 STILL = ("pad", "oompah")
 
 
-def draw_form(seed: int, duration_s: float | None, style_name: str | None, grooves: GrooveBank | None = None) -> Score:
+def draw_form(
+    seed: int,
+    duration_s: float | None,
+    style_name: str | None,
+    grooves: GrooveBank | None = None,
+    rubato: float = 0.0,
+) -> Score:
     """Everything but the notes."""
     rng = seeded_rng(seed, "form")
     style = STYLES[style_name] if style_name else _draw_style(rng)
@@ -52,8 +58,11 @@ def draw_form(seed: int, duration_s: float | None, style_name: str | None, groov
     if groove is not None:  # nobody has recorded it at half the pace
         form = [replace(s, half_time=False) for s in form]
     pickup_kind, pickup = _pickup(form[0], beats_per_bar, [p.name for p in band if p.kind not in STILL], rng)
+    beat_s = _beat_times(form, pickup, tempo, beats_per_bar, style, rng)
+    if rubato:
+        beat_s = _wandering(beat_s, rubato, seeded_rng(seed, "rubato"))
     grid = Grid(
-        silence_s + _beat_times(form, pickup, tempo, beats_per_bar, style, rng),
+        silence_s + beat_s,
         beats_per_bar, steps_per_beat, swing, style.swing_unit, pickup,
     )  # fmt: skip
     sections = [
@@ -149,6 +158,16 @@ def _beat_times(
         slow = int(pick(rng, (1, 2))) * beats_per_bar
         periods[-slow:] *= np.linspace(1.0, rng.uniform(1.15, 1.6), slow + 1)[1:]
     return np.concatenate([[0.0], np.cumsum(periods)])
+
+
+def _wandering(beat_s: np.ndarray, rubato: float, rng: np.random.Generator) -> np.ndarray:
+    """Beats whose periods are stretched and shortened from phrase to phrase: their logarithms deviate by ``rubato``."""
+    periods = np.diff(beat_s)
+    reach = int(rng.integers(4, 12))  # beats over which the tempo swings
+    walk = np.convolve(rng.standard_normal(len(periods) + 2 * reach), np.hanning(reach + 2)[1:-1], "same")
+    walk = walk[reach : reach + len(periods)]
+    factors = np.exp(rubato * np.clip(walk / (walk.std() + 1e-9), -2.0, 2.0))
+    return np.concatenate([[0.0], np.cumsum(periods * factors)])
 
 
 def _band(lineup: str, style: Style, rng: np.random.Generator) -> list[Player]:
