@@ -266,9 +266,9 @@ class TestActivity:
     def test_a_stem_that_the_network_does_not_hear_is_absent_however_loud_its_estimate(self):
         n = 4 * SR
         loud = 0.3 * np.random.default_rng(2).standard_normal(n)
-        presence = np.full((4, n_frames_of(n)), 0.9, np.float32)
+        presence = np.full((4, n_frames_of(n)), 0.95, np.float32)
         presence[0] = 0.05
-        presence[0, 40:43] = 0.9  # 70 ms of it make no singer
+        presence[0, 40:43] = 0.95  # 70 ms of it make no singer
         frames = track_frames({"drums": loud, "vocals": 0.3 * loud}, f0_hz={"vocals": np.full(n_frames_of(n), 220.0)})
         rows = describe(replace(frames, presence=presence)).stems
         statuses = {name: value for name, value in rows["vocals"].items() if name.endswith("_status")}
@@ -280,6 +280,21 @@ class TestActivity:
         assert rows["mixture"]["voice_instrumental"] == "instrumental"
         assert rows["drums"]["activity_ratio"] == 1
         assert describe(frames).stems["mixture"]["voice_instrumental"] == "voice"
+
+    def test_moments_that_sound_like_drums_are_no_drums_however_many(self):
+        n = 20 * SR
+        loud = 0.3 * np.random.default_rng(2).standard_normal(n)
+        frames = track_frames({"drums": 0.1 * loud, "other": loud})
+        presence = np.full((4, n_frames_of(n)), 0.95, np.float32)
+        presence[1] = 0.5
+        moments = np.arange(20, n_frames_of(n) - 20, 30)[:, None] + np.arange(12)
+        presence[1, moments] = 0.97  # 0.28 s of every 0.7 s: eight seconds in all
+        rows = describe(replace(frames, presence=presence)).stems
+        assert rows["drums"]["activity_status"] == rows["drums"]["strokes_status"] == "absent"
+        presence[1, 200:340] = 0.97  # 3.2 s on end
+        rows = describe(replace(frames, presence=presence)).stems
+        assert rows["drums"]["activity_status"] == "ok"
+        assert rows["drums"]["activity_ratio"] > 0.15
 
     def test_a_stem_plays_from_where_it_is_sure_to_where_it_is_unlikely(self):
         presence = np.array([0.0, 0.4, 0.4, 0.7, 0.4, 0.1, 0.4, 0.4, 0.0, 0.6, 0.31, 0.29, 0.55])
@@ -293,7 +308,7 @@ class TestActivity:
         gain = 10 ** (gain_db / 20)
         before, after = (describe(song_frames(gain=g)).stems for g in (1.0, gain))
         levels = {"loudness_integrated_lufs", "loudness_momentary_max_lufs", "loudness_short_term_max_lufs"}
-        levels |= {"true_peak_dbtp", "silence_rate_60db", "mfcc_01_mean"}
+        levels |= {"true_peak_dbtp", "silence_rate_60db", "mfcc_01_mean", "beat_loudness_mean_db"}
         for row in STEM_ROWS:
             for name, value in before[row].items():
                 if name in levels:

@@ -124,9 +124,9 @@ def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> 
     at = np.clip(np.rint(times_s * FRAME_RATE).astype(int), 0, n_frames - 1)
     near = maximum_filter1d(streams.pulses, 2 * _REACH + 1, axis=1, mode="constant")[:, at]
     changes = [
-        _change(streams.harmony, times_s, period_s),
-        _change(streams.harmony, times_s, 2 * period_s),
-        _change(streams.bass, times_s, period_s),
+        harmony_change(streams.harmony, times_s, period_s),
+        harmony_change(streams.harmony, times_s, 2 * period_s),
+        harmony_change(streams.bass, times_s, period_s),
     ]
     accents = np.concatenate([near, changes]).T
     spread = accents.std(axis=0)
@@ -134,7 +134,7 @@ def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> 
     return np.where(told, (accents - accents.mean(axis=0)) / np.where(told, spread, 1.0), 0.0)
 
 
-def _change(chroma: np.ndarray, times_s: np.ndarray, span_s: float) -> np.ndarray:
+def harmony_change(chroma: np.ndarray, times_s: np.ndarray, span_s: float) -> np.ndarray:
     """(n,) cosine distance of the chroma of ``span_s`` after each moment from that before; 0 beside silence."""
     n_frames = chroma.shape[1]
     total = np.concatenate([np.zeros((len(chroma), 1)), np.cumsum(chroma, axis=1)], axis=1)

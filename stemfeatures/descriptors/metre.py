@@ -7,7 +7,11 @@ mean pulse, so that a long song does not outvote the priors: accents repeat from
 
 Within a tempo level all accents decide. Between levels the network's activations of beats and downbeats do not count:
 the pulses were found in them, so they speak for the level at which the network hears the song, right or wrong. The
-strokes of the drums, the bass and the harmony know better (a model of its own, without the activations).
+strokes of the drums, the bass and the harmony know better (a model of its own, without the activations), and so does
+what happens in a beat (:mod:`stemfeatures.descriptors.levels`).
+
+A song is in 6/8, 9/8 or 12/8 where its beats have three parts that are played. A swung or shuffled song leaves the
+first of the three out; it is in 4/4, and its swing is told by ``swing_ratio``.
 """
 
 from __future__ import annotations
@@ -18,11 +22,10 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
-from ..constants import FRAME_RATE
 from .accents import ACCENTS, ACTIVATIONS, STROKE_ACCENTS, AccentStreams, accents_at
 from .beats import MAX_BPM, MIN_BPM, BeatTrack, tempo_of
+from .levels import COMPOUND, GRID_POINTS, level_features, level_shares, level_weights, pulse_contents
 
 #: Roles of a point of the grid.
 DOWNBEAT, STRONG, WEAK, OFFBEAT = range(4)
@@ -45,23 +48,14 @@ COMPOUND_METRES: dict[tuple[int, int], tuple[tuple[str, ...], float]] = {
     (9, 8): (("Dww",), -4.0),
     (12, 8): (("DwSw",), -3.0),
 }
-#: Grid points a beat: at the tempo of the pulses, at half and twice the tempo, and where the pulses are eighths of a
-#: compound metre. Half and twice are looked at for the commonest metres alone.
-SAME, HALF, TWICE, EIGHTHS = 2, 4, 1, 6
-LEVELS = {SAME: tuple(METRES), HALF: ((4, 4), (3, 4)), TWICE: ((4, 4), (3, 4))}
-#: Pulses have three parts when the accents a third and two thirds after them exceed those half way by this factor, and
-#: are this share of those on them.
-TERNARY_RATIO, TERNARY_SHARE = 1.3, 0.1
-#: Tempo prior: log-normal, centre and deviation in octaves; a compound beat counts as one and a half.
-PRIOR_BPM, PRIOR_OCTAVES = 105.0, 0.6
+#: Metres that are looked at where the pulses are not the beats: the commonest alone.
+COMMON = ((4, 4), (3, 4))
 #: Pulses that the accents of a song are worth where they decide the metre, and where they decide the level.
 WORTH, LEVEL_WORTH = 24.0, 24.0
 #: Cost of a bar that loses or gains beats (a fill, a slip), and the least log likelihood of a point.
 SLIP_COST = 8.0
 LEAST_LOG = -3.0
-#: Cost of another level than that of the pulses, which the network heard: most for beats between them; and the highest
-#: tempo at which these are looked for.
-LEVEL_COSTS = {SAME: 0.0, HALF: 0.5, EIGHTHS: 0.5, TWICE: 6.0}
+#: Highest tempo at which beats between the pulses are looked for.
 FASTER_BPM = 160.0
 #: Evidence by which downbeats exceed the other beats, in nats, and probability of the metre, below which the bar is not
 #: known.
@@ -71,8 +65,6 @@ LEAST_PROBABILITY = 0.4
 TEMPERATURE = 3.0
 #: A pulse so many times longer than the median is a gap in which no beat was found: the count starts anew.
 GAP = 1.8
-#: Mean rise of a stem below which it does not play.
-_LEAST_RISE = 1e-3
 MIN_BARS = 2
 
 
@@ -147,16 +139,56 @@ class Bars:
 
 @dataclass(frozen=True)
 class _Hypothesis:
-    """``cycle`` of roles on the grid; ``step``: grid points of a tracked pulse or of a beat, whichever is shorter."""
+    """``cycle`` of roles on the grid of half pulses, in beats of a level."""
 
+    level: str
     metre: tuple[int, int]
-    beat: int
     cycle: tuple[int, ...]
     log_prior: float
 
     @property
+    def beat(self) -> int:
+        """Grid points a beat."""
+        return GRID_POINTS[self.level]
+
+    @property
     def step(self) -> int:
+        """Grid points of a tracked pulse or of a beat, whichever is shorter."""
         return min(self.beat, 2)
+
+
+@dataclass(frozen=True)
+class LevelEvidence:
+    """What the accents say of every level of some pulses.
+
+    Attributes
+    ----------
+    grid_s : np.ndarray
+        (n_points,) seconds of the pulses and of what lies half way.
+    levels : tuple of str
+        Those that are possible.
+    bpm : np.ndarray
+        (n_levels,) tempo at each.
+    features : np.ndarray
+        (n_levels, n_features) of :func:`~.levels.level_features`.
+    paths : np.ndarray
+        (n_levels, n_points) place in the cycle of the best bar of each level.
+    bars : tuple of _Hypothesis
+        That bar, by level.
+    shares : np.ndarray
+        (n_levels,) probability of its metre among those of its level.
+    contrasts : np.ndarray
+        (n_levels,) by how much its downbeats look more like downbeats than its other beats, in nats.
+    """
+
+    grid_s: np.ndarray
+    levels: tuple[str, ...]
+    bpm: np.ndarray
+    features: np.ndarray
+    paths: np.ndarray
+    bars: tuple[_Hypothesis, ...]
+    shares: np.ndarray
+    contrasts: np.ndarray
 
 
 def find_bars(track: BeatTrack, streams: AccentStreams) -> Bars:
@@ -169,21 +201,32 @@ def find_bars(track: BeatTrack, streams: AccentStreams) -> Bars:
     streams : AccentStreams
         Accents of the track.
     """
+    evidence = level_evidence(track, streams)
+    if evidence is None:
+        return Bars(track, np.zeros(len(track.beats_s), dtype=np.int64), None, None, None, 0.5)
+    likely = level_shares(evidence.features, level_weights())
+    bars = _bars_at(track, evidence, int(likely.argmax()), float(likely.max()))
+    if len(bars.track.beats_s) == len(track.beats_s):
+        return bars
+    return replace(bars, track=replace(bars.track, tempo_bpm=tempo_of(bars.track.beats_s, streams.pulses[0])))
+
+
+def level_evidence(track: BeatTrack, streams: AccentStreams) -> LevelEvidence | None:
+    """What the accents of a track say of each level of its pulses; None for too few pulses."""
     pulses = track.beats_s
-    unknown = Bars(track, np.zeros(len(pulses), dtype=np.int64), None, None, None, 0.5)
     if len(pulses) < 4:
-        return unknown
+        return None
     intervals = np.diff(pulses)
     period = float(np.median(intervals))
     grid = np.interp(np.arange(2 * len(pulses) - 1) / 2, np.arange(len(pulses)), pulses)
     accents = accents_at(streams, grid, period)
-    hypotheses = _hypotheses(60 / period, ternary_pulses(streams, pulses))
+    hypotheses = _hypotheses(60 / period)
     if not accents[:, len(ACTIVATIONS) :].any():
         # Nothing but the network's opinion: it cannot speak for another level than its own.
-        hypotheses = [h for h in hypotheses if h.beat == SAME]
+        hypotheses = [h for h in hypotheses if h.level == "same"]
     hypotheses = [h for h in hypotheses if len(grid) >= MIN_BARS * len(h.cycle)]
     if not hypotheses:
-        return unknown
+        return None
     # Between the pulses across a gap nothing is known, and the count starts anew behind it.
     gaps = np.flatnonzero(intervals > GAP * period)
     accents[2 * gaps + 1] = 0.0
@@ -194,55 +237,50 @@ def find_bars(track: BeatTrack, streams: AccentStreams) -> Bars:
     drums = accents[:, np.isin(ACCENTS, STROKE_ACCENTS)].any()
     level = models["level" if drums else "level_without_drums"].log_likelihood(accents)
     totals, paths = _best_cycles(metre, free, hypotheses)
-    bars = _decide(track, grid, hypotheses, totals / len(grid) * 2, paths, metre, level)
-    if len(bars.track.beats_s) == len(pulses):
-        return bars
-    return replace(bars, track=replace(bars.track, tempo_bpm=tempo_of(bars.track.beats_s, streams.pulses[0])))
-
-
-def _hypotheses(bpm: float, ternary: bool) -> list[_Hypothesis]:
-    """All tempo levels and metres of pulses at ``bpm``, which have three parts or not."""
-    if ternary:
-        return _of_level(SAME, bpm, COMPOUND_METRES, 1.5)
-    found = _of_level(EIGHTHS, bpm, COMPOUND_METRES, 1.5)
-    for beat, metres in LEVELS.items():
-        found += _of_level(beat, bpm, {metre: METRES[metre] for metre in metres}, 1.0)
-    return found
-
-
-def _of_level(
-    beat: int, bpm: float, metres: dict[tuple[int, int], tuple[tuple[str, ...], float]], felt: float
-) -> list[_Hypothesis]:
-    tempo = bpm * SAME / beat
-    if beat != SAME and not MIN_BPM <= tempo <= (FASTER_BPM if beat == TWICE else MAX_BPM):
-        return []
-    tempo_prior = -0.5 * (np.log2(felt * tempo / PRIOR_BPM) / PRIOR_OCTAVES) ** 2
-    rests = (OFFBEAT,) * (beat - 1)
-    return [
-        _Hypothesis(
-            metre, beat, tuple(role for letter in bar for role in (_ROLES[letter], *rests)), prior + tempo_prior
+    scores = totals / len(grid) * 2 * WORTH + np.array([h.log_prior for h in hypotheses])
+    levels = tuple(dict.fromkeys(h.level for h in hypotheses))
+    best = [max((k for k, h in enumerate(hypotheses) if h.level == name), key=lambda k: scores[k]) for name in levels]
+    bars = tuple(hypotheses[k] for k in best)
+    bpm = 60 / period * GRID_POINTS["same"] / np.array([h.beat for h in bars])
+    contents, points = pulse_contents(streams, pulses), np.arange(len(grid))
+    features = [
+        level_features(
+            h.level,
+            tempo,
+            level[points, np.array(h.cycle)[paths[k]]].mean() * 2 * LEVEL_WORTH,
+            scores[k],
+            contents,
         )
-        for metre, (bars, prior) in metres.items()
-        for bar in bars
+        for h, tempo, k in zip(bars, bpm, best, strict=True)
     ]
+    return LevelEvidence(
+        grid,
+        levels,
+        bpm,
+        np.array(features),
+        paths[best],
+        bars,
+        np.array([_metre_share(hypotheses, scores, h) for h in bars]),
+        np.array([_contrast(metre, paths[k], h.beat) for h, k in zip(bars, best, strict=True)]),
+    )
 
 
-def ternary_pulses(streams: AccentStreams, pulses_s: np.ndarray) -> bool:
-    """Whether pulses have three parts: strokes and notes fall a third and two thirds after them, not half way.
-
-    A swung rhythm, which leaves the first third out, has not.
-    """
-    rises = streams.pulses[len(ACTIVATIONS) :]
-    mean = rises.mean(axis=1, keepdims=True)
-    told = mean > _LEAST_RISE
-    busy = maximum_filter1d((rises / np.where(told, mean, 1.0) * told).sum(axis=0), 3)
-    parts = []
-    for share in (0, 1 / 3, 1 / 2, 2 / 3):
-        at = np.rint((pulses_s[:-1] + share * np.diff(pulses_s)) * FRAME_RATE).astype(int)
-        parts.append(float(np.median(busy[np.clip(at, 0, len(busy) - 1)])))
-    on, first, half, second = parts
-    thirds = min(first, second)
-    return thirds > TERNARY_RATIO * half and thirds > TERNARY_SHARE * on
+def _hypotheses(bpm: float) -> list[_Hypothesis]:
+    """All tempo levels and metres of pulses at ``bpm``."""
+    found = []
+    for level, points in GRID_POINTS.items():
+        tempo = bpm * GRID_POINTS["same"] / points
+        if points != GRID_POINTS["same"] and not MIN_BPM <= tempo <= (FASTER_BPM if level == "twice" else MAX_BPM):
+            continue
+        metres = COMPOUND_METRES if level in COMPOUND else METRES
+        rests = (OFFBEAT,) * (points - 1)
+        found += [
+            _Hypothesis(level, metre, tuple(role for letter in bar for role in (_ROLES[letter], *rests)), prior)
+            for metre, (bars, prior) in metres.items()
+            if level in ("same", *COMPOUND) or metre in COMMON
+            for bar in bars
+        ]
+    return found
 
 
 def _best_cycles(
@@ -296,47 +334,18 @@ def _best_cycles(
     return total.max(axis=1), paths
 
 
-def _decide(
-    track: BeatTrack,
-    grid: np.ndarray,
-    hypotheses: list[_Hypothesis],
-    gain: np.ndarray,
-    paths: np.ndarray,
-    metre: np.ndarray,
-    level: np.ndarray,
-) -> Bars:
-    """Beats at the likeliest level; their metre where it is clear.
-
-    ``gain``: evidence a pulse of each hypothesis, whose places in the cycle are ``paths``; ``metre``, ``level``:
-    (n_points, 4) log likelihood by role of the model of the metre and of that of the level.
-    """
-    prior = np.array([h.log_prior for h in hypotheses])
-    scores = gain * WORTH + prior
-    levels = sorted({h.beat for h in hypotheses})
-    best_of = [max((k for k, h in enumerate(hypotheses) if h.beat == beat), key=lambda k: scores[k]) for beat in levels]
-    points = np.arange(len(grid))
-    level_scores = np.array(
-        [level[points, np.array(hypotheses[k].cycle)[paths[k]]].mean() * 2 * LEVEL_WORTH + prior[k] for k in best_of]
-    )
-    level_scores -= [LEVEL_COSTS[beat] for beat in levels]
-    shares = _shares(level_scores)
-    # Another level than that of the pulses must show a clear bar.
-    for place in np.argsort(-level_scores):
-        chosen = hypotheses[best_of[place]]
-        confidence = _metre_share(hypotheses, scores, chosen)
-        contrast = _contrast(metre, paths[best_of[place]], chosen.beat)
-        clear = contrast >= LEAST_CONTRAST and confidence >= LEAST_PROBABILITY
-        if clear or chosen.beat == SAME:
-            break
-    path = paths[best_of[place]]
+def _bars_at(track: BeatTrack, evidence: LevelEvidence, place: int, level_confidence: float) -> Bars:
+    """Beats at one of the levels; their metre where it is clear."""
+    chosen, path = evidence.bars[place], evidence.paths[place]
     on_beat = path % chosen.beat == 0
-    beats_s = grid[on_beat]
+    beats_s = evidence.grid_s[on_beat]
     moved = BeatTrack(beats_s, np.interp(beats_s, track.beats_s, track.strength), track.tempo_bpm)
-    if not clear:
-        return Bars(moved, np.zeros(len(beats_s), dtype=np.int64), None, None, None, float(shares[place]))
+    confidence = float(evidence.shares[place])
+    if evidence.contrasts[place] < LEAST_CONTRAST or confidence < LEAST_PROBABILITY:
+        return Bars(moved, np.zeros(len(beats_s), dtype=np.int64), None, None, None, level_confidence)
     numerator, denominator = chosen.metre
     positions = path[on_beat] // chosen.beat + 1
-    return Bars(moved, positions, numerator, denominator, confidence, float(shares[place]))
+    return Bars(moved, positions, numerator, denominator, confidence, level_confidence)
 
 
 def _contrast(evidence: np.ndarray, path: np.ndarray, beat: int) -> float:
@@ -348,7 +357,7 @@ def _contrast(evidence: np.ndarray, path: np.ndarray, beat: int) -> float:
 
 def _metre_share(hypotheses: list[_Hypothesis], scores: np.ndarray, chosen: _Hypothesis) -> float:
     """Probability of the metre of ``chosen`` among the hypotheses of its level."""
-    rivals = [k for k, h in enumerate(hypotheses) if h.beat == chosen.beat]
+    rivals = [k for k, h in enumerate(hypotheses) if h.level == chosen.level]
     same = [hypotheses[k].metre == chosen.metre for k in rivals]
     return float(_shares(scores[rivals])[same].sum())
 

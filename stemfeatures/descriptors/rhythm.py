@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from ..constants import FRAME_RATE, MIXTURE
 from ..fields import DURATION, NOT_A_COORDINATE, Field, Scale, status_field
 from .accents import AccentStreams, accent_streams
 from .activity import active_rows
-from .beats import MIN_BEATS, MIN_DURATION_S, beat_periods, track_beats
+from .beat_confidence import beat_confidence
+from .beats import MIN_BEATS, MIN_DURATION_S, BeatTrack, beat_periods, track_beats
 from .harmony import row_chroma
 from .inputs import DescriptorInputs
 from .metre import Bars, find_bars
@@ -30,13 +31,17 @@ DRUMS_SHARE = 1 / 3
 #: Rows whose onsets and beats are read off the network's activations.
 BEAT_ROWS = (MIXTURE, "drums")
 
+#: F-measure that beats are expected to reach at least, to be told.
+LEAST_CONFIDENCE = 0.5
+
 NO_BEATS = "no_beats"
+NO_STEADY_BEAT = "no_steady_beat"
 
 _tempo = partial(Field, type="float32", family="rhythm", rows=BEAT_ROWS)
 TEMPO_FIELDS = (
     status_field(
         "tempo_status",
-        "ok | silent | absent | too_short | no_beats | not_applicable",
+        f"ok | silent | absent | too_short | no_beats | {NO_STEADY_BEAT} | not_applicable",
         "tempo and beats (3 s at least)",
         family="rhythm",
     ),
@@ -99,6 +104,14 @@ TEMPO_FIELDS = (
         since="1.1",
         scale=NOT_A_COORDINATE,
     ),
+    _tempo(
+        "tempo_confidence",
+        description="F-measure (70 ms) that the tracked beats are expected to reach, at this tempo or an octave of it; "
+        "below 0.5 the status is no_steady_beat, and nothing that rests on beats is told.",
+        range="0..1",
+        since="1.1",
+        scale=NOT_A_COORDINATE,
+    ),
     *(
         _tempo(
             f"bpm_histogram_{place}_peak_{what}",
@@ -157,12 +170,16 @@ def _histogram_fields(intervals_s: np.ndarray) -> dict[str, float]:
     }
 
 
-def describe_tempo(bars: Bars | None, active: np.ndarray, duration_s: float) -> dict[str, Any]:
-    """Tempo, beat and bar fields of the family ``rhythm`` for one row."""
+def describe_tempo(
+    bars: Bars | None, active: np.ndarray, duration_s: float, confidence: float | None = None
+) -> dict[str, Any]:
+    """Tempo, beat and bar fields of the family ``rhythm`` for one row; ``confidence`` is that of the tracked pulses."""
     if not active.any():
         return {"tempo_status": SILENT}
     if duration_s < MIN_DURATION_S:
         return {"tempo_status": TOO_SHORT}
+    if bars is None and confidence is not None and confidence < LEAST_CONFIDENCE:
+        return {"tempo_status": NO_STEADY_BEAT, "tempo_confidence": confidence}
     if bars is None:
         return {"tempo_status": NO_BEATS, "beat_count": 0}
     track = bars.track
@@ -187,6 +204,7 @@ def describe_tempo(bars: Bars | None, active: np.ndarray, duration_s: float) -> 
         "meter_denominator": bars.denominator,
         "meter_confidence": bars.confidence,
         "tempo_level_confidence": bars.level_confidence,
+        "tempo_confidence": confidence,
         **_histogram_fields(intervals),
     }
 
@@ -208,6 +226,59 @@ def accents(inputs: DescriptorInputs) -> AccentStreams:
     return accent_streams(inputs.frames, inputs.get(active_rows), chroma["other"], chroma["bass"])
 
 
+@dataclass(frozen=True)
+class Pulses:
+    """What the tracker found in a track.
+
+    Attributes
+    ----------
+    activation : np.ndarray
+        (n_frames,) of beats, 0 where nothing sounds.
+    track : BeatTrack or None
+        Pulses; None where there is no rhythm.
+    """
+
+    activation: np.ndarray
+    track: BeatTrack | None
+
+
+def tracked_pulses(inputs: DescriptorInputs) -> Pulses:
+    """Pulses of the track, whichever of them are beats, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    Pulses
+        With the activation in which they were tracked.
+    """
+    on = inputs.get(active_rows)[MIXTURE]
+    activation = np.where(_heard(on), np.nan_to_num(inputs.frames.beat), 0.0)
+    return Pulses(activation, track_beats(activation) if on.any() else None)
+
+
+def pulse_confidence(inputs: DescriptorInputs) -> float | None:
+    """How far the pulses are to be trusted, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    float or None
+        See :func:`~.beat_confidence.beat_confidence`; None without pulses.
+    """
+    pulses = inputs.get(tracked_pulses)
+    if pulses.track is None:
+        return None
+    return beat_confidence(pulses.activation, inputs.get(accents), pulses.track)
+
+
 def row_bars(inputs: DescriptorInputs) -> dict[str, Bars | None]:
     """Beats and bars of the rows that have them, for :meth:`DescriptorInputs.get`.
 
@@ -219,13 +290,12 @@ def row_bars(inputs: DescriptorInputs) -> dict[str, Bars | None]:
     Returns
     -------
     dict
-        ``{row: Bars or None}`` for ``BEAT_ROWS``; None where there is no rhythm. Beats of the drums are those of the
-        mixture at which the drums are heard as a rhythm.
+        ``{row: Bars or None}`` for ``BEAT_ROWS``; None where there is no rhythm, or beats that cannot be trusted.
+        Beats of the drums are those of the mixture at which the drums are heard as a rhythm.
     """
-    frames, active = inputs.frames, inputs.get(active_rows)
-    on = active[MIXTURE]
-    track = track_beats(np.where(_heard(on), frames.beat, 0.0)) if on.any() else None
-    bars = find_bars(track, inputs.get(accents)) if track else None
+    active, track = inputs.get(active_rows), inputs.get(tracked_pulses).track
+    trusted = (inputs.get(pulse_confidence) or 0.0) >= LEAST_CONFIDENCE
+    bars = find_bars(track, inputs.get(accents)) if track and trusted else None
     return {MIXTURE: bars, "drums": _heard_bars(bars, active["drums"])}
 
 
@@ -251,7 +321,12 @@ def _share_sounding(beats_s: np.ndarray, active: np.ndarray) -> float:
 
 
 def _tempo_of(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
-    return describe_tempo(inputs.get(row_bars)[row], inputs.get(active_rows)[row], inputs.frames.duration_s)
+    return describe_tempo(
+        inputs.get(row_bars)[row],
+        inputs.get(active_rows)[row],
+        inputs.frames.duration_s,
+        inputs.get(pulse_confidence),
+    )
 
 
 register(Extractor("tempo", 35, TEMPO_FIELDS, "tempo_status", _tempo_of))

@@ -1,0 +1,103 @@
+"""How often are tempo and metre right, and does the confidence know it? On generated songs, whose beats are exact.
+
+    python benchmarks/tempo.py [--songs 18] [--seconds 24] [--seed 795000]
+
+Generates songs of all styles in turn (needs the train and evaluate extras) and analyses the mixtures, every second song
+without its drums too, and every third one once more without drums and with a tempo that swings from phrase to phrase.
+A tempo is right within 4 %; one that is right but for its octave (or, in compound time, a factor of three) is shown
+beside. F: mir_eval's F-measure of the beats; the confidence foretells it at the best octave (mean absolute error).
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import mir_eval
+import numpy as np
+
+from stemfeatures.constants import MIXTURE
+from stemfeatures.descriptors import describe
+from stemfeatures.training.tempo import TempoExample, reached_f, tempo_songs
+
+#: Relative deviation within which a tempo is right, and factors that are an octave or a third off.
+RIGHT, FACTORS = 0.04, (1.0, 2.0, 0.5, 3.0, 1 / 3)
+
+
+class Scores(NamedTuple):
+    """What one song was given."""
+
+    steady: bool
+    tempo: bool
+    octave: bool
+    metre: bool
+    f: float
+    confidence: float
+    reached: float
+
+
+def score(song: TempoExample) -> Scores:
+    """Compare the descriptors of a song with its truth."""
+    description = describe(song.frames)
+    row, beats_s = description.stems[MIXTURE], description.events.beats_s
+    truth = song.beats_s[song.beats_s < song.frames.duration_s]
+    confidence = row["tempo_confidence"] or 0.0
+    if row["tempo_bpm"] is None:
+        return Scores(False, False, False, False, 0.0, confidence, 0.0)
+    ratio = row["tempo_bpm"] * float(np.median(np.diff(truth))) / 60
+    return Scores(
+        True,
+        abs(ratio - 1) <= RIGHT,
+        any(abs(ratio / factor - 1) <= RIGHT for factor in FACTORS),
+        f"{row['meter_numerator']}/{row['meter_denominator']}" == song.metre,
+        float(mir_eval.beat.f_measure(truth, beats_s)),
+        confidence,
+        reached_f(truth, beats_s, song.denominator),
+    )
+
+
+def kind(song: TempoExample) -> str:
+    """Which line of the table a song belongs to."""
+    if song.rubato:
+        return f"rubato {song.rubato:g}, without drums"
+    slow = "below 70 bpm" if 60 / float(np.median(np.diff(song.beats_s))) < 70 else "70 bpm and more"
+    return f"{slow}, {'with' if song.drums else 'without'} drums"
+
+
+def table(scores: Iterable[tuple[str, Scores]]) -> str:
+    """Text: a line a kind of songs."""
+    kinds: dict[str, list[Scores]] = {}
+    for name, found in scores:
+        kinds.setdefault(name, []).append(found)
+    row = "{:<32}{:>6}{:>10}{:>7}{:>8}{:>7}{:>7}{:>12}{:>7}".format
+    lines = [row("", "songs", "no beat", "tempo", "octave", "metre", "F", "confidence", "error")]
+    for name in sorted(kinds):
+        found = kinds[name]
+        told = [s for s in found if s.steady]
+        means = (
+            [f"{np.mean([s.f for s in told]):.2f}", f"{np.mean([s.confidence for s in found]):.2f}"] if told else "--"
+        )
+        error = f"{np.mean([abs(s.confidence - s.reached) for s in told]):.2f}" if told else "-"
+        counts = (sum(s.tempo for s in found), sum(s.octave for s in found), sum(s.metre for s in found))
+        lines.append(row(name, len(found), len(found) - len(told), *counts, *means, error))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=18)
+    parser.add_argument("--seconds", type=float, default=24.0, help="length of the songs")
+    parser.add_argument("--seed", type=int, default=795_000, help="number of the first song")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    scores = []
+    for song in tempo_songs(args.songs, args.seed, args.seconds):
+        scores.append((kind(song), score(song)))
+        print(f"{song.name}: {scores[-1][0]}", flush=True)
+    print(table(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Fit what decides the level of the tempo, and how far beats are to be trusted, on generated songs.
+
+    python -m stemfeatures.training.tempo --songs 36 --seed 790000
+
+makes and analyses songs of all styles in turn, every second one without its drums too, and every third one once more
+with a tempo that swings, and fits two models:
+
+* which of the levels of a pulse is the beat (:mod:`stemfeatures.descriptors.levels`): a conditional log-linear model of
+  the level at which the pulses are the true beats;
+* the F-measure that the beats of a track reach (:mod:`stemfeatures.descriptors.beat_confidence`): a logistic one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mir_eval
+import numpy as np
+from scipy.optimize import minimize
+
+from .._util.files import write_replace
+from ..analysis import Analyser
+from ..descriptors import beat_confidence, levels
+from ..descriptors.inputs import DescriptorInputs
+from ..descriptors.metre import LevelEvidence, level_evidence
+from ..descriptors.rhythm import accents, tracked_pulses
+from ..frames import TrackFrames
+from ..generator.compose.styles import STYLES
+from ..generator.song import VERSION, Song, generate_song
+
+FOLDER = Path(levels.__file__).parent
+#: Penalty on squared weights of features of deviation 1, in songs.
+LEVEL_PENALTY, CONFIDENCE_PENALTY = 1.0, 0.3
+#: A level is the true one when its tempo is within this many octaves of that of the beats.
+SAME_TEMPO = 0.07
+#: How far the tempo swings in the songs that are made so, in turn.
+RUBATO = (0.06, 0.12, 0.2, 0.3)
+
+
+@dataclass
+class TempoExample:
+    """One analysed song with its true beats.
+
+    Attributes
+    ----------
+    frames : TrackFrames
+        Of the mixture, or of all but the drums.
+    beats_s : np.ndarray
+        (n_beats,) seconds.
+    denominator : int
+        4, or 8 where a beat is three eighths.
+    rubato : float
+        How far the tempo swings.
+    drums : bool
+        Whether drums are in what was analysed.
+    name : str
+        Style, metre and tempo.
+    """
+
+    frames: TrackFrames
+    beats_s: np.ndarray
+    denominator: int
+    rubato: float
+    drums: bool
+    name: str
+
+    @property
+    def metre(self) -> str:
+        """As the song says it: ``4/4``, ``6/8``."""
+        return self.name.split()[1]
+
+
+def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExample]:
+    """Generated songs of all styles in turn, every second without drums too, every third with a swinging tempo."""
+    analyser = Analyser()
+    styles = sorted(STYLES)
+    for k in range(n_songs):
+        turn = k + k // len(styles)  # so that no style has the same part in every round
+        style = styles[k % len(styles)]
+        song = generate_song(seed + k, duration_s=duration_s, style=style)
+        yield _example(analyser, song, 0.0, drums=True)
+        if turn % 2 == 0:
+            yield _example(analyser, song, 0.0, drums=False)
+        if turn % 3 == 0:
+            rubato = RUBATO[turn // 3 % len(RUBATO)]
+            song = generate_song(seed + k, duration_s=duration_s, style=style, rubato=rubato)
+            yield _example(analyser, song, rubato, drums=False)
+
+
+def _example(analyser: Analyser, song: Song, rubato: float, *, drums: bool) -> TempoExample:
+    truth = song.truth
+    heard = song.mixture if drums else song.mixture - song.stems["drums"]
+    metre = str(truth.choices["metre"])
+    return TempoExample(
+        analyser.from_audio(heard, truth.sample_rate).frames,
+        np.array(truth.beats_s),
+        int(metre.split("/")[1]),
+        rubato,
+        drums and bool(truth.notes["drums"]),
+        f"{truth.choices['style']} {metre} {truth.choices['tempo_bpm']:.0f} bpm",
+    )
+
+
+def true_levels(evidence: LevelEvidence, song: TempoExample) -> np.ndarray:
+    """(n_levels,) bool: whether a level has the tempo of the true beats and divides them as they are divided."""
+    bpm = 60 / np.median(np.diff(song.beats_s))
+    compound = np.array([level in levels.COMPOUND for level in evidence.levels])
+    return np.asarray((np.abs(np.log2(evidence.bpm / bpm)) <= SAME_TEMPO) & (compound == (song.denominator == 8)))
+
+
+def fit_levels(songs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Weights of a conditional log-linear model.
+
+    Parameters
+    ----------
+    songs : iterable of (np.ndarray, np.ndarray)
+        (n_levels, n_features) and (n_levels,) bool, whether the level is the true one; songs without a true one among
+        their levels are passed over.
+
+    Returns
+    -------
+    (n_features,) ndarray
+        Such that the true levels are the likeliest by :func:`~.levels.level_shares`.
+    """
+    told = [(features, true) for features, true in songs if true.any()]
+    spread = np.concatenate([features for features, _ in told]).std(axis=0) + 1e-6
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = LEVEL_PENALTY / 2 * float(weights @ weights), LEVEL_PENALTY * weights
+        for features, true in told:
+            scaled = features / spread
+            share = levels.level_shares(scaled, weights)
+            right = share * true
+            value -= float(np.log(max(right.sum(), 1e-12)))
+            gradient = gradient + (share - right / max(right.sum(), 1e-12)) @ scaled
+        return value, gradient
+
+    found = minimize(loss, np.zeros(len(spread)), jac=True, method="L-BFGS-B")
+    return np.asarray(found.x / spread)
+
+
+def reached_f(true_s: np.ndarray, found_s: np.ndarray, denominator: int) -> float:
+    """F-measure of beats at the best level: true beats, every second of them, halves and, in compound time, thirds."""
+    parts = [1, 2, 3] if denominator == 8 else [1, 2]
+    candidates = [np.interp(np.arange((len(true_s) - 1) * k + 1) / k, np.arange(len(true_s)), true_s) for k in parts]
+    candidates += [true_s[::2], true_s[1::2]]
+    span = found_s[0] - 0.2, found_s[-1] + 0.2
+    inside = [times[(times >= span[0]) & (times <= span[1])] for times in candidates]
+    return max(float(mir_eval.beat.f_measure(times, found_s)) if len(times) else 0.0 for times in inside)
+
+
+def fit_confidence(features: np.ndarray, reached: np.ndarray) -> beat_confidence.ConfidenceModel:
+    """Logistic model of ``(n_songs,)`` F-measures, from ``(n_songs, n_features)``."""
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    scaled = np.c_[(features - mean) / spread, np.ones(len(features))]
+    penalty = np.r_[np.full(features.shape[1], CONFIDENCE_PENALTY), 0.0]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        score = scaled @ weights
+        value = np.logaddexp(0, score).sum() - reached @ score + penalty @ np.square(weights) / 2
+        return float(value), (0.5 * (1 + np.tanh(score / 2)) - reached) @ scaled + penalty * weights
+
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
+    weights = found[:-1] / spread
+    return beat_confidence.ConfidenceModel(weights, float(found[-1] - weights @ mean))
+
+
+def fit_songs(songs: Iterable[TempoExample]) -> tuple[np.ndarray, beat_confidence.ConfidenceModel]:
+    """Both models of analysed songs; those without tracked beats are passed over."""
+    chosen, features, reached = [], [], []
+    for song in songs:
+        inputs = DescriptorInputs(song.frames)
+        pulses, streams = inputs.get(tracked_pulses), inputs.get(accents)
+        if pulses.track is None:
+            continue
+        features.append(beat_confidence.confidence_features(pulses.activation, streams, pulses.track))
+        reached.append(reached_f(song.beats_s, pulses.track.beats_s, song.denominator))
+        evidence = level_evidence(pulses.track, streams)
+        if evidence is not None and not song.rubato:
+            chosen.append((evidence.features, true_levels(evidence, song)))
+    return fit_levels(chosen), fit_confidence(np.array(features), np.array(reached))
+
+
+def write_models(songs: Iterable[TempoExample], folder: Path, made_of: dict[str, Any]) -> None:
+    """Fit both models and write the files that the descriptors read."""
+    weights, model = fit_songs(songs)
+    _write(
+        folder / levels.WEIGHTS,
+        {"features": levels.FEATURES, "made_of": made_of, "weights": np.round(weights, 4).tolist()},
+    )
+    _write(
+        folder / beat_confidence.WEIGHTS,
+        {
+            "features": beat_confidence.FEATURES,
+            "made_of": made_of,
+            "weights": np.round(model.weights, 4).tolist(),
+            "bias": round(model.bias, 4),
+        },
+    )
+
+
+def _write(path: Path, stored: dict[str, Any]) -> None:
+    write_replace(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=36)
+    parser.add_argument("--seed", type=int, default=790_000)
+    parser.add_argument("--duration", type=float, default=24.0, metavar="SECONDS")
+    parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
+    args = parser.parse_args(argv)
+    songs = list(tempo_songs(args.songs, args.seed, args.duration))
+    made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": songs[0].frames.model}
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_models(songs, args.out, made_of | {"generator": VERSION})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The level of the tempo, compound metres, and how far beats are to be trusted, on accents whose answer is known."""
+
+import numpy as np
+import pytest
+from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
+
+from stemfeatures.descriptors import describe
+from stemfeatures.descriptors.accents import ACCENTS, AccentStreams
+from stemfeatures.descriptors.beat_confidence import beat_confidence, confidence_features
+from stemfeatures.descriptors.beats import BeatTrack, track_beats
+from stemfeatures.descriptors.levels import FEATURES, level_features, level_shares, pulse_contents
+from stemfeatures.descriptors.metre import find_bars
+from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE
+from stemfeatures.generator.compose.composer import compose
+from stemfeatures.training.tempo import fit_confidence, fit_levels, reached_f
+
+SECONDS = 40
+N = n_frames_of(SECONDS * SR)
+
+
+def _times(bpm, start=0.5):
+    return np.arange(start, SECONDS - 0.5, 60 / bpm)
+
+
+def _chords(changes):
+    chord = np.searchsorted(changes, np.arange(N) / FRAME_RATE - 1e-6)
+    return np.stack([np.isin((pc - 5 * chord) % 12, (0, 4, 7)) for pc in range(12)]).astype(float)
+
+
+def _streams(chord_times, **kinds):
+    zeros = np.zeros(N)
+    harmony = np.zeros((12, N)) if chord_times is None else _chords(chord_times)
+    return AccentStreams(np.stack([kinds.get(kind, zeros) for kind in ACCENTS[:8]]), harmony, np.zeros((12, N)))
+
+
+def _found(pulses_s, streams):
+    track = BeatTrack(pulses_s, np.full(len(pulses_s), 0.9), ((60 / np.diff(pulses_s).mean(), 0.5),))
+    return find_bars(track, streams)
+
+
+def _tempo(bars):
+    return 60 / np.median(np.diff(bars.track.beats_s))
+
+
+@pytest.mark.parametrize("bpm", [48, 56, 64])
+def test_slow_songs_without_drums_whose_eighths_are_the_pulses(bpm):
+    # A guitar in eighths, a chord a bar, the bass on one and three; nothing falls between the pulses.
+    beats, eighths = _times(bpm), _times(2 * bpm)
+    streams = _streams(
+        beats[4::4],
+        beat=pulses(eighths, N),
+        downbeat=pulses(eighths[::4], N, height=0.5),
+        bass=pulses(beats[::2], N),
+        other=np.maximum(pulses(eighths, N, height=0.5), pulses(beats, N, height=0.8)),
+    )
+    bars = _found(eighths, streams)
+    assert _tempo(bars) == pytest.approx(bpm, rel=0.01)
+    np.testing.assert_allclose(bars.track.beats_s, beats[: len(bars.track.beats_s)], atol=1e-6)
+    assert bars.level_confidence > 0.5
+
+
+@pytest.mark.parametrize("bpm", [96, 112, 126])
+def test_songs_with_notes_between_the_pulses_are_not_halved(bpm):
+    beats, eighths = _times(bpm), _times(2 * bpm)
+    streams = _streams(
+        beats[4::4],
+        beat=pulses(beats, N),
+        downbeat=pulses(beats[::4], N, height=0.7),
+        bass=np.maximum(pulses(beats[::2], N), pulses(eighths[3::8], N, height=0.7)),
+        other=np.maximum(pulses(eighths, N, height=0.5), pulses(beats, N, height=0.8)),
+    )
+    assert _tempo(_found(beats, streams)) == pytest.approx(bpm, rel=0.01)
+
+
+@pytest.mark.parametrize("bars_of", [2, 4])
+def test_compound_time_whose_eighths_are_the_pulses(bars_of):
+    """6/8 and 12/8 at dotted quarters of 58."""
+    beats, eighths = _times(58), _times(174)
+    kick = pulses(beats[:: 2 if bars_of == 2 else 4], N)
+    bars = _found(
+        eighths,
+        _streams(
+            beats[bars_of::bars_of],
+            beat=pulses(eighths, N),
+            downbeat=pulses(beats[::bars_of], N, height=0.7),
+            kick=np.maximum(kick, pulses(beats[::2], N, height=0.7)),
+            snare=pulses(beats[1::2], N),
+            hat=np.maximum(pulses(eighths, N, height=0.4), pulses(beats, N, height=0.8)),
+            bass=pulses(beats[::bars_of], N),
+            other=np.maximum(pulses(eighths, N, height=0.4), pulses(beats, N, height=0.7)),
+        ),
+    )
+    assert _tempo(bars) == pytest.approx(58, rel=0.01)
+    assert bars.denominator == 8
+    assert (bars.numerator, bars.positions.max()) == (3 * bars_of, bars_of)
+
+
+def test_a_shuffle_is_four_four():
+    # Swung eighths leave the first of three parts out.
+    beats = _times(112)
+    last_thirds = beats + 2 / 3 * 60 / 112
+    played = np.maximum(pulses(beats, N), pulses(last_thirds, N, height=0.6))
+    streams = _streams(
+        beats[4::4],
+        beat=pulses(beats, N),
+        downbeat=pulses(beats[::4], N, height=0.7),
+        kick=pulses(beats[::2], N),
+        snare=pulses(beats[1::2], N),
+        hat=played,
+        bass=pulses(beats[::2], N),
+        other=played,
+    )
+    bars = _found(beats, streams)
+    assert (bars.numerator, bars.denominator) == (4, 4)
+    # The first third is played as well: the beats have three parts.
+    full = np.maximum(played, pulses(beats + 1 / 3 * 60 / 112, N, height=0.6))
+    streams = _streams(
+        beats[4::4],
+        beat=pulses(beats, N),
+        downbeat=pulses(beats[::4], N, height=0.7),
+        kick=pulses(beats[::2], N),
+        snare=pulses(beats[1::2], N),
+        hat=full,
+        bass=pulses(beats[::2], N),
+        other=full,
+    )
+    assert pulse_contents(streams, beats).thirds > 1
+    assert _found(beats, streams).denominator == 8
+
+
+def test_contents_of_pulses():
+    beats = _times(100)
+    streams = _streams(
+        beats[4::4],
+        other=pulses(beats + 0.3, N),
+        bass=pulses(beats[::2], N),
+        kick=pulses(beats, N),
+        snare=pulses(beats[1::2], N),
+    )
+    contents = pulse_contents(streams, beats)
+    assert contents.rates["notes"] == pytest.approx(100 / 60, rel=0.03)
+    assert contents.rates["bass"] == pytest.approx(50 / 60, rel=0.06)
+    assert contents.rates["strokes"] == pytest.approx(100 / 60, rel=0.05)
+    assert contents.rates["harmony"] == pytest.approx(25 / 60, rel=0.15)
+    assert contents.halves > 1
+    assert contents.thirds < -0.5
+    features = dict(zip(FEATURES, level_features("half", 52.5, 3.0, -1.0, contents), strict=True))
+    assert features["tempo"] == pytest.approx(-1)
+    assert features["bass"] == pytest.approx(np.log2(100 / 52.5 / 2), abs=0.1)
+    assert (features["is_half"], features["is_twice"], features["halves_between_same"]) == (1, 0, 0)
+
+
+def test_weights_of_levels_are_found_again():
+    rng = np.random.default_rng(0)
+    weights = np.array([1.5, -2.0, 0.0])
+    songs = []
+    for _ in range(400):
+        features = rng.standard_normal((4, 3))
+        true = np.arange(4) == rng.choice(4, p=level_shares(features, weights))
+        songs.append((features, true))
+    assert fit_levels(songs) == pytest.approx(weights, abs=0.3)
+
+
+def test_a_model_of_confidence_is_found_again():
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((500, 2))
+    reached = 1 / (1 + np.exp(-(2 * features[:, 0] - features[:, 1] + 0.5)))
+    model = fit_confidence(features, reached)
+    assert np.abs(model.expected_f(features) - reached).max() < 0.05
+
+
+def test_the_level_does_not_matter_to_the_f_measure_that_is_reached():
+    beats = np.arange(1.0, 30, 0.6)
+    assert reached_f(beats, beats, 4) == 1
+    assert reached_f(beats, beats[::2], 4) == 1
+    assert reached_f(beats, np.arange(1.0, 29.5, 0.3), 4) == 1
+    thirds = np.arange(1.0, 29.5, 0.2)
+    assert reached_f(beats, thirds, 8) == 1
+    assert reached_f(beats, thirds, 4) < 0.85
+    assert reached_f(beats, beats + 0.15, 4) < 0.3
+
+
+def _activation(beats, height, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.maximum(pulses(beats, N, height=height), rng.uniform(0, noise, N)).astype(float)
+
+
+def test_confidence_falls_with_what_does_not_fit():
+    beats = _times(100)
+    onsets = {kind: pulses(beats, N) for kind in ("kick", "other")}
+    clear = _activation(beats, 0.9, 0.02)
+    steady = beat_confidence(clear, _streams(None, beat=clear, **onsets), track_beats(clear))
+    assert steady > 0.85
+    # A tempo that swings by a fifth, heard faintly, over notes that fall elsewhere.
+    rng = np.random.default_rng(5)
+    walk = np.convolve(rng.standard_normal(80), np.hanning(8), "same")
+    wandering = 0.5 + np.cumsum(0.6 * np.exp(0.3 * np.clip(walk / walk.std(), -2, 2)))
+    faint = _activation(
+        wandering[wandering < SECONDS - 1], rng.uniform(0.2, 0.7, (wandering < SECONDS - 1).sum()), 0.15
+    )
+    notes = {"other": pulses(np.sort(rng.uniform(0, SECONDS, 90)), N)}
+    track = track_beats(faint)
+    assert track is None or beat_confidence(faint, _streams(None, beat=faint, **notes), track) < steady - 0.25
+
+
+def test_features_of_confidence():
+    beats = _times(100)
+    activation = _activation(beats, 0.8, 0.0)
+    streams = _streams(None, other=pulses(beats, N))
+    values = confidence_features(activation, streams, BeatTrack(beats, np.full(len(beats), 0.8)))
+    assert values[:2] == pytest.approx([0.8, 0.8])
+    assert values[3] == 0  # no peak beside a beat
+    assert values[4] > 0.8
+    assert values[5:7] == pytest.approx([0, 0], abs=1e-9)
+    assert values[7] > 1
+    assert values[8] == 1
+    # Beats at twice the pace: half of them, and no activation, fall between.
+    double = np.sort(np.r_[beats, beats[:-1] + 0.3])
+    values = confidence_features(activation, streams, BeatTrack(double, np.where(np.isin(double, beats), 0.8, 0.0)))
+    assert values[0] == pytest.approx(0.4, abs=0.01)
+    # Every second one of them: half of the peaks are beside.
+    values = confidence_features(activation, streams, BeatTrack(beats[::2], np.full(len(beats[::2]), 0.8)))
+    assert values[3] == pytest.approx(0.5, abs=0.03)
+
+
+def test_beats_that_cannot_be_trusted_are_not_told(monkeypatch):
+    beats = np.arange(0.5, 19.5, 0.5)
+    n = n_frames_of(20 * SR)
+    y = 0.1 * np.random.default_rng(0).standard_normal(20 * SR)
+    frames = track_frames({"drums": y}, beat=pulses(beats, n), downbeat=pulses(beats[::4], n))
+    told = describe(frames)
+    assert told.stems["mixture"]["tempo_status"] == "ok"
+    assert told.stems["mixture"]["tempo_confidence"] >= LEAST_CONFIDENCE
+    assert len(told.events.beats_s) == len(beats)
+    monkeypatch.setattr("stemfeatures.descriptors.rhythm.beat_confidence", lambda *_: 0.3)
+    doubted = describe(frames)
+    row = doubted.stems["mixture"]
+    assert (row["tempo_status"], row["tempo_confidence"]) == ("no_steady_beat", 0.3)
+    dependent = ("tempo_bpm", "tempo_stability", "beat_count", "meter_numerator", "bpm_histogram_first_peak_bpm")
+    assert all(row[name] is None for name in dependent)
+    assert row["beat_loudness_status"] == "no_beats"
+    assert len(doubted.events.beats_s) == 0
+
+
+@pytest.mark.parametrize("style", ["ballad", "waltz"])
+def test_rubato_of_a_score(style):
+    plain = compose(5, duration_s=40, style=style)
+    assert np.array_equal(compose(5, duration_s=40, style=style, rubato=0.0).grid.beat_s, plain.grid.beat_s)
+    for rubato in (0.1, 0.3):
+        score = compose(5, duration_s=40, style=style, rubato=rubato)
+        ratio = np.log(np.diff(score.grid.beat_s) / np.diff(plain.grid.beat_s))
+        assert ratio.std() == pytest.approx(rubato, rel=0.25)
+        # The tempo swings from phrase to phrase: neighbours are alike.
+        assert np.corrcoef(ratio[1:], ratio[:-1])[0, 1] > 0.4
+        again = compose(5, duration_s=40, style=style, rubato=rubato)
+        assert np.array_equal(score.grid.beat_s, again.grid.beat_s)
+        onsets = np.array([note.start_s for note in score.bass])
+        assert len(onsets) == 0 or onsets.max() <= score.duration_s
