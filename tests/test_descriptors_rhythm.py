@@ -463,7 +463,7 @@ def test_a_quieter_file_has_the_same_drums():
     assert loud["onset_count"] == pytest.approx(len(beats), abs=1)
     told = ("activity", "active", "energy_share", "onset", "tempo", "beat", "meter", "stroke", "spectral_centroid")
     for name, value in loud.items():
-        if name.startswith(told):
+        if name.startswith(told) and name != "beat_loudness_mean_db":
             assert quiet[name] == (pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value), (
                 name
             )

@@ -1,9 +1,9 @@
 """Fit what decides the level of the tempo, and how far beats are to be trusted, on generated songs.
 
-    python -m stemfeatures.training.tempo --songs 36 --seed 790000
+    python -m stemfeatures.training.tempo --songs 22 --seed 790000
 
-makes and analyses songs of all styles in turn, every second one without its drums too, and every third one once more
-with a tempo that swings, and fits two models:
+makes and analyses songs of all styles in turn, every second one without its drums too, every third one once more with a
+tempo that swings, and beside every fourth one in compound time, and fits two models:
 
 * which of the levels of a pulse is the beat (:mod:`stemfeatures.descriptors.levels`): a conditional log-linear model of
   the level at which the pulses are the true beats;
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mir_eval
 import numpy as np
 from scipy.optimize import minimize
 
@@ -40,6 +39,8 @@ LEVEL_PENALTY, CONFIDENCE_PENALTY = 1.0, 0.3
 SAME_TEMPO = 0.07
 #: How far the tempo swings in the songs that are made so, in turn.
 RUBATO = (0.06, 0.12, 0.2, 0.3)
+#: Styles whose beats have three parts.
+COMPOUND_STYLES = ("six_eight", "soul_ballad")
 
 
 @dataclass
@@ -76,7 +77,10 @@ class TempoExample:
 
 
 def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExample]:
-    """Generated songs of all styles in turn, every second without drums too, every third with a swinging tempo."""
+    """Generated songs of all styles in turn, every second without drums too, every third with a swinging tempo.
+
+    Beside every fourth there is one in compound time, with and without drums, of which the styles have few.
+    """
     analyser = Analyser()
     styles = sorted(STYLES)
     for k in range(n_songs):
@@ -90,6 +94,11 @@ def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExa
             rubato = RUBATO[turn // 3 % len(RUBATO)]
             song = generate_song(seed + k, duration_s=duration_s, style=style, rubato=rubato)
             yield _example(analyser, song, rubato, drums=False)
+        if k % 4 == 0:
+            style = COMPOUND_STYLES[k // 4 % len(COMPOUND_STYLES)]
+            song = generate_song(seed + n_songs + k, duration_s=duration_s, style=style)
+            yield _example(analyser, song, 0.0, drums=True)
+            yield _example(analyser, song, 0.0, drums=False)
 
 
 def _example(analyser: Analyser, song: Song, rubato: float, *, drums: bool) -> TempoExample:
@@ -146,6 +155,8 @@ def fit_levels(songs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 def reached_f(true_s: np.ndarray, found_s: np.ndarray, denominator: int) -> float:
     """F-measure of beats at the best level: true beats, every second of them, halves and, in compound time, thirds."""
+    import mir_eval
+
     parts = [1, 2, 3] if denominator == 8 else [1, 2]
     candidates = [np.interp(np.arange((len(true_s) - 1) * k + 1) / k, np.arange(len(true_s)), true_s) for k in parts]
     candidates += [true_s[::2], true_s[1::2]]
@@ -210,7 +221,7 @@ def _write(path: Path, stored: dict[str, Any]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--songs", type=int, default=36)
+    parser.add_argument("--songs", type=int, default=22)
     parser.add_argument("--seed", type=int, default=790_000)
     parser.add_argument("--duration", type=float, default=24.0, metavar="SECONDS")
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
