@@ -47,7 +47,9 @@ def test_danceability_is_essentias(name):
     # The algorithm alone, on essentia's own series; and on frames of 93 ms, which blur the shortest segments of noise.
     assert danceability(blocks, 100.0) == pytest.approx(theirs, rel=0.03)
     frames = stem_frames(y[::2])
-    assert danceability(np.sqrt(frames.energy), FRAME_RATE) == pytest.approx(theirs, rel=0.12 if name == "noise" else 0.08)
+    assert danceability(np.sqrt(frames.energy), FRAME_RATE) == pytest.approx(
+        theirs, rel=0.12 if name == "noise" else 0.08
+    )
 
 
 def test_fluctuation_of_white_noise_and_of_a_trend():
@@ -192,7 +194,7 @@ def test_rows_of_a_track():
     assert rows["drums"]["onset_lead_s"] == pytest.approx(-0.03, abs=0.012)
     assert rows["bass"]["onset_beat_offset_median_s"] == pytest.approx(-0.03, abs=0.02)  # a frame
     assert rows["mixture"]["bpm_histogram_first_peak_bpm"] == pytest.approx(120, abs=1)
-    assert rows["mixture"]["bpm_histogram_first_peak_weight"] > 0.7
+    assert rows["mixture"]["bpm_histogram_first_peak_weight"] > 0.5
     assert rows["drums"]["beat_loudness_ratio_400_3200hz"] > 0.9
     assert rows["mixture"]["danceability"] > 1
     assert rows["vocals"]["lead_status"] == "absent"

@@ -107,7 +107,7 @@ def test_chords_cover_the_track_and_silence_has_none():
     np.testing.assert_array_equal(table["start_s"][1:], table["end_s"][:-1])
     assert table["label"][-1] == "N"
     assert table["root"][-1] is None
-    assert found.stems["mixture"]["chord_none_ratio"] == pytest.approx(1 / 3, abs=0.04)
+    assert found.stems["mixture"]["chord_none_ratio"] == pytest.approx(1 / 3, abs=0.045)  # half a second
     assert np.all((np.asarray(table["confidence"]) > 0) & (np.asarray(table["confidence"]) <= 1))
 
 

@@ -23,6 +23,8 @@ from .values import OK, SILENT, mean, std
 
 #: Edges of the bands in Hz, essentia's; the last one ends at 11,025 Hz here.
 BAND_EDGES_HZ = (20, 150, 400, 3200, 7000)
+#: Frames are this quiet at most, relative to the loudest one.
+QUIETEST_DB = -80.0
 #: Frames to either side of a beat among which the loudest is looked for (50 ms).
 REACH = 2
 BANDS = tuple(f"{low}_{high}hz" for low, high in zip(BAND_EDGES_HZ, (*BAND_EDGES_HZ[1:], 11025), strict=True))
@@ -80,8 +82,8 @@ def band_ratios(mel: np.ndarray) -> np.ndarray:
 def describe_beat_loudness(stem: StemFrames, beats_s: np.ndarray) -> dict[str, Any]:
     """Fields of one row at given beats."""
     at = loudest_frames(stem.energy, beats_s)
-    quietest = np.float64(np.finfo(np.float32).tiny)
-    decibels = 10 * np.log10(np.maximum(stem.energy.astype(np.float64), quietest))
+    loudest = 10 * np.log10(float(stem.energy.max()))
+    decibels = loudest + np.maximum(10 * np.log10(stem.energy / stem.energy.max() + 1e-30), QUIETEST_DB)
     between = decibels[at.min() : at.max() + 1]
     ratios = band_ratios(stem.mel[:, at])
     ratios = ratios[:, np.isfinite(ratios[0])]

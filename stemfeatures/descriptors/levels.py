@@ -22,15 +22,15 @@ from ..constants import FRAME_RATE
 from .accents import ACCENTS, ACTIVATIONS, AccentStreams, harmony_change
 
 #: Points of a grid of half pulses that a beat has, by level: the pulses are the beats, every second one is, there are
-#: beats between them, they are eighths of a compound beat, they are beats of three eighths.
-GRID_POINTS = {"same": 2, "half": 4, "twice": 1, "eighths": 6, "thirds": 2}
-COMPOUND = ("eighths", "thirds")
+#: beats between them, they are eighths of a compound beat, every second of these, or beats of three eighths.
+GRID_POINTS = {"same": 2, "half": 4, "twice": 1, "eighths": 6, "quarters": 3, "thirds": 2}
+COMPOUND = ("eighths", "quarters", "thirds")
 #: Streams of accents whose events are counted.
 RATES = {"notes": ("other", "vocals"), "bass": ("bass",), "strokes": ("kick", "snare")}
 FEATURES = (
     "evidence", "metre", "tempo", "tempo_squared",
     *(f"{what}{power}" for what in (*RATES, "harmony") for power in ("", "_squared")),
-    "is_half", "is_twice", "is_eighths", "is_thirds",
+    "is_half", "is_twice", "is_eighths", "is_quarters", "is_thirds",
     "thirds_between_thirds", "halves_between_same", "quarters_between_twice", "halves_between_twice",
 )  # fmt: skip
 #: Tempo from whose logarithm the others' are counted; a compound beat counts as one and a half.
@@ -153,7 +153,7 @@ def level_features(level: str, bpm: float, evidence: float, metre: float, conten
     return np.array([
         evidence, metre, tempo, tempo**2,
         *(value for rate in per_beat for value in (rate, rate**2)),
-        *(float(level == name) for name in ("half", "twice", "eighths", "thirds")),
+        *(float(level == name) for name in ("half", "twice", "eighths", "quarters", "thirds")),
         contents.thirds * (level == "thirds"),
         contents.halves * (level == "same"),
         contents.quarters * (level == "twice"),

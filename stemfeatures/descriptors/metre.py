@@ -153,8 +153,8 @@ class _Hypothesis:
 
     @property
     def step(self) -> int:
-        """Grid points of a tracked pulse or of a beat, whichever is shorter."""
-        return min(self.beat, 2)
+        """Grid points of a tracked pulse or of a beat, whichever is shorter; 1 where they share none."""
+        return 1 if self.beat % 2 else min(self.beat, 2)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def fit_levels(songs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     (n_features,) ndarray
         Such that the true levels are the likeliest by :func:`~.levels.level_shares`.
     """
-    told = [(features, true) for features, true in songs if true.any()]
+    told = [song for song in songs if song[1].any()]
     spread = np.concatenate([features for features, _ in told]).std(axis=0) + 1e-6
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -154,12 +154,13 @@ def fit_levels(songs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def reached_f(true_s: np.ndarray, found_s: np.ndarray, denominator: int) -> float:
-    """F-measure of beats at the best level: true beats, every second of them, halves and, in compound time, thirds."""
+    """F-measure of beats at the best level: true beats, every second, their halves; eighths in compound time."""
     import mir_eval
 
     parts = [1, 2, 3] if denominator == 8 else [1, 2]
     candidates = [np.interp(np.arange((len(true_s) - 1) * k + 1) / k, np.arange(len(true_s)), true_s) for k in parts]
-    candidates += [true_s[::2], true_s[1::2]]
+    # Every second of the beats, and of the eighths.
+    candidates += [times[first::2] for times in (true_s, *candidates[2:]) for first in (0, 1)]
     span = found_s[0] - 0.2, found_s[-1] + 0.2
     inside = [times[(times >= span[0]) & (times <= span[1])] for times in candidates]
     return max(float(mir_eval.beat.f_measure(times, found_s)) if len(times) else 0.0 for times in inside)
