@@ -74,15 +74,17 @@ def table(scores: Iterable[tuple[str, Scores]]) -> str:
     row = "{:<32}{:>6}{:>10}{:>7}{:>8}{:>7}{:>7}{:>12}{:>7}".format
     lines = [row("", "songs", "no beat", "tempo", "octave", "metre", "F", "confidence", "error")]
     for name in sorted(kinds):
-        found = kinds[name]
-        told = [s for s in found if s.steady]
-        means = (
-            [f"{np.mean([s.f for s in told]):.2f}", f"{np.mean([s.confidence for s in found]):.2f}"] if told else "--"
-        )
-        error = f"{np.mean([abs(s.confidence - s.reached) for s in told]):.2f}" if told else "-"
-        counts = (sum(s.tempo for s in found), sum(s.octave for s in found), sum(s.metre for s in found))
-        lines.append(row(name, len(found), len(found) - len(told), *counts, *means, error))
+        songs = kinds[name]
+        told = [s for s in songs if s.steady]
+        counts = (sum(s.tempo for s in songs), sum(s.octave for s in songs), sum(s.metre for s in songs))
+        means = [_mean([s.f for s in told]), _mean([s.confidence for s in songs])]
+        error = _mean([abs(s.confidence - s.reached) for s in told])
+        lines.append(row(name, len(songs), len(songs) - len(told), *counts, *means, error))
     return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.2f}" if values else "-"
 
 
 def main() -> None:

@@ -107,8 +107,8 @@ def test_a_song_is_described_in_full():
     assert rows["mixture"]["tempo_status"] == rows["drums"]["tempo_status"] == "ok"
     # Every registered column is measured on some row: none is always null.
     measured = {name for values in rows.values() for name, value in values.items() if value is not None}
-    # Eight seconds of one pattern: no vibrato, no stroke between the beats or beside another stem's, no second tempo, no
-    # four bars, no chord to tell from its neighbours, no masks, and one section.
+    # Eight seconds of one pattern: no vibrato, no stroke between the beats or beside another stem's, no second tempo,
+    # not four bars, no chord to tell from its neighbours, no masks, and one section.
     statuses = {name: rows[row][name] for row, name in (("mixture", "chord_status"), ("mixture", "sections_status"))}
     assert statuses == {"chord_status": "no_chords", "sections_status": "no_sections"}
     other = {

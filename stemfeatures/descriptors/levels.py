@@ -80,12 +80,12 @@ def pulse_contents(streams: AccentStreams, pulses_s: np.ndarray) -> PulseContent
     first, last = int(pulses_s[0] * FRAME_RATE), int(pulses_s[-1] * FRAME_RATE) + 1
     span_s = float(pulses_s[-1] - pulses_s[0])
     rates = {
-        name: _count(sum(streams.pulses[ACCENTS.index(kind), first:last] for kind in kinds)) / span_s
+        name: _count(streams.pulses[[ACCENTS.index(kind) for kind in kinds], first:last].sum(axis=0)) / span_s
         for name, kinds in RATES.items()
     }
     rates["harmony"] = _changes(streams.harmony, np.arange(first, last) / FRAME_RATE) / span_s
     quarter, third, half, two_thirds, three_quarters = _between(streams, pulses_s)
-    elsewhere = np.mean([quarter, third, two_thirds, three_quarters])
+    elsewhere = (quarter + third + two_thirds + three_quarters) / 4
     return PulseContents(
         rates,
         thirds=_log_ratio(min(third, two_thirds), half),
