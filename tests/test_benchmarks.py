@@ -44,7 +44,7 @@ TINY = {
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
-    "tempo": ("--songs 1 --seconds 10", r"below 70 bpm, with drums +1 +[01] +[01] +[01] +[01] "),
+    "tempo": ("--songs 1 --seconds 10", r"below 70 bpm, with drums +2( +[0-2]){4} +\d\.\d\d"),
 }
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 
