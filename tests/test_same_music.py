@@ -17,7 +17,7 @@ from stemfeatures.constants import STEM_ROWS
 SAMPLES = Path(__file__).parents[1] / "catalog_samples"
 SECONDS = 9.0
 #: What tells of level, and may follow a gain.
-LEVELS = ("_lufs", "_dbtp", "silence_rate_60db", "mfcc_01_mean")
+LEVELS = ("_lufs", "_dbtp", "silence_rate_60db", "mfcc_01_mean", "beat_loudness_mean_db")
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,8 @@ SLIP_COST = 8.0
 LEAST_LOG = -3.0
 #: Highest tempo at which beats between the pulses are looked for.
 FASTER_BPM = 160.0
+#: Probability that moves the beats to another level than the one at which the network hears them.
+SURE_LEVEL = 0.6
 #: Evidence by which downbeats exceed the other beats, in nats, and probability of the metre, below which the bar is not
 #: known.
 LEAST_CONTRAST = 1.0
@@ -205,7 +207,8 @@ def find_bars(track: BeatTrack, streams: AccentStreams) -> Bars:
     if evidence is None:
         return Bars(track, np.zeros(len(track.beats_s), dtype=np.int64), None, None, None, 0.5)
     likely = level_shares(evidence.features, level_weights())
-    bars = _bars_at(track, evidence, int(likely.argmax()), float(likely.max()))
+    place = _chosen_level(evidence, likely)
+    bars = _bars_at(track, evidence, place, float(likely[place]))
     if len(bars.track.beats_s) == len(track.beats_s):
         return bars
     return replace(bars, track=replace(bars.track, tempo_bpm=tempo_of(bars.track.beats_s, streams.pulses[0])))
@@ -334,6 +337,20 @@ def _best_cycles(
     return total.max(axis=1), paths
 
 
+def _chosen_level(evidence: LevelEvidence, likely: np.ndarray) -> int:
+    """Place of the likeliest level; in doubt, or without a clear bar, that at which the pulses are the beats."""
+    place = int(likely.argmax())
+    beats = np.array([GRID_POINTS[level] == GRID_POINTS["same"] for level in evidence.levels])
+    if beats[place] or not beats.any() or (likely[place] >= SURE_LEVEL and _is_clear(evidence, place)):
+        return place
+    return int(np.where(beats, likely, -1.0).argmax())
+
+
+def _is_clear(evidence: LevelEvidence, place: int) -> bool:
+    """Whether the bar of a level is known."""
+    return bool(evidence.contrasts[place] >= LEAST_CONTRAST and evidence.shares[place] >= LEAST_PROBABILITY)
+
+
 def _bars_at(track: BeatTrack, evidence: LevelEvidence, place: int, level_confidence: float) -> Bars:
     """Beats at one of the levels; their metre where it is clear."""
     chosen, path = evidence.bars[place], evidence.paths[place]
@@ -341,7 +358,7 @@ def _bars_at(track: BeatTrack, evidence: LevelEvidence, place: int, level_confid
     beats_s = evidence.grid_s[on_beat]
     moved = BeatTrack(beats_s, np.interp(beats_s, track.beats_s, track.strength), track.tempo_bpm)
     confidence = float(evidence.shares[place])
-    if evidence.contrasts[place] < LEAST_CONTRAST or confidence < LEAST_PROBABILITY:
+    if not _is_clear(evidence, place):
         return Bars(moved, np.zeros(len(beats_s), dtype=np.int64), None, None, None, level_confidence)
     numerator, denominator = chosen.metre
     positions = path[on_beat] // chosen.beat + 1
