@@ -510,7 +510,9 @@ class _Job:
         stems = stems or TrackStems()
         self.source = stems.given or analyser.separator
         names = () if self.source is None else self.source.stems
-        self.builder = FrameBuilder(analyser.device, further=analyser.further_stems(names))
+        self.builder = FrameBuilder(
+            analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels
+        )
         self.keeper = None
         if stems.keep is not None:
             self.keeper = StemKeeper(stems.keep, sample_rate, channels, stems=names, device=analyser.device)
@@ -541,6 +543,7 @@ class _Job:
         for block, stems in self._joined():
             self.n_samples += block.shape[1]
             self.meter.update(block)
+            self.builder.push_channels(block)
             if self.keeper is not None:
                 self.keeper.push(block, stems)
             self.front_end.push(block, stems)
@@ -548,6 +551,7 @@ class _Job:
                 on_progress(self.n_samples / self.sample_rate)
         if self.n_samples == 0:
             raise EmptyAudioError("no samples to analyse")
+        self.builder.finish_channels()
         self.front_end.finish()
 
     def _joined(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray] | None]]:

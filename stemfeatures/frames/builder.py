@@ -20,6 +20,7 @@ from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
 from .low_pitch import LowPitchMeter, with_low_pitch
 from .measures import PeakMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
+from .stereo import StereoMeter
 from .types import PitchFrames, StemFrames, TrackFrames
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
@@ -37,10 +38,18 @@ class FrameBuilder:
         Torch device.
     further : tuple of str, optional
         Names of the stems beside the four, in the order of :attr:`Frames.further`.
+    sample_rate : int, optional
+        Of the signal that :meth:`push_channels` gets, in Hz; not needed without it.
+    channels : int, optional
+        Number of channels of that signal; None: they are not known.
     """
 
-    def __init__(self, device: str = "cpu", *, further: tuple[str, ...] = ()) -> None:
-        self.device, self.rows = device, (*STEM_ROWS, *further)
+    def __init__(
+        self, device: str = "cpu", *, further: tuple[str, ...] = (), sample_rate: int | None = None,
+        channels: int | None = None,
+    ) -> None:  # fmt: skip
+        self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
+        self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
         self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
         self._rows = len(self.rows)
         self._values: dict[str, list[np.ndarray]] = {}
@@ -51,11 +60,23 @@ class FrameBuilder:
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
 
+    def push_channels(self, block: np.ndarray) -> None:
+        """Take further samples (channels, n) of the signal as it was decoded, ahead of their frames."""
+        if self._stereo is not None:
+            self._stereo.push(block)
+
+    def finish_channels(self) -> None:
+        """There are no more samples."""
+        if self._stereo is not None:
+            self._stereo.finish_signal()
+
     def add(self, frames: Frames) -> None:
         """Take further frames, in order."""
         spectrum = frames.spectrum
         further = [] if frames.further is None else [frames.further]
         masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
+        if self._stereo is not None:
+            self._stereo.add(masks)
         magnitude = masks * spectrum[:N_BINS].abs()
         mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2
@@ -114,9 +135,11 @@ class FrameBuilder:
         self._measure(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
         names = ("energy", "k_power", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "mask_energy")
+        stereo = None if self._stereo is None else self._stereo.finish(n_frames)
         stems = {
             stem: StemFrames(
                 peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
+                channel_power=None if stereo is None else stereo[i],
                 **{n: np.ascontiguousarray(data[f"{n}{i}"], dtype=np.float32) for n in _LARGE},
                 **{n: np.ascontiguousarray(data[n][i], dtype=np.float32) for n in names},
             )
@@ -134,7 +157,7 @@ class FrameBuilder:
         pitch["bass"] = with_low_pitch(pitch["bass"], *self._low_pitch.finish(n_frames))
         onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
         presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
-        return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat, presence)
+        return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat, presence, channels=self.channels)
 
     def _measure(self, signal: Tensor) -> None:
         """Take further samples of all rows."""

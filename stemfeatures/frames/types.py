@@ -42,6 +42,10 @@ class StemFrames:
     embedding : np.ndarray, optional
         (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when the stem is
         silent throughout.
+    channel_power : np.ndarray, optional
+        (n_bands, 3, ceil(n_frames / 2)) of every second frame, summed over the bins of the bands of
+        :mod:`.frames.stereo`: power of the left channel, of the right one, and the real part of their cross power.
+        None where there are not two channels.
     """
 
     mel: np.ndarray
@@ -56,6 +60,7 @@ class StemFrames:
     flatness: np.ndarray
     embedding: np.ndarray | None = None
     mask_energy: np.ndarray | None = None
+    channel_power: np.ndarray | None = None
 
 
 @dataclass
@@ -103,6 +108,8 @@ class TrackFrames:
         Name of the checkpoint.
     model_sha256 : str, default=''
         Digest of its file.
+    channels : int, optional
+        Number of channels of the decoded signal; None when only the analysis signal is known.
     """
 
     n_samples: int
@@ -116,6 +123,7 @@ class TrackFrames:
     true_peak: float | None = None
     model: str = ""
     model_sha256: str = ""
+    channels: int | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
