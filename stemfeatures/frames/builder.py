@@ -76,7 +76,7 @@ class FrameBuilder:
         further = [] if frames.further is None else [frames.further]
         masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
         if self._stereo is not None:
-            self._stereo.add(masks)
+            self._stereo.add(masks[1:])
         magnitude = masks * spectrum[:N_BINS].abs()
         mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2

@@ -1,7 +1,7 @@
 """The masks over both channels of a stereo signal: power of left and right, and what they share, per stem and band.
 
 The network reads one channel and its masks say which cells of the spectrum are whose. A second pass of the same masks
-over the spectra of left and right tells where each stem stands; no further network run, every second frame.
+over the spectra of left and right tells where each stem stands; no further network run, one frame of four.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..spectra.streaming import StreamFramer, forward_frames
 #: Bands, and their edges in Hz. A constant offset reaches the two bins below the first edge only.
 STEREO_BANDS = ("low", "mid", "high")
 STEREO_EDGES_HZ = (20.0, 250.0, 4000.0, 11_025.0)
-#: Frames a frame that is looked at.
-STEREO_STEP = 2
+#: Frames a frame that is looked at; their windows touch.
+STEREO_STEP = 4
 
 
 def band_slices() -> tuple[slice, ...]:
@@ -87,7 +87,7 @@ class StereoMeter:
         self._keep(self._framer.finish())
 
     def add(self, masks: Tensor) -> None:
-        """Take the masks (n_rows, N_BINS, k) of further frames, in order."""
+        """Take the masks (n_stems, N_BINS, k) of further frames, in order."""
         wanted = masks[..., -self._n_masks % STEREO_STEP :: STEREO_STEP]
         self._n_masks += masks.shape[-1]
         self._masks.append(wanted.square())
@@ -104,8 +104,8 @@ class StereoMeter:
         Returns
         -------
         np.ndarray or None
-            (n_rows, n_bands, 3, ceil(n_frames / STEREO_STEP)) float32, the :func:`channel_products` of each row summed
-            over the bins of each band; None when not all frames have their samples.
+            (1 + n_stems, n_bands, 3, ceil(n_frames / STEREO_STEP)) float32, the :func:`channel_products` of the
+            signal, then of each stem, summed over the bins of each band; None when not all frames have their samples.
         """
         self._measure()
         if sum(part.shape[-1] for part in self._measured) != -(-n_frames // STEREO_STEP):
@@ -128,10 +128,11 @@ class StereoMeter:
             count = min(self._products[0].shape[-1], self._masks[0].shape[-1])
             products, masks = _split(self._products, count), _split(self._masks, count)
             if count:
-                self._measured.append(torch.stack([self._sums(masks * product) for product in products], dim=2))
+                parts = [torch.cat([self._sums(part[None]), self._sums(masks * part)]) for part in products]
+                self._measured.append(torch.stack(parts, dim=2))
 
     def _sums(self, cells: Tensor) -> Tensor:
-        """(n_rows, n_bands, k) of (n_rows, N_BINS, k)."""
+        """(n, n_bands, k) of (n, N_BINS, k)."""
         return torch.stack([cells[:, band].sum(dim=1) for band in self._bands], dim=1)
 
 

@@ -43,7 +43,7 @@ class StemFrames:
         (n_dims,) network features averaged over the stem's share of the time-frequency plane, or None when the stem is
         silent throughout.
     channel_power : np.ndarray, optional
-        (n_bands, 3, ceil(n_frames / 2)) of every second frame, summed over the bins of the bands of
+        (n_bands, 3, ceil(n_frames / 4)) of one frame of four, summed over the bins of the bands of
         :mod:`.frames.stereo`: power of the left channel, of the right one, and the real part of their cross power.
         None where there are not two channels.
     """
