@@ -133,17 +133,18 @@ class ExternalSeparator(BaseSeparator):
         """
         overlap = round(min(OVERLAP_S, self.tool.window_s / 4) * sample_rate) if np.isfinite(self.tool.window_s) else 0
         window = self.tool.window_s * sample_rate
-        held, tail = np.zeros((channels, 0), np.float32), None
+        held, n_held, tail = [np.zeros((channels, 0), np.float32)], 0, None
         for block in blocks:
-            held = np.concatenate([held, np.asarray(block, np.float32)], axis=-1)
-            while held.shape[-1] > window:
-                size = int(window)
-                found = _faded(tail, self._separate(held[:, :size], sample_rate), overlap)
-                held = held[:, size - overlap :]
-                tail = {stem: y[:, size - overlap :] for stem, y in found.items()}
-                yield {stem: y[:, : size - overlap] for stem, y in found.items()}
-        if held.shape[-1]:
-            yield _faded(tail, self._separate(held, sample_rate), overlap)
+            held.append(np.asarray(block, np.float32))
+            n_held += block.shape[-1]
+            while n_held > window:
+                size, y = int(window), np.concatenate(held, axis=-1)
+                found = _faded(tail, self._separate(y[:, :size], sample_rate), overlap)
+                held, n_held = [y[:, size - overlap :]], n_held - size + overlap
+                tail = {stem: signal[:, size - overlap :] for stem, signal in found.items()}
+                yield {stem: signal[:, : size - overlap] for stem, signal in found.items()}
+        if n_held:
+            yield _faded(tail, self._separate(np.concatenate(held, axis=-1), sample_rate), overlap)
 
     def _separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """Stems of one window, checked."""
