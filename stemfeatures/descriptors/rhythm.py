@@ -87,7 +87,8 @@ TEMPO_FIELDS = (
     _tempo(
         "meter_denominator",
         type="int8",
-        description="Lower number of the metre: 4, or 8 where a beat is three eighths.",
+        description="Lower number of the metre: 4, or 8 where a beat is three eighths that are played; swung eighths "
+        "leave one out, and are 4.",
         range="4..8",
         since="1.1",
         scale=NOT_A_COORDINATE,
