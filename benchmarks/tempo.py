@@ -97,7 +97,7 @@ def main() -> None:
     scores = []
     for song in tempo_songs(args.songs, args.seed, args.seconds):
         scores.append((kind(song), score(song)))
-        print(f"{song.name}: {scores[-1][0]}", flush=True)
+        print(f"{song.style}, {song.metre}: {scores[-1][0]}", flush=True)
     print(table(scores))
 
 

@@ -1,5 +1,7 @@
 """The level of the tempo, compound metres, and how far beats are to be trusted, on accents whose answer is known."""
 
+import json
+
 import numpy as np
 import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
@@ -8,11 +10,12 @@ from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.accents import ACCENTS, AccentStreams
 from stemfeatures.descriptors.beat_confidence import beat_confidence, confidence_features
 from stemfeatures.descriptors.beats import BeatTrack, track_beats
+from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.levels import FEATURES, level_features, level_shares, pulse_contents
-from stemfeatures.descriptors.metre import find_bars
-from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE
+from stemfeatures.descriptors.metre import find_bars, level_evidence
+from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE, accents, tracked_pulses
 from stemfeatures.generator.compose.composer import compose
-from stemfeatures.training.tempo import fit_confidence, fit_levels, reached_f
+from stemfeatures.training.tempo import TempoExample, fit_confidence, fit_levels, reached_f, write_models
 
 SECONDS = 40
 N = n_frames_of(SECONDS * SR)
@@ -178,6 +181,29 @@ def test_the_level_does_not_matter_to_the_f_measure_that_is_reached():
     assert reached_f(beats, thirds, 8) == 1
     assert reached_f(beats, thirds, 4) < 0.85
     assert reached_f(beats, beats + 0.15, 4) < 0.3
+
+
+def test_fitted_models_are_read_as_they_were_written(tmp_path):
+    songs = []
+    for bpm, rubato in ((90, 0.0), (120, 0.0), (100, 0.2)):
+        beats = np.arange(0.5, 11.5, 60 / bpm)
+        n = n_frames_of(12 * SR)
+        y = 0.1 * np.random.default_rng(bpm).standard_normal(12 * SR)
+        y *= pulses(np.sort(np.r_[beats, beats[:-1] + 30 / bpm]), n).repeat(512)[: len(y)]
+        frames = track_frames({"drums": y}, beat=pulses(beats, n), downbeat=pulses(beats[::4], n))
+        songs.append(TempoExample(frames, beats, "4/4", rubato, True, "pop"))
+    write_models(songs, tmp_path, {"songs": 3})
+    stored = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert set(stored) == {"level_weights.json", "beat_confidence_weights.json"}
+    weights = np.array(stored["level_weights.json"]["weights"])
+    assert stored["level_weights.json"]["features"] == list(FEATURES)
+    # At the fitted weights the pulses of the two steady songs are the beats.
+    for song in songs[:2]:
+        inputs = DescriptorInputs(song.frames)
+        evidence = level_evidence(inputs.get(tracked_pulses).track, inputs.get(accents))
+        assert evidence.levels[level_shares(evidence.features, weights).argmax()] in ("same", "thirds")
+    assert np.isfinite(stored["beat_confidence_weights.json"]["weights"]).all()
+    assert stored["beat_confidence_weights.json"]["bias"] > 2  # all that were tracked were tracked right
 
 
 def _activation(beats, height, noise, seed=0):

@@ -53,27 +53,27 @@ class TempoExample:
         Of the mixture, or of all but the drums.
     beats_s : np.ndarray
         (n_beats,) seconds.
-    denominator : int
-        4, or 8 where a beat is three eighths.
+    metre : str
+        ``4/4``, ``6/8`` ...; over 8 a beat is three eighths.
     rubato : float
         How far the tempo swings.
     drums : bool
         Whether drums are in what was analysed.
-    name : str
-        Style, metre and tempo.
+    style : str
+        One of the generator's.
     """
 
     frames: TrackFrames
     beats_s: np.ndarray
-    denominator: int
+    metre: str
     rubato: float
     drums: bool
-    name: str
+    style: str
 
     @property
-    def metre(self) -> str:
-        """As the song says it: ``4/4``, ``6/8``."""
-        return self.name.split()[1]
+    def denominator(self) -> int:
+        """Of the metre."""
+        return int(self.metre.split("/")[1])
 
 
 def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExample]:
@@ -104,14 +104,13 @@ def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExa
 def _example(analyser: Analyser, song: Song, rubato: float, *, drums: bool) -> TempoExample:
     truth = song.truth
     heard = song.mixture if drums else song.mixture - song.stems["drums"]
-    metre = str(truth.choices["metre"])
     return TempoExample(
         analyser.from_audio(heard, truth.sample_rate).frames,
         np.array(truth.beats_s),
-        int(metre.split("/")[1]),
+        str(truth.choices["metre"]),
         rubato,
         drums and bool(truth.notes["drums"]),
-        f"{truth.choices['style']} {metre} {truth.choices['tempo_bpm']:.0f} bpm",
+        str(truth.choices["style"]),
     )
 
 
