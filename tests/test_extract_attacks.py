@@ -629,7 +629,7 @@ def test_jobs_by_default_leave_room_for_the_longest_track(
         clusters.warn_of_long_tracks(n, 3600.0 * hours)
     assert not caplog.records
     clusters.warn_of_long_tracks(jobs[0], 6 * 3600.0)
-    assert f"each of {jobs[0]} processes has 1.3 GB of memory; the longest track, of 360 minutes" in caplog.text
+    assert f"each of {jobs[0]} processes has {16 / jobs[0]:.1f} GB of memory; the longest track, of 360" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------- how it ends
