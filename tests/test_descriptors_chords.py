@@ -113,7 +113,26 @@ def test_chords_cover_the_track_and_silence_has_none():
 
 def test_a_change_of_key_changes_the_scale():
     up = [((root + 1) % 12, quality) for root, quality in MAJOR]
-    assert _song(MAJOR * 2 + up * 2, seconds=1.0).stems["mixture"]["chord_scale_change_count"] == 1
+    found = _song(MAJOR * 2 + up * 2, seconds=1.0)
+    assert found.stems["mixture"]["chord_scale_change_count"] == 1
+    keys = found.tables["keys"]
+    assert list(keys["key"]) == ["C:major", "C#:major"]
+    assert list(keys["mode"]) == ["ionian", "ionian"]
+    np.testing.assert_allclose(keys["start_s"], [0, 8], atol=0.3)
+    np.testing.assert_allclose(keys["end_s"], [8, 16], atol=0.3)
+    assert min(keys["confidence"]) > 0.5
+
+
+@pytest.mark.parametrize(("shift", "key"), [(0, "A:minor"), (3, "C:minor")])
+def test_one_scale_is_one_key(shift, key):
+    """A minor loop has the notes of C major; it begins, ends and rests on its own tonic."""
+    loop = [((root + shift) % 12, quality) for root, quality in [(9, "min"), (2, "min"), (4, "min"), (9, "min")]]
+    found = _song(loop * 2, seconds=1.0, bass=[root for root, _ in loop * 2])
+    keys = found.tables["keys"]
+    assert list(keys["key"]) == [key]
+    assert keys["mode"][0] == found.stems["mixture"]["key_mode"]
+    assert keys["confidence"][0] == pytest.approx(found.stems["mixture"]["key_mode_confidence"], abs=1e-6)
+    assert (keys["start_s"][0], keys["end_s"][0]) == (0.0, pytest.approx(8.0, abs=0.05))
 
 
 def test_gain_changes_nothing():
@@ -126,7 +145,7 @@ def test_gain_changes_nothing():
 def test_where_there_are_no_chords():
     silent = describe(track_frames({"other": np.zeros(3 * SR)}))
     assert silent.stems["mixture"]["chord_status"] == "silent"
-    assert len(silent.tables["chords"]["label"]) == 0
+    assert len(silent.tables["chords"]["label"]) == len(silent.tables["keys"]["key"]) == 0
     short = describe(track_frames({"other": _chord(0, "maj", 0.5)}))
     assert short.stems["mixture"]["chord_status"] == "too_short"
     assert short.stems["mixture"]["chord_count"] is None

@@ -172,15 +172,23 @@ class Chords:
         In Harte's syntax, with sharps; ``N`` where there is none.
     confidence : np.ndarray
         (n_chords,) probability of the chord against all others, 0..1.
-    scale_changes : int
-        How often the chords pass into another major or natural minor scale.
+    scale_start_s : np.ndarray
+        (n_scales,) seconds at which the chords begin to be of a major or natural minor scale.
+    scale : np.ndarray
+        (n_scales,) tonic of each as a major scale, a pitch class from C.
     """
 
     start_s: np.ndarray
     end_s: np.ndarray
     label: list[str]
     confidence: np.ndarray
-    scale_changes: int = 0
+    scale_start_s: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def scale_changes(self) -> int:
+        """How often the chords pass into another scale."""
+        return max(len(self.scale) - 1, 0)
 
 
 @dataclass
@@ -277,8 +285,9 @@ def find_chords(inputs: ChordInputs) -> Chords:
     odds = np.exp(means - means.max(axis=1, keepdims=True))
     confidence = odds[np.arange(len(state)), state] / odds.sum(axis=1)
     scale = _best_path(fit[:, path].T, np.full(len(score), COUNTED_CHANGE))
-    changes = int(np.count_nonzero(scale[1:] != scale[:-1]))
-    return Chords(inputs.times_s[first], inputs.times_s[end], labels, confidence, changes)
+    passes = np.flatnonzero(np.r_[True, scale[1:] != scale[:-1]])
+    start_s, end_s = inputs.times_s[first], inputs.times_s[end]
+    return Chords(start_s, end_s, labels, confidence, inputs.times_s[passes], scale[passes])
 
 
 def chord_scores(sound: np.ndarray, bass: np.ndarray) -> np.ndarray:
@@ -401,7 +410,8 @@ def track_chords(inputs: DescriptorInputs) -> Chords:
         See :func:`find_chords`; none of a track that is silent or too short.
     """
     if not inputs.get(active_rows)[MIXTURE].any() or inputs.frames.duration_s < MIN_CHORDS_S:
-        return Chords(np.zeros(0), np.zeros(0), [], np.zeros(0))
+        nothing = np.zeros(0)
+        return Chords(nothing, nothing, [], nothing, nothing, np.zeros(0, dtype=np.int64))
     return find_chords(inputs.get(chord_inputs))
 
 

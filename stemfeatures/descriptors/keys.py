@@ -136,8 +136,30 @@ def _rival(mode: str) -> int:
     return {"ionian": 6, "lydian": 5, "mixolydian": 6, "dorian": 8, "phrygian": 2, "aeolian": 9}[mode]
 
 
-def estimate_mode(evidence: KeyEvidence) -> tuple[int, str, float]:
-    """Tonic (pitch class from C), mode and its probability, 0..1."""
+def estimate_mode(evidence: KeyEvidence, scale: int | None = None) -> tuple[int, str, float]:
+    """The likeliest tonic and mode.
+
+    Parameters
+    ----------
+    evidence : KeyEvidence
+        What speaks for them.
+    scale : int, optional
+        Tonic of a major scale, a pitch class from C: only tonics and modes of its notes are asked for.
+
+    Returns
+    -------
+    tonic : int
+        Pitch class from C.
+    mode : str
+        One of ``MODES``.
+    probability : float
+        Among those that are asked for, 0..1.
+    """
     p = key_model().probability(evidence)
+    if scale is not None:
+        notes = {(scale + step) % 12 for step in MODES["ionian"]}
+        inside = [[{(t + step) % 12 for step in steps} == notes for steps in MODES.values()] for t in range(12)]
+        p = np.where(inside, p, 0.0)
+        p = p / p.sum()
     tonic, mode = np.unravel_index(p.argmax(), p.shape)
     return int(tonic), tuple(MODES)[mode], float(p[tonic, mode])
