@@ -60,7 +60,11 @@ def plain_shape(magnitude: torch.Tensor, power: torch.Tensor) -> dict[str, torch
     below = (share.cumsum(dim=-2) < 0.85).sum(dim=-2).clamp(max=N_BINS - 1)
     floor = (magnitude**2).clamp_min(1e-20)
     flatness = floor.log().mean(dim=-2).exp() / floor.mean(dim=-2)
-    return {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
+    shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
+    for name, order in (("skewness", 3), ("kurtosis", 4)):
+        moment = ((hertz[:, None] - centroid[..., None, :]) ** order * share).sum(dim=-2)
+        shape[name] = moment / spread**order - (3 if order == 4 else 0)
+    return shape
 
 
 def plain_contrast(magnitude: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from stemfeatures.constants import (
     STEMS,
 )
 from stemfeatures.frames import PitchFrames, StemFrames, TrackFrames
+from stemfeatures.spectra.filters import BARK_EDGES_HZ
 from stemfeatures.spectra.k_weighting import k_weighting
 
 SR = ANALYSIS_SAMPLE_RATE
@@ -64,6 +65,10 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
     padded[2 * HOP_LENGTH :][: len(up)] = up[: len(padded) - 2 * HOP_LENGTH]
     peak = padded[: n * HOP_LENGTH * 4].reshape(n, -1).max(axis=1)
     f32 = np.float32
+    central = (hz[:, None] - centroid) / np.where(bandwidth > 1, bandwidth, np.inf)
+    crosses = np.diff(y < 0, prepend=False).astype(np.float64)
+    blocks = np.pad(np.abs(y), (0, n * HOP_LENGTH))[: n * HOP_LENGTH]
+    edges = np.digitize(hz, BARK_EDGES_HZ[1:-1])
     return StemFrames(
         mel=mel.astype(f32),
         chroma=(chroma_basis @ power).astype(f32),
@@ -76,6 +81,11 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
         rolloff_hz=rolloff.astype(f32),
         flatness=flatness.astype(f32),
         embedding=embedding,
+        bark=np.stack([power[edges == k].sum(axis=0) for k in range(len(BARK_EDGES_HZ) - 1)]).astype(f32),
+        skewness=(central**3 * share).sum(axis=0).astype(f32),
+        kurtosis=np.where(bandwidth > 1, (central**4 * share).sum(axis=0) - 3, 0).astype(f32),
+        zero_crossing_rate=_windows(crosses).mean(axis=1).astype(f32),
+        envelope=blocks.reshape(-1, 128).max(axis=1).astype(f32),
     )
 
 

@@ -15,18 +15,18 @@ from ..constants import (
     STEMS,
 )
 from ..inference.segments import Frames
-from ..spectra.filters import chroma_filters, mel_filters
+from ..spectra.filters import bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
 from .low_pitch import LowPitchMeter, with_low_pitch
-from .measures import PeakMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
+from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .stereo import StereoMeter
 from .types import PitchFrames, StemFrames, TrackFrames
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
 _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
 #: What takes most of the memory.
-_LARGE = ("mel", "chroma", "contrast")
+_LARGE = ("mel", "chroma", "contrast", "bark")
 
 
 class FrameBuilder:
@@ -51,10 +51,11 @@ class FrameBuilder:
         self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
         self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
+        self._bark_filters = bark_filters().to(device)
         self._rows = len(self.rows)
         self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
-        self._meter = PeakMeter(self._rows, device)
+        self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
         self._low_pitch, self._fine_pitch = LowPitchMeter(device), FinePitch()
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
@@ -86,6 +87,7 @@ class FrameBuilder:
         values = {
             "mel": mel,
             "chroma": self._chroma_filters @ power,
+            "bark": self._bark_filters @ power,
             "contrast": spectral_contrast(magnitude),
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
             "mask_energy": _ENERGY * (shared.sum(dim=1) - 0.5 * shared[:, 0]),
@@ -134,11 +136,14 @@ class FrameBuilder:
         n_frames = data["energy"].shape[-1]
         self._measure(self._adder.finish(n_samples))
         peak = self._meter.finish(n_frames).cpu().numpy()
-        names = ("energy", "k_power", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "mask_energy")
+        crossings, envelope = (part.cpu().numpy() for part in self._waves.finish(n_frames))
+        shape = ("centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis")
+        names = ("energy", "k_power", "mask_energy", *shape)
         stereo = None if self._stereo is None else self._stereo.finish(n_frames)
         stems = {
             stem: StemFrames(
                 peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
+                zero_crossing_rate=crossings[i], envelope=envelope[i],
                 channel_power=None if stereo is None else stereo[i],
                 **{n: np.ascontiguousarray(data[f"{n}{i}"], dtype=np.float32) for n in _LARGE},
                 **{n: np.ascontiguousarray(data[n][i], dtype=np.float32) for n in names},
@@ -162,6 +167,7 @@ class FrameBuilder:
     def _measure(self, signal: Tensor) -> None:
         """Take further samples of all rows."""
         self._meter.push(signal)
+        self._waves.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
         self._fine_pitch.push_signal(signal[STEM_ROWS.index("vocals")].cpu().numpy())
 

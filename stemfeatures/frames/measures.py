@@ -22,27 +22,38 @@ from ..spectra.k_weighting import k_weighting
 from ..spectra.oversampling import band_matrix
 
 _OVERSAMPLING, _TAPS = 4, 24
+#: Variance in Hz squared under which a spectrum is one line, without any shape.
+LEAST_VARIANCE = 1.0
+#: Samples (5.8 ms) whose largest absolute value is kept for attacks.
+ENVELOPE_HOP = 128
 
 
 def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
-    """Centroid, bandwidth, rolloff (85 %) in Hz and flatness of ``(..., N_BINS, frames)``; 0 for all-zero frames.
+    """Centroid, bandwidth, rolloff (85 %) in Hz, flatness, skewness and excess kurtosis of ``(..., N_BINS, frames)``.
 
-    ``power`` is the square of ``magnitude``.
+    ``power`` is the square of ``magnitude``; 0 for all-zero frames, skewness and kurtosis also where one bin has all.
     """
     hertz = _bin_frequencies(str(magnitude.device))
-    # Three sums in one product; in float64, so that the bandwidth of a narrow spectrum survives the subtraction.
+    # All sums in one product; in float64, so that the moments of a narrow spectrum survive the subtraction.
     exact = hertz.double()
-    weights = torch.stack([torch.ones_like(exact), exact, exact**2])
-    total, first, second = (weights @ magnitude.double()).unbind(dim=-2)
+    weights = torch.stack([torch.ones_like(exact), exact, exact**2, exact**3, exact**4])
+    total, first, second, third, fourth = (weights @ magnitude.double()).unbind(dim=-2)
     sounds = total > 0
     total = total.clamp_min(1e-30)
-    centroid = first / total
-    spread = (second / total - centroid**2).clamp_min(0).sqrt()
+    centroid, second, third, fourth = (moment / total for moment in (first, second, third, fourth))
+    variance = (second - centroid**2).clamp_min(0)
+    spread = variance.sqrt()
+    wide = variance > LEAST_VARIANCE
+    safe = torch.where(wide, variance, torch.ones_like(variance))
+    skewness = (third - 3 * centroid * second + 2 * centroid**3) / safe**1.5
+    kurtosis = (fourth - 4 * centroid * third + 6 * centroid**2 * second - 3 * centroid**4) / safe**2 - 3
+    skewness, kurtosis = (torch.where(wide, v, torch.zeros_like(v)).float() for v in (skewness, kurtosis))
     below = (magnitude.cumsum(dim=-2) < 0.85 * total.float()[..., None, :]).sum(dim=-2).clamp(max=N_BINS - 1)
     mean = power.mean(dim=-2).clamp_min(1e-20)
     flatness = (power.clamp_min(1e-20).log().mean(dim=-2).exp() / mean).clamp_max(1)
     centroid, spread = centroid.float(), spread.float()
     shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
+    shape |= {"skewness": skewness, "kurtosis": kurtosis}
     return {k: torch.where(sounds, v, torch.zeros_like(v)) for k, v in shape.items()}
 
 
@@ -129,6 +140,64 @@ def oversampled_peaks(signal: Tensor) -> Tensor:
     found = (padded.unfold(-1, width, outputs) @ matrix).abs_()
     peaks = found.view(channels, blocks, -1, outputs).amax(dim=2).reshape(channels, -1)[:, :n]
     return torch.maximum(peaks, signal[:, _TAPS // 2 - 1 :][:, :n].abs())
+
+
+class WaveMeter:
+    """Zero crossings and envelope of the waveforms, per channel, in a stream.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels.
+    device : str
+        Torch device.
+    """
+
+    def __init__(self, channels: int, device: str) -> None:
+        self._pending = torch.zeros(channels, 0, device=device)
+        self._negative = torch.zeros(channels, 1, dtype=torch.bool, device=device)
+        self._crossings: list[Tensor] = []
+        self._envelope: list[Tensor] = []
+
+    def push(self, signal: Tensor) -> None:
+        """Take further samples (channels, n)."""
+        self._pending = torch.cat([self._pending, signal], dim=-1)
+        count = self._pending.shape[-1] // HOP_LENGTH
+        if count == 0:
+            return
+        whole, self._pending = self._pending.split([count * HOP_LENGTH, self._pending.shape[-1] % HOP_LENGTH], dim=-1)
+        negative = torch.cat([self._negative, whole < 0], dim=-1)
+        self._negative = negative[:, -1:]
+        crosses = negative[:, 1:] != negative[:, :-1]
+        channels = whole.shape[0]
+        # Sums of floats are several times faster than of truth values.
+        self._crossings.append(crosses.view(channels, count, HOP_LENGTH).float().sum(dim=-1))
+        blocks = whole.reshape(channels, -1, ENVELOPE_HOP)
+        self._envelope.append(torch.maximum(blocks.amax(dim=-1), -blocks.amin(dim=-1)))
+
+    def finish(self, n_frames: int) -> tuple[Tensor, Tensor]:
+        """What was measured.
+
+        Parameters
+        ----------
+        n_frames : int
+            Of the track.
+
+        Returns
+        -------
+        zero_crossing_rate : Tensor
+            (channels, n_frames) crossings a sample of the N_FFT samples around each frame centre, zeros outside.
+        envelope : Tensor
+            (channels, n_frames * HOP_LENGTH / ENVELOPE_HOP) largest absolute value of consecutive samples.
+        """
+        self.push(torch.zeros(self._pending.shape[0], HOP_LENGTH, device=self._pending.device))
+        crossings = torch.cat(self._crossings, dim=-1)[:, :n_frames]
+        envelope = torch.cat(self._envelope, dim=-1)[:, : n_frames * HOP_LENGTH // ENVELOPE_HOP]
+        half = N_FFT // HOP_LENGTH // 2
+        around = torch.nn.functional.pad(crossings, (half, n_frames + half - 1 - crossings.shape[-1]))
+        rate = around.unfold(-1, 2 * half, 1).sum(dim=-1) / N_FFT
+        missing = n_frames * HOP_LENGTH // ENVELOPE_HOP - envelope.shape[-1]
+        return rate, torch.nn.functional.pad(envelope, (0, missing))
 
 
 class PeakMeter:

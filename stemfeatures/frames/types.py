@@ -46,6 +46,14 @@ class StemFrames:
         (n_bands, 3, ceil(n_frames / 4)) of one frame of four, summed over the bins of the bands of
         :mod:`.frames.stereo`: power of the left channel, of the right one, and the real part of their cross power.
         None where there are not two channels.
+    bark : np.ndarray, optional
+        (23, n_frames) power of the Bark bands (:data:`stemfeatures.spectra.filters.BARK_EDGES_HZ`).
+    skewness, kurtosis : np.ndarray, optional
+        (n_frames,) of the magnitude spectrum around its centroid, the kurtosis less 3; 0 where it is one line or zero.
+    zero_crossing_rate : np.ndarray, optional
+        (n_frames,) changes of sign a sample of the 2048 samples around the centre, 0 to 1.
+    envelope : np.ndarray, optional
+        (4 * n_frames,) largest absolute value of consecutive 128 samples (5.8 ms), from the beginning of the signal.
     """
 
     mel: np.ndarray
@@ -61,6 +69,11 @@ class StemFrames:
     embedding: np.ndarray | None = None
     mask_energy: np.ndarray | None = None
     channel_power: np.ndarray | None = None
+    bark: np.ndarray | None = None
+    skewness: np.ndarray | None = None
+    kurtosis: np.ndarray | None = None
+    zero_crossing_rate: np.ndarray | None = None
+    envelope: np.ndarray | None = None
 
 
 @dataclass

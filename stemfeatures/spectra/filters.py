@@ -42,6 +42,21 @@ def _mel_filters(n_mels: int) -> Tensor:
     return torch.from_numpy((np.maximum(triangle, 0) * 2 / (high - low)).astype(np.float32))
 
 
+#: Edges of the Bark bands in Hz (Zwicker 1961); the last of them ends with the spectrum.
+BARK_EDGES_HZ = (
+    0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
+    7700, 9500, 11_025,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def bark_filters() -> Tensor:
+    """(23, N_BINS) 1 for the bins whose centre lies in a Bark band, 0 for others."""
+    low, high = (np.array(edges)[:, None] for edges in (BARK_EDGES_HZ[:-1], BARK_EDGES_HZ[1:]))
+    hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
+    return torch.from_numpy(((hertz >= low) & (hertz < high)).astype(np.float32))
+
+
 @lru_cache(maxsize=1)
 def chroma_filters() -> Tensor:
     """(N_CHROMA, N_BINS) weights from power to thirds of a semitone; bin 0 is centred on C at A4 = 440 Hz.

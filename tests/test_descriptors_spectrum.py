@@ -1,0 +1,107 @@
+"""Moments, zero crossings, Bark bands and attacks of signals with a known answer, and beside librosa and essentia."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from frames_helper import SR, stem_frames, track_frames
+from scipy.stats import kurtosis, skew
+
+from stemfeatures.descriptors import describe
+from stemfeatures.descriptors.attacks import attack_times_of
+from stemfeatures.descriptors.spectrum import bark_shares
+from stemfeatures.frames.measures import WaveMeter, spectral_shape
+from stemfeatures.spectra.filters import BARK_EDGES_HZ
+
+T = np.arange(3 * SR) / SR
+
+
+def other(y: np.ndarray) -> dict[str, float]:
+    """Values of a stem that plays alone."""
+    return describe(track_frames({"other": y})).stems["other"]
+
+
+def test_moments_are_those_of_the_distribution_of_magnitude() -> None:
+    """A bin of weight w counts as w equal observations of its frequency."""
+    counts = np.random.default_rng(0).integers(0, 5, (1024, 3))
+    counts[400:, 1] = 0
+    magnitude = torch.from_numpy(counts.astype(np.float32))
+    shape = spectral_shape(magnitude, magnitude**2)
+    for frame in range(3):
+        observed = np.repeat(np.arange(1024) * SR / 2048, counts[:, frame])
+        assert float(shape["skewness"][frame]) == pytest.approx(skew(observed), abs=1e-4)
+        assert float(shape["kurtosis"][frame]) == pytest.approx(kurtosis(observed), abs=1e-4)
+    line = torch.zeros(1024, 1)
+    line[100] = 1
+    assert [float(spectral_shape(line, line)[name]) for name in ("skewness", "kurtosis")] == [0, 0]
+
+
+def test_white_noise_is_flat_in_all() -> None:
+    values = other(0.1 * np.random.default_rng(0).standard_normal(len(T)))
+    # A uniform distribution: skewness 0, kurtosis 9 / 5 - 3; every second pair of samples has another sign.
+    assert values["spectrum_status"] == "ok"
+    assert values["spectral_skewness_mean"] == pytest.approx(0, abs=0.02)
+    assert values["spectral_kurtosis_mean"] == pytest.approx(-1.2, abs=0.02)
+    assert values["zero_crossing_rate_mean"] == pytest.approx(0.5, abs=0.01)
+    shares = np.array([values[f"bark_{k:02d}_mean"] for k in range(1, 24)])
+    np.testing.assert_allclose(shares, np.diff(BARK_EDGES_HZ) / 11_025, rtol=0.25, atol=2e-3)
+    assert shares.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("hz", "band"), [(55, 1), (440, 5), (1000, 9), (5000, 19), (10_500, 23)])
+def test_a_tone_lies_in_its_band_and_crosses_zero_twice_a_period(hz: float, band: int) -> None:
+    values = other(0.2 * np.sin(2 * np.pi * hz * T))
+    assert values[f"bark_{band:02d}_mean"] > 0.95
+    assert values["zero_crossing_rate_median"] == pytest.approx(2 * hz / SR, rel=0.02, abs=2 / 2048)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_zero_crossings_are_those_of_librosa(seed: int) -> None:
+    y = np.random.default_rng(seed).standard_normal(20_000 + seed).cumsum().astype(np.float32)
+    y -= np.convolve(y, np.ones(300) / 300, "same")
+    meter = WaveMeter(1, "cpu")
+    for part in np.split(y, [7, 600, 5000]):
+        meter.push(torch.from_numpy(part.astype(np.float32))[None])
+    n_frames = 1 + len(y) // 512
+    rate, envelope = meter.finish(n_frames)
+    theirs = librosa.feature.zero_crossing_rate(np.pad(y.astype(np.float32), 1024), center=False)[0]
+    np.testing.assert_allclose(rate[0, : len(theirs)], theirs, atol=2 / 2048)
+    assert envelope.shape == (1, 4 * n_frames)
+    np.testing.assert_array_equal(envelope[0, :100], np.abs(y[:12_800].astype(np.float32)).reshape(-1, 128).max(axis=1))
+
+
+def strokes(attack_s: float) -> np.ndarray:
+    """A tone of 440 Hz every half second, that rises in a line and decays."""
+    t = T % 0.5
+    envelope = np.where(t < attack_s, t / attack_s, np.exp(-(t - attack_s) / 0.06))
+    return 0.3 * envelope * np.sin(2 * np.pi * 440 * T)
+
+
+@pytest.mark.parametrize("attack_s", [0.02, 0.05, 0.12])
+def test_attack_times_of_linear_rises(attack_s: float) -> None:
+    values = other(strokes(attack_s))
+    assert values["attack_status"] == "ok"
+    assert values["attack_time_median_s"] == pytest.approx(0.7 * attack_s, abs=0.006)
+    assert values["log_attack_time_mean"] == pytest.approx(np.log10(0.7 * attack_s), abs=0.15)
+    assert values["log_attack_time_std"] < 0.1
+
+
+def test_attacks_are_those_of_essentia() -> None:
+    standard = pytest.importorskip("essentia.standard")
+    for attack_s in (0.03, 0.1):
+        y = strokes(attack_s)[: SR // 2].astype(np.float32)
+        theirs = 10 ** standard.LogAttackTime(sampleRate=SR)(standard.Envelope(sampleRate=SR)(y))[0]
+        [ours] = attack_times_of(stem_frames(y).envelope, np.array([0.0]))
+        assert ours == pytest.approx(theirs, abs=0.008)
+
+
+def test_what_does_not_rise_is_no_attack() -> None:
+    held = np.ones(200)
+    assert len(attack_times_of(held, np.array([0.5]))) == 0  # a new note on a sound that goes on
+    assert len(attack_times_of(np.zeros(200), np.array([0.5]))) == 0
+    assert len(attack_times_of(np.zeros(0), np.zeros(0))) == 0
+    assert attack_times_of(np.r_[np.zeros(90), held], np.array([0.52])) == pytest.approx([128 / SR])
+    assert other(np.zeros(SR))["attack_status"] == "silent"
+    np.testing.assert_array_equal(bark_shares(np.zeros((23, 4))), 0)
