@@ -1,0 +1,198 @@
+"""How far do our descriptors agree with librosa's and essentia's of the same name, on the same signals?
+
+    python benchmarks/agreement.py [--songs 3] [--seconds 20] [--seed 95000]
+
+Generates songs (needs the train extra) and computes frames and descriptors of their mixtures and stems, each signal as
+it is, without a network, so that nothing but the definitions differs. A series of frames is compared frame by frame
+where the frame is above -60 dBFS: Pearson's correlation, and the median of the differences, relative to the median of
+the reference; a figure of a whole signal is compared over the signals. essentia (pip install essentia) is left out
+where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+
+import librosa
+import numpy as np
+import torch
+
+from stemfeatures.audio import resample, to_mono
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_BINS, N_FFT, N_PITCH_BINS, STEMS
+from stemfeatures.descriptors import LoudnessMeter, describe
+from stemfeatures.descriptors.timbre import mfcc
+from stemfeatures.frames import TrackFrames
+from stemfeatures.frames.builder import FrameBuilder
+from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.song import Song, generate_song
+from stemfeatures.inference.segments import Frames
+from stemfeatures.spectra.filters import BARK_EDGES_HZ
+from stemfeatures.spectra.transform import stft
+
+RATE = ANALYSIS_SAMPLE_RATE
+#: Frames at or above this mean square are compared.
+AUDIBLE = 1e-6
+
+Pairs = dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]]
+
+
+def frames_of(y: np.ndarray) -> TrackFrames:
+    """Frames of a mono signal at 22,050 Hz that is all one stem."""
+    spectrum = stft(torch.from_numpy(y.astype(np.float32))[None])[0]
+    n = spectrum.shape[-1]
+    masks = torch.zeros(4, N_BINS, n)
+    masks[STEMS.index("other")] = 1
+    builder = FrameBuilder()
+    with torch.inference_mode():
+        builder.add(Frames(0, spectrum, masks, torch.zeros(2, N_PITCH_BINS, n), torch.zeros(2, n), torch.zeros(3, n)))
+        return builder.finish(len(y))
+
+
+def librosa_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarray]:
+    """Series of a signal and its magnitude spectra (n_bins, n_frames)."""
+    settings = {"S": magnitude, "sr": RATE, "n_fft": N_FFT}
+    mel = librosa.feature.melspectrogram(S=magnitude**2, sr=RATE, n_fft=N_FFT, n_mels=80)
+    padded = np.pad(y, N_FFT // 2)
+    return {
+        "spectral_centroid": librosa.feature.spectral_centroid(**settings)[0],
+        "spectral_bandwidth": librosa.feature.spectral_bandwidth(**settings)[0],
+        "spectral_rolloff": librosa.feature.spectral_rolloff(**settings)[0],
+        "spectral_flatness": librosa.feature.spectral_flatness(S=magnitude)[0],
+        "spectral_contrast": librosa.feature.spectral_contrast(**settings),
+        "mfcc": librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=13),
+        "zero_crossing_rate": librosa.feature.zero_crossing_rate(padded, center=False)[0],
+    }
+
+
+def essentia_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarray]:
+    """The same of essentia's algorithms, on the same spectra."""
+    from essentia import standard
+
+    top = RATE / 2
+    moments, shape = standard.CentralMoments(range=top), standard.DistributionShape()
+    centroid, rolloff = standard.Centroid(range=top), standard.RollOff(sampleRate=RATE, cutoff=0.85)
+    flatness, crossings = standard.Flatness(), standard.ZeroCrossingRate()
+    bark = standard.FrequencyBands(frequencyBands=[float(hz) for hz in BARK_EDGES_HZ[:-1]], sampleRate=RATE)
+    frames = np.ascontiguousarray(magnitude.T, dtype=np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(y, N_FFT // 2).astype(np.float32), N_FFT)[::HOP_LENGTH]
+    told = [(*shape(moments(frame)), centroid(frame)) for frame in frames]
+    spread, skewness, kurtosis, middle = np.array(told).T
+    return {
+        "spectral_centroid": middle,
+        "spectral_bandwidth": np.sqrt(spread),
+        "spectral_skewness": skewness,
+        "spectral_kurtosis": kurtosis,
+        # Of the magnitude's square, as ours is of power; essentia's RollOff takes energy by itself.
+        "spectral_rolloff": np.array([rolloff(np.sqrt(frame)) for frame in frames]),
+        "spectral_flatness": np.array([flatness(frame**2) for frame in frames]),
+        "zero_crossing_rate": np.array([crossings(np.ascontiguousarray(window)) for window in windows]),
+        "bark": np.array([bark(frame) for frame in frames]).T,
+    }
+
+
+def our_series(frames: TrackFrames) -> dict[str, np.ndarray]:
+    """Our series of the same names."""
+    stem = frames.stems[MIXTURE]
+    assert stem.bark is not None
+    assert stem.skewness is not None
+    assert stem.kurtosis is not None
+    assert stem.zero_crossing_rate is not None
+    return {
+        "spectral_centroid": stem.centroid_hz,
+        "spectral_bandwidth": stem.bandwidth_hz,
+        "spectral_rolloff": stem.rolloff_hz,
+        "spectral_flatness": stem.flatness,
+        "spectral_skewness": stem.skewness,
+        "spectral_kurtosis": stem.kurtosis,
+        "spectral_contrast": stem.contrast,
+        "mfcc": mfcc(stem.mel),
+        "zero_crossing_rate": stem.zero_crossing_rate,
+        "bark": stem.bark[:-1],
+    }
+
+
+def compare_frames(y: np.ndarray, frames: TrackFrames, pairs: Pairs) -> None:
+    """Add the series of one signal."""
+    ours, audible = our_series(frames), frames.stems[MIXTURE].energy >= AUDIBLE
+    magnitude = np.abs(librosa.stft(y.astype(np.float32), n_fft=N_FFT, hop_length=HOP_LENGTH, pad_mode="constant"))
+    tools = {"librosa": librosa_series}
+    if importlib.util.find_spec("essentia") is not None:
+        tools["essentia"] = essentia_series
+    for tool, function in tools.items():
+        for name, series in function(y, magnitude).items():
+            n = min(series.shape[-1], len(audible))
+            heard = audible[:n]
+            pairs[name, tool].append((ours[name][..., :n][..., heard].ravel(), series[..., :n][..., heard].ravel()))
+
+
+def compare_signals(stereo: np.ndarray, rate: int, frames: TrackFrames, pairs: Pairs) -> None:
+    """Add what is one figure a signal: loudness, tuning, chroma."""
+    y = resample(to_mono(stereo), rate, RATE)
+    meter = LoudnessMeter(rate, 2)
+    meter.update(stereo)
+    frames.step_power, frames.true_peak = meter.step_power, meter.true_peak
+    values = describe(frames).stems[MIXTURE]
+
+    def add(name: str, tool: str, theirs: float | np.ndarray, ours: float | np.ndarray | None) -> None:
+        if ours is not None:
+            pairs[name, tool].append((np.atleast_1d(ours), np.atleast_1d(theirs)))
+
+    if importlib.util.find_spec("essentia") is not None:
+        from essentia import standard
+
+        loud = np.ascontiguousarray(stereo.T, dtype=np.float32)
+        momentary, short, integrated, loudness_range = standard.LoudnessEBUR128(sampleRate=rate)(loud)
+        add("loudness_integrated_lufs", "essentia", integrated, values["loudness_integrated_lufs"])
+        add("loudness_momentary_max_lufs", "essentia", momentary.max(), values["loudness_momentary_max_lufs"])
+        add("loudness_short_term_max_lufs", "essentia", short.max(), values["loudness_short_term_max_lufs"])
+        add("loudness_range_lu", "essentia", loudness_range, values["loudness_range_lu"])
+        complexity, _ = standard.DynamicComplexity(sampleRate=RATE)(y.astype(np.float32))
+        add("dynamic_complexity", "essentia", complexity, values["dynamic_complexity"])
+    if values["harmony_status"] == "ok":
+        theirs = librosa.feature.chroma_stft(y=y, sr=RATE, tuning=0.0).mean(axis=1)
+        ours = np.array([values[f"chroma_{k:02d}_mean"] for k in range(1, 13)])
+        add("chroma", "librosa", theirs / theirs.sum(), ours)
+
+
+def signals(songs: int, seed: int, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Mixtures and stems (2, n) that sound, of generated songs, and their sample rates."""
+    styles = sorted(STYLES)
+    for k in range(songs):
+        song: Song = generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
+        for y in (song.mixture, *(song.stems[s] for s in STEMS)):
+            if np.square(y).mean() > AUDIBLE:
+                yield np.asarray(y, dtype=np.float32), song.truth.sample_rate
+
+
+def report(pairs: Pairs) -> None:
+    print(f"{'':<32}{'beside':<12}{'values':>8}{'correlation':>13}{'difference':>12}")
+    for (name, tool), found in pairs.items():
+        ours, theirs = (np.concatenate(part).astype(np.float64) for part in zip(*found))
+        apart = np.median(np.abs(ours - theirs)) / max(float(np.median(np.abs(theirs))), 1e-12)
+        r = np.corrcoef(ours, theirs)[0, 1] if len(ours) > 2 else np.nan
+        print(f"{name:<32}{tool:<12}{len(ours):>8}{r:>13.4f}{apart:>12.2%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each")
+    parser.add_argument("--seed", type=int, default=95_000, help="number of the first song")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    pairs: Pairs = defaultdict(list)
+    for stereo, rate in signals(args.songs, args.seed, args.seconds):
+        y = resample(to_mono(stereo), rate, RATE)
+        frames = frames_of(y)
+        compare_frames(y, frames, pairs)
+        compare_signals(stereo, rate, frames, pairs)
+    report(pairs)
+
+
+if __name__ == "__main__":
+    main()
