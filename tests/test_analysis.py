@@ -51,9 +51,11 @@ def test_frames_of_the_mixture_equal_an_independent_computation(analyser, second
         scale = float(np.abs(b).max()) + 1e-12
         assert float(np.abs(a - b)[..., inner].max(initial=0.0)) / scale < tolerance.get(name, 1e-4), name
     for name in ("skewness", "kurtosis"):
-        # Of the few frames that are next to one line, the rounding of far bins decides.
-        a, b = getattr(got, name), getattr(want, name)
-        assert float(np.quantile(np.abs(a - b), 0.9)) < 1e-3 * float(np.abs(b).max() + 1e-12), name
+        # In frames that are next to one line the rounding of far bins has a say.
+        b = getattr(want, name)
+        error = np.abs(getattr(got, name) - b) / (np.abs(b).max() + 1e-12)
+        assert float(np.median(error)) < 1e-4, name
+        assert float(error.max()) < 0.05, name
     # A peak between two samples may count for the hop on either side.
     error = np.abs(got.peak - want.peak) / want.peak.max()
     assert float(np.quantile(error, 0.95)) < 0.01

@@ -1,7 +1,8 @@
 """Further shapes of the spectrum over the active frames: moments, zero crossings, Bark bands.
 
 Skewness and kurtosis are the third and fourth moments of the magnitude spectrum around its centroid, as essentia's
-``DistributionShape`` has them; ``spectral_bandwidth`` is its ``SpectralSpread`` (the root of the second). Bark bands
+``DistributionShape`` has them; ``spectral_bandwidth`` is its ``SpectralSpread`` (the root of the second). Where a frame
+is next to one line (skewness 30 and more) the rounding of far bins moves them by about a percent. Bark bands
 after Zwicker, "Subdivision of the audible frequency range into critical bands", JASA 33 (1961), up to 11,025 Hz.
 """
 
