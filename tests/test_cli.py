@@ -164,7 +164,12 @@ def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["extrac"], "invalid choice: 'extrac'"),
+        (["extrac"], "no such verb: 'extrac'; did you mean 'extract'?"),
+        (["recommend", "trian"], "no such verb: 'trian'; did you mean 'train'?"),
+        (["extract", "--dryrun", "x.csv"], "unrecognized arguments: --dryrun; did you mean '--dry-run'?"),
+        (["extract", "x.csv", "--out=d"], "unrecognized arguments: --out=d; did you mean '--out-dir'?"),
+        (["separate", "-o", "d", "x.wav", "-f", "flac"], "unrecognized arguments: -f (see stemfeatures separate"),
+        (["schema", "f0_medain_hz"], "has 'f0_medain_hz'; did you mean 'f0_median_hz'"),
         (["extract", "x.csv"], "required: -o/--out-dir"),
         (["extract", "x.csv", "-o", "d", "--limit", "0"], "expected a whole number of at least 1, not '0'"),
         (["extract", "x.csv", "-o", "d", "--jobs", "two"], "expected a whole number of at least 1, not 'two'"),
@@ -265,6 +270,21 @@ def test_examples_parse() -> None:
             program, *argv = shlex.split(line.split(" > ")[0])
             assert program == "stemfeatures"
             assert parser.parse_args(argv).verb == verb.split()[0]
+
+
+def test_options_stand_before_between_and_after_arguments() -> None:
+    """However an option cuts the arguments in two, and also where names begin with a dash."""
+    parser = cli.build_parser()
+    out = ["-o", "out"]
+    for argv in ([*out, "d", "t"], ["d", *out, "t"], ["d", "t", *out], ["d", *out, "--", "t"], [*out, "--", "d", "t"]):
+        args = parser.parse_args(["report", *argv])
+        assert (str(args.dataset), args.track_id, str(args.out_dir)) == ("d", "t", "out")
+    assert parser.parse_args(["report", "d", *out]).track_id is None
+    assert parser.parse_args(["report", *out, "--", "d", "-t-"]).track_id == "-t-"
+    for argv in ([*out, "a", "b", "c"], ["a", *out, "b", "c"], ["a", "b", "-q", *out, "c"], ["a", *out, "--", "b", "c"]):
+        assert parser.parse_args(["separate", *argv]).inputs == ["a", "b", "c"]
+    assert parser.parse_args(["models", "a", "--json", "b"]).checkpoints == ["a", "b"]
+    assert parser.parse_args(["models", "--json"]).checkpoints == []
 
 
 def test_names_in_help_are_those_of_the_library() -> None:

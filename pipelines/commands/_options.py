@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+from stemfeatures._util.words import did_you_mean
 
 from ._exit import USAGE, UsageError
 
@@ -34,7 +38,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line.
+    """Complains in one line, and takes options before, between and after the arguments.
 
     Attributes
     ----------
@@ -44,8 +48,49 @@ class Parser(argparse.ArgumentParser):
 
     examples: tuple[str, ...] = ()
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        given = sys.argv[1:] if args is None else list(args)
+        verbs = next((a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)
+        if verbs is not None:
+            verb = next((text for text in given if not text.startswith("-")), None)
+            if verb is not None and verb not in verbs:
+                self.error(f"no such verb: {verb!r}{did_you_mean(verb, verbs)}")
+            return super().parse_known_args(given, namespace)
+        # Options first, then all else. ``parse_intermixed_args`` forgets a ``--`` between the two.
+        cut = given.index("--") if "--" in given else len(given)
+        self._refuse_unknown_options(given[:cut])
+        arguments = [a for a in self._actions if not a.option_strings]
+        with _set_aside(arguments, nargs=argparse.SUPPRESS, default=argparse.SUPPRESS):
+            namespace, rest = super().parse_known_args(given[:cut], namespace)
+        if unknown := [text for text in rest if self._parse_optional(text) is not None]:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options = [*(a for a in self._actions if a.option_strings), *self._mutually_exclusive_groups]
+        with _set_aside(options, required=False):
+            left = [*rest, *given[cut + 1 :]]
+            return super().parse_known_args(["--", *left] if left else [], namespace)
+
+    def _refuse_unknown_options(self, given: Sequence[str]) -> None:
+        """Before argparse asks for what is missing: a misspelt option is the better thing to say."""
+        for text in given:
+            name = text.partition("=")[0]
+            if name.startswith("--") and name not in self._option_string_actions:
+                self.error(f"unrecognized arguments: {text}{did_you_mean(name, self._option_string_actions)}")
+
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"stemfeatures: error: {message} (see {self.prog} --help)\n")
+
+
+@contextmanager
+def _set_aside(owners: Sequence[Any], **attributes: Any) -> Iterator[None]:
+    """Attributes of actions of argparse, for a while: it parses all kinds of arguments at once otherwise."""
+    before = [{name: getattr(owner, name) for name in attributes} for owner in owners]
+    try:
+        for owner in owners:
+            vars(owner).update(attributes)
+        yield
+    finally:
+        for owner, values in zip(owners, before):
+            vars(owner).update(values)
 
 
 def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str, examples: Sequence[str]) -> Parser:

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from stemfeatures._util.words import did_you_mean
+
 from ._exit import DONE, UsageError
 from ._options import add_verb
 from ._text import echo, wrapped
@@ -35,12 +37,15 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stemfeatures.tables.schema import SCHEMA_VERSION, find_fields, markdown
+    from stemfeatures.tables.schema import SCHEMA_VERSION, TABLES, find_fields, markdown
 
     what = " ".join(args.what)
     tables = find_fields(what)
     if not tables:
-        raise UsageError(f"no table, column, family or description has {what!r}; stemfeatures schema lists all")
+        near = did_you_mean(what, [name for t in TABLES.values() for name in (t.name, *(f.name for f in t.fields))])
+        raise UsageError(
+            f"no table, column, family or description has {what!r}{near or '; stemfeatures schema lists all'}"
+        )
     if args.markdown:
         echo(markdown(tables), end="")
     elif args.json:

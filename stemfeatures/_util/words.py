@@ -1,6 +1,8 @@
-"""Quantities as people read them."""
+"""Quantities and names as people read them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def size(n_bytes: int) -> str:
@@ -9,3 +11,12 @@ def size(n_bytes: int) -> str:
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'extract'?`` with up to two of ``known`` that are written like ``name``, or nothing."""
+    import difflib
+
+    plain = {one.lower().replace("_", "-"): one for one in known}
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(repr(plain[one]) for one in near)}?" if near else ""
