@@ -5,8 +5,10 @@ from __future__ import annotations
 import bz2
 import datetime
 import gzip
+import io
 import lzma
 import os
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -463,20 +465,69 @@ def test_partitioned_parquet_manifest(tmp_path: Path) -> None:
     assert ids(read_catalog(tmp_path / "n")) == ["007"]
 
 
+@pytest.mark.parametrize("suffix", [".feather", ".arrow", ".jsonl", ".ndjson"])
+def test_manifests_with_types(tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame({"path": ["a.wav", "b.wav"], "track_id": [7, 8], "title": ["Ä", None]})
+    path = tmp_path / f"catalog{suffix}"
+    if suffix in (".feather", ".arrow"):
+        frame.to_feather(path)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    catalog = read_catalog(path)
+    assert ids(catalog) == ["7", "8"]
+    assert catalog.frame["title"].tolist() == ["Ä", None]
+    assert catalog.frame["path"].iloc[1] == str(tmp_path / "b.wav")
+
+
+def test_parts_of_a_manifest_need_not_be_alike(tmp_path: Path) -> None:
+    """What the first file lacks, or has no value for, is not lost."""
+    parts = (
+        {"path": ["a.wav"], "year": pa.array([2001], pa.int16()), "title": pa.nulls(1)},
+        {"path": ["b.wav"], "year": pa.array([70_000], pa.int64()), "title": ["B"], "genre": ["folk"]},
+    )
+    for name, part in zip("ab", parts):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        pq.write_table(pa.table(part), tmp_path / "m" / f"{name}.parquet")
+    frame = read_catalog(tmp_path / "m").frame
+    assert frame["year"].tolist() == [2001, 70_000]
+    assert frame["title"].tolist() == [None, "B"]
+    assert frame["genre"].tolist() == [None, "folk"]
+    pq.write_table(pa.table({"path": ["c.wav"], "year": ["MMI"]}), tmp_path / "m" / "c.parquet")
+    with pytest.raises(CatalogError, match="year"):
+        read_catalog(tmp_path / "m")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    text = "path,title\r\na.wav,Straße nach 日本\r\n"
+    catalog = read_catalog(manifest(tmp_path, text.encode(encoding)))
+    assert catalog.frame["title"].tolist() == ["Straße nach 日本"]
+
+
 def test_headers_with_blanks(tmp_path: Path) -> None:
     catalog = read_catalog(manifest(tmp_path, 'track_id, path, title\n1, a.wav, "A, B"\n'))
     assert ids(catalog) == ["1"]
     assert catalog.frame["title"].tolist() == ["A, B"]
 
 
-@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv"])
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv.zip", ".csv"])
 def test_compressed_manifests(tmp_path: Path, suffix: str) -> None:
     """Also one that lacks the suffix."""
     text = "path,title\na.wav,Ä\n".encode()
-    pack = {".csv.bz2": bz2.compress, ".csv.xz": lzma.compress, ".csv.zst": zstd}.get(suffix, gzip.compress)
+    packers = {".csv.bz2": bz2.compress, ".csv.xz": lzma.compress, ".csv.zst": zstd, ".csv.zip": zipped}
+    pack = packers.get(suffix, gzip.compress)
     catalog = read_catalog(manifest(tmp_path, pack(text), f"catalog{suffix}"))
     assert ids(catalog) == ["a.wav"]
     assert catalog.frame["title"].tolist() == ["Ä"]
+
+
+def zipped(text: bytes, *names: str) -> bytes:
+    """As a Mac packs it, unless other ``names`` are given."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in names or ("music/", "music/catalog.csv", "__MACOSX/music/._catalog.csv"):
+            archive.writestr(name, text if not name.endswith("/") else b"")
+    return made.getvalue()
 
 
 def zstd(text: bytes) -> bytes:
@@ -490,10 +541,18 @@ def zstd(text: bytes) -> bytes:
     ("name", "content", "message"),
     [
         ("c.csv.gz", gzip.compress(b"path\na.wav\n" * 50, mtime=0)[:30], "cannot be decompressed"),
-        ("c.csv", b"PK\x03\x04 an archive", "is a zip archive or an Excel workbook"),
-        ("c.xlsx", b"PK\x03\x04 a workbook", "must be CSV, TSV .* or Parquet, not .xlsx"),
+        ("c.csv", b"PK\x03\x04 an archive", "is a zip archive or an Excel workbook that is damaged"),
+        ("c.csv", zipped(b"", "[Content_Types].xml", "xl/workbook.xml"), "is an Excel workbook; export it as CSV"),
+        ("c.csv.zip", zipped(b"path\n", "a.csv", "b.csv"), "is a zip archive, and not of one CSV or TSV file alone; unpack"),
+        ("c.csv.zip", zipped(b"path\n", "song.mp3"), "not of one CSV or TSV file alone"),
+        ("c.xlsx", b"PK\x03\x04 a workbook", "must be CSV or TSV .*, Parquet, Feather or JSON lines, not .xlsx"),
+        ("c.jsonl.gz", b"\x1f\x8b", "not .jsonl.gz"),
+        ("c.2024.zip", b"PK\x03\x04", "not .2024.zip"),
         ("c.csv", b"PAR1 and so on", "is a Parquet file; its name must end in .parquet"),
-        ("c.jsonl", b'{"path": "a.wav"}', "not .jsonl"),
+        ("c.json", b'[{"path": "a.wav"}]', "not .json"),
+        ("c.jsonl", b'{"path": "a.wav"', "not a JSON lines file"),
+        ("c.feather", b"path\na.wav\n", "not a Feather file"),
+        ("c.csv", "path\nä.wav\n".encode("utf-32"), "is text in UTF-32; save it as UTF-8"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,53 @@ def test_python_blocks_name_what_is_there(page: Path) -> None:
             if callable(called := resolved(call.func, names)):
                 keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg}
                 inspect.signature(called).bind_partial(*call.args, **keywords)
+
+
+# The site ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    """Each page of docs/ stands in the navigation once, and every link between pages leads to one."""
+    config = pytest.importorskip("mkdocs.config")
+    site = config.load_config(str(ROOT / "mkdocs.yml"))
+
+    def pages(part: Any) -> Iterator[str]:
+        for one in part if isinstance(part, list) else part.values():
+            yield from [one] if isinstance(one, str) else pages(one)
+
+    listed = list(pages(site.nav))
+    there = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.[mi][dp]*")}
+    assert sorted(listed) == sorted(there)
+    assert {"search", "offline"} <= {name.rpartition("/")[2] for name in site.plugins}  # search without a server
+    assert not site.use_directory_urls
+    for name in listed:
+        if name.endswith(".md"):
+            text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+            for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
+                assert (ROOT / "docs" / name).parent.joinpath(link).exists(), f"{name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("origin", "web"),
+    [
+        ("https://host.example/team/stemfeatures.git", "https://host.example/team/stemfeatures"),
+        ("https://user:secret@host.example/team/stemfeatures", "https://host.example/team/stemfeatures"),
+        ("git@host.example:team/stemfeatures.git", "https://host.example/team/stemfeatures"),
+        ("ssh://git@host.example/team/stemfeatures.git", "https://host.example/team/stemfeatures"),
+        ("/srv/git/stemfeatures", None),
+        (None, None),
+    ],
+)
+def test_the_site_links_the_repository(tmp_path: Path, origin: str | None, web: str | None) -> None:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    if origin:
+        subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", origin], check=True)
+    assert hooks.repository(tmp_path) == web
+    (tmp_path / "pyproject.toml").write_text("[project]\nurls = { Repository = 'https://elsewhere.example' }\n")
+    assert hooks.repository(tmp_path) == "https://elsewhere.example"

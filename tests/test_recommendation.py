@@ -132,6 +132,25 @@ def test_dialects(tmp_path: Path, pack, encoding: str) -> None:
     assert len(read) == 2
 
 
+def test_files_of_other_tools(tmp_path: Path) -> None:
+    """One rule for catalogues and listening: the same files are read, the same are refused by name."""
+    frame = pd.DataFrame({"user_id": ["u", "v"], "track_id": [1, 2], "time": pd.Timestamp("2024-03-01")})
+    frame.to_feather(tmp_path / "x.feather")
+    frame.assign(time="2024-03-01").to_json(tmp_path / "x.jsonl", orient="records", lines=True)
+    frame.to_csv(tmp_path / "x.csv.zip", index=False)
+    frame.to_csv(tmp_path / "x.csv", index=False, encoding="utf-16-le")
+    for name in ("x.feather", "x.jsonl", "x.csv.zip", "x.csv"):
+        read = read_interactions(tmp_path / name)
+        assert read.user_ids.tolist() == ["u", "v"]
+        assert read.track_ids.tolist() == ["1", "2"]
+        assert read.time is not None
+        assert set(read.time) == {np.datetime64("2024-03-01", "ns")}
+    for name in ("x.xlsx", "x.json", "x.tar.gz", "x.sqlite"):
+        (tmp_path / name).write_bytes(b"?")
+        with pytest.raises(DatasetError, match=r"must be CSV or TSV .*, Parquet, Feather or JSON lines, not \.[a-z]+"):
+            read_interactions(tmp_path / name)
+
+
 def test_integers_that_were_floats(tmp_path: Path) -> None:
     """In text the whole column decides: ``1.0`` beside ``1.5`` is a name."""
     path = tmp_path / "x.csv"
@@ -212,7 +231,7 @@ def test_unknown_tracks_are_counted() -> None:
         ("", "the file is empty"),
         ("user_id,track_id, user_id\na,b,c\n", "two columns are called 'user_id'"),
         ("PK\3\4", "is a zip archive or an Excel workbook"),
-        ("user_id,track_id\na,\x80\n", "cannot be read"),
+        ("user_id,track_id\na,\x80\n", "is not text in UTF-8.*save it as UTF-8"),
         ("u\0s\0e\0r\0,\0", "is not text in UTF-8 or UTF-16"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from features_helper import write_features
 
 from pipelines import cli
 from pipelines.report.layout import two_dimensions
+from stemfeatures import open_features
 
 pytest.importorskip("matplotlib")
 
@@ -38,14 +40,25 @@ def page(features: Path) -> Path:
     return out / "index.html"
 
 
+def unpacked(text: str, stored: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), stored)
+
+
 def test_a_page_holds_what_the_tables_hold(page: Path, features: Path, capsys) -> None:
     html = page.read_text(encoding="utf-8")
     assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
     assert NASTY not in html
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
     assert data["ids"][0] == NASTY
-    assert len(data["maps"]["mixture"]["at"]) == N
-    assert len(data["maps"]["vocals"]["at"]) == N - 10  # silent in ten
+    assert data["maps"]["mixture"]["at"] is None  # all
+    assert len(unpacked(data["maps"]["mixture"]["xy"], "<f4")) == 2 * N
+    assert unpacked(data["maps"]["vocals"]["at"], "<i4").tolist() == list(range(10, N))  # silent in ten
+    assert unpacked(data["values"]["tempo_bpm"], "<f4")[7] == 100_000
+    keys = data["values"]["key"]
+    assert keys["names"] == ["", "A:minor", "C:major", "F#:minor", "G:major"]
+    stems = open_features(features).to_pandas("stems", ["track_id", "key"], [("stem", "==", "mixture")])
+    given = stems.set_index("track_id")["key"].reindex(data["ids"]).tolist()
+    assert [keys["names"][code] for code in unpacked(keys["codes"], "<u2")] == given
     assert re.search(r"<td>t07</td><td>mixture</td><td>tempo_bpm</td><td class=n>1e\+05 bpm</td>", html)
     nulls = re.search(r"<tr><td>f0</td><td>silent</td>(.*?)</tr>", html)[1]
     assert re.findall(r">([^<]*)</td>", nulls) == ["", "10", "", "", ""]
@@ -109,13 +122,14 @@ def test_the_page_in_chromium(browser, page: Path, width: int, scheme: str) -> N
     tab.fill("#find", "t3")
     tab.wait_for_function("document.getElementById('counted').textContent === '10 tracks'")
     tab.fill("#find", NASTY[:9])
-    tab.wait_for_function("document.getElementById('counted').textContent === '1 tracks'")
+    tab.wait_for_function("document.getElementById('counted').textContent === '1 track'")
     inside = "(() => {const d = document.getElementById('map').getBoundingClientRect(); return [d.width, d.height]})()"
     w, h = tab.evaluate(inside)
     data = json.loads(tab.inner_text("#data") or tab.evaluate("document.getElementById('data').textContent"))
-    raw = np.frombuffer(__import__("base64").b64decode(data["maps"]["mixture"]["xy"]), "<f4").reshape(-1, 2)
-    place = raw[data["maps"]["mixture"]["at"].index(0)] * 0.47 * min(w, h) + [w / 2, h / 2]
-    tab.click("#map", position={"x": float(place[0]), "y": float(place[1])})
+    place = unpacked(data["maps"]["mixture"]["xy"], "<f4").reshape(-1, 2)[0] * 0.47 * min(w, h) + [w / 2, h / 2]
+    tab.hover("#over", position={"x": float(place[0]), "y": float(place[1])})
+    assert tab.inner_text("#tip") == f"{NASTY} · 60.00"
+    tab.click("#over", position={"x": float(place[0]), "y": float(place[1])})
     assert tab.inner_text("#side h3") == NASTY
     assert "tempo_bpm" in tab.inner_text("#side")
     assert tab.title() != "owned"

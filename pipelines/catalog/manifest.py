@@ -1,4 +1,4 @@
-"""Manifests: CSV and Parquet files of rows with paths."""
+"""Manifests: files of rows with paths, as text or with types (Parquet, Feather, JSON lines)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stemfeatures._util.tabular import (
     decoded,
     encoding_of,
     find_delimiter,
-    open_parquet,
+    open_typed,
     read_table_bytes,
     require_distinct,
 )
@@ -114,14 +114,14 @@ def _typed(values: pd.Series) -> pd.Series:
     return values.astype(object).mask(null, None)
 
 
-def read_parquet(path: Path, limit: int | None) -> pd.DataFrame:
-    """A Parquet manifest (a file, or a folder of files) as a table; integers with gaps stay integers."""
+def read_typed(path: Path, limit: int | None) -> pd.DataFrame:
+    """A Parquet manifest (a file, or a folder of files), Feather or JSON lines; integers with gaps stay integers."""
     import pandas as pd
     import pyarrow as pa
 
     source = printable(os.fspath(path))
     try:
-        dataset, keys = open_parquet(path)
+        dataset, keys = open_typed(path)
         table = dataset.to_table() if limit is None else dataset.head(limit)
         for i, column in enumerate(table.column_names):
             if pa.types.is_nested(table.schema.types[i]):
@@ -134,7 +134,7 @@ def read_parquet(path: Path, limit: int | None) -> pd.DataFrame:
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
-        raise CatalogError(f"not a Parquet file: {e}", source=source) from e
+        raise CatalogError(f"cannot be read: {' '.join(str(e).split())}", source=source) from e
     nullable = {pa.bool_(): pd.BooleanDtype()}
     for bits in (8, 16, 32, 64):
         nullable[getattr(pa, f"int{bits}")()] = getattr(pd, f"Int{bits}Dtype")()

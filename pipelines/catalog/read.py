@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from stemfeatures._util.tabular import PARQUET_SUFFIXES, TEXT_SUFFIXES, TableError, as_ids, restore_integers, suffix_of
+from stemfeatures._util.tabular import (
+    OTHER_TABLES,
+    READ_TABLES,
+    TEXT_SUFFIXES,
+    TYPED_FORMATS,
+    TableError,
+    as_ids,
+    restore_integers,
+    suffix_of,
+)
 from stemfeatures.errors import CatalogError
 
-from .manifest import read_csv, read_parquet
+from .manifest import read_csv, read_typed
 from .metadata import settled
 from .types import (
     ID_COLUMN,
@@ -69,7 +78,7 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     path = Path(text)
     if path.is_dir():
         if holds_parquet(path):
-            return _from_frame(read_parquet(path, limit), path.absolute(), text)
+            return _from_frame(read_typed(path, limit), path.absolute(), text)
         passed_over: Counter[str] = Counter()
         return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
     if path.is_file():
@@ -81,28 +90,21 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a manifest by its suffix: CSV or Parquet, compressed or not."""
-    return suffix_of(path) in TEXT_SUFFIXES | PARQUET_SUFFIXES
+    """Whether a file is a manifest by its suffix: text, compressed or not, or a table with types."""
+    return suffix_of(path) in {*TEXT_SUFFIXES, *TYPED_FORMATS}
 
 
 def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
         return _from_frame(read_csv(path, limit), path.absolute().parent, text)
-    if suffix in PARQUET_SUFFIXES:
-        return _from_frame(read_parquet(path, limit), path.absolute().parent, text)
-    if suffix in _OTHER_TABLES:
+    if path.suffix.lower() in TYPED_FORMATS:
+        return _from_frame(read_typed(path, limit), path.absolute().parent, text)
+    if suffix in OTHER_TABLES or suffix in TYPED_FORMATS or path.suffix.lower() in OTHER_TABLES:
         raise CatalogError(
-            f"a manifest must be CSV, TSV (also .gz, .bz2, .xz, .zst) or Parquet, not {suffix}", source=printable(text)
+            f"a manifest must be {READ_TABLES}, not {''.join(path.suffixes[-2:])}", source=printable(text)
         )
     return _from_files([path], None, text)
-
-
-#: Tables and archives that people have catalogues in, and that are no audio either.
-_OTHER_TABLES = frozenset(
-    {".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc", ".avro", ".db", ".sqlite"}
-    | {".pkl", ".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"}
-)
 
 
 def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:

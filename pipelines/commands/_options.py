@@ -19,12 +19,12 @@ Run = Callable[[argparse.Namespace], int]
 
 #: What ``extract`` and ``validate`` take.
 CATALOG_HELP = (
-    "CSV, TSV or Parquet manifest, a folder, a glob in quotes, or audio files. A manifest names the files in its "
-    "column path, source_uri, uri, file or filepath (relative to the manifest); text is UTF-8 or UTF-16, as it is or "
-    "compressed (.gz, .bz2, .xz, .zst). Two rows with one file or one track_id are refused. Without a column "
-    "track_id, the id of a track is its path relative to the manifest, the folder, or the part of the glob before its "
-    "first wildcard; for a list of files, its absolute path. Of folders, files with suffixes of audio are taken. "
-    "Links to folders are followed, each folder once"
+    "manifest (CSV, TSV, Parquet, Feather, JSON lines), a folder, a glob in quotes, or audio files. A manifest names "
+    "the files in its column path, source_uri, uri, file or filepath (relative to the manifest); text is UTF-8 or "
+    "UTF-16, as it is or compressed (.gz, .bz2, .xz, .zst, .zip). Two rows with one file or one track_id are refused. "
+    "Without a column track_id, the id of a track is its path relative to the manifest, the folder, or the part of "
+    "the glob before its first wildcard; for a list of files, its absolute path. Of folders, files with suffixes of "
+    "audio are taken. Links to folders are followed, each folder once"
 )
 
 _EXAMPLES = "examples:\n"

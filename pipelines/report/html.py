@@ -103,5 +103,18 @@ def histogram(h: Histogram) -> str:
 
 
 def packed(values: np.ndarray) -> str:
-    """A float32 array as base64, which a page of tens of thousands of tracks reads fast."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+    """Numbers as base64 of float32, or int32 where they are integers: a page of tens of thousands of tracks reads that
+    fast."""
+    stored = "<i4" if np.issubdtype(values.dtype, np.integer) else "<f4"
+    return _base64(values, stored)
+
+
+def coded(values: Sequence[str]) -> dict[str, Any]:
+    """Words of which many are the same: ``names``, the empty one first, and a number of two bytes for each value."""
+    names = ["", *sorted(set(values) - {""})]
+    code = {name: i for i, name in enumerate(names)}
+    return {"names": names, "codes": _base64(np.array([code[v] for v in values]), "<u2")}
+
+
+def _base64(values: np.ndarray, stored: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=stored).tobytes()).decode()

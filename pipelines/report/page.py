@@ -70,7 +70,7 @@ def write_run_report(
     data = {
         "ids": ids,
         "maps": maps,
-        "values": {n: v if n in ("key", "status") else html.packed(np.array(v)) for n, v in values.items()},
+        "values": {n: html.coded(v) if n in ("key", "status") else html.packed(np.array(v)) for n, v in values.items()},
         "quoted": shlex.quote(str(features.path)),
     }
     parts = [
@@ -236,7 +236,10 @@ def _map_of(features: Features, stem: str, ids: list[str]) -> dict[str, Any] | N
     if not len(found):
         return None
     place = {track_id: i for i, track_id in enumerate(ids)}
-    return {"xy": html.packed(two_dimensions(vectors)), "at": [place[t] for t in found.tolist()]}
+    at = np.array([place[track_id] for track_id in found.tolist()])
+    # All tracks in their order need no list of them.
+    every = len(at) == len(ids) and bool((np.diff(at) > 0).all())
+    return {"xy": html.packed(two_dimensions(vectors)), "at": None if every else html.packed(at)}
 
 
 def _map(maps: dict[str, Any], values: dict[str, list[Any]]) -> str:
@@ -246,9 +249,12 @@ def _map(maps: dict[str, Any], values: dict[str, list[Any]]) -> str:
 <p class="soft">What sounds alike lies together, by the embeddings of a stem. Drag and scroll to move; click tracks.</p>
 <div class="controls"><label>stem <select id="stem">{stems}</select></label><label>colour <select id="by">{by}</select>
 </label><label>filter <input id="find" type="search" placeholder="part of an id, a key, a status"></label>
-<button id="reset" type="button">whole map</button><span id="counted" class="soft"></span></div>
+<span><button id="closer" type="button" aria-label="zoom in">+</button>
+<button id="further" type="button" aria-label="zoom out">&minus;</button>
+<button id="reset" type="button">whole map</button></span><span id="counted" class="soft" role="status"></span></div>
 <div class="legend" id="legend"></div>
-<div class="map"><div class="plane"><canvas id="map"></canvas><div class="tip" id="tip"></div></div>
+<div class="map"><div class="plane"><canvas id="map" role="img" aria-label="map of the tracks; the filter lists them">
+</canvas><canvas id="over"></canvas><div class="tip" id="tip"></div></div>
 <div class="side" id="side"><p class="soft">Click a track to see what is known of it.</p></div></div>"""
 
 

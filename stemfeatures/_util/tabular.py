@@ -1,4 +1,5 @@
-"""Tables that users bring (catalogues, listening histories): text of any dialect, also compressed, and Parquet.
+"""Tables that users bring (catalogues, listening histories): text of any dialect, also compressed, Parquet, Feather
+and JSON lines.
 
 What is the same for all of them lies here, so that an id or a header means the same in each: how a file is opened, how
 its dialect is found, and how a column becomes ids. ``csv``, pyarrow and pandas each read one dialect well; none of them
@@ -13,6 +14,7 @@ import gzip
 import lzma
 import os
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +27,28 @@ import pyarrow.dataset as ds
 from ..errors import StemfeaturesError
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+#: Tables with types of their own, and what pyarrow calls their format.
+TYPED_FORMATS = {
+    **dict.fromkeys(sorted(PARQUET_SUFFIXES), "parquet"),
+    ".feather": "feather",
+    ".arrow": "feather",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
 TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
 #: Suffixes that may follow those of a text table.
-COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst"})
+COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
+#: Tables and archives that people have, and that are neither read here nor audio.
+OTHER_TABLES = frozenset(
+    {".xlsx", ".xls", ".ods", ".json", ".orc", ".avro", ".db", ".sqlite", ".pkl", ".zip", ".7z", ".rar", ".tar", ".tgz"}
+    | {".gz", ".lz4"}
+)
+#: What is read, for messages.
+READ_TABLES = "CSV or TSV (also .gz, .bz2, .xz, .zst, .zip), Parquet, Feather or JSON lines"
 DELIMITERS = (",", ";", "\t", "|")
 
 #: First bytes of files that are no text, and what to say of them.
 _NOT_TEXT = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook; export it as CSV or Parquet",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; export it as CSV or Parquet",
     b"7z\xbc\xaf": "a 7z archive; unpack it",
     b"PAR1": "a Parquet file; its name must end in .parquet",
@@ -84,7 +100,7 @@ class TextTable:
 
 
 def open_table_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file, decompressing gzip, bzip2, xz and Zstandard (found by content, not by name).
+    """Open a file, decompressing gzip, bzip2, xz, Zstandard and zip of one text table (found by content, not by name).
 
     Raises
     ------
@@ -102,6 +118,8 @@ def open_table_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
     for magic, what in _NOT_TEXT.items():
         if head.startswith(magic):
             raise TableError(f"is {what}")
+    if head.startswith(b"PK\x03\x04"):
+        return _only_member(path)
     if head.startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.open(path))
     if head.startswith(b"BZh"):
@@ -111,6 +129,22 @@ def open_table_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
     return path.open("rb")
+
+
+def _only_member(path: Path) -> IO[bytes]:
+    """The one text table that a zip archive holds."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise TableError("is a zip archive or an Excel workbook that is damaged") from error
+    files = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    if any(one.filename == "[Content_Types].xml" for one in files):
+        raise TableError("is an Excel workbook; export it as CSV or Parquet")
+    if len(files) != 1 or suffix_of(files[0].filename) not in TEXT_SUFFIXES:
+        raise TableError("is a zip archive, and not of one CSV or TSV file alone; unpack it")
+    if files[0].flag_bits & 1:
+        raise TableError("is a zip archive with a password; unpack it")
+    return archive.open(files[0])
 
 
 def read_table_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -123,8 +157,17 @@ def read_table_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def encoding_of(head: bytes) -> str:
-    """``"utf-16"`` where a byte order mark says so, else ``"utf-8-sig"``."""
-    return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    """``"utf-16"`` where a byte order mark says so, ``"utf-16-le"`` or ``-be`` where zeros do, else ``"utf-8-sig"``."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise TableError("is text in UTF-32; save it as UTF-8")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    # Of Latin letters, delimiters and line ends one byte of two is zero; other text has no zeros at all.
+    some = head[:_HEADER_BYTES]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(some) > 3 and some[first::2].count(0) > 0.4 * (len(some) // 2) and not some[1 - first :: 2].count(0):
+            return encoding
+    return "utf-8-sig"
 
 
 def find_delimiter(header: str, default: str = ",") -> str:
@@ -169,35 +212,47 @@ def require_distinct(names: Sequence[str]) -> None:
             raise TableError(f"two columns are called {name!r}")
 
 
-def open_parquet(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...]]:
-    """A Parquet file, or a folder of them, in which folders called ``key=value`` are columns.
+def open_typed(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...]]:
+    """A file of :data:`TYPED_FORMATS`, or a folder of Parquet files, in which folders called ``key=value`` are columns.
 
     Returns
     -------
     dataset : pyarrow.dataset.Dataset
-        All columns.
+        All columns. Where types of files differ, those that hold all of their values; columns that some files lack are
+        null there.
     keys : tuple of str
         Those that come from names of folders. They are text: ``user_id=007`` is not the number 7.
 
     Raises
     ------
     TableError
-        It is no Parquet, a folder without any, or two columns have one name.
+        It is no such table, a folder without any, or two columns have one name.
     """
     path = Path(path)
+    form = TYPED_FORMATS.get(path.suffix.lower(), "parquet") if not path.is_dir() else "parquet"
     try:
-        dataset = ds.dataset(path, format="parquet")
+        dataset = ds.dataset(path, format=form)
         if not dataset.files:
             raise TableError("holds no Parquet files")
         folders = (part for file in dataset.files for part in Path(file).relative_to(path).parts[:-1])
         keys = tuple(dict.fromkeys(part.partition("=")[0] for part in folders if "=" in part))
+        partitioning = None
         if keys:
-            schema = pa.schema([pa.field(key, pa.string()) for key in keys])
-            dataset = ds.dataset(path, format="parquet", partitioning=ds.partitioning(schema, flavor="hive"))
+            partitioning = ds.partitioning(pa.schema([pa.field(key, pa.string()) for key in keys]), flavor="hive")
+            dataset = ds.dataset(path, format=form, partitioning=partitioning)
+        if len(dataset.files) > 1:
+            dataset = dataset.replace_schema(_common_schema(dataset))
     except (OSError, pa.ArrowException) as error:
-        raise TableError(f"not a Parquet file: {' '.join(str(error).split())}") from error
+        called = {"parquet": "a Parquet", "feather": "a Feather", "json": "a JSON lines"}[form]
+        raise TableError(f"not {called} file: {' '.join(str(error).split())}") from error
     require_distinct(dataset.schema.names)
     return dataset, keys
+
+
+def _common_schema(dataset: ds.Dataset) -> pa.Schema:
+    """The columns of all files; the first file alone would decide otherwise."""
+    schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
+    return pa.unify_schemas([*schemas, dataset.schema], promote_options="permissive")
 
 
 def decoded(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

@@ -23,15 +23,18 @@ import pyarrow.csv as pa_csv
 import scipy.sparse as sp
 
 from .._util.tabular import (
-    PARQUET_SUFFIXES,
+    OTHER_TABLES,
+    READ_TABLES,
+    TYPED_FORMATS,
     TableError,
     as_ids,
     decoded,
-    open_parquet,
     open_table_bytes,
     open_text_table,
+    open_typed,
     require_distinct,
     restore_integers,
+    suffix_of,
 )
 from ..errors import DatasetError
 
@@ -218,9 +221,9 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
     Parameters
     ----------
     source : str or path-like or DataFrame
-        A CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz or
-        Zstandard), a Parquet file, a folder of them (``user_id=7/`` is a column), or a DataFrame. Other columns are
-        ignored.
+        A CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz, Zstandard
+        or zip), a Parquet file, a folder of them (``user_id=7/`` is a column), a Feather or JSON lines file, or a
+        DataFrame. Other columns are ignored.
 
     Returns
     -------
@@ -257,7 +260,10 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
     except TableError as e:
         raise DatasetError(e.message, source=name, stage=STAGE) from e
     except (pa.ArrowException, EOFError, OSError) as e:
-        raise DatasetError(f"cannot be read: {' '.join(str(e).split())}", source=name, stage=STAGE) from e
+        what = f"cannot be read: {' '.join(str(e).split())}"
+        if "invalid UTF8" in what:
+            what = f"is not text in UTF-8 or UTF-16 ({' '.join(str(e).split())}); save it as UTF-8"
+        raise DatasetError(what, source=name, stage=STAGE) from e
     n_rows += bad.get(_WRONG_CELLS, 0)
     if not sum(map(len, weights)):
         reasons = "; ".join(f"{n:,} {why}" for why, n in bad.items()) or "it is empty"
@@ -290,8 +296,10 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
         path = Path(source)
         if not path.exists():
             raise DatasetError("there is no such file", source=name, stage=STAGE)
-        if path.is_dir() or path.suffix.lower() in PARQUET_SUFFIXES:
-            names, batches = _open_parquet(path)
+        if path.is_dir() or path.suffix.lower() in TYPED_FORMATS:
+            names, batches = _open_typed(path)
+        elif (suffix := suffix_of(path)) in OTHER_TABLES:
+            raise TableError(f"a table of interactions must be {READ_TABLES}, not {suffix}")
         else:
             names, batches = _open_csv(path, reject)
     found = _required(names)
@@ -329,8 +337,8 @@ def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
     return names, (pa.Table.from_batches([b]) for b in table.to_batches(BATCH_ROWS))
 
 
-def _open_parquet(path: Path) -> tuple[list[str], Iterator[pa.Table]]:
-    dataset, _ = open_parquet(path)
+def _open_typed(path: Path) -> tuple[list[str], Iterator[pa.Table]]:
+    dataset, _ = open_typed(path)
     names = dataset.schema.names
     wanted = list(_required(names).values())
     batches = dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS)
@@ -356,7 +364,7 @@ def _open_csv(path: Path, reject: Any) -> tuple[list[str], Iterator[pa.Table]]:
                     use_threads=False,
                     column_names=names,
                     skip_rows=text.skip_lines,
-                    encoding="utf-16" if text.encoding == "utf-16" else "utf8",
+                    encoding="utf8" if text.encoding == "utf-8-sig" else text.encoding,
                 ),
                 parse_options=pa_csv.ParseOptions(
                     delimiter=text.delimiter, newlines_in_values=True, invalid_row_handler=wrong_cells

@@ -94,7 +94,8 @@ class DatasetLayout:
             return path
         path = Path(path)
         if not path.is_dir():
-            raise DatasetError("there is no such directory", source=str(path))
+            what = "is a file, not a features directory" if path.exists() else "there is no such directory"
+            raise DatasetError(what, source=str(path))
         if not is_dataset(path):
             raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
         stored: dict[str, tuple[Field, ...]] = {}
