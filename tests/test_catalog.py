@@ -8,6 +8,8 @@ import gzip
 import io
 import lzma
 import os
+import unicodedata
+import uuid
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -504,6 +506,42 @@ def test_utf_16_without_a_mark(tmp_path: Path, encoding: str) -> None:
     assert catalog.frame["title"].tolist() == ["Straße nach 日本"]
 
 
+def test_the_line_that_excel_writes_first(tmp_path: Path) -> None:
+    catalog = read_catalog(manifest(tmp_path, "sep=;\r\npath;title\r\na,b.wav;A\r\n"))
+    assert catalog.frame["source_uri"].tolist() == ["a,b.wav"]
+    with pytest.raises(CatalogError, match="line 3 has 3 fields, the header 2"):
+        read_catalog(manifest(tmp_path, "sep=;\npath;title\na;b;c\n"))
+
+
+def test_the_index_of_a_frame_is_not_lost() -> None:
+    frame = pd.DataFrame({"path": ["a.wav", "b.wav"], "track_id": ["x", "y"], "year": [1, 2]})
+    assert ids(read_catalog(frame.set_index("track_id"))) == ["x", "y"]
+    assert ids(read_catalog(frame.set_index(["year", "path"]))) == ["x", "y"]
+    assert ids(read_catalog(frame.drop(columns="track_id"))) == ids(read_catalog(frame[["path"]]))  # a mere range
+    twice = pd.DataFrame([["a.wav", "b.wav"]], columns=["path", "path"])
+    with pytest.raises(CatalogError, match="two columns are called 'path'"):
+        read_catalog(twice)
+
+
+def test_uuids_are_text(tmp_path: Path) -> None:
+    names = [uuid.UUID(int=7), uuid.UUID(int=8)]
+    frame = pd.DataFrame({"path": ["a.wav", "b.wav"], "track_id": names, "release": names})
+    catalog = read_catalog(frame)
+    assert ids(catalog) == [str(name) for name in names]
+    assert catalog.frame["release"].tolist() == ids(catalog)
+    assert read_interactions(frame.rename(columns={"path": "user_id"})).track_ids.tolist() == ids(catalog)
+    frame.to_parquet(tmp_path / "c.parquet")
+    assert ids(read_catalog(tmp_path / "c.parquet")) == ids(catalog)
+
+
+def test_names_of_a_mac_are_told(tmp_path: Path) -> None:
+    """A manifest has composed letters; the file came from a disk that decomposes them."""
+    tone(tmp_path / unicodedata.normalize("NFD", "Café.wav"))
+    [problem] = validate_catalog(manifest(tmp_path, unicodedata.normalize("NFC", "path\nCafé.wav\n"))).problems
+    assert problem.kind == "missing"
+    assert problem.message.endswith("is there, in Unicode form NFD: write it that way)")
+
+
 def test_headers_with_blanks(tmp_path: Path) -> None:
     catalog = read_catalog(manifest(tmp_path, 'track_id, path, title\n1, a.wav, "A, B"\n'))
     assert ids(catalog) == ["1"]
@@ -543,7 +581,11 @@ def zstd(text: bytes) -> bytes:
         ("c.csv.gz", gzip.compress(b"path\na.wav\n" * 50, mtime=0)[:30], "cannot be decompressed"),
         ("c.csv", b"PK\x03\x04 an archive", "is a zip archive or an Excel workbook that is damaged"),
         ("c.csv", zipped(b"", "[Content_Types].xml", "xl/workbook.xml"), "is an Excel workbook; export it as CSV"),
-        ("c.csv.zip", zipped(b"path\n", "a.csv", "b.csv"), "is a zip archive, and not of one CSV or TSV file alone; unpack"),
+        (
+            "c.csv.zip",
+            zipped(b"path\n", "a.csv", "b.csv"),
+            "is a zip archive, and not of one CSV or TSV file",
+        ),
         ("c.csv.zip", zipped(b"path\n", "song.mp3"), "not of one CSV or TSV file alone"),
         ("c.xlsx", b"PK\x03\x04 a workbook", "must be CSV or TSV .*, Parquet, Feather or JSON lines, not .xlsx"),
         ("c.jsonl.gz", b"\x1f\x8b", "not .jsonl.gz"),

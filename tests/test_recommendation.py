@@ -175,6 +175,10 @@ def test_integers_that_were_floats(tmp_path: Path) -> None:
         "20240301T100000Z",
         "Fri, 01 Mar 2024 10:00:00 GMT",
         "01 Mar 2024, 10:00",
+        "2024-03-01 05:00:00.000 America/New_York",
+        "Fri Mar 01 10:00:00 +0000 2024",
+        "Mar 1, 2024, 10:00:00 AM UTC",
+        "2024/03/01 10:00",
         "1709287200",
         "1709287200.0",
         "1709287200000",
@@ -196,6 +200,20 @@ def test_times_are_not_guessed() -> None:
     )
     read = read_interactions(frame)
     assert read.reading.bad == {"time cannot be read": 2}
+
+
+def test_an_hour_that_came_twice_is_not_guessed() -> None:
+    times = ["2024-10-27 02:30:00 Europe/Berlin", "2024-10-27 04:30:00 Europe/Berlin", "2024-10-27 04:30:00 Mid/Gard"]
+    read = read_interactions(pd.DataFrame({"user_id": list("aab"), "track_id": list("xyz"), "time": times}))
+    assert read.reading.bad == {"time cannot be read": 2}
+    assert read.time is not None
+    assert read.time.tolist() == [np.datetime64("2024-10-27T03:30", "ns").astype(int)]
+
+
+def test_the_index_of_a_frame_is_not_lost() -> None:
+    frame = pd.DataFrame({"user_id": ["u", "v"], "track_id": [1, 2]})
+    assert read_interactions(frame.set_index("user_id")).user_ids.tolist() == ["u", "v"]
+    assert read_interactions(frame.set_index(["user_id", "track_id"])).track_ids.tolist() == ["1", "2"]
 
 
 def test_batches_join_up(monkeypatch) -> None:

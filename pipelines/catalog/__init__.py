@@ -29,16 +29,16 @@ root that would stay the same when the list grows), is identified by its absolut
 
 from .read import read_catalog
 from .types import Catalog, Problem, ValidationReport, declared_durations, printable
-from .validate import backslash_hint, file_trouble, look_at, path_trouble, validate_catalog
+from .validate import file_trouble, look_at, name_hint, path_trouble, validate_catalog
 
 __all__ = [
     "Catalog",
     "Problem",
     "ValidationReport",
-    "backslash_hint",
     "declared_durations",
     "file_trouble",
     "look_at",
+    "name_hint",
     "path_trouble",
     "printable",
     "read_catalog",

@@ -14,6 +14,7 @@ from stemfeatures._util.tabular import (
     decoded,
     encoding_of,
     find_delimiter,
+    header_line,
     open_typed,
     read_table_bytes,
     require_distinct,
@@ -25,6 +26,10 @@ from .types import ID_COLUMN, PATH_COLUMNS, printable
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+#: Header and what stands before it lie among so many characters.
+_HEADER_CHARACTERS = 1_000_000
 
 
 #: Integers that int64 holds for sure; longer ones (bar codes) stay text.
@@ -43,11 +48,14 @@ def read_csv(path: Path, limit: int | None) -> pd.DataFrame:
 
     source = printable(os.fspath(path))
     text = _text(path, source)
-    first = next((line for line in text.splitlines() if line.strip()), None)
+    lines = text[:_HEADER_CHARACTERS].splitlines(keepends=True)
+    first = header_line(lines)
     if first is None:
         raise CatalogError("the file is empty", source=source)
-    delimiter = find_delimiter(first, default="," if ".csv" in path.name.lower() else "\t")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    delimiter = find_delimiter(lines[first], default="," if ".csv" in path.name.lower() else "\t")
+    body = io.StringIO(text, newline="")
+    body.seek(sum(map(len, lines[:first])))
+    reader = csv.reader(body, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[list[str]] = []
     try:
         filled = (row for row in reader if any(cell.strip() for cell in row))
@@ -56,14 +64,14 @@ def read_csv(path: Path, limit: int | None) -> pd.DataFrame:
         for row in islice(filled, limit):
             if any(cell.strip() for cell in row[len(header) :]):
                 raise CatalogError(
-                    f"line {reader.line_num} has {len(row)} fields, the header {len(header)}; "
+                    f"line {first + reader.line_num} has {len(row)} fields, the header {len(header)}; "
                     "names with the delimiter in them must be quoted",
                     source=source,
                 )
             rows.append((row + [""] * len(header))[: len(header)])
         require_distinct(header)
     except csv.Error as e:
-        raise CatalogError(f"line {reader.line_num}: {e}", source=source) from e
+        raise CatalogError(f"line {first + reader.line_num}: {e}", source=source) from e
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     frame = pd.DataFrame(rows, columns=header, dtype=str)

@@ -19,6 +19,8 @@ from stemfeatures._util.tabular import (
     TYPED_FORMATS,
     TableError,
     as_ids,
+    named_index_as_columns,
+    require_distinct,
     restore_integers,
     suffix_of,
 )
@@ -68,7 +70,7 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     if isinstance(spec, Catalog):
         return spec.head(limit)
     if isinstance(spec, pd.DataFrame):
-        return _from_frame(spec.head(limit) if limit else spec, Path.cwd(), "DataFrame")
+        return _from_frame(named_index_as_columns(spec.head(limit) if limit else spec), Path.cwd(), "DataFrame")
     if not isinstance(spec, (str, os.PathLike)):
         specs = [os.fspath(s) for s in spec]
         if len(specs) != 1:
@@ -147,6 +149,10 @@ def _from_files(
 def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
     import pandas as pd
 
+    try:
+        require_distinct([str(c) for c in manifest.columns])
+    except TableError as error:
+        raise CatalogError(error.message, source=printable(origin)) from error
     names = {str(c).strip().lower(): c for c in reversed(manifest.columns)}
     column = next((names[c] for c in PATH_COLUMNS if c in names), None)
     if column is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -129,7 +130,7 @@ def file_trouble(path: str) -> tuple[str, str] | None:
             return "missing", f"the link leads nowhere: {printable(path)}"
         if not isinstance(e, (FileNotFoundError, NotADirectoryError)):
             return "unreadable", f"{e.strerror or e}: {printable(path)}"
-        return "missing", f"no such file: {printable(path)}{backslash_hint(path)}"
+        return "missing", f"no such file: {printable(path)}{name_hint(path)}"
     except ValueError as e:  # NUL in the name
         return "missing", f"{e}: {printable(path)}"
     if not stat.S_ISREG(status.st_mode):
@@ -140,8 +141,8 @@ def file_trouble(path: str) -> tuple[str, str] | None:
     return None
 
 
-def backslash_hint(path: str) -> str:
-    """What to say of a missing file whose name has backslashes.
+def name_hint(path: str) -> str:
+    """What to say of a missing file whose name is written another way than that of a file.
 
     Parameters
     ----------
@@ -151,11 +152,17 @@ def backslash_hint(path: str) -> str:
     Returns
     -------
     str
-        A hint; empty for other names.
+        A hint on backslashes, or on letters with accents that are composed here and decomposed there; else empty.
     """
-    if "\\" not in path or os.path.exists(path):
+    if os.path.exists(path):
         return ""
-    return " (backslashes as in a path of Windows: write / instead)"
+    if "\\" in path:
+        return " (backslashes as in a path of Windows: write / instead)"
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, path)
+        if other != path and os.path.exists(other):
+            return f" (a file whose name looks the same is there, in Unicode form {form}: write it that way)"
+    return ""
 
 
 def look_at(

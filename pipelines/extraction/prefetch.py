@@ -21,7 +21,7 @@ from stemfeatures._util.clock import awake_s, get_within, slept_s
 from stemfeatures.audio import AudioInfo, AudioStream, Tags
 from stemfeatures.errors import AudioError, CatalogError, DecodeError
 
-from ..catalog import backslash_hint, printable
+from ..catalog import name_hint, printable
 from .tasks import AudioLimits
 from .watch import Watched
 
@@ -284,7 +284,7 @@ class PrefetchStream(AudioStream):
         self._alive()
         if error is None:
             return self
-        if isinstance(error, AudioError) and (hint := backslash_hint(self.path)):
+        if isinstance(error, AudioError) and (hint := name_hint(self.path)):
             error = type(error)(error.message + hint, source=error.source)
         raise error
 

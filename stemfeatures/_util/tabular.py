@@ -18,13 +18,16 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ..errors import StemfeaturesError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 #: Tables with types of their own, and what pyarrow calls their format.
@@ -58,6 +61,7 @@ _NOT_TEXT = {
 _EXACT_BELOW = 2.0**53
 _WHOLE_FLOAT = re.compile(r"[+-]?\d+\.0+")
 _HEADER_BYTES = 1_000_000
+_STATED_DELIMITER = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 
 
 class TableError(StemfeaturesError):
@@ -177,6 +181,13 @@ def find_delimiter(header: str, default: str = ",") -> str:
     return best if bare.count(best) else default
 
 
+def header_line(lines: Sequence[str]) -> int | None:
+    """Where the header of a text table stands: the first line that is not empty, and not ``sep=;``, which Excel writes
+    in front; None where there is none."""
+    filled = [i for i, line in enumerate(lines) if line.strip() and not _STATED_DELIMITER.fullmatch(line.strip())]
+    return filled[0] if filled else None
+
+
 def open_text_table(path: str | os.PathLike[str]) -> TextTable:
     """Find out encoding, delimiter and header of a text file.
 
@@ -196,7 +207,7 @@ def open_text_table(path: str | os.PathLike[str]) -> TextTable:
     if "\0" in text:
         raise TableError(f"is not text in UTF-8 or UTF-16 (the first bytes are {head[:8]!r})")
     lines = text.splitlines()
-    skip = next((i for i, line in enumerate(lines) if line.strip()), None)
+    skip = header_line(lines)
     if skip is None:
         raise TableError("the file is empty")
     delimiter = find_delimiter(lines[skip])
@@ -210,6 +221,13 @@ def require_distinct(names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name and name in names[:i]:
             raise TableError(f"two columns are called {name!r}")
+
+
+def named_index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """A DataFrame with the levels of its index as columns where they have names: ``set_index("track_id")`` loses no
+    ids."""
+    levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    return frame.reset_index(level=levels) if levels else frame
 
 
 def open_typed(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...]]:
@@ -256,7 +274,7 @@ def _common_schema(dataset: ds.Dataset) -> pa.Schema:
 
 
 def decoded(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column without dictionary, its bytes as text.
+    """A column without dictionary, its bytes and UUIDs as text.
 
     Raises
     ------
@@ -265,6 +283,10 @@ def decoded(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if isinstance(column.type, pa.BaseExtensionType):
+        if column.type.extension_name != "arrow.uuid":
+            return decoded(column.cast(column.type.storage_type), name)
+        return pa.chunked_array([[None if v is None else str(v) for v in column.to_pylist()]], pa.string())
     binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
     if binary or pa.types.is_fixed_size_binary(column.type):
         try:

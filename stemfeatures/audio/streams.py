@@ -260,7 +260,7 @@ def open_audio(
             block_frames = max(1, min(block_frames, _MAX_BLOCK_VALUES // decoder.info.channels))
             first = decoder.read(block_frames)
         except (Refusal, OSError) as error:
-            reports.append(f"{kind.name}: {error}")
+            reports.append(f"{kind.name}: {str(error).rstrip('.')}")
             if decoder is not None:
                 decoder.close()
             continue

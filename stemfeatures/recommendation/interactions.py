@@ -29,6 +29,7 @@ from .._util.tabular import (
     TableError,
     as_ids,
     decoded,
+    named_index_as_columns,
     open_table_bytes,
     open_text_table,
     open_typed,
@@ -326,6 +327,7 @@ def _required(names: Sequence[Any]) -> dict[str, Any]:
 
 def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
     """Names of the columns of a DataFrame, and its rows in pieces; ids may be of mixed types."""
+    frame = named_index_as_columns(frame)
     require_distinct([str(name) for name in frame.columns])
     names = list(frame.columns)
     found = _required(names)
@@ -436,8 +438,14 @@ def _times(column: pa.ChunkedArray) -> np.ndarray:
 #: Of exports: a zone as UTC, GMT or hours alone, with a blank before it.
 _ZONE_NAME = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 _ZONE_HOURS = re.compile(r"([T ]\d\d:?\d\d[\d:.,]*)\s*([+-]\d\d)(?::?(\d\d))?$")
+#: The name of a zone, as Presto and Athena write it.
+_ZONE_PLACE = re.compile(r"(.*\d) ([A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+)+)$")
 #: With the name of a month, so that day and month cannot be taken for each other.
-_NAMED_MONTHS = ("%a, %d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M:%S %z", "%d %b %Y, %H:%M", "%d %b %Y %H:%M", "%d %b %Y")
+_NAMED_MONTHS = (
+    "%a, %d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M:%S %z", "%d %b %Y, %H:%M", "%d %b %Y %H:%M", "%d %b %Y",
+    "%a %b %d %H:%M:%S %z %Y", "%b %d, %Y, %I:%M:%S %p %z", "%b %d, %Y, %I:%M:%S %p", "%b %d, %Y, %I:%M %p",
+    "%b %d, %Y",
+)  # fmt: skip
 
 
 def _written_times(values: pd.Series) -> np.ndarray:
@@ -447,12 +455,27 @@ def _written_times(values: pd.Series) -> np.ndarray:
     text = values.str.strip()
     iso = text.str.replace(_ZONE_NAME, "Z", regex=True).str.replace(_ZONE_HOURS, _zone, regex=True)
     times = pd.to_datetime(iso, utc=True, errors="coerce", format="ISO8601")
+    if times.isna().any():
+        placed = text.where(times.isna()).str.extract(_ZONE_PLACE)
+        for zone in placed[1].dropna().unique():
+            times = times.mask(placed[1] == zone, _local_times(placed[0].where(placed[1] == zone), zone))
     mail = text.str.replace(_ZONE_NAME, " +0000", regex=True)
     for form in _NAMED_MONTHS:
         if not (unread := times.isna()).any():
             break
         times = times.mask(unread, pd.to_datetime(mail.where(unread), utc=True, errors="coerce", format=form))
     return times.to_numpy(dtype="datetime64[ns]")
+
+
+def _local_times(text: pd.Series, zone: str) -> pd.Series:
+    """Times of a place in UTC; NaT where there are none, or two, as when clocks are set back."""
+    import pandas as pd
+
+    local = pd.to_datetime(text, errors="coerce", format="ISO8601")
+    try:
+        return local.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    except (KeyError, ValueError, TypeError):  # no such zone, or one is stated besides
+        return pd.Series(pd.NaT, index=text.index, dtype="datetime64[ns, UTC]")
 
 
 def _zone(found: re.Match[str]) -> str:
