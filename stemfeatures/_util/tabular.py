@@ -259,7 +259,7 @@ def open_typed(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...
             partitioning = ds.partitioning(pa.schema([pa.field(key, pa.string()) for key in keys]), flavor="hive")
             dataset = ds.dataset(path, format=form, partitioning=partitioning)
         if len(dataset.files) > 1:
-            dataset = dataset.replace_schema(_common_schema(dataset))
+            dataset = ds.dataset(path, schema=_common_schema(dataset), format=form, partitioning=partitioning)
     except (OSError, pa.ArrowException) as error:
         called = {"parquet": "a Parquet", "feather": "a Feather", "json": "a JSON lines"}[form]
         raise TableError(f"not {called} file: {' '.join(str(error).split())}") from error
@@ -270,7 +270,10 @@ def open_typed(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...
 def _common_schema(dataset: ds.Dataset) -> pa.Schema:
     """The columns of all files; the first file alone would decide otherwise."""
     schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
-    return pa.unify_schemas([*schemas, dataset.schema], promote_options="permissive")
+    try:
+        return pa.unify_schemas([*schemas, dataset.schema], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise TableError(f"its files do not fit together: {' '.join(str(error).split())}") from error
 
 
 def decoded(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
