@@ -495,7 +495,7 @@ def test_parts_of_a_manifest_need_not_be_alike(tmp_path: Path) -> None:
     assert frame["title"].tolist() == [None, "B"]
     assert frame["genre"].tolist() == [None, "folk"]
     pq.write_table(pa.table({"path": ["c.wav"], "year": ["MMI"]}), tmp_path / "m" / "c.parquet")
-    with pytest.raises(CatalogError, match="its files do not fit together: .*year.* int64 vs string"):
+    with pytest.raises(CatalogError, match=r"its files do not fit together: .*year.* int64 vs string"):
         read_catalog(tmp_path / "m")
 
 
