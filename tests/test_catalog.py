@@ -506,6 +506,14 @@ def test_utf_16_without_a_mark(tmp_path: Path, encoding: str) -> None:
     assert catalog.frame["title"].tolist() == ["Straße nach 日本"]
 
 
+@pytest.mark.parametrize("name", ["c.txt", "c.psv", "c.tab"])
+def test_text_of_other_names(tmp_path: Path, name: str) -> None:
+    catalog = read_catalog(manifest(tmp_path, "path|title\na.wav|A\n", name))
+    assert catalog.frame["title"].tolist() == ["A"]
+    with pytest.raises(CatalogError, match="no column names the files"):
+        read_catalog(manifest(tmp_path, "/music/a.wav\n/music/b.wav\n", name))
+
+
 def test_the_line_that_excel_writes_first(tmp_path: Path) -> None:
     catalog = read_catalog(manifest(tmp_path, "sep=;\r\npath;title\r\na,b.wav;A\r\n"))
     assert catalog.frame["source_uri"].tolist() == ["a,b.wav"]

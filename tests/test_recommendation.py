@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime
 import gzip
 import lzma
 import tracemalloc
@@ -176,6 +177,7 @@ def test_integers_that_were_floats(tmp_path: Path) -> None:
         "Fri, 01 Mar 2024 10:00:00 GMT",
         "01 Mar 2024, 10:00",
         "2024-03-01 05:00:00.000 America/New_York",
+        "2024-03-01T05:00-05:00[America/New_York]",
         "Fri Mar 01 10:00:00 +0000 2024",
         "Mar 1, 2024, 10:00:00 AM UTC",
         "2024/03/01 10:00",
@@ -200,6 +202,32 @@ def test_times_are_not_guessed() -> None:
     )
     read = read_interactions(frame)
     assert read.reading.bad == {"time cannot be read": 2}
+
+
+@pytest.mark.parametrize("time", [["9999-12-31", "2024-03-01"], [9e10, 1709251200], ["1066-10-14", "2024-03-01"]])
+def test_times_out_of_range_are_no_other_times(time: list[object]) -> None:
+    read = read_interactions(pd.DataFrame({"user_id": ["u", "u"], "track_id": ["a", "b"], "time": time}))
+    assert read.reading.bad == {"time cannot be read": 1}
+    assert read.time is not None
+    assert read.time.tolist() == [1709251200 * 10**9]
+    mixed = [datetime.datetime(2024, 3, 1, tzinfo=datetime.UTC), "2024-03-01"]
+    read = read_interactions(pd.DataFrame({"user_id": ["u", "u"], "track_id": ["a", "b"], "time": mixed}))
+    assert read.time is not None
+    assert read.time.tolist() == [1709251200 * 10**9] * 2
+
+
+def test_delimiters_behind_the_last_cell(tmp_path: Path) -> None:
+    """As catalogues are read: what is empty and too much is no fault, what is missing is one."""
+    path = tmp_path / "x.csv"
+    path.write_text('user_id,track_id\nu,1,,\n"v, w",2\nx\ny,3,4\nz,5,\n')
+    read = read_interactions(path)
+    assert read.reading.bad == {"wrong number of cells": 2}
+    assert read.reading.n_rows == 5
+    assert dict(zip(read.user_ids[read.user].tolist(), read.track_ids[read.track].tolist())) == {
+        "u": "1",
+        "v, w": "2",
+        "z": "5",
+    }
 
 
 def test_an_hour_that_came_twice_is_not_guessed() -> None:

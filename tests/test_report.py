@@ -121,6 +121,9 @@ def test_the_page_in_chromium(browser, page: Path, width: int, scheme: str) -> N
     tab.select_option("#stem", "mixture")
     tab.fill("#find", "t3")
     tab.wait_for_function("document.getElementById('counted').textContent === '10 tracks'")
+    assert tab.locator("#side button").all_inner_texts() == [f"t{i}" for i in range(30, 40)]
+    tab.click("#side button >> text=t31")
+    assert tab.inner_text("#side h3") == "t31"
     tab.fill("#find", NASTY[:9])
     tab.wait_for_function("document.getElementById('counted').textContent === '1 track'")
     inside = "(() => {const d = document.getElementById('map').getBoundingClientRect(); return [d.width, d.height]})()"

@@ -10,7 +10,7 @@
   const context = canvas.getContext("2d"), overlay = over.getContext("2d");
   const WHEEL = ["#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#ff9da7", "#9c755f", "#8cd17d", "#499894", "#d37295"];
   const NULL = "#999999", SHADES = 48, REACH = 12, CELLS = 96, MOST_FOUND = 30, DOTS = 4000;
-  const n = data.ids.length;
+  const n = data.ids.length, hint = side.firstElementChild;
   const folded = data.ids.map((id) => id.toLowerCase());
   const values = {};  // numbers, or codes of names (0 is null)
   for (const [name, v] of Object.entries(data.values)) {
@@ -85,20 +85,21 @@
     bitmap = context.createImageData(Math.max(canvas.width, 1), Math.max(canvas.height, 1));
   }
 
-  // A disc as offsets and how much of each pixel it covers.
+  // A disc: columns, rows and how much of each pixel it covers.
   function stamp(r) {
-    const reach = Math.ceil(r), found = [];
-    for (let y = -reach; y <= reach; y++) for (let x = -reach; x <= reach; x++) {
-      const covered = Math.min(1, r + 0.5 - Math.hypot(x, y));
-      if (covered > 0) found.push([x, y, covered]);
+    const reach = Math.ceil(r), x = [], y = [], covered = [];
+    for (let j = -reach; j <= reach; j++) for (let i = -reach; i <= reach; i++) {
+      const c = Math.min(1, r + 0.5 - Math.hypot(i, j));
+      if (c > 0) { x.push(i); y.push(j); covered.push(c); }
     }
-    return found;
+    return { x: Int32Array.from(x), y: Int32Array.from(y), covered: Float32Array.from(covered), size: x.length };
   }
 
   function draw() {
     const m = maps[stem.value], half = scale() * ratio, W = bitmap.width, H = bitmap.height, pixels = bitmap.data;
     const r = radius() * ratio, dx = W / 2 - cx * half, dy = H / 2 - cy * half;
-    const rgb = palette.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
+    const part = (i) => Uint8Array.from(palette, (c) => parseInt(c.slice(i, i + 2), 16));
+    const reds = part(1), greens = part(3), blues = part(5);
     const disc = stamp(m.at.length > DOTS ? Math.max(r * 0.9, 0.8) : r);
     pixels.fill(0);
     for (const pass of [0, 1]) {
@@ -108,15 +109,15 @@
         if (on[i] !== pass) continue;
         const x = Math.round(dx + m.xy[2 * k] * half), y = Math.round(dy + m.xy[2 * k + 1] * half);
         if (x < -r || y < -r || x > W + r || y > H + r) continue;
-        const [red, green, blue] = rgb[paint[i]];
-        for (let d = 0; d < disc.length; d++) {
-          const px = x + disc[d][0], py = y + disc[d][1];
+        const red = reds[paint[i]], green = greens[paint[i]], blue = blues[paint[i]];
+        for (let d = 0; d < disc.size; d++) {
+          const px = x + disc.x[d], py = y + disc.y[d];
           if (px < 0 || py < 0 || px >= W || py >= H) continue;
-          const at = 4 * (py * W + px), a = alpha * disc[d][2], under = pixels[at + 3] / 255 * (1 - a), sum = a + under;
-          pixels[at] = (red * a + pixels[at] * under) / sum;
-          pixels[at + 1] = (green * a + pixels[at + 1] * under) / sum;
-          pixels[at + 2] = (blue * a + pixels[at + 2] * under) / sum;
-          pixels[at + 3] = 255 * sum;
+          const at = 4 * (py * W + px), a = alpha * disc.covered[d], under = pixels[at + 3] * (1 - a) / 255, share = a / (a + under);
+          pixels[at] += (red - pixels[at]) * share;
+          pixels[at + 1] += (green - pixels[at + 1]) * share;
+          pixels[at + 2] += (blue - pixels[at + 2]) * share;
+          pixels[at + 3] = 255 * (a + under);
         }
       }
     }
@@ -194,7 +195,8 @@
         one.addEventListener("click", () => tell(i)); list.append(one);
       }
       side.replaceChildren(list);
-    }
+    } else if (chosen >= 0) tell(chosen);
+    else side.replaceChildren(hint);
     redraw();
   }
 

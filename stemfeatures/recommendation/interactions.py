@@ -9,6 +9,7 @@ and blanks around them.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -332,11 +333,19 @@ def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
     names = list(frame.columns)
     found = _required(names)
     arrays = [
-        as_ids(frame[column], wanted) if wanted in COLUMNS[:2] else pa.array(frame[column], from_pandas=True)
+        as_ids(frame[column], wanted) if wanted in COLUMNS[:2] else _as_arrow(frame[column])
         for wanted, column in found.items()
     ]
     table = pa.table(arrays, names=list(found.values()))
     return names, (pa.Table.from_batches([b]) for b in table.to_batches(BATCH_ROWS))
+
+
+def _as_arrow(values: pd.Series) -> pa.Array:
+    """A column of weights or times; values of mixed types as text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        return pa.array([None if missing else str(v) for v, missing in zip(values, values.isna())])
 
 
 def _open_typed(path: Path) -> tuple[list[str], Iterator[pa.Table]]:
@@ -354,9 +363,20 @@ def _open_csv(path: Path, reject: Any) -> tuple[list[str], Iterator[pa.Table]]:
     names = [name or f"column_{i + 1}" for i, name in enumerate(text.names)]
     wanted = list(_required(names).values())
 
+    mended: list[list[str]] = []
+
     def wrong_cells(row: pa_csv.InvalidRow) -> str:
-        reject(_WRONG_CELLS, 1, repr(row.text))
+        cells = next(csv.reader([row.text or ""], delimiter=text.delimiter, skipinitialspace=True), [])
+        if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
+            mended.append(cells[: len(names)])  # spreadsheets write delimiters behind the last cell
+        else:
+            reject(_WRONG_CELLS, 1, repr(row.text))
         return "skip"
+
+    def taken() -> pa.Table:
+        columns = dict(zip(names, zip(*mended)))
+        mended.clear()
+        return pa.table({name: pa.array(columns[name], pa.string()) for name in wanted})
 
     def batches() -> Iterator[pa.Table]:
         with open_table_bytes(path) as file:
@@ -375,7 +395,12 @@ def _open_csv(path: Path, reject: Any) -> tuple[list[str], Iterator[pa.Table]]:
                     column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted
                 ),
             )
-            yield from (pa.Table.from_batches([b]) for b in reader)
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+                if mended:
+                    yield taken()
+            if mended:
+                yield taken()
 
     return names, batches()
 
@@ -419,7 +444,7 @@ def _times(column: pa.ChunkedArray) -> np.ndarray:
 
     values = column.to_pandas()
     if pa.types.is_temporal(column.type):
-        return pd.to_datetime(values, utc=True, errors="coerce").to_numpy(dtype="datetime64[ns]")
+        return _in_range(pd.to_datetime(values, utc=True, errors="coerce"))
     number = _numbers(column)
     size = np.abs(np.where(np.isfinite(number), number, 0.0))
     is_number = size >= _FIRST_SECOND
@@ -438,6 +463,8 @@ def _times(column: pa.ChunkedArray) -> np.ndarray:
 #: Of exports: a zone as UTC, GMT or hours alone, with a blank before it.
 _ZONE_NAME = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 _ZONE_HOURS = re.compile(r"([T ]\d\d:?\d\d[\d:.,]*)\s*([+-]\d\d)(?::?(\d\d))?$")
+#: The name of a zone behind its offset, as Java writes it.
+_ZONE_BESIDES = re.compile(r"(?<=[\dZ])\[[\w/+-]+\]$")
 #: The name of a zone, as Presto and Athena write it.
 _ZONE_PLACE = re.compile(r"(.*\d) ([A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+)+)$")
 #: With the name of a month, so that day and month cannot be taken for each other.
@@ -452,7 +479,7 @@ def _written_times(values: pd.Series) -> np.ndarray:
     """datetime64[ns] of text; NaT where it cannot be read without guessing."""
     import pandas as pd
 
-    text = values.str.strip()
+    text = values.str.strip().str.replace(_ZONE_BESIDES, "", regex=True)
     iso = text.str.replace(_ZONE_NAME, "Z", regex=True).str.replace(_ZONE_HOURS, _zone, regex=True)
     times = pd.to_datetime(iso, utc=True, errors="coerce", format="ISO8601")
     if times.isna().any():
@@ -464,7 +491,15 @@ def _written_times(values: pd.Series) -> np.ndarray:
         if not (unread := times.isna()).any():
             break
         times = times.mask(unread, pd.to_datetime(mail.where(unread), utc=True, errors="coerce", format=form))
-    return times.to_numpy(dtype="datetime64[ns]")
+    return _in_range(times)
+
+
+def _in_range(times: pd.Series) -> np.ndarray:
+    """datetime64[ns]; NaT for the years that it does not reach, such as 9999, which stands for "never"."""
+    import pandas as pd
+
+    first, last = (pd.Timestamp(year=year, month=1, day=1, tz="UTC") for year in (1678, 2262))
+    return times.where((times >= first) & (times < last)).to_numpy(dtype="datetime64[ns]")
 
 
 def _local_times(text: pd.Series, zone: str) -> pd.Series:
