@@ -54,7 +54,7 @@
     $("legend").replaceChildren();
     if (v.numbers) {
       const sorted = v.numbers.filter(Number.isFinite).sort();
-      const low = sorted[Math.floor(0.02 * (sorted.length - 1))], high = sorted[Math.ceil(0.98 * (sorted.length - 1))];
+      const low = sorted[Math.floor(0.02 * (sorted.length - 1))], high = sorted[Math.floor(0.98 * (sorted.length - 1))];
       palette = [NULL, ...Array.from({ length: SHADES }, (_, i) => ramp(i / (SHADES - 1)))];
       for (let i = 0; i < n; i++) {
         const t = (v.numbers[i] - low) / (high - low || 1);
