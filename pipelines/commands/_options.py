@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     examples: tuple[str, ...] = ()
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         given = sys.argv[1:] if args is None else list(args)
         verbs = next((a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)
         if verbs is not None:
