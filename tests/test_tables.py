@@ -1109,3 +1109,4 @@ def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code != 0
     assert "nonsense" in err
     assert len(err.splitlines()) == 1
+    assert run("SELEC 1")[2].endswith('Parser Error: syntax error at or near "SELEC" [query]\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..errors import DatasetError
@@ -56,5 +57,6 @@ def query(features: Features, sql: str) -> pa.Table:
                 raise DatasetError("this is no query: it has no result", source=str(features.path), stage="query")
             return relation.to_arrow_table()
         except duckdb.Error as error:
-            message = " ".join(str(error).split())
+            # DuckDB draws the query with a mark below it, which makes no sense in one line.
+            message = " ".join(re.sub(r"\n+\s*LINE \d+:.*\n\s*\^+\s*$", "", str(error)).split())
             raise DatasetError(message, source=str(features.path), stage="query") from error
