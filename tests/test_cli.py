@@ -770,43 +770,6 @@ def test_describe_is_readable(main: Main, capsys, tmp_path, model, song) -> None
     assert "tempo too short: mixture, drums" in second
 
 
-def test_describe_draws_and_plays_a_folder(main: Main, capsys, tmp_path, model) -> None:
-    """Files mirror the folder; clicks sound where the tables have beats, and nowhere else; pictures show the sounds."""
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("mir_eval")
-    from matplotlib.image import imread
-
-    rng, n = np.random.default_rng(0), 8 * RATE
-    for name, period in (("a/song", 0.5), ("b/song", 0.6)):
-        y = np.zeros(n)
-        for at in np.arange(0.3, 7.9, period):
-            y[int(at * RATE) :][:400] += 0.05 * rng.standard_normal(400) * np.exp(-np.arange(400) / 80)
-        (tmp_path / "in" / name).parent.mkdir(parents=True)
-        soundfile.write(tmp_path / "in" / f"{name}.wav", y, RATE, subtype="FLOAT")
-    made = ("--plot", tmp_path / "pictures", "--sonify", tmp_path / "sounds")
-    assert main("describe", tmp_path / "in", "--json", "-q", "-m", model, *made) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    for name, period, line in zip(("a/song", "b/song"), (0.5, 0.6), lines, strict=True):
-        beats = np.array(line["events"]["beats_s"])
-        assert len(beats) > 8
-        assert np.median(np.diff(beats)) == pytest.approx(period, abs=0.02)
-        music, _ = soundfile.read(tmp_path / "in" / f"{name}.wav")
-        played, rate = soundfile.read(tmp_path / "sounds" / f"{name}.wav")
-        assert (rate, played.shape) == (RATE, music.shape)
-        added = played - 0.5 * music
-        level = [np.abs(added[int(at * RATE) :][: RATE // 100]).max() for at in beats]
-        between = [np.abs(added[int((at + period / 2) * RATE) :][: RATE // 20]).max() for at in beats[:-1]]
-        assert min(level) > 0.2
-        assert max(between) < 0.01
-        picture = imread(tmp_path / "pictures" / f"{name}.png")[..., :3]
-        assert min(picture.shape[:2]) > 500
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500  # spectra, not a blank page
-    pair = [imread(tmp_path / "pictures" / f"{name}.png") for name in ("a/song", "b/song")]
-    assert pair[0].shape != pair[1].shape or np.abs(pair[0] - pair[1]).mean() > 0.01
-    assert main("describe", tmp_path / "in", "-m", model, *made) == 2
-    assert "song.png and 3 more exists already; --overwrite replaces it" in capsys.readouterr().err
-
-
 def test_describe_values() -> None:
     assert describe._cell({"a": 0.256}, "%", "a") == "26"
     assert describe._cell({"a": 82.41, "b": 164.8}, ".0f", "a", "b") == "82-165"

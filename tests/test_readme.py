@@ -140,5 +140,10 @@ def test_recipes_answer_their_questions(pasted: dict[str, str], sandbox: Path, m
     assert all(60 < f0 < 1500 for _, f0 in names["melody"])
     assert (np.diff(names["bars"]) > 0.5).all()
     assert len(names["busy"]) == 3
+    assert sorted(names["drum_width"].index) == ["b/vals.ogg", "c.flac"]  # the third is mono
+    assert names["drum_width"].between(0, 1).all()
+    assert names["drum_width"].is_monotonic_decreasing
+    [widths] = [a for a, block in zip(answers, blocks(page, "sql")) if "stereo_width" in block]
+    assert [row["track_id"] for row in widths] == names["drum_width"].index.tolist()
     assert names["words"] == [(1.0, "la")]
     assert answers[-1] == []
