@@ -514,6 +514,12 @@ def test_text_of_other_names(tmp_path: Path, name: str) -> None:
         read_catalog(manifest(tmp_path, "/music/a.wav\n/music/b.wav\n", name))
 
 
+def test_notes_beside_music_are_no_manifest(tmp_path: Path) -> None:
+    """As ``music/*`` gives them."""
+    files = [tone(tmp_path / "a.wav"), manifest(tmp_path, "recorded at home\n", "notes.txt")]
+    assert len(read_catalog(files)) == 2
+
+
 def test_the_line_that_excel_writes_first(tmp_path: Path) -> None:
     catalog = read_catalog(manifest(tmp_path, "sep=;\r\npath;title\r\na,b.wav;A\r\n"))
     assert catalog.frame["source_uri"].tolist() == ["a,b.wav"]

@@ -165,7 +165,7 @@ def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
     ("argv", "said"),
     [
         (["extrac"], "no such verb: 'extrac'; did you mean 'extract'?"),
-        (["recommend", "trian"], "no such verb: 'trian'; did you mean 'train'?"),
+        (["recommend", "trein"], "no such verb: 'trein'; did you mean 'train'?"),
         (["extract", "--dryrun", "x.csv"], "unrecognized arguments: --dryrun; did you mean '--dry-run'?"),
         (["extract", "x.csv", "--out=d"], "unrecognized arguments: --out=d; did you mean '--out-dir'?"),
         (["separate", "-o", "d", "x.wav", "-f", "flac"], "unrecognized arguments: -f (see stemfeatures separate"),

@@ -231,7 +231,7 @@ def test_delimiters_behind_the_last_cell(tmp_path: Path) -> None:
 
 
 def test_an_hour_that_came_twice_is_not_guessed() -> None:
-    times = ["2024-10-27 02:30:00 Europe/Berlin", "2024-10-27 04:30:00 Europe/Berlin", "2024-10-27 04:30:00 Mid/Gard"]
+    times = ["2024-10-27 02:30:00 Europe/Berlin", "2024-10-27 04:30:00 Europe/Berlin", "2024-10-27 04:30:00 Mid/Garth"]
     read = read_interactions(pd.DataFrame({"user_id": list("aab"), "track_id": list("xyz"), "time": times}))
     assert read.reading.bad == {"time cannot be read": 2}
     assert read.time is not None

@@ -98,7 +98,7 @@ def is_table(path: Path) -> bool:
 
 def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
     suffix = suffix_of(path)
-    if suffix in TEXT_SUFFIXES:
+    if suffix in TEXT_SUFFIXES or suffix == ".txt":  # which lies beside music, too: alone, it is a manifest
         return _from_frame(read_csv(path, limit), path.absolute().parent, text)
     if path.suffix.lower() in TYPED_FORMATS:
         return _from_frame(read_typed(path, limit), path.absolute().parent, text)

@@ -38,7 +38,7 @@ TYPED_FORMATS = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
-TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt", ".psv"})
+TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 #: Suffixes that may follow those of a text table.
 COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 #: Tables and archives that people have, and that are neither read here nor audio.
