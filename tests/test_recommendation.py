@@ -278,7 +278,7 @@ def test_unknown_tracks_are_counted() -> None:
         ("user_id,track_id, user_id\na,b,c\n", "two columns are called 'user_id'"),
         ("PK\3\4", "is a zip archive or an Excel workbook"),
         ("user_id,track_id\na,\x80\n", "is not text in UTF-8.*save it as UTF-8"),
-        ("u\0s\0e\0r\0,\0", "is not text in UTF-8 or UTF-16"),
+        ("u\0\0\0s\0\0\0e\0\0\0", "is not text in UTF-8 or UTF-16"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
