@@ -90,14 +90,17 @@ def librosa_beats(y: np.ndarray) -> np.ndarray:
 
 
 def librosa_chords(y: np.ndarray, beats: np.ndarray) -> Labelled:
-    """Triads by templates on beat-synchronous chroma, smoothed by Viterbi."""
+    """Triads by templates on beat-synchronous chroma, smoothed by Viterbi.
+
+    There is none for no chord: a flat one fits the dense chroma of a mixture better than any triad.
+    """
     chroma = librosa.util.sync(librosa.feature.chroma_cqt(y=y, sr=RATE, hop_length=HOP), beats, aggregate=np.median)
     triads = [np.isin(np.arange(12), tones).astype(float) for tones in ((0, 4, 7), (0, 3, 7))]
-    templates = np.array([np.roll(t, root) for t in triads for root in range(12)] + [np.full(12, 1.0)])
+    templates = np.array([np.roll(t, root) for t in triads for root in range(12)])
     similar = librosa.util.normalize(templates, norm=2, axis=1) @ librosa.util.normalize(chroma, norm=2, axis=0)
     odds = np.exp(10 * similar)
-    path = librosa.sequence.viterbi_discriminative(odds / odds.sum(axis=0), librosa.sequence.transition_loop(25, 0.9))
-    labels = [f"{name}:{quality}" for quality in ("maj", "min") for name in NAMES] + ["N"]
+    path = librosa.sequence.viterbi_discriminative(odds / odds.sum(axis=0), librosa.sequence.transition_loop(24, 0.9))
+    labels = [f"{name}:{quality}" for quality in ("maj", "min") for name in NAMES]
     times = librosa.frames_to_time(beats, sr=RATE, hop_length=HOP)
     return np.stack([times[:-1], times[1:]], axis=1), [labels[k] for k in path[: len(times) - 1]]
 
