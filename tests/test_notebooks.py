@@ -24,6 +24,17 @@ def features(tmp_path_factory) -> Path:
     return write_features(tmp_path_factory.mktemp("data") / "features", names, same_bass_after=60)
 
 
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory) -> Path:
+    """So many tracks that the tenth which nobody has listened to is longer than a list of ten.
+
+    Of 12 unheard ones, as in 120 tracks, chance finds an NDCG of .46, which nothing can surpass by much; of 30 it finds
+    .14.
+    """
+    names = [f"{i:03d}.mp3" for i in range(300)]
+    return write_features(tmp_path_factory.mktemp("catalogue") / "features", names)
+
+
 def run(name: str, features: Path, monkeypatch) -> str:
     """Execute a notebook in a process of its own; everything it printed or showed, as text."""
     monkeypatch.setenv("FEATURES", str(features))
@@ -60,13 +71,13 @@ def test_similar_bass_lines_finds_the_cover(features, monkeypatch) -> None:
     assert "gain" in said
 
 
-def test_thirty_lines_train_a_recommender(features, monkeypatch) -> None:
+def test_thirty_lines_train_a_recommender(catalogue, monkeypatch) -> None:
     notebook = nbformat.read(NOTEBOOKS / "train_a_recommender.ipynb", as_version=4)
     [cell] = [c for c in notebook.cells if "thirty-lines" in c.metadata.get("tags", ())]
     assert len(cell.source.splitlines()) <= 30
-    said = run("train_a_recommender", features, monkeypatch)
+    said = run("train_a_recommender", catalogue, monkeypatch)
     assert "Known users, tracks nobody has listened to" in said
     cold = {
         name: float(value) for name, value in re.findall(r"^(vocals\+drums|bass|mixture) +([\d.]+)", said, re.MULTILINE)
     }
-    assert cold["vocals+drums"] > 1.3 * max(cold["bass"], cold["mixture"])
+    assert cold["vocals+drums"] > 1.5 * max(cold["bass"], cold["mixture"])
