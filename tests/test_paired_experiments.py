@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -124,11 +125,17 @@ TINY = {
 }
 
 
+@dataclass(frozen=True)
+class FewScored(paired_digits.Setting):
+    n_scored: int = 500
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_an_experiment_goes_on_and_writes_its_tables(name, tmp_path, capsys, monkeypatch):
     module, arguments = TINY[name]
     if name == "digits":
         monkeypatch.setattr(module, "train_classifier", lambda digits: train_classifier(digits, steps=20))
+        monkeypatch.setattr(module, "Setting", FewScored)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert module.main(["--out", str(straight), *arguments, "--quiet"]) == 0
     for _ in range(40):  # a step a call, as no time at all is left
