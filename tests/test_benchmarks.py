@@ -40,6 +40,7 @@ TINY = {
         "{songs}",
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
     ),
+    "planning": ("--rows 300 --parts 2 --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),

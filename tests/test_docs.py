@@ -6,9 +6,11 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,27 @@ def test_there_are_commands() -> None:
 def test_modules_are_there(page: Path) -> None:
     for name in _MODULE.findall(page.read_text(encoding="utf-8")):
         assert importlib.util.find_spec(name.rstrip(".")) is not None, name
+
+
+def test_the_image_is_made_of_what_is_there() -> None:
+    """What a Dockerfile copies, installs and leaves out; there is nothing here to build it with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    steps = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert {step[0] for step in steps} <= {"ARG", "FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"}
+    copied = [name for step in steps if step[0] == "COPY" and "--from=build" not in step for name in step[1:-1]]
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == kept
+    assert all((ROOT / name).exists() for name in copied)
+    assert {project["readme"], *project["license-files"]} <= kept
+    for extras in re.findall(r"'\.\[([\w,]+)\]'", text):
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    for package in ("gcsfs", "adlfs"):
+        wanted = [r for some in project["optional-dependencies"].values() for r in some if r.startswith(package)]
+        assert f"'{wanted[0]}'" in text
+    assert json.loads(text.partition("ENTRYPOINT ")[2].splitlines()[0])[0] in project["scripts"]
+    assert steps[-3][0] == "WORKDIR"
+    assert ["USER", "stemfeatures"] in steps  # not root
 
 
 #: Where the options of a script stand that it does not declare itself.

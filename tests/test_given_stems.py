@@ -399,6 +399,11 @@ def test_folders_that_hold_no_stems(stems: Path, tmp_path: Path) -> None:
         StemFolder(tmp_path / "empty")
     before = StemFolder(stems).sha256
     os.utime(stems / "bass.wav", (1, 1))
+    assert StemFolder(stems).sha256 == before  # the same bytes
+    changed = bytearray((stems / "bass.wav").read_bytes())
+    changed[-1] ^= 1
+    (stems / "bass.wav").write_bytes(changed)
+    os.utime(stems / "bass.wav", (1, 1))  # of the same size and time
     assert StemFolder(stems).sha256 != before
     audio.write(stems / "bass.flac", tone(55, 1) * 0.1, RATE)
     with pytest.raises(SeparationError, match=r"two files of stem 'bass': bass\.flac, bass\.wav"):

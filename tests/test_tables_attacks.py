@@ -496,15 +496,15 @@ def test_one_track_is_read_from_the_parts_that_can_hold_it(tmp_path: Path, monke
         for i in range(20):  # as a run makes them: every part spans nearly all ids
             committer.commit(write_shard(layout, names[i::20]))
     opened: list[int] = []
-    from stemfeatures.tables import reader
+    from stemfeatures.tables import parts
 
-    real = reader.part_file
+    real = parts.part_file
 
     def counted(dataset: DatasetLayout, part: PartFile) -> Path:
         opened.append(1)
         return real(dataset, part)
 
-    monkeypatch.setattr(reader, "part_file", counted)
+    monkeypatch.setattr(parts, "part_file", counted)
     features: Features = open_features(layout.path)
     assert features.to_pandas("tracks", filter=[("track_id", "==", "07")])["source_uri"].tolist() == ["07.wav"]
     assert len(opened) == 1

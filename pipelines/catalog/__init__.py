@@ -12,7 +12,11 @@ A catalogue is one of
   counted, see :attr:`Catalog.passed_over`. Links to folders are followed, but every folder counts once, so links that
   lead in circles do no harm.
 * a glob pattern such as ``"music/**/*.flac"``; quote it, so that the shell does not expand it. Links as for folders.
+* the same in a store: a manifest, a folder or a pattern at an address of ``s3://``, ``gs://``, ``az://`` (or a manifest
+  or file at ``http(s)://``). Rows of any manifest may name addresses; what is relative is so to the manifest's.
 * a list of files (and folders), or a DataFrame with the columns of a manifest.
+
+A Parquet manifest of more than 50,000 rows is taken in portions by ``extract`` (:mod:`.portions`).
 
 Rows keep the order of the manifest; files that were found are sorted by path. Two rows with one file or one id are
 refused, not merged; :meth:`Catalog.without_duplicates` offers what else may become of them.
@@ -27,12 +31,14 @@ run from another working directory gives the same ids. A file outside of the roo
 root that would stay the same when the list grows), is identified by its absolute path.
 """
 
+from .portions import Portions, portions_of
 from .read import read_catalog
 from .types import Catalog, Problem, ValidationReport, declared_durations, printable
 from .validate import file_trouble, look_at, name_hint, path_trouble, validate_catalog
 
 __all__ = [
     "Catalog",
+    "Portions",
     "Problem",
     "ValidationReport",
     "declared_durations",
@@ -40,6 +46,7 @@ __all__ = [
     "look_at",
     "name_hint",
     "path_trouble",
+    "portions_of",
     "printable",
     "read_catalog",
     "validate_catalog",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,13 +125,25 @@ def _typed(values: pd.Series) -> pd.Series:
 
 def read_typed(path: Path, limit: int | None) -> pd.DataFrame:
     """A Parquet manifest (a file, or a folder of files), Feather or JSON lines; integers with gaps stay integers."""
-    import pandas as pd
     import pyarrow as pa
 
     source = printable(os.fspath(path))
     try:
         dataset, keys = open_typed(path)
         table = dataset.to_table() if limit is None else dataset.head(limit)
+    except TableError as e:
+        raise CatalogError(e.message, source=source) from e
+    except (OSError, pa.ArrowException) as e:
+        raise CatalogError(f"not a Parquet file: {e}", source=source) from e
+    return frame_of(table, keys, source)
+
+
+def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
+    """Rows of a Parquet manifest as a table; ``keys`` are the columns that come from names of folders."""
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
         for i, column in enumerate(table.column_names):
             if pa.types.is_nested(table.schema.types[i]):
                 raise CatalogError(

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from stemfeatures._util.tabular import (
     restore_integers,
     suffix_of,
 )
+from stemfeatures._util.urls import SCHEMES, Url, is_remote, joined
 from stemfeatures.errors import CatalogError
 
+from . import remote
 from .manifest import read_csv, read_typed
 from .metadata import settled
 from .types import (
@@ -70,17 +72,19 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     if isinstance(spec, Catalog):
         return spec.head(limit)
     if isinstance(spec, pd.DataFrame):
-        return _from_frame(named_index_as_columns(spec.head(limit) if limit else spec), Path.cwd(), "DataFrame")
+        return from_frame(named_index_as_columns(spec.head(limit) if limit else spec), Path.cwd(), "DataFrame")
     if not isinstance(spec, (str, os.PathLike)):
         specs = [os.fspath(s) for s in spec]
         if len(specs) != 1:
             return _from_list(specs, limit)
         spec = specs[0]
     text = os.fspath(spec)
+    if is_remote(text):
+        return _from_store(text.rstrip("/"), limit)
     path = Path(text)
     if path.is_dir():
         if holds_parquet(path):
-            return _from_frame(read_typed(path, limit), path.absolute(), text)
+            return from_frame(read_typed(path, limit), path.absolute(), text)
         passed_over: Counter[str] = Counter()
         return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
     if path.is_file():
@@ -91,6 +95,43 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     raise CatalogError(what, source=printable(text))
 
 
+def _from_store(address: str, limit: int | None) -> Catalog:
+    """A catalogue at an address of a store."""
+    url = Url(address)
+    bare = str(url).partition("?")[0]
+    suffix, folder = suffix_of(bare), url.parent.address
+    if suffix in {*TEXT_SUFFIXES, *TYPED_FORMATS} and not glob.has_magic(bare):
+        with remote.brought(address) as path:
+            read = read_csv if suffix in TEXT_SUFFIXES and path.is_file() else read_typed
+            return from_frame(_named(read, path, limit, address), folder, address)
+    if SCHEMES[url.scheme] == "http":
+        return _from_files([address], None, address)
+    if glob.has_magic(bare):
+        return _from_files(islice(remote.matches(address), limit), remote.pattern_root(address), address)
+    if remote.is_file(address):
+        return _from_files([address], None, address)
+    names = remote.files_below(address)
+    if not names:
+        raise CatalogError("there is no such object, and nothing below it", source=printable(address))
+    if remote.is_manifest(names):
+        with remote.brought(address) as path:
+            return from_frame(_named(read_typed, path, limit, address), url.address, address)
+    passed_over: Counter[str] = Counter()
+    files = islice(remote.audio_below(address, names, passed_over), limit)
+    return _from_files(files, url.address, address, passed_over)
+
+
+def _named(
+    read: Callable[[Path, int | None], pd.DataFrame], path: Path, limit: int | None, address: str
+) -> pd.DataFrame:
+    """A manifest; errors name its address, not the copy that is read."""
+    try:
+        return read(path, limit)
+    except CatalogError as error:
+        message = error.message.replace(str(path), printable(address))
+        raise CatalogError(message, source=printable(address)) from error
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is a manifest by its suffix: text, compressed or not, or a table with types."""
     return suffix_of(path) in {*TEXT_SUFFIXES, *TYPED_FORMATS}
@@ -99,9 +140,9 @@ def is_table(path: Path) -> bool:
 def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES or suffix == ".txt":  # which lies beside music, too: alone, it is a manifest
-        return _from_frame(read_csv(path, limit), path.absolute().parent, text)
+        return from_frame(read_csv(path, limit), path.absolute().parent, text)
     if path.suffix.lower() in TYPED_FORMATS:
-        return _from_frame(read_typed(path, limit), path.absolute().parent, text)
+        return from_frame(read_typed(path, limit), path.absolute().parent, text)
     if suffix in OTHER_TABLES or suffix in TYPED_FORMATS or path.suffix.lower() in OTHER_TABLES:
         raise CatalogError(
             f"a manifest must be {READ_TABLES}, not {''.join(path.suffixes[-2:])}", source=printable(text)
@@ -112,12 +153,14 @@ def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
 def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
     passed_over: Counter[str] = Counter()
 
-    def files() -> Iterator[Path]:
+    def files() -> Iterator[Path | str]:
         for text in specs:
             path = Path(text)
-            if is_table(path):
+            if is_remote(text):
+                yield text
+            elif is_table(path):
                 raise CatalogError("a manifest must be the only catalogue, not one of a list", source=printable(text))
-            if path.is_dir():
+            elif path.is_dir():
                 yield from walk(path, passed_over)
             elif not path.exists() and glob.has_magic(text):
                 yield from expand(text)
@@ -129,24 +172,81 @@ def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
 
 
 def _from_files(
-    files: Iterable[Path], root: Path | None, origin: str, passed_over: Mapping[str, int] | None = None
+    files: Iterable[Path | str],
+    root: Path | str | None,
+    origin: str,
+    passed_over: Mapping[str, int] | None = None,
 ) -> Catalog:
     import pandas as pd
 
-    paths = [os.path.normpath(os.path.abspath(file)) for file in files]
+    paths = [_absolute(file) for file in files]
     if not paths:
         why = f"; {passed_over_text(dict(passed_over))}" if passed_over else ""
         raise CatalogError(f"no audio files there{why}", source=printable(origin))
-    base = None if root is None else os.path.normpath(root)
+    base = None if root is None else _absolute(root)
     columns = {
         ID_COLUMN: [_default_id(path, base) for path in paths],
         "source_uri": [printable(path) for path in paths],
         "path": pd.Series(paths, dtype=object),
     }
-    return Catalog(pd.DataFrame(columns), printable(origin), base, passed_over=dict(passed_over or {}))
+    return Catalog(
+        pd.DataFrame(columns), printable(origin), base and printable(base), passed_over=dict(passed_over or {})
+    )
 
 
-def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
+def _absolute(file: Path | str) -> str:
+    """The absolute path, or the address."""
+    return file if isinstance(file, str) and is_remote(file) else os.path.normpath(os.path.abspath(file))
+
+
+def path_column(names: Mapping[str, Any], columns: Iterable[Any], origin: str) -> Any:
+    """The column that names the files; ``names`` has all in lower case. CatalogError when there is none."""
+    column = next((names[c] for c in PATH_COLUMNS if c in names), None)
+    if column is None:
+        have = ", ".join(map(str, columns)) or "none"
+        raise CatalogError(
+            f"no column names the files: one of {', '.join(PATH_COLUMNS)} is needed; the columns are: {have}",
+            source=printable(origin),
+        )
+    return column
+
+
+def from_frame(
+    manifest: pd.DataFrame,
+    base: Path | str,
+    origin: str,
+    *,
+    first_row: int = 0,
+    restore_ids: bool | None = None,
+    metadata_types: Mapping[str, str] | None = None,
+) -> Catalog:
+    """A catalogue from the table of a manifest.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        As it was read.
+    base : path or str
+        Folder, or address, of the manifest.
+    origin : str
+        What messages call it.
+    first_row : int, optional
+        Rows of the manifest before these.
+    restore_ids : bool, optional
+        Whether text ids such as ``12.0`` are integers; by default they are where all of these are such.
+    metadata_types : mapping, optional
+        Types of the columns, where these rows are not all.
+
+    Returns
+    -------
+    Catalog
+        Its rows.
+
+    Raises
+    ------
+    CatalogError
+        There are no rows, no column names the files, or two columns have one name.
+    """
     import pandas as pd
 
     try:
@@ -154,22 +254,16 @@ def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
     except TableError as error:
         raise CatalogError(error.message, source=printable(origin)) from error
     names = {str(c).strip().lower(): c for c in reversed(manifest.columns)}
-    column = next((names[c] for c in PATH_COLUMNS if c in names), None)
-    if column is None:
-        have = ", ".join(map(str, manifest.columns)) or "none"
-        raise CatalogError(
-            f"no column names the files: one of {', '.join(PATH_COLUMNS)} is needed; the columns are: {have}",
-            source=printable(origin),
-        )
+    column = path_column(names, manifest.columns, origin)
     if not len(manifest):
         raise CatalogError("the catalogue has no rows", source=printable(origin))
     stated = [_stated(value) for value in manifest[column].tolist()]
-    folder = os.path.normpath(base)
-    paths = [_local_path(text, folder) for text in stated]
+    folder = _absolute(base)
+    paths = [_located(text, folder) for text in stated]
     given = names.get(ID_COLUMN)
-    ids = [None] * len(stated) if given is None else _stated_ids(manifest[given], origin)
+    ids = [None] * len(stated) if given is None else _stated_ids(manifest[given], origin, restore_ids)
     track_ids = [
-        own or (_default_id(path, folder) if path is not None else (text or f"row-{i + 1}"))
+        own or (_default_id(path, folder) if path is not None else (text or f"row-{first_row + i + 1}"))
         for i, (own, path, text) in enumerate(zip(ids, paths, stated))
     ]
     head = pd.DataFrame(
@@ -187,7 +281,14 @@ def _from_frame(manifest: pd.DataFrame, base: Path, origin: str) -> Catalog:
         raise CatalogError(f"two columns are called {twice!r}", source=printable(origin))
     settle = {name: settled(rest[name], name, printable(origin)) for name in rest.columns}
     frame = pd.concat([head, pd.DataFrame(settle, index=head.index)], axis=1)
-    return Catalog(frame, printable(origin), folder, given is not None)
+    return Catalog(
+        frame,
+        printable(origin),
+        printable(folder),
+        given is not None,
+        first_row=first_row,
+        metadata_types=dict(metadata_types or {}),
+    )
 
 
 def _stated(value: Any) -> str:
@@ -198,20 +299,22 @@ def _stated(value: Any) -> str:
     return "" if missing else str(value).strip()
 
 
-def _stated_ids(column: pd.Series, origin: str) -> list[str | None]:
+def _stated_ids(column: pd.Series, origin: str, restore: bool | None) -> list[str | None]:
     """The ids that the catalogue states, None where it states none; tables of listening are read alike."""
     try:
         ids = as_ids(column, str(column.name)).to_pylist()
     except TableError as error:
         raise CatalogError(error.message, source=printable(origin)) from error
-    some = iter(restore_integers([own for own in ids if own is not None]))
+    some = iter([own for own in ids if own is not None])
+    if restore or restore is None:
+        some = iter(restore_integers(list(some)))
     return [None if own is None else printable(next(some)) for own in ids]
 
 
 def _default_id(path: str, root: str | None) -> str:
     """Path relative to the root where it lies below it, else the absolute one."""
     if root is not None:
-        prefix = root.rstrip(os.sep) + os.sep
+        prefix = root.rstrip("/") + "/"
         if path.startswith(prefix):
             path = path[len(prefix) :]
     return printable(path.replace(os.sep, "/"))
@@ -220,14 +323,16 @@ def _default_id(path: str, root: str | None) -> str:
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def _local_path(text: str, base: str) -> str | None:
-    """Absolute path of a manifest's entry; None when it names no local file."""
-    if not text:
-        return None
+def _located(text: str, base: str) -> str | None:
+    """Absolute path, or address, of a manifest's entry; None when it names neither a local file nor a known store."""
+    if not text or is_remote(text):
+        return text or None
     if _SCHEME.match(text):
         uri = urlsplit(text)
         if uri.scheme.lower() != "file" or uri.netloc not in ("", "localhost"):
             return None
         # ``?`` and ``#`` are rarely escaped in the wild, and a file has neither query nor fragment.
         text = unquote(text.split("://", 1)[1].removeprefix("localhost"))
-    return os.path.normpath(os.path.join(base, os.path.expanduser(text)))
+    elif is_remote(base):
+        return joined(base, text)
+    return os.path.normpath(os.path.join("/" if is_remote(base) else base, os.path.expanduser(text)))

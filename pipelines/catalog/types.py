@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from stemfeatures._util.urls import redacted
 from stemfeatures.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -34,16 +35,20 @@ class Catalog:
     Attributes
     ----------
     frame : DataFrame
-        One row a track: ``track_id``, ``source_uri`` (as the catalogue states it; printable), ``path`` (absolute, None
-        where the row names no local file), then the metadata columns.
+        One row a track: ``track_id``, ``source_uri`` (as the catalogue states it; printable), ``path`` (absolute, or an
+        address; None where the row names neither), then the metadata columns.
     origin : str
         The manifest, folder, pattern or list it came from, for people.
     root : str or None
-        Absolute folder that relative paths are relative to; None for lists of files.
+        Absolute folder, or address, that relative paths are relative to; None for lists of files.
     has_ids : bool
         Whether the catalogue states its own track ids.
     passed_over : dict
         Number of files in the folders that were not taken, by suffix (empty for none).
+    first_row : int
+        Rows of the manifest before these, where these are a portion.
+    metadata_types : dict
+        Types of columns that are known of the whole manifest: of a portion, a column may have no value at all.
     """
 
     frame: pd.DataFrame
@@ -51,6 +56,8 @@ class Catalog:
     root: str | None = None
     has_ids: bool = False
     passed_over: dict[str, int] = field(default_factory=dict)
+    first_row: int = 0
+    metadata_types: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -75,6 +82,23 @@ class Catalog:
         """
         return self if limit is None else replace(self, frame=self.frame.head(limit))
 
+    def without_rows(self, positions: Collection[int]) -> Catalog:
+        """All rows but some.
+
+        Parameters
+        ----------
+        positions : collection of int
+            Of the rows that are left out.
+
+        Returns
+        -------
+        Catalog
+            The others.
+        """
+        if not len(positions):
+            return self
+        return replace(self, frame=self.frame.drop(self.frame.index[list(positions)]).reset_index(drop=True))
+
     def row_name(self, position: int) -> str:
         """How messages call a row: ``row 3 ('a/song.wav')``, counted from 1, header left out.
 
@@ -89,7 +113,7 @@ class Catalog:
             Its name.
         """
         row = self.frame.iloc[position]
-        return f"row {position + 1} ({(row['source_uri'] or row['track_id'])!r})"
+        return f"row {self.first_row + position + 1} ({(row['source_uri'] or row['track_id'])!r})"
 
     def passed_over_text(self) -> str:
         """A sentence on the files of a folder that were not taken, and how to take them.
@@ -247,7 +271,7 @@ def passed_over_text(passed_over: dict[str, int]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that can be stored as UTF-8, also when a file name's bytes are none.
+    """Text that can be stored as UTF-8, also when a file name's bytes are none; addresses without what lets others in.
 
     Parameters
     ----------
@@ -257,9 +281,9 @@ def printable(text: str) -> str:
     Returns
     -------
     str
-        The same, with bytes that are no UTF-8 escaped.
+        The same, with bytes that are no UTF-8 escaped, and without users, passwords and signatures in addresses.
     """
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    return redacted(os.fsencode(text).decode("utf-8", "backslashreplace"))
 
 
 def declared_durations(catalog: Catalog) -> list[float | None]:

@@ -8,8 +8,11 @@ import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from stemfeatures._util import objects
+from stemfeatures._util.urls import SCHEMES, Url, is_remote
 from stemfeatures.errors import StemfeaturesError
 
+from . import remote
 from .read import read_catalog
 from .types import (
     ID_COLUMN,
@@ -89,14 +92,14 @@ def validate_catalog(
 
 
 def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
-    """What is wrong with a row that names no local file.
+    """What is wrong with a row that names no file that can be opened.
 
     Parameters
     ----------
     uri : str
         The file as the catalogue states it.
     path : str or None
-        Its absolute path, where it is local.
+        Its absolute path or address.
 
     Returns
     -------
@@ -123,6 +126,8 @@ def file_trouble(path: str) -> tuple[str, str] | None:
     tuple of str or None
         Kind and message of the problem; None where there is none.
     """
+    if is_remote(path):
+        return _object_trouble(path)
     try:
         status = os.stat(path)
     except OSError as e:
@@ -138,6 +143,18 @@ def file_trouble(path: str) -> tuple[str, str] | None:
         return "not_a_file", f"{what}: {printable(path)}"
     if not status.st_size:
         return "zero_bytes", f"the file is empty (0 bytes): {printable(path)}"
+    return None
+
+
+def _object_trouble(address: str) -> tuple[str, str] | None:
+    try:
+        entry = objects.info(Url(address))
+    except OSError as e:
+        return "unreadable", f"{getattr(e, 'what', str(e))}: {printable(address)}"
+    if entry is None:
+        return "missing", f"no such file: {printable(address)}"
+    if not entry.size and SCHEMES[Url(address).scheme] != "http":  # which need not say
+        return "zero_bytes", f"the file is empty (0 bytes): {printable(address)}"
     return None
 
 
@@ -184,13 +201,24 @@ def look_at(
     tuple
         Kind and message of a problem, seconds of audio, digest of the bytes; each None when there is none.
     """
-    from stemfeatures import audio
-
     if (trouble := path_trouble(uri, path)) is not None:
         return trouble, None, None
     assert path is not None
     if (trouble := file_trouble(path)) is not None:
         return trouble, None, None
+    if not is_remote(path):
+        return _listen(path, probe=probe, decode=decode, content=content)
+    if not (probe or decode or content):
+        return None, None, None
+    with remote.brought_audio(path) as (copy, trouble):
+        return (trouble, None, None) if copy is None else _listen(copy, probe=probe, decode=decode, content=content)
+
+
+def _listen(
+    path: str, *, probe: bool, decode: bool, content: bool
+) -> tuple[tuple[str, str] | None, float | None, str | None]:
+    from stemfeatures import audio
+
     duration_s = sha256 = None
     try:
         if content:

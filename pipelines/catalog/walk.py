@@ -13,7 +13,7 @@ from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
 
 # fmt: off
 #: Suffixes of what lies beside music and is none; all others are counted as passed over.
-_COMPANIONS = frozenset({
+COMPANIONS = frozenset({
     ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".pdf", ".txt", ".md", ".rtf",
     ".doc", ".docx",
     ".nfo", ".log", ".cue", ".toc", ".m3u", ".m3u8", ".pls", ".xspf", ".lrc", ".srt", ".json", ".xml", ".html", ".htm",
@@ -65,7 +65,7 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
         suffix = os.path.splitext(entry.name)[1].lower()
         if suffix in AUDIO_SUFFIXES:
             yield Path(entry.path)
-        elif suffix not in _COMPANIONS:
+        elif suffix not in COMPANIONS:
             passed_over[suffix] += 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,11 @@ CATALOG_HELP = (
     "UTF-16, as it is or compressed (.gz, .bz2, .xz, .zst, .zip). Two rows with one file or one track_id are refused. "
     "Without a column track_id, the id of a track is its path relative to the manifest, the folder, or the part of "
     "the glob before its first wildcard; for a list of files, its absolute path. Of folders, files with suffixes of "
-    "audio are taken. Links to folders are followed, each folder once"
+    "audio are taken. All of these may lie in a store (s3://, gs://, az://), manifests and files also at http(s)://. "
+    "Links to folders are followed, each folder once"
 )
+
+DATASET_HELP = "features directory, also in a store: s3://, gs:// or az://BUCKET/DIR"
 
 _EXAMPLES = "examples:\n"
 
@@ -117,6 +121,13 @@ def add_verb(verbs: Any, name: str, run: Run, help: str, *, description: str, ex
     return parser
 
 
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Where the tables are."""
+    from stemfeatures._util.urls import place_of
+
+    parser.add_argument("dataset", type=place_of, metavar="DIR", help=DATASET_HELP)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     from stemfeatures.models.checkpoints import DEFAULT_MODEL
 
@@ -158,6 +169,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="torch device: cpu, cuda, cuda:1 ... (default: cuda where there is one, else cpu)",
     )
+
+
+def size_in_bytes(text: str) -> int:
+    """argparse type: bytes, with or without a unit of 1000 or 1024 (MB, GiB)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500MB or 20GiB")
+    power = " kmgt".index(found[2].lower() or " ")
+    return round(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def whole(minimum: int) -> Callable[[str], int]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._text import columns, count, echo, json_text, visible
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures check features --repair",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument("--deep", action="store_true", help="read all rows, too")
     parser.add_argument(
         "--repair",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ._exit import DONE
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._text import columns, count, echo, size
 
 
@@ -22,7 +21,7 @@ def add_parser(verbs: Any) -> None:
         "interrupted at any time and started again.",
         examples=("stemfeatures compact features",),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument(
         "--vacuum",
         action="store_true",

@@ -9,9 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.urls import place_of
+
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
 from ._json_log import JsonProgress, write_event
-from ._options import CATALOG_HELP, add_model, add_stems, add_verb, choose_device, comma_list, positive, whole
+from ._options import (
+    CATALOG_HELP,
+    DATASET_HELP,
+    add_model,
+    add_stems,
+    add_verb,
+    choose_device,
+    comma_list,
+    positive,
+    size_in_bytes,
+    whole,
+)
 from ._progress import ProgressLine
 from ._text import count, duration, echo, number, shortened, table, visible, wrapped
 
@@ -37,6 +50,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures extract 'music/**/*.flac' -o features --jobs 8",
             "stemfeatures extract music/ -o features --series",
             "stemfeatures extract catalog.parquet -o features --scheduler tcp://head:8786",
+            "stemfeatures extract s3://bucket/catalog.parquet -o s3://bucket/features",
             "stemfeatures extract music/ -o features --separator demucs:htdemucs_ft --keep-stems stems",
             "stemfeatures extract music/ -o features --stems-from stems",
         ),
@@ -47,7 +61,7 @@ def add_parser(verbs: Any) -> None:
         metavar="CATALOG",
         help=CATALOG_HELP,
     )
-    parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="DIR", help="features directory")
+    parser.add_argument("-o", "--out-dir", type=place_of, required=True, metavar="DIR", help=DATASET_HELP)
     add_model(parser)
     parser.add_argument(
         "-d",
@@ -79,6 +93,13 @@ def add_parser(verbs: Any) -> None:
         action="store_true",
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
+    )
+    parser.add_argument(
+        "--cache-size",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="of audio in a store: what each process keeps on this machine besides what is in work, and the largest "
+        "file that it takes, such as 500MB or 20GB (default: 8 GiB)",
     )
     _add_limits(parser)
     parser.add_argument(
@@ -168,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
             keep_stems=args.keep_stems,
             on_duplicate=args.on_duplicate,
             limits=_limits(args),
+            **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
         )
     except ExtractInterrupted as stop:
         summary = stop.summary

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._similarity import add_choice, add_index_dir, add_weights, names
 from ._text import columns, count, echo, size
 
@@ -32,7 +31,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures index features --stem drums,bass --family rhythm,f0,harmony",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     what = parser.add_argument_group("what goes in")
     add_choice(what, "--stem", "only these stems (default: mixture,vocals,drums,bass,other)")
     add_choice(

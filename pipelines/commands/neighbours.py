@@ -8,7 +8,7 @@ from typing import Any
 
 from ._exit import DONE
 from ._inputs import add_overwrite, require_free
-from ._options import add_verb, whole
+from ._options import add_dataset, add_verb, whole
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
 from ._text import count, echo, visible
@@ -28,7 +28,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures neighbours features --stem bass -k 20 -o bass-neighbours -j 8",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument("-o", "--out-dir", type=Path, required=True, metavar="OUT", help="folder of the table")
     add_overwrite(parser)
     add_question(parser)

@@ -12,7 +12,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
-from ._options import add_verb, whole
+from ._options import add_dataset, add_verb, whole
 from ._text import NOTHING, count, echo, json_text, table
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures query features \"SELECT * FROM stems WHERE stem = 'bass'\" -o bass.parquet",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument("sql", metavar="SQL", help="the query")
     parser.add_argument("-n", type=whole(1), default=50, metavar="N", help="rows shown as text (default: %(default)s)")
     form = parser.add_mutually_exclusive_group()

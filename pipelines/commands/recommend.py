@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
+from stemfeatures._util.urls import place_of
 from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
 
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
-from ._options import Parser, add_verb, comma_list, positive, whole
+from ._options import DATASET_HELP, Parser, add_verb, comma_list, positive, whole
 from ._progress import ProgressLine
 from ._text import columns, count, echo, json_text, visible
 
@@ -153,7 +154,7 @@ def _add_predict(actions: Any) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("features", type=Path, metavar="FEATURES", help="features directory")
+    parser.add_argument("features", type=place_of, metavar="FEATURES", help=DATASET_HELP)
     parser.add_argument("interactions", type=Path, metavar="INTERACTIONS", help=_INTERACTIONS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._text import echo, visible
 
 
@@ -29,7 +29,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures report features albums/song.mp3 -o song-report",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument(
         "track_id",
         nargs="?",

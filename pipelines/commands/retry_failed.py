@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED
-from ._options import CATALOG_HELP, add_verb, choose_device, positive, whole
+from ._options import CATALOG_HELP, add_dataset, add_verb, choose_device, positive, whole
 from ._text import echo
 from .extract import ProgressOfExtraction, summary_text
 
@@ -26,7 +25,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures retry-failed features catalog.csv --track-timeout 3600 -j 2",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument("catalog", nargs="*", metavar="CATALOG", help=f"default: that of the last run. {CATALOG_HELP}")
     parser.add_argument("-d", "--device", default="auto", help="torch device (default: every GPU there is, else cpu)")
     parser.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")

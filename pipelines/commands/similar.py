@@ -12,7 +12,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE, UsageError
 from ._musical import called, told
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
 from ._text import NOTHING, echo, json_text, number, shortened, table, terminal_width, wrapped
@@ -46,7 +46,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures similar features song.mp3 --tempo 118-126 --key-compatible --where 'year>=1990' -k 20",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument(
         "track_id",
         metavar="TRACK",

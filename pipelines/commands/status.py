@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
-from ._options import add_verb
+from ._options import add_dataset, add_verb
 from ._text import NOTHING, count, duration, echo, json_text, shortened, size, table, visible, wrapped
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures status features --json",
         ),
     )
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="features directory")
+    add_dataset(parser)
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
 
 

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.pools import is_script
+from stemfeatures._util.urls import Place
 from stemfeatures._util.words import size
 from stemfeatures.errors import ClusterError, LostSchedulerError
 
@@ -145,7 +146,7 @@ class ClusterExecutor:
                 source=self.address,
             )
 
-    def check(self, dataset: str, model_path: str, sha256: str) -> None:
+    def check(self, dataset: Place, model_path: str, sha256: str) -> None:
         """Raise ClusterError unless the workers see the dataset and the checkpoint."""
         try:
             answers = limited(

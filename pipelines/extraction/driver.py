@@ -13,7 +13,7 @@ from stemfeatures.tables.parts import write_part
 from stemfeatures.tables.rows import Provenance
 
 from .executor import Outcome, WorkerCrash
-from .prefetch import FileState
+from .file_state import FileState
 from .shard import failure_row
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary, grouped
 from .tasks import ShardReceipt, TrackFailure, TrackOutcome, TrackTask

@@ -15,15 +15,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from stemfeatures._util.pools import require_main_guard
+from stemfeatures._util.urls import Place, place_of
 from stemfeatures.errors import ChangedDatasetError
 from stemfeatures.models import checkpoints
 from stemfeatures.tables.reader import open_features
 
+from ..catalog import Portions, portions_of
 from ..catalog.types import CatalogSpec
 from .driver import Driver
+from .fetch import CACHE_BYTES
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .run import execute
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
@@ -32,7 +36,7 @@ from .tasks import AudioLimits
 
 def extract_catalog(
     catalog: CatalogSpec,
-    out_dir: str | Path,
+    out_dir: str | Place,
     *,
     model: str | Path = checkpoints.DEFAULT_MODEL,
     device: str = "auto",
@@ -51,10 +55,12 @@ def extract_catalog(
     keep_stems: str | Path | None = None,
     on_duplicate: str = "error",
     limits: AudioLimits | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
-    Goes on where an earlier run into the same directory stopped, however it stopped. With several processes, call it
+    Goes on where an earlier run into the same directory stopped, however it stopped. A Parquet manifest of more than
+    50,000 rows is planned and extracted a portion at a time, each as a run of its own. With several processes, call it
     under ``if __name__ == "__main__":``.
 
     Parameters
@@ -62,7 +68,8 @@ def extract_catalog(
     catalog : str, path, sequence of paths, DataFrame or Catalog
         Manifest, folder, glob pattern, files or table; see :mod:`pipelines.catalog`.
     out_dir : str or path
-        Features directory; made if there is none. Workers on other machines must see it under the same path.
+        Features directory; made if there is none. Workers on other machines must see it under the same path. Also an
+        address of a store, such as ``"s3://bucket/features"``.
     model : str or path, optional
         Name of a checkpoint, or path to one.
     device : str, optional
@@ -106,6 +113,9 @@ def extract_catalog(
         the first of them, ``"skip"`` none.
     limits : AudioLimits, optional
         What a file may be: length, channels, CPU for each megabyte. A file that is more ends in ``errors``.
+    cache_bytes : int, optional
+        Of audio in a store: no larger file is taken, and no more is kept on this machine by each process besides what
+        is in work.
 
     Returns
     -------
@@ -128,7 +138,6 @@ def extract_catalog(
     ExtractInterrupted
         Ctrl-C or SIGTERM, after what was finished has been committed. A second Ctrl-C stops at once.
     """
-    started = time.monotonic()
     require_main_guard()
     options = ExtractOptions(
         model=model,
@@ -147,12 +156,39 @@ def extract_catalog(
         keep_stems=None if keep_stems is None else Path(keep_stems),
         on_duplicate=on_duplicate,
         limits=limits or AudioLimits(),
+        cache_bytes=cache_bytes,
     )
+    where = place_of(out_dir)
+    with portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions:
+        if portions is None:
+            return _extract(catalog, where, options, progress)
+        return _extract_portions(portions, where, replace(options, limit=None, on_duplicate="error"), progress)
+
+
+def _extract_portions(
+    portions: Portions, out_dir: Place, options: ExtractOptions, progress: Callable[[ExtractProgress], None] | None
+) -> ExtractSummary:
+    """A large manifest: each portion is a run of its own in table ``runs``."""
+    whole = ExtractSummary(None, out_dir, n_total=portions.n_rows, n_dropped=portions.n_dropped)
+    for catalog in portions:
+        try:
+            whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress)))
+        except ExtractInterrupted as stop:
+            whole.add(stop.summary)
+            raise ExtractInterrupted(whole) from stop
+    return whole
+
+
+def _extract(
+    catalog: CatalogSpec, out_dir: Place, options: ExtractOptions, progress: Callable[[ExtractProgress], None] | None
+) -> ExtractSummary:
+    """One run."""
+    started = time.monotonic()
     while True:
-        prepared = prepare(catalog, Path(out_dir), options)
+        prepared = prepare(catalog, out_dir, options)
         summary = prepared.summary()
-        if dry_run or not prepared.decision.todo:
-            if dry_run:
+        if options.dry_run or not prepared.decision.todo:
+            if options.dry_run:
                 foresee(prepared, summary, progress)
             _close(prepared, summary, started)
             return summary

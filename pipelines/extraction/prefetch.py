@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from stemfeatures import audio
 from stemfeatures._util.clock import awake_s, get_within, slept_s
+from stemfeatures._util.urls import is_remote
 from stemfeatures.audio import AudioInfo, AudioStream, Tags
 from stemfeatures.errors import AudioError, CatalogError, DecodeError
 
 from ..catalog import name_hint, printable
+from .fetch import CACHE_BYTES, Abandoned, Fetched, audio_cache
+from .file_state import FileState, remote_states
 from .tasks import AudioLimits
 from .watch import Watched
 
@@ -46,7 +47,6 @@ _MOST_HANGING = 5
 #: A process that was not awake for so long, and gave up a track, tries it once more.
 _LONG_SLEEP_S = 5.0
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Key = TypeVar("_Key")
 
 
@@ -56,32 +56,23 @@ class TrackTimeout(AudioError):
     stage = "decode"
 
 
-class FileState(NamedTuple):
-    """Size in bytes and time of the last change: the identity of a file, as far as its folder states it."""
-
-    size: int
-    modified_at: datetime
-
-    @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> FileState | None:
-        """None when there is no such file, or it is not a regular one (a pipe has no identity)."""
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return cls(status.st_size, _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000))
-
-
 def file_states(paths: Sequence[str | None]) -> list[FileState | None]:
-    """The state of each of many files; None also for one whose file system does not answer.
+    """The state of each of many files; None also for one whose file system or store does not answer.
 
     Raises
     ------
     CatalogError
         When several of them do not answer.
     """
+    away = [path for path in paths if path is not None and is_remote(path)]
+    if away:
+        known = remote_states(away)
+        here = iter(_local_states([path for path in paths if path not in known]))
+        return [known[path] if path in known else next(here) for path in paths]
+    return _local_states(paths)
+
+
+def _local_states(paths: Sequence[str | None]) -> list[FileState | None]:
     states: list[FileState | None] = []
 
     def look(watched: Watched) -> None:
@@ -134,6 +125,8 @@ class _FileVersion(NamedTuple):
 class PrefetchStream(AudioStream):
     """An :class:`~stemfeatures.audio.AudioStream` whose blocks another thread decodes ahead.
 
+    A file of a store is brought to this machine first (:mod:`.fetch`).
+
     All that touches the file happens in that thread, as it may never come back: call :meth:`open` before use. Errors of
     opening are raised there, errors of decoding by the iteration, as without a thread. The digest is that of the bytes
     that were decoded: it is read first, and a file that is another one at the end is refused.
@@ -141,12 +134,14 @@ class PrefetchStream(AudioStream):
     Parameters
     ----------
     path : str
-        The file.
+        The file, or its address.
     timeout_s : float, optional
-        Limit in seconds, as far as this process is awake, for opening, and from the first block asked for to the last;
-        default a generous one that grows with the length. Also handed to the decoders.
+        Limit in seconds, as far as this process is awake, for bringing and opening it, and from the first block asked
+        for to the last; default a generous one that grows with the length. Also handed to the decoders.
     limits : AudioLimits
         What the file may be.
+    cache_bytes : int, optional
+        Of files of stores: no more are kept on this machine.
     alive : callable, optional
         Called whenever the reader asks for a block or has got one.
 
@@ -170,6 +165,7 @@ class PrefetchStream(AudioStream):
         *,
         timeout_s: float | None = None,
         limits: AudioLimits | None = None,
+        cache_bytes: int = CACHE_BYTES,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.n_samples = 0
@@ -180,6 +176,8 @@ class PrefetchStream(AudioStream):
         self.digest: str | None = None
         self.decode_s = self.wait_s = 0.0
         self._limits, self._alive = limits or AudioLimits(), alive
+        self._cache_bytes = cache_bytes
+        self._away = is_remote(path)
         self._stream: AudioStream
         self.tags: Tags | None = None
         self._slept_s = slept_s()
@@ -194,13 +192,37 @@ class PrefetchStream(AudioStream):
     # ------------------------------------------------------------------------------------------- the other thread
 
     def _work(self) -> None:
+        if not self._away:
+            self._decode(self.path)
+            return
+        cache = audio_cache(self._cache_bytes)
+        try:
+            fetched = cache.fetch(self.path, on_open=self._set_state, abandoned=self._cancelled.is_set)
+        except Abandoned:
+            return
+        except Exception as error:
+            self._opened.put(error)
+            return
+        try:
+            self.file_state, self.digest = fetched.state, fetched.sha256
+            self._decode(str(fetched.path), fetched)
+        finally:
+            cache.release(fetched)
+
+    def _set_state(self, state: FileState) -> None:
+        self.file_state = state
+
+    def _decode(self, path: str, fetched: Fetched | None = None) -> None:
+        """Decode a file of this machine; ``fetched`` is our own copy, which nobody changes."""
         started = time.perf_counter()
         is_open = False
+        version = None
         try:
-            self.file_state, version = FileState.of(self.path), _FileVersion.of(self.path)
-            with suppress(OSError, ValueError):  # open_audio says what is wrong with it
-                self.digest = audio.file_sha256(self.path)
-            with audio.open_audio(self.path, timeout_s=self.timeout_s, **vars(self._limits)) as stream:
+            if fetched is None:
+                self.file_state, version = FileState.of(path), _FileVersion.of(path)
+                with suppress(OSError, ValueError):  # open_audio says what is wrong with it
+                    self.digest = audio.file_sha256(path)
+            with audio.open_audio(path, timeout_s=self.timeout_s, **vars(self._limits)) as stream:
                 self._stream = stream
                 is_open = True
                 self._opened.put(None)
@@ -209,12 +231,16 @@ class PrefetchStream(AudioStream):
                     if not self._put(block):
                         return
                     started = time.perf_counter()
-                self.tags = audio.read_tags(self.path)
-                self._require_same(version)
+                self.tags = audio.read_tags(path)
+                if fetched is None:
+                    self._require_same(version)
                 self._end = stream.status, stream.message
             self.decode_s += time.perf_counter() - started
             self._put(None)
         except Exception as error:
+            if fetched is not None and isinstance(error, AudioError):  # which speaks of the copy
+                message = error.message.replace(path, printable(self.path))
+                error = type(error)(message, source=printable(self.path), stage=error.stage)
             if is_open:
                 self._put(error)
             else:
@@ -279,14 +305,20 @@ class PrefetchStream(AudioStream):
                 error = get_within(self._opened, more)
         except queue.Empty:
             self.close()
-            error = TrackTimeout(f"gave up after {limit:g} s, the file is not open yet", source=printable(self.path))
+            error = self._too_late(limit)
         self.wait_s += time.perf_counter() - started
         self._alive()
         if error is None:
             return self
-        if isinstance(error, AudioError) and (hint := name_hint(self.path)):
+        if isinstance(error, AudioError) and not self._away and (hint := name_hint(self.path)):
             error = type(error)(error.message + hint, source=error.source)
         raise error
+
+    def _too_late(self, limit: float) -> TrackTimeout:
+        if self._away and self.digest is None:
+            what = f"gave up after {limit:g} s, the store has not given the file yet"
+            return TrackTimeout(what, source=printable(self.path), stage="fetch")
+        return TrackTimeout(f"gave up after {limit:g} s, the file is not open yet", source=printable(self.path))
 
     def __next__(self) -> np.ndarray:
         if self._closed:
@@ -340,6 +372,7 @@ def prefetched(
     ahead: int,
     timeout_s: float | None = None,
     limits: AudioLimits | None = None,
+    cache_bytes: int = CACHE_BYTES,
     alive: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[_Key, PrefetchStream]]:
@@ -352,7 +385,9 @@ def prefetched(
     try:
         while stop is None or not stop():
             while len(started) <= ahead and (item := next(source, None)) is not None:
-                stream = PrefetchStream(item[1], timeout_s=timeout_s, limits=limits, alive=alive)
+                stream = PrefetchStream(
+                    item[1], timeout_s=timeout_s, limits=limits, cache_bytes=cache_bytes, alive=alive
+                )
                 started.append((item[0], stream))
             if not started:
                 return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stemfeatures._util.files import open_regular
+from stemfeatures._util.urls import Place, Url, is_remote
 from stemfeatures.audio import file_sha256
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
@@ -20,13 +21,15 @@ from stemfeatures.models.checkpoints import Checkpoint
 from stemfeatures.separation.given_stems import GIVEN, folder_of, origin
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
+from stemfeatures.tables.storage import storage_of
 
 from ..catalog import Catalog, declared_durations, look_at, path_trouble, printable, read_catalog
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
+from .fetch import CACHE_BYTES
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
-from .prefetch import FileState, file_states
+from .prefetch import file_states
 from .provenance import digest, value_settings
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
@@ -57,6 +60,7 @@ class ExtractOptions:
     retry_failed: bool
     track_timeout_s: float | None
     limits: AudioLimits
+    cache_bytes: int = CACHE_BYTES
     separator: str | None = None
     stems_from: Path | None = None
     keep_stems: Path | None = None
@@ -96,7 +100,7 @@ class PreparedRun:
         What was asked for.
     catalog : Catalog
         The rows, after ``limit``.
-    out_dir : Path
+    out_dir : Path or Url
         The features directory.
     layout : DatasetLayout or None
         The dataset in it, if there is one already.
@@ -126,7 +130,7 @@ class PreparedRun:
 
     options: ExtractOptions
     catalog: Catalog
-    out_dir: Path
+    out_dir: Place
     layout: DatasetLayout | None
     metadata: tuple[Field, ...]
     checkpoint: Checkpoint
@@ -139,6 +143,11 @@ class PreparedRun:
     device: str
     n_workers: int
     n_dropped: int = 0
+
+    def all_tasks(self) -> Iterator[TrackTask]:
+        """Those to extract, and those that cannot be."""
+        yield from self.tasks
+        yield from (task for task, _ in self.unusable)
 
     def summary(self) -> ExtractSummary:
         """A summary that holds what is known so far."""
@@ -158,14 +167,14 @@ class PreparedRun:
         )
 
 
-def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> PreparedRun:
+def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> PreparedRun:
     """Read the catalogue and the dataset, and compare them.
 
     Parameters
     ----------
     catalog : str, path, sequence of paths, DataFrame or Catalog
         See :mod:`pipelines.catalog`.
-    out_dir : Path
+    out_dir : Path or Url
         Features directory.
     options : ExtractOptions
         What was asked for.
@@ -205,9 +214,9 @@ def prepare(catalog: CatalogSpec, out_dir: Path, options: ExtractOptions) -> Pre
         retry_failed=options.retry_failed,
         stems_from=options.stems_from,
     )
-    tasks, unusable = _tasks(chosen, decision, options)
+    tasks, sizes, unusable = _tasks(chosen, decision, options)
     if options.stems_from is None and options.keep_stems is None:  # which are of one track each
-        tasks = _share_audio(tasks)
+        tasks = _share_audio(tasks, sizes)
     device, n_workers = options.device, 1
     if options.scheduler is None:
         device = _local_device(device)
@@ -274,8 +283,11 @@ def data_tables(tables: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in DATA_TABLES if name in wanted)
 
 
-def _require_folder(out_dir: Path) -> None:
-    """DatasetError when the directory, or one above it, is something else."""
+def _require_folder(out_dir: Place) -> None:
+    """DatasetError when the directory, or one above it, is something else; or for an address that is not written to."""
+    storage_of(out_dir)
+    if isinstance(out_dir, Url):
+        return
     for path in (out_dir, *out_dir.absolute().parents):
         if path.is_dir():
             return
@@ -286,13 +298,15 @@ def _require_folder(out_dir: Path) -> None:
 
 def _tasks(
     catalog: Catalog, decision: Decision, options: ExtractOptions
-) -> tuple[list[TrackTask], list[tuple[TrackTask, str]]]:
-    """The tracks to extract, and those that no worker need look at, with the reason."""
+) -> tuple[list[TrackTask], list[int | None], list[tuple[TrackTask, str]]]:
+    """The tracks to extract, the bytes of their files on this machine, and the tracks that no worker need look at, with
+    the reason."""
     frame = catalog.frame.iloc[decision.todo]
     declared = declared_durations(catalog)
     names = catalog.metadata_columns
     columns = [frame["track_id"], frame["source_uri"], frame["path"], *(frame[name] for name in names)]
     tasks: list[TrackTask] = []
+    sizes: list[int | None] = []
     unusable: list[tuple[TrackTask, str]] = []
     states = file_states(frame["path"].tolist())
     for i, state, track_id, uri, path, *cells in zip(decision.todo, states, *(column.tolist() for column in columns)):
@@ -310,14 +324,15 @@ def _tasks(
         else:
             weight_s = estimate_duration_s(path, state.size if state else None, declared[i])
             tasks.append(replace(task, weight_s=weight_s))
-    return tasks, unusable
+            sizes.append(None if state is None or is_remote(task.path) else state.size or None)
+    return tasks, sizes, unusable
 
 
-def _share_audio(tasks: list[TrackTask]) -> list[TrackTask]:
+def _share_audio(tasks: list[TrackTask], sizes: list[int | None]) -> list[TrackTask]:
     """One task for files that hold the same bytes. Files of one size are read in three places, and where these agree
     as a whole."""
-    groups = [tasks]
-    for key in (_size, _excerpt, _digest):
+    groups = _alike(tasks, sizes)
+    for key in (_excerpt, _digest):
         with ThreadPoolExecutor(PROBES) as pool:
             groups = [some for group in groups for some in _alike(group, list(pool.map(key, group)))]
     others = {group[0].track_id: tuple(group[1:]) for group in groups}
@@ -332,11 +347,6 @@ def _alike(tasks: list[TrackTask], keys: list[Any]) -> list[list[TrackTask]]:
         if key is not None:
             groups.setdefault(key, []).append(task)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _size(task: TrackTask) -> int | None:
-    state = FileState.of(task.path)
-    return state.size or None if state is not None else None
 
 
 def _excerpt(task: TrackTask) -> bytes | None:

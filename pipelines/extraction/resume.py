@@ -16,10 +16,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stemfeatures._util.urls import Place, is_remote, joined
 from stemfeatures.audio import file_sha256
 from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
@@ -70,9 +74,12 @@ class Decision:
     commit: int = 0
 
 
-def existing_dataset(out_dir: Path) -> DatasetLayout | None:
+def existing_dataset(out_dir: Place) -> DatasetLayout | None:
     """The dataset in a directory; None when there is none yet. Raises DatasetError for one that cannot be read."""
-    return DatasetLayout.open(out_dir) if is_dataset(out_dir) else None
+    try:
+        return DatasetLayout.open(out_dir) if is_dataset(out_dir) else None
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error}", source=str(out_dir)) from error
 
 
 def metadata_fields(catalog: Catalog, layout: DatasetLayout | None) -> tuple[Field, ...]:
@@ -83,6 +90,8 @@ def metadata_fields(catalog: Catalog, layout: DatasetLayout | None) -> tuple[Fie
     """
     try:
         fields = infer_metadata(catalog.frame[catalog.metadata_columns])
+        known = {metadata_name(column): kind for column, kind in catalog.metadata_types.items()}
+        fields = tuple(replace(f, type=known.get(f.name, f.type)) for f in fields)
     except DatasetError as error:
         raise CatalogError(error.message, source=catalog.origin) from error
     stored = {} if layout is None else {f.name: f.type for f in layout.metadata}
@@ -148,8 +157,9 @@ def decide(
     meta = {c: metadata_name(c) for c in catalog.metadata_columns}
     known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
     more = [] if stems_from is None else ["separator_sha256"]
-    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", *known_meta])
-    errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"])
+    ids = pa.array(catalog.frame["track_id"], pa.string())
+    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", *known_meta], ids)
+    errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"], ids)
     runs = {
         row["run_id"]: json.loads(row["config_json"] or "{}")
         for row in live_rows(layout, snapshot, "runs").to_table(columns=["run_id", "config_json"]).to_pylist()
@@ -164,7 +174,10 @@ def decide(
     frame = catalog.frame
     columns = {name: frame[column].tolist() for column, name in meta.items() if name in types}
     paths = frame["path"].tolist()
-    rows = zip(frame["track_id"].tolist(), frame["source_uri"].tolist(), paths, file_states(paths))
+    names = frame["track_id"].tolist()
+    # What is new here need not be looked at.
+    states = file_states([path if name in tracks or name in errors else None for name, path in zip(names, paths)])
+    rows = zip(names, frame["source_uri"].tolist(), paths, states)
     places = _Places(catalog)
     for i, (track_id, uri, path, state) in enumerate(rows):
         if (row := tracks.get(track_id)) is not None:
@@ -226,8 +239,12 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
     return f"with other constants ({', '.join(changed[:3])}{', ...' if changed[3:] else ''})"
 
 
-def _rows(layout: DatasetLayout, snapshot: Any, table: str, columns: list[str]) -> dict[str, dict[str, Any]]:
-    rows = live_rows(layout, snapshot, table).to_table(columns=["track_id", *columns])
+def _rows(
+    layout: DatasetLayout, snapshot: Any, table: str, columns: list[str], ids: pa.Array
+) -> dict[str, dict[str, Any]]:
+    """The live rows of some tracks; those of others are not held."""
+    wanted = pc.field("track_id").isin(ids)
+    rows = live_rows(layout, snapshot, table).to_table(columns=["track_id", *columns], filter=wanted)
     return {row["track_id"]: row for row in rows.to_pylist()}
 
 
@@ -242,14 +259,15 @@ def _state(row: dict[str, Any]) -> FileState | None:
 
 
 def _is_same_audio(row: dict[str, Any], uri: str, path: str | None, state: FileState | None) -> bool:
-    """Whether the file holds what it held; bytes are read only when it was touched, moved, or named anew."""
+    """Whether the file holds what it held; bytes are read only when it was touched, moved, or named anew, and those of
+    a store not at all: they would come twice."""
     if path is None:
         return row["source_uri"] == uri
     if state is None:
         return True
     if state == _state(row) and row["source_uri"] == uri:
         return True
-    if row["audio_sha256"] is None or state.size != row["source_size_bytes"]:
+    if row["audio_sha256"] is None or state.size != row["source_size_bytes"] or is_remote(path):
         return False
     try:
         return within(digest_limit_s(state), lambda: file_sha256(path)) == row["audio_sha256"]
@@ -276,7 +294,7 @@ class _Places:
         """Take a row of the catalogue, and the row of ``tracks`` with its id."""
         if self._catalog.has_ids or path is None:
             return
-        before = os.path.normpath(os.path.join(config.get("catalog_root") or "", row["source_uri"]))
+        before = _place_of_row(config.get("catalog_root") or "", row["source_uri"])
         if before == printable(path):
             return
         if same:
@@ -294,6 +312,13 @@ class _Places:
             f"{before}; give the catalogue a track_id column, extract into another directory, or overwrite",
             source=self._catalog.origin,
         )
+
+
+def _place_of_row(root: str, uri: str) -> str:
+    """The path, or the address, of a row that an earlier run has made."""
+    if is_remote(uri):
+        return uri
+    return joined(root, uri) if is_remote(root) else os.path.normpath(os.path.join(root, uri))
 
 
 def _equal(value: Any, stored: Any, of: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stemfeatures._util.urls import is_remote
 from stemfeatures.errors import CatalogError
 from stemfeatures.tables.reader import Features
 
@@ -73,7 +74,7 @@ def _of_last_run(features: Features) -> str:
     origin, root = str(settings.get("catalog") or ""), settings.get("catalog_root")
     if root is None:
         raise CatalogError("the last run had a list of files; name the catalogue", source=str(features.path))
-    if os.path.isabs(origin):
+    if os.path.isabs(origin) or is_remote(origin):
         return origin
     if glob.has_magic(origin) and not os.path.exists(origin):
         parts = Path(origin).parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,23 +52,25 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
     with interruptible(driver), ExitStack() as stack:
         workers = _connect(prepared, stack)  # before anything is written: the address may be wrong
         layout = DatasetLayout.found(prepared.out_dir.absolute())
-        stop_file = layout.path / COMMITS / f".stop-{provenance.run_id}"
-        stack.callback(stop_file.unlink, missing_ok=True)
+        stop_file = f"{COMMITS}/.stop-{provenance.run_id}"
+        stack.callback(_forget, layout, stop_file)
 
         def stopping() -> None:
-            stop_file.touch()
+            with suppress(OSError):  # then the workers end at the end of their shards
+                layout.storage.replace(stop_file, b"")
             driver.report("stopping")
 
         stop = stack.enter_context(StopRequest(stopping))
         record = _run_record(prepared, provenance, workers)
         seen = prepared.decision.commit
-        committer = stack.enter_context(Committer(layout, record, metadata=prepared.metadata, seen=seen))
+        tracks = [row.track_id for task in prepared.all_tasks() for row in task.rows]
+        committer = stack.enter_context(Committer(layout, record, metadata=prepared.metadata, seen=seen, tracks=tracks))
         task = _shard_template(prepared, committer.layout, provenance, workers)
         driver.attach(committer, provenance, device=workers.device, n_workers=workers.n)
         # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
         executor = workers.remote or _local_executor(prepared, driver, stack)
         if isinstance(executor, ClusterExecutor):
-            executor.check(str(layout.path), task.model_path, checkpoint.sha256)
+            executor.check(layout.path, task.model_path, checkpoint.sha256)
         executor.prepare(task)
         driver.begin()
         driver.commit_unusable(prepared.unusable)
@@ -77,6 +79,11 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
         for outcome in executor.run(named, stop):
             driver.commit(outcome)
         driver.finish(interrupted=stop.requested)
+
+
+def _forget(layout: DatasetLayout, stop_file: str) -> None:
+    with suppress(OSError):
+        layout.storage.delete(stop_file)
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def _shard_template(
     return ShardTask(
         name="",
         tracks=(),
-        dataset=str(layout.path),
+        dataset=layout.path,
         model_path=str(prepared.checkpoint.path.absolute()),
         provenance=provenance,
         device=workers.device,
@@ -122,7 +129,8 @@ def _shard_template(
         track_timeout_s=options.track_timeout_s,
         separator=options.separator,
         limits=options.limits,
-        stop_file=str(layout.path / COMMITS / f".stop-{provenance.run_id}"),
+        stop_file=f"{COMMITS}/.stop-{provenance.run_id}",
+        cache_bytes=options.cache_bytes,
     )
 
 

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.clock import awake_s
+from stemfeatures._util.urls import Place, Url
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout, require_there
@@ -49,6 +51,8 @@ LOAD_TIMEOUT_S = 900.0
 WRITE_TIMEOUT_S = 900.0
 #: Who asks to stop waits so long for the track in work; batch systems kill half a minute after they have asked.
 STOP_PATIENCE_S = 15.0
+#: How often a worker looks into a store for the request to stop.
+STOP_LOOK_S = 5.0
 #: By how much the limit of progress exceeds those of the decoder, which say better what is wrong.
 STALL_MARGIN_S = 2.0
 
@@ -166,9 +170,10 @@ def process_shard(
     """
     layout = _open(task.dataset)
     on_track = on_track or (lambda outcome: None)
+    told = StopFile(layout, task.stop_file)
 
     def stopped() -> bool:
-        return (stop is not None and stop()) or (task.stop_file is not None and os.path.exists(task.stop_file))
+        return (stop is not None and stop()) or told.exists()
 
     work = _Shard(task, layout, stopped)
     while work.left and not stopped():
@@ -184,12 +189,39 @@ def process_shard(
     return within(WRITE_TIMEOUT_S, work.write, what=f"cannot write to {task.dataset}")
 
 
-def _open(dataset: str) -> DatasetLayout:
+def _open(dataset: Place) -> DatasetLayout:
     try:
         return DatasetLayout.open(dataset)
     except DatasetError as error:
-        require_there(DatasetLayout(Path(dataset)), "cannot go on", error)
+        require_there(DatasetLayout(dataset), "cannot go on", error)
         raise
+
+
+class StopFile:
+    """Whether the driver asks all workers to stop: it puts a file into the dataset. A store is asked now and then.
+
+    Parameters
+    ----------
+    layout : DatasetLayout
+        The dataset.
+    name : str or None
+        Of the file; None where nobody asks.
+    """
+
+    def __init__(self, layout: DatasetLayout, name: str | None) -> None:
+        self._layout, self._name = layout, name
+        self._every_s = STOP_LOOK_S if isinstance(layout.path, Url) else 0.0
+        self._next_s = 0.0
+        self._found = False
+
+    def exists(self) -> bool:
+        """As of now, or of a few seconds ago."""
+        if self._name is None or self._found or awake_s() < self._next_s:
+            return self._found
+        self._next_s = awake_s() + self._every_s
+        with suppress(OSError):
+            self._found = self._layout.storage.entry(self._name) is not None
+        return self._found
 
 
 def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> ShardReceipt:
@@ -306,6 +338,7 @@ class _Shard:
             ahead=TRACKS_AHEAD,
             timeout_s=self.task.track_timeout_s,
             limits=self.task.limits,
+            cache_bytes=self.task.cache_bytes,
             alive=self.thread.alive,
             stop=self.stopped,
         )
@@ -343,6 +376,7 @@ class _Shard:
                 track.path,
                 timeout_s=self.task.track_timeout_s,
                 limits=self.task.limits,
+                cache_bytes=self.task.cache_bytes,
                 alive=self.thread.alive,
             )
             self._begin(track.track_id, stream)
@@ -507,11 +541,16 @@ def _free_device_memory() -> None:
     torch.cuda.empty_cache()
 
 
-def check_worker(dataset: str, model_path: str, sha256: str) -> str | None:
+def check_worker(dataset: Place, model_path: str, sha256: str) -> str | None:
     """What keeps this process from working for a run, None when nothing does. Runs on every worker at the start."""
     from stemfeatures.models.checkpoints import resolve_analysis
 
-    if not Path(dataset).is_dir() or not os.access(dataset, os.W_OK):
+    if isinstance(dataset, Url):
+        try:
+            DatasetLayout.open(dataset)
+        except DatasetError as error:
+            return f"cannot read {dataset}: {error.message}"
+    elif not dataset.is_dir() or not os.access(dataset, os.W_OK):
         return f"cannot write to {dataset}: workers and driver must share this folder"
     try:
         checkpoint, _ = resolve_analysis(model_path)

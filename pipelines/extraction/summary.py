@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
+from stemfeatures._util.urls import Place
 from stemfeatures.tables.failures import failure_reason
 
 from .tasks import TrackFailure
@@ -121,7 +122,7 @@ class ExtractSummary:
     """
 
     run_id: str | None
-    out_dir: Path
+    out_dir: Place
     n_total: int = 0
     n_done: int = 0
     n_skipped: int = 0
@@ -141,6 +142,44 @@ class ExtractSummary:
     n_workers: int = 1
     model: str = ""
     stage_s: dict[str, float] = field(default_factory=dict)
+
+    def add(self, part: ExtractSummary) -> None:
+        """Count what a further portion of the catalogue has come to; rows of all portions are counted already."""
+        self.run_id = part.run_id or self.run_id
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        for kept, more in ((self.outdated, part.outdated), (self.stage_s, part.stage_s)):
+            for key, value in more.items():
+                kept[key] = kept.get(key, 0) + value  # type: ignore[index, assignment]
+        self.errors = merged([*self.errors, *part.errors])
+        self.planned += part.planned
+        self.table_rows = part.table_rows
+        self.interrupted = part.interrupted
+        self.device, self.n_workers, self.model = part.device, part.n_workers, part.model
+
+    def progress_of_part(self, progress: Callable[[ExtractProgress], None]) -> Callable[[ExtractProgress], None]:
+        """``progress`` for the next portion: with what the ones before have come to."""
+        before = replace(self)
+
+        def report(part: ExtractProgress) -> None:
+            n_before = before.n_done + before.n_failed + before.n_skipped + before.n_known_failed
+            n_now = n_before + part.n_skipped + part.n_done + part.n_failed
+            worked = part.n_done + part.n_failed
+            progress(
+                replace(
+                    part,
+                    state="running" if part.state == "finished" and n_now < before.n_total else part.state,
+                    n_total=before.n_total,
+                    n_skipped=part.n_skipped + before.n_skipped + before.n_known_failed,
+                    n_done=part.n_done + before.n_done,
+                    n_failed=part.n_failed + before.n_failed,
+                    audio_s=part.audio_s + before.audio_s,
+                    elapsed_s=part.elapsed_s + before.wall_s,
+                    eta_s=part.elapsed_s * (before.n_total - n_now) / worked if worked else None,
+                )
+            )
+
+        return report
 
     @property
     def nothing_to_do(self) -> bool:
@@ -169,6 +208,21 @@ class ExtractInterrupted(KeyboardInterrupt):
             "the same command goes on where this one stopped"
         )
         self.summary = summary
+
+
+#: What adds up over the portions of a catalogue.
+_COUNTS = (
+    "n_done", "n_skipped", "n_failed", "n_known_failed", "audio_s", "wall_s", "n_metadata_changed", "n_same_audio"
+)  # fmt: skip
+
+
+def merged(groups: list[ErrorGroup]) -> list[ErrorGroup]:
+    """Groups of several portions: one for each reason, most frequent first."""
+    found: dict[tuple[str, str, str], ErrorGroup] = {}
+    for group in groups:
+        key = (group.stage, group.error_type, group.reason)
+        found[key] = replace(found[key], n=found[key].n + group.n) if key in found else group
+    return [found[key] for key in sorted(found, key=lambda key: (-found[key].n, key))]
 
 
 def grouped(failures: list[TrackFailure]) -> list[ErrorGroup]:

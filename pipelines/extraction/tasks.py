@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stemfeatures._util.urls import Place
 from stemfeatures.audio import MAX_CPU_S_PER_MB
 from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
+
+from .fetch import CACHE_BYTES
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class ShardTask:
         In the names of its part files.
     tracks : tuple of TrackTask
         What to extract.
-    dataset : str
-        Absolute path of the features directory.
+    dataset : Path or Url
+        The features directory, absolute.
     model_path, provenance : str and Provenance
         The checkpoint; the digest in ``provenance`` is checked.
     device, batch_size : str and int
@@ -73,12 +76,14 @@ class ShardTask:
     limits : AudioLimits
         Of each file.
     stop_file : str or None
-        The shard ends early, with what is finished, when this file exists.
+        The shard ends early, with what is finished, when this file of the dataset exists.
+    cache_bytes : int
+        Of audio in stores: no more is kept on the worker's machine.
     """
 
     name: str
     tracks: tuple[TrackTask, ...]
-    dataset: str
+    dataset: Place
     model_path: str
     provenance: Provenance
     device: str
@@ -88,6 +93,7 @@ class ShardTask:
     separator: str | None = None
     limits: AudioLimits = AudioLimits()
     stop_file: str | None = None
+    cache_bytes: int = CACHE_BYTES
 
     def halves(self) -> tuple[ShardTask, ShardTask]:
         middle = len(self.tracks) // 2

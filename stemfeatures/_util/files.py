@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,15 @@ def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
+
+
+def cache_folders() -> list[Path]:
+    """Folders of this user in which what can be made again may be kept, the best first; none may be there yet."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    folders = [Path(base)] if base else []
+    if "HOME" in os.environ:
+        folders.append(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
+    return [folder / "stemfeatures" for folder in folders]
 
 
 def fsync_path(path: Path) -> None:

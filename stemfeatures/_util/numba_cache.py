@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .files import cache_folders
+
 logger = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -68,11 +70,7 @@ def choose_numba_cache() -> bool:
     if "numba" in sys.modules:
         return False
     if "NUMBA_CACHE_DIR" not in os.environ:
-        base = os.environ.get("XDG_CACHE_HOME")
-        candidates = [Path(base)] if base else []
-        if "HOME" in os.environ:
-            candidates.append(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
-        folders = [candidate / "stemfeatures" / "numba" for candidate in candidates]
+        folders = [folder / "numba" for folder in cache_folders()]
         os.environ["NUMBA_CACHE_DIR"] = str(next(filter(_make_writable, folders), None) or _temporary_cache())
     return True
 

@@ -342,6 +342,11 @@ def as_ids(values: Any, name: str) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
+def is_whole_float(ids: pa.ChunkedArray) -> bool:
+    """Whether all text ids are integers that were floating-point numbers; see :func:`restore_integers`."""
+    return bool(pc.all(pc.match_substring_regex(ids, f"^{_WHOLE_FLOAT.pattern}$"), min_count=0).as_py())
+
+
 def restore_integers(ids: Sequence[str]) -> list[str]:
     """Text ids as they are, but ``12`` for ``12.0`` where *all* of them are such: integers that were floats once."""
     if all(_WHOLE_FLOAT.fullmatch(text) for text in ids):

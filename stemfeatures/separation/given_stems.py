@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.digests import content_digest
 from ..audio import AudioStream, StreamResampler, as_signal, open_audio
 from ..audio.suffixes import AUDIO_SUFFIXES
 from ..constants import MIXTURE, N_BINS, STEMS
@@ -133,9 +134,8 @@ class StemFolder:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of names, sizes and times of change of the files: it tells stems that were made anew."""
-        states = ((stem, path.stat()) for stem, path in self.files.items())
-        lines = (f"{stem} {state.st_size} {state.st_mtime_ns}\n" for stem, state in states)
+        """Digest of names and contents of the files; those that nobody has touched since are not read again."""
+        lines = (f"{stem} {content_digest(path)}\n" for stem, path in self.files.items())
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:

@@ -24,7 +24,7 @@ from ..errors import DatasetError
 from ..tables.reader import Features, open_features
 from ..vectors.columns import family_of, split_column
 from ..vectors.matrix import features_matrix, one_extraction, stem_rows
-from .index import FOLDER, FORMAT, SimilarityIndex, open_index
+from .index import FORMAT, SimilarityIndex, index_folder, open_index
 from .store import Block, VectorStore
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def build_index(
     from ..vectors.transformer import FeatureTransformer
 
     features = features if isinstance(features, Features) else open_features(features)
-    folder = features.path / FOLDER if index_dir is None else Path(index_dir)
+    folder = index_folder(features.path, index_dir)
     _require_ours(folder)
     if ann:
         from .ann import require_usearch
@@ -167,7 +167,7 @@ def current_index(
     24
     """
     features = features if isinstance(features, Features) else open_features(features)
-    folder = features.path / FOLDER if index_dir is None else Path(index_dir)
+    folder = index_folder(features.path, index_dir)
     options: dict[str, Any] = {}
     why = "there is none yet"
     if (folder / "index.json").is_file():

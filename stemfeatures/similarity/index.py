@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from .._util.urls import Place, Url, place_of
 from ..constants import MIXTURE
 from ..errors import DatasetError
 from ..tables.commits import commit_path
 from ..tables.reader import Features
+from ..tables.storage import read_json
 from ..vectors.matrix import id_hint
 from .neighbours import Neighbours, SimilarityError
 from .search import Hits, Space, nearest, pair_distances
@@ -233,7 +235,7 @@ class SimilarityIndex:
             return f"it was built from commit {self.commit}, the directory is at {features.commit}: it is another one"
         for number in range(self.commit + 1, features.commit + 1):
             try:
-                entry = json.loads(commit_path(features.layout, number).read_bytes())
+                entry = read_json(commit_path(features.layout, number))
             except (OSError, ValueError):
                 entry = {"replaced": True}
             added = {part["table"] for part in entry.get("add", ())}
@@ -325,6 +327,17 @@ def _stacked(parts: Sequence[Hits], k: int) -> Hits:
     return Hits(padded("rows", -1), padded("scores", np.inf), padded("distances", np.inf), padded("unlikeness", np.nan))
 
 
+def index_folder(features: Place, index_dir: str | Path | None) -> Path:
+    """Where an index lies: on this machine. DatasetError when nobody says where, and the features are in a store."""
+    if index_dir is not None:
+        return Path(index_dir)
+    if isinstance(features, Url):
+        raise DatasetError(
+            "the index of features in a store lies on this machine: give --index-dir", source=str(features)
+        )
+    return features / FOLDER
+
+
 def open_index(features: str | Path | Features, *, index_dir: str | Path | None = None) -> SimilarityIndex:
     """The index of a features directory.
 
@@ -345,8 +358,8 @@ def open_index(features: str | Path | Features, *, index_dir: str | Path | None 
     DatasetError
         There is none, or it cannot be read.
     """
-    path = features.path if isinstance(features, Features) else Path(features)
-    folder = path / FOLDER if index_dir is None else Path(index_dir)
+    path = features.path if isinstance(features, Features) else place_of(features)
+    folder = index_folder(path, index_dir)
     file = folder / "index.json"
     if not file.is_file():
         raise DatasetError(

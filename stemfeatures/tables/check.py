@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,13 +20,25 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from .._util.urls import Place
 from ..errors import DatasetError, LostPartError
 from .commits import Snapshot, append_commit, read_snapshot, readable_commits, set_torn_commit_aside
 from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, find_part, key_column, part_file, publish, repair_hint, staged, write_part
+from .parts import (
+    PartFile,
+    delete_parts,
+    find_part,
+    find_parts,
+    key_column,
+    part_file,
+    publish,
+    repair_hint,
+    write_part,
+)
 from .reader import live_rows
 from .schema import DATA_TABLES
+from .storage import arrow_source, parquet_file
 
 #: Rows that a deep check holds at a time.
 _BATCH_ROWS = 1024
@@ -87,8 +98,12 @@ class CheckResult:
 
 def lost_parts(layout: DatasetLayout, snapshot: Snapshot) -> list[DamagedPart]:
     """Parts that are missing, or of another size; no file is opened."""
-    found = ((part, *find_part(layout, part)) for part in snapshot.parts.values())
-    return [DamagedPart(part, fault) for part, place, fault in found if place is None]
+    lost = []
+    for table in {part.table: None for part in snapshot.parts.values()}:
+        parts = snapshot.of(table)
+        found = find_parts(layout, parts)
+        lost += [DamagedPart(part, fault) for part, (place, fault) in zip(parts, found) if place is None]
+    return lost
 
 
 def require_parts(layout: DatasetLayout, snapshot: Snapshot) -> None:
@@ -119,12 +134,12 @@ def whole_snapshot(layout: DatasetLayout) -> Snapshot:
             snapshot = now
 
 
-def check(dataset: DatasetLayout | str | Path, *, deep: bool = False, repair: bool = False) -> CheckResult:
+def check(dataset: DatasetLayout | str | Place, *, deep: bool = False, repair: bool = False) -> CheckResult:
     """Compare the part files with the commit log.
 
     Parameters
     ----------
-    dataset : DatasetLayout or str or Path
+    dataset : DatasetLayout or str or Path or Url
         The dataset or its path.
     deep : bool
         Read all rows; by default sizes and footers are looked at.
@@ -215,7 +230,7 @@ def _fault(layout: DatasetLayout, part: PartFile, *, deep: bool) -> str:
     if path is None:
         return fault
     try:
-        with pq.ParquetFile(path, page_checksum_verification=deep) as file:
+        with parquet_file(path, verify=deep) as file:
             rows = file.metadata.num_rows
             keys: set[str] = set()
             if deep:
@@ -280,7 +295,8 @@ def _committed_together(
 
 
 def _pairs(layout: DatasetLayout, part: PartFile) -> Iterator[tuple[str, str]]:
-    rows = pq.read_table(part_file(layout, part), columns=["track_id", "run_id"], partitioning=None)
+    path, fs = arrow_source(part_file(layout, part))
+    rows = pq.read_table(path, columns=["track_id", "run_id"], partitioning=None, filesystem=fs)
     return zip(rows["track_id"].to_pylist(), rows["run_id"].to_pylist())
 
 
@@ -295,13 +311,10 @@ def _repair(layout: DatasetLayout, snapshot: Snapshot, lost: list[PartFile], run
         add += [write_part(layout, "runs", rows, shard="repair")] if rows else []
     gone = [*lost, *remove]
     append_commit(layout, snapshot, kind="repair", add=add, remove=[part.path for part in gone])
-    for part in gone:
-        path = layout.directory(part.table) / part.path.rpartition("/")[2]
-        for place in (path, staged(path)):
-            try:
-                place.unlink(missing_ok=True)
-            except OSError as e:
-                raise DatasetError(f"cannot delete: {e}", source=str(place)) from e
+    try:
+        delete_parts(layout, gone)
+    except OSError as e:
+        raise DatasetError(f"cannot delete: {e}", source=str(layout.path)) from e
     publish(layout, snapshot.parts.values())
 
 
@@ -316,7 +329,8 @@ def _parts_without(
             continue
         schema = layout.schema(part.table, describe=False)
         dead = Snapshot(replaced={part.table: runs}).dead(part.table)
-        data = ds.dataset(str(part_file(layout, part)), schema=schema, format="parquet")
+        path, fs = arrow_source(part_file(layout, part))
+        data = ds.dataset([path], schema=schema, format="parquet", filesystem=fs)
         rows = data.to_table(filter=None if dead is None else ~dead)
         if rows.num_rows < part.rows:
             remove.append(part)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
 
+from .._util.objects import Entry
+from .._util.urls import Place
 from ..errors import DatasetError
 from .commits import Snapshot
 from .layout import COMMITS, SCHEMA, DatasetLayout
-from .parts import PartFile, staged
 
 #: A temporary file younger than this may belong to a worker that is still writing.
 _TEMPORARY_AGE_S = 3600.0
@@ -19,7 +16,7 @@ _TEMPORARY_AGE_S = 3600.0
 WORK = ".compact-"
 
 
-def clear(layout: DatasetLayout, snapshot: Snapshot, *, older_than_s: float = 0.0) -> list[Path]:
+def clear(layout: DatasetLayout, snapshot: Snapshot, *, older_than_s: float = 0.0) -> list[Place]:
     """Delete part files that no longer count, or never did, and what dead processes have left; returns their paths.
 
     Parameters
@@ -36,40 +33,36 @@ def clear(layout: DatasetLayout, snapshot: Snapshot, *, older_than_s: float = 0.
     DatasetError
         One cannot be deleted, or a folder of a table is a link.
     """
-    now = time.time()
-    deleted = []
+    now, storage = time.time(), layout.storage
+    deleted: list[Place] = []
 
-    def delete(path: Path, age: float) -> None:
+    def delete(folder: str, entry: Entry, age: float) -> None:
+        if now - entry.modified_s < age:
+            return
+        name = f"{folder}/{entry.name}".lstrip("/")
         try:
-            if now - path.lstat().st_mtime >= age:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-                deleted.append(path)
-        except FileNotFoundError:
-            pass
+            storage.delete(name)
+            deleted.append(layout.path / name)
         except OSError as e:
-            raise DatasetError(f"cannot delete: {e}", source=str(path)) from e
+            raise DatasetError(f"cannot delete: {e}", source=str(layout.path / name)) from e
 
+    found = storage.tree(("", *layout.tables, COMMITS, SCHEMA))
     for table in layout.tables:
-        folder = layout.directory(table)
-        for path in folder.glob("part-*.parquet"):
-            if f"{table}/{path.name}" not in snapshot.parts:
-                delete(path, older_than_s)
-        for path in folder.glob(".part-*.parquet.*"):
-            name = path.name[1:].partition(".parquet.")[0] + ".parquet"
-            if path.name.endswith(".new") and f"{table}/{name}" not in snapshot.parts:
-                delete(path, older_than_s)
-    for name in (*layout.tables, COMMITS, SCHEMA):
-        for path in (layout.path / name).glob(".*.tmp"):
-            delete(path, max(older_than_s, _TEMPORARY_AGE_S))
-    for path in layout.path.glob(f"{WORK}*"):
-        delete(path, older_than_s)
+        for entry in found[table]:
+            if (part := _part_name(entry.name)) is not None and f"{table}/{part}" not in snapshot.parts:
+                delete(table, entry, older_than_s)
+    for folder in (*layout.tables, COMMITS, SCHEMA):
+        for entry in found[folder]:
+            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                delete(folder, entry, max(older_than_s, _TEMPORARY_AGE_S))
+    for entry in found[""]:
+        if entry.name.startswith(WORK):
+            delete("", entry, older_than_s)
     return deleted
 
 
-def delete_parts(layout: DatasetLayout, parts: Iterable[PartFile]) -> None:
-    """Delete parts that a commit has just removed; what cannot be deleted is left for :func:`clear`."""
-    for part in parts:
-        path = layout.directory(part.table) / part.path.rpartition("/")[2]
-        for place in (path, staged(path)):
-            with suppress(OSError):
-                place.unlink()
+def _part_name(file: str) -> str | None:
+    """The name of the part that a file is, published or not; None for other files."""
+    if file.startswith(".part-") and file.endswith(".parquet.new"):
+        return file[1:].removesuffix(".new")
+    return file if file.startswith("part-") and file.endswith(".parquet") else None

@@ -18,7 +18,8 @@ What makes every track stand in exactly one of ``tracks`` and ``errors``, once:
 3. Within a run the first success wins, and beats errors: rows of a second attempt are left out of the part before it
    is committed. So no pair ``(run, track)`` is ever live twice.
 4. A run id is used once. So a pair that has been replaced never comes back.
-5. Additions and replacements are one commit, one file, created by ``link``: all or nothing.
+5. Additions and replacements are one commit, one file, created by ``link``, or in a store by a conditional request: all
+   or nothing.
 
 Two processes that both believed to hold the lock still could not harm each other: commit numbers are created if absent,
 and the second gets a DatasetError.
@@ -37,17 +38,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .._util.files import open_regular, write_new, write_replace
+from .._util.urls import Place
 from ..errors import DatasetError
 from .layout import COMMITS, DatasetLayout, require_there
 from .parts import PartFile
 from .schema import DATA_TABLES
+from .storage import each, read_json
 
 log = logging.getLogger(__name__)
 
@@ -121,20 +122,23 @@ class Snapshot:
         return cls(int(content["commit"]), {p.path: p for p in parts}, replaced)
 
 
-def _numbers(folder: Path, suffix: str) -> Iterator[int]:
-    for file in folder.iterdir():
-        stem = file.name.removesuffix(suffix)
-        if stem != file.name and stem.isdigit():
+def _numbers(layout: DatasetLayout, suffix: str) -> Iterator[int]:
+    for entry in layout.storage.entries(COMMITS):
+        stem = entry.name.removesuffix(suffix)
+        if stem != entry.name and stem.isdigit():
             yield int(stem)
 
 
-def commit_path(layout: DatasetLayout, number: int) -> Path:
-    return layout.path / COMMITS / f"{number:08d}.json"
+def commit_path(layout: DatasetLayout, number: int) -> Place:
+    return _log_file(layout, number, ".json")
 
 
-def _read(file: Path) -> dict[str, Any]:
-    with open_regular(file, follow=False) as opened:
-        content = json.loads(opened.read())
+def _log_file(layout: DatasetLayout, number: int, suffix: str) -> Place:
+    return layout.path / COMMITS / f"{number:08d}{suffix}"
+
+
+def _read(file: Place) -> dict[str, Any]:
+    content = read_json(file)
     if not isinstance(content, dict):
         raise ValueError("not an object")
     if content.get("format", FORMAT) != FORMAT:
@@ -142,7 +146,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_commits(dataset: DatasetLayout | str | Path, *, after: int = 0) -> list[dict[str, Any]]:
+def read_commits(dataset: DatasetLayout | str | Place, *, after: int = 0) -> list[dict[str, Any]]:
     """All commits behind number ``after``, oldest first: the history of the dataset."""
     layout = DatasetLayout.open(dataset)
     return [entry for _, entry in _entries(layout, after)]
@@ -150,19 +154,19 @@ def read_commits(dataset: DatasetLayout | str | Path, *, after: int = 0) -> list
 
 def readable_commits(layout: DatasetLayout) -> Iterator[dict[str, Any]]:
     """The history as far as it can be read: commits that checkpoints hold may be gone."""
-    for number in sorted(_numbers(layout.path / COMMITS, ".json")):
+    for number in sorted(_numbers(layout, ".json")):
         with suppress(*_UNUSABLE):
             yield _read(commit_path(layout, number))
 
 
 def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    numbers = sorted(n for n in _numbers(layout.path / COMMITS, ".json") if n > after)
-    for expected, number in enumerate(numbers, after + 1):
-        file = commit_path(layout, number)
+    numbers = sorted(n for n in _numbers(layout, ".json") if n > after)
+    files = [commit_path(layout, number) for number in numbers]
+    for expected, (number, file, read) in enumerate(zip(numbers, files, each(_read, files)), after + 1):
         if number != expected:
             raise DatasetError(f"commit {expected} is missing", source=str(layout.path))
         try:
-            yield number, _read(file)
+            yield number, read()
         except (OSError, ValueError, RecursionError) as e:
             if number == numbers[-1] and isinstance(e, ValueError):  # only on file systems without hard links
                 log.warning("%s: ignoring a commit that was not written to its end", file)
@@ -170,32 +174,33 @@ def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str,
             raise DatasetError(f"damaged commit: {e}", source=str(file)) from e
 
 
-def read_snapshot(dataset: DatasetLayout | str | Path) -> Snapshot:
+def read_snapshot(dataset: DatasetLayout | str | Place) -> Snapshot:
     """The committed state. Raises DatasetError when a commit is missing or damaged."""
     layout = DatasetLayout.open(dataset)
-    snapshot = _last_checkpoint(layout)
-    _apply_deltas(layout, snapshot)
-    for number, entry in _entries(layout, snapshot.commit):
-        _apply(layout, snapshot, number, entry)
+    try:
+        snapshot = _last_checkpoint(layout)
+        _apply_deltas(layout, snapshot)
+        for number, entry in _entries(layout, snapshot.commit):
+            _apply(layout, snapshot, number, entry)
+    except OSError as e:
+        raise DatasetError(f"the commit log cannot be read: {e}", source=str(layout.path)) from e
     return snapshot
 
 
 def _last_checkpoint(layout: DatasetLayout) -> Snapshot:
-    folder = layout.path / COMMITS
-    for number in sorted(_numbers(folder, _CHECKPOINT), reverse=True):
+    for number in sorted(_numbers(layout, _CHECKPOINT), reverse=True):
         with suppress(*_UNUSABLE):
-            return Snapshot.from_json(_read(folder / f"{number:08d}{_CHECKPOINT}"))
+            return Snapshot.from_json(_read(_log_file(layout, number, _CHECKPOINT)))
     return Snapshot()
 
 
 def _apply_deltas(layout: DatasetLayout, snapshot: Snapshot) -> None:
     """Fold in what is there in files of many commits, as far as these follow one another without a gap."""
-    folder = layout.path / COMMITS
-    for number in sorted(_numbers(folder, _DELTA)):
+    for number in sorted(_numbers(layout, _DELTA)):
         if number <= snapshot.commit:
             continue
         try:
-            entries = list(_read(folder / f"{number:08d}{_DELTA}")["entries"])
+            entries = list(_read(_log_file(layout, number, _DELTA))["entries"])
             if number - len(entries) != snapshot.commit:
                 return
         except _UNUSABLE:
@@ -243,7 +248,7 @@ def append_commit(
     }
     file = commit_path(layout, number)
     try:
-        write_new(file, json.dumps(entry, ensure_ascii=False).encode())
+        layout.storage.create(f"{COMMITS}/{file.name}", json.dumps(entry, ensure_ascii=False).encode())
     except FileExistsError:
         raise DatasetError(f"another process committed {file.name} at the same time", source=str(layout.path)) from None
     except OSError as e:
@@ -251,7 +256,7 @@ def append_commit(
         raise DatasetError(f"cannot commit: {e}", source=str(file)) from e
     snapshot.apply(number, entry)
     if number % CHECKPOINT_EVERY == 0:
-        last = max(_numbers(layout.path / COMMITS, _CHECKPOINT), default=0)
+        last = max(_numbers(layout, _CHECKPOINT), default=0)
         if number >= 2 * last:
             write_checkpoint(layout, snapshot)
         else:
@@ -262,17 +267,16 @@ def append_commit(
 def write_checkpoint(layout: DatasetLayout, snapshot: Snapshot) -> None:
     """Store the folded state, and delete earlier checkpoints and deltas. Only for those who hold the lock."""
     _write_log_file(layout, snapshot.commit, _CHECKPOINT, snapshot.to_json())
-    folder = layout.path / COMMITS
     for suffix in (_CHECKPOINT, _DELTA):
-        for number in list(_numbers(folder, suffix)):
+        for number in list(_numbers(layout, suffix)):
             if number < snapshot.commit or suffix == _DELTA:
-                (folder / f"{number:08d}{suffix}").unlink(missing_ok=True)
+                layout.storage.delete(f"{COMMITS}/{number:08d}{suffix}")
 
 
 def _write_log_file(layout: DatasetLayout, number: int, suffix: str, content: dict[str, Any]) -> None:
     data = json.dumps({"format": FORMAT, **content}, ensure_ascii=False).encode()
     try:
-        write_replace(layout.path / COMMITS / f"{number:08d}{suffix}", data)
+        layout.storage.replace(f"{COMMITS}/{number:08d}{suffix}", data)
     except OSError as e:  # the commits themselves are there
         log.warning("%s: cannot write a checkpoint: %s", layout.path, e)
 
@@ -284,4 +288,5 @@ def set_torn_commit_aside(layout: DatasetLayout, snapshot: Snapshot) -> None:
         try:
             _read(file)
         except ValueError:
-            file.rename(file.with_suffix(".torn"))
+            name = f"{COMMITS}/{file.name}"
+            layout.storage.move(name, name.removesuffix(".json") + ".torn")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,16 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .._util.urls import Place
 from ..errors import ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from ..fields import Field
 from .check import require_parts
-from .clear import clear, delete_parts
+from .clear import clear
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
 from .layout import DatasetLayout, require_there
 from .lock import DatasetLock
-from .parts import PartFile, part_file, publish, write_part
+from .parts import PartFile, delete_parts, part_file, publish, write_part
 from .reader import live_rows
 from .schema import DATA_TABLES, SCHEMA_VERSION
+from .storage import arrow_source
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Committer:
 
     Parameters
     ----------
-    dataset : DatasetLayout or str or Path
+    dataset : DatasetLayout or str or Path or Url
         The dataset or its path; it must exist (``DatasetLayout.create``).
     run : mapping
         Columns of the row in table ``runs``; ``run_id`` must be new to this dataset. ``started_at``, ``host``,
@@ -78,6 +80,8 @@ class Committer:
         Catalogue columns that the rows will have; what the dataset lacks is added once nobody else can write.
     seen : int, optional
         Number of the last commit that the caller has planned with.
+    tracks : iterable of str, optional
+        Ids of all tracks that the run may commit. Of others nothing is held in memory.
 
     Attributes
     ----------
@@ -98,14 +102,16 @@ class Committer:
 
     def __init__(
         self,
-        dataset: DatasetLayout | str | Path,
+        dataset: DatasetLayout | str | Place,
         run: Mapping[str, Any],
         *,
         metadata: Iterable[Field] = (),
         seen: int | None = None,
+        tracks: Iterable[str] | None = None,
     ) -> None:
         self.layout = DatasetLayout.open(dataset)
         self._metadata, self._seen = tuple(metadata), seen
+        self._tracks = None if tracks is None else frozenset(tracks)
         self.run = {
             "started_at": datetime.now(UTC),
             "host": socket.gethostname(),
@@ -141,17 +147,26 @@ class Committer:
             for row in self._runs:
                 if row["status"] == "running":  # whoever it was held the lock and no longer does
                     row["status"] = "interrupted"
-            self._owner: dict[str, tuple[str, str]] = {}
-            for table, kind in (("tracks", "data"), ("errors", "errors")):
-                for batch in live_rows(self.layout, self.snapshot, table).to_batches(columns=["track_id", "run_id"]):
-                    for track, run in zip(batch["track_id"].to_pylist(), batch["run_id"].to_pylist()):
-                        self._owner[track] = (kind, run)
+            self._owner = self._owners()
             self._write_runs()
             self._open = True
         except BaseException:
             self._lock.release()
             raise
         return self
+
+    def _owners(self) -> dict[str, tuple[str, str]]:
+        """In which table, and of which run, the rows of each track are that count."""
+        owner = {}
+        chosen = (
+            None if self._tracks is None else pc.field("track_id").isin(pa.array(sorted(self._tracks), pa.string()))
+        )
+        for table, kind in (("tracks", "data"), ("errors", "errors")):
+            rows = live_rows(self.layout, self.snapshot, table)
+            for batch in rows.to_batches(columns=["track_id", "run_id"], filter=chosen):
+                for track, run in zip(batch["track_id"].to_pylist(), batch["run_id"].to_pylist()):
+                    owner[track] = (kind, run)
+        return owner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,6 +193,7 @@ class Committer:
         """Delete what dead runs have left: nobody else is at work, and what this run wrote has been committed."""
         if self._lock.is_exclusive:
             try:
+                self._lock.require()
                 clear(self.layout, self.snapshot, older_than_s=older_than_s)
             except DatasetError as error:
                 log.warning("%s", error)
@@ -185,6 +201,7 @@ class Committer:
     def _check_open(self) -> None:
         if not self._open:
             raise DatasetError("the run is over, or was never begun", source=str(self.layout.path))
+        self._lock.require()
 
     def _write_runs(self) -> None:
         """Table runs is small: it is written anew, in one part."""
@@ -199,7 +216,8 @@ class Committer:
             remove=[p.path for p in old],
             status=self.run["status"],
         )
-        delete_parts(self.layout, old)
+        with suppress(OSError):  # what cannot be deleted is left for the next run
+            delete_parts(self.layout, old)
         publish(self.layout, [part])
 
     def commit(self, parts: Iterable[PartFile], *, shard: str = "") -> CommitResult:
@@ -219,6 +237,8 @@ class Committer:
         ids = {part.path: self._track_ids(part) for part in parts}
         tracks = _unique("tracks", [t for p in parts if p.table == "tracks" for t in ids[p.path]])
         errors = _unique("errors", [t for p in parts if p.table == "errors" for t in ids[p.path]])
+        if self._tracks is not None and (other := (tracks | errors) - self._tracks):
+            raise DatasetError(f"track {min(other)!r} is none of this run's", source=str(self.layout.path))
         if both := tracks & errors:
             raise DatasetError(f"track {min(both)!r} stands in tracks and in errors", source=str(self.layout.path))
         for part in parts:
@@ -271,8 +291,8 @@ class Committer:
         """Read the part's ids from the file: what counts must be readable, and ours."""
         path = self.layout.path / part.path
         try:
-            path = part_file(self.layout, part)
-            keys = pq.read_table(path, columns=["track_id", "run_id"], partitioning=None)
+            file, fs = arrow_source(part_file(self.layout, part))
+            keys = pq.read_table(file, columns=["track_id", "run_id"], partitioning=None, filesystem=fs)
         except LostPartError as e:
             require_there(self.layout, "cannot commit a part", e)
             raise LostOutputError(f"cannot commit a part: {e.message.partition(';')[0]}", source=str(path)) from e
@@ -283,7 +303,8 @@ class Committer:
         return keys["track_id"].to_pylist()
 
     def _without(self, part: PartFile, drop: set[str], shard: str) -> PartFile | None:
-        data = pq.read_table(part_file(self.layout, part), partitioning=None)
+        file, fs = arrow_source(part_file(self.layout, part))
+        data = pq.read_table(file, partitioning=None, filesystem=fs)
         keep = data.filter(pc.invert(pc.is_in(data["track_id"], pa.array(sorted(drop), pa.string()))))
         if not keep.num_rows:
             return None

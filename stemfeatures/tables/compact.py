@@ -9,9 +9,9 @@ exactly the live rows, so any Parquet reader can take the folder as it is.
 from __future__ import annotations
 
 import logging
-import shutil
-import uuid
+import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from .._util.urls import Place
 from ..errors import LostPartError
 from .check import require_parts
-from .clear import WORK, clear, delete_parts
+from .clear import WORK, clear
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside, write_checkpoint
 from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, part_file, publish, repair_hint, write_part
+from .parts import PartFile, delete_parts, part_file, publish, repair_hint, write_part
 from .reader import live_rows
+from .storage import arrow_source
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +49,13 @@ class CompactResult:
 
 
 def compact(
-    dataset: DatasetLayout | str | Path, *, tables: Iterable[str] | None = None, target_bytes: int = TARGET_BYTES
+    dataset: DatasetLayout | str | Place, *, tables: Iterable[str] | None = None, target_bytes: int = TARGET_BYTES
 ) -> list[CompactResult]:
     """Merge the parts of each table into files of about ``target_bytes`` sorted by track, and delete the old ones.
 
     Files above half the target are left alone unless they hold replaced rows or lack columns. Tables larger than memory
-    are no problem: a table is first split into key ranges of ``target_bytes``. Needs free disk space for a second copy
-    of the largest table.
+    are no problem: a table is first split into key ranges of ``target_bytes``. Needs free space for a second copy of
+    the largest table, and of one in a store also on this machine.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def compact(
     return results
 
 
-def vacuum(dataset: DatasetLayout | str | Path, *, older_than_s: float = 0.0) -> list[Path]:
+def vacuum(dataset: DatasetLayout | str | Place, *, older_than_s: float = 0.0) -> list[Place]:
     """Delete the part files that no longer count, or never did, and return their paths.
 
     Refuses (DatasetError) while a run is at work. ``older_than_s`` spares younger files, for readers
@@ -116,20 +118,21 @@ def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target
         remove=[part.path for part in chosen],
         purged=[table] if replaced else [],
     )
-    delete_parts(layout, chosen)  # first, so that nobody who reads the folder sees rows twice
+    with suppress(OSError):  # what cannot be deleted is left for the next time
+        delete_parts(layout, chosen)  # first, so that nobody who reads the folder sees rows twice
     publish(layout, new)
 
 
 def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | None) -> bool:
     """Whether a part lacks columns, has them in another type (as earlier versions wrote them), or holds dead rows."""
-    path, schema = str(part_file(layout, part)), layout.schema(part.table)
+    (path, fs), schema = arrow_source(part_file(layout, part)), layout.schema(part.table)
     try:
-        have = pq.read_schema(path)
+        have = pq.read_schema(path, filesystem=fs)
     except (OSError, pa.ArrowInvalid) as e:
         raise LostPartError(f"{part.path} cannot be read: {e}; {repair_hint(layout)}", source=str(layout.path)) from e
     if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in have}:
         return True
-    return dead is not None and ds.dataset([path], schema=schema).count_rows(filter=dead) > 0
+    return dead is not None and ds.dataset([path], schema=schema, filesystem=fs).count_rows(filter=dead) > 0
 
 
 def _merge(
@@ -144,12 +147,10 @@ def _merge(
         return [write_part(layout, table, rows, shard=shard, describe=True)] if rows.num_rows else []
     keys = np.sort(source.to_table(columns=[key])[key].to_numpy())
     bounds = np.unique([keys[i * len(keys) // ranges] for i in range(1, ranges)]) if len(keys) else keys
-    work = layout.path / f"{WORK}{uuid.uuid4().hex[:8]}"
-    work.mkdir()
-    try:
-        return _merge_ranges(layout, table, source, bounds, work, shard)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    # Beside the tables, where there is room for a copy of them; of a store, on this machine.
+    where = layout.path if isinstance(layout.path, Path) else None
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=where, ignore_cleanup_errors=True) as work:
+        return _merge_ranges(layout, table, source, bounds, Path(work), shard)
 
 
 def _merge_ranges(

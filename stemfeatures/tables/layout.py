@@ -8,6 +8,8 @@
       _commits/00000042.json                     what counts; see commits.py
       _schema/<table>.json                       the columns of this dataset
 
+It is a folder, or a prefix of an object store such as ``s3://bucket/features``; see storage.py.
+
 Whoever can write there decides what its readers are told, and nothing more: every name in these files is checked before
 it becomes a path, and links inside the directory are not followed.
 
@@ -25,14 +27,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .._util.files import fsync_path, open_regular, write_replace
+from .._util.urls import Place, place_of
 from ..errors import DatasetError, LostOutputError
 from ..fields import Field
 from .schema import SCHEMA_VERSION, TABLES, get_table, schema_of
+from .storage import Storage, each, read_json, storage_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +78,7 @@ class DatasetLayout:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Url
         The directory.
     stored : dict
         Columns by table, as ``_schema`` states them.
@@ -83,35 +86,44 @@ class DatasetLayout:
         Version that ``_schema`` states.
     """
 
-    path: Path
+    path: Place
     stored: dict[str, tuple[Field, ...]] = field(default_factory=dict)
     schema_version: str = SCHEMA_VERSION
+    _said: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | Path | DatasetLayout) -> DatasetLayout:
+    def open(cls, path: str | Place | DatasetLayout) -> DatasetLayout:
         """The layout of an existing dataset; DatasetError when there is none or its major version is another."""
         if isinstance(path, DatasetLayout):
             return path
-        path = Path(path)
-        if not path.is_dir():
-            what = "is a file, not a features directory" if path.exists() else "there is no such directory"
-            raise DatasetError(what, source=str(path))
-        if not is_dataset(path):
-            raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
+        path = place_of(path)
+        storage = storage_of(path)
+        try:
+            if not is_dataset(path):
+                if not storage.exists():
+                    is_file = isinstance(path, Path) and path.exists()
+                    what = "is a file, not a features directory" if is_file else "there is no such directory"
+                    raise DatasetError(what, source=str(path))
+                raise DatasetError(f"not a features directory (it has no {SCHEMA} and {COMMITS})", source=str(path))
+            files = [e.name for e in storage.entries(SCHEMA) if e.name.endswith(".json") and e.name[0] != "."]
+        except OSError as e:
+            raise DatasetError(f"cannot be read: {e}", source=str(path)) from e
         stored: dict[str, tuple[Field, ...]] = {}
         versions = []
-        for file in sorted((path / SCHEMA).glob("[!.]*.json")):
+        said: dict[str, Any] = {}
+        for file, read in zip(files, each(read_json, [path / SCHEMA / file for file in files])):
+            name = file.removesuffix(".json")
             try:
-                with open_regular(file, follow=False) as opened:
-                    content = json.loads(opened.read())
+                content = said[name] = read()
                 fields = tuple(Field.from_json(f) for f in content["fields"])
                 version = content["schema_version"]
                 versions.append((_version(version), version))
-                if content["table"] != file.stem or not is_table_name(file.stem):
+                if content["table"] != name or not is_table_name(name):
                     raise ValueError(f"it is of a table {content['table']!r}")
-                stored[file.stem] = fields
+                stored[name] = fields
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-                raise DatasetError(f"cannot read the schema: {type(e).__name__}: {e}", source=str(file)) from e
+                what = f"cannot read the schema: {type(e).__name__}: {e}"
+                raise DatasetError(what, source=str(path / SCHEMA / file)) from e
         version = max(versions)[1] if versions else SCHEMA_VERSION
         if _version(version)[0] != _version(SCHEMA_VERSION)[0]:
             raise DatasetError(
@@ -119,10 +131,10 @@ class DatasetLayout:
                 "use the stemfeatures release that wrote it, or extract into a new directory",
                 source=str(path),
             )
-        return cls(path, stored, version)
+        return cls(path, stored, version, said)
 
     @classmethod
-    def found(cls, path: str | Path) -> DatasetLayout:
+    def found(cls, path: str | Place) -> DatasetLayout:
         """Make the folders of a dataset if there is none, else open it.
 
         Harmless while somebody writes there: columns are stored by :meth:`with_columns`.
@@ -132,20 +144,20 @@ class DatasetLayout:
         DatasetError
             The directory holds something else, or a dataset that cannot be read.
         """
-        path = Path(path)
-        if not is_dataset(path):
-            if path.is_dir():
-                _require_free(path)
-            try:
+        path = place_of(path)
+        storage = storage_of(path)
+        try:
+            if not is_dataset(path):
+                if storage.exists():
+                    _require_free(storage)
                 for name in (SCHEMA, COMMITS):
-                    (path / name).mkdir(parents=True, exist_ok=True)
-                fsync_path(path)
-            except OSError as e:
-                raise DatasetError(f"cannot write here: {e}", source=str(path)) from e
+                    storage.make_folder(name)
+        except OSError as e:
+            raise DatasetError(f"cannot write here: {e}", source=str(path)) from e
         return cls.open(path)
 
     @classmethod
-    def create(cls, path: str | Path, *, metadata: Iterable[Field] = ()) -> DatasetLayout:
+    def create(cls, path: str | Place, *, metadata: Iterable[Field] = ()) -> DatasetLayout:
         """:meth:`found`, :meth:`with_columns`. For those who hold the lock, or whom nobody else knows of."""
         return cls.found(path).with_columns(metadata)
 
@@ -165,6 +177,7 @@ class DatasetLayout:
             if f.name not in have:
                 stored["tracks"] += (dataclasses.replace(f, family="metadata", nullable=True),)
         version = max(self.schema_version, SCHEMA_VERSION, key=_version)
+        said: dict[str, Any] = {}
         for name, fields in stored.items():
             content = {
                 "table": name,
@@ -172,11 +185,16 @@ class DatasetLayout:
                 "description": TABLES[name].description if name in TABLES else "",
                 "fields": [f.to_json() for f in fields],
             }
-            data = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
-            file = self.path / SCHEMA / f"{name}.json"
-            if not file.exists() or file.read_bytes() != data:
-                write_replace(file, data)
-        return DatasetLayout(self.path, stored, version)
+            if self._said.get(name) != content:
+                data = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+                self.storage.replace(f"{SCHEMA}/{name}.json", data)
+            said[name] = content
+        return DatasetLayout(self.path, stored, version, said)
+
+    @property
+    def storage(self) -> Storage:
+        """What reads and writes the files."""
+        return storage_of(self.path)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -200,14 +218,11 @@ class DatasetLayout:
         """Arrow schema of ``table`` in this dataset."""
         return schema_of(table, self.fields(table), describe=describe)
 
-    def directory(self, table: str) -> Path:
+    def directory(self, table: str) -> Place:
         """Folder of the part files of ``table``; DatasetError when it is a link, or not called as a table may be."""
         if not is_table_name(table):
             raise DatasetError(f"{table!r} is no name of a table", source=str(self.path))
-        folder = self.path / table
-        if folder.is_symlink():
-            raise DatasetError("is a link to another place; a dataset keeps its tables in itself", source=str(folder))
-        return folder
+        return self.storage.place(table)
 
 
 def is_table_name(name: object) -> bool:
@@ -215,32 +230,36 @@ def is_table_name(name: object) -> bool:
     return isinstance(name, str) and _TABLE_NAME.fullmatch(name) is not None
 
 
-def is_dataset(path: Path) -> bool:
+def is_dataset(path: Place) -> bool:
     """Whether a directory has what a dataset has, of its own."""
-    return all((path / name).is_dir() and not (path / name).is_symlink() for name in (SCHEMA, COMMITS))
+    return storage_of(path).has_folders((SCHEMA, COMMITS))
 
 
 def require_there(layout: DatasetLayout, what: str, error: Exception) -> None:
     """LostOutputError, which says ``what`` failed, if that is because the directory has gone meanwhile."""
-    if not is_dataset(layout.path):
+    try:
+        gone = not is_dataset(layout.path)
+    except OSError:  # a store that does not answer may have it
+        gone = False
+    if gone:
         raise LostOutputError(
             f"{what}: the features directory has gone, it was deleted or its disk taken away", source=str(layout.path)
         ) from error
 
 
-def _require_free(path: Path) -> None:
+def _require_free(storage: Storage) -> None:
     """DatasetError unless the directory holds nothing, or no more than what is left of a dataset without any part."""
-    left = {*TABLES, SCHEMA, COMMITS}
-    if other := sorted(p.name for p in path.iterdir() if p.name not in left or p.is_symlink()):
-        raise DatasetError(f"the directory holds other things already: {', '.join(other[:5])}", source=str(path))
-    parts = [part for table in TABLES for part in path.glob(f"{table}/*.parquet")]
-    commits = [*path.glob(f"{COMMITS}/*.json")]
+    left, where = {*TABLES, SCHEMA, COMMITS}, storage.where
+    if other := [n for n in storage.names() if n not in left or (isinstance(where, Path) and (where / n).is_symlink())]:
+        raise DatasetError(f"the directory holds other things already: {', '.join(other[:5])}", source=str(where))
+    parts = [e for table in TABLES for e in storage.entries(table) if e.name.endswith(".parquet") and e.name[0] != "."]
+    commits = [e for e in storage.entries(COMMITS) if e.name.endswith(".json") and e.name[0] != "."]
     if parts or commits:
         lacks = SCHEMA if commits else COMMITS
         raise DatasetError(
             f"the directory holds {len(parts)} part files of a dataset whose {lacks} is gone, so nothing says which of "
             "their rows count; restore it from a copy, or move the directory away and extract anew",
-            source=str(path),
+            source=str(where),
         )
 
 

@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 import shlex
-import stat
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from .._util.files import fsync_path, temporary_name
+from .._util.urls import Place, Url
 from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .layout import DatasetLayout, is_table_name, require_there
 from .schema import arrow_type
 
+#: So many parts in a store are looked at one by one; of more, their folder is listed.
+MOST_LOOKS = 8
 ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
 ROW_GROUP_BYTES = 32 * 2**20
@@ -119,7 +117,7 @@ def key_column(names: Iterable[str]) -> str:
     return "track_id" if "track_id" in names else names[0]
 
 
-def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
+def part_file(dataset: DatasetLayout, part: PartFile) -> Place:
     """Where a part lies: under its name, or still under the hidden one.
 
     Raises
@@ -127,28 +125,55 @@ def part_file(dataset: DatasetLayout, part: PartFile) -> Path:
     LostPartError
         It is not there, or not as long as it was.
     """
-    place, fault = find_part(dataset, part)
+    return _found(dataset, part, find_part(dataset, part))
+
+
+def part_files(dataset: DatasetLayout, parts: Iterable[PartFile]) -> list[Place]:
+    """:func:`part_file` of parts of one table."""
+    parts = list(parts)
+    return [_found(dataset, part, found) for part, found in zip(parts, find_parts(dataset, parts))]
+
+
+def _found(dataset: DatasetLayout, part: PartFile, found: tuple[Place | None, str]) -> Place:
+    place, fault = found
     if place is None:
         raise LostPartError(f"{part.path} {fault}; {repair_hint(dataset)}", source=str(dataset.path))
     return place
 
 
-def find_part(dataset: DatasetLayout, part: PartFile) -> tuple[Path | None, str]:
+def find_part(dataset: DatasetLayout, part: PartFile) -> tuple[Place | None, str]:
     """Where a part lies, or None and what is wrong, in words."""
-    path = dataset.directory(part.table) / part.path.rpartition("/")[2]
-    for place in (path, staged(path), path):  # it may be published in between
+    for name in (part.path, staged(part.path), part.path):  # it may be published in between
         try:
-            status = os.lstat(place)
-        except FileNotFoundError:
-            continue
+            entry = dataset.storage.entry(name)
         except OSError as e:
-            return None, f"cannot be read ({e.strerror})"
-        if not stat.S_ISREG(status.st_mode):
-            return None, "is no regular file"
-        if status.st_size != part.size:
-            return None, f"has {status.st_size:,} bytes of {part.size:,}"
-        return place, ""
+            return None, str(e.strerror) if e.errno == 0 else f"cannot be read ({e.strerror or e})"
+        if entry is not None:
+            return _as_committed(dataset, part, name, entry.size)
     return None, "is missing"
+
+
+def find_parts(dataset: DatasetLayout, parts: Iterable[PartFile]) -> list[tuple[Place | None, str]]:
+    """:func:`find_part` of parts of one table; of many in a store by one look at their folder."""
+    parts = list(parts)
+    if len(parts) <= MOST_LOOKS or not isinstance(dataset.path, Url):
+        return [find_part(dataset, part) for part in parts]
+    try:
+        there = {f"{parts[0].table}/{entry.name}": entry.size for entry in dataset.storage.entries(parts[0].table)}
+    except OSError as e:
+        return [(None, f"cannot be read ({e})")] * len(parts)
+    found = []
+    for part in parts:
+        name = next((name for name in (part.path, staged(part.path)) if name in there), None)
+        # What is not there may have been published since.
+        found.append(find_part(dataset, part) if name is None else _as_committed(dataset, part, name, there[name]))
+    return found
+
+
+def _as_committed(dataset: DatasetLayout, part: PartFile, name: str, size: int) -> tuple[Place | None, str]:
+    if size != part.size:
+        return None, f"has {size:,} bytes of {part.size:,}"
+    return dataset.storage.place(name), ""
 
 
 def repair_hint(dataset: DatasetLayout) -> str:
@@ -157,20 +182,31 @@ def repair_hint(dataset: DatasetLayout) -> str:
     return f"{command} tells which tracks are lost, and with --repair lets the next extract do them again"
 
 
-def staged(path: Path) -> Path:
+def staged(name: str) -> str:
     """The hidden name of a part until a commit has made it count."""
-    return path.with_name(f".{path.name}.new")
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/.{file}.new"
 
 
 def publish(dataset: DatasetLayout, parts: Iterable[PartFile]) -> None:
     """Give committed parts the names under which readers of folders find them. Only for those who hold the lock."""
+    parts = list(parts)
+    if len(parts) > MOST_LOOKS and isinstance(dataset.path, Url):
+        there = {f"{t}/{e.name}" for t in {p.table for p in parts} for e in dataset.storage.entries(t)}
+        parts = [part for part in parts if staged(part.path) in there]
     for part in parts:
-        path = dataset.directory(part.table) / part.path.rpartition("/")[2]
         with suppress(FileNotFoundError):  # it has it already
-            os.rename(staged(path), path)
+            dataset.storage.move(staged(part.path), part.path)
 
 
-def to_table(dataset: DatasetLayout | str | Path, table: str, rows: Rows) -> pa.Table:
+def delete_parts(dataset: DatasetLayout, parts: Iterable[PartFile]) -> None:
+    """Delete parts that a commit has removed. OSError when one cannot be deleted."""
+    for part in parts:
+        for name in (part.path, staged(part.path)):
+            dataset.storage.delete(name)
+
+
+def to_table(dataset: DatasetLayout | str | Place, table: str, rows: Rows) -> pa.Table:
     """Rows as an Arrow table with exactly the columns of ``table`` in this dataset.
 
     Missing columns become null; NaN in a scalar column becomes null. Raises DatasetError naming table, column and
@@ -288,7 +324,7 @@ def _error(table: str, column: str, row: Mapping[str, Any], why: str) -> Dataset
 
 
 def write_part(
-    dataset: DatasetLayout | str | Path, table: str, rows: Rows, *, shard: str, describe: bool = False
+    dataset: DatasetLayout | str | Place, table: str, rows: Rows, *, shard: str, describe: bool = False
 ) -> PartFile:
     """Write rows to a part file, sorted by track, and return the receipt.
 
@@ -297,7 +333,7 @@ def write_part(
 
     Parameters
     ----------
-    dataset : DatasetLayout or str or Path
+    dataset : DatasetLayout or str or Path or Url
         The dataset or its path.
     table : str
         A registered table.
@@ -326,22 +362,13 @@ def write_part(
     if key == "track_id":  # stable, so a track's rows keep their order
         data = data.take(pc.sort_indices(data, [(key, "ascending")]))
     name = f"part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
-    path = layout.directory(table) / name
-    tmp = temporary_name(path)
+    layout.directory(table)
+    options = {"row_group_size": _row_group_rows(data), "write_page_checksum": True, **_encodings(schema)}
     try:
-        path.parent.mkdir(exist_ok=True)  # not its parents: a dataset that somebody has deleted stays deleted
-        options = {"row_group_size": _row_group_rows(data), "write_page_checksum": True, **_encodings(schema)}
-        pq.write_table(data, tmp, compression="zstd", **options)
-        fsync_path(tmp)
-        size = tmp.stat().st_size
-        os.replace(tmp, staged(path))
-        fsync_path(path.parent)
+        size = layout.storage.write_table(data, staged(f"{table}/{name}"), compression="zstd", **options)
     except OSError as e:
         require_there(layout, "cannot write a part", e)
-        raise DatasetError(f"cannot write a part: {e}", source=str(path)) from e
-    finally:
-        with suppress(OSError):
-            tmp.unlink()
+        raise DatasetError(f"cannot write a part: {e}", source=str(layout.directory(table) / name)) from e
     keys = pc.unique(data[key]).to_pylist()
     return PartFile(
         path=f"{table}/{name}",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from .._util.urls import Place
 from .._util.words import size
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
@@ -26,8 +26,9 @@ from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .layout import DatasetLayout
-from .parts import part_file, repair_hint
+from .parts import part_files, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
+from .storage import arrow_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +49,10 @@ def live_rows(
     if keys is not None:
         keys = tuple(keys)
         parts = [part for part in parts if part.may_hold(keys)]
-    files = [str(part_file(layout, part)) for part in parts]
-    dataset = ds.dataset(files, schema=layout.schema(table), format="parquet")
+    sources = [arrow_source(place) for place in part_files(layout, parts)]
+    filesystem = sources[0][1] if sources else None
+    files = [path for path, _ in sources]
+    dataset = ds.dataset(files, schema=layout.schema(table), format="parquet", filesystem=filesystem)
     dead = snapshot.dead(table)
     return dataset if dead is None else dataset.filter(~dead)
 
@@ -73,7 +76,7 @@ class AudioIdentity(NamedTuple):
 
 
 def completed_keys(
-    dataset: DatasetLayout | str | Path, *, table: str = "tracks", snapshot: Snapshot | None = None
+    dataset: DatasetLayout | str | Place, *, table: str = "tracks", snapshot: Snapshot | None = None
 ) -> dict[TrackKey, AudioIdentity]:
     """What need not be done again: every live row of ``tracks`` (or, on demand, of ``errors``) by its resume key.
 
@@ -86,13 +89,13 @@ def completed_keys(
     return dict(zip(keys, map(AudioIdentity, *(columns[name] for name in AudioIdentity._fields))))
 
 
-def open_features(path: str | Path) -> Features:
+def open_features(path: str | Place) -> Features:
     """Open a features directory for reading.
 
     Parameters
     ----------
-    path : str or Path
-        The features directory.
+    path : str or Path or Url
+        The features directory, also in a store (``"s3://bucket/features"``).
 
     Returns
     -------
@@ -123,7 +126,7 @@ class Features:
         self.snapshot = read_snapshot(layout)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         return self.layout.path
 
     @property
@@ -154,7 +157,7 @@ class Features:
     def files(self, table: str) -> list[str]:
         """Paths of the committed part files. Rows that a later run replaced are still in them until ``compact``."""
         self.schema(table)
-        return [str(part_file(self.layout, part)) for part in self.snapshot.of(table)]
+        return [str(place) for place in part_files(self.layout, self.snapshot.of(table))]
 
     def dataset(self, table: str) -> ds.Dataset:
         """The live rows of ``table`` as a ``pyarrow.dataset.Dataset`` (DuckDB, Polars and pandas read it lazily)."""

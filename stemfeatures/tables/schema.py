@@ -114,7 +114,7 @@ PROVENANCE_FIELDS = (
     _separator("separator_version", description="Version of the separator's package; null: the checkpoint separated."),
     _separator(
         "separator_sha256",
-        description="SHA-256 of the separator's weights, or of names, sizes and times of change of the files of stems; "
+        description="SHA-256 of the separator's weights, or of names and BLAKE2b digests of the files of stems; "
         "null: the checkpoint separated.",
     ),
 )

@@ -1,0 +1,250 @@
+"""Large Parquet manifests, a portion of rows at a time: memory does not grow with their length.
+
+What needs all rows is found in one pass over the columns that name tracks and files: rows that repeat the id or the
+file of another one (hashes of them go to a few dozen temporary files, each of which fits into memory), and whether text
+ids are integers that were floating-point numbers once. The types of all other columns are those of the Parquet file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from stemfeatures._util.tabular import PARQUET_SUFFIXES, TableError, as_ids, is_whole_float, open_typed, suffix_of
+from stemfeatures._util.urls import Url, is_remote
+from stemfeatures.errors import CatalogError
+
+from . import remote
+from .manifest import frame_of
+from .read import from_frame, path_column
+from .types import ID_COLUMN, ON_DUPLICATE, Catalog, CatalogSpec, printable
+from .walk import holds_parquet
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+#: Rows that are planned together: some 100 MB.
+PORTION_ROWS = 50_000
+_BUCKETS = 64
+_RECORD = np.dtype([("hash", np.uint64), ("row", np.int64)])
+
+
+@dataclass(frozen=True)
+class Portions:
+    """A large manifest; iterate over it for catalogues of :data:`PORTION_ROWS` rows.
+
+    Attributes
+    ----------
+    origin : str
+        The manifest, for people.
+    n_rows : int
+        Rows that are taken, of all portions.
+    n_dropped : int
+        Rows that share their id or their file with another, and are left out.
+    """
+
+    origin: str
+    n_rows: int
+    n_dropped: int
+    _dataset: ds.Dataset
+    _keys: tuple[str, ...]
+    _root: str | Path
+    _restore: bool
+    _dropped: np.ndarray
+    _limit: int
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __iter__(self) -> Iterator[Catalog]:
+        types = {field.name: _type_of(field.type) for field in self._dataset.schema}
+        types |= dict.fromkeys(self._keys, "string")
+        first = 0
+        for table in _tables(self._dataset, self._limit):
+            frame = frame_of(table, self._keys, self.origin)
+            catalog = from_frame(
+                frame, self._root, self.origin, first_row=first, restore_ids=self._restore, metadata_types=types
+            )
+            here = self._dropped[(self._dropped >= first) & (self._dropped < first + len(frame))] - first
+            first += len(frame)
+            if len(here) < len(frame):
+                yield catalog.without_rows(here)
+
+
+@contextmanager
+def portions_of(
+    spec: CatalogSpec, *, limit: int | None = None, on_duplicate: str = "error"
+) -> Iterator[Portions | None]:
+    """A Parquet manifest (a file, or a folder of parts) of more than :data:`PORTION_ROWS` rows, in portions.
+
+    Parameters
+    ----------
+    spec : str, path, sequence of paths, DataFrame or Catalog
+        As for :func:`pipelines.catalog.read_catalog`.
+    limit : int, optional
+        Only the first rows.
+    on_duplicate : str
+        As for :meth:`Catalog.without_duplicates`; ids and files are compared as the manifest states them.
+
+    Yields
+    ------
+    Portions or None
+        None for any other catalogue, which is read as a whole.
+
+    Raises
+    ------
+    CatalogError
+        It cannot be read, no column names the files, or rows share their id or their file and must not.
+    """
+    with ExitStack() as stack:
+        found = _manifest(spec, stack)
+        if found is None:
+            yield None
+            return
+        path, root, origin = found
+        try:
+            dataset, keys = open_typed(path)
+            n_rows = dataset.count_rows() if limit is None else min(limit, dataset.count_rows())
+            if n_rows <= PORTION_ROWS:
+                yield None
+                return
+            restore, dropped = _look_through(dataset, n_rows, on_duplicate, origin)
+        except TableError as error:
+            raise CatalogError(error.message, source=origin) from error
+        except (OSError, pa.ArrowException) as error:
+            raise CatalogError(f"not a Parquet file: {error}", source=origin) from error
+        yield Portions(origin, n_rows - len(dropped), len(dropped), dataset, keys, root, restore, dropped, n_rows)
+
+
+def _manifest(spec: CatalogSpec, stack: ExitStack) -> tuple[Path, str | Path, str] | None:
+    """Path, root and name of a Parquet manifest; None for other catalogues."""
+    if not isinstance(spec, (str, os.PathLike)):
+        return None
+    text = os.fspath(spec)
+    if is_remote(text):
+        url = Url(text)
+        is_one = suffix_of(str(url).partition("?")[0]) in PARQUET_SUFFIXES
+        if not is_one:
+            return None
+        return stack.enter_context(remote.brought(text)), url.parent.address, printable(text)
+    path = Path(text)
+    if path.is_dir():
+        return (path, path.absolute(), printable(text)) if holds_parquet(path) else None
+    if path.is_file() and suffix_of(path) in PARQUET_SUFFIXES:
+        return path, path.absolute().parent, printable(text)
+    return None
+
+
+def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The first rows in order, :data:`PORTION_ROWS` at a time."""
+    batches = dataset.to_batches(columns=columns, batch_size=PORTION_ROWS, batch_readahead=1, fragment_readahead=1)
+    kept: list[pa.RecordBatch] = []
+    n_kept = 0
+    for batch in batches:
+        while batch.num_rows and limit:
+            some = batch.slice(0, min(PORTION_ROWS - n_kept, limit))
+            batch = batch.slice(some.num_rows)
+            kept.append(some)
+            n_kept, limit = n_kept + some.num_rows, limit - some.num_rows
+            if n_kept == PORTION_ROWS or not limit:
+                yield pa.Table.from_batches(kept)
+                kept, n_kept = [], 0
+        if not limit:
+            return
+    if kept:
+        yield pa.Table.from_batches(kept)
+
+
+def _type_of(of: pa.DataType) -> str:
+    """The type in which the values of a column are stored; see :func:`~.metadata.settled`."""
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    if pa.types.is_boolean(of):
+        return "bool"
+    if pa.types.is_integer(of):
+        return "int64"
+    return "float64" if pa.types.is_floating(of) or pa.types.is_decimal(of) else "string"
+
+
+# ---------------------------------------------------------------------------------------------------- one look at all
+
+
+def _look_through(dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: str) -> tuple[bool, np.ndarray]:
+    """Whether text ids are to be restored, and which rows are left out."""
+    if on_duplicate not in ON_DUPLICATE:
+        raise ValueError(f"on_duplicate must be one of {', '.join(ON_DUPLICATE)}, not {on_duplicate!r}")
+    names = {name.strip().lower(): name for name in reversed(dataset.schema.names)}
+    path, given = path_column(names, dataset.schema.names, origin), names.get(ID_COLUMN)
+    columns = {path: "file"} if given is None else {given: "track id", path: "file"}
+    restore = given is not None and pa.types.is_string(dataset.schema.field(given).type)
+    dropped: list[np.ndarray] = [np.empty(0, np.int64)]
+    with tempfile.TemporaryDirectory(prefix="stemfeatures-rows-") as folder:
+        buckets = {column: _Buckets(Path(folder) / str(i)) for i, column in enumerate(columns)}
+        first = 0
+        for table in _tables(dataset, n_rows, list(columns)):
+            for column, some in buckets.items():
+                values = as_ids(table[column], column)
+                some.add(values, first)
+                if column == given and restore:
+                    restore = is_whole_float(values)
+            first += table.num_rows
+        for column, some in buckets.items():
+            for rows in some.repeated():
+                values = as_ids(dataset.take(rows[:2], columns=[column])[column], column)
+                if values[0] != values[1]:  # one hash of two values, which is one in 10^10
+                    continue
+                if on_duplicate == "error":
+                    raise CatalogError(
+                        f"row {rows[0] + 1:,} and row {rows[1] + 1:,} have the same {columns[column]} "
+                        f"{printable(values[0].as_py())!r}; --on-duplicate says what becomes of such rows",
+                        source=origin,
+                    )
+                dropped.append(rows[1:] if on_duplicate == "first" else rows)
+    return restore, np.unique(np.concatenate(dropped))
+
+
+class _Buckets:
+    """Hashes of values with their row, on disk, those that may be equal in one file."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+
+    def add(self, values: pa.ChunkedArray, first: int) -> None:
+        """Take further values; null is like nothing."""
+        import pandas as pd
+
+        known = values.is_valid().to_numpy()
+        records = np.empty(int(known.sum()), _RECORD)
+        records["hash"] = pd.util.hash_array(values.drop_null().to_numpy(zero_copy_only=False), categorize=False)
+        records["row"] = first + known.nonzero()[0]
+        place = (records["hash"] % _BUCKETS).astype(int)
+        order = np.argsort(place, kind="stable")
+        bounds = np.searchsorted(place[order], np.arange(_BUCKETS + 1))
+        for i in range(_BUCKETS):
+            if bounds[i] < bounds[i + 1]:
+                with self._file(i, "ab") as file:
+                    file.write(records[order[bounds[i] : bounds[i + 1]]].tobytes())
+
+    def repeated(self) -> Iterator[np.ndarray]:
+        """The rows of each value that occurs more than once, in order."""
+        for i in range(_BUCKETS):
+            if not (self._folder / str(i)).exists():
+                continue
+            records = np.fromfile(self._folder / str(i), _RECORD)
+            records = records[np.argsort(records["hash"], kind="stable")]
+            starts = np.flatnonzero(np.diff(records["hash"], prepend=~records["hash"][:1]))
+            for rows in np.split(records["row"], starts[1:]) if len(starts) < len(records) else ():
+                if len(rows) > 1:
+                    yield rows
+
+    def _file(self, i: int, mode: str) -> IO[bytes]:
+        return open(self._folder / str(i), mode)

@@ -1,0 +1,120 @@
+"""Catalogues in stores: manifests, folders and patterns at an address."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stemfeatures._util import objects
+from stemfeatures._util.tabular import PARQUET_SUFFIXES
+from stemfeatures._util.urls import Url
+from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
+from stemfeatures.errors import CatalogError
+
+from .types import printable
+
+
+@contextmanager
+def brought(address: str) -> Iterator[Path]:
+    """A manifest of a store as a file of this machine, or a folder of Parquet parts as a folder."""
+    url = Url(address)
+    with tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-") as folder:
+        target = Path(folder) / (Path(url.name).name or "manifest")
+        try:
+            if objects.info(url) is not None:
+                _bring(url, target)
+            elif not (names := files_below(address)):
+                raise CatalogError("there is no such object", source=printable(address))
+            else:
+                for name in names:
+                    part = target / name
+                    part.parent.mkdir(parents=True, exist_ok=True)
+                    _bring(url / name, part)
+        except OSError as error:
+            raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
+        yield target
+
+
+@contextmanager
+def brought_audio(address: str) -> Iterator[tuple[str | None, tuple[str, str] | None]]:
+    """An audio file of a store as one of this machine, or kind and message of what keeps it there."""
+    url = Url(address)
+    with tempfile.TemporaryDirectory(prefix="stemfeatures-audio-look-") as folder:
+        target = Path(folder) / f"audio{Path(url.name).suffix}"
+        try:
+            _bring(url, target)
+        except OSError as error:
+            yield None, ("unreadable", f"{getattr(error, 'what', str(error))}: {printable(address)}")
+        else:
+            yield str(target), None
+
+
+def _bring(url: Url, target: Path) -> None:
+    with target.open("wb") as file:
+        for block in objects.blocks(url):
+            file.write(block)
+
+
+def is_file(address: str) -> bool:
+    """Whether there is an object at an address; CatalogError when the store does not tell."""
+    try:
+        return objects.info(Url(address)) is not None
+    except OSError as error:
+        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
+
+
+def files_below(address: str) -> list[str]:
+    """The objects below an address as paths relative to it, sorted; hidden ones left out."""
+    url = Url(address)
+    try:
+        found = objects.call(url, lambda fs, path: [(path, name) for name in fs.find(path)], limit_s=_LIST_LIMIT_S)
+    except OSError as error:
+        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
+    names = (name.removeprefix(path).lstrip("/") for path, name in found)
+    return sorted(name for name in names if name and not any(part.startswith(".") for part in name.split("/")))
+
+
+#: Listing a bucket of millions of objects takes minutes.
+_LIST_LIMIT_S = 3600.0
+
+
+def is_manifest(names: list[str]) -> bool:
+    """Whether there are Parquet files and no audio among them."""
+    suffixes = {os.path.splitext(name)[1].lower() for name in names}
+    return bool(suffixes & PARQUET_SUFFIXES) and not suffixes & AUDIO_SUFFIXES
+
+
+def audio_below(address: str, names: list[str], passed_over: Counter[str]) -> Iterator[str]:
+    """Addresses of the audio files among ``names``; what is neither audio nor known is counted by its suffix."""
+    from .walk import COMPANIONS
+
+    for name in names:
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in AUDIO_SUFFIXES:
+            yield f"{Url(address).address}/{name}"
+        elif suffix not in COMPANIONS:
+            passed_over[suffix] += 1
+
+
+def pattern_root(address: str) -> str:
+    """The part of a pattern before its first wildcard."""
+    parts = address.split("/")
+    return "/".join(parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+
+
+def matches(address: str) -> list[str]:
+    """Addresses that match a pattern; without a suffix in it those with the suffix of an audio file."""
+    url = Url(address)
+    try:
+        found = objects.call(url, lambda fs, path: fs.glob(path), limit_s=_LIST_LIMIT_S)
+    except OSError as error:
+        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
+    chosen = bool(os.path.splitext(address.rpartition("/")[2])[1])
+    names = sorted(str(name) for name in found)
+    taken = [name for name in names if chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES]
+    return [name if "://" in name else f"{url.scheme}://{name}" for name in taken]

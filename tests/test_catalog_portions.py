@@ -1,0 +1,117 @@
+"""Large manifests, a portion at a time: the same rows, types and clashes as in one piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from extract_helper import write_tone
+from networks import tiny_checkpoint
+
+from pipelines import extract_catalog
+from pipelines.catalog import portions, portions_of, read_catalog
+from pipelines.extraction import shard as shard_module
+from pipelines.extraction.resume import metadata_fields
+from pipelines.extraction.summary import ExtractProgress
+from stemfeatures.errors import CatalogError
+from stemfeatures.tables.reader import open_features
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two parts of 7 and 5 rows, taken 5 at a time; column ``n`` has no value before row 10."""
+    monkeypatch.setattr(portions, "PORTION_ROWS", 5)
+    rows = pd.DataFrame(
+        {
+            "path": [f"song{i}.wav" for i in range(12)],
+            "track_id": [f"{i}.0" for i in range(12)],
+            "n": pd.array([None] * 10 + [7, 8], dtype="Int64"),
+            "title": ["x"] * 12,
+        }
+    )
+    (tmp_path / "parts").mkdir()
+    rows[:7].to_parquet(tmp_path / "parts" / "0.parquet")
+    rows[7:].to_parquet(tmp_path / "parts" / "1.parquet")
+    return tmp_path / "parts"
+
+
+def test_portions_are_the_manifest(manifest: Path) -> None:
+    whole = read_catalog(manifest)
+    with portions_of(manifest) as parts:
+        assert parts is not None
+        assert len(parts) == 12
+        catalogs = list(parts)
+    assert [len(c) for c in catalogs] == [5, 5, 2]
+    for name in ("track_id", "source_uri", "path"):
+        assert [v for c in catalogs for v in c.frame[name]] == whole.frame[name].tolist()
+    assert whole.frame["track_id"].tolist() == [str(i) for i in range(12)]
+    assert {tuple((f.name, f.type) for f in metadata_fields(c, None)) for c in catalogs} == {
+        (("meta_n", "int64"), ("meta_title", "string"))
+    }
+    assert catalogs[2].row_name(0) == "row 11 ('song10.wav')"
+    with portions_of(manifest, limit=6) as parts:
+        assert parts is not None
+        assert [len(c) for c in parts] == [5, 1]
+    for small in (5, 1):
+        with portions_of(manifest, limit=small) as parts:
+            assert parts is None
+    with portions_of([str(manifest), "x"]) as parts:
+        assert parts is None
+
+
+def test_text_ids_stay_where_not_all_are_numbers(manifest: Path) -> None:
+    rows = pd.read_parquet(manifest / "1.parquet")
+    rows["track_id"] = ["a.1", *rows["track_id"][1:]]
+    rows.to_parquet(manifest / "1.parquet")
+    with portions_of(manifest) as parts:
+        assert parts is not None
+        assert [i for c in parts for i in c.frame["track_id"]][:8] == [*(f"{i}.0" for i in range(7)), "a.1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("track_id", "2.0", r"row 3 and row 9 have the same track id '2\.0'"),
+        ("path", "song6.wav", r"row 7 and row 9 have the same file 'song6\.wav'"),
+    ],
+)
+def test_rows_of_two_portions_that_clash(manifest: Path, column: str, value: str, message: str) -> None:
+    rows = pd.read_parquet(manifest / "1.parquet").reset_index(drop=True)
+    rows.loc[1, column] = value
+    rows.to_parquet(manifest / "1.parquet")
+    with pytest.raises(CatalogError, match=message), portions_of(manifest):
+        pass
+    kept = {}
+    for how in ("first", "skip"):
+        with portions_of(manifest, on_duplicate=how) as parts:
+            assert parts is not None
+            kept[how] = [path for c in parts for path in c.frame["source_uri"]]
+            assert (len(parts), parts.n_dropped) == (len(kept[how]), 12 - len(kept[how]))
+    everything = [f"song{i}.wav" for i in range(12)]
+    first, second = (2, 8) if column == "track_id" else (6, 8)
+    assert kept["first"] == [p for i, p in enumerate(everything) if i != second]
+    assert kept["skip"] == [p for i, p in enumerate(everything) if i not in (first, second)]
+
+
+def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portions, "PORTION_ROWS", 2)
+    for i in range(3):
+        write_tone(tmp_path / f"{i}.wav", seconds=0.2)
+    rows = pd.DataFrame({"path": ["0.wav", "gone.wav", "1.wav", "2.wav", "none.wav"]})
+    rows.to_parquet(tmp_path / "catalog.parquet")
+    told: list[ExtractProgress] = []
+    options: dict[str, Any] = {"model": tiny_checkpoint(tmp_path), "device": "cpu", "jobs": 1, "progress": told.append}
+    summary = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", **options)
+    assert (summary.n_total, summary.n_done, summary.n_failed, summary.n_skipped) == (5, 3, 2, 0)
+    assert [(group.n, group.reason) for group in summary.errors] == [(2, "no such file")]
+    assert (told[-1].n_total, told[-1].n_done, told[-1].n_failed) == (5, 3, 2)
+    assert [p.state for p in told].count("finished") == 1
+    features = open_features(tmp_path / "features")
+    assert features.to_pandas("tracks")["track_id"].tolist() == ["0.wav", "1.wav", "2.wav"]
+    assert features.to_pandas("errors")["track_id"].tolist() == ["gone.wav", "none.wav"]
+    assert features.to_pandas("runs")["status"].tolist() == ["finished"] * 3
+    again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", retry_failed=False, **options)
+    assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 2, 0)
+    shard_module._loaded.clear()

@@ -1,0 +1,442 @@
+"""Datasets, catalogues and audio in an object store: a real S3 server on loopback, healthy and not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pytest
+from extract_helper import write_tone
+from networks import tiny_checkpoint
+from store_helper import BUCKET, KEY, SECRET, Store, _server, store
+
+from pipelines import extract_catalog
+from pipelines.catalog import read_catalog, validate_catalog
+from pipelines.cli import main as cli
+from pipelines.extraction import fetch
+from pipelines.extraction import shard as shard_module
+from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError
+from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
+from stemfeatures._util import objects
+from stemfeatures._util.urls import Url, joined, place_of, redacted
+from stemfeatures.errors import BusyDatasetError, DatasetError, LostPartError
+from stemfeatures.tables import lock, parts
+from stemfeatures.tables.check import check
+from stemfeatures.tables.commits import append_commit, read_snapshot
+from stemfeatures.tables.committer import Committer
+from stemfeatures.tables.compact import compact, vacuum
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import PartFile, write_part
+from stemfeatures.tables.reader import open_features
+from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+
+__all__ = ["_server", "store"]  # fixtures
+
+OUT = f"s3://{BUCKET}/features/night"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    yield
+    shard_module._loaded.clear()
+    fetch.audio_cache(fetch.CACHE_BYTES).close()
+
+
+@pytest.fixture
+def layout(store: Store) -> DatasetLayout:
+    return DatasetLayout.create(OUT)
+
+
+def shard(layout: DatasetLayout, ok: list[str], failed: tuple[str, ...] = (), *, run: str = "r1") -> list[PartFile]:
+    """Parts of ``tracks`` and ``errors``."""
+    made = Provenance(run, "c1", "joint-test", "sha")
+    rows: dict[str, list] = {"errors": [error_row(t, f"{t}.wav", "no audio", made, stage="decode") for t in failed]}
+    rows["tracks"] = [track_rows(TrackInfo(t, f"{t}.wav"), None, made)["tracks"][0] for t in ok]
+    return [write_part(layout, table, some, shard="s") for table, some in rows.items() if some]
+
+
+def ids(table: str = "tracks") -> list[str]:
+    return open_features(OUT).to_pandas(table)["track_id"].tolist()
+
+
+def plain_ids(table: str = "tracks") -> list[str]:
+    """What a reader shows that knows nothing of the commit log."""
+    url = Url(f"{OUT}/{table}")
+    rows = ds.dataset(
+        objects.path_in(objects.filesystem(url), url), filesystem=objects.filesystem(url), format="parquet"
+    )
+    return sorted(rows.to_table(columns=["track_id"])["track_id"].to_pylist())
+
+
+# ----------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:word@host/a b.mp3", "https://host/a b.mp3"),
+        ("s3://key:word@bucket/a.mp3", "s3://bucket/a.mp3"),
+        ("https://h/a.mp3?X-Amz-Credential=K&X-Amz-Signature=S&id=7", "https://h/a.mp3?id=7"),
+        ("https://h/a.mp3?sv=2024&sig=abc%3D&se=2026", "https://h/a.mp3"),
+        ("cannot read https://h/a?token=t0k: no", "cannot read https://h/a no"),
+        ("music/what?token=x.mp3", "music/what?token=x.mp3"),
+    ],
+)
+def test_what_lets_others_in_is_not_shown(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+    if " " not in text and "://" in text:
+        assert str(Url(text)) == shown
+
+
+def test_relative_entries_end_at_the_bucket() -> None:
+    assert joined("s3://b/lists/new", "../a/../ü ?.mp3") == "s3://b/lists/ü ?.mp3"
+    assert joined("s3://b/lists", "../../../../x.mp3") == "s3://b/x.mp3"
+    assert joined("https://h/l", "/ü x.mp3") == "https://h/%C3%BC%20x.mp3"
+    assert place_of("s3://b/x/") == Url("s3://b/x")
+    assert place_of("music/s3") == Path("music/s3")
+
+
+def test_a_name_is_never_a_chain_of_file_systems(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("precious")
+    url = Url(f"s3://{BUCKET}/x::file://{tmp_path}/secret.txt")
+    with pytest.raises(objects.NoObjectError, match="there is no such object"):
+        objects.read(url)
+    assert objects.path_in(objects.filesystem(url), url).startswith(f"{BUCKET}/x::file:")
+
+
+# ------------------------------------------------------------------------------------------------------- datasets
+
+
+def test_commits_are_read_by_all_readers(layout: DatasetLayout, store: Store) -> None:
+    with Committer(layout, {"run_id": "r1", "config_json": "{}"}) as committer:
+        committer.commit(shard(layout, ["b", "a"], ("x",)), shard="s0")
+        uncommitted = shard(layout, ["c"])
+        assert (ids(), ids("errors")) == (["a", "b"], ["x"])
+        assert plain_ids() == ["a", "b"]
+        assert lock.lock_holder(layout) is not None
+        committer.commit(uncommitted, shard="s1")
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        assert committer.commit(shard(layout, ["a"], run="r2")).replaced == 1
+    assert lock.lock_holder(layout) is None
+    assert (ids(), plain_ids()) == (["a", "b", "c"], ["a", "a", "b", "c"])
+    assert [r.files_after for r in compact(OUT) if r.table == "tracks"] == [1]
+    assert (ids(), plain_ids(), ids("errors")) == (["a", "b", "c"], ["a", "b", "c"], ["x"])
+    assert open_features(OUT).to_pandas("runs")["status"].tolist() == ["finished", "finished"]
+    assert open_features(OUT).to_pandas("tracks", filter=[("track_id", "==", "b")])["source_uri"].tolist() == ["b.wav"]
+    assert not [key for key in store.names() if ".new" in key or ".writer" in key or ".probe" in key]
+
+
+def test_many_parts_are_found_by_one_look(layout: DatasetLayout, store: Store) -> None:
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        for i in range(parts.MOST_LOOKS + 2):
+            committer.commit(shard(layout, [f"t{i:02d}"]))
+        hidden = shard(layout, ["late"])
+        append_commit(layout, committer.snapshot, kind="shard", add=hidden)  # not published yet
+    store.requests.clear()
+    features = open_features(OUT)
+    assert len(features.files("tracks")) == parts.MOST_LOOKS + 3
+    assert not [name for name in store.requests if name.startswith("HEAD") and "part-" in name]
+    store.client.delete_object(Bucket=BUCKET, Key=f"features/night/{features.snapshot.of('tracks')[0].path}")
+    with pytest.raises(LostPartError, match="is missing; stemfeatures check s3://music/features/night"):
+        features.files("tracks")
+    assert [d.what for d in check(OUT).damaged] == ["is missing"]
+    assert check(OUT, repair=True).repaired
+    assert ids() == ["late", *(f"t{i:02d}" for i in range(1, parts.MOST_LOOKS + 2))]
+
+
+def test_dead_attempts_are_cleared(layout: DatasetLayout, store: Store) -> None:
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        committer.commit(shard(layout, ["a"]))
+    shard(layout, ["dead"])
+    assert len(vacuum(OUT)) == 1
+    assert ids() == ["a"]
+
+
+def test_two_writers_in_a_store(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RENEWAL_S", 0.2)
+    monkeypatch.setattr(lock, "_LOOK_S", 0.1)
+    with Committer(layout, {"run_id": "r1"}) as first:
+        with pytest.raises(BusyDatasetError, match=rf"another writer is at work: run r1, process {os.getpid()} on"):
+            Committer(layout, {"run_id": "r2"}).__enter__()
+        first.commit(shard(layout, ["a"]))
+    with Committer(layout, {"run_id": "r2"}):
+        pass
+    assert ids() == ["a"]
+
+
+def test_a_dead_writer_is_replaced_and_does_not_come_back(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_LOOK_S", 0.1)
+    monkeypatch.setattr(lock, "CLAIM_S", 1.0)
+    monkeypatch.setattr(lock, "RENEWAL_S", 1000.0)  # as of a process that stands still
+    stopped = Committer(layout, {"run_id": "r1"})
+    stopped.__enter__()
+    late = shard(layout, ["late"])
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        committer.commit(shard(layout, ["a"], run="r2"))
+    time.sleep(0.6)
+    with pytest.raises(DatasetError, match="another writer has taken its place"):
+        stopped.commit(late)
+    with pytest.raises(DatasetError, match=r"another process committed 00000002\.json at the same time"):
+        append_commit(layout, stopped.snapshot, kind="shard", add=late)  # had it not looked
+    assert ids() == ["a"]
+
+
+def test_a_store_that_creates_twice_is_told_of(
+    layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lock, "RENEWAL_S", 0.2)
+    monkeypatch.setattr(lock, "_LOOK_S", 0.1)
+    store.before = lambda environment: environment.pop("HTTP_IF_NONE_MATCH", None) and None
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        assert "claims alone keep two writers apart" in caplog.text
+        with pytest.raises(BusyDatasetError, match="another writer is at work"):
+            Committer(layout, {"run_id": "r2"}).__enter__()
+        committer.commit(shard(layout, ["a"]))
+    assert ids() == ["a"]
+
+
+# -------------------------------------------------------------------------------------------------------- failures
+
+
+def test_answers_that_pass_are_asked_for_again(
+    layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.01)
+    url = Url(f"s3://{BUCKET}/x")
+    with store.failing(2, "503 Service Unavailable", method="PUT") as refused:
+        objects.write(url, b"abc")
+    assert (len(refused), objects.read(url)) == (2, b"abc")
+    with store.failing(2, "500 Internal Server Error", method="GET", path="/x") as refused:
+        assert objects.read(url) == b"abc"
+        assert len(refused) == 2
+    with (
+        store.failing(99, "503 Service Unavailable", path="/x"),
+        pytest.raises(objects.StoreError, match="s3://music/x"),
+    ):
+        objects.read(url)
+    snapshot = read_snapshot(layout)
+    with store.failing(1, "500 Internal Server Error", method="PUT", path="_commits/0"):
+        assert append_commit(layout, snapshot, kind="shard", add=shard(layout, ["a"])) == 1
+    assert ids() == ["a"]
+
+
+def test_an_answer_that_is_lost_is_no_other_writer(store: Store) -> None:
+    url = Url(f"s3://{BUCKET}/once")
+    objects.write(url, b"ours")
+    objects.create(url, b"ours")  # an earlier try, whose answer did not come
+    with pytest.raises(FileExistsError):
+        objects.create(url, b"theirs")
+    assert objects.read(url) == b"ours"
+
+
+def test_a_store_that_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "CALL_LIMIT_S", 0.3)
+    with (
+        store.silent("/features", 1.0),
+        pytest.raises(DatasetError, match=r"s3://music/features: .*the store does not answer within 0\.3 s"),
+    ):
+        open_features(f"s3://{BUCKET}/features")
+
+
+@pytest.mark.parametrize(
+    ("out", "status", "says"),
+    [
+        ("s3://nobody/features", "", "there is no such bucket"),
+        (OUT, "403 Forbidden", "the store denies access"),
+        ("https://127.0.0.1/features", "", "cannot lie behind http"),
+    ],
+)
+def test_one_sentence_when_the_store_does_not_let_us(
+    store: Store, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], out: str, status: str, says: str
+) -> None:
+    write_tone(tmp_path / "a.wav", seconds=0.2)
+    with store.failing(999 if status else 0, status):
+        code = cli(["extract", str(tmp_path / "a.wav"), "-o", out, "--model", str(model), "-j", "1", "-d", "cpu"])
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code in (2, 4)
+    assert says in told
+    assert out in told
+    assert SECRET not in told
+    assert KEY not in told
+    assert "Traceback" not in told
+
+
+# ------------------------------------------------------------------------------------------------------------ audio
+
+
+@pytest.fixture
+def songs(store: Store, tmp_path: Path) -> Path:
+    """Three songs, in a folder and in the bucket, and a manifest beside them that names five."""
+    for i, name in enumerate(("a", "b", "ü c")):
+        path = write_tone(tmp_path / "songs" / f"{name}.wav", seconds=0.5 + 0.1 * i, f0=110.0 * (i + 1))
+        store.put(f"songs/{name}.wav", path.read_bytes())
+    rows = "path,mood\na.wav,calm\nb.wav,wild\nü c.wav,\ngone.wav,\ns3://nobody/x.wav,\n"
+    store.put("songs/catalog.csv", rows.encode())
+    return tmp_path / "songs"
+
+
+def test_a_run_from_a_store_into_it(store: Store, songs: Path, tmp_path: Path, model: Path) -> None:
+    options: dict[str, Any] = {"model": model, "device": "cpu", "jobs": 1}
+    store.requests.clear()
+    summary = extract_catalog(f"s3://{BUCKET}/songs/catalog.csv", OUT, **options)
+    assert (summary.n_done, summary.n_failed) == (3, 2)
+    assert [store.requests[f"GET /{BUCKET}/songs/{name}.wav"] for name in ("a", "b")] == [1, 1]
+    errors = open_features(OUT).to_pandas("errors").set_index("track_id")
+    assert errors["stage"].tolist() == ["fetch", "fetch"]
+    assert errors["message"].to_dict() == {
+        "gone.wav": "there is no such object",
+        "s3://nobody/x.wav": "there is no such bucket",
+    }
+    here = tmp_path / "features"
+    assert extract_catalog(songs, here, **options).n_done == 3
+    mine, theirs = open_features(OUT), open_features(here)
+    for table in ("stems", "contours", "embeddings"):
+        made = {"run_id"}
+        both = [f.to_arrow(table).drop_columns(list(made)) for f in (mine, theirs)]
+        assert both[0].equals(both[1])
+    tracks = mine.to_pandas("tracks").set_index("track_id")
+    assert tracks["audio_sha256"].tolist() == theirs.to_pandas("tracks")["audio_sha256"].tolist()
+    assert tracks["source_size_bytes"].to_dict() == {p.name: p.stat().st_size for p in songs.iterdir()}
+    assert tracks["meta_mood"].fillna("").tolist() == ["calm", "wild", ""]
+
+    store.requests.clear()
+    again = extract_catalog(f"s3://{BUCKET}/songs/catalog.csv", OUT, **options)
+    assert (again.n_skipped, again.n_done, again.n_failed) == (3, 0, 2)
+    assert not any(store.requests[f"GET /{BUCKET}/songs/{name}.wav"] for name in ("a", "b"))
+    store.put("songs/a.wav", (songs / "b.wav").read_bytes())
+    changed = extract_catalog(f"s3://{BUCKET}/songs/catalog.csv", OUT, retry_failed=False, **options)
+    assert (changed.n_skipped, changed.n_done) == (2, 1)
+    assert open_features(OUT).to_pandas("tracks")["audio_sha256"].nunique() == 2
+
+
+def test_catalogues_in_a_store(store: Store, songs: Path, tmp_path: Path) -> None:
+    where = f"s3://{BUCKET}/songs"
+    store.put("songs/cover.jpg", b"x"), store.put("songs/.hidden.wav", b"x"), store.put("songs/odd.xyz", b"x")
+    folder = read_catalog(where + "/")
+    assert folder.frame["track_id"].tolist() == ["a.wav", "b.wav", "ü c.wav"]
+    assert folder.frame["path"].tolist() == [f"{where}/{name}" for name in folder.frame["track_id"]]
+    assert folder.passed_over == {".xyz": 1}
+    assert read_catalog(f"{where}/[ab].wav").frame["track_id"].tolist() == ["a.wav", "b.wav"]
+    assert read_catalog([f"{where}/a.wav", f"{where}/b.wav"]).frame["track_id"].tolist() == [
+        f"{where}/a.wav",
+        f"{where}/b.wav",
+    ]
+    for i in range(2):
+        pd.DataFrame({"path": [f"../{i}.wav"], "n": [i]}).to_parquet(tmp_path / f"{i}.parquet")
+        store.put(f"lists/part-{i}.parquet", (tmp_path / f"{i}.parquet").read_bytes())
+    parted = read_catalog(f"s3://{BUCKET}/lists")
+    assert parted.frame["path"].tolist() == [f"s3://{BUCKET}/0.wav", f"s3://{BUCKET}/1.wav"]
+    assert parted.frame["n"].tolist() == [0, 1]
+    report = validate_catalog(f"{where}/catalog.csv")
+    assert report.counts() == {"missing": 1, "unreadable": 1}
+    assert report.n_probed == 3
+
+
+def test_signatures_stay_out_of_tables(store: Store, songs: Path, tmp_path: Path, model: Path) -> None:
+    signed = store.client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "songs/a.wav"})
+    assert KEY in signed
+    catalog = pd.DataFrame({"path": [signed, signed.replace("a.wav", "none.wav")]})
+    summary = extract_catalog(catalog, tmp_path / "features", model=model, device="cpu", jobs=1)
+    assert (summary.n_done, summary.n_failed) == (1, 1)
+    features = open_features(tmp_path / "features")
+    row = features.to_pandas("tracks").iloc[0]
+    assert row["source_uri"] == row["track_id"] == f"{store.address}/{BUCKET}/songs/a.wav"
+    assert row["audio_sha256"] == hashlib.sha256((songs / "a.wav").read_bytes()).hexdigest()
+    kept = json.dumps([features.to_arrow(t).to_pylist() for t in features.tables], default=str)
+    assert KEY not in kept
+    assert "Signature" not in kept
+    assert SECRET not in kept
+    assert features.to_pandas("errors")["message"].tolist() == ["there is no such object"]
+
+
+def test_the_cache_is_bounded_and_cleared(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch.tempfile, "tempdir", str(tmp_path))
+    for name in "abcd":
+        store.put(f"{name}.wav", name.encode() * 100)
+    dead = tmp_path / "stemfeatures-audio-dead"
+    dead.mkdir()
+    (dead / ".lock").touch()
+    cache = AudioCache(250)
+
+    def take(name: str) -> fetch.Fetched:
+        url = f"s3://{BUCKET}/{name}.wav"
+        return cache.fetch(url, on_open=lambda state: sizes.append(state.size), abandoned=lambda: False)
+
+    sizes: list[int] = []
+    a, b = take("a"), take("b")
+    assert not dead.exists()
+    assert (a.path.read_bytes(), a.sha256) == (b"a" * 100, hashlib.sha256(b"a" * 100).hexdigest())
+    cache.release(a), cache.release(b)
+    store.requests.clear()
+    assert take("a").path == a.path
+    assert not store.requests
+    c = take("c")  # b was used longest ago, and a is in use
+    assert (a.path.exists(), b.path.exists(), c.path.exists()) == (True, False, True)
+    d = take("d")  # in work, so more than is kept
+    assert a.path.exists()
+    assert c.path.exists()
+    assert d.path.exists()
+    assert sizes == [100] * 5
+    store.put("large.wav", b"x" * 251)
+    with pytest.raises(FetchError, match=r"larger than what is kept on this machine \(250 bytes; --cache-size\)"):
+        take("large")
+    with pytest.raises(Abandoned):
+        cache.fetch(f"s3://{BUCKET}/b.wav", on_open=lambda state: None, abandoned=lambda: True)
+    cache.close()
+    assert not list(tmp_path.glob("stemfeatures-audio-*"))
+
+
+def test_a_connection_that_breaks_goes_on_where_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(objects, "BLOCK_BYTES", 1000)
+    data = bytes(range(256)) * 20
+    store.put("long.wav", data)
+    url = Url(f"s3://{BUCKET}/long.wav")
+    read = objects.blocks(url)
+    got = next(read)
+    with store.failing(3, "503 Service Unavailable", path="long.wav"):
+        got += b"".join(read)
+    assert got == data
+    read = objects.blocks(url)
+    next(read)
+    store.put("long.wav", data[::-1])
+    with pytest.raises(objects.StoreError):
+        list(read)
+
+
+def test_a_slow_store_is_a_row_of_errors(store: Store, songs: Path) -> None:
+    stream = None
+    with store.silent("/songs/a.wav", 2.0):
+        stream = PrefetchStream(f"s3://{BUCKET}/songs/a.wav", timeout_s=0.3)
+        with pytest.raises(TrackTimeout, match=r"gave up after 0\.3 s, the store has not given the file yet") as error:
+            stream.open()
+    assert error.value.stage == "fetch"
+    assert error.value.source == f"s3://{BUCKET}/songs/a.wav"
+
+
+def test_workers_are_told_to_stop_through_the_store(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_module, "STOP_LOOK_S", 0.05)
+    told = shard_module.StopFile(layout, "_commits/.stop-r1")
+    assert not told.exists()
+    layout.storage.replace("_commits/.stop-r1", b"")
+    deadline = threading.Event()
+    for _ in range(100):
+        if told.exists():
+            break
+        deadline.wait(0.05)
+    assert told.exists()
