@@ -150,7 +150,7 @@ class ExtractSummary:
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for kept, more in ((self.outdated, part.outdated), (self.stage_s, part.stage_s)):
             for key, value in more.items():
-                kept[key] = kept.get(key, 0) + value  # type: ignore[index, assignment]
+                kept[key] = kept.get(key, 0) + value  # type: ignore[assignment]
         self.errors = merged([*self.errors, *part.errors])
         self.planned += part.planned
         self.table_rows = part.table_rows

@@ -74,7 +74,7 @@ class Url:
             raise ValueError(f"{redacted(text)!r} is no address of {', '.join(SCHEMES)}")
         self.scheme: str = scheme
         #: As it is opened; :func:`str` shows it without secrets.
-        self.address = f"{scheme}://{text.split('://', 1)[1]}".rstrip("/")
+        self.address: str = f"{scheme}://{text.split('://', 1)[1]}".rstrip("/")
 
     @property
     def name(self) -> str:
