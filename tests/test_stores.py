@@ -247,7 +247,7 @@ def test_an_answer_that_is_lost_is_no_other_writer(store: Store) -> None:
 def test_a_store_that_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "CALL_LIMIT_S", 0.3)
     with (
-        store.silent("/features", 1.0),
+        store.silent(f"/{BUCKET}", 1.0),
         pytest.raises(DatasetError, match=r"s3://music/features: .*the store does not answer within 0\.3 s"),
     ):
         open_features(f"s3://{BUCKET}/features")
