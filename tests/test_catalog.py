@@ -94,10 +94,15 @@ def test_path_column_is_chosen_by_preference(tmp_path: Path) -> None:
 
 
 def test_uris(tmp_path: Path) -> None:
-    text = f"uri\nfile://{tmp_path}/a%20b.wav\ns3://bucket/c.wav\n~/d.wav\n"
+    text = f"uri\nfile://{tmp_path}/a%20b.wav\nftp://host/c.wav\n~/d.wav\ns3://bucket/e f.wav\n"
     frame = read_catalog(manifest(tmp_path, text)).frame
-    assert frame["path"].tolist() == [str(tmp_path / "a b.wav"), None, str(Path.home() / "d.wav")]
-    assert frame["source_uri"].tolist()[1] == "s3://bucket/c.wav"
+    assert frame["path"].tolist() == [
+        str(tmp_path / "a b.wav"),
+        None,
+        str(Path.home() / "d.wav"),
+        "s3://bucket/e f.wav",
+    ]
+    assert frame["source_uri"].tolist()[1] == "ftp://host/c.wav"
 
 
 def test_default_ids_do_not_collide_nor_depend_on_the_working_directory(
@@ -269,7 +274,7 @@ def test_validate_finds_everything(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "broken.mp3").write_bytes(b"no audio at all" * 50)
     (tmp_path / "folder.wav").mkdir()
-    rows = ["good.wav", "copy.wav", "empty.wav", "broken.mp3", "folder.wav", "missing.wav", "gs://b/x.wav", '""']
+    rows = ["good.wav", "copy.wav", "empty.wav", "broken.mp3", "folder.wav", "missing.wav", "ftp://b/x.wav", '""']
     path = manifest(tmp_path, "path,n\n" + "".join(f"{row},{i}\n" for i, row in enumerate(rows)))
     seen: list[tuple[int, int]] = []
     report = validate_catalog(path, content=True, progress=lambda done, total: seen.append((done, total)))

@@ -691,6 +691,8 @@ def test_inputs_mirror_folders_and_never_share_a_name(tmp_path, monkeypatch) -> 
     Path("m.csv").write_text("path\ns3://bucket/a.wav\n")
     with pytest.raises(UsageError, match="names no file of this machine"):
         names("m.csv")
+    with pytest.raises(UsageError, match="s3://bucket: only extract and validate read from stores"):
+        names("s3://me:word@bucket")
     with pytest.raises(CatalogError, match="no audio files"):
         names("*.flac")
 

@@ -133,7 +133,7 @@ def write_mixed_catalog(tmp_path: Path) -> pd.DataFrame:
             ("broken", "broken.mp3", 2, "x"),
             ("empty", "empty.wav", 2, "x"),
             ("missing", "nowhere.wav", 2, "x"),
-            ("remote", "s3://bucket/x.wav", 2, "x"),
+            ("remote", "ftp://host/x.wav", 2, "x"),
             ("nameless", "", 2, "x"),
         ],
         columns=["track_id", "path", "Release Year", "artist"],

@@ -169,7 +169,7 @@ def test_no_command_follows_what_a_file_says(
     write_linked_film(tmp_path, music, secret)
     paths = [str(music / name) for name in names]
     catalogue = tmp_path / "catalogue.csv"
-    urls = [f"http://127.0.0.1:{listener.port}/x.wav", f"concat:{secret}/secret.wav|{secret}/secret.wav",
+    urls = [f"rtsp://127.0.0.1:{listener.port}/x.wav", f"concat:{secret}/secret.wav|{secret}/secret.wav",
             f"subfile,,start,0,end,99999,,:{secret}/secret.wav", "pipe:0"]  # fmt: skip
     pd.DataFrame({"path": [*paths, *urls, str(music / "film.mp3")]}).to_csv(catalogue, index=False)
     shared = ["-m", model, "-d", "cpu"]

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stemfeatures._util.urls import is_remote, redacted
+
 from ._exit import UsageError
 
 INPUT_HELP = "audio file, folder of such, glob in quotes, or manifest (see stemfeatures extract --help)"
@@ -43,6 +45,8 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
     roots: list[str] = []
     paths: dict[str, Path] = {}  # by absolute path
     for text in given:
+        if is_remote(os.fspath(text)):
+            raise UsageError(f"{redacted(os.fspath(text))}: only extract and validate read from stores")
         path = Path(text)
         if not (path.is_dir() or _is_glob(text) or is_table(path)):
             absolute = os.path.normpath(os.path.abspath(path))
@@ -53,7 +57,7 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
 
         catalog = read_catalog(text)
         for i, found in enumerate(catalog.frame["path"].tolist()):
-            if found is None:
+            if found is None or is_remote(found):
                 raise UsageError(f"{text}: {catalog.row_name(i)} names no file of this machine")
             paths.setdefault(found, _shown(found))
         roots.append(catalog.root or os.path.abspath(text))
