@@ -184,7 +184,7 @@ def _look_through(dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: s
     names = {name.strip().lower(): name for name in reversed(dataset.schema.names)}
     path, given = path_column(names, dataset.schema.names, origin), names.get(ID_COLUMN)
     columns = {path: "file"} if given is None else {given: "track id", path: "file"}
-    restore = given is not None and pa.types.is_string(dataset.schema.field(given).type)
+    restore = given is not None
     dropped: list[np.ndarray] = [np.empty(0, np.int64)]
     with tempfile.TemporaryDirectory(prefix="stemfeatures-rows-") as folder:
         buckets = {column: _Buckets(Path(folder) / str(i)) for i, column in enumerate(columns)}
