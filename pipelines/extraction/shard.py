@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.clock import awake_s
-from stemfeatures._util.urls import Place, Url
+from stemfeatures._util.urls import Place, Url, place_of
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout, require_there
@@ -189,11 +189,11 @@ def process_shard(
     return within(WRITE_TIMEOUT_S, work.write, what=f"cannot write to {task.dataset}")
 
 
-def _open(dataset: Place) -> DatasetLayout:
+def _open(dataset: str | Place) -> DatasetLayout:
     try:
         return DatasetLayout.open(dataset)
     except DatasetError as error:
-        require_there(DatasetLayout(dataset), "cannot go on", error)
+        require_there(DatasetLayout(place_of(dataset)), "cannot go on", error)
         raise
 
 
