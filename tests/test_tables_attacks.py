@@ -19,6 +19,7 @@ import pytest
 from pipelines.cli import main as cli
 from pipelines.commands._exit import exit_code
 from pipelines.extraction import shard as shard_module
+from stemfeatures._util.urls import Place
 from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from stemfeatures.fields import Field
 from stemfeatures.tables import check as check_module
@@ -498,13 +499,13 @@ def test_one_track_is_read_from_the_parts_that_can_hold_it(tmp_path: Path, monke
     opened: list[int] = []
     from stemfeatures.tables import parts
 
-    real = parts.part_file
+    real = parts.find_part
 
-    def counted(dataset: DatasetLayout, part: PartFile) -> Path:
+    def counted(dataset: DatasetLayout, part: PartFile) -> tuple[Place | None, str]:
         opened.append(1)
         return real(dataset, part)
 
-    monkeypatch.setattr(parts, "part_file", counted)
+    monkeypatch.setattr(parts, "find_part", counted)
     features: Features = open_features(layout.path)
     assert features.to_pandas("tracks", filter=[("track_id", "==", "07")])["source_uri"].tolist() == ["07.wav"]
     assert len(opened) == 1
