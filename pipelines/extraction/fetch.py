@@ -98,11 +98,7 @@ class AudioCache:
         Abandoned
             Nobody waits.
         """
-        with self._lock:
-            if (known := self._files.get(address)) is not None:
-                known.users += 1
-                self._files.move_to_end(address)
-        if known is not None:
+        if (known := self._known(address)) is not None:
             on_open(known.state)
             return known
         url = Url(address)
@@ -120,6 +116,23 @@ class AudioCache:
         with self._lock:
             self._files[address] = fetched
         return fetched
+
+    def _known(self, address: str) -> Fetched | None:
+        """What is there already, and still is what the store has."""
+        with self._lock:
+            if (known := self._files.get(address)) is None:
+                return None
+            known.users += 1
+            self._files.move_to_end(address)
+        if FileState.of(address) == known.state:
+            return known
+        self.release(known)
+        with self._lock:
+            if self._files.get(address) is known:
+                del self._files[address]
+                if not known.users:  # else it goes with the folder
+                    shutil.rmtree(known.path.parent, ignore_errors=True)
+        return None
 
     def _download(
         self, url: Url, target: Path, on_open: Callable[[FileState], None], abandoned: Callable[[], bool]
