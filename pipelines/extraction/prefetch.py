@@ -241,6 +241,8 @@ class PrefetchStream(AudioStream):
             if fetched is not None and isinstance(error, AudioError):  # which speaks of the copy
                 message = error.message.replace(path, printable(self.path))
                 error = type(error)(message, source=printable(self.path), stage=error.stage)
+            elif fetched is None and not is_open and isinstance(error, AudioError) and (hint := name_hint(path)):
+                error = type(error)(error.message + hint, source=error.source)
             if is_open:
                 self._put(error)
             else:
@@ -310,8 +312,6 @@ class PrefetchStream(AudioStream):
         self._alive()
         if error is None:
             return self
-        if isinstance(error, AudioError) and not self._away and (hint := name_hint(self.path)):
-            error = type(error)(error.message + hint, source=error.source)
         raise error
 
     def _too_late(self, limit: float) -> TrackTimeout:
