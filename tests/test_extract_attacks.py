@@ -645,13 +645,13 @@ def test_exit_codes(
     remote = [a for a in arguments if a not in ("-j", "1")]
     monkeypatch.setattr(clusters, "CONNECT_TIMEOUT_S", 1.0)
     assert cli([*remote, "--scheduler", "tcp://127.0.0.1:1"]) == 6
-    from stemfeatures.tables import parts
+    from stemfeatures.tables import storage
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts.pq, "write_table", full)
+        patch.setattr(storage.pq, "write_table", full)
         assert cli(arguments) == 4
     assert cli(arguments) == 0
     next((out / "stems").glob("*.parquet")).unlink()

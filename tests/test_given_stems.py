@@ -529,7 +529,10 @@ def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Pat
         assert again[key][:2] == pytest.approx(row[:2], rel=1e-4, nan_ok=True), key
         assert again[key][2:] == ("stems", StemFolder(kept / key[0]).sha256)
     assert extract_catalog(music, out, stems_from=kept, **options).n_skipped == 2
-    os.utime(kept / "1.wav" / "bass.wav", (5, 5))
+    bass = kept / "1.wav" / "bass.wav"
+    os.utime(bass, (5, 5))
+    assert extract_catalog(music, out, stems_from=kept, **options).n_skipped == 2  # the same stems at another time
+    audio.write(bass, 0.9 * audio.load(bass)[0], RATE)
     summary = extract_catalog(music, out, stems_from=kept, **options)
     assert (summary.n_done, summary.n_skipped, summary.outdated) == (1, 1, {"from other stems": 1})
     # A track without stems is an error of its own.

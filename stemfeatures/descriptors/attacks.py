@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter1d
 
 from ..constants import ANALYSIS_SAMPLE_RATE
 from ..fields import Field, log, status_field
-from ..frames.measures import ENVELOPE_HOP
+from ..frames.types import ENVELOPE_HOP
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .onsets import row_onsets

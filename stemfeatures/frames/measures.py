@@ -20,12 +20,11 @@ from ..constants import (
 )
 from ..spectra.k_weighting import k_weighting
 from ..spectra.oversampling import band_matrix
+from .types import ENVELOPE_HOP
 
 _OVERSAMPLING, _TAPS = 4, 24
 #: Variance in Hz squared under which a spectrum is one line, without any shape.
 LEAST_VARIANCE = 1.0
-#: Samples (5.8 ms) whose largest absolute value is kept for attacks.
-ENVELOPE_HOP = 128
 
 
 def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,9 @@ import numpy as np
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEM_ROWS
 
+#: Samples (5.8 ms) whose largest absolute value is kept for attacks.
+ENVELOPE_HOP = 128
+
 
 @dataclass
 class StemFrames:
