@@ -22,7 +22,16 @@ import numpy as np
 import torch
 
 from stemfeatures.audio import resample, to_mono
-from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_BINS, N_FFT, N_PITCH_BINS, STEMS
+from stemfeatures.constants import (
+    ANALYSIS_SAMPLE_RATE,
+    BARK_EDGES_HZ,
+    HOP_LENGTH,
+    MIXTURE,
+    N_BINS,
+    N_FFT,
+    N_PITCH_BINS,
+    STEMS,
+)
 from stemfeatures.descriptors import LoudnessMeter, describe
 from stemfeatures.descriptors.timbre import mfcc
 from stemfeatures.frames import TrackFrames
@@ -30,7 +39,6 @@ from stemfeatures.frames.builder import FrameBuilder
 from stemfeatures.generator.compose.styles import STYLES
 from stemfeatures.generator.song import Song, generate_song
 from stemfeatures.inference.segments import Frames
-from stemfeatures.spectra.filters import BARK_EDGES_HZ
 from stemfeatures.spectra.transform import stft
 
 RATE = ANALYSIS_SAMPLE_RATE

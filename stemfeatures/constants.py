@@ -34,3 +34,8 @@ N_MELS = 80
 #: Chroma is kept at three bins a semitone, so that tuning can be estimated and removed afterwards.
 N_CHROMA = 36
 N_CONTRAST = 7
+#: Edges of the Bark bands in Hz (Zwicker 1961); the last of them ends with the spectrum.
+BARK_EDGES_HZ = (
+    0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
+    7700, 9500, 11_025,
+)  # fmt: skip

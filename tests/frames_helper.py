@@ -8,6 +8,7 @@ from scipy.signal import resample_poly, sosfilt
 
 from stemfeatures.constants import (
     ANALYSIS_SAMPLE_RATE,
+    BARK_EDGES_HZ,
     HOP_LENGTH,
     N_BINS,
     N_CHROMA,
@@ -18,7 +19,6 @@ from stemfeatures.constants import (
     STEMS,
 )
 from stemfeatures.frames import PitchFrames, StemFrames, TrackFrames
-from stemfeatures.spectra.filters import BARK_EDGES_HZ
 from stemfeatures.spectra.k_weighting import k_weighting
 
 SR = ANALYSIS_SAMPLE_RATE

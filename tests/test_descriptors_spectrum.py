@@ -9,11 +9,11 @@ import torch
 from frames_helper import SR, stem_frames, track_frames
 from scipy.stats import kurtosis, skew
 
+from stemfeatures.constants import BARK_EDGES_HZ
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.attacks import attack_times_of
 from stemfeatures.descriptors.spectrum import bark_shares
 from stemfeatures.frames.measures import WaveMeter, spectral_shape
-from stemfeatures.spectra.filters import BARK_EDGES_HZ
 
 T = np.arange(3 * SR) / SR
 

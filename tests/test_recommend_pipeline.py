@@ -235,8 +235,16 @@ def test_a_pickle_that_calls_anything_is_refused(model, tmp_path) -> None:
 # Evaluation and command line ------------------------------------------------------------------------------------------
 
 
-def test_stems_that_matter_help_and_others_do_not(features, listening) -> None:
-    """Taste is about vocals and drums, so they rank unseen tracks, and the bass does not."""
+def test_stems_that_matter_help_and_others_do_not(tmp_path: Path) -> None:
+    """Taste is about vocals and drums, so they rank unseen tracks, and the bass does not.
+
+    Of few tracks chance finds nearly half: there are more than in the other tests.
+    """
+    features, listening = (
+        write_features(tmp_path / "features", [f"{i:03d}.mp3" for i in range(300)]),
+        tmp_path / "l.csv",
+    )
+    listeners(features, users=200, tracks_per_user=12, taste=3.0, popularity=0.3).to_csv(listening, index=False)
     options = {"settings": SETTINGS, "k": [10], "split": {"k": 3, "cold_tracks": 0.3}, "resamples": 200}
     right = evaluate_recommenders(features, listening, kinds=["random", "hybrid"], stems=STEMS, **options)
     wrong = evaluate_recommenders(features, listening, kinds=["random", "hybrid"], stems=["bass"], **options)
@@ -245,7 +253,6 @@ def test_stems_that_matter_help_and_others_do_not(features, listening) -> None:
         for r in (right, wrong)
     )
     assert one["low"] > other["high"]
-    assert right.to_dict()["interactions"]["unknown_tracks"] == 1
     assert right.to_dict()["settings"]["features_directory"]["stems"] == list(STEMS)
 
 

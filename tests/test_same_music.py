@@ -16,6 +16,11 @@ from stemfeatures.constants import STEM_ROWS
 
 SAMPLES = Path(__file__).parents[1] / "catalog_samples"
 SECONDS = 9.0
+#: What tells of the place between two channels.
+PLACE = (
+    "stereo_status",
+    *(f"stereo_{what}{band}" for what in ("width", "pan", "correlation") for band in ("", "_low", "_mid", "_high")),
+)
 #: What tells of level, and may follow a gain.
 LEVELS = ("_lufs", "_dbtp", "silence_rate_60db", "mfcc_01_mean", "beat_loudness_mean_db")
 
@@ -74,7 +79,7 @@ def test_channels_out_of_phase_have_the_values_of_channels_in_phase(analyser, so
     assert result.status == "ok"
     assert result.polarity_inverted_ratio == 1
     assert plain.polarity_inverted_ratio == 0
-    assert differences(plain, result, 0.01) == []
+    assert differences(plain, result, 0.01, but=(*LEVELS, *PLACE)) == []
     # Loudness is that of the channels, which does not know their phase.
     lower = 10 * np.log10((1 + right**2) / 2)
     lufs = [analysis.stems["mixture"]["loudness_integrated_lufs"] for analysis in (plain, result)]
@@ -84,7 +89,8 @@ def test_channels_out_of_phase_have_the_values_of_channels_in_phase(analyser, so
 def test_one_silent_channel_halves_the_level_alone(analyser, song, plain):
     y, rate = song
     result = analyser.from_audio(np.stack([y, 0 * y]), rate)
-    assert differences(plain, result, 0.01) == []
+    assert differences(plain, result, 0.01, but=(*LEVELS, *PLACE)) == []
+    assert result.stems["mixture"]["stereo_pan"] == pytest.approx(-1)
 
 
 def test_an_offset_of_one_channel_moves_no_pitch(analyser, song, plain):
@@ -93,7 +99,7 @@ def test_an_offset_of_one_channel_moves_no_pitch(analyser, song, plain):
     assert result.dc_offset == pytest.approx(0.3, abs=0.005)
     bass, plain_bass = result.stems["bass"], plain.stems["bass"]
     assert 1200 * abs(np.log2(bass["f0_median_hz"] / plain_bass["f0_median_hz"])) < 2
-    assert differences(plain, result, 0.02, but=(*LEVELS, "true_peak_dbtp")) == []
+    assert differences(plain, result, 0.02, but=(*LEVELS, *PLACE, "true_peak_dbtp")) == []
 
 
 def beats_found(analysis: TrackAnalysis) -> float:

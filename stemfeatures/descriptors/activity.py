@@ -49,7 +49,7 @@ SURE = {"vocals": 0.85, "bass": 0.85, "other": 0.7}
 SURE_S, SURE_SHARE = 0.5, 0.1
 #: Attacks of pianos and guitars sound like drums for moments, which add up in a long song: drums are absent unless the
 #: mean of their presence over so many seconds is above this somewhere. Chosen on songs with and without their drums.
-DRUMS_SURE, DRUMS_SURE_S = 0.9, 3.0
+DRUMS_SURE, DRUMS_SURE_S = 0.84, 3.0
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import BARK_EDGES_HZ
 from ..fields import LINEAR, LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
-from ..spectra.filters import BARK_EDGES_HZ
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..fields import NOT_A_COORDINATE, Field, status_field
-from ..frames.stereo import STEREO_BANDS, STEREO_EDGES_HZ, STEREO_STEP
+from ..frames.types import STEREO_BANDS, STEREO_EDGES_HZ, STEREO_STEP
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register

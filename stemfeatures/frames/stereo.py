@@ -13,12 +13,7 @@ from torch import Tensor
 from ..audio import StreamResampler
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
 from ..spectra.streaming import StreamFramer, forward_frames
-
-#: Bands, and their edges in Hz. A constant offset reaches the two bins below the first edge only.
-STEREO_BANDS = ("low", "mid", "high")
-STEREO_EDGES_HZ = (20.0, 250.0, 4000.0, 11_025.0)
-#: Frames a frame that is looked at; their windows touch.
-STEREO_STEP = 4
+from .types import STEREO_EDGES_HZ, STEREO_STEP
 
 
 def band_slices() -> tuple[slice, ...]:

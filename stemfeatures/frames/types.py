@@ -15,6 +15,11 @@ from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEM_ROWS
 
 #: Samples (5.8 ms) whose largest absolute value is kept for attacks.
 ENVELOPE_HOP = 128
+#: Bands of the place between two channels, and their edges in Hz: a constant offset stays below the first.
+STEREO_BANDS = ("low", "mid", "high")
+STEREO_EDGES_HZ = (20.0, 250.0, 4000.0, 11_025.0)
+#: Of so many frames one is looked at for it; their windows touch.
+STEREO_STEP = 4
 
 
 @dataclass
@@ -50,7 +55,7 @@ class StemFrames:
         :mod:`.frames.stereo`: power of the left channel, of the right one, and the real part of their cross power.
         None where there are not two channels.
     bark : np.ndarray, optional
-        (23, n_frames) power of the Bark bands (:data:`stemfeatures.spectra.filters.BARK_EDGES_HZ`).
+        (23, n_frames) power of the Bark bands (:data:`stemfeatures.constants.BARK_EDGES_HZ`).
     skewness, kurtosis : np.ndarray, optional
         (n_frames,) of the magnitude spectrum around its centroid, the kurtosis less 3; 0 where it is one line or zero.
     zero_crossing_rate : np.ndarray, optional

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..constants import (
     ANALYSIS_SAMPLE_RATE,
+    BARK_EDGES_HZ,
     N_BINS,
     N_CHROMA,
     N_FFT,
@@ -40,13 +41,6 @@ def _mel_filters(n_mels: int) -> Tensor:
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
     triangle = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre))
     return torch.from_numpy((np.maximum(triangle, 0) * 2 / (high - low)).astype(np.float32))
-
-
-#: Edges of the Bark bands in Hz (Zwicker 1961); the last of them ends with the spectrum.
-BARK_EDGES_HZ = (
-    0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
-    7700, 9500, 11_025,
-)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
