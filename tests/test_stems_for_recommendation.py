@@ -122,7 +122,7 @@ def test_true_stems_find_what_is_shared_and_the_mixture_does_not(study: Study) -
 
 def test_true_vocals_find_what_is_shared(study: Study) -> None:
     scores = pd.read_parquet(study.out / "retrieval-questions.parquet")
-    assert scores.groupby(["task", "system"])["mrr"].mean()["vocals shared", "right stems, true"] > 0.9
+    assert scores.groupby(["task", "system"])["mrr"].mean()["vocals shared", "right stems, true"] > 0.8
 
 
 def test_true_vocals_are_described_alike_in_another_mixture(study: Study) -> None:
