@@ -1216,3 +1216,38 @@ def test_missing_extra_is_a_usage_error(main: Main, capsys, monkeypatch, truth) 
     monkeypatch.setattr("stemfeatures.evaluation.evaluate", missing)
     assert main("evaluate", "beats", truth, "-m", "librosa") == 2
     assert "pip install 'stemfeatures[evaluate]'" in capsys.readouterr().err
+
+
+def test_describe_draws_and_plays_a_folder(main: Main, capsys, tmp_path) -> None:
+    """Files mirror the folder; clicks sound where the tables have beats, and nowhere else; pictures show the sounds."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("mir_eval")
+    from matplotlib.image import imread
+    from scipy.signal import butter, sosfiltfilt
+
+    songs = {"a/song": ("Río.flac", 120), "b/song": ("Vals, en mi menor.ogg", 132)}
+    for name, (source, _) in songs.items():
+        y, rate = soundfile.read(CHECKOUT / "catalog_samples" / source, stop=8 * 44_100)
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "in" / f"{name}.wav", y, rate)
+    made = ("--plot", tmp_path / "pictures", "--sonify", tmp_path / "sounds")
+    assert main("describe", tmp_path / "in", "--json", "-q", *made) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for (name, (_, bpm)), line in zip(songs.items(), lines, strict=True):
+        beats = np.array(line["events"]["beats_s"])
+        assert len(beats) > 8
+        assert np.median(np.diff(beats)) == pytest.approx(60 / bpm, rel=0.03)
+        music, _ = soundfile.read(tmp_path / "in" / f"{name}.wav")
+        played, rate = soundfile.read(tmp_path / "sounds" / f"{name}.wav")
+        assert (rate, played.shape) == (44_100, music.shape)
+        share = float(np.sum(played * music) / np.sum(music**2))  # what is laid over it has nothing in common with it
+        added = sosfiltfilt(butter(4, 800, "high", fs=rate, output="sos"), (played - share * music)[:, 0])
+        at_beats = [np.abs(added[int(at * rate) :][: rate // 50]).max() for at in beats[:-1]]
+        between = [np.abs(added[int(at * rate) :][: rate // 20]).max() for at in (beats[:-1] + beats[1:]) / 2]
+        assert min(at_beats) > 0.1
+        assert min(at_beats) > 2 * max(between)
+        picture = imread(tmp_path / "pictures" / f"{name}.png")[..., :3]
+        assert min(picture.shape[:2]) > 500
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500  # spectra, not a blank page
+    assert main("describe", tmp_path / "in", *made) == 2
+    assert "song.png and 3 more exists already; --overwrite replaces it" in capsys.readouterr().err
