@@ -18,6 +18,18 @@ from stemfeatures.errors import CatalogError
 
 from .types import printable
 
+#: Listing a bucket of millions of objects takes minutes.
+_LIST_LIMIT_S = 3600.0
+
+
+@contextmanager
+def _told(address: str) -> Iterator[None]:
+    """CatalogError for what a store does not do."""
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
+
 
 @contextmanager
 def brought(address: str) -> Iterator[Path]:
@@ -25,7 +37,7 @@ def brought(address: str) -> Iterator[Path]:
     url = Url(address)
     with tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-") as folder:
         target = Path(folder) / (Path(url.name).name or "manifest")
-        try:
+        with _told(address):
             if objects.info(url) is not None:
                 _bring(url, target)
             elif not (names := files_below(address)):
@@ -35,8 +47,6 @@ def brought(address: str) -> Iterator[Path]:
                     part = target / name
                     part.parent.mkdir(parents=True, exist_ok=True)
                     _bring(url / name, part)
-        except OSError as error:
-            raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
         yield target
 
 
@@ -62,25 +72,17 @@ def _bring(url: Url, target: Path) -> None:
 
 def is_file(address: str) -> bool:
     """Whether there is an object at an address; CatalogError when the store does not tell."""
-    try:
+    with _told(address):
         return objects.info(Url(address)) is not None
-    except OSError as error:
-        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
 
 
 def files_below(address: str) -> list[str]:
     """The objects below an address as paths relative to it, sorted; hidden ones left out."""
     url = Url(address)
-    try:
+    with _told(address):
         found = objects.call(url, lambda fs, path: [(path, name) for name in fs.find(path)], limit_s=_LIST_LIMIT_S)
-    except OSError as error:
-        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
     names = (name.removeprefix(path).lstrip("/") for path, name in found)
     return sorted(name for name in names if name and not any(part.startswith(".") for part in name.split("/")))
-
-
-#: Listing a bucket of millions of objects takes minutes.
-_LIST_LIMIT_S = 3600.0
 
 
 def is_manifest(names: list[str]) -> bool:
@@ -110,10 +112,8 @@ def pattern_root(address: str) -> str:
 def matches(address: str) -> list[str]:
     """Addresses that match a pattern; without a suffix in it those with the suffix of an audio file."""
     url = Url(address)
-    try:
+    with _told(address):
         found = objects.call(url, lambda fs, path: fs.glob(path), limit_s=_LIST_LIMIT_S)
-    except OSError as error:
-        raise CatalogError(getattr(error, "what", str(error)), source=printable(address)) from error
     chosen = bool(os.path.splitext(address.rpartition("/")[2])[1])
     names = sorted(str(name) for name in found)
     taken = [name for name in names if chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES]

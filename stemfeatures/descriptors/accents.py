@@ -32,6 +32,8 @@ ACCENTS = (
 )
 #: Those that are the network's opinion of beats and bars.
 ACTIVATIONS = ACCENTS[:2]
+#: A rise that is smaller tells nothing.
+LEAST_RISE = 1e-3
 #: Those that the drums make.
 STROKE_ACCENTS = ("kick", "snare", "hat")
 #: Bands of mel power that tell the drums apart, and those of the other stems.
@@ -98,6 +100,14 @@ def band_rise(mel: np.ndarray) -> np.ndarray:
         log = np.log10(1 + _COMPRESSION * mel / loud)
         rise[_LAG:] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0)
     return rise
+
+
+def summed_rises(streams: AccentStreams, n_frames: int) -> np.ndarray:
+    """(n_frames,) sum of the rises of all stems, each relative to its mean: the largest of ``n_frames`` around each."""
+    rises = streams.pulses[len(ACTIVATIONS) :]
+    mean = rises.mean(axis=1, keepdims=True)
+    told = mean > LEAST_RISE
+    return np.asarray(maximum_filter1d((rises / np.where(told, mean, 1.0) * told).sum(axis=0), n_frames))
 
 
 def _classes(chroma: np.ndarray) -> np.ndarray:

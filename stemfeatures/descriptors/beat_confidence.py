@@ -9,17 +9,16 @@ to phrase. Its target is the F-measure (70 ms) at the best of the levels: which 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE
-from .accents import ACTIVATIONS, AccentStreams
+from .accents import AccentStreams, summed_rises
 from .beats import BeatTrack, beat_periods, tempogram
+from .fitted import stored_model
 
 FEATURES = (
     "strength", "weakest", "contrast", "unexplained", "periodicity", "deviation", "jitter", "on_events", "steady",
@@ -28,7 +27,6 @@ FEATURES = (
 _REACH = 3
 #: Activation of a peak that wants a beat, and what is added to activations and to mean accents before a ratio is taken.
 _PEAK, _LEAST_ACTIVATION, _FLOOR = 0.1, 0.02, 0.3
-_LEAST_RISE = 1e-3
 #: Periods this much longer than the median span a stretch without beats, and deviate so far at most when steady.
 _GAP, _STEADY = 1.8, 0.04
 WEIGHTS = "beat_confidence_weights.json"
@@ -66,7 +64,7 @@ def confidence_features(activation: np.ndarray, streams: AccentStreams, track: B
     periods = beat_periods(beats_s)
     intervals = np.diff(beats_s)
     steps = np.log(intervals[intervals < _GAP * np.median(intervals)])
-    busy = _busy(streams)
+    busy = summed_rises(streams, 5)
     return np.array([
         track.strength.mean(),
         np.percentile(track.strength, 20),
@@ -81,14 +79,6 @@ def confidence_features(activation: np.ndarray, streams: AccentStreams, track: B
         np.log((np.median(busy[at]) + _FLOOR) / (np.median(busy[tracked]) + _FLOOR)),
         (np.abs(periods / np.median(periods) - 1) <= _STEADY).mean(),
     ])  # fmt: skip
-
-
-def _busy(streams: AccentStreams) -> np.ndarray:
-    """(n_frames,) sum of the rises of all stems within 70 ms, each relative to its mean."""
-    rises = streams.pulses[len(ACTIVATIONS) :]
-    mean = rises.mean(axis=1, keepdims=True)
-    told = mean > _LEAST_RISE
-    return np.asarray(maximum_filter1d((rises / np.where(told, mean, 1.0) * told).sum(axis=0), 5))
 
 
 @dataclass(frozen=True)
@@ -114,9 +104,7 @@ class ConfidenceModel:
 @cache
 def confidence_model() -> ConfidenceModel:
     """The model that comes with the package."""
-    stored = json.loads(files(__package__).joinpath(WEIGHTS).read_text())
-    if tuple(stored["features"]) != FEATURES:
-        raise ValueError(f"{WEIGHTS} is of the features {stored['features']}, expected {FEATURES}")
+    stored = stored_model(WEIGHTS, FEATURES)
     return ConfidenceModel(np.array(stored["weights"]), float(stored["bias"]))
 
 

@@ -10,16 +10,15 @@ generated songs.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from ..constants import FRAME_RATE
-from .accents import ACCENTS, ACTIVATIONS, AccentStreams, harmony_change
+from .accents import ACCENTS, LEAST_RISE, AccentStreams, harmony_change, summed_rises
+from .fitted import stored_model
 
 #: Points of a grid of half pulses that a beat has, by level: the pulses are the beats, every second one is, there are
 #: beats between them, they are eighths of a compound beat, every second of these, or beats of three eighths.
@@ -44,7 +43,6 @@ _SPAN_S, _SMOOTH, _LEAST_CHANGE, _CHANGE_SHARE = 1.0, 5, 0.08, 0.4
 _LEAST_RATE = 0.02
 #: Mean accents that are added before a ratio is taken.
 _FLOOR = 0.3
-_LEAST_RISE = 1e-3
 WEIGHTS = "level_weights.json"
 
 
@@ -96,7 +94,7 @@ def pulse_contents(streams: AccentStreams, pulses_s: np.ndarray) -> PulseContent
 
 def _count(rise: np.ndarray) -> int:
     """Events of a stream: its large rises."""
-    heard = rise > _LEAST_RISE
+    heard = rise > LEAST_RISE
     if not heard.any():
         return 0
     least = _RISE_SHARE * np.percentile(rise[heard], _LARGE)
@@ -113,10 +111,7 @@ def _changes(harmony: np.ndarray, times_s: np.ndarray) -> int:
 
 def _between(streams: AccentStreams, pulses_s: np.ndarray) -> list[float]:
     """Median accents a quarter, a third, half, two thirds and three quarters of the way from pulse to pulse."""
-    rises = streams.pulses[len(ACTIVATIONS) :]
-    mean = rises.mean(axis=1, keepdims=True)
-    told = mean > _LEAST_RISE
-    busy = maximum_filter1d((rises / np.where(told, mean, 1.0) * told).sum(axis=0), 3)
+    busy = summed_rises(streams, 3)
     found = []
     for share in (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4):
         at = np.rint((pulses_s[:-1] + share * np.diff(pulses_s)) * FRAME_RATE).astype(int)
@@ -164,10 +159,7 @@ def level_features(level: str, bpm: float, evidence: float, metre: float, conten
 @cache
 def level_weights() -> np.ndarray:
     """(n_features,) weights that come with the package, in the order of :data:`FEATURES`."""
-    stored = json.loads(files(__package__).joinpath(WEIGHTS).read_text())
-    if tuple(stored["features"]) != FEATURES:
-        raise ValueError(f"{WEIGHTS} is of the features {stored['features']}, expected {FEATURES}")
-    return np.array(stored["weights"])
+    return np.array(stored_model(WEIGHTS, FEATURES)["weights"])
 
 
 def level_shares(features: np.ndarray, weights: np.ndarray) -> np.ndarray:

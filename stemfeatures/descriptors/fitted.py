@@ -1,0 +1,33 @@
+"""Models that were fitted to generated songs, in files beside the modules that use them."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+
+def stored_model(name: str, features: tuple[str, ...]) -> dict[str, Any]:
+    """What a file of this package holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    features : tuple of str
+        Names that its weights must be for, in their order.
+
+    Returns
+    -------
+    dict
+        ``features``, ``weights`` and whatever else is stored.
+
+    Raises
+    ------
+    ValueError
+        The weights are for other features.
+    """
+    stored: dict[str, Any] = json.loads(files(__package__).joinpath(name).read_text())
+    if tuple(stored["features"]) != features:
+        raise ValueError(f"{name} is of the features {stored['features']}, expected {features}")
+    return stored
