@@ -42,6 +42,10 @@ TINY = {
     ),
     "planning": ("--rows 300 --parts 2 --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
+    "report": (
+        "tests/data/features-1.0 --tracks 40",
+        r"40 tracks\n(?s:.*)page +0\.\d+ MB\n(?s:(.*pointer to label +\d|not opened))",
+    ),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),

@@ -9,7 +9,6 @@ import inspect
 import json
 import re
 import shlex
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,29 +167,3 @@ def test_every_page_has_its_place_in_the_site() -> None:
             text = (ROOT / "docs" / name).read_text(encoding="utf-8")
             for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
                 assert (ROOT / "docs" / name).parent.joinpath(link).exists(), f"{name}: {link}"
-
-
-@pytest.mark.parametrize(
-    ("origin", "web"),
-    [
-        ("https://host.example/team/stemfeatures.git", "https://host.example/team/stemfeatures"),
-        ("https://user:secret@host.example/team/stemfeatures", "https://host.example/team/stemfeatures"),
-        ("git@host.example:team/stemfeatures.git", "https://host.example/team/stemfeatures"),
-        ("ssh://git@host.example/team/stemfeatures.git", "https://host.example/team/stemfeatures"),
-        ("/srv/git/stemfeatures", None),
-        (None, None),
-    ],
-)
-def test_the_site_links_the_repository(tmp_path: Path, origin: str | None, web: str | None) -> None:
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    if origin:
-        subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", origin], check=True)
-    assert hooks.repository(tmp_path) == web
-    (tmp_path / "pyproject.toml").write_text("[project]\nurls = { Repository = 'https://elsewhere.example' }\n")
-    assert hooks.repository(tmp_path) == "https://elsewhere.example"

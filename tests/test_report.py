@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from chromium_helper import chromium
 from features_helper import write_features
 
 from pipelines import cli
@@ -20,7 +22,6 @@ pytest.importorskip("matplotlib")
 
 NASTY = "</script><img src=x onerror=document.title='owned'>"
 N = 40
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,9 @@ def test_vectors_near_each_other_lie_near_each_other(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+def browser() -> Iterator[Any]:
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
