@@ -56,7 +56,7 @@ def plan(folder: Path, *, whole: bool) -> dict[str, float]:
     """Plan all rows, and drop what is planned."""
     from pipelines.catalog import portions_of, read_catalog
     from pipelines.extraction.prepare import ExtractOptions, data_tables, plan_tasks, prepare
-    from pipelines.extraction.tasks import AudioLimits
+    from stemfeatures.audio import AudioLimits
     from stemfeatures.models.checkpoints import DEFAULT_MODEL, resolve_analysis
 
     resolve_analysis(DEFAULT_MODEL)

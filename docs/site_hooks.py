@@ -1,7 +1,7 @@
 """What the site takes from elsewhere: pages of the repository's root, where that lies, a search that needs no server.
 
-Browsers start no worker from a file, and read no JSON beside a page that was opened from disk. So the index is a script,
-too, and so is the worker of the theme's search, which is then started from its text. Nothing comes from another host.
+Browsers start no worker from a file, and read no JSON beside a page that was opened from disk. So the index is a
+script, too, and so is the worker of the theme's search, which is started from its text. Nothing comes from other hosts.
 """
 
 from __future__ import annotations

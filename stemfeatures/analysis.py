@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ._util.constants_of import constants_of, modules_of
-from .audio import AudioInfo, AudioStream, as_signal, audio_identity, open_audio
+from .audio import AudioInfo, AudioLimits, AudioStream, as_signal, audio_identity, open_audio
 from .constants import MIXTURE
 from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
@@ -150,6 +150,7 @@ class TrackAnalysis(TrackDescription):
         start_s: float = 0.0,
         end_s: float | None = None,
         words: Sequence[Mapping[str, Any]] = (),
+        title: str | None = None,
     ) -> Figure:
         """Draw the track: spectra of the stems with F0, onsets, beats and bars; chords, sections, words, presence.
 
@@ -159,6 +160,8 @@ class TrackAnalysis(TrackDescription):
             The part that is drawn, in seconds; the whole track by default.
         words : sequence of mapping, optional
             Words in time, as ``stemfeatures align`` gives them.
+        title : str, optional
+            What the track is called; the name of its file by default.
 
         Returns
         -------
@@ -168,7 +171,7 @@ class TrackAnalysis(TrackDescription):
         from .plots.track import plot_track
 
         mixture = self.stems[MIXTURE]
-        facts = [self.info.path.name] if self.info is not None else []
+        facts = [title] if title is not None else [self.info.path.name] if self.info is not None else []
         facts += [f"{mixture['tempo_bpm']:.1f} bpm"] if mixture.get("tempo_bpm") else []
         facts += [str(mixture["key"]).replace(":", " ")] if mixture.get("key") else []
         title = "  ·  ".join(facts)
@@ -400,6 +403,7 @@ class Analyser:
         path: str | Path,
         *,
         timeout_s: float | None = None,
+        limits: AudioLimits | None = None,
         stems: str | Path | None = None,
         keep_stems: str | Path | None = None,
         on_progress: Callable[[float, float | None], None] | None = None,
@@ -412,6 +416,8 @@ class Analyser:
             The audio file.
         timeout_s : float, optional
             Longest time to wait for the decoder, in seconds.
+        limits : AudioLimits, optional
+            What the file may be; six hours and 64 channels, if not given.
         stems : str or Path, optional
             Folder with the stems of the track, ``<stem>.<suffix>``; they take the place of any separator.
         keep_stems : str or Path, optional
@@ -431,7 +437,7 @@ class Analyser:
         SeparationError
             When the folder holds no stems, or such of another length.
         """
-        with open_audio(path, timeout_s=timeout_s) as stream:
+        with open_audio(path, timeout_s=timeout_s, **vars(limits or AudioLimits())) as stream:
             return self.from_stream(stream, stems=TrackStems.of(stems, keep_stems), on_progress=on_progress)
 
     def many(

@@ -23,7 +23,9 @@ import soundfile as sf
 
 from pipelines.catalog import Catalog, read_catalog, validate_catalog
 from pipelines.extraction.resume import metadata_fields
-from stemfeatures.errors import CatalogError
+from stemfeatures import audio
+from stemfeatures.audio import AudioLimits
+from stemfeatures.errors import CatalogError, DecodeError
 from stemfeatures.recommendation.interactions import read_interactions
 
 
@@ -472,6 +474,32 @@ def test_partitioned_parquet_manifest(tmp_path: Path) -> None:
     assert ids(read_catalog(tmp_path / "n")) == ["007"]
 
 
+def test_a_folder_of_text_parts(tmp_path: Path) -> None:
+    """As Spark and BigQuery write them; types come from all parts, not from each."""
+    parts = {
+        "year=2020/part-0.csv": b"path,track_id,code\n../a.wav,1,12\nb.wav,2,13\n",
+        "year=2021/part-1.csv.gz": gzip.compress(b"code,path,track_id\n007,../c.wav,3\n", mtime=0),
+        "year=__HIVE_DEFAULT_PARTITION__/part-2.csv": b"",
+        "_SUCCESS": b"",
+        "notes.txt": b"x",
+    }
+    for name, content in parts.items():
+        (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "m" / name).write_bytes(content)
+    catalog = read_catalog(tmp_path / "m")
+    assert catalog.frame["path"].tolist() == [f"{tmp_path}/a.wav", f"{tmp_path}/m/b.wav", f"{tmp_path}/c.wav"]
+    assert catalog.frame["track_id"].tolist() == ["1", "2", "3"]
+    assert catalog.frame["code"].tolist() == ["12", "13", "007"]
+    assert catalog.frame["year"].tolist() == [2020, 2020, 2021]
+    assert len(read_catalog(tmp_path / "m", limit=1)) == 1
+    (tmp_path / "m" / "zz.csv").write_text("title\nx\n")
+    with pytest.raises(CatalogError, match=r"are title, those of part-0\.csv path, track_id, code, year") as e:
+        read_catalog(tmp_path / "m")
+    assert e.value.source.endswith("/m/zz.csv")
+    (tmp_path / "m" / "song.wav").write_bytes(b"x")
+    assert read_catalog(tmp_path / "m").frame["track_id"].tolist() == ["song.wav"]
+
+
 @pytest.mark.parametrize("suffix", [".feather", ".arrow", ".jsonl", ".ndjson"])
 def test_manifests_with_types(tmp_path: Path, suffix: str) -> None:
     frame = pd.DataFrame({"path": ["a.wav", "b.wav"], "track_id": [7, 8], "title": ["Ä", None]})
@@ -621,3 +649,22 @@ def test_other_files_are_refused_by_name(tmp_path: Path, name: str, content: byt
     with pytest.raises(CatalogError, match=message) as error:
         read_catalog(path)
     assert error.value.source == str(path)
+
+
+def test_validate_refuses_what_extract_refuses(tmp_path: Path) -> None:
+    """By the same limits, in the same words."""
+    tone(tmp_path / "long.wav", 3.0)
+    tone(tmp_path / "short.wav", 0.5)
+    limits = AudioLimits(max_duration_s=1.0, max_channels=4)
+    audio.write(tmp_path / "wide.wav", np.full((5, 8000), 0.1, np.float32), 8000)
+    report = validate_catalog(tmp_path, limits=limits)
+    assert [(p.track_id, p.kind) for p in report.problems] == [("long.wav", "unreadable"), ("wide.wav", "unreadable")]
+    told = {}
+    for p in report.problems:
+        with pytest.raises(DecodeError) as error, audio.open_audio(tmp_path / p.track_id, **vars(limits)):
+            pass
+        told[p.track_id] = p.message
+        assert p.message == error.value.message
+    assert told["wide.wav"] == "5 channels, more than max_channels = 4"
+    assert "longer than max_duration_s = 1 s" in told["long.wav"]
+    assert not validate_catalog(tmp_path).problems

@@ -95,6 +95,44 @@ def test_rows_of_two_portions_that_clash(manifest: Path, column: str, value: str
     assert kept["skip"] == [p for i, p in enumerate(everything) if i not in (first, second)]
 
 
+@pytest.mark.parametrize("how", ["first", "skip"])
+def test_who_shares_a_file_with_a_row_that_is_left_out_stays(manifest: Path, how: str) -> None:
+    """Rows are left out as from a manifest that is read in one piece."""
+    rows = pd.read_parquet(manifest)
+    rows.loc[8, "track_id"] = "2.0"  # of another row, so this one goes ...
+    rows.loc[[8, 10], "path"] = "both.wav"  # ... and the other one of its file need not
+    for i, part in enumerate((rows[:7], rows[7:])):
+        part.to_parquet(manifest / f"{i}.parquet")
+    whole, n_dropped = read_catalog(manifest).without_duplicates(how)
+    with portions_of(manifest, on_duplicate=how) as parts:
+        assert parts is not None
+        assert parts.n_dropped == n_dropped
+        assert [row for c in parts for row in c.frame["source_uri"]] == whole.frame["source_uri"].tolist()
+    assert "both.wav" in whole.frame["source_uri"].tolist()
+
+
+def test_every_row_has_a_double(manifest: Path) -> None:
+    for i in range(2):
+        pd.DataFrame({"path": ["a.wav", "b.wav", "c.wav"]}).to_parquet(manifest / f"{i}.parquet")
+    with (
+        pytest.raises(CatalogError, match="every row shares its id or its file with another"),
+        portions_of(manifest, on_duplicate="skip"),
+    ):
+        pass
+
+
+def test_integers_that_are_too_large_are_text_in_every_portion(manifest: Path) -> None:
+    rows = pd.read_parquet(manifest)
+    rows["barcode"] = pd.array([2**63 + 7 if i == 11 else i for i in range(12)], dtype="UInt64")
+    rows["count"] = pd.array(range(12), dtype="UInt64")
+    rows.to_parquet(manifest / "0.parquet")
+    (manifest / "1.parquet").unlink()
+    with portions_of(manifest) as parts:
+        assert parts is not None
+        types = [{f.name: f.type for f in metadata_fields(c, None)} for c in parts]
+    assert [(of["meta_barcode"], of["meta_count"]) for of in types] == [("string", "int64")] * 3
+
+
 def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION_ROWS", 2)
     for i in range(3):

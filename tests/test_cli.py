@@ -32,8 +32,8 @@ from pipelines.commands._progress import ProgressLine
 from pipelines.commands._text import NOTHING, columns, count, duration, number, size
 from pipelines.extraction.cluster import ClusterError
 from pipelines.extraction.summary import ErrorGroup, ExtractInterrupted, ExtractProgress, ExtractSummary, PlannedShard
-from pipelines.extraction.tasks import AudioLimits
 from stemfeatures._util.json import plain
+from stemfeatures.audio import AudioLimits
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.errors import CatalogError, LostPartError
 from stemfeatures.models import checkpoints
@@ -688,11 +688,23 @@ def test_inputs_mirror_folders_and_never_share_a_name(tmp_path, monkeypatch) -> 
     assert names("../x.wav", "a/song.wav")[0] == ("../x.wav", "x")
     Path("m.csv").write_text("path,title\nb/song.mp3,B\na/song.wav,A\n")
     assert names("m.csv") == [("b/song.mp3", "b/song"), ("a/song.wav", "a/song")]
-    Path("m.csv").write_text("path\ns3://bucket/a.wav\n")
-    with pytest.raises(UsageError, match="names no file of this machine"):
+    Path("m.csv").write_text("path\ns3://bucket/x/a@1.wav\na/song.wav\ns3://bucket/../../b.wav\n")
+    assert names("m.csv") == [
+        ("s3://bucket/x/a@1.wav", "s3/bucket/x/a@1"),
+        ("a/song.wav", "a/song"),
+        ("s3://bucket/../../b.wav", "b"),
+    ]
+    signed = "https://me:word@host/b/x.wav?Signature=abc"
+    assert names(signed) == [("https://host/b/x.wav", "x")]
+    assert names(signed, "https://host/c/x.wav") == [
+        ("https://host/b/x.wav", "b/x"),
+        ("https://host/c/x.wav", "c/x"),
+    ]
+    with pytest.raises(UsageError, match=r"x\.wav\?v=1 and https://host/x\.wav\?v=2 have one name: x"):
+        names("https://host/x.wav?v=1", "https://host/x.wav?v=2")
+    Path("m.csv").write_text("path\nftp://host/a.wav\n")
+    with pytest.raises(UsageError, match="names no file"):
         names("m.csv")
-    with pytest.raises(UsageError, match="s3://bucket: only extract and validate read from stores"):
-        names("s3://me:word@bucket")
     with pytest.raises(CatalogError, match="no audio files"):
         names("*.flac")
 

@@ -40,11 +40,11 @@ from pipelines.extraction.cluster import ClusterExecutor, local_cluster
 from pipelines.extraction.executor import StopRequest, WorkerCrash
 from pipelines.extraction.prefetch import PrefetchStream
 from pipelines.extraction.summary import ExtractProgress, ExtractSummary
-from pipelines.extraction.tasks import AudioLimits, ShardTask, TrackTask
+from pipelines.extraction.tasks import ShardTask, TrackTask
 from pipelines.extraction.watch import GivenUp, Watched
 from stemfeatures import analysis, audio
 from stemfeatures._util import clock, numba_cache
-from stemfeatures.audio import ffmpeg_decoder, soundfile_decoder, streams
+from stemfeatures.audio import AudioLimits, ffmpeg_decoder, soundfile_decoder, streams
 from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.lock import DatasetLock

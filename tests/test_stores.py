@@ -20,6 +20,7 @@ from store_helper import BUCKET, KEY, SECRET, Store, _server, store
 
 from pipelines import extract_catalog
 from pipelines.catalog import read_catalog, validate_catalog
+from pipelines.catalog.remote import CACHE_BYTES
 from pipelines.cli import main as cli
 from pipelines.extraction import fetch
 from pipelines.extraction import shard as shard_module
@@ -27,7 +28,7 @@ from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError
 from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
 from stemfeatures._util import objects
 from stemfeatures._util.urls import Url, joined, place_of, redacted
-from stemfeatures.errors import BusyDatasetError, DatasetError, LostPartError
+from stemfeatures.errors import BusyDatasetError, CatalogError, DatasetError, LostPartError
 from stemfeatures.tables import lock, parts
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
@@ -52,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _fresh() -> Iterator[None]:
     yield
     shard_module._loaded.clear()
-    fetch.audio_cache(fetch.CACHE_BYTES).close()
+    fetch.audio_cache(CACHE_BYTES).close()
 
 
 @pytest.fixture
@@ -345,6 +346,44 @@ def test_catalogues_in_a_store(store: Store, songs: Path, tmp_path: Path) -> Non
     report = validate_catalog(f"{where}/catalog.csv")
     assert report.counts() == {"missing": 1, "unreadable": 1}
     assert report.n_probed == 3
+
+
+def test_a_folder_of_csv_in_a_store(store: Store) -> None:
+    for i in range(2):
+        store.put(f"text/part-{i}.csv", f"path,n\n../{i}.wav,{i}\n".encode())
+    assert read_catalog(f"s3://{BUCKET}/text").frame["path"].tolist() == [f"s3://{BUCKET}/{i}.wav" for i in range(2)]
+    store.put("text/bad.csv", b"title\nx\n")
+    with pytest.raises(CatalogError, match=r"those of bad\.csv title") as error:
+        read_catalog(f"s3://{BUCKET}/text")
+    assert error.value.source == f"s3://{BUCKET}/text"
+
+
+def test_describe_and_separate_read_from_a_store(
+    store: Store, songs: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where, shared = f"s3://{BUCKET}/songs", ["-m", str(model), "-d", "cpu"]
+    store.put("songs/broken.wav", b"no audio")
+    assert cli(["describe", f"{where}/a.wav", str(songs / "a.wav"), "--json", "-q", *shared]) == 0
+    away, here = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (away.pop("input"), here.pop("input")) == (f"{where}/a.wav", str(songs / "a.wav"))
+    assert away == here
+    pictures = tmp_path / "pictures"
+    assert cli(["separate", f"{where}/*.wav", "-o", str(tmp_path / "stems"), "-q", *shared]) == 3
+    told = capsys.readouterr().err
+    assert f"failed: {where}/broken.wav: " in told
+    assert fetch._PREFIX not in told  # the copy
+    assert sorted(p.name for p in (tmp_path / "stems").iterdir()) == ["a", "b", "ü c"]
+    assert cli(["separate", str(songs / "b.wav"), "-o", str(tmp_path / "own"), "-q", *shared]) == 0
+    for stem in (tmp_path / "own" / "b").iterdir():
+        assert stem.read_bytes() == (tmp_path / "stems" / "b" / stem.name).read_bytes()
+    assert cli(["describe", f"{where}/none.wav", *shared]) == 2
+    assert "there is no such object, and nothing below it" in capsys.readouterr().err
+    small = ["--cache-size", "1kB"]
+    assert cli(["describe", f"{where}/a.wav", "--plot", str(pictures), *small, *shared]) == 3
+    assert "a.wav: larger than what is kept on this machine (1,000 bytes; --cache-size)" in capsys.readouterr().err
+    assert not pictures.exists()
+    assert cli(["validate", f"{where}/a.wav", *small]) == 3
+    assert "larger than what is kept on this machine (1,000 bytes" in capsys.readouterr().out
 
 
 def test_signatures_stay_out_of_tables(store: Store, songs: Path, tmp_path: Path, model: Path) -> None:

@@ -3,11 +3,11 @@
 A catalogue is one of
 
 * a manifest: CSV or TSV (UTF-8 or UTF-16, with or without BOM; comma, semicolon, tab or bar; also compressed: ``.gz``,
-  ``.bz2``, ``.xz``, ``.zst``, ``.zip``), Parquet (a file, or a folder of files without audio; folders called
-  ``key=value`` are columns), Feather or JSON lines. One column names the files: ``path``, ``source_uri``, ``uri``,
-  ``file`` or ``filepath`` (any case; the first of these that is there). Relative paths are relative to the manifest;
-  ``file://`` URIs are understood. Column ``track_id`` is optional. All other columns are metadata, which travel to
-  table ``tracks``.
+  ``.bz2``, ``.xz``, ``.zst``, ``.zip``), Parquet, Feather or JSON lines; or a folder without audio that holds Parquet
+  files, or text files of one header (folders called ``key=value`` in it are columns). One column names the files:
+  ``path``, ``source_uri``, ``uri``, ``file`` or ``filepath`` (any case; the first of these that is there). Relative
+  paths are relative to the manifest; ``file://`` URIs are understood. Column ``track_id`` is optional. All other
+  columns are metadata, which travel to table ``tracks``.
 * a folder: every audio file (by its suffix) below it, hidden ones left out; files with suffixes that nobody knows are
   counted, see :attr:`Catalog.passed_over`. Links to folders are followed, but every folder counts once, so links that
   lead in circles do no harm.

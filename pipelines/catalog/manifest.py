@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from stemfeatures._util.tabular import (
+    PARQUET_SUFFIXES,
     TableError,
     decoded,
     encoding_of,
@@ -19,10 +21,12 @@ from stemfeatures._util.tabular import (
     open_typed,
     read_table_bytes,
     require_distinct,
+    suffix_of,
 )
 from stemfeatures.errors import CatalogError
 
 from .types import ID_COLUMN, PATH_COLUMNS, printable
+from .walk import manifest_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +47,55 @@ _ANY_INTEGER = r"[+-]?\d+"
 _NUMBER = r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 
 
+#: What Hive and Spark call a folder for rows without a value.
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
 def read_csv(path: Path, limit: int | None) -> pd.DataFrame:
     """A text manifest as a table; columns of numbers or booleans get a type, empty cells are null."""
+    return _with_types(_cells(path, limit))
+
+
+def read_parts(folder: Path, limit: int | None) -> pd.DataFrame:
+    """A manifest of several files below a folder: Parquet, or text with one header; ``key=value`` folders are columns.
+
+    Raises CatalogError naming the file where one has other columns than the first.
+    """
+    import pandas as pd
+
+    parts = manifest_parts(folder)
+    parts = [part for part in parts if part.stat().st_size] or parts  # of a partition without rows Spark writes nothing
+    if suffix_of(parts[0]) in PARQUET_SUFFIXES:
+        return read_typed(folder, limit)
+    frames: list[pd.DataFrame] = []
+    n_rows = 0
+    for part in parts:
+        if limit is not None and n_rows >= limit:
+            break
+        frame = _cells(part, None if limit is None else limit - n_rows)
+        for key, _, value in (name.partition("=") for name in part.relative_to(folder).parts[:-1] if "=" in name):
+            frame[key] = "" if value == _HIVE_NULL else unquote(value)
+        if frames and sorted(frame.columns) != sorted(frames[0].columns):
+            raise CatalogError(
+                f"its columns are {', '.join(frame.columns)}, those of {printable(parts[0].name)} "
+                f"{', '.join(frames[0].columns)}; the files of a manifest have one header",
+                source=printable(os.fspath(part)),
+            )
+        frames.append(frame)
+        n_rows += len(frame)
+    return _with_types(pd.concat(frames, ignore_index=True))
+
+
+def _with_types(cells: pd.DataFrame) -> pd.DataFrame:
+    special = {*PATH_COLUMNS, ID_COLUMN}
+    for column in cells.columns:
+        if column.lower() not in special:
+            cells[column] = _typed(cells[column])
+    return cells
+
+
+def _cells(path: Path, limit: int | None) -> pd.DataFrame:
+    """The rows of a text file, all of them text."""
     import pandas as pd
 
     source = printable(os.fspath(path))
@@ -77,12 +128,7 @@ def read_csv(path: Path, limit: int | None) -> pd.DataFrame:
         raise CatalogError(e.message, source=source) from e
     frame = pd.DataFrame(rows, columns=header, dtype=str)
     nameless = [f"column_{i + 1}" for i, name in enumerate(stated) if not name]
-    frame = frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
-    special = {*PATH_COLUMNS, ID_COLUMN}
-    for column in frame.columns:
-        if column.lower() not in special:
-            frame[column] = _typed(frame[column])
-    return frame
+    return frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
 
 
 def _text(path: Path, source: str) -> str:

@@ -1,8 +1,9 @@
 """Large Parquet manifests, a portion of rows at a time: memory does not grow with their length.
 
 What needs all rows is found in one pass over the columns that name tracks and files: rows that repeat the id or the
-file of another one (hashes of them go to a few dozen temporary files, each of which fits into memory), and whether text
-ids are integers that were floating-point numbers once. The types of all other columns are those of the Parquet file.
+file of another one (hashes of them go to a few dozen temporary files, each of which fits into memory), whether text ids
+are integers that were floating-point numbers once, and whether integers are too large for int64. Else the types of
+columns are those of the Parquet file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stemfeatures._util.tabular import PARQUET_SUFFIXES, TableError, as_ids, is_whole_float, open_typed, suffix_of
 from stemfeatures._util.urls import Url, is_remote
@@ -58,6 +60,7 @@ class Portions:
     _keys: tuple[str, ...]
     _root: str | Path
     _restore: bool
+    _as_text: frozenset[str]
     _dropped: np.ndarray
     _limit: int
 
@@ -66,7 +69,7 @@ class Portions:
 
     def __iter__(self) -> Iterator[Catalog]:
         types = {field.name: _type_of(field.type) for field in self._dataset.schema}
-        types |= dict.fromkeys(self._keys, "string")
+        types |= dict.fromkeys((*self._keys, *self._as_text), "string")
         first = 0
         for table in _tables(self._dataset, self._limit):
             frame = frame_of(table, self._keys, self.origin)
@@ -116,12 +119,13 @@ def portions_of(
             if n_rows <= PORTION_ROWS:
                 yield None
                 return
-            restore, dropped = _look_through(dataset, n_rows, on_duplicate, origin)
+            restore, as_text, dropped = _look_through(dataset, n_rows, on_duplicate, origin)
         except TableError as error:
             raise CatalogError(error.message, source=origin) from error
         except (OSError, pa.ArrowException) as error:
             raise CatalogError(f"not a Parquet file: {error}", source=origin) from error
-        yield Portions(origin, n_rows - len(dropped), len(dropped), dataset, keys, root, restore, dropped, n_rows)
+        n_kept = n_rows - len(dropped)
+        yield Portions(origin, n_kept, len(dropped), dataset, keys, root, restore, as_text, dropped, n_rows)
 
 
 def _manifest(spec: CatalogSpec, stack: ExitStack) -> tuple[Path, str | Path, str] | None:
@@ -138,7 +142,7 @@ def _manifest(spec: CatalogSpec, stack: ExitStack) -> tuple[Path, str | Path, st
     path = Path(text)
     if path.is_dir():
         return (path, path.absolute(), printable(text)) if holds_parquet(path) else None
-    if path.is_file() and suffix_of(path) in PARQUET_SUFFIXES:
+    if path.is_file() and path.suffix.lower() in PARQUET_SUFFIXES:
         return path, path.absolute().parent, printable(text)
     return None
 
@@ -177,27 +181,36 @@ def _type_of(of: pa.DataType) -> str:
 # ---------------------------------------------------------------------------------------------------- one look at all
 
 
-def _look_through(dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: str) -> tuple[bool, np.ndarray]:
-    """Whether text ids are to be restored, and which rows are left out."""
+def _look_through(
+    dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: str
+) -> tuple[bool, frozenset[str], np.ndarray]:
+    """Whether text ids are to be restored, which columns of integers become text, and which rows are left out."""
     if on_duplicate not in ON_DUPLICATE:
         raise ValueError(f"on_duplicate must be one of {', '.join(ON_DUPLICATE)}, not {on_duplicate!r}")
     names = {name.strip().lower(): name for name in reversed(dataset.schema.names)}
     path, given = path_column(names, dataset.schema.names, origin), names.get(ID_COLUMN)
     columns = {path: "file"} if given is None else {given: "track id", path: "file"}
+    unsigned = [f.name for f in dataset.schema if f.type == pa.uint64() and f.name not in columns]
+    large: set[str] = set()
     restore = given is not None
     dropped: list[np.ndarray] = [np.empty(0, np.int64)]
     with tempfile.TemporaryDirectory(prefix="stemfeatures-rows-") as folder:
         buckets = {column: _Buckets(Path(folder) / str(i)) for i, column in enumerate(columns)}
         first = 0
-        for table in _tables(dataset, n_rows, list(columns)):
+        for table in _tables(dataset, n_rows, [*columns, *unsigned]):
             for column, some in buckets.items():
                 values = as_ids(table[column], column)
                 some.add(values, first)
                 if column == given and restore:
                     restore = is_whole_float(values)
+            large |= {name for name in unsigned if (pc.max(table[name]).as_py() or 0) >= 2**63}
             first += table.num_rows
+        gone = np.zeros(n_rows, bool)
         for column, some in buckets.items():
             for rows in some.repeated():
+                rows = rows[~gone[rows]]  # who shares a file with a row that is left out already stays
+                if len(rows) < 2:
+                    continue
                 values = as_ids(dataset.take(rows[:2], columns=[column])[column], column)
                 if values[0] != values[1]:  # one hash of two values, which is one in 10^10
                     continue
@@ -208,7 +221,10 @@ def _look_through(dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: s
                         source=origin,
                     )
                 dropped.append(rows[1:] if on_duplicate == "first" else rows)
-    return restore, np.unique(np.concatenate(dropped))
+            gone[np.concatenate(dropped)] = True
+    if gone.all():
+        raise CatalogError("every row shares its id or its file with another", source=origin)
+    return restore, frozenset(large), gone.nonzero()[0]
 
 
 class _Buckets:

@@ -28,7 +28,7 @@ from stemfeatures._util.urls import SCHEMES, Url, is_remote, joined
 from stemfeatures.errors import CatalogError
 
 from . import remote
-from .manifest import read_csv, read_typed
+from .manifest import read_csv, read_parts, read_typed
 from .metadata import settled
 from .types import (
     ID_COLUMN,
@@ -38,7 +38,7 @@ from .types import (
     passed_over_text,
     printable,
 )
-from .walk import expand, glob_root, holds_parquet, walk
+from .walk import expand, glob_root, manifest_parts, walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +83,8 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
         return _from_store(text.rstrip("/"), limit)
     path = Path(text)
     if path.is_dir():
-        if holds_parquet(path):
-            return from_frame(read_typed(path, limit), path.absolute(), text)
+        if manifest_parts(path):
+            return from_frame(read_parts(path, limit), path.absolute(), text)
         passed_over: Counter[str] = Counter()
         return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
     if path.is_file():
@@ -102,7 +102,7 @@ def _from_store(address: str, limit: int | None) -> Catalog:
     suffix, folder = suffix_of(bare), url.parent.address
     if suffix in {*TEXT_SUFFIXES, *TYPED_FORMATS} and not glob.has_magic(bare):
         with remote.brought(address) as path:
-            read = read_csv if suffix in TEXT_SUFFIXES and path.is_file() else read_typed
+            read = read_parts if path.is_dir() else read_csv if suffix in TEXT_SUFFIXES else read_typed
             return from_frame(_named(read, path, limit, address), folder, address)
     if SCHEMES[url.scheme] == "http":
         return _from_files([address], None, address)
@@ -115,7 +115,7 @@ def _from_store(address: str, limit: int | None) -> Catalog:
         raise CatalogError("there is no such object, and nothing below it", source=printable(address))
     if remote.is_manifest(names):
         with remote.brought(address) as path:
-            return from_frame(_named(read_typed, path, limit, address), url.address, address)
+            return from_frame(_named(read_parts, path, limit, address), url.address, address)
     passed_over: Counter[str] = Counter()
     files = islice(remote.audio_below(address, names, passed_over), limit)
     return _from_files(files, url.address, address, passed_over)

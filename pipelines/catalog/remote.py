@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stemfeatures._util import objects
-from stemfeatures._util.tabular import PARQUET_SUFFIXES
 from stemfeatures._util.urls import Url
 from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
 from stemfeatures.errors import CatalogError
 
 from .types import printable
+from .walk import COMPANIONS, table_names
 
+#: Bytes of audio that a process keeps of what lies in stores, unless it is told otherwise.
+CACHE_BYTES = 8 << 30
 #: Listing a bucket of millions of objects takes minutes.
 _LIST_LIMIT_S = 3600.0
 
@@ -50,23 +52,35 @@ def brought(address: str) -> Iterator[Path]:
         yield target
 
 
+def too_large(most: int) -> str:
+    """What is wrong with an audio file of more bytes than that."""
+    return f"larger than what is kept on this machine ({most:,} bytes; --cache-size)"
+
+
 @contextmanager
-def brought_audio(address: str) -> Iterator[tuple[str | None, tuple[str, str] | None]]:
+def brought_audio(address: str, most: int = CACHE_BYTES) -> Iterator[tuple[str | None, tuple[str, str] | None]]:
     """An audio file of a store as one of this machine, or kind and message of what keeps it there."""
     url = Url(address)
     with tempfile.TemporaryDirectory(prefix="stemfeatures-audio-look-") as folder:
         target = Path(folder) / f"audio{Path(url.name).suffix}"
         try:
-            _bring(url, target)
+            _bring(url, target, most)
         except OSError as error:
             yield None, ("unreadable", f"{getattr(error, 'what', str(error))}: {printable(address)}")
         else:
             yield str(target), None
 
 
-def _bring(url: Url, target: Path) -> None:
+def _bring(url: Url, target: Path, most: int | None = None) -> None:
+    """Write an object to a file; StoreError for one of more bytes than ``most``."""
+
+    def require_small(size: int) -> None:
+        if most is not None and size > most:
+            raise objects.StoreError(too_large(most), url)
+
     with target.open("wb") as file:
-        for block in objects.blocks(url):
+        for block in objects.blocks(url, lambda entry: require_small(entry.size)):
+            require_small(file.tell() + len(block))  # some stores do not say how large it is
             file.write(block)
 
 
@@ -86,15 +100,13 @@ def files_below(address: str) -> list[str]:
 
 
 def is_manifest(names: list[str]) -> bool:
-    """Whether there are Parquet files and no audio among them."""
+    """Whether there are tables and no audio among them."""
     suffixes = {os.path.splitext(name)[1].lower() for name in names}
-    return bool(suffixes & PARQUET_SUFFIXES) and not suffixes & AUDIO_SUFFIXES
+    return not suffixes & AUDIO_SUFFIXES and bool(table_names(names))
 
 
 def audio_below(address: str, names: list[str], passed_over: Counter[str]) -> Iterator[str]:
     """Addresses of the audio files among ``names``; what is neither audio nor known is counted by its suffix."""
-    from .walk import COMPANIONS
-
     for name in names:
         suffix = os.path.splitext(name)[1].lower()
         if suffix in AUDIO_SUFFIXES:

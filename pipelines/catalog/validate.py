@@ -7,9 +7,12 @@ import stat
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from stemfeatures import audio
 from stemfeatures._util import objects
 from stemfeatures._util.urls import SCHEMES, Url, is_remote
+from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import StemfeaturesError
 
 from . import remote
@@ -34,6 +37,8 @@ def validate_catalog(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     n_threads: int = 4,
+    limits: AudioLimits | None = None,
+    cache_bytes: int = remote.CACHE_BYTES,
 ) -> ValidationReport:
     """Look for everything that would keep a row from being extracted, without extracting it.
 
@@ -53,6 +58,10 @@ def validate_catalog(
         Called with ``(rows looked at, rows)``.
     n_threads : int, optional
         Files looked at at a time.
+    limits : AudioLimits, optional
+        What ``extract`` will be told that a file may be; its defaults, if not given.
+    cache_bytes : int, optional
+        The largest file of a store that it will be told to take.
 
     Returns
     -------
@@ -70,7 +79,8 @@ def validate_catalog(
     first_of: dict[str, int] = {}
     rows = list(zip(frame[ID_COLUMN].tolist(), frame["source_uri"].tolist(), frame["path"].tolist()))
     with ThreadPoolExecutor(n_threads) as pool:
-        looks = pool.map(lambda row: look_at(row[1], row[2], probe=probe, decode=decode, content=content), rows)
+        how: dict[str, Any] = {"probe": probe, "decode": decode, "content": content, "limits": limits}
+        looks = pool.map(lambda row: look_at(row[1], row[2], cache_bytes=cache_bytes, **how), rows)
         for i, ((track_id, uri, _), (trouble, duration_s, sha256)) in enumerate(zip(rows, looks)):
             report.problems += clashes.get(i + 1, [])
             if trouble is not None:
@@ -183,7 +193,14 @@ def name_hint(path: str) -> str:
 
 
 def look_at(
-    uri: str, path: str | None, *, probe: bool = True, decode: bool = False, content: bool = False
+    uri: str,
+    path: str | None,
+    *,
+    probe: bool = True,
+    decode: bool = False,
+    content: bool = False,
+    limits: AudioLimits | None = None,
+    cache_bytes: int = remote.CACHE_BYTES,
 ) -> tuple[tuple[str, str] | None, float | None, str | None]:
     """What opening one file tells.
 
@@ -193,7 +210,7 @@ def look_at(
         The file as the catalogue states it.
     path : str or None
         Its absolute path, where it is local.
-    probe, decode, content : bool, optional
+    probe, decode, content, limits, cache_bytes
         As for :func:`validate_catalog`.
 
     Returns
@@ -206,32 +223,33 @@ def look_at(
     assert path is not None
     if (trouble := file_trouble(path)) is not None:
         return trouble, None, None
+    how: dict[str, Any] = {"probe": probe, "decode": decode, "content": content, "limits": limits}
     if not is_remote(path):
-        return _listen(path, probe=probe, decode=decode, content=content)
+        return _listen(path, **how)
     if not (probe or decode or content):
         return None, None, None
-    with remote.brought_audio(path) as (copy, trouble):
-        return (trouble, None, None) if copy is None else _listen(copy, probe=probe, decode=decode, content=content)
+    with remote.brought_audio(path, cache_bytes) as (copy, trouble):
+        return (trouble, None, None) if copy is None else _listen(copy, **how)
 
 
 def _listen(
-    path: str, *, probe: bool, decode: bool, content: bool
+    path: str, *, probe: bool, decode: bool, content: bool, limits: AudioLimits | None
 ) -> tuple[tuple[str, str] | None, float | None, str | None]:
-    from stemfeatures import audio
-
     duration_s = sha256 = None
+    may_be = vars(limits or AudioLimits())
     try:
         if content:
             sha256 = audio.file_sha256(path)
         if decode:
-            with audio.open_audio(path) as stream:
+            with audio.open_audio(path, **may_be) as stream:
                 for _ in stream:
                     pass
             if stream.status in ("truncated", "out_of_range"):
                 return (stream.status, stream.message), None, sha256
             duration_s = stream.decoded_duration_s
         elif probe:
-            duration_s = audio.probe(path).declared_duration_s
+            with audio.open_audio(path, block_s=0.1, **may_be) as stream:
+                duration_s = stream.info.declared_duration_s
     except StemfeaturesError as e:
         return ("unreadable", e.message), None, sha256
     except OSError as e:

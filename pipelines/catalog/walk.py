@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stemfeatures._util.tabular import PARQUET_SUFFIXES
+from stemfeatures._util.tabular import PARQUET_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
 
 # fmt: off
@@ -69,15 +69,31 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
             passed_over[suffix] += 1
 
 
-def holds_parquet(folder: Path) -> bool:
-    """Whether there are Parquet files and no audio below a folder: a manifest of several files."""
-    found = False
+def manifest_parts(folder: Path) -> list[Path]:
+    """The files of a manifest in several files, sorted: all Parquet files below a folder, else all text tables in it;
+    none where there is audio."""
+    names = []
     for entry in _tree(os.fspath(folder)):
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix in AUDIO_SUFFIXES and not entry.is_dir():
-            return False
-        found = found or (suffix in PARQUET_SUFFIXES and not entry.is_dir())
-    return found
+        if entry.is_dir():
+            continue
+        if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:
+            return []
+        names.append(entry.path)
+    return [Path(name) for name in table_names(names)]
+
+
+def table_names(names: Sequence[str]) -> list[str]:
+    """The names of Parquet files, or of text tables where there are none; :func:`manifest_parts` for other listings."""
+    kinds = [suffix_of(name) for name in names]
+    for suffixes in (PARQUET_SUFFIXES, TEXT_SUFFIXES):
+        if found := [name for name, kind in zip(names, kinds) if kind in suffixes]:
+            return found
+    return []
+
+
+def holds_parquet(folder: Path) -> bool:
+    """Whether a folder is a manifest of Parquet files."""
+    return any(suffix_of(part) in PARQUET_SUFFIXES for part in manifest_parts(folder)[:1])
 
 
 def expand(pattern: str) -> Iterator[Path]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
+from stemfeatures._util.urls import Place
 from stemfeatures.errors import (
     BusyDatasetError,
     CatalogError,
@@ -64,7 +64,7 @@ class UsageError(Exception):
     """What was asked for cannot be done as asked: one line to standard error, exit code 2."""
 
 
-def failure(path: Path, error: Exception) -> str:
+def failure(path: Place, error: Exception) -> str:
     """One line on why one input of several failed; the traceback of an unexpected error is logged with ``-v``."""
     if isinstance(error, StemfeaturesError):
         return visible(f"failed: {' '.join(str(error).split())}")

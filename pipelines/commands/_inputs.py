@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stemfeatures._util.urls import is_remote, redacted
+from stemfeatures._util.urls import SCHEMES, Place, Url, is_remote, redacted
+from stemfeatures.errors import AudioError
 
 from ._exit import UsageError
 
-INPUT_HELP = "audio file, folder of such, glob in quotes, or manifest (see stemfeatures extract --help)"
+INPUT_HELP = (
+    "audio file, folder of such, glob in quotes, or manifest, also in a store: s3://, gs://, az://, http(s):// (see "
+    "stemfeatures extract --help)"
+)
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,14 @@ class Input:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Url
         As it was given, or as the folder or manifest has it.
     name : str
         Where it lies below what was given, without its suffix where that tells it apart from the others:
         ``albums/song``. Forward slashes; neither absolute nor leading upwards.
     """
 
-    path: Path
+    path: Place
     name: str
 
 
@@ -38,17 +43,15 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
 
     Names mirror the folders below the one folder, glob or manifest that was given, or else below the deepest folder
     that holds everything. Raises CatalogError where a folder, glob or manifest has no audio, UsageError where rows of
-    a manifest name no local file.
+    a manifest name no file, or where two files would have one name.
     """
     from ..catalog.read import is_table
 
     roots: list[str] = []
-    paths: dict[str, Path] = {}  # by absolute path
+    paths: dict[str, Place] = {}  # by absolute path, or address
     for text in given:
-        if is_remote(os.fspath(text)):
-            raise UsageError(f"{redacted(os.fspath(text))}: only extract and validate read from stores")
         path = Path(text)
-        if not (path.is_dir() or _is_glob(text) or is_table(path)):
+        if not (is_remote(text) or path.is_dir() or _is_glob(text) or is_table(path)):
             absolute = os.path.normpath(os.path.abspath(path))
             paths.setdefault(absolute, path)
             roots.append(os.path.dirname(absolute))
@@ -57,15 +60,53 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
 
         catalog = read_catalog(text)
         for i, found in enumerate(catalog.frame["path"].tolist()):
-            if found is None or is_remote(found):
-                raise UsageError(f"{text}: {catalog.row_name(i)} names no file of this machine")
-            paths.setdefault(found, _shown(found))
-        roots.append(catalog.root or os.path.abspath(text))
-    return [Input(paths[at], name) for at, name in _names(paths, os.path.commonpath(roots)).items()]
+            if found is None:
+                raise UsageError(f"{redacted(text)}: {catalog.row_name(i)} names no file")
+            paths.setdefault(found, Url(found) if is_remote(found) else _shown(found))
+        roots.append(_as_path(catalog.root or text) if catalog.root else os.path.dirname(_as_path(text)))
+    names = _names({key: _as_path(key) for key in paths}, os.path.commonpath(roots))
+    first: dict[str, str] = {}
+    for key, name in names.items():
+        if (other := first.setdefault(name, key)) != key:
+            raise UsageError(f"{paths[other]} and {paths[key]} have one name: {name}")
+    return [Input(paths[key], name) for key, name in names.items()]
+
+
+@contextmanager
+def at_hand(one: Input, cache_bytes: int | None) -> Iterator[Path]:
+    """The audio as a file of this machine: that of a store is brought here. Errors speak of the input.
+
+    ``cache_bytes``: see ``--cache-size``; None for its default.
+    """
+    if not isinstance(one.path, Url):
+        yield one.path
+        return
+    from ..catalog.remote import CACHE_BYTES
+    from ..extraction.fetch import audio_cache, named_as
+
+    cache, address = audio_cache(CACHE_BYTES if cache_bytes is None else cache_bytes), one.path.address
+    fetched = cache.fetch(address, on_open=lambda state: None, abandoned=lambda: False)
+    try:
+        yield fetched.path
+    except AudioError as error:
+        raise named_as(error, fetched.path, address) from error
+    finally:
+        cache.release(fetched)
 
 
 def _is_glob(text: str) -> bool:
     return glob.has_magic(text) and not os.path.exists(text)
+
+
+def _as_path(text: str) -> str:
+    """An absolute path; of an address one that has the same parts, for names: ``/s3/bucket/a.wav``."""
+    if not is_remote(text):
+        return os.path.abspath(text)
+    scheme, rest = redacted(text).split("://", 1)
+    scheme = scheme.lower()
+    if SCHEMES[scheme] == "http":
+        rest = rest.partition("?")[0]
+    return os.path.normpath(f"/{scheme}/{rest}")
 
 
 def _shown(path: str) -> Path:
@@ -74,14 +115,14 @@ def _shown(path: str) -> Path:
     return Path(path.removeprefix(here))
 
 
-def _names(paths: Iterable[str], root: str) -> dict[str, str]:
+def _names(paths: Mapping[str, str], root: str) -> dict[str, str]:
     """A name for each absolute path; the suffix stays where two files of a folder differ in nothing else."""
-    whole = {path: _below(path, root) for path in paths}
-    short = {path: _without_suffix(name) for path, name in whole.items()}
+    whole = {key: _below(path, root) for key, path in paths.items()}
+    short = {key: _without_suffix(name) for key, name in whole.items()}
     times: dict[str, int] = {}
-    for name in (*short.values(), *(name for path, name in whole.items() if name != short[path])):
+    for name in (*short.values(), *(name for key, name in whole.items() if name != short[key])):
         times[name] = times.get(name, 0) + 1
-    return {path: name if times[name] == 1 else whole[path] for path, name in short.items()}
+    return {key: name if times[name] == 1 else whole[key] for key, name in short.items()}
 
 
 def _below(path: str, root: str) -> str:
@@ -126,9 +167,9 @@ def require_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
         raise UsageError(f"{there[0]}{more} exists already; --overwrite replaces it")
 
 
-def spare_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+def spare_inputs(inputs: Iterable[Place], outputs: Iterable[Path]) -> None:
     """UsageError when an output would take the place of an input, which nothing may ask for."""
-    read = {path.resolve(): path for path in inputs}
+    read = {path.resolve(): path for path in inputs if isinstance(path, Path)}
     for output in outputs:
         if path := read.get(output.resolve()):
             raise UsageError(f"{output} would overwrite the input {path}; choose another output")

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stemfeatures._util.words import did_you_mean
 
 from ._exit import USAGE, UsageError
+
+if TYPE_CHECKING:
+    from stemfeatures.audio import AudioLimits
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -22,11 +25,11 @@ Run = Callable[[argparse.Namespace], int]
 CATALOG_HELP = (
     "manifest (CSV, TSV, Parquet, Feather, JSON lines), a folder, a glob in quotes, or audio files. A manifest names "
     "the files in its column path, source_uri, uri, file or filepath (relative to the manifest); text is UTF-8 or "
-    "UTF-16, as it is or compressed (.gz, .bz2, .xz, .zst, .zip). Two rows with one file or one track_id are refused. "
-    "Without a column track_id, the id of a track is its path relative to the manifest, the folder, or the part of "
-    "the glob before its first wildcard; for a list of files, its absolute path. Of folders, files with suffixes of "
-    "audio are taken. All of these may lie in a store (s3://, gs://, az://), manifests and files also at http(s)://. "
-    "Links to folders are followed, each folder once"
+    "UTF-16, as it is or compressed (.gz, .bz2, .xz, .zst, .zip). A folder of Parquet or CSV files, without audio, is "
+    "one manifest. Two rows with one file or one track_id are refused. Without a column track_id, the id of a track is "
+    "its path relative to the manifest, the folder, or the part of the glob before its first wildcard; for a list of "
+    "files, its absolute path. Of folders, files with suffixes of audio are taken. All of these may lie in a store "
+    "(s3://, gs://, az://), manifests and files also at http(s)://. Links to folders are followed, each folder once"
 )
 
 DATASET_HELP = "features directory, also in a store: s3://, gs:// or az://BUCKET/DIR"
@@ -168,6 +171,42 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         help="torch device: cpu, cuda, cuda:1 ... (default: cuda where there is one, else cpu)",
+    )
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What an audio file may be; the same for all commands."""
+    limits = parser.add_argument_group("limits", "what an audio file may be; one that is more fails")
+    limits.add_argument("--max-duration", type=positive, metavar="SECONDS", help="length (default: 6 hours)")
+    limits.add_argument("--max-channels", type=whole(1), metavar="N", help="channels (default: 64)")
+    limits.add_argument(
+        "--max-cpu-per-mb",
+        type=positive,
+        metavar="SECONDS",
+        help="CPU time of decoding for each megabyte of the file, besides one minute (default: 20)",
+    )
+
+
+def limits_of(args: argparse.Namespace) -> AudioLimits:
+    """What :func:`add_limits` has asked for."""
+    from stemfeatures.audio import AudioLimits
+
+    asked = {
+        "max_duration_s": args.max_duration,
+        "max_channels": args.max_channels,
+        "max_cpu_s_per_mb": args.max_cpu_per_mb,
+    }
+    return AudioLimits(**{name: value for name, value in asked.items() if value is not None})
+
+
+def add_cache_size(parser: argparse.ArgumentParser) -> None:
+    """How much audio of stores may be on this machine."""
+    parser.add_argument(
+        "--cache-size",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="of audio in a store: what each process keeps on this machine besides what is in work, and the largest "
+        "file that it takes, such as 500MB or 20GB (default: 8 GiB)",
     )
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
+from stemfeatures._util.urls import Place
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
-from ._inputs import INPUT_HELP, add_overwrite, plan_outputs, read_inputs, require_free, spare_inputs
-from ._options import add_device, add_model, add_stems, add_verb, choose_device
+from ._inputs import INPUT_HELP, add_overwrite, at_hand, plan_outputs, read_inputs, require_free, spare_inputs
+from ._options import add_cache_size, add_device, add_limits, add_model, add_stems, add_verb, choose_device, limits_of
 from ._progress import ProgressLine
 from ._text import NOTHING, echo, json_text, number, table, visible, wrapped
 
@@ -85,6 +86,8 @@ def add_parser(verbs: Any) -> None:
     add_model(parser)
     add_stems(parser, "<path or name of the input, with or without suffix>")
     add_device(parser)
+    add_limits(parser)
+    add_cache_size(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,13 +109,17 @@ def run(args: argparse.Namespace) -> int:
     with ProgressLine(len(inputs), label="describe", unit="file", quiet=args.quiet) as progress:
         for one in inputs:
             try:
-                analysis = analyser.from_file(
-                    one.path, stems=_stems(args.stems_from, one.path), on_progress=progress.part_of(one.path.name)
-                )
+                with at_hand(one, args.cache_size) as source:
+                    analysis = analyser.from_file(
+                        source,
+                        limits=limits_of(args),
+                        stems=_stems(args.stems_from, one.path),
+                        on_progress=progress.part_of(one.path.name),
+                    )
+                    if one in sounds:
+                        play(analysis, source, sounds[one])
                 if one in pictures:
-                    draw(analysis, pictures[one])
-                if one in sounds:
-                    play(analysis, one.path, sounds[one])
+                    draw(analysis, pictures[one], title=one.path.name)
                 text = as_json(str(one.path), analysis) if args.json else as_text(str(one.path), analysis)
                 with progress.paused():
                     echo(text, end="\n" if args.json else "\n\n")
@@ -127,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _stems(root: Path | None, path: Path) -> Path | None:
+def _stems(root: Path | None, path: Place) -> Path | None:
     from stemfeatures.separation.given_stems import find_stem_folder, folder_of
 
     if root is None:
@@ -142,10 +149,10 @@ def _require_extras(args: argparse.Namespace) -> None:
             raise UsageError(f"{wanted}: {module} is missing: pip install 'stemfeatures[{extra}]'")
 
 
-def draw(analysis: TrackAnalysis, path: Path) -> None:
+def draw(analysis: TrackAnalysis, path: Path, *, title: str) -> None:
     """Write the picture of a track."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    analysis.plot().savefig(path, dpi=110)
+    analysis.plot(title=title).savefig(path, dpi=110)
 
 
 def play(analysis: TrackAnalysis, source: Path, path: Path) -> None:
@@ -153,7 +160,7 @@ def play(analysis: TrackAnalysis, source: Path, path: Path) -> None:
     from stemfeatures import audio
     from stemfeatures.plots.sonify import sonify
 
-    y, sample_rate = audio.load(source)
+    y, sample_rate = audio.load(source, max_duration_s=analysis.decoded_duration_s + 1.0)  # which it may last
     path.parent.mkdir(parents=True, exist_ok=True)
     audio.write(path, sonify(analysis, y, sample_rate), sample_rate)
 

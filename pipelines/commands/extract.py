@@ -16,13 +16,15 @@ from ._json_log import JsonProgress, write_event
 from ._options import (
     CATALOG_HELP,
     DATASET_HELP,
+    add_cache_size,
+    add_limits,
     add_model,
     add_stems,
     add_verb,
     choose_device,
     comma_list,
+    limits_of,
     positive,
-    size_in_bytes,
     whole,
 )
 from ._progress import ProgressLine
@@ -30,7 +32,6 @@ from ._text import count, duration, echo, number, shortened, table, visible, wra
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
-    from ..extraction.tasks import AudioLimits
 
 _SHOWN_SHARDS = 10
 
@@ -94,14 +95,8 @@ def add_parser(verbs: Any) -> None:
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
     )
-    parser.add_argument(
-        "--cache-size",
-        type=size_in_bytes,
-        metavar="SIZE",
-        help="of audio in a store: what each process keeps on this machine besides what is in work, and the largest "
-        "file that it takes, such as 500MB or 20GB (default: 8 GiB)",
-    )
-    _add_limits(parser)
+    add_cache_size(parser)
+    add_limits(parser)
     parser.add_argument(
         "--on-duplicate",
         choices=("error", "first", "skip"),
@@ -145,18 +140,6 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    limits = parser.add_argument_group("limits", "what a file may be; one that is more ends in table errors")
-    limits.add_argument("--max-duration", type=positive, metavar="SECONDS", help="length (default: 6 hours)")
-    limits.add_argument("--max-channels", type=whole(1), metavar="N", help="channels (default: 64)")
-    limits.add_argument(
-        "--max-cpu-per-mb",
-        type=positive,
-        metavar="SECONDS",
-        help="CPU time of decoding for each megabyte of the file, besides one minute (default: 20)",
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     tables = _tables(args)
     if args.stems_from is not None and (args.separator is not None or args.keep_stems is not None):
@@ -188,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
             stems_from=args.stems_from,
             keep_stems=args.keep_stems,
             on_duplicate=args.on_duplicate,
-            limits=_limits(args),
+            limits=limits_of(args),
             **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
         )
     except ExtractInterrupted as stop:
@@ -214,17 +197,6 @@ def run(args: argparse.Namespace) -> int:
     if summary.interrupted:
         return INTERRUPTED
     return SOME_FAILED if summary.n_failed or summary.n_known_failed else DONE
-
-
-def _limits(args: argparse.Namespace) -> AudioLimits:
-    from ..extraction.tasks import AudioLimits
-
-    asked = {
-        "max_duration_s": args.max_duration,
-        "max_channels": args.max_channels,
-        "max_cpu_s_per_mb": args.max_cpu_per_mb,
-    }
-    return AudioLimits(**{name: value for name, value in asked.items() if value is not None})
 
 
 def _tables(args: argparse.Namespace) -> tuple[str, ...] | None:

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
-from ._inputs import INPUT_HELP, Input, add_overwrite, read_inputs, require_free, spare_inputs
-from ._options import add_device, add_model, add_separator, add_verb, choose_device, comma_list
+from ._inputs import INPUT_HELP, Input, add_overwrite, at_hand, read_inputs, require_free, spare_inputs
+from ._options import (
+    add_cache_size,
+    add_device,
+    add_limits,
+    add_model,
+    add_separator,
+    add_verb,
+    choose_device,
+    comma_list,
+    limits_of,
+)
 from ._progress import ProgressLine
 from ._text import count, echo, visible
 
@@ -64,6 +74,8 @@ def add_parser(verbs: Any) -> None:
     add_model(parser)
     add_separator(parser)
     add_device(parser)
+    add_limits(parser)
+    add_cache_size(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,11 +140,17 @@ def _separate_all(
         for one, paths in plan.items():
             folder = paths[0].parent
             try:
-                separator.separate_file(
-                    one.path, folder, stems=stems, format=args.format, on_progress=progress.part_of(one.path.name)
-                )
-                if args.plot:
-                    paths = [*paths, draw(one.path, paths, folder / PICTURE)]
+                with at_hand(one, args.cache_size) as source:
+                    separator.separate_file(
+                        source,
+                        folder,
+                        stems=stems,
+                        format=args.format,
+                        limits=limits_of(args),
+                        on_progress=progress.part_of(one.path.name),
+                    )
+                    if args.plot:
+                        paths = [*paths, draw(source, paths, folder / PICTURE, title=one.path.name)]
                 if not args.quiet:
                     with progress.paused():
                         echo("\n".join(visible(str(path)) for path in paths))
@@ -146,12 +164,12 @@ def _separate_all(
     return failed
 
 
-def draw(source: Path, paths: Sequence[Path], picture: Path) -> Path:
+def draw(source: Path, paths: Sequence[Path], picture: Path, *, title: str) -> Path:
     """Write the picture of a mixture and its stems."""
     from stemfeatures.plots.stems import plot_stems
 
     files = {"mixture": source, **{path.stem: path for path in paths}}
-    plot_stems(files, title=source.name).savefig(picture, dpi=110)
+    plot_stems(files, title=title).savefig(picture, dpi=110)
     return picture
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
-from ._options import CATALOG_HELP, add_verb, whole
+from ._options import CATALOG_HELP, add_cache_size, add_limits, add_verb, limits_of, whole
 from ._progress import ProgressLine
 from ._text import columns, count, duration, echo, json_text
 
@@ -44,6 +44,8 @@ def add_parser(verbs: Any) -> None:
     depth.add_argument("--decode", action="store_true", help="decode every file to its end, to find truncated ones")
     parser.add_argument("-j", "--jobs", type=whole(1), default=4, metavar="N", help="files at a time (default: 4)")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
+    add_limits(parser)
+    add_cache_size(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
             limit=args.limit,
             progress=show,
             n_threads=args.jobs,
+            limits=limits_of(args),
+            **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
         )
     finally:
         if line is not None:

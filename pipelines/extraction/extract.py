@@ -20,18 +20,18 @@ from pathlib import Path
 
 from stemfeatures._util.pools import require_main_guard
 from stemfeatures._util.urls import Place, place_of
+from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import ChangedDatasetError
 from stemfeatures.models import checkpoints
 from stemfeatures.tables.reader import open_features
 
 from ..catalog import Portions, portions_of
+from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .driver import Driver
-from .fetch import CACHE_BYTES
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .run import execute
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
-from .tasks import AudioLimits
 
 
 def extract_catalog(

@@ -25,12 +25,12 @@ from stemfeatures._util.objects import Entry, StoreError
 from stemfeatures._util.urls import Url
 from stemfeatures.errors import AudioError
 
+from ..catalog import printable
+from ..catalog.remote import too_large
 from .file_state import FileState, state_of
 
 _PREFIX = "stemfeatures-audio-"
 _LOCK = ".lock"
-#: Bytes of audio that a process keeps unless it is told otherwise.
-CACHE_BYTES = 8 << 30
 
 
 class FetchError(AudioError):
@@ -76,6 +76,7 @@ class AudioCache:
         self.max_bytes = max_bytes
         self._files: OrderedDict[str, Fetched] = OrderedDict()
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._folder: Path | None = None
         self._held: int | None = None
 
@@ -114,6 +115,7 @@ class AudioCache:
             raise
         fetched = Fetched(target, digest, state)
         with self._lock:
+            self._forget(address)  # another thread may have brought it meanwhile
             self._files[address] = fetched
         return fetched
 
@@ -126,13 +128,16 @@ class AudioCache:
             self._files.move_to_end(address)
         if FileState.of(address) == known.state:
             return known
-        self.release(known)
         with self._lock:
             if self._files.get(address) is known:
-                del self._files[address]
-                if not known.users:  # else it goes with the folder
-                    shutil.rmtree(known.path.parent, ignore_errors=True)
+                self._forget(address)
+        self.release(known)
         return None
+
+    def _forget(self, address: str) -> None:
+        """Take no file for this address any more; who reads one still has it until it is released."""
+        if (known := self._files.pop(address, None)) is not None and not known.users:
+            shutil.rmtree(known.path.parent, ignore_errors=True)
 
     def _download(
         self, url: Url, target: Path, on_open: Callable[[FileState], None], abandoned: Callable[[], bool]
@@ -162,9 +167,7 @@ class AudioCache:
     def _make_room(self, size: int, url: Url) -> None:
         """Forget what was used longest ago until ``size`` more bytes fit; FetchError when they never do."""
         if size > self.max_bytes:
-            raise FetchError(
-                f"larger than what is kept on this machine ({self.max_bytes:,} bytes; --cache-size)", source=str(url)
-            )
+            raise FetchError(too_large(self.max_bytes), source=str(url))
         with self._lock:
             kept = sum(f.state.size for f in self._files.values())
             for address, fetched in list(self._files.items()):
@@ -172,16 +175,19 @@ class AudioCache:
                     break
                 if not fetched.users:
                     kept -= fetched.state.size
-                    shutil.rmtree(fetched.path.parent, ignore_errors=True)
-                    del self._files[address]
+                    self._forget(address)
 
     def release(self, fetched: Fetched) -> None:
         """Nobody reads the file any more, as far as one caller of :meth:`fetch` is concerned."""
         with self._lock:
             fetched.users -= 1
+            if not fetched.users and all(fetched is not kept for kept in self._files.values()):
+                shutil.rmtree(fetched.path.parent, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete everything. Harmless when called again."""
+        """Delete everything. Harmless when called again, and in a process that was forked from the one that made it."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             self._files.clear()
             folder, held, self._folder, self._held = self._folder, self._held, None, None
@@ -196,13 +202,22 @@ class AudioCache:
         with self._lock:
             if self._folder is None:
                 _clear_abandoned(Path(tempfile.gettempdir()))
-                self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-                self._held = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-                fcntl.flock(self._held, fcntl.LOCK_EX)
+                self._folder, self._held = _own_folder()
                 atexit.register(self.close)
             folder = Path(tempfile.mkdtemp(dir=self._folder))
         suffix = Path(url.name).suffix
         return folder / f"audio{suffix if suffix[1:].isalnum() and len(suffix) < 12 else ''}"
+
+
+def _own_folder() -> tuple[Path, int]:
+    """A new folder, and its lock, which is held as long as the file is open."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held).st_nlink:
+            return folder, held
+        os.close(held)  # another process has taken it for abandoned before it was locked
 
 
 def _clear_abandoned(temporary: Path) -> None:
@@ -217,6 +232,12 @@ def _clear_abandoned(temporary: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(fd)
+
+
+def named_as(error: AudioError, copy: Path, address: str) -> AudioError:
+    """An error about the copy of an object as one about the object."""
+    name = printable(address)
+    return type(error)(error.message.replace(str(copy), name), source=name, stage=error.stage)
 
 
 _caches: dict[int, AudioCache] = {}

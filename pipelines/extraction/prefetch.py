@@ -17,13 +17,13 @@ import numpy as np
 from stemfeatures import audio
 from stemfeatures._util.clock import awake_s, get_within, slept_s
 from stemfeatures._util.urls import is_remote
-from stemfeatures.audio import AudioInfo, AudioStream, Tags
+from stemfeatures.audio import AudioInfo, AudioLimits, AudioStream, Tags
 from stemfeatures.errors import AudioError, CatalogError, DecodeError
 
 from ..catalog import name_hint, printable
-from .fetch import CACHE_BYTES, Abandoned, Fetched, audio_cache
+from ..catalog.remote import CACHE_BYTES
+from .fetch import Abandoned, Fetched, audio_cache, named_as
 from .file_state import FileState, remote_states
-from .tasks import AudioLimits
 from .watch import Watched
 
 log = logging.getLogger(__name__)
@@ -239,8 +239,7 @@ class PrefetchStream(AudioStream):
             self._put(None)
         except Exception as error:
             if fetched is not None and isinstance(error, AudioError):  # which speaks of the copy
-                message = error.message.replace(path, printable(self.path))
-                error = type(error)(message, source=printable(self.path), stage=error.stage)
+                error = named_as(error, fetched.path, self.path)
             elif fetched is None and not is_open and isinstance(error, AudioError) and (hint := name_hint(path)):
                 error = type(error)(error.message + hint, source=error.source)
             if is_open:

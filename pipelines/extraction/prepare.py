@@ -13,7 +13,7 @@ from typing import Any
 
 from stemfeatures._util.files import open_regular
 from stemfeatures._util.urls import Place, Url, is_remote
-from stemfeatures.audio import file_sha256
+from stemfeatures.audio import AudioLimits, file_sha256
 from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
@@ -24,16 +24,16 @@ from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 from stemfeatures.tables.storage import storage_of
 
 from ..catalog import Catalog, declared_durations, look_at, path_trouble, printable, read_catalog
+from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
-from .fetch import CACHE_BYTES
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
 from .provenance import digest, value_settings
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
-from .tasks import AudioLimits, TrackFailure, TrackTask
+from .tasks import TrackFailure, TrackTask
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +255,9 @@ def foresee(
     failures = [TrackFailure(t.track_id, t.source_uri, "catalog", "CatalogError", why) for t, why in prepared.unusable]
     usable: list[TrackTask] = []
     with ThreadPoolExecutor(PROBES) as pool:
-        looks = pool.map(lambda task: look_at(task.source_uri, task.path), prepared.tasks)
+        limits = prepared.options.limits
+        cache = prepared.options.cache_bytes
+        looks = pool.map(lambda t: look_at(t.source_uri, t.path, limits=limits, cache_bytes=cache), prepared.tasks)
         for n, (task, (trouble, duration_s, _)) in enumerate(zip(prepared.tasks, looks), start=1):
             if trouble is None:
                 usable.append(task if duration_s is None else replace(task, weight_s=duration_s))

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stemfeatures._util.urls import Place
-from stemfeatures.audio import MAX_CPU_S_PER_MB
+from stemfeatures.audio import AudioLimits
 from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
 
-from .fetch import CACHE_BYTES
+from ..catalog.remote import CACHE_BYTES
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,6 @@ class TrackTask:
     def rows(self) -> tuple[TrackTask, ...]:
         """This one, and those that share its audio."""
         return (self, *self.same_audio)
-
-
-@dataclass(frozen=True)
-class AudioLimits:
-    """What a file may be, and cost, at most; see :func:`stemfeatures.audio.open_audio`.
-
-    A day of audio in a file of some hundred kilobytes, or 255 channels, are made to do harm; so are files that keep a
-    decoder busy for hours. Less than :mod:`stemfeatures.audio` allows, as nobody sits beside a catalogue.
-    """
-
-    max_duration_s: float = 6 * 3600.0
-    max_channels: int = 64
-    max_cpu_s_per_mb: float = MAX_CPU_S_PER_MB
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ class ShardTask:
     tables: tuple[str, ...]
     track_timeout_s: float | None = None
     separator: str | None = None
-    limits: AudioLimits = AudioLimits()
+    limits: AudioLimits = field(default_factory=AudioLimits)
     stop_file: str | None = None
     cache_bytes: int = CACHE_BYTES
 

@@ -22,12 +22,10 @@ standard error; they cannot be caught without redirecting the standard error of 
 from .decoder import AudioInfo
 from .encode import AudioWriter, write
 from .identity import audio_identity, file_sha256
+from .limits import MAX_CHANNELS, MAX_CPU_S_PER_MB, MAX_DURATION_S, AudioLimits
 from .resampling import StreamResampler, resample
 from .signals import as_signal, to_mono
 from .streams import (
-    MAX_CHANNELS,
-    MAX_CPU_S_PER_MB,
-    MAX_DURATION_S,
     AudioStream,
     decoder_versions,
     load,
@@ -41,6 +39,7 @@ __all__ = [
     "MAX_CPU_S_PER_MB",
     "MAX_DURATION_S",
     "AudioInfo",
+    "AudioLimits",
     "AudioStream",
     "AudioWriter",
     "StreamResampler",

@@ -20,24 +20,20 @@ from .deadline import within
 from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
 from .ffmpeg_decoder import FfmpegDecoder, ffmpeg_path, ffmpeg_version
 from .identity import file_sha256
+from .limits import MAX_CHANNELS, MAX_CPU_S_PER_MB, MAX_DURATION_S
 from .resampling import StreamResampler
 from .signals import to_mono
 from .soundfile_decoder import SoundfileDecoder
 
 log = logging.getLogger(__name__)
 
-#: Limits of :func:`open_audio` unless others are asked for. A day is more than any recording of music, and what a file
-#: of some hundred kilobytes decodes to that was made to fill a disk.
-MAX_DURATION_S = 86_400.0
-MAX_CHANNELS = 255
-#: Seconds of CPU that a megabyte may take to be decoded, on top of ``_CPU_BASE_S`` for a file of any size.
-MAX_CPU_S_PER_MB = 20.0
 #: Samples beyond this are no audio at full scale 1.0. Mixes in floating point exceed it by some dB, integers that were
 #: stored as floats by 40 dB and more.
 MAX_PEAK = 32.0
 
 # Beyond this a header is damaged; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
+_MOST_CHANNELS = 255
 _MAX_BLOCK_VALUES = 1 << 26
 _CPU_BASE_S = 60.0
 
@@ -391,7 +387,7 @@ def _open_decoder(
 
 
 def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:
-    if not (info.sample_rate <= _MAX_SAMPLE_RATE and info.channels <= MAX_CHANNELS):
+    if not (info.sample_rate <= _MAX_SAMPLE_RATE and info.channels <= _MOST_CHANNELS):
         raise Refusal(f"{info.channels} channels at {info.sample_rate} Hz: a damaged header")
     source = _printable(info.path)
     if info.channels > max_channels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,8 @@ def _mel_of(path: Path) -> tuple[np.ndarray, float]:
         spectra.append((filters @ (np.abs(np.fft.rfft(cells)) ** 2).T).astype(np.float32))
         return y[n * N_FFT :]
 
-    with open_audio(path) as source:
+    # Whoever has separated it has looked at its length.
+    with open_audio(path, max_duration_s=math.inf) as source:
         resampler = StreamResampler(source.info.sample_rate, ANALYSIS_SAMPLE_RATE)
         for block in source:
             more = resampler.process(block.mean(axis=0))

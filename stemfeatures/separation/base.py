@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import AudioWriter, as_signal, open_audio
+from ..audio import AudioLimits, AudioWriter, as_signal, open_audio
 from .remix import remix_stream
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class BaseSeparator(ABC):
         *,
         stems: Iterable[str] | None = None,
         format: str = "wav",
+        limits: AudioLimits | None = None,
         on_progress: Callable[[float, float | None], None] | None = None,
     ) -> dict[str, Path]:
         """Separate a file into ``out_dir/<stem>.<format>``, with its rate, channels and length.
@@ -108,6 +109,8 @@ class BaseSeparator(ABC):
             Some of :attr:`stems`; None writes all.
         format : str, optional
             ``wav`` (32-bit float) or ``flac`` (24-bit).
+        limits : AudioLimits, optional
+            What the file may be; six hours and 64 channels, if not given.
         on_progress : callable, optional
             Called with the seconds that are written, and with those that the file says it has (None: it does not).
 
@@ -124,7 +127,7 @@ class BaseSeparator(ABC):
         out_dir = Path(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
-        with open_audio(path) as source:
+        with open_audio(path, **vars(limits or AudioLimits())) as source:
             rate, channels = source.info.sample_rate, source.info.channels
             writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
             try:

@@ -14,6 +14,7 @@ Where neither ``other`` nor a rest is given, the mixture less the stems takes th
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -192,7 +193,7 @@ class _Reader:
     """One stem as one channel at the rate of its mixture; zeros behind its end."""
 
     def __init__(self, path: Path, sample_rate: int, timeout_s: float | None) -> None:
-        self.stream: AudioStream = open_audio(path, timeout_s=timeout_s)
+        self.stream: AudioStream = open_audio(path, timeout_s=timeout_s, max_duration_s=math.inf)
         self.n_samples = 0
         self._resampler = StreamResampler(self.stream.info.sample_rate, sample_rate)
         self._held = np.zeros((1, 0), np.float32)
