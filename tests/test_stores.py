@@ -378,6 +378,7 @@ def test_describe_and_separate_read_from_a_store(
         assert stem.read_bytes() == (tmp_path / "stems" / "b" / stem.name).read_bytes()
     assert cli(["describe", f"{where}/none.wav", *shared]) == 2
     assert "there is no such object, and nothing below it" in capsys.readouterr().err
+    fetch.audio_cache(CACHE_BYTES).close()
     small = ["--cache-size", "1kB"]
     assert cli(["describe", f"{where}/a.wav", "--plot", str(pictures), *small, *shared]) == 3
     assert "a.wav: larger than what is kept on this machine (1,000 bytes; --cache-size)" in capsys.readouterr().err
