@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -439,6 +440,39 @@ def test_the_cache_is_bounded_and_cleared(store: Store, tmp_path: Path, monkeypa
         cache.fetch(f"s3://{BUCKET}/b.wav", on_open=lambda state: None, abandoned=lambda: True)
     cache.close()
     assert not list(tmp_path.glob("stemfeatures-audio-*"))
+
+
+def test_the_cache_keeps_nothing_that_nobody_can_ask_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch.tempfile, "tempdir", str(tmp_path))
+    lock, n_locked = fetch.fcntl.flock, 0
+
+    def cleared_by_another(fd: int, how: int) -> None:
+        nonlocal n_locked
+        n_locked += 1
+        if n_locked == 1:  # the folder is there, and not locked yet
+            shutil.rmtree(next(tmp_path.glob("stemfeatures-audio-*")))
+        lock(fd, how)
+
+    monkeypatch.setattr(fetch.fcntl, "flock", cleared_by_another)
+    cache, url = AudioCache(1000), f"s3://{BUCKET}/a.wav"
+
+    def take() -> fetch.Fetched:
+        return cache.fetch(url, on_open=lambda state: None, abandoned=lambda: False)
+
+    store.put("a.wav", b"a" * 100)
+    old = take()
+    assert n_locked == 2
+    store.put("a.wav", b"new")
+    new = take()
+    assert (old.path.read_bytes(), new.path.read_bytes()) == (b"a" * 100, b"new")
+    cache.release(old)
+    assert (old.path.exists(), new.path.exists()) == (False, True)
+    cache.release(new)
+    assert take().path == new.path
+    cache.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_connection_that_breaks_goes_on_where_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
