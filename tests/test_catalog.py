@@ -25,7 +25,7 @@ from pipelines.catalog import Catalog, read_catalog, validate_catalog
 from pipelines.extraction.resume import metadata_fields
 from stemfeatures import audio
 from stemfeatures.audio import AudioLimits
-from stemfeatures.errors import CatalogError, DecodeError
+from stemfeatures.errors import CatalogError, DatasetError, DecodeError
 from stemfeatures.recommendation.interactions import read_interactions
 
 
@@ -496,6 +496,8 @@ def test_a_folder_of_text_parts(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"are title, those of part-0\.csv path, track_id, code, year") as e:
         read_catalog(tmp_path / "m")
     assert e.value.source.endswith("/m/zz.csv")
+    with pytest.raises(CatalogError, match="cannot open ftp:// addresses; mount or download"):
+        read_catalog("ftp://host/catalog.csv")
     (tmp_path / "m" / "song.wav").write_bytes(b"x")
     assert read_catalog(tmp_path / "m").frame["track_id"].tolist() == ["song.wav"]
 
@@ -668,3 +670,19 @@ def test_validate_refuses_what_extract_refuses(tmp_path: Path) -> None:
     assert told["wide.wav"] == "5 channels, more than max_channels = 4"
     assert "longer than max_duration_s = 1 s" in told["long.wav"]
     assert not validate_catalog(tmp_path).problems
+
+
+def test_listening_in_parts_of_text(tmp_path: Path) -> None:
+    for name, text in {
+        "day=1/a.csv": "user_id,track_id,weight\n1,x,2\n",
+        "day=2/b.csv.gz": gzip.compress(b"track_id,user_id,weight\ny,1,3\n", mtime=0),
+        "day=3/empty.csv": "",
+        "_SUCCESS": "",
+    }.items():
+        manifest(tmp_path / Path(name).parent, text, Path(name).name)
+    found = read_interactions(tmp_path)
+    assert (found.user_ids.tolist(), found.track_ids.tolist()) == (["1"], ["x", "y"])
+    assert (found.user.tolist(), found.track.tolist(), found.weight.tolist()) == ([0, 0], [0, 1], [2.0, 3.0])
+    manifest(tmp_path, "user_id,track_id\n1,x\n", "z.csv")
+    with pytest.raises(DatasetError, match=r"has the columns user_id, track_id, a\.csv has user_id, track_id, weight"):
+        read_interactions(tmp_path)

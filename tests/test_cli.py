@@ -702,6 +702,8 @@ def test_inputs_mirror_folders_and_never_share_a_name(tmp_path, monkeypatch) -> 
     ]
     with pytest.raises(UsageError, match=r"x\.wav\?v=1 and https://host/x\.wav\?v=2 have one name: x"):
         names("https://host/x.wav?v=1", "https://host/x.wav?v=2")
+    with pytest.raises(UsageError, match=r"ftp://host/a\.wav: cannot open ftp:// addresses; mount or"):
+        names("ftp://me:word@host/a.wav")
     Path("m.csv").write_text("path\nftp://host/a.wav\n")
     with pytest.raises(UsageError, match="names no file"):
         names("m.csv")

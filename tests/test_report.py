@@ -65,6 +65,8 @@ def test_a_page_holds_what_the_tables_hold(page: Path, features: Path, capsys) -
     assert re.findall(r">([^<]*)</td>", nulls) == ["", "10", "", "", ""]
     assert cli.main(["report", str(features), "-o", str(page.parent)]) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err
+    assert cli.main(["report", str(features), "-o", str(page)]) == 2
+    assert "index.html is a file; -o names a folder" in capsys.readouterr().err
 
 
 def test_a_track_has_a_page_though_its_audio_is_gone(features: Path, capsys, tmp_path) -> None:

@@ -24,7 +24,7 @@ from stemfeatures._util.tabular import (
     restore_integers,
     suffix_of,
 )
-from stemfeatures._util.urls import SCHEMES, Url, is_remote, joined
+from stemfeatures._util.urls import SCHEMES, Url, is_remote, joined, scheme_of
 from stemfeatures.errors import CatalogError
 
 from . import remote
@@ -91,6 +91,8 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
         return _from_file(path, text, limit)
     if glob.has_magic(text):
         return _from_files(islice(expand(text), limit), glob_root(text), text)
+    if scheme := scheme_of(text):
+        raise CatalogError(f"cannot open {scheme}:// addresses; mount or download the files", source=printable(text))
     what = "is neither a regular file nor a folder" if os.path.exists(text) else "there is no such file or folder"
     raise CatalogError(what, source=printable(text))
 

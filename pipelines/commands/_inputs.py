@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stemfeatures._util.urls import SCHEMES, Place, Url, is_remote, redacted
+from stemfeatures._util.urls import SCHEMES, Place, Url, is_remote, redacted, scheme_of
 from stemfeatures.errors import AudioError
 
 from ._exit import UsageError
@@ -50,6 +50,8 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
     roots: list[str] = []
     paths: dict[str, Place] = {}  # by absolute path, or address
     for text in given:
+        if (scheme := scheme_of(text)) and not is_remote(text) and not os.path.exists(text):
+            raise UsageError(f"{redacted(text)}: cannot open {scheme}:// addresses; mount or download the files")
         path = Path(text)
         if not (is_remote(text) or path.is_dir() or _is_glob(text) or is_table(path)):
             absolute = os.path.normpath(os.path.abspath(path))

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from ..report import write_run_report, write_track_report
     from .status import look
 
+    if args.out_dir.exists() and not args.out_dir.is_dir():
+        raise UsageError(f"{args.out_dir} is a file; -o names a folder")
     require_free([args.out_dir / "index.html"], overwrite=args.overwrite)
     features = open_features(args.dataset)
 

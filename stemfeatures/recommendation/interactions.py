@@ -25,7 +25,9 @@ import scipy.sparse as sp
 
 from .._util.tabular import (
     OTHER_TABLES,
+    PARQUET_SUFFIXES,
     READ_TABLES,
+    TEXT_SUFFIXES,
     TYPED_FORMATS,
     TableError,
     as_ids,
@@ -298,6 +300,9 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
         path = Path(source)
         if not path.exists():
             raise DatasetError("there is no such file", source=name, stage=STAGE)
+        if path.is_dir() and (parts := _text_parts(path)):
+            yield from _of_parts(parts, reject)
+            return
         if path.is_dir() or path.suffix.lower() in TYPED_FORMATS:
             names, batches = _open_typed(path)
         elif (suffix := suffix_of(path)) in OTHER_TABLES:
@@ -313,6 +318,30 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
         columns = [decoded(batch.column(column), column) for column in found.values()]
         columns[:2] = (as_ids(column, wanted) for column, wanted in zip(columns, COLUMNS))
         yield pa.table(dict(zip(found, columns)))
+
+
+def _text_parts(folder: Path) -> list[Path]:
+    """The text tables of a folder without Parquet files, sorted; empty and hidden files are left out."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "_"))]
+    if any(suffix_of(path) in PARQUET_SUFFIXES for path in files):
+        return []
+    return [path for path in files if suffix_of(path) in TEXT_SUFFIXES and path.stat().st_size]
+
+
+def _of_parts(parts: Sequence[Path], reject: Any) -> Iterator[pa.Table]:
+    """The batches of several files with one header; DatasetError naming the one that has another."""
+    columns: list[str] | None = None
+    for part in parts:
+        for batch in _batches(part, str(part), reject):
+            columns = columns or batch.column_names
+            if batch.column_names != columns:
+                raise DatasetError(
+                    f"has the columns {', '.join(batch.column_names)}, {parts[0].name} has {', '.join(columns)}; the "
+                    "files of a table have one header",
+                    source=str(part),
+                    stage=STAGE,
+                )
+            yield batch
 
 
 def _required(names: Sequence[Any]) -> dict[str, Any]:
