@@ -496,6 +496,9 @@ def test_a_folder_of_text_parts(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"are title, those of part-0\.csv path, track_id, code, year") as e:
         read_catalog(tmp_path / "m")
     assert e.value.source.endswith("/m/zz.csv")
+    manifest(tmp_path / "odd", "a,b\n1,2\n", "sales.csv")
+    with pytest.raises(CatalogError, match=r"are: a, b \(there is no audio below it: sales\.csv was read as"):
+        read_catalog(tmp_path / "odd")
     with pytest.raises(CatalogError, match="cannot open ftp:// addresses; mount or download"):
         read_catalog("ftp://host/catalog.csv")
     (tmp_path / "m" / "song.wav").write_bytes(b"x")

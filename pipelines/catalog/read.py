@@ -83,8 +83,8 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
         return _from_store(text.rstrip("/"), limit)
     path = Path(text)
     if path.is_dir():
-        if manifest_parts(path):
-            return from_frame(read_parts(path, limit), path.absolute(), text)
+        if parts := manifest_parts(path):
+            return _from_parts(path, parts, text, limit)
         passed_over: Counter[str] = Counter()
         return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
     if path.is_file():
@@ -150,6 +150,16 @@ def _from_file(path: Path, text: str, limit: int | None) -> Catalog:
             f"a manifest must be {READ_TABLES}, not {''.join(path.suffixes[-2:])}", source=printable(text)
         )
     return _from_files([path], None, text)
+
+
+def _from_parts(path: Path, parts: Sequence[Path], text: str, limit: int | None) -> Catalog:
+    try:
+        return from_frame(read_parts(path, limit), path.absolute(), text)
+    except CatalogError as error:
+        if error.source != printable(text):
+            raise
+        why = f"{error.message} (there is no audio below it: {printable(parts[0].name)} was read as a manifest)"
+        raise CatalogError(why, source=error.source) from error
 
 
 def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
