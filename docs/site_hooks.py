@@ -20,6 +20,7 @@ _PAGES = {
     "about/contributing.md": "CONTRIBUTING.md",
     "performance.md": "benchmarks/README.md",
 }
+_ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|ref):<code>[~.]*")
 _WORKER_SCRIPT = "javascripts/search_worker.js"
 _START_FROM_TEXT = """\
 "use strict";
@@ -51,6 +52,11 @@ def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:
         return markdown
     up = "../" * page.file.src_uri.count("/")
     return re.sub(r"\]\((?:\.\./)?docs/", f"]({up}", (_ROOT / source).read_text(encoding="utf-8"))
+
+
+def on_page_content(html: str, **options: Any) -> str:
+    """Leave out the roles of docstrings, ``:func:`` and the like, which Markdown does not know; called by mkdocs."""
+    return _ROLE.sub("<code>", html)
 
 
 def on_post_page(output: str, **options: Any) -> str:

@@ -32,7 +32,8 @@ def build(folder: Path) -> Path:
         shutil.copytree(ROOT / "docs" / name, folder / "docs" / name)
     (folder / "docs" / "about").mkdir()
     (folder / "docs" / "about" / "contributing.md").write_text("Put by a hook.", encoding="utf-8")
-    nav = [*PAGES, "about/contributing.md"]
+    (folder / "docs" / "api.md").write_text(DOCSTRING, encoding="utf-8")
+    nav = [*PAGES, "about/contributing.md", "api.md"]
     places = {"docs_dir": str(folder / "docs"), "site_dir": str(folder / "site"), "nav": nav}
     config = load_config(str(ROOT / "mkdocs.yml"), plugins=["material/search"], validation=QUIET, **places)
     config.plugins.on_startup(command="build", dirty=False)
@@ -40,6 +41,8 @@ def build(folder: Path) -> Path:
     return folder / "site"
 
 
+#: As mkdocstrings hands it on.
+DOCSTRING = "# API\n\nSee :func:`.models.load` and :class:`~stemfeatures.Analyser`.\n"
 #: Most links lead to pages that are left out here.
 QUIET: dict[str, Any] = {"links": {"not_found": "ignore"}}
 
@@ -105,3 +108,9 @@ def test_who_builds_the_site_states_where_the_repository_is(site: Path, monkeypa
     monkeypatch.delenv("REPO_URL", raising=False)
     config = load_config(str(ROOT / "mkdocs.yml"))
     assert not config.plugins.on_config(config)["repo_url"]
+
+
+def test_roles_of_docstrings_are_not_shown(site: Path) -> None:
+    page = (site / "api.html").read_text(encoding="utf-8")
+    assert "<p>See <code>models.load</code> and <code>stemfeatures.Analyser</code>.</p>" in page
+    assert ":func:" not in (site / "search" / "search_index.json").read_text(encoding="utf-8")

@@ -210,8 +210,12 @@ def look_at(
         The file as the catalogue states it.
     path : str or None
         Its absolute path, where it is local.
-    probe, decode, content, limits, cache_bytes
+    probe, decode, content : bool, optional
         As for :func:`validate_catalog`.
+    limits : AudioLimits, optional
+        As there.
+    cache_bytes : int, optional
+        As there.
 
     Returns
     -------
