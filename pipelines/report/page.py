@@ -147,7 +147,8 @@ def write_track_report(
         picture = None
     sound = None if source is None else _sound(source, out)
     head = f"<h1>{html.text(track.get('meta_title') or track_id)}</h1>"
-    facts = [track_id, track["status"], _minutes(track["decoded_duration_s"]), str(track["source_uri"])]
+    facts = [track_id, track["status"], _minutes(track["decoded_duration_s"])]
+    facts += [str(track["source_uri"])] if track["source_uri"] != track_id else []
     parts = [
         head,
         f'<p class="soft">{html.text(" · ".join(filter(None, facts)))}</p>',
@@ -175,6 +176,8 @@ def _write(out: Path, content: str) -> Path:
 def _minutes(seconds: float | None) -> str:
     if seconds is None:
         return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours:,} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
