@@ -21,6 +21,7 @@ _ORDER = (
     "status",
     "report",
     "query",
+    "export",
     "compact",
     "check",
     "schema",

@@ -1,0 +1,230 @@
+"""Tables for other lakes: Delta Lake, Iceberg and Lance, each written by its own library.
+
+The committed rows are streamed, so that memory does not grow with the catalogue, as one new version of each table:
+who reads the old one goes on doing so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from ..errors import DatasetError
+
+if TYPE_CHECKING:
+    from .reader import Features
+
+#: Rows that are in memory at a time: scalars, and rows with series and embeddings.
+_ROWS, _LONG_ROWS = 16_384, 512
+#: Types that not every lake has, and what holds their values.
+_WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.float16(): pa.float32()}
+
+
+def export(
+    features: Features, kind: str, target: str, *, tables: Iterable[str] | None = None, overwrite: bool = False
+) -> dict[str, int]:
+    """Write the committed tables to a lake.
+
+    Parameters
+    ----------
+    features : Features
+        The directory.
+    kind : str
+        ``delta``, ``iceberg`` or ``lance``; each is an extra of its name.
+    target : str
+        Of Delta and Lance a folder or an address that its library knows: every table goes below it, Lance's with the
+        suffix ``.lance``. Of Iceberg ``CATALOG.NAMESPACE``, the catalogue as PyIceberg is configured.
+    tables : iterable of str, optional
+        Names of tables; all by default.
+    overwrite : bool, default=False
+        Replace what the tables hold, in a new version of them.
+
+    Returns
+    -------
+    dict of str to int
+        Rows written by table.
+
+    Raises
+    ------
+    ImportError
+        The library of ``kind`` is missing.
+    ValueError
+        ``kind`` is none of the three, or ``target`` names no namespace of a catalogue.
+    DatasetError
+        The directory has no such table, or a table is there already and ``overwrite`` is False. Nothing is
+        written then.
+
+    Examples
+    --------
+    >>> from stemfeatures import open_features
+    >>> export(open_features("features"), "delta", "lake", tables=["tracks", "stems"])  # doctest: +SKIP
+    {'tracks': 13, 'stems': 65}
+    """
+    if kind not in LAKES:
+        raise ValueError(f"unknown kind {kind!r}; there are: {', '.join(LAKES)}")
+    lake = LAKES[kind]
+    if find_spec(lake.module) is None:
+        raise ImportError(f"{lake.title} needs {lake.module}: pip install 'stemfeatures[{kind}]'")
+    sink = lake.open(target)
+    names = tuple(tables) if tables is not None else features.tables
+    readers = {name: partial(_stream, features, name) for name in names}
+    schemas = {name: plain_schema(features.schema(name)) for name in names}  # complains of unknown names
+    there = [name for name in names if sink.has(name)]
+    if there and not overwrite:
+        message = f"{', '.join(map(sink.where, there))}: there already; overwrite to replace it"
+        raise DatasetError(message, source=str(features.path), stage="export")
+    written = {}
+    for name, stream in readers.items():
+        counted = _Counted(stream(schemas[name]), schemas[name])
+        sink.write(name, counted.reader)
+        written[name] = counted.rows
+    return written
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema in types that all lakes have: text instead of categories, signed integers, lists of any length.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of a table.
+
+    Returns
+    -------
+    pyarrow.Schema
+        The same columns, without metadata: those of the directory are for its own readers.
+
+    Examples
+    --------
+    >>> plain_schema(pa.schema([("stem", pa.dictionary(pa.int8(), pa.string())), ("n", pa.uint8())])).types
+    [DataType(string), DataType(int16)]
+    """
+    return pa.schema([pa.field(field.name, _plain(field.type), field.nullable) for field in schema])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    return _WIDER.get(kind, kind)
+
+
+def _stream(features: Features, table: str, schema: pa.Schema) -> Iterable[pa.RecordBatch]:
+    nested = any(pa.types.is_nested(field.type) for field in schema)
+    batches = features.dataset(table).to_batches(
+        batch_size=_LONG_ROWS if nested else _ROWS, batch_readahead=2, fragment_readahead=1
+    )
+    for batch in batches:
+        yield from pa.table(batch).cast(schema).to_batches()
+
+
+class _Counted:
+    """A reader of batches that says afterwards how many rows went through it."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        self.rows = 0
+        self.reader = pa.RecordBatchReader.from_batches(schema, self._through(batches))
+
+    def _through(self, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        for batch in batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
+class _Delta:
+    """One Delta table a table, below a folder or address."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target.rstrip("/")
+
+    def where(self, table: str) -> str:
+        return f"{self.target}/{table}"
+
+    def has(self, table: str) -> bool:
+        from deltalake import DeltaTable
+
+        return bool(DeltaTable.is_deltatable(self.where(table)))
+
+    def write(self, table: str, rows: pa.RecordBatchReader) -> None:
+        from deltalake import write_deltalake
+
+        write_deltalake(self.where(table), rows, mode="overwrite", schema_mode="overwrite")
+
+
+class _Lance:
+    """One Lance dataset a table, below a folder or address."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target.rstrip("/")
+
+    def where(self, table: str) -> str:
+        return f"{self.target}/{table}.lance"
+
+    def has(self, table: str) -> bool:
+        import lance
+
+        try:
+            lance.dataset(self.where(table))
+        except (ValueError, FileNotFoundError):  # what it raises depends on the store
+            return False
+        return True
+
+    def write(self, table: str, rows: pa.RecordBatchReader) -> None:
+        import lance
+
+        lance.write_dataset(rows, self.where(table), mode="overwrite" if self.has(table) else "create")
+
+
+class _Iceberg:
+    """One Iceberg table a table, in a namespace of a catalogue."""
+
+    def __init__(self, target: str) -> None:
+        from pyiceberg.catalog import load_catalog
+
+        catalogue, _, self.namespace = target.partition(".")
+        if not self.namespace:
+            raise ValueError(f"{target!r} is not CATALOG.NAMESPACE")
+        self.target = target
+        self.catalog = load_catalog(catalogue)
+
+    def where(self, table: str) -> str:
+        return f"{self.target}.{table}"
+
+    def has(self, table: str) -> bool:
+        return bool(self.catalog.table_exists(f"{self.namespace}.{table}"))
+
+    def write(self, table: str, rows: pa.RecordBatchReader) -> None:
+        from pyiceberg.expressions import AlwaysTrue
+
+        self.catalog.create_namespace_if_not_exists(self.namespace)
+        created = self.catalog.create_table_if_not_exists(f"{self.namespace}.{table}", rows.schema)
+        with created.transaction() as change:
+            with change.update_schema() as update:
+                update.union_by_name(rows.schema)
+            if created.current_snapshot() is not None:
+                change.delete(AlwaysTrue())
+            for batch in rows:
+                change.append(pa.Table.from_batches([batch]))
+
+
+class Lake(NamedTuple):
+    """A kind of lake: what it is called, the library that writes it, and how a target is opened."""
+
+    title: str
+    module: str
+    open: Callable[[str], Any]
+
+
+#: By the name of the extra.
+LAKES = {
+    "delta": Lake("Delta Lake", "deltalake", _Delta),
+    "iceberg": Lake("Iceberg", "pyiceberg", _Iceberg),
+    "lance": Lake("Lance", "lance", _Lance),
+}

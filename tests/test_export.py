@@ -1,0 +1,102 @@
+"""Tables in Delta Lake, Iceberg and Lance, read back by the libraries that people read them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from features_helper import write_features
+
+from pipelines.cli import main
+from pipelines.commands import export as command
+from stemfeatures.errors import DatasetError
+from stemfeatures.tables.export import LAKES, export, plain_schema
+from stemfeatures.tables.reader import Features, open_features
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    path = tmp_path_factory.mktemp("features")
+    write_features(path, [f"t{i}" for i in range(7)])
+    write_features(path, ["t3", "t9"], seed=1, run_id="run-2")  # t3 anew: of its rows only the later ones count
+    return open_features(path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PyIceberg's catalogue ``made``, in a file. PyIceberg reads the variables once, when it is imported."""
+    path = tmp_path_factory.mktemp("iceberg")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"TYPE": "sql", "URI": f"sqlite:///{path}/made.db", "WAREHOUSE": f"file://{path}"}.items():
+            patch.setenv(f"PYICEBERG_CATALOG__MADE__{name}", value)
+        yield
+
+
+def target(kind: str, tmp_path: Path) -> str:
+    return f"made.{tmp_path.name}" if kind == "iceberg" else str(tmp_path / "lake")
+
+
+def read(kind: str, tmp_path: Path, table: str) -> pa.Table:
+    place = target(kind, tmp_path)
+    if kind == "delta":
+        from deltalake import DeltaTable
+
+        return DeltaTable(f"{place}/{table}").to_pyarrow_table()
+    if kind == "lance":
+        import lance
+
+        return lance.dataset(f"{place}/{table}.lance").to_table()
+    from pyiceberg.catalog import load_catalog
+
+    return load_catalog("made").load_table(f"{tmp_path.name}.{table}").scan().to_arrow()
+
+
+@pytest.mark.parametrize("kind", sorted(LAKES))
+def test_every_table_has_the_rows_that_count(kind: str, features: Features, tmp_path: Path) -> None:
+    written = export(features, kind, target(kind, tmp_path))
+    assert written == features.counts()
+    assert written["tracks"] == 8
+    for table in features.tables:
+        key = [name for name in ("track_id", "stem") if name in features.schema(table).names]
+        order = key or features.schema(table).names[:1]
+        found = read(kind, tmp_path, table).to_pandas().sort_values(order, ignore_index=True)
+        known = features.dataset(table).to_table().cast(plain_schema(features.schema(table))).to_pandas()
+        pd.testing.assert_frame_equal(found, known.sort_values(order, ignore_index=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", sorted(LAKES))
+def test_what_is_there_is_replaced_when_that_is_asked_for(kind: str, tmp_path: Path) -> None:
+    write_features(tmp_path / "features", ["a", "b"])
+    arguments = ["export", str(tmp_path / "features"), target(kind, tmp_path), "--to", kind, "--table", "tracks"]
+    assert main(arguments) == 0
+    write_features(tmp_path / "features", ["c"], seed=1, run_id="run-2")
+    assert main(arguments) == 2
+    assert sorted(read(kind, tmp_path, "tracks")["track_id"].to_pylist()) == ["a", "b"]
+    assert main([*arguments, "--overwrite"]) == 0
+    assert sorted(read(kind, tmp_path, "tracks")["track_id"].to_pylist()) == ["a", "b", "c"]
+
+
+def test_an_earlier_version_stays_readable(features: Features, tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    for _ in range(2):
+        export(features, "delta", str(tmp_path), tables=["tracks"], overwrite=True)
+    assert DeltaTable(tmp_path / "tracks").version() == 1
+    assert DeltaTable(tmp_path / "tracks", version=0).to_pyarrow_table().num_rows == 8
+
+
+def test_wrong_requests(features: Features, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DatasetError, match="unknown table 'songs'"):
+        export(features, "delta", str(tmp_path / "lake"), tables=["tracks", "songs"])
+    assert not (tmp_path / "lake").exists()
+    with pytest.raises(ValueError, match="delta, iceberg, lance"):
+        export(features, "hudi", str(tmp_path))
+    assert main(["export", str(features.path), "music", "--to", "iceberg"]) == 2
+    assert "CATALOG.NAMESPACE" in capsys.readouterr().err
+
+
+def test_the_command_knows_all_kinds() -> None:
+    assert tuple(sorted(LAKES)) == command._KINDS
