@@ -28,6 +28,7 @@ from ._options import (
     whole,
 )
 from ._progress import ProgressLine
+from ._prometheus import PrometheusProgress
 from ._text import count, duration, echo, number, shortened, table, visible, wrapped
 
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ def add_parser(verbs: Any) -> None:
         help="progress, messages and the summary as JSON lines on standard error: time, event (progress, log, error, "
         "summary) and their values",
     )
+    parser.add_argument(
+        "--prometheus",
+        metavar="WHERE",
+        help="metrics of the run for Prometheus: served at PORT (of this machine alone) or HOST:PORT while it goes on, "
+        "or written to a file *.prom for node_exporter. Needs the prometheus extra",
+    )
     add_cache_size(parser)
     add_limits(parser)
     parser.add_argument(
@@ -151,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
     from ..extraction.summary import ExtractInterrupted
 
     line = JsonProgress() if args.json_logs else ProgressOfExtraction(args.quiet)
+    metrics = PrometheusProgress(args.prometheus, line) if args.prometheus is not None else None
     try:
         summary = extract_catalog(
             args.catalog[0] if len(args.catalog) == 1 else args.catalog,
@@ -165,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
             limit=args.limit,
             tables=tables,
             retry_failed=not args.skip_failed,
-            progress=line,
+            progress=metrics or line,
             track_timeout_s=args.track_timeout,
             separator=args.separator,
             stems_from=args.stems_from,
@@ -187,6 +195,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     finally:
         line.close()
+        if metrics is not None:
+            metrics.close()
     if args.dry_run:
         echo(plan_text(summary))
         return SOME_FAILED if summary.errors or summary.n_known_failed else DONE
