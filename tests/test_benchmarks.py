@@ -50,6 +50,7 @@ TINY = {
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
+    "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
     "tempo": ("--songs 1 --seconds 10", r"below 70 bpm, with drums +2( +[0-2]){4} +\d\.\d\d"),
 }
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -67,6 +68,17 @@ def _write_song(folder: Path) -> None:
     (folder / "beats.tsv").write_text("".join(f"{0.5 * i:.1f}\t{i % 4 + 1}\n" for i in range(16)))
 
 
+def _write_clip(folder: Path) -> None:
+    """Clicks and a voice on a channel each, as MIR-1K has them."""
+    folder.mkdir()
+    times = np.arange(8 * 16_000) / 16_000
+    vibrato = 0.3 * np.sin(2 * np.pi * 5 * times)
+    voice = 0.1 * sum(np.sin(k * (2 * np.pi * 220 * times + vibrato)) / k for k in range(1, 20))
+    clicks = 0.1 * np.random.default_rng(0).normal(size=len(times)) * np.exp(-60 * (times % 0.5))
+    audio.write(folder / "one_1_01.wav", np.stack([clicks, voice]).astype(np.float32), 16_000)
+    (folder / "one_1_01.pv").write_text("57\n" * 399)
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     arguments, wanted = TINY[name]
@@ -75,8 +87,11 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     if "{song}" in arguments:
         y = np.random.default_rng(0).normal(scale=0.1, size=(2, 2 * 22_050)).astype(np.float32)
         audio.write(tmp_path / "song.wav", y, 22_050)
+    if "{clips}" in arguments:
+        _write_clip(tmp_path / "clips")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    arguments = arguments.format(song=tmp_path / "song.wav", songs=tmp_path / "songs")
+    places = {"song": tmp_path / "song.wav", "songs": tmp_path / "songs", "clips": tmp_path / "clips"}
+    arguments = arguments.format(**places)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,39 @@ def test_vibrato(rate, extent):
     assert share > 0.95
 
 
+def _sung(rate, extent, share, noise=10.0):
+    """A minute of notes of 0.4 to 2 s with glides of 0.12 s between them, some with vibrato after 0.3 s, and rests."""
+    rng = np.random.default_rng(1)
+    pitch, wave, vibrating = 0.0, [], 0
+    while sum(map(len, wave)) < 60 * FRAME_RATE:
+        x = np.arange(int(rng.uniform(0.4, 2.0) * FRAME_RATE)) / FRAME_RATE
+        step = 100 * rng.choice([-4, -2, -1, 1, 2, 3, 5]) - 100 * (pitch > 600)
+        note = pitch + step * np.clip(x / 0.12, 0, 1) + 100 * x + 15 * np.sin(2 * np.pi * 0.7 * x)
+        if rng.random() < share:
+            depth = np.clip((x - 0.2) / 0.2, 0, 1)
+            note = note + extent * depth * np.sin(2 * np.pi * rate * x)
+            vibrating += np.count_nonzero(depth > 0.5)
+        pitch += step
+        wave += [note + noise * rng.standard_normal(len(x)), np.full(rng.choice([0, 0, 12]), np.nan)]
+    line = np.concatenate(wave)
+    return line, vibrating / np.isfinite(line).sum()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize(("rate", "extent"), [(4.0, 60), (5.5, 30), (5.5, 150), (7.5, 60)])
+def test_vibrato_of_some_notes_is_found(rate, extent, share):
+    line, true_share = _sung(rate, extent, share)
+    found_rate, found_extent, found_share = vibrato(line)
+    assert found_rate == pytest.approx(rate, abs=0.1)
+    assert found_extent == pytest.approx(extent, rel=0.15)
+    assert 0.5 * true_share < found_share < 1.2 * true_share
+
+
+@pytest.mark.parametrize("noise", [5.0, 30.0])
+def test_glides_and_unsteady_notes_are_no_vibrato(noise):
+    assert vibrato(_sung(5.5, 60, 0.0, noise)[0])[2] < 0.01
+
+
 def test_no_vibrato_in_jitter_or_steady_tones():
     jitter = np.random.default_rng(0).normal(0, 30, N)
     assert vibrato(jitter)[2] < 0.1

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..constants import STEMS
 from ..fields import NOT_A_COORDINATE, Field, status_field
+from ..frames import StemFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
@@ -71,6 +72,23 @@ def expected_sdr_db(energy: np.ndarray, mask_energy: np.ndarray) -> float | None
     return float(10 * np.log10(total / max(total - kept, 1e-9 * total)))
 
 
+def calibrated_sdr_db(stem: StemFrames) -> float | None:
+    """Signal-to-distortion ratio of a stem as the masks promise it, calibrated.
+
+    Parameters
+    ----------
+    stem : StemFrames
+        Of a separated stem.
+
+    Returns
+    -------
+    float or None
+        Decibels within :data:`LEAST_DB` and :data:`MOST_DB`; None where the frames hold no masks or no energy.
+    """
+    expected = None if stem.mask_energy is None else expected_sdr_db(stem.energy, stem.mask_energy)
+    return None if expected is None else float(np.clip(SLOPE * expected + CONSTANT_DB, LEAST_DB, MOST_DB))
+
+
 def _separation(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     stem = inputs.frames.stems[row]
     if not inputs.get(active_rows)[row].any():
@@ -80,7 +98,7 @@ def _separation(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
         return {"separation_status": UNKNOWN}
     return {
         "separation_status": OK,
-        "separation_sdr_db": number(np.clip(SLOPE * expected + CONSTANT_DB, LEAST_DB, MOST_DB)),
+        "separation_sdr_db": calibrated_sdr_db(stem),
         "separation_ambiguity": number(min(10 ** (-expected / 10), 1.0)),
     }
 

@@ -22,6 +22,7 @@ from .low_pitch import LowPitchMeter, with_low_pitch
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .stereo import StereoMeter
 from .types import PitchFrames, StemFrames, TrackFrames
+from .voice_meter import VoiceMeter
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
 _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
@@ -56,7 +57,7 @@ class FrameBuilder:
         self._values: dict[str, list[np.ndarray]] = {}
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
-        self._low_pitch, self._fine_pitch = LowPitchMeter(device), FinePitch()
+        self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
@@ -108,7 +109,9 @@ class FrameBuilder:
             else:
                 self._values.setdefault(name, []).append(array)
         voice = PITCHED_STEMS.index("vocals")
-        self._fine_pitch.push(self._values[f"hz{voice}"][-1].T, self._values["voicing"][-1][voice])
+        candidates_hz, voicing = self._values[f"hz{voice}"][-1].T, self._values["voicing"][-1][voice]
+        self._fine_pitch.push(candidates_hz, voicing)
+        self._voice.push(candidates_hz[:, 0], voicing)
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.
@@ -162,14 +165,19 @@ class FrameBuilder:
         pitch["bass"] = with_low_pitch(pitch["bass"], *self._low_pitch.finish(n_frames))
         onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
         presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
-        return TrackFrames(n_samples, stems, pitch, onset, beat, downbeat, presence, channels=self.channels)
+        return TrackFrames(
+            n_samples, stems, pitch, onset, beat, downbeat, presence, channels=self.channels,
+            voice=self._voice.finish(),
+        )  # fmt: skip
 
     def _measure(self, signal: Tensor) -> None:
         """Take further samples of all rows."""
         self._meter.push(signal)
         self._waves.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
-        self._fine_pitch.push_signal(signal[STEM_ROWS.index("vocals")].cpu().numpy())
+        voice = signal[STEM_ROWS.index("vocals")].cpu().numpy()
+        self._fine_pitch.push_signal(voice)
+        self._voice.push_signal(voice)
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         weight = float(self._weight[row])

@@ -104,6 +104,31 @@ class PitchFrames:
 
 
 @dataclass
+class VoiceFrames:
+    """What the waveform of the separated voice says of some of the frames that have a pitch; NaN where it does not.
+
+    Attributes
+    ----------
+    frame : np.ndarray
+        (n,) int64 numbers of the frames, increasing.
+    hz : np.ndarray
+        (n,) pitch whose periods were looked at.
+    perturbations : np.ndarray
+        (n, 4) jitter (local, RAP) and shimmer (local, APQ3), shares of the mean.
+    harmonicity_db : np.ndarray
+        (n, 2) harmonics-to-noise ratio and cepstral peak prominence.
+    formants_hz : np.ndarray
+        (n, 6) frequencies of the first three formants, then their bandwidths.
+    """
+
+    frame: np.ndarray
+    hz: np.ndarray
+    perturbations: np.ndarray
+    harmonicity_db: np.ndarray
+    formants_hz: np.ndarray
+
+
+@dataclass
 class TrackFrames:
     """All frames of one track.
 
@@ -131,6 +156,8 @@ class TrackFrames:
         Digest of its file.
     channels : int, optional
         Number of channels of the decoded signal; None when only the analysis signal is known.
+    voice : VoiceFrames, optional
+        Of the separated vocals; None where there is no waveform of them.
     """
 
     n_samples: int
@@ -145,6 +172,7 @@ class TrackFrames:
     model: str = ""
     model_sha256: str = ""
     channels: int | None = None
+    voice: VoiceFrames | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
