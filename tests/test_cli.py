@@ -832,6 +832,10 @@ def test_validate(main: Main, capsys, tmp_path, song, bad) -> None:
     assert (report["ok"], report["fatal"], report["n_rows"]) == (False, False, 3)
     assert main("validate", song) == 0
     assert "1 row, 1.2 s of audio, no problems" in capsys.readouterr().out
+    assert main("validate", song, "--max-duration", 1) == 3
+    assert "longer than --max-duration = 1 s" in capsys.readouterr().out
+    assert main("describe", song, "--max-duration", 1) == 3
+    assert "longer than --max-duration = 1 s" in capsys.readouterr().err
     manifest.write_text(f"track_id,path\nt1,{song}\nt1,{bad}\n", encoding="utf-8")
     assert main("validate", manifest, "--no-probe") == 3
     assert "extract refuses this catalogue" in capsys.readouterr().out
@@ -936,6 +940,9 @@ def test_schema(main: Main, capsys) -> None:
     assert {f["family"] for f in found} == {"harmony"}
     assert main("schema", "nonsense") == 2
     assert "no table, column, family or description has 'nonsense'" in capsys.readouterr().err
+    for misspelt, near in (("tempoo", "'tempo'"), ("tempo_bmp", "'tempo_bpm'"), ("harmmony", "'harmony'")):
+        assert main("schema", misspelt) == 2
+        assert f"; did you mean {near}" in capsys.readouterr().err
     assert main("schema", "errors", "--markdown") == 0
     assert "| `error_type` | string |" in capsys.readouterr().out
 

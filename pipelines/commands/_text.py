@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,12 @@ _LONGEST = 100
 NOTHING = "\N{EN DASH}"
 
 
+#: Limits of the library, in its messages, as the options that set them.
+_OPTIONS = {
+    "max_duration_s": "--max-duration",
+    "max_channels": "--max-channels",
+    "max_cpu_s_per_mb": "--max-cpu-per-mb",
+}
 #: What joins letters of some scripts, and parts of an emoji, is no danger.
 _JOINERS = "\u200c\u200d"
 
@@ -34,6 +41,13 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+
+
+def by_options(message: str) -> str:
+    """A message of the library as the command line says it: ``longer than --max-duration = 60 s``."""
+    for name, option in _OPTIONS.items():
+        message = re.sub(rf"\b{name}\b", option, message)
+    return message
 
 
 def echo(text: object = "", *, end: str = "\n", stream: TextIO | None = None) -> None:

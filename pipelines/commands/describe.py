@@ -15,7 +15,7 @@ from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, at_hand, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import add_cache_size, add_device, add_limits, add_model, add_stems, add_verb, choose_device, limits_of
 from ._progress import ProgressLine
-from ._text import NOTHING, echo, json_text, number, table, visible, wrapped
+from ._text import NOTHING, by_options, echo, json_text, number, table, visible, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import TrackAnalysis
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             except Exception as error:  # whatever it is, the others go on
                 failed += 1
-                progress.say(failure(one.path, error))
+                progress.say(by_options(failure(one.path, error)))
             progress.update(note=f"{failed} failed" if failed else "")
     if failed:
         echo(f"stemfeatures: {failed} of {len(inputs)} files failed", stream=sys.stderr)

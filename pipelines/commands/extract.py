@@ -29,7 +29,7 @@ from ._options import (
 )
 from ._progress import ProgressLine
 from ._prometheus import PrometheusProgress
-from ._text import count, duration, echo, number, shortened, table, visible, wrapped
+from ._text import by_options, count, duration, echo, number, shortened, table, visible, wrapped
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
@@ -337,7 +337,8 @@ def _failures(summary: ExtractSummary) -> list[str]:
     """Two lines a kind of failure."""
     lines = []
     for group in summary.errors:
-        example = visible(f"{group.example_source_uri}: {' '.join(group.example_message.split())}")
+        message = by_options(" ".join(group.example_message.split()))
+        example = visible(f"{group.example_source_uri}: {message}")
         lines.append(f"  {group.n:>6,}  {group.reason or f'{group.stage}: {group.error_type}'}")
         lines += wrapped(f"e.g. {shortened(example, 300)}", indent=" " * 10, hanging=" " * 15)
     return lines

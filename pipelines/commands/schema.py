@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.words import did_you_mean
 
 from ._exit import DONE, UsageError
 from ._options import add_verb
 from ._text import echo, wrapped
+
+if TYPE_CHECKING:
+    from stemfeatures.tables.schema import Table
 
 
 def add_parser(verbs: Any) -> None:
@@ -42,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     what = " ".join(args.what)
     tables = find_fields(what)
     if not tables:
-        near = did_you_mean(what, [name for t in TABLES.values() for name in (t.name, *(f.name for f in t.fields))])
+        near = did_you_mean(what, _known(TABLES.values()))
         raise UsageError(
             f"no table, column, family or description has {what!r}{near or '; stemfeatures schema lists all'}"
         )
@@ -53,6 +57,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         echo("\n\n".join(_as_text(t) for t in tables))
     return DONE
+
+
+def _known(tables: Collection[Table]) -> set[str]:
+    """What can be looked up: tables, families, columns, and the words of their names, as in ``tempo_bpm``."""
+    fields = [f for table in tables for f in table.fields]
+    names = {table.name for table in tables} | {f.name for f in fields} | {f.family for f in fields if f.family}
+    return names | {word for f in fields for word in f.name.split("_") if len(word) > 2}
 
 
 def _as_json(table: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ._options import (
     limits_of,
 )
 from ._progress import ProgressLine
-from ._text import count, echo, visible
+from ._text import by_options, count, echo, visible
 
 if TYPE_CHECKING:
     from stemfeatures.separation import BaseSeparator
@@ -159,7 +159,7 @@ def _separate_all(
             except Exception as error:  # whatever it is, the others go on
                 failed += 1
                 _drop_if_empty(folder, args.out_dir)
-                progress.say(failure(one.path, error))
+                progress.say(by_options(failure(one.path, error)))
             progress.update(note=f"{failed} failed" if failed else "")
     return failed
 

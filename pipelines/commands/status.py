@@ -10,7 +10,7 @@ from stemfeatures._util.json import plain
 
 from ._exit import DONE, SOME_FAILED
 from ._options import add_dataset, add_verb
-from ._text import NOTHING, count, duration, echo, json_text, shortened, size, table, visible, wrapped
+from ._text import NOTHING, by_options, count, duration, echo, json_text, shortened, size, table, visible, wrapped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,7 @@ def grouped_errors(errors: list[dict[str, Any]]) -> str:
     lines = []
     for error in errors:
         example = error["example"]
-        message = " ".join(str(example["message"]).split())
+        message = by_options(" ".join(str(example["message"]).split()))
         text = visible(f"{example['source_uri']}: {message}")
         lines.append(f"  {error['count']:>6,}  {error['reason']}")
         lines += wrapped(f"e.g. {shortened(text, 300)}", indent=" " * 10, hanging=" " * 15)

@@ -10,7 +10,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_cache_size, add_limits, add_verb, limits_of, whole
 from ._progress import ProgressLine
-from ._text import columns, count, duration, echo, json_text
+from ._text import by_options, columns, count, duration, echo, json_text
 
 if TYPE_CHECKING:
     from ..catalog import ValidationReport
@@ -90,7 +90,7 @@ def as_text(report: ValidationReport) -> str:
     lines = []
     if report.problems:
         rows = [("row", "problem", "track id", "what")]
-        rows += [(str(p.row), p.kind, p.track_id, " ".join(p.message.split())) for p in report.problems]
+        rows += [(str(p.row), p.kind, p.track_id, by_options(" ".join(p.message.split()))) for p in report.problems]
         lines += [columns(rows, align="><<<"), ""]
     summary = f"{report.origin}: {count(report.n_rows, 'row')}"
     if report.audio_s is not None:

@@ -79,7 +79,7 @@ class DecoderTimeout(Refusal):
 
 def too_much_cpu(limit_s: float) -> str:
     """What is said of a file that takes more CPU than it may."""
-    return f"decoding takes more than {limit_s:.0f} s of CPU, the limit for a file of this size"
+    return f"decoding takes more than {limit_s:.0f} s of CPU, the limit for a file of this size (max_cpu_s_per_mb)"
 
 
 class Decoder(Protocol):
