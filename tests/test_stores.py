@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from pipelines import extract_catalog
 from pipelines.catalog import read_catalog, validate_catalog
 from pipelines.catalog.remote import CACHE_BYTES
 from pipelines.cli import main as cli
+from pipelines.commands._inputs import Input, at_hand
+from pipelines.commands._progress import ProgressLine
 from pipelines.extraction import fetch
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError
@@ -386,6 +389,31 @@ def test_describe_and_separate_read_from_a_store(
     assert not pictures.exists()
     assert cli(["validate", f"{where}/a.wav", *small]) == 3
     assert "larger than what is kept on this machine (1,000 bytes" in capsys.readouterr().out
+
+
+def test_similar_takes_a_file_of_a_store(
+    store: Store, songs: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features, where = tmp_path / "features", f"s3://{BUCKET}/songs"
+    assert extract_catalog(songs, features, model=model, device="cpu", jobs=1).n_done == 3
+    asked = ["similar", str(features), "--stem", "mixture", "--family", "loudness,timbre", "-q"]
+    assert cli([*asked, f"{where}/b.wav", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["query"]["track_id"] == f"{where}/b.wav"
+    nearest = answer["neighbours"][0]
+    assert (nearest["track_id"], round(nearest["distance"], 4)) == ("b.wav", 0.0)
+    store.put("songs/broken.wav", b"no audio")
+    for name, why in (("none.wav", "there is no such object"), ("broken.wav", f"{where}/broken.wav: ")):
+        assert cli([*asked, f"{where}/{name}"]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_what_comes_from_a_store_is_told_meanwhile(store: Store, songs: Path) -> None:
+    told, size = StringIO(), f"{(songs / 'a.wav').stat().st_size / 1000:.1f} kB"
+    progress = ProgressLine(1, label="describe", unit="file", every_s=0.0, stream=told)
+    with at_hand(Input(Url(f"s3://{BUCKET}/songs/a.wav"), "a"), None, progress) as file:
+        assert file.read_bytes() == (songs / "a.wav").read_bytes()
+    assert f"fetching a.wav, {size} of {size}" in told.getvalue()
 
 
 def test_signatures_stay_out_of_tables(store: Store, songs: Path, tmp_path: Path, model: Path) -> None:

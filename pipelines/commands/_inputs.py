@@ -14,6 +14,8 @@ from stemfeatures._util.urls import SCHEMES, Place, Url, is_remote, redacted, sc
 from stemfeatures.errors import AudioError
 
 from ._exit import UsageError
+from ._progress import ProgressLine
+from ._text import size
 
 INPUT_HELP = (
     "audio file, folder of such, glob in quotes, or manifest, also in a store: s3://, gs://, az://, http(s):// (see "
@@ -75,8 +77,9 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
 
 
 @contextmanager
-def at_hand(one: Input, cache_bytes: int | None) -> Iterator[Path]:
-    """The audio as a file of this machine: that of a store is brought here. Errors speak of the input.
+def at_hand(one: Input, cache_bytes: int | None, progress: ProgressLine) -> Iterator[Path]:
+    """The audio as a file of this machine: that of a store is brought here, as ``progress`` tells. Errors speak of the
+    input.
 
     ``cache_bytes``: see ``--cache-size``; None for its default.
     """
@@ -87,7 +90,13 @@ def at_hand(one: Input, cache_bytes: int | None) -> Iterator[Path]:
     from ..extraction.fetch import audio_cache, named_as
 
     cache, address = audio_cache(CACHE_BYTES if cache_bytes is None else cache_bytes), one.path.address
-    fetched = cache.fetch(address, on_open=lambda state: None, abandoned=lambda: False)
+    note = f"fetching {one.path.name}"
+
+    def tell(done: int, total: int) -> None:
+        progress.within(0.0, note=f"{note}, {size(done)}{f' of {size(total)}' if total else ''}")
+
+    progress.within(0.0, note=note)
+    fetched = cache.fetch(address, on_open=lambda state: None, abandoned=lambda: False, on_bytes=tell)
     try:
         yield fetched.path
     except AudioError as error:

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     with ProgressLine(len(inputs), label="describe", unit="file", quiet=args.quiet) as progress:
         for one in inputs:
             try:
-                with at_hand(one, args.cache_size) as source:
+                with at_hand(one, args.cache_size, progress) as source:
                     analysis = analyser.from_file(
                         source,
                         limits=limits_of(args),

@@ -140,7 +140,7 @@ def _separate_all(
         for one, paths in plan.items():
             folder = paths[0].parent
             try:
-                with at_hand(one, args.cache_size) as source:
+                with at_hand(one, args.cache_size, progress) as source:
                     separator.separate_file(
                         source,
                         folder,

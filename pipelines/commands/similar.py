@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
+from stemfeatures._util.urls import place_of, redacted
 
 from ._exit import DONE, UsageError
+from ._inputs import Input, at_hand
 from ._musical import called, told
-from ._options import add_dataset, add_verb
+from ._options import add_cache_size, add_dataset, add_verb
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
 from ._text import NOTHING, echo, json_text, number, shortened, table, terminal_width, wrapped
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from stemfeatures.similarity.explain import Explanation, Reason
     from stemfeatures.similarity.index import SimilarityIndex
     from stemfeatures.similarity.neighbours import Neighbours
@@ -51,9 +55,11 @@ def add_parser(verbs: Any) -> None:
         "track_id",
         metavar="TRACK",
         help="the track to start from: its id (after -- if it begins with -), an audio file that is not in the "
-        "directory, which is analysed first, or a .npy file with a vector in the coordinates of the index",
+        "directory, which is analysed first, or a .npy file with a vector in the coordinates of the index; files also "
+        "in a store: s3://, gs://, az://, http(s)://",
     )
     add_question(parser)
+    add_cache_size(parser)
     which = parser.add_argument_group("which tracks are found")
     which.add_argument("--tempo", type=_tempo, metavar="LOW-HIGH", help="only tracks with a tempo in this range, bpm")
     which.add_argument(
@@ -81,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.similarity.filters import eligible_tracks
     from stemfeatures.tables.reader import open_features
 
+    asked = redacted(args.track_id)  # an address, or an id that is one
     features = open_features(args.dataset)
     index = current_index(features, index_dir=args.index_dir, building=tell_building(args))
     index, query = _with_query(args, index, features)
@@ -90,10 +97,10 @@ def run(args: argparse.Namespace) -> int:
             index,
             features,
             tempo_bpm=args.tempo,
-            key_of=args.track_id if args.key_compatible else None,
+            key_of=asked if args.key_compatible else None,
             where=args.where,
         )
-    found = index.similar(args.track_id, **question(args), eligible=eligible)
+    found = index.similar(asked, **question(args), eligible=eligible)
     reasons = explain(index, features, found, query=query) if args.explain else None
     facts = _facts(features, [found.query, *found.track_ids])
     if query is not None:
@@ -111,24 +118,33 @@ def _with_query(
     args: argparse.Namespace, index: SimilarityIndex, features: Features
 ) -> tuple[SimilarityIndex, dict[str, dict[str, Any]] | None]:
     """The index with what it is asked for in it, and the descriptors of that if they are not in the tables."""
-    path = Path(args.track_id)
-    if args.track_id in set(index.track_ids) or not path.is_file():
-        index.row(args.track_id)  # complains before anything that takes time
+    path, asked = place_of(args.track_id), redacted(args.track_id)
+    if asked in set(index.track_ids) or (isinstance(path, Path) and not path.is_file()):
+        index.row(asked)  # complains before anything that takes time
         return index, None
     if args.key_compatible:
         raise UsageError("--key-compatible needs a track of the directory")
+    from stemfeatures.errors import AudioError
     from stemfeatures.similarity.visitors import with_track, with_vector
 
-    if path.suffix == ".npy":
-        import numpy as np
-
-        return with_vector(index, args.track_id, np.load(path, allow_pickle=False)), {}
-    from stemfeatures.analysis import Analyser
-
-    analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
     with ProgressLine(1, label="analyse", unit="file", quiet=args.quiet) as progress:
-        analysis = analyser.from_file(path, on_progress=progress.part_of(path.name))
-    return with_track(index, features, args.track_id, analysis), analysis.stems
+        try:
+            with at_hand(Input(path, path.name), args.cache_size, progress) as file:
+                if file.suffix == ".npy":
+                    return with_vector(index, asked, _vector(file)), {}
+                from stemfeatures.analysis import Analyser
+
+                analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
+                analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
+        except AudioError as error:
+            raise UsageError(str(error)) from error
+    return with_track(index, features, asked, analysis), analysis.stems
+
+
+def _vector(path: Path) -> np.ndarray:
+    import numpy as np
+
+    return np.load(path, allow_pickle=False)
 
 
 def _model_of(features: Features, sha256: str) -> str:

@@ -80,7 +80,14 @@ class AudioCache:
         self._folder: Path | None = None
         self._held: int | None = None
 
-    def fetch(self, address: str, *, on_open: Callable[[FileState], None], abandoned: Callable[[], bool]) -> Fetched:
+    def fetch(
+        self,
+        address: str,
+        *,
+        on_open: Callable[[FileState], None],
+        abandoned: Callable[[], bool],
+        on_bytes: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Fetched:
         """Bring a file, or take the one that is there; call :meth:`release` when it is read.
 
         Parameters
@@ -91,6 +98,8 @@ class AudioCache:
             Called with its state before its bytes come.
         abandoned : callable
             Whether nobody waits for it any more.
+        on_bytes : callable, optional
+            Called with the bytes that have come and those there are, 0 where the store does not say, as they come.
 
         Raises
         ------
@@ -105,7 +114,7 @@ class AudioCache:
         url = Url(address)
         target = self._new_file(url)
         try:
-            digest, state = self._download(url, target, on_open, abandoned)
+            digest, state = self._download(url, target, on_open, abandoned, on_bytes)
         except BaseException as error:
             shutil.rmtree(target.parent, ignore_errors=True)
             if isinstance(error, StoreError):
@@ -140,7 +149,12 @@ class AudioCache:
             shutil.rmtree(known.path.parent, ignore_errors=True)
 
     def _download(
-        self, url: Url, target: Path, on_open: Callable[[FileState], None], abandoned: Callable[[], bool]
+        self,
+        url: Url,
+        target: Path,
+        on_open: Callable[[FileState], None],
+        abandoned: Callable[[], bool],
+        on_bytes: Callable[[int, int], None],
     ) -> tuple[str, FileState]:
         states: list[FileState] = []
 
@@ -159,6 +173,7 @@ class AudioCache:
                     self._make_room(size, url)
                 digest.update(block)
                 file.write(block)
+                on_bytes(size, states[0].size)
         stated = states[0]
         if stated.size and size != stated.size:
             raise StoreError(f"it has {stated.size:,} bytes, of which {size:,} came", url)
