@@ -122,27 +122,11 @@ class TrackAnalysis(TrackDescription):
     polarity_inverted_ratio: float = 0.0
     dc_offset: float = 0.0
 
-    def __repr__(self) -> str:
-        name = "an array" if self.info is None else repr(self.info.path.name)
-        mixture = self.stems[MIXTURE]
-        facts = [f"{self.decoded_duration_s:.1f} s", self.status]
-        for key, text in (("tempo_bpm", "{:.1f} bpm"), ("key", "{}"), ("loudness_integrated_lufs", "{:.1f} LUFS")):
-            if mixture.get(key) is not None:
-                facts.append(text.format(mixture[key]))
-        played = [
-            f"{stem} {values['activity_ratio']:.0%}"
-            for stem, values in self.stems.items()
-            if stem != MIXTURE and values.get("activity_ratio")
-        ]
-        return "\n".join(
-            [
-                f"<TrackAnalysis of {name}: {', '.join(facts)}>",
-                f"  stems[...]: {len(mixture)} fields each; sounding: {', '.join(played) or 'none'}",
-                f"  events: {len(self.events.beats_s)} beats, {sum(map(len, self.events.onsets_s.values()))} onsets",
-                f"  contours[...]: {', '.join(self.contours)}",
-                f"  embeddings[...]: {', '.join(self.embeddings)}",
-            ]
-        )
+    def _of(self) -> str:
+        return f" of {'an array' if self.info is None else repr(self.info.path.name)}"
+
+    def _facts(self) -> list[str]:
+        return [f"{self.decoded_duration_s:.1f} s", self.status]
 
     def plot(
         self,

@@ -446,6 +446,8 @@ def test_an_index_is_built_again_as_it_was_asked_for(tmp_path):
 def test_a_track_that_is_not_in_the_tables(tmp_path, path, index):
     features = open_features(path)
     known = features.describe("t33")
+    assert repr(known).startswith("<TrackDescription of 't33': ")
+    assert all(len(line) <= 120 for line in repr(known).split("\n"))
     wider = with_track(index, features, "new", known)
     found = wider.similar("new", stems=["bass"], k=3)
     assert found.track_ids[0] == "t33"
@@ -473,6 +475,10 @@ def test_a_vector_is_asked_for(tmp_path, path, index, capsys):
     middle = index.store.take(rows, index.store.blocks).mean(axis=0)
     found = with_vector(index, "middle", middle).similar("middle", k=2)
     assert set(found.track_ids) == {"t05", "t06"}
+    head, *lines = repr(found).split("\n")
+    assert head == "<Neighbours of 'middle': 2, by mixture, vocals, drums, bass, other>"
+    assert lines == [f"  {d:.2f}  {t!r}" for d, t in zip(found.distances, found.track_ids)]
+    assert f"{len(index):,} tracks, {len(middle):,} coordinates, commit {index.commit}>" in repr(index)
     np.save(tmp_path / "middle.npy", middle)
     code, out, err = run(capsys, "similar", path, tmp_path / "middle.npy", "-k", "2", "--json")
     assert (code, err) == (0, "")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from typing import Any
 
 from stemfeatures._util.json import plain
 
 from ._exit import DONE
 from ._options import add_verb
-from ._text import NOTHING, columns, count, echo, json_text, number, shortened, size, terminal_width
+from ._text import NOTHING, columns, count, echo, json_text, number, shortened, size, terminal_width, wrapped
 
 #: Classes of sounds named for each source.
 _SHOWN_CLASSES = 6
@@ -83,7 +82,7 @@ def as_text(checkpoint: Any) -> str:
     card = checkpoint.card
     lines = [
         checkpoint.name,
-        *textwrap.wrap(str(card.get("description", "")), 100, initial_indent="  ", subsequent_indent="  "),
+        *wrapped(str(card.get("description", "")), indent="  "),
         f"  licence  {card.get('licence', 'not stated')}",
         f"  file     {checkpoint.path} ({size(checkpoint.path.stat().st_size)})",
         f"  sha256   {checkpoint.sha256}",
@@ -99,11 +98,14 @@ def as_text(checkpoint: Any) -> str:
             if ingredients := entry.get("made_of"):
                 sources = ", ".join(f"{name} ({licence})" for name, licence in ingredients.items())
                 made = f"{entry['source']}: made of {sources}"
-                lines += textwrap.wrap(made, 100, initial_indent="    ", subsequent_indent="      ")
+                lines += wrapped(made, indent="    ", hanging="      ")
     if tasks := metric_tables(card.get("metrics") or {}):
         lines.append("  metrics  mean/median over tracks")
         for title, table in tasks:
-            lines += [f"    {title}", columns(table, align="<" + ">" * len(table[0]), indent="      ")]
+            lines += [
+                *wrapped(title, indent="    ", hanging="      "),
+                columns(table, align="<" + ">" * len(table[0]), indent="      "),
+            ]
     else:
         lines.append("  metrics  not evaluated (see stemfeatures evaluate --update-card)")
     return "\n".join(lines)

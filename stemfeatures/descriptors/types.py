@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import MIXTURE
+
 
 @dataclass(repr=False)
 class F0Contour:
@@ -57,7 +59,7 @@ class Events:
         return f"<Events: {len(self.beats_s):,} beats; onsets: {onsets}>"
 
 
-@dataclass
+@dataclass(repr=False)
 class TrackDescription:
     """Descriptors of one track.
 
@@ -82,3 +84,34 @@ class TrackDescription:
     events: Events
     embeddings: dict[str, np.ndarray]
     tables: dict[str, Mapping[str, Sequence[Any] | np.ndarray]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        mixture = self.stems.get(MIXTURE, {})
+        facts = self._facts()
+        for key, text in (("tempo_bpm", "{:.1f} bpm"), ("key", "{}"), ("loudness_integrated_lufs", "{:.1f} LUFS")):
+            if mixture.get(key) is not None:
+                facts.append(text.format(mixture[key]))
+        played = [
+            f"{stem} {values['activity_ratio']:.0%}"
+            for stem, values in self.stems.items()
+            if stem != MIXTURE and values.get("activity_ratio")
+        ]
+        n_onsets = sum(map(len, self.events.onsets_s.values()))
+        lines = (
+            f"<{type(self).__name__}{self._of()}{': ' if facts else ''}{', '.join(facts)}>",
+            f"  stems[...]: {len(mixture)} fields each; sounding: {', '.join(played) or 'none'}",
+            f"  events: {len(self.events.beats_s):,} beats, {n_onsets:,} onsets",
+            f"  contours[...]: {', '.join(self.contours) or 'none'}",
+            f"  embeddings[...]: {', '.join(self.embeddings) or 'none'}",
+            f"  tables[...]: {', '.join(self.tables) or 'none'}",
+        )
+        return "\n".join(lines)
+
+    def _of(self) -> str:
+        """Whose it is, for people."""
+        track_id = self.stems.get(MIXTURE, {}).get("track_id")
+        return "" if track_id is None else f" of {track_id!r}"
+
+    def _facts(self) -> list[str]:
+        """What else the first line says."""
+        return []

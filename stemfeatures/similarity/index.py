@@ -36,7 +36,7 @@ FORMAT = 1
 _SOURCES = {"tracks", "stems", "embeddings"}
 
 
-@dataclass
+@dataclass(repr=False)
 class SimilarityIndex:
     """Vectors of all tracks of a features directory; see :func:`~.build.build_index` and :func:`open_index`.
 
@@ -77,6 +77,14 @@ class SimilarityIndex:
 
     def __len__(self) -> int:
         return len(self.track_ids)
+
+    def __repr__(self) -> str:
+        width = sum(len(block.names) for block in self.store.blocks)
+        return (
+            f"<SimilarityIndex {str(self.path)!r}: {len(self):,} tracks, {width:,} coordinates, commit {self.commit}>\n"
+            f"  stems: {', '.join(self.stems)}\n"
+            f"  families: {', '.join(self.families)}"
+        )
 
     @property
     def stems(self) -> tuple[str, ...]:

@@ -20,7 +20,11 @@ class SimilarityError(DatasetError):
     stage = "similar"
 
 
-@dataclass(frozen=True)
+#: Neighbours that are printed.
+_SHOWN = 10
+
+
+@dataclass(frozen=True, repr=False)
 class Neighbours:
     """The tracks nearest to one track, nearest first.
 
@@ -55,6 +59,14 @@ class Neighbours:
     near: Space
     unlike: Space | None
     rows: np.ndarray
+
+    def __repr__(self) -> str:
+        contrast = f", unlike {', '.join(self.unlikeness)}" if self.unlikeness else ""
+        lines = [f"<Neighbours of {self.query!r}: {len(self.track_ids):,}, by {', '.join(self.by_stem)}{contrast}>"]
+        lines += [f"  {d:.2f}  {track_id!r}" for d, track_id in zip(self.distances[:_SHOWN], self.track_ids)]
+        if len(self.track_ids) > _SHOWN:
+            lines.append("  ... (to_pandas() has all)")
+        return "\n".join(lines)
 
     def to_pandas(self) -> pd.DataFrame:
         """Indexed by ``track_id``: ``score``, ``distance``, ``distance_<stem>``, ``unlike_<stem>``."""

@@ -164,7 +164,8 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             (n_tracks, n_columns) in the units of the tables, a DataFrame if it was fitted to one. NaN where the vector
             says that nothing was measured, and in columns that are not in vectors (left out, or only the strength of
             others). Clipped values come back at the limit, a tempo in the octave from 80 bpm, a direction with
-            length 1; principal components bring back what they kept.
+            length 1, ``key_minor`` the nearer to 0.5 the weaker the key; principal components bring back what they
+            kept.
         """
         check_is_fitted(self)
         values = np.asarray(X, dtype=np.float64)
