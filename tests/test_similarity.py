@@ -15,6 +15,7 @@ from features_helper import write_features
 from sklearn.neighbors import NearestNeighbors
 
 from pipelines import cli
+from pipelines.commands._musical import called, told
 from pipelines.similarity import all_pairs
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.errors import DatasetError
@@ -521,3 +522,15 @@ def test_malformed_arguments(path, capsys, arguments):
         cli.main(["index", str(path), *arguments])
     assert stop.value.code == 2
     assert "expected" in capsys.readouterr().err
+
+
+def test_reasons_are_told_with_their_unit_once():
+    assert (called("section_duration_median_s"), told("section_duration_median_s", "s", [1.11, 1.98])) == (
+        "usual length of a section",
+        "1.1 and 2.0 s",
+    )
+    assert (called("fill_bar_ratio"), told("fill_bar_ratio", "", [0.319, 0.982])) == ("bars with a fill", "32 and 98%")
+    assert (called("beat_interval_mean_s"), told("beat_interval_mean_s", "s", [0.5, None])) == (
+        "beat interval mean",
+        "0.5 and \N{EN DASH} s",
+    )

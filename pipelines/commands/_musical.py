@@ -94,14 +94,28 @@ _CALLED = {
     "key_2_strength": ("fit of the second key", "%", ""),
     "key_clarity": ("clearness of the key", "%", ""),
     "chords_changes_rate": ("chord changes", ".2f", " a second"),
+    "section_distinct_count": ("different sections", "d", ""),
+    "section_duration_median_s": ("usual length of a section", ".1f", " s"),
+    "chord_duration_median_s": ("usual length of a chord", ".1f", " s"),
+    "note_pitch_class": ("notes that are played", "", ""),
+    "note_interval": ("steps between notes", "", ""),
+    "note_phrase_duration_median_s": ("usual length of a phrase", ".1f", " s"),
+    "fill_bar_ratio": ("bars with a fill", "%", ""),
+    "meter_confidence": ("clearness of the meter", "%", ""),
+    "bark": ("bands of the spectrum (Bark)", "", ""),
     "embedding": ("what the network hears", "", ""),
 }
+#: How names of descriptors end that say their unit.
+_UNITS = {"s", "hz", "db", "lu", "lufs", "dbtp", "bpm", "cents", "semitones"}
 _PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def called(descriptor: str) -> str:
     """``spectral_centroid_mean_hz`` as ``brightness``."""
-    return _CALLED[descriptor][0] if descriptor in _CALLED else descriptor.replace("_", " ")
+    if descriptor in _CALLED:
+        return _CALLED[descriptor][0]
+    words = descriptor.split("_")
+    return " ".join(words[:-1] if words[-1] in _UNITS else words)  # the unit stands behind the values
 
 
 def told(descriptor: str, unit: str, values: list[Any]) -> str:
