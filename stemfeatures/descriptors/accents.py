@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+from .._util.large_arrays import allocate, release
 from ..constants import FRAME_RATE, N_CHROMA
 from ..frames import TrackFrames
-from .values import loud_level
+from .values import blocks, loud_level, windows
 
 #: Kinds of accents, in the order of :func:`accents_at`: activations of the network, rise of bands of the drums, rise of
 #: the other stems, change of the chroma over one and over two periods, change of the bass's pitch over one.
@@ -85,29 +86,41 @@ def accent_streams(
     other_chroma, bass_chroma : np.ndarray
         (N_CHROMA, n_frames) power of the harmony and of the bass line.
     """
-    rising = [band_rise(np.where(active[stem], frames.stems[stem].mel[a:b], 0.0)) for stem, a, b in _BANDS.values()]
-    pulses = np.stack([np.nan_to_num(frames.beat), np.nan_to_num(frames.downbeat), *rising])
-    harmony, bass = np.where(active["other"], other_chroma, 0.0), np.where(active["bass"], bass_chroma, 0.0)
-    return AccentStreams(pulses, _classes(harmony), _classes(bass))
+    n, stems = frames.n_frames, frames.stems
+    streams = allocate(
+        {"pulses": (len(ACTIVATIONS) + len(_BANDS), n), "harmony": (12, n), "bass": (12, n)}, dtype=float
+    )
+    streams["pulses"][:2] = np.nan_to_num(frames.beat), np.nan_to_num(frames.downbeat)
+    for rise, (stem, low, high) in zip(streams["pulses"][2:], _BANDS.values()):
+        rise[:] = band_rise(stems[stem].mel[low:high], active[stem])
+    for name, stem, chroma in (("harmony", "other", other_chroma), ("bass", "bass", bass_chroma)):
+        for part in windows(chroma, streams[name]):
+            streams[name][:, part] = _classes(np.where(active[stem][part], chroma[:, part], 0.0))
+    return AccentStreams(**streams)
 
 
-def band_rise(mel: np.ndarray) -> np.ndarray:
-    """(n_frames,) mean rise of the log of ``(n_bands, n_frames)`` power, relative to its loud frames."""
-    mel = np.asarray(mel, dtype=np.float64)
+def band_rise(mel: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """(n_frames,) mean rise of the log of ``(n_bands, n_frames)`` power of active frames, relative to loud ones."""
     rise = np.zeros(mel.shape[1])
-    loud = loud_level(mel)
-    if loud > 0 and len(rise) > _LAG:
-        log = np.log10(1 + _COMPRESSION * mel / loud)
-        rise[_LAG:] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0)
+    loud = loud_level(mel, active)
+    if loud > 0:
+        for part in windows(mel):
+            first = max(part.start - _LAG, 0)
+            power = np.where(active[first : part.stop], mel[:, first : part.stop], 0.0).astype(np.float64)
+            log = np.log10(1 + _COMPRESSION * power / loud)
+            rise[first + _LAG : part.stop] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0)
     return rise
 
 
 def summed_rises(streams: AccentStreams, n_frames: int) -> np.ndarray:
     """(n_frames,) sum of the rises of all stems, each relative to its mean: the largest of ``n_frames`` around each."""
-    rises = streams.pulses[len(ACTIVATIONS) :]
-    mean = rises.mean(axis=1, keepdims=True)
-    told = mean > LEAST_RISE
-    return np.asarray(maximum_filter1d((rises / np.where(told, mean, 1.0) * told).sum(axis=0), n_frames))
+    total = np.zeros(streams.pulses.shape[1])
+    for rise in streams.pulses[len(ACTIVATIONS) :]:
+        mean = rise.mean()
+        if mean > LEAST_RISE:
+            total += rise / mean
+    release(streams.pulses)
+    return np.asarray(maximum_filter1d(total, n_frames))
 
 
 def _classes(chroma: np.ndarray) -> np.ndarray:
@@ -132,7 +145,8 @@ def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> 
     """
     n_frames = streams.pulses.shape[1]
     at = np.clip(np.rint(times_s * FRAME_RATE).astype(int), 0, n_frames - 1)
-    near = maximum_filter1d(streams.pulses, 2 * _REACH + 1, axis=1, mode="constant")[:, at]
+    near = [maximum_filter1d(pulse, 2 * _REACH + 1, mode="constant")[at] for pulse in streams.pulses]
+    release(streams.pulses)
     changes = [
         harmony_change(streams.harmony, times_s, period_s),
         harmony_change(streams.harmony, times_s, 2 * period_s),
@@ -146,11 +160,22 @@ def accents_at(streams: AccentStreams, times_s: np.ndarray, period_s: float) -> 
 
 def harmony_change(chroma: np.ndarray, times_s: np.ndarray, span_s: float) -> np.ndarray:
     """(n,) cosine distance of the chroma of ``span_s`` after each moment from that before; 0 beside silence."""
-    n_frames = chroma.shape[1]
-    total = np.concatenate([np.zeros((len(chroma), 1)), np.cumsum(chroma, axis=1)], axis=1)
+    found = []
+    for first, last in blocks(len(times_s)):
+        found.append(_harmony_change(chroma, times_s[first:last], span_s))
+        release(chroma)
+    return np.concatenate(found or [np.zeros(0)])
+
+
+def _harmony_change(chroma: np.ndarray, times_s: np.ndarray, span_s: float) -> np.ndarray:
     start, middle, end = (
-        np.clip(np.rint((times_s + shift) * FRAME_RATE).astype(int) + 1, 0, n_frames) for shift in (-span_s, 0, span_s)
+        np.clip(np.rint((times_s + shift) * FRAME_RATE).astype(int) + 1, 0, chroma.shape[1])
+        for shift in (-span_s, 0, span_s)
     )
+    first = int(start.min())
+    sums = np.cumsum(chroma[:, first : end.max()], axis=1)
+    total = np.concatenate([np.zeros((len(chroma), 1)), sums], axis=1)
+    start, middle, end = start - first, middle - first, end - first
     after, before = total[:, end] - total[:, middle], total[:, middle] - total[:, start]
     norm = np.linalg.norm(after, axis=0) * np.linalg.norm(before, axis=0)
     return np.where(norm > 1e-12, 1 - (after * before).sum(axis=0) / np.maximum(norm, 1e-12), 0.0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.large_arrays import release
 from ..constants import FRAME_RATE
 from ..fields import SQRT, Field, status_field
 from ..frames import StemFrames
@@ -19,7 +20,7 @@ from .inputs import DescriptorInputs
 from .mel_bands import band_power, mel_edges_hz
 from .registry import Extractor, register
 from .rhythm import BEAT_ROWS, NO_BEATS, row_bars
-from .values import OK, SILENT, mean, std
+from .values import OK, SILENT, blocks, mean, std
 
 #: Edges of the bands in Hz, essentia's; the last one ends at 11,025 Hz here.
 BAND_EDGES_HZ = (20, 150, 400, 3200, 7000)
@@ -85,7 +86,11 @@ def describe_beat_loudness(stem: StemFrames, beats_s: np.ndarray) -> dict[str, A
     loudest = 10 * np.log10(float(stem.energy.max()))
     decibels = loudest + np.maximum(10 * np.log10(stem.energy / stem.energy.max() + 1e-30), QUIETEST_DB)
     between = decibels[at.min() : at.max() + 1]
-    ratios = band_ratios(stem.mel[:, at])
+    parts = []
+    for first, end in blocks(len(at), 2048):
+        parts.append(band_ratios(stem.mel[:, at[first:end]]))
+        release(stem.mel)
+    ratios = np.concatenate(parts, axis=1)
     ratios = ratios[:, np.isfinite(ratios[0])]
     return {
         "beat_loudness_status": OK,

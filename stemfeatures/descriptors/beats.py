@@ -157,19 +157,20 @@ def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) ->
     change = TEMPO_COST * np.square(np.log(periods[:, None] / periods[None, :]))
 
     shortest, longest = periods[0], periods[-1]
-    # Frames before the first are a start at any phase and any tempo, at no cost.
-    total = np.zeros((longest + n, len(periods)))
-    back = np.full((n, len(periods)), -1, dtype=np.int16)
+    # Totals of the frames a longest period back. Those before the first are a start at any phase and tempo, at no cost.
+    total = np.zeros((longest + shortest, len(periods)))
+    back = np.empty((n, len(periods)), dtype=np.int8)
     # No beat reaches back less than the shortest period: so many frames are decided at once.
     for start in range(0, n, shortest):
         t = np.arange(start, min(start + shortest, n))
-        reach = total[longest + t[:, None] - periods] - change
+        reach = total[longest + (t - start)[:, None] - periods] - change
         origin = reach.argmax(axis=2)
         best = np.take_along_axis(reach, origin[:, :, None], axis=2)[:, :, 0]
-        total[longest + t] = best + preference + reward[t, None]
+        total[longest + t - start] = best + preference + reward[t, None]
         back[t] = origin
+        total[:longest] = total[len(t) : len(t) + longest].copy()
     # The last beat lies within the last period; each period ends where it must, so the ends compete fairly.
-    tail = total[longest + max(n - longest, 0) :]
+    tail = total[max(longest - n, 0) : longest]
     age = np.arange(len(tail))[::-1, None]
     last = int(np.where(age < periods[None, :], tail, -np.inf).argmax())
     t, p = last // len(periods) + max(n - longest, 0), last % len(periods)

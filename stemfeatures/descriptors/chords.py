@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.large_arrays import release
 from ..constants import FRAME_RATE, MIXTURE
 from ..fields import DURATION, LOG1P, NOT_A_COORDINATE, Field, Scale, log, status_field
 from .activity import active_rows
@@ -23,7 +24,7 @@ from .harmony import PITCH_CLASSES, estimate_tuning, fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .rhythm import row_bars
-from .values import OK, SILENT, TOO_SHORT, mean, median, number
+from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, step_windows, windows
 
 #: Harte's shorthands, and their tones in semitones above the root.
 QUALITIES = {
@@ -274,7 +275,8 @@ def find_chords(inputs: ChordInputs) -> Chords:
     # Most chords are of the scale that their neighbours are of: the scales of a first path have a say in the second.
     fit = _scale_fit()
     scale = _best_path(fit[:, _best_path(score, change)].T, np.full(len(score), SCALE_CHANGE))
-    score = score + IN_SCALE * fit[scale]
+    for start, end in blocks(len(score)):
+        score[start:end] += IN_SCALE * fit[scale[start:end]]
     path = _best_path(score, change)
     first = np.flatnonzero(np.r_[True, path[1:] != path[:-1]])
     end = np.r_[first[1:], len(path)]
@@ -293,11 +295,13 @@ def find_chords(inputs: ChordInputs) -> Chords:
 def chord_scores(sound: np.ndarray, bass: np.ndarray) -> np.ndarray:
     """(n_steps, n_chords + 1) scores in nats of (12, n_steps) pitch classes and bass; no chord comes last."""
     templates, low, rarity = _templates()
-    size = np.linalg.norm(sound, axis=0)
-    similar = templates @ (sound / np.where(size > 0, size, 1.0))
-    chord = SIMILARITY * similar + BASS * (low @ bass) - rarity[:, None]
-    nothing = np.where(size > 0, SIMILARITY * NO_CHORD_SIMILARITY, SIMILARITY)
-    return np.vstack([chord, nothing]).T
+    scores = np.empty((sound.shape[1], len(templates) + 1))
+    for part in windows(sound):
+        size = np.linalg.norm(sound[:, part], axis=0)
+        similar = templates @ (sound[:, part] / np.where(size > 0, size, 1.0))
+        scores[part, :-1] = (SIMILARITY * similar + BASS * (low @ bass[:, part]) - rarity[:, None]).T
+        scores[part, -1] = np.where(size > 0, SIMILARITY * NO_CHORD_SIMILARITY, SIMILARITY)
+    return scores
 
 
 @cache
@@ -319,7 +323,7 @@ def _scale_fit() -> np.ndarray:
 def _best_path(score: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Best state of each step, when a change before step ``t`` costs ``change[t]``."""
     total, stay = score[0].copy(), np.arange(score.shape[1])
-    back = np.empty(score.shape, dtype=np.int64)
+    back = np.empty(score.shape, dtype=np.int16)
     for t in range(1, len(score)):
         best = int(total.argmax())
         leap = total[best] - change[t]
@@ -378,22 +382,28 @@ def step_chroma(
     """Pitch classes between the times of a grid."""
     n_frames = len(bass_hz)
     first = np.minimum(np.ceil(times_s[:-1] * FRAME_RATE).astype(int), n_frames - 1)
-    # The voice sings what is of no chord, too: it speaks where nothing else does.
-    heard = np.where(active["other"], chroma["other"], np.where(active["vocals"], chroma["vocals"], 0.0))
-    loudness = np.sqrt(np.where(active["other"], energy["other"], energy["vocals"]))
-    amplitude = np.sqrt(heard)
-    sums = amplitude.sum(axis=0)
-    total = amplitude / np.where(sums > 0, sums, 1.0) * loudness  # (N_CHROMA, n_frames)
-    tuning = estimate_tuning(total) or 0.0
-    classes = fold_chroma(total, tuning)
-    voiced = np.flatnonzero(np.isfinite(bass_hz))
-    bass = np.zeros((12, n_frames))
-    bass[np.rint((cents(bass_hz[voiced]) - tuning) / 100 + 9).astype(int) % 12, voiced] = 1.0
+
+    def amplitude(part: slice) -> np.ndarray:
+        # The voice sings what is of no chord, too: it speaks where nothing else does.
+        other, voice = active["other"][part], active["vocals"][part]
+        heard = np.sqrt(np.where(other, chroma["other"][:, part], np.where(voice, chroma["vocals"][:, part], 0.0)))
+        loudness = np.sqrt(np.where(other, energy["other"][part], energy["vocals"][part]))
+        sums = heard.sum(axis=0)
+        release(chroma["other"])
+        return np.asarray(heard / np.where(sums > 0, sums, 1.0) * loudness)
+
+    sums = [amplitude(slice(*part)).sum(axis=1, dtype=np.float64) for part in blocks(n_frames)]
+    tuning = estimate_tuning(np.sum(sums, axis=0)) or 0.0
     length = np.diff(np.append(first, n_frames))
-    return ChordInputs(
-        times_s, kinds, np.add.reduceat(classes, first, axis=1),
-        np.add.reduceat(bass, first, axis=1) / np.maximum(length, 1), tuning,
-    )  # fmt: skip
+    sound, bass = [], np.empty((12, len(first)))
+    for steps, part in step_windows(first, n_frames):
+        at = first[steps] - part.start
+        sound.append(np.add.reduceat(fold_chroma(amplitude(part), tuning), at, axis=1))
+        voiced = np.flatnonzero(np.isfinite(bass_hz[part]))
+        classes = np.zeros((12, part.stop - part.start))
+        classes[np.rint((cents(bass_hz[part][voiced]) - tuning) / 100 + 9).astype(int) % 12, voiced] = 1.0
+        bass[:, steps] = np.add.reduceat(classes, at, axis=1) / np.maximum(length[steps], 1)
+    return ChordInputs(times_s, kinds, np.concatenate(sound, axis=1), bass, tuning)
 
 
 def track_chords(inputs: DescriptorInputs) -> Chords:

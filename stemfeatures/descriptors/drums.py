@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE
-from .values import band_percentiles, blocks, loud_level, parabolic_offset
+from .values import band_percentiles, loud_level, parabolic_offset, windows
 
 #: Kinds of strokes; the snare includes rim shots and claps, the hat open and closed, cymbals crash and ride.
 STROKES = ("kick", "snare", "hat", "tom", "cymbal")
@@ -55,12 +55,13 @@ def stroke_features(mel: np.ndarray, onset: np.ndarray) -> np.ndarray:
 
 
 def _feature_blocks(mel: np.ndarray, onset: np.ndarray) -> Iterator[np.ndarray]:
-    """:func:`stroke_features` of consecutive frames, as many as :func:`~.values.blocks` says."""
+    """:func:`stroke_features` of consecutive frames, as many as :func:`~.values.windows` says."""
     n = mel.shape[1]
     loud = max(loud_level(mel), 1e-30)
     own = np.maximum(band_percentiles(mel, 98), loud * 10 ** (-_OWN_FLOOR_DB / 10))
     stroke = np.nan_to_num(np.asarray(onset, dtype=np.float64))[None]
-    for start, end in blocks(n):
+    for part in windows(mel):
+        start, end = part.start, part.stop
         first = max(start - _FARTHEST, 0)
         some = np.asarray(mel[:, first : end + _FARTHEST], dtype=np.float64)
         shape = _grouped(np.log10(1 + _OWN * some / own[:, None]))
@@ -151,11 +152,11 @@ def find_strokes(
     if not active.any() or len(active) < 3:
         return {kind: np.zeros(0) for kind in STROKES}
     model = model or stroke_model()
-    probability = np.concatenate([model.probability(features) for features in _feature_blocks(mel, onset)])
+    probability = np.concatenate([model.probability(features).T for features in _feature_blocks(mel, onset)], axis=1)
     # A stroke is heard in the frame before the drums sound, at the earliest.
     sounding = maximum_filter1d(active, 3)
     found = {}
-    for kind, values, threshold in zip(STROKES, probability.T, model.threshold, strict=True):
+    for kind, values, threshold in zip(STROKES, probability, model.threshold, strict=True):
         at = peaks(np.where(sounding, values, 0.0), float(threshold))
         found[kind] = np.maximum((at + parabolic_offset(values, at)) / FRAME_RATE, 0.0)
     return found

@@ -18,7 +18,7 @@ from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std
+from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std, windows
 
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
@@ -179,25 +179,12 @@ def decode_f0(pitch: PitchFrames, active: np.ndarray, times_s: np.ndarray) -> tu
     salience : (n_frames,) ndarray
         Salience of the chosen candidate, 0 where unvoiced.
     """
-    hz = np.asarray(pitch.candidates_hz, dtype=np.float64)
-    salience = np.nan_to_num(np.asarray(pitch.salience, dtype=np.float64))
     voicing = np.where(active, np.clip(np.nan_to_num(pitch.voicing), 0.0, 1.0), 0.0)
-    n_frames, k = hz.shape
-    usable = np.isfinite(hz) & (hz > 0) & (salience > 0) & active[:, None]
-    octave = np.log2(np.where(usable, hz, 1.0))
-
-    # Voicing decides whether there is a pitch, the salience relative to the frame's best which one it is.
-    tiny = 1e-3
-    best = np.where(usable, salience, 0.0).max(axis=1, keepdims=True, initial=tiny)
-    score = np.full((n_frames, k + 1), -np.inf)
-    score[:, :k] = np.where(
-        usable, np.log(np.maximum(salience / best, tiny)) + np.log(np.maximum(voicing, tiny))[:, None], -np.inf
-    )
-    score[:, k] = np.log(np.maximum(1 - voicing, tiny))
-
-    path = np.full(n_frames, k)
-    for start, end in runs(usable.any(axis=1)):
-        path[start:end] = _viterbi(score[start:end], octave[start:end])
+    states = _States(pitch, voicing, active)
+    n_frames, k = pitch.candidates_hz.shape
+    path = np.full(n_frames, k, dtype=np.int8)
+    for start, end in runs(states.any_usable()):
+        path[start:end] = _viterbi(states, start, end)
 
     voiced = path < k
     for start, end in runs(voiced):
@@ -207,25 +194,76 @@ def decode_f0(pitch: PitchFrames, active: np.ndarray, times_s: np.ndarray) -> tu
     choice = np.minimum(path, k - 1)
     contour = F0Contour(
         times_s=np.asarray(times_s, dtype=np.float64),
-        f0_hz=np.where(voiced, hz[frame, choice], np.nan),
+        f0_hz=np.where(voiced, np.asarray(pitch.candidates_hz[frame, choice], dtype=np.float64), np.nan),
         voicing=voicing.astype(np.float32),
     )
-    return contour, np.where(voiced, salience[frame, choice], 0.0)
+    return contour, np.where(voiced, np.nan_to_num(pitch.salience[frame, choice]).astype(np.float64), 0.0)
 
 
-def _viterbi(score: np.ndarray, octave: np.ndarray) -> np.ndarray:
-    """Best path through ``(n, k + 1)`` scores; the last state is unvoiced, the others move in octaves."""
-    n, k = octave.shape
-    back = np.zeros((n, k + 1), dtype=np.int8)
-    total = score[0].copy()
-    states = np.arange(k + 1)
-    for start, end in blocks(n - 1):
-        costs = _move_costs(octave[start : end + 1])
-        for t in range(start + 1, end + 1):
-            reach = total[:, None] - costs[t - 1 - start]
+class _States:
+    """Candidates as states of a path, and what each is worth; those of a block of frames at a time.
+
+    Parameters
+    ----------
+    pitch : PitchFrames
+        The candidates.
+    voicing : (n_frames,) ndarray
+        Probability of a pitch, 0 in inactive frames.
+    active : (n_frames,) ndarray of bool
+        Frames that have states.
+    """
+
+    def __init__(self, pitch: PitchFrames, voicing: np.ndarray, active: np.ndarray) -> None:
+        self._pitch, self._voicing, self._active = pitch, voicing, active
+        self._start = self._stop = 0
+        self._known: tuple[np.ndarray, np.ndarray] = (np.zeros((0, 0)), np.zeros((0, 0)))
+
+    def any_usable(self) -> np.ndarray:
+        """(n_frames,) bool: whether a frame has a candidate."""
+        frames = windows(self._pitch.candidates_hz.T, self._pitch.salience.T)
+        return np.concatenate([self._usable(part)[0].any(axis=1) for part in frames] or [np.zeros(0, dtype=bool)])
+
+    def between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n, k + 1), of being unvoiced last, and places in octaves (n, k), at most a block of frames."""
+        if start < self._start or stop > self._stop:
+            self._start, self._stop = start, min(max(start + BLOCK_FRAMES, stop), len(self._active))
+            self._known = self._scores(slice(self._start, self._stop))
+        inside = slice(start - self._start, stop - self._start)
+        return self._known[0][inside], self._known[1][inside]
+
+    def _usable(self, part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        hz = np.asarray(self._pitch.candidates_hz[part], dtype=np.float64)
+        salience = np.nan_to_num(np.asarray(self._pitch.salience[part], dtype=np.float64))
+        return np.isfinite(hz) & (hz > 0) & (salience > 0) & self._active[part, None], hz, salience
+
+    def _scores(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        usable, hz, salience = self._usable(part)
+        voicing, (n, k) = self._voicing[part], hz.shape
+        # Voicing decides whether there is a pitch, the salience relative to the frame's best which one it is.
+        tiny = 1e-3
+        best = np.where(usable, salience, 0.0).max(axis=1, keepdims=True, initial=tiny)
+        score = np.full((n, k + 1), -np.inf)
+        score[:, :k] = np.where(
+            usable, np.log(np.maximum(salience / best, tiny)) + np.log(np.maximum(voicing, tiny))[:, None], -np.inf
+        )
+        score[:, k] = np.log(np.maximum(1 - voicing, tiny))
+        return score, np.log2(np.where(usable, hz, 1.0))
+
+
+def _viterbi(states: _States, first: int, end: int) -> np.ndarray:
+    """Best path from frame ``first`` to ``end`` (exclusive)."""
+    n = end - first
+    total = states.between(first, first + 1)[0][0].copy()
+    back = np.zeros((n, len(total)), dtype=np.int8)
+    places = np.arange(len(total))
+    for start, stop in blocks(n - 1):
+        score, octave = states.between(first + start, first + stop + 1)
+        costs = _move_costs(octave)
+        for t in range(1, stop + 1 - start):
+            reach = total[:, None] - costs[t - 1]
             best = reach.argmax(axis=0)
-            back[t] = best
-            total = reach[best, states] + score[t]
+            back[start + t] = best
+            total = reach[best, places] + score[t]
     path = np.empty(n, dtype=np.intp)
     path[-1] = total.argmax()
     for t in range(n - 1, 0, -1):

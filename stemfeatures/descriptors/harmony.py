@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from .._util.large_arrays import allocate, release
 from ..constants import FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
 from ..fields import LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
 from .activity import active_rows
@@ -22,8 +23,7 @@ from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
 from .mel_bands import band_power, mel_edges_hz
 from .registry import Extractor, register
-from .types import F0Contour
-from .values import OK, SILENT, TOO_SHORT, blocks, number
+from .values import OK, SILENT, TOO_SHORT, number, windows
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 #: Temperley, "What's key for key?", Music Perception 17(1), 1999: profiles on C, from the tonic up.
@@ -138,12 +138,12 @@ FIELDS = (
 _N_FINE = N_CHROMA // 12
 
 
-def contour_chroma(contour: F0Contour, energy: np.ndarray) -> np.ndarray:
+def contour_chroma(f0_hz: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """(N_CHROMA, n_frames) chroma of a monophonic contour: each voiced frame's energy at its pitch, shared linearly
     between the two nearest thirds of a semitone."""
-    chroma = np.zeros((N_CHROMA, len(contour.f0_hz)))
-    voiced = np.flatnonzero(np.isfinite(contour.f0_hz))
-    place = (cents(contour.f0_hz[voiced]) / 100 + 9) * _N_FINE
+    chroma = np.zeros((N_CHROMA, len(f0_hz)))
+    voiced = np.flatnonzero(np.isfinite(f0_hz))
+    place = (cents(f0_hz[voiced]) / 100 + 9) * _N_FINE
     below = np.floor(place).astype(int)
     upper = place - below
     power = np.asarray(energy, dtype=np.float64)[voiced]
@@ -156,11 +156,11 @@ def resolved_frames(mel: np.ndarray) -> np.ndarray:
     """(n_frames,) bool: whether at least 1 % of the power of (n_mels, n_frames) mel power lies above 430 Hz."""
     hertz = mel_edges_hz(len(mel))
     resolved = np.zeros(mel.shape[1], dtype=bool)
-    for start, end in blocks(len(resolved)):
-        power = band_power(mel[:, start:end])
+    for part in windows(mel):
+        power = band_power(mel[:, part])
         total = power.sum(axis=0)
         high = power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0)
-        resolved[start:end] = (total > 0) & (high >= RESOLVED_SHARE * total)
+        resolved[part] = (total > 0) & (high >= RESOLVED_SHARE * total)
     return resolved
 
 
@@ -202,23 +202,22 @@ def _chord_templates() -> np.ndarray:
 
 def chord_changes(chroma12: np.ndarray) -> int:
     """Number of changes between major and minor triads along (12, n_frames) chroma, by Viterbi decoding."""
-    norm = np.linalg.norm(chroma12, axis=0)
-    frames = chroma12[:, norm > 0] / norm[norm > 0]
-    if frames.shape[1] < 2:
-        return 0
-    score = (CHORD_SHARPNESS * _chord_templates() @ frames).T
-    total = score[0].copy()
-    back = np.empty(score.shape, dtype=np.int8)
-    stay = np.arange(24)
-    for t in range(1, len(score)):
-        best = int(total.argmax())
-        leap = total[best] - CHORD_CHANGE_COST
-        changed = leap > total
-        back[t] = np.where(changed, best, stay)
-        total = np.where(changed, leap, total) + score[t]
+    templates, stay = CHORD_SHARPNESS * _chord_templates(), np.arange(24)
+    total = np.zeros(24)
+    back = np.empty((chroma12.shape[1], 24), dtype=np.int8)
+    n = 0
+    for part in windows(chroma12):
+        norm = np.linalg.norm(chroma12[:, part], axis=0)
+        for score in (templates @ (chroma12[:, part][:, norm > 0] / norm[norm > 0])).T:
+            best = int(total.argmax())
+            leap = total[best] - CHORD_CHANGE_COST
+            changed = leap > total
+            back[n] = np.where(changed, best, stay)
+            total = np.where(changed, leap, total) + score
+            n += 1
     state = int(total.argmax())
     changes = 0
-    for t in range(len(score) - 1, 0, -1):
+    for t in range(n - 1, 0, -1):
         before = int(back[t, state])
         changes += before != state
         state = before
@@ -240,18 +239,25 @@ def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
     KeyEvidence
         Of the frames together.
     """
-    smooth = uniform_filter1d(classes, round(CHORD_S * FRAME_RATE), axis=1, mode="nearest")
-    triads = np.bincount((_chord_templates() @ smooth).argmax(axis=0), minlength=24)
-    low = _shares(bass)
-    low = low if low.any() else classes
-    sounding = np.flatnonzero(low.any(axis=0))
+    reach, n = round(CHORD_S * FRAME_RATE), classes.shape[1]
+    triads, profile, low_profile = np.zeros(24), np.zeros(12), np.zeros(12)
+    plays = np.zeros(n, dtype=bool)
+    for part in windows(classes, bass):
+        first = max(part.start - reach, 0)
+        smooth = uniform_filter1d(classes[:, first : part.stop + reach], reach, axis=1, mode="nearest")
+        likeliest = (_chord_templates() @ smooth[:, part.start - first : part.stop - first]).argmax(axis=0)
+        triads += np.bincount(likeliest, minlength=24)
+        profile += classes[:, part].sum(axis=1)
+        low_profile += _shares(bass[:, part]).sum(axis=1)
+        plays[part] = bass[:, part].any(axis=0)
+    low, sounding = (bass, np.flatnonzero(plays)) if plays.any() else (classes, np.arange(n))
     start, end = sounding[0], sounding[-1] + 1
     return KeyEvidence(
-        classes.mean(axis=1),
-        _shares(_shares(bass).sum(axis=1)),
-        _shares(triads.astype(np.float64)),
-        _shares(low[:, start : start + round(BEGINNING_S * FRAME_RATE)].sum(axis=1)),
-        _shares(low[:, max(end - round(END_S * FRAME_RATE), 0) : end].sum(axis=1)),
+        profile / n,
+        _shares(low_profile),
+        _shares(triads),
+        _shares(_shares(low[:, start : start + round(BEGINNING_S * FRAME_RATE)]).sum(axis=1)),
+        _shares(_shares(low[:, max(end - round(END_S * FRAME_RATE), 0) : end]).sum(axis=1)),
     )
 
 
@@ -305,28 +311,20 @@ def describe_harmony(
     """
     if not active.any():
         return {"harmony_status": SILENT}
-    # Amplitudes of unit sum: every frame counts, and a loud partial does not drown a chord.
-    amplitude = np.asarray(chroma[:, active], dtype=np.float64)
-    np.sqrt(amplitude, out=amplitude)
-    total = amplitude.sum(axis=0)
-    told = total > 0
-    amplitude = amplitude[:, told]
-    amplitude /= total[told]
-    n = amplitude.shape[1]
+    amplitude, told = unit_amplitude(chroma, active)
+    n = int(told.sum())
     least = MIN_ACTIVE_S * FRAME_RATE
     if n < least:
         return {"harmony_status": TOO_SHORT if n > 0 and active.sum() < least else empty}
     tuning = estimate_tuning(amplitude)
-    classes = fold_chroma(amplitude, tuning or 0.0)
-    profile = classes.mean(axis=1)
+    profile = fold_chroma(amplitude, tuning or 0.0)[:, 0] / n
     if profile.std() < MIN_CONTRAST * profile.mean():
         return {"harmony_status": ATONAL}
-    entropy = -(classes * np.log2(np.maximum(classes, 1e-12))).sum(axis=0).mean()
-    evidence = None
-    if bass is not None:
-        evidence = key_evidence(
-            classes, fold_chroma(np.asarray(bass[:, active][:, told], dtype=np.float64), tuning or 0.0)
-        )
+    classes, low = pitch_classes(chroma, told, tuning or 0.0, bass)
+    entropy = 0.0
+    for part in windows(classes):
+        entropy -= float((classes[:, part] * np.log2(np.maximum(classes[:, part], 1e-12))).sum()) / n
+    evidence = None if low is None else key_evidence(classes, low)
     return {
         "harmony_status": OK,
         "tuning_cents": tuning,
@@ -335,6 +333,71 @@ def describe_harmony(
         **_key_fields(profile, evidence),
         "chords_changes_rate": number(chord_changes(classes) * FRAME_RATE / n) if chords else None,
     }
+
+
+def unit_amplitude(chroma: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitudes summed over the frames of a row, each with a sum of 1.
+
+    Every frame counts, and a loud partial does not drown a chord.
+
+    Parameters
+    ----------
+    chroma : (N_CHROMA, n_frames) ndarray
+        Power of each third of a semitone.
+    active : (n_frames,) ndarray of bool
+        Frames in which the row sounds.
+
+    Returns
+    -------
+    amplitude : (N_CHROMA, 1) ndarray
+        Sums over these frames.
+    told : (n_frames,) ndarray of bool
+        Those of them that have any chroma.
+    """
+    sums, told = np.zeros((N_CHROMA, 1)), np.zeros(len(active), dtype=bool)
+    for part in windows(chroma):
+        amplitude = np.sqrt(np.asarray(chroma[:, part], dtype=np.float64))
+        total = amplitude.sum(axis=0)
+        told[part] = active[part] & (total > 0)
+        sums += (amplitude[:, told[part]] / total[told[part]]).sum(axis=1, keepdims=True)
+    return sums, told
+
+
+def pitch_classes(
+    chroma: np.ndarray, told: np.ndarray, tuning_cents: float, bass: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pitch classes of some frames.
+
+    Parameters
+    ----------
+    chroma : (N_CHROMA, n_frames) ndarray
+        Power of each third of a semitone.
+    told : (n_frames,) ndarray of bool
+        The frames; all have chroma.
+    tuning_cents : float
+        Deviation from 440 Hz that is removed.
+    bass : (N_CHROMA, n_frames) ndarray, optional
+        Power of the bass.
+
+    Returns
+    -------
+    classes : (12, n) ndarray
+        Amplitudes with a sum of 1.
+    bass : (12, n) ndarray or None
+        Power of the bass in these frames.
+    """
+    shape, place = (12, int(told.sum())), 0
+    folded = allocate({"classes": shape} | ({} if bass is None else {"bass": shape}), dtype=np.float64)
+    for part in windows(chroma, *([] if bass is None else [bass])):
+        at = told[part]
+        to = slice(place, place + int(at.sum()))
+        amplitude = np.sqrt(np.asarray(chroma[:, part][:, at], dtype=np.float64))
+        folded["classes"][:, to] = fold_chroma(amplitude / amplitude.sum(axis=0), tuning_cents)
+        if bass is not None:
+            folded["bass"][:, to] = fold_chroma(np.asarray(bass[:, part][:, at], dtype=np.float64), tuning_cents)
+        place = to.stop
+        release(*folded.values())
+    return folded["classes"], folded.get("bass")
 
 
 def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
@@ -354,16 +417,16 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     """
     frames, active = inputs.frames, inputs.get(active_rows)
     contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
-    chroma = {}
-    for stem in ("vocals", "other", *frames.further):
-        own = frames.stems[stem]
-        fallback = contour_chroma(contours[stem], own.energy) if stem in contours else 0.0
-        chroma[stem] = np.where(resolved_frames(own.mel), own.chroma, fallback).astype(np.float32, copy=False)
-    chroma["bass"] = contour_chroma(contours["bass"], frames.stems["bass"].energy).astype(np.float32)
-    chroma[MIXTURE] = np.zeros((N_CHROMA, frames.n_frames), np.float32)
-    for start, end in blocks(frames.n_frames):
-        part = slice(start, end)
-        total = np.zeros((N_CHROMA, end - start))
+    resolved = {stem: resolved_frames(frames.stems[stem].mel) for stem in ("vocals", "other", *frames.further)}
+    chroma = allocate(dict.fromkeys((*resolved, "bass", MIXTURE), (N_CHROMA, frames.n_frames)))
+    spectral = [frames.stems[stem].chroma for stem in resolved]
+    for part in windows(chroma[MIXTURE], *spectral):
+        for stem, known in resolved.items():
+            own = frames.stems[stem]
+            fallback = contour_chroma(contours[stem].f0_hz[part], own.energy[part]) if stem in contours else 0.0
+            chroma[stem][:, part] = np.where(known[part], own.chroma[:, part], fallback)
+        chroma["bass"][:, part] = contour_chroma(contours["bass"].f0_hz[part], frames.stems["bass"].energy[part])
+        total = np.zeros((N_CHROMA, part.stop - part.start))
         for stem in TONAL_STEMS:
             power = np.where(active[stem][part], np.asarray(chroma[stem][:, part], dtype=np.float64), 0.0)
             # A stem's chroma counts with the energy of the stem: the scale of the chroma filters drops out.
@@ -376,7 +439,7 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
 def _harmony(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     empty = UNVOICED if row == "bass" else UNRESOLVED
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
-    bass = np.where(active["bass"], chroma["bass"], 0.0) if row == MIXTURE else None
+    bass = chroma["bass"] if row == MIXTURE else None
     chords = row in (*CHORD_ROWS, *inputs.frames.further)
     return describe_harmony(chroma[row], active[row], chords=chords, bass=bass, empty=empty)
 

@@ -16,7 +16,15 @@ from ..fields import Field
 from .activity import active_rows
 from .chords import NO_CHORD, track_chords
 from .event_tables import END, START, Columns, EventTable, register_events
-from .harmony import MIN_ACTIVE_S, PITCH_CLASSES, estimate_tuning, fold_chroma, key_evidence, row_chroma
+from .harmony import (
+    MIN_ACTIVE_S,
+    PITCH_CLASSES,
+    estimate_tuning,
+    key_evidence,
+    pitch_classes,
+    row_chroma,
+    unit_amplitude,
+)
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, estimate_mode
 
@@ -41,26 +49,23 @@ def _keys(inputs: DescriptorInputs) -> Columns:
     if all(label == NO_CHORD for label in chords.label):
         return {field.name: [] for field in EVENT_FIELDS}
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
-    amplitude = np.sqrt(chroma[MIXTURE])
-    total = amplitude.sum(axis=0)
-    told = active[MIXTURE] & (total > 0)
-    amplitude = amplitude / np.where(total > 0, total, 1.0)
-    tuning = (estimate_tuning(amplitude[:, told]) if told.any() else None) or 0.0
-    classes = fold_chroma(amplitude, tuning)
-    bass = fold_chroma(np.where(active["bass"], chroma["bass"], 0.0), tuning)
+    amplitude, told = unit_amplitude(chroma[MIXTURE], active[MIXTURE])
+    tuning = (estimate_tuning(amplitude) if told.any() else None) or 0.0
     end_s = np.append(chords.scale_start_s[1:], chords.end_s[-1])
     times_s = inputs.frames.times_s
     rows = []
     for start, end, scale in zip(chords.scale_start_s, end_s, chords.scale.tolist()):
-        inside = told & (times_s >= start) & (times_s < end)
-        rows.append(_key(classes[:, inside], bass[:, inside], scale if len(end_s) > 1 else None))
+        first, stop = np.searchsorted(times_s, [start, end])
+        part = slice(int(first), int(stop))
+        classes, bass = pitch_classes(chroma[MIXTURE][:, part], told[part], tuning, chroma["bass"][:, part])
+        rows.append(_key(classes, bass, scale if len(end_s) > 1 else None))
     key, mode, confidence = zip(*rows)
     return {"start_s": chords.scale_start_s, "end_s": end_s, "key": key, "mode": mode, "confidence": confidence}
 
 
-def _key(classes: np.ndarray, bass: np.ndarray, scale: int | None) -> tuple[Any, ...]:
+def _key(classes: np.ndarray, bass: np.ndarray | None, scale: int | None) -> tuple[Any, ...]:
     """Name, mode and confidence of (12, n_frames) pitch classes of all and of the bass."""
-    if classes.shape[1] < MIN_ACTIVE_S * FRAME_RATE:
+    if bass is None or classes.shape[1] < MIN_ACTIVE_S * FRAME_RATE:
         return None, None, None
     tonic, mode, probability = estimate_mode(key_evidence(classes, bass), scale)
     return f"{PITCH_CLASSES[tonic]}:{SCALES[mode]}", mode, probability

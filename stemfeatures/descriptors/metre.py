@@ -319,7 +319,7 @@ def _best_cycles(
     outside = group < 0
     rows = np.arange(count)[:, None]
     total = np.where(outside, -np.inf, evidence[0][roles])
-    back = np.zeros((n, count, longest), dtype=np.int16)
+    back = np.zeros((n, count, longest), dtype=np.int8)
     for t in range(1, n):
         on = total[rows, before]
         best = np.stack([np.where(group == g, total, -np.inf).argmax(axis=1) for g in (0, 1)], axis=1)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 
+from .._util.large_arrays import release
 from ..constants import FRAME_RATE, MIXTURE
 from ..fields import DURATION, LOG1P, Field, log, status_field
 from .activity import active_rows
@@ -37,6 +38,7 @@ from .values import (
     number,
     parabolic_offset,
     std,
+    windows,
 )
 
 #: Shortest signal whose onsets are counted.
@@ -171,10 +173,10 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     if mel.shape[1] <= CHROMA_LAG or loud <= 0:
         return strength
     own, loud_class = _own_levels(mel, loud), loud_level(chroma)
-    for start, end in blocks(len(strength)):
-        strength[start:end] = _band_rise(mel, own, start, end)
+    for part in windows(mel, chroma):
+        strength[part] = _band_rise(mel, own, part.start, part.stop)
         if loud_class > 0:
-            strength[start:end] += CHROMA_WEIGHT * _class_rise(chroma, loud_class, start, end)
+            strength[part] += CHROMA_WEIGHT * _class_rise(chroma, loud_class, part.start, part.stop)
     return strength
 
 
@@ -214,19 +216,20 @@ def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.nd
     """
     own, last = _own_levels(mel, loud_level(mel)), mel.shape[1] - 1
     cut = np.zeros(len(frames), dtype=bool)
-    for start, end in blocks(len(frames)):
+    for start, end in blocks(len(frames), 4096):
         at = frames[start:end]
         shown = (_whitened(mel[:, np.clip(at + shift, 0, last)], own) for shift in (CUT, CUT - 1, -CUT))
         # The next sound may follow at once: the quieter of two frames behind the peak counts.
         change = np.minimum(next(shown), next(shown)) - next(shown)
         gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
         cut[start:end] = (loss > strength[at]) & (gain < CUT_GAIN * strength[at])
+        release(mel)
     return cut
 
 
 def ends_before_another(mel: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(n,) bool: whether at given frames, increasing, a sound ends, and the next of them follows within 0.14 s."""
-    level = np.concatenate([np.asarray(mel[:, a:b], dtype=np.float64).sum(axis=0) for a, b in blocks(mel.shape[1])])
+    level = np.concatenate([np.asarray(mel[:, part], dtype=np.float64).sum(axis=0) for part in windows(mel)])
     last = len(level) - 1
     after = np.minimum(level[np.minimum(frames + 1, last)], level[np.minimum(frames + 2, last)])
     falls = after < level[np.maximum(frames - 2, 0)] * 10 ** (-REST_DB / 10)
@@ -241,7 +244,8 @@ def harmony_novelty(chroma: np.ndarray) -> np.ndarray:
     """(n_frames,) cosine distance, 0 to 1, of the root chroma of four frames from that of the four frames before."""
     n = chroma.shape[1]
     novelty, past = np.zeros(n), np.zeros((len(chroma), 1))
-    for start, end in blocks(n):
+    for part in windows(chroma):
+        start, end = part.start, part.stop
         first = max(start - HARMONY_SPAN, 0)
         root = np.sqrt(np.asarray(chroma[:, first : end + HARMONY_SPAN], dtype=np.float64))
         total = np.cumsum(np.concatenate([past, root], axis=1), axis=1)  # before frame `first`, and so on

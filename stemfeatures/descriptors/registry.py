@@ -210,6 +210,7 @@ def describe_rows(inputs: DescriptorInputs) -> dict[str, dict[str, Any]]:
         rows[row] = {}
         for extractor in extractors():
             rows[row].update(extractor.describe(inputs, row))
+            inputs.frames.release()
     if rows[MIXTURE]["activity_status"] != SILENT:
         statuses = [extractor.status for extractor in extractors()]
         for stem in (row for row in rows if rows[row]["activity_status"] == SILENT):

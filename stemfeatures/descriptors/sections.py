@@ -28,7 +28,7 @@ from .event_tables import END, START, Columns, EventTable, register_events
 from .f0 import f0_contours
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, median, number
+from .values import OK, SILENT, median, number, step_sums
 
 #: Bars, or what stands for them, of the shortest signal that has sections.
 MIN_BARS = 8
@@ -150,7 +150,7 @@ def bar_features(
     step = np.minimum(np.searchsorted(steps.times_s[:-1], times_s[:-1] - 1e-6), steps.sound.shape[1] - 1)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.asarray(np.add.reduceat(values, first, axis=-1) / length)
+        return np.asarray(step_sums(values, first) / length)
 
     sound = steps.sound / np.maximum(np.linalg.norm(steps.sound, axis=0), 1e-9)
     harmony, bass = (_unit(np.add.reduceat(values, step, axis=1).T) for values in (sound, steps.bass))

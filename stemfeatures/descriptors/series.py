@@ -14,6 +14,7 @@ from .event_tables import STEM, Columns, EventTable, register_events
 from .harmony import fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .loudness import to_lufs
+from .values import step_sums, step_windows
 
 #: Least power, as a level in dB.
 FLOOR_DB = -100.0
@@ -64,7 +65,7 @@ def step_means(values: np.ndarray, first: np.ndarray) -> np.ndarray:
         A step without a frame of its own has that of its beginning.
     """
     length = np.diff(np.append(first, values.shape[-1]))
-    return np.asarray(np.add.reduceat(values, first, axis=-1) / np.maximum(length, 1))
+    return np.asarray(step_sums(values, first) / np.maximum(length, 1))
 
 
 def _all_series(inputs: DescriptorInputs) -> Columns:
@@ -80,8 +81,18 @@ def _all_series(inputs: DescriptorInputs) -> Columns:
         columns["loudness_lufs"].append(to_lufs(np.maximum(power, 10 ** (FLOOR_DB / 10))))
         columns["activity"].append(step_means(active[row].astype(np.float64), first))
         if row in chroma:
-            amplitude = np.sqrt(np.where(active[row], chroma[row], 0.0))
-            amplitude = step_means(fold_chroma(amplitude, steps.tuning_cents), first)
+            amplitude = np.concatenate(
+                [
+                    step_means(
+                        fold_chroma(
+                            np.sqrt(np.where(active[row][part], chroma[row][:, part], 0.0)), steps.tuning_cents
+                        ),
+                        first[some] - part.start,
+                    )
+                    for some, part in step_windows(first, frames.n_frames)
+                ],
+                axis=1,
+            )
             shares = amplitude / np.maximum(amplitude.sum(axis=0), 1e-12)
             columns["chroma"].append(shares.T.ravel())
         else:

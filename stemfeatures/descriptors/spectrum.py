@@ -18,7 +18,7 @@ from ..fields import LINEAR, LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, mean, median, number, std
+from .values import OK, SILENT, mean, median, number, std, windows
 
 UNKNOWN = "unknown"
 
@@ -72,22 +72,29 @@ FIELDS = (
 )
 
 
-def bark_shares(bark: np.ndarray) -> np.ndarray:
+def bark_shares(bark: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
     """Mean distribution of power over bands.
 
     Parameters
     ----------
     bark : np.ndarray
         (n_bands, n_frames) power.
+    active : np.ndarray, optional
+        (n_frames,) bool, the frames that count; all by default.
 
     Returns
     -------
     np.ndarray
         (n_bands,) mean over the frames with any power of the share of each band; sums to 1, or is 0 throughout.
     """
-    total = bark.sum(axis=0, dtype=np.float64)
-    told = total > 0
-    return np.asarray((bark[:, told] / total[told]).sum(axis=1) / max(np.count_nonzero(told), 1))
+    shares, count = np.zeros(len(bark)), 0
+    for part in windows(bark):
+        power = bark[:, part] if active is None else bark[:, part][:, active[part]]
+        total = power.sum(axis=0, dtype=np.float64)
+        told = total > 0
+        shares += (power[:, told] / total[told]).sum(axis=1)
+        count += int(np.count_nonzero(told))
+    return shares / max(count, 1)
 
 
 def _spectrum(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def _spectrum(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     for feature, attribute, *_ in _SERIES:
         series = getattr(stem, attribute)[active]
         measured |= {f"{feature}_{statistic}": take(series) for statistic, _, take in _STATISTICS}
-    shares = bark_shares(stem.bark[:, active])
+    shares = bark_shares(stem.bark, active)
     return measured | {f"bark_{k:02d}_mean": number(share) for k, share in enumerate(shares, start=1)}
 
 

@@ -18,7 +18,7 @@ from ..frames import StemFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, blocks, loud_level, mean, median, number, std
+from .values import OK, SILENT, Moments, loud_level, mean, median, std, windows
 
 N_MFCC = 13
 TOP_DB = 80.0
@@ -126,15 +126,22 @@ FIELDS = (
 
 def mfcc(mel: np.ndarray) -> np.ndarray:
     """(N_MFCC, n_frames) cepstral coefficients of a mel power spectrogram (n_mels, n_frames)."""
+    floor_db = _floor_db(mel)
+    return np.concatenate([_cepstrum(mel[:, part], floor_db) for part in windows(mel)] or [np.empty((N_MFCC, 0))], 1)
+
+
+def _floor_db(mel: np.ndarray) -> np.float32:
+    """Decibels below which bands count as silent."""
+    loudest = max((mel[:, part].max() for part in windows(mel)), default=0.0)
+    return np.float32(10 * np.log10(np.maximum(loudest, np.float32(POWER_FLOOR))) - TOP_DB)
+
+
+def _cepstrum(mel: np.ndarray, floor_db: np.float32) -> np.ndarray:
     db = np.maximum(mel, POWER_FLOOR)
     np.log10(db, out=db)
     db *= 10
-    if db.size:
-        np.maximum(db, db.max() - TOP_DB, out=db)
-    coefficients = np.empty((N_MFCC, db.shape[1]))
-    for start, end in blocks(db.shape[1]):
-        coefficients[:, start:end] = dct(db[:, start:end].astype(np.float64), axis=0, norm="ortho")[:N_MFCC]
-    return coefficients
+    np.maximum(db, floor_db, out=db)
+    return np.asarray(dct(db.astype(np.float64), axis=0, norm="ortho")[:N_MFCC])
 
 
 def _delta(x: np.ndarray) -> np.ndarray:
@@ -159,10 +166,10 @@ def spectral_flux(mel: np.ndarray) -> np.ndarray:
     """
     loud = loud_level(mel)
     flux = np.zeros(mel.shape[1])
-    for start, end in blocks(len(flux)) if loud > 0 else ():
-        first = max(start - 1, 0)
-        level = np.log10(1 + mel[:, first:end] * np.float32(10 ** (FLUX_RANGE_DB / 10) / loud))
-        flux[first + 1 : end] = np.maximum(np.diff(level, axis=1), 0.0).mean(axis=0)
+    for part in windows(mel) if loud > 0 else ():
+        first = max(part.start - 1, 0)
+        level = np.log10(1 + mel[:, first : part.stop] * np.float32(10 ** (FLUX_RANGE_DB / 10) / loud))
+        flux[first + 1 : part.stop] = np.maximum(np.diff(level, axis=1), 0.0).mean(axis=0)
     return flux
 
 
@@ -171,26 +178,38 @@ def describe_timbre(stem: StemFrames, active: np.ndarray) -> dict[str, Any]:
     if not active.any():
         return {"timbre_status": SILENT}
     values: dict[str, Any] = {"timbre_status": OK}
-    coefficients = mfcc(stem.mel)
-    sounding = coefficients[:, active]
-    half = DELTA_WIDTH // 2
-    # A delta counts when its whole window is active: the jump into silence is a matter of activity, not of timbre.
-    steady = (
-        np.convolve(active, np.ones(DELTA_WIDTH, dtype=int), "valid") == DELTA_WIDTH if len(active) > 2 * half else []
-    )
-    deltas = _delta(coefficients)[:, steady] if np.any(steady) else np.empty((N_MFCC, 0))
+    sounding, deltas = _cepstral_moments(stem.mel, active)
     for k in range(N_MFCC):
         name = f"mfcc_{k + 1:02d}"
-        values[f"{name}_mean"] = mean(sounding[k])
-        values[f"{name}_std"] = std(sounding[k])
-        values[f"{name}_delta_std"] = std(deltas[k])
+        values[f"{name}_mean"] = sounding.mean(k)
+        values[f"{name}_std"] = sounding.std(k)
+        values[f"{name}_delta_std"] = deltas.std(k)
     for feature, attribute, _, unit, _, _ in _SHAPES:
         series = (spectral_flux(stem.mel) if attribute == "flux" else getattr(stem, attribute))[active]
         for statistic, take in (("mean", mean), ("std", std), ("median", median)):
             values[_shape_name(feature, statistic, unit)] = take(series)
-    contrast = stem.contrast[:, active].mean(axis=1, dtype=np.float64)
-    values.update({f"spectral_contrast_{k + 1:02d}_mean_db": number(c) for k, c in enumerate(contrast)})
+    contrast = Moments(N_CONTRAST)
+    for part in windows(stem.contrast):
+        contrast.add(stem.contrast[:, part][:, active[part]])
+    values.update({f"spectral_contrast_{k + 1:02d}_mean_db": contrast.mean(k) for k in range(N_CONTRAST)})
     return values
+
+
+def _cepstral_moments(mel: np.ndarray, active: np.ndarray) -> tuple[Moments, Moments]:
+    """Moments of the cepstral coefficients of the active frames, and of their slopes."""
+    sounding, deltas, half = Moments(N_MFCC), Moments(N_MFCC), DELTA_WIDTH // 2
+    floor_db = _floor_db(mel)
+    for part in windows(mel):
+        first, end = max(part.start - half, 0), min(part.stop + half, len(active))
+        coefficients, on = _cepstrum(mel[:, first:end], floor_db), active[first:end]
+        inside = slice(part.start - first, part.stop - first)
+        sounding.add(coefficients[:, inside][:, on[inside]])
+        # A delta counts when its whole window is active: the jump into silence is a matter of activity, not of timbre.
+        if len(on) >= DELTA_WIDTH:
+            steady = np.convolve(on, np.ones(DELTA_WIDTH, dtype=int), "valid") == DELTA_WIDTH
+            if steady.any():
+                deltas.add(_delta(coefficients)[:, steady])
+    return sounding, deltas
 
 
 def _timbre(inputs: DescriptorInputs, row: str) -> dict[str, Any]:

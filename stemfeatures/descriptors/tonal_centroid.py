@@ -13,7 +13,7 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..fields import Field, Scale, status_field
 from .activity import active_rows
-from .harmony import MIN_ACTIVE_S, TONAL_ROWS, estimate_tuning, fold_chroma, row_chroma
+from .harmony import MIN_ACTIVE_S, TONAL_ROWS, estimate_tuning, fold_chroma, row_chroma, unit_amplitude
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, number
@@ -77,13 +77,10 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     active = inputs.get(active_rows)[row]
     if not active.any():
         return {"tonal_centroid_status": SILENT}
-    # Amplitudes of unit sum, as for the key: every frame counts.
-    amplitude = np.sqrt(np.asarray(inputs.get(row_chroma)[row][:, active], dtype=np.float64))
-    total = amplitude.sum(axis=0)
-    amplitude = amplitude[:, total > 0] / total[total > 0]
-    if amplitude.shape[1] < MIN_ACTIVE_S * FRAME_RATE:
+    amplitude, told = unit_amplitude(inputs.get(row_chroma)[row], active)
+    if told.sum() < MIN_ACTIVE_S * FRAME_RATE:
         return {"tonal_centroid_status": TOO_SHORT}
-    centroid = tonal_centroid(fold_chroma(amplitude, estimate_tuning(amplitude) or 0.0).mean(axis=1))
+    centroid = tonal_centroid(fold_chroma(amplitude, estimate_tuning(amplitude) or 0.0)[:, 0] / told.sum())
     return {
         "tonal_centroid_status": OK,
         **{f"tonal_centroid_{k}_mean": number(value) for k, value in enumerate(centroid, start=1)},

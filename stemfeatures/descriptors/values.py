@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._util.large_arrays import release
+
 OK = "ok"
 SILENT = "silent"
 ABSENT = "absent"
@@ -63,15 +65,94 @@ def blocks(n: int, size: int | None = None) -> Iterator[tuple[int, int]]:
     return zip(edges[:-1].tolist(), edges[1:].tolist())
 
 
+def windows(*arrays: np.ndarray) -> Iterator[slice]:
+    """Frames of consecutive :func:`blocks` of arrays ``(..., n)``, those that are done no longer in memory.
+
+    A long array lies in a file (:mod:`stemfeatures._util.large_arrays`); so no more of it than a block is in memory.
+    """
+    for start, end in blocks(arrays[0].shape[-1]):
+        yield slice(start, end)
+        release(*arrays)
+
+
+def step_windows(first: np.ndarray, n_frames: int) -> Iterator[tuple[slice, slice]]:
+    """Steps that begin at the frames ``first``, increasing, and the frames of these steps, about a block at a time."""
+    cuts = np.searchsorted(first, np.arange(BLOCK_FRAMES, n_frames, BLOCK_FRAMES))
+    edges = np.unique(np.concatenate([[0], cuts, [len(first)]])).tolist()
+    places = [*first, n_frames]
+    for a, b in zip(edges[:-1], edges[1:]):
+        yield slice(a, b), slice(int(places[a]), int(places[b]))
+
+
+def step_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """(..., n_steps) sums of ``(..., n_frames)`` from each frame of ``first``, increasing, to the next.
+
+    A step without a frame of its own has the value of its beginning.
+    """
+    sums = []
+    for steps, part in step_windows(first, values.shape[-1]):
+        sums.append(np.add.reduceat(values[..., part], first[steps] - part.start, axis=-1))
+        release(values)
+    return np.concatenate(sums, axis=-1)
+
+
+class Moments:
+    """Mean and deviation of rows whose values come in parts.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+
+    Examples
+    --------
+    >>> moments = Moments(1)
+    >>> moments.add(np.array([[1.0, 2.0]])), moments.add(np.array([[6.0]]))
+    (None, None)
+    >>> moments.mean(0), moments.std(0) == float(np.std([1, 2, 6]))
+    (3.0, True)
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self._n = 0
+        self._mean, self._squares = np.zeros(n_rows), np.zeros(n_rows)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take further (n_rows, n) values (Chan, Golub and LeVeque, The American Statistician 37, 1983)."""
+        n = values.shape[1]
+        if n:
+            mean = values.mean(axis=1, dtype=np.float64)
+            self._squares += np.square(values - mean[:, None]).sum(axis=1)
+            apart, total = mean - self._mean, self._n + n
+            self._squares += np.square(apart) * (self._n * n / total)
+            self._mean += apart * (n / total)
+            self._n = total
+
+    def mean(self, row: int) -> float | None:
+        """Mean of a row; None without values."""
+        return number(self._mean[row]) if self._n else None
+
+    def std(self, row: int) -> float | None:
+        """Population standard deviation of a row; None for fewer than two values."""
+        return number(np.sqrt(self._squares[row] / self._n)) if self._n > 1 else None
+
+
 def band_percentiles(power: np.ndarray, q: float) -> np.ndarray:
     """(n_bands,) float64 percentile of each band of (n_bands, n_frames) power."""
-    return np.array([np.percentile(np.asarray(band, dtype=np.float64), q) for band in power])
+    found: list[float] = []
+    for first, end in blocks(len(power), 8):
+        bands = np.concatenate([power[first:end, part] for part in windows(power)], axis=1)
+        found += [np.percentile(np.asarray(band, dtype=np.float64), q) for band in bands]
+    return np.array(found)
 
 
-def loud_level(power: np.ndarray) -> float:
-    """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence."""
-    loudest = np.asarray(power.max(axis=0), dtype=np.float64)
-    sounding = loudest[loudest > 0]
+def loud_level(power: np.ndarray, active: np.ndarray | None = None) -> float:
+    """95th percentile of the largest value of each sounding frame of ``(n_bands, n_frames)`` power; 0 for silence.
+
+    Of the frames that are ``active`` (n_frames,) alone, if given.
+    """
+    loudest = np.concatenate([power[:, part].max(axis=0) for part in windows(power)] or [[]]).astype(np.float64)
+    sounding = loudest[loudest > 0 if active is None else (loudest > 0) & active]
     return float(np.percentile(sounding, 95)) if len(sounding) else 0.0
 
 

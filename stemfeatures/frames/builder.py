@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.large_arrays import GrowingArrays, release
 from ..constants import (
     HOP_LENGTH,
     N_BINS,
@@ -18,7 +19,7 @@ from ..inference.segments import Frames
 from ..spectra.filters import bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
-from .low_pitch import LowPitchMeter, with_low_pitch
+from .low_pitch import LowPitchMeter, add_low_pitch
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .stereo import StereoMeter
 from .types import PitchFrames, StemFrames, TrackFrames
@@ -26,12 +27,17 @@ from .voice_meter import VoiceMeter
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
 _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
-#: What takes most of the memory.
-_LARGE = ("mel", "chroma", "contrast", "bark")
+#: Series of several bands, and of one value a frame.
+_BANDED = ("mel", "chroma", "contrast", "bark")
+_SINGLE = (
+    "energy", "k_power", "mask_energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis",
+    "peak", "zero_crossing_rate", "envelope",
+)  # fmt: skip
+_VOICE = PITCHED_STEMS.index("vocals")
 
 
 class FrameBuilder:
-    """Collects the frames of one track; memory grows by half a kB a frame and row, not by the audio.
+    """Collects the frames of one track, half a kB a frame and row; those of long tracks lie in a temporary file.
 
     Parameters
     ----------
@@ -53,8 +59,8 @@ class FrameBuilder:
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
         self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
         self._bark_filters = bark_filters().to(device)
-        self._rows = len(self.rows)
-        self._values: dict[str, list[np.ndarray]] = {}
+        self._rows, self._n_frames = len(self.rows), 0
+        self._values = GrowingArrays()
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
@@ -79,11 +85,13 @@ class FrameBuilder:
         masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
         if self._stereo is not None:
             self._stereo.add(masks[1:])
+            self._keep("channel_power", self._stereo.take())
         magnitude = masks * spectrum[:N_BINS].abs()
         mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2
         shared = masks * mixed
-        self._measure(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
+        self._n_frames += len(frames)
+        self._push_signal(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
         mel = self._mel_filters @ power
         values = {
             "mel": mel,
@@ -101,17 +109,12 @@ class FrameBuilder:
         values |= {"voicing": frames.voicing, "rhythm": frames.rhythm}
         if frames.presence is not None:
             values["presence"] = frames.presence
+        voice_hz, voicing = values.pop(f"hz{_VOICE}").cpu().numpy(), frames.voicing[_VOICE].cpu().numpy()
         for name, value in values.items():
-            array = value.cpu().numpy()
-            if name in _LARGE:  # of each row its own, so that they can be put together one after the other
-                for i, row in enumerate(array):
-                    self._values.setdefault(f"{name}{i}", []).append(row.copy())
-            else:
-                self._values.setdefault(name, []).append(array)
-        voice = PITCHED_STEMS.index("vocals")
-        candidates_hz, voicing = self._values[f"hz{voice}"][-1].T, self._values["voicing"][-1][voice]
-        self._fine_pitch.push(candidates_hz, voicing)
-        self._voice.push(candidates_hz[:, 0], voicing)
+            self._keep(name, value.cpu().numpy())
+        self._fine_pitch.push(voice_hz.T, voicing)
+        self._voice.push(voice_hz[0], voicing)
+        self._keep_measured()
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.
@@ -134,43 +137,43 @@ class FrameBuilder:
 
     def finish(self, n_samples: int) -> TrackFrames:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
-        # One at a time, as the pieces of a long track are as large as the whole.
-        data = {name: np.concatenate(self._values.pop(name), axis=-1) for name in list(self._values)}
-        n_frames = data["energy"].shape[-1]
-        self._measure(self._adder.finish(n_samples))
-        peak = self._meter.finish(n_frames).cpu().numpy()
-        crossings, envelope = (part.cpu().numpy() for part in self._waves.finish(n_frames))
-        shape = ("centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis")
-        names = ("energy", "k_power", "mask_energy", *shape)
-        stereo = None if self._stereo is None else self._stereo.finish(n_frames)
+        self._push_signal(self._adder.finish(n_samples))
+        self._keep_measured(self._n_frames)
+        stereo = None if self._stereo is None else self._stereo.finish(self._n_frames)
+        if stereo is not None:
+            self._keep("channel_power", stereo)
+        data = self._values.finish()
         stems = {
             stem: StemFrames(
-                peak=peak[i], embedding=self._embedding(i, data["energy"][i]),
-                zero_crossing_rate=crossings[i], envelope=envelope[i],
-                channel_power=None if stereo is None else stereo[i],
-                **{n: np.ascontiguousarray(data[f"{n}{i}"], dtype=np.float32) for n in _LARGE},
-                **{n: np.ascontiguousarray(data[n][i], dtype=np.float32) for n in names},
+                embedding=self._embedding(i, data[f"energy{i}"]),
+                channel_power=None if stereo is None else data[f"channel_power{i}"],
+                **{name: data[f"{name}{i}"] for name in (*_BANDED, *_SINGLE)},
             )
             for i, stem in enumerate(self.rows)
-        }  # fmt: skip
+        }
         pitch = {
-            stem: PitchFrames(
-                candidates_hz=np.ascontiguousarray(data[f"hz{i}"].T, dtype=np.float32),
-                salience=np.ascontiguousarray(data[f"salience{i}"].T, dtype=np.float32),
-                voicing=np.ascontiguousarray(data["voicing"][i], dtype=np.float32),
-            )
+            stem: PitchFrames(data[f"hz{i}"].T, data[f"salience{i}"].T, data[f"voicing{i}"])
             for i, stem in enumerate(PITCHED_STEMS)
         }
-        pitch["vocals"].candidates_hz = self._fine_pitch.finish().astype(np.float32)
-        pitch["bass"] = with_low_pitch(pitch["bass"], *self._low_pitch.finish(n_frames))
-        onset, beat, downbeat = (np.ascontiguousarray(r, dtype=np.float32) for r in data["rhythm"])
-        presence = np.ascontiguousarray(data["presence"], dtype=np.float32) if "presence" in data else None
+        add_low_pitch(pitch["bass"], *data["low_pitch"])
+        release(*data.values())
         return TrackFrames(
-            n_samples, stems, pitch, onset, beat, downbeat, presence, channels=self.channels,
+            n_samples, stems, pitch, *self._activations(data), data.get("presence"), channels=self.channels,
             voice=self._voice.finish(),
         )  # fmt: skip
 
-    def _measure(self, signal: Tensor) -> None:
+    @staticmethod
+    def _activations(data: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return data["rhythm0"], data["rhythm1"], data["rhythm2"]
+
+    def _keep(self, name: str, array: np.ndarray) -> None:
+        if name in (*_BANDED, *_SINGLE, "channel_power", "rhythm", "voicing"):  # each row is read alone
+            for i, row in enumerate(array):
+                self._values.append(f"{name}{i}", row)
+        else:
+            self._values.append(name, array)
+
+    def _push_signal(self, signal: Tensor) -> None:
         """Take further samples of all rows."""
         self._meter.push(signal)
         self._waves.push(signal)
@@ -178,6 +181,20 @@ class FrameBuilder:
         voice = signal[STEM_ROWS.index("vocals")].cpu().numpy()
         self._fine_pitch.push_signal(voice)
         self._voice.push_signal(voice)
+
+    def _keep_measured(self, n_frames: int | None = None) -> None:
+        """Keep what was measured of the samples so far, or all of a track of so many frames."""
+        if n_frames is None:
+            peak, waves = self._meter.take(), self._waves.take()
+            low, fine = self._low_pitch.take(), self._fine_pitch.take()
+        else:
+            peak, waves = self._meter.finish(n_frames), self._waves.finish(n_frames)
+            low, fine = self._low_pitch.finish(n_frames), self._fine_pitch.finish()
+        self._keep("peak", peak.cpu().numpy())
+        for name, values in zip(("zero_crossing_rate", "envelope"), waves):
+            self._keep(name, values.cpu().numpy())
+        self._keep("low_pitch", np.stack(low))
+        self._keep(f"hz{_VOICE}", fine.T)
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         weight = float(self._weight[row])

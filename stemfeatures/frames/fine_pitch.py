@@ -77,11 +77,16 @@ class FinePitch:
         self._signal = np.concatenate([self._signal, np.asarray(signal, dtype=np.float32)])
         self._run(self._ready())
 
+    def take(self) -> np.ndarray:
+        """Candidates of the frames that are done and were not taken before: (n_frames, n_candidates) Hz."""
+        moved, self._moved = self._moved, []
+        return np.concatenate(moved) if moved else np.zeros((0, N_PITCH_CANDIDATES))
+
     def finish(self) -> np.ndarray:
-        """Candidates of all frames, moved: (n_frames, n_candidates) Hz; where the waveform ends it is silent."""
+        """The same of all frames that are left; where the waveform ends it is silent."""
         self._signal = np.pad(self._signal, (0, self._n_waiting * HOP_LENGTH + _SPAN))
         self._run(self._n_waiting)
-        return np.concatenate(self._moved) if self._moved else np.zeros((0, N_PITCH_CANDIDATES))
+        return self.take()
 
     def _ready(self) -> int:
         """Frames whose waveform is there, and as many candidates after them as tell whether they stand still."""

@@ -30,6 +30,8 @@ PERIODIC, LEAD = 0.8, 0.1
 HARMONIC_SALIENCE = 0.3
 #: Frames at a time.
 _CHUNK = 8192
+#: Samples at the low rate from frame to frame.
+_HOP = HOP_LENGTH // DECIMATION
 
 
 @lru_cache(maxsize=4)
@@ -42,7 +44,7 @@ def _low_pass(device: str) -> Tensor:
 
 
 class LowPitchMeter:
-    """Pitch from 25 to 38 Hz of a signal at 22,050 Hz that arrives in blocks; keeps 5.5 kB a second.
+    """Pitch from 25 to 38 Hz of a signal at 22,050 Hz that arrives in blocks.
 
     Parameters
     ----------
@@ -52,7 +54,10 @@ class LowPitchMeter:
 
     def __init__(self, device: str) -> None:
         self._pending = torch.zeros(TAPS // 2, device=device)
-        self._low: list[Tensor] = []
+        #: At the low rate, from the beginning of the next frame on.
+        self._low = torch.zeros(WINDOW // 2, device=device)
+        self._found: list[tuple[Tensor, Tensor]] = []
+        self._n_frames = 0
 
     def push(self, signal: Tensor) -> None:
         """Take further (n,) samples."""
@@ -61,11 +66,23 @@ class LowPitchMeter:
         if count > 0:
             used = self._pending[: (count - 1) * DECIMATION + TAPS]
             low_pass = _low_pass(str(signal.device))
-            self._low.append(torch.nn.functional.conv1d(used[None, None], low_pass, stride=DECIMATION)[0, 0])
+            low = torch.nn.functional.conv1d(used[None, None], low_pass, stride=DECIMATION)[0, 0]
+            self._low = torch.cat([self._low, low])
             self._pending = self._pending[count * DECIMATION :].clone()
+        ready = (len(self._low) - WINDOW) // _HOP + 1
+        if ready >= _CHUNK:
+            self._search(ready)
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pitch and periodicity of the frames that are done and were not taken before, as of :meth:`finish`."""
+        found, self._found = self._found, []
+        if not found:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        hertz, periodicity = (torch.cat(part).cpu().numpy() for part in zip(*found))
+        return hertz, periodicity
 
     def finish(self, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pitch and periodicity of each frame.
+        """Pitch and periodicity of each frame that was not taken before.
 
         Parameters
         ----------
@@ -80,14 +97,19 @@ class LowPitchMeter:
             (n_frames,) normalised autocorrelation at the period, 0 to 1; 0 where there is none.
         """
         self.push(torch.zeros(TAPS, device=self._pending.device))
-        low = torch.cat(self._low) if self._low else torch.zeros(0)
-        hop = HOP_LENGTH // DECIMATION
-        need = (n_frames - 1) * hop + WINDOW
-        padded = torch.nn.functional.pad(low, (WINDOW // 2, max(0, need - WINDOW // 2 - len(low))))
-        frames = padded.unfold(0, WINDOW, hop)[:n_frames]
-        found = [_low_pitch(frames[at : at + _CHUNK]) for at in range(0, n_frames, _CHUNK)]
-        hertz, periodicity = (torch.cat(part).cpu().numpy() for part in zip(*found))
-        return hertz, periodicity
+        count = n_frames - self._n_frames
+        missing = (count - 1) * _HOP + WINDOW - len(self._low)
+        self._low = torch.nn.functional.pad(self._low, (0, max(0, missing)))
+        self._search(count)
+        return self.take()
+
+    def _search(self, count: int) -> None:
+        """Look at the next frames."""
+        if count > 0:
+            frames = self._low.unfold(0, WINDOW, _HOP)[:count]
+            self._found += [_low_pitch(frames[at : at + _CHUNK]) for at in range(0, count, _CHUNK)]
+            self._low = self._low[count * _HOP :].clone()
+            self._n_frames += count
 
 
 def _low_pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,28 +139,20 @@ def _low_pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
     return hertz, torch.where(found, peak.clamp(0, 1), 0.0)
 
 
-def with_low_pitch(pitch: PitchFrames, hz: np.ndarray, periodicity: np.ndarray) -> PitchFrames:
-    """Pitch frames with a pitch below the network's grid as the best candidate of the frames that have one.
+def add_low_pitch(pitch: PitchFrames, hz: np.ndarray, periodicity: np.ndarray) -> None:
+    """Make a pitch below the network's grid the best candidate of the frames that have one, in place.
 
     Parameters
     ----------
     pitch : PitchFrames
-        Of the network.
+        Of the network; stays as it is where ``hz`` is NaN.
     hz, periodicity : np.ndarray
         (n_frames,) of :meth:`LowPitchMeter.finish`.
-
-    Returns
-    -------
-    PitchFrames
-        The same where ``hz`` is NaN.
     """
     low = np.isfinite(hz)
     if not low.any():
-        return pitch
-    first = np.r_["1,2", hz[low][:, None], pitch.candidates_hz[low, :-1]]
+        return
     strong = np.maximum(periodicity[low], pitch.salience[low].max(axis=1))
-    salience = np.r_["1,2", strong[:, None], HARMONIC_SALIENCE * pitch.salience[low, :-1]]
-    candidates, all_salience, voicing = pitch.candidates_hz.copy(), pitch.salience.copy(), pitch.voicing.copy()
-    candidates[low], all_salience[low] = first, salience
-    voicing[low] = np.maximum(voicing[low], periodicity[low])
-    return PitchFrames(candidates, all_salience, voicing)
+    pitch.candidates_hz[low] = np.r_["1,2", hz[low][:, None], pitch.candidates_hz[low, :-1]]
+    pitch.salience[low] = np.r_["1,2", strong[:, None], HARMONIC_SALIENCE * pitch.salience[low, :-1]]
+    pitch.voicing[low] = np.maximum(pitch.voicing[low], periodicity[low])

@@ -23,6 +23,8 @@ from ..spectra.oversampling import band_matrix
 from .types import ENVELOPE_HOP
 
 _OVERSAMPLING, _TAPS = 4, 24
+#: Hops of a frame to either side of its centre.
+_HALF_HOPS = N_FFT // HOP_LENGTH // 2
 #: Variance in Hz squared under which a spectrum is one line, without any shape.
 LEAST_VARIANCE = 1.0
 
@@ -155,8 +157,11 @@ class WaveMeter:
     def __init__(self, channels: int, device: str) -> None:
         self._pending = torch.zeros(channels, 0, device=device)
         self._negative = torch.zeros(channels, 1, dtype=torch.bool, device=device)
-        self._crossings: list[Tensor] = []
-        self._envelope: list[Tensor] = []
+        #: Crossings of each hop, from those before the next frame on.
+        self._crossings = torch.zeros(channels, _HALF_HOPS, device=device)
+        self._n_hops = 0
+        self._envelope = torch.zeros(channels, 0, device=device)
+        self._n_given = 0
 
     def push(self, signal: Tensor) -> None:
         """Take further samples (channels, n)."""
@@ -170,12 +175,24 @@ class WaveMeter:
         crosses = negative[:, 1:] != negative[:, :-1]
         channels = whole.shape[0]
         # Sums of floats are several times faster than of truth values.
-        self._crossings.append(crosses.view(channels, count, HOP_LENGTH).float().sum(dim=-1))
+        hops = crosses.view(channels, count, HOP_LENGTH).float().sum(dim=-1)
+        self._crossings = torch.cat([self._crossings, hops], dim=-1)
+        self._n_hops += count
         blocks = whole.reshape(channels, -1, ENVELOPE_HOP)
-        self._envelope.append(torch.maximum(blocks.amax(dim=-1), -blocks.amin(dim=-1)))
+        self._envelope = torch.cat([self._envelope, torch.maximum(blocks.amax(dim=-1), -blocks.amin(dim=-1))], dim=-1)
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """What is complete and was not taken before, as of :meth:`finish`."""
+        rate, envelope = self._crossings[:, :0], self._envelope
+        if self._crossings.shape[-1] >= 2 * _HALF_HOPS:
+            rate = self._crossings.unfold(-1, 2 * _HALF_HOPS, 1).sum(dim=-1) / N_FFT
+            self._crossings = self._crossings[:, 1 - 2 * _HALF_HOPS :]
+        self._envelope = envelope[:, :0]
+        self._n_given += envelope.shape[-1]
+        return rate, envelope
 
     def finish(self, n_frames: int) -> tuple[Tensor, Tensor]:
-        """What was measured.
+        """What was measured and not taken.
 
         Parameters
         ----------
@@ -190,13 +207,13 @@ class WaveMeter:
             (channels, n_frames * HOP_LENGTH / ENVELOPE_HOP) largest absolute value of consecutive samples.
         """
         self.push(torch.zeros(self._pending.shape[0], HOP_LENGTH, device=self._pending.device))
-        crossings = torch.cat(self._crossings, dim=-1)[:, :n_frames]
-        envelope = torch.cat(self._envelope, dim=-1)[:, : n_frames * HOP_LENGTH // ENVELOPE_HOP]
-        half = N_FFT // HOP_LENGTH // 2
-        around = torch.nn.functional.pad(crossings, (half, n_frames + half - 1 - crossings.shape[-1]))
-        rate = around.unfold(-1, 2 * half, 1).sum(dim=-1) / N_FFT
-        missing = n_frames * HOP_LENGTH // ENVELOPE_HOP - envelope.shape[-1]
-        return rate, torch.nn.functional.pad(envelope, (0, missing))
+        # Behind the hop of the last frame there is silence.
+        missing = n_frames - self._n_hops
+        hops = self._crossings[:, : self._crossings.shape[-1] + min(missing, 0)]
+        self._crossings = torch.nn.functional.pad(hops, (0, max(missing, 0) + _HALF_HOPS - 1))
+        missing = n_frames * HOP_LENGTH // ENVELOPE_HOP - self._n_given - self._envelope.shape[-1]
+        self._envelope = torch.nn.functional.pad(self._envelope, (0, missing))
+        return self.take()
 
 
 class PeakMeter:
@@ -205,9 +222,10 @@ class PeakMeter:
     def __init__(self, channels: int, device: str) -> None:
         self._history = torch.zeros(channels, _TAPS // 2, device=device)
         self._pending = torch.zeros(channels, HOP_LENGTH // 2, device=device)
-        self._peaks: list[Tensor] = []
+        self._n_given = 0
 
     def push(self, signal: Tensor) -> None:
+        """Take further samples (channels, n)."""
         if signal.shape[-1] == 0:
             return
         extended = torch.cat([self._history, signal], dim=-1)
@@ -215,19 +233,20 @@ class PeakMeter:
         if extended.shape[-1] >= _TAPS:
             self._pending = torch.cat([self._pending, oversampled_peaks(extended)], dim=-1)
         self._history = extended[:, max(0, extended.shape[-1] - keep) :]
-        self._take(self._pending.shape[-1] // HOP_LENGTH)
+
+    def take(self) -> Tensor:
+        """(channels, n) of the frames that are complete and were not taken before."""
+        return self._take(self._pending.shape[-1] // HOP_LENGTH)
 
     def finish(self, n_frames: int) -> Tensor:
-        """(channels, n_frames)."""
+        """(channels, n) of the frames of ``n_frames`` that were not taken before."""
         self.push(torch.zeros(self._history.shape[0], _TAPS, device=self._history.device))
-        have = sum(p.shape[-1] for p in self._peaks)
-        need = max(0, (n_frames - have) * HOP_LENGTH - self._pending.shape[-1])
+        count = n_frames - self._n_given
+        need = max(0, count * HOP_LENGTH - self._pending.shape[-1])
         self._pending = torch.nn.functional.pad(self._pending, (0, need))
-        self._take(n_frames - have)
-        return torch.cat(self._peaks, dim=-1)[:, :n_frames]
+        return self._take(count)
 
-    def _take(self, count: int) -> None:
-        if count > 0:
-            hops = self._pending[:, : count * HOP_LENGTH].reshape(self._pending.shape[0], count, HOP_LENGTH)
-            self._peaks.append(hops.amax(dim=-1))
-            self._pending = self._pending[:, count * HOP_LENGTH :]
+    def _take(self, count: int) -> Tensor:
+        hops, self._pending = self._pending[:, : count * HOP_LENGTH], self._pending[:, count * HOP_LENGTH :]
+        self._n_given += count
+        return hops.reshape(hops.shape[0], count, HOP_LENGTH).amax(dim=-1)

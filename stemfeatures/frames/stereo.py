@@ -71,6 +71,7 @@ class StereoMeter:
         self._masks: list[Tensor] = []
         self._n_masks = 0
         self._measured: list[Tensor] = []
+        self._n_measured = 0
 
     def push(self, block: np.ndarray) -> None:
         """Take further samples (2, n) of left and right."""
@@ -88,8 +89,15 @@ class StereoMeter:
         self._masks.append(wanted.square())
         self._measure()
 
+    def take(self) -> np.ndarray:
+        """What was measured and not taken before, as of :meth:`finish`."""
+        measured, self._measured = self._measured, []
+        if not measured:
+            return np.zeros((1, len(self._bands), 3, 0), np.float32)
+        return torch.cat(measured, dim=-1).cpu().numpy()
+
     def finish(self, n_frames: int) -> np.ndarray | None:
-        """What was measured.
+        """What was measured and not taken.
 
         Parameters
         ----------
@@ -103,9 +111,7 @@ class StereoMeter:
             signal, then of each stem, summed over the bins of each band; None when not all frames have their samples.
         """
         self._measure()
-        if sum(part.shape[-1] for part in self._measured) != -(-n_frames // STEREO_STEP):
-            return None
-        return torch.cat(self._measured, dim=-1).cpu().numpy()
+        return self.take() if self._n_measured == -(-n_frames // STEREO_STEP) else None
 
     def _analyse(self, channels: np.ndarray) -> None:
         signal = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32)).to(self.device)
@@ -125,6 +131,7 @@ class StereoMeter:
             if count:
                 parts = [torch.cat([self._sums(part[None]), self._sums(masks * part)]) for part in products]
                 self._measured.append(torch.stack(parts, dim=2))
+                self._n_measured += count
 
     def _sums(self, cells: Tensor) -> Tensor:
         """(n, n_bands, k) of (n, N_BINS, k)."""

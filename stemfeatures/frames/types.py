@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._util.large_arrays import release
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEM_ROWS
 
 #: Samples (5.8 ms) whose largest absolute value is kept for attacks.
@@ -173,6 +174,12 @@ class TrackFrames:
     model_sha256: str = ""
     channels: int | None = None
     voice: VoiceFrames | None = None
+
+    def release(self) -> None:
+        """Take what was read of a long track's frames out of memory; it is read again where it is used."""
+        for stem in self.stems.values():
+            release(stem.energy)
+        release(self.onset)
 
     @property
     def rows(self) -> tuple[str, ...]:
