@@ -64,7 +64,7 @@ SHARD, JUDGE = {"SHARD": 1.0}, {"JUDGE": 1.0}
 JUDGE_MEMORY = 0.5
 #: A worker needs about this much memory, and so much more for each hour of its longest track: what
 #: benchmarks/extraction_memory.py measures, and a third more. Decides how many a machine gets by default.
-WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.4e9, 0.1e9
+WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.4e9, 1.7e9
 
 
 #: Of the small web servers that Dask starts: any free port, not reachable from outside. They have no pages either:

@@ -20,7 +20,7 @@ from .inputs import DescriptorInputs
 from .mel_bands import band_power, mel_edges_hz
 from .registry import Extractor, register
 from .rhythm import BEAT_ROWS, NO_BEATS, row_bars
-from .values import OK, SILENT, blocks, mean, std
+from .values import OK, PICKED_FRAMES, SILENT, blocks, mean, std
 
 #: Edges of the bands in Hz, essentia's; the last one ends at 11,025 Hz here.
 BAND_EDGES_HZ = (20, 150, 400, 3200, 7000)
@@ -87,7 +87,7 @@ def describe_beat_loudness(stem: StemFrames, beats_s: np.ndarray) -> dict[str, A
     decibels = loudest + np.maximum(10 * np.log10(stem.energy / stem.energy.max() + 1e-30), QUIETEST_DB)
     between = decibels[at.min() : at.max() + 1]
     parts = []
-    for first, end in blocks(len(at), 2048):
+    for first, end in blocks(len(at), PICKED_FRAMES):
         parts.append(band_ratios(stem.mel[:, at[first:end]]))
         release(stem.mel)
     ratios = np.concatenate(parts, axis=1)

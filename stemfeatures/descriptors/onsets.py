@@ -28,6 +28,7 @@ from .registry import Extractor, register
 from .types import F0Contour
 from .values import (
     OK,
+    PICKED_FRAMES,
     SILENT,
     TOO_SHORT,
     band_percentiles,
@@ -216,7 +217,7 @@ def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.nd
     """
     own, last = _own_levels(mel, loud_level(mel)), mel.shape[1] - 1
     cut = np.zeros(len(frames), dtype=bool)
-    for start, end in blocks(len(frames), 4096):
+    for start, end in blocks(len(frames), PICKED_FRAMES):
         at = frames[start:end]
         shown = (_whitened(mel[:, np.clip(at + shift, 0, last)], own) for shift in (CUT, CUT - 1, -CUT))
         # The next sound may follow at once: the quieter of two frames behind the peak counts.
