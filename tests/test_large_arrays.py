@@ -98,7 +98,10 @@ def test_a_track_whose_frames_lie_in_a_file_has_the_same_values(
     monkeypatch.setattr(values, "BLOCK_FRAMES", 300)
     other = analyser.from_audio(y, 22_050)
     pairs: list[tuple[Any, Any]] = list(
-        zip([usual.frames, *usual.frames.stems.values()], [other.frames, *other.frames.stems.values()])
+        zip(
+            [usual.frames, usual.frames.voice, *usual.frames.stems.values(), *usual.frames.pitch.values()],
+            [other.frames, other.frames.voice, *other.frames.stems.values(), *other.frames.pitch.values()],
+        )
     )
     for a, b in pairs:
         for field in dataclasses.fields(a):
