@@ -62,9 +62,9 @@ RECONNECT_TIMEOUT_S = 120.0
 SHARD, JUDGE = {"SHARD": 1.0}, {"JUDGE": 1.0}
 #: How much of the machine's memory that worker may take.
 JUDGE_MEMORY = 0.5
-#: A worker needs about this much memory, and so much more for each hour of its longest track where the temporary folder
-#: has no room or is memory itself: what benchmarks/extraction_memory.py measured with all frames in memory, and a third
-#: more. Decides how many a machine gets by default.
+#: A worker gets this much memory, and so much more for each hour of its longest track: more than
+#: benchmarks/extraction_memory.py measures, for frames take it where the temporary folder has no room or is memory.
+#: Decides how many a machine gets by default.
 WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.4e9, 1.7e9
 
 
