@@ -55,6 +55,16 @@ def test_lineups_are_what_they_say() -> None:
     assert sum(composer.LINEUPS.values()) == pytest.approx(1.0)
 
 
+def test_a_lineup_that_is_asked_for() -> None:
+    for seed in range(3):
+        drawn = composer.compose(seed, duration_s=20.0)
+        again = composer.compose(seed, duration_s=20.0, lineup=drawn.lineup)
+        assert (again.drums, again.bass, again.slots) == (drawn.drums, drawn.bass, drawn.slots)
+        alone = composer.compose(seed, duration_s=20.0, lineup="instrumental")
+        assert alone.lineup == "instrumental" and not alone.slots and alone.players
+        assert (alone.tempo, alone.style) == (drawn.tempo, drawn.style)
+
+
 def test_key_changes_are_in_notes_and_truth() -> None:
     changed, lines = 0, []
     for score in scores():

@@ -323,11 +323,12 @@ def test_same_seed_same_bytes_whatever_the_jobs(tmp_path: Path, capsys: pytest.C
     first, second = (p / "mixture.flac" for p in sorted((tmp_path / "1").iterdir()))
     assert first.read_bytes() != second.read_bytes()
     assert main([*common, "--out", str(tmp_path / "1"), "--style", "rock"]) == 2
+    assert main([*common, "--out", str(tmp_path / "1"), "--lineup", "duo"]) == 2
     assert "other options" in capsys.readouterr().err
 
 
 def test_command_line_complains(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for wrong in (["--style", "polka"], ["--duration", "1"], ["--notes", "x"], ["--voices", str(tmp_path)]):
+    for wrong in (["--style", "polka"], ["--lineup", "trio"], ["--duration", "1"], ["--notes", "x"], ["--voices", str(tmp_path)]):
         code = main(["generate", "--out", str(tmp_path / "out"), "--songs", "1", "--seed", "0", *wrong])
         assert code == 2, wrong
         assert capsys.readouterr().err.startswith("stemfeatures: error: ")

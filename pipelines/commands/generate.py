@@ -41,6 +41,9 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--jobs", type=whole(1), default=1, metavar="J", help="processes (default: %(default)s)")
     parser.add_argument("--duration", type=positive, metavar="SECONDS", help="of a song (default: 60 to 150 at random)")
     parser.add_argument("--style", metavar="NAME", help="pop, rock, swing ... (default: any)")
+    parser.add_argument(
+        "--lineup", metavar="NAME", help="full, instrumental, without_drums ... (default: any, mostly full)"
+    )
     _add_sounds(parser)
     parser.add_argument(
         "--codec-chance",
@@ -108,11 +111,14 @@ def _add_sounds(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from stemfeatures._util.pools import starmap
+    from stemfeatures.generator.compose.form import LINEUPS
     from stemfeatures.generator.compose.styles import STYLES
     from stemfeatures.generator.song import SHORTEST_SONG_S, describe_request
 
     if args.style is not None and args.style not in STYLES:
         raise UsageError(f"unknown style {args.style!r}; there are: {', '.join(STYLES)}")
+    if args.lineup is not None and args.lineup not in LINEUPS:
+        raise UsageError(f"unknown line-up {args.lineup!r}; there are: {', '.join(LINEUPS)}")
     if args.duration is not None and not SHORTEST_SONG_S <= args.duration <= 3600:
         raise UsageError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {args.duration:g}")
     if (args.soundfont or args.notes) and args.bank is None:
@@ -127,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
     options = {
         "duration_s": args.duration,
         "style": args.style,
+        "lineup": args.lineup,
         "codec_chance": args.codec_chance,
         "bank": args.bank,
         "voices": args.voices,
@@ -137,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         "plot": args.plot,
     }
     banks = _load_banks(args.bank, args.voices, recordings, args.grooves, held_out)  # complain here, not in a worker
-    request = describe_request(args.duration, args.style, *banks[:3], args.codec_chance, banks[3])
+    request = describe_request(args.duration, args.style, *banks[:3], args.codec_chance, banks[3], args.lineup)
     args.out.mkdir(parents=True, exist_ok=True)
     folders = {seed: args.out / f"{seed:08d}" for seed in range(args.seed, args.seed + args.songs)}
     todo = {
@@ -211,6 +218,7 @@ def make_song(
     *,
     duration_s: float | None,
     style: str | None,
+    lineup: str | None,
     codec_chance: float,
     bank: Path | None,
     voices: Path | None,
@@ -228,6 +236,7 @@ def make_song(
         seed,
         duration_s=duration_s,
         style=style,
+        lineup=lineup,
         notes=notes,
         voices=singers,
         recordings=sung,

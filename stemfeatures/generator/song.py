@@ -15,6 +15,7 @@ from .._util.files import write_replace
 from ..constants import MIXTURE, STEMS
 from ..errors import DatasetError
 from .compose.composer import compose
+from .compose.form import LINEUPS
 from .compose.grooves import GrooveBank
 from .compose.score import Score, pick, seeded_rng
 from .compose.styles import STYLES
@@ -83,6 +84,7 @@ def generate_song(
     grooves: GrooveBank | None = None,
     codec_chance: float = 0.0,
     rubato: float = 0.0,
+    lineup: str | None = None,
     dry: bool = False,
 ) -> Song:
     """Compose, play, sing and mix song ``seed``.
@@ -107,6 +109,9 @@ def generate_song(
         How often a song has a :attr:`Song.coded_mixture`, 0 to 1.
     rubato : float
         How far the tempo swings from phrase to phrase: deviation of the logarithm of the beat periods, 0 to 0.5.
+    lineup : str, optional
+        One of :data:`.compose.form.LINEUPS`, who plays at all (``instrumental`` has no singer, and mostly an instrument
+        with the tune); drawn by default.
     dry : bool
         No room, echo, dynamics or master: for measuring the truth.
 
@@ -118,10 +123,10 @@ def generate_song(
     Raises
     ------
     ValueError
-        Unknown style, too short or too long, a chance beyond 0 to 1, rubato beyond 0 to 0.5.
+        Unknown style or line-up, too short or too long, a chance beyond 0 to 1, rubato beyond 0 to 0.5.
     """
-    _check_wishes(duration_s, style, codec_chance, rubato)
-    score = compose(seed, duration_s=duration_s, style=style, grooves=grooves, rubato=rubato)
+    _check_wishes(duration_s, style, lineup, codec_chance, rubato)
+    score = compose(seed, duration_s=duration_s, style=style, grooves=grooves, rubato=rubato, lineup=lineup)
     n = round(score.duration_s * SR)
     n_frames = int(n / SR / F0_HOP_S) + 1
     drums = play_drums(score, n, notes)
@@ -136,7 +141,7 @@ def generate_song(
         "bass": _contour(bass_f0, tape),
         "other": [_contour(f0, tape) | {"player": player} for player, f0 in lines_f0],
     }
-    request = describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves)
+    request = describe_request(duration_s, style, notes, voices, recordings, codec_chance, grooves, lineup)
     choices = {
         "request": request | ({"rubato": rubato} if rubato else {}),
         "mix": mix_choices,
@@ -145,9 +150,13 @@ def generate_song(
     return Song(stems, _truth(score, tracks, f0, lyrics, choices))
 
 
-def _check_wishes(duration_s: float | None, style: str | None, codec_chance: float, rubato: float) -> None:
+def _check_wishes(
+    duration_s: float | None, style: str | None, lineup: str | None, codec_chance: float, rubato: float
+) -> None:
     if style is not None and style not in STYLES:
         raise ValueError(f"unknown style {style!r}; there are: {', '.join(STYLES)}")
+    if lineup is not None and lineup not in LINEUPS:
+        raise ValueError(f"unknown line-up {lineup!r}; there are: {', '.join(LINEUPS)}")
     if duration_s is not None and not SHORTEST_SONG_S <= duration_s <= 3600:
         raise ValueError(f"a song lasts {SHORTEST_SONG_S:.0f} to 3600 s, not {duration_s}")
     if not 0 <= codec_chance <= 1:
@@ -229,9 +238,10 @@ def describe_request(
     recordings: RecordingBank | None = None,
     codec_chance: float = 0.0,
     grooves: GrooveBank | None = None,
+    lineup: str | None = None,
 ) -> dict[str, Any]:
     """What was asked for, as ``choices`` records it: equal requests, seeds and versions make equal songs."""
-    return {
+    request = {
         "duration_s": duration_s,
         "style": style,
         "notes": notes.fingerprint if notes is not None else None,
@@ -240,3 +250,5 @@ def describe_request(
         "grooves": grooves.fingerprint if grooves is not None else None,
         "codec_chance": codec_chance,
     }
+    # Songs made before there was this wish are equal to those made without it.
+    return request | ({"lineup": lineup} if lineup else {})

@@ -44,6 +44,7 @@ def compose(
     style: str | None = None,
     grooves: GrooveBank | None = None,
     rubato: float = 0.0,
+    lineup: str | None = None,
 ) -> Score:
     """The score of song ``seed``.
 
@@ -59,13 +60,15 @@ def compose(
         Recorded drum performances, which most songs then have where there is one of their metre and tempo.
     rubato : float
         How far the tempo swings from phrase to phrase: deviation of the logarithm of the beat periods, 0 to 0.5.
+    lineup : str, optional
+        One of ``LINEUPS``: who plays at all; drawn by default.
 
     Returns
     -------
     Score
         What is played and when.
     """
-    score = draw_form(seed, duration_s, style, grooves, rubato)
+    score = draw_form(seed, duration_s, style, grooves, rubato, lineup)
     score.drums = drum_hits(score, seeded_rng(seed, "drums"))
     score.bass = bass_line(score, seeded_rng(seed, "bass"))
     for player in score.players:

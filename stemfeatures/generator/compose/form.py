@@ -36,6 +36,7 @@ def draw_form(
     style_name: str | None,
     grooves: GrooveBank | None = None,
     rubato: float = 0.0,
+    lineup: str | None = None,
 ) -> Score:
     """Everything but the notes."""
     rng = seeded_rng(seed, "form")
@@ -52,7 +53,8 @@ def draw_form(
     swing = float(rng.uniform(*style.swing)) if rng.random() < 0.75 or style.swing[0] > 0 else 0.0
     groove, groove_bar, swing = _groove(seed, style, tempo, swing, grooves)
     power = rng.random() < 0.4 * style.drive
-    lineup = str(rng.choice(list(LINEUPS), p=list(LINEUPS.values())))
+    drawn = str(rng.choice(list(LINEUPS), p=list(LINEUPS.values())))
+    lineup = lineup or drawn
     band = _band(lineup, style, rng)
     form = _changed(_sections(n_bars, [p.name for p in band], lineup, rng), tempo, style, rng)
     if groove is not None:  # nobody has recorded it at half the pace
