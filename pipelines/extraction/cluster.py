@@ -65,7 +65,7 @@ JUDGE_MEMORY = 0.5
 #: A worker gets this much memory, and so much more for each hour of its longest track: more than
 #: benchmarks/extraction_memory.py measures, for frames take it where the temporary folder has no room or is memory.
 #: Decides how many a machine gets by default.
-WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.4e9, 1.7e9
+WORKER_BYTES, WORKER_BYTES_PER_HOUR = 1.7e9, 1.7e9
 
 
 #: Of the small web servers that Dask starts: any free port, not reachable from outside. They have no pages either:
