@@ -328,7 +328,8 @@ def test_same_seed_same_bytes_whatever_the_jobs(tmp_path: Path, capsys: pytest.C
 
 
 def test_command_line_complains(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for wrong in (["--style", "polka"], ["--lineup", "trio"], ["--duration", "1"], ["--notes", "x"], ["--voices", str(tmp_path)]):
+    options = ["--style polka", "--lineup trio", "--duration 1", "--notes x", f"--voices {tmp_path}"]
+    for wrong in (option.split() for option in options):
         code = main(["generate", "--out", str(tmp_path / "out"), "--songs", "1", "--seed", "0", *wrong])
         assert code == 2, wrong
         assert capsys.readouterr().err.startswith("stemfeatures: error: ")
