@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,22 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pasting import ROOT, blocks, run
 
 import stemfeatures
-from pipelines import cli
 from stemfeatures.tables.query import query
 
 pytest.importorskip("duckdb")
 pytest.importorskip("matplotlib")
 
-ROOT = Path(__file__).parents[1]
 SONGS = {"albums/song.mp3": "Held Breath (息).mp3", "b/vals.ogg": "Vals, en mi menor.ogg", "c.flac": "Río.flac"}
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="README is only in the checkout")
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return [block for of, block in _BLOCK.findall(text) if of == language]
 
 
 def section(title: str) -> str:
@@ -50,18 +41,6 @@ def sandbox(tmp_path_factory) -> Path:
     pairs = [(f"u{u}", t) for u in range(12) for t in rng.choice(list(SONGS), 2, replace=False)]
     pd.DataFrame(pairs, columns=["user_id", "track_id"]).to_parquet(folder / "listening.parquet")
     return folder
-
-
-def run(line: str, folder: Path) -> str:
-    """One line of a shell block, on one process; its output."""
-    words = shlex.split(line, comments=True)
-    assert words[0] == "stemfeatures"
-    words = ["1" if before == "-j" else word for before, word in zip(["", *words], words)]
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(words[1:])
-    assert code == 0, f"{line}\n{out.getvalue()}{err.getvalue()}"
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
