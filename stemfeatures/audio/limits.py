@@ -29,6 +29,7 @@ class AudioLimits:
 
     Examples
     --------
+    >>> from stemfeatures.audio import open_audio
     >>> with open_audio("song.wav", **vars(AudioLimits(max_channels=2))) as stream:
     ...     stream.info.channels
     2
