@@ -49,6 +49,23 @@ def hungry_shard(task: ShardTask) -> ShardReceipt:
     return fake_shard(task)
 
 
+#: What :func:`hoarding_shard` has kept.
+_KEPT: list[np.ndarray] = []
+
+
+def hoarding_shard(task: ShardTask) -> ShardReceipt:
+    """:func:`hungry_shard`, but a track called "full" leaves its worker with so little memory that Dask pauses it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    full = any(track.track_id == "full" for track in task.tracks)
+    while full and worker.monitor.get_process_memory() < 0.85 * worker.memory_manager.memory_limit:
+        _KEPT.append(np.ones(500_000))
+    while full and str(worker.status) != "Status.paused":  # its monitor looks now and then
+        time.sleep(0.05)
+    return hungry_shard(task)
+
+
 def gpu_shard(task: ShardTask) -> ShardReceipt:
     """Tells which GPU its process may use; slow enough that one worker cannot do the work of two."""
     time.sleep(0.3)

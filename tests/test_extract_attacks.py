@@ -27,7 +27,7 @@ from typing import Any
 import dask
 import pytest
 from distributed import KilledWorker
-from extract_helper import hungry_shard, slow_shard, write_tone
+from extract_helper import hoarding_shard, hungry_shard, slow_shard, write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
@@ -534,22 +534,31 @@ def servers() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         server.wait()
 
 
+def free_address() -> tuple[str, int]:
+    """Address and port of the loopback device at which a scheduler can be started."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return f"tcp://127.0.0.1:{port}", port
+
+
+def shards_of_one(names: list[str], out: Path) -> list[ShardTask]:
+    made_by = Provenance("r", "c", "m", "s")
+    tracks = [TrackTask(name, name, f"/{name}") for name in names]
+    return [
+        ShardTask(t.track_id, (t,), str(out), "model", made_by, "cpu", 1, ("tracks",), limits=AudioLimits())
+        for t in tracks
+    ]
+
+
 def test_a_scheduler_process_that_dies_comes_back_and_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
+    address, port = free_address()
     scheduler = servers("scheduler", "--host", "127.0.0.1", "--port", str(port))
     servers("worker", address, "--nthreads", "1", "--no-nanny")
     monkeypatch.setattr(clusters, "process_on_worker", slow_shard)
     names = [f"{i:02d}" for i in range(12)]
-    track = [TrackTask(name, name, f"/{name}") for name in names]
-    made_by = Provenance("r", "c", "m", "s")
-    shards = [
-        ShardTask(t.track_id, (t,), str(tmp_path), "model", made_by, "cpu", 1, ("tracks",), limits=AudioLimits())
-        for t in track
-    ]
+    shards = shards_of_one(names, tmp_path)
     monkeypatch.setattr(clusters, "CONNECT_TIMEOUT_S", 60.0)
     executor, _ = clusters.existing_scheduler(address, device="cpu")
     executor.client._timeout = 1.0  # after which a client of Dask gives up a scheduler: it must not count
@@ -590,6 +599,30 @@ def test_memory_that_no_worker_has_is_an_error_of_its_track(tmp_path: Path, monk
     assert sorted(t for outcome in outcomes if outcome not in crashes for t in outcome.audio_s) == ["a", "b"]
 
 
+def test_memory_of_foreign_workers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    servers: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    address, port = free_address()
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
+    servers("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    servers("worker", address, "--nthreads", "1", "--memory-limit", "600MB")
+    monkeypatch.setattr(clusters, "process_on_worker", hoarding_shard)
+    monkeypatch.setattr(clusters, "CONNECT_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(workers, "PAUSE_PATIENCE_S", 0.5)
+    executor, _ = clusters.existing_scheduler(address, device="cpu")
+    with executor:
+        outcomes = list(executor.run(shards_of_one(["a", "full", "b", "deadly", "c"], tmp_path), StopRequest()))
+    crashes = [outcome for outcome in outcomes if isinstance(outcome, WorkerCrash)]
+    assert [(c.track.track_id, c.stage, c.error_type) for c in crashes] == [("deadly", "memory", "MemoryLimit")]
+    assert "more memory than its worker may use (600.0 MB)" in crashes[0].message
+    done = sorted(t for outcome in outcomes if outcome not in crashes for t in outcome.audio_s)
+    assert done == ["a", "b", "c", "full"]
+    assert "Dask has paused it near its memory limit of 600.0 MB; restarting it" in caplog.text
+
+
 def test_workers_that_stay_paused_are_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(workers, "awake_s", lambda: now[0])
@@ -610,9 +643,14 @@ def test_workers_that_stay_paused_are_restarted(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(executor, "_replace_worker", restarted.append)
     for _ in range(clusters.MAX_RESTARTS):
         executor._wake("w", 10**9)
-    with pytest.raises(ClusterError, match=r"1\.0 GB of memory are too few; start them with a larger --memory-limit"):
+    with pytest.raises(ClusterError, match=r"1\.0 GB of memory are too few; start the workers with"):
         executor._wake("w", 10**9)
     assert restarted == ["w"] * clusters.MAX_RESTARTS
+    worker = SimpleNamespace(address="w", memory_limit=10**9)
+    for address, limit in (("w", 10**9), ("other", None)):  # a track that waited there counts its restart as a crash
+        worker.address = address
+        crash = SimpleNamespace(status="error", exception=lambda: KilledWorker("key", worker, 3))  # type: ignore[arg-type]
+        assert executor._memory_limit(crash) == limit  # type: ignore[arg-type]
 
 
 def test_jobs_by_default_leave_room_for_the_longest_track(

@@ -56,6 +56,8 @@ NO_WORKER_TIMEOUT_S = 300.0
 #: Workers that are asked to stop may take so long, a bit longer than their tracks in work.
 STOP_TIMEOUT_S = STOP_PATIENCE_S + 10.0
 RESTART_TIMEOUT_S = 60.0
+#: What to do where Dask's limit of memory is too low for the network alone.
+MORE_MEMORY = "start the workers with a larger --memory-limit"
 #: How long a scheduler may be away before the run ends.
 RECONNECT_TIMEOUT_S = 120.0
 #: What a worker of :func:`local_cluster` has one of, and what the worker for suspects has.
@@ -112,6 +114,7 @@ class ClusterExecutor:
         self._closing, self._judge, self._connect = closing, judge, connect
         self._workerless, self._mute = Patience(NO_WORKER_TIMEOUT_S), Patience(RECONNECT_TIMEOUT_S)
         self._paused = PausedWorkers()
+        self._restarted: set[str] = set()
         self._n_workers = self._n_restarts = 0
         self._stop = StopRequest()
 
@@ -148,7 +151,8 @@ class ClusterExecutor:
             )
 
     def check(self, dataset: Place, model_path: str, sha256: str) -> None:
-        """Raise ClusterError unless the workers see the dataset and the checkpoint."""
+        """Raise ClusterError unless the workers see the dataset and the checkpoint, and have the memory to load it."""
+        workers = worker_info(self.client)
         try:
             answers = limited(
                 lambda: self.client.run(check_worker, dataset, model_path, sha256, on_error="return"),
@@ -159,7 +163,10 @@ class ClusterExecutor:
             raise ClusterError(f"the workers do not answer: {error}") from error
         for worker, answer in sorted(answers.items()):
             if answer is not None:
-                raise ClusterError(str(answer), source=f"worker {worker}")
+                lost = isinstance(answer, OSError) and killed_for_memory(self.client, worker)
+                limit = workers.get(worker, {}).get("memory_limit", 0)
+                message = f"loading the network needs more than its {size(limit)}; {MORE_MEMORY}" if lost else answer
+                raise ClusterError(str(message), source=f"worker {worker}")
         if n := trimming_workers(self.client):
             log.warning("%s", threads.trim_advice(n, len(answers)))
 
@@ -240,13 +247,13 @@ class ClusterExecutor:
         return crash, None
 
     def _memory_limit(self, future: Future) -> int | None:
-        """The limit in bytes that the worker of a track exceeded and was killed for; None: it was not."""
+        """The limit in bytes that the worker of a track came to, and was killed for; None: it was not."""
         if not _crashed(future):
             return None
-        crash = future.exception()
+        worker = future.exception().last_worker
         with suppress(Exception):  # the scheduler has gone meanwhile
-            if killed_for_memory(self.client, crash):
-                return int(crash.last_worker.memory_limit)
+            if worker.address in self._restarted or killed_for_memory(self.client, worker.address):
+                return int(worker.memory_limit)
         return None
 
     def _window(self) -> int:
@@ -365,11 +372,12 @@ class ClusterExecutor:
         self._n_restarts += 1
         if self._n_restarts > MAX_RESTARTS:
             raise ClusterError(
-                f"Dask pauses the workers before they have done anything: {size(limit)} of memory are too few; start "
-                "them with a larger --memory-limit",
+                f"Dask pauses the workers before they have done anything: {size(limit)} of memory are too few; "
+                f"{MORE_MEMORY}",
                 source=self.address,
             )
         log.warning("worker %s: Dask has paused it near its memory limit of %s; restarting it", address, size(limit))
+        self._restarted.add(address)
         self._replace_worker(address)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ from stemfeatures.errors import ClusterError
 from .watch import Watched
 
 if TYPE_CHECKING:
-    from distributed import Client, KilledWorker
+    from distributed import Client
 
 T = TypeVar("T")
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 ANSWER_TIMEOUT_S = 30.0
 #: A worker that is paused and does nothing may be so for this long.
 PAUSE_PATIENCE_S = 20.0
+#: What a nanny tells the scheduler arrives within this.
+EVENT_DELAY_S = 2.0
 
 
 class Patience:
@@ -74,11 +77,14 @@ def slots(workers: dict[str, dict[str, Any]], resources: dict[str, float]) -> in
     return total
 
 
-def killed_for_memory(client: Client, crash: KilledWorker) -> bool:
-    """Whether the last worker that a task has crashed was killed by its nanny, at the memory limit."""
-    address = getattr(crash.last_worker, "address", None)
-    events = limited(lambda: client.get_events("worker-restart-memory"))
-    return any(event.get("worker") == address for _, event in events)
+def killed_for_memory(client: Client, address: str) -> bool:
+    """Whether a worker that is gone was killed by its nanny, at the memory limit."""
+    for wait_s in (0.0, EVENT_DELAY_S):  # what the nanny tells may come later than the loss of its worker
+        time.sleep(wait_s)
+        events = limited(lambda: client.get_events("worker-restart-memory"))
+        if any(event.get("worker") == address for _, event in events):
+            return True
+    return False
 
 
 class PausedWorkers:
