@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
 from .frames.builder import FrameBuilder
-from .inference.front_end import FrontEnd
+from .inference.front_end import FrontEnd, MonoSignal
 from .inference.segments import Frames, Segment, SegmentRunner, SegmentTrack
 from .models import checkpoints
 from .separation.external import ExternalSeparator, open_external
@@ -206,6 +206,10 @@ class TrackStems:
         return cls(None if given is None else StemFolder(given), None if keep is None else Path(keep))
 
 
+#: A key, a path or an open stream, and perhaps the stems.
+_Source: TypeAlias = tuple[Any, str | Path | AudioStream] | tuple[Any, str | Path | AudioStream, TrackStems]
+
+
 @dataclass
 class _Blocks:
     """An array as a stream."""
@@ -216,6 +220,63 @@ class _Blocks:
     def __iter__(self) -> Iterator[np.ndarray]:
         size = max(1, 10 * self.sample_rate)
         return (self.y[:, i : i + size] for i in range(0, self.y.shape[1], size))
+
+
+class Preparation:
+    """What samples alone tell, ahead of any network: their loudness, and the mono signal that is analysed.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Of the track in Hz.
+    channels : int
+        Number of its channels.
+    n_stems : int, default=0
+        Stems that come with it.
+
+    Raises
+    ------
+    ValueError
+        A sample rate or a number of channels that cannot be measured.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, n_stems: int = 0) -> None:
+        self.meter = LoudnessMeter(sample_rate, channels)
+        self.mono = MonoSignal(sample_rate, 1 + n_stems)
+
+    def push(self, block: np.ndarray, stems: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """Take further samples.
+
+        Parameters
+        ----------
+        block : np.ndarray
+            ``(channels, n)`` of the track.
+        stems : sequence of np.ndarray, optional
+            The same of its stems.
+
+        Returns
+        -------
+        np.ndarray
+            ``(1 + n_stems, k)`` what follows of the mono signals at 22,050 Hz.
+        """
+        self.meter.update(block)
+        return self.mono.push(block, stems)
+
+
+@runtime_checkable
+class PreparedStream(Protocol):
+    """A stream whose blocks went through a :class:`Preparation` in the thread that decodes them.
+
+    Attributes
+    ----------
+    preparation : Preparation or None
+        Of the blocks that were handed out, and as complete as they are; None: they have not been prepared.
+    mono : np.ndarray
+        What :meth:`Preparation.push` gave for the block that was handed out last.
+    """
+
+    preparation: Preparation | None
+    mono: np.ndarray
 
 
 class Analyser:
@@ -426,7 +487,7 @@ class Analyser:
 
     def many(
         self,
-        sources: Iterable[tuple[Any, str | Path | AudioStream] | tuple[Any, str | Path | AudioStream, TrackStems]],
+        sources: Iterable[_Source],
         *,
         on_frames: Callable[[Any, Frames], None] | None = None,
     ) -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
@@ -446,12 +507,40 @@ class Analyser:
             ``(key, TrackAnalysis)``, or ``(key, error)`` for a track that failed, in the order in which they are
             complete.
         """
+        for key, found in self.undescribed(sources, on_frames=on_frames):
+            if isinstance(found, Exception):
+                yield key, found
+                continue
+            try:
+                result: TrackAnalysis | Exception = found.describe()
+            except Exception as error:
+                result = error
+            del found  # its frames shall not wait beside those of the next one
+            yield key, result
+
+    def undescribed(
+        self, sources: Iterable[_Source], *, on_frames: Callable[[Any, Frames], None] | None = None
+    ) -> Iterator[tuple[Any, UndescribedTrack | Exception]]:
+        """:meth:`many`, but the descriptors are left to do: elsewhere, while the network goes on.
+
+        Parameters
+        ----------
+        sources : iterable of tuple
+            See :meth:`many`.
+        on_frames : callable, optional
+            See :meth:`many`.
+
+        Yields
+        ------
+        tuple[object, UndescribedTrack or Exception]
+            ``(key, track)``, or ``(key, error)``, in the order in which their frames are complete.
+        """
         waiting: list[tuple[Any, _Job, AudioStream]] = []
 
-        def completed() -> Iterator[tuple[Any, TrackAnalysis | Exception]]:
+        def completed() -> Iterator[tuple[Any, UndescribedTrack]]:
             while waiting and waiting[0][1].complete:
                 key, job, stream = waiting.pop(0)
-                yield key, _attempt(job, stream)
+                yield key, UndescribedTrack(job, stream)
 
         try:
             for key, source, *stems in sources:
@@ -471,6 +560,7 @@ class Analyser:
                     yield key, error
                     continue
                 waiting.append((key, job, stream))
+                del job
                 yield from completed()
             self.runner.flush()
             yield from completed()
@@ -479,12 +569,41 @@ class Analyser:
                 job.abort()
 
 
-def _attempt(job: _Job, stream: AudioStream) -> TrackAnalysis | Exception:
-    try:
-        return job.finish(stream)
-    except Exception as error:
-        job.abort()
-        return error
+class UndescribedTrack:
+    """A track that has been through the network.
+
+    Its descriptors may be computed in any thread, once. :meth:`Analyser.undescribed` makes it.
+    """
+
+    def __init__(self, job: _Job, stream: AudioStream) -> None:
+        self._job: _Job | None = job
+        self._stream = stream
+
+    def describe(self) -> TrackAnalysis:
+        """Compute the descriptors; nothing is held here afterwards.
+
+        Returns
+        -------
+        TrackAnalysis
+            Descriptors, contours, events and embeddings of mixture and stems.
+
+        Raises
+        ------
+        StemfeaturesError
+            They cannot be computed, or the stems not be kept.
+        """
+        job, self._job = self._job, None
+        assert job is not None
+        try:
+            return job.finish(self._stream)
+        except BaseException:
+            job.abort()
+            raise
+
+    def drop(self) -> None:
+        """Leave no stem files behind; no descriptors are wanted."""
+        if self._job is not None:
+            self._job.abort()
 
 
 class _Job:
@@ -507,9 +626,12 @@ class _Job:
         if stems.keep is not None:
             self.keeper = StemKeeper(stems.keep, sample_rate, channels, stems=names, device=analyser.device)
         self.track = SegmentTrack(self._add, self.builder.add_features, stem_names=names)
-        self.meter = LoudnessMeter(sample_rate, channels)
         self.n_samples = 0
-        self.front_end = FrontEnd(sample_rate, analyser.runner, self.track, device=analyser.device)
+        self._prepared = blocks if isinstance(blocks, PreparedStream) and blocks.preparation and not names else None
+        ahead = None if self._prepared is None else self._prepared.preparation
+        self.preparation = ahead or Preparation(sample_rate, channels, len(names))
+        mono = self.preparation.mono
+        self.front_end = FrontEnd(sample_rate, analyser.runner, self.track, device=analyser.device, mono=mono)
 
     @property
     def complete(self) -> bool:
@@ -532,17 +654,22 @@ class _Job:
         """Read the track to its end and queue its segments."""
         for block, stems in self._joined():
             self.n_samples += block.shape[1]
-            self.meter.update(block)
+            mono = self._mono(block, stems)
             self.builder.push_channels(block)
             if self.keeper is not None:
                 self.keeper.push(block, stems)
-            self.front_end.push(block, stems)
+            self.front_end.push_mono(mono)
             if on_progress is not None:
                 on_progress(self.n_samples / self.sample_rate)
         if self.n_samples == 0:
             raise EmptyAudioError("no samples to analyse")
         self.builder.finish_channels()
         self.front_end.finish()
+
+    def _mono(self, block: np.ndarray, stems: Mapping[str, np.ndarray] | None) -> np.ndarray:
+        if self._prepared is not None:
+            return self._prepared.mono
+        return self.preparation.push(block, [(stems or {})[name] for name in self.track.stem_names])
 
     def _joined(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray] | None]]:
         if self.source is None:
@@ -555,8 +682,8 @@ class _Job:
         if self.keeper is not None:
             self.keeper.finish()
         frames = self.builder.finish(self.front_end.n_samples)
-        frames.step_power = self.meter.step_power
-        frames.true_peak = self.meter.true_peak
+        frames.step_power = self.preparation.meter.step_power
+        frames.true_peak = self.preparation.meter.true_peak
         frames.model = self.analyser.checkpoint.name
         frames.model_sha256 = self.analyser.checkpoint.sha256
         try:
@@ -568,7 +695,7 @@ class _Job:
             message = f"{type(error).__name__}: {error}"
             raise StemfeaturesError(message, source=source, stage="describe") from error
         duration = self.n_samples / self.sample_rate
-        downmix = self.front_end.downmix
+        downmix = self.preparation.mono.downmix
         status = "ok"
         if stream is not None and stream.status not in (None, "ok"):
             status = str(stream.status)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def hoarding_shard(task: ShardTask) -> ShardReceipt:
 def gpu_shard(task: ShardTask) -> ShardReceipt:
     """Tells which GPU its process may use; slow enough that one worker cannot do the work of two."""
     time.sleep(0.3)
-    return ShardReceipt(task.name, worker=os.environ["CUDA_VISIBLE_DEVICES"])
+    return replace(fake_shard(task), worker=os.environ["CUDA_VISIBLE_DEVICES"])
 
 
 def started_with() -> dict[str, str]:

@@ -273,8 +273,9 @@ def test_the_digest_is_that_of_the_bytes_that_were_decoded(
 # --------------------------------------------------------------------------------------------------------- what hangs
 
 
+@pytest.mark.parametrize("aside", [False, True])
 def test_an_analysis_that_hangs_is_given_up(
-    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    aside: bool, music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe, forever = analysis.describe, threading.Event()
 
@@ -285,6 +286,8 @@ def test_an_analysis_that_hangs_is_given_up(
 
     monkeypatch.setattr(analysis, "describe", hanging)
     monkeypatch.setattr(shard_module, "STALL_MARGIN_S", 0.0)
+    monkeypatch.setattr(shard_module, "describes_aside", lambda device: aside)
+    monkeypatch.setattr("pipelines.extraction.plan.SHARDS_PER_WORKER", 1)  # a and c are in its shard
     summary = extract(music, tmp_path / "out", model, track_timeout_s=4.0)
     forever.set()
     assert (summary.n_done, summary.n_failed) == (2, 1)

@@ -199,8 +199,8 @@ class ClusterExecutor:
                     receipt = self._result(future, task, attempts)
                     if receipt is not None:
                         yield receipt
-                        if receipt.stuck and not stop() and (left := task.without(receipt)) is not None:
-                            queue.append(left)
+                        if not stop() and (left := task.without(receipt)) is not None:
+                            queue.appendleft(left)
                     elif _crashed(future):
                         log.warning("shard %s (%d tracks): its worker crashed", task.name, len(task.tracks))
                         if len(task.tracks) > 1:

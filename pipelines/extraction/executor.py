@@ -124,9 +124,13 @@ class LoopExecutor:
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
         for shard in shards:
-            if stop():
-                return
-            yield self._attempt(shard, stop)
+            left: ShardTask | None = shard
+            while left is not None:
+                if stop():
+                    return
+                receipt = self._attempt(left, stop)
+                yield receipt
+                left = left.without(receipt)
 
     def _attempt(self, shard: ShardTask, stop: StopRequest) -> ShardReceipt:
         for attempt in range(1, SHARD_ATTEMPTS + 1):

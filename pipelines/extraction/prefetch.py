@@ -1,4 +1,7 @@
-"""Decoding ahead of the network, in threads; libsndfile and ffmpeg leave the interpreter free meanwhile."""
+"""The lane ahead of the network: decoding, loudness and the mono signal, in threads.
+
+libsndfile, ffmpeg, filters and products of matrices leave the interpreter free meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,6 +28,9 @@ from ..catalog.remote import CACHE_BYTES
 from .fetch import Abandoned, Fetched, audio_cache, named_as
 from .file_state import FileState, remote_states
 from .watch import Watched
+
+if TYPE_CHECKING:
+    from stemfeatures.analysis import Preparation
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +54,8 @@ _MOST_HANGING = 5
 _LONG_SLEEP_S = 5.0
 
 _Key = TypeVar("_Key")
+#: Makes, of a sample rate and a number of channels, what each block goes through in the thread that decodes it.
+Prepare: TypeAlias = "Callable[[int, int], Preparation]"
 
 
 class TrackTimeout(AudioError):
@@ -122,6 +130,11 @@ class _FileVersion(NamedTuple):
         return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
+class _Block(NamedTuple):
+    samples: np.ndarray
+    mono: np.ndarray | None
+
+
 class PrefetchStream(AudioStream):
     """An :class:`~stemfeatures.audio.AudioStream` whose blocks another thread decodes ahead.
 
@@ -142,11 +155,15 @@ class PrefetchStream(AudioStream):
         What the file may be.
     cache_bytes : int, optional
         Of files of stores: no more are kept on this machine.
+    prepare : callable, optional
+        See :class:`~stemfeatures.analysis.PreparedStream`; blocks are not prepared without it.
     alive : callable, optional
         Called whenever the reader asks for a block or has got one.
 
     Attributes
     ----------
+    preparation, mono : Preparation and np.ndarray, or None
+        See :class:`~stemfeatures.analysis.PreparedStream`.
     file_state : FileState or None
         Of the file before it was opened; None where that is not known.
     digest : str or None
@@ -154,7 +171,7 @@ class PrefetchStream(AudioStream):
     tags : Tags or None
         What the file says of itself; known at its end.
     decode_s : float
-        Seconds the thread has worked.
+        Seconds the thread has worked, with what prepares the blocks.
     wait_s : float
         Seconds the reader has waited for it.
     """
@@ -166,6 +183,7 @@ class PrefetchStream(AudioStream):
         timeout_s: float | None = None,
         limits: AudioLimits | None = None,
         cache_bytes: int = CACHE_BYTES,
+        prepare: Prepare | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.n_samples = 0
@@ -175,6 +193,9 @@ class PrefetchStream(AudioStream):
         self.file_state: FileState | None = None
         self.digest: str | None = None
         self.decode_s = self.wait_s = 0.0
+        self.preparation: Preparation | None = None
+        self.mono: np.ndarray | None = None
+        self._prepare = prepare
         self._limits, self._alive = limits or AudioLimits(), alive
         self._cache_bytes = cache_bytes
         self._away = is_remote(path)
@@ -185,7 +206,7 @@ class PrefetchStream(AudioStream):
         self._closed = False
         self._cancelled = threading.Event()
         self._opened: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-        self._blocks: queue.Queue[np.ndarray | Exception | None] = queue.Queue(BLOCKS_AHEAD)
+        self._blocks: queue.Queue[_Block | Exception | None] = queue.Queue(BLOCKS_AHEAD)
         self._thread = threading.Thread(target=self._work, daemon=True, name="decode")
         self._thread.start()
 
@@ -224,11 +245,14 @@ class PrefetchStream(AudioStream):
                     self.digest = audio.file_sha256(path)
             with audio.open_audio(path, timeout_s=self.timeout_s, **vars(self._limits)) as stream:
                 self._stream = stream
+                if self._prepare is not None:
+                    self.preparation = self._prepare(stream.info.sample_rate, stream.info.channels)
                 is_open = True
                 self._opened.put(None)
                 for block in stream:
+                    mono = None if self.preparation is None else self.preparation.push(block)
                     self.decode_s += time.perf_counter() - started
-                    if not self._put(block):
+                    if not self._put(_Block(block, mono)):
                         return
                     started = time.perf_counter()
                 self.tags = audio.read_tags(path)
@@ -255,7 +279,7 @@ class PrefetchStream(AudioStream):
         if not same or audio.file_sha256(self.path) != self.digest:
             raise DecodeError("the file changed while it was read", source=printable(self.path))
 
-    def _put(self, item: np.ndarray | Exception | None) -> bool:
+    def _put(self, item: _Block | Exception | None) -> bool:
         """Hand on unless the reader has gone."""
         while not self._cancelled.is_set():
             try:
@@ -346,8 +370,9 @@ class PrefetchStream(AudioStream):
         if isinstance(item, Exception):
             self.close()
             raise item
-        self.n_samples += item.shape[1]
-        return item
+        self.n_samples += item.samples.shape[1]
+        self.mono = item.mono
+        return item.samples
 
     @property
     def limit_s(self) -> float:
@@ -372,6 +397,7 @@ def prefetched(
     timeout_s: float | None = None,
     limits: AudioLimits | None = None,
     cache_bytes: int = CACHE_BYTES,
+    prepare: Prepare | None = None,
     alive: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[_Key, PrefetchStream]]:
@@ -385,7 +411,7 @@ def prefetched(
         while stop is None or not stop():
             while len(started) <= ahead and (item := next(source, None)) is not None:
                 stream = PrefetchStream(
-                    item[1], timeout_s=timeout_s, limits=limits, cache_bytes=cache_bytes, alive=alive
+                    item[1], timeout_s=timeout_s, limits=limits, cache_bytes=cache_bytes, prepare=prepare, alive=alive
                 )
                 started.append((item[0], stream))
             if not started:

@@ -42,6 +42,10 @@ PROBES = 8
 _EXCERPT_BYTES = 16_384
 #: Starting a process takes seconds; by default there is one for so many tracks.
 TRACKS_WORTH_A_PROCESS = 4
+#: The same of a process that shares a GPU with others, and how much of the memory of a GPU one may take: what a context
+#: and a batch need, and room.
+TRACKS_WORTH_A_GPU_PROCESS = 64
+GPU_PROCESS_BYTES = 4e9
 
 
 @dataclass(frozen=True)
@@ -387,15 +391,22 @@ def _local_device(device: str) -> str:
 
 
 def _n_local(jobs: int | None, device: str, n_tracks: int, longest_s: float) -> int:
-    """Processes on this machine: one for each GPU; else ``jobs``, or what it can carry and the tracks are worth."""
-    if device == "cuda":
-        gpus = len(visible_gpus())
-        if jobs is not None and jobs > gpus:
-            log.warning("%d jobs were asked for, but there are %d GPUs: one process each", jobs, gpus)
-        return min(jobs or gpus, gpus)
-    if device != "cpu":  # a certain GPU
-        return 1
+    """Processes on this machine: ``jobs``, or what it can carry and the tracks are worth; at least one for each GPU."""
     if jobs is not None:
         warn_of_long_tracks(jobs, longest_s)
         return jobs
-    return default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS, longest_s=longest_s)
+    if device == "cpu":
+        return default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS, longest_s=longest_s)
+    if device != "cuda":  # a certain GPU
+        return 1
+    gpus = len(visible_gpus())
+    by_cores = default_jobs(n_tracks // TRACKS_WORTH_A_GPU_PROCESS, longest_s=longest_s)
+    return max(gpus, min(by_cores, _gpu_processes(gpus)))
+
+
+def _gpu_processes(gpus: int) -> int:
+    """Processes for whose networks the GPUs have memory; they are given out in turn."""
+    import torch
+
+    least = min(torch.cuda.get_device_properties(i).total_memory for i in range(gpus))
+    return gpus * max(1, int(least // GPU_PROCESS_BYTES))

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stemfeatures._util.clock import awake_s
 from stemfeatures._util.urls import Place, Url, place_of
@@ -30,6 +30,7 @@ from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_row
 
 from ..catalog import printable
 from . import threads
+from .lane import TRACKS_BEHIND, Lane
 from .lyrics import LyricsListener, wants_lyrics
 from .prefetch import OPEN_TIMEOUT_S, FileState, PrefetchStream, TrackTimeout, prefetched
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
@@ -38,12 +39,14 @@ from .watch import Watched
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from stemfeatures.analysis import Analyser, TrackAnalysis, TrackStems
+    from stemfeatures.analysis import Analyser, Preparation, TrackAnalysis, TrackStems, UndescribedTrack
 
 log = logging.getLogger(__name__)
 
 #: Tracks that are decoded ahead of the one the network works on.
 TRACKS_AHEAD = 1
+#: A shard ends after so long with what is finished, and the rest becomes another: no more is lost with a process.
+PIECE_S = 120.0
 MAX_MESSAGE = 4000
 #: A network may take this long to be loaded, and to compile what it calls.
 LOAD_TIMEOUT_S = 900.0
@@ -149,7 +152,8 @@ def process_shard(
     """Extract the tracks of one shard and write their rows.
 
     A track that fails, at whatever stage, becomes a row of ``errors`` and never disturbs the others; one whose analysis
-    makes no progress is given up.
+    makes no progress is given up. After ``PIECE_S`` no further track is begun: what the receipt leaves
+    (:meth:`ShardTask.without`) is the work of another call.
 
     Parameters
     ----------
@@ -176,12 +180,13 @@ def process_shard(
         return (stop is not None and stop()) or told.exists()
 
     work = _Shard(task, layout, stopped)
-    while work.left and not stopped():
+    while work.left and not work.is_over():
         thread = Watched(work.run, patience_s=LOAD_TIMEOUT_S)
         if thread.wait(on_track, stop=stopped, stop_patience_s=STOP_PATIENCE_S):
             break
         forget_analyser()  # the thread that was given up may be using it
         work.receipt.stuck = True
+        _drop(work.lane)
         if stopped():
             break
         if work.give_up() and leave_when_stuck:
@@ -233,6 +238,32 @@ def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> Sh
     return results[0]
 
 
+def describes_aside(device: str) -> bool:
+    """Whether tracks are described in a thread of their own, so that the device does not wait: a CPU would only share
+    its core, and hold the frames of several tracks."""
+    return device != "cpu"
+
+
+@dataclass
+class _Outcome:
+    """What becomes of a track behind the network: its rows, or the error of a row and its stage."""
+
+    audio_s: float = 0.0
+    tables: list[dict[str, pa.Table]] = field(default_factory=list)
+    error: Exception | None = None
+    stage: str | None = None
+    rows_s: float = 0.0
+
+
+#: Of a track that is to be described.
+_TrackLane: TypeAlias = "Lane[tuple[TrackTask, UndescribedTrack], _Outcome]"
+
+
+def _drop(lane: _TrackLane) -> None:
+    for _, undescribed in lane.close():
+        undescribed.drop()
+
+
 class _Shard:
     """The state of one call of :func:`process_shard`."""
 
@@ -240,6 +271,9 @@ class _Shard:
         self.task, self.layout, self.stopped = task, layout, stopped
         self.analyser: Analyser
         self.thread: Watched
+        self.aside = describes_aside(task.device)
+        self.lane: _TrackLane = Lane(aside=False)
+        self.began: float | None = None
         self.receipt = ShardReceipt(task.name, worker=worker_name())
         self.receipt.stage_s = dict.fromkeys(("decode", "wait", "analyse", "rows", "write"), 0.0)
         self.tables: dict[str, list[pa.Table]] = {}
@@ -258,7 +292,13 @@ class _Shard:
             loaded = load_analyser(self.task)
             with loaded.lock:
                 self.analyser = loaded.analyser
+                self.began = self.began or awake_s()
                 self._analyse()
+
+    def is_over(self) -> bool:
+        """Whether no further track shall be begun: somebody asks to stop, or there is enough to be committed."""
+        late = self.began is not None and awake_s() - self.began > PIECE_S
+        return self.stopped() or (late and self.receipt.n_tracks > 0)
 
     def give_up(self) -> bool:
         """The thread that worked on a track has been given up: say so of the track, or (False) try all one by one."""
@@ -293,7 +333,7 @@ class _Shard:
         batch_size = self.analyser.batch_size
         while not self.alone:
             failure = self._together()
-            if not self.left or self.stopped():
+            if not self.left or self.is_over():
                 return
             batch_size = self.analyser.batch_size
             if batch_size == 1 or not _out_of_memory(failure):
@@ -309,27 +349,72 @@ class _Shard:
         """Analyse what is left; the failure of a batch, which several tracks may have shared, ends it early."""
         started = time.perf_counter()
         on_frames = None if self.lyrics is None else self.lyrics.on_frames
-        results = self.analyser.many(self._sources(), on_frames=on_frames)
+        results = self.analyser.undescribed(self._sources(), on_frames=on_frames)
+        lane = self.lane = Lane(aside=self.aside)
         failure: Exception | None = None
-        while failure is None:
-            try:
-                track_id, result = next(results)
-            except StopIteration:
-                break
-            except Exception as error:
-                failure = error
-                break
-            shared = self.analyser.batch_size > 1 or _out_of_memory(result)
-            if isinstance(result, Exception) and shared and not isinstance(result, AudioError):
-                failure = result
-            else:
-                self._record(self.left[track_id], result)
-            del result  # an hour of frames is half a gigabyte, which the next track shall not wait beside
+        try:
+            while failure is None:
+                try:
+                    track_id, found = next(results)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                    break
+                track = self.left[track_id]
+                if isinstance(found, Exception):
+                    failure = self._failed(track, found)
+                else:
+                    lane.give((track, found), partial(self._describe, track, found.describe))
+                del found  # an hour of frames is half a gigabyte, which the next track shall not wait beside
+                failure = failure or self._collect(TRACKS_BEHIND)
+            failure = self._collect(0) or failure
+        finally:
+            _drop(lane)
         results.close()  # type: ignore[attr-defined]
         for stream in self.streams.values():
             stream.close()
         self.receipt.stage_s["analyse"] += time.perf_counter() - started
         return failure
+
+    def _collect(self, most: int) -> Exception | None:
+        """Record what has been described; the failure of a batch, if there is one among them."""
+        failure: Exception | None = None
+        current = self.current
+        for (track, _), outcome in self.lane.take(most=most, before=self._wait_for):
+            if isinstance(outcome, Exception):
+                failure = self._failed(track, outcome) or failure
+            else:
+                self._record(track, outcome)
+        self.current = current
+        return failure
+
+    def _wait_for(self, key: tuple[TrackTask, UndescribedTrack]) -> None:
+        track_id = key[0].track_id
+        with self.thread.holding():
+            self.current = track_id
+        self.thread.alive(self._patience_s(self.streams[track_id]))
+
+    def _failed(self, track: TrackTask, error: Exception) -> Exception | None:
+        """Record the error of a track; or give it back as one that another track of its batch may have caused."""
+        shared = self.analyser.batch_size > 1 or _out_of_memory(error)
+        if shared and not isinstance(error, AudioError):
+            return error
+        self._record(track, error)
+        return None
+
+    def _describe(self, track: TrackTask, describe: Callable[[], TrackAnalysis]) -> _Outcome:
+        """Make the rows of one track; in the lane behind the network. Raises what ``describe`` raises."""
+        result = describe()
+        started = time.perf_counter()
+        stream = self.streams[track.track_id]
+        outcome = _Outcome(result.decoded_duration_s)
+        try:
+            outcome.tables = [self._rows(row, result, stream, self._state(row, track)) for row in track.rows]
+        except Exception as error:
+            outcome.error, outcome.stage = error, None if isinstance(error, StemfeaturesError) else "tables"
+        outcome.rows_s = time.perf_counter() - started
+        return outcome
 
     def _sources(self) -> Iterator[tuple[str, PrefetchStream, TrackStems]]:
         tracks = [(track.track_id, track.path) for track in self.left.values()]
@@ -339,8 +424,9 @@ class _Shard:
             timeout_s=self.task.track_timeout_s,
             limits=self.task.limits,
             cache_bytes=self.task.cache_bytes,
+            prepare=self._prepare(),
             alive=self.thread.alive,
-            stop=self.stopped,
+            stop=self.is_over,
         )
         for track_id, stream in streams:
             self._begin(track_id, stream)
@@ -353,6 +439,13 @@ class _Shard:
                 self._record(self.left[track_id], error)
             else:
                 yield track_id, stream, stems
+
+    def _prepare(self) -> Callable[[int, int], Preparation] | None:
+        """What the thread that decodes does besides; not where stems must come with the blocks."""
+        from stemfeatures.analysis import Preparation
+
+        has_stems = self.task.separator is not None or any(track.stems is not None for track in self.task.tracks)
+        return None if has_stems else Preparation
 
     def _stems(self, track: TrackTask) -> TrackStems:
         from stemfeatures.analysis import TrackStems
@@ -369,7 +462,7 @@ class _Shard:
     def _one_by_one(self) -> None:
         started = time.perf_counter()
         for track in list(self.left.values()):
-            if self.stopped():
+            if self.is_over():
                 break
             self.analyser.reset(batch_size=1)
             stream = PrefetchStream(
@@ -377,6 +470,7 @@ class _Shard:
                 timeout_s=self.task.track_timeout_s,
                 limits=self.task.limits,
                 cache_bytes=self.task.cache_bytes,
+                prepare=self._prepare(),
                 alive=self.thread.alive,
             )
             self._begin(track.track_id, stream)
@@ -385,53 +479,43 @@ class _Shard:
                 with stream.open():
                     self.thread.alive(self._patience_s(stream))
                     on_frames = None if self.lyrics is None else partial(self.lyrics.on_frames, track.track_id)
-                    result: TrackAnalysis | Exception = self.analyser.from_stream(
-                        stream, stems=stems, on_frames=on_frames
-                    )
+                    describe = partial(self.analyser.from_stream, stream, stems=stems, on_frames=on_frames)
+                    outcome: _Outcome | Exception = self._describe(track, describe)
             except Exception as error:
-                result = error
+                outcome = error
             finally:
                 stream.close()
-            self._record(track, result)
-            del result
+            self._record(track, outcome)
+            del outcome
         self.receipt.stage_s["analyse"] += time.perf_counter() - started
 
-    def _record(self, track: TrackTask, result: TrackAnalysis | Exception) -> None:
-        """Make the rows of one track, of whichever outcome."""
+    def _record(self, track: TrackTask, result: _Outcome | Exception) -> None:
+        """Keep the rows of one track, of whichever outcome."""
         started = time.perf_counter()
         stream = self.streams[track.track_id]
         if isinstance(result, TrackTimeout) and stream.was_asleep and track.track_id not in self.again:
             self.again.add(track.track_id)  # it may have been the disk that was not awake yet
             return
-        stage = None
-        made: list[dict[str, pa.Table]] = []
+        outcome = _Outcome(error=result) if isinstance(result, Exception) else result
         failed: list[dict[str, Any]] = []
-        audio_s = 0.0
-        if not isinstance(result, Exception):
-            audio_s = result.decoded_duration_s
-            try:
-                made = [self._rows(row, result, stream, self._state(row, track)) for row in track.rows]
-            except Exception as error:
-                result = error
-                stage = None if isinstance(error, StemfeaturesError) else "tables"
-        if isinstance(result, Exception):
-            made = []
-            failed = [self._error_row(row, result, stream, stage, self._state(row, track)) for row in track.rows]
+        if (error := outcome.error) is not None:
+            failed = [self._error_row(r, error, stream, outcome.stage, self._state(r, track)) for r in track.rows]
         self.thread.alive()
-        seconds = time.perf_counter() - started
+        inside_s = time.perf_counter() - started + (0.0 if self.aside else outcome.rows_s)
         with self.thread.holding():  # all of a track or nothing, as the thread may be given up
-            for table, some in ((table, some) for of_row in made for table, some in of_row.items()):
+            for table, some in ((table, some) for of_row in outcome.tables for table, some in of_row.items()):
                 self.tables.setdefault(table, []).append(some)
             failures = {row["track_id"]: self._add_failure(row) for row in failed}
             if not failures:
-                self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | {track.track_id: audio_s}
+                own = {track.track_id: outcome.audio_s}
+                self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | own
             del self.left[track.track_id]
             self.receipt.stage_s["decode"] += stream.decode_s
             self.receipt.stage_s["wait"] += stream.wait_s
-            self.receipt.stage_s["rows"] += seconds
-            self.receipt.stage_s["analyse"] -= seconds + stream.wait_s
+            self.receipt.stage_s["rows"] += time.perf_counter() - started + outcome.rows_s
+            self.receipt.stage_s["analyse"] -= inside_s + stream.wait_s
         for row in track.rows:
-            counts = audio_s if row is track and not failures else 0.0
+            counts = outcome.audio_s if row is track and not failures else 0.0
             self.thread.tell(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
 
     def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:

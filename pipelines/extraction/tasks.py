@@ -84,16 +84,18 @@ class ShardTask:
 
     def halves(self) -> tuple[ShardTask, ShardTask]:
         middle = len(self.tracks) // 2
+        name, dot, number = self.name.partition(".")
         return (
-            replace(self, name=f"{self.name}a", tracks=self.tracks[:middle]),
-            replace(self, name=f"{self.name}b", tracks=self.tracks[middle:]),
+            replace(self, name=f"{name}a{dot}{number}", tracks=self.tracks[:middle]),
+            replace(self, name=f"{name}b{dot}{number}", tracks=self.tracks[middle:]),
         )
 
     def without(self, receipt: ShardReceipt) -> ShardTask | None:
-        """What a receipt leaves to do; None when that is nothing."""
+        """What a receipt leaves to do, numbered behind a point; None when that is nothing."""
         done = {*receipt.audio_s, *(failure.track_id for failure in receipt.failures)}
         left = tuple(track for track in self.tracks if track.track_id not in done)
-        return replace(self, name=f"{self.name}r", tracks=left) if left else None
+        name, _, number = self.name.partition(".")
+        return replace(self, name=f"{name}.{int(number or 0) + 1}", tracks=left) if left else None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class TrackOutcome:
 
 @dataclass
 class ShardReceipt:
-    """The outcome of a shard.
+    """The outcome of a shard, or of those of its tracks that are finished.
 
     Attributes
     ----------
@@ -131,7 +133,8 @@ class ShardReceipt:
     failures : list of TrackFailure
         The other ones.
     stage_s : dict
-        Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``.
+        Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``. On a GPU
+        descriptors and ``rows`` are made in other threads, too.
     worker : str
         Host and process.
     stuck : bool

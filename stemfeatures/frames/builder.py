@@ -16,6 +16,7 @@ from ..constants import (
     STEMS,
 )
 from ..inference.segments import Frames
+from ..inference.transfer import to_host
 from ..spectra.filters import bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
@@ -109,9 +110,10 @@ class FrameBuilder:
         values |= {"voicing": frames.voicing, "rhythm": frames.rhythm}
         if frames.presence is not None:
             values["presence"] = frames.presence
-        voice_hz, voicing = values.pop(f"hz{_VOICE}").cpu().numpy(), frames.voicing[_VOICE].cpu().numpy()
-        for name, value in values.items():
-            self._keep(name, value.cpu().numpy())
+        arrays = to_host(values)
+        voice_hz, voicing = arrays.pop(f"hz{_VOICE}"), arrays["voicing"][_VOICE]
+        for name, array in arrays.items():
+            self._keep(name, array)
         self._fine_pitch.push(voice_hz.T, voicing)
         self._voice.push(voice_hz[0], voicing)
         self._keep_measured()
@@ -190,9 +192,8 @@ class FrameBuilder:
         else:
             peak, waves = self._meter.finish(n_frames), self._waves.finish(n_frames)
             low, fine = self._low_pitch.finish(n_frames), self._fine_pitch.finish()
-        self._keep("peak", peak.cpu().numpy())
-        for name, values in zip(("zero_crossing_rate", "envelope"), waves):
-            self._keep(name, values.cpu().numpy())
+        for name, array in to_host(dict(zip(("peak", "zero_crossing_rate", "envelope"), (peak, *waves)))).items():
+            self._keep(name, array)
         self._keep("low_pitch", np.stack(low))
         self._keep(f"hz{_VOICE}", fine.T)
 

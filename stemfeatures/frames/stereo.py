@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..audio import StreamResampler
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
+from ..inference.transfer import to_device
 from ..spectra.streaming import StreamFramer, forward_frames
 from .types import STEREO_EDGES_HZ, STEREO_STEP
 
@@ -114,7 +115,7 @@ class StereoMeter:
         return self.take() if self._n_measured == -(-n_frames // STEREO_STEP) else None
 
     def _analyse(self, channels: np.ndarray) -> None:
-        signal = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32)).to(self.device)
+        signal = to_device(np.ascontiguousarray(channels, dtype=np.float32), self.device)
         self._keep(self._framer.push(signal))
 
     def _keep(self, frames: Tensor) -> None:

@@ -1,0 +1,186 @@
+"""Lanes of a shard: what is done ahead of the network and behind it, and pieces that are committed on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from extract_helper import write_tone
+from networks import tiny_checkpoint
+from test_extract import assert_same_tables, extract
+
+from pipelines.extraction import prepare
+from pipelines.extraction import shard as shard_module
+from pipelines.extraction.lane import Lane
+from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
+from stemfeatures import analysis
+from stemfeatures.inference.transfer import to_host, unpacked
+from stemfeatures.tables.reader import open_features
+from stemfeatures.tables.rows import Provenance
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_network() -> Iterator[None]:
+    yield
+    shard_module._loaded.clear()
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five tracks, one of which is broken."""
+    folder = tmp_path_factory.mktemp("music")
+    for i in range(4):
+        write_tone(folder / f"{i}.wav", seconds=0.6 + 0.1 * i, f0=110.0 * (i + 2), channels=1 + i % 2)
+    (folder / "broken.wav").write_bytes(b"x" * 1000)
+    return folder
+
+
+def test_a_lane_behind_the_network_changes_no_value(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(music, tmp_path / "inside", model, batch_size=2)
+    names: set[str] = set()
+    describe = analysis.describe
+
+    def seen(frames: Any, **options: Any) -> Any:
+        names.add(threading.current_thread().name)
+        return describe(frames, **options)
+
+    monkeypatch.setattr(analysis, "describe", seen)
+    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
+    monkeypatch.setattr(shard_module, "describes_aside", lambda device: True)
+    summary = extract(music, tmp_path / "aside", model, batch_size=2)
+    assert (summary.n_done, summary.n_failed) == (4, 1)
+    assert names == {"describe"}
+    assert_same_tables(tmp_path / "inside", tmp_path / "aside")
+
+
+def test_loudness_and_the_mono_signal_are_made_in_the_thread_that_decodes(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: set[str] = set()
+    push = analysis.Preparation.push
+
+    def seen(self: analysis.Preparation, block: np.ndarray, stems: Any = ()) -> np.ndarray:
+        names.add(threading.current_thread().name)
+        return push(self, block, stems)
+
+    monkeypatch.setattr(analysis.Preparation, "push", seen)
+    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
+    extract(music, tmp_path / "out", model)
+    assert names == {"decode"}
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_piece_is_committed_when_it_is_due(
+    aside: bool, music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pieces of no length each track is a commit of its own, and a lane has at most two more of them."""
+    monkeypatch.setattr("pipelines.extraction.plan.SHARDS_PER_WORKER", 1)  # one shard
+    monkeypatch.setattr(shard_module, "describes_aside", lambda device: aside)
+    extract(music, tmp_path / "whole", model)
+    assert len(open_features(tmp_path / "whole").files("tracks")) == 1
+    monkeypatch.setattr(shard_module, "PIECE_S", 0.0)
+    summary = extract(music, tmp_path / "pieces", model)
+    assert (summary.n_done, summary.n_failed) == (4, 1)
+    files = open_features(tmp_path / "pieces").files("tracks")
+    assert len(files) == 4 if not aside else 1 < len(files) <= 4
+    assert_same_tables(tmp_path / "whole", tmp_path / "pieces")
+
+
+def test_a_batch_that_fails_behind_others_is_tried_track_by_track(
+    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = analysis.describe
+
+    def fail(frames: Any, **options: Any) -> Any:
+        if frames.n_samples == round(0.7 * 22_050):
+            raise ZeroDivisionError("no tempo")
+        return describe(frames, **options)
+
+    monkeypatch.setattr(analysis, "describe", fail)
+    monkeypatch.setattr(shard_module, "describes_aside", lambda device: True)
+    monkeypatch.setattr("pipelines.extraction.plan.SHARDS_PER_WORKER", 1)
+    summary = extract(music, tmp_path / "out", model, batch_size=4)
+    assert (summary.n_done, summary.n_failed) == (3, 2)
+    errors = open_features(tmp_path / "out").to_pandas("errors").set_index("track_id")
+    assert errors.loc["1.wav", ["stage", "error_type"]].tolist() == ["describe", "ZeroDivisionError"]
+
+
+def test_a_lane_gives_results_in_order_and_waits_for_those_that_are_too_many() -> None:
+    lane: Lane[int, int] = Lane(aside=True)
+    go, waited = threading.Event(), []
+
+    def before(key: int) -> None:
+        waited.append(key)
+        go.set()
+
+    def call(n: int) -> int:
+        assert go.wait(10)
+        if n == 1:
+            raise ZeroDivisionError
+        return n * n
+
+    for n in range(4):
+        lane.give(n, lambda n=n: call(n))  # type: ignore[misc]
+    first = dict(lane.take(most=3, before=before))
+    assert waited[0] == 0
+    assert first[0] == 0
+    rest = {**first, **dict(lane.take(most=0, before=before))}
+    assert list(rest) == [0, 1, 2, 3]
+    assert isinstance(rest.pop(1), ZeroDivisionError)
+    assert rest == {0: 0, 2: 4, 3: 9}
+    lane.give(7, lambda: 1)
+    list(lane.take(most=0, before=before))
+    assert lane.close() == []
+
+
+def test_the_rest_of_a_shard_and_its_halves_have_names_of_their_own() -> None:
+    tracks = tuple(TrackTask(name, name, name) for name in "abcd")
+    task = ShardTask("00007", tracks, Path("x"), "m", Provenance("r", "c", "m", "s"), "cpu", 1, ("tracks",))
+    rest = task.without(ShardReceipt(task.name, audio_s={"a": 1.0}))
+    assert rest is not None
+    again = rest.without(ShardReceipt(rest.name, audio_s={"c": 1.0}))
+    assert again is not None
+    assert (rest.name, again.name, [t.track_id for t in again.tracks]) == ("00007.1", "00007.2", ["b", "d"])
+    assert [half.name for half in again.halves()] == ["00007a.2", "00007b.2"]
+    assert again.without(ShardReceipt("x", audio_s={"b": 1.0, "d": 1.0})) is None
+
+
+def test_results_come_from_a_device_in_one_copy() -> None:
+    rng = np.random.default_rng(0)
+    tensors = {n: torch.from_numpy(rng.normal(size=s).astype(np.float32)) for n, s in (("a", (2, 3)), ("b", (4,)))}
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
+    for found in (unpacked(flat, tensors), to_host(tensors)):
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(found[name], tensor.numpy())
+
+
+@pytest.mark.parametrize(
+    ("jobs", "n_tracks", "cores", "gigabytes", "expected"),
+    [
+        (None, 10_000, 16, 80, 16),  # a process a core, while the GPUs have memory for them
+        (None, 10_000, 96, 24, 12),
+        (None, 100, 16, 80, 2),  # few tracks are not worth more than a process for each GPU
+        (5, 100, 16, 80, 5),
+        (1, 100, 16, 80, 1),
+    ],
+)
+def test_processes_share_gpus(
+    jobs: int | None, n_tracks: int, cores: int, gigabytes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(total_memory=gigabytes * 10**9))
+    monkeypatch.setattr(prepare, "default_jobs", lambda most, longest_s: max(1, min(cores, most)))
+    assert prepare._n_local(jobs, "cuda", n_tracks, 200.0) == expected
