@@ -75,9 +75,9 @@ def extract_catalog(
     device : str, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``..., or ``"auto"``: CUDA where there is any.
     jobs : int, optional
-        Processes on this machine. 1: everything in this process. Default: one for each GPU, or for each core as far
-        as the memory reaches. From 2 on (and by default on a GPU) a track that crashes its process is identified and
-        ends in ``errors``; with 1 it ends the run.
+        Processes on this machine; they share the GPUs. 1: everything in this process. Default: one for each core as far
+        as the memory of the machine and of its GPUs reaches, and one for each GPU at least. From 2 on (and by default
+        on a GPU) a track that crashes its process is identified and ends in ``errors``; with 1 it ends the run.
     scheduler : str, optional
         Address of a Dask scheduler to use instead, e.g. ``"tcp://head:8786"``. For CUDA each of its workers must have
         been started with ``--nthreads 1 --resources "GPU=1"``.
