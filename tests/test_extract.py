@@ -940,8 +940,11 @@ def test_existing_scheduler(
     address = in_process_cluster.scheduler_address
     extract(music, tmp_path / "loop", model)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
+    monkeypatch.setattr(shard_module, "PIECE_S", 0.0)
     summary = extract(music, tmp_path / "out", model, jobs=None, scheduler=address, device="auto")
     assert (summary.n_done, summary.device) == (8, "cpu")
+    assert len(open_features(tmp_path / "out").files("tracks")) == 8  # each a piece of its own
+    monkeypatch.undo()
     advice = "1 of 1 workers give memory back to the system all the time"
     assert advice not in caplog.text
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # what Dask sets

@@ -140,6 +140,9 @@ class GrowingArrays:
     def __init__(self, *, in_memory: int | None = None) -> None:
         self._in_memory = IN_MEMORY if in_memory is None else in_memory
         self._parts: dict[str, list[np.ndarray | tuple[int, tuple[int, ...]]]] = {}
+        # One block: small parts each on its own would lie between the large arrays that come and go, and keep the
+        # allocator from using their places again. What is not written to yet takes no memory.
+        self._block: np.ndarray | None = None
         self._held = 0
         self._file: BinaryIO | None = None
         self._full = False
@@ -157,13 +160,12 @@ class GrowingArrays:
         parts = self._parts.setdefault(name, [])
         if part.shape[-1] == 0 and parts:
             return
+        if self._held + 4 * part.size <= self._in_memory:
+            parts.append((self._hold(part), part.shape))
+            return
         part = np.array(part, dtype=np.float32, order="C")
-        at = self._write(part) if self._held + part.nbytes > self._in_memory else None
-        if at is None:
-            self._held += part.nbytes
-            parts.append(part)
-        else:
-            parts.append((at, part.shape))
+        at = self._write(part)
+        parts.append(part if at is None else (self._in_memory + at, part.shape))
 
     def finish(self) -> dict[str, np.ndarray]:
         """The arrays.
@@ -173,11 +175,12 @@ class GrowingArrays:
         dict of str to np.ndarray
             ``(..., n)`` float32 of all parts, by name; nothing is left here.
         """
-        shapes = {name: _joined_shape([self._shape(part) for part in parts]) for name, parts in self._parts.items()}
+        shapes = {name: _joined_shape(parts) for name, parts in self._parts.items()}
         arrays = allocate(shapes, in_memory=self._in_memory)
         # One at a time, as the parts of a long array are as large as the whole.
         for name in list(self._parts):
             self._fill(arrays[name], self._parts.pop(name))
+        self._block, self._held = None, 0
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -195,9 +198,14 @@ class GrowingArrays:
                 unreleased = 0
         release(array)
 
-    @staticmethod
-    def _shape(part: np.ndarray | tuple[int, tuple[int, ...]]) -> tuple[int, ...]:
-        return part.shape if isinstance(part, np.ndarray) else part[1]
+    def _hold(self, part: np.ndarray) -> int:
+        """Where the part lies in the block, in bytes."""
+        if self._block is None:
+            self._block = np.empty(self._in_memory // 4, np.float32)
+        at = self._held
+        self._block[at // 4 : at // 4 + part.size].reshape(part.shape)[...] = part
+        self._held += 4 * part.size
+        return at
 
     def _write(self, part: np.ndarray) -> int | None:
         """Where the part lies in the file; None when there is no room."""
@@ -221,9 +229,12 @@ class GrowingArrays:
         return at
 
     def _read(self, at: int, shape: tuple[int, ...]) -> np.ndarray:
+        if at + 4 * prod(shape) <= self._in_memory:
+            assert self._block is not None
+            return self._block[at // 4 : at // 4 + prod(shape)].reshape(shape)
         part = np.empty(shape, np.float32)
         assert self._file is not None
-        self._file.seek(at)
+        self._file.seek(at - self._in_memory)
         left = part.data.cast("B")
         while left:
             count = self._file.readinto(left)  # type: ignore[attr-defined]
@@ -233,5 +244,6 @@ class GrowingArrays:
         return part
 
 
-def _joined_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+def _joined_shape(parts: list[np.ndarray | tuple[int, tuple[int, ...]]]) -> tuple[int, ...]:
+    shapes = [part.shape if isinstance(part, np.ndarray) else part[1] for part in parts]
     return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
