@@ -36,6 +36,10 @@ TINY = {
         "--jobs 1 --tracks 1 --seconds 0.6 --rounds 1",
         r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
+    "lanes": (
+        "--minutes 0.05 --tracks 2 --gpus 1 --cores 4 --speed 500",
+        r"2 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
+    ),
     "perfect_stems": (
         "{songs}",
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
