@@ -30,7 +30,8 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_TRIM_THRESHOLD_=1073741824 \
-    MALLOC_MMAP_THRESHOLD_=33554432
+    MALLOC_MMAP_THRESHOLD_=33554432 \
+    MALLOC_ARENA_MAX=1
 USER stemfeatures
 WORKDIR /home/stemfeatures
 ENTRYPOINT ["stemfeatures"]

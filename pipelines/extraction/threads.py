@@ -34,8 +34,13 @@ WORKER_ENVIRONMENT = {
 }
 
 #: Of the C library's allocator; read when a process starts, so set before it is spawned. 32 MiB is the most that every
-#: glibc takes for the second, and holds the largest tensor of a segment. Other C libraries ignore them.
-MEMORY_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+#: glibc takes for the second, and holds the largest tensor of a segment. Threads share one heap: in those of their own
+#: large tensors leave more room unused. Other C libraries ignore them.
+MEMORY_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_ARENA_MAX": "1",
+}
 #: Below this threshold a process gives back what the next segment needs again.
 LEAST_TRIM_THRESHOLD = 64 << 20
 #: Beyond this share of its limit a worker gives back what it can after a shard.
