@@ -116,6 +116,7 @@ class ClusterExecutor:
         self._paused = PausedWorkers()
         self._restarted: set[str] = set()
         self._n_workers = self._n_restarts = 0
+        self._ask_at = 0.0
         self._stop = StopRequest()
 
     def __enter__(self) -> ClusterExecutor:
@@ -128,9 +129,11 @@ class ClusterExecutor:
 
     @property
     def n_workers(self) -> int:
-        """Shards that can be processed at a time, as far as is known."""
-        with suppress(ClusterError):
-            self._n_workers = slots(worker_info(self.client), self.resources)
+        """Shards that can be processed at a time, as far as is known; the scheduler is asked now and then."""
+        if time.monotonic() >= self._ask_at:
+            with suppress(ClusterError):
+                self._n_workers = slots(worker_info(self.client), self.resources)
+            self._ask_at = time.monotonic() + POLL_S
         return self._n_workers
 
     def prepare(self, task: ShardTask) -> None:

@@ -82,7 +82,7 @@ class Lane(Generic[K, R]):
         return left
 
     def _work(self) -> None:
-        threads.configure_worker()
+        threads.configure_thread()
         while (item := self._calls.get()) is not None and not self._closed:
             _do(*item)
 

@@ -60,6 +60,13 @@ def configure_worker() -> None:
     threadpool_limits(1)
 
 
+def configure_thread() -> None:
+    """The same for one more thread where the libraries are limited already: OpenMP keeps the number per thread."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="openmp")
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """One thread a library inside the block, as in a worker; the numbers from before afterwards."""
