@@ -1,6 +1,7 @@
 """How busy a GPU is kept by the lanes of `extract`: a model of them, fed with what their stages cost on this machine.
 
     python benchmarks/lanes.py [--minutes 3] [--tracks 4] [--speed 500 2000 8000] [--gpus 1 2 4 8] [--cores 8 16 ...]
+    python benchmarks/lanes.py --costs 0.41 6.05 0.40 0.74    # what an earlier run has measured
 
 `extract` runs on this machine with a stub in place of the network, which waits as long as a network of a given speed
 would work, in one process and in two that share it. Then the stages are measured, in CPU seconds per minute of audio:
@@ -54,9 +55,9 @@ SAMPLE = Path(__file__).parent.parent / "catalog_samples" / "Río.flac"
 BLOCK_S = 10.0
 STEP_S = (SEGMENT - 2 * BORDER) * HOP_LENGTH / ANALYSIS_SAMPLE_RATE
 #: Seconds for which a thread keeps a core, and Python.
-QUANTUM_S = 0.02
-#: Seconds that are modelled, the first third of which does not count.
-MODELLED_S = 45.0
+QUANTUM_S = 0.05
+#: Tracks of each process that are modelled for the table; the first third of the time, as queues fill, does not count.
+MODELLED_TRACKS = 12
 #: What of the frames stays on the host when the network is on a GPU.
 HOST_MEASURES = ("FinePitch", "VoiceMeter", "GrowingArrays")
 
@@ -363,27 +364,57 @@ def utilisation(
     costs: Costs, *, gpus: int, cores: int, speed: float, track_s: float
 ) -> tuple[int, float, float, float]:
     """Processes, times real time, busy shares of GPUs and of cores, with as many processes as cores."""
+    n = max(cores, gpus)
+    most = min(cores * 60 / (costs.ahead + costs.feed_gpu + costs.behind), gpus * speed)
+    modelled_s = MODELLED_TRACKS * n * track_s / most
     env = simpy.Environment()
-    machine = Machine(env, cores, gpus, counts_from=MODELLED_S / 3)
-    for i in range(max(cores, gpus)):
+    machine = Machine(env, cores, gpus, counts_from=modelled_s / 3)
+    for i in range(n):
         Process(machine, machine.gpus[i % gpus], costs, speed=speed, track_s=track_s)
-    env.run(MODELLED_S)
-    counted_s = MODELLED_S - machine.counts_from
+    env.run(modelled_s)
+    counted_s = modelled_s - machine.counts_from
     return (
-        max(cores, gpus), machine.audio_s / counted_s, machine.busy_gpu_s / counted_s / gpus,
+        n, machine.audio_s / counted_s, machine.busy_gpu_s / counted_s / gpus,
         machine.busy_core_s / counted_s / cores,
     )  # fmt: skip
+
+
+def compare(args: argparse.Namespace, track_s: float) -> Costs:
+    """Measured runs beside modelled ones; what the stages cost."""
+    measured, shares = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        songs = [work / f"{i}.flac" for i in range(args.tracks)]
+        for song in songs:
+            write_song(song, track_s)
+        print(f"{args.tracks} tracks of {args.minutes:g} minutes; a stub network at {args.stub_speed:g} x real time")
+        for n in args.processes:
+            before = free_share()
+            measured[n] = measured_speed(songs, args.model, work, processes=n, speed=args.stub_speed)
+            shares[n] = (before + free_share()) / 2
+        costs = measure_costs(songs, args.model, work)
+    print(f"CPU seconds per minute of audio: {costs}")
+    options: dict[str, Any] = {"speed": args.stub_speed, "track_s": track_s, "n_tracks": args.tracks}
+    for n, times in measured.items():
+        modelled = modelled_speed(costs, processes=n, cores=os.cpu_count() or 1, share=shares[n], **options)
+        free = f"{shares[n]:.2f} of each core free"
+        print(
+            f"  {n} processes, {free}: measured {times:.1f} x, modelled {modelled:.1f} x, ratio {modelled / times:.2f}"
+        )
+    return costs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0, help="length of each track (default: %(default)s)")
     parser.add_argument("--tracks", type=int, default=4, help="tracks of each run (default: %(default)s)")
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2], help="of the runs here")
     parser.add_argument("--stub-speed", type=float, default=60.0, help="of the runs here (default: %(default)s)")
     parser.add_argument("--speed", nargs="+", type=float, default=[500.0, 2000.0, 8000.0], help="of a GPU in the table")
     parser.add_argument("--gpus", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--cores", nargs="+", type=int, default=[8, 16, 32, 64, 96])
     parser.add_argument("--model", default=DEFAULT_MODEL, help="whose first words the stub repeats")
+    parser.add_argument("--costs", nargs=4, type=float, metavar="S", help="as an earlier run has printed: none here")
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
@@ -391,26 +422,8 @@ def main() -> None:
         put_stub(float(speed), Path(out).parent / "lock")
         print(*extract([Path(song) for song in songs], model, Path(out), wait=True))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        model, track_s = args.model, 60 * args.minutes
-        songs = [work / f"{i}.flac" for i in range(args.tracks)]
-        for song in songs:
-            write_song(song, track_s)
-        print(f"{args.tracks} tracks of {track_s / 60:.2f} minutes; a stub network at {args.stub_speed:g} x real time")
-        measured, shares = {}, {}
-        for n in (1, 2):
-            before = free_share()
-            measured[n] = measured_speed(songs, model, work, processes=n, speed=args.stub_speed)
-            shares[n] = (before + free_share()) / 2
-        costs = measure_costs(songs, model, work)
-    print(f"CPU seconds per minute of audio: {costs}")
-    options: dict[str, Any] = {"speed": args.stub_speed, "track_s": track_s, "n_tracks": args.tracks}
-    for n, times in measured.items():
-        model_times = modelled_speed(costs, processes=n, cores=os.cpu_count() or 1, share=shares[n], **options)
-        free = f"{shares[n]:.2f} of each core free"
-        ratio = model_times / times
-        print(f"  {n} processes, {free}: measured {times:.1f} x, modelled {model_times:.1f} x, ratio {ratio:.2f}")
+    track_s = 60 * args.minutes
+    costs = Costs(*args.costs) if args.costs else compare(args, track_s)
     print("GPUs  cores  network x  processes  x real time  GPU busy  cores busy  limit")
     for gpus in args.gpus:
         for cores in args.cores:

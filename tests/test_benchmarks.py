@@ -37,8 +37,8 @@ TINY = {
         r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
     "lanes": (
-        "--minutes 0.05 --tracks 2 --gpus 1 --cores 4 --speed 500",
-        r"2 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
+        "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
+        r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
     ),
     "perfect_stems": (
         "{songs}",
