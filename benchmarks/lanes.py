@@ -20,6 +20,7 @@ it, nor that all cores together may be slower than one alone.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fcntl
 import os
 import subprocess
@@ -82,7 +83,7 @@ class Costs:
 
 
 class StubNetwork(torch.nn.Module):
-    """Says of each batch what the network said of the first, after a wait; ``place`` is shared by processes.
+    """Says of each segment what the network said of the first, after a wait; ``place`` is shared by processes.
 
     Parameters
     ----------
@@ -97,15 +98,18 @@ class StubNetwork(torch.nn.Module):
     def __init__(self, net: torch.nn.Module, speed: float, place: Path) -> None:
         super().__init__()
         self.net, self.stride, self.speed, self.place = net, net.stride, speed, place
-        self._known: dict[torch.Size, Any] = {}
+        self._known: dict[int, Any] = {}
 
     def forward(self, magnitude: torch.Tensor, *args: Any) -> Any:
         with self.place.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             time.sleep(len(magnitude) * STEP_S / self.speed)
-        if magnitude.shape not in self._known:
-            self._known[magnitude.shape] = self.net(magnitude, *args)
-        return self._known[magnitude.shape]
+        n, size = magnitude.shape[0], magnitude.shape[-1]
+        if size not in self._known:
+            self._known[size] = self.net(magnitude[:1], *args)
+        first = self._known[size]
+        values = {f.name: getattr(first, f.name) for f in dataclasses.fields(first)}
+        return type(first)(**{k: v if v is None else v.expand(n, *v.shape[1:]) for k, v in values.items()})
 
 
 def put_stub(speed: float, place: Path) -> None:
