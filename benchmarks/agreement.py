@@ -30,12 +30,25 @@ from stemfeatures.constants import (
     N_BINS,
     N_FFT,
     N_PITCH_BINS,
+    PITCHED_STEMS,
     STEMS,
 )
 from stemfeatures.descriptors import LoudnessMeter, describe
 from stemfeatures.descriptors.timbre import mfcc
 from stemfeatures.frames import TrackFrames
 from stemfeatures.frames.builder import FrameBuilder
+from stemfeatures.frames.inharmonicity import (
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    N_PARTIALS,
+    REACH,
+    TOP_HZ,
+    WINDOW,
+    inharmonicity,
+    partials,
+)
+from stemfeatures.frames.inharmonicity import N_FFT as N_FFT_TONES
+from stemfeatures.frames.roughness import ROUGHNESS_STEP, roughness
 from stemfeatures.generator.compose.styles import STYLES
 from stemfeatures.generator.song import Song, generate_song
 from stemfeatures.inference.segments import Frames
@@ -84,6 +97,8 @@ def essentia_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarra
     moments, shape = standard.CentralMoments(range=top), standard.DistributionShape()
     centroid, rolloff = standard.Centroid(range=top), standard.RollOff(sampleRate=RATE, cutoff=0.85)
     flatness, crossings = standard.Flatness(), standard.ZeroCrossingRate()
+    peaks = standard.SpectralPeaks(sampleRate=RATE, minFrequency=20, maxFrequency=top, orderBy="frequency")
+    dissonance = standard.Dissonance()
     bark = standard.FrequencyBands(frequencyBands=[float(hz) for hz in BARK_EDGES_HZ[:-1]], sampleRate=RATE)
     frames = np.ascontiguousarray(magnitude.T, dtype=np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(y, N_FFT // 2).astype(np.float32), N_FFT)[::HOP_LENGTH]
@@ -99,6 +114,7 @@ def essentia_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarra
         "spectral_flatness": np.array([flatness(frame**2) for frame in frames]),
         "zero_crossing_rate": np.array([crossings(np.ascontiguousarray(window)) for window in windows]),
         "bark": np.array([bark(frame) for frame in frames]).T,
+        "dissonance": np.repeat([dissonance(*peaks(frame)) for frame in frames[::ROUGHNESS_STEP]], ROUGHNESS_STEP),
     }
 
 
@@ -109,6 +125,7 @@ def our_series(frames: TrackFrames) -> dict[str, np.ndarray]:
     assert stem.skewness is not None
     assert stem.kurtosis is not None
     assert stem.zero_crossing_rate is not None
+    assert stem.dissonance is not None
     return {
         "spectral_centroid": stem.centroid_hz,
         "spectral_bandwidth": stem.bandwidth_hz,
@@ -120,6 +137,7 @@ def our_series(frames: TrackFrames) -> dict[str, np.ndarray]:
         "mfcc": mfcc(stem.mel),
         "zero_crossing_rate": stem.zero_crossing_rate,
         "bark": stem.bark[:-1],
+        "dissonance": np.repeat(stem.dissonance, ROUGHNESS_STEP),
     }
 
 
@@ -133,8 +151,63 @@ def compare_frames(y: np.ndarray, frames: TrackFrames, pairs: Pairs) -> None:
     for tool, function in tools.items():
         for name, series in function(y, magnitude).items():
             n = min(series.shape[-1], len(audible))
-            heard = audible[:n]
+            heard = audible[:n] & (np.arange(n) % (ROUGHNESS_STEP if name == "dissonance" else 1) == 0)
             pairs[name, tool].append((ours[name][..., :n][..., heard].ravel(), series[..., :n][..., heard].ravel()))
+
+
+def essentia_inharmonicity(windows: np.ndarray, hz: np.ndarray) -> np.ndarray:
+    """Of (n, samples) with pitches (n,): its own peaks, harmonics and fundamental."""
+    from essentia import standard
+
+    window = standard.Windowing(type="hann", zeroPadding=N_FFT_TONES - WINDOW, zeroPhase=False)
+    spectrum = standard.Spectrum(size=N_FFT_TONES)
+    peaks = standard.SpectralPeaks(
+        sampleRate=RATE, minFrequency=20, maxFrequency=TOP_HZ, maxPeaks=200, orderBy="frequency"
+    )
+    harmonics = standard.HarmonicPeaks(maxHarmonics=N_PARTIALS, tolerance=REACH)
+    inharmonic = standard.Inharmonicity()
+    found = []
+    for y, pitch in zip(windows.astype(np.float32), hz):
+        found.append(inharmonic(*harmonics(*peaks(spectrum(window(y))), float(pitch))))
+    return np.array(found)
+
+
+def compare_tones(song: Song, pairs: Pairs) -> None:
+    """Add the inharmonicity of voice and bass, in the frames whose pitch is known."""
+    if importlib.util.find_spec("essentia") is None:
+        return
+    for stem in PITCHED_STEMS:
+        lines = song.truth.f0[stem]
+        line = (lines[0] if lines else None) if isinstance(lines, list) else lines
+        if line is None or not np.any(song.stems[stem]):
+            continue
+        y = np.pad(resample(to_mono(song.stems[stem]), song.truth.sample_rate, RATE), WINDOW)
+        at = np.arange(0, len(y) - 2 * WINDOW, 4 * HOP_LENGTH)
+        times, f0_hz = np.asarray(line["times_s"]), np.asarray(line["f0_hz"])
+        hz = f0_hz[np.clip(np.searchsorted(times, at / RATE), 0, len(times) - 1)]
+        at, hz = (values[(hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)] for values in (at, hz))
+        windows = y[(at + WINDOW - WINDOW // 2)[:, None] + np.arange(WINDOW)]
+        found_hz, energy = partials(windows, hz)
+        ours, of_first = inharmonicity(found_hz, energy), inharmonicity(found_hz, energy, found_hz[:, 0])
+        heard = np.isfinite(of_first) & (np.square(windows).mean(axis=1) > AUDIBLE)
+        theirs = essentia_inharmonicity(windows[heard], hz[heard])
+        pairs["inharmonicity", "essentia"].append((ours[heard], theirs))
+        pairs["inharmonicity, of partial 1", "essentia"].append((of_first[heard], theirs))
+
+
+def compare_two_partials(pairs: Pairs) -> None:
+    """Add the dissonance of two partials up to a fifth apart, one so soft that essentia's bound does not matter."""
+    if importlib.util.find_spec("essentia") is None:
+        return
+    from essentia import standard
+
+    dissonance, heights = standard.Dissonance(), np.array([1.0, 0.05], np.float32)
+    for hz in (100.0, 200.0, 400.0, 800.0, 1600.0):
+        two = np.stack([np.full(70, hz), hz * 2 ** (np.arange(10, 710, 10) / 1200)], axis=1).astype(np.float32)
+        ours = roughness(torch.from_numpy(two), torch.from_numpy(heights).expand(len(two), 2)).numpy()
+        # Ours is of the product of the heights; the scale is another.
+        theirs = np.array([dissonance(pair, heights) for pair in two])
+        pairs["dissonance, two partials", "essentia"].append((ours / ours.max(), theirs / theirs.max()))
 
 
 def compare_signals(stereo: np.ndarray, rate: int, frames: TrackFrames, pairs: Pairs) -> None:
@@ -166,14 +239,18 @@ def compare_signals(stereo: np.ndarray, rate: int, frames: TrackFrames, pairs: P
         add("chroma", "librosa", theirs / theirs.sum(), ours)
 
 
-def signals(songs: int, seed: int, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Mixtures and stems (2, n) that sound, of generated songs, and their sample rates."""
+def generated(songs: int, seed: int, seconds: float) -> Iterator[Song]:
+    """Generated songs of all styles in turn."""
     styles = sorted(STYLES)
     for k in range(songs):
-        song: Song = generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
-        for y in (song.mixture, *(song.stems[s] for s in STEMS)):
-            if np.square(y).mean() > AUDIBLE:
-                yield np.asarray(y, dtype=np.float32), song.truth.sample_rate
+        yield generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
+
+
+def signals(song: Song) -> Iterator[tuple[np.ndarray, int]]:
+    """Mixture and stems (2, n) that sound, and their sample rate."""
+    for y in (song.mixture, *(song.stems[s] for s in STEMS)):
+        if np.square(y).mean() > AUDIBLE:
+            yield np.asarray(y, dtype=np.float32), song.truth.sample_rate
 
 
 def report(pairs: Pairs) -> None:
@@ -194,11 +271,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     pairs: Pairs = defaultdict(list)
-    for stereo, rate in signals(args.songs, args.seed, args.seconds):
-        y = resample(to_mono(stereo), rate, RATE)
-        frames = frames_of(y)
-        compare_frames(y, frames, pairs)
-        compare_signals(stereo, rate, frames, pairs)
+    compare_two_partials(pairs)
+    for song in generated(args.songs, args.seed, args.seconds):
+        compare_tones(song, pairs)
+        for stereo, rate in signals(song):
+            y = resample(to_mono(stereo), rate, RATE)
+            frames = frames_of(y)
+            compare_frames(y, frames, pairs)
+            compare_signals(stereo, rate, frames, pairs)
     report(pairs)
 
 

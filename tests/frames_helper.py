@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import librosa
 import numpy as np
-from scipy.signal import resample_poly, sosfilt
+from scipy.signal import find_peaks, resample_poly, sosfilt
 
 from stemfeatures.constants import (
     ANALYSIS_SAMPLE_RATE,
@@ -40,6 +40,24 @@ def _windows(y: np.ndarray) -> np.ndarray:
 def _mean_square(y: np.ndarray) -> np.ndarray:
     weight = np.square(librosa.filters.get_window("hann", N_FFT))
     return np.square(_windows(y)) @ (weight / weight.sum())
+
+
+def _dissonance(magnitude: np.ndarray) -> float:
+    """Sum over pairs of the 32 highest peaks of (1024,) magnitudes (Sethares 1993), over that of their squares."""
+    at = find_peaks(magnitude)[0]
+    at = at[np.argsort(-magnitude[at])][:32]
+    at = at[magnitude[at] > magnitude[at[:1]] * 10 ** (-50 / 20)]
+    total, heights = 0.0, []
+    for k in at:
+        curve = np.polyfit([-1, 0, 1], np.log(np.maximum(magnitude[k - 1 : k + 2], 1e-20)), 2)
+        top = np.clip(-curve[1] / 2 / curve[0], -0.5, 0.5)
+        heights.append((k + top, np.exp(np.polyval(curve, top))))
+    for i, (one, a) in enumerate(heights):
+        for other, b in heights[:i]:
+            band = 0.0207 * min(one, other) * SR / N_FFT + 18.96
+            apart = 0.24 * abs(one - other) * SR / N_FFT / band
+            total += a * b * (np.exp(-3.51 * apart) - np.exp(-5.75 * apart)) / 0.17976
+    return total / max(sum(a * a for _, a in heights), 1e-20)
 
 
 def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFrames:
@@ -86,6 +104,7 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
         kurtosis=np.where(bandwidth > 1, (central**4 * share).sum(axis=0) - 3, 0).astype(f32),
         zero_crossing_rate=_windows(crosses).mean(axis=1).astype(f32),
         envelope=blocks.reshape(-1, 128).max(axis=1).astype(f32),
+        dissonance=np.array([_dissonance(frame) for frame in magnitude.T[::8]], f32),
     )
 
 

@@ -32,6 +32,7 @@ TINY = {
     ),
     "faults": ("--tracks 6 --jobs 1 --faults kill_driver", r"in all: 0 lost, 0 doubled, .* 0 misreported"),
     "generation": ("--songs 1 --seconds 8", r"\d"),
+    "inharmonicity": ("--songs 1 --seconds 8 --softer 40", r"bass +-20\.\.6 dB \(\d+\)"),
     "jobs": (
         "--jobs 1 --tracks 1 --seconds 0.6 --rounds 1",
         r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",

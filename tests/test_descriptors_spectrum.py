@@ -14,6 +14,7 @@ from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.attacks import attack_times_of
 from stemfeatures.descriptors.spectrum import bark_shares
 from stemfeatures.frames.measures import WaveMeter, spectral_shape
+from stemfeatures.frames.roughness import roughness, spectral_peaks
 
 T = np.arange(3 * SR) / SR
 
@@ -105,3 +106,42 @@ def test_what_does_not_rise_is_no_attack() -> None:
     assert attack_times_of(np.r_[np.zeros(90), held], np.array([0.52])) == pytest.approx([128 / SR])
     assert other(np.zeros(SR))["attack_status"] == "silent"
     np.testing.assert_array_equal(bark_shares(np.zeros((23, 4))), 0)
+
+
+def test_two_partials_are_as_rough_as_essentia_says() -> None:
+    """Its curve, seen with a second partial so soft that nothing is limited."""
+    standard = pytest.importorskip("essentia.standard")
+    dissonance = standard.Dissonance()
+    cents = np.arange(10, 500, 10)
+    for hz in (200.0, 500.0, 1000.0):
+        pairs = np.stack([np.full(len(cents), hz), hz * 2 ** (cents / 1200)], axis=1).astype(np.float32)
+        theirs = np.array([dissonance(pair, np.array([1, 0.05], np.float32)) for pair in pairs])
+        ours = roughness(torch.from_numpy(pairs), torch.tensor([1.0, 0.05]).expand(len(pairs), 2)).numpy()
+        np.testing.assert_allclose(ours / ours.max(), theirs / theirs.max(), atol=0.13)
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.98
+    both = torch.tensor([[1000.0, 1000.0 + 0.22 * (0.0207 * 1000 + 18.96) / 0.24]])
+    assert float(roughness(both, torch.ones(1, 2))) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_harmonic_tones_are_smoothest_in_the_intervals_of_sethares() -> None:
+    """Six partials each: the curve dips at 6:5, 5:4, 4:3, 3:2, 5:3 and 2:1 (his figure 3)."""
+    ratios = np.arange(1.05, 2.1, 0.005)
+    partials = 500.0 * np.arange(1, 7)
+    hz = torch.from_numpy(np.concatenate([np.tile(partials, (len(ratios), 1)), ratios[:, None] * partials], axis=1))
+    curve = roughness(hz, torch.from_numpy(np.tile(0.88 ** np.arange(6), 2)).expand(len(ratios), 12)).numpy()
+    dips = ratios[1:-1][(curve[1:-1] < curve[:-2]) & (curve[1:-1] < curve[2:])]
+    for interval in (6 / 5, 5 / 4, 4 / 3, 3 / 2, 5 / 3, 2):
+        assert np.abs(dips - interval).min() < 0.006
+
+
+def test_dissonance_of_tones_whatever_their_level() -> None:
+    def tones(*hz: float, gain: float = 0.1) -> np.ndarray:
+        return np.asarray(gain * sum(np.sin(2 * np.pi * f * T) for f in hz))
+
+    alone, rough, soft = other(tones(1000)), other(tones(1000, 1050)), other(tones(1000, 1050, gain=0.01))
+    assert alone["dissonance_mean"] < 0.02
+    assert rough["dissonance_mean"] == pytest.approx(0.49, abs=0.03)
+    assert soft["dissonance_mean"] == pytest.approx(rough["dissonance_mean"], rel=1e-3)
+    assert other(tones(1000, 1500))["dissonance_mean"] < 0.03
+    hz, height = spectral_peaks(torch.zeros(1, 1024, 3))
+    np.testing.assert_array_equal(roughness(hz, height), 0)

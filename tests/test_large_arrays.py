@@ -21,6 +21,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.descriptors import danceability, f0, values
 from stemfeatures.descriptors.describe import describe
 from stemfeatures.frames import TrackFrames
+from stemfeatures.frames.roughness import ROUGHNESS_STEP
 
 PARTS = [np.random.default_rng(n).normal(size=(3, n)).astype(np.float32) for n in (5, 0, 700, 1, 40)]
 #: Contours, activations and the like, which stay in memory.
@@ -123,6 +124,8 @@ def repeated(frames: TrackFrames, times: int) -> TrackFrames:
     def longer(array: np.ndarray) -> np.ndarray:
         axis = 0 if array.ndim == 2 and array.shape[1] == 5 else -1
         whole = np.concatenate([array] * times, axis=axis)
+        if array.shape[-1] == -(-frames.n_frames // ROUGHNESS_STEP):  # one frame of several
+            whole = whole[: -(-times * frames.n_frames // ROUGHNESS_STEP)]
         [found] = allocate({"found": whole.shape}, in_memory=0).values()
         found[:] = whole
         return found

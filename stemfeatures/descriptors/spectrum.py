@@ -1,9 +1,10 @@
-"""Further shapes of the spectrum over the active frames: moments, zero crossings, Bark bands.
+"""Further shapes of the spectrum over the active frames: moments, zero crossings, Bark bands, dissonance.
 
 Skewness and kurtosis are the third and fourth moments of the magnitude spectrum around its centroid, as essentia's
 ``DistributionShape`` has them; ``spectral_bandwidth`` is its ``SpectralSpread`` (the root of the second). Where a frame
 is next to one line (skewness 30 and more) the rounding of far bins moves them by about a percent. Bark bands
 after Zwicker, "Subdivision of the audible frequency range into critical bands", JASA 33 (1961), up to 11,025 Hz.
+Dissonance is that of :mod:`stemfeatures.frames.roughness`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..constants import BARK_EDGES_HZ
 from ..fields import LINEAR, LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
+from ..frames.roughness import ROUGHNESS_STEP
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
@@ -41,7 +43,8 @@ FIELDS = (
     status_field(
         "spectrum_status",
         "ok | silent | absent | unknown",
-        "moments of the spectrum, zero crossings and Bark bands (over active frames; unknown: the frames lack them)",
+        "moments of the spectrum, zero crossings, Bark bands and dissonance (over active frames; unknown: the frames "
+        "lack them)",
         family="timbre",
         since="1.1",
     ),
@@ -68,6 +71,18 @@ FIELDS = (
             number=k,
         )
         for k, (low, high) in enumerate(zip(BARK_EDGES_HZ, BARK_EDGES_HZ[1:]), start=1)
+    ),
+    *(
+        _field(
+            f"dissonance_{statistic}",
+            description="Roughness of the pairs of peaks of the spectrum (Plomp and Levelt 1965, Sethares 1993), 0 to "
+            f"0.5 of two equal ones: {word} over active frames.",
+            range=">= 0",
+            scale=NOT_A_COORDINATE,
+            feature="dissonance",
+            statistic=statistic,
+        )
+        for statistic, word, _ in _STATISTICS[:2]
     ),
 )
 
@@ -107,6 +122,9 @@ def _spectrum(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     for feature, attribute, *_ in _SERIES:
         series = getattr(stem, attribute)[active]
         measured |= {f"{feature}_{statistic}": take(series) for statistic, _, take in _STATISTICS}
+    if stem.dissonance is not None:
+        rough = stem.dissonance[active[::ROUGHNESS_STEP]]
+        measured |= {f"dissonance_{statistic}": take(rough) for statistic, _, take in _STATISTICS[:2]}
     shares = bark_shares(stem.bark, active)
     return measured | {f"bark_{k:02d}_mean": number(share) for k, share in enumerate(shares, start=1)}
 

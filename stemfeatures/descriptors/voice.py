@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..fields import NOT_A_COORDINATE, Field, status_field
-from ..frames import VoiceFrames
+from ..frames import InharmonicityFrames, VoiceFrames
 from ..frames.formants import N_FORMANTS
 from .activity import active_rows
 from .f0 import f0_contours
@@ -107,9 +107,9 @@ PERTURBATION_FIELDS = (
 )
 
 
-def confirmed(voice: VoiceFrames, f0_hz: np.ndarray) -> np.ndarray:
+def confirmed(measured: VoiceFrames | InharmonicityFrames, f0_hz: np.ndarray) -> np.ndarray:
     """(n,) bool: whether a contour of (n_frames,) Hz is voiced at a measured frame and has the pitch measured there."""
-    octaves = np.log2(f0_hz[voice.frame] / voice.hz)
+    octaves = np.log2(f0_hz[measured.frame] / measured.hz)
     return np.isfinite(octaves) & (np.abs(octaves) * 1200 <= NEAR_CENTS)
 
 

@@ -20,8 +20,10 @@ from ..inference.transfer import to_host
 from ..spectra.filters import bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
+from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
+from .roughness import ROUGHNESS_STEP, roughness, spectral_peaks
 from .stereo import StereoMeter
 from .types import PitchFrames, StemFrames, TrackFrames
 from .voice_meter import VoiceMeter
@@ -32,7 +34,7 @@ _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
 _BANDED = ("mel", "chroma", "contrast", "bark")
 _SINGLE = (
     "energy", "k_power", "mask_energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis",
-    "peak", "zero_crossing_rate", "envelope",
+    "peak", "zero_crossing_rate", "envelope", "dissonance",
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
 
@@ -65,6 +67,7 @@ class FrameBuilder:
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
+        self._tones = {stem: InharmonicityMeter() for stem in PITCHED_STEMS}
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
@@ -91,6 +94,7 @@ class FrameBuilder:
         mixed = spectrum[:N_BINS].abs() ** 2
         power = magnitude**2
         shared = masks * mixed
+        some = magnitude[..., -self._n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP]
         self._n_frames += len(frames)
         self._push_signal(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
         mel = self._mel_filters @ power
@@ -99,6 +103,7 @@ class FrameBuilder:
             "chroma": self._chroma_filters @ power,
             "bark": self._bark_filters @ power,
             "contrast": spectral_contrast(magnitude),
+            "dissonance": roughness(*spectral_peaks(some)),
             "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
             "mask_energy": _ENERGY * (shared.sum(dim=1) - 0.5 * shared[:, 0]),
             "k_power": _ENERGY * (k_weights(self.device) @ power),
@@ -111,11 +116,14 @@ class FrameBuilder:
         if frames.presence is not None:
             values["presence"] = frames.presence
         arrays = to_host(values)
-        voice_hz, voicing = arrays.pop(f"hz{_VOICE}"), arrays["voicing"][_VOICE]
+        best_hz, voicing = [arrays[f"hz{i}"][0] for i in range(len(PITCHED_STEMS))], arrays["voicing"]
+        voice_hz = arrays.pop(f"hz{_VOICE}")
         for name, array in arrays.items():
             self._keep(name, array)
-        self._fine_pitch.push(voice_hz.T, voicing)
-        self._voice.push(voice_hz[0], voicing)
+        self._fine_pitch.push(voice_hz.T, voicing[_VOICE])
+        self._voice.push(voice_hz[0], voicing[_VOICE])
+        for meter, hz, certain in zip(self._tones.values(), best_hz, voicing):
+            meter.push(hz, certain)
         self._keep_measured()
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
@@ -161,7 +169,7 @@ class FrameBuilder:
         release(*data.values())
         return TrackFrames(
             n_samples, stems, pitch, *self._activations(data), data.get("presence"), channels=self.channels,
-            voice=self._voice.finish(),
+            voice=self._voice.finish(), tones={stem: meter.finish() for stem, meter in self._tones.items()},
         )  # fmt: skip
 
     @staticmethod
@@ -180,6 +188,8 @@ class FrameBuilder:
         self._meter.push(signal)
         self._waves.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
+        for stem, meter in self._tones.items():
+            meter.push_signal(signal[STEM_ROWS.index(stem)].cpu().numpy())
         voice = signal[STEM_ROWS.index("vocals")].cpu().numpy()
         self._fine_pitch.push_signal(voice)
         self._voice.push_signal(voice)

@@ -63,6 +63,8 @@ class StemFrames:
         (n_frames,) changes of sign a sample of the 2048 samples around the centre, 0 to 1.
     envelope : np.ndarray, optional
         (4 * n_frames,) largest absolute value of consecutive 128 samples (5.8 ms), from the beginning of the signal.
+    dissonance : np.ndarray, optional
+        (ceil(n_frames / 8),) roughness of the peaks of one frame of eight (:func:`.roughness.roughness`).
     """
 
     mel: np.ndarray
@@ -83,6 +85,7 @@ class StemFrames:
     kurtosis: np.ndarray | None = None
     zero_crossing_rate: np.ndarray | None = None
     envelope: np.ndarray | None = None
+    dissonance: np.ndarray | None = None
 
 
 @dataclass
@@ -130,6 +133,26 @@ class VoiceFrames:
 
 
 @dataclass
+class InharmonicityFrames:
+    """How harmonic the tones of one stem are, of some of the frames that have a pitch.
+
+    Attributes
+    ----------
+    frame : np.ndarray
+        (n,) int64 numbers of the frames, increasing.
+    hz : np.ndarray
+        (n,) pitch whose partials were looked at.
+    inharmonicity : np.ndarray
+        (n,) mean distance of the partials from the multiples of the fundamental, as a share of it; NaN where there are
+        too few.
+    """
+
+    frame: np.ndarray
+    hz: np.ndarray
+    inharmonicity: np.ndarray
+
+
+@dataclass
 class TrackFrames:
     """All frames of one track.
 
@@ -159,6 +182,8 @@ class TrackFrames:
         Number of channels of the decoded signal; None when only the analysis signal is known.
     voice : VoiceFrames, optional
         Of the separated vocals; None where there is no waveform of them.
+    tones : dict[str, InharmonicityFrames], optional
+        ``{"vocals" | "bass": InharmonicityFrames}``; None likewise.
     """
 
     n_samples: int
@@ -174,6 +199,7 @@ class TrackFrames:
     model_sha256: str = ""
     channels: int | None = None
     voice: VoiceFrames | None = None
+    tones: dict[str, InharmonicityFrames] | None = None
 
     def release(self) -> None:
         """Take what was read of a long track's frames out of memory; it is read again where it is used."""

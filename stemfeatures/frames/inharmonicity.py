@@ -1,0 +1,183 @@
+"""How far the partials of a tone lie from the multiples of its fundamental, of a stem that arrives in blocks.
+
+The inharmonicity of Peeters, "A large set of audio features for sound description" (CUIDADO report, 2004), as essentia
+scales it: the mean distance of the partials from their multiples of the fundamental, each weighted by its energy, over
+the fundamental. Partials are the strongest peaks of the spectrum near the multiples; the fundamental is the one that
+fits them best, since that of a single peak is too uncertain where the first partial is weak or masked.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+from .types import InharmonicityFrames
+
+#: Samples of the window (0.19 s), and of its transform, so that a parabola through three bins finds a peak.
+WINDOW, N_FFT = 4096, 8192
+#: Lowest pitch whose partials the window tells apart, highest one that has more than a few.
+LOWEST_HZ, HIGHEST_HZ = 25.0, 1000.0
+#: Partials that are looked for, up to so many Hz, and how far from their place, as a share of the fundamental.
+N_PARTIALS, TOP_HZ, REACH = 20, 10_000.0, 0.2
+#: Peaks so far below the strongest partial are none.
+RANGE_DB = 60.0
+#: Least number of partials of a tone.
+LEAST_PARTIALS = 3
+#: Of so many frames one is measured, 70 ms apart; least probability of a pitch of a frame that is.
+EVERY, LEAST_VOICING = 3, 0.5
+_BIN_HZ = ANALYSIS_SAMPLE_RATE / N_FFT
+#: Frames at a time, and those of them that are measured together.
+_CHUNK, _TOGETHER = 1536, 128
+
+
+@lru_cache(maxsize=1)
+def _window() -> np.ndarray:
+    from scipy.signal import get_window
+
+    return np.asarray(get_window("hann", WINDOW), dtype=np.float32)
+
+
+def partials(x: np.ndarray, hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies and energies of the partials of tones.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        (n, WINDOW) samples at 22,050 Hz.
+    hz : np.ndarray
+        (n,) pitches, from :data:`LOWEST_HZ` to :data:`HIGHEST_HZ`.
+
+    Returns
+    -------
+    found_hz : np.ndarray
+        (n, N_PARTIALS) float64, NaN where there is none.
+    energy : np.ndarray
+        (n, N_PARTIALS) relative to the strongest of the tone; 0 where there is none.
+    """
+    from scipy.fft import rfft
+
+    spectrum = rfft(np.asarray(x, dtype=np.float32) * _window(), N_FFT)
+    level = np.log(np.maximum(np.square(spectrum.real) + np.square(spectrum.imag), 1e-30))
+    place = hz[:, None] * np.arange(1, N_PARTIALS + 1) / _BIN_HZ
+    reach = np.maximum(REACH * hz / _BIN_HZ, 1.0)
+    span = int(np.ceil(reach.max(initial=1.0)))
+    at = np.rint(place)[..., None].astype(int) + np.arange(-span, span + 1)
+    inside = (np.abs(at - place[..., None]) <= reach[:, None, None]) & (at < TOP_HZ / _BIN_HZ)
+    at = np.clip(at, 1, level.shape[1] - 2)
+    rows = np.arange(len(hz))[:, None]
+    best = np.where(inside, level[rows[..., None], at], -np.inf).argmax(axis=2)
+    at = np.take_along_axis(at, best[..., None], 2)[..., 0]
+    left, centre, right = (level[rows, at + step].astype(np.float64) for step in (-1, 0, 1))
+    # The highest bin at the edge of the reach is the slope of a peak beyond it.
+    height = np.where((centre > left) & (centre >= right) & inside.any(axis=2), centre, -np.inf)
+    strongest = np.maximum(height.max(axis=1, keepdims=True), -100.0)
+    told = height > strongest - RANGE_DB * np.log(10) / 10
+    offset = np.clip((left - right) / 2 / np.minimum(left - 2 * centre + right, -1e-12), -0.5, 0.5)
+    return np.where(told, (at + offset) * _BIN_HZ, np.nan), np.exp(np.where(told, height - strongest, -np.inf))
+
+
+def inharmonicity(found_hz: np.ndarray, energy: np.ndarray, fundamental_hz: np.ndarray | None = None) -> np.ndarray:
+    """Mean distance of partials from the multiples of the fundamental, over the fundamental.
+
+    Parameters
+    ----------
+    found_hz, energy : np.ndarray
+        (n, n_partials) of :func:`partials`; column ``k`` is near the ``k + 1``-th multiple.
+    fundamental_hz : np.ndarray, optional
+        (n,) the one that fits the partials best, by default.
+
+    Returns
+    -------
+    np.ndarray
+        (n,) 0 where all partials are multiples; NaN for fewer than :data:`LEAST_PARTIALS`.
+
+    Notes
+    -----
+    With partials ``f_k`` of energies ``e_k``, ``f0 = sum(e_k k f_k) / sum(e_k k**2)`` and the value is
+    ``sum(e_k |f_k - k f0|) / (f0 sum(e_k))``.
+
+    Examples
+    --------
+    >>> inharmonicity(np.array([[100.0, 200.0, 300.0]]), np.ones((1, 3))).tolist()
+    [0.0]
+    """
+    number = np.arange(1, found_hz.shape[1] + 1)
+    told = np.isfinite(found_hz)
+    hz = np.where(told, found_hz, 0.0)
+    enough = told.sum(axis=1) >= LEAST_PARTIALS
+    if fundamental_hz is None:
+        fundamental_hz = (energy * number * hz).sum(axis=1) / np.where(enough, (energy * number**2).sum(axis=1), 1.0)
+    apart = (energy * np.abs(hz - number * fundamental_hz[:, None])).sum(axis=1)
+    below = np.where(enough, fundamental_hz * energy.sum(axis=1), 1.0)
+    return np.asarray(np.where(enough, apart / below, np.nan))
+
+
+class InharmonicityMeter:
+    """Measures the frames with a pitch of a signal at 22,050 Hz.
+
+    Examples
+    --------
+    >>> meter = InharmonicityMeter()
+    >>> meter.push(np.full(44, 220.0), np.ones(44))
+    >>> meter.push_signal(np.sign(np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)))
+    >>> bool(meter.finish().inharmonicity[5] < 0.001)
+    True
+    """
+
+    def __init__(self) -> None:
+        self._signal = np.zeros(WINDOW // 2, np.float32)
+        self._hz: np.ndarray = np.zeros(0, np.float32)
+        self._voicing: np.ndarray = np.zeros(0, np.float32)
+        self._n_done = 0
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def push(self, hz: np.ndarray, voicing: np.ndarray) -> None:
+        """Take the pitch of further frames.
+
+        Parameters
+        ----------
+        hz : np.ndarray
+            (n_frames,) best candidate; NaN where there is none.
+        voicing : np.ndarray
+            (n_frames,) probability of a pitch.
+        """
+        self._hz = np.concatenate([self._hz, hz])
+        self._voicing = np.concatenate([self._voicing, voicing])
+        self._run()
+
+    def push_signal(self, signal: np.ndarray) -> None:
+        """Take further (n,) samples; sample 0 is the centre of frame 0."""
+        self._signal = np.concatenate([self._signal, np.asarray(signal, dtype=np.float32)])
+        self._run()
+
+    def finish(self) -> InharmonicityFrames:
+        """What was measured; where the waveform ends it is silent."""
+        self._signal = np.pad(self._signal, (0, len(self._hz) * HOP_LENGTH + WINDOW))
+        while len(self._hz):
+            self._measure(min(_CHUNK, len(self._hz)))
+        none = (np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+        return InharmonicityFrames(*(np.concatenate(part) for part in zip(none, *self._parts)))
+
+    def _run(self) -> None:
+        while min(len(self._hz), (len(self._signal) - WINDOW) // HOP_LENGTH + 1) >= _CHUNK:
+            self._measure(_CHUNK)
+
+    def _measure(self, count: int) -> None:
+        hz, voicing = self._hz[:count], self._voicing[:count]
+        number = self._n_done + np.arange(count)
+        with np.errstate(invalid="ignore"):
+            inside = (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
+        rows = np.flatnonzero((number % EVERY == 0) & (voicing > LEAST_VOICING) & inside)
+        # Of like pitches, so that none is searched as widely as the highest of all needs.
+        rows = rows[np.argsort(hz[rows], kind="stable")]
+        values = np.zeros(len(rows), np.float32)
+        for start in range(0, len(rows), _TOGETHER):
+            some = rows[start : start + _TOGETHER]
+            windows = self._signal[(some * HOP_LENGTH)[:, None] + np.arange(WINDOW)]
+            values[start : start + _TOGETHER] = inharmonicity(*partials(windows, hz[some].astype(np.float64)))
+        order = np.argsort(rows)
+        self._parts.append((number[rows[order]], hz[rows[order]].astype(np.float32), values[order]))
+        self._hz, self._voicing, self._n_done = self._hz[count:], self._voicing[count:], self._n_done + count
+        self._signal = self._signal[count * HOP_LENGTH :].copy()
