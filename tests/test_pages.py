@@ -59,7 +59,9 @@ def test_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_similarity_and_recommendation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = ["albums/song.mp3", *(f"albums/{i}.mp3" for i in range(40))]
-    write_features(tmp_path / "features", ids, metadata={"year": [1980 + i % 40 for i in range(len(ids))]})
+    years = [1980 + i % 40 for i in range(len(ids))]
+    alike = {("mixture", ""): {"tempo_bpm": [120.0] * len(ids), "key": ["C:major"] * len(ids)}}
+    write_features(tmp_path / "features", ids, metadata={"year": years}, overwrite=alike)
     rng = np.random.default_rng(0)
     pairs = [(user, track) for user in ("ana", *map(str, range(9))) for track in rng.choice(ids, 5, replace=False)]
     pd.DataFrame(pairs, columns=["user_id", "track_id"]).to_parquet(tmp_path / "listening.parquet")

@@ -188,11 +188,11 @@ class FrameBuilder:
         self._meter.push(signal)
         self._waves.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
+        pitched = {stem: signal[STEM_ROWS.index(stem)].cpu().numpy() for stem in PITCHED_STEMS}
         for stem, meter in self._tones.items():
-            meter.push_signal(signal[STEM_ROWS.index(stem)].cpu().numpy())
-        voice = signal[STEM_ROWS.index("vocals")].cpu().numpy()
-        self._fine_pitch.push_signal(voice)
-        self._voice.push_signal(voice)
+            meter.push_signal(pitched[stem])
+        self._fine_pitch.push_signal(pitched["vocals"])
+        self._voice.push_signal(pitched["vocals"])
 
     def _keep_measured(self, n_frames: int | None = None) -> None:
         """Keep what was measured of the samples so far, or all of a track of so many frames."""
