@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from extract_helper import write_tone
 from networks import tiny_checkpoint
 from test_extract import assert_same_tables, extract
 
-from pipelines.extraction import prepare
+from pipelines.extraction import plan, prepare
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.lane import Lane
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _fresh_network() -> Iterator[None]:
     yield
     shard_module._loaded.clear()
@@ -46,57 +46,53 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_lane_behind_the_network_changes_no_value(
-    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def whole(music: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one shard makes of them, one thread after the other but for decoding."""
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "SHARDS_PER_WORKER", 1)
+        extract(music, out, model)
+    assert len(open_features(out).files("tracks")) == 1
+    return out
+
+
+def test_lanes_change_no_value(
+    music: Path, whole: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract(music, tmp_path / "inside", model, batch_size=2)
-    names: set[str] = set()
-    describe = analysis.describe
+    """Loudness and the mono signal are made in the thread that decodes, descriptors in one behind the network."""
+    names: dict[str, set[str]] = {"prepare": set(), "describe": set()}
 
-    def seen(frames: Any, **options: Any) -> Any:
-        names.add(threading.current_thread().name)
-        return describe(frames, **options)
+    def seen(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            names[stage].add(threading.current_thread().name)
+            return call(*args, **options)
 
-    monkeypatch.setattr(analysis, "describe", seen)
+        return wrapped
+
+    monkeypatch.setattr(analysis, "describe", seen("describe", analysis.describe))
+    monkeypatch.setattr(analysis.Preparation, "push", seen("prepare", analysis.Preparation.push))
     monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
     monkeypatch.setattr(shard_module, "describes_aside", lambda device: True)
-    summary = extract(music, tmp_path / "aside", model, batch_size=2)
+    summary = extract(music, tmp_path / "aside", model)
     assert (summary.n_done, summary.n_failed) == (4, 1)
-    assert names == {"describe"}
-    assert_same_tables(tmp_path / "inside", tmp_path / "aside")
-
-
-def test_loudness_and_the_mono_signal_are_made_in_the_thread_that_decodes(
-    music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names: set[str] = set()
-    push = analysis.Preparation.push
-
-    def seen(self: analysis.Preparation, block: np.ndarray, stems: Any = ()) -> np.ndarray:
-        names.add(threading.current_thread().name)
-        return push(self, block, stems)
-
-    monkeypatch.setattr(analysis.Preparation, "push", seen)
-    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
-    extract(music, tmp_path / "out", model)
-    assert names == {"decode"}
+    assert names == {"prepare": {"decode"}, "describe": {"describe"}}
+    assert_same_tables(whole, tmp_path / "aside")
 
 
 @pytest.mark.parametrize("aside", [False, True])
 def test_a_piece_is_committed_when_it_is_due(
-    aside: bool, music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    aside: bool, music: Path, whole: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With pieces of no length each track is a commit of its own, and a lane has at most two more of them."""
-    monkeypatch.setattr("pipelines.extraction.plan.SHARDS_PER_WORKER", 1)  # one shard
+    monkeypatch.setattr(plan, "SHARDS_PER_WORKER", 1)
     monkeypatch.setattr(shard_module, "describes_aside", lambda device: aside)
-    extract(music, tmp_path / "whole", model)
-    assert len(open_features(tmp_path / "whole").files("tracks")) == 1
     monkeypatch.setattr(shard_module, "PIECE_S", 0.0)
-    summary = extract(music, tmp_path / "pieces", model)
+    summary = extract(music, tmp_path, model)
     assert (summary.n_done, summary.n_failed) == (4, 1)
-    files = open_features(tmp_path / "pieces").files("tracks")
+    files = open_features(tmp_path).files("tracks")
     assert len(files) == 4 if not aside else 1 < len(files) <= 4
-    assert_same_tables(tmp_path / "whole", tmp_path / "pieces")
+    assert_same_tables(whole, tmp_path)
 
 
 def test_a_batch_that_fails_behind_others_is_tried_track_by_track(
@@ -111,7 +107,7 @@ def test_a_batch_that_fails_behind_others_is_tried_track_by_track(
 
     monkeypatch.setattr(analysis, "describe", fail)
     monkeypatch.setattr(shard_module, "describes_aside", lambda device: True)
-    monkeypatch.setattr("pipelines.extraction.plan.SHARDS_PER_WORKER", 1)
+    monkeypatch.setattr(plan, "SHARDS_PER_WORKER", 1)
     summary = extract(music, tmp_path / "out", model, batch_size=4)
     assert (summary.n_done, summary.n_failed) == (3, 2)
     errors = open_features(tmp_path / "out").to_pandas("errors").set_index("track_id")
