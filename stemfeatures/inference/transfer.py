@@ -12,9 +12,9 @@ from torch import Tensor
 def to_device(array: np.ndarray, device: str) -> Tensor:
     """An array on a device; what is at work there is not waited for."""
     tensor = torch.from_numpy(array)
-    if device.startswith("cuda"):
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    if not device.startswith("cuda"):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
