@@ -60,7 +60,7 @@ QUANTUM_S = 0.05
 #: Tracks of each process that are modelled for the table; the first third of the time, as queues fill, does not count.
 MODELLED_TRACKS = 12
 #: What of the frames stays on the host when the network is on a GPU.
-HOST_MEASURES = ("FinePitch", "VoiceMeter", "GrowingArrays")
+HOST_MEASURES = ("FinePitch", "VoiceMeter", "InharmonicityMeter", "GrowingArrays")
 
 
 # ---------------------------------------------------------------------------------------------------- what stages cost
