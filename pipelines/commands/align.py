@@ -33,6 +33,8 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures align song.mp3 song.txt -o song.lrc",
             "stemfeatures align song.mp3 song.txt -o words.json -o song.TextGrid",
             "stemfeatures align vocals.wav song.txt --separated > words.json",
+            "stemfeatures align lied.mp3 lied.txt --language de -o lied.lrc",
+            "stemfeatures align lied.mp3 lied.txt --acoustics transformers:models/mms-deu -o lied.lrc",
         ),
     )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="the song")
@@ -48,6 +50,18 @@ def add_parser(verbs: Any) -> None:
     )
     add_overwrite(parser)
     parser.add_argument("--separated", action="store_true", help="AUDIO is vocals alone: do not separate them")
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="language of the lyrics, such as de or fr: espeak-ng, if it is installed, says how its words sound "
+        "(default: English, from the dictionary)",
+    )
+    parser.add_argument(
+        "--acoustics",
+        metavar="NAME",
+        help="network for letters to align with instead of English phones, of any language: transformers:NAME or "
+        "torchaudio:BUNDLE (extra ctc); its weights are loaded by that package",
+    )
     add_model(parser)
     add_device(parser)
 
@@ -70,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.lyrics import Aligner
 
     try:
-        aligner = Aligner(args.model, device=device)
+        aligner = Aligner(args.model, device=device, language=args.language, acoustics=args.acoustics)
     except ImportError as error:
         raise UsageError(str(error)) from error
     alignment = aligner.from_file(args.audio, text, separated=args.separated)

@@ -25,6 +25,7 @@ from ..errors import ModelError
 SILENCE = "SIL"
 #: Phones that are no speech: silence, and the noises of speakers and rooms.
 FILLERS = frozenset({SILENCE, "+NSN+", "+SPN+"})
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 N_STATES = 3
 #: Nats of one step of a quantised mixture weight: 1024 steps of the logarithm to the base 1.0001.
 _WEIGHT_NATS = 1024 * math.log(1.0001)
@@ -92,6 +93,18 @@ class AcousticModel:
                 if found is not None:
                     return self._senones[found]
         return self._senones[which]
+
+    def states(self, way: Sequence[str], k: int) -> tuple[tuple[int, float, float], ...]:
+        """Senone, and logarithms of staying and of leaving, of the states of phone ``k`` of a word."""
+        position = "s" if len(way) == 1 else "b" if k == 0 else "e" if k == len(way) - 1 else "i"
+        before, after = way[k - 1] if k else SILENCE, way[k + 1] if k + 1 < len(way) else SILENCE
+        stays = self.stay[self._index[way[k]]].tolist()
+        names = self.senones(way[k], before, after, position=position).tolist()
+        return tuple((senone, math.log(stay), math.log(1 - stay)) for senone, stay in zip(names, stays))
+
+    def gap(self, way: Sequence[str], k: int) -> bool | None:
+        """Phones of a word follow each other at once: None."""
+        return None
 
     @cached_property
     def plain_senones(self) -> np.ndarray:

@@ -18,33 +18,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..models import checkpoints
-from .acoustic_model import installed_model, read_acoustic_model
-from .adaptation import adapt
+from .acoustics import Acoustics, Heard, load_acoustics
 from .cepstra import FRAME_RATE
 from .graph import GraphCosts, LyricsGraph, build_graph, with_columns
 from .hints import LineHints
-from .observations import CENTRE_S, GARBAGE, SCALE, FrameScores, Observations, observe
+from .observations import CENTRE_S
 from .text import LyricsText, backwards, parse_lyrics
-from .viterbi import best_path
+from .viterbi import FrameRows, best_path
 from .vocals import Vocals, VocalSeparator
 
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 #: Added to all times. Without it words come 0.01 s after those of generated songs and 0.07 s before those of UltraStar
 #: songs whose labels are taken to lead by 75 ms; this stands between.
 LAG_S = 0.03
-#: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
-STRIDES = (4, 2)
 #: Frames whose fit is looked up at a time.
 _FIT_FRAMES = 20_000
-#: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, and what a nat of each
-#: counts for.
-MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.3
-GAIN_WEIGHT, FIT_WEIGHT = 0.6, 3.0
+#: Fit in nats of a word that lies in silence.
+UNHEARD = 5.0
 #: Lyrics whose score is lower do not fit.
 LEAST_SCORE = 0.5
-#: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
-#: seven generated songs are found within 0.3 s of where they begin.
-CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.4, 6.0
 
 
 @dataclass(frozen=True)
@@ -143,6 +135,14 @@ class Aligner:
         Torch device of the separation.
     costs : GraphCosts | None
         What it costs to sing other than the words in order; None takes the defaults.
+    language : str | None
+        Of the lyrics, as ``espeak-ng`` calls it (``de``, ``fr``); None is English. Where the program is missing, words
+        are said by their letters, as English.
+    acoustics : str | None
+        Acoustic model: None is that of English phones; ``transformers:NAME`` and ``torchaudio:BUNDLE`` are networks for
+        letters that you have, of any language, see :mod:`.ctc`.
+    network : str | Path | None
+        File of a phone network (:mod:`.phone_network`) whose word counts beside that of the Gaussians of the phones.
 
     Raises
     ------
@@ -158,8 +158,11 @@ class Aligner:
         *,
         device: str = "cpu",
         costs: GraphCosts | None = None,
+        language: str | None = None,
+        acoustics: str | None = None,
+        network: str | Path | None = None,
     ) -> None:
-        self.acoustic_model = read_acoustic_model(installed_model() / "en-us")
+        self.acoustics: Acoustics = load_acoustics(acoustics, device=device, network=network, language=language)
         self.model, self.device, self.costs = model, device, costs or GraphCosts()
         self._separator: VocalSeparator | None = None
 
@@ -191,61 +194,51 @@ class Aligner:
             Text as in :func:`.text.parse_lyrics`, or what that gave.
         """
         text = parse_lyrics(lyrics) if isinstance(lyrics, str) else lyrics
-        graph = build_graph(text, self.acoustic_model, costs=self.costs)
+        self.acoustics.learn([token.text for token in text.tokens if token.kind == "word"])
+        graph = self._graph(text)
         if not graph.phones:
             return _without_times(text, "no_words", vocals.duration_s)
-        observations = observe(vocals)
-        if not observations.audible.any():
+        heard = self.acoustics.hear(vocals)
+        if not heard.audible.any():
             return _without_times(text, "no_vocals", vocals.duration_s)
         hints = LineHints.of(text)
-        visits, score = self._align(observations, graph, text, hints)
+        visits, score = self._align(heard, graph, text, hints)
         if score < LEAST_SCORE and hints is not None:
             # Times of another recording mislead more than they help.
             hints = None
-            visits, score = self._align(observations, graph, text, hints)
+            visits, score = self._align(heard, graph, text, hints)
         if score < LEAST_SCORE:
             return _without_times(text, "no_fit", vocals.duration_s, score)
-        words, repeats = _words(text, visits, graph)
-        settings = {"separation": str(self.model), "acoustic_model": "pocketsphinx en-us", "lag_s": LAG_S}
+        words, repeats = _words(text, visits, graph, self.acoustics)
+        settings = {"separation": str(self.model), "acoustic_model": self.acoustics.name, "lag_s": LAG_S}
         settings["times_of_lines"] = "used" if hints is not None else "none"
         return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
 
+    def _graph(self, text: LyricsText) -> LyricsGraph:
+        return build_graph(text, self.acoustics.units, costs=self.costs, say=self.acoustics.say)
+
     def _align(
-        self, observations: Observations, graph: LyricsGraph, text: LyricsText, hints: LineHints | None
+        self, heard: Heard, graph: LyricsGraph, text: LyricsText, hints: LineHints | None
     ) -> tuple[list[_Visit], float]:
         """Words as they are sung, and how well they fit."""
-        # Many small products: threads of a BLAS library would wait for each other most of the time.
-        with threadpool_limits(1, user_api="blas"):
-            path, scores, total = self._path(observations, graph, text, hints)
-            visits = _visits(path, graph, _fit(path, graph, scores, observations.audible))
-            evidence = self._evidence(text, graph, visits, scores, total)
-        return visits, fit_score(*evidence)
-
-    def _path(
-        self, observations: Observations, graph: LyricsGraph, text: LyricsText, hints: LineHints | None
-    ) -> tuple[np.ndarray, FrameScores, float]:
-        """The state of each frame, the scores of all frames, and the sum along the path."""
-        model = self.acoustic_model
         told: dict[str, Any] = {}
         if hints is not None:
             told = {"groups": hints.groups(text, graph.token), "bonus": hints.bonus}
-        for k, stride in enumerate(STRIDES):
-            scores = FrameScores(model, observations, graph.senones, stride=stride)
-            path, total = best_path(scores, graph.states, **told)
-            if len(path) and k + 1 < len(STRIDES):
-                column = graph.states.column[path][observations.audible]
-                sung = np.flatnonzero(column > 0)[::stride]
-                model = adapt(model, observations.streams[:, sung], graph.senones[column[sung] - 1])
-        return path, scores, total
+        # Many small products: threads of a BLAS library would wait for each other most of the time.
+        with threadpool_limits(1, user_api="blas"):
+            path, scores, total = self.acoustics.path(heard, graph.states, graph.senones, **told)
+            visits = _visits(path, graph, _fit(path, graph, scores, heard.audible, self.acoustics.scale))
+            evidence = self._evidence(text, graph, visits, scores, total)
+        return visits, self.acoustics.score(*evidence)
 
     def _evidence(
-        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: FrameScores, total: float
+        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: FrameRows, total: float
     ) -> tuple[float, float]:
         """By how many scaled nats a phone the words do better than backwards, and the mean fit of a phone in nats."""
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
         if not np.isfinite(fits).any():
             return -math.inf, -math.inf
-        opposite = with_columns(build_graph(backwards(text), self.acoustic_model, costs=self.costs), graph.senones)
+        opposite = with_columns(self._graph(backwards(text)), graph.senones)
         _, null = best_path(scores, opposite)
         return (total - null) / len(fits), float(np.nanmean(fits))
 
@@ -325,7 +318,7 @@ def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visi
     return visits
 
 
-def _fit(path: np.ndarray, graph: LyricsGraph, scores: FrameScores, audible: np.ndarray) -> np.ndarray:
+def _fit(path: np.ndarray, graph: LyricsGraph, scores: FrameRows, audible: np.ndarray, scale: float) -> np.ndarray:
     """(n_frames,) nats by which the state of each frame is worse than the best phone; NaN in pauses and silence."""
     fit = np.full(len(audible), np.nan)
     if not len(path):
@@ -334,40 +327,15 @@ def _fit(path: np.ndarray, graph: LyricsGraph, scores: FrameScores, audible: np.
     for first in range(0, len(path), _FIT_FRAMES):
         part = slice(first, min(first + _FIT_FRAMES, len(path)))
         sung = np.flatnonzero((column[part] > 0) & audible[part])
-        fit[first + sung] = scores.rows(part.start, part.stop)[sung, column[part][sung]] / SCALE
+        fit[first + sung] = scores.rows(part.start, part.stop)[sung, column[part][sung]] / scale
     return fit
 
 
-def fit_score(gain: float, fit: float) -> float:
-    """How well words fit a song, from 0 to 1; 0.5 is half way between right and wrong ones.
-
-    Parameters
-    ----------
-    gain : float
-        By how many scaled nats a phone the words do better than the same words backwards.
-    fit : float
-        Mean fit of a phone in nats, at most 0.
-
-    Returns
-    -------
-    float
-        Rounded to thousandths.
-    """
-    return round(_logistic(GAIN_WEIGHT * (gain - MIDDLE_GAIN) + FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
-
-
-def _confidences(visits: Sequence[_Visit]) -> list[float]:
+def _confidences(visits: Sequence[_Visit], acoustics: Acoustics) -> list[float]:
     """Of each word, from the fit of its phones and those of two words on either side."""
-    means = [float(np.nanmean(v.fit)) if np.isfinite(v.fit).any() else -GARBAGE for v in visits]
-    found = []
-    for k in range(len(means)):
-        around = float(np.mean(means[max(0, k - 2) : k + 3]))
-        found.append(round(_logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET), 3))
-    return found
-
-
-def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-min(max(x, -60.0), 60.0)))
+    means = [float(np.nanmean(v.fit)) if np.isfinite(v.fit).any() else -UNHEARD for v in visits]
+    around = [float(np.mean(means[max(0, k - 2) : k + 3])) for k in range(len(means))]
+    return [round(acoustics.confidence(own, near), 3) for own, near in zip(means, around)]
 
 
 def _seconds(frame: int) -> float:
@@ -376,11 +344,11 @@ def _seconds(frame: int) -> float:
 
 
 def _words(
-    text: LyricsText, visits: Sequence[_Visit], graph: LyricsGraph
+    text: LyricsText, visits: Sequence[_Visit], graph: LyricsGraph, acoustics: Acoustics
 ) -> tuple[tuple[AlignedWord, ...], tuple[AlignedWord, ...]]:
     words = list(_untimed(text))
     repeats: list[AlignedWord] = []
-    for visit, confidence in zip(visits, _confidences(visits)):
+    for visit, confidence in zip(visits, _confidences(visits, acoustics)):
         phones = tuple(AlignedPhone(graph.phones[p], _seconds(a), _seconds(b)) for p, a, b in visit.phones)
         token = text.tokens[visit.token]
         word = AlignedWord(token.text, visit.token, token.line, phones[0].start_s, phones[-1].end_s, confidence, phones)

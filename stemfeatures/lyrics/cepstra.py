@@ -49,8 +49,13 @@ def cepstra(signal: np.ndarray, *, remove_noise: bool = True) -> np.ndarray:
         (n_frames, 13) float32; frame ``k`` covers samples ``160 k`` to ``160 k + 410``. Of ``n_samples`` there are
         ``1 + (n_samples - 410) // 160`` whole frames and one that zeros complete; none of an empty signal.
     """
-    mel = mel_power(signal)
+    return cepstra_of_mel(mel_power(signal), remove_noise=remove_noise)
+
+
+def cepstra_of_mel(mel: np.ndarray, *, remove_noise: bool = True) -> np.ndarray:
+    """The same of the power in mel bands, which is left as it is."""
     if remove_noise and len(mel):
+        mel = mel.copy()
         subtract_noise(mel)
     return (np.log(mel + _LOG_FLOOR) @ _cosines()).astype(np.float32)
 

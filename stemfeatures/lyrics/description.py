@@ -11,9 +11,9 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..descriptors.f0 import cents, notes
 from ..descriptors.types import F0Contour, TrackDescription
+from .acoustic_model import VOWELS
 from .alignment import AlignedWord, Alignment
 from .formats import sung_lines
-from .observations import VOWELS
 
 #: A word whose first vowel is no further from a beat than this is on it.
 ON_BEAT = 1 / 8

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from .acoustic_model import SILENCE, AcousticModel
 from .lexicon import Phones, pronunciations
 from .text import LyricsText
 from .viterbi import NEVER, StateGraph
 
-#: Column of the observations of pauses; senones follow.
+#: Column of the observations of pauses; those of what is said follow.
 PAUSE = 0
 _HALF = math.log(0.5)
 _PAUSE_STAY = math.log(0.99)
@@ -38,6 +38,18 @@ class GraphCosts:
     repeat: float = 200.0
 
 
+class Units(Protocol):
+    """What words are made of: phones of an acoustic model, or letters of a network."""
+
+    def states(self, way: Sequence[str], k: int) -> tuple[tuple[int, float, float], ...]:
+        """Of unit ``k`` of a word: what each state emits, and logarithms of staying in it and of leaving it."""
+        ...
+
+    def gap(self, way: Sequence[str], k: int) -> bool | None:
+        """Whether a pause must (True) or may (False) come between units ``k - 1`` and ``k``; None: there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class LyricsGraph:
     """A state graph and what its states stand for.
@@ -47,7 +59,7 @@ class LyricsGraph:
     states : StateGraph
         For :func:`.viterbi.best_path`.
     senones : np.ndarray
-        (n,) senone of observation column ``k + 1``; column 0 is a pause.
+        (n,) senone, or letter, that observation column ``k + 1`` scores; column 0 is a pause.
     token : np.ndarray
         (n_states,) index of the token, -1 in pauses.
     phone : np.ndarray
@@ -72,7 +84,7 @@ def with_columns(graph: LyricsGraph, senones: np.ndarray) -> StateGraph:
 
 def build_graph(
     lyrics: LyricsText,
-    model: AcousticModel,
+    units: Units,
     *,
     costs: GraphCosts | None = None,
     say: Callable[[str], list[Phones]] = pronunciations,
@@ -83,19 +95,19 @@ def build_graph(
     ----------
     lyrics : LyricsText
         What may be sung.
-    model : AcousticModel
-        Its senones are what states emit.
+    units : Units
+        What states emit: an :class:`.acoustic_model.AcousticModel` or a :class:`.ctc.CtcModel`.
     costs : GraphCosts | None
         None takes the defaults.
     say : Callable[[str], list[tuple[str, ...]]]
-        From a token to the ways to say it, in phones of the model.
+        From a token to the ways to say it, in the units' names.
 
     Returns
     -------
     LyricsGraph
         With one state, a pause, where there are no words.
     """
-    builder = _Builder(model, costs or GraphCosts())
+    builder = _Builder(units, costs or GraphCosts())
     stanza_starts: list[int] = []
     stanza_ends: list[int] = []
     stanza = -1
@@ -119,14 +131,14 @@ def build_graph(
 
 
 class _Builder:
-    def __init__(self, model: AcousticModel, costs: GraphCosts) -> None:
-        self.model, self.costs = model, costs
+    def __init__(self, units: Units, costs: GraphCosts) -> None:
+        self.units, self.costs = units, costs
         #: Column, logarithms of staying and of the step into it, token, and phone of each state.
         self.states: list[tuple[int, float, float, int, int]] = []
         self.phones: list[str] = []
         self.jumps: list[tuple[int, int, float]] = []
         self._columns: dict[int, int] = {}
-        self._said: dict[tuple[str, str, str, str], tuple[tuple[int, float, float], ...]] = {}
+        self._said: dict[tuple[str, ...], tuple[tuple[int, float, float], ...]] = {}
         #: Ends of the ways to say the last word, with what leaving them costs.
         self.ends: list[tuple[int, float]] = []
         self.pause = self._add(PAUSE, _PAUSE_STAY)
@@ -137,8 +149,8 @@ class _Builder:
         for way in ways:
             first = len(self.states)
             leave = float(NEVER)
-            for k, name in enumerate(way):
-                leave = self._add_phone(token, way, k, name, leave)
+            for k in range(len(way)):
+                leave = self._add_unit(token, way, k, leave)
             self.jumps.append((first, self.pause, _HALF + share))
             self.jumps += [(first, end, cost + _HALF + share) for end, cost in self.ends]
             ends.append((len(self.states) - 1, leave))
@@ -147,24 +159,28 @@ class _Builder:
         self.jumps.append((pause, self.pause, -self.costs.skip_word))
         self.pause, self.ends = pause, ends
 
-    def _add_phone(self, token: int, way: Phones, k: int, name: str, entering: float) -> float:
-        """Three states; returns the cost of leaving the last."""
-        position = "s" if len(way) == 1 else "b" if k == 0 else "e" if k == len(way) - 1 else "i"
-        before, after = way[k - 1] if k else SILENCE, way[k + 1] if k + 1 < len(way) else SILENCE
-        self.phones.append(name)
-        for column, stay, leave in self._states_of(name, before, after, position):
+    def _add_unit(self, token: int, way: Phones, k: int, entering: float) -> float:
+        """The states of a unit, and the gap before it; returns the cost of leaving the last."""
+        gap = self.units.gap(way, k) if k else None
+        if gap is not None:
+            if not gap:
+                self.jumps.append((len(self.states) + 1, len(self.states) - 1, entering))
+            # What sounds in the gap counts to the unit before.
+            self._add(PAUSE, 0.0, entering, token, len(self.phones) - 1)
+            entering = 0.0
+        self.phones.append(way[k])
+        for column, stay, leave in self._states_of(way, k):
             self._add(column, stay, entering, token, len(self.phones) - 1)
             entering = leave
         return entering
 
-    def _states_of(self, name: str, before: str, after: str, position: str) -> tuple[tuple[int, float, float], ...]:
-        """Column, and logarithms of staying and leaving, of the states of a phone in context."""
-        key = name, before, after, position
+    def _states_of(self, way: Phones, k: int) -> tuple[tuple[int, float, float], ...]:
+        """Column, and logarithms of staying and leaving, of the states of a unit between its neighbours."""
+        key = (*way[max(k - 1, 0) : k + 2], "b" if k == 0 else "", "e" if k == len(way) - 1 else "")
         if key not in self._said:
-            stays = self.model.stay[self.model.phones.index(name)].tolist()
             self._said[key] = tuple(
-                (self._columns.setdefault(senone, len(self._columns) + 1), math.log(stay), math.log(1 - stay))
-                for senone, stay in zip(self.model.senones(name, before, after, position=position).tolist(), stays)
+                (self._columns.setdefault(emitted, len(self._columns) + 1), stay, leave)
+                for emitted, stay, leave in self.units.states(way, k)
             )
         return self._said[key]
 

@@ -1,14 +1,16 @@
-"""What the vocals say of each frame: streams of cepstra, and which frames may hold words at all."""
+"""What the vocals say of each frame: streams of cepstra, phones, and which frames may hold words at all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..constants import FRAME_RATE as VOICING_RATE
-from .acoustic_model import FILLERS, AcousticModel
-from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra, streams
+from .acoustic_model import FILLERS, SILENCE, VOWELS, AcousticModel
+from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra_of_mel, mel_power, streams
+from .phone_network import STRIDE, PhoneNetwork, phone_features
 from .vocals import Vocals
 
 #: Words are looked for no further than this from a voiced frame.
@@ -19,9 +21,11 @@ CENTRE_S = WINDOW_LENGTH / SAMPLE_RATE / 2
 SCALE = 0.3
 #: Nats a frame by which a pause is worse than the best phone, at most: what sounds there is none of the words.
 GARBAGE = 5.0
+#: Share of a phone network in a score, where one is given, chosen on generated songs; the rest is the Gaussians'.
+#: What its nats count for, and the least of them: one that is sure of a wrong phone must not forbid the right one.
+NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.5, 0.5, -8.0
 #: Scaled nats a frame for a pause where somebody sings, and for a vowel where nothing has a pitch.
 VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
-VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 #: Scaled nats a frame for a word where nobody sings.
 MUTED = -8.0
 #: Scores of a song of five minutes take 150 MB.
@@ -40,26 +44,53 @@ class Observations:
         (n_frames,) bool, those near voiced frames.
     voiced : np.ndarray
         (n_audible,) bool, which of the audible frames have a pitch.
+    phones : np.ndarray | None
+        (n_audible, n_phones) float32, nats by which each phone of the acoustic model is less likely than the likeliest
+        that is no filler, as a phone network says; None without one.
     """
 
     streams: np.ndarray
     audible: np.ndarray
     voiced: np.ndarray
+    phones: np.ndarray | None = None
 
 
-def observe(vocals: Vocals) -> Observations:
-    """Streams of cepstra of the frames near voiced ones, less their mean."""
-    from scipy.ndimage import maximum_filter1d
-
-    found = cepstra(vocals.signal)
-    times = np.arange(len(found)) / FRAME_RATE + CENTRE_S
-    reach = maximum_filter1d(vocals.voiced.astype(np.uint8), 2 * round(REACH_S * VOICING_RATE) + 1).astype(bool)
-    nearest = np.clip(np.rint(times * VOICING_RATE).astype(int), 0, len(reach) - 1)
-    audible = reach[nearest] if len(reach) else np.zeros(len(found), bool)
+def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence[str] = ()) -> Observations:
+    """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones by name."""
+    mel = mel_power(vocals.signal)
+    found = cepstra_of_mel(mel)
+    audible = audible_frames(vocals, len(found))
     if not audible.any():
         return Observations(streams(found[:0]), audible, audible[:0])
-    voiced = vocals.voiced[nearest][audible]
-    return Observations(streams(found, found[audible].mean(axis=0))[:, audible], audible, voiced)
+    voiced = vocals.voiced[_nearest(vocals, len(found))][audible]
+    level = found[audible].mean(axis=0)
+    phones = None
+    if network is not None:
+        phones = _phones(network, phone_features(mel, audible), names)[np.flatnonzero(audible) // STRIDE]
+    return Observations(streams(found, level)[:, audible], audible, voiced, phones)
+
+
+def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(n_frames / 2, n_phones) nats relative to the likeliest phone that is no filler."""
+    ratios = network.log_ratios(features)
+    columns = network.columns(names)
+    found = np.stack([ratios[:, some].max(axis=1) for some in columns], axis=1)
+    speech = np.array([name not in FILLERS for name in names])
+    return np.maximum(found - found[:, speech].max(axis=1, keepdims=True), NETWORK_FLOOR).astype(np.float32)
+
+
+def audible_frames(vocals: Vocals, n_frames: int) -> np.ndarray:
+    """(n_frames,) bool, which frames of 10 ms are no further than :data:`REACH_S` from a voiced one."""
+    from scipy.ndimage import maximum_filter1d
+
+    reach = maximum_filter1d(vocals.voiced.astype(np.uint8), 2 * round(REACH_S * VOICING_RATE) + 1).astype(bool)
+    return reach[_nearest(vocals, n_frames)] if len(reach) else np.zeros(n_frames, bool)
+
+
+def _nearest(vocals: Vocals, n_frames: int) -> np.ndarray:
+    """(n_frames,) index of the frame of voicing nearest to each frame of 10 ms."""
+    times = np.arange(n_frames) / FRAME_RATE + CENTRE_S
+    return np.clip(np.rint(times * VOICING_RATE).astype(int), 0, len(vocals.voiced) - 1)
 
 
 def phone_scores(
@@ -94,6 +125,11 @@ def phone_scores(
     np.subtract(found[:, :n], best, out=scores[:, 1:])
     scores[:, 1:] *= SCALE
     scores[:, 0] = SCALE * np.maximum((phones[:, filler] - best).max(axis=1), -GARBAGE)
+    if observations.phones is not None:
+        said = observations.phones[::stride]
+        scores *= 1 - NETWORK_SHARE
+        scores[:, 0] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.phones.index(SILENCE)]
+        scores[:, 1:] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.codebook[senones]]
     scores = np.repeat(scores, stride, axis=0)[: observations.streams.shape[1]]
     vowels = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
     scores[observations.voiced, 0] += VOICED_PAUSE
@@ -150,7 +186,8 @@ class FrameScores:
         if end > begin:
             start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
             seen = self._observations
-            part = replace(seen, streams=seen.streams[:, start:end], voiced=seen.voiced[start:end])
+            phones = None if seen.phones is None else seen.phones[start:end]
+            part = replace(seen, streams=seen.streams[:, start:end], voiced=seen.voiced[start:end], phones=phones)
             found = phone_scores(self._model, part, self._senones, stride=self._stride)
             full[seen.audible[first:stop]] = found[begin - start :]
         return full

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .synchronised import as_lrc, read_synchronised
 from .text import decode_lyrics
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".lrc", ".txt")
 #: Larger files are no lyrics.
 MAX_BYTES = 1_000_000
-#: What tinytag calls lyrics: ID3's USLT, Vorbis comments, MP4; some writers of ID3 add the language.
+#: What tinytag calls lyrics: ID3's USLT, Vorbis comments, MP4; some writers of ID3 add the language. Those with times
+#: (SYLT) are read by :mod:`.synchronised`.
 _TAG = re.compile(r"(?:unsynced)?lyrics(?:[-_:][a-z]{2,3})?|uslt")
 
 
@@ -68,9 +70,16 @@ def find_lyrics(path: str | Path, given: str | None = None, *, folder: str | Pat
 
 
 def lyrics_in_tags(path: str | Path) -> str | None:
-    """Lyrics in the tags of a file; None where there are none, or tags cannot be read."""
+    """Lyrics in the tags of a file, with times where they have them; None where there are none that can be read."""
     import tinytag
 
+    try:
+        timed = as_lrc(read_synchronised(path))
+    except OSError as error:
+        log.debug("%s: %s", path, error.strerror)
+        return None
+    if timed.strip():
+        return timed[:MAX_BYTES]
     try:
         tag = tinytag.TinyTag.get(path, duration=False, image=False)
         values = {str(name).lower(): value for name, value in tag.as_dict().items()}

@@ -1,0 +1,294 @@
+"""Train the network that says which phone is sung, on generated singing.
+
+    python -m stemfeatures.training.phones --bank singbank --songs generated --takes 200 -o phones.safetensors
+
+sings takes whose phones are known (:mod:`.data.sung_takes`) over the accompaniment of generated songs, takes the vocals
+out of the mixtures with the default separator, learns from them, prints how many frames come out right in takes of
+singers and lines that were held out, and writes the weights with their card
+(:mod:`stemfeatures.lyrics.phone_network`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio import load, resample
+from ..constants import ANALYSIS_SAMPLE_RATE
+from ..generator.sing.voicebank import Line, VoiceBank
+from ..generator.song import VERSION
+from ..lyrics.acoustic_model import SILENCE
+from ..lyrics.cepstra import FRAME_RATE, N_BANDS, mel_power
+from ..lyrics.observations import CENTRE_S, audible_frames
+from ..lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
+from ..lyrics.vocals import VocalSeparator
+from .data.sung_takes import ARPABET, Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
+
+#: What sounds beside the voice in generated songs.
+ACCOMPANIMENT = ("drums", "bass", "other")
+#: Share of lines that are words of the bank; all others are syllables.
+WORDS_SHARE = 0.25
+CROP_S = 3.0
+BATCH_SIZE = 32
+LEARNING_RATE, WEIGHT_DECAY, SMOOTHING = 3e-3, 1e-2, 0.05
+#: Class of frames that are not learned from.
+IGNORED = -1
+#: Phones with fewer frames than this are not learned.
+_FEWEST = 200
+
+
+@dataclass(frozen=True)
+class Example:
+    """Features of a take and what is sung in each frame.
+
+    Attributes
+    ----------
+    features : np.ndarray
+        (n_frames, 25) of :func:`~stemfeatures.lyrics.phone_network.phone_features`.
+    phone : np.ndarray
+        (n_frames,) int64 class, 0 where nothing is sung, :data:`IGNORED` where no word would be looked for.
+    """
+
+    features: np.ndarray
+    phone: np.ndarray
+
+
+def classes() -> tuple[str, ...]:
+    """Silence and the phones of the voice banks."""
+    return (SILENCE, *sorted(set(ARPABET.values())))
+
+
+def accompaniments(folder: Path | None) -> list[np.ndarray]:
+    """Sums of the stems beside the voice of the songs in a folder that ``stemfeatures generate`` wrote, 22,050 Hz."""
+    found = []
+    for song in sorted(folder.iterdir()) if folder is not None else ():
+        paths = [path for stem in ACCOMPANIMENT if (path := song / f"{stem}.flac").is_file()]
+        if paths:
+            stems = [load(path, mono=True) for path in paths]
+            found.append(resample(np.sum([y for y, _ in stems], axis=0), stems[0][1], ANALYSIS_SAMPLE_RATE))
+    return found
+
+
+def make_takes(
+    bank: VoiceBank,
+    singers: Sequence[str],
+    backings: Sequence[np.ndarray],
+    n_takes: int,
+    *,
+    held_out: bool,
+    duration_s: float = 20.0,
+    seed: int = 0,
+) -> Iterator[Take]:
+    """Takes of singers in turn.
+
+    Parameters
+    ----------
+    bank : VoiceBank
+        Who sings.
+    singers : Sequence[str]
+        Of the bank.
+    backings : Sequence[np.ndarray]
+        Accompaniments at 22,050 Hz; without any the voice is alone.
+    n_takes : int
+        How many.
+    held_out : bool
+        Sing words of the lines for validation instead of syllables of the others.
+    duration_s : float
+        Seconds of a take.
+    seed : int
+        Of all that is drawn.
+    """
+    separator = VocalSeparator()
+    for k in range(n_takes):
+        rng = np.random.default_rng([seed, k, held_out])
+        singer = singers[k % len(singers)]
+        lines = lines_for(bank, singer, held_out=held_out)
+
+        def choose(rng: np.random.Generator, singer: str = singer, lines: list[int] = lines) -> Line:
+            if held_out or rng.random() < WORDS_SHARE:
+                return rewritten(bank, singer, int(rng.integers(3, 8)), lines, rng)
+            return recut(bank, singer, int(rng.integers(3, 10)), lines, rng)
+
+        y, sung = sing_take(bank, singer, choose, duration_s, rng)
+        backing = backings[int(rng.integers(len(backings)))] if len(backings) else None
+        mixture = mix_take(y, backing, rng)
+        yield take_of(sung, separator.from_audio(mixture, ANALYSIS_SAMPLE_RATE, separated=backing is None), singer)
+
+
+def example_of(take: Take) -> Example:
+    """Features and classes of a take."""
+    mel = mel_power(take.vocals.signal)
+    names = {name: k for k, name in enumerate(classes())}
+    phone = np.zeros(len(mel), np.int64)
+    times = np.arange(len(mel)) / FRAME_RATE + CENTRE_S
+    for name, start_s, end_s in take.phones:
+        phone[(times >= start_s) & (times < end_s)] = names[name]
+    audible = audible_frames(take.vocals, len(mel))
+    phone[~audible] = IGNORED
+    return Example(phone_features(mel, audible), phone)
+
+
+def augmented(example: Example, n_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A crop at another rate, with moved formants, another equaliser, noise, holes of codecs, and masks."""
+    rate, n = float(np.exp(rng.normal(0, 0.1))), len(example.phone)
+    span = min(int(n_frames * rate), n - 2)
+    at = int(rng.integers(n - span)) + np.arange(n_frames) * (span / n_frames)
+    low = at.astype(int)
+    weight = (at - low)[:, None].astype(np.float32)
+    x = example.features[low] * (1 - weight) + example.features[low + 1] * weight
+    label = example.phone[np.rint(at).astype(int)]
+    band = np.clip((np.arange(N_BANDS) + rng.normal(0, 0.5)) * np.exp(rng.normal(0, 0.06)), 0, N_BANDS - 1.001)
+    below, share = band.astype(int), (band % 1).astype(np.float32)
+    x = x[:, below] * (1 - share) + x[:, below + 1] * share
+    knots = rng.normal(0, 0.35, 6)
+    x = x + np.interp(np.arange(N_BANDS), np.linspace(0, N_BANDS - 1, 6), knots).astype(np.float32)
+    if rng.random() < 0.15:  # a narrow band
+        x[:, int(rng.integers(16, N_BANDS)) :] = float(x.min())
+    if rng.random() < 0.15:  # a floor of noise
+        x = np.maximum(x, rng.uniform(-3.5, -1.8) + 0.15 * rng.standard_normal(x.shape)).astype(np.float32)
+    if rng.random() < 0.15:  # what a codec leaves out
+        x = np.where((x < rng.uniform(-2.5, -1.5)) & (rng.random(x.shape) < 0.5), float(x.min()), x)
+    for _ in range(2):
+        first = int(rng.integers(N_BANDS - 3))
+        x[:, first : first + int(rng.integers(0, 4))] = 0
+    first = int(rng.integers(n_frames - 10))
+    x[first : first + int(rng.integers(0, 10))] = 0
+    return x.astype(np.float32), label
+
+
+def train(examples: Sequence[Example], *, epochs: int, seed: int = 0, channels: int = 96) -> PhoneNetwork:
+    """A network that learned from examples.
+
+    Parameters
+    ----------
+    examples : Sequence[Example]
+        Of :func:`example_of`.
+    epochs : int
+        In each as many frames are looked at as there are.
+    seed : int
+        Of weights and crops.
+    channels : int
+        Of the network.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = PhoneNetwork(classes(), channels)
+    heard = np.concatenate([e.phone[e.phone != IGNORED] for e in examples])
+    counts = np.bincount(heard, minlength=len(network.phones))
+    # Of what was hardly heard nothing is known: 0 says so, and its kin stand in for it.
+    prior = np.where(counts >= _FEWEST, np.log(np.maximum(counts, 1) / counts.sum()), 0.0)
+    network.log_prior.copy_(torch.from_numpy(prior.astype(np.float32)))
+    crop = int(CROP_S * FRAME_RATE)
+    lengths = np.array([len(e.phone) for e in examples], float)
+    steps = max(1, round(epochs * lengths.sum() / crop / BATCH_SIZE))
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
+    loss_of = torch.nn.NLLLoss(ignore_index=IGNORED)
+    network.train()
+    for step in range(steps):
+        drawn = rng.choice(len(examples), BATCH_SIZE, p=lengths / lengths.sum())
+        pairs = [augmented(examples[k], crop, rng) for k in drawn]
+        features = torch.from_numpy(np.stack([x for x, _ in pairs])).transpose(1, 2)
+        label = torch.from_numpy(np.stack([y[::STRIDE] for _, y in pairs]))
+        found = network(features)
+        loss = (1 - SMOOTHING) * loss_of(found, label) - SMOOTHING * found.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0 or step + 1 == steps:
+            print(f"step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+    return network.eval()
+
+
+def frame_scores(network: PhoneNetwork, examples: Sequence[Example]) -> dict[str, float]:
+    """Share of frames whose phone is the likeliest, of all and of sung ones, and among the three likeliest."""
+    right, third, sung = [], [], []
+    for example in examples:
+        found = network.log_ratios(example.features) + network.log_prior.numpy()
+        known = example.phone[::STRIDE] != IGNORED
+        found, label = found[known], example.phone[::STRIDE][known]
+        order = np.argsort(-found, axis=1)[:, :3]
+        right.append(order[:, 0] == label)
+        third.append((order == label[:, None]).any(axis=1))
+        sung.append(label > 0)
+    hits, near, voice = (np.concatenate(parts) for parts in (right, third, sung))
+    if not voice.any():
+        raise ValueError("nothing is heard in the takes held out: make them longer or more")
+    return {
+        "frames_right": round(float(hits.mean()), 4),
+        "sung_frames_right": round(float(hits[voice].mean()), 4),
+        "sung_frames_among_three": round(float(near[voice].mean()), 4),
+    }
+
+
+def _stored(path: Path | None, made: Iterator[Take]) -> list[Take]:
+    """Takes of a cache, or those made, and then kept there."""
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            return list(pickle.load(file))
+    takes = []
+    for take in made:
+        takes.append(take)
+        if len(takes) % 25 == 0:
+            print(f"{len(takes)} takes", flush=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(takes))
+    return takes
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--bank", type=Path, metavar="FOLDER", help="voice bank (default: the small one of the package)"
+    )
+    parser.add_argument("--songs", type=Path, metavar="FOLDER", help="songs of stemfeatures generate, to sing over")
+    parser.add_argument("--takes", type=int, default=200)
+    parser.add_argument("--held-out-takes", type=int, default=24)
+    parser.add_argument("--held-out", nargs="+", default=["f6", "m6"], metavar="SINGER")
+    parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="of a take")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--channels", type=int, default=96)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep takes here, and read them from here")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
+    args = parser.parse_args(argv)
+    start = time.process_time()
+    bank = VoiceBank.load(args.bank) if args.bank else VoiceBank.default()
+    held = [name for name in bank.singers if name in args.held_out] or list(bank.singers[-1:])
+    singers = [name for name in bank.singers if name not in held]
+    backings = accompaniments(args.songs)
+    takes = {}
+    for kind, n, who in (("train", args.takes, singers), ("held_out", args.held_out_takes, held)):
+        made = make_takes(bank, who, backings, n, held_out=kind == "held_out", duration_s=args.duration, seed=args.seed)
+        takes[kind] = _stored(args.cache / f"{kind}.pkl" if args.cache else None, made)
+    network = train(
+        [example_of(take) for take in takes["train"]], epochs=args.epochs, seed=args.seed, channels=args.channels
+    )
+    scores = frame_scores(network, [example_of(take) for take in takes["held_out"]])
+    made_of: dict[str, Any] = {
+        "takes": len(takes["train"]), "minutes": round(sum(t.vocals.duration_s for t in takes["train"]) / 60, 1),
+        "singers": singers, "held_out_singers": held, "songs": len(backings), "generator": VERSION,
+        "seed": args.seed, "epochs": args.epochs,
+    }  # fmt: skip
+    card = {
+        "task": "phones of singing, every 20 ms",
+        "data": [{"source": "generated singing over generated accompaniment", "licence": "our own"} | made_of],
+        "metrics": {"held_out": scores},
+        "cpu_seconds": round(time.process_time() - start),
+    }
+    network.save(args.out, card)
+    print(f"{scores}; {card['cpu_seconds']} CPU seconds")
+
+
+if __name__ == "__main__":
+    main()

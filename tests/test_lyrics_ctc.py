@@ -1,0 +1,162 @@
+"""Words found by the letters of CTC networks: known probabilities, and a real class of transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pocketsphinx")
+
+from stemfeatures.errors import ModelError
+from stemfeatures.lyrics import Aligner, parse_lyrics
+from stemfeatures.lyrics.acoustics import load_acoustics
+from stemfeatures.lyrics.alignment import LAG_S
+from stemfeatures.lyrics.ctc import CtcAcoustics, CtcModel, emissions, load_ctc
+from stemfeatures.lyrics.graph import build_graph
+from stemfeatures.lyrics.viterbi import best_path
+from stemfeatures.lyrics.vocals import Vocals
+
+LABELS = ("-", "|", *"abcdefghijklmnopqrstuvwxyz'")
+
+
+def _model(letters: str = "") -> CtcModel:
+    """A network that hears ``letters``, one every 20 ms: ``-`` a blank, ``|`` between words."""
+    heard = np.full((len(letters), len(LABELS)), -9.0)
+    heard[np.arange(len(letters)), [LABELS.index(letter) for letter in letters]] = -0.01
+
+    def emit(signal: np.ndarray) -> np.ndarray:
+        silence = np.full((len(signal) // 320 + 1 - len(letters), len(LABELS)), -9.0)
+        silence[:, 0] = -0.01
+        return np.concatenate([heard, silence])
+
+    return CtcModel("known", LABELS, (0, 1), 0.02, emit)
+
+
+def _vocals(seconds: float) -> Vocals:
+    return Vocals(np.zeros(int(16_000 * seconds), np.float32), np.ones(int(43 * seconds) + 1, bool), seconds)
+
+
+def _aligned(letters: str, text: str, seconds: float = 2.0):
+    aligner = Aligner()
+    aligner.acoustics = CtcAcoustics(_model(letters))
+    return aligner.from_vocals(_vocals(seconds), text)
+
+
+def test_words_are_found_where_their_letters_are():
+    #          0         10        20        30        40
+    letters = "----h-el--l-o---|---w---o-r-l-d-----||-"
+    alignment = _aligned(letters, "Hello, world!")
+    assert alignment.status == "ok"
+    first, second = alignment.words
+    assert [p.phone for p in first.phones] == list("hello")
+    starts = [p.start_s - LAG_S for p in (*first.phones, *second.phones)]
+    expected = [0.02 * k for k in (4, 6, 7, 10, 12, 20, 24, 26, 28, 30)]
+    np.testing.assert_allclose(starts, expected, atol=0.011)
+    assert 0.02 * 12 < first.end_s - LAG_S < 0.02 * 16
+    assert all(w.confidence > 0.9 for w in alignment.words)
+
+
+def test_equal_letters_need_a_blank_and_others_do_not():
+    graph = build_graph(parse_lyrics("all"), _model(), say=_model().spell)
+    columns = {letter: k + 1 for k, letter in enumerate(graph.senones)}
+    a, ell = columns[LABELS.index("a")], columns[LABELS.index("l")]
+
+    def total(*emitted: int) -> float:
+        """Of the best path between two pauses."""
+        emitted = (0, *emitted, 0)
+        rows = np.full((len(emitted), 3), -10.0, np.float32)
+        rows[np.arange(len(emitted)), emitted] = 0
+        return best_path(rows, graph.states)[1]
+
+    assert total(a, ell, 0, ell) > -5
+    assert total(0, a, 0, ell, 0, ell, 0) > -5
+    assert total(a, ell, ell) < -9
+
+
+@pytest.mark.parametrize(
+    ("token", "letters"),
+    [
+        ("(Don't!)", "don't"),
+        ("Señor", "senor"),
+        ("Привет", "privet"),
+        ("—", ""),
+        ("21", "twentyone"),
+        ("naïve", "naive"),
+    ],
+)
+def test_tokens_in_the_letters_of_the_network(token: str, letters: str):
+    assert _model().spell(token) == ([tuple(letters)] if letters else [])
+
+
+def test_capital_letters_and_letters_of_their_own():
+    upper = CtcModel("upper", ("<pad>", "|", *"ABCDEÑ"), (0, 1), 0.02, lambda y: y)
+    assert upper.spell("cabeña") == [tuple("CABEÑA")]
+    assert upper.spell("xyz") == []
+
+
+def test_long_signals_are_heard_in_windows():
+    """Each frame of the network says what its samples are, whatever window they came in."""
+    values = np.repeat(np.arange(2600), 320).astype(np.float32)
+
+    def emit(signal: np.ndarray) -> np.ndarray:
+        assert len(signal) <= 16_000 * 25
+        frames = signal[: len(signal) // 320 * 320].reshape(-1, 320)
+        return np.stack([frames.mean(axis=1), frames.std(axis=1)], axis=1)
+
+    found = emissions(CtcModel("count", ("-", "a"), (0,), 0.02, emit), values)
+    assert found.shape == (2600, 2)
+    np.testing.assert_allclose(found[:, 0], np.arange(2600), rtol=1e-3)
+    np.testing.assert_array_equal(found[:, 1], 0)
+    with pytest.raises(ModelError, match="expected"):
+        emissions(CtcModel("short", ("-", "a"), (0,), 0.02, lambda y: np.zeros((3, 2))), values)
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(ModelError, match=r"no acoustic model 'nothing'.*transformers, torchaudio"):
+        load_ctc("nothing")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wav2vec 2.0 of random weights, saved as those that people have."""
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("wav2vec")
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
+    vocabulary |= {letter: 5 + k for k, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")}
+    (path / "vocab.json").write_text(json.dumps(vocabulary))
+    transformers.Wav2Vec2CTCTokenizer(path / "vocab.json").save_pretrained(path)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(path)
+    config = transformers.Wav2Vec2Config(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, pad_token_id=0,
+    )  # fmt: skip
+    transformers.Wav2Vec2ForCTC(config).save_pretrained(path)
+    return path
+
+
+def test_a_network_of_transformers(folder: Path):
+    import torch
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    model = load_ctc(f"transformers:{folder}")
+    assert (model.labels[4], model.labels[5], model.silent, model.frame_s) == ("|", "A", (0, 4), 0.02)
+    signal = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
+    with torch.inference_mode():
+        inputs = Wav2Vec2FeatureExtractor.from_pretrained(folder)(signal, sampling_rate=16_000, return_tensors="pt")
+        network = Wav2Vec2ForCTC.from_pretrained(folder).eval()
+        expected = torch.log_softmax(network(**inputs).logits[0], dim=-1).numpy()
+    np.testing.assert_allclose(model.emit(signal), expected, atol=1e-5)
+    acoustics = load_acoustics(f"transformers:{folder}")
+    aligner = Aligner()
+    aligner.acoustics = acoustics
+    alignment = aligner.from_vocals(Vocals(signal, np.ones(87, bool), 2.0), "over the hills")
+    assert alignment.status in ("ok", "no_fit")
+    assert 0 <= alignment.score <= 1
+    with pytest.raises(ModelError, match="nowhere"):
+        load_ctc(f"transformers:{folder}/nowhere")
