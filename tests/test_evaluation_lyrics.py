@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +112,29 @@ def test_a_wrong_number_of_times_is_an_error():
     estimator.starts = (1.0,)  # type: ignore[assignment]
     with pytest.raises(EvaluationError, match="1 starts for 5 tokens"):
         evaluate("lyrics", [_Song()], estimator)
+
+
+PUBLISHED = Path(os.environ.get("STEMFEATURES_EVAL_DATA", "")) / "jamendolyrics"
+#: Seconds by which the published evaluation moves the predictions.
+SHIFT_S = 0.18
+
+
+@pytest.mark.skipif(
+    not (PUBLISHED / "predictions").is_dir(),
+    reason="STEMFEATURES_EVAL_DATA/jamendolyrics is no checkout of f90/jamendolyrics at its tag original",
+)
+@pytest.mark.parametrize(
+    ("model", "mean_s", "within", "worst_s"),
+    [("stoller_model", 0.819, 0.848, 7.03), ("stoller_sep_model", 0.375, 0.870, 2.01)],
+)
+def test_published_predictions_score_as_published(model: str, mean_s: float, within: float, worst_s: float):
+    scores = {}
+    for path in sorted((PUBLISHED / "annotations").glob("*.wordonset.txt")):
+        name = path.name.removesuffix(".wordonset.txt")
+        found = np.loadtxt(PUBLISHED / "predictions" / model / f"{name}_align.csv", delimiter=",")[:, 0]
+        scores[name] = lyrics_scores(np.loadtxt(path), found + SHIFT_S)
+    assert scores["Pure_Mids_-_The_Leader"]["absolute_error_mean_s"] == pytest.approx(worst_s, abs=0.005)
+    if len(scores) == 20:
+        means = {key: np.mean([s[key] for s in scores.values()]) for key in ("absolute_error_mean_s", "within_0.3_s")}
+        assert means["absolute_error_mean_s"] == pytest.approx(mean_s, abs=0.0006)
+        assert means["within_0.3_s"] == pytest.approx(within, abs=0.0006)

@@ -31,27 +31,31 @@ CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.4, 6.0
 
 
 class Heard(Protocol):
-    """A recording as an acoustic model sees it; ``audible`` (n_frames,) are the frames that may hold words."""
+    """A recording as an acoustic model sees it."""
 
-    audible: np.ndarray
+    @property
+    def audible(self) -> np.ndarray:
+        """(n_frames,) bool, the frames that may hold words."""
+        ...
 
 
 class Acoustics(Protocol):
-    """What :class:`.alignment.Aligner` asks of an acoustic model.
+    """What :class:`.alignment.Aligner` asks of an acoustic model."""
 
-    Attributes
-    ----------
-    name : str
-        What settings call it.
-    units : Units
-        What states emit.
-    scale : float
-        What a nat of its scores was multiplied with.
-    """
+    @property
+    def name(self) -> str:
+        """What settings call it."""
+        ...
 
-    name: str
-    units: Units
-    scale: float
+    @property
+    def units(self) -> Units:
+        """What states emit."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """What a nat of its scores was multiplied with."""
+        ...
 
     def say(self, token: str) -> list[Phones]:
         """The ways to say a token, in the units' names."""

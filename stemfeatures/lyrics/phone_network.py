@@ -67,6 +67,8 @@ class PhoneNetwork(nn.Module):
         Of all hidden layers.
     """
 
+    log_prior: torch.Tensor
+
     def __init__(self, phones: Sequence[str], channels: int = 96) -> None:
         super().__init__()
         self.phones, self.channels = tuple(phones), channels
