@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--held-out-takes", type=int, default=24)
     parser.add_argument("--held-out", nargs="+", default=["f6", "m6"], metavar="SINGER")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="of a take")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep takes here, and read them from here")
