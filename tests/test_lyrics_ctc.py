@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("pocketsphinx")
 
+from pipelines import cli
+from stemfeatures.audio import write
 from stemfeatures.errors import ModelError
 from stemfeatures.lyrics import Aligner, parse_lyrics
 from stemfeatures.lyrics.acoustics import load_acoustics
@@ -160,3 +162,15 @@ def test_a_network_of_transformers(folder: Path):
     assert 0 <= alignment.score <= 1
     with pytest.raises(ModelError, match="nowhere"):
         load_ctc(f"transformers:{folder}/nowhere")
+
+
+def test_the_command_aligns_letters(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(0)
+    write(tmp_path / "noise.wav", rng.uniform(-0.1, 0.1, (1, 16_000)).astype(np.float32), 16_000)
+    (tmp_path / "song.txt").write_text("over the hills")
+    wanted = ["align", str(tmp_path / "noise.wav"), str(tmp_path / "song.txt"), "--separated", "--acoustics"]
+    assert cli.main([*wanted, f"transformers:{folder}"]) in (0, 3)
+    document = json.loads(capsys.readouterr().out)
+    assert [word["word"] for word in document["words"]] == ["over", "the", "hills"]
+    assert cli.main([*wanted, "nothing:here"]) == 2
+    assert "no acoustic model 'nothing:here'" in capsys.readouterr().err

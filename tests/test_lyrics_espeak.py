@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("pocketsphinx")
 
+from pipelines import cli
 from stemfeatures.errors import ModelError
 from stemfeatures.lyrics import Aligner, parse_lyrics
 from stemfeatures.lyrics import espeak as module
@@ -84,3 +85,10 @@ def test_a_program_that_fails_stands_in_for_nothing(monkeypatch: pytest.MonkeyPa
     lexicon = EspeakLexicon("de")
     lexicon.learn(["Straße", "Welt"])
     assert lexicon("Welt") == pronunciations("Welt")
+
+
+@needs_espeak
+def test_the_command_says_which_language_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "song.txt").write_text("la la")
+    assert cli.main(["align", "song.mp3", str(tmp_path / "song.txt"), "--language", "nowhere"]) == 2
+    assert "does not know the language 'nowhere'" in capsys.readouterr().err

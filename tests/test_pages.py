@@ -25,6 +25,8 @@ ELSEWHERE = {
     "--stems-from": "test_given_stems.py",
     "evaluate lyrics eval/ultrastar": "test_evaluation_lyrics.py",
     "singalong catalog_samples/": "test_singalong_example.py",
+    "--language": "test_lyrics_espeak.py",
+    "--acoustics": "test_lyrics_ctc.py",
 }
 
 
