@@ -12,7 +12,7 @@ import soundfile
 from networks import tiny_checkpoint
 
 import stemfeatures
-from experiments.stems_for_recommendation import listeners, retrieval, sample_mixes
+from experiments.stems_for_recommendation import coordinates, listeners, retrieval, sample_mixes
 from experiments.stems_for_recommendation.other_features import describe_true_stems, librosa_features, matrix_row
 from experiments.stems_for_recommendation.stem_mixes import Mix, StemExcerpt, misfit, plan_mixes, read_plan, render
 from experiments.stems_for_recommendation.stem_songs import StemSong, key_place, read_excerpt, read_song
@@ -123,6 +123,29 @@ def test_true_stems_find_what_is_shared_and_the_mixture_does_not(study: Study) -
 def test_true_vocals_find_what_is_shared(study: Study) -> None:
     scores = pd.read_parquet(study.out / "retrieval-questions.parquet")
     assert scores.groupby(["task", "system"])["mrr"].mean()["vocals shared", "right stems, true"] > 0.8
+
+
+def test_families_are_left_out_and_added_by_what_is_found(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three families one tells which mixes share the voice, one says the same of all, one is noise."""
+    matrix = pd.read_parquet(study.out / "true-stems.parquet")
+    mixes = read_plan(study.plan)
+    asked = [q for q in retrieval.questions(mixes, list(matrix.index)) if q.task == "vocals shared"]
+    voices = {mix.mix_id: mix.stems["vocals"].song for mix in mixes}
+    place = {voice: i for i, voice in enumerate(sorted(set(voices.values())))}
+    rng = np.random.default_rng(0)
+    made = pd.DataFrame(
+        {
+            "vocals__f0_median_hz": [100.0 * 1.1 ** place[voices[track]] for track in matrix.index],
+            "vocals__spectral_centroid_mean_hz": rng.uniform(500, 4000, len(matrix)),
+        },
+        index=matrix.index,
+    )
+    assert coordinates.greedy(made, "vocals", asked) == ("f0",)
+    without = coordinates.left_out(made, "vocals", asked).set_index("family")
+    assert without.loc["timbre", "mrr"] == 1.0
+    assert without.loc["timbre", "gain"] >= 0.0 > without.loc["f0", "gain"]
+    assert coordinates.main([str(study.out)]) == 0
+    assert "vocals: 4 questions of 2 songs" in capsys.readouterr().out
 
 
 def test_true_vocals_are_described_alike_in_another_mixture(study: Study) -> None:
