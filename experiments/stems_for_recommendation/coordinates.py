@@ -32,9 +32,7 @@ def families_of(matrix: pd.DataFrame, stem: str) -> tuple[str, ...]:
     return tuple(family for family in scalar_families() if family in there)
 
 
-def reciprocal_ranks(
-    matrix: pd.DataFrame, stem: str, asked: Sequence[Question], families: Sequence[str]
-) -> pd.Series[float]:
+def reciprocal_ranks(matrix: pd.DataFrame, stem: str, asked: Sequence[Question], families: Sequence[str]) -> pd.Series:
     """Mean reciprocal rank of each base song by the vectors of some families of a stem."""
     found = 1 / ranks(vectors(matrix, [stem], families=families), asked)
     return pd.Series(found).groupby([q.base for q in asked]).mean()
