@@ -67,6 +67,12 @@ def _bridged(plays: np.ndarray) -> np.ndarray:
     return closed[reach : len(closed) - reach]
 
 
+def at_frames(n_frames: int, times_s: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An estimate at the frames of :func:`presence_truth`, and whether it has one there."""
+    nearest, within = nearest_frame(times_s, (np.arange(n_frames) + 0.5) * (HOP_LENGTH / SR))
+    return np.asarray(estimate)[nearest], within
+
+
 def presence_scores(
     plays: np.ndarray, known: np.ndarray, times_s: np.ndarray, estimate: np.ndarray
 ) -> dict[str, float]:
@@ -90,8 +96,8 @@ def presence_scores(
         where it is never estimated to), and ``presence_false_alarm``, the share of the frames without it that are
         estimated to have it, NaN where there are none.
     """
-    nearest, within = nearest_frame(times_s, (np.arange(len(plays)) + 0.5) * (HOP_LENGTH / SR))
-    said = np.asarray(estimate, bool)[nearest] & within
+    there, within = at_frames(len(plays), times_s, estimate)
+    said = there.astype(bool) & within
     hits, false = int((said & plays & known).sum()), int((said & ~plays & known).sum())
     playing, silent = int((plays & known).sum()), int((~plays & known).sum())
     nan = float("nan")

@@ -58,10 +58,30 @@ class PresenceNet(nn.Module):
         self.head = nn.Conv1d(width, len(STEMS), 1)
 
     def forward(self, stems: Tensor, mixture: Tensor, features: Tensor) -> Tensor:
+        return self.read(*self.inputs(stems, mixture, features))
+
+    def inputs(self, stems: Tensor, mixture: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What is looked at, from which all parameters follow: the separator has its say before them.
+
+        Parameters
+        ----------
+        stems, mixture, features : Tensor
+            As for the network.
+
+        Returns
+        -------
+        levels : Tensor
+            ``(batch, 5 * n_mels, n_frames)``, log10 of powers: four stems and the mixture in mel bands.
+        summary : Tensor
+            ``(batch, 2 * features, n_frames / stride)``, mean and maximum of the bottleneck over its bins.
+        """
         power = torch.cat([stems, mixture[:, None]], dim=1).square()
         # 60 dB below the mixture's mean is where levels stop to matter.
         levels = torch.log10(torch.matmul(self.filters, power) + 1e-6).flatten(1, 2)
-        summary = torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1)
+        return levels, torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1)
+
+    def read(self, levels: Tensor, summary: Tensor) -> Tensor:
+        """Logits ``(batch, 4, n_frames)`` from :meth:`inputs`."""
         context = F.interpolate(self.context(summary), scale_factor=self.stride, mode="nearest")
         x = self.enter(self.levels(levels) + context)
         for layer in self.layers:
