@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from stemfeatures.spectra.transform import stft
 from stemfeatures.training import presence as module
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.song_store import build_song_store
-from stemfeatures.training.presence import hear, train_presence
+from stemfeatures.training.presence import hear, interpolate, train_presence
 from stemfeatures.training.presence_offsets import presence_offsets, with_presence_offsets
 from stemfeatures.training.training_data import TrainingData
 
@@ -60,11 +61,11 @@ def model() -> JointNet:
 @pytest.mark.parametrize("recall", [0.6, 0.95])
 def test_each_stem_is_found_as_often_as_asked_for(recall: float, songs: Path, model: JointNet) -> None:
     told: list[str] = []
-    offsets = presence_offsets(model, songs, recall=recall, on_song=told.append)
+    asked, less = (dict.fromkeys(STEMS, share) for share in (recall, recall / 2))
+    moved = with_presence_offsets(model, presence_offsets(model, songs, recall=asked, on_song=told.append))
     assert told == ["song0", "song1"]
-    moved = with_presence_offsets(model, offsets)
-    assert presence_offsets(moved, songs, recall=recall) == pytest.approx(dict.fromkeys(STEMS, 0.0), abs=0.01)
-    assert all(offset < -0.01 for offset in presence_offsets(moved, songs, recall=recall / 2).values())
+    assert presence_offsets(moved, songs, recall=asked) == pytest.approx(dict.fromkeys(STEMS, 0.0), abs=0.01)
+    assert all(offset < -0.01 for offset in presence_offsets(moved, songs, recall=less).values())
 
 
 @torch.no_grad()
@@ -128,6 +129,11 @@ def test_a_run_learns_presence_alone(songs: Path, model: JointNet, tmp_path: Pat
         return float(wrong[heard[0].known].mean())
 
     assert error(learned) < 0.6 * error(model)
+    half = copy.deepcopy(learned.presence)
+    interpolate(half, model.presence, 0.25)
+    for name, value in half.named_parameters():
+        ends = (net.presence.get_parameter(name) for net in (learned, model))
+        torch.testing.assert_close(value, sum(share * end for share, end in zip((0.25, 0.75), ends)))
 
 
 def test_what_cannot_be_done_is_said(songs: Path, model: JointNet, tmp_path: Path) -> None:
