@@ -48,7 +48,8 @@ from stemfeatures.frames.inharmonicity import (
     partials,
 )
 from stemfeatures.frames.inharmonicity import N_FFT as N_FFT_TONES
-from stemfeatures.frames.roughness import ROUGHNESS_STEP, roughness
+from stemfeatures.frames.roughness import roughness
+from stemfeatures.frames.types import ROUGHNESS_STEP
 from stemfeatures.generator.compose.styles import STYLES
 from stemfeatures.generator.song import Song, generate_song
 from stemfeatures.inference.segments import Frames

@@ -21,7 +21,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.descriptors import danceability, f0, values
 from stemfeatures.descriptors.describe import describe
 from stemfeatures.frames import TrackFrames
-from stemfeatures.frames.roughness import ROUGHNESS_STEP
+from stemfeatures.frames.types import ROUGHNESS_STEP
 
 PARTS = [np.random.default_rng(n).normal(size=(3, n)).astype(np.float32) for n in (5, 0, 700, 1, 40)]
 #: Contours, activations and the like, which stay in memory.

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..constants import BARK_EDGES_HZ
 from ..fields import LINEAR, LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
-from ..frames.roughness import ROUGHNESS_STEP
+from ..frames.types import ROUGHNESS_STEP
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register

@@ -23,9 +23,9 @@ from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
-from .roughness import ROUGHNESS_STEP, roughness, spectral_peaks
+from .roughness import roughness, spectral_peaks
 from .stereo import StereoMeter
-from .types import PitchFrames, StemFrames, TrackFrames
+from .types import ROUGHNESS_STEP, PitchFrames, StemFrames, TrackFrames
 from .voice_meter import VoiceMeter
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..constants import ANALYSIS_SAMPLE_RATE, N_FFT
 
-#: Of so many frames one is looked at.
-ROUGHNESS_STEP = 8
 #: Partials of a frame: its highest peaks, so far below the highest at most.
 N_PEAKS, RANGE_DB = 32, 50.0
 #: Sethares' constants: decays, distance of the maximum (in units of the critical band), and how the band grows with Hz.

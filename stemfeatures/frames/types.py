@@ -21,6 +21,8 @@ STEREO_BANDS = ("low", "mid", "high")
 STEREO_EDGES_HZ = (20.0, 250.0, 4000.0, 11_025.0)
 #: Of so many frames one is looked at for it; their windows touch.
 STEREO_STEP = 4
+#: Of so many frames one is looked at for its dissonance.
+ROUGHNESS_STEP = 8
 
 
 @dataclass

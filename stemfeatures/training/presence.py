@@ -175,13 +175,6 @@ def learn(
     head.eval()
 
 
-def _with_presence(name: str) -> JointNet:
-    model = checkpoints.load(name)
-    if not isinstance(model, JointNet) or model.presence is None:
-        raise ModelError("this network has no presence head", source=name, stage="train")
-    return model
-
-
 @torch.no_grad()
 def interpolate(head: PresenceNet, before: PresenceNet, share: float) -> None:
     """Move the weights and statistics of a head towards those it began with.
@@ -204,7 +197,6 @@ def train_presence(
     unseen: str | Path,
     out: str | Path,
     *,
-    head_of: str = "",
     mixtures: int = MIXTURES,
     share: float = SHARE_OF_NEW,
     licence: str = NOT_STATED,
@@ -223,8 +215,6 @@ def train_presence(
         Songs with all stems that training does not see, for the offsets.
     out : str | Path
         The checkpoint to write.
-    head_of : str, default=''
-        The checkpoint with whose head learning begins, of the same size; default: ``config.initial``.
     mixtures : int, default=500
         Mixtures of isolated sounds to make.
     share : float, default=0.5
@@ -251,9 +241,9 @@ def train_presence(
     if config.learns != ("presence",) or not config.initial:
         raise ModelError("the recipe must learn presence alone, and begin with a checkpoint", stage="train")
     begun = time.monotonic()
-    model, other = (_with_presence(name) for name in (config.initial, head_of or config.initial))
-    model.presence = other.presence
-    assert model.presence is not None
+    model = checkpoints.load(config.initial)
+    if not isinstance(model, JointNet) or model.presence is None:
+        raise ModelError("this network has no presence head", source=config.initial, stage="train")
     assert data.songs is not None
     songs = list(hear_songs(model, SongStore(data.songs)))
     log(f"heard {len(songs)} songs")
@@ -291,7 +281,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--songs", type=Path, required=True, help="song store (stemfeatures.training.data.song_store)")
     parser.add_argument("--bank", type=Path, help="bank of isolated sounds, as stemfeatures train makes it")
     parser.add_argument("--unseen", type=Path, required=True, help="songs with all stems that training does not see")
-    parser.add_argument("--head-of", default="", metavar="NAME", help="checkpoint with whose head it begins")
     parser.add_argument("--mixtures", type=int, default=MIXTURES, help="of isolated sounds (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--licence", default=NOT_STATED, help="of the weights")
@@ -306,7 +295,6 @@ def main(argv: list[str] | None = None) -> None:
         TrainingData(bank=args.bank, songs=args.songs),
         args.unseen,
         out,
-        head_of=args.head_of,
         mixtures=args.mixtures,
         licence=args.licence,
         command=shlex.join(words),
