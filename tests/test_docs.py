@@ -112,7 +112,11 @@ def names_of(tree: ast.AST) -> dict[str, Any]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("stemfeatures", "pipelines"):
             module = importlib.import_module(node.module or "")
-            found |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                if importlib.util.find_spec(submodule) if hasattr(module, "__path__") else None:
+                    importlib.import_module(submodule)  # which nothing need have imported before
+                found[alias.asname or alias.name] = getattr(module, alias.name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.split(".")[0]
