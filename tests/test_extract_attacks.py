@@ -609,7 +609,7 @@ def test_memory_of_foreign_workers(
     servers: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     address, port = free_address()
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     servers("scheduler", "--host", "127.0.0.1", "--port", str(port))
     servers("worker", address, "--nthreads", "1", "--memory-limit", "600MB")
     monkeypatch.setattr(clusters, "process_on_worker", hoarding_shard)

@@ -58,10 +58,9 @@ def model() -> JointNet:
     return net
 
 
-@pytest.mark.parametrize("recall", [0.6, 0.95])
-def test_each_stem_is_found_as_often_as_asked_for(recall: float, songs: Path, model: JointNet) -> None:
+def test_each_stem_is_found_as_often_as_asked_for(songs: Path, model: JointNet) -> None:
     told: list[str] = []
-    asked, less = (dict.fromkeys(STEMS, share) for share in (recall, recall / 2))
+    asked, less = (dict.fromkeys(STEMS, share) for share in (0.8, 0.4))
     moved = with_presence_offsets(model, presence_offsets(model, songs, recall=asked, on_song=told.append))
     assert told == ["song0", "song1"]
     assert presence_offsets(moved, songs, recall=asked) == pytest.approx(dict.fromkeys(STEMS, 0.0), abs=0.01)
