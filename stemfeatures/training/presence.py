@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..constants import HOP_LENGTH, STEMS
@@ -39,7 +38,7 @@ from .config import TrainConfig
 from .data.bank import SoundBank
 from .data.mixing import Mixer
 from .data.song_store import SongStore
-from .objectives.losses import presence_targets, spectrograms
+from .objectives.losses import masked_bce, presence_targets, spectrograms
 from .preparation import read_recipe
 from .presence_offsets import RECALL, presence_offsets, with_presence_offsets
 from .training_data import TrainingData
@@ -165,8 +164,7 @@ def learn(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
         levels, summary, plays, known = draw_batch(songs, mixtures, config, random)
-        losses = F.binary_cross_entropy_with_logits(head.read(levels, summary), plays, reduction="none")
-        loss = (losses * known).sum() / known.sum().clamp_min(1)
+        loss = masked_bce(head.read(levels, summary), plays, known, 1.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
