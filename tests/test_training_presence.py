@@ -14,7 +14,7 @@ from networks import TINY, tiny_checkpoint, tiny_recipe
 
 from stemfeatures.constants import HOP_LENGTH, N_BINS, STEMS
 from stemfeatures.datasets.opening import find_tracks
-from stemfeatures.errors import ModelError, TrainingError
+from stemfeatures.errors import DatasetError, ModelError, TrainingError
 from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointNet
 from stemfeatures.spectra.transform import stft
@@ -148,3 +148,9 @@ def test_what_cannot_be_done_is_said(songs: Path, model: JointNet, tmp_path: Pat
     wrong = TrainConfig(learns=("rhythm",), initial="joint-v2")
     with pytest.raises(ModelError, match="presence alone"):
         train_presence(wrong, TrainingData(songs=songs), songs, tmp_path / "no.safetensors")
+    both = TrainConfig(learns=("presence",), initial="joint-v2", songs=0.5)
+    with pytest.raises(DatasetError, match="asks for songs"):
+        train_presence(both, TrainingData(), songs, tmp_path / "no.safetensors")
+    store = build_song_store(find_tracks(songs), tmp_path / "store")
+    with pytest.raises(DatasetError, match="asks for a bank"):
+        train_presence(both, TrainingData(songs=store), songs, tmp_path / "no.safetensors")

@@ -238,6 +238,7 @@ def train_presence(
     """
     if config.learns != ("presence",) or not config.initial:
         raise ModelError("the recipe must learn presence alone, and begin with a checkpoint", stage="train")
+    data.open(config)  # says which folder is missing, or is not of its kind
     begun = time.monotonic()
     model = checkpoints.load(config.initial)
     if not isinstance(model, JointNet) or model.presence is None:
