@@ -109,6 +109,23 @@ def test_the_joint_objective_learns_from_what_was_changed():
     assert loss(stems, coded=1.0, inverted=0.5) == pytest.approx(loss(changed), rel=1e-5)
     assert loss(stems, coded=1.0, inverted=0.5, offset=1.0) != pytest.approx(loss(changed), rel=1e-4)
     assert loss(changed) != pytest.approx(loss(stems), rel=1e-4)
+    fallen = augmentation.quiet(stems, 1.0, step_generator(5, 0, 4))
+    assert loss(stems, quiet=1.0) == pytest.approx(loss(fallen), rel=1e-5)
+
+
+def test_one_stem_of_some_examples_falls_far_below_the_others():
+    stems = noise(200, 4, 64)
+    out = augmentation.quiet(stems, 0.4, torch.Generator().manual_seed(6))
+    fall_db = -20 * torch.log10(out.norm(dim=-1) / stems.norm(dim=-1))
+    fell = fall_db > 0.01
+    assert int(fell.sum(dim=1).max()) == 1
+    assert torch.equal(out[~fell], stems[~fell])
+    assert float(fell.any(dim=1).float().mean()) == pytest.approx(0.4, abs=0.08)
+    assert (fell.sum(dim=0) > 8).all()
+    least_db, most_db = augmentation.FALL_DB
+    assert least_db <= float(fall_db[fell].min()) < least_db + 2
+    assert most_db - 2 < float(fall_db[fell].max()) <= most_db + 0.01
+    assert torch.equal(out, augmentation.quiet(stems, 0.4, torch.Generator().manual_seed(6)))
 
 
 def test_an_offset_is_in_the_mixture_and_in_no_stem():
@@ -136,7 +153,7 @@ def test_some_mixtures_have_an_offset_of_either_sign():
     assert 0.3 < float((found > 0).sum() / len(size)) < 0.7
 
 
-@pytest.mark.parametrize("name", ["coded", "inverted", "offset"])
+@pytest.mark.parametrize("name", ["coded", "quiet", "inverted", "offset"])
 def test_shares_are_shares(name):
     with pytest.raises(ValueError, match=f"{name} is a share"):
         TrainConfig(**{name: 1.5})

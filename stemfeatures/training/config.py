@@ -79,6 +79,8 @@ class TrainConfig:
         Share of the examples that end between 3 and 8 kHz, as files at 8 and 16 kHz do.
     coded : float, default=0.0
         Share of the examples that go through a lossy coder, see :func:`~.objectives.augmentation.coded`.
+    quiet : float, default=0.0
+        Share of the examples in which one stem lies far below the others.
     inverted : float, default=0.0
         Share of the stems whose polarity is turned round.
     offset : float, default=0.0
@@ -122,6 +124,7 @@ class TrainConfig:
     songs: float = 0.0
     band_limited: float = 0.0
     coded: float = 0.0
+    quiet: float = 0.0
     inverted: float = 0.0
     offset: float = 0.0
     validate_every: int = 500
@@ -139,7 +142,7 @@ class TrainConfig:
     excerpts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("songs", "band_limited", "coded", "inverted", "offset"):
+        for name in ("songs", "band_limited", "coded", "quiet", "inverted", "offset"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.mixing not in MIXINGS:

@@ -1,7 +1,7 @@
-"""What happens to whole examples before they are learned from, on the device that trains: coders, polarity, offsets.
+"""What happens to whole examples before they are learned from, on the device that trains.
 
-None moves anything in time or pitch, so that all labels hold. Coders and polarity change the stems such that their sum
-is the changed mixture; an offset is in the mixture alone, and no stem's.
+Levels, coders, polarity, offsets: none moves anything in time or pitch, so that all labels hold. The first three change
+the stems such that their sum is the changed mixture; an offset is in the mixture alone, and no stem's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,37 @@ FRAMES = (288, 512)
 #: How far in dB the noise lies below what masks it, up to 1 kHz; above, by how much less a Bark. Both are set beside
 #: the noise of MP3, Vorbis and AAC (benchmarks/coder_noise.py).
 MARGIN_DB, _LESS_DB = (11.0, 25.0), 1.5
+#: By how many dB a stem falls that lies far below the others.
+FALL_DB = (6.0, 24.0)
 #: Offsets of mixtures whose peak is 0.5.
 OFFSETS = (0.001, 0.1)
 #: How steeply masking falls in dB a Bark towards lower and higher bands.
 _DOWN_DB, _UP_DB = 25.0, 10.0
+
+
+def quiet(stems: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Stems of which one lies far below the others in some examples, as brushes beside a bass do.
+
+    Parameters
+    ----------
+    stems : Tensor
+        ``(batch, 4, n_samples)``.
+    share : float
+        Share of the examples in which one stem falls, 0..1.
+    random : torch.Generator
+        Decides in which, which stem and by how much of :data:`FALL_DB`.
+
+    Returns
+    -------
+    Tensor
+        As ``stems``.
+    """
+    chosen, which, place = torch.rand(3, len(stems), generator=random)
+    least_db, most_db = FALL_DB
+    fall = 10 ** (-(least_db + (most_db - least_db) * place) / 20)
+    falls = torch.arange(stems.shape[1]) == (which * stems.shape[1]).long()[:, None]
+    gains = torch.where(falls & (chosen < share)[:, None], fall[:, None], 1.0)
+    return stems * gains.to(stems)[:, :, None]
 
 
 def offsets(count: int, share: float, random: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import SUBNETWORKS, JointConfig, JointNet
 from ..config import TrainConfig
-from .augmentation import coded, inverted, offsets
+from .augmentation import coded, inverted, offsets, quiet
 from .base import Batch, Objective, step_generator
 from .losses import band_limited, pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
 
@@ -118,6 +118,8 @@ class JointObjective(Objective):
         """Of the subnetworks that learn, unweighted, and their weighted sum under ``loss``."""
         config, learns, terms = self.config, self.learns, {}
         stems = batch["stems"]
+        if config.quiet:
+            stems = quiet(stems, config.quiet, step_generator(config.seed, self.steps_done, 4))
         if config.inverted:
             stems = inverted(stems, config.inverted, step_generator(config.seed, self.steps_done, 1))
         if config.coded:
