@@ -53,6 +53,7 @@ TINY = {
     ),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
+    "soak": ("--tracks 5 --jobs 1 --looks 3", r"tracks +time(?s:.*)5 of 5 tracks are committed"),
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
     "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
