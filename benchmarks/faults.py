@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import torch
+from distributed import Client
 
 from stemfeatures.errors import DatasetError
 from stemfeatures.models import checkpoints
@@ -312,6 +313,54 @@ def restart_scheduler(job: Job, rng: random.Random) -> None:
             _kill(server)
 
 
+def lose_machines(job: Job, rng: random.Random) -> None:
+    """Worker and nanny of a scheduler of one's own go at once, as a spot machine does, time after time; others come."""
+
+    def lose(address: str, worker: subprocess.Popen[bytes]) -> None:
+        _kill(worker)
+
+    _with_changing_workers(job, rng, lose)
+
+
+def retire_workers(job: Job, rng: random.Random) -> None:
+    """Workers are told to hand over what they have and to go, as a scheduler that scales down does; others come."""
+
+    def retire(address: str, worker: subprocess.Popen[bytes]) -> None:
+        with Client(address, timeout=20, set_as_default=False) as client:
+            pid = client.run(os.getppid)  # the nanny is a worker's parent, and what was started here
+            client.retire_workers([of for of, parent in pid.items() if parent == worker.pid], close_workers=True)
+        worker.wait(timeout=job.patience_s)
+
+    _with_changing_workers(job, rng, retire)
+
+
+def _with_changing_workers(
+    job: Job, rng: random.Random, lose: Callable[[str, subprocess.Popen[bytes]], None], times: int = 3
+) -> None:
+    """A run on a scheduler of its own, two workers of which are lost one by one, at any time, and replaced."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    start = ("worker", address, "--nthreads", "1")
+    scheduler = _dask(job, "scheduler", "--host", "127.0.0.1", "--port", str(port))
+    workers = [_dask(job, *start) for _ in range(2)]
+    try:
+        run = job.start(scheduler=address)
+        job.wait_for(1)
+        for number in range(times):
+            workers.append(_dask(job, *start))
+            time.sleep(rng.uniform(0, 3))
+            if run.poll() is not None:
+                print(f"    the run was over when {number} workers were lost: give it more --tracks")
+                break
+            lose(address, workers.pop(0))
+        if (code := job.end()) != 0:
+            job.found.add("misreported", f"exit code {code} after workers had gone")
+    finally:
+        for server in [scheduler, *workers]:
+            _kill(server)
+
+
 def _dask(job: Job, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"distributed.cli.dask_{arguments[0]}", *arguments[1:], "--no-dashboard"]
     with (job.out.parent / "dask.log").open("ab") as log:
@@ -329,7 +378,8 @@ ALONE: dict[str, Callable[[Job, random.Random], None]] = {
     f.__name__: f
     for f in (kill_driver, terminate_group, delete_part, delete_output, unwritable, full_disk, two_writers)
 }
-FAULTS = {**ALONE, **{f.__name__: f for f in (kill_worker, stop_worker, sleep, poisoned_decoder, restart_scheduler)}}
+OTHERS = (kill_worker, stop_worker, sleep, poisoned_decoder, restart_scheduler, lose_machines, retire_workers)
+FAULTS = {**ALONE, **{f.__name__: f for f in OTHERS}}
 
 
 # ------------------------------------------------------------------------------------------------------- the campaign
