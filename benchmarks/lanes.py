@@ -154,7 +154,7 @@ def measure_costs(songs: Sequence[Path], model: str, work: Path) -> Costs:
     clock.wrap(streams.AudioStream, "__next__", "ahead")
     clock.wrap(Preparation, "push", "ahead")
     clock.wrap(UndescribedTrack, "describe", "behind")
-    clock.wrap(shard._Shard, "_rows", "behind")
+    clock.wrap(shard, "analysed_rows", "behind")
     clock.wrap(shard._Shard, "_together", "feed")
     clock.wrap(stereo.StreamResampler, "process", "feed_gpu", thread="shard")
     for stage in ("feed", "feed_gpu"):

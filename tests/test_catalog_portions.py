@@ -12,7 +12,7 @@ from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.catalog import portions, portions_of, read_catalog
-from pipelines.extraction import shard as shard_module
+from pipelines.extraction import loaded
 from pipelines.extraction.resume import metadata_fields
 from pipelines.extraction.summary import ExtractProgress
 from stemfeatures.errors import CatalogError
@@ -152,4 +152,4 @@ def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert features.to_pandas("runs")["status"].tolist() == ["finished"] * 3
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 2, 0)
-    shard_module._loaded.clear()
+    loaded.forget_analyser()

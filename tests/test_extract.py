@@ -32,13 +32,15 @@ import stemfeatures
 from pipelines import cli, extract_catalog
 from pipelines.catalog import read_catalog
 from pipelines.extraction import cluster as executors
-from pipelines.extraction import plan, prefetch, threads
+from pipelines.extraction import loaded, plan, prefetch, threads
+from pipelines.extraction import rows as rows_module
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cluster, trimming_workers
-from pipelines.extraction.executor import LoopExecutor, StopRequest, WorkerCrash
+from pipelines.extraction.executor import LoopExecutor, WorkerCrash
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
 from pipelines.extraction.retry import failed_rows
+from pipelines.extraction.stop import StopRequest
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, ExtractSummary
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
 from stemfeatures import audio
@@ -64,7 +66,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _fresh_network() -> Iterator[None]:
     yield
-    shard_module._loaded.clear()
+    loaded.forget_analyser()
 
 
 @pytest.fixture
@@ -606,7 +608,7 @@ def test_shard_is_tried_twice_when_the_disk_fails(
 def test_rows_that_do_not_fit_are_an_error_of_their_track(
     music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = shard_module.track_rows
+    make = rows_module.track_rows
 
     def track_rows(info: Any, *args: Any, **options: Any) -> Any:
         rows = make(info, *args, **options)
@@ -616,7 +618,7 @@ def test_rows_that_do_not_fit_are_an_error_of_their_track(
             raise ZeroDivisionError("a bug")
         return rows
 
-    monkeypatch.setattr(shard_module, "track_rows", track_rows)
+    monkeypatch.setattr(rows_module, "track_rows", track_rows)
     assert extract(music, tmp_path / "out", model).n_failed == 2
     errors = assert_partition(
         tmp_path / "out", {f"{d}/song {k}.wav" for d in "abcd" for k in (0, 1)}
@@ -645,7 +647,7 @@ def test_batches_that_fail(tmp_path: Path, model: Path, monkeypatch: pytest.Monk
         run(self, batch)
 
     monkeypatch.setattr(SegmentRunner, "_run", fail)
-    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
+    monkeypatch.setattr(loaded, "_warm_up", lambda analyser: None)
     summary = extract(music, tmp_path / "out", model, batch_size=8)
     assert max(sizes) > 2
     assert sizes.count(2) > 0

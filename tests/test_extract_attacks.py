@@ -34,11 +34,12 @@ from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import prefetch, workers
+from pipelines.extraction import loaded, prefetch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
-from pipelines.extraction.executor import StopRequest, WorkerCrash
+from pipelines.extraction.executor import WorkerCrash
 from pipelines.extraction.prefetch import PrefetchStream
+from pipelines.extraction.stop import StopRequest
 from pipelines.extraction.summary import ExtractProgress, ExtractSummary
 from pipelines.extraction.tasks import ShardTask, TrackTask
 from pipelines.extraction.watch import GivenUp, Watched
@@ -63,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _fresh_network() -> Iterator[None]:
     yield
-    shard_module._loaded.clear()
+    loaded.forget_analyser()
 
 
 @pytest.fixture

@@ -486,10 +486,10 @@ def test_stems_must_fit_their_mixture() -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Iterator[Path]:
-    from pipelines.extraction import shard
+    from pipelines.extraction import loaded
 
     yield tiny_checkpoint(tmp_path)
-    shard._loaded.clear()
+    loaded.forget_analyser()
 
 
 def rows(out: Path, *columns: str) -> dict[tuple[str, str], tuple[Any, ...]]:

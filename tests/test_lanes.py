@@ -15,7 +15,7 @@ from extract_helper import write_tone
 from networks import tiny_checkpoint
 from test_extract import assert_same_tables, extract
 
-from pipelines.extraction import plan, prepare
+from pipelines.extraction import loaded, plan, prepare
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.lane import Lane
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def _fresh_network() -> Iterator[None]:
     yield
-    shard_module._loaded.clear()
+    loaded.forget_analyser()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_lanes_change_no_value(
 
     monkeypatch.setattr(analysis, "describe", seen("describe", analysis.describe))
     monkeypatch.setattr(analysis.Preparation, "push", seen("prepare", analysis.Preparation.push))
-    monkeypatch.setattr(shard_module, "_warm_up", lambda analyser: None)
+    monkeypatch.setattr(loaded, "_warm_up", lambda analyser: None)
     monkeypatch.setattr(shard_module, "describes_aside", lambda device: True)
     summary = extract(music, tmp_path / "aside", model)
     assert (summary.n_done, summary.n_failed) == (4, 1)

@@ -26,8 +26,7 @@ from pipelines.catalog.remote import CACHE_BYTES
 from pipelines.cli import main as cli
 from pipelines.commands._inputs import Input, at_hand
 from pipelines.commands._progress import ProgressLine
-from pipelines.extraction import fetch
-from pipelines.extraction import shard as shard_module
+from pipelines.extraction import fetch, loaded, stop
 from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError
 from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
 from stemfeatures._util import objects
@@ -56,7 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     yield
-    shard_module._loaded.clear()
+    loaded.forget_analyser()
     fetch.audio_cache(CACHE_BYTES).close()
 
 
@@ -532,8 +531,8 @@ def test_a_slow_store_is_a_row_of_errors(store: Store, songs: Path) -> None:
 
 
 def test_workers_are_told_to_stop_through_the_store(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "STOP_LOOK_S", 0.05)
-    told = shard_module.StopFile(layout, "_commits/.stop-r1")
+    monkeypatch.setattr(stop, "STOP_LOOK_S", 0.05)
+    told = stop.StopFile(layout, "_commits/.stop-r1")
     assert not told.exists()
     layout.storage.replace("_commits/.stop-r1", b"")
     deadline = threading.Event()

@@ -33,8 +33,10 @@ from stemfeatures.errors import ClusterError, LostSchedulerError
 
 from ..catalog import printable
 from . import threads
-from .executor import SHARD_ATTEMPTS, Outcome, StopRequest, WorkerCrash
-from .shard import LOAD_TIMEOUT_S, STOP_PATIENCE_S, check_worker, process_on_worker
+from .executor import SHARD_ATTEMPTS, Outcome, WorkerCrash
+from .loaded import LOAD_TIMEOUT_S, check_worker
+from .shard import process_on_worker
+from .stop import STOP_PATIENCE_S, StopRequest
 from .tasks import ShardReceipt, ShardTask
 from .workers import Patience, PausedWorkers, killed_for_memory, limited, slots, worker_info
 

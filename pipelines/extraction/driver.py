@@ -14,7 +14,7 @@ from stemfeatures.tables.rows import Provenance
 
 from .executor import Outcome, WorkerCrash
 from .file_state import FileState
-from .shard import failure_row
+from .rows import failure_row
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary, grouped
 from .tasks import ShardReceipt, TrackFailure, TrackOutcome, TrackTask
 

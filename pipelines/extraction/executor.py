@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Any, Protocol, TypeAlias
+from types import TracebackType
+from typing import Protocol, TypeAlias
 
 from . import threads
-from .shard import load_analyser, process_shard
+from .loaded import load_analyser
+from .shard import process_shard
+from .stop import StopRequest
 from .tasks import ShardReceipt, ShardTask, TrackOutcome, TrackTask
 
 #: A shard that fails for no fault of a track (full disk, lost network drive) is tried so often, then the run ends.
@@ -49,48 +49,6 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class StopRequest:
-    """Whether somebody asked to stop. As a context manager (in the main thread) it listens to Ctrl-C and SIGTERM: the
-    first asks to stop soon, the second stops at once (KeyboardInterrupt).
-
-    Parameters
-    ----------
-    notify : callable, optional
-        Called at the first request.
-    """
-
-    def __init__(self, notify: Callable[[], None] | None = None) -> None:
-        self.requested = False
-        self._notify = notify
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        return self.requested
-
-    def request(self) -> None:
-        self.requested = True
-        if self._notify is not None:
-            self._notify()
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.request()
 
 
 class LoopExecutor:

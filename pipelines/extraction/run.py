@@ -13,9 +13,10 @@ from stemfeatures.tables.rows import Provenance
 
 from .cluster import ClusterExecutor, existing_scheduler, local_cluster
 from .driver import Driver, interruptible
-from .executor import Executor, LoopExecutor, StopRequest
+from .executor import Executor, LoopExecutor
 from .prepare import PreparedRun, plan_tasks
 from .provenance import canonical_json, git_sha, new_run_id, versions
+from .stop import StopRequest
 from .tasks import ShardTask
 
 DEFAULT_GPU_BATCH = 8

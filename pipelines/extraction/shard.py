@@ -7,32 +7,29 @@ the driver commits the receipt.
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stemfeatures._util.clock import awake_s
-from stemfeatures._util.urls import Place, Url, place_of
-from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
+from stemfeatures._util.urls import Place, place_of
 from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout, require_there
-from stemfeatures.tables.parts import to_table, write_part
-from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+from stemfeatures.tables.parts import write_part
 
 from ..catalog import printable
 from . import threads
 from .lane import TRACKS_BEHIND, Lane
+from .loaded import LOAD_TIMEOUT_S, forget_analyser, free_device_memory, load_analyser, out_of_memory
 from .lyrics import LyricsListener, wants_lyrics
 from .prefetch import OPEN_TIMEOUT_S, FileState, PrefetchStream, TrackTimeout, prefetched
+from .rows import analysed_rows, failure_row, worker_name
+from .stop import STOP_PATIENCE_S, StopFile
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
 from .watch import Watched
 
@@ -47,86 +44,10 @@ log = logging.getLogger(__name__)
 TRACKS_AHEAD = 1
 #: A shard ends after so long with what is finished, and the rest becomes another: no more is lost with a process.
 PIECE_S = 120.0
-MAX_MESSAGE = 4000
-#: A network may take this long to be loaded, and to compile what it calls.
-LOAD_TIMEOUT_S = 900.0
 #: The rows of a shard may take this long to be written.
 WRITE_TIMEOUT_S = 900.0
-#: Who asks to stop waits so long for the track in work; batch systems kill half a minute after they have asked.
-STOP_PATIENCE_S = 15.0
-#: How often a worker looks into a store for the request to stop.
-STOP_LOOK_S = 5.0
 #: By how much the limit of progress exceeds those of the decoder, which say better what is wrong.
 STALL_MARGIN_S = 2.0
-
-
-def forget_analyser() -> None:
-    """Load the network anew for the next shard."""
-    _loaded.clear()
-
-
-# ------------------------------------------------------------------------------------------------ the loaded model
-
-
-@dataclass
-class _Loaded:
-    """The network of this process, the lock to hold while using it, and the batch size that was asked for."""
-
-    analyser: Analyser
-    batch_size: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_loaded: dict[tuple[str, str, str | None], _Loaded] = {}
-_loading = threading.Lock()
-
-
-def load_analyser(task: ShardTask) -> _Loaded:
-    """The network of this process: loaded and warmed up on the first call; another one takes its place.
-
-    Raises ModelError when the checkpoint or the separator is not there, or not the one the driver saw.
-    """
-    sha256, batch_size = task.provenance.model_sha256, task.batch_size
-    key = (sha256, task.device, task.separator)
-    with _loading:
-        if (loaded := _loaded.get(key)) is None:
-            from stemfeatures.analysis import Analyser
-
-            _loaded.clear()
-            analyser = Analyser(task.model_path, device=task.device, batch_size=batch_size, separator=task.separator)
-            _require_same("checkpoint", analyser.checkpoint.sha256, sha256, source=task.model_path)
-            if analyser.separator is not None:
-                expected = task.provenance.separator_sha256 or ""
-                _require_same("separator", analyser.separator.sha256, expected, source=task.separator)
-            _warm_up(analyser)
-            loaded = _loaded[key] = _Loaded(analyser, batch_size)
-        elif loaded.batch_size != batch_size:
-            with loaded.lock:
-                loaded.analyser.reset(batch_size=batch_size)
-                loaded.batch_size = batch_size
-        return loaded
-
-
-def _require_same(what: str, found: str, expected: str, *, source: str | None) -> None:
-    if found != expected:
-        raise ModelError(f"this is another {what} than the driver's: sha256 {found}, not {expected}", source=source)
-
-
-def _warm_up(analyser: Analyser) -> None:
-    """Compile and load now what would otherwise delay the first track (and count against its time limit)."""
-    import numpy as np
-
-    times = np.arange(2 * ANALYSIS_SAMPLE_RATE) / ANALYSIS_SAMPLE_RATE
-    tone = np.sin(2 * np.pi * 220 * times) * (times % 0.5 < 0.25) * 0.1
-    analyser.from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
-
-
-# ------------------------------------------------------------------------------------------------------- the shard
-
-
-def worker_name() -> str:
-    """``host:pid``."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def process_on_worker(task: ShardTask) -> ShardReceipt:
@@ -200,33 +121,6 @@ def _open(dataset: str | Place) -> DatasetLayout:
     except DatasetError as error:
         require_there(DatasetLayout(place_of(dataset)), "cannot go on", error)
         raise
-
-
-class StopFile:
-    """Whether the driver asks all workers to stop: it puts a file into the dataset. A store is asked now and then.
-
-    Parameters
-    ----------
-    layout : DatasetLayout
-        The dataset.
-    name : str or None
-        Of the file; None where nobody asks.
-    """
-
-    def __init__(self, layout: DatasetLayout, name: str | None) -> None:
-        self._layout, self._name = layout, name
-        self._every_s = STOP_LOOK_S if isinstance(layout.path, Url) else 0.0
-        self._next_s = 0.0
-        self._found = False
-
-    def exists(self) -> bool:
-        """As of now, or of a few seconds ago."""
-        if self._name is None or self._found or awake_s() < self._next_s:
-            return self._found
-        self._next_s = awake_s() + self._every_s
-        with suppress(OSError):
-            self._found = self._layout.storage.entry(self._name) is not None
-        return self._found
 
 
 def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> ShardReceipt:
@@ -336,11 +230,11 @@ class _Shard:
             if not self.left or self.is_over():
                 return
             batch_size = self.analyser.batch_size
-            if batch_size == 1 or not _out_of_memory(failure):
+            if batch_size == 1 or not out_of_memory(failure):
                 break
             log.warning("out of device memory with batches of %d segments; trying %d", batch_size, batch_size // 2)
             failure = None  # its traceback holds tensors
-            _free_device_memory()
+            free_device_memory()
             self.analyser.reset(batch_size=batch_size // 2)
         self._one_by_one()
         self.analyser.reset(batch_size=batch_size)
@@ -397,7 +291,7 @@ class _Shard:
 
     def _failed(self, track: TrackTask, error: Exception) -> Exception | None:
         """Record the error of a track; or give it back as one that another track of its batch may have caused."""
-        shared = self.analyser.batch_size > 1 or _out_of_memory(error)
+        shared = self.analyser.batch_size > 1 or out_of_memory(error)
         if shared and not isinstance(error, AudioError):
             return error
         self._record(track, error)
@@ -410,7 +304,13 @@ class _Shard:
         stream = self.streams[track.track_id]
         outcome = _Outcome(result.decoded_duration_s)
         try:
-            outcome.tables = [self._rows(row, result, stream, self._state(row, track)) for row in track.rows]
+            outcome.tables = [
+                analysed_rows(
+                    self.task, self.layout, row, result,
+                    tags=stream.tags, state=self._state(row, track), lyrics=self.lyrics,
+                )
+                for row in track.rows
+            ]  # fmt: skip
         except Exception as error:
             outcome.error, outcome.stage = error, None if isinstance(error, StemfeaturesError) else "tables"
         outcome.rows_s = time.perf_counter() - started
@@ -521,38 +421,6 @@ class _Shard:
     def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:
         return self.streams[opened.track_id].file_state if row is opened else FileState.of(row.path)
 
-    def _rows(
-        self, track: TrackTask, result: TrackAnalysis, stream: PrefetchStream, state: FileState | None
-    ) -> dict[str, pa.Table]:
-        info = TrackInfo(
-            track_id=track.track_id,
-            source_uri=track.source_uri,
-            status=result.status,
-            audio_sha256=result.sha256,
-            source_size_bytes=state.size if state else None,
-            source_modified_at=state.modified_at if state else None,
-            decoded_duration_s=result.decoded_duration_s,
-            sample_rate=result.sample_rate,
-            channels=result.channels,
-            polarity_inverted_ratio=result.polarity_inverted_ratio,
-            dc_offset=result.dc_offset,
-            tags=stream.tags,
-            metadata=track.metadata,
-        )
-        if (file := result.info) is not None:
-            info.duration_s = file.declared_duration_s
-            info.codec, info.bit_rate, info.lossless = file.codec, file.bit_rate, file.lossless
-            info.decoder, info.decoder_version = file.decoder, file.decoder_version
-            info.start_offset_s = file.start_offset_s
-        provenance = replace(self.task.provenance, separator_sha256=result.separator_sha256)
-        description = result.description
-        if self.lyrics is not None:
-            found = self.lyrics.tables(track.track_id, result)
-            description = replace(description, tables={**description.tables, **found})
-        rows = track_rows(info, description, provenance, tables=self.task.tables)
-        # All of a track's rows are checked before any of them is kept.
-        return {table: to_table(self.layout, table, some) for table, some in rows.items()}
-
     def _error_row(
         self, track: TrackTask, error: Exception, stream: PrefetchStream, stage: str | None, state: FileState | None
     ) -> dict[str, Any]:
@@ -578,68 +446,3 @@ class _Shard:
         self.receipt.parts = [write_part(self.layout, name, some, shard=self.task.name) for name, some in rows.items()]
         self.receipt.stage_s["write"] += time.perf_counter() - started
         return self.receipt
-
-
-def failure_row(
-    track: TrackTask,
-    error: BaseException | str,
-    provenance: Provenance,
-    state: FileState | None = None,
-    *,
-    stage: str | None = None,
-    error_type: str | None = None,
-    attempt: int | None = None,
-) -> dict[str, Any]:
-    """The row of ``errors`` of one track; an error of no known stage happened in ``analyse``."""
-    if stage is None and not isinstance(error, StemfeaturesError):
-        stage = "analyse"
-    if error_type is None and type(error) is StemfeaturesError and error.__cause__ is not None:
-        error_type = type(error.__cause__).__name__  # a wrapper that only adds the stage
-    row = error_row(
-        track.track_id,
-        track.source_uri,
-        error,
-        provenance,
-        stage=stage,
-        error_type=error_type,
-        attempt=track.attempt if attempt is None else attempt,
-        worker=worker_name(),
-        source_size_bytes=state.size if state else None,
-        source_modified_at=state.modified_at if state else None,
-    )
-    row["message"] = row["message"].encode("utf-8", "backslashreplace").decode()[:MAX_MESSAGE]
-    return row
-
-
-def _out_of_memory(error: object) -> bool:
-    """Whether the device (not the machine) has run out of memory."""
-    import torch
-
-    return isinstance(error, torch.cuda.OutOfMemoryError)
-
-
-def _free_device_memory() -> None:
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def check_worker(dataset: Place, model_path: str, sha256: str) -> str | None:
-    """What keeps this process from working for a run, None when nothing does. Runs on every worker at the start."""
-    from stemfeatures.models.checkpoints import resolve_analysis
-
-    if isinstance(dataset, Url):
-        try:
-            DatasetLayout.open(dataset)
-        except DatasetError as error:
-            return f"cannot read {dataset}: {error.message}"
-    elif not dataset.is_dir() or not os.access(dataset, os.W_OK):
-        return f"cannot write to {dataset}: workers and driver must share this folder"
-    try:
-        checkpoint, _ = resolve_analysis(model_path)
-    except ModelError as error:
-        return str(error)
-    if checkpoint.sha256 != sha256:
-        return f"{model_path} is another checkpoint here than at the driver"
-    return None
