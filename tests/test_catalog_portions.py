@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from extract_helper import write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.catalog import portions, portions_of, read_catalog
+from pipelines.catalog.repeats import Repeats, hashes
 from pipelines.extraction import loaded
 from pipelines.extraction.resume import metadata_fields
 from pipelines.extraction.summary import ExtractProgress
@@ -35,6 +38,23 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows[:7].to_parquet(tmp_path / "parts" / "0.parquet")
     rows[7:].to_parquet(tmp_path / "parts" / "1.parquet")
     return tmp_path / "parts"
+
+
+def test_hashes_tell_texts_apart() -> None:
+    texts = [*(f"track {i}.flac" for i in range(50_000)), "", "\u00e9.flac", "e\u0301.flac", "\u00e9.flac\0"]
+    found = hashes(pa.chunked_array([texts[:7], texts[7:]]))
+    assert len(np.unique(found)) == len(texts)
+    # wherever a text stands, and whatever its type
+    again = hashes(pa.chunked_array([pa.array(["x", *texts], pa.large_string())[1:], pa.array([], pa.large_string())]))
+    np.testing.assert_array_equal(again, found)
+
+
+def test_repeats_are_found_beyond_pieces_and_gaps(tmp_path: Path) -> None:
+    texts = [f"{i}" for i in range(1000)] + [None, "7", "\u00e9", None, "7", "\u00e9", "999"]
+    repeats = Repeats(tmp_path / "ids")
+    for first in range(0, len(texts), 100):
+        repeats.add(pa.chunked_array([pa.array(texts[first : first + 100], pa.string())]), first)
+    assert sorted(rows.tolist() for rows in repeats.rows()) == [[7, 1001, 1004], [999, 1006], [1002, 1005]]
 
 
 def test_portions_are_the_manifest(manifest: Path) -> None:

@@ -836,6 +836,11 @@ def test_validate(main: Main, capsys, tmp_path, song, bad) -> None:
     assert "longer than --max-duration = 1 s" in capsys.readouterr().out
     assert main("describe", song, "--max-duration", 1) == 3
     assert "longer than --max-duration = 1 s" in capsys.readouterr().err
+    manifest.write_text("path\n" + "".join(f"gone{i}.wav\n" for i in range(1234)), encoding="utf-8")
+    assert main("validate", manifest, "-q") == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), lines[200].split()[0]) == (205, "200")
+    assert lines[202] == "and 1,034 problems more; --json lists all of them"
     manifest.write_text(f"track_id,path\nt1,{song}\nt1,{bad}\n", encoding="utf-8")
     assert main("validate", manifest, "--no-probe") == 3
     assert "extract refuses this catalogue" in capsys.readouterr().out

@@ -1,9 +1,8 @@
 """Large Parquet manifests, a portion of rows at a time: memory does not grow with their length.
 
 What needs all rows is found in one pass over the columns that name tracks and files: rows that repeat the id or the
-file of another one (hashes of them go to a few dozen temporary files, each of which fits into memory), whether text ids
-are integers that were floating-point numbers once, and whether integers are too large for int64. Else the types of
-columns are those of the Parquet file.
+file of another one (:mod:`.repeats`), whether text ids are integers that were floating-point numbers once, and whether
+integers are too large for int64. Else the types of columns are those of the Parquet file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 
 #: Rows that are planned together: some 100 MB.
 PORTION_ROWS = 50_000
-_BUCKETS = 64
-_RECORD = np.dtype([("hash", np.uint64), ("row", np.int64)])
+#: Rows that are looked through together: two columns of them.
+_LOOK_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Portions:
         types = {field.name: _type_of(field.type) for field in self._dataset.schema}
         types |= dict.fromkeys((*self._keys, *self._as_text), "string")
         first = 0
-        for table in _tables(self._dataset, self._limit):
+        for table in _tables(self._dataset, self._limit, rows=PORTION_ROWS):
             frame = frame_of(table, self._keys, self.origin)
             catalog = from_frame(
                 frame, self._root, self.origin, first_row=first, restore_ids=self._restore, metadata_types=types
@@ -147,24 +146,30 @@ def _manifest(spec: CatalogSpec, stack: ExitStack) -> tuple[Path, str | Path, st
     return None
 
 
-def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The first rows in order, :data:`PORTION_ROWS` at a time."""
-    batches = dataset.to_batches(columns=columns, batch_size=PORTION_ROWS, batch_readahead=1, fragment_readahead=1)
+def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None, *, rows: int) -> Iterator[pa.Table]:
+    """The first rows in order, ``rows`` at a time."""
     kept: list[pa.RecordBatch] = []
     n_kept = 0
-    for batch in batches:
+    for batch in _batches(dataset, columns, rows):
         while batch.num_rows and limit:
-            some = batch.slice(0, min(PORTION_ROWS - n_kept, limit))
+            some = batch.slice(0, min(rows - n_kept, limit))
             batch = batch.slice(some.num_rows)
             kept.append(some)
             n_kept, limit = n_kept + some.num_rows, limit - some.num_rows
-            if n_kept == PORTION_ROWS or not limit:
+            if n_kept == rows or not limit:
                 yield pa.Table.from_batches(kept)
                 kept, n_kept = [], 0
         if not limit:
             return
     if kept:
         yield pa.Table.from_batches(kept)
+
+
+def _batches(dataset: ds.Dataset, columns: list[str] | None, most: int) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: a scan of the data set reads ahead of a slow consumer without any limit."""
+    for fragment in dataset.get_fragments():
+        for group in fragment.split_by_row_group():
+            yield from group.to_table(schema=dataset.schema, columns=columns).to_batches(max_chunksize=most)
 
 
 def _type_of(of: pa.DataType) -> str:
@@ -185,6 +190,8 @@ def _look_through(
     dataset: ds.Dataset, n_rows: int, on_duplicate: str, origin: str
 ) -> tuple[bool, frozenset[str], np.ndarray]:
     """Whether text ids are to be restored, which columns of integers become text, and which rows are left out."""
+    from .repeats import Repeats  # numba, which other catalogues do without
+
     if on_duplicate not in ON_DUPLICATE:
         raise ValueError(f"on_duplicate must be one of {', '.join(ON_DUPLICATE)}, not {on_duplicate!r}")
     names = {name.strip().lower(): name for name in reversed(dataset.schema.names)}
@@ -195,10 +202,10 @@ def _look_through(
     restore = given is not None
     dropped: list[np.ndarray] = [np.empty(0, np.int64)]
     with tempfile.TemporaryDirectory(prefix="stemfeatures-rows-") as folder:
-        buckets = {column: _Buckets(Path(folder) / str(i)) for i, column in enumerate(columns)}
+        repeats = {column: Repeats(Path(folder) / str(i)) for i, column in enumerate(columns)}
         first = 0
-        for table in _tables(dataset, n_rows, [*columns, *unsigned]):
-            for column, some in buckets.items():
+        for table in _tables(dataset, n_rows, [*columns, *unsigned], rows=_LOOK_ROWS):
+            for column, some in repeats.items():
                 values = as_ids(table[column], column)
                 some.add(values, first)
                 if column == given and restore:
@@ -206,8 +213,8 @@ def _look_through(
             large |= {name for name in unsigned if (pc.max(table[name]).as_py() or 0) >= 2**63}
             first += table.num_rows
         gone = np.zeros(n_rows, bool)
-        for column, some in buckets.items():
-            for rows in some.repeated():
+        for column, some in repeats.items():
+            for rows in some.rows():
                 rows = rows[~gone[rows]]  # who shares a file with a row that is left out already stays
                 if len(rows) < 2:
                     continue
@@ -225,42 +232,3 @@ def _look_through(
     if gone.all():
         raise CatalogError("every row shares its id or its file with another", source=origin)
     return restore, frozenset(large), gone.nonzero()[0]
-
-
-class _Buckets:
-    """Hashes of values with their row, on disk, those that may be equal in one file."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-
-    def add(self, values: pa.ChunkedArray, first: int) -> None:
-        """Take further values; null is like nothing."""
-        import pandas as pd
-
-        known = values.is_valid().to_numpy()
-        records = np.empty(int(known.sum()), _RECORD)
-        records["hash"] = pd.util.hash_array(values.drop_null().to_numpy(zero_copy_only=False), categorize=False)
-        records["row"] = first + known.nonzero()[0]
-        place = (records["hash"] % _BUCKETS).astype(int)
-        order = np.argsort(place, kind="stable")
-        bounds = np.searchsorted(place[order], np.arange(_BUCKETS + 1))
-        for i in range(_BUCKETS):
-            if bounds[i] < bounds[i + 1]:
-                with self._file(i, "ab") as file:
-                    file.write(records[order[bounds[i] : bounds[i + 1]]].tobytes())
-
-    def repeated(self) -> Iterator[np.ndarray]:
-        """The rows of each value that occurs more than once, in order."""
-        for i in range(_BUCKETS):
-            if not (self._folder / str(i)).exists():
-                continue
-            records = np.fromfile(self._folder / str(i), _RECORD)
-            records = records[np.argsort(records["hash"], kind="stable")]
-            starts = np.flatnonzero(np.diff(records["hash"], prepend=~records["hash"][:1]))
-            for rows in np.split(records["row"], starts[1:]) if len(starts) < len(records) else ():
-                if len(rows) > 1:
-                    yield rows
-
-    def _file(self, i: int, mode: str) -> IO[bytes]:
-        return open(self._folder / str(i), mode)

@@ -15,6 +15,9 @@ from ._text import by_options, columns, count, duration, echo, json_text
 if TYPE_CHECKING:
     from ..catalog import ValidationReport
 
+#: Problems that are printed; of half a million nobody reads more.
+MOST_LINES = 200
+
 
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
@@ -84,14 +87,17 @@ def as_json(report: ValidationReport) -> str:
 
 
 def as_text(report: ValidationReport) -> str:
-    """A line a problem and a summary."""
+    """A line a problem, of many the first, and a summary."""
     from ..catalog.types import passed_over_text
 
     lines = []
     if report.problems:
         rows = [("row", "problem", "track id", "what")]
-        rows += [(str(p.row), p.kind, p.track_id, by_options(" ".join(p.message.split()))) for p in report.problems]
+        shown = report.problems[:MOST_LINES]
+        rows += [(str(p.row), p.kind, p.track_id, by_options(" ".join(p.message.split()))) for p in shown]
         lines += [columns(rows, align="><<<"), ""]
+        if (more := len(report.problems) - MOST_LINES) > 0:
+            lines.append(f"and {count(more, 'problem')} more; --json lists all of them")
     summary = f"{report.origin}: {count(report.n_rows, 'row')}"
     if report.audio_s is not None:
         summary += f", {duration(report.audio_s)} of audio"
