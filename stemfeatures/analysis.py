@@ -310,7 +310,8 @@ class Analyser:
         self.requested = tuple(requested)
         self.checkpoint, target = checkpoints.resolve_analysis(model)
         self.device = device
-        self.net = checkpoints.load(self.checkpoint if target is None else checkpoints.DEFAULT_MODEL, device=device)
+        joint = self.checkpoint if target is None else checkpoints.DEFAULT_MODEL
+        self.net = checkpoints.load_for_inference(joint, device=device)
         self.separator = open_external(separator, device=device) if isinstance(separator, str) else separator
         self._target: TargetMasks | None = None
         if target is not None:

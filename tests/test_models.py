@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from networks import TINY, tiny_checkpoint
 from stemfeatures.constants import N_BINS, N_PITCH_BINS, STEMS
 from stemfeatures.errors import ModelError
 from stemfeatures.models import checkpoints, joint
+from stemfeatures.models.fusion import TemporalProduct, fused
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.models.unet2017 import UNet2017
 
@@ -78,6 +80,32 @@ def test_patches_are_the_convolutions_they_stand_for(net):
     parts = [torch.randn_like(patches), torch.randn_like(patches)]
     whole = separator.unpatchify(torch.cat(parts, dim=1))
     assert torch.allclose(joint._unpatch(parts, separator.unpatchify), whole, atol=1e-5)
+
+
+def test_the_network_for_inference_says_the_same():
+    """On statistics and weights that fold into something, batches, frames that need padding, and known masks."""
+    torch.manual_seed(1)
+    learned = JointNet(replace(TINY, presence_channels=8, sharpness=0.7)).eval()
+    for norm in (m for m in learned.modules() if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)):
+        for of, low in ((norm.weight, -1.5), (norm.bias, -0.5), (norm.running_mean, -0.5), (norm.running_var, 0.5)):
+            of.data.uniform_(low, low + 1)
+    cheaper = fused(learned)
+    x = torch.rand(2, N_BINS, 37)
+    with torch.inference_mode():
+        for given in (None, {"vocals": torch.rand(2, N_BINS, 37)}):
+            expected, found = vars(learned(x, given)), vars(cheaper(x, given))
+            for name, value in expected.items():
+                torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in cheaper.modules())
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in learned.modules()) > 10  # which is left as it was
+
+
+@pytest.mark.parametrize(("taps", "dilation", "padding"), [(1, 1, 0), (3, 4, 4), (5, 2, 3)])
+def test_a_convolution_over_time_is_a_product(taps, dilation, padding):
+    torch.manual_seed(taps)
+    conv = torch.nn.Conv1d(6, 4, taps, dilation=dilation, padding=padding)
+    x = torch.randn(2, 6, 40)
+    torch.testing.assert_close(TemporalProduct(conv)(x), conv(x))
 
 
 def test_silence_is_finite(net):

@@ -63,7 +63,8 @@ def describe_true_stems(stems: Mapping[str, np.ndarray], net: JointNet) -> Track
     level = magnitude.mean().clamp_min(1e-7)
     extra = -n_frames % net.stride
     heard = dict(zip(STEMS, F.pad(magnitude / level * masks[:, None], (0, extra))))
-    read = [net.pitch[i](net.harmonic_map(torch.log1p(5.0 * heard[s]))) for i, s in enumerate(PITCHED_STEMS)]
+    planes = [net.harmonic_map(torch.log1p(5.0 * heard[s]), net.pitch[i].bins) for i, s in enumerate(PITCHED_STEMS)]
+    read = [pitch(of) for pitch, of in zip(net.pitch, planes)]
     rhythm = net.rhythm(heard["drums"], F.pad(magnitude / level, (0, extra)))
     builder = FrameBuilder()
     builder.add(

@@ -61,7 +61,7 @@ class VocalSeparator:
     """
 
     def __init__(self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu") -> None:
-        self.net = checkpoints.load(checkpoints.resolve(model), device=device)
+        self.net = checkpoints.load_for_inference(checkpoints.resolve(model), device=device)
         self.device = device
 
     def from_file(self, path: str | Path, *, separated: bool = False) -> Vocals:

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, PITCHED_STEMS, STEMS
+from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS, PITCHED_STEMS, STEMS
 from ..spectra.filters import HarmonicMap, mel_filters
 from .architectures import register
+from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
@@ -151,6 +152,10 @@ class FrequencyDense(nn.Module):
         out = torch.einsum("bcht,fh->bcft", hidden, self.up.weight) + self.up.bias[:, None]
         return x + F.relu(self.norm(out))
 
+    def fused(self) -> DenseLast:
+        """For inference: on planes that lie channels last."""
+        return DenseLast(self.down, self.up, self.norm)
+
 
 class Block(nn.Module):
     """A residual 3x3 convolution and frequency-wise dense layers."""
@@ -196,7 +201,13 @@ class MaskNet(nn.Module):
     def forward(self, compressed: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, N_BINS, frames) -> stem logits (batch, 4, N_BINS, frames), bottleneck features."""
         white = self.whiten(compressed)[:, None]
-        x = self.patchify[2](self.patchify[1](_patch_conv(white, self.patchify[0])))
+        x, skips, features = self.levels(self.patchify[2](self.patchify[1](_patch_conv(white, self.patchify[0]))))
+        logits = _unpatch([x, skips], self.unpatchify)
+        direct = self.direct.weight.flatten(1).expand(len(x), -1, -1)
+        return torch.baddbmm(logits.flatten(2), direct, white.flatten(2)).reshape(logits.shape), features
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Planes of patches down to the bottleneck and up again; ``x`` beside them, and the bottleneck's features."""
         skips = []
         for down, block in zip(self.down, self.encoder):
             skips.append(x)
@@ -211,13 +222,42 @@ class MaskNet(nn.Module):
             x = self.merge[level](self.up[level](x))
             if level:
                 x = x + skips[level]
-        logits = _unpatch([x, skips[0]], self.unpatchify)
-        direct = self.direct.weight.flatten(1).expand(batch, -1, -1)
-        return torch.baddbmm(logits.flatten(2), direct, white.flatten(2)).reshape(logits.shape), features
+        return x, skips[0], features
+
+    def fused(self) -> nn.Module:
+        """For inference."""
+        return _FusedMaskNet(self)
+
+
+class _FusedMaskNet(nn.Module):
+    """A :class:`MaskNet` whose parts are fused already: planes lie channels last between input and logits."""
+
+    def __init__(self, net: MaskNet) -> None:
+        super().__init__()
+        (patchify, activation), self.stride, self.net = net.patchify, net.stride, net
+        assert isinstance(patchify, nn.Conv2d)
+        assert patchify.bias is not None
+        self.enter = nn.Sequential(PatchConv(patchify.weight, patchify.bias), activation)
+        for level, (up, merge) in enumerate(zip(net.up, net.merge)):
+            net.up[level], net.merge[level] = upsampled(up, merge[0]), nn.ReLU(inplace=True)
+        self.unpatchify = UnpatchLast(net.unpatchify)
+        factor, summand = affine_of(net.whiten)
+        self.register_buffer("factor", factor[:, None])
+        self.register_buffer("summand", summand[:, None])
+        self.register_buffer("direct", net.direct.weight.reshape(1, -1, 1, 1))
+
+    factor: Tensor
+    summand: Tensor
+    direct: Tensor
+
+    def forward(self, compressed: Tensor) -> tuple[Tensor, Tensor]:
+        white = torch.addcmul(self.summand, compressed, self.factor)[:, None]
+        x, skip, features = self.net.levels(self.enter(white))
+        return self.unpatchify((x, skip), self.direct, white), features
 
 
 class PitchNet(nn.Module):
-    """Harmonic planes of one separated stem to salience on the pitch grid and voicing.
+    """Harmonic planes of one separated stem, of its ``bins`` of the pitch grid, to salience on the grid and voicing.
 
     Three 20-cent bins are folded into channels, so that the convolutions run on 60-cent steps; the deeper levels run
     at half the frame rate.
@@ -226,7 +266,7 @@ class PitchNet(nn.Module):
     def __init__(self, n_harmonics: int, widths: tuple[int, ...], bins: tuple[int, int]) -> None:
         super().__init__()
         self.fold = 3
-        self.first, self.last = bins
+        self.bins = bins
         top, middle, bottom = widths
         self.enter = _conv(n_harmonics * self.fold, top)
         self.down = _conv(top, middle, 3, 2)
@@ -242,11 +282,10 @@ class PitchNet(nn.Module):
         )
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """``(batch, harmonics, N_PITCH_BINS, frames)``, an even number of frames, to logits of salience and voicing."""
+        """``(batch, harmonics, bins, frames)``, an even number of frames, to logits of salience and voicing."""
         batch, harmonics, bins, frames = planes.shape
-        x = planes[:, :, self.first : self.last]
-        steps = x.shape[2] // self.fold
-        x = x.reshape(batch, harmonics, steps, self.fold, frames).transpose(2, 3)
+        steps = bins // self.fold
+        x = planes.reshape(batch, harmonics, steps, self.fold, frames).transpose(2, 3)
         x = self.enter(x.reshape(batch, harmonics * self.fold, steps, frames))
         y = self.down(x)
         z = self.deeper(y)
@@ -254,8 +293,8 @@ class PitchNet(nn.Module):
             z = z + conv(z)
         y = self.smooth(y + self.up(z))
         x = self.finish(x + self.top(y))
-        inside = self.head(x).transpose(1, 2).reshape(batch, self.last - self.first, frames)
-        salience = F.pad(inside, (0, 0, self.first, bins - self.last), value=-12.0)
+        inside = self.head(x).transpose(1, 2).reshape(batch, bins, frames)
+        salience = F.pad(inside, (0, 0, self.bins[0], N_PITCH_BINS - self.bins[1]), value=-12.0)
         deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
         summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
         return salience, self.voicing(torch.cat(summary, dim=1))[:, 0]
@@ -433,11 +472,15 @@ class JointNet(Network):
     def read_pitch(self, separated: Separated) -> tuple[Tensor, Tensor]:
         """Logits of salience (batch, 2, N_PITCH_BINS, padded frames) and voicing (batch, 2, padded frames)."""
         found = [
-            net(self.harmonic_map(torch.log1p(5.0 * separated.magnitude * separated.masks[:, STEMS.index(stem)])))
+            net(self.harmonic_map(self._compressed(separated, stem), net.bins))
             for net, stem in zip(self.pitch, PITCHED_STEMS)
         ]
         salience, voicing = zip(*found)
         return torch.stack(salience, dim=1), torch.stack(voicing, dim=1)
+
+    @staticmethod
+    def _compressed(separated: Separated, stem: str) -> Tensor:
+        return torch.log1p(5.0 * separated.magnitude * separated.masks[:, STEMS.index(stem)])
 
     def read_rhythm(self, separated: Separated) -> Tensor:
         """Logits of onset, beat and downbeat (batch, 3, padded frames)."""

@@ -75,9 +75,9 @@ class PresenceNet(nn.Module):
         summary : Tensor
             ``(batch, 2 * features, n_frames / stride)``, mean and maximum of the bottleneck over its bins.
         """
-        power = torch.cat([stems, mixture[:, None]], dim=1).square()
+        bands = [torch.matmul(self.filters, magnitude.square()) for magnitude in (stems, mixture[:, None])]
         # 60 dB below the mixture's mean is where levels stop to matter.
-        levels = torch.log10(torch.matmul(self.filters, power) + 1e-6).flatten(1, 2)
+        levels = torch.log10(torch.cat(bands, dim=1) + 1e-6).flatten(1, 2)
         return levels, torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1)
 
     def read(self, levels: Tensor, summary: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Separator(BaseSeparator):
     ) -> None:
         self.checkpoint = checkpoints.resolve(model)
         self.device, self.batch_size = device, batch_size
-        self.net = checkpoints.load(self.checkpoint, device=device)
+        self.net = checkpoints.load_for_inference(self.checkpoint, device=device)
 
     def stream(
         self,

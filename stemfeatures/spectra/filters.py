@@ -114,7 +114,12 @@ class HarmonicMap(torch.nn.Module):
         for name, value in (("weight_low", (1 - fraction) * inside), ("weight_high", fraction * inside)):
             self.register_buffer(name, torch.from_numpy(value.astype(np.float32))[:, None], persistent=False)
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        planes = spectrogram.index_select(1, self.low) * self.weight_low
-        planes = planes + spectrogram.index_select(1, self.high) * self.weight_high
-        return planes.reshape(spectrogram.shape[0], len(self.harmonics), N_PITCH_BINS, spectrogram.shape[-1])
+    def forward(self, spectrogram: Tensor, bins: tuple[int, int] = (0, N_PITCH_BINS)) -> Tensor:
+        """The planes, or of each those from a bin of the pitch grid up to another one."""
+        low, high, weight_low, weight_high = (
+            of.reshape(len(self.harmonics), N_PITCH_BINS)[:, slice(*bins)].flatten()
+            for of in (self.low, self.high, self.weight_low, self.weight_high)
+        )
+        planes = spectrogram.index_select(1, low) * weight_low[:, None]
+        planes = torch.addcmul(planes, spectrogram.index_select(1, high), weight_high[:, None])
+        return planes.reshape(spectrogram.shape[0], len(self.harmonics), -1, spectrogram.shape[-1])

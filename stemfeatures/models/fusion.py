@@ -1,0 +1,213 @@
+"""Networks for inference alone: the same function, cheaper.
+
+Batch norms have fixed statistics then and go into the weights before them, activations work in place, and planes lie
+with their channels last, where convolutions take about half of their time on a CPU and products of one dense layer for
+all channels need no copy. Values differ from those of the network in rounding only.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@runtime_checkable
+class Fusible(Protocol):
+    """A module that says itself what stands in its place in inference."""
+
+    def fused(self) -> nn.Module:
+        """The module for inference; it may be made of parts of this one."""
+
+
+def fused(net: Net) -> Net:
+    """A copy of a network for inference alone: it can neither be trained nor saved.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Is left as it is.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class, in evaluation mode.
+    """
+    copied = copy.deepcopy(net).eval().requires_grad_(False)
+    _replace_children(copied)
+    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _replace_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        _replace_children(child)
+        if isinstance(child, Fusible):
+            setattr(module, name, child.fused())
+        elif isinstance(child, nn.Sequential):
+            setattr(module, name, _sequence(list(child)))
+
+
+def _sequence(parts: list[nn.Module]) -> nn.Sequential:
+    """A sequence without the batch norms that follow convolutions, and with activations in place behind these."""
+    found: list[nn.Module] = []
+    for part in parts:
+        before = found[-1] if found else None
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and isinstance(before, nn.Conv1d | nn.Conv2d):
+            found[-1] = fuse_conv_bn_eval(before, part)
+        elif isinstance(part, nn.ReLU) and isinstance(before, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+            found.append(nn.ReLU(inplace=True))
+        else:
+            found.append(part)
+    return nn.Sequential(*(TemporalProduct(part) if isinstance(part, nn.Conv1d) else part for part in found))
+
+
+def affine_of(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and summand ``(channels,)`` that a batch norm is in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+class TemporalProduct(nn.Module):
+    """A convolution over time as one product: with few channels it takes a fraction of the time of a convolution.
+
+    Parameters
+    ----------
+    conv : nn.Conv1d
+        Of any dilation, with zeros around and steps of one frame.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        assert conv.stride == (1,)
+        assert conv.groups == 1
+        assert conv.padding_mode == "zeros"
+        assert isinstance(conv.padding, tuple)
+        (self.taps,), (self.dilation,), (self.padding,) = conv.kernel_size, conv.dilation, conv.padding
+        self.register_buffer("weight", conv.weight.transpose(1, 2).flatten(1).contiguous())
+        self.register_buffer("bias", conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (self.padding, self.padding)) if self.padding else x
+        frames = x.shape[-1] - (self.taps - 1) * self.dilation
+        taps = [x[..., i * self.dilation : i * self.dilation + frames] for i in range(self.taps)]
+        return torch.matmul(self.weight, torch.cat(taps, dim=1) if self.taps > 1 else x).add_(self.bias[:, None])
+
+
+class PatchConv(nn.Module):
+    """A convolution whose kernel is two strides long, padded by half a stride, of planes ``(batch, 1, rows, columns)``.
+
+    Patches become channels, and the kernel has two by two of them.
+
+    Parameters
+    ----------
+    weight : Tensor
+        ``(outputs, 1, 2 p, 2 q)``, for strides ``(p, q)``.
+    bias : Tensor
+        ``(outputs,)``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        outputs, _, p, q = weight.shape
+        self.stride = (p // 2, q // 2)
+        patches = weight.reshape(outputs, 2, p // 2, 2, q // 2).permute(0, 2, 4, 1, 3).flatten(1, 2)
+        self.register_buffer("weight", patches.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (p, q), rows, columns = self.stride, *x.shape[2:]
+        x = F.pad(x, (q // 2, q // 2, p // 2, p // 2)).reshape(len(x), rows // p + 1, p, columns // q + 1, q)
+        x = x.permute(0, 1, 3, 2, 4).flatten(3).permute(0, 3, 1, 2)
+        return F.conv2d(x, self.weight, self.bias)
+
+
+class UnpatchLast(nn.Module):
+    """A transposed convolution as large as its stride, of parts that lie channels last, to planes that do not.
+
+    Parameters
+    ----------
+    conv : nn.ConvTranspose2d
+        Of the parts as they were concatenated.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.stride, self.outputs = (int(conv.stride[0]), int(conv.stride[1])), conv.weight.shape[1]
+        assert conv.bias is not None
+        self.register_buffer("weight", conv.weight.flatten(1).t().contiguous())
+        self.register_buffer("bias", conv.bias.reshape(1, -1, 1, 1))
+
+    def forward(self, parts: tuple[Tensor, ...], direct: Tensor, plane: Tensor) -> Tensor:
+        """The planes, and ``direct * plane`` in addition."""
+        (p, q), (batch, _, rows, columns) = self.stride, parts[0].shape
+        y = torch.addcmul(self.bias, direct, plane)
+        into = y.view(batch, self.outputs, rows, p, columns, q)
+        for i in range(batch):
+            product: Tensor | None = None
+            for part, weight in zip(parts, self.weight.split([part.shape[1] for part in parts], dim=1)):
+                pixels = part[i].permute(1, 2, 0).flatten(0, 1).t()
+                product = weight @ pixels if product is None else product.addmm_(weight, pixels)
+            assert product is not None
+            into[i] += product.view(self.outputs, p, q, rows, columns).permute(0, 3, 1, 4, 2)
+        return y
+
+
+class DenseLast(nn.Module):
+    """``x + relu(norm(up(relu(down(x)))))``, dense along the rows of planes that lie channels last.
+
+    Both products run over all columns and channels at once. The norm's factor of a channel goes to the hidden units.
+    Its summand and the bias of ``up`` do not depend on ``x`` and are a product of two factors each, one of the row and
+    one of the channel: two more hidden units that are always 1 add them.
+
+    Parameters
+    ----------
+    down, up : nn.Linear
+        The layers.
+    norm : nn.BatchNorm2d
+        Of the channels.
+    """
+
+    down: Tensor
+    down_bias: Tensor
+    scale: Tensor
+    up: Tensor
+
+    def __init__(self, down: nn.Linear, up: nn.Linear, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        factor, summand = affine_of(norm)
+        hidden, bins = down.weight.shape
+        ones = torch.ones(2, device=factor.device)
+        self.register_buffer("down", torch.cat([down.weight, down.weight.new_zeros(2, bins)]))
+        self.register_buffer("down_bias", torch.cat([down.bias, ones])[:, None])
+        self.register_buffer("scale", torch.stack([*[factor] * (hidden + 1), summand])[:, None])
+        self.register_buffer("up", torch.cat([up.weight, up.bias[:, None], torch.ones_like(up.bias)[:, None]], dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, bins, columns = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(batch, bins, columns * channels)
+        hidden = torch.matmul(self.down, rows).add_(self.down_bias).relu_()
+        hidden.view(batch, -1, columns, channels).mul_(self.scale)
+        out = torch.matmul(self.up, hidden).relu_().add_(rows)
+        return out.reshape(batch, bins, columns, channels).permute(0, 3, 1, 2)
+
+
+def upsampled(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """A transposed convolution that holds the batch norm behind it."""
+    return fuse_conv_bn_eval(conv, norm, transpose=True)
