@@ -60,8 +60,9 @@ class FrameBuilder:
     ) -> None:  # fmt: skip
         self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
-        self._mel_filters, self._chroma_filters = mel_filters().to(device), chroma_filters().to(device)
-        self._bark_filters = bark_filters().to(device)
+        banks = (mel_filters(), chroma_filters(), bark_filters(), _ENERGY * k_weights("cpu")[None])
+        self._n_bands = [len(bank) for bank in banks]
+        self._filters = torch.cat(banks).to(device).t().contiguous()
         self._rows, self._n_frames = len(self.rows), 0
         self._values = GrowingArrays()
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
@@ -86,29 +87,11 @@ class FrameBuilder:
         """Take further frames, in order."""
         spectrum = frames.spectrum
         further = [] if frames.further is None else [frames.further]
-        masks = torch.cat([torch.ones_like(frames.masks[:1]), frames.masks, *further])
+        masks = torch.cat([frames.masks, *further]) if further else frames.masks
         if self._stereo is not None:
-            self._stereo.add(masks[1:])
+            self._stereo.add(masks)
             self._keep("channel_power", self._stereo.take())
-        magnitude = masks * spectrum[:N_BINS].abs()
-        mixed = spectrum[:N_BINS].abs() ** 2
-        power = magnitude**2
-        shared = masks * mixed
-        some = magnitude[..., -self._n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP]
-        self._n_frames += len(frames)
-        self._push_signal(self._adder.push(spectrum * torch.cat([masks, masks[:, -1:]], dim=1)))
-        mel = self._mel_filters @ power
-        values = {
-            "mel": mel,
-            "chroma": self._chroma_filters @ power,
-            "bark": self._bark_filters @ power,
-            "contrast": spectral_contrast(magnitude),
-            "dissonance": roughness(*spectral_peaks(some)),
-            "energy": _ENERGY * (power.sum(dim=1) - 0.5 * power[:, 0]),
-            "mask_energy": _ENERGY * (shared.sum(dim=1) - 0.5 * shared[:, 0]),
-            "k_power": _ENERGY * (k_weights(self.device) @ power),
-            **spectral_shape(magnitude, power),
-        }
+        values = self._spectral(spectrum, masks)
         for i, _ in enumerate(PITCHED_STEMS):
             hertz, salience = pitch_candidates(frames.salience[i])
             values |= {f"hz{i}": hertz.T, f"salience{i}": salience.T}
@@ -125,6 +108,32 @@ class FrameBuilder:
         for meter, hz, certain in zip(self._tones.values(), best_hz, voicing):
             meter.push(hz, certain)
         self._keep_measured()
+
+    def _spectral(self, spectrum: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """What spectra tell of all rows: of the mixture, and under each mask."""
+        # From here on the bins of a frame are neighbours in memory: all that follows runs along them.
+        whole, shares = spectrum.t().contiguous(), masks.transpose(1, 2).contiguous()
+        mixed = whole[:, :N_BINS].abs()
+        along = mixed.new_empty(self._rows, *mixed.shape)
+        along[0] = mixed
+        torch.mul(shares, mixed, out=along[1:])
+        shared, squares = along * mixed, along.square()
+        n_frames, self._n_frames = self._n_frames, self._n_frames + len(mixed)
+        rows = torch.cat([whole[None], whole * torch.cat([shares, shares[..., -1:]], dim=-1)])
+        self._push_signal(self._adder.push(rows.transpose(1, 2)))
+        mel, chroma, bark, k_power = (squares @ self._filters).transpose(1, 2).contiguous().split(self._n_bands, dim=1)
+        magnitude, power = along.transpose(1, 2), squares.transpose(1, 2)
+        return {
+            "mel": mel,
+            "chroma": chroma,
+            "bark": bark,
+            "contrast": spectral_contrast(magnitude),
+            "dissonance": roughness(*spectral_peaks(magnitude[..., -n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP])),
+            "energy": _ENERGY * (squares.sum(dim=-1) - 0.5 * squares[..., 0]),
+            "mask_energy": _ENERGY * (shared.sum(dim=-1) - 0.5 * shared[..., 0]),
+            "k_power": k_power[:, 0],
+            **spectral_shape(magnitude, power),
+        }
 
     def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
         """Accumulate the embedding: network features weighted by each stem's power in their cell.

@@ -33,12 +33,12 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     """Centroid, bandwidth, rolloff (85 %) in Hz, flatness, skewness and excess kurtosis of ``(..., N_BINS, frames)``.
 
     ``power`` is the square of ``magnitude``; 0 for all-zero frames, skewness and kurtosis also where one bin has all.
+    Fastest where the bins of a frame are neighbours in memory, as in the transpose of ``(..., frames, N_BINS)``.
     """
     hertz = _bin_frequencies(str(magnitude.device))
+    along = magnitude.transpose(-1, -2)
     # All sums in one product; in float64, so that the moments of a narrow spectrum survive the subtraction.
-    exact = hertz.double()
-    weights = torch.stack([torch.ones_like(exact), exact, exact**2, exact**3, exact**4])
-    total, first, second, third, fourth = (weights @ magnitude.double()).unbind(dim=-2)
+    total, first, second, third, fourth = (along.double() @ _powers_of_hertz(str(magnitude.device))).unbind(dim=-1)
     sounds = total > 0
     total = total.clamp_min(1e-30)
     centroid, second, third, fourth = (moment / total for moment in (first, second, third, fourth))
@@ -49,17 +49,37 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     skewness = (third - 3 * centroid * second + 2 * centroid**3) / safe**1.5
     kurtosis = (fourth - 4 * centroid * third + 6 * centroid**2 * second - 3 * centroid**4) / safe**2 - 3
     skewness, kurtosis = (torch.where(wide, v, torch.zeros_like(v)).float() for v in (skewness, kurtosis))
-    below = (magnitude.cumsum(dim=-2) < 0.85 * total.float()[..., None, :]).sum(dim=-2).clamp(max=N_BINS - 1)
-    mean = power.mean(dim=-2).clamp_min(1e-20)
-    flatness = (power.clamp_min(1e-20).log().mean(dim=-2).exp() / mean).clamp_max(1)
+    below = torch.searchsorted(along.cumsum(dim=-1), 0.85 * total.float()[..., None])[..., 0].clamp(max=N_BINS - 1)
+    powers = power.transpose(-1, -2)
+    flatness = powers.clamp_min(1e-20).log_().mean(dim=-1).exp_() / powers.mean(dim=-1).clamp_min(1e-20)
     centroid, spread = centroid.float(), spread.float()
-    shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below], "flatness": flatness}
-    shape |= {"skewness": skewness, "kurtosis": kurtosis}
+    shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below]}
+    shape |= {"flatness": flatness.clamp_max(1), "skewness": skewness, "kurtosis": kurtosis}
     return {k: torch.where(sounds, v, torch.zeros_like(v)) for k, v in shape.items()}
 
 
 def spectral_contrast(magnitude: Tensor) -> Tensor:
-    """(..., N_CONTRAST, frames) peak over valley in dB of octave bands from 200 Hz (Jiang et al. 2002; as librosa)."""
+    """(..., N_CONTRAST, frames) peak over valley in dB of octave bands from 200 Hz (Jiang et al. 2002; as librosa).
+
+    Fastest where the bins of a frame are neighbours in memory, as for :func:`spectral_shape`.
+    """
+    bands = []
+    for band, count in _contrast_bands():
+        along = magnitude[..., band, :].transpose(-1, -2)
+        if count == 1:
+            peak, valley = along.amax(dim=-1), along.amin(dim=-1)
+        else:
+            highest, lowest = _extremes(along, count)
+            peak, valley = highest.mean(dim=-1), lowest.mean(dim=-1)
+        # Below the peak by 80 dB (160 of power) a valley is rounding; silence has no contrast.
+        valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)
+        bands.append(10 * (peak.clamp_min(1e-30) / valley).log10())
+    return torch.stack(bands, dim=-2)
+
+
+@lru_cache(maxsize=1)
+def _contrast_bands() -> tuple[tuple[slice, int], ...]:
+    """Bins of each octave, and how many of them are its peak and its valley."""
     edges = [0.0] + [200.0 * 2**i for i in range(N_CONTRAST)]
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
     bands = []
@@ -68,18 +88,17 @@ def spectral_contrast(magnitude: Tensor) -> Tensor:
         first, last = int(inside[0]), int(inside[-1])
         first = max(first - 1, 0) if k > 0 else first
         last = N_BINS - 1 if k == N_CONTRAST - 1 else last - 1
-        band = magnitude[..., first : last + 1, :]
-        count = max(1, round(0.02 * len(inside)))
-        if count == 1:
-            peak, valley = band.amax(dim=-2), band.amin(dim=-2)
-        else:  # along the last axis: it is several times slower along another
-            along = band.transpose(-1, -2).contiguous()
-            peak = along.topk(count, sorted=False).values.mean(dim=-1)
-            valley = along.topk(count, largest=False, sorted=False).values.mean(dim=-1)
-        # Below the peak by 80 dB (160 of power) a valley is rounding; silence has no contrast.
-        valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)
-        bands.append(10 * (peak.clamp_min(1e-30) / valley).log10())
-    return torch.stack(bands, dim=-2)
+        bands.append((slice(first, last + 1), max(1, round(0.02 * len(inside)))))
+    return tuple(bands)
+
+
+def _extremes(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest and lowest values along the last axis, in any order."""
+    if values.device.type != "cpu":
+        return values.topk(count, sorted=False).values, values.topk(count, largest=False, sorted=False).values
+    # NumPy sorts with vector instructions: a third of the time of two selections by torch.
+    ordered = torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return ordered[..., -count:], ordered[..., :count]
 
 
 def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,6 +122,12 @@ def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=4)
 def _bin_frequencies(device: str) -> Tensor:
     return torch.arange(N_BINS, device=device) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+
+
+@lru_cache(maxsize=4)
+def _powers_of_hertz(device: str) -> Tensor:
+    """(N_BINS, 5) float64, from the zeroth power on."""
+    return torch.stack([_bin_frequencies(device).double() ** k for k in range(5)], dim=-1)
 
 
 @lru_cache(maxsize=4)
