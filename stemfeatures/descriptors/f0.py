@@ -6,6 +6,7 @@ Dixon, ICASSP 2014). Frames in which the stem does not sound cannot be voiced, w
 
 from __future__ import annotations
 
+import statistics
 from functools import partial
 from typing import Any
 
@@ -293,12 +294,14 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
 
     def close(start: int, end: int) -> None:
         if end - start >= MIN_NOTE:
-            found.append((start, end, float(np.median(pitch_cents[start:end]))))
+            found.append((start, end, statistics.median(pitches[start:end])))
 
+    pitches: list[float] = pitch_cents.tolist()
+    means = _means_ahead(pitch_cents)
     for first, end in runs(np.isfinite(pitch_cents)):
         window = min(LOOKAHEAD, end - first)
-        means = np.lib.stride_tricks.sliding_window_view(pitch_cents[first:end], window).mean(axis=1)
-        ahead = np.pad(means, (0, window - 1), mode="edge").tolist()
+        whole = means[first : end - window + 1] if window == LOOKAHEAD else [float(pitch_cents[first:end].mean())]
+        ahead = [*whole, *[whole[-1]] * (window - 1)]
         start, centre, count, i = 0, ahead[0], 1, 1
         while i < len(ahead):
             departure = abs(ahead[i] - centre)
@@ -316,6 +319,14 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
             i += 1
         close(first + start, end)
     return np.array(found, dtype=np.float64).reshape(-1, 3)
+
+
+def _means_ahead(pitch_cents: np.ndarray) -> list[float]:
+    """Mean of the 0.19 s that begin with each frame, as far as there are as many."""
+    if len(pitch_cents) < LOOKAHEAD:
+        return []
+    means: list[float] = np.lib.stride_tricks.sliding_window_view(pitch_cents, LOOKAHEAD).mean(axis=1).tolist()
+    return means
 
 
 def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float | None]:

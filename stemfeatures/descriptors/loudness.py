@@ -161,8 +161,9 @@ class LoudnessMeter:
         self._context = (len(taps) - 1) // self._factor
         # Phase 0 returns the samples themselves.
         phases = [taps[phase :: self._factor][::-1] for phase in range(1, self._factor)]
-        self._between = band_matrix(np.stack(phases)) if phases else None
-        self._tail = np.zeros((channels, self._context))
+        # Single precision, as samples have: a peak is off by a ten millionth of itself.
+        self._between = band_matrix(np.stack(phases)).astype(np.float32) if phases else None
+        self._tail = np.zeros((channels, self._context), np.float32)
         self._peak = 0.0
 
     def update(self, block: np.ndarray) -> None:
@@ -182,7 +183,7 @@ class LoudnessMeter:
         if block.ndim != 2 or len(block) != self.channels:
             raise ValueError(f"expected a block of shape ({self.channels}, n), got {block.shape}")
         for start in range(0, block.shape[1], self._CHUNK):
-            self._take(block[:, start : start + self._CHUNK].astype(np.float64))
+            self._take(block[:, start : start + self._CHUNK])
 
     @property
     def step_power(self) -> np.ndarray:
@@ -192,7 +193,7 @@ class LoudnessMeter:
     @property
     def true_peak(self) -> float:
         """Largest true peak so far, linear; what follows the last sample is taken as silence."""
-        return max(self._peak, self._oversampled_peak(np.zeros((self.channels, self._context))))
+        return max(self._peak, self._oversampled_peak(np.zeros_like(self._tail)))
 
     def _boundary(self, step: int | np.ndarray) -> Any:
         """First sample of a step: the nearest to ``step / 10`` s, so rates like 11,025 Hz do not drift."""
@@ -201,10 +202,11 @@ class LoudnessMeter:
     def _take(self, x: np.ndarray) -> None:
         from scipy.signal import sosfilt
 
-        self._peak = max(self._peak, self._oversampled_peak(x))
-        self._tail = np.concatenate([self._tail, x], axis=1)[:, -self._context :]
+        single = x.astype(np.float32, copy=False)
+        self._peak = max(self._peak, self._oversampled_peak(single))
+        self._tail = np.concatenate([self._tail, single], axis=1)[:, -self._context :]
 
-        weighted, self._state = sosfilt(self._sos, x, axis=1, zi=self._state)
+        weighted, self._state = sosfilt(self._sos, x.astype(np.float64, copy=False), axis=1, zi=self._state)
         power = self._weights @ np.square(weighted)
         end = self._n_samples + len(power)
         # Boundaries that fall inside this chunk close a step each; the rest waits for the next chunk.

@@ -142,12 +142,18 @@ class Moments:
 
 
 def band_percentiles(power: np.ndarray, q: float) -> np.ndarray:
-    """(n_bands,) float64 percentile of each band of (n_bands, n_frames) power."""
-    found: list[float] = []
+    """(n_bands,) float64 percentile of each band of (n_bands, n_frames) power, between neighbours as numpy's."""
+    place = (power.shape[1] - 1) * q / 100
+    below = int(place)
+    found: list[np.ndarray] = []
     for first, end in blocks(len(power), BANDS_TOGETHER):
         bands = np.concatenate([power[first:end, part] for part in windows(power)], axis=1)
-        found += [np.percentile(np.asarray(band, dtype=np.float64), q) for band in bands]
-    return np.array(found)
+        # To have one value in its place takes a fraction of the time of `percentile`, which selects two in float64.
+        bands.partition(below, axis=1)
+        low = bands[:, below].astype(np.float64)
+        high = bands[:, below + 1 :].min(axis=1).astype(np.float64) if below + 1 < bands.shape[1] else low
+        found.append(low + (high - low) * (place - below))
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def loud_level(power: np.ndarray, active: np.ndarray | None = None) -> float:

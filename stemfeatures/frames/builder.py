@@ -141,9 +141,10 @@ class FrameBuilder:
         ``features`` (channels, bins, cells), ``power`` (all rows but the mixture, N_BINS, frames).
         """
         channels, bins, cells = features.shape
-        padded = torch.nn.functional.pad(power, (0, cells * stride - power.shape[-1]))
-        padded = torch.cat([padded[: len(STEMS)].sum(dim=0, keepdim=True), padded])
-        cell = padded.reshape(self._rows, bins, N_BINS // bins, cells, stride).mean(dim=(2, 4))
+        sums = power.reshape(self._rows - 1, bins, N_BINS // bins, -1).sum(dim=2)
+        sums = torch.nn.functional.pad(sums, (0, cells * stride - power.shape[-1]))
+        cell = sums.reshape(self._rows - 1, bins, cells, stride).sum(dim=3) / (N_BINS // bins * stride)
+        cell = torch.cat([cell[: len(STEMS)].sum(dim=0, keepdim=True), cell])
         # The fourth root keeps a few loud cells from deciding alone.
         weight = cell.sqrt().sqrt().reshape(self._rows, -1).double()
         flat = features.reshape(channels, -1).double()

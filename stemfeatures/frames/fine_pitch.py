@@ -9,6 +9,7 @@ counts, since what is left of other stems has periods too.
 from __future__ import annotations
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_PITCH_CANDIDATES
@@ -144,9 +145,12 @@ def similarities(x: np.ndarray) -> np.ndarray:
     """
     x = np.asarray(x, dtype=np.float64)
     span = x.shape[1]
-    size = 1 << (2 * span - 1).bit_length()
+    # Lags beyond those that are looked at may wrap around.
+    size = next_fast_len(2 * span - WINDOW, real=True)
     lags = np.arange(span - WINDOW)
-    correlation = np.fft.irfft(np.square(np.abs(np.fft.rfft(x, size))), size)[:, lags]
+    spectrum = rfft(x, size)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    correlation = irfft(power, size)[:, lags]
     energy = np.concatenate([np.zeros((len(x), 1)), np.cumsum(np.square(x), axis=1)], axis=1)
     both = energy[:, span - lags] + energy[:, -1:] - energy[:, lags]
     return np.asarray(2 * correlation / np.maximum(both, 1e-12))
