@@ -23,6 +23,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -69,8 +70,8 @@ class TimedNet(torch.nn.Module):
             return self.net(magnitude, *args, **kwargs)
 
 
-def extract(path: Path, analyser: Analyser, out_dir: Path, stages: Stages) -> float:
-    """One track through every stage; returns its minutes."""
+def extract(path: Path, analyser: Analyser, rows: dict[str, list[dict[str, Any]]], stages: Stages) -> float:
+    """One track through every stage but the last, which writes all rows; returns its minutes."""
     with open_audio(path) as stream:
         rate, channels = stream.info.sample_rate, stream.info.channels
         with stages.measure("decode"):
@@ -102,11 +103,17 @@ def extract(path: Path, analyser: Analyser, out_dir: Path, stages: Stages) -> fl
         description = describe(frames)
     with stages.measure("rows and Parquet"):
         provenance = Provenance("bench", "bench", analyser.checkpoint.name, analyser.checkpoint.sha256)
-        layout = DatasetLayout.create(out_dir)
-        for table, rows in track_rows(TrackInfo(path.stem, str(path)), description, provenance).items():
-            if rows:
-                write_part(layout, table, rows, shard="bench")
+        for table, some in track_rows(TrackInfo(path.stem, str(path)), description, provenance).items():
+            rows[table].extend(some)
     return sum(b.shape[1] for b in blocks) / rate / 60
+
+
+def write(rows: dict[str, list[dict[str, Any]]], out_dir: Path, stages: Stages) -> None:
+    """The rows of all tracks, as the shard that they are to `extract`."""
+    with stages.measure("rows and Parquet"):
+        layout = DatasetLayout.create(out_dir)
+        for table, some in rows.items():
+            write_part(layout, table, some, shard="bench")
 
 
 def librosa_descriptors(y: np.ndarray, stages: Stages) -> None:
@@ -139,15 +146,17 @@ def main() -> None:
     minutes = 0.0
     for attempt in range(args.repeat + 1):
         stages, minutes = Stages(), 0.0
+        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for path in files:
+            try:
+                minutes += extract(path, analyser, rows, stages)
+            except AudioError:
+                continue
+            y, _ = load(path, sample_rate=ANALYSIS_SAMPLE_RATE, mono=True)
+            if len(y) > ANALYSIS_SAMPLE_RATE:
+                librosa_descriptors(y, stages)
         with tempfile.TemporaryDirectory() as folder:
-            for number, path in enumerate(files):
-                try:
-                    minutes += extract(path, analyser, Path(folder) / str(number), stages)
-                except AudioError:
-                    continue
-                y, _ = load(path, sample_rate=ANALYSIS_SAMPLE_RATE, mono=True)
-                if len(y) > ANALYSIS_SAMPLE_RATE:
-                    librosa_descriptors(y, stages)
+            write(rows, Path(folder) / "features", stages)
         if attempt:  # the first pass warms up caches and compiles
             runs.append(stages)
     print(f"{minutes:.2f} minutes of audio, {len(runs)} runs; CPU seconds per minute of audio: median (min to max)")

@@ -2,9 +2,12 @@
 
     python benchmarks/jobs.py [FILE ...] [--jobs 2] [--tracks 8] [--seconds 60] [--rounds 3]
 
-The last way of each round takes workers as Dask starts them (`--scheduler`), with its setting of the allocator. Wall
-clock ratios mean something on a quiet machine only; CPU seconds and the system's share of them do on a busy one, too.
-Without files it makes `--tracks` of noise in pulses.
+Each way runs over a quarter of the files and over all of them: the slope is what a minute of audio costs once all is
+loaded, and what is left at no audio is the start-up. As many runs of `-j 1` at once, each over its share of the files,
+show what the machine itself gives: cores that share units, caches or memory need more CPU seconds for the same work
+when all are busy. The last way of each round takes workers as Dask starts them (`--scheduler`), with its setting of the
+allocator. Wall clock ratios mean something on a quiet machine only; CPU seconds and the system's share of them do on a
+busy one, too. Without files it makes `--tracks` of noise in pulses.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +69,46 @@ def extract(paths: list[Path], jobs: int, *, foreign: bool) -> None:
     )
 
 
-def measure(paths: list[Path], jobs: int, *, foreign: bool) -> dict[str, float]:
-    """One run in processes of its own."""
+def start(paths: list[Path], jobs: int, *, foreign: bool = False) -> subprocess.Popen[str]:
+    """A run in processes of its own."""
     command = [sys.executable, __file__, *map(str, paths), "--run", str(jobs), *["--foreign"][: int(foreign)]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result_of(run: subprocess.Popen[str]) -> dict[str, float]:
+    """What a run took, in seconds, and the minutes of audio."""
+    out, error = run.communicate()
+    if run.returncode:
+        raise SystemExit(error)
+    result: dict[str, float] = json.loads(out.splitlines()[-1])
     return result
+
+
+def at_once(paths: list[Path], jobs: int) -> dict[str, float]:
+    """Runs of ``-j 1`` beside one another, each over its share of the files."""
+    runs = [start(share, 1) for i in range(jobs) if (share := paths[i::jobs])]
+    results = [result_of(run) for run in runs]
+    total = {name: sum(result[name] for result in results) for name in ("user", "system", "minutes")}
+    return {"wall": max(result["wall"] for result in results), **total}
+
+
+def line(name: str, few: list[dict[str, float]], all_: list[dict[str, float]], first: list[dict[str, float]]) -> str:
+    """A way: its whole run, and what of it is start-up. ``first`` are the whole runs that it is compared with."""
+    some, whole, other = (
+        {key: statistics.median(run[key] for run in runs) for key in ("wall", "user", "system", "minutes")}
+        for runs in (few, all_, first)
+    )
+    cpu, cpu_of_some, cpu_of_other = (run["user"] + run["system"] for run in (whole, some, other))
+    text = (
+        f"  {name:32s} wall {whole['wall']:7.2f} s  CPU {cpu:7.2f} s, of which system {whole['system']:6.2f} s;  "
+        f"throughput {other['wall'] / whole['wall']:5.2f}, CPU {cpu / cpu_of_other:5.2f} of -j 1"
+    )
+    minutes = whole["minutes"] - some["minutes"]
+    if minutes <= 0:
+        return text
+    wall_rate, rate = (whole["wall"] - some["wall"]) / minutes, (cpu - cpu_of_some) / minutes
+    beginning = f"start-up {cpu - rate * whole['minutes']:6.2f} CPU s"
+    return f"{text};  a minute {wall_rate:6.2f} s, {rate:6.2f} CPU s; {beginning}"
 
 
 def main() -> None:
@@ -87,27 +123,28 @@ def main() -> None:
     args = parser.parse_args()
     if args.run:
         return extract(args.files, args.run, foreign=args.foreign)
-    ways = {
-        "-j 1": (1, False),
-        f"-j {args.jobs}": (args.jobs, False),
-        f"{args.jobs} workers as Dask starts them": (args.jobs, True),
+    jobs = args.jobs
+    ways: dict[str, Callable[[list[Path]], dict[str, float]]] = {
+        "-j 1": lambda paths: result_of(start(paths, 1)),
+        f"{jobs} runs of -j 1 at once": lambda paths: at_once(paths, jobs),
+        f"-j {jobs}": lambda paths: result_of(start(paths, jobs)),
+        f"{jobs} workers as Dask starts them": lambda paths: result_of(start(paths, jobs, foreign=True)),
     }
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    if jobs == 1:
+        ways = {name: run for name, run in ways.items() if "at once" not in name}
+    runs: dict[str, tuple[list[dict[str, float]], list[dict[str, float]]]] = {name: ([], []) for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         paths = args.files or make(Path(folder), args.tracks, args.seconds)
+        few = paths[: max(jobs, len(paths) // 4)]
         for _ in range(args.rounds):
-            for name, (jobs, foreign) in ways.items():
-                runs[name].append(measure(paths, jobs, foreign=foreign))
-    first = [statistics.median(r[key] for r in runs["-j 1"]) for key in ("wall", "user", "system")]
-    print(
-        f"{len(paths)} tracks, {runs['-j 1'][0]['minutes']:.2f} minutes, {os.cpu_count()} cores; medians of the rounds"
-    )
-    for name, rounds in runs.items():
-        wall, user, system = (statistics.median(r[key] for r in rounds) for key in ("wall", "user", "system"))
-        print(
-            f"  {name:32s} wall {wall:7.2f} s  CPU {user + system:7.2f} s, of which system {system:6.2f} s;  "
-            f"throughput {first[0] / wall:5.2f}, CPU {(user + system) / (first[1] + first[2]):5.2f} of -j 1"
-        )
+            for name, run in ways.items():
+                some, whole = runs[name]
+                whole.append(run(paths))
+                some.append(run(few) if len(few) < len(paths) else whole[-1])
+    first = runs["-j 1"][1]
+    print(f"{len(paths)} tracks, {first[0]['minutes']:.2f} minutes, {os.cpu_count()} cores; medians of the rounds")
+    for name, (some, whole) in runs.items():
+        print(line(name, some, whole, first))
     return None
 
 

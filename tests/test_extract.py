@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -225,6 +226,30 @@ def test_the_network_is_loaded_once(music: Path, tmp_path: Path, model: Path, mo
     assert len(loaded) == 1
     extract(music, tmp_path / "out", model, overwrite=True)
     assert len(loaded) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists() or platform.libc_ver()[0] != "glibc", reason="of glibc only")
+def test_a_plain_loop_keeps_memory_and_gives_it_back() -> None:
+    """In a process of its own: what other tests hold lies between."""
+    script = """
+import numpy as np
+from pipelines.extraction import threads
+from pipelines.extraction.executor import LoopExecutor
+
+def resident():
+    some = [np.ones(2 << 20) for _ in range(8)]  # 128 MiB
+    del some
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+resident()
+with LoopExecutor():
+    resident()
+    inside = resident()
+print(inside, int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    inside, after = map(int, done.stdout.split())
+    assert inside - after > 100
 
 
 def test_one_thread_while_extracting(music: Path, tmp_path: Path, model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeAlias
@@ -62,6 +63,7 @@ class LoopExecutor:
 
     def __init__(self, on_track: Callable[[TrackOutcome], None] | None = None) -> None:
         self.on_track = on_track
+        self._memory = ExitStack()
 
     @property
     def n_workers(self) -> int:
@@ -73,12 +75,13 @@ class LoopExecutor:
             load_analyser(task)
 
     def __enter__(self) -> LoopExecutor:
+        self._memory.enter_context(threads.keeping_memory())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._memory.close()
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
         for shard in shards:

@@ -41,6 +41,9 @@ MEMORY_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_ARENA_MAX": "1",
 }
+_MALLOC_VARIABLES = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
+#: Of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: Below this threshold a process gives back what the next segment needs again.
 LEAST_TRIM_THRESHOLD = 64 << 20
 #: Beyond this share of its limit a worker gives back what it can after a shard.
@@ -82,6 +85,36 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Inside the block this process keeps memory as workers do; afterwards it gives back what is unused.
+
+    An allocator that somebody has set by environment variables is left alone.
+    """
+    if _MALLOC_VARIABLES & os.environ.keys():
+        yield
+        return
+    _set_allocator(trim=1 << 30)
+    try:
+        yield
+    finally:
+        # Where glibc's own thresholds would be by now: they follow the largest block that was freed.
+        _set_allocator(trim=64 << 20)
+        _trim()
+
+
+def _set_allocator(*, trim: int) -> None:
+    with suppress(OSError, AttributeError):  # of glibc only
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_TRIM_THRESHOLD, trim)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+
+
+def _trim() -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def dask_setup(worker: Any) -> None:
     """Dask preload: Ctrl-C in a terminal, and SIGTERM of a batch system, reach all processes, but only the driver shall
     answer them: it lets the workers save what is finished, and ends them then."""
@@ -96,8 +129,7 @@ def give_back_memory(used: int, limit: int | None) -> None:
     its resident size, and one that has nothing to do would stay paused."""
     if limit and used > MEMORY_SHARE * limit:
         gc.collect()
-        with suppress(OSError, AttributeError):  # of glibc only
-            ctypes.CDLL(None).malloc_trim(0)
+        _trim()
 
 
 def trim_threshold() -> int | None:
