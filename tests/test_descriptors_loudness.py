@@ -82,10 +82,10 @@ def test_blocks_do_not_matter(sample_rate):
     for block in (1_000, 4_410, 70_001):
         cut = _meter(y, sample_rate, block)
         np.testing.assert_allclose(cut.step_power, whole.step_power, rtol=1e-10)
-        assert cut.true_peak == pytest.approx(whole.true_peak, rel=1e-12)
+        assert cut.true_peak == pytest.approx(whole.true_peak, rel=1e-6)
     assert len(whole.step_power) == 10
     tiny = _meter(y[:, :300], sample_rate, 1)
-    assert tiny.true_peak == pytest.approx(_meter(y[:, :300], sample_rate).true_peak, rel=1e-12)
+    assert tiny.true_peak == pytest.approx(_meter(y[:, :300], sample_rate).true_peak, rel=1e-6)
     assert len(tiny.step_power) == 0
     assert LoudnessMeter(sample_rate, 2).true_peak == 0
 

@@ -139,7 +139,7 @@ class LoudnessMeter:
     Notes
     -----
     True peak: four times oversampling as in BS.1770-4 Annex 2 (twice from 96 kHz, none from 192 kHz), all channels.
-    The result does not depend on how the signal is cut into blocks.
+    The result does not depend on how the signal is cut into blocks, a true peak to a millionth of itself.
     """
 
     _CHUNK = 1 << 16

@@ -41,7 +41,7 @@ def fused(net: Net) -> Net:
     """
     copied = copy.deepcopy(net).eval().requires_grad_(False)
     _replace_children(copied)
-    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _replace_children(module: nn.Module) -> None:
@@ -208,6 +208,7 @@ class DenseLast(nn.Module):
         return out.reshape(batch, bins, columns, channels).permute(0, 3, 1, 2)
 
 
-def upsampled(conv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+def upsampled(conv: nn.ConvTranspose2d, norm: nn.Module) -> nn.ConvTranspose2d:
     """A transposed convolution that holds the batch norm behind it."""
+    assert isinstance(norm, nn.BatchNorm2d)
     return fuse_conv_bn_eval(conv, norm, transpose=True)

@@ -239,6 +239,8 @@ class _FusedMaskNet(nn.Module):
         assert patchify.bias is not None
         self.enter = nn.Sequential(PatchConv(patchify.weight, patchify.bias), activation)
         for level, (up, merge) in enumerate(zip(net.up, net.merge)):
+            assert isinstance(up, nn.ConvTranspose2d)
+            assert isinstance(merge, nn.Sequential)
             net.up[level], net.merge[level] = upsampled(up, merge[0]), nn.ReLU(inplace=True)
         self.unpatchify = UnpatchLast(net.unpatchify)
         factor, summand = affine_of(net.whiten)
