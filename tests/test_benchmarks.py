@@ -51,6 +51,7 @@ TINY = {
         "tests/data/features-1.0 --tracks 40",
         r"40 tracks\n(?s:.*)page +0\.\d+ MB\n(?s:(.*pointer to label +\d|not opened))",
     ),
+    "revisions": ("{root} --seconds 1 --repeat 1", r"network +there +\d.*here +\d.*ratio +\d"),
     "separation_memory": ("--minutes 0.05", r"0\.05? .*\d"),
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
     "soak": ("--tracks 5 --jobs 1 --looks 3", r"tracks +time(?s:.*)5 of 5 tracks are committed"),
@@ -96,7 +97,7 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     if "{clips}" in arguments:
         _write_clip(tmp_path / "clips")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    places = {"song": tmp_path / "song.wav", "songs": tmp_path / "songs", "clips": tmp_path / "clips"}
+    places = {"song": tmp_path / "song.wav", "songs": tmp_path / "songs", "clips": tmp_path / "clips", "root": ROOT}
     arguments = arguments.format(**places)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
