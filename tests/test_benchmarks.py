@@ -41,6 +41,7 @@ TINY = {
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
         r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
     ),
+    "peers": ("--seconds 2 --repeat 1", r"all tables +\d+\.\d\d(?s:.*)voice and bass +\d(?s:.*)the chain +\d\.\d\d"),
     "perfect_stems": (
         "{songs}",
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
