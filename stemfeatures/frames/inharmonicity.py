@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+from ..constants import ANALYSIS_SAMPLE_RATE
+from .pitched_frames import PitchedFrames
 from .types import InharmonicityFrames
 
 #: Samples of the window (0.19 s), and of its transform, so that a parabola through three bins finds a peak.
@@ -25,11 +26,11 @@ N_PARTIALS, TOP_HZ, REACH = 20, 10_000.0, 0.2
 RANGE_DB = 60.0
 #: Least number of partials of a tone.
 LEAST_PARTIALS = 3
-#: Of so many frames one is measured, 70 ms apart; least probability of a pitch of a frame that is.
-EVERY, LEAST_VOICING = 3, 0.5
+#: Of so many frames one is measured, 70 ms apart.
+EVERY = 3
 _BIN_HZ = ANALYSIS_SAMPLE_RATE / N_FFT
-#: Frames at a time, and those of them that are measured together.
-_CHUNK, _TOGETHER = 1536, 128
+#: Frames at a time, and those with a pitch whose partials are searched together.
+_TOGETHER, _SEARCHED = 1536, 128
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +115,7 @@ def inharmonicity(found_hz: np.ndarray, energy: np.ndarray, fundamental_hz: np.n
     return np.asarray(np.where(enough, apart / below, np.nan))
 
 
-class InharmonicityMeter:
+class InharmonicityMeter(PitchedFrames):
     """Measures the frames with a pitch of a signal at 22,050 Hz.
 
     Examples
@@ -127,57 +128,20 @@ class InharmonicityMeter:
     """
 
     def __init__(self) -> None:
-        self._signal = np.zeros(WINDOW // 2, np.float32)
-        self._hz: np.ndarray = np.zeros(0, np.float32)
-        self._voicing: np.ndarray = np.zeros(0, np.float32)
-        self._n_done = 0
+        super().__init__(window=WINDOW, every=EVERY, range_hz=(LOWEST_HZ, HIGHEST_HZ), together=_TOGETHER)
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def push(self, hz: np.ndarray, voicing: np.ndarray) -> None:
-        """Take the pitch of further frames.
-
-        Parameters
-        ----------
-        hz : np.ndarray
-            (n_frames,) best candidate; NaN where there is none.
-        voicing : np.ndarray
-            (n_frames,) probability of a pitch.
-        """
-        self._hz = np.concatenate([self._hz, hz])
-        self._voicing = np.concatenate([self._voicing, voicing])
-        self._run()
-
-    def push_signal(self, signal: np.ndarray) -> None:
-        """Take further (n,) samples; sample 0 is the centre of frame 0."""
-        self._signal = np.concatenate([self._signal, np.asarray(signal, dtype=np.float32)])
-        self._run()
-
     def finish(self) -> InharmonicityFrames:
-        """What was measured; where the waveform ends it is silent."""
-        self._signal = np.pad(self._signal, (0, len(self._hz) * HOP_LENGTH + WINDOW))
-        while len(self._hz):
-            self._measure(min(_CHUNK, len(self._hz)))
+        """What was measured."""
+        self._end()
         none = (np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
         return InharmonicityFrames(*(np.concatenate(part) for part in zip(none, *self._parts)))
 
-    def _run(self) -> None:
-        while min(len(self._hz), (len(self._signal) - WINDOW) // HOP_LENGTH + 1) >= _CHUNK:
-            self._measure(_CHUNK)
-
-    def _measure(self, count: int) -> None:
-        hz, voicing = self._hz[:count], self._voicing[:count]
-        number = self._n_done + np.arange(count)
-        with np.errstate(invalid="ignore"):
-            inside = (hz >= LOWEST_HZ) & (hz <= HIGHEST_HZ)
-        rows = np.flatnonzero((number % EVERY == 0) & (voicing > LEAST_VOICING) & inside)
+    def _measure(self, frame: np.ndarray, hz: np.ndarray, windows: np.ndarray) -> None:
         # Of like pitches, so that none is searched as widely as the highest of all needs.
-        rows = rows[np.argsort(hz[rows], kind="stable")]
-        values = np.zeros(len(rows), np.float32)
-        for start in range(0, len(rows), _TOGETHER):
-            some = rows[start : start + _TOGETHER]
-            windows = self._signal[(some * HOP_LENGTH)[:, None] + np.arange(WINDOW)]
-            values[start : start + _TOGETHER] = inharmonicity(*partials(windows, hz[some].astype(np.float64)))
-        order = np.argsort(rows)
-        self._parts.append((number[rows[order]], hz[rows[order]].astype(np.float32), values[order]))
-        self._hz, self._voicing, self._n_done = self._hz[count:], self._voicing[count:], self._n_done + count
-        self._signal = self._signal[count * HOP_LENGTH :].copy()
+        order = np.argsort(hz, kind="stable")
+        values = np.zeros(len(hz), np.float32)
+        for start in range(0, len(order), _SEARCHED):
+            some = order[start : start + _SEARCHED]
+            values[some] = inharmonicity(*partials(windows[some], hz[some].astype(np.float64)))
+        self._parts.append((frame, hz.astype(np.float32), values))
