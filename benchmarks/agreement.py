@@ -50,7 +50,7 @@ from stemfeatures.frames.inharmonicity import (
 from stemfeatures.frames.inharmonicity import N_FFT as N_FFT_TONES
 from stemfeatures.frames.roughness import roughness
 from stemfeatures.frames.types import ROUGHNESS_STEP
-from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.compose.styles import DRAWN_STYLES
 from stemfeatures.generator.song import Song, generate_song
 from stemfeatures.inference.segments import Frames
 from stemfeatures.spectra.transform import stft
@@ -242,7 +242,7 @@ def compare_signals(stereo: np.ndarray, rate: int, frames: TrackFrames, pairs: P
 
 def generated(songs: int, seed: int, seconds: float) -> Iterator[Song]:
     """Generated songs of all styles in turn."""
-    styles = sorted(STYLES)
+    styles = DRAWN_STYLES
     for k in range(songs):
         yield generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
 

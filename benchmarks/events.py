@@ -25,7 +25,7 @@ import numpy as np
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import PITCHED_STEMS
 from stemfeatures.descriptors.event_tables import Columns
-from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.compose.styles import DRAWN_STYLES
 from stemfeatures.generator.song import generate_song
 from stemfeatures.generator.truth import Truth
 
@@ -152,7 +152,7 @@ def score_song(mixture: np.ndarray, truth: Truth, tables: dict[str, Columns]) ->
 
 def songs(n: int, seed: int, seconds: float) -> Iterator[tuple[np.ndarray, Truth]]:
     """Generated songs of all styles in turn."""
-    styles = sorted(STYLES)
+    styles = DRAWN_STYLES
     for k in range(n):
         song = generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
         yield song.mixture, song.truth

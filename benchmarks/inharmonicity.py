@@ -28,7 +28,7 @@ from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.descriptors.inharmonicity import LEAST_FRAMES, confirmed, median_inharmonicity
 from stemfeatures.descriptors.separation import calibrated_sdr_db
 from stemfeatures.frames.inharmonicity import InharmonicityMeter
-from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.compose.styles import DRAWN_STYLES
 from stemfeatures.generator.song import generate_song
 
 EDGES_DB = (-20.0, 6.0, 9.0, 12.0, 15.0, 40.0)
@@ -38,7 +38,7 @@ AUDIBLE = 1e-6
 
 def generated(n: int, seed: int, seconds: float) -> Iterator[dict[str, np.ndarray]]:
     """Stems at 22,050 Hz, mono, of generated songs of all styles in turn."""
-    styles = sorted(STYLES)
+    styles = DRAWN_STYLES
     for k in range(n):
         song = generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
         yield {

@@ -22,7 +22,7 @@ from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import MIXTURE, STEMS
 from stemfeatures.evaluation.separation import sdr
-from stemfeatures.generator.compose.styles import STYLES
+from stemfeatures.generator.compose.styles import DRAWN_STYLES
 from stemfeatures.generator.song import generate_song
 from stemfeatures.separation import Separator
 
@@ -32,7 +32,7 @@ LEAST_SHARE_DB = -40.0
 
 def generated(n: int, seed: int, seconds: float) -> Iterator[tuple[str, dict[str, np.ndarray], int]]:
     """Names, mono stems and sample rates of generated songs of all styles in turn."""
-    styles = sorted(STYLES)
+    styles = DRAWN_STYLES
     for k in range(n):
         song = generate_song(seed + k, duration_s=seconds, style=styles[(5 * k) % len(styles)])
         yield f"generated {seed + k}", {s: audio.to_mono(song.stems[s]) for s in STEMS}, song.truth.sample_rate

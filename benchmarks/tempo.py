@@ -1,6 +1,6 @@
 """How often are tempo and metre right, and does the confidence know it? On generated songs, whose beats are exact.
 
-    python benchmarks/tempo.py [--songs 18] [--seconds 24] [--seed 795000]
+    python benchmarks/tempo.py [--songs 18] [--seconds 24] [--seed 795000] [--styles nine_eight ...]
 
 Generates songs of all styles in turn (needs the train and evaluate extras) and analyses the mixtures, every second song
 without its drums too, and every third one once more without drums and with a tempo that swings from phrase to phrase.
@@ -92,10 +92,11 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=18)
     parser.add_argument("--seconds", type=float, default=24.0, help="length of the songs")
     parser.add_argument("--seed", type=int, default=795_000, help="number of the first song")
+    parser.add_argument("--styles", nargs="+", metavar="STYLE", help="of the songs (default: all that are drawn)")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     scores = []
-    for song in tempo_songs(args.songs, args.seed, args.seconds):
+    for song in tempo_songs(args.songs, args.seed, args.seconds, styles=args.styles):
         scores.append((kind(song), score(song)))
         print(f"{song.style}, {song.metre}: {scores[-1][0]}", flush=True)
     print(table(scores))

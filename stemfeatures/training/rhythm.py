@@ -34,7 +34,7 @@ from ..descriptors.accents import ACCENTS, ACTIVATIONS, STROKE_ACCENTS, accents_
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.rhythm import accents
 from ..frames import TrackFrames
-from ..generator.compose.styles import STYLES
+from ..generator.compose.styles import DRAWN_STYLES
 from ..generator.play.note_bank import NoteBank
 from ..generator.song import VERSION, generate_song
 
@@ -239,7 +239,7 @@ def analysed_songs(n_songs: int, seed: int, duration_s: float, bank: Path | None
     """Generated songs of all styles in turn; with a bank every second one plays its recorded instruments."""
     analyser = Analyser()
     notes = NoteBank(bank) if bank is not None else None
-    styles = sorted(STYLES)
+    styles = DRAWN_STYLES
     for k in range(n_songs):
         played = notes if k % 2 else None
         song = generate_song(seed + k, duration_s=duration_s, style=styles[k % len(styles)], notes=played)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.metre import LevelEvidence, level_evidence
 from ..descriptors.rhythm import accents, tracked_pulses
 from ..frames import TrackFrames
-from ..generator.compose.styles import STYLES
+from ..generator.compose.styles import DRAWN_STYLES
 from ..generator.song import VERSION, Song, generate_song
 
 FOLDER = Path(levels.__file__).parent
@@ -76,13 +76,17 @@ class TempoExample:
         return int(self.metre.split("/")[1])
 
 
-def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExample]:
+def tempo_songs(
+    n_songs: int, seed: int, duration_s: float, *, styles: Sequence[str] | None = None
+) -> Iterator[TempoExample]:
     """Generated songs of all styles in turn, every second without drums too, every third with a swinging tempo.
 
-    Beside every fourth there is one in compound time, with and without drums, of which the styles have few.
+    Beside every fourth there is one in compound time, with and without drums, of which the styles have few; not where
+    ``styles`` names those that take turns.
     """
     analyser = Analyser()
-    styles = sorted(STYLES)
+    compound = styles is None
+    styles = styles or DRAWN_STYLES
     for k in range(n_songs):
         turn = k + k // len(styles)  # so that no style has the same part in every round
         style = styles[k % len(styles)]
@@ -94,7 +98,7 @@ def tempo_songs(n_songs: int, seed: int, duration_s: float) -> Iterator[TempoExa
             rubato = RUBATO[turn // 3 % len(RUBATO)]
             song = generate_song(seed + k, duration_s=duration_s, style=style, rubato=rubato)
             yield _example(analyser, song, rubato, drums=False)
-        if k % 4 == 0:
+        if compound and k % 4 == 0:
             style = COMPOUND_STYLES[k // 4 % len(COMPOUND_STYLES)]
             song = generate_song(seed + n_songs + k, duration_s=duration_s, style=style)
             yield _example(analyser, song, 0.0, drums=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Beats a bar and steps a beat.
-METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 6), "5/4": (5, 4), "7/4": (7, 4), "12/8": (4, 6)}
+METRES = {
+    "4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 6), "5/4": (5, 4), "7/4": (7, 4), "9/8": (3, 6), "12/8": (4, 6),
+}  # fmt: skip
 
 #: Semitones above the tonic.
 MODES = {
@@ -38,7 +40,7 @@ class Style:
     Attributes
     ----------
     tempo : tuple[float, float]
-        Lowest and highest tempo in beats a minute (6/8 and 12/8: dotted quarters).
+        Lowest and highest tempo in beats a minute (6/8, 9/8 and 12/8: dotted quarters).
     grooves : tuple[dict[str, str], ...]
         Patterns by drum role; one is drawn for the verses and one for the choruses.
     bass, comp : tuple[str, ...]
@@ -60,7 +62,7 @@ class Style:
     spoken : float, default=0.0
         Probability of spoken verses.
     weight : float, default=1.0
-        How often the style is drawn against others.
+        How often the style is drawn against others; 0: only where it is asked for.
     """
 
     name: str
@@ -285,6 +287,20 @@ _STYLES = (
         ("electric_guitar", "clean_guitar", "piano", "organ", "synth_lead", "strings"),
         drive=0.4, sevenths=0.2, weight=0.8, modes=("minor", "minor", "dorian", "mixolydian", "major", "lydian"),
     ),
+    Style(
+        "nine_eight", "9/8", (48, 110),
+        (
+            {"kick": "9...........5.....", "snare": "......7.....8.....", "hat": "8.5.5.8.5.5.8.5.5."},
+            {"kick": "9.....4.........5.", "rim": "......6.....6.....", "ride": "7.5.5.7.5.5.7.5.5."},
+            {"kick": "9...........6...4.", "snare": "............9.....", "hat": "7.4.5.7.4.5.7.4.5."},
+        ),
+        ("long", "root_fifth", "kick", "triplets"), ("arpeggio", "arpeggio", "strum", "pad", "block"),
+        ("piano", "acoustic_guitar", "clean_guitar", "strings", "fiddle", "organ", "winds"),
+        bass_families=("electric_bass", "electric_bass", "double_bass"), loose=8.0, weight=0.0,
+        modes=("major", "minor", "dorian", "dorian", "mixolydian"),
+    ),
 )  # fmt: skip
 
 STYLES: dict[str, Style] = {style.name: style for style in _STYLES}
+#: Names of those that are drawn where none is asked for.
+DRAWN_STYLES = tuple(sorted(style.name for style in _STYLES if style.weight > 0))
