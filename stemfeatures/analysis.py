@@ -20,6 +20,7 @@ from .audio import AudioInfo, AudioLimits, AudioStream, as_signal, audio_identit
 from .constants import MIXTURE
 from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
+from .descriptors.polyphony import POLYPHONIC_NOTES
 from .descriptors.registry import descriptor_fields
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import EmptyAudioError, ModelError, StemfeaturesError
@@ -46,6 +47,7 @@ STAGES = (
     "stemfeatures.spectra",
     "stemfeatures.inference",
     "stemfeatures.models.joint",
+    "stemfeatures.models.notes",
     "stemfeatures.separation.mask_transfer",
     "stemfeatures.separation.target_masks",
     "stemfeatures.frames",
@@ -621,8 +623,9 @@ class _Job:
         self.source = stems.given or analyser.separator
         names = () if self.source is None else self.source.stems
         self.builder = FrameBuilder(
-            analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels
-        )
+            analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels,
+            notes=POLYPHONIC_NOTES in analyser.requested,
+        )  # fmt: skip
         self.keeper = None
         if stems.keep is not None:
             self.keeper = StemKeeper(stems.keep, sample_rate, channels, stems=names, device=analyser.device)

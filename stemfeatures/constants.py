@@ -39,3 +39,5 @@ BARK_EDGES_HZ = (
     0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
     7700, 9500, 11_025,
 )  # fmt: skip
+#: Lowest pitch (MIDI) of the notes of a stem of several voices, and how many there are: A1 to C7.
+LOWEST_NOTE, N_NOTES = 33, 64

@@ -46,13 +46,16 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
         "pipelines/__init__.pyi",
         "stemfeatures/models/weights/joint-v2.safetensors",
         "stemfeatures/models/weights/joint-v2.json",
+        "stemfeatures/models/weights/notes/other-v1.safetensors",
+        "stemfeatures/models/weights/notes/other-v1.json",
         "stemfeatures/training/recipes/joint-v0.toml",
         "stemfeatures/generator/banks/voices/f1.npz",
         "stemfeatures/singalong/player/index.html",
         "stemfeatures/singalong/player/engine.js",
     ):
         assert needed in names
-    assert sum(n.endswith(".safetensors") for n in names) == 1  # older checkpoints stay in the repository
+    # older checkpoints stay in the repository
+    assert sum(n.startswith("stemfeatures/models/weights/") and n.endswith(".safetensors") for n in names) == 2
     assert not any(n.startswith(("tests", "catalog_samples")) for n in names)
 
 

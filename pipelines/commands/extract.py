@@ -136,6 +136,11 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
         "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
     )
     parser.add_argument(
+        "--polyphonic-notes",
+        action="store_true",
+        help="write table polyphonic_notes besides: the notes of the accompaniment",
+    )
+    parser.add_argument(
         "--lyrics",
         action="store_true",
         help="put lyrics in time as well, where there are any: in a column lyrics of the catalogue (text, or the path "
@@ -212,12 +217,14 @@ def run(args: argparse.Namespace) -> int:
 def _tables(args: argparse.Namespace) -> tuple[str, ...] | None:
     """The tables to write; None for the default ones."""
     tables: tuple[str, ...] | None = args.tables
-    if not (tables or args.series or args.lyrics or args.lyrics_text):
+    if not (tables or args.series or args.polyphonic_notes or args.lyrics or args.lyrics_text):
         return tables
     from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
+    from stemfeatures.descriptors.polyphony import POLYPHONIC_NOTES
     from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
-    wanted = [*(tables or DEFAULT_TABLES), *(["series"] if args.series else [])]
+    requested = {"series": args.series, POLYPHONIC_NOTES: args.polyphonic_notes}
+    wanted = [*(tables or DEFAULT_TABLES), *(name for name, given in requested.items() if given)]
     if unknown := [t for t in wanted if t not in DATA_TABLES]:
         raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")
     if args.lyrics or args.lyrics_text:

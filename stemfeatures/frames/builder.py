@@ -23,9 +23,10 @@ from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
+from .polyphony import NoteMeter
 from .roughness import roughness, spectral_peaks
 from .stereo import StereoMeter
-from .types import ROUGHNESS_STEP, PitchFrames, StemFrames, TrackFrames
+from .types import ROUGHNESS_STEP, NoteFrames, PitchFrames, StemFrames, TrackFrames
 from .voice_meter import VoiceMeter
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
@@ -37,6 +38,7 @@ _SINGLE = (
     "peak", "zero_crossing_rate", "envelope", "dissonance",
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
+_NOTES = ("note_onset", "note_active", "note_deviation")
 
 
 class FrameBuilder:
@@ -52,11 +54,13 @@ class FrameBuilder:
         Of the signal that :meth:`push_channels` gets, in Hz; not needed without it.
     channels : int, optional
         Number of channels of that signal; None: they are not known.
+    notes : bool, default=False
+        Ask the network of notes about ``other``.
     """
 
     def __init__(
         self, device: str = "cpu", *, further: tuple[str, ...] = (), sample_rate: int | None = None,
-        channels: int | None = None,
+        channels: int | None = None, notes: bool = False,
     ) -> None:  # fmt: skip
         self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
@@ -69,6 +73,7 @@ class FrameBuilder:
         self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
         self._tones = {stem: InharmonicityMeter() for stem in PITCHED_STEMS}
+        self._notes = NoteMeter(device) if notes else None
         self._sums: Tensor | None = None
         self._squares: Tensor | None = None
         self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
@@ -180,6 +185,7 @@ class FrameBuilder:
         return TrackFrames(
             n_samples, stems, pitch, *self._activations(data), data.get("presence"), channels=self.channels,
             voice=self._voice.finish(), tones={stem: meter.finish() for stem, meter in self._tones.items()},
+            notes=None if self._notes is None else NoteFrames(*(data[name] for name in _NOTES)),
         )  # fmt: skip
 
     @staticmethod
@@ -203,6 +209,8 @@ class FrameBuilder:
             meter.push_signal(pitched[stem])
         self._fine_pitch.push_signal(pitched["vocals"])
         self._voice.push_signal(pitched["vocals"])
+        if self._notes is not None:
+            self._notes.push_signal(signal[STEM_ROWS.index("other")].cpu().numpy())
 
     def _keep_measured(self, n_frames: int | None = None) -> None:
         """Keep what was measured of the samples so far, or all of a track of so many frames."""
@@ -214,6 +222,10 @@ class FrameBuilder:
             low, fine = self._low_pitch.finish(n_frames), self._fine_pitch.finish()
         for name, array in to_host(dict(zip(("peak", "zero_crossing_rate", "envelope"), (peak, *waves)))).items():
             self._keep(name, array)
+        if self._notes is not None:
+            told = self._notes.take() if n_frames is None else self._notes.finish(n_frames)
+            for name, array in zip(_NOTES, told):
+                self._keep(name, array)
         self._keep("low_pitch", np.stack(low))
         self._keep(f"hz{_VOICE}", fine.T)
 

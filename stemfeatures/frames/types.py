@@ -155,6 +155,24 @@ class InharmonicityFrames:
 
 
 @dataclass
+class NoteFrames:
+    """What the network of notes says of a stem of several voices.
+
+    Attributes
+    ----------
+    onset, active : np.ndarray
+        (N_NOTES, n_frames) probabilities in 0..1 that a note of the pitch begins, and sounds; the first pitch is
+        :data:`stemfeatures.constants.LOWEST_NOTE`.
+    deviation : np.ndarray
+        (N_NOTES, n_frames) semitones that such a note lies above the pitch.
+    """
+
+    onset: np.ndarray
+    active: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass
 class TrackFrames:
     """All frames of one track.
 
@@ -186,6 +204,8 @@ class TrackFrames:
         Of the separated vocals; None where there is no waveform of them.
     tones : dict[str, InharmonicityFrames], optional
         ``{"vocals" | "bass": InharmonicityFrames}``; None likewise.
+    notes : NoteFrames, optional
+        Of ``other``; None where they were not asked for.
     """
 
     n_samples: int
@@ -202,6 +222,7 @@ class TrackFrames:
     channels: int | None = None
     voice: VoiceFrames | None = None
     tones: dict[str, InharmonicityFrames] | None = None
+    notes: NoteFrames | None = None
 
     def release(self) -> None:
         """Take what was read of a long track's frames out of memory; it is read again where it is used."""
