@@ -257,7 +257,7 @@ def load_for_inference(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, d
     from .fusion import fused
 
     net = load(checkpoint, device=device)
-    return fused(net) if device == "cpu" else net
+    return fused(net, in_place=True) if device == "cpu" else net
 
 
 @overload

@@ -26,22 +26,24 @@ class Fusible(Protocol):
         """The module for inference; it may be made of parts of this one."""
 
 
-def fused(net: Net) -> Net:
-    """A copy of a network for inference alone: it can neither be trained nor saved.
+def fused(net: Net, *, in_place: bool = False) -> Net:
+    """A network for inference alone: it can neither be trained nor saved.
 
     Parameters
     ----------
     net : nn.Module
-        Is left as it is.
+        Is left as it is, unless ``in_place``.
+    in_place : bool, default=False
+        Make it of the network itself, which is cheaper.
 
     Returns
     -------
     nn.Module
         Of the same class, in evaluation mode.
     """
-    copied = copy.deepcopy(net).eval().requires_grad_(False)
-    _replace_children(copied)
-    return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    made = (net if in_place else copy.deepcopy(net)).eval().requires_grad_(False)
+    _replace_children(made)
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _replace_children(module: nn.Module) -> None:
