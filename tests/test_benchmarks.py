@@ -37,7 +37,7 @@ TINY = {
         "--jobs 1 --tracks 1 --seconds 0.6 --rounds 1",
         r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
-    "kept_ranks": ("--songs 1 --seconds 6", r"dissonance_mean +drums +- \([01]\)"),
+    "kept_ranks": ("--songs 1 --seconds 8", r"dissonance_mean +drums +- \([01]\)"),
     "lanes": (
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
         r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
@@ -48,7 +48,7 @@ TINY = {
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
     ),
     "planning": ("--rows 300 --parts 2 --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
-    "polyphony": ("--songs 1 --seconds 6", r"stemfeatures +separated +1( +[01]\.\d{3}){3}"),
+    "polyphony": ("--songs 1 --seconds 8", r"stemfeatures +separated +1( +[01]\.\d{3}){3}"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "report": (
         "tests/data/features-1.0 --tracks 40",
