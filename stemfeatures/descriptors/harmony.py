@@ -208,13 +208,14 @@ def chord_changes(chroma12: np.ndarray) -> int:
     n = 0
     for part in windows(chroma12):
         norm = np.linalg.norm(chroma12[:, part], axis=0)
-        for score in (templates @ (chroma12[:, part][:, norm > 0] / norm[norm > 0])).T:
-            best = int(total.argmax())
-            leap = total[best] - CHORD_CHANGE_COST
-            changed = leap > total
-            back[n] = np.where(changed, best, stay)
-            total = np.where(changed, leap, total) + score
-            n += 1
+        scores = (templates @ (chroma12[:, part][:, norm > 0] / norm[norm > 0])).T
+        totals = np.empty_like(scores)  # before each frame
+        for i, score in enumerate(scores):
+            totals[i] = total
+            total = np.maximum(total, total.max() - CHORD_CHANGE_COST) + score
+        leaps = totals.max(axis=1, initial=-np.inf, keepdims=True) - CHORD_CHANGE_COST
+        back[n : n + len(scores)] = np.where(leaps > totals, totals.argmax(axis=1)[:, None], stay)
+        n += len(scores)
     state = int(total.argmax())
     changes = 0
     for t in range(n - 1, 0, -1):
