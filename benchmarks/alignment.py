@@ -1,9 +1,13 @@
 """CPU seconds a minute of aligning lyrics, beyond separation, and the aligner of pocketsphinx beside it.
 
     python benchmarks/alignment.py [AUDIO LYRICS] [--repeat 6] [--rounds 3]
+    python benchmarks/alignment.py [AUDIO LYRICS] --minutes 10,60,180 --rounds 0
 
 Both align the same separated vocals. Without arguments the song is Río of ``catalog_samples``, put end to end
 ``--repeat`` times with its words, so that it is as long as songs are. The median of the rounds is shown.
+
+``--minutes`` puts it end to end until it has these lengths, with its words as often, and shows the peak memory of
+a process that aligns each, beside what it takes before.
 """
 
 from __future__ import annotations
@@ -15,7 +19,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse
 import json
+import math
+import multiprocessing
 import re
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -36,6 +43,7 @@ def main() -> None:
     parser.add_argument("lyrics", type=Path, nargs="?")
     parser.add_argument("--repeat", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=lambda text: [float(part) for part in text.split(",")], default=())
     args = parser.parse_args()
     if args.lyrics is None:
         lines = json.loads((SAMPLES / "truth" / "rio.json").read_text(encoding="utf-8"))["lyrics"]
@@ -46,10 +54,12 @@ def main() -> None:
     start = time.process_time()
     vocals = aligner.separator.from_file(args.audio)
     separation = (time.process_time() - start) / vocals.duration_s * 60
-    vocals = Vocals(
-        np.tile(vocals.signal, args.repeat), np.tile(vocals.voiced, args.repeat), vocals.duration_s * args.repeat
-    )
-    text = "\n\n".join([text] * args.repeat)
+    for minutes in args.minutes:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.apply(memory, (vocals, text, minutes)), flush=True)
+    if not args.rounds:
+        return
+    vocals, text = repeated(vocals, text, args.repeat)
     minutes = vocals.duration_s / 60
     words = " ".join(re.findall("[a-z']+", text.lower()))
 
@@ -65,6 +75,29 @@ def main() -> None:
     print(f"{minutes:.1f} minutes; CPU seconds a minute: separation and voicing {separation:.2f},")
     print(f"alignment {figures['ours']:.2f}, pocketsphinx {figures['theirs']:.2f}")
     print(f"ratio to pocketsphinx {figures['ours'] / figures['theirs']:.2f}")
+
+
+def repeated(vocals: Vocals, text: str, times: int) -> tuple[Vocals, str]:
+    """A song and its words end to end."""
+    signal, voiced = np.tile(vocals.signal, times), np.tile(vocals.voiced, times)
+    return Vocals(signal, voiced, vocals.duration_s * times), "\n\n".join([text] * times)
+
+
+def memory(vocals: Vocals, text: str, minutes: float) -> str:
+    """Align a song that is repeated until it has a length; its peak memory, in words."""
+    aligner = Aligner()
+    aligner.from_vocals(vocals, text)  # compiles
+    vocals, text = repeated(vocals, text, math.ceil(minutes * 60 / vocals.duration_s))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start = time.process_time()
+    alignment = aligner.from_vocals(vocals, text)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    length = vocals.duration_s / 60
+    return (
+        f"{length:6.1f} minutes, {len(alignment.words)} words, {alignment.status}: {seconds / length:.2f} CPU s a "
+        f"minute, {before:.0f} MB before and {peak:.0f} MB at the peak"
+    )
 
 
 def measured(run: Callable[[], None], rounds: int) -> float:

@@ -99,6 +99,35 @@ def test_bounded_memory_gives_the_same_path():
     assert score == same
 
 
+def test_states_far_behind_the_best_are_left_out():
+    """A chain of 600 states of which each is sung for four frames: few are near the best at a time."""
+    rng = np.random.default_rng(4)
+    n = 600
+    graph = StateGraph(
+        np.arange(n, dtype=np.int32),
+        np.zeros(n, np.float32),
+        np.append(NEVER, np.zeros(n - 1)).astype(np.float32),
+        np.array([500], np.int32),
+        np.array([100], np.int32),
+        np.array([-30], np.float32),
+        np.append(0, np.full(n - 1, NEVER)).astype(np.float32),
+        np.append(np.full(n - 1, NEVER), 0).astype(np.float32),
+    )
+    sung = np.repeat([*range(100), *range(500, 600)], 4)
+    observations = rng.normal(size=(len(sung), n)).astype(np.float32) - 3
+    observations[np.arange(len(sung)), sung] = 0
+    whole, score = best_path(observations, graph, beam=np.inf, memory=1)
+    assert np.mean(whole == sung) > 0.97
+    for memory in (1, 10**6):
+        near, same = best_path(observations, graph, beam=60, memory=memory)
+        np.testing.assert_array_equal(near, whole)
+        assert same == score
+    # a beam in which nothing comes to an end is opened
+    reached, low = best_path(observations[:70], graph, beam=20)
+    assert len(reached) == 0
+    assert low == -np.inf
+
+
 def test_no_path_is_said_so():
     graph = replace(_random_graph(np.random.default_rng(1), 3), final=np.full(3, NEVER, np.float32))
     path, score = best_path(np.zeros((5, 4), np.float32), graph)

@@ -21,12 +21,18 @@ import numpy as np
 
 from .._util.numba_cache import compiled
 from ..errors import ModelError
+from .viterbi import NEVER
 
 SILENCE = "SIL"
 #: Phones that are no speech: silence, and the noises of speakers and rooms.
 FILLERS = frozenset({SILENCE, "+NSN+", "+SPN+"})
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 N_STATES = 3
+#: Emitted by a state that is the start of a syllable and no sound; senones are counted from 0.
+ONSET = -1
+#: Vowels that are sung last longer than spoken ones: fewest frames of each of their states, and least probabilities of
+#: staying and of leaving.
+VOWEL_FRAMES, VOWEL_STAY, VOWEL_LEAVE = 3, 0.98, 0.1
 #: Nats of one step of a quantised mixture weight: 1024 steps of the logarithm to the base 1.0001.
 _WEIGHT_NATS = 1024 * math.log(1.0001)
 _VARIANCE_FLOOR = 1e-4
@@ -95,12 +101,22 @@ class AcousticModel:
         return self._senones[which]
 
     def states(self, way: Sequence[str], k: int) -> tuple[tuple[int, float, float], ...]:
-        """Senone, and logarithms of staying and of leaving, of the states of phone ``k`` of a word."""
+        """Senone, and logarithms of staying and of leaving, of the states of phone ``k`` of a word.
+
+        A vowel begins with a frame that is the start of a syllable, and lasts as vowels do that are sung.
+        """
         position = "s" if len(way) == 1 else "b" if k == 0 else "e" if k == len(way) - 1 else "i"
         before, after = way[k - 1] if k else SILENCE, way[k + 1] if k + 1 < len(way) else SILENCE
         stays = self.stay[self._index[way[k]]].tolist()
         names = self.senones(way[k], before, after, position=position).tolist()
-        return tuple((senone, math.log(stay), math.log(1 - stay)) for senone, stay in zip(names, stays))
+        if way[k] not in VOWELS:
+            return tuple((senone, math.log(stay), math.log(1 - stay)) for senone, stay in zip(names, stays))
+        once = float(NEVER)
+        states = [(ONSET, once, 0.0)]
+        for senone, stay in zip(names, stays):
+            states += [(senone, once, 0.0)] * (VOWEL_FRAMES - 1)
+            states.append((senone, math.log(max(stay, VOWEL_STAY)), math.log(max(1 - stay, VOWEL_LEAVE))))
+        return tuple(states)
 
     def gap(self, way: Sequence[str], k: int) -> bool | None:
         """Phones of a word follow each other at once: None."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .acoustic_model import installed_model, read_acoustic_model
+from .acoustic_model import ONSET, installed_model, read_acoustic_model
 from .adaptation import adapt
 from .espeak import EspeakLexicon
 from .graph import Units
@@ -21,13 +21,12 @@ from .vocals import Vocals
 
 #: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
-#: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, and what a nat of each
-#: counts for.
-MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.3
-GAIN_WEIGHT, FIT_WEIGHT = 0.6, 3.0
+#: Mean fit of phones half way between right and wrong lyrics, and what a nat of it counts for: a logistic regression on
+#: generated songs with their own lyrics and with those of others. The gain on the words backwards adds nothing to it.
+MIDDLE_FIT, FIT_WEIGHT = -4.6, 2.6
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
-#: seven generated songs are found within 0.3 s of where they begin.
-CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.4, 6.0
+#: generated songs are found within 0.3 s of where they begin.
+CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 0.94, 5.6
 
 
 class Heard(Protocol):
@@ -57,6 +56,11 @@ class Acoustics(Protocol):
         """What a nat of its scores was multiplied with."""
         ...
 
+    @property
+    def compares(self) -> bool:
+        """Whether :meth:`score` asks for the gain on the words backwards, which takes another alignment."""
+        ...
+
     def say(self, token: str) -> list[Phones]:
         """The ways to say a token, in the units' names."""
         ...
@@ -76,7 +80,10 @@ class Acoustics(Protocol):
         ...
 
     def score(self, gain: float, fit: float) -> float:
-        """How well words fit, 0 to 1, from gain on the words backwards and mean fit, in nats a unit."""
+        """How well words fit, 0 to 1, from gain on the words backwards and mean fit, in nats a unit.
+
+        The gain is NaN unless :attr:`compares`.
+        """
         ...
 
     def confidence(self, fit: float, around: float) -> float:
@@ -103,6 +110,7 @@ class PhoneAcoustics:
     """
 
     scale = SCALE
+    compares = False
 
     def __init__(self, network: str | Path | None = None, language: str | None = None) -> None:
         self._lexicon = EspeakLexicon(language) if language is not None else None
@@ -129,33 +137,15 @@ class PhoneAcoustics:
             path, total = best_path(scores, states, **told)
             if len(path) and k + 1 < len(STRIDES):
                 column = states.column[path][heard.audible]
-                sung = np.flatnonzero(column > 0)[::stride]
+                sung = np.flatnonzero((column > 0) & (emitted[column - 1] != ONSET))[::stride]
                 model = adapt(model, heard.streams[:, sung], emitted[column[sung] - 1])
         return path, scores, total
 
     def score(self, gain: float, fit: float) -> float:
-        return fit_score(gain, fit)
+        return round(logistic(FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
 
     def confidence(self, fit: float, around: float) -> float:
         return logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET)
-
-
-def fit_score(gain: float, fit: float) -> float:
-    """How well words fit a song, from 0 to 1; 0.5 is half way between right and wrong ones.
-
-    Parameters
-    ----------
-    gain : float
-        By how many scaled nats a phone the words do better than the same words backwards.
-    fit : float
-        Mean fit of a phone in nats, at most 0.
-
-    Returns
-    -------
-    float
-        Rounded to thousandths.
-    """
-    return round(logistic(GAIN_WEIGHT * (gain - MIDDLE_GAIN) + FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
 
 
 def logistic(x: float) -> float:

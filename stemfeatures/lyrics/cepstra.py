@@ -62,19 +62,21 @@ def cepstra_of_mel(mel: np.ndarray, *, remove_noise: bool = True) -> np.ndarray:
 
 def mel_power(signal: np.ndarray) -> np.ndarray:
     """(n_frames, 25) power in mel bands, float64, of a signal on the scale of 16-bit samples."""
-    y = np.asarray(signal, np.float64) * FULL_SCALE
-    if not len(y):
+    n = len(signal)
+    if not n:
         return np.zeros((0, N_BANDS))
-    y = y - PRE_EMPHASIS * np.concatenate([[0.0], y[:-1]])
-    whole = 1 + (len(y) - WINDOW_LENGTH) // HOP_LENGTH if len(y) >= WINDOW_LENGTH else 0
-    n_frames = whole + 1
-    y = np.pad(y, (0, max(0, (n_frames - 1) * HOP_LENGTH + WINDOW_LENGTH - len(y))))
-    frames = np.lib.stride_tricks.sliding_window_view(y, WINDOW_LENGTH)[::HOP_LENGTH][:n_frames]
+    n_frames = 2 + (n - WINDOW_LENGTH) // HOP_LENGTH if n >= WINDOW_LENGTH else 1
     window, filters = np.hamming(WINDOW_LENGTH), _filters()
     mel = np.empty((n_frames, N_BANDS))
     for first in range(0, n_frames, _CHUNK):
-        spectrum = np.fft.rfft(frames[first : first + _CHUNK] * window, N_FFT)
-        mel[first : first + _CHUNK] = (spectrum.real**2 + spectrum.imag**2) @ filters
+        stop = min(first + _CHUNK, n_frames)
+        begin, end = first * HOP_LENGTH, (stop - 1) * HOP_LENGTH + WINDOW_LENGTH
+        # One sample before the first, for pre-emphasis, and zeros after the last.
+        y = np.pad(np.asarray(signal[max(begin - 1, 0) : end], np.float64), (int(begin == 0), max(end - n, 0)))
+        y = (y[1:] - PRE_EMPHASIS * y[:-1]) * FULL_SCALE
+        y[max(n - begin, 0) :] = 0
+        spectrum = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(y, WINDOW_LENGTH)[::HOP_LENGTH] * window, N_FFT)
+        mel[first:stop] = (spectrum.real**2 + spectrum.imag**2) @ filters
     return mel
 
 

@@ -59,7 +59,8 @@ class LyricsGraph:
     states : StateGraph
         For :func:`.viterbi.best_path`.
     senones : np.ndarray
-        (n,) senone, or letter, that observation column ``k + 1`` scores; column 0 is a pause.
+        (n,) senone, letter or :data:`.acoustic_model.ONSET` that observation column ``k + 1`` scores; column 0 is a
+        pause.
     token : np.ndarray
         (n_states,) index of the token, -1 in pauses.
     phone : np.ndarray

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..constants import FRAME_RATE as VOICING_RATE
-from .acoustic_model import FILLERS, SILENCE, VOWELS, AcousticModel
+from .acoustic_model import FILLERS, ONSET, SILENCE, VOWELS, AcousticModel
 from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra_of_mel, mel_power, streams
+from .onsets import onset_scores
 from .phone_network import STRIDE, PhoneNetwork, phone_features
 from .vocals import Vocals
 
@@ -28,6 +29,8 @@ NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.5, 0.5, -8.0
 VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
 #: Scaled nats a frame for a word where nobody sings.
 MUTED = -8.0
+#: What a nat of the start of a syllable counts for, and the least and most nats.
+ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
 #: Scores of a song of five minutes take 150 MB.
 HELD_BYTES = 400_000_000
 
@@ -47,12 +50,16 @@ class Observations:
     phones : np.ndarray | None
         (n_audible, n_phones) float32, nats by which each phone of the acoustic model is less likely than the likeliest
         that is no filler, as a phone network says; None without one.
+    onset : np.ndarray | None
+        (n_audible,) float32, nats by which a frame is more likely where a syllable starts than elsewhere; None takes
+        all frames for equal.
     """
 
     streams: np.ndarray
     audible: np.ndarray
     voiced: np.ndarray
     phones: np.ndarray | None = None
+    onset: np.ndarray | None = None
 
 
 def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence[str] = ()) -> Observations:
@@ -67,7 +74,7 @@ def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence
     phones = None
     if network is not None:
         phones = _phones(network, phone_features(mel, audible), names)[np.flatnonzero(audible) // STRIDE]
-    return Observations(streams(found, level)[:, audible], audible, voiced, phones)
+    return Observations(streams(found, level)[:, audible], audible, voiced, phones, onset_scores(mel)[audible])
 
 
 def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -105,7 +112,7 @@ def phone_scores(
     observations : Observations
         Of :func:`observe`.
     senones : np.ndarray
-        (n,) which.
+        (n,) which; :data:`.acoustic_model.ONSET` is the start of a syllable.
     stride : int
         Look at every so many frames and take the same score for those between.
 
@@ -117,6 +124,8 @@ def phone_scores(
     plain = model.plain_senones
     n = len(senones)
     # Senones of phones without context are scored twice where the graph has them too: cheaper than to gather columns.
+    onset = senones == ONSET
+    senones = np.where(onset, 0, senones)  # any will do there: its column is written last
     found = model.log_likelihoods(observations.streams[:, ::stride], np.concatenate([senones, plain.ravel()]))
     phones = found[:, n:].reshape(len(found), *plain.shape).max(axis=2)
     filler = np.array([name in FILLERS for name in model.phones])
@@ -134,6 +143,8 @@ def phone_scores(
     vowels = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
     scores[observations.voiced, 0] += VOICED_PAUSE
     scores[~observations.voiced] += np.concatenate([[0], np.where(vowels, UNVOICED_VOWEL, 0)]).astype(np.float32)
+    starts = np.zeros(1, np.float32) if observations.onset is None else observations.onset
+    scores[:, 1 + np.flatnonzero(onset)] = ONSET_SCALE * np.clip(starts, LEAST_ONSET, MOST_ONSET)[:, None]
     return scores
 
 
@@ -186,8 +197,8 @@ class FrameScores:
         if end > begin:
             start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
             seen = self._observations
-            phones = None if seen.phones is None else seen.phones[start:end]
-            part = replace(seen, streams=seen.streams[:, start:end], voiced=seen.voiced[start:end], phones=phones)
+            phones, onset = (None if values is None else values[start:end] for values in (seen.phones, seen.onset))
+            part = Observations(seen.streams[:, start:end], seen.audible, seen.voiced[start:end], phones, onset)
             found = phone_scores(self._model, part, self._senones, stride=self._stride)
             full[seen.audible[first:stop]] = found[begin - start :]
         return full

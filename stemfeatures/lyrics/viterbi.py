@@ -1,7 +1,8 @@
 """The most likely path through a graph of states, in bounded memory.
 
 Where the path came from is kept for a stretch of frames at a time; of long songs scores are kept at the start of each
-stretch, and the stretch is computed again when the path is traced back (Grice, Hughey and Speck 1997).
+stretch, and the stretch is computed again when the path is traced back (Grice, Hughey and Speck 1997). States that are
+far behind the best one are left out, by groups of neighbours: the graph of a long text has few that are not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from .._util.numba_cache import compiled
 NEVER = np.float32(-1e30)
 #: Bytes for the moves of one stretch of frames.
 MEMORY = 64_000_000
+#: Scores by which a state may be behind the best: five times what the dearest jump of a graph of lyrics costs.
+BEAM = 1000.0
+#: States that are left out together.
+_GROUP = 64
+#: Fewest frames of a stretch.
+_FEWEST = 100
 _STAY, _STEP, _JUMP = 0, 1, 2
 
 
@@ -80,6 +87,7 @@ def best_path(
     graph: StateGraph,
     *,
     memory: int = MEMORY,
+    beam: float = BEAM,
     groups: np.ndarray | None = None,
     bonus: Callable[[int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, float]:
@@ -92,7 +100,9 @@ def best_path(
     graph : StateGraph
         What may follow what.
     memory : int
-        Bytes that may hold moves; but at least what ``sqrt(n_frames)`` frames need.
+        Bytes that may hold moves; but at least what 100 frames need.
+    beam : float
+        Paths that fall behind the best by more than this are given up; infinity keeps all.
     groups : np.ndarray | None
         (n_states,) int32 group of a state, 0 to ``n_groups - 1``, for ``bonus``.
     bonus : Callable[[int, int], np.ndarray] | None
@@ -109,11 +119,16 @@ def best_path(
     n_frames, n_states = scores.n_frames, len(graph.column)
     if n_frames == 0 or n_states == 0:
         return np.zeros(0, np.int32), -math.inf
-    block = min(n_frames, max(math.isqrt(n_frames), memory // n_states))
+    block = min(n_frames, max(_FEWEST, memory // n_states))
     n_blocks = math.ceil(n_frames / block)
-    saved = np.empty((n_blocks, n_states), np.float32)
+    saved = []
     back = np.empty((block, n_states), np.uint8)
-    moves = graph.column, graph.stay, graph.step, graph.jump_target, graph.jump_origin, graph.jump
+    first_jump = np.searchsorted(graph.jump_target, np.arange(n_states)).astype(np.int32)
+    leaving = np.argsort(graph.jump_origin // _GROUP, kind="stable").astype(np.int32)
+    bounds = np.arange(n_states // _GROUP + 2)
+    first_leaving = np.searchsorted(graph.jump_origin[leaving] // _GROUP, bounds).astype(np.int32)
+    jumps = graph.jump_target, graph.jump_origin, graph.jump, first_jump, leaving, first_leaving
+    moves = graph.column, graph.stay, graph.step, *jumps
     group = np.zeros(n_states, np.int32) if groups is None else groups
 
     def added(first: int, n: int) -> np.ndarray:
@@ -123,24 +138,33 @@ def best_path(
     if bonus is not None:
         current = np.maximum(current + added(0, 1)[0, group], NEVER)
     for k in range(n_blocks):
-        saved[k] = current
+        saved.append(_packed(current))
         rows = scores.rows(k * block + 1, min((k + 1) * block + 1, n_frames))
-        current = _advance(rows, *moves, group, added(k * block + 1, len(rows)), current, back)
+        current = _advance(rows, *moves, group, added(k * block + 1, len(rows)), current, back, beam)
     ending = current + graph.final
     state = int(ending.argmax())
     score = float(ending[state])
+    if score <= NEVER / 2 and math.isfinite(beam):
+        return best_path(observations, graph, memory=memory, beam=math.inf, groups=groups, bonus=bonus)
     if score <= NEVER / 2:
         return np.zeros(0, np.int32), -math.inf
     path = np.empty(n_frames, np.int32)
-    first_jump = np.searchsorted(graph.jump_target, np.arange(n_states))
     for k in range(n_blocks - 1, -1, -1):
         n_rows = min((k + 1) * block + 1, n_frames) - (k * block + 1)
         if k < n_blocks - 1:
             rows = scores.rows(k * block + 1, k * block + 1 + n_rows)
-            _advance(rows, *moves, group, added(k * block + 1, n_rows), saved[k], back)
+            start = np.full(n_states, NEVER, np.float32)
+            start[saved[k][0]] = saved[k][1]
+            _advance(rows, *moves, group, added(k * block + 1, n_rows), start, back, beam)
         state = _trace(back, n_rows, state, first_jump, graph.jump_origin, path[k * block + 1 :])
     path[0] = state
     return path, score
+
+
+def _packed(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The states that can be reached, and their scores."""
+    reached = np.flatnonzero(scores > NEVER).astype(np.int32)
+    return reached, scores[reached]
 
 
 @compiled()
@@ -152,38 +176,89 @@ def _advance(
     jump_target: np.ndarray,
     jump_origin: np.ndarray,
     jump: np.ndarray,
+    first_jump: np.ndarray,
+    leaving: np.ndarray,
+    first_leaving: np.ndarray,
     group: np.ndarray,
     bonus: np.ndarray,
     current: np.ndarray,
     back: np.ndarray,
+    beam: float,
 ) -> np.ndarray:  # pragma: no cover - compiled
-    """Scores after some frames; ``back`` takes the move into each state: stay, step, or a jump, counted from 2."""
+    """Scores after some frames; ``back`` takes the move into each state: stay, step, or a jump, counted from 2.
+
+    ``leaving`` orders jumps by the group of states that they leave; those of group ``g`` begin at ``first_leaving[g]``.
+    """
     n_states = len(column)
-    before, after = current.copy(), np.empty_like(current)
+    n_groups = (n_states + _GROUP - 1) // _GROUP
+    before, after = current.copy(), np.full(n_states, NEVER, np.float32)
+    top = np.empty(n_groups, np.float32)
+    for g in range(n_groups):
+        top[g] = before[g * _GROUP : (g + 1) * _GROUP].max()
+    # Groups that hold anything but NEVER in `before` and in `after`.
+    filled, stale = top > NEVER, np.zeros(n_groups, np.bool_)
+    alive, kept = np.empty(n_groups, np.bool_), np.empty(n_groups, np.bool_)
     for t in range(len(observations)):
         row = observations[t]
-        after[0] = before[0] + stay[0]
-        back[t, 0] = _STAY
-        for s in range(1, n_states):
-            staying, stepping = before[s] + stay[s], before[s - 1] + step[s]
-            after[s] = max(staying, stepping)
-            back[t, s] = stepping > staying
-        target, nth = -1, 0
-        for m in range(len(jump)):
-            if jump_target[m] != target:
-                target, nth = jump_target[m], 0
-            value = before[jump_origin[m]] + jump[m]
-            if value > after[target]:
-                after[target] = value
-                back[t, target] = _JUMP + nth
-            nth += 1
-        for s in range(n_states):
-            after[s] = max(after[s] + row[column[s]], NEVER)
-        if len(bonus):
-            for s in range(n_states):
-                after[s] = max(after[s] + bonus[t, group[s]], NEVER)
+        least = max(top.max() - np.float32(beam), NEVER)
+        for g in range(n_groups):
+            alive[g] = top[g] > NEVER and top[g] >= least
+        for g in range(n_groups):
+            kept[g] = alive[g] or (g > 0 and alive[g - 1])
+        for g in range(n_groups):
+            # A jump out of a group that is given up counts no more.
+            for k in range(first_leaving[g], first_leaving[g + 1] if alive[g] else first_leaving[g]):
+                m = leaving[k]
+                if before[jump_origin[m]] + jump[m] >= least:
+                    kept[jump_target[m] // _GROUP] = True
+        for g in range(n_groups):
+            first, stop = g * _GROUP, min((g + 1) * _GROUP, n_states)
+            if not kept[g]:
+                if stale[g]:
+                    after[first:stop] = NEVER
+                    stale[g] = False
+                continue
+            _move(before, after, stay, step, back[t], first, stop)
+        for g in range(n_groups):
+            for k in range(first_leaving[g], first_leaving[g + 1] if alive[g] else first_leaving[g]):
+                m = leaving[k]
+                target = jump_target[m]
+                value = before[jump_origin[m]] + jump[m]
+                if kept[target // _GROUP] and value > after[target]:
+                    after[target] = value
+                    back[t, target] = _JUMP + m - first_jump[target]
+        for g in range(n_groups):
+            top[g] = NEVER
+            if not kept[g]:
+                continue
+            best = NEVER
+            for s in range(g * _GROUP, min((g + 1) * _GROUP, n_states)):
+                value = after[s] + row[column[s]]
+                if len(bonus):
+                    value += bonus[t, group[s]]
+                value = max(value, NEVER)
+                after[s] = value
+                best = max(best, value)
+            top[g] = best
+            stale[g] = True
         before, after = after, before
+        filled, stale = stale, filled
     return before
+
+
+@compiled()
+def _move(
+    before: np.ndarray, after: np.ndarray, stay: np.ndarray, step: np.ndarray, back: np.ndarray, first: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    """Stay, or step on, whichever is better, for neighbouring states."""
+    if first == 0:
+        after[0] = before[0] + stay[0]
+        back[0] = _STAY
+        first = 1
+    for s in range(first, stop):
+        staying, stepping = before[s] + stay[s], before[s - 1] + step[s]
+        after[s] = max(staying, stepping)
+        back[s] = stepping > staying
 
 
 @compiled()

@@ -144,7 +144,9 @@ class VocalCollector:
         self._signal.append(self._resampler.flush())
         energy = np.concatenate(self._energy, axis=1)
         voiced = (np.concatenate(self._voicing) > VOICED) & active_frames(energy[0], energy[1])
-        return Vocals(np.concatenate(self._signal).astype(np.float32), voiced, duration_s)
+        signal = np.concatenate(self._signal, dtype=np.float32)
+        self._signal.clear()
+        return Vocals(signal, voiced, duration_s)
 
     def _resample(self, signal: torch.Tensor) -> None:
         self._signal.append(self._resampler.process(signal[0].cpu().numpy()))
