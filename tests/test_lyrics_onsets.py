@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("pocketsphinx")
 
-from stemfeatures.audio import write
+from stemfeatures.audio import load, write
 from stemfeatures.lyrics.acoustic_model import (
     ONSET,
     VOWEL_FRAMES,
@@ -47,8 +48,6 @@ def test_tones_begin_where_they_begin() -> None:
 
 
 def test_scores_are_weights_times_features() -> None:
-    import gzip
-
     with gzip.open(SHIPPED, "rt") as file:
         made = json.load(file)
     mel = mel_power(_tones([0.3, 0.8], 1.2))
@@ -71,20 +70,25 @@ def test_the_regression_finds_the_weights_that_made_the_examples() -> None:
 
 
 def test_weights_are_learned_by_a_command(tmp_path: Path) -> None:
-    starts = [0.3, 0.9, 1.4, 2.0, 2.5]
+    """From ten seconds of singing twice: what is held out is known, so it is told apart well."""
+    truth = Path(__file__).parent.parent / "catalog_samples/truth/morning-light"
+    y, rate = load(truth / "vocals.flac")
+    y = y[:, 5 * rate : 15 * rate]
+    times, hertz = np.loadtxt(truth / "vocals_f0.csv", delimiter=",", usecols=(0, 1)).T
+    starts = times[1:][(hertz[1:] > 0) & (hertz[:-1] <= 0)]
+    starts = starts[(starts > 5) & (starts < 15)] - 5
+    assert len(starts) == 3
     for name in "ab":
         song = tmp_path / name
         song.mkdir()
-        write(song / "mixture.flac", _tones(starts, 3.0)[None].astype(np.float32), 16_000)
+        write(song / "mixture.flac", y, rate)
         (song / "truth.json").write_text(json.dumps({"notes": {"vocals": [{"start_s": s} for s in starts]}}))
     output = tmp_path / "onsets.json.gz"
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(output)]) == 0
-    import gzip
-
     with gzip.open(output, "rt") as file:
         made = json.load(file)
     assert made["songs"] == 2
-    assert made["area_under_roc"] > 0.9
+    assert made["area_under_roc"] > 0.7
     assert len(made["weights"]) == N_FEATURES
 
 
