@@ -21,9 +21,11 @@ from .vocals import Vocals
 
 #: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
-#: Mean fit of phones half way between right and wrong lyrics, and what a nat of it counts for: a logistic regression on
-#: generated songs with their own lyrics and with those of others. The gain on the words backwards adds nothing to it.
-MIDDLE_FIT, FIT_WEIGHT = -4.6, 2.6
+#: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, what a nat of each
+#: counts for, and the most gain that counts: chosen on generated songs with their own lyrics and with those of others.
+MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.6
+GAIN_WEIGHT, FIT_WEIGHT = 0.4, 2.8
+MOST_GAIN = 6.0
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
 #: generated songs are found within 0.3 s of where they begin.
 CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 0.94, 5.6
@@ -56,11 +58,6 @@ class Acoustics(Protocol):
         """What a nat of its scores was multiplied with."""
         ...
 
-    @property
-    def compares(self) -> bool:
-        """Whether :meth:`score` asks for the gain on the words backwards, which takes another alignment."""
-        ...
-
     def say(self, token: str) -> list[Phones]:
         """The ways to say a token, in the units' names."""
         ...
@@ -80,10 +77,7 @@ class Acoustics(Protocol):
         ...
 
     def score(self, gain: float, fit: float) -> float:
-        """How well words fit, 0 to 1, from gain on the words backwards and mean fit, in nats a unit.
-
-        The gain is NaN unless :attr:`compares`.
-        """
+        """How well words fit, 0 to 1, from gain on the words backwards and mean fit, in nats a unit."""
         ...
 
     def confidence(self, fit: float, around: float) -> float:
@@ -110,7 +104,6 @@ class PhoneAcoustics:
     """
 
     scale = SCALE
-    compares = False
 
     def __init__(self, network: str | Path | None = None, language: str | None = None) -> None:
         self._lexicon = EspeakLexicon(language) if language is not None else None
@@ -142,7 +135,8 @@ class PhoneAcoustics:
         return path, scores, total
 
     def score(self, gain: float, fit: float) -> float:
-        return round(logistic(FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
+        known = min(gain, MOST_GAIN) - MIDDLE_GAIN
+        return round(logistic(GAIN_WEIGHT * known + FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
 
     def confidence(self, fit: float, around: float) -> float:
         return logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET)

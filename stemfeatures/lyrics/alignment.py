@@ -31,7 +31,7 @@ from .vocals import Vocals, VocalSeparator
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 #: Added to all times. Without it words come 0.01 s after those of generated songs and 0.08 s before those of UltraStar
 #: songs whose labels are taken to lead by 75 ms; this stands between.
-LAG_S = 0.02
+LAG_S = 0.03
 #: Frames whose fit is looked up at a time.
 _FIT_FRAMES = 20_000
 #: Fit in nats of a word that lies in silence.
@@ -235,19 +235,13 @@ class Aligner:
     def _evidence(
         self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: FrameRows, total: float
     ) -> tuple[float, float]:
-        """By how many scaled nats a phone the words do better than backwards, and the mean fit of a phone in nats.
-
-        The first is NaN where the acoustic model does without.
-        """
+        """By how many scaled nats a phone the words do better than backwards, and the mean fit of a phone in nats."""
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
         if not np.isfinite(fits).any():
             return -math.inf, -math.inf
-        fit = float(np.nanmean(fits))
-        if not self.acoustics.compares:
-            return math.nan, fit
         opposite = with_columns(self._graph(backwards(text)), graph.senones)
         _, null = best_path(scores, opposite)
-        return (total - null) / len(fits), fit
+        return (total - null) / len(fits), float(np.nanmean(fits))
 
 
 def align(

@@ -119,8 +119,6 @@ class CtcAcoustics:
         The network.
     """
 
-    compares = True
-
     def __init__(self, model: CtcModel) -> None:
         self.units, self.name = model, model.name
         #: A frame of the network counts once, however many frames of 10 ms it lasts.
