@@ -23,7 +23,7 @@ from .vocals import Vocals
 STRIDES = (4, 2)
 #: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, what a nat of each
 #: counts for, and the most gain that counts: chosen on generated songs with their own lyrics and with those of others.
-MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.6
+MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.55
 GAIN_WEIGHT, FIT_WEIGHT = 0.4, 2.8
 MOST_GAIN = 6.0
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
