@@ -9,7 +9,7 @@ import torch
 from frames_helper import SR, stem_frames, track_frames
 from scipy.stats import kurtosis, skew
 
-from stemfeatures.constants import BARK_EDGES_HZ
+from stemfeatures.constants import BARK_EDGES_HZ, STEMS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.attacks import attack_times_of
 from stemfeatures.descriptors.spectrum import bark_shares
@@ -143,5 +143,13 @@ def test_dissonance_of_tones_whatever_their_level() -> None:
     assert rough["dissonance_mean"] == pytest.approx(0.49, abs=0.03)
     assert soft["dissonance_mean"] == pytest.approx(rough["dissonance_mean"], rel=1e-3)
     assert other(tones(1000, 1500))["dissonance_mean"] < 0.03
+    # of bass and other not where something bleeds into them
+    y = tones(500, 530)
+    for row in STEMS:
+        for sdr_db, is_there in ((20.0, True), (6.0, row in ("vocals", "drums"))):
+            frames = track_frames({row: y})
+            stem = frames.stems[row]
+            stem.mask_energy = stem.energy / (1 - 10 ** (-sdr_db / 10))
+            assert (describe(frames).stems[row]["dissonance_mean"] is not None) == is_there, (row, sdr_db)
     hz, height = spectral_peaks(torch.zeros(1, 1024, 3))
     np.testing.assert_array_equal(roughness(hz, height), 0)
