@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import FRAME_RATE, HOP_LENGTH, LOWEST_NOTE, N_NOTES
@@ -155,6 +157,12 @@ def test_what_is_no_network_is_refused(tmp_path):
     with torch.inference_mode():
         np.testing.assert_allclose(NoteNet.load(tmp_path / "y.safetensors")(features), net(features), atol=0.02)
     assert json.loads((tmp_path / "y.json").read_text()) == {"task": "notes"}
+    with safe_open(str(tmp_path / "y.safetensors"), "pt") as file:
+        metadata, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del weights["tell.weight"]
+    save_file(weights, str(tmp_path / "z.safetensors"), metadata)
+    with pytest.raises(ModelError, match=r"no network of notes: (?s:.*)tell\.weight"):
+        NoteNet.load(tmp_path / "z.safetensors")
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

@@ -140,7 +140,10 @@ class PhoneNetwork(nn.Module):
             with safe_open(str(path), "pt") as file:
                 about = file.metadata()
                 network = cls(json.loads(about["phones"]), int(about["channels"]))
-                network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()}, strict=False)  # noqa: SIM118
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            # Counters of batches are no floating-point numbers, so :meth:`save` leaves them out.
+            counters = {name: x for name, x in network.state_dict().items() if not x.is_floating_point()}
+            network.load_state_dict(counters | weights)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"no phone network: {error}", source=str(path)) from error
         return network.eval()

@@ -170,7 +170,10 @@ class NoteNet(nn.Module):
             with safe_open(str(path), "pt") as file:
                 config = json.loads(file.metadata()["config"])
                 network = cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
-                network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()}, strict=False)  # noqa: SIM118
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            # Counters of batches are no floating-point numbers, so :meth:`save` leaves them out.
+            counters = {name: x for name, x in network.state_dict().items() if not x.is_floating_point()}
+            network.load_state_dict(counters | weights)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"no network of notes: {error}", source=str(path), stage="model") from error
         return network.eval()
