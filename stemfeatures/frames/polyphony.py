@@ -23,7 +23,7 @@ _CHUNK = 1024
 _LEVEL_REACH = LEVEL_FRAMES // 2
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def note_network(device: str) -> NoteNet:
     """The network that ships with the package, on a device.
 
@@ -32,13 +32,18 @@ def note_network(device: str) -> NoteNet:
     device : str
         Torch device.
 
+    Returns
+    -------
+    NoteNet
+        In evaluation mode; the same for whoever asks.
+
     Raises
     ------
     ModelError
         Its file is missing or damaged.
     """
     network = NoteNet.load(checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors")
-    return fused(network) if device == "cpu" else network.to(device)
+    return fused(network, in_place=True) if device == "cpu" else network.to(device)
 
 
 class NoteMeter:
