@@ -145,6 +145,7 @@ def best_path(
     state = int(ending.argmax())
     score = float(ending[state])
     if score <= NEVER / 2 and math.isfinite(beam):
+        del saved, back  # the next try takes as much
         return best_path(observations, graph, memory=memory, beam=math.inf, groups=groups, bonus=bonus)
     if score <= NEVER / 2:
         return np.zeros(0, np.int32), -math.inf
