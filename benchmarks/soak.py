@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +50,26 @@ class Look:
 
 
 def look(driver: psutil.Process, out: Path, tracks: int, seconds: float) -> Look:
-    """Read them; processes that end meanwhile are left out."""
-    sizes, files = [], []
-    for process in [driver, *driver.children(recursive=True)]:
+    """Read them; of processes and files that end meanwhile nothing counts."""
+    sizes, files, log = [], [], []
+    for process in [driver, *_children(driver)]:
         try:
-            sizes.append(process.memory_info().rss / MIB)
-            files.append(process.num_fds())
+            size, n_files = process.memory_info().rss / MIB, process.num_fds()
         except psutil.Error:
-            sizes.append(0.0)
-            files.append(0)
-    log = [path.stat().st_size for path in (out / "_commits").iterdir() if path.is_file()]
+            size, n_files = 0.0, 0
+        sizes.append(size)
+        files.append(n_files)
+    for path in (out / "_commits").iterdir():
+        with suppress(FileNotFoundError):
+            log.append(path.stat().st_size)
     return Look(tracks, seconds, sizes[0], files[0], sum(sizes[1:]), sum(files[1:]), len(log), sum(log) / MIB)
+
+
+def _children(driver: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(driver.children(recursive=True))
+    except psutil.Error:
+        return []
 
 
 def run(music: Path, out: Path, model: str, jobs: int, at: list[int]) -> list[Look]:
