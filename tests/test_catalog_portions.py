@@ -131,6 +131,21 @@ def test_who_shares_a_file_with_a_row_that_is_left_out_stays(manifest: Path, how
     assert "both.wav" in whole.frame["source_uri"].tolist()
 
 
+@pytest.mark.parametrize("how", ["first", "skip"])
+def test_many_doubles_are_looked_up_in_turns(manifest: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(portions, "_LOOKED_UP", 2)
+    rows = pd.read_parquet(manifest)
+    rows["track_id"] = [f"id {i}" for i in (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 6, 0)]
+    for i, part in enumerate((rows[:7], rows[7:])):
+        part.to_parquet(manifest / f"{i}.parquet")
+    whole, n_dropped = read_catalog(manifest).without_duplicates(how)
+    assert n_dropped == (5 if how == "first" else 9)
+    with portions_of(manifest, on_duplicate=how) as parts:
+        assert parts is not None
+        assert parts.n_dropped == n_dropped
+        assert [row for c in parts for row in c.frame["source_uri"]] == whole.frame["source_uri"].tolist()
+
+
 def test_every_row_has_a_double(manifest: Path) -> None:
     for i in range(2):
         pd.DataFrame({"path": ["a.wav", "b.wav", "c.wav"]}).to_parquet(manifest / f"{i}.parquet")

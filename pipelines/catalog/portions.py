@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 PORTION_ROWS = 50_000
 #: Rows that are looked through together: two columns of them.
 _LOOK_ROWS = 200_000
+#: Groups of rows with one hash whose values are looked up together.
+_LOOKED_UP = 10_000
 
 
 @dataclass(frozen=True)
@@ -214,17 +217,12 @@ def _look_through(
             first += table.num_rows
         gone = np.zeros(n_rows, bool)
         for column, some in repeats.items():
-            for rows in some.rows():
-                rows = rows[~gone[rows]]  # who shares a file with a row that is left out already stays
-                if len(rows) < 2:
-                    continue
-                values = as_ids(dataset.take(rows[:2], columns=[column])[column], column)
-                if values[0] != values[1]:  # one hash of two values, which is one in 10^10
-                    continue
+            # Who shares a file with a row that is left out already stays.
+            for rows, value in _alike(dataset, column, (rows[~gone[rows]] for rows in some.rows())):
                 if on_duplicate == "error":
                     raise CatalogError(
                         f"row {rows[0] + 1:,} and row {rows[1] + 1:,} have the same {columns[column]} "
-                        f"{printable(values[0].as_py())!r}; --on-duplicate says what becomes of such rows",
+                        f"{printable(value)!r}; --on-duplicate says what becomes of such rows",
                         source=origin,
                     )
                 dropped.append(rows[1:] if on_duplicate == "first" else rows)
@@ -232,3 +230,17 @@ def _look_through(
     if gone.all():
         raise CatalogError("every row shares its id or its file with another", source=origin)
     return restore, frozenset(large), gone.nonzero()[0]
+
+
+def _alike(dataset: ds.Dataset, column: str, groups: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, str]]:
+    """Of groups of rows of one hash those of one value, and the value.
+
+    Many are looked up together: to find rows the column is read from its beginning.
+    """
+    several = (rows for rows in groups if len(rows) > 1)
+    while some := list(islice(several, _LOOKED_UP)):
+        pairs = np.concatenate([rows[:2] for rows in some])
+        values = as_ids(dataset.take(pairs, columns=[column])[column], column).to_pylist()
+        for rows, value, other in zip(some, values[::2], values[1::2]):
+            if value == other:
+                yield rows, value

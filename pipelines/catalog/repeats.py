@@ -1,4 +1,4 @@
-"""Rows of a long column that hold the same value, found on disk: memory grows with none of its length."""
+"""Rows of a long column that hold the same value, found on disk: in memory is a piece of the column at a time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ class Repeats:
                     file.write(records[start:end].tobytes())
 
     def rows(self) -> Iterator[np.ndarray]:
-        """The rows of each hash that occurs more than once, in order; of two values it is one in 10^10 times."""
+        """The rows of each hash that occurs more than once, in order.
+
+        That any two of a hundred thousand values have one hash has a probability below 10^-9; whoever asks compares
+        values, too.
+        """
         for file in sorted(self._folder.iterdir()):
             records = np.fromfile(file, _RECORD)
             in_order = np.sort(records["hash"])
