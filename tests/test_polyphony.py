@@ -211,7 +211,7 @@ def small_batches(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_the_command_learns_chooses_scores_and_saves(tmp_path):
+def test_the_command_learns_chooses_scores_and_saves(tmp_path, monkeypatch):
     for k, name in enumerate(("songs", "unseen", "held_out")):
         _song(tmp_path / name / f"{k:08d}", k)
     out = tmp_path / "notes.safetensors"
@@ -228,6 +228,13 @@ def test_the_command_learns_chooses_scores_and_saves(tmp_path):
     assert NoteNet.load(out).config.channels == 6
     with pytest.raises(DatasetError, match="song 00000000 is also in"):
         training.main([*args[:-2], "--songs", str(tmp_path / "songs"), str(tmp_path / "songs"), *args[-2:]])
+    (tmp_path / "unseen/00000001/truth.json").write_text(json.dumps({"notes": {}, "f0": {}}))
+    (tmp_path / "heard/unseen-00000001-other.npz").unlink()
+    with pytest.raises(DatasetError, match="no song has notes of other"):
+        training.main([*args, "--cache", str(tmp_path / "heard")])
+    monkeypatch.setattr(training, "N_FRAMES", 1000)
+    with pytest.raises(DatasetError, match=r"no song of 23\.2 s"):
+        training.main([*args, "--cache", str(tmp_path / "heard")])
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -24,7 +24,7 @@ POLYPHONIC_NOTES = "polyphonic_notes"
 
 #: Least probability of an onset and, in the mean of the frames from it on, of sounding. Training moves the logits such
 #: that these are the best thresholds on songs it did not learn from.
-ONSET, ACTIVE = 0.5, 0.5
+LEAST_ONSET, LEAST_ACTIVE = 0.5, 0.5
 #: Frames around an onset in which no other of that pitch is.
 APART = 2
 #: Frames from the onset on whose mean says whether the pitch sounds, and frames without it that end a note.
@@ -61,8 +61,8 @@ def polyphonic_notes(
     active: np.ndarray,
     deviation: np.ndarray,
     *,
-    least_onset: float = ONSET,
-    least_active: float = ACTIVE,
+    least_onset: float = LEAST_ONSET,
+    least_active: float = LEAST_ACTIVE,
     lowest: int = 0,
 ) -> PolyphonicNotes:
     """Notes from the outputs of the network.
@@ -73,7 +73,7 @@ def polyphonic_notes(
         (n_frames, n_pitches) probabilities that a note begins, and sounds, in 0..1.
     deviation : np.ndarray
         (n_frames, n_pitches) semitones from the pitch.
-    least_onset, least_active : float
+    least_onset, least_active : float, default=0.5
         Thresholds.
     lowest : int, default=0
         Number of the first of the pitches among those of the network.

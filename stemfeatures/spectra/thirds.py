@@ -31,7 +31,7 @@ def third_frequencies(bins_per_semitone: int = BINS_PER_SEMITONE) -> np.ndarray:
 
     Parameters
     ----------
-    bins_per_semitone : int
+    bins_per_semitone : int, default=3
         Odd: one of them is centred on the semitone.
 
     Returns
@@ -93,8 +93,8 @@ def thirds(signal: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     fine : np.ndarray
-        (n_frames, N_THIRDS) float32 of the long window; a sine of amplitude 1 at the centre of a bin of the transform
-        has 0.5.
+        (n_frames, N_THIRDS) float32 of the long window; a sine of amplitude 1 has 0.5 at the centre of a bin of the
+        transform, less beside it, and less where a third has many bins.
     coarse : np.ndarray
         (n_frames, N_SEMITONES) float32 of the short window.
     """

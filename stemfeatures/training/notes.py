@@ -300,13 +300,18 @@ def train_notes(
     Raises
     ------
     DatasetError
-        A folder holds no generated songs, or songs of one are in another.
+        A folder holds no generated songs, or none that is of use, or songs of one are in another.
     """
     begun = time.process_time()
     folders = [*songs, unseen, held_out]
     _refuse_shared(folders)
     heard = [list(hear_songs(folder, stem, cache=cache)) for folder in folders]
     learned = [song for some in heard[:-2] for song in some if song.n_frames >= N_FRAMES]
+    if not learned:
+        raise DatasetError(f"no song of {N_FRAMES / FRAME_RATE:.1f} s", source=str(songs[0]), stage="train")
+    for folder, some in zip(folders[-2:], heard[-2:]):
+        if not any(song.notes.size or song.voices.size for song in some):
+            raise DatasetError(f"no song has notes of {stem}", source=str(folder), stage="train")
     log(f"heard {len(learned)} songs to learn from, {len(heard[-2])} to choose on, {len(heard[-1])} to score")
     torch.manual_seed(seed)
     network = NoteNet(config)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..._util.files import replacing
 from ...audio import load, resample
 from ...constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, LOWEST_NOTE, N_FFT, N_NOTES, STEMS
 from ...errors import DatasetError
@@ -59,8 +60,9 @@ class HeardNotes:
         return len(self.true)
 
     def save(self, path: Path) -> None:
-        """Write it to a file (``.npz``)."""
-        np.savez(path, **vars(self))
+        """Write it to a file (``.npz``), which is there whole or not at all."""
+        with replacing(path) as unfinished, open(unfinished, "wb") as file:
+            np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> HeardNotes:
@@ -163,6 +165,11 @@ def hear_song(folder: Path, stem: str, network: JointNet) -> HeardNotes:
     network : JointNet
         The separator.
 
+    Returns
+    -------
+    HeardNotes
+        Of the stem.
+
     Raises
     ------
     DatasetError
@@ -192,7 +199,13 @@ def hear_songs(folder: Path, stem: str, *, cache: Path | None = None) -> Iterato
     stem : str
         ``other`` or ``vocals``.
     cache : Path, optional
-        Keep what was heard here, and read it from here.
+        Keep what was heard here, and read it from here: by the names of the song and of its folder, so that songs made
+        anew, and other separators, need a folder of their own.
+
+    Yields
+    ------
+    HeardNotes
+        In the order of their names.
 
     Raises
     ------
@@ -248,7 +261,7 @@ def note_targets(notes: np.ndarray, first: int, n_frames: int) -> np.ndarray:
 
 
 def voice_targets(voices: np.ndarray, first: int, n_frames: int) -> np.ndarray:
-    """The same of voices (n_voices, n_frames in all) MIDI; no onset is known."""
+    """As :func:`note_targets`, of voices (n_voices, n_frames in all) in MIDI; no onset is known."""
     target = np.zeros((3, n_frames, N_NOTES), np.float32)
     for midi in voices[:, first : first + n_frames]:
         nearest = np.rint(midi)
