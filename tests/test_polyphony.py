@@ -91,15 +91,16 @@ def test_notes_of_known_activations():
     onset, active, deviation = (np.zeros((60, 8)) for _ in range(3))
     onset[10:12, 1] = 0.9, 0.6  # a note whose beginning lies between two frames
     active[10:20, 1] = 0.9
-    onset[15, 3], onset[30, 3] = 0.8, 0.7  # begins anew while it sounds
+    onset[15, 3], onset[29:31, 3] = 0.8, (0.3, 0.7)  # begins anew while it sounds, between two frames
     active[15:48, 3], deviation[15:48, 3] = 0.8, 0.2
     onset[40, 5] = 0.9  # does not sound
     active[50:, 6] = 0.9  # does not begin
     onset[52, 7], active[52:, 7] = 0.4, 0.9  # not sure
     found = polyphonic_notes(onset, active, deviation)
     np.testing.assert_array_equal(found.pitch, LOWEST_NOTE + np.array([1, 3, 3]))
-    np.testing.assert_allclose(found.onset_s * FRAME_RATE, [10.25, 15, 30], atol=0.05)
-    np.testing.assert_allclose(found.offset_s * FRAME_RATE, [20, 30, 48])
+    np.testing.assert_allclose(found.onset_s * FRAME_RATE, [10.25, 15, 29.86], atol=0.01)
+    np.testing.assert_allclose(found.offset_s * FRAME_RATE, [20, 29.86, 48], atol=0.01)
+    assert found.offset_s[1] == found.onset_s[2]  # notes of one pitch do not overlap
     np.testing.assert_allclose(found.cents, [0, 20, 20], atol=1e-6)
     np.testing.assert_allclose(found.confidence, [0.81, 0.64, 0.56])
     assert len(polyphonic_notes(np.zeros((5, 8)), active[:5], deviation[:5]).pitch) == 0

@@ -95,12 +95,14 @@ def polyphonic_notes(
     kept = np.r_[True, (np.diff(pitch) != 0) | (np.diff(frame) > APART)]
     pitch, frame = pitch[kept], frame[kept]
     end = _ends(active >= least_active, frame, pitch)
-    again = np.where(np.append(np.diff(pitch) == 0, False), np.append(frame[1:], 0), n_frames)
-    end = np.minimum(np.maximum(end, frame + 1), again)
+    again = np.append(np.diff(pitch) == 0, False)
+    end = np.minimum(np.maximum(end, frame + 1), np.where(again, np.append(frame[1:], 0), n_frames))
     left, centre, right = (onset[np.clip(frame + step, 0, n_frames - 1), pitch] for step in (-1, 0, 1))
     curvature = left - 2 * centre + right
     offset = np.clip((left - right) / 2 / np.minimum(curvature, -1e-6), -0.5, 0.5)
     onset_s = np.maximum((frame + offset) / FRAME_RATE, 0.0)
+    offset_s = np.maximum(end / FRAME_RATE, onset_s + 1 / FRAME_RATE)
+    offset_s = np.where(again, np.minimum(offset_s, np.append(onset_s[1:], 0.0)), offset_s)
     sums = np.concatenate([np.zeros((1, onset.shape[1])), np.cumsum(deviation * active, axis=0, dtype=np.float64)])
     weights = np.concatenate([np.zeros((1, onset.shape[1])), np.cumsum(active, axis=0, dtype=np.float64)])
     total = np.maximum(weights[end, pitch] - weights[frame, pitch], 1e-9)
@@ -108,7 +110,7 @@ def polyphonic_notes(
     order = np.lexsort((pitch, onset_s))
     return PolyphonicNotes(
         onset_s[order],
-        np.maximum(end / FRAME_RATE, onset_s + 1 / FRAME_RATE)[order],
+        offset_s[order],
         (LOWEST_NOTE + lowest + pitch)[order],
         (100 * np.clip(semitones, -0.5, 0.5))[order],
         (centre * np.minimum(total / (end - frame), 1.0))[order],
