@@ -40,7 +40,7 @@ TINY = {
         "--jobs 1 --tracks 1 --seconds 0.6 --rounds 1",
         r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
-    "kept_ranks": ("--songs 1 --seconds 8", r"dissonance_mean +drums +- \([01]\)"),
+    "kept_ranks": ("--songs 1 --seconds 8", r"dissonance +drums +- \([01]\)"),
     "lanes": (
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
         r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from stemfeatures.constants import FRAME_RATE, HOP_LENGTH, LOWEST_NOTE, N_NOTES
 from stemfeatures.descriptors.polyphony import polyphonic_notes
 from stemfeatures.descriptors.transcription import note_name
 from stemfeatures.errors import DatasetError, ModelError
-from stemfeatures.frames.polyphony import NoteMeter
+from stemfeatures.frames.polyphony import WEIGHTS, NoteMeter
+from stemfeatures.models import checkpoints
 from stemfeatures.models.notes import ACTIVE, ONSET, NoteConfig, NoteNet, note_features
 from stemfeatures.spectra.thirds import LONG_WINDOW, LOWEST_SEMITONE, third_frequencies, thirds
 from stemfeatures.training import notes as training
@@ -254,3 +256,10 @@ def test_it_learns_what_sounds():
     moved_by = training.outputs(net, features) - before
     np.testing.assert_allclose(moved_by[ONSET], -np.log(4), atol=1e-4)
     np.testing.assert_allclose(moved_by[ACTIVE], np.log(7 / 3), atol=1e-4)
+
+
+def test_other_weights_have_another_name() -> None:
+    """Rows say by the name alone with which network of notes they were made."""
+    digests = {"other-v1": "4129f4ef91555e5fa970453fcae5a557e99a99902c4a12ba5e86aa4262ca57a6"}
+    file = checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == digests[WEIGHTS]

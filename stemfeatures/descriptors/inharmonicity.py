@@ -18,7 +18,7 @@ from .activity import active_rows
 from .f0 import f0_contours
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .separation import calibrated_sdr_db
+from .separation import is_trusted
 from .values import OK, SILENT, median
 from .voice import LEAST_FRAMES, POOR, TOO_FEW, UNKNOWN, confirmed
 
@@ -81,8 +81,7 @@ def _inharmonicity(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     value = median_inharmonicity(tones, inputs.get(f0_contours)[row][0].f0_hz)
     if value is None:
         return {"inharmonicity_status": TOO_FEW}
-    sdr_db = calibrated_sdr_db(inputs.frames.stems[row])
-    if sdr_db is None or sdr_db < TRUSTED_SDR_DB[row]:
+    if not is_trusted(inputs.frames.stems[row], TRUSTED_SDR_DB[row]):
         return {"inharmonicity_status": POOR}
     return {"inharmonicity_status": OK, "inharmonicity_median": value}
 

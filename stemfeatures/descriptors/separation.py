@@ -89,6 +89,25 @@ def calibrated_sdr_db(stem: StemFrames) -> float | None:
     return None if expected is None else float(np.clip(SLOPE * expected + CONSTANT_DB, LEAST_DB, MOST_DB))
 
 
+def is_trusted(stem: StemFrames, least_db: float) -> bool:
+    """Whether the masks promise that a stem is no further from the true one than so many decibels.
+
+    Parameters
+    ----------
+    stem : StemFrames
+        Of a separated stem.
+    least_db : float
+        Least signal-to-distortion ratio of :func:`calibrated_sdr_db`.
+
+    Returns
+    -------
+    bool
+        False where the frames hold no masks.
+    """
+    sdr_db = calibrated_sdr_db(stem)
+    return sdr_db is not None and sdr_db >= least_db
+
+
 def _separation(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     stem = inputs.frames.stems[row]
     if not inputs.get(active_rows)[row].any():

@@ -1,10 +1,9 @@
-"""Further shapes of the spectrum over the active frames: moments, zero crossings, Bark bands, dissonance.
+"""Further shapes of the spectrum over the active frames: moments, zero crossings, Bark bands.
 
 Skewness and kurtosis are the third and fourth moments of the magnitude spectrum around its centroid, as essentia's
 ``DistributionShape`` has them; ``spectral_bandwidth`` is its ``SpectralSpread`` (the root of the second). Where a frame
 is next to one line (skewness 30 and more) the rounding of far bins moves them by about a percent. Bark bands
 after Zwicker, "Subdivision of the audible frequency range into critical bands", JASA 33 (1961), up to 11,025 Hz.
-Dissonance is that of :mod:`stemfeatures.frames.roughness`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ import numpy as np
 
 from ..constants import BARK_EDGES_HZ
 from ..fields import LINEAR, LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
-from ..frames.types import ROUGHNESS_STEP, StemFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .separation import calibrated_sdr_db
 from .values import OK, SILENT, mean, median, number, std, windows
 
 UNKNOWN = "unknown"
@@ -39,17 +36,12 @@ _SERIES = (
 )
 _STATISTICS = (("mean", "mean", mean), ("std", "standard deviation", std), ("median", "median", median))
 
-#: Signal-to-distortion ratio, as the masks promise it, from which on dissonance is that of the stem; of vocals and
-#: drums separation keeps its rank (benchmarks/kept_ranks.py).
-TRUSTED_SDR_DB = {"bass": 12.0, "other": 12.0}
-
 _field = partial(Field, type="float32", family="timbre", since="1.1")
 FIELDS = (
     status_field(
         "spectrum_status",
         "ok | silent | absent | unknown",
-        "moments of the spectrum, zero crossings, Bark bands and dissonance (over active frames; unknown: the frames "
-        "lack them)",
+        "moments of the spectrum, zero crossings and Bark bands (over active frames; unknown: the frames lack them)",
         family="timbre",
         since="1.1",
     ),
@@ -76,19 +68,6 @@ FIELDS = (
             number=k,
         )
         for k, (low, high) in enumerate(zip(BARK_EDGES_HZ, BARK_EDGES_HZ[1:]), start=1)
-    ),
-    *(
-        _field(
-            f"dissonance_{statistic}",
-            description="Roughness of the pairs of peaks of the spectrum (Plomp and Levelt 1965, Sethares 1993), 0 to "
-            f"0.5 of two equal ones: {word} over active frames; null of bass and other where separation_sdr_db is "
-            f"below {TRUSTED_SDR_DB['other']:.0f}, as what bleeds into them has partials, too.",
-            range=">= 0",
-            scale=NOT_A_COORDINATE,
-            feature="dissonance",
-            statistic=statistic,
-        )
-        for statistic, word, _ in _STATISTICS[:2]
     ),
 )
 
@@ -128,19 +107,8 @@ def _spectrum(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     for feature, attribute, *_ in _SERIES:
         series = getattr(stem, attribute)[active]
         measured |= {f"{feature}_{statistic}": take(series) for statistic, _, take in _STATISTICS}
-    if stem.dissonance is not None and _is_trusted(row, stem):
-        rough = stem.dissonance[active[::ROUGHNESS_STEP]]
-        measured |= {f"dissonance_{statistic}": take(rough) for statistic, _, take in _STATISTICS[:2]}
     shares = bark_shares(stem.bark, active)
     return measured | {f"bark_{k:02d}_mean": number(share) for k, share in enumerate(shares, start=1)}
-
-
-def _is_trusted(row: str, stem: StemFrames) -> bool:
-    """Whether the partials of a row are its own."""
-    if row not in TRUSTED_SDR_DB:
-        return True
-    sdr_db = calibrated_sdr_db(stem)
-    return sdr_db is None or sdr_db >= TRUSTED_SDR_DB[row]
 
 
 register(Extractor("spectrum", 41, FIELDS, "spectrum_status", _spectrum))

@@ -21,7 +21,7 @@ from .activity import active_rows
 from .f0 import f0_contours
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .separation import calibrated_sdr_db
+from .separation import is_trusted
 from .values import OK, SILENT, median
 
 VOCALS = "vocals"
@@ -177,8 +177,7 @@ def _separated(inputs: DescriptorInputs, row: str, *, fields: tuple[Field, ...],
     status, values = inputs.get(measured_voice)
     if status != OK:
         return {name: status}
-    sdr_db = calibrated_sdr_db(inputs.frames.stems[row])
-    if sdr_db is None or sdr_db < least_sdr_db:
+    if not is_trusted(inputs.frames.stems[row], least_sdr_db):
         return {name: POOR}
     return {name: OK, **{field.name: values[field.name] for field in fields[1:]}}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import DatasetError
 from .cepstra import FRAME_RATE, mel_power
 from .observations import CENTRE_S, audible_frames
 from .onsets import N_FEATURES, SHIPPED, onset_features
@@ -32,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("songs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=SHIPPED)
-    parser.add_argument("--held-out", type=int, default=4)
+    parser.add_argument("--held-out", type=int, default=4, help="0 keeps none back (default: %(default)s)")
     args = parser.parse_args(arguments)
     separator = VocalSeparator()
     examples = [found for song in args.songs if (found := _examples(song, separator)) is not None]
     if not examples:
         parser.error("no song has sung notes")
     measured = {}
-    kept = [k for k in range(len(examples)) if k % args.held_out == 0]
+    kept = [k for k in range(len(examples)) if args.held_out > 0 and k % args.held_out == 0]
     if 0 < len(kept) < len(examples):
         weights, offset = fit([e for k, e in enumerate(examples) if k not in kept])
         x, start = _joined([examples[k] for k in kept])
@@ -80,11 +81,16 @@ def fit(examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 
 def _examples(song: Path, separator: VocalSeparator) -> tuple[np.ndarray, np.ndarray] | None:
     """Features of the audible frames of a song and which are starts; None where nobody sings."""
-    notes = json.loads((song / "truth.json").read_text(encoding="utf-8"))["notes"].get("vocals", [])
+    try:
+        notes = json.loads((song / "truth.json").read_text(encoding="utf-8"))["notes"].get("vocals", [])
+    except FileNotFoundError as error:
+        raise DatasetError(f"no generated song: {error}", source=str(song), stage="train") from error
+    if not notes:
+        return None
     vocals = separator.from_file(song / "mixture.flac")
     features = onset_features(mel_power(vocals.signal))
     audible = audible_frames(vocals, len(features))
-    if not notes or not audible.any():
+    if not audible.any():
         return None
     times = np.arange(len(features)) / FRAME_RATE + CENTRE_S
     distance = np.abs(times[:, None] - [note["start_s"] for note in notes]).min(axis=1)

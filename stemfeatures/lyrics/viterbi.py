@@ -100,7 +100,7 @@ def best_path(
     graph : StateGraph
         What may follow what.
     memory : int
-        Bytes that may hold moves; but at least what 100 frames need.
+        Bytes that may hold moves; but at least what 100 frames need, and without a beam the root of all frames.
     beam : float
         Paths that fall behind the best by more than this are given up; infinity keeps all.
     groups : np.ndarray | None
@@ -119,7 +119,9 @@ def best_path(
     n_frames, n_states = scores.n_frames, len(graph.column)
     if n_frames == 0 or n_states == 0:
         return np.zeros(0, np.int32), -math.inf
-    block = min(n_frames, max(_FEWEST, memory // n_states))
+    # What is kept at the start of each stretch is sparse within a beam, and all states without.
+    fewest = _FEWEST if math.isfinite(beam) else max(_FEWEST, math.isqrt(n_frames))
+    block = min(n_frames, max(fewest, memory // n_states))
     n_blocks = math.ceil(n_frames / block)
     saved = []
     back = np.empty((block, n_states), np.uint8)
