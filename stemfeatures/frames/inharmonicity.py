@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..constants import ANALYSIS_SAMPLE_RATE
-from .pitched_frames import PitchedFrames
+from .pitched_frames import PitchedFrameMeter
 from .types import InharmonicityFrames
 
 #: Samples of the window (0.19 s), and of its transform, so that a parabola through three bins finds a peak.
@@ -115,7 +115,7 @@ def inharmonicity(found_hz: np.ndarray, energy: np.ndarray, fundamental_hz: np.n
     return np.asarray(np.where(enough, apart / below, np.nan))
 
 
-class InharmonicityMeter(PitchedFrames):
+class InharmonicityMeter(PitchedFrameMeter):
     """Measures the frames with a pitch of a signal at 22,050 Hz.
 
     Examples

@@ -12,7 +12,7 @@ from ..constants import HOP_LENGTH
 LEAST_VOICING = 0.5
 
 
-class PitchedFrames(ABC):
+class PitchedFrameMeter(ABC):
     """Takes pitch and waveform in blocks of any size, and hands out a window around each frame that is measured.
 
     Parameters
@@ -80,4 +80,4 @@ class PitchedFrames(ABC):
         self._signal = self._signal[count * HOP_LENGTH :].copy()
 
 
-__all__ = ["LEAST_VOICING", "PitchedFrames"]
+__all__ = ["LEAST_VOICING", "PitchedFrameMeter"]

@@ -8,7 +8,7 @@ from ..constants import ANALYSIS_SAMPLE_RATE
 from .formants import N_FORMANTS, formants
 from .harmonicity import harmonicity
 from .periods import HALF, perturbations
-from .pitched_frames import PitchedFrames
+from .pitched_frames import PitchedFrameMeter
 from .types import VoiceFrames
 
 #: Of so many frames one is measured, 70 ms apart.
@@ -21,7 +21,7 @@ HIGHEST_PERTURBED_HZ, HIGHEST_FORMANTS_HZ = 600.0, 350.0
 _TOGETHER = 1536
 
 
-class VoiceMeter(PitchedFrames):
+class VoiceMeter(PitchedFrameMeter):
     """Measures the voiced frames of a signal at 22,050 Hz.
 
     Examples
