@@ -19,7 +19,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 
 import argparse
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from descriptors import cpu_s
 
 from pipelines import extract_catalog
 from stemfeatures import audio
@@ -51,16 +51,6 @@ def stereo(file: Path) -> np.ndarray:
     """(2, n_samples) float32 of a file at :data:`RATE`."""
     y, _ = audio.load(file, sample_rate=RATE)
     return np.asarray(np.stack([y[0], y[-1]]), dtype=np.float32)
-
-
-def cpu_s(work: Callable[[], object], repeat: int) -> float:
-    """Least CPU seconds of several runs."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
 
 
 def separator() -> tuple[str, Separate] | None:
