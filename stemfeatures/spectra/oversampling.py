@@ -7,9 +7,10 @@ the taps less one. Nearly half of the matrix is zeros, and the product is faster
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 
-def band_matrix(phases: np.ndarray, *, outputs: int = 32) -> np.ndarray:
+def band_matrix(phases: np.ndarray, *, outputs: int = 64) -> np.ndarray:
     """The matrix of a block.
 
     Parameters
@@ -27,7 +28,7 @@ def band_matrix(phases: np.ndarray, *, outputs: int = 32) -> np.ndarray:
     Examples
     --------
     >>> matrix = band_matrix(np.array([[1.0, 2.0]]))
-    >>> (np.arange(33.0) @ matrix)[:3].tolist()
+    >>> (np.arange(65.0) @ matrix)[:3].tolist()
     [2.0, 5.0, 8.0]
     """
     n_phases, n_taps = phases.shape
@@ -37,7 +38,7 @@ def band_matrix(phases: np.ndarray, *, outputs: int = 32) -> np.ndarray:
     return matrix.reshape(-1, n_phases * outputs)
 
 
-def largest_between(x: np.ndarray, matrix: np.ndarray, n_taps: int) -> float:
+def largest_between(x: np.ndarray, matrix: np.ndarray, n_taps: int, *, least: float = 0.0) -> float:
     """Largest absolute value of the outputs.
 
     Parameters
@@ -48,21 +49,34 @@ def largest_between(x: np.ndarray, matrix: np.ndarray, n_taps: int) -> float:
         Of :func:`band_matrix`.
     n_taps : int
         Taps of a phase.
+    least : float, optional
+        What is known to be reached; blocks whose samples are too small to exceed it are left out.
 
     Returns
     -------
     float
-        Over all channels, phases and the ``n`` outputs of each; 0 without any.
+        Over all channels, phases and the ``n`` outputs of each, or `least` where that is larger.
+
+    Examples
+    --------
+    >>> matrix = band_matrix(np.array([[1.0, 2.0]]))
+    >>> largest_between(np.array([[1.0, -3.0, 1.0]]), matrix, 2), largest_between(np.ones((1, 99)), matrix, 2, least=4.0)
+    (5.0, 4.0)
     """
     width = matrix.shape[0]
     outputs = width - n_taps + 1
     n = x.shape[1] - n_taps + 1
     if n < 1:
-        return 0.0
-    blocks = -(-n // outputs)
-    padded = np.pad(x, ((0, 0), (0, (blocks - 1) * outputs + width - x.shape[1])))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, ::outputs]
-    found = (windows.reshape(-1, width) @ matrix).reshape(len(x), blocks, -1, outputs)
-    # The last block reaches beyond the signal.
-    whole, last = found[:, :-1], np.abs(found[:, -1, :, : n - (blocks - 1) * outputs])
-    return float(max(whole.max(initial=0.0), -whole.min(initial=0.0), last.max(initial=0.0)))
+        return least
+    if n < outputs:
+        found = np.pad(x, ((0, 0), (0, outputs - n))) @ matrix
+        return max(least, float(np.abs(found.reshape(len(x), -1, outputs)[..., :n]).max()))
+    # The last block ends with the signal, wherever it begins.
+    starts = np.append(np.arange(0, n - outputs, outputs), n - outputs)
+    cells = np.abs(x[:, : x.shape[1] // outputs * outputs]).reshape(len(x), -1, outputs).max(axis=2)
+    cells = np.pad(cells, ((0, 0), (0, -(-width // outputs))), constant_values=np.inf)  # of the rest: not known
+    around = sliding_window_view(cells, -(-width // outputs), axis=1).max(axis=2)[:, : len(starts)]
+    # No output exceeds the largest sample that it sees times the sum of the taps' absolute values, but for rounding.
+    channels, blocks = np.nonzero(around * ((1 + 1e-5) * np.abs(matrix).sum(axis=0).max()) > least)
+    found = sliding_window_view(x, width, axis=1)[channels, starts[blocks]] @ matrix
+    return max(least, float(found.max(initial=0.0)), -float(found.min(initial=0.0)))
