@@ -79,9 +79,6 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
     chroma_basis = librosa.filters.chroma(sr=SR, n_fft=N_FFT, n_chroma=N_CHROMA, norm=1)[:, :N_BINS]
     up = np.abs(resample_poly(y, 4, 1)) if len(y) else np.zeros(0)
     n = n_frames_of(len(y))
-    padded = np.zeros(n * HOP_LENGTH * 4 + 2 * HOP_LENGTH)
-    padded[2 * HOP_LENGTH :][: len(up)] = up[: len(padded) - 2 * HOP_LENGTH]
-    peak = padded[: n * HOP_LENGTH * 4].reshape(n, -1).max(axis=1)
     f32 = np.float32
     central = (hz[:, None] - centroid) / np.where(bandwidth > 1, bandwidth, np.inf)
     crosses = np.diff(y < 0, prepend=False).astype(np.float64)
@@ -93,7 +90,7 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
         contrast=librosa.feature.spectral_contrast(S=np.maximum(spectrum, 1e-10), sr=SR, n_fft=N_FFT).astype(f32),
         energy=_mean_square(y).astype(f32),
         k_power=_mean_square(sosfilt(k_weighting(SR), y)).astype(f32),
-        peak=peak.astype(f32),
+        peak=float(up.max(initial=0.0)),
         centroid_hz=centroid.astype(f32),
         bandwidth_hz=bandwidth.astype(f32),
         rolloff_hz=rolloff.astype(f32),

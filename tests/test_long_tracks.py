@@ -13,7 +13,7 @@ from stemfeatures.descriptors import f0, values
 from stemfeatures.descriptors.drums import stroke_features
 from stemfeatures.descriptors.f0 import decode_f0, vibrato
 from stemfeatures.descriptors.harmony import resolved_frames
-from stemfeatures.descriptors.onsets import cut_offs, ends_before_another, harmony_novelty, onset_strength
+from stemfeatures.descriptors.onsets import cut_offs, ends_before_another, harmony_novelty, onset_strength, own_levels
 from stemfeatures.descriptors.timbre import mfcc, spectral_flux
 from stemfeatures.frames import PitchFrames
 
@@ -55,7 +55,7 @@ def _vibrato() -> np.ndarray:
 
 COMPUTE: dict[str, Callable[[], Any]] = {
     "onset_strength": lambda: onset_strength(MEL, CHROMA),
-    "cut_offs": lambda: cut_offs(CUT, onset_strength(CUT, CHROMA), LAST),
+    "cut_offs": lambda: cut_offs(CUT, own_levels(CUT), onset_strength(CUT, CHROMA), LAST),
     "ends_before_another": lambda: ends_before_another(MEL, np.arange(3, N, 5)),
     "harmony_novelty": lambda: harmony_novelty(CHROMA),
     "stroke_features": lambda: stroke_features(MEL, ONSET),

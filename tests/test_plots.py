@@ -56,8 +56,8 @@ def test_spectra_lie_where_the_stems_sound() -> None:
         mel = np.zeros((80, n), np.float32)
         if row in ("mixture", "vocals"):
             mel[20, 86:258] = 1.0  # 2 to 6 s
-        flat = [np.zeros(n, np.float32)] * 7
-        stems[row] = StemFrames(mel, np.zeros((36, n)), np.zeros((7, n)), *flat)
+        energy, k_power, *shape = [np.zeros(n, np.float32)] * 6
+        stems[row] = StemFrames(mel, np.zeros((36, n)), np.zeros((7, n)), energy, k_power, 0.0, *shape)
     presence = np.zeros((4, n), np.float32)
     frames = TrackFrames(n * 512, stems, {}, *[np.zeros(n, np.float32)] * 3, presence=presence)
     figure = plot_track(description(), frames)

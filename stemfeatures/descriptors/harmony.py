@@ -8,7 +8,7 @@ nothing of pitch classes: the voice has its F0 there, other parts leave the fram
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -184,14 +184,19 @@ def fold_chroma(chroma: np.ndarray, tuning_cents: float) -> np.ndarray:
 
 def estimate_key(profile: np.ndarray) -> list[tuple[str, float]]:
     """All 24 keys as ``("G#:minor", correlation)``, best first, by correlation with Temperley's profiles."""
+    names, templates = _key_templates()
     x = profile - profile.mean()
-    scored = []
-    for scale, weights in KEY_PROFILES.items():
-        w = np.array(weights) - np.mean(weights)
-        for tonic in range(12):
-            r = float(x @ np.roll(w, tonic) / (np.linalg.norm(x) * np.linalg.norm(w)))
-            scored.append((f"{PITCH_CLASSES[tonic]}:{scale}", r))
-    return sorted(scored, key=lambda s: -s[1])
+    correlations = templates @ x / np.linalg.norm(x)
+    return sorted(zip(names, correlations.tolist()), key=lambda s: -s[1])
+
+
+@lru_cache(maxsize=1)
+def _key_templates() -> tuple[list[str], np.ndarray]:
+    """Names of the keys and their profiles (24, 12), without mean and of unit length."""
+    names = [f"{tonic}:{scale}" for scale in KEY_PROFILES for tonic in PITCH_CLASSES]
+    profiles = np.array([np.roll(weights, tonic) for weights in KEY_PROFILES.values() for tonic in range(12)])
+    profiles = profiles - profiles.mean(axis=1, keepdims=True)
+    return names, profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
 
 
 def _chord_templates() -> np.ndarray:
@@ -210,9 +215,10 @@ def chord_changes(chroma12: np.ndarray) -> int:
         norm = np.linalg.norm(chroma12[:, part], axis=0)
         scores = (templates @ (chroma12[:, part][:, norm > 0] / norm[norm > 0])).T
         totals = np.empty_like(scores)  # before each frame
-        for i, score in enumerate(scores):
-            totals[i] = total
-            total = np.maximum(total, total.max() - CHORD_CHANGE_COST) + score
+        for before_frame, score in zip(totals, scores):
+            before_frame[:] = total
+            np.maximum(total, np.maximum.reduce(total) - CHORD_CHANGE_COST, out=total)
+            total += score
         leaps = totals.max(axis=1, initial=-np.inf, keepdims=True) - CHORD_CHANGE_COST
         back[n : n + len(scores)] = np.where(leaps > totals, totals.argmax(axis=1)[:, None], stay)
         n += len(scores)

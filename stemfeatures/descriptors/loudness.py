@@ -207,7 +207,7 @@ class LoudnessMeter:
         self._tail = np.concatenate([self._tail, single], axis=1)[:, -self._context :]
 
         weighted, self._state = sosfilt(self._sos, x.astype(np.float64, copy=False), axis=1, zi=self._state)
-        power = self._weights @ np.square(weighted)
+        power = self._weights @ np.square(weighted, out=weighted)
         end = self._n_samples + len(power)
         # Boundaries that fall inside this chunk close a step each; the rest waits for the next chunk.
         n_closed = int((10 * end + 5) // self.sample_rate) + 2
@@ -233,8 +233,9 @@ class LoudnessMeter:
         # Outputs that saw the full filter length only; those of the earlier samples came with the chunk before.
         joined = np.concatenate([self._tail, x], axis=1)
         middle = self._context // 2
-        samples = np.abs(joined[:, middle : middle + x.shape[1]]).max()
-        return max(float(samples), largest_between(joined[:, 1:], self._between, self._context))
+        samples = joined[:, middle : middle + x.shape[1]]
+        sampled = max(self._peak, float(samples.max()), -float(samples.min()))
+        return largest_between(joined[:, 1:], self._between, self._context, least=sampled)
 
 
 def to_lufs(power: np.ndarray) -> np.ndarray:
@@ -323,7 +324,7 @@ def describe_loudness(
     """
     if not active.any():
         return {"loudness_status": SILENT}
-    analysis_peak = float(stem.peak.max())
+    analysis_peak = stem.peak
     peak = analysis_peak if true_peak is None else true_peak
     rms = float(stem.energy[active].mean(dtype=np.float64)) ** 0.5
     peaks = {

@@ -320,12 +320,12 @@ def _best_cycles(
     rows = np.arange(count)[:, None]
     total = np.where(outside, -np.inf, evidence[0][roles])
     back = np.zeros((n, count, longest), dtype=np.int8)
+    excluded = np.where(group == np.array([0, 1])[:, None, None], 0.0, -np.inf)
+    # The origin of a slip is of the remainder before that of the place.
+    step = np.where((group.max(axis=1) == 0)[:, None], 0, 1 - group.clip(0))
     for t in range(1, n):
         on = total[rows, before]
-        best = np.stack([np.where(group == g, total, -np.inf).argmax(axis=1) for g in (0, 1)], axis=1)
-        # The origin of a slip is of the remainder before that of the place.
-        step = np.where((group.max(axis=1) == 0)[:, None], 0, 1 - group.clip(0))
-        origin = best[rows, step]
+        origin = (total + excluded).argmax(axis=2)[step, rows]
         slipped = total[rows, origin] - (0.0 if free[t] else SLIP_COST)
         better = slipped > on
         back[t] = np.where(better, origin, before)

@@ -153,7 +153,7 @@ ONSET_FIELDS = (
 Onsets = tuple[np.ndarray, np.ndarray]
 
 
-def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+def onset_strength(mel: np.ndarray, chroma: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
     """Rise of the spectrum, whatever its colour and level.
 
     Parameters
@@ -162,6 +162,8 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
         (n_mels, n_frames) power.
     chroma : np.ndarray
         (N_CHROMA, n_frames) power.
+    own : np.ndarray, optional
+        (n_mels,) :func:`own_levels` of the bands, if they are known.
 
     Returns
     -------
@@ -170,10 +172,10 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     the same of the six pitch class bins that rise most.
     """
     strength = np.zeros(mel.shape[1])
-    loud = loud_level(mel)
-    if mel.shape[1] <= CHROMA_LAG or loud <= 0:
+    own = own_levels(mel) if own is None else own
+    if mel.shape[1] <= CHROMA_LAG or not own.any():
         return strength
-    own, loud_class = _own_levels(mel, loud), loud_level(chroma)
+    loud_class = loud_level(chroma)
     for part in windows(mel, chroma):
         strength[part] = _band_rise(mel, own, part.start, part.stop)
         if loud_class > 0:
@@ -200,9 +202,9 @@ def _class_rise(chroma: np.ndarray, loud: float, start: int, end: int) -> np.nda
     return np.concatenate([np.zeros(CHROMA_LAG), most])[start - first :]
 
 
-def _own_levels(mel: np.ndarray, loud: float) -> np.ndarray:
-    """(n_mels,) level of the loud frames of each band."""
-    return np.asarray(np.maximum(band_percentiles(mel, 98), loud * 10 ** (-WHITENING_DB / 10)))
+def own_levels(mel: np.ndarray) -> np.ndarray:
+    """(n_mels,) level of the loud frames of each band; all 0 for silence."""
+    return np.asarray(np.maximum(band_percentiles(mel, 98), loud_level(mel) * 10 ** (-WHITENING_DB / 10)))
 
 
 def _whitened(mel: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -210,12 +212,12 @@ def _whitened(mel: np.ndarray, own: np.ndarray) -> np.ndarray:
     return _compressed(np.asarray(mel, dtype=np.float64) / own[:, None])
 
 
-def cut_offs(mel: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.ndarray:
+def cut_offs(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(n,) bool: whether the flux at given frames is that of a sound that stops dead, whose cut is heard as a click.
 
-    Behind it there is less in all bands, and no more in any.
+    Behind it there is less in all bands, each beside its :func:`own_levels`, and no more in any.
     """
-    own, last = _own_levels(mel, loud_level(mel)), mel.shape[1] - 1
+    last = mel.shape[1] - 1
     cut = np.zeros(len(frames), dtype=bool)
     for start, end in blocks(len(frames), PICKED_FRAMES):
         at = frames[start:end]
@@ -384,10 +386,11 @@ def find_onsets(
     onsets_s : (n_onsets,) float64 seconds, increasing.
     height : (n_onsets,) :func:`onset_strength` there.
     """
-    strength = onset_strength(mel, chroma)
+    own = own_levels(mel)
+    strength = onset_strength(mel, chroma, own)
     found = flux_onsets(strength, active, voice=voice)
     if len(found):
-        found = found[~cut_offs(mel, strength, np.rint(found * FRAME_RATE).astype(int))]
+        found = found[~cut_offs(mel, own, strength, np.rint(found * FRAME_RATE).astype(int))]
     if voice:
         found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
     else:

@@ -65,8 +65,9 @@ def blocks(n: int, size: int | None = None) -> Iterator[tuple[int, int]]:
 
     An hour of 80 bands in float64 takes 100 MB, and every step of a formula one more of it.
     """
-    edges = np.linspace(0, n, -(-n // (size or BLOCK_FRAMES)) + 1).astype(int)
-    return zip(edges[:-1].tolist(), edges[1:].tolist())
+    count = -(-n // (size or BLOCK_FRAMES))
+    edges = [n * k // max(count, 1) for k in range(count + 1)]
+    return zip(edges[:-1], edges[1:])
 
 
 def windows(*arrays: np.ndarray) -> Iterator[slice]:

@@ -17,7 +17,7 @@ from ..constants import (
 )
 from ..inference.segments import Frames
 from ..inference.transfer import to_host
-from ..spectra.filters import bark_filters, chroma_filters, mel_filters
+from ..spectra.filters import FilterBank, bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
 from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
@@ -35,9 +35,11 @@ _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
 _BANDED = ("mel", "chroma", "contrast", "bark")
 _SINGLE = (
     "energy", "k_power", "mask_energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis",
-    "peak", "zero_crossing_rate", "envelope", "dissonance",
+    "zero_crossing_rate", "envelope", "dissonance",
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
+#: Frames whose spectra are measured at a time, so that they stay in a cache of the processor.
+_TOGETHER = 128
 _NOTES = ("note_onset", "note_active", "note_deviation")
 
 
@@ -66,11 +68,11 @@ class FrameBuilder:
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
         banks = (mel_filters(), chroma_filters(), bark_filters(), _ENERGY * k_weights("cpu")[None])
         self._n_bands = [len(bank) for bank in banks]
-        self._filters = torch.cat(banks).to(device).t().contiguous()
+        self._filters = FilterBank(torch.cat(banks).to(device))
         self._rows, self._n_frames = len(self.rows), 0
         self._values = GrowingArrays()
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
-        self._meter, self._waves = PeakMeter(self._rows, device), WaveMeter(self._rows, device)
+        self._peaks, self._waves = PeakMeter(self._rows), WaveMeter(self._rows, device)
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
         self._tones = {stem: InharmonicityMeter() for stem in PITCHED_STEMS}
         self._notes = NoteMeter(device) if notes else None
@@ -96,7 +98,12 @@ class FrameBuilder:
         if self._stereo is not None:
             self._stereo.add(masks)
             self._keep("channel_power", self._stereo.take())
-        values = self._spectral(spectrum, masks)
+        parts = [
+            self._spectral(spectrum[:, at : at + _TOGETHER], masks[..., at : at + _TOGETHER])
+            for at in range(0, spectrum.shape[1], _TOGETHER)
+        ]
+        values = {name: torch.cat([part[name] for part in parts], dim=-1) for name in parts[0]}
+        self._push_signal(values.pop("signal"))
         for i, _ in enumerate(PITCHED_STEMS):
             hertz, salience = pitch_candidates(frames.salience[i])
             values |= {f"hz{i}": hertz.T, f"salience{i}": salience.T}
@@ -124,11 +131,14 @@ class FrameBuilder:
         torch.mul(shares, mixed, out=along[1:])
         shared, squares = along * mixed, along.square()
         n_frames, self._n_frames = self._n_frames, self._n_frames + len(mixed)
-        rows = torch.cat([whole[None], whole * torch.cat([shares, shares[..., -1:]], dim=-1)])
-        self._push_signal(self._adder.push(rows.transpose(1, 2)))
-        mel, chroma, bark, k_power = (squares @ self._filters).transpose(1, 2).contiguous().split(self._n_bands, dim=1)
+        rows = whole.new_empty(self._rows, *whole.shape)
+        rows[0] = whole
+        torch.mul(whole[:, :N_BINS], shares.to(whole.dtype), out=rows[1:, :, :N_BINS])
+        torch.mul(whole[:, N_BINS:], shares[..., -1:].to(whole.dtype), out=rows[1:, :, N_BINS:])
+        mel, chroma, bark, k_power = self._filters.apply(squares).split(self._n_bands, dim=1)
         magnitude, power = along.transpose(1, 2), squares.transpose(1, 2)
         return {
+            "signal": self._adder.push(rows.transpose(1, 2)),
             "mel": mel,
             "chroma": chroma,
             "bark": bark,
@@ -164,12 +174,14 @@ class FrameBuilder:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
         self._push_signal(self._adder.finish(n_samples))
         self._keep_measured(self._n_frames)
+        peaks = self._peaks.finish()
         stereo = None if self._stereo is None else self._stereo.finish(self._n_frames)
         if stereo is not None:
             self._keep("channel_power", stereo)
         data = self._values.finish()
         stems = {
             stem: StemFrames(
+                peak=float(peaks[i]),
                 embedding=self._embedding(i, data[f"energy{i}"]),
                 channel_power=None if stereo is None else data[f"channel_power{i}"],
                 **{name: data[f"{name}{i}"] for name in (*_BANDED, *_SINGLE)},
@@ -201,26 +213,26 @@ class FrameBuilder:
 
     def _push_signal(self, signal: Tensor) -> None:
         """Take further samples of all rows."""
-        self._meter.push(signal)
         self._waves.push(signal)
         self._low_pitch.push(signal[STEM_ROWS.index("bass")])
-        pitched = {stem: signal[STEM_ROWS.index(stem)].cpu().numpy() for stem in PITCHED_STEMS}
+        samples = signal.cpu().numpy()
+        self._peaks.push(samples)
         for stem, meter in self._tones.items():
-            meter.push_signal(pitched[stem])
-        self._fine_pitch.push_signal(pitched["vocals"])
-        self._voice.push_signal(pitched["vocals"])
+            meter.push_signal(samples[STEM_ROWS.index(stem)])
+        self._fine_pitch.push_signal(samples[STEM_ROWS.index("vocals")])
+        self._voice.push_signal(samples[STEM_ROWS.index("vocals")])
         if self._notes is not None:
-            self._notes.push_signal(signal[STEM_ROWS.index("other")].cpu().numpy())
+            self._notes.push_signal(samples[STEM_ROWS.index("other")])
 
     def _keep_measured(self, n_frames: int | None = None) -> None:
         """Keep what was measured of the samples so far, or all of a track of so many frames."""
         if n_frames is None:
-            peak, waves = self._meter.take(), self._waves.take()
+            waves = self._waves.take()
             low, fine = self._low_pitch.take(), self._fine_pitch.take()
         else:
-            peak, waves = self._meter.finish(n_frames), self._waves.finish(n_frames)
+            waves = self._waves.finish(n_frames)
             low, fine = self._low_pitch.finish(n_frames), self._fine_pitch.finish()
-        for name, array in to_host(dict(zip(("peak", "zero_crossing_rate", "envelope"), (peak, *waves)))).items():
+        for name, array in to_host(dict(zip(("zero_crossing_rate", "envelope"), waves))).items():
             self._keep(name, array)
         if self._notes is not None:
             told = self._notes.take() if n_frames is None else self._notes.finish(n_frames)

@@ -60,17 +60,17 @@ def partials(x: np.ndarray, hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.fft import rfft
 
     spectrum = rfft(np.asarray(x, dtype=np.float32) * _window(), N_FFT)
-    level = np.log(np.maximum(np.square(spectrum.real) + np.square(spectrum.imag), 1e-30))
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
     place = hz[:, None] * np.arange(1, N_PARTIALS + 1) / _BIN_HZ
     reach = np.maximum(REACH * hz / _BIN_HZ, 1.0)
     span = int(np.ceil(reach.max(initial=1.0)))
     at = np.rint(place)[..., None].astype(int) + np.arange(-span, span + 1)
     inside = (np.abs(at - place[..., None]) <= reach[:, None, None]) & (at < TOP_HZ / _BIN_HZ)
-    at = np.clip(at, 1, level.shape[1] - 2)
+    at = np.clip(at, 1, power.shape[1] - 2)
     rows = np.arange(len(hz))[:, None]
-    best = np.where(inside, level[rows[..., None], at], -np.inf).argmax(axis=2)
+    best = np.where(inside, power.ravel()[at + power.shape[1] * rows[..., None]], -1).argmax(axis=2)
     at = np.take_along_axis(at, best[..., None], 2)[..., 0]
-    left, centre, right = (level[rows, at + step].astype(np.float64) for step in (-1, 0, 1))
+    left, centre, right = (np.log(np.maximum(power[rows, at + step], 1e-30)).astype(np.float64) for step in (-1, 0, 1))
     # The highest bin at the edge of the reach is the slope of a peak beyond it.
     height = np.where((centre > left) & (centre >= right) & inside.any(axis=2), centre, -np.inf)
     strongest = np.maximum(height.max(axis=1, keepdims=True), -100.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ..constants import (
     PITCH_FMIN,
 )
 from ..spectra.k_weighting import k_weighting
-from ..spectra.oversampling import band_matrix
+from ..spectra.oversampling import band_matrix, largest_between
 from .types import ENVELOPE_HOP
 
 _OVERSAMPLING, _TAPS = 4, 24
@@ -27,6 +28,8 @@ _OVERSAMPLING, _TAPS = 4, 24
 _HALF_HOPS = N_FFT // HOP_LENGTH // 2
 #: Variance in Hz squared under which a spectrum is one line, without any shape.
 LEAST_VARIANCE = 1.0
+#: Bins whose moments are summed in single precision.
+_CELL = 16
 
 
 def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
@@ -35,10 +38,11 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     ``power`` is the square of ``magnitude``; 0 for all-zero frames, skewness and kurtosis also where one bin has all.
     Fastest where the bins of a frame are neighbours in memory, as in the transpose of ``(..., frames, N_BINS)``.
     """
-    hertz = _bin_frequencies(str(magnitude.device))
     along = magnitude.transpose(-1, -2)
-    # All sums in one product; in float64, so that the moments of a narrow spectrum survive the subtraction.
-    total, first, second, third, fourth = (along.double() @ _powers_of_hertz(str(magnitude.device))).unbind(dim=-1)
+    local, moved = _cell_moments(str(magnitude.device))
+    cells = (along.reshape(*along.shape[:-1], -1, _CELL) @ local).double()
+    # Moments of a cell are small numbers; together in float64, so that those of a narrow spectrum survive subtraction.
+    total, first, second, third, fourth = (cells.flatten(-2) @ moved).unbind(dim=-1)
     sounds = total > 0
     total = total.clamp_min(1e-30)
     centroid, second, third, fourth = (moment / total for moment in (first, second, third, fourth))
@@ -49,13 +53,24 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     skewness = (third - 3 * centroid * second + 2 * centroid**3) / safe**1.5
     kurtosis = (fourth - 4 * centroid * third + 6 * centroid**2 * second - 3 * centroid**4) / safe**2 - 3
     skewness, kurtosis = (torch.where(wide, v, torch.zeros_like(v)).float() for v in (skewness, kurtosis))
-    below = torch.searchsorted(along.cumsum(dim=-1), 0.85 * total.float()[..., None])[..., 0].clamp(max=N_BINS - 1)
-    powers = power.transpose(-1, -2)
-    flatness = powers.clamp_min(1e-20).log_().mean(dim=-1).exp_() / powers.mean(dim=-1).clamp_min(1e-20)
-    centroid, spread = centroid.float(), spread.float()
-    shape = {"centroid_hz": centroid, "bandwidth_hz": spread, "rolloff_hz": hertz[below]}
+    floored = along.clamp_min(1e-10)
+    # Half as many logarithms of products of two.
+    pairs = floored[..., : N_BINS // 2].mul_(floored[..., N_BINS // 2 :]).log_()
+    flatness = pairs.mean(dim=-1).exp_() / power.transpose(-1, -2).mean(dim=-1).clamp_min(1e-20)
+    rolloff = _rolloff_bins(along, cells[..., 0], 0.85 * total) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+    shape = {"centroid_hz": centroid.float(), "bandwidth_hz": spread.float(), "rolloff_hz": rolloff.float()}
     shape |= {"flatness": flatness.clamp_max(1), "skewness": skewness, "kurtosis": kurtosis}
     return {k: torch.where(sounds, v, torch.zeros_like(v)) for k, v in shape.items()}
+
+
+def _rolloff_bins(along: Tensor, cells: Tensor, least: Tensor) -> Tensor:
+    """First bin up to which the sum of ``(..., N_BINS)`` reaches a value, from the sums of cells of it."""
+    sums = cells.cumsum(dim=-1)
+    cell = (sums < least[..., None]).sum(dim=-1, keepdim=True).clamp_max(cells.shape[-1] - 1)
+    inside = along.reshape(*cells.shape, _CELL).gather(-2, cell[..., None].expand(*cell.shape, _CELL))[..., 0, :]
+    before = (sums - cells).gather(-1, cell)
+    bins = (before + inside.double().cumsum(dim=-1) < least[..., None]).sum(dim=-1)
+    return _CELL * cell[..., 0] + bins.clamp_max(_CELL - 1)
 
 
 def spectral_contrast(magnitude: Tensor) -> Tensor:
@@ -63,18 +78,20 @@ def spectral_contrast(magnitude: Tensor) -> Tensor:
 
     Fastest where the bins of a frame are neighbours in memory, as for :func:`spectral_shape`.
     """
-    bands = []
+    peaks, valleys = [], []
     for band, count in _contrast_bands():
         along = magnitude[..., band, :].transpose(-1, -2)
         if count == 1:
-            peak, valley = along.amax(dim=-1), along.amin(dim=-1)
+            peaks.append(along.amax(dim=-1))
+            valleys.append(along.amin(dim=-1))
         else:
             highest, lowest = _extremes(along, count)
-            peak, valley = highest.mean(dim=-1), lowest.mean(dim=-1)
-        # Below the peak by 80 dB (160 of power) a valley is rounding; silence has no contrast.
-        valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)
-        bands.append(10 * (peak.clamp_min(1e-30) / valley).log10())
-    return torch.stack(bands, dim=-2)
+            peaks.append(highest.mean(dim=-1))
+            valleys.append(lowest.mean(dim=-1))
+    peak = torch.stack(peaks, dim=-2)
+    # Below the peak by 80 dB (160 of power) a valley is rounding; silence has no contrast.
+    valley = torch.maximum(torch.stack(valleys, dim=-2), 1e-8 * peak).clamp_min(1e-30)
+    return 10 * (peak.clamp_min(1e-30) / valley).log10()
 
 
 @lru_cache(maxsize=1)
@@ -120,14 +137,19 @@ def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _bin_frequencies(device: str) -> Tensor:
-    return torch.arange(N_BINS, device=device) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+def _cell_moments(device: str) -> tuple[Tensor, Tensor]:
+    """Powers 0 to 4 of the bins of a cell around its middle, and from those sums of all cells to moments in Hz.
 
-
-@lru_cache(maxsize=4)
-def _powers_of_hertz(device: str) -> Tensor:
-    """(N_BINS, 5) float64, from the zeroth power on."""
-    return torch.stack([_bin_frequencies(device).double() ** k for k in range(5)], dim=-1)
+    ``(_CELL, 5)`` float32 and ``(5 * N_BINS / _CELL, 5)`` float64.
+    """
+    powers = np.arange(5)
+    local = (np.arange(_CELL)[:, None] - (_CELL - 1) / 2) ** powers
+    middle = np.arange(N_BINS // _CELL) * _CELL + (_CELL - 1) / 2
+    # (middle + x) ** k is the sum over j of comb(k, j) * middle ** (k - j) * x ** j.
+    binomial = np.array([[comb(k, j) for k in powers] for j in powers], np.float64)
+    apart = np.maximum(powers - powers[:, None], 0)
+    moved = binomial * middle[:, None, None] ** apart * (ANALYSIS_SAMPLE_RATE / N_FFT) ** powers
+    return torch.from_numpy(local.astype(np.float32)).to(device), torch.from_numpy(moved.reshape(-1, 5)).to(device)
 
 
 @lru_cache(maxsize=4)
@@ -150,22 +172,9 @@ def oversampling_phases() -> np.ndarray:
     return np.stack([taps[p : p + n : _OVERSAMPLING][::-1] for p in range(_OVERSAMPLING)])
 
 
-@lru_cache(maxsize=4)
-def _between(device: str) -> Tensor:
-    return torch.from_numpy(band_matrix(oversampling_phases()[1:]).astype(np.float32)).to(device)
-
-
-def oversampled_peaks(signal: Tensor) -> Tensor:
-    """``(channels, n + taps - 1)`` samples to the largest absolute value of the four phases, ``(channels, n)``."""
-    channels, n = signal.shape[0], signal.shape[-1] - _TAPS + 1
-    matrix = _between(str(signal.device))
-    width = matrix.shape[0]
-    outputs = width - _TAPS + 1
-    blocks = -(-n // outputs)
-    padded = torch.nn.functional.pad(signal, (0, (blocks - 1) * outputs + width - signal.shape[-1]))
-    found = (padded.unfold(-1, width, outputs) @ matrix).abs_()
-    peaks = found.view(channels, blocks, -1, outputs).amax(dim=2).reshape(channels, -1)[:, :n]
-    return torch.maximum(peaks, signal[:, _TAPS // 2 - 1 :][:, :n].abs())
+@lru_cache(maxsize=1)
+def _between() -> np.ndarray:
+    return band_matrix(oversampling_phases()[1:]).astype(np.float32)
 
 
 class WaveMeter:
@@ -199,8 +208,9 @@ class WaveMeter:
         self._negative = negative[:, -1:]
         crosses = negative[:, 1:] != negative[:, :-1]
         channels = whole.shape[0]
-        # Sums of floats are several times faster than of truth values.
-        hops = crosses.view(channels, count, HOP_LENGTH).float().sum(dim=-1)
+        # Eight truth values at a time: those of a hop in one place of the words are fewer than a byte can count.
+        words = crosses.view(torch.int64).view(channels, count, -1).sum(dim=-1)
+        hops = words.view(torch.uint8).view(channels, count, 8).float().sum(dim=-1)
         self._crossings = torch.cat([self._crossings, hops], dim=-1)
         self._n_hops += count
         blocks = whole.reshape(channels, -1, ENVELOPE_HOP)
@@ -242,36 +252,29 @@ class WaveMeter:
 
 
 class PeakMeter:
-    """Largest oversampled absolute value in the hop around each frame centre, per channel, in a stream."""
+    """Largest absolute value of the four times oversampled waveforms, per channel, in a stream.
 
-    def __init__(self, channels: int, device: str) -> None:
-        self._history = torch.zeros(channels, _TAPS // 2, device=device)
-        self._pending = torch.zeros(channels, HOP_LENGTH // 2, device=device)
-        self._n_given = 0
+    Parameters
+    ----------
+    channels : int
+        Number of channels.
+    """
 
-    def push(self, signal: Tensor) -> None:
+    def __init__(self, channels: int) -> None:
+        self._history = np.zeros((channels, _TAPS // 2), np.float32)
+        self._peaks = np.zeros(channels)
+
+    def push(self, signal: np.ndarray) -> None:
         """Take further samples (channels, n)."""
-        if signal.shape[-1] == 0:
+        if signal.shape[1] == 0:
             return
-        extended = torch.cat([self._history, signal], dim=-1)
-        keep = _TAPS - 1
-        if extended.shape[-1] >= _TAPS:
-            self._pending = torch.cat([self._pending, oversampled_peaks(extended)], dim=-1)
-        self._history = extended[:, max(0, extended.shape[-1] - keep) :]
+        extended = np.concatenate([self._history, signal], axis=1)
+        for k, row in enumerate(extended):
+            sampled = max(float(self._peaks[k]), float(signal[k].max()), -float(signal[k].min()))
+            self._peaks[k] = largest_between(row[None], _between(), _TAPS, least=sampled)
+        self._history = extended[:, max(0, extended.shape[1] - _TAPS + 1) :].copy()
 
-    def take(self) -> Tensor:
-        """(channels, n) of the frames that are complete and were not taken before."""
-        return self._take(self._pending.shape[-1] // HOP_LENGTH)
-
-    def finish(self, n_frames: int) -> Tensor:
-        """(channels, n) of the frames of ``n_frames`` that were not taken before."""
-        self.push(torch.zeros(self._history.shape[0], _TAPS, device=self._history.device))
-        count = n_frames - self._n_given
-        need = max(0, count * HOP_LENGTH - self._pending.shape[-1])
-        self._pending = torch.nn.functional.pad(self._pending, (0, need))
-        return self._take(count)
-
-    def _take(self, count: int) -> Tensor:
-        hops, self._pending = self._pending[:, : count * HOP_LENGTH], self._pending[:, count * HOP_LENGTH :]
-        self._n_given += count
-        return hops.reshape(hops.shape[0], count, HOP_LENGTH).amax(dim=-1)
+    def finish(self) -> np.ndarray:
+        """(channels,) of all samples; there are no more."""
+        self.push(np.zeros((len(self._history), _TAPS), np.float32))
+        return self._peaks

@@ -8,6 +8,7 @@ or by waveform matching?", Folia Phoniatrica et Logopaedica 61, 2009). From ther
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..constants import HOP_LENGTH
 
@@ -84,12 +85,12 @@ def walk(windows: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, np.ndarra
     periods, amplitudes = np.full((len(windows), count), np.nan), np.empty((len(windows), count))
     half = int(PULSE / 2 * longest)
     pulse, shape = slice(longest // 2 - half, longest // 2 + half + 1), np.hanning(2 * half + 3)[1:-1]
-    inside = np.arange(longest + n_lags - 1)
+    stretches = sliding_window_view(windows, longest + n_lags - 1, axis=1)
     for k in range(count):
         first = at - longest // 2
-        own = windows[rows[:, None], first[:, None] + inside[:longest]]
+        own = stretches[rows, first][:, :longest]
         least = np.rint(period).astype(int) - n_lags // 2
-        after = windows[rows[:, None], (first + least)[:, None] + inside]
+        after = stretches[rows, first + least]
         amplitudes[:, k] = np.sqrt(np.square(own[:, pulse]) @ shape / shape.sum())
         step, similar = _lag(own, after)
         periods[:, k] = np.where(similar >= SIMILAR, least + step, np.nan)
@@ -102,17 +103,17 @@ def walk(windows: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _lag(own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Place and height of the largest cross-correlation; NaN and -1 where it is at the edge."""
     rows = np.arange(len(own))
-    windows = np.lib.stride_tricks.sliding_window_view(after, own.shape[1], axis=1)
-    products = np.einsum("nlw,nw->nl", windows, own)
-    squares = np.cumsum(np.pad(np.square(after), ((0, 0), (1, 0))), axis=1)
+    products = np.einsum("nlw,nw->nl", sliding_window_view(after, own.shape[1], axis=1), own)
+    squares = np.zeros((len(after), after.shape[1] + 1), after.dtype)
+    np.cumsum(np.square(after), axis=1, out=squares[:, 1:])
     energy = squares[:, own.shape[1] :] - squares[:, : -own.shape[1]]
     similarity = products / np.sqrt(np.maximum(energy * np.square(own).sum(axis=1, keepdims=True), 1e-20))
     best = similarity.argmax(axis=1)
-    inner = np.clip(best, 1, similarity.shape[1] - 2)
+    inner = np.minimum(np.maximum(best, 1), similarity.shape[1] - 2)
     left, peak, right = (similarity[rows, inner + step] for step in (-1, 0, 1))
     offset = (left - right) / 2 / np.minimum(left - 2 * peak + right, -1e-12)
     is_peak = inner == best
-    return inner + np.clip(offset, -0.5, 0.5), np.where(is_peak, peak, -1.0)
+    return inner + np.minimum(np.maximum(offset, -0.5), 0.5), np.where(is_peak, peak, -1.0)
 
 
 def _of_periods(periods: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:

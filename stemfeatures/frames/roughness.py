@@ -60,9 +60,9 @@ def roughness(hz: Tensor, height: Tensor) -> Tensor:
         (...,) sum over pairs of the product of their amplitudes and of the curve, over the sum of squared amplitudes: 0
         for one partial, 0.5 for two equal ones at their roughest.
     """
-    apart = (hz[..., :, None] - hz[..., None, :]).abs()
-    lower = torch.minimum(hz[..., :, None], hz[..., None, :])
-    apart = apart * ROUGHEST / (GROWTH[0] * lower + GROWTH[1])
-    curve = (torch.exp(-DECAYS[0] * apart) - torch.exp(-DECAYS[1] * apart)) / _HIGHEST
-    both = torch.einsum("...i,...ij,...j->...", height, curve, height) / 2
+    one, other = torch.triu_indices(hz.shape[-1], hz.shape[-1], 1, device=hz.device)
+    first, second = hz[..., one], hz[..., other]
+    apart = (first - second).abs_().mul_(ROUGHEST / (GROWTH[0] * torch.minimum(first, second) + GROWTH[1]))
+    curve = torch.exp(-DECAYS[0] * apart).sub_(torch.exp(-DECAYS[1] * apart)).div_(_HIGHEST)
+    both = curve.mul_(height[..., one]).mul_(height[..., other]).sum(dim=-1)
     return both / height.square().sum(dim=-1).clamp_min(1e-20)

@@ -41,8 +41,8 @@ class StemFrames:
         (n_frames,) mean square of the samples under the (squared, unit-sum) Hann window.
     k_power : np.ndarray
         (n_frames,) the same after ITU-R BS.1770 K-weighting.
-    peak : np.ndarray
-        (n_frames,) largest absolute value of the four times oversampled waveform in the hop centred on the frame.
+    peak : float
+        Largest absolute value of the four times oversampled waveform.
     centroid_hz, bandwidth_hz, rolloff_hz : np.ndarray
         (n_frames,) of the magnitude spectrum; 0 where the frame is all zero.
     flatness : np.ndarray
@@ -74,7 +74,7 @@ class StemFrames:
     contrast: np.ndarray
     energy: np.ndarray
     k_power: np.ndarray
-    peak: np.ndarray
+    peak: float
     centroid_hz: np.ndarray
     bandwidth_hz: np.ndarray
     rolloff_hz: np.ndarray

@@ -71,6 +71,39 @@ def chroma_filters() -> Tensor:
     return torch.from_numpy((spread / spread.sum(axis=0) * octave).astype(np.float32))
 
 
+class FilterBank:
+    """Filters over the bins of spectra, most of which see few of them: a product a range of bins, with those that do.
+
+    Parameters
+    ----------
+    filters : Tensor
+        ``(n_filters, N_BINS)`` weights.
+
+    Examples
+    --------
+    >>> FilterBank(mel_filters()).apply(torch.ones(2, 10, N_BINS)).shape
+    torch.Size([2, 80, 10])
+    """
+
+    #: Ranges of bins: narrower ones have fewer zeros, and more products.
+    EDGES = (0, 128, 256, 512, N_BINS)
+
+    def __init__(self, filters: Tensor) -> None:
+        self._n_filters = len(filters)
+        self._parts: list[tuple[slice, Tensor, Tensor]] = []
+        for low, high in zip(self.EDGES, self.EDGES[1:]):
+            those = torch.nonzero((filters[:, low:high] != 0).any(dim=1))[:, 0]
+            self._parts.append((slice(low, high), those, filters[those, low:high].contiguous()))
+
+    def apply(self, spectra: Tensor) -> Tensor:
+        """``(n, n_frames, N_BINS)`` spectra to ``(n, n_filters, n_frames)`` sums."""
+        flat = spectra.reshape(-1, spectra.shape[-1])
+        sums = flat.new_zeros(self._n_filters, len(flat))
+        for bins, those, weights in self._parts:
+            sums.index_add_(0, those, weights @ flat[:, bins].t())
+        return sums.view(self._n_filters, *spectra.shape[:-1]).transpose(0, 1)
+
+
 def pitch_frequencies() -> np.ndarray:
     """(N_PITCH_BINS,) centre frequencies in Hz of the pitch grid.
 

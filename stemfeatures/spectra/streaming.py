@@ -76,26 +76,25 @@ class OverlapAdder:
         if count == 0:
             return self._tail[:, :0]
         window = hann(self.n_fft, self._tail)
-        frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=self.n_fft) * window
+        frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=self.n_fft)
         total = (count - 1) * self.hop_length + self.n_fft
         signal = torch.nn.functional.pad(self._tail, (0, total - self._tail.shape[-1]))
         weight = torch.nn.functional.pad(self._weight, (0, total - self._weight.shape[-1]))
-        squares = window**2
-        parts = self.n_fft // self.hop_length
-        if parts * self.hop_length == self.n_fft:
-            for part in range(parts):
-                cut = slice(part * self.hop_length, (part + 1) * self.hop_length)
-                place = slice(part * self.hop_length, (part + count) * self.hop_length)
-                signal[:, place] += frames[..., cut].reshape(frames.shape[0], -1)
-                weight[place] += squares[cut].repeat(count)
+        squares, hop = window**2, self.hop_length
+        if self.n_fft % hop == 0:
+            of_hops, weight_of_hops = signal.view(len(signal), -1, hop), weight.view(-1, hop)
+            for part in range(self.n_fft // hop):
+                cut = slice(part * hop, (part + 1) * hop)
+                of_hops[:, part : part + count].addcmul_(frames[..., cut], window[cut])
+                weight_of_hops[part : part + count] += squares[cut]
         else:
             for k in range(count):
-                place = slice(k * self.hop_length, k * self.hop_length + self.n_fft)
-                signal[:, place] += frames[:, k]
+                place = slice(k * hop, k * hop + self.n_fft)
+                signal[:, place].addcmul_(frames[:, k], window)
                 weight[place] += squares
         done = count * self.hop_length
         self._tail, self._weight = signal[:, done:].clone(), weight[done:].clone()
-        return self._give(signal[:, :done] / weight[:done].clamp_min(1e-9))
+        return self._give(signal[:, :done].div_(weight[:done].clamp_min(1e-9)))
 
     def finish(self, n_samples: int) -> Tensor:
         """What is left of a signal of ``n_samples``."""
