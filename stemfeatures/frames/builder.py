@@ -38,7 +38,7 @@ _SINGLE = (
     "zero_crossing_rate", "envelope", "dissonance",
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
-#: Frames whose spectra are measured at a time, so that they stay in a cache of the processor.
+#: Frames whose spectra a CPU measures at a time, so that they stay in its cache.
 _TOGETHER = 128
 _NOTES = ("note_onset", "note_active", "note_deviation")
 
@@ -98,9 +98,10 @@ class FrameBuilder:
         if self._stereo is not None:
             self._stereo.add(masks)
             self._keep("channel_power", self._stereo.take())
+        step = _TOGETHER if spectrum.device.type == "cpu" else spectrum.shape[1]
         parts = [
-            self._spectral(spectrum[:, at : at + _TOGETHER], masks[..., at : at + _TOGETHER])
-            for at in range(0, spectrum.shape[1], _TOGETHER)
+            self._spectral(spectrum[:, at : at + step], masks[..., at : at + step])
+            for at in range(0, spectrum.shape[1], step)
         ]
         values = {name: torch.cat([part[name] for part in parts], dim=-1) for name in parts[0]}
         self._push_signal(values.pop("signal"))

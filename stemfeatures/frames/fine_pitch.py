@@ -9,6 +9,7 @@ counts, since what is left of other stems has periods too.
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
@@ -115,7 +116,7 @@ class FinePitch:
             rows = np.flatnonzero(inside.any(axis=1))
             if len(rows):
                 first = (start + rows) * HOP_LENGTH + (_SPAN - span) // 2
-                similarity = similarities(self._signal[first[:, None] + np.arange(span)])
+                similarity = similarities(sliding_window_view(self._signal, span)[first])
                 frame, column = np.nonzero(inside[rows])
                 at = rows[frame]
                 moved[at, column] = nearest_period(similarity, frame, hz[at, column], least[at])
@@ -147,12 +148,13 @@ def similarities(x: np.ndarray) -> np.ndarray:
     span = x.shape[1]
     # Lags beyond those that are looked at may wrap around.
     size = next_fast_len(2 * span - WINDOW, real=True)
-    lags = np.arange(span - WINDOW)
+    n_lags = span - WINDOW
     spectrum = rfft(x, size)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    correlation = irfft(power, size)[:, lags]
-    energy = np.concatenate([np.zeros((len(x), 1)), np.cumsum(np.square(x), axis=1)], axis=1)
-    both = energy[:, span - lags] + energy[:, -1:] - energy[:, lags]
+    correlation = irfft(power, size)[:, :n_lags]
+    energy = np.zeros((len(x), span + 1))
+    np.cumsum(np.square(x), axis=1, out=energy[:, 1:])
+    both = energy[:, span : span - n_lags : -1] + energy[:, -1:] - energy[:, :n_lags]
     return np.asarray(2 * correlation / np.maximum(both, 1e-12))
 
 
@@ -178,7 +180,8 @@ def nearest_period(similarity: np.ndarray, frame: np.ndarray, hz: np.ndarray, le
     lag = ANALYSIS_SAMPLE_RATE / hz[:, None] * 2.0 ** (-cents / 1200)
     below = np.clip(lag.astype(int), 1, similarity.shape[1] - 3)
     part = lag - below
-    p0, p1, p2, p3 = (similarity[frame[:, None], below + step] for step in (-1, 0, 1, 2))
+    place = frame[:, None] * similarity.shape[1] + below
+    p0, p1, p2, p3 = (similarity.ravel()[place + step] for step in (-1, 0, 1, 2))
     # Catmull and Rom's cubic between lags.
     value = p1 + part / 2 * (p2 - p0 + part * (2 * p0 - 5 * p1 + 4 * p2 - p3 + part * (3 * (p1 - p2) + p3 - p0)))
     rows = np.arange(len(hz))

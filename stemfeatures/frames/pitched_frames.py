@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..constants import HOP_LENGTH
 
@@ -74,7 +75,7 @@ class PitchedFrameMeter(ABC):
         with np.errstate(invalid="ignore"):
             inside = (hz >= lowest) & (hz <= highest)
         rows = np.flatnonzero((number % self._every == 0) & (voicing > LEAST_VOICING) & inside)
-        windows = self._signal[(rows * HOP_LENGTH)[:, None] + np.arange(self._window)]
+        windows = sliding_window_view(self._signal, self._window)[rows * HOP_LENGTH]
         self._measure(number[rows], hz[rows], windows)
         self._hz, self._voicing, self._n_done = self._hz[count:], self._voicing[count:], self._n_done + count
         self._signal = self._signal[count * HOP_LENGTH :].copy()
