@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ModelError
+from ..models.small_weights import load_weights, save_weights
 from .acoustic_model import SILENCE
 from .cepstra import HOP_LENGTH, N_BANDS, SAMPLE_RATE
 
@@ -123,30 +123,17 @@ class PhoneNetwork(nn.Module):
 
     def save(self, path: str | Path, card: dict[str, object]) -> None:
         """Write weights, rounded to 16 bits, and the model card into one safetensors file."""
-        from safetensors.torch import save_file
-
-        tensors = {
-            name: value.half().contiguous() for name, value in self.state_dict().items() if value.is_floating_point()
-        }
         about = {"phones": json.dumps(self.phones), "channels": str(self.channels), "card": json.dumps(card)}
-        save_file(tensors, str(path), metadata=about)
+        save_weights(self, path, about)
 
     @classmethod
     def load(cls, path: str | Path) -> PhoneNetwork:
         """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
-        from safetensors import SafetensorError, safe_open
 
-        try:
-            with safe_open(str(path), "pt") as file:
-                about = file.metadata()
-                network = cls(json.loads(about["phones"]), int(about["channels"]))
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-            # Counters of batches are no floating-point numbers, so :meth:`save` leaves them out.
-            counters = {name: x for name, x in network.state_dict().items() if not x.is_floating_point()}
-            network.load_state_dict(counters | weights)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"no phone network: {error}", source=str(path)) from error
-        return network.eval()
+        def build(about: dict[str, str]) -> PhoneNetwork:
+            return cls(json.loads(about["phones"]), int(about["channels"]))
+
+        return load_weights(path, "phone network", build)
 
 
 def read_card(path: str | Path) -> dict[str, object]:

@@ -21,8 +21,8 @@ from scipy.ndimage import uniform_filter1d
 from torch import Tensor, nn
 
 from ..constants import FRAME_RATE, LOWEST_NOTE, N_NOTES
-from ..errors import ModelError
 from ..spectra.thirds import BINS_PER_SEMITONE, LOWEST_SEMITONE, N_SEMITONES, N_THIRDS
+from .small_weights import load_weights, save_weights
 
 #: Partials of a pitch that it sees, as factors of its frequency.
 PARTIALS = (0.5, 1, 2, 3, 4, 5, 6)
@@ -155,28 +155,19 @@ class NoteNet(nn.Module):
 
     def save(self, path: str | Path, card: dict[str, Any]) -> None:
         """Write weights, rounded to 16 bits, into a safetensors file, and the card beside it (``.json``)."""
-        from safetensors.torch import save_file
-
-        tensors = {name: x.half().contiguous() for name, x in self.state_dict().items() if x.is_floating_point()}
-        save_file(tensors, str(path), metadata={"architecture": "notes", "config": json.dumps(asdict(self.config))})
-        Path(path).with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+        about = {"architecture": "notes", "config": json.dumps(asdict(self.config))}
+        save_weights(self, path, about)
+        Path(path).with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> NoteNet:
         """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
-        from safetensors import SafetensorError, safe_open
 
-        try:
-            with safe_open(str(path), "pt") as file:
-                config = json.loads(file.metadata()["config"])
-                network = cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-            # Counters of batches are no floating-point numbers, so :meth:`save` leaves them out.
-            counters = {name: x for name, x in network.state_dict().items() if not x.is_floating_point()}
-            network.load_state_dict(counters | weights)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"no network of notes: {error}", source=str(path), stage="model") from error
-        return network.eval()
+        def build(about: dict[str, str]) -> NoteNet:
+            config = json.loads(about["config"])
+            return cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
+
+        return load_weights(path, "network of notes", build)
 
 
 def _moved(x: Tensor, interval: int) -> Tensor:
