@@ -6,6 +6,7 @@ semitone of both stems (:func:`stemfeatures.models.notes.note_features`), 16 bit
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..._util.digests import content_digest
 from ..._util.files import replacing
 from ...audio import load, resample
 from ...constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, LOWEST_NOTE, N_FFT, N_NOTES, STEMS
@@ -180,7 +182,7 @@ def hear_song(folder: Path, stem: str, network: JointNet) -> HeardNotes:
         mixture, rate = load(folder / "mixture.flac")
         alone, _ = load(folder / f"{stem}.flac", mono=True)
     except FileNotFoundError as error:
-        raise DatasetError(f"no generated song: {error}", source=str(folder), stage="train") from error
+        raise _no_song(folder, error) from error
     found = separated(network, np.atleast_2d(mixture), rate, (stem,))[0]
     alone = resample(np.asarray(alone), rate, ANALYSIS_SAMPLE_RATE)
     alone = np.pad(alone, (0, max(0, len(found) - len(alone))))[: len(found)]
@@ -199,8 +201,7 @@ def hear_songs(folder: Path, stem: str, *, cache: Path | None = None) -> Iterato
     stem : str
         ``other`` or ``vocals``.
     cache : Path, optional
-        Keep what was heard here, and read it from here: by the names of the song and of its folder, so that songs made
-        anew, and other separators, need a folder of their own.
+        Keep what was heard here, and read it from here; a song made anew, or for another separator, is heard again.
 
     Yields
     ------
@@ -217,7 +218,7 @@ def hear_songs(folder: Path, stem: str, *, cache: Path | None = None) -> Iterato
         raise DatasetError("no generated songs (truth.json)", source=str(folder), stage="train")
     network: JointNet | None = None
     for song in songs:
-        kept = None if cache is None else cache / f"{song.parent.name}-{song.name}-{stem}.npz"
+        kept = None if cache is None else cache / f"{song.name}-{stem}-{_heard_from(song, stem)}.npz"
         if kept is not None and kept.is_file():
             yield HeardNotes.load(kept)
             continue
@@ -227,6 +228,21 @@ def hear_songs(folder: Path, stem: str, *, cache: Path | None = None) -> Iterato
             kept.parent.mkdir(parents=True, exist_ok=True)
             heard.save(kept)
         yield heard
+
+
+def _heard_from(song: Path, stem: str) -> str:
+    """Digest of all that what is heard of a song follows from: its files, and the weights of the separator."""
+    digest = hashlib.blake2b(checkpoints.resolve().sha256.encode(), digest_size=8)
+    for name in ("truth.json", "mixture.flac", f"{stem}.flac"):
+        try:
+            digest.update(content_digest(song / name).encode())
+        except FileNotFoundError as error:
+            raise _no_song(song, error) from error
+    return digest.hexdigest()
+
+
+def _no_song(folder: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"no generated song: {error}", source=str(folder), stage="train")
 
 
 def note_targets(notes: np.ndarray, first: int, n_frames: int) -> np.ndarray:
