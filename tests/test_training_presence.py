@@ -21,7 +21,8 @@ from stemfeatures.spectra.transform import stft
 from stemfeatures.training import presence as module
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.song_store import build_song_store
-from stemfeatures.training.presence import hear, interpolate, train_presence
+from stemfeatures.training.interpolation import interpolate
+from stemfeatures.training.presence import hear, train_presence
 from stemfeatures.training.presence_offsets import presence_offsets, with_presence_offsets
 from stemfeatures.training.training_data import TrainingData
 

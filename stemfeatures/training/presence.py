@@ -38,6 +38,7 @@ from .config import TrainConfig
 from .data.bank import SoundBank
 from .data.mixing import Mixer
 from .data.song_store import SongStore
+from .interpolation import SHARE_OF_NEW, interpolate
 from .objectives.losses import masked_bce, presence_targets, spectrograms
 from .preparation import read_recipe
 from .presence_offsets import RECALL, presence_offsets, with_presence_offsets
@@ -45,9 +46,6 @@ from .training_data import TrainingData
 
 #: Mixtures of isolated sounds that are made.
 MIXTURES = 500
-#: Weight of the new head in what is saved, that of the one it began with has the rest: interpolated weights tell music
-#: apart that is like neither's songs better than both (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
-SHARE_OF_NEW = 0.5
 #: Recordings differ in their balance of low and high, and of neighbouring bands, by so much (standard deviations of the
 #: log10 of power, of the ends of a tilt and of each band).
 TILT, BAND = 0.25, 0.1
@@ -173,22 +171,6 @@ def learn(
     head.eval()
 
 
-@torch.no_grad()
-def interpolate(head: PresenceNet, before: PresenceNet, share: float) -> None:
-    """Move the weights and statistics of a head towards those it began with.
-
-    Parameters
-    ----------
-    head, before : PresenceNet
-        The head that is changed, and as it was before it learned.
-    share : float
-        Weight of ``head``, 0..1.
-    """
-    for value, old in zip(head.state_dict().values(), before.state_dict().values(), strict=True):
-        if value.is_floating_point():
-            value.lerp_(old, 1 - share)
-
-
 def train_presence(
     config: TrainConfig,
     data: TrainingData,
@@ -216,7 +198,7 @@ def train_presence(
     mixtures : int, default=500
         Mixtures of isolated sounds to make.
     share : float, default=0.5
-        Weight of the new head in what is saved, see :func:`interpolate`.
+        Weight of the new head in what is saved, see :func:`.interpolation.interpolate`.
     licence : str, default=NOT_STATED
         SPDX id or words for the weights.
     command : str, default=''

@@ -1,0 +1,108 @@
+"""A network between the one that a run began with and the one it ended with.
+
+What a network learns further from songs that are made suits them better than others. Between the weights before and
+after lie networks that have most of what both are good at, where one has grown from the other (Wortsman et al.,
+"Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    python -m stemfeatures.training.interpolation runs/more/more.safetensors --share 0.5 -o between.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from ..models import checkpoints
+from ..models.joint import JointNet
+
+#: Weight of what was learned, unless another one is asked for.
+SHARE_OF_NEW = 0.5
+
+
+@torch.no_grad()
+def interpolate(network: nn.Module, before: nn.Module, share: float) -> None:
+    """Move the weights and statistics of a network towards those it began with.
+
+    Parameters
+    ----------
+    network, before : nn.Module
+        The network that is changed, and as it was before it learned.
+    share : float
+        Weight of ``network``, 0..1.
+    """
+    for value, old in zip(network.state_dict().values(), before.state_dict().values(), strict=True):
+        if value.is_floating_point():
+            value.lerp_(old, 1 - share)
+
+
+def between(after: str | Path, share: float, out: str | Path, *, command: str = "") -> checkpoints.Checkpoint:
+    """Save the network between a checkpoint and the one that its run began with.
+
+    Parameters
+    ----------
+    after : str | Path
+        A joint checkpoint whose recipe names an initial one.
+    share : float
+        Weight of ``after``, 0..1.
+    out : str | Path
+        The checkpoint to write. Its masks are as sharp as those of the initial one, whose F0 was calibrated as well.
+    command : str, default=''
+        What was typed, for the card.
+
+    Returns
+    -------
+    checkpoints.Checkpoint
+        What was written, with the card of ``after`` but for its metrics.
+
+    Raises
+    ------
+    ValueError
+        The share is not between 0 and 1.
+    ModelError
+        The checkpoint is none of a joint network, went on from none, or from one of another size.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 to 1, not {share}")
+    checkpoint = checkpoints.resolve(after)
+    training = checkpoint.card.get("training", {})
+    if not (initial := training.get("recipe", {}).get("initial")):
+        raise ModelError("its card names no checkpoint that it went on from", source=str(after), stage="train")
+    start = checkpoints.resolve(initial)
+    network, before = checkpoints.load(checkpoint), checkpoints.load(start)
+    config = before.config
+    if not isinstance(network, JointNet) or replace(network.config, sharpness=config.sharpness) != config:
+        raise ModelError(f"{initial}, which it went on from, is of another size", source=str(after), stage="train")
+    interpolate(network, before, share)
+    network.config = config
+    kept = {"share_of_new": share, "before": start.name, "command": command}
+    calibration = start.card.get("training", {}).get("calibration")
+    if calibration:
+        training |= {"calibration": {"through": start.name} | calibration}
+    card = checkpoint.card | {"training": training | {"interpolation": kept}, "metrics": {}}
+    return checkpoints.save(network, Path(out), card)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="a joint checkpoint that went on from another one")
+    parser.add_argument("--share", type=float, default=SHARE_OF_NEW, help="weight of its own (default: %(default)s)")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
+    args = parser.parse_args(argv)
+    words = ["python", "-m", "stemfeatures.training.interpolation", *(sys.argv[1:] if argv is None else argv)]
+    try:
+        saved = between(args.checkpoint, args.share, args.out, command=shlex.join(words))
+    except (ValueError, ModelError) as error:
+        parser.error(str(error))
+    print(f"{saved.path}, sha256 {saved.sha256}")
+
+
+if __name__ == "__main__":
+    main()

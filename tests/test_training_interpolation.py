@@ -1,0 +1,63 @@
+"""Networks between the one that a run began with and the one it ended with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from stemfeatures.models import checkpoints
+from stemfeatures.training import interpolation
+from tests.networks import tiny_checkpoint
+
+
+def _grown(folder: Path, before: Path, **training: object) -> Path:
+    """A checkpoint with other weights, as sharp as it was trained, whose card says where it went on from."""
+    network = checkpoints.load(tiny_checkpoint(folder, seed=1, name="other"))
+    card = {
+        "licence": "test",
+        "training": {"recipe": {"initial": str(before)}, "steps": 7} | training,
+        "metrics": {"set": {"separation": {}}},
+    }
+    return checkpoints.save(network, folder / "grown.safetensors", card).path
+
+
+def test_weights_lie_between(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = checkpoints.load(tiny_checkpoint(tmp_path))
+    network.config = replace(network.config, sharpness=0.6)
+    calibrated = {"training": {"calibration": {"sharpness": 0.6}}}
+    before = checkpoints.save(network, tmp_path / "before.safetensors", calibrated).path
+    after = _grown(tmp_path, before)
+    out = tmp_path / "between.safetensors"
+    interpolation.main([str(after), "--share", "0.25", "-o", str(out)])
+    assert f"{out}, sha256 {checkpoints.resolve(out).sha256}" in capsys.readouterr().out
+    states = [checkpoints.load(path).state_dict() for path in (before, after, out)]
+    for name, value in states[2].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * states[0][name] + 0.25 * states[1][name])
+    assert checkpoints.load(out).config.sharpness == 0.6
+    card = checkpoints.resolve(out).card
+    assert card["metrics"] == {}
+    assert card["training"]["steps"] == 7
+    assert card["training"]["calibration"] == {"through": "before", "sharpness": 0.6}
+    kept = card["training"]["interpolation"]
+    assert (kept["share_of_new"], kept["before"]) == (0.25, "before")
+    assert kept["command"].startswith("python -m stemfeatures.training.interpolation ")
+
+
+def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tiny_checkpoint(tmp_path)
+    for initial, share, message in (
+        (None, "0.5", "its card names no checkpoint that it went on from"),
+        (before, "1.5", "share must be from 0 to 1, not 1.5"),
+        (Path("joint-v2"), "0.5", "joint-v2, which it went on from, is of another size"),
+        (tmp_path / "gone.safetensors", "0.5", "gone.safetensors"),
+    ):
+        after = before if initial is None else _grown(tmp_path, initial)
+        with pytest.raises(SystemExit) as raised:
+            interpolation.main([str(after), "--share", share, "-o", str(tmp_path / "out.safetensors")])
+        assert raised.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
