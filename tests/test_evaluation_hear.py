@@ -51,10 +51,13 @@ def test_timestamps(model: HearModel) -> None:
     np.testing.assert_allclose(length[times[0] > 2200], 0, atol=1e-5)
 
 
-def test_pieces_of_a_long_sound_are_as_the_whole(model: HearModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("segment", [256, 250])  # 5.9 s: a whole number of cells, and not
+def test_pieces_of_a_long_sound_are_as_the_whole(
+    model: HearModel, monkeypatch: pytest.MonkeyPatch, segment: int
+) -> None:
     y = _sound(12.0)
     whole, times = get_timestamp_embeddings(torch.from_numpy(y[None]), model)
-    monkeypatch.setattr(hear, "SEGMENT", 256)  # 5.9 s
+    monkeypatch.setattr(hear, "SEGMENT", segment)
     pieces, same = get_timestamp_embeddings(torch.from_numpy(y[None]), model)
     np.testing.assert_array_equal(times, same)
     cosine = (whole * pieces).sum(dim=-1).numpy()

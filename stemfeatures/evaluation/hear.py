@@ -85,7 +85,8 @@ class HearModel(torch.nn.Module):
         if n_frames <= SEGMENT:
             return self._piece(y)
         lead = -(-int(LEAD_S * ANALYSIS_SAMPLE_RATE / HOP_LENGTH) // self.stride) * self.stride
-        core = (SEGMENT - 2 * lead) // self.stride * self.stride
+        # A piece that does not end the sound has one frame more than it was cut for.
+        core = (SEGMENT - 1 - 2 * lead) // self.stride * self.stride
         kept = []
         for start in range(0, n_frames, core):
             first, end = max(0, start - lead), min(start + core + lead, n_frames)
@@ -110,7 +111,7 @@ class HearModel(torch.nn.Module):
             found.append(_Cells(weight.sum(dim=0), sums, squares))
 
         runner = self.analyser.runner
-        track = SegmentTrack(lambda frames: None, take)
+        track = SegmentTrack(lambda frames: None, take, segment=SEGMENT)
         front_end = FrontEnd(ANALYSIS_SAMPLE_RATE, runner, track, device=self.analyser.device)
         front_end.push(y[None])
         front_end.finish()
