@@ -118,6 +118,15 @@ def test_what_a_meter_refuses():
         LoudnessMeter(44_100, 2).update(np.zeros((1, 10)))
 
 
+@pytest.mark.parametrize("sample_rate", [1000, 2000, 3000, 3500, 8000])
+def test_low_rates_have_a_loudness(sample_rate):
+    # A sine of 200 Hz, where K-weighting does next to nothing: -3.01 dB of power, -0.69 by the definition, -6.02.
+    y = 0.5 * np.sin(2 * np.pi * 200 * np.arange(5 * sample_rate) / sample_rate)
+    meter = LoudnessMeter(sample_rate, 1)
+    meter.update(y[None].astype(np.float32))
+    assert integrated_loudness(meter.step_power) == pytest.approx(-9.98, abs=0.35)
+
+
 def test_dynamic_complexity():
     assert dynamic_complexity(np.full(100, 0.01)) == pytest.approx(0, abs=1e-9)
     assert dynamic_complexity(np.zeros(100)) is None
