@@ -127,3 +127,7 @@ def test_a_song_and_where_there_is_none():
     short = describe(track_frames({"other": y[: 2 * SR]})).stems
     assert (short["mixture"]["sections_status"], short["mixture"]["section_count"]) == ("no_sections", None)
     assert short["other"]["sections_status"] == "not_applicable"
+
+
+def test_letters_of_very_many_parts():
+    assert [sections._letter(k) for k in (0, 25, 26, 701, 702, 18_277)] == ["A", "Z", "AA", "ZZ", "AAA", "ZZZ"]

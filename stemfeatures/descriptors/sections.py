@@ -323,8 +323,8 @@ def _group(parts: Sequence[tuple[np.ndarray, ...]]) -> list[int]:
 
 
 def _letter(k: int) -> str:
-    """A to Z, then AA, AB ..."""
-    return (chr(64 + k // 26) if k >= 26 else "") + chr(65 + k % 26)
+    """A to Z, then AA, AB ..., after ZZ AAA."""
+    return (_letter(k // 26 - 1) if k >= 26 else "") + chr(65 + k % 26)
 
 
 def name_sections(sung: np.ndarray) -> list[str | None]:
