@@ -174,6 +174,8 @@ def test_silent_stems_are_neither_asked_for_nor_found(index):
         ({"stems": ["voice"]}, "the index has no stem 'voice'; there are: mixture, vocals"),
         ({"families": ["embedding"]}, "the index has no family 'embedding'"),
         ({"weights": {"timber": 2}}, "the index has no stem or family 'timber'"),
+        ({"weights": {"drums": -1, "timbre": -1}}, "weight -1 of 'drums' is not a number from 0"),
+        ({"weights": {"drums": float("nan")}}, "weight nan of 'drums' is not a number from 0"),
         ({"stems": ["drums"], "families": ["f0"]}, "nothing to compare drums by"),
         ({"stems": ["drums"], "unlike": ["drums"]}, "similar and different at once"),
         ({"eligible": np.zeros(N, bool)}, "no other track fulfils the conditions"),

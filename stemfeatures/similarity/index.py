@@ -113,12 +113,15 @@ class SimilarityIndex:
     ) -> Space:
         """The distance over the chosen stems and families, all by default, with ``weights`` by stem or family.
 
-        Raises SimilarityError when the index lacks one of them, or nothing is left.
+        Raises SimilarityError when the index lacks one of them, a weight is below 0, or nothing is left.
         """
         stems = self.stems if stems is None else self._have("stem", stems, self.stems)
         families = self.families if families is None else self._have("family", families, self.families)
         weights = dict(weights or {})
         self._have("stem or family", weights, (*self.stems, *self.families))
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise SimilarityError(f"weight {weight!r} of {name!r} is not a number from 0", source=str(self.path))
         blocks = [b for b in self.store.blocks if b.stem in stems and b.family in families]
         factors = [weights.get(b.stem, 1.0) * weights.get(b.family, 1.0) for b in blocks]
         chosen = [(b, w) for b, w in zip(blocks, factors) if w > 0]
