@@ -122,6 +122,14 @@ def test_a_bad_file_leaves_nothing_behind(separator, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_stems_that_there_are_not_are_named(separator, tmp_path):
+    soundfile.write(tmp_path / "a.wav", _noise(2, 8000).T, 8000, subtype="FLOAT")
+    with pytest.raises(ValueError, match="unknown stem 'vocal'; there are: vocals, drums, bass, other"):
+        separator.separate_file(tmp_path / "a.wav", tmp_path / "out", stems=["drums", "vocal"])
+    assert not (tmp_path / "out").exists()
+    assert list(separator.separate_file(tmp_path / "a.wav", tmp_path / "out", stems="drums")) == ["drums"]
+
+
 def test_memory_does_not_grow_with_length(separator):
     """Peak of Python-side allocations while streaming; torch's are bounded by the same buffers."""
 

@@ -123,10 +123,15 @@ class BaseSeparator(ABC):
         ------
         AudioError
             The file cannot be decoded; no stem file is left then.
+        ValueError
+            It separates into no such stem, or an unknown format.
         """
+        wanted = self.stems if stems is None else (stems,) if isinstance(stems, str) else tuple(stems)
+        if unknown := [stem for stem in wanted if stem not in self.stems]:
+            raise ValueError(f"unknown stem {unknown[0]!r}; there are: {', '.join(self.stems)}")
         out_dir = Path(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
-        paths = {s: out_dir / f"{s}.{format}" for s in (self.stems if stems is None else stems)}
+        paths = {stem: out_dir / f"{stem}.{format}" for stem in wanted}
         with open_audio(path, **vars(limits or AudioLimits())) as source:
             rate, channels = source.info.sample_rate, source.info.channels
             writers = {s: AudioWriter(p, sample_rate=rate, channels=channels, format=format) for s, p in paths.items()}
