@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ..constants import PITCHED_STEMS
 from ..descriptors.types import Events, F0Contour, TrackDescription
-from ..errors import DatasetError
+from ..errors import DatasetError, LostPartError
 
 if TYPE_CHECKING:
     from .reader import Features
@@ -50,7 +50,9 @@ def describe_track(features: Features, track_id: str) -> TrackDescription:
     for stem in PITCHED_STEMS:
         try:
             contours[stem] = features.contour(track_id, stem)
-        except DatasetError:
+        except LostPartError:
+            raise
+        except DatasetError:  # there is none
             continue
     beats = next((r for r in rows("events") if r["kind"] == "beat"), None)
     events = Events(
