@@ -372,9 +372,13 @@ def test_a_folder_of_stems(stems: Path) -> None:
     parts = list(joined(folder, blocks, RATE, 2))
     assert [p[0].shape for p in parts] == [(2, 40_000)] * 3 + [(2, 12_300)]
     found = {stem: np.concatenate([p[1][stem] for p in parts], axis=-1) for stem in folder.stems}
-    assert {y.shape for y in found.values()} == {(1, 3 * RATE)}
-    # Another rate and two channels: resampled, and their mean.
-    np.testing.assert_allclose(found["vocals"][0, 500:-500], 0.3 * tone(220, 3)[500:-500], atol=1e-3)
+    assert {stem: y.shape for stem, y in found.items()} == {"bass": (1, 3 * RATE), "vocals": (2, 3 * RATE)}
+    # Another rate: resampled.
+    expected = np.array([[0.2], [0.4]]) * tone(220, 3)
+    np.testing.assert_allclose(found["vocals"][:, 500:-500], expected[:, 500:-500], atol=1e-3)
+    # Of another number of channels than the mixture has the mean is taken.
+    [(_, mono)] = list(joined(folder, [mixture[:1]], RATE, 1))
+    np.testing.assert_allclose(mono["vocals"][0, 500:-500], 0.3 * tone(220, 3)[500:-500], atol=1e-3)
     np.testing.assert_allclose(found["bass"][0, : 2 * RATE], 0.25 * tone(55, 2), atol=1e-6)
     assert np.abs(found["bass"][0, 2 * RATE :]).max() == 0  # it has ended
 
@@ -477,8 +481,54 @@ def test_stems_must_fit_their_mixture() -> None:
     analyser = Analyser.__new__(Analyser)
     with pytest.raises(ValueError, match="stem 'vocals' has 9 samples, its mixture 10"):
         analyser.from_audio(np.zeros(10), 22_050, stems={"vocals": np.ones(9)})
-    with pytest.raises(ValueError, match="no stems were given"):
-        analyser.from_audio(np.zeros(10), 22_050, stems={})
+    for nothing in ({}, {"mixture": np.ones(10)}):
+        with pytest.raises(ValueError, match="no stems were given"):
+            analyser.from_audio(np.zeros(10), 22_050, stems=nothing)
+    with pytest.raises(ValueError, match="two stems are called 'vocals'"):
+        analyser.from_audio(np.zeros(10), 22_050, stems={"vocals": np.ones(10), "Vocals": np.ones(10)})
+
+
+def test_a_mixture_among_the_stems_is_none_of_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stems = {stem: rng.normal(0, 0.1, 22_050).astype(np.float32) for stem in STEMS}
+    mixture = sum(stems.values())
+    analyser = Analyser(tiny_checkpoint(tmp_path))
+    alone = analyser.from_audio(mixture, 22_050, stems=stems)
+    both = analyser.from_audio(mixture, 22_050, stems={**stems, "mixture": mixture})
+    for stem in STEMS:
+        np.testing.assert_array_equal(both.frames.stems[stem].energy, alone.frames.stems[stem].energy)
+
+
+def test_stems_of_channels_that_cancel(tmp_path: Path) -> None:
+    """A track whose right channel is the negative of the left is analysed as one of them, and so are its stems."""
+    left = {"vocals": 0.2 * tone(220, 2), "bass": 0.1 * tone(55, 2)}
+    (tmp_path / "stems").mkdir()
+    for stem, y in left.items():
+        audio.write(tmp_path / "stems" / f"{stem}.wav", np.stack([y, -y]), RATE)
+    audio.write(tmp_path / "song.wav", np.stack([sum(left.values()), -sum(left.values())]), RATE)
+    audio.write(tmp_path / "mono.wav", sum(left.values()), RATE)
+    analyser = Analyser(tiny_checkpoint(tmp_path))
+    found = analyser.from_file(tmp_path / "song.wav", stems=tmp_path / "stems")
+    expected = analyser.from_audio(sum(left.values()), RATE, stems=left)
+    assert found.polarity_inverted_ratio == 1
+    for stem in STEMS:
+        energy = expected.frames.stems[stem].energy
+        np.testing.assert_allclose(found.frames.stems[stem].energy, energy, rtol=1e-3, atol=1e-9)
+
+
+def test_given_stems_are_kept_with_the_channels_of_the_track(tmp_path: Path) -> None:
+    y = 0.2 * tone(220, 1)
+    (tmp_path / "stems").mkdir()
+    audio.write(tmp_path / "stems" / "vocals.wav", np.stack([y, 0.5 * y]), RATE)
+    audio.write(tmp_path / "stems" / "bass.wav", 0.1 * tone(55, 1), RATE)
+    audio.write(tmp_path / "song.wav", np.stack([y, 0.5 * y]) + 0.1 * tone(55, 1), RATE)
+    Analyser(tiny_checkpoint(tmp_path)).from_file(
+        tmp_path / "song.wav", stems=tmp_path / "stems", keep_stems=tmp_path / "kept"
+    )
+    found = {path.stem: audio.load(path)[0] for path in (tmp_path / "kept").iterdir()}
+    assert set(found) == {"vocals", "bass"}
+    np.testing.assert_allclose(found["vocals"], np.stack([y, 0.5 * y]), atol=1e-6)
+    np.testing.assert_allclose(found["bass"], np.tile(0.1 * tone(55, 1), (2, 1)), atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------- extract

@@ -36,6 +36,8 @@ from .remix import pop_samples
 GIVEN = "stems"
 #: Names of a stem that is all but the others.
 REST = ("accompaniment", "no_vocals", "no_drums", "no_bass", "no_other", "instrumental", "residual")
+#: Names of what is no stem but the sum of all.
+_MIXTURES = (MIXTURE, "mix")
 #: A stem may end so much later than its mixture, and the last of them so much earlier: delays of encoders.
 TOLERANCE_S = 1.0
 
@@ -49,7 +51,7 @@ class StemSource(Protocol):
         ...
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Stems of a signal that arrives in blocks; of a folder as one channel each."""
+        """Stems of a signal that arrives in blocks; those of a folder may have one channel."""
         ...
 
 
@@ -117,7 +119,7 @@ class StemFolder:
         self.files: dict[str, Path] = {}
         for entry in entries:
             stem = stem_name(entry.stem)
-            if entry.suffix.lower() not in AUDIO_SUFFIXES or entry.name.startswith(".") or stem in (MIXTURE, "mix"):
+            if entry.suffix.lower() not in AUDIO_SUFFIXES or entry.name.startswith(".") or stem in _MIXTURES:
                 continue
             if stem in self.files:
                 raise SeparationError(
@@ -149,12 +151,12 @@ class StemFolder:
         sample_rate : int
             Hz; stems of another rate are resampled.
         channels : int
-            Of the mixture; stems are given as the mean of theirs.
+            Of the mixture; of a stem with another number of them the mean is given.
 
         Yields
         ------
         dict of str to numpy.ndarray
-            ``(1, n)`` of each stem; zeros where it has ended.
+            ``(channels, n)`` of each stem, or ``(1, n)``; zeros where it has ended.
 
         Raises
         ------
@@ -163,7 +165,7 @@ class StemFolder:
         SeparationError
             A stem is longer than the mixture, or all of them are shorter.
         """
-        readers = {stem: _Reader(path, sample_rate, self.timeout_s) for stem, path in self.files.items()}
+        readers = {stem: _Reader(path, sample_rate, channels, self.timeout_s) for stem, path in self.files.items()}
         n_samples = 0
         try:
             for block in blocks:
@@ -190,13 +192,15 @@ class StemFolder:
 
 
 class _Reader:
-    """One stem as one channel at the rate of its mixture; zeros behind its end."""
+    """One stem at the rate of its mixture, with its channels or as one; zeros behind its end."""
 
-    def __init__(self, path: Path, sample_rate: int, timeout_s: float | None) -> None:
+    def __init__(self, path: Path, sample_rate: int, channels: int, timeout_s: float | None) -> None:
         self.stream: AudioStream = open_audio(path, timeout_s=timeout_s, max_duration_s=math.inf)
         self.n_samples = 0
+        # The mixture decides how channels that cancel are mixed, for which the stem needs the same ones.
+        self._as_one = self.stream.info.channels != channels
         self._resampler = StreamResampler(self.stream.info.sample_rate, sample_rate)
-        self._held = np.zeros((1, 0), np.float32)
+        self._held = np.zeros((1 if self._as_one else channels, 0), np.float32)
         self._ended = False
 
     def take(self, count: int) -> np.ndarray:
@@ -205,9 +209,9 @@ class _Reader:
             block = next(self.stream, None)
             self._ended = block is None
             if block is not None:
-                made = self._resampler.process(block.mean(axis=0, keepdims=True))
+                made = self._resampler.process(block.mean(axis=0, keepdims=True) if self._as_one else block)
             else:
-                made = self._resampler.flush().reshape(1, -1)
+                made = self._resampler.flush().reshape(len(self._held), -1)
             self.n_samples += made.shape[-1]
             have += made.shape[-1]
             parts.append(made)
@@ -222,7 +226,7 @@ class StemArrays:
     Parameters
     ----------
     stems : dict of str to numpy.ndarray
-        ``(n_samples,)`` or ``(channels, n_samples)`` each.
+        ``(n_samples,)`` or ``(channels, n_samples)`` each. One called ``mixture`` or ``mix`` is passed over.
     sample_rate : int
         Hz.
     n_samples : int
@@ -238,11 +242,17 @@ class StemArrays:
     AudioError
         There are no samples in one, or NaN or infinity.
     TypeError, ValueError
-        One is no audio, or of another length.
+        One is no audio, or of another length; there are none, or two of one name.
     """
 
     def __init__(self, stems: Mapping[str, np.ndarray], sample_rate: int, n_samples: int) -> None:
-        self._signals = {stem_name(stem): as_signal(y, sample_rate) for stem, y in stems.items()}
+        self._signals: dict[str, np.ndarray] = {}
+        for name, y in stems.items():
+            stem = stem_name(name)
+            if stem in self._signals:
+                raise ValueError(f"two stems are called {stem!r}")
+            if stem not in _MIXTURES:
+                self._signals[stem] = as_signal(y, sample_rate)
         self.stems = tuple(self._signals)
         if not self.stems:
             raise ValueError("no stems were given")

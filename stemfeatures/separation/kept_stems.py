@@ -36,7 +36,7 @@ class StemKeeper:
         self, folder: Path, sample_rate: int, channels: int, *, stems: tuple[str, ...] = (), device: str = "cpu"
     ) -> None:
         self._renderer = None if stems else MaskRenderer(sample_rate, channels, device)
-        self._device = device
+        self._device, self._channels = device, channels
         folder.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"sample_rate": sample_rate, "channels": channels}
         self._writers = {s: AudioWriter(folder / f"{s}.wav", format="wav", **options) for s in stems or STEMS}
@@ -71,4 +71,7 @@ class StemKeeper:
 
     def _write(self, stems: Mapping[str, np.ndarray]) -> None:
         for stem, writer in self._writers.items():
-            writer.write(stems[stem])
+            y = stems[stem]
+            if len(y) != self._channels:
+                y = np.broadcast_to(y.mean(axis=0), (self._channels, y.shape[-1]))
+            writer.write(y)
