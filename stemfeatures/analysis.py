@@ -17,13 +17,14 @@ import torch
 
 from ._util.constants_of import constants_of, modules_of
 from .audio import AudioInfo, AudioLimits, AudioStream, as_signal, audio_identity, open_audio
+from .audio.streams import MAX_PEAK, MOST_PEAK, range_message
 from .constants import MIXTURE
 from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
 from .descriptors.polyphony import POLYPHONIC_NOTES
 from .descriptors.registry import descriptor_fields
 from .descriptors.types import Events, F0Contour, TrackDescription
-from .errors import EmptyAudioError, ModelError, StemfeaturesError
+from .errors import AudioError, EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
 from .frames.builder import FrameBuilder
 from .inference.front_end import FrontEnd, MonoSignal
@@ -388,16 +389,20 @@ class Analyser:
 
         Raises
         ------
-        EmptyAudioError, NonFiniteAudioError
-            When there are no samples, or NaN or infinity among them.
+        AudioError
+            When there are no samples, NaN or infinity among them, or such as are beyond all scales.
         TypeError, ValueError
             When it is not such an array (see :func:`stemfeatures.audio.as_signal`), or a stem has another length.
         """
         signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
         given = TrackStems(None if stems is None else StemArrays(stems, sample_rate, signal.shape[1]))
         job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0], given)
-        job.run()
-        self.runner.flush()
+        try:
+            job.run()
+            self.runner.flush()
+        except BaseException:
+            self.runner.forget(job.track)
+            raise
         result = job.finish()
         result.sha256 = audio_identity(signal, sample_rate)
         return result
@@ -443,6 +448,7 @@ class Analyser:
             self.runner.flush()
             return job.finish(stream)
         except BaseException:
+            self.runner.forget(job.track)
             job.abort()
             raise
 
@@ -545,6 +551,13 @@ class Analyser:
                 key, job, stream = waiting.pop(0)
                 yield key, UndescribedTrack(job, stream)
 
+        def lost(error: Exception) -> Iterator[tuple[Any, Exception]]:
+            """Tracks that had segments in a batch that failed, and will never be complete."""
+            for one in [w for w in waiting if not w[1].complete and not self.runner.holds(w[1].track)]:
+                waiting.remove(one)
+                one[1].abort()
+                yield one[0], error
+
         try:
             for key, source, *stems in sources:
                 try:
@@ -561,11 +574,16 @@ class Analyser:
                             raise
                 except Exception as error:
                     yield key, error
+                    yield from lost(error)
+                    yield from completed()
                     continue
                 waiting.append((key, job, stream))
                 del job
                 yield from completed()
-            self.runner.flush()
+            try:
+                self.runner.flush()
+            except Exception as error:
+                yield from lost(error)
             yield from completed()
         finally:
             for _, job, _ in waiting:
@@ -630,7 +648,7 @@ class _Job:
         if stems.keep is not None:
             self.keeper = StemKeeper(stems.keep, sample_rate, channels, stems=names, device=analyser.device)
         self.track = SegmentTrack(self._add, self.builder.add_features, stem_names=names)
-        self.n_samples = 0
+        self.n_samples, self.peak = 0, 0.0
         self._prepared = blocks if isinstance(blocks, PreparedStream) and blocks.preparation and not names else None
         ahead = None if self._prepared is None else self._prepared.preparation
         self.preparation = ahead or Preparation(sample_rate, channels, len(names))
@@ -657,6 +675,7 @@ class _Job:
     def run(self, on_progress: Callable[[float], None] | None = None) -> None:
         """Read the track to its end and queue its segments."""
         for block, stems in self._joined():
+            self._check_peak(block)
             self.n_samples += block.shape[1]
             mono = self._mono(block, stems)
             self.builder.push_channels(block)
@@ -669,6 +688,13 @@ class _Job:
             raise EmptyAudioError("no samples to analyse")
         self.builder.finish_channels()
         self.front_end.finish()
+
+    def _check_peak(self, block: np.ndarray) -> None:
+        self.peak = max(self.peak, float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        if self.peak > MOST_PEAK:
+            source = str(self.blocks.info.path) if isinstance(self.blocks, AudioStream) else None
+            message = f"samples reach {self.peak:.3g} times full scale, which no scale of integers explains"
+            raise AudioError(message, source=source)
 
     def _mono(self, block: np.ndarray, stems: Mapping[str, np.ndarray] | None) -> np.ndarray:
         if self._prepared is not None:
@@ -700,9 +726,11 @@ class _Job:
             raise StemfeaturesError(message, source=source, stage="describe") from error
         duration = self.n_samples / self.sample_rate
         downmix = self.preparation.mono.downmix
-        status = "ok"
+        status, message = "ok", "" if stream is None else stream.message
         if stream is not None and stream.status not in (None, "ok"):
             status = str(stream.status)
+        elif self.peak > MAX_PEAK:
+            status, message = "out_of_range", range_message(self.peak)
         elif description.stems[MIXTURE]["activity_status"] == "silent":
             status = "silent"
         elif duration < MIN_DURATION_S:
@@ -711,7 +739,7 @@ class _Job:
             **vars(description), frames=frames, status=status, info=None if stream is None else stream.info,
             sha256=None if stream is None else stream.sha256, decoded_duration_s=duration,
             sample_rate=self.sample_rate, channels=self.channels,
-            message="" if stream is None else (stream.message or ""),
+            message=message,
             polarity_inverted_ratio=downmix.n_inverted / downmix.n_samples, dc_offset=downmix.offset,
             **({} if self.source is None else origin(self.source)),
         )  # fmt: skip

@@ -13,7 +13,14 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample
 from stemfeatures.constants import PITCH_FMIN, STEM_ROWS, STEMS
 from stemfeatures.descriptors.registry import descriptor_fields
-from stemfeatures.errors import DecodeError, EmptyAudioError, ModelError, NonFiniteAudioError
+from stemfeatures.errors import (
+    AudioError,
+    DecodeError,
+    EmptyAudioError,
+    ModelError,
+    NonFiniteAudioError,
+    SeparationError,
+)
 from stemfeatures.frames.measures import pitch_candidates
 from stemfeatures.inference.downmix import Downmix
 
@@ -155,6 +162,23 @@ def test_integers_are_scaled_and_odd_arrays_refused(analyser):
     assert analyser.from_audio(y, 22_050.0).sample_rate == SR
 
 
+def test_integers_as_floats_are_said_to_be_out_of_range(analyser, tmp_path):
+    y = _music(1.0, SR)
+    y *= np.float32(0.9 / np.abs(y).max())
+    loud = analyser.from_audio(y * 32_767, SR)
+    assert loud.status == "out_of_range"
+    assert loud.message == f"samples reach {0.9 * 32_767:g} times full scale: integers stored as floating point?"
+    soundfile.write(tmp_path / "loud.wav", y * 32_767, SR, subtype="FLOAT")
+    assert analyser.from_file(tmp_path / "loud.wav").status == "out_of_range"
+    assert (analyser.from_audio(y * 30, SR).status, analyser.from_audio(y * 30, SR).message) == ("ok", "")
+    # What no integers explain would overflow, and come out as silent.
+    soundfile.write(tmp_path / "junk.wav", y * 1e25, SR, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"junk\.wav: samples reach 9e\+24 times full scale"):
+        analyser.from_file(tmp_path / "junk.wav")
+    with pytest.raises(AudioError, match="samples reach 9e"):
+        analyser.from_audio(y * 1e25, SR)
+
+
 def test_an_impossible_device_is_named(tmp_path):
     with pytest.raises(ModelError, match="device 'nonsense' cannot be used"):
         Analyser(tiny_checkpoint(tmp_path), device="nonsense")
@@ -176,6 +200,26 @@ def test_many_tracks_share_batches_and_errors_are_yielded(tmp_path):
     for i, result in results.items():
         a, b = result.frames.stems["vocals"].energy, alone[i].frames.stems["vocals"].energy
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-8)
+
+
+def test_no_track_of_a_batch_that_failed_is_lost(tmp_path, monkeypatch):
+    analyser = Analyser(tiny_checkpoint(tmp_path), batch_size=2)
+    run, failing = analyser.runner._run, [True, False, True]
+
+    def sometimes(batch):
+        if failing.pop(0):
+            raise SeparationError("the network's masks are not finite")
+        run(batch)
+
+    monkeypatch.setattr(analyser.runner, "_run", sometimes)
+    for i in range(5):
+        soundfile.write(tmp_path / f"{i}.wav", _music(1.0, SR, seed=i), SR)
+    # The batch of the first two fails, that of the next two does not, the last track alone fails again.
+    found = list(analyser.many((i, tmp_path / f"{i}.wav") for i in range(5)))
+    assert sorted(key for key, _ in found) == list(range(5))
+    failed = {key for key, result in found if isinstance(result, SeparationError)}
+    assert failed == {0, 1, 4}
+    assert all(result.status == "ok" for key, result in found if key not in failed)
 
 
 def test_stereo_is_analysed_as_the_mean_of_its_channels(analyser):

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Samples beyond this are no audio at full scale 1.0. Mixes in floating point exceed it by some dB, integers that were
 #: stored as floats by 40 dB and more.
 MAX_PEAK = 32.0
+#: Samples beyond this are not analysed: integers of any width that were stored as floats stay below, and the squares of
+#: larger ones are near the end of single precision.
+MOST_PEAK = 1e15
 
 # Beyond this a header is damaged; the block size keeps what is left within 256 MB.
 _MAX_SAMPLE_RATE = 1_000_000
@@ -38,6 +41,11 @@ _MAX_BLOCK_VALUES = 1 << 26
 _CPU_BASE_S = 60.0
 
 _DECODERS: tuple[type[SoundfileDecoder] | type[FfmpegDecoder], ...] = (SoundfileDecoder, FfmpegDecoder)
+
+
+def range_message(peak: float) -> str:
+    """What is said of samples that reach ``peak`` times full scale, more than :data:`MAX_PEAK`."""
+    return f"samples reach {peak:g} times full scale: integers stored as floating point?"
 
 
 class AudioStream:
@@ -175,7 +183,7 @@ class AudioStream:
             messages = [length, decoder.cut or "", *messages]
         if self.peak > MAX_PEAK:
             self.status = "out_of_range"
-            messages.insert(0, f"samples reach {self.peak:g} times full scale: integers stored as floating point?")
+            messages.insert(0, range_message(self.peak))
         if info.n_streams > 1:
             messages.append(f"audio stream {info.stream} of {info.n_streams}, counted from 0, was decoded")
         self.message = "; ".join(filter(None, messages))

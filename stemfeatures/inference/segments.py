@@ -228,6 +228,10 @@ class SegmentRunner:
             waiting = [s for s in waiting if all(s is not b for b in batch)]
             self._run(batch)
 
+    def holds(self, track: SegmentTrack) -> bool:
+        """Whether segments of a track wait for their batch."""
+        return any(s.owner is track for s in self._waiting)
+
     def forget(self, track: SegmentTrack) -> None:
         """Drop the waiting segments of a track that failed."""
         self._waiting = [s for s in self._waiting if s.owner is not track]
