@@ -460,13 +460,15 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
 
 def test_series_come_with_the_tables_that_are_asked_for(main: Main, extracted, tmp_path) -> None:
     calls, answers = extracted
-    answers += [summary(tmp_path, n_total=1, n_done=1)] * 3
+    answers += [summary(tmp_path, n_total=1, n_done=1)] * 4
     assert main("extract", "a.csv", "-o", tmp_path, "--series") == 0
     assert calls.pop()[1]["tables"] == (*DEFAULT_TABLES, "series")
     assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--series") == 0
     assert calls.pop()[1]["tables"] == ("stems", "series")
     assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--polyphonic-notes", "--series") == 0
     assert calls.pop()[1]["tables"] == ("stems", "series", "polyphonic_notes")
+    assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--strokes") == 0
+    assert calls.pop()[1]["tables"] == ("stems", "strokes")
     assert main("extract", "a.csv", "-o", tmp_path, "--tables", "serious") == 2
     assert not calls
 

@@ -6,7 +6,7 @@ from frames_helper import SR, pulses, track_frames
 
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.beats import BeatTrack
-from stemfeatures.descriptors.drums import STROKES, find_strokes
+from stemfeatures.descriptors.drums import STROKES, find_strokes, stroke_model
 from stemfeatures.descriptors.grooves import coincidence, describe_strokes, swing_ratio, syncopation
 from stemfeatures.descriptors.metre import Bars
 from stemfeatures.training.rhythm import Example, fit_log_linear, fit_strokes, matched, strokes_by_kind
@@ -137,3 +137,21 @@ def test_rows():
     silent = describe(track_frames({"other": 0.1 * np.sin(np.arange(SR * 4) / 20)})).stems
     assert silent["drums"]["strokes_status"] == "absent"
     assert silent["drums"]["stroke_kick_rate"] is None
+
+
+def test_the_table_of_strokes_is_made_on_request():
+    frames = _kit(3).frames
+    assert "strokes" not in describe(frames).tables
+    described = describe(frames, requested=("strokes",))
+    table, rates = described.tables["strokes"], described.stems["drums"]
+    times, kinds = table["time_s"], np.array(table["kind"])
+    assert (np.diff(times) >= 0).all()
+    for kind in STROKES:
+        assert (kinds == kind).sum() == round(rates[f"stroke_{kind}_rate"] * frames.duration_s)
+    kicks = times[kinds == "kick"]
+    assert matched(_kit(3).strokes["kick"], kicks) == len(_kit(3).strokes["kick"])
+    threshold = stroke_model().threshold[STROKES.index("kick")]
+    assert (table["confidence"][kinds == "kick"] > threshold).all()
+    assert table["confidence"].max() <= 1
+    nothing = describe(track_frames({"other": 0.1 * np.sin(np.arange(SR * 4) / 20)}), requested=("strokes",))
+    assert len(nothing.tables["strokes"]["time_s"]) == len(nothing.tables["strokes"]["kind"]) == 0

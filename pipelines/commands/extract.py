@@ -130,7 +130,8 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
         "--tables",
         type=comma_list,
         metavar="A,B",
-        help="write only these tables, and tracks (default: all; stemfeatures schema lists them)",
+        help="write only these tables, and tracks (default: all but those that the options below ask for; stemfeatures "
+        "schema lists them)",
     )
     parser.add_argument(
         "--series", action="store_true", help="write table series besides: levels, chroma ... beat by beat"
@@ -139,6 +140,9 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
         "--polyphonic-notes",
         action="store_true",
         help="write table polyphonic_notes besides: the notes of the accompaniment",
+    )
+    parser.add_argument(
+        "--strokes", action="store_true", help="write table strokes besides: when which of the drums is struck"
     )
     parser.add_argument(
         "--lyrics",
@@ -217,13 +221,12 @@ def run(args: argparse.Namespace) -> int:
 def _tables(args: argparse.Namespace) -> tuple[str, ...] | None:
     """The tables to write; None for the default ones."""
     tables: tuple[str, ...] | None = args.tables
-    if not (tables or args.series or args.polyphonic_notes or args.lyrics or args.lyrics_text):
+    requested = {"series": args.series, "polyphonic_notes": args.polyphonic_notes, "strokes": args.strokes}
+    if not (tables or any(requested.values()) or args.lyrics or args.lyrics_text):
         return tables
     from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
-    from stemfeatures.descriptors.polyphony import POLYPHONIC_NOTES
     from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 
-    requested = {"series": args.series, POLYPHONIC_NOTES: args.polyphonic_notes}
     wanted = [*(tables or DEFAULT_TABLES), *(name for name, given in requested.items() if given)]
     if unknown := [t for t in wanted if t not in DATA_TABLES]:
         raise UsageError(f"unknown table {unknown[0]!r}; there are: {', '.join(DATA_TABLES)}")

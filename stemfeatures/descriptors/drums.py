@@ -149,8 +149,25 @@ def find_strokes(
     -------
     ``{kind: (n_strokes,) float64 seconds}`` for each of :data:`STROKES`.
     """
+    return {kind: times_s for kind, (times_s, _) in likely_strokes(mel, onset, active, model).items()}
+
+
+def likely_strokes(
+    mel: np.ndarray, onset: np.ndarray, active: np.ndarray, model: StrokeModel | None = None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """:func:`find_strokes`, with the probability of each.
+
+    Parameters
+    ----------
+    mel, onset, active, model
+        As there.
+
+    Returns
+    -------
+    ``{kind: (times_s, probability)}``, ``(n_strokes,)`` both.
+    """
     if not active.any() or len(active) < 3:
-        return {kind: np.zeros(0) for kind in STROKES}
+        return {kind: (np.zeros(0), np.zeros(0)) for kind in STROKES}
     model = model or stroke_model()
     probability = np.concatenate([model.probability(features).T for features in _feature_blocks(mel, onset)], axis=1)
     # A stroke is heard in the frame before the drums sound, at the earliest.
@@ -158,5 +175,5 @@ def find_strokes(
     found = {}
     for kind, values, threshold in zip(STROKES, probability, model.threshold, strict=True):
         at = peaks(np.where(sounding, values, 0.0), float(threshold))
-        found[kind] = np.maximum((at + parabolic_offset(values, at)) / FRAME_RATE, 0.0)
+        found[kind] = np.maximum((at + parabolic_offset(values, at)) / FRAME_RATE, 0.0), values[at]
     return found

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..fields import LOG1P, NOT_A_COORDINATE, Field, status_field
 from .activity import active_rows
-from .drums import STROKES, find_strokes
+from .drums import STROKES, likely_strokes
+from .event_tables import Columns, EventTable, register_events
 from .inputs import DescriptorInputs
 from .metre import Bars
 from .onsets import row_onsets
@@ -248,7 +249,11 @@ def drum_strokes(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     dict
         ``{kind: (n,) seconds}`` of :func:`~.drums.find_strokes`.
     """
-    return find_strokes(inputs.frames.stems["drums"].mel, inputs.frames.onset, inputs.get(active_rows)["drums"])
+    return {kind: times_s for kind, (times_s, _) in inputs.get(_likely).items()}
+
+
+def _likely(inputs: DescriptorInputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return likely_strokes(inputs.frames.stems["drums"].mel, inputs.frames.onset, inputs.get(active_rows)["drums"])
 
 
 def _strokes(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
@@ -259,3 +264,38 @@ def _strokes(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
 
 
 register(Extractor("strokes", 37, FIELDS, "strokes_status", _strokes))
+
+EVENT_FIELDS = (
+    Field("time_s", "float64", "When it is struck.", "s", ">= 0", nullable=False, since="1.1", family="rhythm"),
+    Field(
+        "kind",
+        "category",
+        "What is struck; snare includes rim shots and claps, hat open and closed ones, cymbal crash and ride.",
+        range=" | ".join(STROKES),
+        nullable=False,
+        since="1.1",
+        family="rhythm",
+    ),
+    Field("confidence", "float32", "Probability of the stroke.", "", "0..1", since="1.1", family="rhythm"),
+)
+
+
+def _events(inputs: DescriptorInputs) -> Columns:
+    found = inputs.get(_likely)
+    times_s, confidence = (np.concatenate(values) for values in zip(*found.values()))
+    kinds = np.repeat(list(found), [len(times) for times, _ in found.values()])
+    order = np.argsort(times_s, kind="stable")
+    return {"time_s": times_s[order], "kind": kinds[order].tolist(), "confidence": confidence[order]}
+
+
+register_events(
+    EventTable(
+        "strokes",
+        44,
+        "One row per stroke of the drums, on request (extract --strokes); two kinds may be struck at once.",
+        EVENT_FIELDS,
+        ("time_s", "kind"),
+        compute=_events,
+        on_request=True,
+    )
+)
