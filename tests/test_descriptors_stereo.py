@@ -153,3 +153,17 @@ def test_blocks_and_masks_may_come_in_any_pieces(cuts: tuple[int, ...]) -> None:
 
 def test_silence_has_no_image() -> None:
     assert stereo_image(0, 0, 0) == {"width": None, "pan": None, "correlation": None}
+
+
+def test_a_click_between_the_frames_that_are_measured(analyser: Analyser) -> None:
+    """Frames 17 to 20 hear it; every fourth is measured for the channels, every eighth for dissonance."""
+    click = np.zeros((2, RATE), np.float32)
+    click[:, round(18.5 * 1024) :][:, :40] = np.random.default_rng(0).normal(0, 0.3, (2, 40))
+    row = analyser.from_audio(click, RATE).stems["mixture"]
+    assert (row["activity_status"], row["dissonance_status"], row["dissonance_mean"]) == ("ok", "too_short", None)
+    late = np.roll(click, round(5.5 * 1024), axis=1)
+    row = analyser.from_audio(late, RATE).stems["mixture"]
+    assert (row["dissonance_status"], row["stereo_status"]) == ("ok", "ok")
+    assert row["dissonance_mean"] is not None
+    row = analyser.from_audio(np.roll(click, round(7.5 * 1024), axis=1), RATE).stems["mixture"]  # frames 25 to 27
+    assert (row["activity_status"], row["stereo_status"], row["stereo_width"]) == ("ok", "too_short", None)

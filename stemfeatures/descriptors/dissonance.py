@@ -18,7 +18,7 @@ from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .separation import is_trusted
-from .values import OK, SILENT, mean, std
+from .values import OK, SILENT, TOO_SHORT, mean, std
 from .voice import POOR, UNKNOWN
 
 #: Signal-to-distortion ratio, as the masks promise it, from which on the value is that of the stem.
@@ -28,8 +28,9 @@ _STATISTICS = (("mean", "mean", mean), ("std", "standard deviation", std))
 FIELDS = (
     status_field(
         "dissonance_status",
-        f"{OK} | {SILENT} | absent | {UNKNOWN} | {POOR}",
-        "dissonance (poor_separation: separation_sdr_db is below "
+        f"{OK} | {SILENT} | absent | {TOO_SHORT} | {UNKNOWN} | {POOR}",
+        "dissonance (too_short: none of the frames sounds that are measured, every eighth; poor_separation: "
+        "separation_sdr_db is below "
         f"{' and '.join(f'{db:.0f} of {stem}' for stem, db in TRUSTED_SDR_DB.items())}; unknown: the frames lack it)",
         family="timbre",
         since="1.1",
@@ -77,6 +78,8 @@ def _dissonance(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     rough = active_dissonance(stem, active)
     if rough is None:
         return {"dissonance_status": UNKNOWN}
+    if not len(rough):
+        return {"dissonance_status": TOO_SHORT}
     if row in TRUSTED_SDR_DB and not is_trusted(stem, TRUSTED_SDR_DB[row]):
         return {"dissonance_status": POOR}
     return {"dissonance_status": OK, **{f"dissonance_{statistic}": take(rough) for statistic, _, take in _STATISTICS}}

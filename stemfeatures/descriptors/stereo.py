@@ -24,7 +24,7 @@ from ..frames.types import STEREO_BANDS, STEREO_EDGES_HZ, STEREO_STEP
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, number
+from .values import OK, SILENT, TOO_SHORT, number
 
 #: A band, or the softer channel, with less than this share of the power is what masks and arithmetic left over.
 NEGLIGIBLE = 1e-6
@@ -40,8 +40,9 @@ _WHERE = {"": "", **{
 FIELDS = (
     status_field(
         "stereo_status",
-        "ok | silent | absent | mono | multichannel | unknown",
-        "the place between two channels (unknown: the frames hold no channels)",
+        "ok | silent | absent | too_short | mono | multichannel | unknown",
+        "the place between two channels (too_short: none of the frames sounds that are measured, every fourth; "
+        "unknown: the frames hold no channels)",
         family="stereo",
         since="1.1",
     ),
@@ -110,7 +111,10 @@ def _stereo(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     if power is None:
         known = {None: UNKNOWN, 1: MONO, 2: UNKNOWN}
         return {"stereo_status": known.get(channels, MULTICHANNEL)}
-    bands = power[..., active[::STEREO_STEP]].sum(axis=-1, dtype=np.float64)
+    measured_frames = active[::STEREO_STEP]
+    if not measured_frames.any():
+        return {"stereo_status": TOO_SHORT}
+    bands = power[..., measured_frames].sum(axis=-1, dtype=np.float64)
     total = bands.sum(axis=0)
     measured: dict[str, Any] = {"stereo_status": OK if total[:2].sum() > 0 else SILENT}
     for suffix, values in zip(_WHERE, (total, *bands)):
