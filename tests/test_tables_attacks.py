@@ -320,6 +320,21 @@ def damage(layout: DatasetLayout, table: str, how: str, *, which: int = 0) -> Pa
     return part
 
 
+def test_a_lost_part_of_contours_is_no_track_without_them(layout: DatasetLayout) -> None:
+    made = Provenance("r2", "c1", "joint-test", "sha")
+    columns = {"t0_s": 0.0, "hop_s": 0.1, "f0_cents": [4551, None], "voicing": [255, 0]}
+    with Committer(layout, {"run_id": "r2", "config_json": "{}"}) as committer:
+        row = {"track_id": "b0", "stem": "vocals", **columns, **made.columns()}
+        parts = write_shard(layout, ["b0"], run="r2")
+        committer.commit([*parts, write_part(layout, "contours", [row], shard="s")], shard="x")
+    f0_hz = open_features(layout.path).describe("b0").contours["vocals"].f0_hz
+    assert f0_hz[0] == pytest.approx(10 * 2 ** (4551 / 1200))
+    assert open_features(layout.path).describe("a1").contours == {}
+    damage(layout, "contours", "deleted")
+    with pytest.raises(LostPartError, match=r"stemfeatures check"):
+        open_features(layout.path).describe("b0")
+
+
 @pytest.mark.parametrize(
     ("how", "deep"),
     [("deleted", False), ("truncated", False), ("footer", False), ("pages", True)],
