@@ -11,10 +11,17 @@ pocketsphinx = pytest.importorskip("pocketsphinx")
 
 from stemfeatures.audio import load, resample
 from stemfeatures.errors import ModelError
-from stemfeatures.lyrics.acoustic_model import FILLERS, installed_model, read_acoustic_model
+from stemfeatures.lyrics.acoustic_model import FILLERS, VOWELS, _exponentials, installed_model, read_acoustic_model
 from stemfeatures.lyrics.adaptation import MIN_FRAMES, adapt
 from stemfeatures.lyrics.cepstra import cepstra, streams
-from stemfeatures.lyrics.observations import MUTED, FrameScores, Observations, phone_scores
+from stemfeatures.lyrics.observations import (
+    MUTED,
+    UNVOICED_VOWEL,
+    VOICED_PAUSE,
+    FrameScores,
+    Observations,
+    phone_scores,
+)
 
 MODEL = installed_model() / "en-us"
 VOCALS = Path(__file__).parent.parent / "catalog_samples/truth/morning-light/vocals.flac"
@@ -162,10 +169,24 @@ def test_scores_that_are_not_kept_are_the_same():
     observations = Observations(streams, audible, rng.random(n) < 0.5)
     senones = model.plain_senones[5:9].ravel()
     kept = FrameScores(model, observations, senones, stride=2)
-    whole = kept.rows(0, 90)
-    assert whole.shape == (90, 13)
-    np.testing.assert_array_equal(whole[~audible, 1:], MUTED)
-    np.testing.assert_allclose(whole[audible], phone_scores(model, observations, senones, stride=2), rtol=1e-6)
+    columns = np.tile(np.arange(13), 7)[:90]
+    whole = kept.emissions(0, 90).at(columns)
+    np.testing.assert_array_equal(whole[~audible & (columns > 0)], MUTED)
+    np.testing.assert_array_equal(whole[~audible & (columns == 0)], 0)
+    sound = np.repeat(phone_scores(model, observations, senones, stride=2), 2, axis=0)[:n]
+    vowel = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
+    sound[observations.voiced, 0] += VOICED_PAUSE
+    sound[~observations.voiced, 1:] += np.where(vowel, UNVOICED_VOWEL, 0)
+    np.testing.assert_allclose(whole[audible], sound[np.arange(n), columns[audible]], rtol=1e-5)
     lazy = FrameScores(model, observations, senones, stride=2, held_bytes=0)
     for first, stop in ((0, 1), (1, 38), (38, 39), (39, 90), (50, 50)):
-        np.testing.assert_allclose(lazy.rows(first, stop), whole[first:stop], rtol=1e-4, atol=1e-4)
+        found = lazy.emissions(first, stop).at(columns[first:stop])
+        np.testing.assert_allclose(found, whole[first:stop], rtol=1e-4, atol=1e-4)
+
+
+def test_exponentials_are_near_enough():
+    logs = np.linspace(-30, 0, 5000, dtype=np.float32).reshape(2, 2500) + np.array([[4.0], [0.0]], np.float32)
+    found = np.empty_like(logs)
+    best = _exponentials(logs, found.view(np.int32))
+    np.testing.assert_array_equal(best, logs.max(axis=1))
+    np.testing.assert_allclose(found, np.exp(logs - best[:, None]), rtol=0.004)

@@ -14,9 +14,10 @@ pytest.importorskip("pocketsphinx")
 
 from stemfeatures.lyrics import Aligner, parse_lyrics
 from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
+from stemfeatures.lyrics.corridor import CoarsePhones, corridor_around, spread
 from stemfeatures.lyrics.graph import GraphCosts, build_graph
 from stemfeatures.lyrics.hints import LineHints
-from stemfeatures.lyrics.viterbi import NEVER, StateGraph, best_path
+from stemfeatures.lyrics.viterbi import GROUP, NEVER, Corridor, StateGraph, best_path
 from stemfeatures.lyrics.vocals import Vocals
 
 SAMPLES = Path(__file__).parent.parent / "catalog_samples"
@@ -126,6 +127,69 @@ def test_states_far_behind_the_best_are_left_out():
     reached, low = best_path(observations[:70], graph, beam=20)
     assert len(reached) == 0
     assert low == -np.inf
+
+
+def test_a_path_in_a_corridor_is_the_best_that_lies_in_it():
+    """The same as where all else is forbidden; a corridor around the best path changes nothing."""
+    rng = np.random.default_rng(5)
+    n, n_frames, period = 4 * GROUP + 10, 90, 20
+    graph = _random_graph(rng, n)
+    columns = rng.integers(0, 40, n).astype(np.int32)
+    graph = replace(graph, column=columns)
+    observations = rng.normal(size=(n_frames, 40)).astype(np.float32)
+    lists = [[0, 1], [1, 2], [2, 3, 4], [0, 4], [0, 1, 2, 3, 4]]
+    first = np.cumsum([0, *map(len, lists)]).astype(np.int32)
+    corridor = Corridor(period, np.concatenate(lists).astype(np.int32), first)
+    outside = np.full((n_frames, n), NEVER, np.float32)
+    for t in range(n_frames):
+        for group in lists[t // period]:
+            outside[t, group * GROUP : (group + 1) * GROUP] = 0
+    forbidden = {"groups": np.arange(n, dtype=np.int32), "bonus": lambda a, b: outside[a:b]}
+    expected, score = best_path(observations, graph, **forbidden)
+    for memory in (1, 10**6):
+        for beam in (1000.0, np.inf):
+            path, same = best_path(observations, graph, corridor=corridor, memory=memory, beam=beam)
+            np.testing.assert_array_equal(path, expected)
+            assert same == pytest.approx(score)
+    free, most = best_path(observations, graph)
+    assert most > score
+    around = [sorted(set((free[t : t + period] // GROUP).tolist())) for t in range(0, n_frames, period)]
+    first = np.cumsum([0, *map(len, around)]).astype(np.int32)
+    path, same = best_path(
+        observations, graph, corridor=Corridor(period, np.concatenate(around).astype(np.int32), first)
+    )
+    np.testing.assert_array_equal(path, free)
+    assert same == pytest.approx(most)
+
+
+def test_a_corridor_without_a_way_out_is_left():
+    graph = _random_graph(np.random.default_rng(6), 3 * GROUP)
+    graph = replace(graph, final=np.where(np.arange(3 * GROUP) < 2 * GROUP, NEVER, 0).astype(np.float32))
+    observations = np.zeros((30, 4), np.float32)
+    shut = Corridor(31, np.array([0], np.int32), np.array([0, 1], np.int32))
+    path, score = best_path(observations, graph, corridor=shut)
+    np.testing.assert_array_equal(path, best_path(observations, graph)[0])
+    assert np.isfinite(score)
+
+
+def test_the_coarse_graph_has_the_same_phones(model):
+    text = parse_lyrics("ba see\ngo fun kit\n\nkit ba")
+    fine, coarse = build_graph(text, model, say=_one_way), build_graph(text, CoarsePhones(model), say=_one_way)
+    assert fine.phones == coarse.phones
+    assert len(coarse.phone) < 0.4 * len(fine.phone)
+    order = [int(p) for p in coarse.phone if p >= 0]
+    vowel = coarse.phones.index("AA")
+    assert order.count(vowel) == 2
+    assert order.count(coarse.phones.index("B")) == 1
+    # a path that lasts: pause, b, a for eight frames, pause
+    states = [0, order.index(0) + 1, *[2] * 2, *[3] * 6, 4]
+    assert coarse.phone[states].tolist() == [-1, 0, *[1] * 8, -1]
+    found = spread(np.array(states), coarse, fine)
+    assert fine.phone[found].tolist() == coarse.phone[states].tolist()
+    assert np.all(np.diff(found[2:10]) >= 1)
+    assert found[9] - found[2] >= 7
+    corridor = corridor_around(np.array(states), coarse, fine)
+    assert corridor.mask(len(fine.phone))[:GROUP].all()
 
 
 def test_no_path_is_said_so():

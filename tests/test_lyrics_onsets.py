@@ -20,7 +20,8 @@ from stemfeatures.lyrics.acoustic_model import (
     read_acoustic_model,
 )
 from stemfeatures.lyrics.cepstra import mel_power
-from stemfeatures.lyrics.observations import LEAST_ONSET, ONSET_SCALE, Observations, phone_scores
+from stemfeatures.lyrics.corridor import CoarseScores
+from stemfeatures.lyrics.observations import LEAST_ONSET, ONSET_SCALE, FrameScores, Observations
 from stemfeatures.lyrics.onsets import N_FEATURES, SHIPPED, onset_features, onset_scores
 from stemfeatures.lyrics.train_onsets import fit, main
 
@@ -113,7 +114,13 @@ def test_a_start_scores_by_its_own_column() -> None:
     onset = np.linspace(-5, 2, n).astype(np.float32)
     senones = np.array([3000, ONSET, 200])
     observed = Observations(streams, np.ones(n, bool), np.ones(n, bool), None, onset)
-    scores = phone_scores(model, observed, senones, stride=2)
-    np.testing.assert_allclose(scores[:, 2], ONSET_SCALE * np.maximum(onset, LEAST_ONSET), rtol=1e-6)
-    plain = phone_scores(model, observed, senones[[0, 2]], stride=2)
-    np.testing.assert_allclose(scores[:, [0, 1, 3]], plain, rtol=1e-6)
+    seen = FrameScores(model, observed, senones, stride=2).emissions(0, n)
+    expected = ONSET_SCALE * np.maximum(onset, LEAST_ONSET)
+    np.testing.assert_allclose(seen.at(np.full(n, 2)), expected, rtol=1e-6)
+    plain = FrameScores(model, observed, senones[[0, 2]], stride=2).emissions(0, n)
+    for column, same in ((0, 0), (1, 1), (3, 2)):
+        np.testing.assert_allclose(seen.at(np.full(n, column)), plain.at(np.full(n, same)), rtol=1e-6)
+    coarse = CoarseScores(FrameScores(model, observed, senones, stride=2)).emissions(0, n // 4)
+    np.testing.assert_allclose(coarse.at(np.full(n // 4, 2)), expected.reshape(-1, 4).max(axis=1), rtol=1e-6)
+    first = seen.at(np.full(n, 1))[::4]
+    np.testing.assert_allclose(coarse.at(np.full(n // 4, 1)), 4 * first, rtol=1e-5)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from .acoustic_model import ONSET, installed_model, read_acoustic_model
+from .acoustic_model import ONSET, AcousticModel, installed_model, read_acoustic_model
 from .adaptation import adapt
+from .corridor import FACTOR, CoarsePhones, CoarseScores, corridor_around, spread
 from .espeak import EspeakLexicon
-from .graph import Units
+from .graph import LyricsGraph, Units, with_columns
+from .hints import LineHints
 from .lexicon import Phones, pronunciations
-from .observations import SCALE, FrameScores, observe
+from .observations import SCALE, FrameScores, Observations, observe
 from .phone_network import PhoneNetwork
-from .viterbi import FrameRows, StateGraph, best_path
+from .text import LyricsText, backwards
+from .viterbi import FrameEmissions, best_path
 from .vocals import Vocals
 
 #: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
@@ -31,6 +35,10 @@ MOST_GAIN = 6.0
 CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 0.94, 5.6
 
 
+#: From lyrics and what states emit to the graph of the lyrics.
+Builder = Callable[[LyricsText, Units], LyricsGraph]
+
+
 class Heard(Protocol):
     """A recording as an acoustic model sees it."""
 
@@ -38,6 +46,39 @@ class Heard(Protocol):
     def audible(self) -> np.ndarray:
         """(n_frames,) bool, the frames that may hold words."""
         ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found of lyrics.
+
+    Attributes
+    ----------
+    graph : LyricsGraph
+        Of the lyrics.
+    path : np.ndarray
+        (n_frames,) its state in each frame of 10 ms; empty where there is none.
+    scores : FrameEmissions
+        How well the frames fit its columns.
+    gain : float
+        By how many scaled nats the words do better than backwards.
+    """
+
+    graph: LyricsGraph
+    path: np.ndarray
+    scores: FrameEmissions
+    gain: float
+
+
+def told(hints: LineHints | None, text: LyricsText, graph: LyricsGraph, factor: int = 1) -> dict[str, Any]:
+    """What the times of lines say of a graph, for :func:`.viterbi.best_path` of frames of ``factor`` times 10 ms."""
+    if hints is None:
+        return {}
+
+    def bonus(first: int, stop: int) -> np.ndarray:
+        return factor * hints.bonus(factor * first, factor * stop)[::factor]
+
+    return {"groups": hints.groups(text, graph.token), "bonus": bonus}
 
 
 class Acoustics(Protocol):
@@ -70,10 +111,8 @@ class Acoustics(Protocol):
         """What is looked at of vocals."""
         ...
 
-    def path(
-        self, heard: Any, states: StateGraph, emitted: np.ndarray, **told: Any
-    ) -> tuple[np.ndarray, FrameRows, float]:
-        """The state of each frame, the scores of all frames, and the sum along the path; ``told`` as of best_path."""
+    def search(self, heard: Any, text: LyricsText, build: Builder, hints: LineHints | None) -> Search:
+        """Lyrics in what was heard."""
         ...
 
     def score(self, gain: float, fit: float) -> float:
@@ -121,18 +160,20 @@ class PhoneAcoustics:
     def hear(self, vocals: Vocals) -> Any:
         return observe(vocals, self.network, self.units.phones)
 
-    def path(
-        self, heard: Any, states: StateGraph, emitted: np.ndarray, **told: Any
-    ) -> tuple[np.ndarray, FrameRows, float]:
-        model = self.units
-        for k, stride in enumerate(STRIDES):
-            scores = FrameScores(model, heard, emitted, stride=stride)
-            path, total = best_path(scores, states, **told)
-            if len(path) and k + 1 < len(STRIDES):
-                column = states.column[path][heard.audible]
-                sung = np.flatnonzero((column > 0) & (emitted[column - 1] != ONSET))[::stride]
-                model = adapt(model, heard.streams[:, sung], emitted[column[sung] - 1])
-        return path, scores, total
+    def search(self, heard: Any, text: LyricsText, build: Builder, hints: LineHints | None) -> Search:
+        """Lyrics in what was heard: coarsely, the same with Gaussians that this adapts, then finely around that."""
+        graph, coarse = build(text, self.units), build(text, CoarsePhones(self.units))
+        rough = CoarseScores(FrameScores(self.units, heard, coarse.senones, stride=STRIDES[0]))
+        near, _ = best_path(rough, coarse.states, **told(hints, text, coarse, FACTOR))
+        model = _adapted(self.units, heard, near, coarse, graph)
+        scores = FrameScores(model, heard, graph.senones, stride=STRIDES[1])
+        rough = CoarseScores(scores)
+        near, total = best_path(rough, with_columns(coarse, graph.senones), **told(hints, text, coarse, FACTOR))
+        corridor = corridor_around(near, coarse, graph) if len(near) else None
+        path, _ = best_path(scores, graph.states, corridor=corridor, **told(hints, text, graph))
+        opposite = build(backwards(text), CoarsePhones(model))
+        _, null = best_path(rough, with_columns(opposite, graph.senones))
+        return Search(graph, path, scores, total - null)
 
     def score(self, gain: float, fit: float) -> float:
         known = min(gain, MOST_GAIN) - MIDDLE_GAIN
@@ -140,6 +181,19 @@ class PhoneAcoustics:
 
     def confidence(self, fit: float, around: float) -> float:
         return logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET)
+
+
+def _adapted(
+    model: AcousticModel, heard: Observations, path: np.ndarray, coarse: LyricsGraph, graph: LyricsGraph
+) -> AcousticModel:
+    """A model moved towards what sounds along a coarse path."""
+    if not len(path):
+        return model
+    column = graph.states.column[spread(path, coarse, graph)]
+    emitted = graph.senones[column - 1]
+    sung = np.flatnonzero(heard.audible[::FACTOR] & (column > 0) & (emitted != ONSET))
+    place = np.cumsum(heard.audible)[FACTOR * sung] - 1
+    return adapt(model, heard.streams[:, place], emitted[sung])
 
 
 def logistic(x: float) -> float:

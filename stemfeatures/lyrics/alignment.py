@@ -19,13 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from ..models import checkpoints
 from .acoustic_model import ONSET
-from .acoustics import Acoustics, Heard, load_acoustics
+from .acoustics import Acoustics, Heard, Search, load_acoustics
 from .cepstra import FRAME_RATE
-from .graph import GraphCosts, LyricsGraph, build_graph, with_columns
+from .graph import GraphCosts, LyricsGraph, Units, build_graph
 from .hints import LineHints
 from .observations import CENTRE_S
-from .text import LyricsText, backwards, parse_lyrics
-from .viterbi import FrameRows, best_path
+from .text import LyricsText, parse_lyrics
 from .vocals import Vocals, VocalSeparator
 
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
@@ -196,18 +195,17 @@ class Aligner:
         """
         text = parse_lyrics(lyrics) if isinstance(lyrics, str) else lyrics
         self.acoustics.learn([token.text for token in text.tokens if token.kind == "word"])
-        graph = self._graph(text)
-        if not graph.phones:
+        if not any(token.kind == "word" and self.acoustics.say(token.text) for token in text.tokens):
             return _without_times(text, "no_words", vocals.duration_s)
         heard = self.acoustics.hear(vocals)
         if not heard.audible.any():
             return _without_times(text, "no_vocals", vocals.duration_s)
         hints = LineHints.of(text)
-        visits, score = self._align(heard, graph, text, hints)
+        visits, graph, score = self._align(heard, text, hints)
         if score < LEAST_SCORE and hints is not None:
             # Times of another recording mislead more than they help.
             hints = None
-            visits, score = self._align(heard, graph, text, hints)
+            visits, graph, score = self._align(heard, text, hints)
         if score < LEAST_SCORE:
             return _without_times(text, "no_fit", vocals.duration_s, score)
         words, repeats = _words(text, visits, graph, self.acoustics)
@@ -215,33 +213,21 @@ class Aligner:
         settings["times_of_lines"] = "used" if hints is not None else "none"
         return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
 
-    def _graph(self, text: LyricsText) -> LyricsGraph:
-        return build_graph(text, self.acoustics.units, costs=self.costs, say=self.acoustics.say)
+    def _build(self, text: LyricsText, units: Units) -> LyricsGraph:
+        return build_graph(text, units, costs=self.costs, say=self.acoustics.say)
 
     def _align(
-        self, heard: Heard, graph: LyricsGraph, text: LyricsText, hints: LineHints | None
-    ) -> tuple[list[_Visit], float]:
+        self, heard: Heard, text: LyricsText, hints: LineHints | None
+    ) -> tuple[list[_Visit], LyricsGraph, float]:
         """Words as they are sung, and how well they fit."""
-        told: dict[str, Any] = {}
-        if hints is not None:
-            told = {"groups": hints.groups(text, graph.token), "bonus": hints.bonus}
         # Many small products: threads of a BLAS library would wait for each other most of the time.
         with threadpool_limits(1, user_api="blas"):
-            path, scores, total = self.acoustics.path(heard, graph.states, graph.senones, **told)
-            visits = _visits(path, graph, _fit(path, graph, scores, heard.audible, self.acoustics.scale))
-            evidence = self._evidence(text, graph, visits, scores, total)
-        return visits, self.acoustics.score(*evidence)
-
-    def _evidence(
-        self, text: LyricsText, graph: LyricsGraph, visits: list[_Visit], scores: FrameRows, total: float
-    ) -> tuple[float, float]:
-        """By how many scaled nats a phone the words do better than backwards, and the mean fit of a phone in nats."""
+            found = self.acoustics.search(heard, text, self._build, hints)
+            visits = _visits(found.path, found.graph, _fit(found, heard.audible, self.acoustics.scale))
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
-        if not np.isfinite(fits).any():
-            return -math.inf, -math.inf
-        opposite = with_columns(self._graph(backwards(text)), graph.senones)
-        _, null = best_path(scores, opposite)
-        return (total - null) / len(fits), float(np.nanmean(fits))
+        sung = np.isfinite(fits).any()
+        evidence = (found.gain / len(fits), float(np.nanmean(fits))) if sung else (-math.inf, -math.inf)
+        return visits, found.graph, self.acoustics.score(*evidence)
 
 
 def align(
@@ -319,17 +305,17 @@ def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visi
     return visits
 
 
-def _fit(path: np.ndarray, graph: LyricsGraph, scores: FrameRows, audible: np.ndarray, scale: float) -> np.ndarray:
+def _fit(found: Search, audible: np.ndarray, scale: float) -> np.ndarray:
     """(n_frames,) nats by which the state of each frame is worse than the best phone; NaN elsewhere and in starts."""
     fit = np.full(len(audible), np.nan)
-    if not len(path):
+    if not len(found.path):
         return fit
-    column = graph.states.column[path]
-    sounds = (column > 0) & (graph.senones[column - 1] != ONSET)
-    for first in range(0, len(path), _FIT_FRAMES):
-        part = slice(first, min(first + _FIT_FRAMES, len(path)))
-        sung = np.flatnonzero(sounds[part] & audible[part])
-        fit[first + sung] = scores.rows(part.start, part.stop)[sung, column[part][sung]] / scale
+    column = found.graph.states.column[found.path]
+    sung = (column > 0) & (found.graph.senones[column - 1] != ONSET) & audible
+    for first in range(0, len(column), _FIT_FRAMES):
+        part = slice(first, min(first + _FIT_FRAMES, len(column)))
+        fit[part] = found.scores.emissions(part.start, part.stop).at(column[part]) / scale
+    fit[~sung] = np.nan
     return fit
 
 

@@ -17,14 +17,17 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
+from .acoustics import Builder, Search, told
 from .cepstra import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from .graph import with_columns
+from .hints import LineHints
 from .observations import CENTRE_S, MUTED, audible_frames
-from .viterbi import FrameRows, StateGraph, best_path
+from .text import LyricsText, backwards
+from .viterbi import Emissions, best_path
 from .vocals import Vocals
 
 #: Entry points of other packages.
@@ -134,12 +137,13 @@ class CtcAcoustics:
         n_frames = -(-len(vocals.signal) // HOP_LENGTH)
         return CtcHeard(emissions(self.units, vocals.signal), audible_frames(vocals, n_frames), self.units)
 
-    def path(
-        self, heard: CtcHeard, states: StateGraph, emitted: np.ndarray, **told: Any
-    ) -> tuple[np.ndarray, FrameRows, float]:
-        scores = CtcScores(heard, emitted, self.scale)
-        path, total = best_path(scores, states, **told)
-        return path, scores, total
+    def search(self, heard: CtcHeard, text: LyricsText, build: Builder, hints: LineHints | None) -> Search:
+        """Letters of lyrics in what was heard."""
+        graph = build(text, self.units)
+        scores = CtcScores(heard, graph.senones, self.scale)
+        path, total = best_path(scores, graph.states, **told(hints, text, graph))
+        _, null = best_path(scores, with_columns(build(backwards(text), self.units), graph.senones))
+        return Search(graph, path, scores, total - null)
 
     def score(self, gain: float, fit: float) -> float:
         return round(1 / (1 + math.exp(-min(max(gain, -60.0), 60.0))), 3)
@@ -174,8 +178,8 @@ class CtcScores:
         self.n_frames = len(heard.audible)
         self._heard, self._emitted, self._scale = heard, emitted, scale
 
-    def rows(self, first: int, stop: int) -> np.ndarray:
-        """(stop - first, n + 1) float32."""
+    def emissions(self, first: int, stop: int) -> Emissions:
+        """Scores of frames ``first`` to ``stop``."""
         heard = self._heard
         times = np.arange(first, stop) / FRAME_RATE + CENTRE_S
         place = np.clip((times / heard.model.frame_s).astype(int), 0, len(heard.emissions) - 1)
@@ -185,7 +189,7 @@ class CtcScores:
         scores = (np.concatenate([silent, found[:, self._emitted]], axis=1) - best) * self._scale
         scores[~heard.audible[first:stop], 0] = 0
         scores[~heard.audible[first:stop], 1:] = MUTED
-        return np.asarray(scores, np.float32)
+        return Emissions.of(np.asarray(scores, np.float32))
 
 
 def emissions(model: CtcModel, signal: np.ndarray) -> np.ndarray:

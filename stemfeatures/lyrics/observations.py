@@ -12,6 +12,7 @@ from .acoustic_model import FILLERS, ONSET, SILENCE, VOWELS, AcousticModel
 from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra_of_mel, mel_power, streams
 from .onsets import onset_scores
 from .phone_network import STRIDE, PhoneNetwork, phone_features
+from .viterbi import Emissions
 from .vocals import Vocals
 
 #: Words are looked for no further than this from a voiced frame.
@@ -31,7 +32,9 @@ VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
 MUTED = -8.0
 #: What a nat of the start of a syllable counts for, and the least and most nats.
 ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
-#: Scores of a song of five minutes take 150 MB.
+#: Kinds of columns.
+_PAUSE, _CONSONANT, _VOWEL, _START = range(4)
+#: Scores of a song of five minutes take 80 MB.
 HELD_BYTES = 400_000_000
 
 
@@ -103,7 +106,7 @@ def _nearest(vocals: Vocals, n_frames: int) -> np.ndarray:
 def phone_scores(
     model: AcousticModel, observations: Observations, senones: np.ndarray, *, stride: int = 1
 ) -> np.ndarray:
-    """Scores of senones in the audible frames, relative to the best phone without context.
+    """How well audible frames sound like senones, relative to the best phone without context.
 
     Parameters
     ----------
@@ -112,20 +115,20 @@ def phone_scores(
     observations : Observations
         Of :func:`observe`.
     senones : np.ndarray
-        (n,) which; :data:`.acoustic_model.ONSET` is the start of a syllable.
+        (n,) which; :data:`.acoustic_model.ONSET` is no sound and stays 0.
     stride : int
-        Look at every so many frames and take the same score for those between.
+        Look at every so many frames.
 
     Returns
     -------
     np.ndarray
-        (n_audible, n + 1) float32, times :data:`SCALE`; column 0 is the pause.
+        (ceil(n_audible / stride), n + 1) float32, times :data:`SCALE`; column 0 is the pause.
     """
     plain = model.plain_senones
     n = len(senones)
     # Senones of phones without context are scored twice where the graph has them too: cheaper than to gather columns.
     onset = senones == ONSET
-    senones = np.where(onset, 0, senones)  # any will do there: its column is written last
+    senones = np.where(onset, plain[0, 0], senones)  # any will do there: its column is written last
     found = model.log_likelihoods(observations.streams[:, ::stride], np.concatenate([senones, plain.ravel()]))
     phones = found[:, n:].reshape(len(found), *plain.shape).max(axis=2)
     filler = np.array([name in FILLERS for name in model.phones])
@@ -139,12 +142,7 @@ def phone_scores(
         scores *= 1 - NETWORK_SHARE
         scores[:, 0] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.phones.index(SILENCE)]
         scores[:, 1:] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.codebook[senones]]
-    scores = np.repeat(scores, stride, axis=0)[: observations.streams.shape[1]]
-    vowels = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
-    scores[observations.voiced, 0] += VOICED_PAUSE
-    scores[~observations.voiced] += np.concatenate([[0], np.where(vowels, UNVOICED_VOWEL, 0)]).astype(np.float32)
-    starts = np.zeros(1, np.float32) if observations.onset is None else observations.onset
-    scores[:, 1 + np.flatnonzero(onset)] = ONSET_SCALE * np.clip(starts, LEAST_ONSET, MOST_ONSET)[:, None]
+    scores[:, 1 + np.flatnonzero(onset)] = 0
     return scores
 
 
@@ -160,7 +158,8 @@ class FrameScores:
     senones : np.ndarray
         (n,) which; column ``k + 1`` is ``senones[k]``, column 0 a pause.
     stride : int
-        As in :func:`phone_scores`.
+        Look at every so many audible frames and take the same sound for those between; voicing and starts of
+        syllables are those of each frame.
     held_bytes : int
         Scores that take more are not kept, but computed each time they are asked for.
 
@@ -183,22 +182,39 @@ class FrameScores:
         self._model, self._observations, self._senones, self._stride = model, observations, senones, stride
         #: Audible frames before each frame.
         self._before = np.concatenate([[0], np.cumsum(observations.audible)])
-        fits = self.n_frames * (len(senones) + 1) * 4 <= held_bytes
-        self._held = self._compute(0, self.n_frames) if fits else None
+        vowels = [model.phones.index(name) for name in VOWELS]
+        kind = np.where(np.isin(model.codebook[senones], vowels), _VOWEL, _CONSONANT)
+        self._kind = np.append(_PAUSE, np.where(senones == ONSET, _START, kind)).astype(np.int32)
+        fits = self._before[-1] // stride * (len(senones) + 1) * 4 <= held_bytes
+        self._held = self._table(0, int(self._before[-1])) if fits else None
 
-    def rows(self, first: int, stop: int) -> np.ndarray:
-        """(stop - first, n + 1) float32 scores of some frames."""
-        return self._compute(first, stop) if self._held is None else self._held[first:stop]
-
-    def _compute(self, first: int, stop: int) -> np.ndarray:
-        full = np.full((stop - first, len(self._senones) + 1), MUTED, np.float32)
-        full[:, 0] = 0
+    def emissions(self, first: int, stop: int) -> Emissions:
+        """Scores of frames ``first`` to ``stop``."""
         begin, end = int(self._before[first]), int(self._before[stop])
-        if end > begin:
-            start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
-            seen = self._observations
-            phones, onset = (None if values is None else values[start:end] for values in (seen.phones, seen.onset))
-            part = Observations(seen.streams[:, start:end], seen.audible, seen.voiced[start:end], phones, onset)
-            found = phone_scores(self._model, part, self._senones, stride=self._stride)
-            full[seen.audible[first:stop]] = found[begin - start :]
-        return full
+        start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
+        table = self._table(start, end) if self._held is None else self._held
+        audible = self._observations.audible[first:stop]
+        place = self._before[first:stop] // self._stride - (start // self._stride if self._held is None else 0)
+        row = np.where(audible, place, len(table) - 1).astype(np.int32)
+        return Emissions(table, row, self._kind, self._extra(first, stop, begin, end))
+
+    def _table(self, start: int, end: int) -> np.ndarray:
+        """Rows of the audible frames from one to another, and one of zeros, for those that are not."""
+        seen = self._observations
+        phones = None if seen.phones is None else seen.phones[start:end]
+        part = Observations(seen.streams[:, start:end], seen.audible, seen.voiced[start:end], phones)
+        silent = np.zeros((1, len(self._senones) + 1), np.float32)
+        return np.concatenate([phone_scores(self._model, part, self._senones, stride=self._stride), silent])
+
+    def _extra(self, first: int, stop: int, begin: int, end: int) -> np.ndarray:
+        """(stop - first, 4) what is added to a pause, a consonant, a vowel and the start of a syllable."""
+        seen = self._observations
+        extra = np.full((stop - first, 4), MUTED, np.float32)
+        extra[:, _PAUSE] = 0
+        audible, voiced = seen.audible[first:stop], seen.voiced[begin:end]
+        extra[audible, _PAUSE] = np.where(voiced, VOICED_PAUSE, 0)
+        extra[audible, _CONSONANT] = 0
+        extra[audible, _VOWEL] = np.where(voiced, 0, UNVOICED_VOWEL)
+        starts = np.zeros(end - begin) if seen.onset is None else seen.onset[begin:end]
+        extra[audible, _START] = ONSET_SCALE * np.clip(starts, LEAST_ONSET, MOST_ONSET)
+        return extra

@@ -2,7 +2,8 @@
 
 Where the path came from is kept for a stretch of frames at a time; of long songs scores are kept at the start of each
 stretch, and the stretch is computed again when the path is traced back (Grice, Hughey and Speck 1997). States that are
-far behind the best one are left out, by groups of neighbours: the graph of a long text has few that are not.
+far behind the best one are left out, by groups of neighbours: the graph of a long text has few that are not. Where it
+is known about where the path runs, a :class:`Corridor` leaves out the others from the start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MEMORY = 64_000_000
 #: Scores by which a state may be behind the best: five times what the dearest jump of a graph of lyrics costs.
 BEAM = 1000.0
 #: States that are left out together.
-_GROUP = 64
+GROUP = 64
 #: Fewest frames of a stretch.
 _FEWEST = 100
 _STAY, _STEP, _JUMP = 0, 1, 2
@@ -58,19 +59,95 @@ class StateGraph:
     final: np.ndarray
 
 
-class FrameRows(Protocol):
-    """Scores that are computed when they are asked for."""
+@dataclass(frozen=True)
+class Emissions:
+    """Scores of some frames: ``weight * table[row[t], c] + extra[t, kind[c]]`` of frame ``t`` and column ``c``.
+
+    Neighbouring frames may share a row, and columns of a kind what is added to them.
+
+    Attributes
+    ----------
+    table : np.ndarray
+        (n_rows, n_columns) float32.
+    row : np.ndarray
+        (n_frames,) int32 row of each frame.
+    kind : np.ndarray
+        (n_columns,) int32 kind of each column.
+    extra : np.ndarray
+        (n_frames, n_kinds) float32.
+    weight : float
+        What the table counts for.
+    """
+
+    table: np.ndarray
+    row: np.ndarray
+    kind: np.ndarray
+    extra: np.ndarray
+    weight: float = 1.0
+
+    def at(self, columns: np.ndarray) -> np.ndarray:
+        """(n_frames,) scores of one column a frame."""
+        frames = np.arange(len(self.row))
+        found: np.ndarray = self.weight * self.table[self.row, columns] + self.extra[frames, self.kind[columns]]
+        return found
+
+    @staticmethod
+    def of(rows: np.ndarray) -> Emissions:
+        """Scores that stand in an array as they are."""
+        n_frames, n_columns = rows.shape
+        row, kind = np.arange(n_frames, dtype=np.int32), np.zeros(n_columns, np.int32)
+        return Emissions(rows, row, kind, np.zeros((n_frames, 1), np.float32))
+
+
+class FrameEmissions(Protocol):
+    """Scores of the columns in all frames of a recording."""
 
     n_frames: int
 
-    def rows(self, first: int, stop: int) -> np.ndarray:
-        """(stop - first, n_columns) float32."""
+    def emissions(self, first: int, stop: int) -> Emissions:
+        """Those of frames ``first`` to ``stop``."""
         ...
 
 
 @dataclass(frozen=True)
+class Corridor:
+    """The states among which a path is looked for, by groups of :data:`GROUP` neighbours.
+
+    Attributes
+    ----------
+    period : int
+        Frames that have the same groups.
+    groups : np.ndarray
+        int32, those of each period one after the other, in order.
+    first : np.ndarray
+        (n_periods + 1,) int32 where the groups of each period begin.
+    """
+
+    period: int
+    groups: np.ndarray
+    first: np.ndarray
+
+    @staticmethod
+    def everywhere(n_states: int, n_frames: int) -> Corridor:
+        """All states in all frames."""
+        n = -(-n_states // GROUP)
+        return Corridor(n_frames + 1, np.arange(n, dtype=np.int32), np.array([0, n], np.int32))
+
+    @property
+    def width(self) -> int:
+        """Most states of a period."""
+        return GROUP * int(np.diff(self.first).max(initial=0))
+
+    def mask(self, n_states: int) -> np.ndarray:
+        """(n_states,) bool, those of the first frame."""
+        groups = np.zeros(-(-n_states // GROUP), bool)
+        groups[self.groups[: self.first[1]]] = True
+        return np.repeat(groups, GROUP)[:n_states]
+
+
+@dataclass(frozen=True)
 class _Held:
-    """An array as rows."""
+    """An array as scores."""
 
     values: np.ndarray
 
@@ -78,16 +155,17 @@ class _Held:
     def n_frames(self) -> int:
         return len(self.values)
 
-    def rows(self, first: int, stop: int) -> np.ndarray:
-        return self.values[first:stop]
+    def emissions(self, first: int, stop: int) -> Emissions:
+        return Emissions.of(self.values[first:stop])
 
 
 def best_path(
-    observations: np.ndarray | FrameRows,
+    observations: np.ndarray | FrameEmissions,
     graph: StateGraph,
     *,
     memory: int = MEMORY,
     beam: float = BEAM,
+    corridor: Corridor | None = None,
     groups: np.ndarray | None = None,
     bonus: Callable[[int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, float]:
@@ -95,7 +173,7 @@ def best_path(
 
     Parameters
     ----------
-    observations : np.ndarray | FrameRows
+    observations : np.ndarray | FrameEmissions
         (n_frames, n_columns) float32 scores; those of a long song may be computed block by block, twice.
     graph : StateGraph
         What may follow what.
@@ -103,6 +181,8 @@ def best_path(
         Bytes that may hold moves; but at least what 100 frames need, and without a beam the root of all frames.
     beam : float
         Paths that fall behind the best by more than this are given up; infinity keeps all.
+    corridor : Corridor | None
+        States among which the path is; None takes all.
     groups : np.ndarray | None
         (n_states,) int32 group of a state, 0 to ``n_groups - 1``, for ``bonus``.
     bonus : Callable[[int, int], np.ndarray] | None
@@ -119,49 +199,83 @@ def best_path(
     n_frames, n_states = scores.n_frames, len(graph.column)
     if n_frames == 0 or n_states == 0:
         return np.zeros(0, np.int32), -math.inf
+    search = _Search(scores, graph, corridor or Corridor.everywhere(n_states, n_frames), beam, groups, bonus)
     # What is kept at the start of each stretch is sparse within a beam, and all states without.
     fewest = _FEWEST if math.isfinite(beam) else max(_FEWEST, math.isqrt(n_frames))
-    block = min(n_frames, max(fewest, memory // n_states))
-    n_blocks = math.ceil(n_frames / block)
+    width = search.corridor.width
+    block = min(n_frames, max(fewest, memory // width))
+    back = np.empty((block, width), np.uint8)
     saved = []
-    back = np.empty((block, n_states), np.uint8)
-    first_jump = np.searchsorted(graph.jump_target, np.arange(n_states)).astype(np.int32)
-    leaving = np.argsort(graph.jump_origin // _GROUP, kind="stable").astype(np.int32)
-    bounds = np.arange(n_states // _GROUP + 2)
-    first_leaving = np.searchsorted(graph.jump_origin[leaving] // _GROUP, bounds).astype(np.int32)
-    jumps = graph.jump_target, graph.jump_origin, graph.jump, first_jump, leaving, first_leaving
-    moves = graph.column, graph.stay, graph.step, *jumps
-    group = np.zeros(n_states, np.int32) if groups is None else groups
-
-    def added(first: int, n: int) -> np.ndarray:
-        return np.zeros((0, 1), np.float32) if bonus is None else bonus(first, first + n)
-
-    current = np.maximum(graph.initial + scores.rows(0, 1)[0, graph.column], NEVER)
-    if bonus is not None:
-        current = np.maximum(current + added(0, 1)[0, group], NEVER)
-    for k in range(n_blocks):
+    current = search.initial()
+    for first in range(1, n_frames + 1, block):
         saved.append(_packed(current))
-        rows = scores.rows(k * block + 1, min((k + 1) * block + 1, n_frames))
-        current = _advance(rows, *moves, group, added(k * block + 1, len(rows)), current, back, beam)
+        current = search.advance(first, min(first + block, n_frames), current, back)
     ending = current + graph.final
     state = int(ending.argmax())
     score = float(ending[state])
-    if score <= NEVER / 2 and math.isfinite(beam):
-        del saved, back  # the next try takes as much
-        return best_path(observations, graph, memory=memory, beam=math.inf, groups=groups, bonus=bonus)
     if score <= NEVER / 2:
-        return np.zeros(0, np.int32), -math.inf
+        if corridor is None and not math.isfinite(beam):
+            return np.zeros(0, np.int32), -math.inf
+        del saved, back  # the next try takes as much
+        wider = beam if corridor is not None else math.inf
+        return best_path(observations, graph, memory=memory, beam=wider, groups=groups, bonus=bonus)
     path = np.empty(n_frames, np.int32)
-    for k in range(n_blocks - 1, -1, -1):
-        n_rows = min((k + 1) * block + 1, n_frames) - (k * block + 1)
-        if k < n_blocks - 1:
-            rows = scores.rows(k * block + 1, k * block + 1 + n_rows)
+    for k in range(len(saved) - 1, -1, -1):
+        first, stop = k * block + 1, min((k + 1) * block + 1, n_frames)
+        if k < len(saved) - 1:
             start = np.full(n_states, NEVER, np.float32)
             start[saved[k][0]] = saved[k][1]
-            _advance(rows, *moves, group, added(k * block + 1, n_rows), start, back, beam)
-        state = _trace(back, n_rows, state, first_jump, graph.jump_origin, path[k * block + 1 :])
+            search.advance(first, stop, start, back)
+        state = search.trace(first, stop, state, back, path[first:stop])
     path[0] = state
     return path, score
+
+
+class _Search:
+    """What all stretches of one search share."""
+
+    def __init__(
+        self,
+        scores: FrameEmissions,
+        graph: StateGraph,
+        corridor: Corridor,
+        beam: float,
+        groups: np.ndarray | None,
+        bonus: Callable[[int, int], np.ndarray] | None,
+    ) -> None:
+        n_states = len(graph.column)
+        self.scores, self.graph, self.corridor, self.beam, self.bonus = scores, graph, corridor, beam, bonus
+        self.group = np.zeros(n_states, np.int32) if groups is None else groups
+        self.first_jump = np.searchsorted(graph.jump_target, np.arange(n_states)).astype(np.int32)
+        leaving = np.argsort(graph.jump_origin // GROUP, kind="stable").astype(np.int32)
+        bounds = np.arange(n_states // GROUP + 2)
+        first_leaving = np.searchsorted(graph.jump_origin[leaving] // GROUP, bounds).astype(np.int32)
+        self._jumps = (graph.jump_target, graph.jump_origin, graph.jump, self.first_jump, leaving, first_leaving)
+
+    def initial(self) -> np.ndarray:
+        """Scores after the first frame."""
+        graph, seen = self.graph, self.scores.emissions(0, 1)
+        found = seen.weight * seen.table[seen.row[0], graph.column] + seen.extra[0, seen.kind[graph.column]]
+        if self.bonus is not None:
+            found = found + self.bonus(0, 1)[0, self.group]
+        found = np.maximum(graph.initial + found, NEVER).astype(np.float32)
+        return np.where(self.corridor.mask(len(found)), found, NEVER)
+
+    def advance(self, first: int, stop: int, current: np.ndarray, back: np.ndarray) -> np.ndarray:
+        """Scores after frames ``first`` to ``stop``, from those before them."""
+        graph, corridor, seen = self.graph, self.corridor, self.scores.emissions(first, stop)
+        return _advance(
+            *(seen.table, seen.row, seen.extra, np.float32(seen.weight), graph.column, seen.kind[graph.column]),
+            *(graph.stay, graph.step, *self._jumps),
+            *(self.group, np.zeros((0, 1), np.float32) if self.bonus is None else self.bonus(first, stop)),
+            *(corridor.groups, corridor.first, corridor.period, first, current, back, np.float32(self.beam)),
+        )
+
+    def trace(self, first: int, stop: int, state: int, back: np.ndarray, path: np.ndarray) -> int:
+        """Fill the path of frames ``first`` to ``stop``, which ends in a state; returns that of the frame before."""
+        corridor, places = self.corridor, (self.first_jump, self.graph.jump_origin)
+        groups = (corridor.groups, corridor.first, corridor.period, first)
+        return int(_trace(back, stop - first, state, *places, *groups, path))
 
 
 def _packed(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,8 +286,12 @@ def _packed(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled()
 def _advance(
-    observations: np.ndarray,
+    table: np.ndarray,
+    row: np.ndarray,
+    extra: np.ndarray,
+    weight: float,
     column: np.ndarray,
+    kind: np.ndarray,
     stay: np.ndarray,
     step: np.ndarray,
     jump_target: np.ndarray,
@@ -184,94 +302,189 @@ def _advance(
     first_leaving: np.ndarray,
     group: np.ndarray,
     bonus: np.ndarray,
+    members: np.ndarray,
+    first_member: np.ndarray,
+    period: int,
+    start: int,
     current: np.ndarray,
     back: np.ndarray,
     beam: float,
 ) -> np.ndarray:  # pragma: no cover - compiled
-    """Scores after some frames; ``back`` takes the move into each state: stay, step, or a jump, counted from 2.
+    """Scores after the frames from ``start`` on; ``back`` takes the move into each state: stay, step, or 2 + jump.
 
-    ``leaving`` orders jumps by the group of states that they leave; those of group ``g`` begin at ``first_leaving[g]``.
+    The moves of a group stand where the group stands among those of its period. ``leaving`` orders jumps by the group
+    of states that they leave; those of group ``g`` begin at ``first_leaving[g]``.
     """
     n_states = len(column)
-    n_groups = (n_states + _GROUP - 1) // _GROUP
+    n_groups = (n_states + GROUP - 1) // GROUP
     before, after = current.copy(), np.full(n_states, NEVER, np.float32)
-    top = np.empty(n_groups, np.float32)
-    for g in range(n_groups):
-        top[g] = before[g * _GROUP : (g + 1) * _GROUP].max()
-    # Groups that hold anything but NEVER in `before` and in `after`.
-    filled, stale = top > NEVER, np.zeros(n_groups, np.bool_)
-    alive, kept = np.empty(n_groups, np.bool_), np.empty(n_groups, np.bool_)
-    for t in range(len(observations)):
-        row = observations[t]
-        least = max(top.max() - np.float32(beam), NEVER)
-        for g in range(n_groups):
+    top = np.full(n_groups, NEVER, np.float32)
+    # Groups that hold anything but NEVER in `before` and in `after`; where the moves of a group stand, -1 nowhere.
+    filled, stale = np.zeros(n_groups, np.bool_), np.zeros(n_groups, np.bool_)
+    alive, kept, slot = np.zeros(n_groups, np.bool_), np.zeros(n_groups, np.bool_), np.full(n_groups, -1, np.int32)
+    jumps = (jump_target, jump_origin, jump, leaving, first_leaving)
+    taken, value = np.empty(len(jump), np.int32), np.empty(len(jump), np.float32)
+    now = (start - 1) // period
+    old = members[first_member[now] : first_member[now + 1]]
+    for k, g in enumerate(old):
+        top[g] = _highest(before, g * GROUP, min((g + 1) * GROUP, n_states))
+        filled[g] = top[g] > NEVER
+        slot[g] = k
+    for t in range(len(row)):
+        new = old
+        moves_on = (start + t) // period != now
+        if moves_on:
+            now = (start + t) // period
+            new = members[first_member[now] : first_member[now + 1]]
+            slot[old] = -1
+            for k, g in enumerate(new):
+                slot[g] = k
+        best = NEVER
+        for g in old:
+            best = max(best, top[g])
+        least = max(best - beam, NEVER)
+        for g in old:
             alive[g] = top[g] > NEVER and top[g] >= least
-        for g in range(n_groups):
+        for g in new:
             kept[g] = alive[g] or (g > 0 and alive[g - 1])
-        for g in range(n_groups):
-            # A jump out of a group that is given up counts no more.
-            for k in range(first_leaving[g], first_leaving[g + 1] if alive[g] else first_leaving[g]):
-                m = leaving[k]
-                if before[jump_origin[m]] + jump[m] >= least:
-                    kept[jump_target[m] // _GROUP] = True
-        for g in range(n_groups):
-            first, stop = g * _GROUP, min((g + 1) * _GROUP, n_states)
-            if not kept[g]:
-                if stale[g]:
-                    after[first:stop] = NEVER
-                    stale[g] = False
-                continue
-            _move(before, after, stay, step, back[t], first, stop)
-        for g in range(n_groups):
-            for k in range(first_leaving[g], first_leaving[g + 1] if alive[g] else first_leaving[g]):
-                m = leaving[k]
-                target = jump_target[m]
-                value = before[jump_origin[m]] + jump[m]
-                if kept[target // _GROUP] and value > after[target]:
-                    after[target] = value
-                    back[t, target] = _JUMP + m - first_jump[target]
-        for g in range(n_groups):
+        n_taken = _jumps_taken(before, jumps, slot, (alive, kept), old, least, taken, value)
+        for g in new:
+            if kept[g]:
+                _move(before, after, stay, step, back[t, slot[g] * GROUP :], g * GROUP, min((g + 1) * GROUP, n_states))
+            elif stale[g]:
+                after[g * GROUP : (g + 1) * GROUP] = NEVER
+                stale[g] = False
+        for k in range(n_taken):
+            target = jump_target[taken[k]]
+            if value[k] > after[target]:
+                after[target] = value[k]
+                back[t, slot[target // GROUP] * GROUP + target % GROUP] = _JUMP + taken[k] - first_jump[target]
+        scores, added = table[row[t]], extra[t]
+        for g in new:
             top[g] = NEVER
-            if not kept[g]:
-                continue
-            best = NEVER
-            for s in range(g * _GROUP, min((g + 1) * _GROUP, n_states)):
-                value = after[s] + row[column[s]]
-                if len(bonus):
-                    value += bonus[t, group[s]]
-                value = max(value, NEVER)
-                after[s] = value
-                best = max(best, value)
-            top[g] = best
-            stale[g] = True
+            if kept[g]:
+                first, stop = g * GROUP, min((g + 1) * GROUP, n_states)
+                _emit(after, scores, weight, added, column, kind, first, stop)
+                for s in range(first, stop if len(bonus) else first):
+                    after[s] = max(after[s] + bonus[t, group[s]], NEVER)
+                top[g] = _highest(after, first, stop)
+                stale[g] = True
+        if moves_on:
+            _forget(before, after, top, (alive, kept, filled, stale), old, slot)
+        old = new
         before, after = after, before
         filled, stale = stale, filled
     return before
 
 
 @compiled()
+def _jumps_taken(
+    before: np.ndarray,
+    jumps: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    slot: np.ndarray,
+    flags: tuple[np.ndarray, np.ndarray],
+    groups: np.ndarray,
+    least: float,
+    taken: np.ndarray,
+    value: np.ndarray,
+) -> int:  # pragma: no cover - compiled
+    """Fill in the jumps within the beam and their scores, and keep the groups that they reach; returns their number."""
+    jump_target, jump_origin, jump, leaving, first_leaving = jumps
+    alive, kept = flags
+    n = 0
+    for g in groups:
+        if not alive[g]:  # a jump out of a group that is given up counts no more
+            continue
+        for k in range(first_leaving[g], first_leaving[g + 1]):
+            m = leaving[k]
+            reached = before[jump_origin[m]] + jump[m]
+            target = jump_target[m] // GROUP
+            if reached >= least and slot[target] >= 0:
+                kept[target] = True
+                taken[n], value[n] = m, reached
+                n += 1
+    return n
+
+
+@compiled()
+def _forget(
+    before: np.ndarray,
+    after: np.ndarray,
+    top: np.ndarray,
+    flags: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    groups: np.ndarray,
+    slot: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Empty the groups that are in the corridor no more."""
+    for g in groups:
+        if slot[g] < 0:
+            before[g * GROUP : (g + 1) * GROUP] = NEVER
+            after[g * GROUP : (g + 1) * GROUP] = NEVER
+            top[g] = NEVER
+            for flag in flags:
+                flag[g] = False
+
+
+@compiled(fastmath=True)
+def _highest(scores: np.ndarray, first: int, stop: int) -> float:  # pragma: no cover - compiled
+    """The best of neighbouring states."""
+    best = NEVER
+    for s in range(first, stop):
+        best = max(best, scores[s])
+    return best
+
+
+@compiled(fastmath=True)
+def _emit(
+    after: np.ndarray,
+    scores: np.ndarray,
+    weight: float,
+    extra: np.ndarray,
+    column: np.ndarray,
+    kind: np.ndarray,
+    first: int,
+    stop: int,
+) -> None:  # pragma: no cover - compiled
+    """Add the scores of a frame to neighbouring states."""
+    for s in range(first, stop):
+        after[s] = max(after[s] + (weight * scores[column[s]] + extra[kind[s]]), NEVER)
+
+
+@compiled(fastmath=True)
 def _move(
     before: np.ndarray, after: np.ndarray, stay: np.ndarray, step: np.ndarray, back: np.ndarray, first: int, stop: int
 ) -> None:  # pragma: no cover - compiled
-    """Stay, or step on, whichever is better, for neighbouring states."""
+    """Stay, or step on, whichever is better, for neighbouring states; ``back`` begins with that of the first."""
+    begin = first
     if first == 0:
         after[0] = before[0] + stay[0]
         back[0] = _STAY
-        first = 1
-    for s in range(first, stop):
+        begin = 1
+    for s in range(begin, stop):
         staying, stepping = before[s] + stay[s], before[s - 1] + step[s]
         after[s] = max(staying, stepping)
-        back[s] = stepping > staying
+        back[s - first] = stepping > staying
 
 
 @compiled()
 def _trace(
-    back: np.ndarray, n_frames: int, state: int, first_jump: np.ndarray, jump_origin: np.ndarray, path: np.ndarray
+    back: np.ndarray,
+    n_frames: int,
+    state: int,
+    first_jump: np.ndarray,
+    jump_origin: np.ndarray,
+    members: np.ndarray,
+    first_member: np.ndarray,
+    period: int,
+    start: int,
+    path: np.ndarray,
 ) -> int:  # pragma: no cover - compiled
     """Fill the path of a stretch from its last frame to its first; returns the state of the frame before."""
     for t in range(n_frames - 1, -1, -1):
         path[t] = state
-        move = back[t, state]
+        now = (start + t) // period
+        groups = members[first_member[now] : first_member[now + 1]]
+        move = back[t, np.searchsorted(groups, state // GROUP) * GROUP + state % GROUP]
         if move == _STEP:
             state -= 1
         elif move >= _JUMP:
