@@ -23,7 +23,7 @@ from .text import LyricsText, backwards
 from .viterbi import FrameEmissions, best_path
 from .vocals import Vocals
 
-#: Every how many frames are looked at, in the alignment that adapts and in the one that counts.
+#: Every how many frames are looked at, in the coarse alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
 #: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, what a nat of each
 #: counts for, and the most gain that counts: chosen on generated songs with their own lyrics and with those of others.

@@ -58,6 +58,11 @@ class CoarseScores:
         self._scores = scores
         self.n_frames = -(-scores.n_frames // FACTOR)
 
+    @property
+    def stretch(self) -> int:
+        """As many seconds as of the fine frames."""
+        return -(-self._scores.stretch // FACTOR)
+
     def emissions(self, first: int, stop: int) -> Emissions:
         """Scores of coarse frames ``first`` to ``stop``."""
         fine = self._scores.emissions(FACTOR * first, min(FACTOR * stop, self._scores.n_frames))

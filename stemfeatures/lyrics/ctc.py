@@ -25,7 +25,7 @@ from .acoustics import Builder, Search, told
 from .cepstra import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from .graph import with_columns
 from .hints import LineHints
-from .observations import CENTRE_S, MUTED, audible_frames
+from .observations import CENTRE_S, MUTED, STRETCH, audible_frames
 from .text import LyricsText, backwards
 from .viterbi import Emissions, best_path
 from .vocals import Vocals
@@ -177,6 +177,11 @@ class CtcScores:
     def __init__(self, heard: CtcHeard, emitted: np.ndarray, scale: float) -> None:
         self.n_frames = len(heard.audible)
         self._heard, self._emitted, self._scale = heard, emitted, scale
+
+    @property
+    def stretch(self) -> int:
+        """Frames whose scores are computed at a time."""
+        return STRETCH
 
     def emissions(self, first: int, stop: int) -> Emissions:
         """Scores of frames ``first`` to ``stop``."""

@@ -36,6 +36,8 @@ ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
 _PAUSE, _CONSONANT, _VOWEL, _START = range(4)
 #: Scores of a song of five minutes take 80 MB.
 HELD_BYTES = 400_000_000
+#: Frames whose scores are computed at a time where they are not kept.
+STRETCH = 10_000
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,11 @@ class FrameScores:
         self._kind = np.append(_PAUSE, np.where(senones == ONSET, _START, kind)).astype(np.int32)
         fits = self._before[-1] // stride * (len(senones) + 1) * 4 <= held_bytes
         self._held = self._table(0, int(self._before[-1])) if fits else None
+
+    @property
+    def stretch(self) -> int:
+        """All frames where scores are kept, else :data:`STRETCH`."""
+        return STRETCH if self._held is None else self.n_frames
 
     def emissions(self, first: int, stop: int) -> Emissions:
         """Scores of frames ``first`` to ``stop``."""

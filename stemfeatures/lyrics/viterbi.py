@@ -100,9 +100,14 @@ class Emissions:
 
 
 class FrameEmissions(Protocol):
-    """Scores of the columns in all frames of a recording."""
+    """Scores of the columns in all frames of a recording, of at most ``stretch`` frames at a time."""
 
     n_frames: int
+
+    @property
+    def stretch(self) -> int:
+        """Frames whose scores need no more memory than there is."""
+        ...
 
     def emissions(self, first: int, stop: int) -> Emissions:
         """Those of frames ``first`` to ``stop``."""
@@ -155,6 +160,10 @@ class _Held:
     def n_frames(self) -> int:
         return len(self.values)
 
+    @property
+    def stretch(self) -> int:
+        return len(self.values)
+
     def emissions(self, first: int, stop: int) -> Emissions:
         return Emissions.of(self.values[first:stop])
 
@@ -203,11 +212,11 @@ def best_path(
     # What is kept at the start of each stretch is sparse within a beam, and all states without.
     fewest = _FEWEST if math.isfinite(beam) else max(_FEWEST, math.isqrt(n_frames))
     width = search.corridor.width
-    block = min(n_frames, max(fewest, memory // width))
+    block = min(n_frames, max(fewest, min(memory // width, scores.stretch)))
     back = np.empty((block, width), np.uint8)
     saved = []
     current = search.initial()
-    for first in range(1, n_frames + 1, block):
+    for first in range(1, n_frames, block):
         saved.append(_packed(current))
         current = search.advance(first, min(first + block, n_frames), current, back)
     ending = current + graph.final
