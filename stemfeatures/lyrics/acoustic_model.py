@@ -192,13 +192,14 @@ def _squares(frames: np.ndarray) -> np.ndarray:
 
 def _mixtures(inputs: list[np.ndarray], factors: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
     """Log likelihoods of frames of three streams under the senones of a phone."""
-    product, offset = np.float32(1), np.float32(0)
+    product = np.ones((len(inputs[0]), weights[0].shape[1]), np.float32)
+    offset = np.zeros((len(product), 1), np.float32)
     for frames, factor, weight in zip(inputs, factors, weights):
         logs = frames @ factor
         density = np.empty_like(logs)
-        offset = offset + _exponentials(logs, density.view(np.int32))
-        product = product * np.maximum(density @ weight, _LEAST)
-    found: np.ndarray = np.log(product) + offset[:, None]
+        offset[:, 0] += _exponentials(logs, density.view(np.int32))
+        product *= np.maximum(density @ weight, _LEAST)
+    found: np.ndarray = np.log(product) + offset
     return found
 
 

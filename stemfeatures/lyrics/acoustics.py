@@ -17,19 +17,18 @@ from .espeak import EspeakLexicon
 from .graph import LyricsGraph, Units, with_columns
 from .hints import LineHints
 from .lexicon import Phones, pronunciations
-from .observations import SCALE, FrameScores, Observations, observe
+from .observations import SCALE, STRETCH, FrameScores, Observations, observe
 from .phone_network import PhoneNetwork
-from .text import LyricsText, backwards
+from .text import LyricsText
 from .viterbi import FrameEmissions, best_path
 from .vocals import Vocals
 
 #: Every how many frames are looked at, in the coarse alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
-#: Gain on the same lyrics backwards and fit of phones half way between right and wrong lyrics, what a nat of each
-#: counts for, and the most gain that counts: chosen on generated songs with their own lyrics and with those of others.
-MIDDLE_GAIN, MIDDLE_FIT = 3.0, -4.55
-GAIN_WEIGHT, FIT_WEIGHT = 0.4, 2.8
-MOST_GAIN = 6.0
+#: Fit of phones in nats and share of the voiced frames that words cover, half way between right and wrong lyrics, and
+#: what they count for: a logistic regression on generated songs with their own lyrics and with those of others.
+MIDDLE_FIT, MIDDLE_COVERED = -4.5, 0.9
+FIT_WEIGHT, COVERED_WEIGHT = 2.16, 2.12
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
 #: generated songs are found within 0.3 s of where they begin.
 CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 0.94, 5.6
@@ -61,13 +60,26 @@ class Search:
     scores : FrameEmissions
         How well the frames fit its columns.
     gain : float
-        By how many scaled nats the words do better than backwards.
+        By how many scaled nats the words do better than backwards, where the acoustic model looks at that.
+    covered : float
+        Share of the voiced frames in which a word is sung, where it looks at that.
     """
 
     graph: LyricsGraph
     path: np.ndarray
     scores: FrameEmissions
-    gain: float
+    gain: float = 0.0
+    covered: float = 1.0
+
+    def along(self, frames: np.ndarray) -> np.ndarray:
+        """Scores of the states of the path in some frames."""
+        column = self.graph.states.column[self.path]
+        found = np.empty(len(column), np.float32)
+        for first in range(0, len(column), STRETCH):
+            part = slice(first, min(first + STRETCH, len(column)))
+            found[part] = self.scores.emissions(part.start, part.stop).at(column[part])
+        chosen: np.ndarray = found[frames]
+        return chosen
 
 
 def told(hints: LineHints | None, text: LyricsText, graph: LyricsGraph, factor: int = 1) -> dict[str, Any]:
@@ -115,8 +127,8 @@ class Acoustics(Protocol):
         """Lyrics in what was heard."""
         ...
 
-    def score(self, gain: float, fit: float) -> float:
-        """How well words fit, 0 to 1, from gain on the words backwards and mean fit, in nats a unit."""
+    def score(self, found: Search, fit: float, n_phones: int) -> float:
+        """How well words fit, 0 to 1, from what was found, and the mean fit in nats and number of its units."""
         ...
 
     def confidence(self, fit: float, around: float) -> float:
@@ -168,16 +180,16 @@ class PhoneAcoustics:
         model = _adapted(self.units, heard, near, coarse, graph)
         scores = FrameScores(model, heard, graph.senones, stride=STRIDES[1])
         rough = CoarseScores(scores)
-        near, total = best_path(rough, with_columns(coarse, graph.senones), **told(hints, text, coarse, FACTOR))
+        near, _ = best_path(rough, with_columns(coarse, graph.senones), **told(hints, text, coarse, FACTOR))
         corridor = corridor_around(near, coarse, graph) if len(near) else None
         path, _ = best_path(scores, graph.states, corridor=corridor, **told(hints, text, graph))
-        opposite = build(backwards(text), CoarsePhones(model))
-        _, null = best_path(rough, with_columns(opposite, graph.senones))
-        return Search(graph, path, scores, total - null)
+        voiced = np.flatnonzero(heard.audible)[heard.voiced]
+        covered = float((graph.token[path[voiced]] >= 0).mean()) if len(path) and len(voiced) else 0.0
+        return Search(graph, path, scores, covered=covered)
 
-    def score(self, gain: float, fit: float) -> float:
-        known = min(gain, MOST_GAIN) - MIDDLE_GAIN
-        return round(logistic(GAIN_WEIGHT * known + FIT_WEIGHT * (fit - MIDDLE_FIT)), 3)
+    def score(self, found: Search, fit: float, n_phones: int) -> float:
+        covered = COVERED_WEIGHT * (found.covered - MIDDLE_COVERED)
+        return round(logistic(FIT_WEIGHT * (fit - MIDDLE_FIT) + covered), 3)
 
     def confidence(self, fit: float, around: float) -> float:
         return logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET)

@@ -31,8 +31,6 @@ STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 #: Added to all times. Without it words come 0.01 s after those of generated songs and 0.08 s before those of UltraStar
 #: songs whose labels are taken to lead by 75 ms; this stands between.
 LAG_S = 0.03
-#: Frames whose fit is looked up at a time.
-_FIT_FRAMES = 20_000
 #: Fit in nats of a word that lies in silence.
 UNHEARD = 5.0
 #: Lyrics whose score is lower do not fit.
@@ -202,7 +200,7 @@ class Aligner:
             return _without_times(text, "no_vocals", vocals.duration_s)
         hints = LineHints.of(text)
         visits, graph, score = self._align(heard, text, hints)
-        if score < LEAST_SCORE and hints is not None:
+        if hints is not None and (score < LEAST_SCORE or not _agree(hints, text, visits)):
             # Times of another recording mislead more than they help.
             hints = None
             visits, graph, score = self._align(heard, text, hints)
@@ -225,9 +223,9 @@ class Aligner:
             found = self.acoustics.search(heard, text, self._build, hints)
             visits = _visits(found.path, found.graph, _fit(found, heard.audible, self.acoustics.scale))
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
-        sung = np.isfinite(fits).any()
-        evidence = (found.gain / len(fits), float(np.nanmean(fits))) if sung else (-math.inf, -math.inf)
-        return visits, found.graph, self.acoustics.score(*evidence)
+        if not np.isfinite(fits).any():
+            return visits, found.graph, 0.0
+        return visits, found.graph, self.acoustics.score(found, float(np.nanmean(fits)), len(fits))
 
 
 def align(
@@ -305,6 +303,12 @@ def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visi
     return visits
 
 
+def _agree(hints: LineHints, text: LyricsText, visits: Sequence[_Visit]) -> bool:
+    """Whether most words are sung within the times of their lines."""
+    inside = [hints.inside(text.tokens[visit.token].line, visit.phones[0][1]) for visit in visits]
+    return sum(inside) > len(inside) / 2
+
+
 def _fit(found: Search, audible: np.ndarray, scale: float) -> np.ndarray:
     """(n_frames,) nats by which the state of each frame is worse than the best phone; NaN elsewhere and in starts."""
     fit = np.full(len(audible), np.nan)
@@ -312,10 +316,7 @@ def _fit(found: Search, audible: np.ndarray, scale: float) -> np.ndarray:
         return fit
     column = found.graph.states.column[found.path]
     sung = (column > 0) & (found.graph.senones[column - 1] != ONSET) & audible
-    for first in range(0, len(column), _FIT_FRAMES):
-        part = slice(first, min(first + _FIT_FRAMES, len(column)))
-        fit[part] = found.scores.emissions(part.start, part.stop).at(column[part]) / scale
-    fit[~sung] = np.nan
+    fit[sung] = found.along(np.flatnonzero(sung)) / scale
     return fit
 
 

@@ -145,8 +145,8 @@ class CtcAcoustics:
         _, null = best_path(scores, with_columns(build(backwards(text), self.units), graph.senones))
         return Search(graph, path, scores, total - null)
 
-    def score(self, gain: float, fit: float) -> float:
-        return round(1 / (1 + math.exp(-min(max(gain, -60.0), 60.0))), 3)
+    def score(self, found: Search, fit: float, n_phones: int) -> float:
+        return round(1 / (1 + math.exp(-min(max(found.gain / n_phones, -60.0), 60.0))), 3)
 
     def confidence(self, fit: float, around: float) -> float:
         return math.exp(fit) if math.isfinite(fit) else 0.0

@@ -36,6 +36,9 @@ class LineHints:
         #: Groups of states: the lines, and after them what has no time.
         self.n_groups = len(text.lines) + 1
         self._windows = [(k, start - TOLERANCE_S, end + TOLERANCE_S) for (start, k), end in zip(starts, ends)]
+        self._of_line: dict[int, list[tuple[float, float]]] = {}
+        for line, start, end in self._windows:
+            self._of_line.setdefault(line, []).append((start, end))
         self._timed = np.array([*(line.start_s is not None for line in text.lines), False])
 
     @staticmethod
@@ -56,3 +59,8 @@ class LineHints:
         for line, start, end in self._windows:
             added[(times >= start) & (times < end), line] = 0
         return added
+
+    def inside(self, line: int, frame: int) -> bool:
+        """Whether a frame lies within the times of a line; a line without times may be anywhere."""
+        time = frame / FRAME_RATE + CENTRE_S
+        return not self._timed[line] or any(start <= time < end for start, end in self._of_line[line])

@@ -150,15 +150,11 @@ class Corridor:
         return np.repeat(groups, GROUP)[:n_states]
 
 
-@dataclass(frozen=True)
 class _Held:
     """An array as scores."""
 
-    values: np.ndarray
-
-    @property
-    def n_frames(self) -> int:
-        return len(self.values)
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.n_frames = values, len(values)
 
     @property
     def stretch(self) -> int:
@@ -204,7 +200,7 @@ def best_path(
     score : float
         Of the path; minus infinity where there is none.
     """
-    scores = _Held(observations) if isinstance(observations, np.ndarray) else observations
+    scores: FrameEmissions = _Held(observations) if isinstance(observations, np.ndarray) else observations
     n_frames, n_states = scores.n_frames, len(graph.column)
     if n_frames == 0 or n_states == 0:
         return np.zeros(0, np.int32), -math.inf
@@ -273,18 +269,33 @@ class _Search:
     def advance(self, first: int, stop: int, current: np.ndarray, back: np.ndarray) -> np.ndarray:
         """Scores after frames ``first`` to ``stop``, from those before them."""
         graph, corridor, seen = self.graph, self.corridor, self.scores.emissions(first, stop)
-        return _advance(
-            *(seen.table, seen.row, seen.extra, np.float32(seen.weight), graph.column, seen.kind[graph.column]),
-            *(graph.stay, graph.step, *self._jumps),
-            *(self.group, np.zeros((0, 1), np.float32) if self.bonus is None else self.bonus(first, stop)),
-            *(corridor.groups, corridor.first, corridor.period, first, current, back, np.float32(self.beam)),
+        added = np.zeros((0, 1), np.float32) if self.bonus is None else self.bonus(first, stop)
+        found: np.ndarray = _advance(
+            seen.table,
+            seen.row,
+            seen.extra,
+            np.float32(seen.weight),
+            graph.column,
+            seen.kind[graph.column],
+            graph.stay,
+            graph.step,
+            *self._jumps,
+            self.group,
+            added,
+            corridor.groups,
+            corridor.first,
+            corridor.period,
+            first,
+            current,
+            back,
+            np.float32(self.beam),
         )
+        return found
 
     def trace(self, first: int, stop: int, state: int, back: np.ndarray, path: np.ndarray) -> int:
         """Fill the path of frames ``first`` to ``stop``, which ends in a state; returns that of the frame before."""
-        corridor, places = self.corridor, (self.first_jump, self.graph.jump_origin)
-        groups = (corridor.groups, corridor.first, corridor.period, first)
-        return int(_trace(back, stop - first, state, *places, *groups, path))
+        lists, jumps = self.corridor, (self.first_jump, self.graph.jump_origin)
+        return int(_trace(back, stop - first, state, *jumps, lists.groups, lists.first, lists.period, first, path))
 
 
 def _packed(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -298,7 +309,7 @@ def _advance(
     table: np.ndarray,
     row: np.ndarray,
     extra: np.ndarray,
-    weight: float,
+    weight: np.float32,
     column: np.ndarray,
     kind: np.ndarray,
     stay: np.ndarray,
@@ -317,7 +328,7 @@ def _advance(
     start: int,
     current: np.ndarray,
     back: np.ndarray,
-    beam: float,
+    beam: np.float32,
 ) -> np.ndarray:  # pragma: no cover - compiled
     """Scores after the frames from ``start`` on; ``back`` takes the move into each state: stay, step, or 2 + jump.
 
@@ -393,7 +404,7 @@ def _jumps_taken(
     slot: np.ndarray,
     flags: tuple[np.ndarray, np.ndarray],
     groups: np.ndarray,
-    least: float,
+    least: np.float32,
     taken: np.ndarray,
     value: np.ndarray,
 ) -> int:  # pragma: no cover - compiled
@@ -435,7 +446,7 @@ def _forget(
 
 
 @compiled(fastmath=True)
-def _highest(scores: np.ndarray, first: int, stop: int) -> float:  # pragma: no cover - compiled
+def _highest(scores: np.ndarray, first: int, stop: int) -> np.float32:  # pragma: no cover - compiled
     """The best of neighbouring states."""
     best = NEVER
     for s in range(first, stop):
@@ -447,7 +458,7 @@ def _highest(scores: np.ndarray, first: int, stop: int) -> float:  # pragma: no 
 def _emit(
     after: np.ndarray,
     scores: np.ndarray,
-    weight: float,
+    weight: np.float32,
     extra: np.ndarray,
     column: np.ndarray,
     kind: np.ndarray,
