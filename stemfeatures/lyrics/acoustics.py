@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +16,11 @@ from .espeak import EspeakLexicon
 from .graph import LyricsGraph, Units, with_columns
 from .hints import LineHints
 from .lexicon import Phones, pronunciations
-from .observations import SCALE, STRETCH, FrameScores, Observations, observe
+from .observations import SCALE, FrameScores, Observations, observe
 from .phone_network import PhoneNetwork
+from .search import Builder, Search, told
 from .text import LyricsText
-from .viterbi import FrameEmissions, best_path
+from .viterbi import best_path
 from .vocals import Vocals
 
 #: Every how many frames are looked at, in the coarse alignment that adapts and in the one that counts.
@@ -34,10 +34,6 @@ FIT_WEIGHT, COVERED_WEIGHT = 2.16, 2.12
 CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 0.94, 5.6
 
 
-#: From lyrics and what states emit to the graph of the lyrics.
-Builder = Callable[[LyricsText, Units], LyricsGraph]
-
-
 class Heard(Protocol):
     """A recording as an acoustic model sees it."""
 
@@ -45,52 +41,6 @@ class Heard(Protocol):
     def audible(self) -> np.ndarray:
         """(n_frames,) bool, the frames that may hold words."""
         ...
-
-
-@dataclass(frozen=True)
-class Search:
-    """What was found of lyrics.
-
-    Attributes
-    ----------
-    graph : LyricsGraph
-        Of the lyrics.
-    path : np.ndarray
-        (n_frames,) its state in each frame of 10 ms; empty where there is none.
-    scores : FrameEmissions
-        How well the frames fit its columns.
-    gain : float
-        By how many scaled nats the words do better than backwards, where the acoustic model looks at that.
-    covered : float
-        Share of the voiced frames in which a word is sung, where it looks at that.
-    """
-
-    graph: LyricsGraph
-    path: np.ndarray
-    scores: FrameEmissions
-    gain: float = 0.0
-    covered: float = 1.0
-
-    def along(self, frames: np.ndarray) -> np.ndarray:
-        """Scores of the states of the path in some frames."""
-        column = self.graph.states.column[self.path]
-        found = np.empty(len(column), np.float32)
-        for first in range(0, len(column), STRETCH):
-            part = slice(first, min(first + STRETCH, len(column)))
-            found[part] = self.scores.emissions(part.start, part.stop).at(column[part])
-        chosen: np.ndarray = found[frames]
-        return chosen
-
-
-def told(hints: LineHints | None, text: LyricsText, graph: LyricsGraph, factor: int = 1) -> dict[str, Any]:
-    """What the times of lines say of a graph, for :func:`.viterbi.best_path` of frames of ``factor`` times 10 ms."""
-    if hints is None:
-        return {}
-
-    def bonus(first: int, stop: int) -> np.ndarray:
-        return factor * hints.bonus(factor * first, factor * stop)[::factor]
-
-    return {"groups": hints.groups(text, graph.token), "bonus": bonus}
 
 
 class Acoustics(Protocol):

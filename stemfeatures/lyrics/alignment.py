@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from ..models import checkpoints
 from .acoustic_model import ONSET
-from .acoustics import Acoustics, Heard, Search, load_acoustics
+from .acoustics import Acoustics, Heard, load_acoustics
 from .cepstra import FRAME_RATE
 from .graph import GraphCosts, LyricsGraph, Units, build_graph
 from .hints import LineHints
 from .observations import CENTRE_S
+from .search import Search
 from .text import LyricsText, parse_lyrics
 from .vocals import Vocals, VocalSeparator
 

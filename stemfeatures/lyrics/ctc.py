@@ -21,11 +21,11 @@ from importlib import metadata
 import numpy as np
 
 from ..errors import ModelError
-from .acoustics import Builder, Search, told
 from .cepstra import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from .graph import with_columns
 from .hints import LineHints
 from .observations import CENTRE_S, MUTED, STRETCH, audible_frames
+from .search import Builder, Search, told
 from .text import LyricsText, backwards
 from .viterbi import Emissions, best_path
 from .vocals import Vocals

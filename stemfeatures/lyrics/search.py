@@ -1,0 +1,64 @@
+"""What acoustic models share that look for lyrics: what they build, what they are told, and what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .graph import LyricsGraph, Units
+from .hints import LineHints
+from .observations import STRETCH
+from .text import LyricsText
+from .viterbi import FrameEmissions
+
+#: From lyrics and what states emit to the graph of the lyrics.
+Builder = Callable[[LyricsText, Units], LyricsGraph]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found of lyrics.
+
+    Attributes
+    ----------
+    graph : LyricsGraph
+        Of the lyrics.
+    path : np.ndarray
+        (n_frames,) its state in each frame of 10 ms; empty where there is none.
+    scores : FrameEmissions
+        How well the frames fit its columns.
+    gain : float
+        By how many scaled nats the words do better than backwards, where the acoustic model looks at that.
+    covered : float
+        Share of the voiced frames in which a word is sung, where it looks at that.
+    """
+
+    graph: LyricsGraph
+    path: np.ndarray
+    scores: FrameEmissions
+    gain: float = 0.0
+    covered: float = 1.0
+
+    def along(self, frames: np.ndarray) -> np.ndarray:
+        """Scores of the states of the path in some frames."""
+        column = self.graph.states.column[self.path]
+        found = np.empty(len(column), np.float32)
+        for first in range(0, len(column), STRETCH):
+            part = slice(first, min(first + STRETCH, len(column)))
+            found[part] = self.scores.emissions(part.start, part.stop).at(column[part])
+        chosen: np.ndarray = found[frames]
+        return chosen
+
+
+def told(hints: LineHints | None, text: LyricsText, graph: LyricsGraph, factor: int = 1) -> dict[str, Any]:
+    """What the times of lines say of a graph, for :func:`.viterbi.best_path` of frames of ``factor`` times 10 ms."""
+    if hints is None:
+        return {}
+
+    def bonus(first: int, stop: int) -> np.ndarray:
+        return factor * hints.bonus(factor * first, factor * stop)[::factor]
+
+    return {"groups": hints.groups(text, graph.token), "bonus": bonus}
