@@ -124,6 +124,7 @@ def main() -> None:
     compare("true peak of stereo, and K power", lambda: peak_by_meter(y), lambda: peak_by_upfirdn(y), args.repeat)
     rows = torch.from_numpy(rng.normal(0, 0.1, (len(STEM_ROWS), round(args.seconds * ANALYSIS_SAMPLE_RATE))))
     rows = rows.float().cumsum(dim=-1) * 1e-3 + 0.01 * rows.float()
+    rows *= torch.exp(-10 * (torch.arange(rows.shape[-1]) / ANALYSIS_SAMPLE_RATE % 0.5))  # strokes, two a second
     compare("true peaks of five rows", lambda: peaks_in_blocks(rows), lambda: peaks_by_convolution(rows), args.repeat)
     magnitude = stft(rows)[:, :N_BINS].abs()
     power = magnitude**2

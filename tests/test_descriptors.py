@@ -9,7 +9,7 @@ import pytest
 from frames_helper import SR, n_frames_of, pulses, stem_frames, track_frames
 from scipy.signal import sosfreqz
 
-from stemfeatures.constants import STEM_ROWS
+from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.activity import audible_energy, playing_frames
 from stemfeatures.descriptors.registry import descriptor_fields
@@ -285,20 +285,22 @@ class TestActivity:
         assert rows["drums"]["activity_ratio"] == 1
         assert describe(frames).stems["mixture"]["voice_instrumental"] == "voice"
 
-    def test_moments_that_sound_like_drums_are_no_drums_however_many(self):
+    @pytest.mark.parametrize(("stem", "family"), [("drums", "strokes"), ("bass", "f0")])
+    def test_moments_that_sound_like_a_stem_are_none_however_many(self, stem, family):
         n = 20 * SR
         loud = 0.3 * np.random.default_rng(2).standard_normal(n)
-        frames = track_frames({"drums": 0.1 * loud, "other": loud})
+        frames = track_frames({stem: 0.1 * loud, "other": loud})
         presence = np.full((4, n_frames_of(n)), 0.95, np.float32)
-        presence[1] = 0.5
+        row = STEMS.index(stem)
+        presence[row] = 0.5
         moments = np.arange(20, n_frames_of(n) - 20, 30)[:, None] + np.arange(12)
-        presence[1, moments] = 0.97  # 0.28 s of every 0.7 s: eight seconds in all
+        presence[row, moments] = 0.97  # 0.28 s of every 0.7 s: eight seconds in all
         rows = describe(replace(frames, presence=presence)).stems
-        assert rows["drums"]["activity_status"] == rows["drums"]["strokes_status"] == "absent"
-        presence[1, 200:340] = 0.97  # 3.2 s on end
+        assert rows[stem]["activity_status"] == rows[stem][f"{family}_status"] == "absent"
+        presence[row, 200:340] = 0.97  # 3.2 s on end
         rows = describe(replace(frames, presence=presence)).stems
-        assert rows["drums"]["activity_status"] == "ok"
-        assert rows["drums"]["activity_ratio"] > 0.15
+        assert rows[stem]["activity_status"] == "ok"
+        assert rows[stem]["activity_ratio"] > 0.15
 
     def test_a_stem_plays_from_where_it_is_sure_to_where_it_is_unlikely(self):
         presence = np.array([0.0, 0.4, 0.4, 0.7, 0.4, 0.1, 0.4, 0.4, 0.0, 0.6, 0.31, 0.29, 0.55])

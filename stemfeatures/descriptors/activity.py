@@ -45,11 +45,12 @@ MAX_GAP_S = 0.5
 PRESENCE_ON = {"vocals": 0.5, "drums": 0.85, "bass": 0.5, "other": 0.5}
 PRESENCE_OFF = {"vocals": 0.3, "drums": 0.5, "bass": 0.3, "other": 0.2}
 #: A stem is absent unless its presence is above this for half a second, or for this share of a short track.
-SURE = {"vocals": 0.85, "bass": 0.85, "other": 0.7}
+SURE = {"vocals": 0.85, "other": 0.7}
 SURE_S, SURE_SHARE = 0.5, 0.1
-#: Attacks of pianos and guitars sound like drums for moments, which add up in a long song: drums are absent unless the
-#: mean of their presence over so many seconds is above this somewhere. Chosen on songs with and without their drums.
-DRUMS_SURE, DRUMS_SURE_S = 0.84, 3.0
+#: Attacks of pianos and guitars sound like drums for moments, their low notes like a bass, and moments add up in a long
+#: song: these stems are absent unless the mean of their presence over so many seconds is above this somewhere. Chosen
+#: on songs with and without their drums or bass.
+SURE_MEAN, SURE_MEAN_S, SURE_MEAN_OF = 0.84, 3.0, ("drums", "bass")
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
 
@@ -237,9 +238,9 @@ def _plays(frames: TrackFrames, stem: str, presence: np.ndarray, active: np.ndar
         deep = np.nan_to_num(frames.pitch[stem].candidates_hz[:, 0], nan=PITCH_FMIN) < PITCH_FMIN
         presence = np.maximum(presence, np.where(deep, frames.pitch[stem].voicing, 0.0))
     plays = active & playing_frames(presence, PRESENCE_ON[stem], PRESENCE_OFF[stem])
-    if stem == "drums":
-        span = min(round(DRUMS_SURE_S * FRAME_RATE), len(presence))
-        sure = bool(np.convolve(presence, np.full(span, 1 / span), "valid").max() > DRUMS_SURE)
+    if stem in SURE_MEAN_OF:
+        span = min(round(SURE_MEAN_S * FRAME_RATE), len(presence))
+        sure = bool(np.convolve(presence, np.full(span, 1 / span), "valid").max() > SURE_MEAN)
     else:
         enough = min(SURE_S * FRAME_RATE, SURE_SHARE * len(presence))
         sure = bool((plays & (presence > SURE[stem])).sum() >= enough)
