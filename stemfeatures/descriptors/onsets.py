@@ -185,10 +185,38 @@ def onset_strength(mel: np.ndarray, chroma: np.ndarray, own: np.ndarray | None =
 
 def _band_rise(mel: np.ndarray, own: np.ndarray, start: int, end: int) -> np.ndarray:
     bands = _whitened(mel[:, max(start - BAND_LAG, 0) : end], own)
-    before = maximum_filter1d(bands[:, :-BAND_LAG], 3, axis=0, mode="nearest")
+    before = largest_of_neighbours(bands[:, :-BAND_LAG])
     rise = np.maximum(bands[:, BAND_LAG:] - before, 0.0).mean(axis=0)
     # Before the first frame there was nothing: a sound that begins with the signal is an onset.
     return rise if start else np.concatenate([bands[:, :BAND_LAG].mean(axis=0), rise])
+
+
+def largest_of_neighbours(bands: np.ndarray, *, circular: bool = False) -> np.ndarray:
+    """Largest value of each band and the bands beside it.
+
+    Parameters
+    ----------
+    bands : np.ndarray
+        (n_bands, n_frames).
+    circular : bool, default=False
+        Whether the first band is beside the last.
+
+    Returns
+    -------
+    (n_bands, n_frames) ndarray
+
+    Examples
+    --------
+    >>> largest_of_neighbours(np.array([[1], [0], [0], [2]])).ravel().tolist()
+    [1, 1, 2, 2]
+    """
+    largest = bands.copy()
+    np.maximum(largest[1:], bands[:-1], out=largest[1:])
+    np.maximum(largest[:-1], bands[1:], out=largest[:-1])
+    if circular:
+        np.maximum(largest[0], bands[-1], out=largest[0])
+        np.maximum(largest[-1], bands[0], out=largest[-1])
+    return largest
 
 
 def _class_rise(chroma: np.ndarray, loud: float, start: int, end: int) -> np.ndarray:
@@ -196,7 +224,7 @@ def _class_rise(chroma: np.ndarray, loud: float, start: int, end: int) -> np.nda
     classes = _compressed(np.asarray(chroma[:, first:end], dtype=np.float64) / loud)
     # A note that vibrato left a cycle ago is not new.
     recent = maximum_filter1d(classes, VIBRATO, axis=1, mode="constant", origin=(VIBRATO - 1) // 2)
-    before = maximum_filter1d(recent[:, :-CHROMA_LAG], 3, axis=0, mode="wrap")
+    before = largest_of_neighbours(recent[:, :-CHROMA_LAG], circular=True)
     rise = np.maximum(classes[:, CHROMA_LAG:] - before, 0.0)
     most = np.partition(rise, -CHROMA_BINS, axis=0)[-CHROMA_BINS:].mean(axis=0)
     return np.concatenate([np.zeros(CHROMA_LAG), most])[start - first :]
