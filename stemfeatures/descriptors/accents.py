@@ -107,8 +107,8 @@ def band_rise(mel: np.ndarray, active: np.ndarray) -> np.ndarray:
         for part in windows(mel):
             first = max(part.start - _LAG, 0)
             power = np.where(active[first : part.stop], mel[:, first : part.stop], 0.0).astype(np.float64)
-            log = np.log10(1 + _COMPRESSION * power / loud)
-            rise[first + _LAG : part.stop] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0)
+            log = np.log(1 + power * (_COMPRESSION / loud))
+            rise[first + _LAG : part.stop] = np.maximum(log[:, _LAG:] - log[:, :-_LAG], 0.0).mean(axis=0) / np.log(10)
     return rise
 
 

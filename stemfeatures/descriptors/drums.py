@@ -64,8 +64,9 @@ def _feature_blocks(mel: np.ndarray, onset: np.ndarray) -> Iterator[np.ndarray]:
         start, end = part.start, part.stop
         first = max(start - _FARTHEST, 0)
         some = np.asarray(mel[:, first : end + _FARTHEST], dtype=np.float64)
-        shape = _grouped(np.log10(1 + _OWN * some / own[:, None]))
-        level = _grouped(np.log10(1 + _ALL * some / loud))
+        # Natural logarithms take half the time of those to the base of 10.
+        shape = _grouped(np.log(1 + some * (_OWN / own[:, None]))) / np.log(10)
+        level = _grouped(np.log(1 + some * (_ALL / loud))) / np.log(10)
         frames = np.arange(start, end)
 
         def at(values: np.ndarray, shift: int, *, first: int = first, frames: np.ndarray = frames) -> np.ndarray:
