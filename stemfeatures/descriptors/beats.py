@@ -160,15 +160,18 @@ def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) ->
     # Totals of the frames a longest period back. Those before the first are a start at any phase and tempo, at no cost.
     total = np.zeros((longest + shortest, len(periods)))
     back = np.empty((n, len(periods)), dtype=np.int8)
+    before = longest + np.arange(shortest)[:, None] - periods
+    places = len(periods) * np.arange(before.size).reshape(before.shape)
     # No beat reaches back less than the shortest period: so many frames are decided at once.
     for start in range(0, n, shortest):
-        t = np.arange(start, min(start + shortest, n))
-        reach = total[longest + (t - start)[:, None] - periods] - change
+        count = min(shortest, n - start)
+        reach = total[before[:count]]
+        reach -= change
         origin = reach.argmax(axis=2)
-        best = np.take_along_axis(reach, origin[:, :, None], axis=2)[:, :, 0]
-        total[longest + t - start] = best + preference + reward[t, None]
-        back[t] = origin
-        total[:longest] = total[len(t) : len(t) + longest].copy()
+        best = reach.ravel()[places[:count] + origin]
+        total[longest : longest + count] = best + preference + reward[start : start + count, None]
+        back[start : start + count] = origin
+        total[:longest] = total[count : count + longest].copy()
     # The last beat lies within the last period; each period ends where it must, so the ends compete fairly.
     tail = total[max(longest - n, 0) : longest]
     age = np.arange(len(tail))[::-1, None]
