@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it closes
         return _READER_GONE
-    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         return _fail(USAGE, _path_trouble(error), args.verbose, as_json=as_json)
     except OSError as error:  # a full disk, a lost mount
         return _fail(STORAGE, _path_trouble(error), args.verbose, as_json=as_json)
@@ -136,7 +136,10 @@ def _set_up_logging(quiet: bool, verbose: int, *, as_json: bool = False) -> None
 
 def command() -> NoReturn:
     """:func:`main` as a program."""
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # before the verb had begun
+        code = _fail(INTERRUPTED, "interrupted", 0)
     watch = sys.modules.get("pipelines.extraction.watch")
     if watch is not None and watch.any_abandoned():
         # A thread that hangs in a native library would bring the interpreter down when it ends.

@@ -212,6 +212,30 @@ def test_usage_errors_are_one_line_and_exit_2(main: Main, capsys, tmp_path, monk
     assert not list(tmp_path.iterdir())  # and nothing is left behind
 
 
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        ("align nowhere.mp3 song.txt -o a.lrc", 3, "nowhere.mp3: no such file [decode]"),
+        ("align song.txt song.txt", 3, "song.txt: soundfile: "),
+        ("align nowhere.mp3 folder", 2, "folder: Is a directory"),
+        ("remix nowhere.mp3 --vocals -3 -o a.wav", 3, "nowhere.mp3: no such file [decode]"),
+        ("singalong nowhere.mp3 -o page", 3, "nowhere.mp3: no such file [decode]"),
+        ("singalong nowhere.mp3 folder -o page", 2, "folder: Is a directory"),
+    ],
+)
+def test_a_single_input_that_cannot_be_used(main: Main, capsys, monkeypatch, tmp_path, argv, code, said) -> None:
+    pytest.importorskip("pocketsphinx")
+    monkeypatch.chdir(tmp_path)
+    Path("song.txt").write_text("no song")
+    Path("folder").mkdir()
+    assert main(*argv.split()) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"stemfeatures: error: {said}")
+    assert err.count("\n") == 1
+    assert sorted(os.listdir()) == ["folder", "song.txt"]
+
+
 def test_usage_error_of_a_process(model: Path) -> None:
     done = stemfeatures("validate", "nowhere.csv")
     assert (done.returncode, done.stdout) == (2, "")
@@ -733,6 +757,15 @@ def test_out_dir_that_cannot_be_made(main: Main, capsys, tmp_path, model, song) 
     assert "file is a file, not a folder" in capsys.readouterr().err
 
 
+def test_separate_leaves_no_empty_folder(main: Main, capsys, tmp_path, model) -> None:
+    assert main("separate", tmp_path / "nowhere.mp3", "-o", tmp_path / "stems", "-m", model, "-q") == 3
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "stems").exists()
+    (tmp_path / "mine").mkdir()
+    assert main("separate", tmp_path / "nowhere.mp3", "-o", tmp_path / "mine", "-m", model, "-q") == 3
+    assert (tmp_path / "mine").is_dir()
+
+
 # describe -------------------------------------------------------------------------------------------------------------
 
 
@@ -1008,6 +1041,15 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     assert main("models", "--json") == 0
     shipped = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [m["name"] for m in shipped] == [c.name for c in checkpoints.list_models()]
+
+
+def test_doctor_without_a_scheduler(main: Main, capsys, monkeypatch) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise ClusterError("cannot reach a scheduler there", source="tcp://h:1")
+
+    monkeypatch.setattr("pipelines.extraction.cluster.existing_scheduler", fails)
+    assert main("doctor", "--scheduler", "tcp://h:1") == 6
+    assert capsys.readouterr().err == "stemfeatures: error: tcp://h:1: cannot reach a scheduler there [cluster]\n"
 
 
 def test_doctor(main: Main, capsys, monkeypatch, tmp_path) -> None:

@@ -6,6 +6,7 @@ import logging
 
 from stemfeatures._util.urls import Place
 from stemfeatures.errors import (
+    AudioError,
     BusyDatasetError,
     CatalogError,
     ClusterError,
@@ -13,6 +14,7 @@ from stemfeatures.errors import (
     LostOutputError,
     LostPartError,
     ModelError,
+    SeparationError,
     StemfeaturesError,
     TrainingError,
 )
@@ -47,8 +49,15 @@ EXIT_CODES = {
 
 def exit_code(error: StemfeaturesError) -> int:
     """How a command ends that raised ``error``."""
-    codes = ((BusyDatasetError, BUSY), (LostPartError, DAMAGED), (LostOutputError, STORAGE), (ClusterError, CLUSTER))
-    for kind, code in codes:
+    codes = {
+        BusyDatasetError: BUSY,
+        LostPartError: DAMAGED,
+        LostOutputError: STORAGE,
+        ClusterError: CLUSTER,
+        AudioError: SOME_FAILED,
+        SeparationError: SOME_FAILED,
+    }
+    for kind, code in codes.items():
         if isinstance(error, kind):
             return code
     cause: BaseException | None = error

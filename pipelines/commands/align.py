@@ -67,6 +67,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from stemfeatures._util.files import write_replace
     from stemfeatures.lyrics.formats import LyricsFormatError, to_json, writer_of
 
     text = read_lyrics(args.lyrics)
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     alignment = aligner.from_file(args.audio, text, separated=args.separated)
     for path, writer in writers.items():
-        path.write_text(writer(alignment), encoding="utf-8")
+        write_replace(path, writer(alignment).encode())
     if not args.output:
         echo(visible_json(to_json(alignment)), end="")
     if not args.quiet:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ._exit import DONE, SOME_FAILED, UsageError
+from ._exit import DONE, SOME_FAILED
 from ._options import add_verb
 from ._text import columns, echo, size
 
@@ -43,12 +43,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     report, problems = examine()
     if args.scheduler is not None:
-        from ..extraction.cluster import ClusterError
-
-        try:
-            report["workers"] = _workers(args.scheduler, problems)
-        except ClusterError as error:
-            raise UsageError(str(error)) from error
+        report["workers"] = _workers(args.scheduler, problems)
     if args.json:
         echo(json.dumps({**report, "problems": problems}, indent=1))
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stemfeatures.constants import STEMS
 
-from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
@@ -77,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
     """Remix one file."""
     from stemfeatures.audio import probe
     from stemfeatures.audio.encode import SUBTYPES
-    from stemfeatures.errors import StemfeaturesError
     from stemfeatures.models import checkpoints
     from stemfeatures.separation import open_separator
     from stemfeatures.separation.remix import remix_file
@@ -92,16 +91,12 @@ def run(args: argparse.Namespace) -> int:
     if unknown := [stem for stem in gains if stem not in checkpoints.stems_of(args.model)]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(checkpoints.stems_of(args.model))}")
     separator = open_separator(args.model, device=choose_device(args.device))
-    try:
-        total = math.ceil(probe(args.input).declared_duration_s or 0) or None
-        with ProgressLine(total, label="remix", unit="second", quiet=args.quiet) as progress:
-            done = remix_file(
-                separator, args.input, args.out, gains, limit_db=args.limit,
-                on_progress=lambda seconds: progress.advance_to(int(seconds)),
-            )  # fmt: skip
-    except StemfeaturesError as error:
-        echo(failure(args.input, error))
-        return SOME_FAILED
+    total = math.ceil(probe(args.input).declared_duration_s or 0) or None
+    with ProgressLine(total, label="remix", unit="second", quiet=args.quiet) as progress:
+        done = remix_file(
+            separator, args.input, args.out, gains, limit_db=args.limit,
+            on_progress=lambda seconds: progress.advance_to(int(seconds)),
+        )  # fmt: skip
     if not args.quiet:
         told = [f"peaks limited by up to {done.limited_db:.1f} dB"] if done.limited_db > 0.05 else []
         told += [f"lowered by {done.lowered_db:.1f} dB, so that nothing clips"] if done.lowered_db > 0.005 else []

@@ -96,12 +96,15 @@ def run(args: argparse.Namespace) -> int:
         require_free([path for paths in plan.values() for path in paths], overwrite=args.overwrite)
     if args.plot and find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'stemfeatures[report]'")
+    is_new = not args.out_dir.exists()
     _make_folder(args.out_dir)
 
     from stemfeatures.separation import open_separator
 
     separator = separator or open_separator(args.model, device=device)
     failed = _separate_all(args, separator, plan, stems)
+    if failed and is_new:
+        _drop_if_empty(args.out_dir, args.out_dir.parent)
     if skipped and not args.quiet:
         echo(f"stemfeatures: {count(skipped, 'file')} skipped: all stems are there", stream=sys.stderr)
     if failed:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ._exit import DONE, SOME_FAILED, UsageError, failure
+from ._exit import DONE, SOME_FAILED, UsageError
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
 from ._text import echo, visible
@@ -50,8 +50,8 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page of one song."""
     from stemfeatures.audio import probe
-    from stemfeatures.errors import AudioError, StemfeaturesError
     from stemfeatures.singalong import write_page
+    from stemfeatures.singalong.page import PageError
 
     text = None if args.lyrics is None else read_lyrics(args.lyrics)
     device = choose_device(args.device)
@@ -62,12 +62,7 @@ def run(args: argparse.Namespace) -> int:
                 args.audio, args.out_dir, text, title=args.title, artist=args.artist, model=args.model, device=device,
                 on_progress=lambda seconds: progress.advance_to(int(seconds)),
             )  # fmt: skip
-    except ImportError as error:
-        raise UsageError(str(error)) from error
-    except AudioError as error:
-        echo(failure(args.audio, error))
-        return SOME_FAILED
-    except StemfeaturesError as error:
+    except (ImportError, PageError) as error:
         raise UsageError(str(error)) from error
     if not args.quiet:
         if page.message:
