@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 from stemfeatures._util.files import replacing
+from stemfeatures._util.urls import Place, place_of
 from stemfeatures.errors import DatasetError
 from stemfeatures.recommendation.catalogue import centred, fit_to, fit_transformer, read_catalogue
 from stemfeatures.recommendation.evaluation import Evaluation, evaluate_models
@@ -75,7 +76,7 @@ class Training:
 
 
 def train_recommender(
-    features: str | os.PathLike[str],
+    features: str | Place,
     interactions: str | os.PathLike[str] | pd.DataFrame,
     out: str | os.PathLike[str],
     *,
@@ -90,8 +91,8 @@ def train_recommender(
 
     Parameters
     ----------
-    features : str or path
-        A features directory; its tracks can be recommended.
+    features : str or Path or Url
+        A features directory, also in a store; its tracks can be recommended.
     interactions : str, path or DataFrame
         See :func:`~stemfeatures.recommendation.interactions.read_interactions`.
     kind : str, optional
@@ -120,7 +121,7 @@ def train_recommender(
         ``out`` is there and is no recommender.
     """
     require_free(out)  # rather than after hours of training
-    catalogue = read_catalogue(Path(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
+    catalogue = read_catalogue(place_of(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
     transformer, vectors = _vectors(catalogue)
     matrix = listening.matrix()
@@ -163,7 +164,7 @@ class Comparison:
 
 
 def evaluate_recommenders(
-    features: str | os.PathLike[str],
+    features: str | Place,
     interactions: str | os.PathLike[str] | pd.DataFrame,
     *,
     kinds: Iterable[str] = CORE_KINDS,
@@ -180,7 +181,7 @@ def evaluate_recommenders(
 
     Parameters
     ----------
-    features : str or path
+    features : str or Path or Url
         As for :func:`train_recommender`; scaled by the tracks of the training side.
     interactions : str, path or DataFrame
         As for :func:`train_recommender`.
@@ -208,7 +209,7 @@ def evaluate_recommenders(
     """
     kinds = tuple(kinds)
     catalogue = read_catalogue(
-        Path(features), with_features=bool(set(kinds) & set(USES_FEATURES)), stems=stems, families=families
+        place_of(features), with_features=bool(set(kinds) & set(USES_FEATURES)), stems=stems, families=families
     )
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
     sides = split_interactions(listening, **{"seed": seed, **(split or {})})
@@ -260,7 +261,7 @@ class Prediction:
 
 def predict_recommendations(
     model: str | os.PathLike[str],
-    features: str | os.PathLike[str],
+    features: str | Place,
     interactions: str | os.PathLike[str] | pd.DataFrame,
     out: str | os.PathLike[str],
     *,
@@ -276,7 +277,7 @@ def predict_recommendations(
     ----------
     model : str or path
         Folder of a recommender.
-    features : str or path
+    features : str or Path or Url
         A features directory that fits it; it may hold tracks that came after training.
     interactions : str, path or DataFrame
         The histories of the users as they are now; users who came after training are served like all others.
@@ -308,7 +309,7 @@ def predict_recommendations(
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     saved = load_recommender(model)
-    fit = fit_to(saved, Path(features))
+    fit = fit_to(saved, place_of(features))
     listening = read_interactions(interactions).for_tracks(fit.catalogue.track_ids)
     histories = listening.matrix()
     user_ids = listening.user_ids

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from extract_helper import write_tone
 from networks import tiny_checkpoint
@@ -405,6 +406,19 @@ def test_similar_takes_a_file_of_a_store(
     for name, why in (("none.wav", "there is no such object"), ("broken.wav", f"{where}/broken.wav: ")):
         assert cli([*asked, f"{where}/{name}"]) == 2
         assert why in capsys.readouterr().err
+
+
+def test_recommenders_learn_from_a_store(layout: DatasetLayout, tmp_path: Path) -> None:
+    with Committer(layout) as committer:
+        committer.commit(shard(layout, ["a", "b", "c"]))
+    listening, model, found = tmp_path / "plays.csv", tmp_path / "model", tmp_path / "found.parquet"
+    listening.write_text("user_id,track_id\nana,a\nana,b\nluis,b\n")
+    train = ["recommend", "train", OUT, str(listening), "-o", str(model), "--kind", "popularity", "-q"]
+    assert cli(train) == 0
+    assert json.loads((model / "recommender.json").read_text())["features"]["path"] == OUT
+    predict = ["recommend", "predict", str(model), OUT, str(listening), "--user", "luis", "-o", str(found), "-q"]
+    assert cli(predict) == 0
+    assert pq.read_table(found)["track_id"].to_pylist() == ["a"]
 
 
 def test_what_comes_from_a_store_is_told_meanwhile(store: Store, songs: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._util.urls import Place
 from ..errors import DatasetError, ModelError
 from ..tables.reader import Features, open_features
 from .models import Recommender
@@ -43,7 +43,7 @@ class Catalogue:
 
 
 def read_catalogue(
-    features: str | Path | Features,
+    features: str | Place | Features,
     *,
     with_features: bool = True,
     stems: Iterable[str] | None = None,
@@ -130,7 +130,7 @@ class Fit:
     n_gone: int
 
 
-def fit_to(saved: SavedRecommender, features: str | Path | Features) -> Fit:
+def fit_to(saved: SavedRecommender, features: str | Place | Features) -> Fit:
     """Put a saved recommender to the tracks of a features directory, which may have grown since training.
 
     Raises ModelError when they do not fit: features of another checkpoint, other settings or another schema, columns
