@@ -29,7 +29,7 @@ from pipelines.catalog import validate_catalog
 from pipelines.commands import _inputs, describe, extract
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import ProgressLine
-from pipelines.commands._text import NOTHING, columns, count, duration, number, size
+from pipelines.commands._text import NOTHING, columns, count, duration, number, shortened, size
 from pipelines.extraction.cluster import ClusterError
 from pipelines.extraction.summary import ErrorGroup, ExtractInterrupted, ExtractProgress, ExtractSummary, PlannedShard
 from stemfeatures._util.json import plain
@@ -343,6 +343,8 @@ def test_words_for_people() -> None:
         "3.0",
     ]
     assert columns([("a", "bb"), ("ccc", "d")], align="<>", indent=" ") == " a    bb\n ccc   d"
+    assert columns([("息", "1"), ("abc", "2"), ("e\u0301", "3")]) == "息   1\nabc  2\ne\u0301    3"
+    assert [shortened("息息息", n) for n in (6, 5, 4)] == ["息息息", "息息…", "息…"]
 
 
 def test_no_name_breaks_a_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -1100,13 +1101,53 @@ def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(run(sql, "--json")[1].splitlines()[1])["track_id"] == "b"
     assert run(sql, "--csv")[1].splitlines()[:2] == ["track_id,run_id,nothing,x", "a,run-1,,1.23456789"]
     out_file = tmp_path / "x.parquet"
-    assert run(sql, "-o", str(out_file)) == (0, "", "")
+    assert run(sql, "-o", str(out_file)) == (0, f"{out_file}: 3 rows\n", "")
     assert pq.read_table(out_file)["track_id"].to_pylist() == ["a", "b", "c"]
     code, _, err = run(sql, "-o", str(out_file))
     assert code == 2
     assert "x.parquet exists already; --overwrite replaces it" in err
+    code, _, err = run(sql, "-o", str(tmp_path / "no" / "x.csv"))
+    assert (code, err) == (2, f"stemfeatures: error: --output: no such folder: {tmp_path}/no\n")
     code, _, err = run("SELECT nonsense FROM tracks")
     assert code != 0
     assert "nonsense" in err
     assert len(err.splitlines()) == 1
     assert run("SELEC 1")[2].endswith('Parser Error: syntax error at or near "SELEC" [query]\n')
+
+
+def test_sql_to_csv_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    from features_helper import write_features
+
+    from pipelines import cli
+
+    folder = str(write_features(tmp_path / "f", ["a"]))
+    sql = "SELECT unnest([9007199254740993, NULL]) AS n, range(1500) AS long, {'x': [1, NULL]} AS both"
+    assert cli.main(["query", folder, sql, "--csv"]) == 0
+    numbers = list(range(1500))
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows == [["n", "long", "both"], *([n, str(numbers), '{"x": [1, null]}'] for n in ("9007199254740993", ""))]
+    assert cli.main(["query", folder, sql, "-o", str(tmp_path / "x.csv"), "-q"]) == 0
+    assert list(csv.reader((tmp_path / "x.csv").read_text().splitlines())) == rows
+    capsys.readouterr()
+    assert cli.main(["query", folder, "SELECT sum(x) AS s, 1.5::DECIMAL(4, 1) AS d FROM range(4) t(x)", "--json"]) == 0
+    assert capsys.readouterr().out == '{"s": 6, "d": "1.5"}\n'
+
+
+def test_sql_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("duckdb")
+    from features_helper import write_features
+
+    from pipelines import cli
+
+    folder = str(write_features(tmp_path / "f", ["a"]))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    sql = "SELECT unnest([1.5, 2.5]) AS first_value_hz, 'ab' AS second_name, 3 AS third_value_db, 3 AS third_value_db"
+    assert cli.main(["query", folder, sql]) == 0
+    one, two = capsys.readouterr().out.split("\n\n")
+    shown = ["first_value_hz  1.5", "second_name     ab", "third_value_db  3", "third_value_db  3"]
+    assert one.splitlines() == shown
+    assert two.splitlines() == ["first_value_hz  2.5", *shown[1:]]

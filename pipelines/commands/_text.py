@@ -17,6 +17,8 @@ from stemfeatures._util.words import size as size
 
 #: Lines of running text are no longer, however wide the terminal is.
 _LONGEST = 100
+#: Columns of :func:`table` that are cut keep so much.
+_SHORTEST = 6
 #: An en dash stands for what could not be measured.
 NOTHING = "\N{EN DASH}"
 
@@ -78,10 +80,24 @@ def _is_hidden(c: str) -> bool:
 def columns(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "") -> str:
     """Rows of cells as aligned lines; ``align`` holds ``<`` or ``>`` for each column, ``<`` where it ends."""
     cells = [[visible(str(cell)) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
     align = align.ljust(len(widths), "<")
-    lines = ("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)) for row in cells)
+    lines = ("  ".join(_padded(cell, a, w) for cell, a, w in zip(row, align, widths)) for row in cells)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
+
+
+def display_width(text: str) -> int:
+    """Columns of a terminal that a text takes: letters of East Asian scripts take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(cell: str, align: str, n: int) -> str:
+    blanks = " " * (n - display_width(cell))
+    return blanks + cell if align == ">" else cell + blanks
 
 
 def terminal_width() -> int:
@@ -108,7 +124,7 @@ def table(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "", s
         cut = i in shrinks
         made.add_column(
             Text(head), justify="right" if right else "left", no_wrap=True, overflow="ellipsis",
-            min_width=6 if cut else max(len(row[i]) for row in cells),
+            min_width=_SHORTEST if cut else max(display_width(row[i]) for row in cells),
         )  # fmt: skip
     for row in cells[1:]:
         made.add_row(*map(Text, row))
@@ -116,6 +132,15 @@ def table(rows: Iterable[Sequence[str]], *, align: str = "", indent: str = "", s
     console.print(Padding(made, (0, 0, 0, len(indent))))
     drawn = console.file.getvalue().rstrip("\n").replace("\x1b", _STYLE)  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in drawn.split("\n"))
+
+
+def fits(rows: Iterable[Sequence[str]], *, shrinks: Sequence[int] = ()) -> bool:
+    """Whether :func:`table` shows all columns of the rows: on a terminal that is too narrow it would not."""
+    if not sys.stdout.isatty():
+        return True
+    widths = [max(display_width(visible(str(cell))) for cell in column) for column in zip(*rows, strict=True)]
+    least = sum(min(w, _SHORTEST) if i in shrinks else w for i, w in enumerate(widths))
+    return least + 2 * max(len(widths) - 1, 0) <= terminal_width()
 
 
 def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[str]:
@@ -134,7 +159,12 @@ def wrapped(text: str, *, indent: str = "", hanging: str | None = None) -> list[
 
 def shortened(text: str, width: int) -> str:
     """``text`` with an ellipsis in place of what is too long."""
-    return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
+    if display_width(text) <= width:
+        return text
+    kept = text[: max(width - 1, 1)]
+    while len(kept) > 1 and display_width(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "…"
 
 
 def number(value: Any, spec: str = ".1f") -> str:

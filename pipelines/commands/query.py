@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,10 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
 from ._options import add_dataset, add_verb, whole
-from ._text import NOTHING, count, echo, json_text, table
+from ._text import NOTHING, columns, count, echo, fits, json_text, table, visible
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 _FILES = (".csv", ".parquet")
@@ -50,17 +53,21 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         if args.output.suffix.lower() not in _FILES:
             raise UsageError(f"--output: {args.output} is neither {' nor '.join(_FILES)}")
+        if not args.output.absolute().parent.is_dir():
+            raise UsageError(f"--output: no such folder: {args.output.parent}")
         require_free([args.output], overwrite=args.overwrite)
     if find_spec("duckdb") is None:
         raise UsageError("SQL needs duckdb: pip install 'stemfeatures[query]'")
     from stemfeatures.tables.query import query
     from stemfeatures.tables.reader import open_features
 
-    found = query(open_features(args.dataset), args.sql)
+    found = _with_integers(query(open_features(args.dataset), args.sql))
     if args.output is not None:
         _write(found, args.output)
+        if not args.quiet:
+            echo(visible(f"{args.output}: {count(found.num_rows, 'row')}"))
     elif args.csv:
-        echo(found.to_pandas().to_csv(index=False), end="")
+        echo(_cells(found).to_csv(index=False), end="")
     elif args.json:
         for row in found.to_pylist():
             echo(json_text(plain(row)))
@@ -69,16 +76,35 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _with_integers(found: pa.Table) -> pa.Table:
+    """Sums of integers, which DuckDB gives as decimals of 38 digits, as int64 where that holds them."""
+    import pyarrow as pa
+
+    for i, field in enumerate(found.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            with suppress(pa.ArrowInvalid):
+                found = found.set_column(i, field.name, found.column(i).cast(pa.int64()))
+    return found
+
+
 def as_text(found: pa.Table, most: int) -> str:
-    """The first rows as a table."""
+    """The first rows as a table; where that is wider than the terminal, a line a value."""
     rows = [found.column_names]
-    rows += [[_cell(value) for value in row.values()] for row in found.slice(0, most).to_pylist()]
+    rows += [[_cell(value) for value in row] for row in _rows(found.slice(0, most))]
     numeric = [str(t).startswith(("int", "uint", "float", "double", "decimal")) for t in found.schema.types]
     text = [i for i, number in enumerate(numeric) if not number]
-    lines = [table(rows, align="".join("<>"[number] for number in numeric), shrinks=text)]
+    if fits(rows, shrinks=text):
+        lines = [table(rows, align="".join("<>"[number] for number in numeric), shrinks=text)]
+    else:
+        lines = ["\n\n".join(columns(zip(rows[0], row, strict=True)) for row in rows[1:])]
     if (more := found.num_rows - most) > 0:
         lines.append(f"… and {count(more, 'more row')} (--csv, --json and --output give all)")
     return "\n".join(lines)
+
+
+def _rows(found: pa.Table) -> Iterator[Sequence[Any]]:
+    """Values by row, also where two columns have one name."""
+    return zip(*(column.to_pylist() for column in found.columns), strict=True)
 
 
 def _cell(value: Any) -> str:
@@ -91,6 +117,17 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _cells(found: pa.Table) -> pd.DataFrame:
+    """A table for CSV: integers stay integers beside nulls, and lists are JSON, whole."""
+    import pyarrow as pa
+
+    for i, field in enumerate(found.schema):
+        if pa.types.is_nested(field.type):
+            values = [None if v is None else json_text(plain(v)) for v in found.column(i).to_pylist()]
+            found = found.set_column(i, field.name, pa.array(values, pa.string()))
+    return found.to_pandas(integer_object_nulls=True)
+
+
 def _write(found: pa.Table, path: Path) -> None:
     import pyarrow.parquet
 
@@ -98,6 +135,6 @@ def _write(found: pa.Table, path: Path) -> None:
 
     with replacing(path) as partial:
         if path.suffix.lower() == ".csv":
-            found.to_pandas().to_csv(partial, index=False)
+            _cells(found).to_csv(partial, index=False)
         else:
             pyarrow.parquet.write_table(found, partial)

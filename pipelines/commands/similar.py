@@ -17,7 +17,7 @@ from ._musical import called, told
 from ._options import add_cache_size, add_dataset, add_verb
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
-from ._text import NOTHING, echo, json_text, number, shortened, table, terminal_width, wrapped
+from ._text import NOTHING, display_width, echo, json_text, number, shortened, table, terminal_width, wrapped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,7 +243,7 @@ def _fitted(rows: list[list[str]], n_fixed: int) -> list[list[str]]:
     (columns from ``n_fixed`` on), and long texts are shortened, the longest first."""
     room = terminal_width()
     while True:
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        widths = [max(display_width(row[i]) for row in rows) for i in range(len(rows[0]))]
         cut = (1, *range(n_fixed, len(widths)))
         over = sum(widths) + 2 * (len(widths) - 1) - room
         while over > 0 and widths[widest := max(cut, key=lambda i: widths[i])] > _SHORTEST:
