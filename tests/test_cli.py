@@ -893,6 +893,22 @@ def test_validate(main: Main, capsys, tmp_path, song, bad) -> None:
     assert "table errors, and takes the other rows and those truncated" in capsys.readouterr().out
 
 
+def test_problems_on_a_narrow_terminal(main: Main, capsys, monkeypatch, tmp_path) -> None:
+    manifest = tmp_path / "catalog.csv"
+    manifest.write_text("track_id,path\nfirst,gone.wav\nsecond,\n", encoding="utf-8")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(len(str(tmp_path)) + 20))
+    assert main("validate", manifest, "-q") == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["row  problem: track id", "  1  missing: first", "      no such file:"]
+    assert lines[3:6] == [f"      {tmp_path}/gone.wav", "  2  no_path: second", "      the row names no file"]
+
+
+def test_generate_has_short_options() -> None:
+    args = cli.build_parser().parse_args(["generate", "-o", "songs", "--songs", "2", "--seed", "1", "-j", "3"])
+    assert (args.out, args.jobs) == (Path("songs"), 3)
+
+
 def test_status(main: Main, capsys, tmp_path) -> None:
     folder = features(tmp_path / "features")
     assert main("status", folder) == 0
@@ -991,6 +1007,18 @@ def test_schema(main: Main, capsys) -> None:
     assert "| `error_type` | string |" in capsys.readouterr().out
 
 
+def test_model_cards_fit_the_terminal(main: Main, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = str(checkpoints.resolve(checkpoints.DEFAULT_MODEL).path.parent)
+    assert main("models", "--card") == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines() if folder not in line) <= 80
+    card = json.loads((Path(folder) / f"{checkpoints.DEFAULT_MODEL}.json").read_text())
+    assert card["training"]["command"] in " ".join(text.split())
+    vocals = card["metrics"]["mdb"]["separation"]["stems"]["vocals"]["sdr_db"]
+    assert f"sdr_db {vocals['mean']:.2f}/{vocals['median']:.2f} " in " ".join(text.split())
+
+
 def test_models(main: Main, capsys, tmp_path) -> None:
     path = tiny_checkpoint(tmp_path, name="mine")
     assert main("models", path, "--card") == 0
@@ -1032,10 +1060,11 @@ def test_models(main: Main, capsys, tmp_path) -> None:
     assert "kits    CC0-1.0  1,234     12.3  a, b, c, d, e, f and 2 more" in text
     assert any(line.split() == ["sung", "?", NOTHING, NOTHING] for line in text.splitlines())
     at = text.splitlines().index("    set: f0 (seed=1)")
-    assert [line.split() for line in text.splitlines()[at + 1 : at + 4]] == [
-        ["stem", "raw_pitch", "overall_accuracy", "tracks"],
-        ["vocals", f"0.50/{NOTHING}", "0.50/0.60", "2-3"],
-        ["bass", NOTHING, "0.70/0.80", "3"],
+    assert [line.split() for line in text.splitlines()[at + 1 : at + 5]] == [
+        ["metric", "vocals", "bass"],
+        ["raw_pitch", f"0.50/{NOTHING}", NOTHING],
+        ["overall_accuracy", "0.50/0.60", "0.70/0.80"],
+        ["tracks", "2-3", "3"],
     ]
     assert main("models", path, "--json") == 0
     [line] = capsys.readouterr().out.splitlines()

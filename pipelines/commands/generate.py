@@ -33,12 +33,12 @@ def add_parser(verbs: Any) -> None:
             "stemfeatures generate --out songs --songs 600 --seed 1 --jobs 16 --bank notes --recordings phrases",
         ),
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--songs", type=whole(1), required=True, metavar="N", help="how many")
     parser.add_argument(
         "--seed", type=whole(0), required=True, metavar="S", help="seed of the first; the next is S + 1"
     )
-    parser.add_argument("--jobs", type=whole(1), default=1, metavar="J", help="processes (default: %(default)s)")
+    parser.add_argument("-j", "--jobs", type=whole(1), default=1, metavar="J", help="processes (default: %(default)s)")
     parser.add_argument("--duration", type=positive, metavar="SECONDS", help="of a song (default: 60 to 150 at random)")
     parser.add_argument("--style", metavar="NAME", help="pop, rock, swing ... (default: any)")
     parser.add_argument(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE
 from ._options import add_dataset, add_verb
 from ._similarity import add_choice, add_index_dir, add_weights, names
-from ._text import columns, count, echo, size
+from ._text import columns, count, echo, size, wrapped
 
 if TYPE_CHECKING:
     from stemfeatures.similarity.index import SimilarityIndex
@@ -92,5 +91,5 @@ def as_text(index: SimilarityIndex) -> str:
     lines.append(columns(rows, align="<" + ">" * (len(index.families) + 1), indent="  "))
     if index.unusable:
         head = f"left out, null or constant in all tracks ({len(index.unusable)}): "
-        lines += ["", *textwrap.wrap(head + ", ".join(index.unusable), 110, subsequent_indent="  ")]
+        lines += ["", *wrapped(head + ", ".join(index.unusable), hanging="  ")]
     return "\n".join(lines)

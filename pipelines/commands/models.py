@@ -84,16 +84,18 @@ def as_text(checkpoint: Any) -> str:
         checkpoint.name,
         *wrapped(str(card.get("description", "")), indent="  "),
         f"  licence  {card.get('licence', 'not stated')}",
-        f"  file     {checkpoint.path} ({size(checkpoint.path.stat().st_size)})",
+        *_fact("file", f"{checkpoint.path} ({size(checkpoint.path.stat().st_size)})"),
         f"  sha256   {checkpoint.sha256}",
     ]
     if training := card.get("training"):
         steps = f"{training.get('steps', '?')} steps" if isinstance(training, dict) else ""
         command = training.get("command", "") if isinstance(training, dict) else str(training)
-        lines.append(f"  trained  {', '.join(filter(None, (steps, command)))}")
+        lines += _fact("trained", ", ".join(filter(None, (steps, command))))
     if data := card.get("data"):
         rows = [("source", "licence", "files", "minutes", "classes"), *map(_source, data)]
-        lines += ["  data", columns(rows, align="<<>>", indent="    ")]
+        head, *drawn = columns(rows, align="<<>>", indent="    ").split("\n")
+        hanging = " " * min(head.index("classes"), terminal_width() - 13)
+        lines += ["  data", head, *(part for line in drawn for part in wrapped(line, hanging=hanging))]
         for entry in data:
             if ingredients := entry.get("made_of"):
                 sources = ", ".join(f"{name} ({licence})" for name, licence in ingredients.items())
@@ -111,6 +113,10 @@ def as_text(checkpoint: Any) -> str:
     return "\n".join(lines)
 
 
+def _fact(name: str, text: str) -> list[str]:
+    return wrapped(f"  {name:<9}{text}", hanging=" " * 11)
+
+
 def _source(entry: dict[str, Any]) -> tuple[str, ...]:
     classes = [str(name) for name in entry.get("classes") or ()]
     more = len(classes) - _SHOWN_CLASSES
@@ -126,24 +132,28 @@ def _source(entry: dict[str, Any]) -> tuple[str, ...]:
 def metric_tables(metrics: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
     """``{data set: {task: {"stems": {stem: {metric: {"mean", "median", "n"}}}}}}`` as a title and a table a task.
 
-    A table has a row a stem and a column a metric; the settings of the evaluation stand in the title.
+    A table has a row a metric and a column a stem; the settings of the evaluation stand in the title.
     """
     made = []
     for dataset, tasks in metrics.items():
         for task, result in tasks.items():
             stems = result.get("stems") or {}
             names = list(dict.fromkeys(name for values in stems.values() for name in values))
-            table = [("stem", *names, "tracks")]
-            for stem, values in stems.items():
-                counts = {v["n"] for v in values.values() if v.get("n") is not None}
-                tracks = "-".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else NOTHING
-                table.append((stem, *(_mean_median(values.get(name)) for name in names), tracks))
+            table = [("metric", *stems)]
+            table += [(name, *(_mean_median(values.get(name)) for values in stems.values())) for name in names]
+            table.append(("tracks", *map(_tracks, stems.values())))
             settings = ", ".join(
                 f"{k}={v}" for k, v in (result.get("settings") or {}).items() if v not in (None, False)
             )
             if names:
                 made.append((f"{dataset}: {task}{f' ({settings})' if settings else ''}", table))
     return made
+
+
+def _tracks(metrics: dict[str, Any]) -> str:
+    """How many tracks the metrics of a stem were measured on, ``2-3`` where they differ."""
+    counts = {v["n"] for v in metrics.values() if v.get("n") is not None}
+    return "-".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else NOTHING
 
 
 def _mean_median(value: dict[str, Any] | None) -> str:

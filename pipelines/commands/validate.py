@@ -10,7 +10,7 @@ from stemfeatures._util.json import plain
 from ._exit import DONE, SOME_FAILED
 from ._options import CATALOG_HELP, add_cache_size, add_limits, add_verb, limits_of, whole
 from ._progress import ProgressLine
-from ._text import by_options, columns, count, duration, echo, json_text
+from ._text import by_options, columns, count, duration, echo, fits, json_text, visible, wrapped
 
 if TYPE_CHECKING:
     from ..catalog import ValidationReport
@@ -95,7 +95,7 @@ def as_text(report: ValidationReport) -> str:
         rows = [("row", "problem", "track id", "what")]
         shown = report.problems[:MOST_LINES]
         rows += [(str(p.row), p.kind, p.track_id, by_options(" ".join(p.message.split()))) for p in shown]
-        lines += [columns(rows, align="><<<"), ""]
+        lines += [*_problem_lines(rows), ""]
         if (more := len(report.problems) - MOST_LINES) > 0:
             lines.append(f"and {count(more, 'problem')} more; --json lists all of them")
     summary = f"{report.origin}: {count(report.n_rows, 'row')}"
@@ -112,6 +112,17 @@ def as_text(report: ValidationReport) -> str:
         lines.append(f"{summary}, {count(len(report.problems), 'problem')} ({kinds})")
         lines.append(_consequence(report))
     return "\n".join(lines)
+
+
+def _problem_lines(rows: list[tuple[str, str, str, str]]) -> list[str]:
+    """A table with its head; where it is wider than the terminal, what is wrong stands below each row."""
+    if fits(rows):
+        return columns(rows, align="><<<").split("\n")
+    head, *heads = columns([row[:2] for row in rows], align="><").split("\n")
+    lines = [f"{head}: track id"]
+    for (*_, track_id, message), line in zip(rows[1:], heads, strict=True):
+        lines += [f"{line}: {visible(track_id)}", *wrapped(visible(message), indent=" " * 6)]
+    return lines
 
 
 def _consequence(report: ValidationReport) -> str:
