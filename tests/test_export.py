@@ -96,6 +96,9 @@ def test_wrong_requests(features: Features, tmp_path: Path, capsys: pytest.Captu
         export(features, "hudi", str(tmp_path))
     assert main(["export", str(features.path), "music", "--to", "iceberg"]) == 2
     assert "CATALOG.NAMESPACE" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["export", str(features.path), str(tmp_path / "file"), "--to", "delta"]) == 2
+    assert capsys.readouterr().err == f"stemfeatures: error: {tmp_path}/file is a file; TARGET names a folder\n"
 
 
 def test_the_command_knows_all_kinds() -> None:

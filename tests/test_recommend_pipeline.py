@@ -300,6 +300,14 @@ def test_command_line(main, features, listening, tmp_path) -> None:
         (["train", "FEATURES", "missing.csv", "-o", "m"], "missing.csv: there is no such file [interactions]"),
         (["train", "nowhere", "LISTENING", "-o", "m"], "nowhere: there is no such directory"),
         (["train", "FEATURES", "LISTENING", "-o", "m", "--stems", "banjo"], "unknown stem 'banjo'; there are: "),
+        (
+            ["train", "FEATURES", "LISTENING", "-o", "m", "--kind", "als", "--stems", "bass"],
+            "--stems: als learns from no",
+        ),
+        (
+            ["evaluate", "FEATURES", "LISTENING", "--kinds", "als", "--families", "f0"],
+            "features; content and hybrid do",
+        ),
         (["train", "FEATURES", "LISTENING", "-o", "m", "--kind", "magic"], "invalid choice: 'magic'"),
         (["evaluate", "FEATURES", "LISTENING", "--kinds", "als,magic"], "unknown kind 'magic'; there are: random,"),
         (["evaluate", "FEATURES", "LISTENING", "-k", "5,0"], "whole number of at least 1, not '0'"),

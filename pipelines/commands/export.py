@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from stemfeatures._util.urls import place_of
 
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite
@@ -50,10 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.tables.reader import open_features
 
     features = open_features(args.dataset)
+    if args.to != "iceberg" and isinstance(place := place_of(args.target), Path) and place.is_file():
+        raise UsageError(f"{place} is a file; TARGET names a folder")
     try:
         written = export(features, args.to, args.target, tables=args.tables, overwrite=args.overwrite)
     except (ImportError, ValueError) as error:
         raise UsageError(str(error)) from error
-    for table, rows in written.items():
+    for table, rows in {} if args.quiet else written.items():
         echo(f"{visible(table)}: {count(rows, 'row')}")
     return DONE

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
 from stemfeatures._util.urls import place_of
-from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS
+from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS, USES_FEATURES
 
 from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_free
@@ -201,6 +202,7 @@ def run_train(args: argparse.Namespace) -> int:
     from ..recommend import train_recommender
 
     require_free([args.output], overwrite=args.overwrite)
+    _require_features(args, [args.kind])
     with _Steps(args.quiet, "train") as steps:
         result = train_recommender(
             args.features,
@@ -242,6 +244,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     require_free([args.output] if args.output else [], overwrite=args.overwrite)
     if unknown := [kind for kind in args.kinds if kind not in KINDS]:
         raise UsageError(f"--kinds: unknown kind {unknown[0]!r}; there are: {', '.join(KINDS)}")
+    _require_features(args, args.kinds)
     if args.split == "time" and args.test_fraction == 0:
         raise UsageError("--test-fraction must be above 0")
     from importlib.util import find_spec
@@ -344,6 +347,13 @@ def _users(args: argparse.Namespace) -> list[str] | None:
         if not ids:
             raise UsageError(f"--users: {args.users} names nobody")
     return ids
+
+
+def _require_features(args: argparse.Namespace, kinds: Sequence[str]) -> None:
+    """UsageError where features are chosen of which none of the kinds looks at any."""
+    if (args.stems or args.families) and not set(kinds) & set(USES_FEATURES):
+        chosen = "--stems" if args.stems else "--families"
+        raise UsageError(f"{chosen}: {', '.join(kinds)} learns from no features; {' and '.join(USES_FEATURES)} do")
 
 
 def _settings(args: argparse.Namespace) -> Settings:
