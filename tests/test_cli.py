@@ -991,6 +991,8 @@ def test_schema(main: Main, capsys) -> None:
         (["true", "peak"], ["true_peak_dbtp"]),
         (["tempo_2"], ["tempo_2_bpm", "tempo_2_strength"]),
         (["profile of key_2"], ["key_2_strength"]),
+        (["vibrato", "vocals"], ["vibrato_rate_hz", "vibrato_extent_cents", "vibrato_ratio", "jitter_rap"]),
+        (["true", "peak", "drums"], ["loudness_status", "true_peak_dbtp"]),
     ):
         assert main("schema", *asked, "--json") == 0
         tables = json.loads(capsys.readouterr().out)["tables"]

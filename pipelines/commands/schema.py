@@ -24,7 +24,8 @@ def add_parser(verbs: Any) -> None:
         run,
         "explain the tables and their columns",
         description="The data dictionary: every column with its type, unit, range and meaning. WHAT is a table, a "
-        "column, a part of its name, a family (rhythm, harmony ...) or words of its description.",
+        "column, a part of its name, a family (rhythm, harmony ...), words of its description, or words of all these "
+        "and of the stem (vibrato vocals).",
         examples=(
             "stemfeatures schema",
             "stemfeatures schema stems",

@@ -431,8 +431,9 @@ def find_fields(text: str) -> list[Table]:
     Parameters
     ----------
     text : str
-        Name of a table, of a column or of a family, else a part of a column's name, else words of its description;
-        blanks are as good as underscores. Empty for all.
+        Name of a table, of a column or of a family, else a part of a column's name, else words of its description,
+        else words of name, family, description and stems, as ``vibrato vocals``; blanks are as good as underscores.
+        Empty for all.
 
     Returns
     -------
@@ -453,11 +454,17 @@ def find_fields(text: str) -> list[Table]:
         lambda f: f.family == text,
         lambda f: name in f.name,
         lambda f: all(word in f.description.lower() for word in words),
+        lambda f: all(word in _told_of(f) for word in words),
     ):
         found = [replace(t, fields=tuple(filter(fits, t.fields))) for t in TABLES.values()]
         if some := [t for t in found if t.fields]:
             return some
     return []
+
+
+def _told_of(f: Field) -> str:
+    stems = f.rows or (STEM_ROWS if f.family else ())
+    return " ".join((f.name, f.family, f.description, *stems)).lower()
 
 
 def arrow_type(spec: str) -> pa.DataType:
