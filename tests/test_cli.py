@@ -219,6 +219,8 @@ def test_usage_errors_are_one_line_and_exit_2(main: Main, capsys, tmp_path, monk
         ("align song.txt song.txt", 3, "song.txt: soundfile: "),
         ("align nowhere.mp3 folder", 2, "folder: Is a directory"),
         ("remix nowhere.mp3 --vocals -3 -o a.wav", 3, "nowhere.mp3: no such file [decode]"),
+        ("align song.txt song.txt -o no/a.lrc", 2, "--output: no such folder: no"),
+        ("remix song.txt --vocals -3 -o no/a.wav", 2, "--out: no such folder: no"),
         ("singalong nowhere.mp3 -o page", 3, "nowhere.mp3: no such file [decode]"),
         ("singalong nowhere.mp3 folder -o page", 2, "folder: Is a directory"),
     ],
@@ -517,7 +519,7 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
     assert "skipped: 2 tracks done before" in out
     assert "       2  broken or unknown audio\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
     assert "       1  worker: WorkerCrash" in out
-    assert "audio: 0.19 h in 10.0 s, 70.0 times real time (joint-v0 on cpu, 2 workers)" in out
+    assert "audio: 11 min 40 s in 10.0 s, 70.0 times real time (joint-v0 on cpu, 2 workers)" in out
     assert "  table   rows\n  tracks     9\n  stems     45\n" in out
     assert "columns changed for 1 skipped track" in out
     last = err.splitlines()[-1]

@@ -178,6 +178,12 @@ def require_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
         raise UsageError(f"{there[0]}{more} exists already; --overwrite replaces it")
 
 
+def require_folder(output: Path | None, option: str) -> None:
+    """UsageError when the folder that a file shall go to is not there."""
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"{option}: no such folder: {output.parent}")
+
+
 def spare_inputs(inputs: Iterable[Place], outputs: Iterable[Path]) -> None:
     """UsageError when an output would take the place of an input, which nothing may ask for."""
     read = {path.resolve(): path for path in inputs if isinstance(path, Path)}

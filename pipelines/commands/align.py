@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._exit import DONE, SOME_FAILED, UsageError
-from ._inputs import add_overwrite, require_free, spare_inputs
+from ._inputs import add_overwrite, require_folder, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 from ._text import echo, visible, visible_json
 
@@ -76,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
     except LyricsFormatError as error:
         raise UsageError(str(error)) from error
     for path in args.output:
-        if not path.parent.is_dir():
-            raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+        require_folder(path, "--output")
     require_free(args.output, overwrite=args.overwrite)
     spare_inputs([args.audio, args.lyrics], args.output)
     device = choose_device(args.device)

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.files import replacing
+
 from ._exit import DONE, UsageError
-from ._inputs import add_overwrite, require_free
+from ._inputs import add_overwrite, require_folder, require_free
 from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
 from ._text import echo, json_text
@@ -126,8 +128,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--update-card: {models[0]} is a reference, it has no model card")
         if args.limit is not None:
             raise UsageError("--update-card: a card tells of whole data sets, so not with --limit")
-    if args.output is not None and not args.output.absolute().parent.is_dir():
-        raise UsageError(f"--output: no such folder: {args.output.parent}")
+    require_folder(args.output, "--output")
     require_free([args.output] if args.output else [], overwrite=args.overwrite)
     references = args.references or ("quick" if checkpoints else "none")
     in_torch = references == "all" or any(_uses_torch(model) for model in models)
@@ -143,7 +144,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     result = EvaluationResult.join([found for found in results if found is not None])
     if args.output is not None:
-        result.to_parquet(args.output)
+        with replacing(args.output) as partial:
+            result.to_parquet(partial)
     values = result.to_dict()
     if args.json:
         echo(json_text(values))

@@ -330,7 +330,7 @@ def summary_text(summary: ExtractSummary) -> str:
     lines += _failures(summary)
     if summary.audio_s:
         lines += wrapped(
-            f"audio: {summary.audio_s / 3600:.2f} h in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
+            f"audio: {duration(summary.audio_s)} in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
             f"times real time ({summary.model} on {summary.device}, {count(summary.n_workers, 'worker')})",
             hanging="  ",
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stemfeatures._util.json import plain
 
 from ._exit import DONE, UsageError
-from ._inputs import add_overwrite, require_free
+from ._inputs import add_overwrite, require_folder, require_free
 from ._options import add_dataset, add_verb, whole
 from ._text import NOTHING, columns, count, echo, fits, json_text, table, visible
 
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         if args.output.suffix.lower() not in _FILES:
             raise UsageError(f"--output: {args.output} is neither {' nor '.join(_FILES)}")
-        if not args.output.absolute().parent.is_dir():
-            raise UsageError(f"--output: no such folder: {args.output.parent}")
+        require_folder(args.output, "--output")
         require_free([args.output], overwrite=args.overwrite)
     if find_spec("duckdb") is None:
         raise UsageError("SQL needs duckdb: pip install 'stemfeatures[query]'")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.files import replacing
 from stemfeatures._util.json import plain
 from stemfeatures._util.urls import place_of
 from stemfeatures.recommendation.names import CORE_KINDS, KINDS, METHODS, USES_FEATURES
 
 from ._exit import DONE, UsageError
-from ._inputs import add_overwrite, require_free
+from ._inputs import add_overwrite, require_folder, require_free
 from ._options import DATASET_HELP, Parser, add_verb, comma_list, positive, whole
 from ._progress import ProgressLine
 from ._text import columns, count, echo, json_text, visible
@@ -239,8 +240,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    if args.output is not None and not args.output.absolute().parent.is_dir():
-        raise UsageError(f"--output: no such folder: {args.output.parent}")
+    require_folder(args.output, "--output")
     require_free([args.output] if args.output else [], overwrite=args.overwrite)
     if unknown := [kind for kind in args.kinds if kind not in KINDS]:
         raise UsageError(f"--kinds: unknown kind {unknown[0]!r}; there are: {', '.join(KINDS)}")
@@ -274,7 +274,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
             progress=steps,
         )
     if args.output is not None:
-        result.evaluation.per_user.to_parquet(args.output, index=False)
+        with replacing(args.output) as partial:
+            result.evaluation.per_user.to_parquet(partial, index=False)
     _warn(result.reading)
     echo(json_text(plain(result.to_dict()), indent=1) if args.json else result.evaluation)
     return DONE

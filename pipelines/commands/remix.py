@@ -11,7 +11,7 @@ from typing import Any
 from stemfeatures.constants import STEMS
 
 from ._exit import DONE, UsageError
-from ._inputs import add_overwrite, require_free, spare_inputs
+from ._inputs import add_overwrite, require_folder, require_free, spare_inputs
 from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
 from ._text import echo, visible
@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix.lower().lstrip(".") not in SUBTYPES:
         raise UsageError(f"{args.out}: remixes are written as {' or '.join('.' + name for name in SUBTYPES)}")
     spare_inputs([args.input], [args.out])
+    require_folder(args.out, "--out")
     require_free([args.out], overwrite=args.overwrite)
     if unknown := [stem for stem in gains if stem not in checkpoints.stems_of(args.model)]:
         raise UsageError(f"unknown stem {unknown[0]!r}; there are: {', '.join(checkpoints.stems_of(args.model))}")
