@@ -108,7 +108,7 @@ class Field:
     since : str
         Schema version that introduced it.
     family : str
-        Group used to choose columns (``key, provenance, activity, f0, rhythm, timbre, loudness, harmony``).
+        Group used to choose columns (``key, provenance, activity, f0, rhythm, timbre, loudness, harmony ...``).
     rows : tuple of str
         Rows of table ``stems`` on which the field is defined; it is null on the others. Empty: on every row.
     scale : Scale

@@ -328,6 +328,15 @@ def test_names_in_help_are_those_of_the_library() -> None:
     assert shown <= known
 
 
+@pytest.mark.parametrize("verb", ["index", "recommend train", "recommend evaluate"])
+def test_families_in_help_are_those_of_the_library(capsys, verb: str) -> None:
+    from stemfeatures.vectors.columns import scalar_families
+
+    with pytest.raises(SystemExit):
+        cli.main([*verb.split(), "--help"])
+    assert ",".join(scalar_families()) in "".join(capsys.readouterr().out.split())
+
+
 # Words ----------------------------------------------------------------------------------------------------------------
 
 

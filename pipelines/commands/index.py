@@ -36,8 +36,8 @@ def add_parser(verbs: Any) -> None:
     add_choice(
         what,
         "--family",
-        "only these families of descriptors (default: activity,f0,rhythm,timbre,loudness,harmony; there is also "
-        "embedding, the network's vectors)",
+        "only these families of descriptors (default: activity,f0,rhythm,timbre,loudness,harmony,structure,notes; "
+        "there is also embedding, the network's vectors)",
     )
     add_weights(what)
     what.add_argument(

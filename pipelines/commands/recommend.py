@@ -168,7 +168,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "--families",
         type=comma_list,
         metavar="NAMES",
-        help="activity,f0,rhythm,timbre,loudness,harmony,embedding (default: all but embedding)",
+        help="activity,f0,rhythm,timbre,loudness,harmony,structure,notes,embedding (default: all but embedding)",
     )
     parser.add_argument("--factors", type=whole(1), default=64, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--iterations", type=whole(1), default=16, metavar="N", help="sweeps (default: %(default)s)")

@@ -59,8 +59,8 @@ def features_matrix(
     stems : iterable of str, optional
         Some of ``mixture, vocals, drums, bass, other``; all by default.
     families : iterable of str, optional
-        Some of ``activity, f0, rhythm, timbre, loudness, harmony, embedding``; all but the last by default.
-        ``embedding`` adds the network's vectors, ``embedding_000`` and so on.
+        Some of ``activity, f0, rhythm, timbre, loudness, harmony, structure, notes, embedding``; all but the last by
+        default. ``embedding`` adds the network's vectors, ``embedding_000`` and so on.
     track_ids : sequence of str, optional
         Only these tracks, in this order; all by default, sorted.
     model_sha256, config_hash : str, optional
