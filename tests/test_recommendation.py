@@ -604,7 +604,10 @@ def test_models_find_a_taste_that_is_there(tracks, listening) -> None:
     assert set(result.per_user["user"]) <= set(listening.user_ids)
     text = str(result)
     assert "Known users, tracks nobody has listened to" in text
-    assert "recall@10" in text
+    assert text.splitlines()[1].split() == ["@10", "recall", "ndcg", "map", "hit_rate", "coverage"]
+    shown = next(line.split() for line in text.splitlines() if line.startswith("als "))
+    assert shown[1] == f"{value['value']['als', 'warm', 'recall']:.3f}"
+    assert max(map(len, text.splitlines())) <= 80
     assert result.to_dict()["scores"][0]["users"] == len(split.tests[0].users)
 
 

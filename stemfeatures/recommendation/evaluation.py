@@ -75,11 +75,13 @@ class Evaluation:
     def _table(self, question: str) -> str:
         scores = self.scores[self.scores["question"] == question]
         test = self.settings["split"]["tests"][question]
-        measures = list(dict.fromkeys(zip(scores["measure"], scores["k"])))
-        lines = [["", *(f"{name}@{k}" for name, k in measures)]]
-        for model, rows in scores.groupby("model", sort=False):
-            cells = rows.set_index(["measure", "k"])
-            lines.append([str(model), *(_cell(cells.loc[m]) for m in measures)])
+        measures = list(dict.fromkeys(scores["measure"]))
+        models = list(dict.fromkeys(scores["model"]))
+        cells = scores.set_index(["k", "model", "measure"]).sort_index()
+        lines = []
+        for k in dict.fromkeys(scores["k"]):  # below each other: side by side they are wider than a terminal
+            lines.append([f"@{k}", *measures])
+            lines += [[str(model), *(_cell(cells.loc[k, model, name]) for name in measures)] for model in models]
         widths = [max(map(len, column)) for column in zip(*lines)]
         text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
         title = f"{_TITLES[question]}: {test['users']:,} users, {test['candidates']:,} tracks to choose from"
@@ -97,7 +99,7 @@ def _cell(row: pd.Series) -> str:
     if not np.isfinite(row["value"]):
         return "\N{EN DASH}"
     spread = (row["high"] - row["low"]) / 2
-    return f"{row['value']:.4f}" + (f" ±{spread:.4f}" if np.isfinite(spread) else "")
+    return f"{row['value']:.3f}" + (f" ±{spread:.3f}" if np.isfinite(spread) else "")
 
 
 def evaluate_models(
