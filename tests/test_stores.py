@@ -409,7 +409,7 @@ def test_similar_takes_a_file_of_a_store(
 
 
 def test_recommenders_learn_from_a_store(layout: DatasetLayout, tmp_path: Path) -> None:
-    with Committer(layout) as committer:
+    with Committer(layout, {"run_id": "r1"}) as committer:
         committer.commit(shard(layout, ["a", "b", "c"]))
     listening, model, found = tmp_path / "plays.csv", tmp_path / "model", tmp_path / "found.parquet"
     listening.write_text("user_id,track_id\nana,a\nana,b\nluis,b\n")

@@ -59,6 +59,6 @@ def run(args: argparse.Namespace) -> int:
         written = export(features, args.to, args.target, tables=args.tables, overwrite=args.overwrite)
     except (ImportError, ValueError) as error:
         raise UsageError(str(error)) from error
-    for table, rows in {} if args.quiet else written.items():
-        echo(f"{visible(table)}: {count(rows, 'row')}")
+    if not args.quiet:
+        echo("\n".join(f"{visible(table)}: {count(rows, 'row')}" for table, rows in written.items()))
     return DONE

@@ -94,7 +94,7 @@ def as_text(checkpoint: Any) -> str:
     if data := card.get("data"):
         rows = [("source", "licence", "files", "minutes", "classes"), *map(_source, data)]
         head, *drawn = columns(rows, align="<<>>", indent="    ").split("\n")
-        hanging = " " * min(head.index("classes"), terminal_width() - 13)
+        hanging = " " * min(head.index("classes"), terminal_width() - 14)  # which the longest class needs
         lines += ["  data", head, *(part for line in drawn for part in wrapped(line, hanging=hanging))]
         for entry in data:
             if ingredients := entry.get("made_of"):
@@ -139,7 +139,7 @@ def metric_tables(metrics: dict[str, Any]) -> list[tuple[str, list[tuple[str, ..
         for task, result in tasks.items():
             stems = result.get("stems") or {}
             names = list(dict.fromkeys(name for values in stems.values() for name in values))
-            table = [("metric", *stems)]
+            table: list[tuple[str, ...]] = [("metric", *stems)]
             table += [(name, *(_mean_median(values.get(name)) for values in stems.values())) for name in names]
             table.append(("tracks", *map(_tracks, stems.values())))
             settings = ", ".join(
