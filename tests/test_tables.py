@@ -1132,6 +1132,17 @@ def test_sql_to_csv_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert cli.main(["query", folder, "SELECT sum(x) AS s, 1.5::DECIMAL(4, 1) AS d FROM range(4) t(x)", "--json"]) == 0
     assert capsys.readouterr().out == '{"s": 6, "d": "1.5"}\n'
+    sql = "SELECT unnest([INTERVAL 90061.5 SECOND, NULL]) AS took"
+    assert cli.main(["query", folder, sql, "-o", str(tmp_path / "took.parquet"), "-q"]) == 0
+    took = pd.read_parquet(tmp_path / "took.parquet")["took"]
+    assert took.dt.total_seconds().tolist()[0] == 90061.5
+    assert took.isna().tolist() == [False, True]
+    assert cli.main(["query", folder, sql]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["1 day, 1:01:01.500000", "\N{EN DASH}"]
+    sql = "SELECT INTERVAL 3 MONTH AS span"
+    assert cli.main(["query", folder, sql, "-o", str(tmp_path / "span.parquet"), "-q"]) == 2
+    assert "cast it, or write CSV" in capsys.readouterr().err
+    assert not (tmp_path / "span.parquet").exists()
 
 
 def test_sql_on_a_narrow_terminal(

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.tables.query import query
     from stemfeatures.tables.reader import open_features
 
-    found = _with_integers(query(open_features(args.dataset), args.sql))
+    found = _in_plain_types(query(open_features(args.dataset), args.sql))
     if args.output is not None:
         _write(found, args.output)
         if not args.quiet:
@@ -75,14 +76,20 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _with_integers(found: pa.Table) -> pa.Table:
-    """Sums of integers, which DuckDB gives as decimals of 38 digits, as int64 where that holds them."""
+def _in_plain_types(found: pa.Table) -> pa.Table:
+    """Sums of integers, which DuckDB gives as decimals of 38 digits, as int64 where that holds them, and differences of
+    times, which it gives as months, days and nanoseconds, as durations where there are no months."""
     import pyarrow as pa
 
     for i, field in enumerate(found.schema):
         if pa.types.is_decimal(field.type) and field.type.scale == 0:
             with suppress(pa.ArrowInvalid):
                 found = found.set_column(i, field.name, found.column(i).cast(pa.int64()))
+        elif pa.types.is_interval(field.type):
+            spans = found.column(i).to_pylist()
+            if not any(span.months for span in spans if span is not None):
+                values = [s and timedelta(days=s.days, microseconds=s.nanoseconds // 1000) for s in spans]
+                found = found.set_column(i, field.name, pa.array(values, pa.duration("us")))
     return found
 
 
@@ -135,5 +142,8 @@ def _write(found: pa.Table, path: Path) -> None:
     with replacing(path) as partial:
         if path.suffix.lower() == ".csv":
             _cells(found).to_csv(partial, index=False)
-        else:
+            return
+        try:
             pyarrow.parquet.write_table(found, partial)
+        except pyarrow.ArrowNotImplementedError as error:
+            raise UsageError(f"--output: {error}; cast it, or write CSV") from error
