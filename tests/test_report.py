@@ -15,6 +15,7 @@ from chromium_helper import chromium
 from features_helper import write_features
 
 from pipelines import cli
+from pipelines.report.html import rounded
 from pipelines.report.layout import two_dimensions
 from stemfeatures import open_features
 
@@ -79,6 +80,12 @@ def test_a_track_has_a_page_though_its_audio_is_gone(features: Path, capsys, tmp
     assert "vocals cannot be heard in track" in html
     assert re.search(r"<td>tempo_bpm</td><td>bpm</td><td class=n>60</td>", html)
     assert len(re.findall(r"<td>t\d\d</td><td class=n>0\.\d\d|<td>t\d\d</td><td class=n>1\.\d\d", html)) == 20
+
+
+def test_numbers_have_no_exponents() -> None:
+    values = (1371.4, 999.6, 999.4, 61.25, 0.01234, -2403.0, 0.0)
+    assert [rounded(v, 3) for v in values] == ["1,371", "1,000", "999", "61.2", "0.0123", "-2,403", "0"]
+    assert [rounded(v, 4) for v in (12_345.6, 1371.44)] == ["12,346", "1371"]
 
 
 def test_vectors_near_each_other_lie_near_each_other(monkeypatch) -> None:

@@ -136,6 +136,7 @@ def _with_query(
 
                 analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
                 analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
+            progress.update()
         except AudioError as error:
             raise UsageError(str(error)) from error
     return with_track(index, features, asked, analysis), analysis.stems

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
                 args.audio, args.out_dir, text, title=args.title, artist=args.artist, model=args.model, device=device,
                 on_progress=lambda seconds: progress.advance_to(int(seconds)),
             )  # fmt: skip
+            progress.advance_to(total or progress.done)
     except (ImportError, PageError) as error:
         raise UsageError(str(error)) from error
     if not args.quiet:

@@ -66,6 +66,11 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def rounded(value: float, digits: int) -> str:
+    """A number with so many significant digits; without an exponent where it has more before the point."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> str:
     """A table that scrolls where it is wider than the page; columns ``numbers`` are aligned to the right."""
 
@@ -93,12 +98,12 @@ def histogram(h: Histogram) -> str:
         if c
     )
     at = _WIDTH * (min(max(h.median, h.low), h.high) - h.low) / (h.high - h.low)
-    label = f"{h.stem}: median {h.median:.3g} {h.unit}, {h.n:,} tracks, {h.n_null:,} null"
+    label = f"{h.stem}: median {rounded(h.median, 3)} {h.unit}, {h.n:,} tracks, {h.n_null:,} null"
     colour = STEM_COLOURS.get(h.stem, "currentColor")
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(label)}" fill="{colour}">'
         f'<title>{text(label)}</title>{bars}<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT}"/></svg>'
-        f"<figcaption>{text(h.stem)}<b>{h.median:.3g}</b></figcaption></figure>"
+        f"<figcaption>{text(h.stem)}<b>{rounded(h.median, 3)}</b></figcaption></figure>"
     )
 
 

@@ -294,7 +294,14 @@ def _outliers(facts: RunFacts) -> str:
     if not facts.outliers:
         return ""
     rows = [
-        (o.track_id, o.stem, o.descriptor, f"{o.value:.4g} {o.unit}", f"{o.median:.4g}", f"{o.deviations:.1f}")
+        (
+            o.track_id,
+            o.stem,
+            o.descriptor,
+            f"{html.rounded(o.value, 4)} {o.unit}".rstrip(),
+            html.rounded(o.median, 4),
+            f"{o.deviations:.1f}",
+        )
         for o in facts.outliers
     ]
     head = ("track", "stem", "descriptor", "value", "median", "deviations")
@@ -377,7 +384,7 @@ def _stem_table(features: Features, track_id: str) -> str:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return html.NOTHING
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return html.rounded(value, 4) if isinstance(value, float) else str(value)
 
 
 def _neighbours(features: Features, track_id: str) -> str:
