@@ -61,7 +61,7 @@ def test_a_page_holds_what_the_tables_hold(page: Path, features: Path, capsys) -
     stems = open_features(features).to_pandas("stems", ["track_id", "key"], [("stem", "==", "mixture")])
     given = stems.set_index("track_id")["key"].reindex(data["ids"]).tolist()
     assert [keys["names"][code] for code in unpacked(keys["codes"], "<u2")] == given
-    assert re.search(r"<td>t07</td><td>mixture</td><td>tempo_bpm</td><td class=n>1e\+05 bpm</td>", html)
+    assert re.search(r"<td>t07</td><td>mixture</td><td>tempo_bpm</td><td class=n>100,000 bpm</td>", html)
     nulls = re.search(r"<tr><td>f0</td><td>silent</td>(.*?)</tr>", html)[1]
     assert re.findall(r">([^<]*)</td>", nulls) == ["", "10", "", "", ""]
     assert cli.main(["report", str(features), "-o", str(page.parent)]) == 2

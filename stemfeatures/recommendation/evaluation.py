@@ -84,7 +84,7 @@ class Evaluation:
             lines += [[str(model), *(_cell(cells.loc[k, model, name]) for name in measures)] for model in models]
         widths = [max(map(len, column)) for column in zip(*lines)]
         text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
-        title = f"{_TITLES[question]}: {test['users']:,} users, {test['candidates']:,} tracks to choose from"
+        title = f"{_TITLES[question]}: {test['users']:,} users, {test['candidates']:,} candidates"
         return "\n".join([title, *text])
 
 
