@@ -124,7 +124,7 @@ class Job:
             time.sleep(0.05)
 
     def children(self) -> list[int]:
-        """Processes of the run besides the driver."""
+        """Worker processes of the run."""
         assert self.process is not None
         found = []
         for entry in Path("/proc").iterdir():
@@ -132,7 +132,8 @@ class Job:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 command = (entry / "cmdline").read_bytes()
                 ours = int(fields[3]) == self.process.pid and int(entry.name) != self.process.pid
-                if ours and b"spawn_main" in command:
+                forked = b"forkserver" in command and int(fields[1]) != self.process.pid  # that one is the server
+                if ours and (forked or b"spawn_main" in command):
                     found.append(int(entry.name))
         return found
 

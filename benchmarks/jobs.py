@@ -1,6 +1,6 @@
 """Whether processes pay: CPU seconds and throughput of `extract -j 2` beside `-j 1`, on the same files.
 
-    python benchmarks/jobs.py [FILE ...] [--jobs 2] [--tracks 8] [--seconds 60] [--rounds 3]
+    python benchmarks/jobs.py [FILE ...] [--jobs 2] [--tracks 8] [--seconds 60] [--rounds 3] [--ways WAY ...]
 
 Each way runs over a quarter of the files and over all of them: the slope is what a minute of audio costs once all is
 loaded, and what is left at no audio is the start-up. As many runs of `-j 1` at once, each over its share of the files,
@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -25,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from stemfeatures import audio
 
 RATE = 44_100
+_WAYS = ("at-once", "jobs", "foreign")
 
 
 def make(folder: Path, tracks: int, seconds: float) -> list[Path]:
@@ -43,8 +46,6 @@ def make(folder: Path, tracks: int, seconds: float) -> list[Path]:
 
 def extract(paths: list[Path], jobs: int, *, foreign: bool) -> None:
     """One run in this process and its workers; prints what it took as JSON."""
-    import resource
-
     from distributed import LocalCluster
 
     from pipelines import extract_catalog
@@ -55,18 +56,26 @@ def extract(paths: list[Path], jobs: int, *, foreign: bool) -> None:
             options = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
             where = {"scheduler": stack.enter_context(LocalCluster(**options)).scheduler_address}
         summary = extract_catalog(paths, Path(folder) / "features", device="cpu", **where)
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     assert summary.n_failed == 0
+    user, system = used()
     print(
         json.dumps(
             {
                 "wall": summary.wall_s,
-                "user": own.ru_utime + children.ru_utime,
-                "system": own.ru_stime + children.ru_stime,
+                "user": user,
+                "system": system,
                 "minutes": summary.audio_s / 60,
             }
         )
     )
+
+
+def used() -> tuple[float, float]:
+    """CPU seconds of this process and of those it has started: those that have ended, and the fork server with its."""
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    living = [process.cpu_times() for process in psutil.Process().children()]
+    user = own.ru_utime + ended.ru_utime + sum(times.user + times.children_user for times in living)
+    return user, own.ru_stime + ended.ru_stime + sum(times.system + times.children_system for times in living)
 
 
 def start(paths: list[Path], jobs: int, *, foreign: bool = False) -> subprocess.Popen[str]:
@@ -118,20 +127,22 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--ways", nargs="+", choices=_WAYS, default=_WAYS, help="only these, beside -j 1 (default: all)"
+    )
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--foreign", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
         return extract(args.files, args.run, foreign=args.foreign)
     jobs = args.jobs
-    ways: dict[str, Callable[[list[Path]], dict[str, float]]] = {
-        "-j 1": lambda paths: result_of(start(paths, 1)),
-        f"{jobs} runs of -j 1 at once": lambda paths: at_once(paths, jobs),
-        f"-j {jobs}": lambda paths: result_of(start(paths, jobs)),
-        f"{jobs} workers as Dask starts them": lambda paths: result_of(start(paths, jobs, foreign=True)),
-    }
-    if jobs == 1:
-        ways = {name: run for name, run in ways.items() if "at once" not in name}
+    ways: dict[str, Callable[[list[Path]], dict[str, float]]] = {"-j 1": lambda paths: result_of(start(paths, 1))}
+    if jobs > 1 and "at-once" in args.ways:
+        ways[f"{jobs} runs of -j 1 at once"] = lambda paths: at_once(paths, jobs)
+    if "jobs" in args.ways:
+        ways[f"-j {jobs}"] = lambda paths: result_of(start(paths, jobs))
+    if "foreign" in args.ways:
+        ways[f"{jobs} workers as Dask starts them"] = lambda paths: result_of(start(paths, jobs, foreign=True))
     runs: dict[str, tuple[list[dict[str, float]], list[dict[str, float]]]] = {name: ([], []) for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         paths = args.files or make(Path(folder), args.tracks, args.seconds)

@@ -1,9 +1,10 @@
-"""What it takes to plan a run: seconds to the first shard, and the peak of memory, by rows of a Parquet manifest.
+"""What it takes to plan a run: seconds to the first shard, and the peak of memory, by rows of a manifest.
 
-    python benchmarks/planning.py [--rows 100000,1000000] [--parts 8] [--whole] [--first]
+    python benchmarks/planning.py [--rows 100000,1000000] [--parts 8] [--csv] [--whole] [--first]
 
 Each number is of a process of its own. "portions" is what `extract` does with large manifests, "whole" (`--whole`) all
-rows at once, as it does with small ones; ``--first`` ends with the first shard. The manifest names files that are not
+rows at once, as it does with small ones; ``--first`` ends with the first shard. The manifest is a folder of Parquet
+parts, or with ``--csv`` one text file. It names files that are not
 there: their folder is asked for each, as for files that are. What the process takes before it reads anything is told as
 "idle".
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 #: Rows of a part are made so many at a time.
 _BLOCK = 100_000
@@ -49,11 +51,21 @@ def make(folder: Path, rows: int, parts: int) -> None:
             writer.close()
 
 
+def make_csv(folder: Path) -> Path:
+    """The same rows as text."""
+    path = folder.with_suffix(".csv")
+    with pa.OSFile(str(path), "wb") as file:
+        for part in sorted(folder.iterdir()):
+            options = csv.WriteOptions(include_header=file.tell() == 0)
+            csv.write_csv(pq.read_table(part), file, options)
+    return path
+
+
 def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def plan(folder: Path, *, whole: bool, first: bool) -> dict[str, float]:
+def plan(manifest: Path, *, whole: bool, first: bool) -> dict[str, float]:
     """Plan all rows, or up to the first shard, and drop what is planned."""
     from pipelines.catalog import portions_of, read_catalog
     from pipelines.extraction.prepare import ExtractOptions, data_tables, plan_tasks, prepare
@@ -78,9 +90,9 @@ def plan(folder: Path, *, whole: bool, first: bool) -> dict[str, float]:
     idle, started, cpu = peak_mb(), time.perf_counter(), time.process_time()
     first_s = first_cpu_s = 0.0
     n_planned = 0
-    with portions_of(folder) as portions:
-        for catalog in [read_catalog(folder)] if whole or portions is None else portions:
-            prepared = prepare(catalog, folder / "features", options)
+    with portions_of(manifest) as portions:
+        for catalog in [read_catalog(manifest)] if whole or portions is None else portions:
+            prepared = prepare(catalog, manifest.parent / "features", options)
             shards = plan_tasks(prepared.tasks, "cpu", 1)
             n_planned += sum(map(len, shards))
             if not first_s:
@@ -101,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="100000,1000000", help="numbers of rows (default: %(default)s)")
     parser.add_argument("--parts", type=int, default=8, help="files of the manifest (default: %(default)s)")
+    parser.add_argument("--csv", action="store_true", help="a text file instead of Parquet")
     parser.add_argument("--whole", action="store_true", help="also plan all rows at once")
     parser.add_argument("--first", action="store_true", help="only up to the first shard")
     parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
@@ -111,10 +124,12 @@ def main() -> None:
     print("rows       way       first shard  CPU of it  CPU of all  idle MB  peak MB  kB a row")
     for rows in map(int, args.rows.split(",")):
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+            folder = Path(name) / "manifest"
+            folder.mkdir()
             make(folder, rows, args.parts)
+            manifest = make_csv(folder) if args.csv else folder
             for way in ("portions", *(["whole"] if args.whole else [])):
-                command = [sys.executable, __file__, "--plan", name, *(["--whole"] if way == "whole" else [])]
+                command = [sys.executable, __file__, "--plan", str(manifest), *(["--whole"] if way == "whole" else [])]
                 command += ["--first"] if args.first else []
                 made = subprocess.run(command, check=True, capture_output=True, text=True)
                 r = json.loads(made.stdout.splitlines()[-1])

@@ -37,8 +37,8 @@ TINY = {
     "generation": ("--songs 1 --seconds 8", r"\d"),
     "inharmonicity": ("--songs 1 --seconds 8 --softer 40", r"bass +-20\.\.6 dB \(\d+\)"),
     "jobs": (
-        "--jobs 1 --tracks 1 --seconds 0.6 --rounds 1",
-        r"-j 1 .*system +\d.*\n.*as Dask starts them .*CPU +\d.*of -j 1",
+        "--jobs 2 --tracks 2 --seconds 0.6 --rounds 1 --ways at-once foreign",
+        r"-j 1 .*system +\d.*\n.* 2 runs of -j 1 at once .*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
     "kept_ranks": ("--songs 1 --seconds 8", r"dissonance +drums +- \([01]\)"),
     "lanes": (
@@ -50,7 +50,7 @@ TINY = {
         "{songs}",
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
     ),
-    "planning": ("--rows 300 --parts 2 --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
+    "planning": ("--rows 300 --parts 2 --csv --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
     "polyphony": ("--songs 1 --seconds 8", r"stemfeatures +separated +1( +[01]\.\d{3}){3}"),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "report": (

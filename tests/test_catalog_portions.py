@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from extract_helper import write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
-from pipelines.catalog import portions, portions_of, read_catalog
+from pipelines.catalog import portions, portions_of, read_catalog, spooled
 from pipelines.catalog.repeats import Repeats, hashes
 from pipelines.extraction import loaded
 from pipelines.extraction.resume import metadata_fields
@@ -166,6 +168,87 @@ def test_integers_that_are_too_large_are_text_in_every_portion(manifest: Path) -
         assert parts is not None
         types = [{f.name: f.type for f in metadata_fields(c, None)} for c in parts]
     assert [(of["meta_barcode"], of["meta_count"]) for of in types] == [("string", "int64")] * 3
+
+
+TEXT_ROWS = [
+    ("path", "track_id", "n", "share", "gain", "live", "barcode", "nothing", ""),
+    *(
+        (
+            f"song{i}.wav" if i != 4 else " 'quo\nted, name'.wav",
+            f"{i}.0",
+            "" if i < 9 else f" {i}",
+            str(i) if i < 11 else "0.5",
+            "" if i < 11 else "-3",
+            ["true", "False", ""][i % 3],
+            str(i) if i < 11 else "007",
+            "",
+            "",
+        )
+        for i in range(12)
+    ),
+]
+
+
+def text_manifest(path: Path, encoding: str, delimiter: str) -> Path:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding=encoding, newline="") as file:
+        file.write("sep=;\r\n\r\n" if delimiter == ";" else "")
+        csv.writer(file, delimiter=delimiter).writerows(TEXT_ROWS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "delimiter"),
+    [("a.csv", "utf-8", ","), ("b.csv", "utf-16", ";"), ("c.tsv.gz", "utf-8-sig", "\t")],
+)
+def test_a_text_manifest_in_portions_is_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str, delimiter: str
+) -> None:
+    """Types are those of all rows: what makes a column text, or a number, comes last."""
+    monkeypatch.setattr(portions, "PORTION_ROWS", 5)
+    monkeypatch.setattr(spooled, "LEAST_BYTES", 0)
+    monkeypatch.setattr(spooled, "_ROWS", 3)
+    path = text_manifest(tmp_path / name, encoding, delimiter)
+    whole = read_catalog(path)
+    with portions_of(path) as parts:
+        assert parts is not None
+        assert parts.origin == str(path)
+        catalogs = list(parts)
+    assert [len(c) for c in catalogs] == [5, 5, 2]
+    assert list(catalogs[0].frame.columns) == list(whole.frame.columns)
+    for column in whole.frame.columns:
+        values = [None if pd.isna(v) else v for c in catalogs for v in c.frame[column]]
+        assert values == [None if pd.isna(v) else v for v in whole.frame[column]]
+    types = {field.name: field.type for field in metadata_fields(whole, None)}
+    assert types == {
+        "meta_n": "int64",
+        "meta_share": "float64",
+        "meta_gain": "int64",
+        "meta_live": "bool",
+        "meta_barcode": "string",
+        "meta_nothing": "string",
+    }
+    assert [{f.name: f.type for f in metadata_fields(c, None)} for c in catalogs] == [types] * 3
+    with portions_of(path, limit=7) as parts:
+        assert parts is not None
+        assert [c.frame["track_id"].tolist() for c in parts] == [["0", "1", "2", "3", "4"], ["5", "6"]]
+    with portions_of(path, limit=5) as parts:
+        assert parts is None
+
+
+def test_a_text_manifest_with_a_fault_is_left_to_who_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portions, "PORTION_ROWS", 5)
+    monkeypatch.setattr(spooled, "LEAST_BYTES", 0)
+    for fault, message in ((b"a,b,c\n", "line 10 has 3 fields"), (b"\xff,b\n", "line 10 is not UTF-8")):
+        (path := tmp_path / "a.csv").write_bytes(b"path,n\n" + b"".join(b"%d.wav,1\n" % i for i in range(8)) + fault)
+        with portions_of(path) as parts:
+            assert parts is None
+        with pytest.raises(CatalogError, match=message):
+            read_catalog(path)
+    for empty in ("", ",,\n,,\n"):
+        path.write_text(empty)
+        with pytest.raises(CatalogError, match="the file is empty"):
+            read_catalog(path)
 
 
 def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ A catalogue is one of
   or file at ``http(s)://``). Rows of any manifest may name addresses; what is relative is so to the manifest's.
 * a list of files (and folders), or a DataFrame with the columns of a manifest.
 
-A Parquet manifest of more than 50,000 rows is taken in portions by ``extract`` (:mod:`.portions`).
+A manifest (Parquet, CSV, TSV) of more than 50,000 rows is taken in portions by ``extract`` (:mod:`.portions`).
 
 Rows keep the order of the manifest; files that were found are sorted by path. Two rows with one file or one id are
 refused, not merged; :meth:`Catalog.without_duplicates` offers what else may become of them.

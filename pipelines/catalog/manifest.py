@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from stemfeatures._util.tabular import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 #: Header and what stands before it lie among so many characters.
-_HEADER_CHARACTERS = 1_000_000
+HEADER_CHARACTERS = 1_000_000
 
 
 #: Integers that int64 holds for sure; longer ones (bar codes) stay text.
@@ -87,11 +87,15 @@ def read_parts(folder: Path, limit: int | None) -> pd.DataFrame:
 
 
 def _with_types(cells: pd.DataFrame) -> pd.DataFrame:
-    special = {*PATH_COLUMNS, ID_COLUMN}
     for column in cells.columns:
-        if column.lower() not in special:
+        if not is_special(column):
             cells[column] = _typed(cells[column])
     return cells
+
+
+def is_special(column: str) -> bool:
+    """Whether a column names tracks or files: it stays text."""
+    return column.lower() in {*PATH_COLUMNS, ID_COLUMN}
 
 
 def _cells(path: Path, limit: int | None) -> pd.DataFrame:
@@ -100,35 +104,62 @@ def _cells(path: Path, limit: int | None) -> pd.DataFrame:
 
     source = printable(os.fspath(path))
     text = _text(path, source)
-    lines = text[:_HEADER_CHARACTERS].splitlines(keepends=True)
+    start = start_of(text, path)
+    body = io.StringIO(text, newline="")
+    body.seek(start.character)
+    rows = text_rows(body, start, source)
+    stated = next(rows)
+    header = header_of(stated)
+    frame = pd.DataFrame(islice(rows, limit), columns=header, dtype=str)
+    nameless = [name for name, given in zip(header, stated) if not given]
+    return frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
+
+
+class Start(NamedTuple):
+    """Where the header of a text file stands, in lines and characters, and what separates its cells."""
+
+    line: int
+    character: int
+    delimiter: str
+
+
+def start_of(text: str, path: Path) -> Start:
+    """The same of a file that begins with ``text``; CatalogError for an empty one."""
+    lines = text[:HEADER_CHARACTERS].splitlines(keepends=True)
     first = header_line(lines)
     if first is None:
-        raise CatalogError("the file is empty", source=source)
+        raise CatalogError("the file is empty", source=printable(os.fspath(path)))
     delimiter = find_delimiter(lines[first], default="," if ".csv" in path.name.lower() else "\t")
-    body = io.StringIO(text, newline="")
-    body.seek(sum(map(len, lines[:first])))
-    reader = csv.reader(body, delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[list[str]] = []
+    return Start(first, sum(map(len, lines[:first])), delimiter)
+
+
+def header_of(stated: Sequence[str]) -> list[str]:
+    """Names of all columns, also of those that state none."""
+    return [name or f"column_{i + 1}" for i, name in enumerate(stated)]
+
+
+def text_rows(body: Iterable[str], start: Start, source: str) -> Iterator[list[str]]:
+    """The header of a text file as it states it, then the cells of each row; ``body`` are the lines from there on."""
+    reader = csv.reader(body, delimiter=start.delimiter, skipinitialspace=True, strict=True)
     try:
         filled = (row for row in reader if any(cell.strip() for cell in row))
-        stated = [name.strip() for name in next(filled)]
-        header = [name or f"column_{i + 1}" for i, name in enumerate(stated)]
-        for row in islice(filled, limit):
-            if any(cell.strip() for cell in row[len(header) :]):
+        stated = [name.strip() for name in next(filled, ())]
+        if not stated:
+            raise CatalogError("the file is empty", source=source)
+        require_distinct(header_of(stated))
+        yield stated
+        for row in filled:
+            if any(cell.strip() for cell in row[len(stated) :]):
                 raise CatalogError(
-                    f"line {first + reader.line_num} has {len(row)} fields, the header {len(header)}; "
+                    f"line {start.line + reader.line_num} has {len(row)} fields, the header {len(stated)}; "
                     "names with the delimiter in them must be quoted",
                     source=source,
                 )
-            rows.append((row + [""] * len(header))[: len(header)])
-        require_distinct(header)
+            yield (row + [""] * len(stated))[: len(stated)]
     except csv.Error as e:
-        raise CatalogError(f"line {first + reader.line_num}: {e}", source=source) from e
+        raise CatalogError(f"line {start.line + reader.line_num}: {e}", source=source) from e
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
-    frame = pd.DataFrame(rows, columns=header, dtype=str)
-    nameless = [f"column_{i + 1}" for i, name in enumerate(stated) if not name]
-    return frame.drop(columns=[name for name in nameless if (frame[name] == "").all()])  # trailing delimiters
 
 
 def _text(path: Path, source: str) -> str:
@@ -152,21 +183,61 @@ def _typed(values: pd.Series) -> pd.Series:
 
     Numbers with leading zeros are text (bar codes, dates), and so are ``NA`` and ``None``, which are artists.
     """
-    import pandas as pd
+    kind = TextKind()
+    kind.see(values)
+    return kind.convert(values)
 
-    values = values.str.strip()
-    null = values == ""
-    some = values[~null]
-    if not len(some):
-        return pd.Series(None, index=values.index, dtype=object)
-    if some.str.fullmatch(_INTEGER).all():
-        return values.mask(null).astype(object).map(int, na_action="ignore").astype("Int64")
-    if some.str.fullmatch(_NUMBER).all() and not some.str.fullmatch(_ANY_INTEGER).all():
-        return pd.to_numeric(values.mask(null)).astype("float64")
-    lower = some.str.lower()
-    if lower.isin(["true", "false"]).all():
-        return (values.str.lower() == "true").astype("boolean").mask(null)
-    return values.astype(object).mask(null, None)
+
+class TextKind:
+    """What a column of text holds; it may be shown in pieces.
+
+    Attributes
+    ----------
+    is_empty : bool
+        No cell holds anything.
+    """
+
+    def __init__(self) -> None:
+        self.is_empty = self._integers = self._numbers = self._any_integers = self._booleans = True
+
+    def see(self, values: pd.Series) -> None:
+        """Take further values."""
+        values = values.str.strip()
+        some = values[values != ""]
+        if not len(some):
+            return
+        self.is_empty = False
+        self._integers = self._integers and bool(some.str.fullmatch(_INTEGER).all())
+        self._numbers = self._numbers and bool(some.str.fullmatch(_NUMBER).all())
+        self._any_integers = self._any_integers and bool(some.str.fullmatch(_ANY_INTEGER).all())
+        self._booleans = self._booleans and bool(some.str.lower().isin(["true", "false"]).all())
+
+    def convert(self, values: pd.Series) -> pd.Series:
+        """Values that have been seen, in the type of all of them."""
+        import pandas as pd
+
+        values = values.str.strip()
+        null = values == ""
+        if self.is_empty:
+            return pd.Series(None, index=values.index, dtype=object)
+        if self._integers:
+            return values.mask(null).astype(object).map(int, na_action="ignore").astype("Int64")
+        if self._numbers and not self._any_integers:
+            return pd.to_numeric(values.mask(null)).astype("float64")
+        if self._booleans:
+            return (values.str.lower() == "true").astype("boolean").mask(null)
+        return values.astype(object).mask(null, None)
+
+    @property
+    def stored(self) -> str:
+        """The type of :meth:`convert`'s values in a table, in the words of Arrow."""
+        if self.is_empty:
+            return "string"
+        if self._integers:
+            return "int64"
+        if self._numbers and not self._any_integers:
+            return "float64"
+        return "bool" if self._booleans else "string"
 
 
 def read_typed(path: Path, limit: int | None) -> pd.DataFrame:

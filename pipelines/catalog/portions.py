@@ -1,4 +1,6 @@
-"""Large Parquet manifests, a portion of rows at a time: memory does not grow with their length.
+"""Large manifests (Parquet, CSV, TSV), a portion of rows at a time: memory does not grow with their length.
+
+A text manifest is written as Parquet into the temporary folder first (:mod:`.spooled`).
 
 What needs all rows is found in one pass over the columns that name tracks and files: rows that repeat the id or the
 file of another one (:mod:`.repeats`), whether text ids are integers that were floating-point numbers once, and whether
@@ -20,11 +22,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stemfeatures._util.tabular import PARQUET_SUFFIXES, TableError, as_ids, is_whole_float, open_typed, suffix_of
+from stemfeatures._util.tabular import (
+    PARQUET_SUFFIXES,
+    TEXT_SUFFIXES,
+    TableError,
+    as_ids,
+    is_whole_float,
+    open_typed,
+    suffix_of,
+)
 from stemfeatures._util.urls import Url, is_remote
 from stemfeatures.errors import CatalogError
 
-from . import remote
+from . import remote, spooled
 from .manifest import frame_of
 from .read import from_frame, path_column
 from .types import ID_COLUMN, ON_DUPLICATE, Catalog, CatalogSpec, printable
@@ -88,7 +98,7 @@ class Portions:
 def portions_of(
     spec: CatalogSpec, *, limit: int | None = None, on_duplicate: str = "error"
 ) -> Iterator[Portions | None]:
-    """A Parquet manifest (a file, or a folder of parts) of more than :data:`PORTION_ROWS` rows, in portions.
+    """A manifest of more than :data:`PORTION_ROWS` rows in portions: CSV, TSV, or Parquet, also a folder of its parts.
 
     Parameters
     ----------
@@ -110,7 +120,7 @@ def portions_of(
         It cannot be read, no column names the files, or rows share their id or their file and must not.
     """
     with ExitStack() as stack:
-        found = _manifest(spec, stack)
+        found = _manifest(spec, limit, stack)
         if found is None:
             yield None
             return
@@ -130,23 +140,33 @@ def portions_of(
         yield Portions(origin, n_kept, len(dropped), dataset, keys, root, restore, as_text, dropped, n_rows)
 
 
-def _manifest(spec: CatalogSpec, stack: ExitStack) -> tuple[Path, str | Path, str] | None:
-    """Path, root and name of a Parquet manifest; None for other catalogues."""
-    if not isinstance(spec, (str, os.PathLike)):
+def _manifest(spec: CatalogSpec, limit: int | None, stack: ExitStack) -> tuple[Path, str | Path, str] | None:
+    """Path, root and name of a Parquet manifest, or of a large text manifest as one; None for other catalogues."""
+    if not isinstance(spec, (str, os.PathLike)) or (limit is not None and limit <= PORTION_ROWS):
         return None
     text = os.fspath(spec)
     if is_remote(text):
         url = Url(text)
-        is_one = suffix_of(str(url).partition("?")[0]) in PARQUET_SUFFIXES
-        if not is_one:
+        suffix = suffix_of(str(url).partition("?")[0])
+        if suffix in PARQUET_SUFFIXES:
+            return stack.enter_context(remote.brought(text)), url.parent.address, printable(text)
+        if suffix not in TEXT_SUFFIXES or (remote.size_of(text) or 0) < spooled.LEAST_BYTES:
             return None
-        return stack.enter_context(remote.brought(text)), url.parent.address, printable(text)
+        spool = _spooled(stack.enter_context(remote.brought(text)), limit, stack)
+        return None if spool is None else (spool, url.parent.address, printable(text))
     path = Path(text)
     if path.is_dir():
         return (path, path.absolute(), printable(text)) if holds_parquet(path) else None
     if path.is_file() and path.suffix.lower() in PARQUET_SUFFIXES:
         return path, path.absolute().parent, printable(text)
+    if path.is_file() and suffix_of(path) in TEXT_SUFFIXES and (spool := _spooled(path, limit, stack)) is not None:
+        return spool, path.absolute().parent, printable(text)
     return None
+
+
+def _spooled(path: Path, limit: int | None, stack: ExitStack) -> Path | None:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-")))
+    return spooled.spool(path, folder, more_than=PORTION_ROWS, limit=limit)
 
 
 def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None, *, rows: int) -> Iterator[pa.Table]:

@@ -52,6 +52,13 @@ def brought(address: str) -> Iterator[Path]:
         yield target
 
 
+def size_of(address: str) -> int | None:
+    """Bytes of an object; None where there is none."""
+    with _told(address):
+        found = objects.info(Url(address))
+    return None if found is None else found.size
+
+
 def too_large(most: int) -> str:
     """What is wrong with an audio file of more bytes than that."""
     return f"larger than what is kept on this machine ({most:,} bytes; --cache-size)"

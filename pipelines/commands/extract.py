@@ -163,6 +163,10 @@ def run(args: argparse.Namespace) -> int:
     if args.device != "auto" and args.scheduler is None:
         choose_device(args.device)
 
+    if args.jobs is not None and args.jobs > 1:
+        from ..extraction.fork_server import start_fork_server
+
+        start_fork_server()  # it imports while this process does
     from ..extraction.extract import extract_catalog
     from ..extraction.summary import ExtractInterrupted
 

@@ -34,6 +34,7 @@ from stemfeatures.errors import ClusterError, LostSchedulerError
 from ..catalog import printable
 from . import threads
 from .executor import SHARD_ATTEMPTS, Outcome, WorkerCrash
+from .fork_server import METHOD, start_fork_server
 from .loaded import LOAD_TIMEOUT_S, check_worker
 from .shard import process_on_worker
 from .stop import STOP_PATIENCE_S, StopRequest
@@ -425,6 +426,8 @@ def default_jobs(most: int, *, longest_s: float = 0.0) -> int:
 
     ``longest_s`` is the length of the longest track in seconds.
     """
+    if most < 2:
+        return 1
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
@@ -438,9 +441,11 @@ def worker_bytes(longest_s: float) -> float:
 
 def warn_of_long_tracks(n_workers: int, longest_s: float) -> None:
     """Say so when the longest track may need more memory than each of so many processes will have."""
+    if n_workers < 2:
+        return
     from distributed.system import MEMORY_LIMIT
 
-    if n_workers > 1 and MEMORY_LIMIT / n_workers < worker_bytes(longest_s):
+    if MEMORY_LIMIT / n_workers < worker_bytes(longest_s):
         log.warning(
             "each of %d processes has %s of memory; the longest track, of %.0f minutes, may need %s: with fewer --jobs "
             "it would have them", n_workers, size(int(MEMORY_LIMIT / n_workers)), longest_s / 60,
@@ -451,20 +456,25 @@ def warn_of_long_tracks(n_workers: int, longest_s: float) -> None:
 def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     """Worker processes on this machine, one thread each; with ``device="cuda"`` each has a GPU of its own.
 
-    The processes are spawned: a script that starts a run must do so under ``if __name__ == "__main__":``. They talk by
-    TLS with a key of this run's own, which never leaves the memory of its processes: whoever can open a connection to
-    a Dask scheduler can run code as its user, and a port of the loopback device is open to all users of a machine.
+    They import the main module: a script that starts a run must do so under ``if __name__ == "__main__":``. They talk
+    by TLS with a key of this run's own, which never leaves the memory of its processes: whoever can open a connection
+    to a Dask scheduler can run code as its user, and a port of the loopback device is open to all users of a machine.
     """
     import dask
     from distributed import Client, Scheduler, Security, SpecCluster
 
+    start_fork_server()
     security = Security.temporary()
     workers, judge = _workers(n_workers, device=device, security=security)
     closing = ExitStack()
     closing.enter_context(_quiet_distributed())
     # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash
     # them, and NO_WORKER_TIMEOUT_S ends a run without workers. Read at each loss, so set for the whole run.
-    closing.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "7 days"}))
+    while_it_runs = {
+        "distributed.deploy.lost-worker-timeout": "7 days",
+        "distributed.worker.multiprocessing-method": METHOD,
+    }
+    closing.enter_context(dask.config.set(while_it_runs))
     try:
         # No retries by the scheduler: which track crashes a worker is found out above.
         with dask.config.set({"distributed.scheduler.allowed-failures": 0, **_NO_PAGES}):
@@ -495,7 +505,7 @@ def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[i
     from distributed.system import MEMORY_LIMIT
 
     class KeepingNanny(Nanny):
-        """Spawns workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
+        """Starts workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -517,7 +527,8 @@ def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[i
     }
     workers = {}
     for i in range(n_workers):
-        environment = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
+        # The fork server may have been started long before.
+        environment = {**os.environ, **threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
         more = {"env": environment, "resources": SHARD}

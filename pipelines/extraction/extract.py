@@ -29,6 +29,7 @@ from ..catalog import Portions, portions_of
 from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .driver import Driver
+from .fork_server import start_fork_server
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .run import execute
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
@@ -59,9 +60,9 @@ def extract_catalog(
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
-    Goes on where an earlier run into the same directory stopped, however it stopped. A Parquet manifest of more than
-    50,000 rows is planned and extracted a portion at a time, each as a run of its own. With several processes, call it
-    under ``if __name__ == "__main__":``.
+    Goes on where an earlier run into the same directory stopped, however it stopped. A manifest of more than 50,000
+    rows is planned and extracted a portion at a time, each as a run of its own. With several processes, call it under
+    ``if __name__ == "__main__":``.
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def extract_catalog(
         Ctrl-C or SIGTERM, after what was finished has been committed. A second Ctrl-C stops at once.
     """
     require_main_guard()
+    if jobs is not None and jobs > 1:
+        start_fork_server()
     options = ExtractOptions(
         model=model,
         device=device,

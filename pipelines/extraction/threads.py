@@ -14,11 +14,14 @@ system and faulted in again, page by page, which takes as long as the work itsel
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import logging
+import multiprocessing.util
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -121,6 +124,11 @@ def dask_setup(worker: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        # The fork server blocks them, and so would programs that are started from here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    tempfile.tempdir = None  # TMPDIR may have changed since the fork server was started
+    # A forked process ends without what is registered with atexit, such as the removal of temporary folders.
+    multiprocessing.util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the driver says what matters
 
 

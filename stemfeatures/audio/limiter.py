@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import minimum_filter1d
-from scipy.signal import get_window, resample_poly
 
 #: Oversampling that true peaks are read at (ITU-R BS.1770-4, annex 2), and the samples around that it needs.
 _OVERSAMPLING, _AROUND = 4, 64
@@ -43,6 +42,8 @@ class TruePeakLimiter:
     """
 
     def __init__(self, sample_rate: int, channels: int, *, ceiling_db: float = -1.0) -> None:
+        from scipy.signal import get_window
+
         self.ceiling = 10 ** (ceiling_db / 20)
         self.reduction_db = 0.0
         self._ahead = 2 * max(1, round(ATTACK_S * sample_rate / 2))
@@ -109,6 +110,8 @@ class TruePeakLimiter:
 
     def _measure(self, last: bool) -> None:
         """Gains needed by the samples whose surroundings are known."""
+        from scipy.signal import resample_poly
+
         first, stop = len(self._needed), self._waiting.shape[1] - (0 if last else _AROUND)
         if stop <= first:
             return

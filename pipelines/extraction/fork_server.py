@@ -1,0 +1,42 @@
+"""The process that workers of this machine are forked from: it has imported what they need, once for all of them.
+
+A worker that is spawned imports PyTorch, SciPy and Dask anew, which takes seconds of each core. A fork of the driver
+may hang in a lock that one of its threads held. The fork server of :mod:`multiprocessing` is a process of its own
+without any thread of Python, started before the first worker, and ends with the driver.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import forkserver, resource_tracker
+
+from . import threads
+
+#: Imported by the fork server.
+PRELOADED = f"{__package__}.preloaded"
+#: How Dask starts workers: forked elsewhere, the frameworks of the system do not survive.
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+
+
+def start_fork_server() -> None:
+    """Start the fork server, which imports while the driver goes on. Harmless when called again.
+
+    A server that somebody has started before in this process is taken as it is; workers import the rest themselves.
+    """
+    if METHOD != "forkserver":
+        return
+    multiprocessing.get_context(METHOD).set_forkserver_preload([PRELOADED])
+    environment = dict(os.environ)
+    resource_tracker.ensure_running()  # now: it unblocks the signals
+    # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        os.environ.update({**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT})  # read when it starts
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.environ.clear()
+        os.environ.update(environment)

@@ -1,0 +1,82 @@
+"""Workers are forked from a process that has imported what they need."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.forkserver
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pipelines.extraction import fork_server
+from pipelines.extraction.cluster import local_cluster
+
+_NOT_TO_START = ("scipy.signal", "numba", "librosa", "sklearn", "matplotlib", "distributed", "torch._dynamo")
+
+
+def _modules_after(code: str, names: tuple[str, ...]) -> list[str]:
+    code = f"import sys\n{code}\nprint(*[name for name in {names!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(fork_server.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.split()
+
+
+def test_a_run_in_one_process_starts_without_what_it_does_not_need() -> None:
+    code = (
+        "import pipelines.extraction.extract\n"
+        "from pipelines.extraction.cluster import default_jobs, warn_of_long_tracks\n"
+        "assert default_jobs(1) == 1\nwarn_of_long_tracks(1, 1e9)"
+    )
+    assert _modules_after(code, ("torch", *_NOT_TO_START)) == ["torch"]
+
+
+def test_the_server_is_started_before_anything_heavy_is_imported() -> None:
+    code = "import pipelines.extraction.fork_server"
+    assert _modules_after(code, ("numpy", "torch", "pandas", "pyarrow", "dask", *_NOT_TO_START)) == []
+
+
+def _state(folder: str) -> dict[str, object]:
+    """What a worker says of itself; it leaves a file for its end to delete."""
+    (left := Path(folder) / f"{os.getpid()}.left").touch()
+    atexit.register(left.unlink)
+    return {
+        "parent": os.getppid(),
+        "name": os.environ.get("STEMFEATURES_TEST"),
+        "temporary": tempfile.gettempdir(),
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "ends": [signal.getsignal(number) is not signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)],
+        "threads": os.environ["OMP_NUM_THREADS"],
+    }
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="workers are spawned here")
+def test_workers_are_forked_as_they_would_be_spawned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a server that signals to the group do not end, in the environment of now, and they tidy up at their end."""
+    fork_server.start_fork_server()
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGTERM)
+    os.kill(server, signal.SIGINT)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    monkeypatch.setenv("STEMFEATURES_TEST", "now")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    before = {name: value for name, value in os.environ.items() if name.startswith(("OMP", "MALLOC"))}
+    with local_cluster(1, device="cpu") as cluster:
+        (state,) = cluster.client.run(_state, str(tmp_path)).values()
+        (loaded,) = cluster.client.run(lambda: "stemfeatures.analysis" in sys.modules).values()
+        assert len(list(tmp_path.glob("*.left"))) == 1
+    assert loaded
+    assert state == {
+        "parent": server,
+        "name": "now",
+        "temporary": str(tmp_path),
+        "blocked": [],
+        "ends": [False, False],
+        "threads": "1",
+    }
+    assert not list(tmp_path.glob("*.left"))
+    assert before.items() <= os.environ.items()
