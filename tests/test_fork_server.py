@@ -16,7 +16,7 @@ import pytest
 from pipelines.extraction import fork_server
 from pipelines.extraction.cluster import local_cluster
 
-_NOT_TO_START = ("scipy.signal", "numba", "librosa", "sklearn", "matplotlib", "distributed", "torch._dynamo")
+_NOT_TO_START = ("torch", "scipy.signal", "numba", "librosa", "sklearn", "matplotlib", "distributed")
 
 
 def _modules_after(code: str, names: tuple[str, ...]) -> list[str]:
@@ -32,12 +32,29 @@ def test_a_run_in_one_process_starts_without_what_it_does_not_need() -> None:
         "from pipelines.extraction.cluster import default_jobs, warn_of_long_tracks\n"
         "assert default_jobs(1) == 1\nwarn_of_long_tracks(1, 1e9)"
     )
-    assert _modules_after(code, ("torch", *_NOT_TO_START)) == ["torch"]
+    assert _modules_after(code, _NOT_TO_START) == []
 
 
 def test_the_server_is_started_before_anything_heavy_is_imported() -> None:
     code = "import pipelines.extraction.fork_server"
-    assert _modules_after(code, ("numpy", "torch", "pandas", "pyarrow", "dask", *_NOT_TO_START)) == []
+    assert _modules_after(code, ("numpy", "pandas", "pyarrow", "dask", *_NOT_TO_START)) == []
+
+
+def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path) -> None:
+    """What it must know of the analysis, such as its settings, a fork tells it."""
+    (tmp_path / "a.wav").touch()
+    code = (
+        "from pathlib import Path\nfrom pipelines.extraction.fork_server import in_fork\n"
+        "from pipelines.extraction.prepare import prepare, ExtractOptions, data_tables\n"
+        "from pipelines.extraction.provenance import value_settings\nfrom stemfeatures.audio import AudioLimits\n"
+        "options = ExtractOptions('joint-v2', 'cpu', 2, None, None, False, False, None, data_tables(None), True, None,"
+        " AudioLimits())\n"
+        f"prepared = prepare({str(tmp_path)!r}, Path({str(tmp_path / 'out')!r}), options)\n"
+        "names = [name for name in ('torch', 'scipy.signal') if name in sys.modules]\n"
+        "try:\n    in_fork(divmod, 1, 0)\nexcept ZeroDivisionError:\n    names.append('raised')\n"
+        "print(*names, prepared.settings == value_settings(prepared.checkpoint.sha256))"
+    )
+    assert _modules_after(code, ()) == ["raised", "True"]
 
 
 def _state(folder: str) -> dict[str, object]:

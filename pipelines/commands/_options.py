@@ -262,10 +262,14 @@ def comma_list(text: str) -> tuple[str, ...]:
 
 def choose_device(name: str) -> str:
     """The device to compute on; UsageError when there is no such device here."""
+    if name == "auto":
+        from stemfeatures._util.devices import best_device
+
+        return best_device()
+    if name == "cpu":
+        return name
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

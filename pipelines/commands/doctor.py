@@ -107,6 +107,8 @@ def _codecs(problems: list[str]) -> dict[str, Any]:
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
+    from stemfeatures._util.devices import unseen_gpus
+
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -118,6 +120,8 @@ def _devices(problems: list[str]) -> dict[str, Any]:
         facts[f"cuda:{i}"] = f"{properties.name}, {size(properties.total_memory)}"
     if not torch.cuda.is_available():
         facts["cuda"] = "none"
+    if trouble := unseen_gpus():
+        problems.append(trouble)
     return facts
 
 

@@ -11,7 +11,10 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from . import threads
 
@@ -19,6 +22,9 @@ from . import threads
 PRELOADED = f"{__package__}.preloaded"
 #: How Dask starts workers: forked elsewhere, the frameworks of the system do not survive.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+
+
+R = TypeVar("R")
 
 
 def start_fork_server() -> None:
@@ -40,3 +46,30 @@ def start_fork_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.environ.clear()
         os.environ.update(environment)
+
+
+def in_fork(call: Callable[..., R], *arguments: Any) -> R:
+    """What a function gives in a process that is forked from the server; called here where that comes to nothing."""
+    if METHOD != "forkserver":
+        return call(*arguments)
+    context = multiprocessing.get_context(METHOD)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, call, arguments), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer: R = ours.recv()
+    except EOFError:
+        return call(*arguments)  # which raises what is wrong
+    finally:
+        ours.close()
+        process.join()
+    return answer
+
+
+def _answer(connection: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        answer = call(*arguments)
+    except Exception:
+        return
+    connection.send(answer)

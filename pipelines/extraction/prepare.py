@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stemfeatures._util.devices import best_device
 from stemfeatures._util.files import open_regular
 from stemfeatures._util.urls import Place, Url, is_remote
 from stemfeatures.audio import AudioLimits, file_sha256
@@ -18,7 +19,6 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
 from stemfeatures.models.checkpoints import Checkpoint
-from stemfeatures.separation.given_stems import GIVEN, folder_of, origin
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 from stemfeatures.tables.storage import storage_of
@@ -27,6 +27,7 @@ from ..catalog import Catalog, declared_durations, look_at, path_trouble, printa
 from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
+from .fork_server import in_fork, start_fork_server
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
@@ -83,12 +84,15 @@ class ExtractOptions:
 
     def origin(self) -> dict[str, str] | None:
         """Where stems come from if not from the checkpoint; raises ModelError, and DatasetError for no folder."""
+        if self.separator is None and self.stems_from is None:
+            return None
+        from stemfeatures.separation.given_stems import GIVEN, origin
+
         if self.separator is not None:
             from stemfeatures.separation.external import open_external
 
             return origin(open_external(self.separator))
-        if self.stems_from is None:
-            return None
+        assert self.stems_from is not None
         if not self.stems_from.is_dir():
             raise DatasetError("no folder of stems", source=printable(os.fspath(self.stems_from)), stage="separate")
         return {"separator": GIVEN, "separator_version": "", "separator_sha256": ""}
@@ -207,7 +211,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     chosen = whole if options.limit is None else read_catalog(whole, limit=options.limit)
     checkpoint, _ = checkpoints.resolve_analysis(options.model)
     separator = options.origin()
-    settings = value_settings(checkpoint.sha256, separator)
+    settings = _settings(options, len(chosen), checkpoint.sha256, separator)
     config_hash = digest(settings)
     decision = decide(
         chosen,
@@ -243,6 +247,19 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         n_workers=n_workers,
         n_dropped=n_dropped,
     )
+
+
+def _settings(
+    options: ExtractOptions, n_rows: int, model_sha256: str, separator: dict[str, str] | None
+) -> dict[str, Any]:
+    """Where workers will be started, these load the library, and this process need not."""
+    jobs = options.jobs
+    if options.scheduler is None and jobs is None and options.device in ("auto", "cpu"):
+        jobs = default_jobs(n_rows // TRACKS_WORTH_A_PROCESS)
+    if options.scheduler is None and jobs is not None and jobs > 1:
+        start_fork_server()
+        return in_fork(value_settings, model_sha256, separator)
+    return value_settings(model_sha256, separator)
 
 
 def plan_tasks(tasks: list[TrackTask], device: str, n_workers: int) -> list[list[TrackTask]]:
@@ -323,7 +340,7 @@ def _tasks(
             metadata=dict(zip(names, map(plain, cells))),
             attempt=decision.attempts.get(track_id, 0) + 1,
             stems=None if options.stems_from is None else str(stem_folder(options.stems_from, track_id, uri)),
-            keep_stems=None if options.keep_stems is None else str(folder_of(options.keep_stems, track_id)),
+            keep_stems=None if options.keep_stems is None else _kept_at(options.keep_stems, track_id),
         )
         if (trouble := path_trouble(uri, path)) is not None:
             unusable.append((task, trouble[1]))
@@ -332,6 +349,12 @@ def _tasks(
             tasks.append(replace(task, weight_s=weight_s))
             sizes.append(None if state is None or is_remote(task.path) else state.size or None)
     return tasks, sizes, unusable
+
+
+def _kept_at(folder: Path, track_id: str) -> str:
+    from stemfeatures.separation.given_stems import folder_of
+
+    return str(folder_of(folder, track_id))
 
 
 def _share_audio(tasks: list[TrackTask], sizes: list[int | None]) -> list[TrackTask]:
@@ -381,11 +404,13 @@ def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
 
 
 def _local_device(device: str) -> str:
+    if device == "auto":
+        return best_device()
+    if not device.startswith("cuda"):
+        return device
     import torch
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA device here", stage="device")
     return device
 

@@ -29,7 +29,6 @@ from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
 from stemfeatures.errors import CatalogError, DatasetError, SeparationError
 from stemfeatures.fields import Field
-from stemfeatures.separation.given_stems import StemFolder, find_stem_folder, folder_of
 from stemfeatures.tables.check import whole_snapshot
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
 from stemfeatures.tables.reader import live_rows
@@ -207,11 +206,15 @@ def decide(
 
 def stem_folder(root: Path, track_id: str, uri: str) -> Path:
     """The folder of a track's stems; where it ought to be, when there is none."""
+    from stemfeatures.separation.given_stems import find_stem_folder, folder_of
+
     return find_stem_folder(root, track_id, uri) or folder_of(root, track_id)
 
 
 def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
     """Whether the stems are those that the row was made from; stems that are gone are."""
+    from stemfeatures.separation.given_stems import StemFolder, find_stem_folder
+
     folder = find_stem_folder(root, row["track_id"], uri)
     try:
         return folder is None or StemFolder(folder).sha256 == row["separator_sha256"]
