@@ -125,17 +125,26 @@ class Job:
 
     def children(self) -> list[int]:
         """Worker processes of the run."""
+        return self._processes()[0]
+
+    def fork_servers(self) -> list[int]:
+        """What workers of the run are forked from."""
+        return self._processes()[1]
+
+    def _processes(self) -> tuple[list[int], list[int]]:
         assert self.process is not None
-        found = []
+        workers: list[int] = []
+        servers: list[int] = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 command = (entry / "cmdline").read_bytes()
                 ours = int(fields[3]) == self.process.pid and int(entry.name) != self.process.pid
-                forked = b"forkserver" in command and int(fields[1]) != self.process.pid  # that one is the server
-                if ours and (forked or b"spawn_main" in command):
-                    found.append(int(entry.name))
-        return found
+                if ours and b"forkserver" in command and int(fields[1]) == self.process.pid:
+                    servers.append(int(entry.name))
+                elif ours and (b"forkserver" in command or b"spawn_main" in command):
+                    workers.append(int(entry.name))
+        return workers, servers
 
 
 def committed(out: Path) -> int:
@@ -164,6 +173,16 @@ def kill_worker(job: Job, rng: random.Random) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(rng.choice(workers), signal.SIGKILL)
         time.sleep(rng.uniform(0.2, 2.0))
+    job.end()
+
+
+def kill_fork_server(job: Job, rng: random.Random) -> None:
+    """With its workers alive, of whose end the driver hears nothing any more."""
+    job.start()
+    job.wait_for(rng.randint(0, 3))
+    for server in job.fork_servers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
     job.end()
 
 
@@ -379,7 +398,16 @@ ALONE: dict[str, Callable[[Job, random.Random], None]] = {
     f.__name__: f
     for f in (kill_driver, terminate_group, delete_part, delete_output, unwritable, full_disk, two_writers)
 }
-OTHERS = (kill_worker, stop_worker, sleep, poisoned_decoder, restart_scheduler, lose_machines, retire_workers)
+OTHERS = (
+    kill_worker,
+    kill_fork_server,
+    stop_worker,
+    sleep,
+    poisoned_decoder,
+    restart_scheduler,
+    lose_machines,
+    retire_workers,
+)
 FAULTS = {**ALONE, **{f.__name__: f for f in OTHERS}}
 
 

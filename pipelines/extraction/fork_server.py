@@ -35,17 +35,21 @@ def start_fork_server() -> None:
     if METHOD != "forkserver":
         return
     multiprocessing.get_context(METHOD).set_forkserver_preload([PRELOADED])
-    environment = dict(os.environ)
+    settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}  # read when a process starts
+    environment = {name: os.environ.get(name) for name in settings}
     resource_tracker.ensure_running()  # now: it unblocks the signals
     # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        os.environ.update({**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT})  # read when it starts
+        os.environ.update(settings)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.environ.clear()
-        os.environ.update(environment)
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def in_fork(call: Callable[..., R], *arguments: Any) -> R:

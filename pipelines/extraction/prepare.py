@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stemfeatures._util.devices import best_device
 from stemfeatures._util.files import open_regular
@@ -37,6 +37,8 @@ from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 #: Files that are opened at a time, to see whether they are audio, or the same.
 PROBES = 8
@@ -209,9 +211,10 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     # Types come from the whole catalogue, so that a trial with a few rows does not settle them.
     metadata = metadata_fields(whole, layout)
     chosen = whole if options.limit is None else read_catalog(whole, limit=options.limit)
-    checkpoint, _ = checkpoints.resolve_analysis(options.model)
     separator = options.origin()
-    settings = _settings(options, len(chosen), checkpoint.sha256, separator)
+    # Workers load the library, and this process need not.
+    of_library = in_fork if _starts_workers(options, len(chosen)) else _here
+    checkpoint, settings = of_library(_checkpoint_and_settings, options.model, separator)
     config_hash = digest(settings)
     decision = decide(
         chosen,
@@ -249,17 +252,24 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     )
 
 
-def _settings(
-    options: ExtractOptions, n_rows: int, model_sha256: str, separator: dict[str, str] | None
-) -> dict[str, Any]:
-    """Where workers will be started, these load the library, and this process need not."""
+def _starts_workers(options: ExtractOptions, n_rows: int) -> bool:
+    """Whether processes will be started on this machine, as far as is known by now; their fork server is then."""
     jobs = options.jobs
     if options.scheduler is None and jobs is None and options.device in ("auto", "cpu"):
         jobs = default_jobs(n_rows // TRACKS_WORTH_A_PROCESS)
-    if options.scheduler is None and jobs is not None and jobs > 1:
+    starts = options.scheduler is None and jobs is not None and jobs > 1
+    if starts:
         start_fork_server()
-        return in_fork(value_settings, model_sha256, separator)
-    return value_settings(model_sha256, separator)
+    return starts
+
+
+def _here(call: Callable[..., R], *arguments: Any) -> R:
+    return call(*arguments)
+
+
+def _checkpoint_and_settings(model: str | Path, separator: dict[str, str] | None) -> tuple[Checkpoint, dict[str, Any]]:
+    checkpoint, _ = checkpoints.resolve_analysis(model)
+    return checkpoint, value_settings(checkpoint.sha256, separator)
 
 
 def plan_tasks(tasks: list[TrackTask], device: str, n_workers: int) -> list[list[TrackTask]]:
