@@ -56,7 +56,7 @@ def in_fork(call: Callable[..., R], *arguments: Any) -> R:
     """What a function gives in a process that is forked from the server; called here where that comes to nothing."""
     if METHOD != "forkserver":
         return call(*arguments)
-    context = multiprocessing.get_context(METHOD)
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, call, arguments), daemon=True)
     process.start()
