@@ -627,6 +627,28 @@ def test_memory_of_foreign_workers(
     assert "Dask has paused it near its memory limit of 600.0 MB; restarting it" in caplog.text
 
 
+def test_a_worker_for_suspects_that_does_not_come_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask forgets one that dies while it starts; the track that it is for would be waited for without end."""
+    now, asked = [0.0], []
+    monkeypatch.setattr(workers, "awake_s", lambda: now[0])
+    resources = {"SHARD": 1.0}
+    monkeypatch.setattr(clusters, "worker_info", lambda client: {"w": {"nthreads": 1, "resources": resources}})
+    client = SimpleNamespace(scheduler=None, status="running", submit=lambda *args, **options: None)
+    executor = ClusterExecutor(client, closing=ExitStack(), resources=resources, judge=asked.append)  # type: ignore[arg-type]
+
+    def poll(at: float) -> list[bool]:
+        now[0] = at
+        executor._require_workers()
+        return asked
+
+    assert poll(0) == poll(1000) == []  # nothing is suspected
+    executor._judge_next(shards_of_one(["a"], Path("out"))[0])
+    assert poll(1001) == poll(1000 + clusters.JUDGE_TIMEOUT_S) == [False]
+    assert poll(1002 + clusters.JUDGE_TIMEOUT_S) == [False, True]
+    resources["JUDGE"] = 1.0  # there it is
+    assert poll(1003 + clusters.JUDGE_TIMEOUT_S) == poll(2000) == [False, True]
+
+
 def test_workers_that_stay_paused_are_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(workers, "awake_s", lambda: now[0])

@@ -59,6 +59,8 @@ NO_WORKER_TIMEOUT_S = 300.0
 #: Workers that are asked to stop may take so long, a bit longer than their tracks in work.
 STOP_TIMEOUT_S = STOP_PATIENCE_S + 10.0
 RESTART_TIMEOUT_S = 60.0
+#: The worker for suspects may be away for so long; Dask does not start one again that died while it started.
+JUDGE_TIMEOUT_S = 60.0
 #: What to do where Dask's limit of memory is too low for the network alone.
 MORE_MEMORY = "start the workers with a larger --memory-limit"
 #: How long a scheduler may be away before the run ends.
@@ -98,7 +100,8 @@ class ClusterExecutor:
     resources : dict, optional
         What a shard needs of a worker, e.g. ``{"GPU": 1}``.
     judge : callable, optional
-        Sees that there is a worker with the resource ``JUDGE``, for tracks that are suspected of crashing theirs.
+        Sees that there is a worker with the resource ``JUDGE``, for tracks that are suspected of crashing theirs; with
+        ``True`` another one.
     connect : callable, optional
         Makes another client when this one has given up a scheduler that went away, which it does after some seconds.
     """
@@ -109,14 +112,14 @@ class ClusterExecutor:
         *,
         closing: ExitStack,
         resources: dict[str, float] | None = None,
-        judge: Callable[[], None] | None = None,
+        judge: Callable[[bool], None] | None = None,
         connect: Callable[[], Client] | None = None,
     ) -> None:
         self.client, self.resources = client, resources or {}
         self.address = str(client.scheduler.address) if client.scheduler is not None else ""
         self._closing, self._judge, self._connect = closing, judge, connect
         self._workerless, self._mute = Patience(NO_WORKER_TIMEOUT_S), Patience(RECONNECT_TIMEOUT_S)
-        self._paused = PausedWorkers()
+        self._paused, self._judgeless, self._is_judging = PausedWorkers(), Patience(JUDGE_TIMEOUT_S), False
         self._restarted: set[str] = set()
         self._n_workers = self._n_restarts = 0
         self._ask_at = 0.0
@@ -225,12 +228,15 @@ class ClusterExecutor:
     def _judge_next(self, task: ShardTask, crashes: int = 0) -> _Judged:
         """Give a shard of one track to the worker that is kept for this, or to any, as nothing else is running."""
         if self._judge is not None:
-            self._judge()
+            self._judge(False)
+            self._is_judging = True
         resources = JUDGE if self._judge is not None else self.resources
         return _Judged(self._submit(task, resources), task, crashes)
 
     def _verdict(self, judged: _Judged, attempts: dict[str, int]) -> tuple[Outcome | None, _Judged | None]:
         """The outcome of a track that was tried on its own, or its next try."""
+        self._is_judging = False
+        self._judgeless.end()
         receipt = self._result(judged.future, judged.task, attempts)
         if receipt is not None:
             return receipt, None
@@ -364,6 +370,7 @@ class ClusterExecutor:
             return
         self._mute.end()
         self._n_workers = slots(workers, self.resources)
+        self._require_judge(workers)
         for address in self._paused.idle(workers):
             self._wake(address, workers[address].get("memory_limit", 0))
         if self._n_workers:
@@ -372,6 +379,15 @@ class ClusterExecutor:
         self._workerless.begin()
         if self._workerless.is_over:
             raise ClusterError(f"no usable worker for {NO_WORKER_TIMEOUT_S:g} s")
+
+    def _require_judge(self, workers: dict[str, dict[str, Any]]) -> None:
+        if not self._is_judging or slots(workers, JUDGE):
+            self._judgeless.end()
+            return
+        self._judgeless.begin()
+        if self._judgeless.is_over and self._judge is not None:
+            self._judgeless.end()
+            self._judge(True)
 
     def _wake(self, address: str, limit: int) -> None:
         """Restart a worker that Dask has paused; ClusterError when that has been in vain too often."""
@@ -495,7 +511,13 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
             hint = "; a script must start it under if __name__ == '__main__':" if is_script() else ""
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
-    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=lambda: cluster.scale(n_workers + 1))
+
+    def judge(another: bool) -> None:
+        if another:
+            cluster.scale(n_workers)
+        cluster.scale(n_workers + 1)
+
+    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=judge)
 
 
 def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
