@@ -208,6 +208,13 @@ def test_folder_links_and_circles(tmp_path: Path) -> None:
     assert ids(read_catalog(f"{music}/*/*/*/*.wav")) == ["circle/circle/link/x.wav", "circle/circle/y/z.wav"]
 
 
+def test_a_link_to_itself_is_a_row_like_others(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "b.wav").symlink_to("b.wav")
+    for spec in (tmp_path, f"{tmp_path}/**", f"{tmp_path}/*.wav"):
+        assert ids(read_catalog(spec)) == ["a.wav", "b.wav"]
+
+
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.wav")
     try:

@@ -25,6 +25,14 @@ COMPANIONS = frozenset({
 # fmt: on
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also of a link that leads to itself, which is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
     """All entries below ``folder``, sorted by path; hidden ones and what cannot be read are left out.
 
@@ -33,7 +41,10 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
     seen: set[tuple[int, int]] = set()
 
     def is_new(at: str) -> bool:
-        status = os.stat(at)
+        try:
+            status = os.stat(at)
+        except OSError:  # it has gone meanwhile
+            return False
         before = len(seen)
         seen.add((status.st_dev, status.st_ino))
         return len(seen) > before
@@ -46,7 +57,7 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield entry
             elif is_new(entry.path):
                 yield entry
@@ -60,7 +71,7 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
 def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """Audio files below ``folder``, sorted by path; the others are counted by their suffix."""
     for entry in _tree(os.fspath(folder)):
-        if entry.is_dir():
+        if _is_folder(entry):
             continue
         suffix = os.path.splitext(entry.name)[1].lower()
         if suffix in AUDIO_SUFFIXES:
@@ -74,7 +85,7 @@ def manifest_parts(folder: Path) -> list[Path]:
     none where there is audio."""
     names = []
     for entry in _tree(os.fspath(folder)):
-        if entry.is_dir():
+        if _is_folder(entry):
             continue
         if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:
             return []
@@ -120,7 +131,7 @@ def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
     if part == "**":
         yield from _matches(base, rest or ("*",))
         for entry in _tree(base or os.curdir):
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _matches(entry.path if base else entry.path[2:], rest or ("*",))
     elif glob.has_magic(part):
         for name in glob.iglob(part, root_dir=base or None):
