@@ -629,7 +629,8 @@ def test_memory_of_foreign_workers(
 
 def test_a_worker_for_suspects_that_does_not_come_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask forgets one that dies while it starts; the track that it is for would be waited for without end."""
-    now, asked = [0.0], []
+    now = [0.0]
+    asked: list[bool] = []
     monkeypatch.setattr(workers, "awake_s", lambda: now[0])
     resources = {"SHARD": 1.0}
     monkeypatch.setattr(clusters, "worker_info", lambda client: {"w": {"nthreads": 1, "resources": resources}})

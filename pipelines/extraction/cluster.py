@@ -512,12 +512,12 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
 
-    def judge(another: bool) -> None:
+    def see_to_judge(another: bool) -> None:
         if another:
             cluster.scale(n_workers)
         cluster.scale(n_workers + 1)
 
-    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=judge)
+    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=see_to_judge)
 
 
 def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
