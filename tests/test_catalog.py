@@ -24,6 +24,7 @@ import soundfile as sf
 from pipelines.catalog import Catalog, read_catalog, validate_catalog
 from pipelines.extraction.resume import metadata_fields
 from stemfeatures import audio
+from stemfeatures._util.urls import place_of
 from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import CatalogError, DatasetError, DecodeError
 from stemfeatures.recommendation.interactions import read_interactions
@@ -206,6 +207,16 @@ def test_folder_links_and_circles(tmp_path: Path) -> None:
     assert ids(read_catalog(f"{music}/**")) == found
     assert ids(read_catalog(f"{music}/**/y/**/*.wav")) == ["y/loop/link/x.wav", "y/z.wav"]
     assert ids(read_catalog(f"{music}/*/*/*/*.wav")) == ["circle/circle/link/x.wav", "circle/circle/y/z.wav"]
+
+
+def test_a_scheme_alone_is_no_address(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path\ns3://\nhttps:///\n")
+    catalog = read_catalog(tmp_path / "a.csv")
+    assert catalog.frame["path"].tolist() == [None, None]
+    assert [problem.kind for problem in validate_catalog(catalog).problems] == ["unsupported_uri"] * 2
+    for address in ("s3://", "S3:///"):
+        with pytest.raises(ValueError, match="names no bucket and no host"):
+            place_of(address)
 
 
 def test_a_link_to_itself_is_a_row_like_others(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def scheme_of(text: str) -> str | None:
 
 
 def is_remote(text: str) -> bool:
-    """Whether text is an address that fsspec can open."""
-    return scheme_of(text) in SCHEMES
+    """Whether text is an address that fsspec can open: a scheme alone is none."""
+    return scheme_of(text) in SCHEMES and bool(text.split("://", 1)[1].strip("/"))
 
 
 def redacted(text: str) -> str:
@@ -72,6 +72,8 @@ class Url:
         scheme = scheme_of(text)
         if scheme not in SCHEMES:
             raise ValueError(f"{redacted(text)!r} is no address of {', '.join(SCHEMES)}")
+        if not is_remote(text):
+            raise ValueError(f"{text!r} names no bucket and no host")
         self.scheme: str = scheme
         #: As it is opened; :func:`str` shows it without secrets.
         self.address: str = f"{scheme}://{text.split('://', 1)[1]}".rstrip("/")
@@ -111,7 +113,7 @@ Place: TypeAlias = Path | Url
 
 def place_of(where: str | Path | Url) -> Place:
     """A path, or an address where text is one."""
-    if isinstance(where, str) and is_remote(where):
+    if isinstance(where, str) and scheme_of(where) in SCHEMES:
         return Url(where)
     return where if isinstance(where, Url) else Path(where)
 
