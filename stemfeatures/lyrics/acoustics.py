@@ -27,7 +27,7 @@ from .vocals import Vocals
 STRIDES = (4, 2)
 #: Fit of phones in nats and share of the voiced frames that words cover, half way between right and wrong lyrics, and
 #: what they count for: a logistic regression on generated songs with their own lyrics and with those of others.
-MIDDLE_FIT, MIDDLE_COVERED = -4.5, 0.9
+MIDDLE_FIT, MIDDLE_COVERED = -4.55, 0.9
 FIT_WEIGHT, COVERED_WEIGHT = 2.16, 2.12
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words of
 #: generated songs are found within 0.3 s of where they begin.
