@@ -160,8 +160,14 @@ def likely_strokes(
 
     Parameters
     ----------
-    mel, onset, active, model
-        As there.
+    mel : np.ndarray
+        (n_mels, n_frames) power of the drum stem.
+    onset : np.ndarray
+        (n_frames,) activation of strokes.
+    active : np.ndarray
+        (n_frames,) bool, where the drums sound.
+    model : StrokeModel, optional
+        That of the package by default.
 
     Returns
     -------
