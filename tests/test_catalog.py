@@ -638,6 +638,10 @@ def zipped(text: bytes, *names: str) -> bytes:
     return made.getvalue()
 
 
+def damaged(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 7]) + data[at + 1 :]
+
+
 def zstd(text: bytes) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as out:
@@ -649,6 +653,9 @@ def zstd(text: bytes) -> bytes:
     ("name", "content", "message"),
     [
         ("c.csv.gz", gzip.compress(b"path\na.wav\n" * 50, mtime=0)[:30], "cannot be decompressed"),
+        ("c.csv.gz", damaged(gzip.compress(b"path\na.wav\n" * 50, mtime=0), 10), "cannot be decompressed"),
+        ("c.csv.zip", damaged(zipped(b"path\na.wav\n" * 50, "a.csv"), 60), "cannot be decompressed: Bad CRC"),
+        ("c.csv.zip", damaged(zipped(b"path\na.wav\n" * 50, "a.csv"), 30), "cannot be decompressed"),
         ("c.csv", b"PK\x03\x04 an archive", "is a zip archive or an Excel workbook that is damaged"),
         ("c.csv", zipped(b"", "[Content_Types].xml", "xl/workbook.xml"), "is an Excel workbook; export it as CSV"),
         (

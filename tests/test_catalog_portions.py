@@ -245,6 +245,9 @@ def test_a_text_manifest_with_a_fault_is_left_to_who_says_so(tmp_path: Path, mon
             assert parts is None
         with pytest.raises(CatalogError, match=message):
             read_catalog(path)
+    (packed := tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"path,n\n1.wav,1\n", mtime=0)[:10] + b"\7" * 50)
+    with portions_of(packed) as parts:
+        assert parts is None
     for empty in ("", ",,\n,,\n"):
         path.write_text(empty)
         with pytest.raises(CatalogError, match="the file is empty"):

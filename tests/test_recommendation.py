@@ -133,6 +133,17 @@ def test_dialects(tmp_path: Path, pack, encoding: str) -> None:
     assert len(read) == 2
 
 
+def test_a_file_that_is_damaged_anywhere_is_named(tmp_path: Path) -> None:
+    broken = bytearray(gzip.compress(b"u,b\n" * 50, mtime=0))
+    broken[10] ^= 7  # no such block of deflate
+    path = tmp_path / "x.csv.gz"
+    for whole in (b"", gzip.compress(b"user_id,track_id\n" + b"u,a\n" * 300_000, mtime=0)):
+        path.write_bytes(whole + broken)
+        with pytest.raises(DatasetError, match="while decompressing data") as error:
+            read_interactions(path)
+        assert str(error.value.source) == str(path)
+
+
 def test_files_of_other_tools(tmp_path: Path) -> None:
     """One rule for catalogues and listening: the same files are read, the same are refused by name."""
     frame = pd.DataFrame({"user_id": ["u", "v"], "track_id": [1, 2], "time": pd.Timestamp("2024-03-01")})

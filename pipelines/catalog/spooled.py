@@ -7,7 +7,6 @@ their types then.
 from __future__ import annotations
 
 import io
-import lzma
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stemfeatures._util.tabular import TableError, encoding_of, open_table_bytes
+from stemfeatures._util.tabular import DAMAGED, TableError, encoding_of, open_table_bytes
 from stemfeatures.errors import CatalogError
 
 from .manifest import HEADER_CHARACTERS, TextKind, header_of, is_special, start_of, text_rows
@@ -50,7 +49,7 @@ def spool(path: Path, folder: Path, *, more_than: int, limit: int | None) -> Pat
         The Parquet file; None for a short manifest, and for one in which something is wrong: who reads it as a whole
         says what.
     """
-    with suppress(OSError, EOFError, lzma.LZMAError, UnicodeError, TableError, CatalogError):
+    with suppress(*DAMAGED, UnicodeError, TableError, CatalogError):
         if path.stat().st_size < LEAST_BYTES:
             return None
         rows = islice(_rows(path), None if limit is None else limit + 1)

@@ -15,6 +15,7 @@ import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ OTHER_TABLES = frozenset(
 READ_TABLES = "CSV or TSV (also .gz, .bz2, .xz, .zst, .zip), Parquet, Feather or JSON lines"
 DELIMITERS = (",", ";", "\t", "|")
 
+#: What reading a file of :func:`open_table_bytes` raises that is damaged, or whose disk is.
+DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 #: First bytes of files that are no text, and what to say of them.
 _NOT_TEXT = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; export it as CSV or Parquet",
@@ -148,7 +151,10 @@ def _only_member(path: Path) -> IO[bytes]:
         raise TableError("is a zip archive, and not of one CSV or TSV file alone; unpack it")
     if files[0].flag_bits & 1:
         raise TableError("is a zip archive with a password; unpack it")
-    return archive.open(files[0])
+    try:
+        return archive.open(files[0])
+    except (*DAMAGED, NotImplementedError) as error:  # also a compression that is not known here
+        raise TableError(f"cannot be decompressed: {error}") from error
 
 
 def read_table_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -156,7 +162,7 @@ def read_table_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         with open_table_bytes(path) as file:
             return bytes(file.read())
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except DAMAGED as error:
         raise TableError(f"cannot be decompressed: {error}") from error
 
 
@@ -200,7 +206,7 @@ def open_text_table(path: str | os.PathLike[str]) -> TextTable:
     try:
         with open_table_bytes(path) as file:
             head = bytes(file.read(_HEADER_BYTES))
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except DAMAGED as error:
         raise TableError(f"cannot be decompressed: {error}") from error
     encoding = encoding_of(head)
     text = head.decode(encoding, "replace")

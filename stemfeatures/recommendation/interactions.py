@@ -24,6 +24,7 @@ import pyarrow.csv as pa_csv
 import scipy.sparse as sp
 
 from .._util.tabular import (
+    DAMAGED,
     OTHER_TABLES,
     PARQUET_SUFFIXES,
     READ_TABLES,
@@ -263,7 +264,7 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
                 times.append(time[good])
     except TableError as e:
         raise DatasetError(e.message, source=name, stage=STAGE) from e
-    except (pa.ArrowException, EOFError, OSError) as e:
+    except (pa.ArrowException, *DAMAGED) as e:
         what = f"cannot be read: {' '.join(str(e).split())}"
         if "invalid UTF8" in what:
             what = f"is not text in UTF-8 or UTF-16 ({' '.join(str(e).split())}); save it as UTF-8"
