@@ -231,7 +231,9 @@ def test_a_text_manifest_in_portions_is_the_manifest(
     assert [{f.name: f.type for f in metadata_fields(c, None)} for c in catalogs] == [types] * 3
     with portions_of(path, limit=7) as parts:
         assert parts is not None
-        assert [c.frame["track_id"].tolist() for c in parts] == [["0", "1", "2", "3", "4"], ["5", "6"]]
+        trial = list(parts)
+    assert [c.frame["track_id"].tolist() for c in trial] == [["0", "1", "2", "3", "4"], ["5", "6"]]
+    assert [{f.name: f.type for f in metadata_fields(c, None)} for c in trial] == [types] * 2
     with portions_of(path, limit=5) as parts:
         assert parts is None
 

@@ -152,21 +152,22 @@ def _manifest(spec: CatalogSpec, limit: int | None, stack: ExitStack) -> tuple[P
             return stack.enter_context(remote.brought(text)), url.parent.address, printable(text)
         if suffix not in TEXT_SUFFIXES or (remote.size_of(text) or 0) < spooled.LEAST_BYTES:
             return None
-        spool = _spooled(stack.enter_context(remote.brought(text)), limit, stack)
+        spool = _spooled(stack.enter_context(remote.brought(text)), stack)
         return None if spool is None else (spool, url.parent.address, printable(text))
     path = Path(text)
     if path.is_dir():
         return (path, path.absolute(), printable(text)) if holds_parquet(path) else None
     if path.is_file() and path.suffix.lower() in PARQUET_SUFFIXES:
         return path, path.absolute().parent, printable(text)
-    if path.is_file() and suffix_of(path) in TEXT_SUFFIXES and (spool := _spooled(path, limit, stack)) is not None:
+    if path.is_file() and suffix_of(path) in TEXT_SUFFIXES and (spool := _spooled(path, stack)) is not None:
         return spool, path.absolute().parent, printable(text)
     return None
 
 
-def _spooled(path: Path, limit: int | None, stack: ExitStack) -> Path | None:
+def _spooled(path: Path, stack: ExitStack) -> Path | None:
+    """All rows, whatever the limit: types are those of the whole manifest."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-")))
-    return spooled.spool(path, folder, more_than=PORTION_ROWS, limit=limit)
+    return spooled.spool(path, folder, more_than=PORTION_ROWS)
 
 
 def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None, *, rows: int) -> Iterator[pa.Table]:

@@ -29,7 +29,7 @@ _ROWS = 20_000
 LEAST_BYTES = 2_000_000
 
 
-def spool(path: Path, folder: Path, *, more_than: int, limit: int | None) -> Path | None:
+def spool(path: Path, folder: Path, *, more_than: int) -> Path | None:
     """Write a text manifest into a Parquet file, with the types that its columns have when it is read as a whole.
 
     Parameters
@@ -40,8 +40,6 @@ def spool(path: Path, folder: Path, *, more_than: int, limit: int | None) -> Pat
         Where to write to.
     more_than : int
         A manifest of no more rows than that is not written.
-    limit : int or None
-        Only the first rows.
 
     Returns
     -------
@@ -52,7 +50,7 @@ def spool(path: Path, folder: Path, *, more_than: int, limit: int | None) -> Pat
     with suppress(*DAMAGED, UnicodeError, TableError, CatalogError):
         if path.stat().st_size < LEAST_BYTES:
             return None
-        rows = islice(_rows(path), None if limit is None else limit + 1)
+        rows = _rows(path)
         stated = next(rows)
         header = header_of(stated)
         begun = list(islice(rows, more_than + 1))
