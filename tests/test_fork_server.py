@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing.context
 import multiprocessing.forkserver
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,33 @@ def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path) -> No
         "print(*names, prepared.settings == value_settings(prepared.checkpoint.sha256))"
     )
     assert _modules_after(code, ()) == ["raised", "True"]
+
+
+def _interrupt(driver: int, folder: str) -> None:
+    os.kill(driver, signal.SIGINT)
+    time.sleep(2)
+    (Path(folder) / "went on").touch()
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="nothing is forked here")
+def test_ctrl_c_does_not_wait_for_the_fork(tmp_path: Path) -> None:
+    fork_server.start_fork_server()
+    with pytest.raises(KeyboardInterrupt):
+        fork_server.in_fork(_interrupt, os.getpid(), str(tmp_path))
+    assert not multiprocessing.active_children()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="nothing is forked here")
+@pytest.mark.parametrize("error", [EOFError, ConnectionRefusedError])
+def test_a_call_whose_fork_cannot_be_started_is_made_here(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(multiprocessing.context.ForkServerProcess, "_Popen", failing)
+    assert fork_server.in_fork(os.getpid) == os.getpid()
 
 
 def _state(folder: str) -> dict[str, object]:

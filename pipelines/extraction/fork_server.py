@@ -59,15 +59,21 @@ def in_fork(call: Callable[..., R], *arguments: Any) -> R:
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, call, arguments), daemon=True)
-    process.start()
-    theirs.close()
     try:
+        process.start()
+        theirs.close()
         answer: R = ours.recv()
-    except EOFError:
-        return call(*arguments)  # which raises what is wrong
+    except (EOFError, OSError):  # the call raised, or the server or the fork died
+        return call(*arguments)
+    except BaseException:  # Ctrl-C, which the fork does not heed
+        if process.pid is not None:
+            process.kill()
+        raise
     finally:
+        theirs.close()
         ours.close()
-        process.join()
+        if process.pid is not None:
+            process.join()
     return answer
 
 

@@ -192,7 +192,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     Returns
     -------
     PreparedRun
-        Nothing has been written, and no process started.
+        Nothing has been written; the fork server may have been started, see :mod:`.fork_server`.
 
     Raises
     ------
