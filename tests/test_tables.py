@@ -1162,3 +1162,6 @@ def test_sql_on_a_narrow_terminal(
     shown = ["first_value_hz  1.5", "second_name     ab", "third_value_db  3", "third_value_db  3"]
     assert one.splitlines() == shown
     assert two.splitlines() == ["first_value_hz  2.5", *shown[1:]]
+    assert cli.main(["query", folder, f"SELECT * FROM ({sql}) WHERE second_name = 'no'"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert names[:3] == ["first_value_hz", "second_name", "third_value_db"]

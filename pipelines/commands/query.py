@@ -102,7 +102,8 @@ def as_text(found: pa.Table, most: int) -> str:
     if fits(rows, shrinks=text):
         lines = [table(rows, align="".join("<>"[number] for number in numeric), shrinks=text)]
     else:
-        lines = ["\n\n".join(columns(zip(rows[0], row, strict=True)) for row in rows[1:])]
+        told = [columns(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        lines = ["\n\n".join(told or [columns([name] for name in rows[0])])]
     if (more := found.num_rows - most) > 0:
         lines.append(f"… and {count(more, 'more row')} (--csv, --json and --output give all)")
     return "\n".join(lines)
