@@ -99,6 +99,8 @@ def test_wrong_requests(features: Features, tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "file").touch()
     assert main(["export", str(features.path), str(tmp_path / "file"), "--to", "delta"]) == 2
     assert capsys.readouterr().err == f"stemfeatures: error: {tmp_path}/file is a file; TARGET names a folder\n"
+    assert main(["export", str(features.path), "s3://", "--to", "delta"]) == 2
+    assert capsys.readouterr().err == "stemfeatures: error: 's3://' names no bucket and no host\n"
 
 
 def test_the_command_knows_all_kinds() -> None:

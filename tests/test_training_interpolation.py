@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import tiny_checkpoint
 
 from stemfeatures.models import checkpoints
 from stemfeatures.training import interpolation
-from tests.networks import tiny_checkpoint
 
 
 def _grown(folder: Path, before: Path, **training: object) -> Path:

@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.tables.reader import open_features
 
     features = open_features(args.dataset)
-    if args.to != "iceberg" and isinstance(place := place_of(args.target), Path) and place.is_file():
-        raise UsageError(f"{place} is a file; TARGET names a folder")
     try:
+        if args.to != "iceberg" and isinstance(place := place_of(args.target), Path) and place.is_file():
+            raise UsageError(f"{place} is a file; TARGET names a folder")
         written = export(features, args.to, args.target, tables=args.tables, overwrite=args.overwrite)
     except (ImportError, ValueError) as error:
         raise UsageError(str(error)) from error
