@@ -59,6 +59,18 @@ def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path) -> No
     assert _modules_after(code, ()) == ["raised", "True"]
 
 
+def test_a_long_temporary_folder_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket has no room for its path."""
+    (folder := tmp_path / ("long" * 30)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    code = (
+        "import os, signal\nfrom pipelines.extraction.fork_server import in_fork, start_fork_server\n"
+        "before = dict(os.environ)\n"
+        "print(start_fork_server(), in_fork(abs, -3), os.environ == before, signal.pthread_sigmask(0, ()))"
+    )
+    assert _modules_after(code, ()) == ["spawn", "3", "True", "set()"]
+
+
 def _interrupt(driver: int, folder: str) -> None:
     os.kill(driver, signal.SIGINT)
     time.sleep(2)

@@ -34,7 +34,7 @@ from stemfeatures.errors import ClusterError, LostSchedulerError
 from ..catalog import printable
 from . import threads
 from .executor import SHARD_ATTEMPTS, Outcome, WorkerCrash
-from .fork_server import METHOD, start_fork_server
+from .fork_server import start_fork_server
 from .loaded import LOAD_TIMEOUT_S, check_worker
 from .shard import process_on_worker
 from .stop import STOP_PATIENCE_S, StopRequest
@@ -479,7 +479,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     import dask
     from distributed import Client, Scheduler, Security, SpecCluster
 
-    start_fork_server()
+    method = start_fork_server()
     security = Security.temporary()
     workers, judge = _workers(n_workers, device=device, security=security)
     closing = ExitStack()
@@ -488,7 +488,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     # them, and NO_WORKER_TIMEOUT_S ends a run without workers. Read at each loss, so set for the whole run.
     while_it_runs = {
         "distributed.deploy.lost-worker-timeout": "7 days",
-        "distributed.worker.multiprocessing-method": METHOD,
+        "distributed.worker.multiprocessing-method": method,
     }
     closing.enter_context(dask.config.set(while_it_runs))
     try:

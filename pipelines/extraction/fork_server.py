@@ -20,20 +20,26 @@ from . import threads
 
 #: Imported by the fork server.
 PRELOADED = f"{__package__}.preloaded"
-#: How Dask starts workers: forked elsewhere, the frameworks of the system do not survive.
+#: How Dask starts workers, where it can: forked elsewhere, the frameworks of the system do not survive.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
 
 R = TypeVar("R")
 
 
-def start_fork_server() -> None:
+def start_fork_server() -> str:
     """Start the fork server, which imports while the driver goes on. Harmless when called again.
 
     A server that somebody has started before in this process is taken as it is; workers import the rest themselves.
+
+    Returns
+    -------
+    str
+        :data:`METHOD`, or ``"spawn"`` where the server cannot be started: the path of its socket, in the temporary
+        folder, may have a hundred characters.
     """
     if METHOD != "forkserver":
-        return
+        return METHOD
     multiprocessing.get_context(METHOD).set_forkserver_preload([PRELOADED])
     settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}  # read when a process starts
     environment = {name: os.environ.get(name) for name in settings}
@@ -43,6 +49,8 @@ def start_fork_server() -> None:
     try:
         os.environ.update(settings)
         forkserver.ensure_running()
+    except OSError:
+        return "spawn"
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name, value in environment.items():
@@ -50,6 +58,7 @@ def start_fork_server() -> None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+    return METHOD
 
 
 def in_fork(call: Callable[..., R], *arguments: Any) -> R:
