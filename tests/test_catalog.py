@@ -210,13 +210,17 @@ def test_folder_links_and_circles(tmp_path: Path) -> None:
 
 
 def test_a_scheme_alone_is_no_address(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("path\ns3://\nhttps:///\n")
+    (tmp_path / "a.csv").write_text("path\ns3://\nhttps:///\ns3:///a.wav\nhttps://?a=b.wav\n")
     catalog = read_catalog(tmp_path / "a.csv")
-    assert catalog.frame["path"].tolist() == [None, None]
-    assert [problem.kind for problem in validate_catalog(catalog).problems] == ["unsupported_uri"] * 2
-    for address in ("s3://", "S3:///"):
+    assert catalog.frame["path"].tolist() == [None] * 4
+    problems = validate_catalog(catalog).problems
+    assert [problem.kind for problem in problems] == ["unsupported_uri"] * 4
+    assert {problem.message for problem in problems} == {"the address names no bucket and no host"}
+    for address in ("s3://", "S3:///", "s3:///a.wav"):
         with pytest.raises(ValueError, match="names no bucket and no host"):
             place_of(address)
+        with pytest.raises(CatalogError, match="names no bucket and no host"):
+            read_catalog(address)
 
 
 def test_a_link_to_itself_is_a_row_like_others(tmp_path: Path) -> None:

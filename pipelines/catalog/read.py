@@ -92,6 +92,8 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     if glob.has_magic(text):
         return _from_files(islice(expand(text), limit), glob_root(text), text)
     if scheme := scheme_of(text):
+        if scheme in SCHEMES:
+            raise CatalogError("the address names no bucket and no host", source=printable(text))
         raise CatalogError(f"cannot open {scheme}:// addresses; mount or download the files", source=printable(text))
     what = "is neither a regular file nor a folder" if os.path.exists(text) else "there is no such file or folder"
     raise CatalogError(what, source=printable(text))

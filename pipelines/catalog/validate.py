@@ -11,7 +11,7 @@ from typing import Any
 
 from stemfeatures import audio
 from stemfeatures._util import objects
-from stemfeatures._util.urls import SCHEMES, Url, is_remote
+from stemfeatures._util.urls import SCHEMES, Url, is_remote, scheme_of
 from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import StemfeaturesError
 
@@ -120,6 +120,8 @@ def path_trouble(uri: str, path: str | None) -> tuple[str, str] | None:
         return None
     if not uri:
         return "no_path", "the row names no file"
+    if scheme_of(uri) in SCHEMES:
+        return "unsupported_uri", "the address names no bucket and no host"
     return "unsupported_uri", f"cannot open {uri.split('://')[0]}:// addresses; mount or download the files"
 
 

@@ -32,8 +32,8 @@ def scheme_of(text: str) -> str | None:
 
 
 def is_remote(text: str) -> bool:
-    """Whether text is an address that fsspec can open: a scheme alone is none."""
-    return scheme_of(text) in SCHEMES and bool(text.split("://", 1)[1].strip("/"))
+    """Whether text is an address that fsspec can open: one without a bucket or host is none."""
+    return scheme_of(text) in SCHEMES and bool(re.split(r"[/?]", text.split("://", 1)[1], maxsplit=1)[0])
 
 
 def redacted(text: str) -> str:
