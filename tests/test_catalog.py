@@ -223,6 +223,11 @@ def test_a_scheme_alone_is_no_address(tmp_path: Path) -> None:
             read_catalog(address)
 
 
+def test_an_address_that_is_none_is_a_row_like_others(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path\nftp://[x/a.wav\n")
+    assert [problem.kind for problem in validate_catalog(tmp_path / "a.csv").problems] == ["unsupported_uri"]
+
+
 def test_a_link_to_itself_is_a_row_like_others(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     (tmp_path / "b.wav").symlink_to("b.wav")

@@ -342,7 +342,10 @@ def _located(text: str, base: str) -> str | None:
     if not text or is_remote(text):
         return text or None
     if _SCHEME.match(text):
-        uri = urlsplit(text)
+        try:
+            uri = urlsplit(text)
+        except ValueError:  # one bracket of two
+            return None
         if uri.scheme.lower() != "file" or uri.netloc not in ("", "localhost"):
             return None
         # ``?`` and ``#`` are rarely escaped in the wild, and a file has neither query nor fragment.
