@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,8 @@ def test_a_text_manifest_in_portions_is_the_manifest(
     monkeypatch.setattr(portions, "PORTION_ROWS", 5)
     monkeypatch.setattr(spooled, "LEAST_BYTES", 0)
     monkeypatch.setattr(spooled, "_ROWS", 3)
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     path = text_manifest(tmp_path / name, encoding, delimiter)
     whole = read_catalog(path)
     with portions_of(path) as parts:
@@ -236,15 +240,19 @@ def test_a_text_manifest_in_portions_is_the_manifest(
     assert [{f.name: f.type for f in metadata_fields(c, None)} for c in trial] == [types] * 2
     with portions_of(path, limit=5) as parts:
         assert parts is None
+    assert not os.listdir(temporary)
 
 
 def test_a_text_manifest_with_a_fault_is_left_to_who_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION_ROWS", 5)
     monkeypatch.setattr(spooled, "LEAST_BYTES", 0)
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     for fault, message in ((b"a,b,c\n", "line 10 has 3 fields"), (b"\xff,b\n", "line 10 is not UTF-8")):
         (path := tmp_path / "a.csv").write_bytes(b"path,n\n" + b"".join(b"%d.wav,1\n" % i for i in range(8)) + fault)
         with portions_of(path) as parts:
             assert parts is None
+            assert not os.listdir(temporary)
         with pytest.raises(CatalogError, match=message):
             read_catalog(path)
     (packed := tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"path,n\n1.wav,1\n", mtime=0)[:10] + b"\7" * 50)

@@ -166,8 +166,12 @@ def _manifest(spec: CatalogSpec, limit: int | None, stack: ExitStack) -> tuple[P
 
 def _spooled(path: Path, stack: ExitStack) -> Path | None:
     """All rows, whatever the limit: types are those of the whole manifest."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-")))
-    return spooled.spool(path, folder, more_than=PORTION_ROWS)
+    with ExitStack() as written:
+        folder = Path(written.enter_context(tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-")))
+        spool = spooled.spool(path, folder, more_than=PORTION_ROWS)
+        if spool is not None:  # else what has been written, up to a full disk, is of no use
+            stack.enter_context(written.pop_all())
+    return spool
 
 
 def _tables(dataset: ds.Dataset, limit: int, columns: list[str] | None = None, *, rows: int) -> Iterator[pa.Table]:
