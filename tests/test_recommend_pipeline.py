@@ -26,7 +26,8 @@ from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.schema import SCHEMA_VERSION
 
 SETTINGS = Settings(factors=8, iterations=4, regularization=0.1)
-QUICK = ("--factors", "8", "--iterations", "4", "--regularization", "0.1", "--stems", "vocals,drums")
+FEW = ("--factors", "8", "--iterations", "4", "--regularization", "0.1")
+QUICK = (*FEW, "--stems", "vocals,drums")
 STEMS = ("vocals", "drums")
 
 
@@ -289,6 +290,10 @@ def test_command_line(main, features, listening, tmp_path) -> None:
     assert {row["model"] for row in result["scores"]} == {"random", "popularity", "content", "als", "hybrid"}
     assert result["settings"]["split"]["k"] == 3
     assert {"user", "recall@5", "ndcg@10"} <= set(pd.read_parquet(scores))
+    code, said, err = main(*argv, "--split", "time", "--kinds", "popularity,als")
+    assert (code, said) == (2, "")
+    assert "--stems: popularity, als learns from no features" in err
+    argv = tuple(part for part in argv if part not in QUICK[len(FEW) :])
     code, said, _ = main(*argv, "--split", "time", "--kinds", "popularity,als")
     assert "New users with a short history" in said
 
