@@ -132,31 +132,8 @@ def peaks(probability: np.ndarray, threshold: float) -> np.ndarray:
 
 def find_strokes(
     mel: np.ndarray, onset: np.ndarray, active: np.ndarray, model: StrokeModel | None = None
-) -> dict[str, np.ndarray]:
-    """Strokes of the drums.
-
-    Parameters
-    ----------
-    mel : np.ndarray
-        (n_mels, n_frames) power of the drum stem.
-    onset : np.ndarray
-        (n_frames,) activation of strokes.
-    active : np.ndarray
-        (n_frames,) bool, where the drums sound.
-    model : StrokeModel, optional
-        That of the package by default.
-
-    Returns
-    -------
-    ``{kind: (n_strokes,) float64 seconds}`` for each of :data:`STROKES`.
-    """
-    return {kind: times_s for kind, (times_s, _) in likely_strokes(mel, onset, active, model).items()}
-
-
-def likely_strokes(
-    mel: np.ndarray, onset: np.ndarray, active: np.ndarray, model: StrokeModel | None = None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """:func:`find_strokes`, with the probability of each.
+    """Strokes of the drums, with the probability of each.
 
     Parameters
     ----------
@@ -171,7 +148,7 @@ def likely_strokes(
 
     Returns
     -------
-    ``{kind: (times_s, probability)}``, ``(n_strokes,)`` both.
+    ``{kind: (times_s, probability)}`` for each of :data:`STROKES`, ``(n_strokes,)`` both.
     """
     if not active.any() or len(active) < 3:
         return {kind: (np.zeros(0), np.zeros(0)) for kind in STROKES}

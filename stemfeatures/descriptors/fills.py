@@ -63,7 +63,7 @@ def find_fills(strokes: dict[str, np.ndarray], bars: Bars | None) -> Fills:
     Parameters
     ----------
     strokes : dict
-        ``{kind: (n,) seconds}`` of :func:`~.drums.find_strokes`.
+        ``{kind: (n,) seconds}``, the times of :func:`~.drums.find_strokes`.
     bars : Bars or None
         Of the drums.
     """

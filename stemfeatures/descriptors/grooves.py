@@ -9,7 +9,7 @@ import numpy as np
 
 from ..fields import LOG1P, NOT_A_COORDINATE, Field, status_field
 from .activity import active_rows
-from .drums import STROKES, likely_strokes
+from .drums import STROKES, find_strokes
 from .event_tables import Columns, EventTable, register_events
 from .inputs import DescriptorInputs
 from .metre import Bars
@@ -197,7 +197,7 @@ def describe_strokes(
     Parameters
     ----------
     strokes : dict
-        ``{kind: (n,) seconds}`` of :func:`~.drums.find_strokes`.
+        ``{kind: (n,) seconds}``, the times of :func:`~.drums.find_strokes`.
     bars : Bars or None
         Of the drums.
     bass_onsets_s : (n,) ndarray
@@ -247,13 +247,13 @@ def drum_strokes(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``{kind: (n,) seconds}`` of :func:`~.drums.find_strokes`.
+        ``{kind: (n,) seconds}``, the times of :func:`~.drums.find_strokes`.
     """
     return {kind: times_s for kind, (times_s, _) in inputs.get(_likely).items()}
 
 
 def _likely(inputs: DescriptorInputs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return likely_strokes(inputs.frames.stems["drums"].mel, inputs.frames.onset, inputs.get(active_rows)["drums"])
+    return find_strokes(inputs.frames.stems["drums"].mel, inputs.frames.onset, inputs.get(active_rows)["drums"])
 
 
 def _strokes(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
