@@ -23,6 +23,7 @@ from .descriptors import LoudnessMeter
 from .descriptors.describe import describe
 from .descriptors.polyphony import POLYPHONIC_NOTES
 from .descriptors.registry import descriptor_fields
+from .descriptors.series import SERIES
 from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import AudioError, EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
@@ -642,7 +643,7 @@ class _Job:
         names = () if self.source is None else self.source.stems
         self.builder = FrameBuilder(
             analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels,
-            notes=POLYPHONIC_NOTES in analyser.requested,
+            notes=POLYPHONIC_NOTES in analyser.requested, cells=SERIES in analyser.requested,
         )  # fmt: skip
         self.keeper = None
         if stems.keep is not None:

@@ -494,6 +494,8 @@ def test_series_are_written_on_request(music: Path, tmp_path: Path, model: Path)
         n = len(row["times_s"]) - 1
         assert len(row["loudness_lufs"]) == len(row["activity"]) == n
         assert row["chroma"] is None if row["stem"] == "drums" else len(row["chroma"]) == 12 * n
+        vectors = features.embeddings(row["stem"])[1]
+        assert row["embedding"] is None if len(vectors) == 0 else len(row["embedding"]) == n * vectors.shape[1]
     assert extract(music, out, model, limit=1).nothing_to_do
 
 

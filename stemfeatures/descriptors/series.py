@@ -8,14 +8,17 @@ import numpy as np
 
 from ..constants import FRAME_RATE
 from ..fields import Field
-from .activity import active_rows
+from .activity import ROUNDING_DBFS, active_rows
 from .chords import chord_inputs
+from .embedding import embedding, step_embeddings
 from .event_tables import STEM, Columns, EventTable, register_events
 from .harmony import fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .loudness import to_lufs
 from .values import step_sums, step_windows
 
+#: Name of the table.
+SERIES = "series"
 #: Least power, as a level in dB.
 FLOOR_DB = -100.0
 
@@ -46,6 +49,16 @@ FIELDS = (
         since="1.1",
         family="series",
     ),
+    Field(
+        "embedding",
+        "list<float32>",
+        "The network's vector of each step (as table embeddings has it of the track), of unit length, one after the "
+        "other; all 0 where the row is silent. Null where embeddings has no row.",
+        "",
+        "-1..1",
+        since="1.1",
+        family="series",
+    ),
 )
 
 
@@ -68,6 +81,16 @@ def step_means(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.asarray(step_sums(values, first) / np.maximum(length, 1))
 
 
+def _step_vectors(inputs: DescriptorInputs, row: str, edges_s: np.ndarray, first: np.ndarray) -> np.ndarray | None:
+    """(n_steps * n_dims,) of a row, or None."""
+    frames = inputs.frames
+    if frames.cells is None or not inputs.get(active_rows)[row].any() or embedding(frames.stems[row]) is None:
+        return None
+    vectors = step_embeddings(frames.cells, frames.rows.index(row), edges_s * FRAME_RATE)
+    level = step_means(np.asarray(frames.stems[row].energy, dtype=np.float64), first)
+    return np.where(level[:, None] > 10 ** (ROUNDING_DBFS / 10), vectors, np.float32(0)).ravel()
+
+
 def _all_series(inputs: DescriptorInputs) -> Columns:
     steps, frames = inputs.get(chord_inputs), inputs.frames
     on_beat = steps.kinds < 2
@@ -76,6 +99,7 @@ def _all_series(inputs: DescriptorInputs) -> Columns:
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
     columns: dict[str, list[np.ndarray | None]] = {f.name: [] for f in FIELDS if f.name != "stem"}
     for row in frames.rows:
+        columns["embedding"].append(_step_vectors(inputs, row, edges, first))
         power = step_means(np.asarray(frames.stems[row].k_power, dtype=np.float64), first)
         columns["times_s"].append(edges)
         columns["loudness_lufs"].append(to_lufs(np.maximum(power, 10 ** (FLOOR_DB / 10))))
@@ -102,7 +126,7 @@ def _all_series(inputs: DescriptorInputs) -> Columns:
 
 register_events(
     EventTable(
-        "series",
+        SERIES,
         90,
         "One row per row of stems, on request (extract --series): its course, a value a beat.",
         FIELDS,

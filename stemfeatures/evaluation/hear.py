@@ -99,7 +99,7 @@ class HearModel(torch.nn.Module):
     def _piece(self, y: np.ndarray) -> _Cells:
         found: list[_Cells] = []
 
-        def take(features: Tensor, power: Tensor, stride: int) -> None:
+        def take(features: Tensor, power: Tensor, stride: int, first: int) -> None:
             _, bins, n_cells = features.shape
             padded = torch.nn.functional.pad(power.sum(dim=0), (0, n_cells * stride - power.shape[-1]))
             cell = padded.reshape(bins, N_BINS // bins, n_cells, stride).mean(dim=(1, 3))

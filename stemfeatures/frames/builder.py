@@ -13,12 +13,12 @@ from ..constants import (
     N_FFT,
     PITCHED_STEMS,
     STEM_ROWS,
-    STEMS,
 )
 from ..inference.segments import Frames
 from ..inference.transfer import to_host
 from ..spectra.filters import FilterBank, bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
+from .feature_meter import CELL_VALUES, FeatureMeter
 from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
@@ -26,7 +26,7 @@ from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectra
 from .polyphony import NoteMeter
 from .roughness import roughness, spectral_peaks
 from .stereo import StereoMeter
-from .types import ROUGHNESS_STEP, NoteFrames, PitchFrames, StemFrames, TrackFrames
+from .types import ROUGHNESS_STEP, FeatureCells, NoteFrames, PitchFrames, StemFrames, TrackFrames
 from .voice_meter import VoiceMeter
 
 #: Mean square of a signal from its Hann-windowed one-sided power spectrum (Parseval; 3 N / 8 is the window's energy).
@@ -58,11 +58,13 @@ class FrameBuilder:
         Number of channels of that signal; None: they are not known.
     notes : bool, default=False
         Ask the network of notes about ``other``.
+    cells : bool, default=False
+        Keep the network's features of each stretch of time.
     """
 
     def __init__(
         self, device: str = "cpu", *, further: tuple[str, ...] = (), sample_rate: int | None = None,
-        channels: int | None = None, notes: bool = False,
+        channels: int | None = None, notes: bool = False, cells: bool = False,
     ) -> None:  # fmt: skip
         self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
@@ -76,9 +78,7 @@ class FrameBuilder:
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
         self._tones = {stem: InharmonicityMeter() for stem in PITCHED_STEMS}
         self._notes = NoteMeter(device) if notes else None
-        self._sums: Tensor | None = None
-        self._squares: Tensor | None = None
-        self._weight = torch.zeros(self._rows, dtype=torch.float64, device=device)
+        self._features, self._stride = FeatureMeter(self._rows, device, by_cell=cells), 0
 
     def push_channels(self, block: np.ndarray) -> None:
         """Take further samples (channels, n) of the signal as it was decoded, ahead of their frames."""
@@ -151,25 +151,13 @@ class FrameBuilder:
             **spectral_shape(magnitude, power),
         }
 
-    def add_features(self, features: Tensor, power: Tensor, stride: int) -> None:
-        """Accumulate the embedding: network features weighted by each stem's power in their cell.
-
-        ``features`` (channels, bins, cells), ``power`` (all rows but the mixture, N_BINS, frames).
-        """
-        channels, bins, cells = features.shape
-        sums = power.reshape(self._rows - 1, bins, N_BINS // bins, -1).sum(dim=2)
-        sums = torch.nn.functional.pad(sums, (0, cells * stride - power.shape[-1]))
-        cell = sums.reshape(self._rows - 1, bins, cells, stride).sum(dim=3) / (N_BINS // bins * stride)
-        cell = torch.cat([cell[: len(STEMS)].sum(dim=0, keepdim=True), cell])
-        # The fourth root keeps a few loud cells from deciding alone.
-        weight = cell.sqrt().sqrt().reshape(self._rows, -1).double()
-        flat = features.reshape(channels, -1).double()
-        if self._sums is None or self._squares is None:
-            self._sums = torch.zeros(self._rows, channels, dtype=torch.float64, device=self.device)
-            self._squares = torch.zeros_like(self._sums)
-        self._sums += weight @ flat.T
-        self._squares += weight @ (flat**2).T
-        self._weight += weight.sum(dim=1)
+    def add_features(self, features: Tensor, power: Tensor, stride: int, first: int) -> None:
+        """Take further features of the network, see :meth:`.feature_meter.FeatureMeter.push`."""
+        self._features.push(features, power, stride, first)
+        self._stride = stride
+        for cells in self._features.take_cells():
+            for name, array in cells.items():
+                self._values.append(name, array)
 
     def finish(self, n_samples: int) -> TrackFrames:
         """The frames of the whole track of ``n_samples`` at 22,050 Hz."""
@@ -199,6 +187,7 @@ class FrameBuilder:
             n_samples, stems, pitch, *self._activations(data), data.get("presence"), channels=self.channels,
             voice=self._voice.finish(), tones={stem: meter.finish() for stem, meter in self._tones.items()},
             notes=None if self._notes is None else NoteFrames(*(data[name] for name in _NOTES)),
+            cells=FeatureCells(self._stride, *(data[name] for name in CELL_VALUES)) if "cell_first" in data else None,
         )  # fmt: skip
 
     @staticmethod
@@ -243,9 +232,6 @@ class FrameBuilder:
         self._keep(f"hz{_VOICE}", fine.T)
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
-        weight = float(self._weight[row])
-        if self._sums is None or self._squares is None or weight <= 0 or float(energy.max(initial=0.0)) <= 1e-10:
+        if float(energy.max(initial=0.0)) <= 1e-10:
             return None
-        mean = self._sums[row] / weight
-        deviation = (self._squares[row] / weight - mean**2).clamp_min(0).sqrt()
-        return torch.cat([mean, deviation]).float().cpu().numpy()
+        return self._features.embedding(row)

@@ -173,6 +173,29 @@ class NoteFrames:
 
 
 @dataclass
+class FeatureCells:
+    """The network's features of each row in stretches of time, in the order of their frames but where segments meet.
+
+    Attributes
+    ----------
+    stride : int
+        Frames of a cell.
+    first : np.ndarray
+        (n_cells,) number of its first frame.
+    weight : np.ndarray
+        (n_rows, n_cells) sum of what the features count by, in the order of :attr:`TrackFrames.rows`.
+    sums, squares : np.ndarray
+        (n_rows, n_channels, n_cells) weighted sums of the features and of their squares.
+    """
+
+    stride: int
+    first: np.ndarray
+    weight: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+
+@dataclass
 class TrackFrames:
     """All frames of one track.
 
@@ -206,6 +229,8 @@ class TrackFrames:
         ``{"vocals" | "bass": InharmonicityFrames}``; None likewise.
     notes : NoteFrames, optional
         Of ``other``; None where they were not asked for.
+    cells : FeatureCells, optional
+        The network's features along the track; None where they were not asked for.
     """
 
     n_samples: int
@@ -223,6 +248,7 @@ class TrackFrames:
     voice: VoiceFrames | None = None
     tones: dict[str, InharmonicityFrames] | None = None
     notes: NoteFrames | None = None
+    cells: FeatureCells | None = None
 
     def release(self) -> None:
         """Take what was read of a long track's frames out of memory; it is read again where it is used."""

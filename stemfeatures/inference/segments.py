@@ -102,8 +102,8 @@ class SegmentTrack:
     on_frames : callable
         Called with every :class:`Frames` as it is finished, in order and without gaps.
     on_features : callable, optional
-        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride)`` of the frames of
-        each segment that are used; rows of further stems follow the four.
+        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride, first frame)`` of
+        each segment, the power 0 in frames that are not used; rows of further stems follow the four.
     segment : int, optional
         Frames of a segment.
     stem_names : tuple of str, optional
@@ -113,7 +113,7 @@ class SegmentTrack:
     def __init__(
         self,
         on_frames: Callable[[Frames], None],
-        on_features: Callable[[Tensor, Tensor, int], None] | None = None,
+        on_features: Callable[[Tensor, Tensor, int, int], None] | None = None,
         *,
         segment: int = SEGMENT,
         stem_names: tuple[str, ...] = (),
@@ -261,7 +261,8 @@ class SegmentRunner:
                 masks = output.masks[i] if further is None else torch.cat([output.masks[i], further[i]])
                 used = torch.zeros_like(magnitude[i])
                 used[:, cut] = magnitude[i, :, cut]
-                segment.owner.on_features(output.features[i], (masks * used).square_(), self.model.stride)
+                power = (masks * used).square_()
+                segment.owner.on_features(output.features[i], power, self.model.stride, segment.start)
             values = {"masks": output.masks[i], "salience": salience[i], "voicing": voicing[i], "rhythm": rhythm[i]}
             if output.presence is not None:
                 values["presence"] = torch.sigmoid(output.presence[i])
