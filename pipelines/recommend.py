@@ -83,6 +83,7 @@ def train_recommender(
     kind: str = "hybrid",
     stems: Iterable[str] | None = None,
     families: Iterable[str] | None = None,
+    weigh_by_separation: bool = False,
     settings: Settings | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
@@ -99,6 +100,8 @@ def train_recommender(
         See :mod:`stemfeatures.recommendation.models`.
     stems, families : iterable of str, optional
         Of the features, for content and hybrid; see ``stemfeatures.features_matrix``.
+    weigh_by_separation : bool, optional
+        Separated stems count by how far they can be trusted; see ``stemfeatures.features_matrix``.
     settings : Settings, optional
         See :func:`~stemfeatures.recommendation.fit.fit_recommender`.
     seed : int, optional
@@ -121,7 +124,13 @@ def train_recommender(
         ``out`` is there and is no recommender.
     """
     require_free(out)  # rather than after hours of training
-    catalogue = read_catalogue(place_of(features), with_features=kind in USES_FEATURES, stems=stems, families=families)
+    catalogue = read_catalogue(
+        place_of(features),
+        with_features=kind in USES_FEATURES,
+        stems=stems,
+        families=families,
+        weigh_by_separation=weigh_by_separation,
+    )
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
     transformer, vectors = _vectors(catalogue)
     matrix = listening.matrix()
@@ -170,6 +179,7 @@ def evaluate_recommenders(
     kinds: Iterable[str] = CORE_KINDS,
     stems: Iterable[str] | None = None,
     families: Iterable[str] | None = None,
+    weigh_by_separation: bool = False,
     settings: Settings | None = None,
     seed: int = 0,
     k: Sequence[int] = (10, 50),
@@ -188,6 +198,8 @@ def evaluate_recommenders(
     kinds : iterable of str, optional
         What to compare.
     stems, families : iterable of str, optional
+        As for :func:`train_recommender`.
+    weigh_by_separation : bool, optional
         As for :func:`train_recommender`.
     settings : Settings, optional
         As for :func:`train_recommender`.
@@ -209,7 +221,11 @@ def evaluate_recommenders(
     """
     kinds = tuple(kinds)
     catalogue = read_catalogue(
-        place_of(features), with_features=bool(set(kinds) & set(USES_FEATURES)), stems=stems, families=families
+        place_of(features),
+        with_features=bool(set(kinds) & set(USES_FEATURES)),
+        stems=stems,
+        families=families,
+        weigh_by_separation=weigh_by_separation,
     )
     listening = read_interactions(interactions).for_tracks(catalogue.track_ids)
     sides = split_interactions(listening, **{"seed": seed, **(split or {})})

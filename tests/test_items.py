@@ -384,6 +384,55 @@ def test_rows_do_not_depend_on_one_another_or_on_chunks(matrix, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------- torch
 
 
+def test_trust_stands_behind_the_columns_of_each_separated_stem(tmp_path):
+    given = {("bass", ""): {"separation_sdr_db": np.linspace(-5, 20, 40)}}
+    features = open_features(write_features(tmp_path / "features", IDS, overwrite=given))
+    plain = features_matrix(features, stems=["mixture", "bass"])
+    weighed = features_matrix(features, stems=["mixture", "bass"], weigh_by_separation=True)
+    assert list(weighed.columns) == [*plain.columns, "bass__separation_sdr_db"]
+    np.testing.assert_allclose(weighed["bass__separation_sdr_db"], np.linspace(-5, 20, 40), rtol=1e-6)
+    pd.testing.assert_frame_equal(weighed[plain.columns], plain)
+    alone = features_matrix(features, stems=["bass"], families=["f0"], weigh_by_separation=True)
+    assert set(alone.columns) < set(weighed.columns)
+    assert alone.columns[-1] == "bass__separation_sdr_db"
+
+
+@pytest.mark.parametrize("options", [{}, {"whiten": True}])
+def test_coordinates_of_a_stem_are_shrunk_by_what_can_be_trusted(matrix, options):
+    some = matrix.filter(regex="^(bass|drums|mixture)__(f0|onset|mfcc_0[1-4]|key|tempo|activity)")
+    plain = FeatureTransformer(**options).fit(some)
+    sdr_db = np.r_[np.nan, 0.0, 10.0, np.linspace(-10, 30, len(some) - 3)].astype(np.float32)
+    trusted = some.assign(bass__separation_sdr_db=sdr_db)
+    weighed = FeatureTransformer(**options).fit(trusted)
+    assert weighed.get_feature_names_out().tolist() == plain.get_feature_names_out().tolist()
+    share = np.r_[1.0, 0.5, 10 / 11, 1 / (1 + 10 ** (-sdr_db[3:] / 10))]
+    was, now = plain.transform(some), weighed.transform(trusted)
+    for block, columns in plain.blocks_.items():
+        expected = was[:, columns] * (share[:, None] if block[0] == "bass" else 1)
+        np.testing.assert_allclose(now[:, columns], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weighed.mean_, now.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(weighed.variance_, now.var(axis=0), rtol=1e-3, atol=1e-6)
+    assert "bass__separation_sdr_db" not in weighed.unusable_
+
+
+def test_shrunk_vectors_are_nearer_to_the_true_ones():
+    # Values whose errors have the variance that their signal-to-distortion ratio says.
+    rng = np.random.default_rng(0)
+    true, sdr_db = rng.standard_normal((5000, 3)), rng.uniform(-10, 20, 5000)
+    error = rng.standard_normal(true.shape) * 10 ** (-sdr_db[:, None] / 20)
+    names = [f"bass__mfcc_0{k}_mean" for k in (1, 2, 3)]
+    frame = pd.DataFrame(true + error, columns=names)
+    vectors = {}
+    for way, data in {"plain": frame, "weighed": frame.assign(bass__separation_sdr_db=sdr_db)}.items():
+        group = FeatureTransformer(clip=None).fit(data)
+        vectors[way] = group.transform(data)
+    # Of the same data the true vectors are these, but for the unit of the block.
+    unit = np.linalg.lstsq(vectors["plain"].reshape(-1, 1), (true + error).reshape(-1), rcond=None)[0][0]
+    left = {way: np.mean(np.square(unit * (x - x.mean(axis=0)) - true)) for way, x in vectors.items()}
+    assert left["plain"] == pytest.approx(np.mean(10 ** (-sdr_db / 10)), rel=0.1)
+    assert left["weighed"] == pytest.approx(np.mean(1 / (1 + 10 ** (sdr_db / 10))), rel=0.1)
+
+
 def test_torch_datasets_feed_two_towers(matrix, caplog):
     torch = pytest.importorskip("torch")
     from torch.utils.data import BatchSampler, DataLoader, SequentialSampler

@@ -116,6 +116,25 @@ def test_a_saved_model_recommends_the_same(kind, features, listening, tmp_path) 
     assert (outs[0].groupby("user_id")["score"].diff().dropna() <= 0).all()
 
 
+def test_stems_can_count_by_their_separation(main, features, listening, tmp_path) -> None:
+    vectors = {}
+    for name, option in (("plain", ()), ("weighed", ("--weigh-by-separation",))):
+        argv = ("--kind", "content", "--stems", "vocals,drums", "-o", tmp_path / name, *option)
+        assert main("recommend", "train", features, listening, *argv)[0] == 0
+        saved = load_recommender(tmp_path / name)
+        chosen = saved.card["features"]
+        assert chosen["weigh_by_separation"] is bool(option)
+        trust = [column for column in chosen["columns"] if column.endswith("separation_sdr_db")]
+        assert trust == (["vocals__separation_sdr_db", "drums__separation_sdr_db"] if option else [])
+        # Of the directory as it is now, the features are those of training.
+        np.testing.assert_allclose(fit_to(saved, features).model.vectors, saved.model.vectors, atol=1e-6)
+        vectors[name] = saved.model.vectors
+        out = tmp_path / f"{name}.parquet"
+        assert predict_recommendations(tmp_path / name, features, listening, out, k=5).users == 201
+    assert vectors["plain"].shape == vectors["weighed"].shape
+    assert not np.allclose(vectors["plain"], vectors["weighed"], atol=1e-3)
+
+
 def test_recommendations_are_a_typed_table_of_unheard_tracks(model, features, listening, tmp_path) -> None:
     out = tmp_path / "new" / "recommendations.parquet"
     predict_recommendations(model, features, listening, out, k=7)
@@ -308,6 +327,10 @@ def test_command_line(main, features, listening, tmp_path) -> None:
         (
             ["train", "FEATURES", "LISTENING", "-o", "m", "--kind", "als", "--stems", "bass"],
             "--stems: als learns from no",
+        ),
+        (
+            ["train", "FEATURES", "LISTENING", "-o", "m", "--kind", "als", "--weigh-by-separation"],
+            "--weigh-by-separation: als learns from no",
         ),
         (
             ["evaluate", "FEATURES", "LISTENING", "--kinds", "als", "--families", "f0"],

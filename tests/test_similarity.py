@@ -446,6 +446,25 @@ def test_an_index_is_built_again_as_it_was_asked_for(tmp_path):
     assert (index.stems, index.options["whiten"], len(index)) == (("drums",), True, 6)
 
 
+def test_an_index_in_which_stems_count_by_their_separation(tmp_path):
+    sdr_db = np.linspace(-10, 20, 12)
+    given = {("bass", ""): {"separation_sdr_db": sdr_db}}
+    features = open_features(write_features(tmp_path / "features", IDS[:12], overwrite=given))
+    plain, weighed = (
+        build_index(features, stems=["bass"], weigh_by_separation=weigh, index_dir=tmp_path / str(weigh))
+        for weigh in (False, True)
+    )
+    was, now = (index.store.take(np.arange(12), index.store.blocks) for index in (plain, weighed))
+    np.testing.assert_allclose(now, was / (1 + 10 ** (-sdr_db[:, None] / 10)), rtol=1e-4, atol=1e-5)
+    assert weighed.options["weigh_by_separation"]
+    # A track that is not in the tables is weighed as those that are, and so are all when the index is built again.
+    wider = with_track(weighed, features, "new", features.describe("t03"))
+    assert wider.similar("new", k=1).distances[0] == pytest.approx(0, abs=1e-5)
+    write_features(tmp_path / "features", IDS[12:14], run_id="run-2", seed=1)
+    again = current_index(open_features(tmp_path / "features"), index_dir=tmp_path / "True")
+    assert (len(again), again.options["weigh_by_separation"]) == (14, True)
+
+
 def test_a_track_that_is_not_in_the_tables(tmp_path, path, index):
     features = open_features(path)
     known = features.describe("t33")

@@ -43,6 +43,11 @@ def add_parser(verbs: Any) -> None:
     what.add_argument(
         "--whiten", action="store_true", help="take the correlations inside each block out (Mahalanobis distances)"
     )
+    what.add_argument(
+        "--weigh-by-separation",
+        action="store_true",
+        help="let stems count by how far their separation can be trusted (separation_sdr_db)",
+    )
     what.add_argument("--model-sha256", metavar="SHA", help="only rows of this checkpoint (the first digits)")
     what.add_argument("--config-hash", metavar="HASH", help="only rows of these settings (the first digits)")
     parser.add_argument(
@@ -65,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         families=families,
         weights=defaults | dict(args.weights),
         whiten=args.whiten,
+        weigh_by_separation=args.weigh_by_separation,
         model_sha256=args.model_sha256,
         config_hash=args.config_hash,
         index_dir=args.index_dir,

@@ -170,6 +170,11 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="activity,f0,rhythm,timbre,loudness,harmony,structure,notes,embedding (default: all but embedding)",
     )
+    parser.add_argument(
+        "--weigh-by-separation",
+        action="store_true",
+        help="let stems count by how far their separation can be trusted (separation_sdr_db)",
+    )
     parser.add_argument("--factors", type=whole(1), default=64, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--iterations", type=whole(1), default=16, metavar="N", help="sweeps (default: %(default)s)")
     parser.add_argument(
@@ -212,6 +217,7 @@ def run_train(args: argparse.Namespace) -> int:
             kind=args.kind,
             stems=args.stems,
             families=args.families,
+            weigh_by_separation=args.weigh_by_separation,
             settings=_settings(args),
             seed=args.seed,
             progress=steps,
@@ -260,6 +266,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
             kinds=args.kinds,
             stems=args.stems,
             families=args.families,
+            weigh_by_separation=args.weigh_by_separation,
             settings=_settings(args),
             seed=args.seed,
             k=args.k,
@@ -352,8 +359,13 @@ def _users(args: argparse.Namespace) -> list[str] | None:
 
 def _require_features(args: argparse.Namespace, kinds: Sequence[str]) -> None:
     """UsageError where features are chosen of which none of the kinds looks at any."""
-    if (args.stems or args.families) and not set(kinds) & set(USES_FEATURES):
-        chosen = "--stems" if args.stems else "--families"
+    given = {
+        "--stems": args.stems,
+        "--families": args.families,
+        "--weigh-by-separation": args.weigh_by_separation,
+    }
+    chosen = next((option for option, value in given.items() if value), None)
+    if chosen is not None and not set(kinds) & set(USES_FEATURES):
         raise UsageError(f"{chosen}: {', '.join(kinds)} learns from no features; {' and '.join(USES_FEATURES)} do")
 
 

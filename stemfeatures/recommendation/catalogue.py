@@ -34,7 +34,7 @@ class Catalogue:
         The frame of :func:`stemfeatures.features_matrix`; None when features were not asked for.
     origin : dict
         Where from: ``path, commit, schema_version, tracks`` and, with features, ``model_sha256, config_hash, stems,
-        families, columns``.
+        families, weigh_by_separation, columns``.
     """
 
     track_ids: np.ndarray
@@ -48,6 +48,7 @@ def read_catalogue(
     with_features: bool = True,
     stems: Iterable[str] | None = None,
     families: Iterable[str] | None = None,
+    weigh_by_separation: bool = False,
     model_sha256: str | None = None,
     config_hash: str | None = None,
 ) -> Catalogue:
@@ -72,7 +73,12 @@ def read_catalogue(
     stems = None if stems is None else tuple(stems)
     families = None if families is None else tuple(families)
     matrix = features_matrix(
-        features, stems=stems, families=families, model_sha256=model_sha256, config_hash=config_hash
+        features,
+        stems=stems,
+        families=families,
+        weigh_by_separation=weigh_by_separation,
+        model_sha256=model_sha256,
+        config_hash=config_hash,
     )
     at = made["track_id"].to_pylist().index(matrix.index[0])
     origin |= {
@@ -81,6 +87,7 @@ def read_catalogue(
         "config_hash": made["config_hash"][at].as_py(),
         "stems": None if stems is None else list(stems),
         "families": None if families is None else list(families),
+        "weigh_by_separation": weigh_by_separation,
         "columns": list(matrix.columns),
     }
     return Catalogue(np.asarray(matrix.index, dtype=str), matrix, origin)
@@ -160,7 +167,13 @@ def fit_to(saved: SavedRecommender, features: str | Place | Features) -> Fit:
                 f"{where} holds {'those of ' + there if there else 'no tracks'}; values of different models or "
                 "settings cannot be compared",
             )
-        catalogue = read_catalogue(features, stems=trained["stems"], families=trained["families"], **keys)
+        catalogue = read_catalogue(
+            features,
+            stems=trained["stems"],
+            families=trained["families"],
+            weigh_by_separation=trained.get("weigh_by_separation", False),
+            **keys,
+        )
         assert catalogue.matrix is not None
         have, want = list(catalogue.matrix.columns), trained["columns"]
         if missing := [c for c in want if c not in set(have)]:

@@ -46,6 +46,7 @@ def build_index(
     families: Iterable[str] | None = None,
     weights: Mapping[str, float] | None = None,
     whiten: bool = False,
+    weigh_by_separation: bool = False,
     model_sha256: str | None = None,
     config_hash: str | None = None,
     index_dir: str | Path | None = None,
@@ -63,6 +64,8 @@ def build_index(
         Factors of distances by stem, family or block, instead of :data:`WEIGHTS`; they stay in the index.
     whiten : bool
         See :class:`stemfeatures.FeatureTransformer`.
+    weigh_by_separation : bool
+        Separated stems count by how far they can be trusted; see :func:`stemfeatures.features_matrix`.
     model_sha256, config_hash : str, optional
         See :func:`stemfeatures.features_matrix`.
     index_dir : str or Path, optional
@@ -90,16 +93,14 @@ def build_index(
 
         require_usearch()
     commit = features.commit
-    asked = {
+    asked: dict[str, Any] = {
         "stems": None if stems is None else list(stems),
         "families": None if families is None else list(families),
+        "weigh_by_separation": weigh_by_separation,
         "model_sha256": model_sha256,
         "config_hash": config_hash,
     }
-    stems, families = asked["stems"], asked["families"]
-    matrix = features_matrix(
-        features, stems=stems, families=families, model_sha256=model_sha256, config_hash=config_hash
-    )
+    matrix = features_matrix(features, **asked)
     if weights is None:
         present = {family_of(split_column(column)[1]) for column in matrix.columns}
         weights = {family: weight for family, weight in WEIGHTS.items() if family in present}

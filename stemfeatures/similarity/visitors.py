@@ -11,7 +11,7 @@ import numpy as np
 from ..descriptors.types import TrackDescription
 from ..errors import DatasetError
 from ..tables.reader import Features
-from ..vectors.columns import encode_key, matrix_columns, split_column
+from ..vectors.columns import TRUST, encode_key, matrix_columns, split_column
 from ..vectors.matrix import features_matrix
 from ..vectors.transformer import FeatureTransformer
 from .index import SimilarityIndex
@@ -129,7 +129,7 @@ def with_track(index: SimilarityIndex, features: Features, name: str, descriptio
 
     options: dict[str, Any] = index.options
     chosen = {key: options.get(key) for key in ("stems", "families", "model_sha256", "config_hash")}
-    matrix = features_matrix(features, **chosen)
+    matrix = features_matrix(features, weigh_by_separation=options.get("weigh_by_separation", False), **chosen)
     transformer = FeatureTransformer(weights=options["weights"], whiten=options["whiten"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of columns that are left out, as the index tells
@@ -162,6 +162,10 @@ def matrix_row(description: TrackDescription, columns: Sequence[str]) -> pd.Data
     values = []
     for column in columns:
         stem, name = split_column(column)
+        if name == TRUST:
+            value = description.stems.get(stem, {}).get(TRUST)
+            values.append(np.nan if value is None else value)
+            continue
         if name not in known:  # of an embedding, which knows its place by its number
             vector = description.embeddings.get(stem)
             values.append(np.nan if vector is None else vector[int(name.rpartition("_")[2])])

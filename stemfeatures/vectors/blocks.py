@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..fields import LINEAR, Scale
-from .columns import CUSTOM, SEPARATOR, family_of, scale_of, split_column
+from .columns import CUSTOM, SEPARATOR, TRUST, family_of, scale_of, split_column, trust_column
 
 #: Interquartile range, and range from the 5th to the 95th percentile, of a normal distribution of deviation 1.
 _IQR_OF_NORMAL, _P90_OF_NORMAL = 1.3489795, 3.2897073
@@ -38,6 +38,9 @@ class ColumnGroup:
         Subtracted from the coordinates.
     scale : float
         What they are divided by then.
+    trust : int
+        Column with the signal-to-distortion ratio of the stem in dB, by which the scaled coordinates are weighed; -1
+        for none.
     """
 
     block: tuple[str, str]
@@ -47,6 +50,7 @@ class ColumnGroup:
     scaling: Scale
     centre: np.ndarray | float = 0.0
     scale: float = 1.0
+    trust: int = -1
 
     def coordinates(self, X: np.ndarray) -> np.ndarray:
         """(n_rows, n_coordinates) float64, NaN where anything needed is null."""
@@ -71,6 +75,18 @@ class ColumnGroup:
 
     def scaled(self, X: np.ndarray, clip: float | None) -> np.ndarray:
         return self.rescaled(self.coordinates(X), clip)
+
+    def trusted(self, X: np.ndarray) -> np.ndarray | float:
+        """(n_rows, 1) weights of the scaled coordinates, 0..1; 1 where nothing says how far the stem can be trusted.
+
+        A value that is the true one and an error, whose variances are as r to 1, is likeliest r / (1 + r) of its
+        distance from the mean away from it (the regression of the true value on the measured one, which is also the
+        gain of a Wiener filter).
+        """
+        if self.trust < 0:
+            return 1.0
+        ratio = 10 ** (X[:, [self.trust]].astype(np.float64) / 10)
+        return np.nan_to_num(ratio / (1 + ratio), nan=1.0)
 
     def rescaled(self, values: np.ndarray, clip: float | None) -> np.ndarray:
         values = (values - self.centre) / self.scale
@@ -106,6 +122,10 @@ class ColumnGroup:
         used = [*self.inputs, self.strength] if self.strength >= 0 else self.inputs
         return np.isnan(X[:, used]).any(axis=1)
 
+    def power(self, X: np.ndarray, clip: float | None) -> float:
+        """Mean sum of squares of the scaled and weighed coordinates of rows without null."""
+        return float(np.mean(np.sum(np.square(self.scaled(X, clip) * self.trusted(X)), axis=1)))
+
 
 @dataclass
 class Indicator:
@@ -134,7 +154,7 @@ def column_groups(names: list[str]) -> Iterator[ColumnGroup]:
         stem, field = split_column(name)
         block = block_of(name)
         how = scale_of(field) if block[1] != CUSTOM else LINEAR
-        if how.kind == "duration":
+        if how.kind == "duration" or field == TRUST:
             continue
         if how.vector and (vector := vectors.get((stem, how.vector))) is not None:
             vector.inputs.append(j)
@@ -142,7 +162,8 @@ def column_groups(names: list[str]) -> Iterator[ColumnGroup]:
             continue
         strength = place.get(f"{stem}{SEPARATOR}{how.strength}" if stem else how.strength, -1)
         outputs = [f"{name}_cos", f"{name}_sin"] if how.kind == "circular" else [name]
-        group = ColumnGroup(block, [j], strength if how.strength else -1, outputs, how)
+        trust = place.get(trust_column(stem), -1) if stem else -1
+        group = ColumnGroup(block, [j], strength if how.strength else -1, outputs, how, trust=trust)
         if how.vector:
             vectors[stem, how.vector] = group
             # Its other members follow, and are added to what is yielded at the end.
@@ -170,8 +191,3 @@ def fit_scale(group: ColumnGroup, values: np.ndarray) -> bool:
         scales = ((high - low) / _IQR_OF_NORMAL, (most - least) / _P90_OF_NORMAL, spread)
         group.scale = float(next((scale for scale in scales if scale > noise), spread))
     return bool(np.isfinite(spread) and spread > _TINY * size)
-
-
-def power(group: ColumnGroup, values: np.ndarray, clip: float | None) -> float:
-    """Mean of the sum of squares of the coordinates ``values``, scaled."""
-    return float(np.mean(np.sum(np.square(group.rescaled(values, clip)), axis=1)))

@@ -17,6 +17,8 @@ from ..descriptors.registry import descriptor_fields
 from ..fields import LINEAR, Field, Scale
 
 SEPARATOR = "__"
+#: What says how far a separated stem can be trusted. It is no coordinate, the others of its stem are weighed by it.
+TRUST = "separation_sdr_db"
 EMBEDDING = "embedding"
 #: Family of columns that no table knows.
 CUSTOM = "custom"
@@ -194,6 +196,27 @@ def family_of(name: str) -> str:
         return EMBEDDING
     column = matrix_columns().get(name)
     return CUSTOM if column is None else column.field.family
+
+
+def trust_column(stem: str) -> str:
+    """The column by which those of a stem are weighed.
+
+    Parameters
+    ----------
+    stem : str
+        Of the matrix; empty where columns name none.
+
+    Returns
+    -------
+    str
+        Its name.
+
+    Examples
+    --------
+    >>> trust_column("bass")
+    'bass__separation_sdr_db'
+    """
+    return f"{stem}{SEPARATOR}{TRUST}"
 
 
 def split_column(column: object) -> tuple[str, str]:

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..constants import STEM_ROWS
+from ..constants import STEM_ROWS, STEMS
 from ..errors import DatasetError
 from ..tables.reader import Features, open_features
 from .columns import (
     EMBEDDING,
     SEPARATOR,
+    TRUST,
     all_families,
     embedding_column,
     encode_key,
@@ -27,6 +28,7 @@ from .columns import (
     matrix_fields,
     scalar_families,
     split_column,
+    trust_column,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def features_matrix(
     stems: Iterable[str] | None = None,
     families: Iterable[str] | None = None,
     track_ids: Sequence[str] | None = None,
+    weigh_by_separation: bool = False,
     model_sha256: str | None = None,
     config_hash: str | None = None,
 ) -> pd.DataFrame:
@@ -63,6 +66,9 @@ def features_matrix(
         default. ``embedding`` adds the network's vectors, ``embedding_000`` and so on.
     track_ids : sequence of str, optional
         Only these tracks, in this order; all by default, sorted.
+    weigh_by_separation : bool, default=False
+        Put ``<stem>__separation_sdr_db`` of each separated stem behind its columns, by which
+        :class:`~.transformer.FeatureTransformer` weighs them.
     model_sha256, config_hash : str, optional
         Take only rows of this checkpoint and these settings (the first digits are enough), and leave out the tracks
         that have none. Rows of several cannot be compared.
@@ -84,9 +90,9 @@ def features_matrix(
     stems = _chosen("stem", stems, STEM_ROWS, STEM_ROWS, features)
     families = _chosen("family", families, all_families(), scalar_families(), features)
     try:
-        return _read(features, stems, families, track_ids, model_sha256, config_hash)
+        return _read(features, stems, families, track_ids, weigh_by_separation, model_sha256, config_hash)
     except FileNotFoundError:  # compact has run since we looked
-        return _read(features.refresh(), stems, families, track_ids, model_sha256, config_hash)
+        return _read(features.refresh(), stems, families, track_ids, weigh_by_separation, model_sha256, config_hash)
 
 
 def _read(
@@ -94,6 +100,7 @@ def _read(
     stems: tuple[str, ...],
     families: tuple[str, ...],
     track_ids: Sequence[str] | None,
+    weigh_by_separation: bool,
     model_sha256: str | None,
     config_hash: str | None,
 ) -> pd.DataFrame:
@@ -120,9 +127,14 @@ def _read(
         if stem in vectors:
             columns[stem, EMBEDDING] = len(names)
             names += [f"{stem}{SEPARATOR}{embedding_column(k)}" for k in range(vectors[stem])]
+        if weigh_by_separation and stem in STEMS:
+            columns[stem, TRUST] = len(names)
+            names.append(trust_column(stem))
     values = np.full((len(ids), len(names)), np.nan, np.float32)
-    if fields:
-        wanted = [f.name for f in fields if any((stem, f.name) in columns for stem in stems)]
+    wanted = [f.name for f in fields if any((stem, f.name) in columns for stem in stems)]
+    if any((stem, TRUST) in columns for stem in stems):
+        wanted.append(TRUST)
+    if wanted:
         for stem, batch, at in stem_rows(features, "stems", wanted, rows, stems, ids):
             for name in wanted:
                 if (stem, name) in columns:

@@ -16,7 +16,11 @@ Columns come in blocks, one a stem and family (see :mod:`.columns`). What happen
    distances in it are Mahalanobis distances. Coordinates keep their names.
 5. *Balance.* Each block is scaled to a total variance of 1/2, times the square of its weights: two random tracks are
    1 apart (root mean square) in each block of weight 1, however many columns it has.
-6. *PCA* (on demand) of all of it.
+6. *Trust.* Where the matrix says how far a separated stem can be trusted (``<stem>__separation_sdr_db``, which is no
+   coordinate), the coordinates of the stem are shrunk towards the middle: a signal-to-distortion ratio of ``r`` leaves
+   ``r / (1 + r)`` of them. Blocks are balanced before that, so that a stem of which little can be trusted in most
+   tracks has less of a voice.
+7. *PCA* (on demand) of all of it.
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from .blocks import ColumnGroup, Indicator, block_of, column_groups, fit_scale, power
-from .columns import SEPARATOR
+from .blocks import ColumnGroup, Indicator, block_of, column_groups, fit_scale
+from .columns import SEPARATOR, TRUST, split_column
 
 #: Values that are worked on at a time; bounds the memory beside input and output.
 _CHUNK_VALUES = 2**23
@@ -137,7 +141,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             if fit_scale(group, values):
                 groups.append(group)
                 nulls.append(missing)
-                powers.append(power(group, values, self.clip) if missing.any() else 0.0)
+                powers.append(group.power(X[~missing], self.clip) if missing.any() else 0.0)
             else:
                 self.unusable_ += [names[j] for j in group.inputs]
         if not groups:
@@ -163,9 +167,9 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         np.ndarray or DataFrame
             (n_tracks, n_columns) in the units of the tables, a DataFrame if it was fitted to one. NaN where the vector
             says that nothing was measured, and in columns that are not in vectors (left out, or only the strength of
-            others). Clipped values come back at the limit, a tempo in the octave from 80 bpm, a direction with
-            length 1, ``key_minor`` the nearer to 0.5 the weaker the key; principal components bring back what they
-            kept.
+            others). Trust counts as whole. Clipped values come back at the limit, a tempo in the octave from 80 bpm, a
+            direction with length 1, ``key_minor`` the nearer to 0.5 the weaker the key; principal components bring
+            back what they kept.
         """
         check_is_fitted(self)
         values = np.asarray(X, dtype=np.float64)
@@ -254,7 +258,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
 
     def _factors(self, names: list[str]) -> dict[tuple[str, str], float]:
         """Weight of each block; ValueError for weights of what there is not."""
-        blocks = list(dict.fromkeys(block_of(name) for name in names))
+        blocks = list(dict.fromkeys(block_of(name) for name in names if split_column(name)[1] != TRUST))
         factors = dict.fromkeys(blocks, 1.0)
         for key, weight in (self.weights or {}).items():
             hit = [b for b in blocks if key in (*b, SEPARATOR.join(b))]
@@ -303,8 +307,8 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
             self.blocks_[block] = slice(start, len(self._names_out))
             self._n_indicators[block] = sum(i.block == block for i in indicators)
 
-    def _assembled(self, X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Scaled coordinates without NaN, float64, a bounded number of rows at a time."""
+    def _assembled(self, X: np.ndarray, *, weighed: bool = True) -> Iterator[tuple[slice, np.ndarray]]:
+        """Scaled coordinates without NaN, ``weighed`` by trust, float64, a bounded number of rows at a time."""
         width = self._steps[-1][1].stop
         step = max(1, _CHUNK_VALUES // max(width, X.shape[1]))
         for start in range(0, X.shape[0], step):
@@ -315,41 +319,19 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
                     values[:, columns.start] = source.column(X[rows])
                 else:
                     scaled = source.scaled(X[rows], self.clip)
+                    if weighed:
+                        scaled *= source.trusted(X[rows])
                     scaled[source.missing(X[rows])] = 0.0
                     values[:, columns] = scaled
             yield rows, values
 
     def _fit_blocks(self, X: np.ndarray, factors: dict[tuple[str, str], float]) -> None:
         """Whitening, balance and PCA, from the covariances of the scaled coordinates."""
-        width = len(self._names_out)
         wide = self.whiten or self.n_components is not None
-        mean, scatter, n = np.zeros(width), np.zeros((width, width) if wide else width), X.shape[0]
-        shift: np.ndarray | None = None
-        shrinkage: dict[tuple[str, str], float] = {}
-        measured = {b: slice(s.start, s.stop - self._n_indicators[b]) for b, s in self.blocks_.items()}
-        for _, values in self._assembled(X):
-            if shift is None:
-                shift = values.mean(axis=0)  # near the mean, so that the differences below lose no digits
-                if self.whiten:
-                    shrinkage = {b: ledoit_wolf_shrinkage(values[:, s]) for b, s in measured.items()}
-            values = values - shift
-            mean += values.sum(axis=0) / n
-            scatter += (values.T @ values if wide else np.square(values).sum(axis=0)) / n
-        scatter -= np.outer(mean, mean) if wide else np.square(mean)
-        mean = mean + (0.0 if shift is None else shift)
-        mixing = np.zeros((width, width)) if self.whiten else np.zeros(width)
-        for block, s in self.blocks_.items():
-            variance = np.diag(scatter)[s] if wide else scatter[s]
-            factor = factors[block] / np.sqrt(2 * variance.sum())
-            if not self.whiten:
-                mixing[s] = factor
-                continue
-            m = measured[block]
-            inner = _zca(scatter[m, m], shrinkage[block])
-            # The total variance stays what it was, so that the indicators keep their height among the others.
-            inner *= np.sqrt(np.trace(scatter[m, m]) / np.trace(inner @ scatter[m, m] @ inner))
-            mixing[m, m], mixing[range(m.stop, s.stop), range(m.stop, s.stop)] = inner * factor, factor
-        self._mixing = mixing
+        mean, scatter, shrinkage = self._moments(X, wide=wide, weighed=False)
+        self._mixing = mixing = self._mixed(scatter, shrinkage, factors)
+        if any(isinstance(source, ColumnGroup) and source.trust >= 0 for source, _ in self._steps):
+            mean, scatter, _ = self._moments(X, wide=wide, weighed=True)
         if wide:
             mixer = mixing if self.whiten else np.diag(mixing)
             scatter = mixer @ scatter @ mixer
@@ -359,6 +341,49 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
         self.mean_, self.variance_ = mean, np.diag(scatter).copy() if wide else scatter
         if self.n_components is not None:
             self._fit_pca(scatter)
+
+    def _measured(self) -> dict[tuple[str, str], slice]:
+        """The columns of each block without its indicators."""
+        return {b: slice(s.start, s.stop - self._n_indicators[b]) for b, s in self.blocks_.items()}
+
+    def _moments(
+        self, X: np.ndarray, *, wide: bool, weighed: bool
+    ) -> tuple[np.ndarray, np.ndarray, dict[tuple[str, str], float]]:
+        """Mean and covariances (variances alone unless ``wide``) of the scaled coordinates, and Ledoit and Wolf's
+        shrinkage of each block where they are whitened."""
+        width = len(self._names_out)
+        mean, scatter, n = np.zeros(width), np.zeros((width, width) if wide else width), X.shape[0]
+        shift: np.ndarray | None = None
+        shrinkage: dict[tuple[str, str], float] = {}
+        for _, values in self._assembled(X, weighed=weighed):
+            if shift is None:
+                shift = values.mean(axis=0)  # near the mean, so that the differences below lose no digits
+                if self.whiten:
+                    shrinkage = {b: ledoit_wolf_shrinkage(values[:, s]) for b, s in self._measured().items()}
+            values = values - shift
+            mean += values.sum(axis=0) / n
+            scatter += (values.T @ values if wide else np.square(values).sum(axis=0)) / n
+        scatter -= np.outer(mean, mean) if wide else np.square(mean)
+        return mean + (0.0 if shift is None else shift), scatter, shrinkage
+
+    def _mixed(
+        self, scatter: np.ndarray, shrinkage: dict[tuple[str, str], float], factors: dict[tuple[str, str], float]
+    ) -> np.ndarray:
+        """What coordinates are multiplied by: a matrix that whitens, or a number each."""
+        width = len(scatter)
+        mixing = np.zeros((width, width)) if self.whiten else np.zeros(width)
+        for block, s in self.blocks_.items():
+            variance = np.diag(scatter)[s] if scatter.ndim == 2 else scatter[s]
+            factor = factors[block] / np.sqrt(2 * variance.sum())
+            if not self.whiten:
+                mixing[s] = factor
+                continue
+            m = self._measured()[block]
+            inner = _zca(scatter[m, m], shrinkage[block])
+            # The total variance stays what it was, so that the indicators keep their height among the others.
+            inner *= np.sqrt(np.trace(scatter[m, m]) / np.trace(inner @ scatter[m, m] @ inner))
+            mixing[m, m], mixing[range(m.stop, s.stop), range(m.stop, s.stop)] = inner * factor, factor
+        return mixing
 
     def _fit_pca(self, covariance: np.ndarray) -> None:
         variances, axes = np.linalg.eigh(covariance)
