@@ -354,6 +354,37 @@ def test_regression_finds_the_map_and_how_far_to_trust_it() -> None:
     assert regression.strength > 100 * trusting
 
 
+def test_features_that_say_nothing_cost_nothing(tracks, listening) -> None:
+    """A regression on items that were drawn to its own predictions believes in any features, more in each sweep."""
+    split = split_interactions(listening, k=3, cold_tracks=0.0, cold_users=0.0)
+    settings = Settings(factors=16, iterations=16, regularization=0.1)
+    noise = np.random.default_rng(7).standard_normal((300, 12)).astype(np.float32)
+    gain = {}
+    for name, features in (("none", None), ("noise", noise), ("right", tracks.to_numpy())):
+        kind = "als" if features is None else "hybrid"
+        model = fit_recommender(kind, split.train, tracks.index, features=features, settings=settings)
+        gain[name] = evaluation.score_model(model, split.tests[0], [10])[0]["ndcg@10"].mean()
+    assert gain["noise"] > 0.95 * gain["none"]
+    assert gain["right"] > gain["none"]
+
+
+def test_vectors_are_predicted_from_features_as_they_are() -> None:
+    """Shifting all features changes no recommendation, whatever the mean item is."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((60, 3)).astype(np.float32)
+    matrix = random_matrix(80, 60, 0.2)
+    one = factorize(matrix, SETTINGS, seed=0, features=features)
+    other = factorize(matrix, SETTINGS, seed=0, features=features + np.float32(4.0))
+    assert one.coefficients is not None
+    assert other.coefficients is not None
+    predicted = features @ one.coefficients[:-1] + one.coefficients[-1]
+    np.testing.assert_allclose((features + 4) @ other.coefficients[:-1] + other.coefficients[-1], predicted, atol=1e-3)
+    np.testing.assert_allclose(other.items, one.items, atol=1e-3)
+    # An item with average features is predicted to be the average item.
+    alone = solve_factors(one.users, matrix.T.tocsr(), SETTINGS)
+    np.testing.assert_allclose(predicted.mean(axis=0), alone.mean(axis=0), atol=1e-4)
+
+
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="regularization must be above 0"):
         Settings(regularization=0)

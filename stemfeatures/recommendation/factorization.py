@@ -194,8 +194,8 @@ class Factors:
         Factors of the users.
     items : (n_items, n_factors) ndarray of float32
         Factors of the items.
-    coefficients : (n_features, n_factors) ndarray or None
-        ``features @ coefficients`` predicts an item's vector; None without.
+    coefficients : (n_features + 1, n_factors) ndarray or None
+        From an item's features and a constant 1 to the vector that they predict; None without.
     """
 
     users: np.ndarray
@@ -216,26 +216,36 @@ def factorize(
     Parameters
     ----------
     features : (n_items, n_features) ndarray, optional
-        Of the items; with them, items are shrunk towards what their features predict.
+        Of the items; with them, items are shrunk towards what in their features sets them apart from the mean item.
     progress : callable, optional
         Called with the sweeps done and their number.
+
+    Notes
+    -----
+    The regression sees the items as the users alone make them, without the prior. Of items that were drawn to its own
+    predictions it would find these again, also in items it was not fitted to, and trust features that say nothing.
     """
     rng = np.random.default_rng(seed)
     scale = 0.1 / np.sqrt(settings.factors)
     items = (scale * rng.standard_normal((matrix.shape[1], settings.factors))).astype(np.float32)
     transposed = matrix.T.tocsr()
+    if features is not None:
+        centre = features.mean(axis=0, dtype=np.float64)
+        features = features - centre.astype(np.float32)
     with _single_threaded_blas():
         regression = None if features is None else FeatureRegression(features, seed=seed)
     coefficients = None
     for sweep in range(settings.iterations):
         users = solve_factors(items, matrix, settings)
-        prior = None if features is None or coefficients is None else features @ coefficients
-        items = solve_factors(users, transposed, settings, prior=prior)
-        if regression is not None:
+        items = solve_factors(users, transposed, settings)
+        if features is not None and regression is not None:
+            mean = items.mean(axis=0, dtype=np.float64)
             # The strength changes little from sweep to sweep, and choosing it costs more than all the rest.
             choose = sweep & (sweep + 1) == 0 or sweep + 1 == settings.iterations
             with _single_threaded_blas():
-                coefficients = regression.fit(items, choose=choose)
+                slopes = regression.fit(items - mean, choose=choose)
+            items = solve_factors(users, transposed, settings, prior=features @ slopes)
+            coefficients = np.vstack([slopes, mean - centre @ slopes]).astype(np.float32)
         if progress is not None:
             progress(sweep + 1, settings.iterations)
     return Factors(users, items, coefficients)

@@ -97,7 +97,7 @@ def fit_recommender(
         elif kind == "implicit-als":
             found = _fit_implicit_als(known, settings, seed, progress)
         else:
-            given = _with_constant(features[seen]) if kind == "hybrid" and features is not None else None
+            given = features[seen] if kind == "hybrid" and features is not None else None
             told = None if progress is None else lambda done, total: progress("train", done, total)
             factors = factorize(known, settings, seed=seed, features=given, progress=told)
             found = factors.items
