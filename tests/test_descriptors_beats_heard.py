@@ -81,6 +81,14 @@ def test_peaks_of_the_histogram_are_essentias():
     assert bpm_histogram_peaks(np.array([0.1])) == []
 
 
+def test_peaks_of_the_histogram_of_known_intervals():
+    # 30 beats at 120 bpm with three at 123 beside them, twelve at 60, and two that are too fast to be beats.
+    bpm = np.r_[np.full(30, 120.0), np.full(3, 123.0), np.full(12, 60.0), np.full(2, 300.0)]
+    first, second = bpm_histogram_peaks(60 / bpm)
+    assert first == pytest.approx((120, 30 / 45, 1 - 30 / 33))
+    assert second == pytest.approx((60, 12 / 45, 0))
+
+
 def test_bands_of_a_beat():
     t = np.arange(3 * SR) / SR
     beats = np.array([0.5, 1.0, 1.5, 2.0, 2.5])
@@ -156,6 +164,32 @@ def test_no_fill_in_a_groove_that_repeats():
     np.testing.assert_allclose(fills.end_s, [start + 1.0])
     assert (fills.length_beats.tolist(), fills.n_strokes.tolist()) == ([2], [8])
     assert find_fills(strokes, None).n_bars == 0
+
+
+def test_row_and_table_of_fills(monkeypatch):
+    """Ten bars of a groove, of which the eighth ends in a fill of two beats."""
+    beats = 0.5 + 0.5 * np.arange(41)
+    n = n_frames_of(22 * SR)
+    frames = track_frames(
+        {"drums": _plucks(beats, 2000, seconds=22)}, beat=pulses(beats, n), downbeat=pulses(beats[::4], n)
+    )
+    start = 0.5 + 2.0 * 7 + 1.0
+    eighths = 0.5 + 0.25 * np.arange(80)
+    strokes = dict.fromkeys(STROKES, np.zeros(0)) | {
+        "kick": beats[::2],
+        "snare": beats[1::2],
+        "hat": eighths[(eighths < start - 0.01) | (eighths > start + 0.95)],
+        "tom": start + 0.125 * np.arange(8),
+    }
+    monkeypatch.setattr("stemfeatures.descriptors.fills.drum_strokes", lambda _: strokes)
+    found = describe(frames)
+    row, table = found.stems["drums"], found.tables["fills"]
+    assert row["fills_status"] == "ok"
+    assert row["fill_bar_ratio"] == pytest.approx(1 / 10)
+    assert row["fill_length_mean_beats"] == 2
+    np.testing.assert_allclose(table["start_s"], [start], atol=0.03)
+    np.testing.assert_allclose(table["end_s"], [start + 1.0], atol=0.03)
+    assert (list(table["length_beats"]), list(table["n_strokes"])) == ([2], [8])
 
 
 def test_pairs_of_onsets():

@@ -99,6 +99,22 @@ def test_glides_are_steps_that_take_time():
     np.testing.assert_allclose(found.confidence, 0.9)
 
 
+def test_share_of_glides():
+    """A second of C4, half a second up to F4, a second of it, and G4 at once."""
+    seconds = 4.0
+    t, frames = np.arange(round(seconds * SR)) / SR, np.arange(n_frames_of(round(seconds * SR))) / FRAME_RATE
+    knots = ([0.5, 1.5, 2.0, 3.0, 3.0001, 3.8], [60, 60, 65, 65, 67, 67])
+    phase = 2 * np.pi * np.cumsum(_hz(np.interp(t, *knots))) / SR
+    y = 0.2 * sum(np.sin(h * phase) / h for h in range(1, 5)) * ((t >= 0.5) & (t < 3.8))
+    f0 = np.where((frames >= 0.5) & (frames < 3.8), _hz(np.interp(frames, *knots)), np.nan)
+    found = describe(track_frames({"vocals": y}, f0_hz={"vocals": f0}))
+    assert list(found.tables["notes"]["name"]) == ["C4", "F4", "G4"]
+    values = found.stems["vocals"]
+    assert values["note_glide_ratio"] == 0.5
+    assert values["note_median_name"] in ("C4", "F4")
+    assert values["note_phrase_length_median"] == 3
+
+
 def test_where_there_are_no_notes():
     silent = describe(track_frames({"vocals": np.zeros(SR)}))
     assert silent.stems["vocals"]["notes_status"] == "silent"

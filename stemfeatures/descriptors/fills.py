@@ -153,7 +153,15 @@ EVENT_FIELDS = (
     START,
     END,
     Field("length_beats", "int16", "Its length.", "beats", ">= 1", since="1.1", family="rhythm"),
-    Field("n_strokes", "int16", "Strokes of the snare and the toms in it.", "", ">= 0", since="1.1", family="rhythm"),
+    Field(
+        "n_strokes",
+        "int16",
+        "Strokes of the snare and the toms in it; those that coincide count once.",
+        "",
+        ">= 0",
+        since="1.1",
+        family="rhythm",
+    ),
 )
 
 
