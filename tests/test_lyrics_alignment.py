@@ -271,6 +271,16 @@ def test_no_words_no_times():
     assert aligner.from_audio(np.zeros(22_050), 22_050, "hello world").status == "no_vocals"
 
 
+@pytest.mark.parametrize("text", ["all of a book\n" * 1000, "a" * 20_000, "again and again x16\n" * 60])
+def test_more_than_can_be_sung_is_refused_at_once(text: str, monkeypatch: pytest.MonkeyPatch):
+    aligner = Aligner()
+    monkeypatch.setattr(aligner.acoustics, "search", lambda *_: pytest.fail("looked for"))
+    sung = Vocals(np.random.default_rng(0).normal(scale=0.1, size=32_000).astype(np.float32), np.ones(86, bool), 2.0)
+    alignment = aligner.from_vocals(sung, text)
+    assert (alignment.status, alignment.score) == ("no_fit", 0.0)
+    assert {word.start_s for word in alignment.words} == {None}
+
+
 @pytest.fixture(scope="module")
 def rio() -> tuple[Vocals, list[list], Aligner]:
     aligner = Aligner()

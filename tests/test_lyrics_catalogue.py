@@ -39,8 +39,10 @@ def test_lyrics_are_found_where_they_are_first(tmp_path: Path) -> None:
     assert find_lyrics(song, "as the catalogue says") == FoundLyrics("as the catalogue says", "catalog")
     assert find_lyrics(song, "song.txt") == FoundLyrics("beside, latín", "catalog")
     assert find_lyrics(song, "gone.txt") == FoundLyrics("[00:01.00]in time", "lrc")
-    (tmp_path / "song.lrc").write_text(" \n")
+    (tmp_path / "song.lrc").write_bytes(bytes(range(256)))  # no text
     (tmp_path / "song.txt").write_bytes(b"x" * 1_000_001)
+    assert find_lyrics(song) == FoundLyrics("from the tags", "tags")
+    (tmp_path / "song.lrc").write_text(" \n")
     assert find_lyrics(song) == FoundLyrics("from the tags", "tags")
 
 

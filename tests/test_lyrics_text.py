@@ -8,7 +8,7 @@ pytest.importorskip("pocketsphinx")
 
 from stemfeatures.lyrics.letter_to_sound import LetterToSound
 from stemfeatures.lyrics.lexicon import pronunciations, read_dictionary
-from stemfeatures.lyrics.text import backwards, decode_lyrics, parse_lyrics
+from stemfeatures.lyrics.text import LyricsError, backwards, decode_lyrics, parse_lyrics
 from stemfeatures.lyrics.train_letter_to_sound import align, is_held_out, score, train, training_pairs
 
 SONG = """[Verse 1]
@@ -82,9 +82,35 @@ def test_backwards_is_its_own_inverse_and_keeps_lines_whole():
     assert [line.times for line in opposite.lines] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 def test_files_are_decoded(encoding: str):
     assert decode_lyrics("Café déjà vu".encode(encoding)) == "Café déjà vu"
+
+
+@pytest.mark.parametrize("text", ["Ой цветёт калина в поле у ручья", "月亮代表我的心 你问我"])
+def test_utf_16_without_a_mark_is_known_by_its_zeros(text: str):
+    assert decode_lyrics(text.encode("utf-16-le")) == decode_lyrics(text.encode("utf-16-be")) == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(1000),
+        bytes(range(256)) * 20,
+        b"\x89PNG\r\n\x1a\n" + bytes(range(1, 128)) * 9,
+        "桜桜野山も".encode("shift-jis"),
+    ],
+)
+def test_what_is_no_text_is_refused(data: bytes):
+    with pytest.raises(LyricsError, match="no text"):
+        decode_lyrics(data)
+
+
+def test_what_pages_do_not_show_is_not_sung():
+    page = "<html><head><title>Río</title><style>p { color: red }</style></head><body><!-- a\nb --><p>Hold on</p>"
+    page += "<SCRIPT>love('me')\n</SCRIPT><p>to <b>me</b></p><script>was cut"
+    assert [line.text for line in parse_lyrics(page).lines] == ["Hold on", "to me"]
+    assert [line.text for line in parse_lyrics("I <3 you <-- here\n<style").lines] == ["I <3 you <-- here", "<style"]
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,11 @@ def summary(name: str, alignment: Alignment) -> str:
 
 
 def read_lyrics(path: Path) -> str:
-    """The text of a file of lyrics."""
-    from stemfeatures.lyrics.text import decode_lyrics
+    """The text of a file of lyrics; UsageError where it is none."""
+    from stemfeatures.lyrics.sources import read_lyrics as read
+    from stemfeatures.lyrics.text import LyricsError
 
-    return decode_lyrics(path.read_bytes())
+    try:
+        return read(path)
+    except LyricsError as error:
+        raise UsageError(str(error)) from error

@@ -36,6 +36,9 @@ LAG_S = 0.03
 UNHEARD = 5.0
 #: Lyrics whose score is lower do not fit.
 LEAST_SCORE = 0.5
+#: Texts of more characters than this, and so many a second of the recording, are not its lyrics: nobody raps half as
+#: fast, and to look for them takes long.
+MOST_CHARACTERS, MOST_CHARACTERS_A_SECOND = 5000, 100
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,8 @@ class Aligner:
         heard = self.acoustics.hear(vocals)
         if not heard.audible.any():
             return _without_times(text, "no_vocals", vocals.duration_s)
+        if _n_sung(text) > MOST_CHARACTERS + MOST_CHARACTERS_A_SECOND * vocals.duration_s:
+            return _without_times(text, "no_fit", vocals.duration_s, 0.0)
         hints = LineHints.of(text)
         visits, graph, score = self._align(heard, text, hints)
         if hints is not None and (score < LEAST_SCORE or not _agree(hints, text, visits)):
@@ -360,6 +365,12 @@ def _lines(text: LyricsText, words: Sequence[AlignedWord]) -> tuple[AlignedLine,
 def _without_times(text: LyricsText, status: str, duration_s: float, score: float | None = None) -> Alignment:
     words = _untimed(text)
     return Alignment(words, _lines(text, words), (), status, score, duration_s)
+
+
+def _n_sung(text: LyricsText) -> int:
+    """Characters of words, of lines that are sung several times as often."""
+    words = [len(token.text) if token.kind == "word" else 0 for token in text.tokens]
+    return sum(line.times * sum(words[line.first : line.stop]) for line in text.lines)
 
 
 def _untimed(text: LyricsText) -> tuple[AlignedWord, ...]:

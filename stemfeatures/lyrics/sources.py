@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .synchronised import as_lrc, read_synchronised
-from .text import decode_lyrics
+from .text import LyricsError, decode_lyrics
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +93,42 @@ def lyrics_in_tags(path: str | Path) -> str | None:
     return None
 
 
+def read_lyrics(path: str | Path) -> str:
+    """The text of a file of lyrics.
+
+    Parameters
+    ----------
+    path : str | Path
+        Text or ``.lrc``, encoded as :func:`.text.decode_lyrics` reads it.
+
+    Returns
+    -------
+    str
+        For :func:`.text.parse_lyrics`.
+
+    Raises
+    ------
+    LyricsError
+        It is larger than :data:`MAX_BYTES`, or no text; names the file.
+    OSError
+        It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    try:
+        if len(data) > MAX_BYTES:
+            raise LyricsError(f"is too large for lyrics: more than {MAX_BYTES:,} bytes")
+        return decode_lyrics(data)
+    except LyricsError as error:
+        raise LyricsError(error.message, source=str(path)) from error
+
+
 def _read(path: Path) -> str | None:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            log.warning("%s: too large for lyrics", path)
-            return None
-        text = decode_lyrics(path.read_bytes())
+        text = read_lyrics(path)
+    except LyricsError as error:
+        log.warning("%s", error)
+        return None
     except OSError as error:
         log.warning("%s: %s", path, error.strerror)
         return None

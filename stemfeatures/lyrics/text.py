@@ -19,6 +19,8 @@ import re
 import unicodedata
 from dataclasses import dataclass, replace
 
+from ..errors import StemfeaturesError
+
 #: What a token can be: only words are sung.
 KINDS = ("word", "heading", "repeat", "mark")
 #: Names of sections that stand alone on their line, and those that are words unless a colon or a number follows.
@@ -31,6 +33,8 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
+#: What pages have that nobody sings; a page that was cut off may not close it.
+_UNSEEN = re.compile(r"<(script|style|head|title|noscript)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S)
 _MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 #: Times before a line: in brackets, several of them for a line that is sung again.
@@ -40,6 +44,18 @@ _LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\
 _REPEAT = re.compile(r"[(\[{]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,;]*$", re.IGNORECASE)
 #: A line said to be sung more often than this is not believed.
 _MOST_REPEATS = 16
+#: Of the bytes at even or odd places, the least share of zeros by which UTF-16 is known that bears no mark.
+_ZEROS = 0.05
+#: Controls, private use, halves of pairs, what is not assigned.
+_UNPRINTED = frozenset({"Cc", "Co", "Cs", "Cn"})
+#: Share of characters that no text has, from which on a file is taken for something else.
+_MOST_STRANGE = 0.02
+
+
+class LyricsError(StemfeaturesError):
+    """A file is no text, or too long for one."""
+
+    stage = "lyrics"
 
 
 @dataclass(frozen=True)
@@ -166,9 +182,44 @@ def backwards(lyrics: LyricsText) -> LyricsText:
 
 
 def decode_lyrics(data: bytes) -> str:
-    """The text of a file: UTF-8 or UTF-16 by its mark, else UTF-8 if it is, else Windows Latin-1."""
+    """The text of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        UTF-8, UTF-16 or UTF-32 by their mark; UTF-16 without one, which zeros give away; else UTF-8 if it is that, else
+        Windows Latin-1.
+
+    Returns
+    -------
+    str
+        Its characters.
+
+    Raises
+    ------
+    LyricsError
+        It is no text: too many of its characters are control characters, or none at all.
+
+    Examples
+    --------
+    >>> decode_lyrics("Río".encode("utf-16-be"))
+    'Río'
+    """
+    text = _decoded(data)
+    strange = sum(not c.isspace() and (c == "\ufffd" or unicodedata.category(c) in _UNPRINTED) for c in text)
+    if strange > _MOST_STRANGE * len(text):
+        raise LyricsError("is no text in UTF-8, UTF-16 or Latin-1")
+    return text
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return data.decode("utf-32", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
+    even, odd = (data[k::2].count(0) for k in range(2))
+    if max(even, odd) > _ZEROS * len(data) / 2 and min(even, odd) < max(even, odd) / 2:
+        return data.decode("utf-16-be" if even > odd else "utf-16-le", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -182,7 +233,7 @@ def _lrc_offset_s(text: str) -> float:
 
 
 def _plain(text: str) -> str:
-    text = _MARKUP.sub("", _TAG.sub("\n", text))
+    text = _MARKUP.sub("", _TAG.sub("\n", _UNSEEN.sub("", text)))
     text = unicodedata.normalize("NFC", html.unescape(text).lstrip("\ufeff"))
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
 
