@@ -12,6 +12,7 @@ import pytest
 from networks import tiny_checkpoint
 
 from pipelines.cli import main
+from pipelines.commands.remix import decibels
 from stemfeatures import audio
 from stemfeatures.audio.limiter import TruePeakLimiter
 from stemfeatures.constants import STEMS
@@ -73,7 +74,7 @@ def test_a_joint_checkpoint_remixes(tmp_path, parts) -> None:
     np.testing.assert_allclose(silent, mixture[0] - drums, atol=1e-6)
 
 
-@pytest.mark.parametrize("gains", [{"piano": 1.0}, {"vocals": math.nan}, {"vocals": math.inf}])
+@pytest.mark.parametrize("gains", [{"piano": 1.0}, {"vocals": math.nan}, {"vocals": math.inf}, {"vocals": 1e9}])
 def test_gains_that_make_no_sense_are_refused(gains) -> None:
     with pytest.raises(ValueError, match=r"piano|vocals"):
         linear_gains(gains, ("vocals", "drums"))
@@ -152,6 +153,12 @@ def test_a_file_that_would_clip_is_lowered_or_limited(tmp_path, song: Path, caps
         (["--gain", "piano=-3"], "unknown stem 'piano'"),
         (["--gain", "piano"], "expected STEM=DB"),
         (["--vocals", "loud"], "expected a gain"),
+        (["--vocals", "-12,5dB"], "expected a gain such as -12dB, +3 or off, not '-12,5dB'"),
+        (["--vocals", "61dB"], "expected a gain of at most 60 dB, not '61dB'"),
+        (["--vocals", "1e9"], "expected a gain of at most 60 dB"),
+        (["--vocals", "-3", "--gain", "vocals=-6"], "more than one gain of vocals"),
+        (["--vocals", "-3", "--limit", "off"], "expected a ceiling of -60 to 0 dBTP, not 'off'"),
+        (["--vocals", "-3", "--limit", "5"], "expected a ceiling"),
     ],
 )
 def test_wrong_gains_are_told(tmp_path, song: Path, capsys, arguments: list[str], said: str) -> None:
@@ -160,6 +167,26 @@ def test_wrong_gains_are_told(tmp_path, song: Path, capsys, arguments: list[str]
         assert main(command) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize("gain", ["-12dB", "-12 dB", "\u221212dB", "-12.0", "-.12e2"])
+def test_gains_are_read_as_people_write_them(gain: str) -> None:
+    assert decibels(gain) == -12
+
+
+def test_a_folder_is_no_output(tmp_path, song: Path, capsys) -> None:
+    (tmp_path / "out.wav").mkdir()
+    command = ["remix", str(song), "--vocals", "-3", "--overwrite", "-m", str(tiny_checkpoint(tmp_path)), "-d", "cpu"]
+    assert main([*command, "-o", str(tmp_path / "out.wav")]) == 2
+    assert capsys.readouterr().err == f"stemfeatures: error: --out: {tmp_path}/out.wav is a folder, not a file\n"
+
+
+def test_an_output_that_may_not_be_written_is_named_before_anything_is_computed(
+    tmp_path, song: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    assert main(["remix", str(song), "--vocals", "-3", "-o", str(tmp_path / "out.wav")]) == 4
+    assert capsys.readouterr().err == f"stemfeatures: error: {tmp_path}/out.wav: Permission denied\n"
 
 
 def test_a_song_that_cannot_be_read_leaves_nothing_behind(tmp_path, capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -179,9 +180,19 @@ def require_free(outputs: Iterable[Path], *, overwrite: bool) -> None:
 
 
 def require_folder(output: Path | None, option: str) -> None:
-    """UsageError when the folder that a file shall go to is not there."""
-    if output is not None and not output.absolute().parent.is_dir():
+    """Say at once that a file cannot be written where it shall go.
+
+    UsageError when there is no such folder, or a folder of that name; PermissionError where nothing may be written.
+    """
+    if output is None:
+        return
+    folder = output.absolute().parent
+    if not folder.is_dir():
         raise UsageError(f"{option}: no such folder: {output.parent}")
+    if output.is_dir():
+        raise UsageError(f"{option}: {output} is a folder, not a file")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output))
 
 
 def spare_inputs(inputs: Iterable[Place], outputs: Iterable[Path]) -> None:

@@ -16,8 +16,10 @@ from ._options import add_device, add_model, add_verb, choose_device
 from ._progress import ProgressLine
 from ._text import echo, visible
 
-#: What argparse is to take for a number instead of an option: -12, -12dB, -inf.
-_NUMBER = re.compile(r"^-(\d+(\.\d*)?|\.\d+|inf)(dB)?$", re.IGNORECASE)
+#: What argparse is to take for a value instead of an option: -12, -12dB, -inf, and -12,5, of which it is told then.
+_NUMBER = re.compile(r"^-([\d.,]|inf\b)", re.IGNORECASE)
+#: Lowest ceiling of true peaks.
+_LEAST_CEILING_DB = -60.0
 
 
 def add_parser(verbs: Any) -> None:
@@ -47,7 +49,7 @@ def add_parser(verbs: Any) -> None:
         "--gain", type=_named, action="append", default=[], metavar="STEM=DB", help="gain of a stem of any name"
     )
     parser.add_argument(
-        "--limit", type=decibels, nargs="?", const=-1.0, metavar="DBTP",
+        "--limit", type=_ceiling, nargs="?", const=-1.0, metavar="DBTP",
         help="limit true peaks instead of lowering the whole song (default ceiling: -1 dBTP)",
     )  # fmt: skip
     add_model(parser)
@@ -56,13 +58,24 @@ def add_parser(verbs: Any) -> None:
 
 def decibels(text: str) -> float:
     """argparse type: a gain such as ``-12``, ``+3dB`` or ``off``."""
-    number = text.strip().lower().removesuffix("db").strip()
+    from stemfeatures.separation.remix import MOST_GAIN_DB
+
+    number = text.strip().lower().removesuffix("db").strip().replace("\u2212", "-")
     try:
         value = -math.inf if number in ("off", "mute") else float(number)
     except ValueError:
         value = math.nan
     if math.isnan(value) or value == math.inf:
         raise argparse.ArgumentTypeError(f"expected a gain such as -12dB, +3 or off, not {text!r}")
+    if value > MOST_GAIN_DB:
+        raise argparse.ArgumentTypeError(f"expected a gain of at most {MOST_GAIN_DB:g} dB, not {text!r}")
+    return value
+
+
+def _ceiling(text: str) -> float:
+    value = decibels(text)
+    if not _LEAST_CEILING_DB <= value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a ceiling of {_LEAST_CEILING_DB:g} to 0 dBTP, not {text!r}")
     return value
 
 
@@ -81,9 +94,13 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.separation import open_separator
     from stemfeatures.separation.remix import remix_file
 
-    gains = {stem: gain for stem in STEMS if (gain := getattr(args, stem)) is not None} | dict(args.gain)
+    given = [(stem, gain) for stem in STEMS if (gain := getattr(args, stem)) is not None] + args.gain
+    gains = dict(given)
     if not gains:
         raise UsageError("nothing to change: give a gain such as --vocals -12dB")
+    if len(gains) < len(given):
+        twice = next(stem for stem in gains if sum(stem == name for name, _ in given) > 1)
+        raise UsageError(f"more than one gain of {twice}: give one")
     if args.out.suffix.lower().lstrip(".") not in SUBTYPES:
         raise UsageError(f"{args.out}: remixes are written as {' or '.join('.' + name for name in SUBTYPES)}")
     spare_inputs([args.input], [args.out])

@@ -85,31 +85,44 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
-    tmp = temporary_name(path)
+def _write_temporary(tmp: Path, data: bytes) -> None:
     with open(tmp, "wb") as f:
         f.write(data)
         f.flush()
         os.fsync(f.fileno())
-    return tmp
 
 
 def write_replace(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, replacing what is there in one step."""
-    tmp = _write_temporary(path, data)
-    os.replace(tmp, path)
+    """Write ``data`` to ``path``, replacing what is there in one step; nothing is left behind where that fails."""
+    with replacing(path) as tmp:
+        _write_temporary(tmp, data)
     fsync_path(path.parent)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file to write to, for writers that want a path; it takes the place of ``path`` when they are done."""
+    """A temporary file to write to, for writers that want a path; it takes the place of ``path`` when they are done.
+
+    Errors that name the temporary file name ``path`` instead.
+    """
     tmp = temporary_name(path)
     try:
-        yield tmp
-        os.replace(tmp, path)
+        with naming(path, tmp):
+            yield tmp
+            os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors about a temporary file speak of the file that it would have become."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename).startswith(os.fspath(temporary)):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -120,7 +133,8 @@ def write_new(path: Path, data: bytes) -> None:
     FileExistsError
         Somebody else created ``path``.
     """
-    tmp = _write_temporary(path, data)
+    tmp = temporary_name(path)
+    _write_temporary(tmp, data)
     try:
         try:
             os.link(tmp, path)

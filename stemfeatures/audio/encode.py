@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 import soundfile
 
+from .._util.files import naming
 from ..errors import AudioError, NonFiniteAudioError
 
 #: Sample formats by file format, the default first.
@@ -88,7 +89,8 @@ class AudioWriter:
         self.n_clipped = 0
         # In the same folder, so that the renaming is atomic; short, as the name itself may be as long as is allowed.
         self._temporary = self.path.parent / f".{secrets.token_hex(8)}.part"
-        self._raw = open(self._temporary, "x+b")  # noqa: SIM115
+        with naming(self.path, self._temporary):
+            self._raw = open(self._temporary, "x+b")  # noqa: SIM115
         try:
             self._file = soundfile.SoundFile(
                 self._raw.fileno(),
@@ -134,7 +136,8 @@ class AudioWriter:
             if self.format == "wav":
                 _rf64_to_wav(self._raw.fileno())
             self._raw.close()
-            os.replace(self._temporary, self.path)
+            with naming(self.path, self._temporary):
+                os.replace(self._temporary, self.path)
         except BaseException as error:
             self._discard()
             if isinstance(error, RuntimeError):

@@ -18,6 +18,9 @@ import numpy as np
 from ..audio import AudioWriter, open_audio
 from ..audio.limiter import TruePeakLimiter
 
+#: What is louder by more than this is a slip; and far beyond, numbers end.
+MOST_GAIN_DB = 60.0
+
 
 class StreamSeparator(Protocol):
     """What a remix needs of a separator."""
@@ -47,7 +50,7 @@ def linear_gains(gains_db: Mapping[str, float], stems: Iterable[str]) -> dict[st
     Raises
     ------
     ValueError
-        A stem that does not exist, or a gain that is no number or infinitely loud.
+        A stem that does not exist, or a gain that is no number or above :data:`MOST_GAIN_DB`.
 
     Examples
     --------
@@ -58,8 +61,8 @@ def linear_gains(gains_db: Mapping[str, float], stems: Iterable[str]) -> dict[st
     for stem, gain in gains_db.items():
         if stem not in known:
             raise ValueError(f"unknown stem {stem!r}; there are: {', '.join(known)}")
-        if math.isnan(gain) or gain == math.inf:
-            raise ValueError(f"the gain of {stem} must be a number of dB or -inf, not {gain}")
+        if not gain <= MOST_GAIN_DB:
+            raise ValueError(f"the gain of {stem} must be at most {MOST_GAIN_DB:g} dB, or -inf, not {gain}")
     return {stem: 10 ** (gain / 20) for stem, gain in gains_db.items() if gain != 0}
 
 

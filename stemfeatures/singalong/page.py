@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.files import naming
 from ..audio import open_audio, read_tags
 from ..errors import StemfeaturesError
 from ..lyrics import Aligner, Alignment, parse_lyrics, write_alignment
@@ -153,7 +154,11 @@ def require_free(folder: Path) -> None:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """A new folder beside another, which takes its place when all went well."""
-    with tempfile.TemporaryDirectory(prefix=".singalong-", dir=folder.parent) as scratch:
+    prefix = ".singalong-"
+    with (
+        naming(folder, folder.parent / prefix),
+        tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as scratch,
+    ):
         made = Path(scratch) / "page"
         made.mkdir()
         yield made
