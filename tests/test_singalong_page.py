@@ -290,6 +290,63 @@ def test_everything_fits_a_phone(page: Any) -> None:
     assert page.locator(".words").bounding_box()["height"] > 250
 
 
+LONG_NAME = "A Name as Long as No Phone Is Wide (Remastered, with Everybody, Live from Everywhere) " * 3
+LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitän" * 2
+
+
+@pytest.fixture(scope="module")
+def crowded(browser: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page of long names, long words and lines from right to left."""
+    made = tmp_path_factory.mktemp("crowded") / "page"
+    shutil.copytree(folder, made)
+    script = (made / "song.js").read_text(encoding="utf-8")
+    song = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    arabic = [["يا", 14.0, 15.0], ["ليل", 15.0, 16.0]]
+    song |= {"title": LONG_NAME, "artist": "b" * 300, "lines": [
+        {"start": 1.0, "end": 9.0, "words": [[LONG_WORD, 1.0, 9.0]]},
+        {"start": 9.5, "end": 13.0, "words": [["W" * 18, 9.5, 11.0], ["wide", 11.0, 13.0]]},
+        {"start": 14.0, "end": 16.0, "words": arabic},
+    ]}  # fmt: skip
+    (made / "song.js").write_text(f"singalong.setSong({json.dumps(song)});\n", encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto((made / "index.html").as_uri())
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("size", [(390, 844), (320, 568), (844, 390), (1100, 800)])
+def test_long_names_and_words_leave_room(crowded: Any, size: tuple[int, int]) -> None:
+    """On a phone upright, a small one, one on its side, and a desk: nothing lies over anything or beyond the edge."""
+    crowded.set_viewport_size({"width": size[0], "height": size[1]})
+    wait_for(crowded, f"() => innerWidth === {size[0]}")
+    crowded.evaluate("() => singalong.page.lyrics.fit()")
+    assert crowded.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+        *size
+    ]
+    boxes = {name: crowded.locator(name).bounding_box() for name in ("header", ".words", ".pitch", "footer")}
+    assert boxes["header"]["y"] + boxes["header"]["height"] <= boxes[".words"]["y"] + 0.5
+    for name in (".words", ".pitch"):
+        assert boxes[name]["y"] + boxes[name]["height"] <= boxes["footer"]["y"] + 0.5, name
+    assert boxes[".words"]["height"] > 100
+    assert boxes[".pitch"]["height"] > 70
+    readouts = crowded.locator(".readouts").bounding_box()
+    assert readouts["y"] + readouts["height"] <= boxes["footer"]["y"]
+    assert crowded.locator(".words").evaluate("(words) => words.scrollWidth <= words.clientWidth")
+    assert crowded.locator("h1").get_attribute("title") == LONG_NAME
+
+
+def test_a_word_of_several_lines_fills_through_them(crowded: Any) -> None:
+    crowded.set_viewport_size({"width": 390, "height": 844})
+    wait_for(crowded, "() => innerWidth === 390 && document.querySelector('.word').matches('.long')")
+    assert crowded.locator(".word.long").all_text_contents() == [LONG_WORD, "W" * 18]
+    assert lit(crowded, 3.0) == [LONG_WORD]
+    shown = crowded.locator(".word.lit").evaluate("(word) => getComputedStyle(word).backgroundImage")
+    assert shown.startswith("linear-gradient(to right, ")
+    assert shown.count(" 25%") == 2
+    assert lit(crowded, 15.5) == ["ليل"]
+    assert crowded.locator(".line.active").evaluate("(line) => getComputedStyle(line).direction") == "rtl"
+
+
 def test_a_missing_chunk_is_told(browser: Any, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "page")
     (tmp_path / "page" / "media" / "0000.js").unlink()

@@ -19,6 +19,7 @@ singalong.Lyrics = class {
     for (const event of ["wheel", "touchmove", "pointerdown"]) {
       this.scroller.addEventListener(event, () => (this.touched = performance.now()), { passive: true });
     }
+    new ResizeObserver(() => this.fit()).observe(this.list);
   }
 
   addLine(line, choose) {
@@ -29,8 +30,7 @@ singalong.Lyrics = class {
     element.dir = "auto";
     const words = line.words.map(([text, start, end]) => {
       const word = document.createElement("span");
-      // What is longer than a line can hold wraps, and lights up as a whole.
-      word.className = text.length > 18 ? "word long" : "word";
+      word.className = "word";
       word.textContent = text;
       word.dataset.text = text;
       element.append(word, " ");
@@ -44,6 +44,22 @@ singalong.Lyrics = class {
     item.append(element);
     this.list.append(item);
     return made;
+  }
+
+  /** Pixels that a line has for its words. */
+  room(line) {
+    const style = getComputedStyle(line);
+    return line.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  }
+
+  /** Let words wrap that are wider than a line, and keep the line in sight that is sung. */
+  fit() {
+    const words = this.lines.flatMap((line) => line.words.map((word) => word.element));
+    for (const word of words) word.classList.remove("long");
+    // Widths are read at once: each change in between would lay out the page again.
+    const wide = words.filter((word) => word.offsetWidth > this.room(word.parentElement));
+    for (const word of wide) word.classList.add("long");
+    this.scrollTo(this.active);
   }
 
   /** The line that is sung at a time, or was last: the one before the first before it begins is null. */

@@ -30,9 +30,12 @@ singalong.Page = class {
   showSong() {
     const { title, artist, tempo, duration, message } = this.song;
     document.title = artist ? `${title} – ${artist}` : title;
-    this.get("title").textContent = title;
-    const facts = [artist, tempo && `${Math.round(tempo)} BPM`].filter(Boolean);
-    this.get("subtitle").textContent = facts.join(" · ");
+    this.get("title").textContent = this.get("title").title = title;
+    // The artist is apart: a name that is read from right to left must not turn the rest around.
+    this.get("artist").textContent = artist;
+    this.get("facts").textContent = tempo ? `${artist ? " · " : ""}${Math.round(tempo)} BPM` : "";
+    this.get("subtitle").title = artist;
+    this.get("subtitle").hidden = !artist && !tempo;
     this.get("seek").max = duration;
     this.get("total").textContent = singalong.clock(duration);
     if (message) this.tell(message);
