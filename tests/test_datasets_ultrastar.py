@@ -127,6 +127,7 @@ def test_a_folder_of_songs_with_audio_and_stems(tmp_path: Path) -> None:
     (folder / "song.txt").write_bytes(SONG.replace("#BPM", "#VOCALS:v.wav\n#INSTRUMENTAL:i.wav\n#BPM").encode("cp1252"))
     (folder / "readme.txt").write_text("#not a song\n")
     (tmp_path / "songs" / "license.txt").write_text("free\n")
+    (tmp_path / "songs" / "folder.txt").mkdir()
     [track] = dataset = open_dataset("ultrastar", tmp_path / "songs")
     assert dataset.name == "ultrastar"
     assert (track.name, track.artist, track.split) == ("Café - Song/song", "Café", None)

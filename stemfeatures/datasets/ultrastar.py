@@ -284,7 +284,7 @@ def ultrastar(root: str | Path) -> MultitrackDataset:
     tracks = [
         UltrastarTrack(path.relative_to(root).with_suffix("").as_posix(), root.resolve().name, path)
         for path in sorted(root.rglob("*.txt"))
-        if _is_song(path)
+        if path.is_file() and _is_song(path)
     ]
     if not tracks:
         raise CatalogError("no UltraStar song files (*.txt with #BPM) under it", source=str(root))
