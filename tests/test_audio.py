@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ import scipy.io.wavfile
 import soundfile
 
 from stemfeatures import audio
+from stemfeatures._util.files import write_replace
 from stemfeatures.audio import encode, ffmpeg_decoder, ogg, soundfile_decoder, streams
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
@@ -1201,6 +1203,31 @@ def test_pcm_clips_and_counts(tmp_path: Path) -> None:
         assert audio.load(tmp_path / name)[0].tolist() == [[0.0, 1 - step, 1 - step, -1.0, -1.0, 0.25]]
     audio.write(tmp_path / "float.wav", y, 8000)
     np.testing.assert_array_equal(audio.load(tmp_path / "float.wav")[0], y.astype(np.float32))
+
+
+def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of the temporary file, of which nothing is left."""
+    with pytest.raises(FileNotFoundError) as raised:
+        audio.AudioWriter(tmp_path / "no" / "x.flac", sample_rate=8000, channels=1)
+    assert raised.value.filename == str(tmp_path / "no" / "x.flac")
+    (tmp_path / "folder.flac").mkdir()
+    with (
+        pytest.raises(IsADirectoryError) as raised,
+        audio.AudioWriter(tmp_path / "folder.flac", sample_rate=8000, channels=1),
+    ):
+        pass
+    assert raised.value.filename == str(tmp_path / "folder.flac")
+    with pytest.raises(IsADirectoryError) as raised:
+        write_replace(tmp_path / "folder.flac", b"data")
+    assert raised.value.filename == str(tmp_path / "folder.flac")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_replace(tmp_path / "x.json", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.flac"]
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
