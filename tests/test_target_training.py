@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,22 +15,26 @@ from networks import TINY, tiny_checkpoint
 
 from pipelines import cli
 from stemfeatures.audio import load, write
-from stemfeatures.errors import CatalogError, DatasetError, ModelError
+from stemfeatures.errors import CatalogError, DatasetError, ModelError, TrainingError
 from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints
 from stemfeatures.models.joint import JointNet
 from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018Config
 from stemfeatures.separation import open_separator
 from stemfeatures.training import loop
+from stemfeatures.training.card import seconds_trained
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.excerpts import ExcerptSettings, RecordingExcerpts
 from stemfeatures.training.data.recording_sources import find_pairs, find_recordings, rest_of
 from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
+from stemfeatures.training.journal import read_validations
 from stemfeatures.training.objectives import critics
 from stemfeatures.training.objectives.critics import AdversarialObjective
+from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.supervised import SupervisedObjective
 from stemfeatures.training.objectives.target_networks import build_network
+from stemfeatures.training.preparation.development import require_apart
 from stemfeatures.training.training_data import Examples, TrainingData
 from stemfeatures.training.validation import Validation, validate
 
@@ -559,7 +564,7 @@ def test_the_card_lists_what_the_initial_checkpoint_learned_from(trained, data, 
         (ALL, ["--songs", "x"], "takes no songs"),
         (ALL, ["--target", "banjo"], "has the stem 'banjo'"),
         (ALL, ["--solos", "nowhere"], "nowhere: no such file or folder"),
-        (ALL, ["--validate", "PAIRS"], "3 recordings of the development songs"),
+        (ALL, ["--validate", "PAIRS"], "3 tracks of the development songs"),
     ],
 )
 def test_the_command_says_what_is_wrong(data, tmp_path, capsys, kinds, more, message):
@@ -592,6 +597,98 @@ def test_development_mixtures_are_found_among_the_unpaired(data, tmp_path, capsy
     argv += ["--mixtures", str(tmp_path / "copy.wav"), "--validate", str(data / "development")]
     assert cli.main(argv) == 2
     assert "1 recording of the development songs" in capsys.readouterr().err
+
+
+def test_copies_of_pairs_are_no_development_songs(data, tmp_path, capsys):
+    """Under another name, and with another stem: what was heard in training is known by its file."""
+    shutil.copytree(data / "pairs" / "song1", tmp_path / "copied" / "renamed")
+    _song(tmp_path / "remixed" / "new", 7)
+    shutil.copy(data / "pairs" / "song2" / "bass.wav", tmp_path / "remixed" / "new" / "bass.wav")
+    argv = ["train", "--objective", "supervised", "--target", "vocals", "--pairs", data / "pairs", "--workers", "0"]
+    argv += ["--steps", "1", "--device", "cpu", "--run-dir", tmp_path / "run"]
+    for folder, name in (("copied", "renamed"), ("remixed", "new")):
+        assert cli.main([str(a) for a in [*argv, "--validate", tmp_path / folder]]) == 2
+        message = f"1 track of the development songs {tmp_path / folder} would also be trained on, such as "
+        assert f"{message}{folder}/{name}" in capsys.readouterr().err
+
+
+def test_silence_is_no_copy(data, tmp_path):
+    """Stems that are silent throughout are the same file in many songs."""
+    for name, number in (("one", 1), ("two", 2)):
+        _song(tmp_path / "set" / name, number)
+        write(tmp_path / "set" / name / "other.wav", np.zeros((1, int(SECONDS * RATE)), np.float32), RATE)
+    one, two = find_pairs(tmp_path / "set", "vocals")
+    store = build_recording_store(tmp_path / "store", target="vocals", sample_rate=SAMPLE_RATE, pairs=[one])
+    [pair] = store.recordings["pairs"]
+    assert len(pair.digests) == 4  # mixture, vocals, bass, drums
+    require_apart("set", [two], [], pair.digests)
+    with pytest.raises(TrainingError, match="1 track of the development songs set would also be trained on"):
+        require_apart("set", [one], [], pair.digests)
+
+
+def test_a_pair_is_decoded_again_when_any_of_its_stems_changes(tmp_path):
+    _song(tmp_path / "set" / "one", 1)
+    values = {"target": "vocals", "sample_rate": SAMPLE_RATE}
+
+    def rest() -> float:
+        store = build_recording_store(tmp_path / "store", **values, pairs=find_pairs(tmp_path / "set", "vocals"))
+        return store.recordings["pairs"][0].levels[1]
+
+    before = rest()
+    (tmp_path / "set" / "one" / "mixture.wav").unlink()
+    write(tmp_path / "set" / "one" / "bass.wav", _tone(160, level=0.8)[None], RATE)
+    assert rest() > 2 * before
+
+
+def test_a_run_keeps_to_its_development_songs(data, tmp_path, capsys):
+    for name, number in (("more", 8), ("yet_more", 9)):
+        _song(tmp_path / "others" / name, number)
+    recipe = _recipe(tmp_path / "r.toml", objective="supervised")
+    argv = _argv(data, recipe, tmp_path / "run", "pairs")
+    assert cli.main([*argv, "--validate", str(tmp_path / "others"), "--steps", "1"]) == 0
+    for more in (["--validate", str(data / "development")],
+                 ["--validate", str(tmp_path / "others"), "--validate-limit", "1"]):  # fmt: skip
+        assert cli.main([*argv, *more, "--steps", "2"]) == 2
+        assert "has scores of other development songs (others, 2 songs)" in capsys.readouterr().err
+    assert cli.main([*argv, "--steps", "2"]) == 0  # the best step is still one of those
+    card = json.loads((tmp_path / "run" / "tiny-vocals.json").read_text())
+    assert card["training"]["chosen_on"]["songs"] == "others"
+    assert card["training"]["chosen_on"]["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "other network"])
+def test_a_state_that_cannot_be_gone_on_from_says_so(store, tmp_path, damage):
+    data = TrainingData(recordings=store)
+    loop.train(replace(SUPERVISED, steps=1), data, tmp_path, workers=0)
+    config = SUPERVISED
+    if damage == "cut":
+        (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:2000])
+    else:
+        config = replace(SUPERVISED, model={"width": 3, "depth": 1})
+    with pytest.raises(TrainingError, match=r"last\.pt: the run cannot go on from this state"):
+        loop.train(config, data, tmp_path, workers=0)
+
+
+def test_a_journal_that_was_cut_off(tmp_path):
+    (tmp_path / "validation.csv").write_text("step,score,separation,f0,beats\n1,2.5,2.5,nan,nan\n2,\n")
+    with pytest.raises(TrainingError, match=r"validation\.csv: line 3: not a step and its score"):
+        read_validations(tmp_path)
+    (tmp_path / "log.csv").write_text("step,learning_rate,minutes,loss\n1,0.1,2.0,1\n2,0.1\n3,0.1,3.0,1\n")
+    assert seconds_trained(tmp_path / "log.csv") == 180
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "idle"),
+    [
+        ("supervised", {"precision": "bfloat16"}, "precision"),
+        ("adversarial", {"weight_decay": 0.01, "songs": 0.5}, "songs, weight_decay"),
+        ("gan", {"clip": 1.0, "model": MODEL | {"output": "mask"}}, "clip"),
+    ],
+)
+def test_keys_that_would_be_passed_over_are_errors(objective, changes, idle):
+    config = replace(CONFIG, objective=objective, settings={}, **changes)
+    with pytest.raises(ModelError, match=f"the objective '{objective}' has no use for {idle}"):
+        find_objective(objective).check(config)
 
 
 def test_supervised_takes_pairs_alone(data, tmp_path, capsys):

@@ -369,7 +369,13 @@ def test_sources_are_shared_as_the_recipe_says(store, tmp_path):
     [("songs = 1.5", "share from 0 to 1"), ('precision = "half"', "unknown precision 'half'"),
      ('norm = "group"', "unknown norm 'group'"),
      ('mixing = "gpu"', "unknown mixing 'gpu'"),
-     ("steps = 0", "steps must be at least 1"), ("n_frames = 'x'", "'<' not supported")],
+     ("steps = 0", "steps must be at least 1"), ("n_frames = 'x'", "n_frames must be a whole number, not 'x'"),
+     ("batch_size = 2.5", "batch_size must be a whole number"), ("steps = true", "steps must be a whole number"),
+     ("learning_rate = -1", "learning_rate must be positive"), ("learning_rate = nan", "finite number"),
+     ("decay = 2", "decay is a share"), ("ema = 1.0", "from 0 to below 1"), ("patience = -1", "cannot be negative"),
+     ("steps = 3\ncycles = 4", "do not fit"), ("loss.pitch = -1", "loss.pitch cannot be negative"),
+     ("loss.complex_share = 1.5", "share from 0 to 1"), ("loss = 3", "loss must be a table"),
+     ("model = 3", "model must be a table")],
 )  # fmt: skip
 def test_recipes_that_make_no_sense(tmp_path, line, said):
     path = tmp_path / "r.toml"

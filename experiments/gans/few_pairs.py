@@ -95,10 +95,11 @@ def config_of(method: Method, target: str, args: argparse.Namespace, seed: int) 
     settings |= {key: value for key, value in args.settings if key in known}
     if "pretrain" in settings:
         settings["pretrain"] = round(settings["pretrain"] * args.steps)
+    clip = TrainConfig.clip if "clip" in find_objective(method.objective).unused else 1e3
     return TrainConfig(
         name=method.objective, objective=method.objective, target=target, network="unet2018", seed=seed,
         steps=args.steps, batch_size=args.batch_size, n_frames=args.frames, learning_rate=args.learning_rate,
-        warmup=20, decay=0.4, clip=1e3, ema=args.ema, save_every=100, log_every=20,
+        warmup=20, decay=0.4, clip=clip, ema=args.ema, save_every=100, log_every=20,
         model={"width": args.width, "depth": args.depth, "output": args.output} | dict(method.model),
         settings=settings,
     )  # fmt: skip

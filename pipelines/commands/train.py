@@ -140,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         songs=args.songs,
         held_out=args.held_out,
         development=args.validate,
+        development_limit=args.validate_limit,
         **{kind: getattr(args, kind) for kind in RECORDING_KINDS},
     )
     prepared = prepare_run(config, run_dir, sources, jobs=max(1, args.workers), watch=watch, on_found=on_found)
@@ -206,7 +207,7 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
     if (best := best_validation(run_dir, objective.steps_done)) is not None:
         step, score = best
         model = checkpoints.load_network(run_dir / BEST)
-        chosen_on = {"songs": args.validate.name if args.validate else None, "step": step, "score": score}
+        chosen_on = {"songs": prepared.development_name, "step": step, "score": score}
     seconds, phase = seconds_trained(run_dir / "log.csv"), objective.phase_of(step)
     card = build_card(
         model,
@@ -244,4 +245,5 @@ def _steps(run_dir: Path) -> int:
         lines = (run_dir / "log.csv").read_text().splitlines()
     except OSError:
         return 0
-    return int(lines[-2].split(",")[0]) if len(lines) > 2 else 0
+    step = lines[-2].split(",")[0] if len(lines) > 2 else ""
+    return int(step) if step.isdecimal() else 0

@@ -128,7 +128,10 @@ def seconds_trained(log: str | Path) -> float:
     if path.is_file():
         with path.open(newline="") as handle:
             for row in csv.DictReader(handle):
-                minutes = float(row["minutes"])
+                try:
+                    minutes = float(row["minutes"])
+                except (KeyError, TypeError, ValueError):  # a row that a crash has cut off
+                    continue
                 if minutes < last:
                     total += last
                 last = minutes

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from ..errors import ModelError
 
@@ -34,6 +34,13 @@ class LossWeights:
     rhythm: float = 0.4
     rhythm_positive: float = 6.0
     presence: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        if negative := [f.name for f in fields(self) if not getattr(self, f.name) >= 0]:
+            raise ValueError(f"loss.{negative[0]} cannot be negative")
+        if self.complex_share > 1:
+            raise ValueError(f"loss.complex_share is a share from 0 to 1, not {self.complex_share}")
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class TrainConfig:
     excerpts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("songs", "band_limited", "coded", "quiet", "inverted", "offset"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
@@ -154,6 +162,18 @@ class TrainConfig:
         for name in ("steps", "cycles", "batch_size", "n_frames", "save_every", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("seed", "warmup", "weight_decay", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} cannot be negative, but is {getattr(self, name)}")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay is a share of the steps from 0 to 1, not {self.decay}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is the decay of an average, from 0 to below 1, not {self.ema}")
+        if self.cycles > self.steps:
+            raise ValueError(f"{self.cycles:,} cycles do not fit into {self.steps:,} steps")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -165,6 +185,26 @@ class TrainConfig:
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
         fall = min(1.0, (length - step) / max(self.decay * length, 1))
         return self.learning_rate * rise * max(fall, 0.0)
+
+
+def require_types(settings: Any) -> None:
+    """Check that the numbers, words and switches of a dataclass are what they are declared to be.
+
+    Raises
+    ------
+    TypeError
+        One is not; the message names it.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind)
+        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind) if wanted else True
+        if wanted and (not fits or (isinstance(value, bool) and kind is not bool)):
+            raise TypeError(f"{name} must be {wanted}, not {value!r}")
+        if get_origin(kind) is dict and not isinstance(value, dict):
+            raise TypeError(f"{name} must be a table, not {value!r}")
+        if kind is float and not math.isfinite(value):
+            raise TypeError(f"{name} must be a finite number, not {value!r}")
 
 
 def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
@@ -183,6 +223,8 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     values = with_current_keys(values) | {k: v for k, v in overrides.items() if v is not None}
     known = {f.name for f in fields(TrainConfig)}
     losses = values.pop("loss", {})
+    if not isinstance(losses, dict):
+        raise ModelError(f"recipe: loss must be a table, not {losses!r}", source=str(path), stage="train")
     unknown = (values.keys() - known) | (losses.keys() - {f.name for f in fields(LossWeights)})
     if unknown:
         raise ModelError(f"unknown keys in the recipe: {', '.join(sorted(unknown))}", source=str(path), stage="train")
@@ -219,6 +261,8 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], *, recipe: st
             source=recipe, stage="train",
         )  # fmt: skip
     try:
-        return kind(**values)
+        settings = kind(**values)
+        require_types(settings)
+        return settings
     except (TypeError, ValueError) as error:
         raise ModelError(f"recipe: {error}", source=recipe, stage="train") from error

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..errors import TrainingError
 from ..models import checkpoints
 from ..models.network import Network
 from .validation import SHOWN, Validation
@@ -79,7 +80,7 @@ class Journal:
 
     def _append(self, name: str, header: list[str], row: list) -> None:
         path = self.run_dir / name
-        new = not path.exists()
+        new = not path.exists() or not path.stat().st_size
         with path.open("a", newline="") as handle:
             writer = csv.writer(handle)
             if new:
@@ -93,12 +94,22 @@ class Journal:
 
 
 def read_validations(run_dir: str | Path) -> list[tuple[int, float]]:
-    """``(step, score)`` of every look at the development songs; empty where there was none."""
+    """``(step, score)`` of every look at the development songs; empty where there was none.
+
+    Raises
+    ------
+    TrainingError
+        The file cannot be read; the message names the line.
+    """
     path = Path(run_dir) / VALIDATIONS
     if not path.is_file():
         return []
     with path.open(newline="") as handle:
-        return [(int(row["step"]), float(row["score"])) for row in csv.DictReader(handle)]
+        rows = csv.DictReader(handle)
+        try:
+            return [(int(row["step"]), float(row["score"])) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"line {rows.line_num}: not a step and its score", source=str(path)) from error
 
 
 def best_validation(run_dir: str | Path, step: int) -> tuple[int, float] | None:

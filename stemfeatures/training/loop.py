@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .._util.files import replacing
+from ..errors import TrainingError
 from ..models.network import Network
 from .config import TrainConfig
 from .journal import Journal, looks_without_better
@@ -69,6 +71,8 @@ def train(
         The recipe cannot work.
     DatasetError
         The data are not there.
+    TrainingError
+        The run cannot go on from ``last.pt``, or its ``validation.csv`` cannot be read.
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,12 @@ def _open_objective(config: TrainConfig, last: Path, device: str) -> Objective:
     kind.check(config)
     objective = kind(config, device)
     if last.exists():
-        objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+        try:
+            objective.load_state_dict(torch.load(last, map_location=device, weights_only=True))
+        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            message = f"the run cannot go on from this state, which is damaged or of another network: {reason}"
+            raise TrainingError(message, source=str(last)) from error
         logger.info("going on from step %d", objective.steps_done)
     return objective
 

@@ -32,6 +32,7 @@ from ...datasets.multitrack import MultiTrack
 from ...errors import AudioError, CatalogError, DatasetError, WorkerError
 from .effects import rms
 from .recording_sources import SongFolder, read_stems, rest_of
+from .song_files import song_digests
 from .stem_sum import StemSum
 from .store_index import read_index
 
@@ -78,6 +79,8 @@ class Recording:
         Of each row, a 1 or 0 for every block: whether it sounds.
     sha256 : str, default=''
         Of the file it was decoded from, "" where that were several.
+    files : tuple[str, ...], default=()
+        SHA-256 of the files of a song that it was decoded from, of those that sound, and of the song's mixture.
     """
 
     file: str
@@ -90,6 +93,12 @@ class Recording:
     levels: tuple[float, ...]
     active: tuple[str, ...]
     sha256: str = ""
+    files: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """All that is known of where it came from."""
+        return frozenset((self.sha256, *self.files)) - {""}
 
 
 def build_recording_store(
@@ -162,8 +171,9 @@ def _store(
     stamp = _stamp(name)
     track = source.track if isinstance(source, StemSum) else source
     identity = track.dataset + "/" + track.name if isinstance(track, MultiTrack) else ""
-    if isinstance(source, StemSum):
-        identity += "".join(f"\n{stem} {_stamp(source.track.source(stem))}" for stem in source.stems)
+    if isinstance(track, MultiTrack):
+        stems = source.stems if isinstance(source, StemSum) else (MIXTURE, *track.stem_names)
+        identity += "".join(f"\n{stem} {_stamp(track.source(stem))}" for stem in stems)
     key = hashlib.sha256(f"{identity}\n{name}\n{stamp}\n{target}\n{sample_rate}".encode()).hexdigest()[:24]
     note = out_dir / kind / f"{key}.json"
     if note.is_file():
@@ -172,14 +182,15 @@ def _store(
         sha256 = ""
         dataset, title, artist = track.dataset, track.name, track.artist
         if isinstance(source, StemSum):
-            rows = _read_sum(source, sample_rate)
+            rows, sounding = _read_sum(source, sample_rate)
             sha256 = file_sha256(name) if len(source.stems) == 1 and Path(name).is_file() else ""
         else:
-            rows = _read_pair(track, target, sample_rate)
+            rows, sounding = _read_pair(track, target, sample_rate)
+        files = song_digests(track, sounding)
     else:
         samples, rate = load(track, mono=True)
         rows = _resampled(samples[None], rate, sample_rate, name)
-        dataset, title, artist, sha256 = track.parent.name, track.name, None, file_sha256(track)
+        dataset, title, artist, sha256, files = track.parent.name, track.name, None, file_sha256(track), ()
     if not rows.any():
         raise CatalogError("nothing but silence", source=name, stage="recordings")
     scale = max(float(np.abs(rows).max()), 1e-6) / _FULL
@@ -189,7 +200,7 @@ def _store(
     levels = tuple(rms(row) for row in rows)
     recording = Recording(
         f"{kind}/{key}.npy", tuple(range(len(rows))), dataset, title, artist, rows.shape[1] / sample_rate, scale,
-        levels, tuple(_active(row, level, sample_rate) for row, level in zip(rows, levels)), sha256,
+        levels, tuple(_active(row, level, sample_rate) for row, level in zip(rows, levels)), sha256, files,
     )  # fmt: skip
     write_replace(note, json.dumps(asdict(recording)).encode())
     return recording
@@ -210,15 +221,18 @@ def _file_of(source: MultiTrack | StemSum | Path, target: str) -> str:
     return source.source(target) if isinstance(source, MultiTrack) else str(source)
 
 
-def _read_sum(source: StemSum, sample_rate: int) -> np.ndarray:
-    """(1, n_samples)"""
+def _read_sum(source: StemSum, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+    """(1, n_samples), and the stems that sound."""
     stems, rate = read_stems(source.track, source.stems)
-    return _resampled(stems.sum(axis=0, keepdims=True), rate, sample_rate, source.source)
+    sounding = [name for name, stem in zip(source.stems, stems) if stem.any()]
+    return _resampled(stems.sum(axis=0, keepdims=True), rate, sample_rate, source.source), sounding
 
 
-def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
-    """(2, n_samples): the target and the sum of the others; their mixture is their sum, whatever the mix was."""
-    stems, rate = read_stems(track, (target, *rest_of(track, target)))
+def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> tuple[np.ndarray, list[str]]:
+    """(2, n_samples), the target and the sum of the others; their mixture is their sum, whatever the mix was. And the
+    stems that sound."""
+    names = (target, *rest_of(track, target))
+    stems, rate = read_stems(track, names)
     found, rest, size = stems[0], stems[1:].sum(axis=0), stems.shape[1]
     published = not isinstance(track, SongFolder) or track.has_mixture
     try:
@@ -231,7 +245,8 @@ def _read_pair(track: MultiTrack, target: str, sample_rate: int) -> np.ndarray:
         if 1 - explained > _UNEXPLAINED:
             message = f"its stems do not sum to its mixture: {1 - explained:.0%} of the energy is in none of them"
             raise CatalogError(message, source=track.source(MIXTURE), stage="recordings")
-    return _resampled(np.stack([found, rest]), rate, sample_rate, track.source(target))
+    sounding = [name for name, stem in zip(names, stems) if stem.any()]
+    return _resampled(np.stack([found, rest]), rate, sample_rate, track.source(target)), sounding
 
 
 def _resampled(y: np.ndarray, rate: int, sample_rate: int, source: str) -> np.ndarray:
@@ -249,7 +264,7 @@ def _active(y: np.ndarray, level: float, sample_rate: int) -> str:
 
 
 def _recording(values: dict) -> Recording:
-    return Recording(**values | {name: tuple(values[name]) for name in ("rows", "levels", "active")})
+    return Recording(**values | {name: tuple(values.get(name, ())) for name in ("rows", "levels", "active", "files")})
 
 
 def _contents(index: dict[str, Any]) -> tuple[str, int, dict[str, tuple[Recording, ...]]]:

@@ -38,6 +38,7 @@ from ...datasets.opening import find_tracks
 from ...errors import AudioError, CatalogError, DatasetError, WorkerError
 from ...evaluation.f0 import resample_f0
 from .effects import rms
+from .song_files import song_digests
 from .store_index import read_index
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ _FULL = 32_000
 class StoredSong:
     """A song of a store.
 
-    ``scale``: full scale per integer step; ``levels``: RMS of every stem where it sounds; ``known``: names of labels.
+    ``scale``: full scale per integer step; ``levels``: RMS of every stem where it sounds; ``known``: names of labels;
+    ``digests``: SHA-256 of the files it was decoded from, empty in stores of before.
     """
 
     number: int
@@ -62,6 +64,7 @@ class StoredSong:
     scale: float
     levels: list[float]
     known: tuple[str, ...]
+    digests: tuple[str, ...] = ()
 
 
 def build_song_store(
@@ -123,7 +126,7 @@ def build_song_store(
 def _store_track(track: MultiTrack, number: int, out_dir: Path) -> StoredSong:
     note = out_dir / f"{number:05d}.json"
     if note.is_file():
-        stored = StoredSong(**json.loads(note.read_text()))
+        stored = _song(json.loads(note.read_text()))
         if (stored.dataset, stored.track) == (track.dataset, track.name):
             return stored
     truth = track.load()
@@ -134,7 +137,10 @@ def _store_track(track: MultiTrack, number: int, out_dir: Path) -> StoredSong:
     np.savez(out_dir / f"{number:05d}.npz", **labels)  # type: ignore[arg-type]
     known = tuple(sorted(labels))
     levels = [rms(stem) for stem in stems]
-    song = StoredSong(number, track.dataset, track.name, track.artist, stems.shape[1] / SR, scale, levels, known)
+    digests = song_digests(track, [stem for stem in STEMS if truth.stems[stem].any()])
+    song = StoredSong(
+        number, track.dataset, track.name, track.artist, stems.shape[1] / SR, scale, levels, known, digests
+    )
     write_replace(note, json.dumps(asdict(song)).encode())
     return song
 
@@ -157,7 +163,11 @@ def _labels(known: Annotations, n_samples: int) -> dict[str, np.ndarray]:
 
 
 def _songs(index: dict[str, Any]) -> tuple[StoredSong, ...]:
-    return tuple(StoredSong(**song | {"known": tuple(song["known"])}) for song in index["songs"])
+    return tuple(map(_song, index["songs"]))
+
+
+def _song(values: dict[str, Any]) -> StoredSong:
+    return StoredSong(**values | {name: tuple(values.get(name, ())) for name in ("known", "digests")})
 
 
 class SongStore:

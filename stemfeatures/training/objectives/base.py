@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from ...errors import ModelError
 from ..data.draws import Draws
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     from ..config import TrainConfig
 
 Batch = dict[str, "Tensor"]
+#: Keys of recipes that the joint objective alone knows.
+OF_JOINT_ALONE = (
+    "songs", "band_limited", "coded", "quiet", "inverted", "offset", "mixing", "precision", "learns", "norm",
+    "weight_decay", "loss",
+)  # fmt: skip
 
 
 class Objective(ABC):
@@ -51,6 +57,8 @@ class Objective(ABC):
     ----------
     terms : tuple[str, ...], default=('loss',)
         Names of what :meth:`step` returns, in the order of ``log.csv``; a term may be missing from a step.
+    unused : tuple[str, ...], default=()
+        Keys of recipes that the objective has no use for: a recipe that sets one is an error.
     steps_done : int, default=0
         Steps so far; :meth:`step` counts it up.
     phase_began : int, default=0
@@ -62,6 +70,7 @@ class Objective(ABC):
     """
 
     terms: ClassVar[tuple[str, ...]] = ("loss",)
+    unused: ClassVar[tuple[str, ...]] = ()
     steps_done: int = 0
     phase_began: int = 0
     learning_rate: float = 0.0
@@ -109,6 +118,14 @@ class Objective(ABC):
     @classmethod  # noqa: B027 (most have nothing to check)
     def check(cls, config: TrainConfig) -> None:
         """Raise ModelError for a recipe that cannot work; called before anything is decoded."""
+
+
+def require_used(config: TrainConfig, unused: tuple[str, ...]) -> None:
+    """Raise ModelError for a recipe that sets what its objective has no use for."""
+    default = type(config)()
+    if idle := [name for name in unused if getattr(config, name) != getattr(default, name)]:
+        message = f"the objective {config.objective!r} has no use for {', '.join(idle)}"
+        raise ModelError(message, source=config.name, stage="train")
 
 
 def step_generator(*numbers: int) -> torch.Generator:

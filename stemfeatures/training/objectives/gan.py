@@ -29,7 +29,7 @@ from ...models.network import Network
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
 from ..data.excerpts import ExcerptSettings
-from .base import Batch, Objective, step_generator
+from .base import OF_JOINT_ALONE, Batch, Objective, require_used, step_generator
 from .joint import update_average
 from .target_networks import build_network, find_front_end, placed
 
@@ -131,6 +131,7 @@ class _Adversarial(Objective):
     """What both have in common: a generator, discriminators, an average of the generator that is exported."""
 
     Settings: ClassVar[type[GanSettings]] = GanSettings
+    unused = (*OF_JOINT_ALONE, "clip")
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         self.config = config
@@ -146,6 +147,7 @@ class _Adversarial(Objective):
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
+        require_used(config, cls.unused)
         read_settings(cls.Settings, config.settings, recipe=config.name)
         read_settings(ExcerptSettings, config.excerpts, recipe=config.name)
         if not config.target:

@@ -15,7 +15,7 @@ from ...models.network import Network
 from ..config import TrainConfig, read_settings
 from ..data.draws import Draws
 from ..data.excerpts import ExcerptSettings
-from .base import Batch, Objective
+from .base import OF_JOINT_ALONE, Batch, Objective, require_used
 from .joint import update_average
 from .target_networks import build_network, find_front_end
 
@@ -45,6 +45,7 @@ class SupervisedObjective(Objective):
 
     Settings: ClassVar[type] = NoSettings
     terms: ClassVar[tuple[str, ...]] = ("loss", "supervised")
+    unused = OF_JOINT_ALONE
     averaged_since: int = 0
 
     def __init__(self, config: TrainConfig, device: str) -> None:
@@ -68,6 +69,7 @@ class SupervisedObjective(Objective):
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
+        require_used(config, cls.unused)
         if not config.target:
             message = f"the objective {config.objective!r} needs a target: vocals, drums, guitar ..."
             raise ModelError(message, source=config.name, stage="train")

@@ -16,6 +16,7 @@ from ..data.held_out import matches, read_patterns
 from ..data.joining import Joining
 from ..data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 from ..training_data import TrainingData
+from .development import require_apart
 from .sources import TrainingSources, Watch
 
 _BANK_MARK = "sounds.parquet"
@@ -84,12 +85,9 @@ def _songs(
     elif not out_dir.is_dir():
         raise TrainingError("no songs there, and none (songs) to decode", source=str(out_dir))
     if development:
-        learned = {(song.dataset, song.track) for song in SongStore(out_dir).songs}
-        if both := [t for t in development if (t.dataset, t.name) in learned]:
-            raise TrainingError(
-                f"{_count(len(both), 'track')} of the development songs {sources.development} would also be trained "
-                f"on, such as {both[0].dataset}/{both[0].name}"
-            )
+        learned = SongStore(out_dir).songs
+        names = [(song.dataset, song.track) for song in learned]
+        require_apart(sources.development, development, names, [digest for song in learned for digest in song.digests])
     return out_dir
 
 

@@ -11,6 +11,7 @@ from ...datasets.multitrack import MultiTrack
 from ..config import TrainConfig
 from ..objectives.find import find_objective
 from ..training_data import TrainingData
+from .development import keep_development
 from .joint import joint_data
 from .recipes import require_same_recipe, write_recipe
 from .sources import FoundRecordings, TrainingSources, Watch
@@ -33,6 +34,8 @@ class TrainingRun:
         What it is validated on.
     held_out : list of str
         Patterns of what was kept out.
+    development_name : str, optional
+        What the folder of the songs is called that the run's scores are of, now or before.
     """
 
     config: TrainConfig
@@ -40,6 +43,7 @@ class TrainingRun:
     data: TrainingData
     development: Sequence[MultiTrack]
     held_out: list[str]
+    development_name: str | None = None
 
 
 def prepare_run(
@@ -77,7 +81,7 @@ def prepare_run(
     ------
     TrainingError
         Something is missing, not wanted by the objective, both learned from and held out or validated on, or the run
-        began with another recipe.
+        began with another recipe or was validated on other songs.
     CatalogError, DatasetError
         A source cannot be read.
     """
@@ -92,8 +96,9 @@ def prepare_run(
         data, development, held_out = target_data(
             config, run_dir, sources, jobs=jobs, watch=watch, on_found=on_found or (lambda found: None)
         )
+    scored_on = keep_development(run_dir, sources.development, development, limit=sources.development_limit)
     write_recipe(run_dir, config)
-    return TrainingRun(config, run_dir, data, development, held_out)
+    return TrainingRun(config, run_dir, data, development, held_out, scored_on)
 
 
 def _unwatched(what: str, items: Iterable[Any], total: int) -> Iterable[Any]:

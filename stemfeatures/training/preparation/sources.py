@@ -37,6 +37,8 @@ class TrainingSources:
         File of patterns, one a line, of what is never learned from.
     development : Path, optional
         Songs with truth for validation; none of them may be learned from.
+    development_limit : int, optional
+        At most so many of a data set of them are looked at.
     """
 
     sounds: Path | None = None
@@ -48,6 +50,7 @@ class TrainingSources:
     accompaniments: Sequence[str] = ()
     held_out: Path | None = None
     development: Path | None = None
+    development_limit: int | None = None
 
     def recordings(self) -> dict[str, Sequence[str]]:
         """The kinds of :data:`RECORDING_KINDS` that are given."""

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...audio import file_sha256
 from ...datasets.multitrack import MultiTrack
 from ...errors import TrainingError
 from ..config import TrainConfig
@@ -20,6 +19,7 @@ from ..data.stem_sum import StemSum
 from ..objectives.find import find_objective
 from ..objectives.target_networks import grid_of
 from ..training_data import TrainingData
+from .development import require_apart
 from .sources import RECORDING_KINDS, FoundRecordings, TrainingSources, Watch
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def target_data(
             log.warning("%s: no recording matches %s", sources.held_out, ", ".join(map(repr, idle)))
         tracks = [getattr(source, "track", source) for some in found.values() for source in some]
         names = {(track.dataset, track.name) for track in tracks if not isinstance(track, Path)}
-        _require_apart(sources, development, names, set())  # before the work, as far as names go
+        _require_apart(sources, development, names)  # before the work, as far as names go
         store = build_recording_store(
             store_dir,
             target=config.target,
@@ -71,7 +71,7 @@ def target_data(
         (store_dir / _HELD_OUT).write_text(noted + "\n", encoding="utf-8")
     recordings = [recording for kind in wanted for recording in store.recordings[kind]]
     names = {(recording.dataset, recording.name) for recording in recordings}
-    _require_apart(sources, development, names, {recording.sha256 for recording in recordings if recording.sha256})
+    _require_apart(sources, development, names, {digest for recording in recordings for digest in recording.digests})
     return TrainingData(recordings=store), development, matched
 
 
@@ -150,17 +150,10 @@ def _find(kind: str, specs: Sequence[str], target: str, held_out: HeldOut) -> Fo
 
 
 def _require_apart(
-    sources: TrainingSources, development: Sequence[MultiTrack], names: set[tuple[str, str]], digests: set[str]
+    sources: TrainingSources,
+    development: Sequence[MultiTrack],
+    names: set[tuple[str, str]],
+    digests: set[str] | frozenset[str] = frozenset(),
 ) -> None:
-    """TrainingError if development songs are among what is learned from, by data set and name or byte by byte."""
-    both = []
-    for track in development:
-        files = {Path(track.source(stem)) for stem in ("mixture", *track.stem_names)}
-        same = any(file_sha256(path) in digests for path in files if path.is_file()) if digests else False
-        if same or (track.dataset, track.name) in names:
-            both.append(f"{track.dataset}/{track.name}")
-    if both:
-        raise TrainingError(
-            f"{len(both):,} recording{'' if len(both) == 1 else 's'} of the development songs {sources.development} "
-            f"would also be trained on, such as {both[0]}; held-out patterns keep songs from that by name"
-        )
+    hint = "; held-out patterns keep songs from that by name"
+    require_apart(sources.development, development, names, digests, hint=hint)
