@@ -12,7 +12,7 @@ from features_helper import write_features
 
 from pipelines.cli import main
 from pipelines.commands import export as command
-from stemfeatures.errors import DatasetError
+from stemfeatures.errors import DatasetError, LostPartError
 from stemfeatures.tables.export import LAKES, export, plain_schema
 from stemfeatures.tables.reader import Features, open_features
 
@@ -101,6 +101,29 @@ def test_wrong_requests(features: Features, tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == f"stemfeatures: error: {tmp_path}/file is a file; TARGET names a folder\n"
     assert main(["export", str(features.path), "s3://", "--to", "delta"]) == 2
     assert capsys.readouterr().err == "stemfeatures: error: 's3://' names no bucket and no host\n"
+
+
+@pytest.mark.parametrize("kind", sorted(LAKES))
+def test_lost_parts_are_told_before_anything_is_written(kind: str, tmp_path: Path) -> None:
+    write_features(tmp_path / "features", ["a", "b"])
+    part = min((tmp_path / "features" / "stems").glob("*.parquet"))
+    whole = part.read_bytes()
+    features = open_features(tmp_path / "features")
+    part.write_bytes(whole[:500])
+    with pytest.raises(LostPartError, match=r"^\S+: stems/part\S+ has 500 bytes of [\d,]+; stemfeatures check"):
+        export(features, kind, target(kind, tmp_path))
+    assert not LAKES[kind].open(target(kind, tmp_path)).has("tracks")
+    part.write_bytes(bytes(len(whole)))  # as long as it was: found when it is read
+    with pytest.raises(LostPartError, match=r"table stems cannot be read: .*stemfeatures check") as caught:
+        export(features, kind, target(kind, tmp_path))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["delta", "lance"])
+def test_a_target_that_cannot_be_written(kind: str, features: Features, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=rf"^{tmp_path}/file/lake/tracks\S*: cannot be written: "):
+        export(features, kind, str(tmp_path / "file" / "lake"), tables=["tracks"])
 
 
 def test_the_command_knows_all_kinds() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -29,7 +30,7 @@ from stemfeatures.constants import HOP_LENGTH, STEM_ROWS
 from stemfeatures.descriptors import event_tables as events_registry
 from stemfeatures.descriptors.event_tables import END, START, EventTable, event_tables, register_events
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
-from stemfeatures.errors import DatasetError, DecodeError
+from stemfeatures.errors import DatasetError, DecodeError, LostPartError
 from stemfeatures.fields import Field
 from stemfeatures.tables import commits, compact
 from stemfeatures.tables import schema as registry
@@ -817,6 +818,43 @@ def test_features(written: Path) -> None:
             call("beats")
     with pytest.raises(DatasetError, match="table stems has no column 'tempo'"):
         features.to_pandas("stems", columns=["tempo"])
+    assert features.to_pandas("stems", columns="stem").columns.tolist() == ["stem"]
+
+
+@pytest.mark.parametrize(
+    ("filter", "said"),
+    [
+        ([("tempo", ">", 3)], r"table stems has no column 'tempo' \["),
+        (pc.field("tempo") > 3, r"table stems has no column 'tempo' \["),
+        (
+            [("onset_count", ">", "three")],
+            r"table stems cannot be filtered by \[\('onset_count', .*: Function 'greater'",
+        ),
+        (("stem", "==", "bass"), r"table stems cannot be filtered by \('stem', .* list of \(column, operator, value\)"),
+        ("stem == 'bass'", r"table stems cannot be filtered by \"stem == 'bass'\": neither an expression"),
+        ([("stem", "is", "bass")], r"table stems cannot be filtered by \[\('stem', 'is', 'bass'\)\]: neither"),
+    ],
+)
+def test_a_filter_that_does_not_fit_is_no_lost_part(written: Path, filter: object, said: str) -> None:
+    with pytest.raises(DatasetError, match=said) as caught:
+        open_features(written).to_pandas("stems", filter=filter)  # type: ignore[arg-type]
+    assert not isinstance(caught.value, LostPartError)
+
+
+def test_stems_that_nobody_knows(written: Path) -> None:
+    features = open_features(written)
+    for ask in (
+        lambda: features.embeddings("drum"),
+        lambda: features.contour("a", "drum"),
+        lambda: features.notes("a", "drum"),
+    ):
+        with pytest.raises(DatasetError, match="unknown stem 'drum'; there are: mixture, vocals, drums, bass, other"):
+            ask()
+
+
+def test_types_that_pandas_cannot_keep_by_itself(written: Path) -> None:
+    stems = open_features(written).to_arrow("stems", columns=["onset_count"])
+    assert stems.to_pandas(types_mapper=pd.ArrowDtype)["onset_count"].dtype == "int32[pyarrow]"
 
 
 def test_pivot(written: Path) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from ..errors import DatasetError
+from ..errors import DatasetError, LostPartError
+from .parts import repair_hint
 
 if TYPE_CHECKING:
     from .reader import Features
@@ -55,8 +56,8 @@ def export(
     ValueError
         ``kind`` is none of the three, or ``target`` names no namespace of a catalogue.
     DatasetError
-        The directory has no such table, or a table is there already and ``overwrite`` is False. Nothing is
-        written then.
+        The directory has no such table, a part of it is lost, or a table is there already and ``overwrite`` is
+        False; nothing is written then. Or the target cannot be written, or rows turn out to be damaged.
 
     Examples
     --------
@@ -77,10 +78,19 @@ def export(
     if there and not overwrite:
         message = f"{', '.join(map(sink.where, there))}: there already; overwrite to replace it"
         raise DatasetError(message, source=str(features.path), stage="export")
+    for name in names:
+        features.files(name)  # complains of lost parts, before anything is written
     written = {}
     for name, stream in readers.items():
         counted = _Counted(stream(schemas[name]), schemas[name])
-        sink.write(name, counted.reader)
+        try:
+            sink.write(name, counted.reader)
+        except Exception as e:  # each library has errors of its own, some of them derive from Exception alone
+            if counted.error is not None:
+                what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
+                raise LostPartError(what, source=str(features.path), stage="export") from e
+            what = f"{type(e).__name__}: {' '.join(str(e).split())}"
+            raise DatasetError(f"cannot be written: {what}", source=sink.where(name), stage="export") from e
         written[name] = counted.rows
     return written
 
@@ -126,16 +136,22 @@ def _stream(features: Features, table: str, schema: pa.Schema) -> Iterable[pa.Re
 
 
 class _Counted:
-    """A reader of batches that says afterwards how many rows went through it."""
+    """A reader of batches that says afterwards how many rows went through it, and what kept others from it: libraries
+    of lakes raise an error of their own, with a traceback in its message."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         self.rows = 0
+        self.error: Exception | None = None
         self.reader = pa.RecordBatchReader.from_batches(schema, self._through(batches))
 
     def _through(self, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        for batch in batches:
-            self.rows += batch.num_rows
-            yield batch
+        try:
+            for batch in batches:
+                self.rows += batch.num_rows
+                yield batch
+        except (OSError, pa.ArrowException) as e:
+            self.error = e
+            raise
 
 
 class _Delta:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..descriptors.types import F0Contour, TrackDescription
+
+
+#: How Arrow says that a table lacks a column of a filter; all columns that it has follow.
+_NO_COLUMN = re.compile(r"No match for FieldRef\.Name\((.+?)\) in ")
 
 
 def live_rows(
@@ -179,10 +184,10 @@ class Features:
         """Rows as an Arrow table sorted by track; see :meth:`to_pandas`."""
         schema = self.schema(table)
         keys = _keys_of(filter, schema.names[0])
+        columns = [columns] if isinstance(columns, str) else columns
         if columns is not None and (unknown := [c for c in columns if c not in schema.names]):
             raise DatasetError(f"table {table} has no column {', '.join(map(repr, unknown))}", source=str(self.path))
-        if isinstance(filter, list):
-            filter = pq.filters_to_expression(filter)
+        filter = self._condition(table, filter)
         read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
         try:
             data = self._read(table, read, filter, keys)
@@ -193,6 +198,35 @@ class Features:
             data = self._read(table, read, filter, keys)  # compact has run since we looked
         data = data.take(pc.sort_indices(data, [(schema.names[0], "ascending")]))
         return data if columns is None else data.select(list(columns))
+
+    def _condition(self, table: str, filter: pc.Expression | list[Any] | None) -> pc.Expression | None:
+        """``filter`` as an expression; DatasetError where it does not fit the columns of the table."""
+        if filter is None:
+            return None
+        try:
+            condition = filter if isinstance(filter, pc.Expression) else pq.filters_to_expression(filter)
+            ds.dataset(self.schema(table).empty_table()).to_table(filter=condition)
+        except (pa.ArrowException, TypeError, ValueError) as e:
+            said = str(e).partition("\n")[0]
+            if unknown := _NO_COLUMN.match(said):
+                what = f"has no column {unknown[1]!r}"
+            elif isinstance(e, pa.ArrowException):
+                what = f"cannot be filtered by {filter}: {said}"
+            else:
+                what = (
+                    f"cannot be filtered by {filter!r}: neither an expression nor a list of (column, operator, value)"
+                )
+            raise DatasetError(f"table {table} {what}", source=str(self.path)) from e
+        return condition
+
+    def _require_stem(self, stem: str) -> None:
+        """DatasetError where neither the four stems nor those of a separator are called so."""
+        if stem in STEM_ROWS or "stems" not in self.tables:
+            return
+        found = self.dataset("stems").to_table(columns=["stem"])["stem"].unique().to_pylist()
+        if stem not in found:
+            known = ", ".join(dict.fromkeys((*STEM_ROWS, *sorted(found))))
+            raise DatasetError(f"unknown stem {stem!r}; there are: {known}", source=str(self.path))
 
     def _read(
         self, table: str, columns: list[str] | None, filter: pc.Expression | None, keys: tuple[str, ...] | None
@@ -224,12 +258,14 @@ class Features:
         Returns
         -------
         DataFrame
-            Columns of type ``category`` are ``Categorical``, of the values that occur.
+            Columns of type ``category`` are ``Categorical``, of the values that occur. Whole numbers with nulls are
+            float64, with NaN, as pandas reads them; ``to_arrow(table).to_pandas(types_mapper=pandas.ArrowDtype)``
+            keeps the types of the schema.
 
         Raises
         ------
         DatasetError
-            Unknown table or column.
+            Unknown table or column, or a filter that does not fit the columns.
         """
         import pandas as pd
 
@@ -270,10 +306,11 @@ class Features:
     def contour(self, track_id: str, stem: str) -> F0Contour:
         """The F0 contour of one stem: times in s, F0 in Hz with NaN where unvoiced, voicing in 0..1.
 
-        Raises DatasetError when there is none for this track and stem.
+        Raises DatasetError when there is none for this track and stem, or no such stem.
         """
         from ..descriptors.types import F0Contour
 
+        self._require_stem(stem)
         rows = self.to_arrow("contours", filter=[("track_id", "==", track_id), ("stem", "==", stem)])
         if not rows.num_rows:
             raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}", source=str(self.path))
@@ -302,7 +339,7 @@ class Features:
         Raises
         ------
         DatasetError
-            There is no such table or track, no run has written the table, or its rows are not of stems.
+            There is no such table, track or stem, no run has written the table, or its rows are not of stems.
         """
         if table not in event_tables():
             known = ", ".join(event_tables())
@@ -316,6 +353,7 @@ class Features:
         if stem is not None:
             if "stem" not in {f.name for f in fields}:
                 raise DatasetError(f"table {table} is not of stems", source=str(self.path))
+            self._require_stem(stem)
             chosen &= pc.field("stem") == stem
         frame = self.to_pandas(table, [f.name for f in self.fields(table)], chosen)
         frame = frame.drop(columns=["track_id", "run_id"])
@@ -416,9 +454,10 @@ class Features:
     def embeddings(self, stem: str, *, model_sha256: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of one stem: ``track_ids`` (n_tracks,) and ``vectors`` (n_tracks, n_dims) float32.
 
-        Tracks on which the stem is silent are absent. Raises DatasetError when the dataset holds vectors of several
-        models and ``model_sha256`` does not choose one: they cannot be compared.
+        Tracks on which the stem is silent are absent. Raises DatasetError when there is no such stem, or when the
+        dataset holds vectors of several models and ``model_sha256`` does not choose one: they cannot be compared.
         """
+        self._require_stem(stem)
         rows = self.to_arrow(
             "embeddings", columns=["track_id", "model", "model_sha256", "vector"], filter=pc.field("stem") == stem
         )
