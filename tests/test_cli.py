@@ -29,7 +29,7 @@ from pipelines.catalog import validate_catalog
 from pipelines.commands import _inputs, describe, extract
 from pipelines.commands._exit import UsageError
 from pipelines.commands._progress import ProgressLine
-from pipelines.commands._text import NOTHING, columns, count, duration, number, shortened, size
+from pipelines.commands._text import NOTHING, columns, count, duration, number, shortened, shortened_inside, size
 from pipelines.extraction.cluster import ClusterError
 from pipelines.extraction.summary import ErrorGroup, ExtractInterrupted, ExtractProgress, ExtractSummary, PlannedShard
 from stemfeatures._util.json import plain
@@ -356,6 +356,11 @@ def test_words_for_people() -> None:
     assert columns([("a", "bb"), ("ccc", "d")], align="<>", indent=" ") == " a    bb\n ccc   d"
     assert columns([("息", "1"), ("abc", "2"), ("e\u0301", "3")]) == "息   1\nabc  2\ne\u0301    3"
     assert [shortened("息息息", n) for n in (6, 5, 4)] == ["息息息", "息息…", "息…"]
+    names = [f"pieces/Rockabilly_{i}.flac" for i in (0, 1)]
+    assert [shortened_inside(name, 16) for name in names] == ["piece…lly_0.flac", "piece…lly_1.flac"]
+    assert shortened_inside(names[0], 24) == names[0]
+    assert [shortened_inside("息息息息息", n) for n in (10, 9, 8, 3)] == ["息息息息息", "息…息息息", "息…息息", "…息"]
+    assert shortened_inside("abcdefe\u0301x", 4) == "a…e\u0301x"
 
 
 def test_no_name_breaks_a_table() -> None:

@@ -167,6 +167,16 @@ def shortened(text: str, width: int) -> str:
     return kept + "…"
 
 
+def shortened_inside(text: str, width: int) -> str:
+    """``text`` with an ellipsis in its first half in place of what is too long: paths differ at their end."""
+    if display_width(text) <= width:
+        return text
+    head, kept = (width - 1) // 3, text
+    while len(kept) > 1 and (display_width(kept) > width - 1 - head or not display_width(kept[0])):
+        kept = kept[1:]
+    return (shortened(text, head + 1) if head else "…") + kept
+
+
 def number(value: Any, spec: str = ".1f") -> str:
     """``value`` in the given format; None, NaN and infinity are a dash."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

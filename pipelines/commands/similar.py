@@ -17,7 +17,18 @@ from ._musical import called, told
 from ._options import add_cache_size, add_dataset, add_verb
 from ._progress import ProgressLine
 from ._similarity import add_index_dir, add_question, question, tell_building
-from ._text import NOTHING, display_width, echo, json_text, number, shortened, table, terminal_width, wrapped
+from ._text import (
+    NOTHING,
+    display_width,
+    echo,
+    json_text,
+    number,
+    shortened,
+    shortened_inside,
+    table,
+    terminal_width,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -250,7 +261,8 @@ def _fitted(rows: list[list[str]], n_fixed: int) -> list[list[str]]:
         while over > 0 and widths[widest := max(cut, key=lambda i: widths[i])] > _SHORTEST:
             widths[widest], over = widths[widest] - 1, over - 1
         if over <= 0 or len(widths) == n_fixed:
-            return [[shortened(cell, widths[i]) if i in cut else cell for i, cell in enumerate(row)] for row in rows]
+            cuts = {i: shortened_inside if i == 1 else shortened for i in cut}
+            return [[cuts[i](cell, widths[i]) if i in cuts else cell for i, cell in enumerate(row)] for row in rows]
         rows = [row[:-1] for row in rows]
 
 
