@@ -665,6 +665,18 @@ def test_models_do_not_find_a_taste_that_is_not_there(tracks) -> None:
     assert gain["high"]["random", "warm", "ndcg"] < 0
 
 
+def test_lists_as_long_as_the_candidates_are_said_to_be(tracks) -> None:
+    """Their recall is 1 for every recommender."""
+    frame = pd.DataFrame({"user_id": np.repeat(["a", "b", "c"], 6), "track_id": [*tracks.index[:6]] * 3})
+    listening = read_interactions(frame).for_tracks(tracks.index)
+    split = split_interactions(listening, k=2, cold_tracks=0.0, cold_users=0.0)
+    assert len(split.tests[0].candidates) == 6
+    head, note, *rest = str(evaluate_models(split, tracks.index, ["random"], k=[3, 10, 50])).splitlines()
+    assert head == "Known users, known tracks: 3 users, 6 candidates"
+    assert note == "(lists of 10 and 50 hold all of them: the order alone is measured)"
+    assert rest[0].startswith("@3 ")
+
+
 def test_coverage_counts_tracks_once() -> None:
     vectors = np.zeros((6, 0), np.float32)
     model = Recommender("popularity", np.array(list("abcdef")), vectors, np.array([9, 8, 7, 1, 1, 0], np.float32))

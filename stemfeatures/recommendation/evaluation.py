@@ -84,8 +84,14 @@ class Evaluation:
             lines += [[str(model), *(_cell(cells.loc[k, model, name]) for name in measures)] for model in models]
         widths = [max(map(len, column)) for column in zip(*lines)]
         text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
-        title = f"{_TITLES[question]}: {test['users']:,} users, {test['candidates']:,} candidates"
-        return "\n".join([title, *text])
+        title = [f"{_TITLES[question]}: {_count(test['users'], 'user')}, {_count(test['candidates'], 'candidate')}"]
+        if whole := [str(k) for k in dict.fromkeys(scores["k"]) if k >= test["candidates"]]:
+            title.append(f"(lists of {' and '.join(whole)} hold all of them: the order alone is measured)")
+        return "\n".join([*title, *text])
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 _TITLES = {
