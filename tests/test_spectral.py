@@ -7,6 +7,7 @@ import doctest
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 import stemfeatures.spectra.streaming as streaming
@@ -16,7 +17,7 @@ from stemfeatures.frames import measures
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import filters
-from stemfeatures.spectra.oversampling import band_matrix, largest_between
+from stemfeatures.spectra.oversampling import _bounds, _line_and_bend, band_matrix, largest_between
 
 
 @pytest.mark.parametrize("module", [spectral, streaming])
@@ -148,6 +149,30 @@ def test_interpolation_by_a_product(n):
     largest = float(np.abs(expected).max()) if n else 0.0
     assert largest_between(x, band_matrix(phases), 24) == pytest.approx(largest, rel=1e-12)
     assert largest_between(x, band_matrix(phases), 24, least=largest + 1) == largest + 1
+
+
+@pytest.mark.parametrize("integrals", [0, 1, 2])
+@pytest.mark.parametrize("n", [64, 65, 10_000])
+def test_blocks_that_are_left_out_hold_no_peak(integrals, n):
+    """From noise to signals so smooth that nearly all blocks are left out, with the samples for the least."""
+    x = np.random.default_rng(n).normal(size=(2, n + 23))
+    for _ in range(integrals):
+        x = scipy.signal.lfilter([1], [1, -0.999], x)
+    phases = measures.oversampling_phases()[1:]
+    largest = float(np.abs([np.correlate(channel, phase, "valid") for channel in x for phase in phases]).max())
+    sampled = float(np.abs(x[:, 11:-12]).max())
+    found = largest_between(x, band_matrix(phases), 24, least=sampled)
+    assert found == pytest.approx(max(largest, sampled), rel=1e-12)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_bounds_of_blocks_hold(smooth):
+    x = np.random.default_rng(1).normal(size=(300, 87)).cumsum(axis=1 if smooth else 0).astype(np.float32)
+    matrix = band_matrix(measures.oversampling_phases()[1:])
+    bounds = _bounds(x, np.zeros(1, np.int64), 87, *_line_and_bend(matrix, 24))[:, 0]
+    reached = np.abs(x @ matrix).max(axis=1)
+    assert (reached <= 1.00001 * bounds).all()
+    assert np.median(reached / bounds) > (0.8 if smooth else 0.4)
 
 
 @pytest.mark.parametrize("blocks", [[0], [1], [11, 1, 0, 70], [5000], [1000] * 5])

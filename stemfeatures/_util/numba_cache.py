@@ -19,11 +19,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .files import cache_folders
 
@@ -109,6 +109,26 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
     from numba import njit
 
     return njit(cache=True, nogil=True, **options)
+
+
+def compiled_when_called(**options: Any) -> Callable[[Function], Function]:
+    """:func:`compiled`, but numba is not imported before the first call: many import what is declared beside it.
+
+    Other compiled functions cannot call such a one.
+    """
+
+    def decorate(function: Function) -> Function:
+        @cache
+        def code() -> Callable[..., Any]:
+            return compiled(**options)(function)
+
+        @wraps(function)
+        def call(*arguments: Any) -> Any:
+            return code()(*arguments)
+
+        return cast(Function, call)
+
+    return decorate
 
 
 @cache

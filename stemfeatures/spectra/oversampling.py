@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .._util.numba_cache import compiled_when_called
+
 
 def band_matrix(phases: np.ndarray, *, outputs: int = 64) -> np.ndarray:
     """The matrix of a block.
@@ -73,10 +75,53 @@ def largest_between(x: np.ndarray, matrix: np.ndarray, n_taps: int, *, least: fl
         return max(least, float(np.abs(found.reshape(len(x), -1, outputs)[..., :n]).max()))
     # The last block ends with the signal, wherever it begins.
     starts = np.append(np.arange(0, n - outputs, outputs), n - outputs)
-    cells = np.abs(x[:, : x.shape[1] // outputs * outputs]).reshape(len(x), -1, outputs).max(axis=2)
-    cells = np.pad(cells, ((0, 0), (0, -(-width // outputs))), constant_values=np.inf)  # of the rest: not known
-    around = sliding_window_view(cells, -(-width // outputs), axis=1).max(axis=2)[:, : len(starts)]
-    # No output exceeds the largest sample that it sees times the sum of the taps' absolute values, but for rounding.
-    channels, blocks = np.nonzero(around * ((1 + 1e-5) * np.abs(matrix).sum(axis=0).max()) > least)
+    bounds = _bounds(np.ascontiguousarray(x, np.float32), starts, width, *_line_and_bend(matrix, n_taps))
+    channels, blocks = np.nonzero((1 + 1e-5) * bounds > least)  # room for rounding
     found = sliding_window_view(x, width, axis=1)[channels, starts[blocks]] @ matrix
     return max(least, float(found.max(initial=0.0)), -float(found.min(initial=0.0)))
+
+
+def _line_and_bend(matrix: np.ndarray, n_taps: int) -> tuple[int, int, float, float]:
+    """What bounds the outputs of a block by its samples.
+
+    The taps of a phase are those of a straight line between two samples, with their sum and first moment, and a rest
+    whose sum and first moment are 0. That rest filters second differences, by ``g``, its double sum. So
+    ``|y| <= sum(taps) max|x| + sum|g| max|x[i - 1] - 2 x[i] + x[i + 1]|``, which where the signal is smooth is hardly
+    more than its largest sample.
+
+    Returns
+    -------
+    first, stop : int
+        Samples of a block from and to which the lines of its outputs reach.
+    line, bend : float
+        The two factors; of phases without such a line the sum of the taps' absolute values, and 0.
+    """
+    width = len(matrix)
+    outputs = width - n_taps + 1
+    taps = matrix[:n_taps, ::outputs].astype(np.float64)
+    number, total = np.arange(n_taps), taps.sum(axis=0)
+    place = number @ taps / np.where(total > 0, total, 1.0)
+    if (total <= 0).any() or place.min() < 0 or place.max() > n_taps - 1:
+        return 0, width, float(np.abs(taps).sum(axis=0).max()), 0.0
+    rest = taps - total * np.maximum(1 - np.abs(number[:, None] - place), 0)
+    bend = np.abs(rest.cumsum(axis=0).cumsum(axis=0)).sum(axis=0).max()
+    return int(place.min()), int(np.ceil(place.max())) + outputs, float(total.max()), float(bend)
+
+
+@compiled_when_called(fastmath=True)
+def _bounds(
+    x: np.ndarray, starts: np.ndarray, width: int, first: int, stop: int, line: float, bend: float
+) -> np.ndarray:  # pragma: no cover - compiled
+    """(channels, n_blocks) what the outputs of the blocks that begin at ``starts`` do not exceed."""
+    found = np.empty((len(x), len(starts)), np.float32)
+    for channel in range(len(x)):
+        for block, start in enumerate(starts):
+            seen = x[channel, start : start + width]
+            near = seen[first:stop]
+            largest = curved = np.float32(0)
+            for i in range(len(near)):
+                largest = max(largest, abs(near[i]))
+            for i in range(len(seen) - 2):
+                curved = max(curved, abs(seen[i] - seen[i + 1] - (seen[i + 1] - seen[i + 2])))
+            found[channel, block] = line * largest + bend * curved
+    return found
