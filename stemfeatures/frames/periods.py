@@ -8,8 +8,8 @@ or by waveform matching?", Folia Phoniatrica et Logopaedica 61, 2009). From ther
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from .._util.numba_cache import compiled
 from ..constants import HOP_LENGTH
 
 #: Samples around a frame whose periods are measured: two hops, and at least so many periods.
@@ -76,44 +76,78 @@ def walk(windows: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, np.ndarra
     amplitudes : np.ndarray
         (n, n_periods) root mean square around the pulse of each.
     """
+    windows = np.ascontiguousarray(windows, dtype=np.float32)
     longest = int(np.ceil(period.max()))
     count = max(LEAST_PERIODS, round(SPAN / longest))
-    n_lags = 2 * int(np.ceil(REACH * longest)) + 1
     rows = np.arange(len(windows))
     at = HALF - np.rint((count + 0.5) / 2 * period).astype(int) + np.arange(longest)[:, None] - longest // 2
     at = at[np.abs(windows[rows, at]).argmax(axis=0), rows]  # where the pulse is
-    periods, amplitudes = np.full((len(windows), count), np.nan), np.empty((len(windows), count))
-    half = int(PULSE / 2 * longest)
-    pulse, shape = slice(longest // 2 - half, longest // 2 + half + 1), np.hanning(2 * half + 3)[1:-1]
-    stretches = sliding_window_view(windows, longest + n_lags - 1, axis=1)
-    for k in range(count):
-        first = at - longest // 2
-        own = stretches[rows, first][:, :longest]
-        least = np.rint(period).astype(int) - n_lags // 2
-        after = stretches[rows, first + least]
-        amplitudes[:, k] = np.sqrt(np.square(own[:, pulse]) @ shape / shape.sum())
-        step, similar = _lag(own, after)
-        periods[:, k] = np.where(similar >= SIMILAR, least + step, np.nan)
-        moved = np.where(similar >= SIMILAR, least + step, period)
-        period = np.clip(moved, period / (1 + REACH), period * (1 + REACH)).clip(2, LONGEST_PERIOD * (1 + REACH))
-        at = np.minimum(at + np.rint(moved).astype(int), windows.shape[1] - 2 * longest - n_lags)
+    shape = np.hanning(2 * int(PULSE / 2 * longest) + 3)[1:-1]
+    periods, amplitudes = np.empty((len(windows), count)), np.empty((len(windows), count))
+    _walk(windows, at, np.asarray(period, np.float64), longest, shape / shape.sum(), periods, amplitudes)
     return periods, amplitudes
 
 
-def _lag(own: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Place and height of the largest cross-correlation; NaN and -1 where it is at the edge."""
-    rows = np.arange(len(own))
-    products = np.einsum("nlw,nw->nl", sliding_window_view(after, own.shape[1], axis=1), own)
-    squares = np.zeros((len(after), after.shape[1] + 1), after.dtype)
-    np.cumsum(np.square(after), axis=1, out=squares[:, 1:])
-    energy = squares[:, own.shape[1] :] - squares[:, : -own.shape[1]]
-    similarity = products / np.sqrt(np.maximum(energy * np.square(own).sum(axis=1, keepdims=True), 1e-20))
-    best = similarity.argmax(axis=1)
-    inner = np.minimum(np.maximum(best, 1), similarity.shape[1] - 2)
-    left, peak, right = (similarity[rows, inner + step] for step in (-1, 0, 1))
-    offset = (left - right) / 2 / np.minimum(left - 2 * peak + right, -1e-12)
-    is_peak = inner == best
-    return inner + np.minimum(np.maximum(offset, -0.5), 0.5), np.where(is_peak, peak, -1.0)
+@compiled()
+def _walk(
+    windows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, longest: int, shape: np.ndarray,
+    periods: np.ndarray, amplitudes: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Fill ``periods`` and ``amplitudes`` of :func:`walk` from the first pulse of each window on."""
+    half_lags = int(np.ceil(REACH * longest))
+    similarity = np.empty(2 * half_lags + 1, np.float32)
+    for row in range(len(windows)):
+        x, at, period = windows[row], starts[row], lengths[row]
+        for k in range(periods.shape[1]):
+            first = at - longest // 2
+            least = int(np.rint(period)) - half_lags
+            own = x[first : first + longest]
+            amplitudes[row, k] = np.sqrt(_power(own, shape))
+            _correlate(own, x[first + least : first + least + longest + 2 * half_lags], similarity)
+            step, similar = _peak(similarity)
+            moved = least + step if similar >= SIMILAR else period
+            periods[row, k] = moved if similar >= SIMILAR else np.nan
+            nearby = min(max(moved, period / (1 + REACH)), period * (1 + REACH))
+            period = min(max(nearby, 2.0), LONGEST_PERIOD * (1 + REACH))
+            at = min(at + int(np.rint(moved)), len(x) - 2 * longest - len(similarity))
+
+
+@compiled(fastmath=True)
+def _power(own: np.ndarray, shape: np.ndarray) -> float:  # pragma: no cover - compiled
+    """Mean square around the middle, weighed by a window of unit sum."""
+    first = len(own) // 2 - len(shape) // 2
+    total = 0.0
+    for i in range(len(shape)):
+        total += shape[i] * own[first + i] * own[first + i]
+    return total
+
+
+@compiled(fastmath=True)
+def _correlate(own: np.ndarray, after: np.ndarray, similarity: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Cross-correlation of a stretch with those that begin at each lag, normalised by the root of both energies."""
+    n = len(own)
+    energy_own, energy = 0.0, 0.0
+    for i in range(n):
+        energy_own += own[i] * own[i]
+        energy += after[i] * after[i]
+    for lag in range(len(similarity)):
+        stretch, product = after[lag : lag + n], np.float32(0)
+        for i in range(n):
+            product += own[i] * stretch[i]
+        similarity[lag] = product / np.sqrt(max(energy * energy_own, 1e-20))
+        if lag + n < len(after):
+            energy += float(after[lag + n]) ** 2 - float(after[lag]) ** 2
+
+
+@compiled()
+def _peak(similarity: np.ndarray) -> tuple[float, float]:  # pragma: no cover - compiled
+    """Place and height of the largest value; a height of -1 where it is at the edge."""
+    best = similarity.argmax()
+    if best == 0 or best == len(similarity) - 1:
+        return float(best), -1.0
+    left, peak, right = float(similarity[best - 1]), float(similarity[best]), float(similarity[best + 1])
+    offset = (left - right) / 2 / min(left - 2 * peak + right, -1e-12)
+    return best + min(max(offset, -0.5), 0.5), peak
 
 
 def _of_periods(periods: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
