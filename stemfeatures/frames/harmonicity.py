@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.fft import irfft, rfft
 
 from ..constants import ANALYSIS_SAMPLE_RATE
 
@@ -57,8 +58,8 @@ def harmonicity(windows: np.ndarray, period: np.ndarray) -> np.ndarray:
 def _window(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Hann window, and its oversampled autocorrelation, 1 at lag 0, up to half its length."""
     window = np.hanning(size + 2)[1:-1]
-    power = np.square(np.abs(np.fft.rfft(window, 2 * size)))
-    r = np.fft.irfft(power, 2 * size * OVERSAMPLING)[: size // 2 * OVERSAMPLING]
+    power = np.square(np.abs(rfft(window, 2 * size)))
+    r = irfft(power, 2 * size * OVERSAMPLING)[: size // 2 * OVERSAMPLING]
     return window, r / r[0]
 
 
@@ -66,9 +67,9 @@ def _of_size(x: np.ndarray, period: np.ndarray) -> np.ndarray:
     size = x.shape[1]
     window, own = _window(size)
     x = (x - x.mean(axis=1, keepdims=True)) * window
-    power = np.square(np.abs(np.fft.rfft(x, 2 * size)))
+    power = np.square(np.abs(rfft(x, 2 * size)))
     sounds = power.sum(axis=1) > 1e-12
-    r = np.fft.irfft(power, 2 * size * OVERSAMPLING)[:, : size // 2 * OVERSAMPLING]
+    r = irfft(power, 2 * size * OVERSAMPLING)[:, : size // 2 * OVERSAMPLING]
     r = r / np.where(sounds, r[:, 0], 1.0)[:, None] / own
     peak = np.clip(_peak(r, OVERSAMPLING * period)[1], 1e-3, 1 - 1e-6)
     ratio = np.clip(10 * np.log10(peak / (1 - peak)), LEAST_DB, MOST_DB)
@@ -93,7 +94,7 @@ def _peak(values: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _prominence(power: np.ndarray, period: np.ndarray) -> np.ndarray:
     """(n,) dB of the cepstral peak over the line, from (n, size // 2 + 1) power spectra."""
     floor = 1e-10 * power.max(axis=1, keepdims=True) + 1e-20
-    cepstrum = np.fft.irfft(10 * np.log10(np.maximum(power, floor)), axis=1)
+    cepstrum = irfft(10 * np.log10(np.maximum(power, floor)), axis=1)
     level = 20 * np.log10(np.maximum(np.abs(cepstrum[:, : power.shape[1] - 1]), 1e-6))
     place, height = _peak(level, period)
     first, last = (round(s * ANALYSIS_SAMPLE_RATE) for s in LINE_S)
