@@ -22,6 +22,7 @@ from .event_tables import END, START, Columns, EventTable, register_events
 from .f0 import cents, f0_contours
 from .harmony import PITCH_CLASSES, estimate_tuning, fold_chroma, row_chroma
 from .inputs import DescriptorInputs
+from .paths import advance_evenly, trace
 from .registry import Extractor, register
 from .rhythm import row_bars
 from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, step_windows, windows
@@ -322,18 +323,10 @@ def _scale_fit() -> np.ndarray:
 
 def _best_path(score: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Best state of each step, when a change before step ``t`` costs ``change[t]``."""
-    total, stay = score[0].copy(), np.arange(score.shape[1])
-    back = np.empty(score.shape, dtype=np.int16)
-    for t in range(1, len(score)):
-        best = int(total.argmax())
-        leap = total[best] - change[t]
-        back[t] = np.where(leap > total, best, stay)
-        total = np.maximum(total, leap) + score[t]
-    path = np.empty(len(score), dtype=np.int64)
-    path[-1] = total.argmax()
-    for t in range(len(score) - 1, 0, -1):
-        path[t - 1] = back[t, path[t]]
-    return path
+    score = np.ascontiguousarray(score, dtype=np.float64)
+    total, back = score[0].copy(), np.empty(score.shape, dtype=np.int16)
+    advance_evenly(total, score[1:], change[1:], back[1:])
+    return np.asarray(trace(back, int(total.argmax())))
 
 
 def _label(state: int, bass: np.ndarray) -> str:

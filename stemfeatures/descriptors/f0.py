@@ -17,6 +17,7 @@ from ..fields import LOG1P, Field, log, status_field
 from ..frames import PitchFrames
 from .activity import active_rows
 from .inputs import DescriptorInputs
+from .paths import advance, trace
 from .registry import Extractor, register
 from .types import F0Contour
 from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std, windows
@@ -256,20 +257,10 @@ def _viterbi(states: _States, first: int, end: int) -> np.ndarray:
     n = end - first
     total = states.between(first, first + 1)[0][0].copy()
     back = np.zeros((n, len(total)), dtype=np.int8)
-    places = np.arange(len(total))
     for start, stop in blocks(n - 1):
         score, octave = states.between(first + start, first + stop + 1)
-        costs = _move_costs(octave)
-        for t in range(1, stop + 1 - start):
-            reach = total[:, None] - costs[t - 1]
-            best = reach.argmax(axis=0)
-            back[start + t] = best
-            total = reach[best, places] + score[t]
-    path = np.empty(n, dtype=np.intp)
-    path[-1] = total.argmax()
-    for t in range(n - 1, 0, -1):
-        path[t - 1] = back[t, path[t]]
-    return path
+        advance(total, score[1:], _move_costs(octave), back[1 + start : 1 + stop])
+    return np.asarray(trace(back, int(total.argmax())))
 
 
 def _move_costs(octave: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from .f0 import cents, f0_contours
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
 from .mel_bands import band_power, mel_edges_hz
+from .paths import advance_evenly, trace
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, number, windows
 
@@ -207,28 +208,16 @@ def _chord_templates() -> np.ndarray:
 
 def chord_changes(chroma12: np.ndarray) -> int:
     """Number of changes between major and minor triads along (12, n_frames) chroma, by Viterbi decoding."""
-    templates, stay = CHORD_SHARPNESS * _chord_templates(), np.arange(24)
+    templates = CHORD_SHARPNESS * _chord_templates()
     total = np.zeros(24)
     back = np.empty((chroma12.shape[1], 24), dtype=np.int8)
     n = 0
     for part in windows(chroma12):
         norm = np.linalg.norm(chroma12[:, part], axis=0)
-        scores = (templates @ (chroma12[:, part][:, norm > 0] / norm[norm > 0])).T
-        totals = np.empty_like(scores)  # before each frame
-        for before_frame, score in zip(totals, scores):
-            before_frame[:] = total
-            np.maximum(total, np.maximum.reduce(total) - CHORD_CHANGE_COST, out=total)
-            total += score
-        leaps = totals.max(axis=1, initial=-np.inf, keepdims=True) - CHORD_CHANGE_COST
-        back[n : n + len(scores)] = np.where(leaps > totals, totals.argmax(axis=1)[:, None], stay)
+        scores = (chroma12[:, part][:, norm > 0] / norm[norm > 0]).T @ templates.T
+        advance_evenly(total, scores, np.full(len(scores), CHORD_CHANGE_COST), back[n : n + len(scores)])
         n += len(scores)
-    state = int(total.argmax())
-    changes = 0
-    for t in range(n - 1, 0, -1):
-        before = int(back[t, state])
-        changes += before != state
-        state = before
-    return changes
+    return int(np.count_nonzero(np.diff(trace(back[:n], int(total.argmax())))))
 
 
 def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
