@@ -9,7 +9,6 @@ from torch import Tensor
 from .._util.large_arrays import GrowingArrays, release
 from ..constants import (
     HOP_LENGTH,
-    N_BINS,
     N_FFT,
     PITCHED_STEMS,
     STEM_ROWS,
@@ -22,6 +21,7 @@ from .feature_meter import CELL_VALUES, FeatureMeter
 from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
+from .masked_spectra import masked_spectra
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .polyphony import NoteMeter
 from .roughness import roughness, spectral_peaks
@@ -124,29 +124,19 @@ class FrameBuilder:
 
     def _spectral(self, spectrum: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """What spectra tell of all rows: of the mixture, and under each mask."""
-        # From here on the bins of a frame are neighbours in memory: all that follows runs along them.
-        whole, shares = spectrum.t().contiguous(), masks.transpose(1, 2).contiguous()
-        mixed = whole[:, :N_BINS].abs()
-        along = mixed.new_empty(self._rows, *mixed.shape)
-        along[0] = mixed
-        torch.mul(shares, mixed, out=along[1:])
-        shared, squares = along * mixed, along.square()
-        n_frames, self._n_frames = self._n_frames, self._n_frames + len(mixed)
-        rows = whole.new_empty(self._rows, *whole.shape)
-        rows[0] = whole
-        torch.mul(whole[:, :N_BINS], shares.to(whole.dtype), out=rows[1:, :, :N_BINS])
-        torch.mul(whole[:, N_BINS:], shares[..., -1:].to(whole.dtype), out=rows[1:, :, N_BINS:])
-        mel, chroma, bark, k_power = self._filters.apply(squares).split(self._n_bands, dim=1)
-        magnitude, power = along.transpose(1, 2), squares.transpose(1, 2)
+        masked = masked_spectra(spectrum, masks)
+        n_frames, self._n_frames = self._n_frames, self._n_frames + spectrum.shape[-1]
+        mel, chroma, bark, k_power = self._filters.apply(masked.power).split(self._n_bands, dim=1)
+        magnitude, power = masked.magnitude.transpose(1, 2), masked.power.transpose(1, 2)
         return {
-            "signal": self._adder.push(rows.transpose(1, 2)),
+            "signal": self._adder.push(masked.spectrum.transpose(1, 2)),
             "mel": mel,
             "chroma": chroma,
             "bark": bark,
             "contrast": spectral_contrast(magnitude),
             "dissonance": roughness(*spectral_peaks(magnitude[..., -n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP])),
-            "energy": _ENERGY * (squares.sum(dim=-1) - 0.5 * squares[..., 0]),
-            "mask_energy": _ENERGY * (shared.sum(dim=-1) - 0.5 * shared[..., 0]),
+            "energy": _ENERGY * masked.total,
+            "mask_energy": _ENERGY * masked.shared,
             "k_power": k_power[:, 0],
             **spectral_shape(magnitude, power),
         }
