@@ -13,7 +13,7 @@ import torch
 import stemfeatures.spectra.streaming as streaming
 import stemfeatures.spectra.transform as spectral
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
-from stemfeatures.frames import measures
+from stemfeatures.frames import masked_spectra, measures
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import filters
@@ -221,3 +221,32 @@ def test_shape_of_broad_narrow_and_silent_spectra():
     np.testing.assert_allclose(found["flatness"][0], flatness, rtol=1e-5)
     assert found["flatness"].max() <= 1
     assert all(np.all(value[3] == 0) for value in found.values())
+
+
+def test_masks_in_compiled_code_and_by_torch():
+    """The two ways, of which a GPU takes the second, and sums of the spectrum as Parseval's identity needs them."""
+    torch.manual_seed(0)
+    spectrum = torch.randn(N_FFT // 2 + 1, 40, dtype=torch.complex64)
+    masks = torch.softmax(torch.randn(4, N_BINS, 40), dim=0)
+    found = masked_spectra.masked_spectra(spectrum[:, 3:30], masks[..., 3:30])
+    other = masked_spectra.MaskedSpectra(*(torch.full_like(part, torch.nan) for part in found))
+    whole, shares = spectrum.t()[3:30].contiguous(), masks.transpose(1, 2)[:, 3:30].contiguous()
+    masked_spectra._apply_by_torch(whole, shares, other)
+    for one, two in zip(found, other):
+        torch.testing.assert_close(one, two, rtol=2e-6, atol=1e-6)
+    assert torch.equal(found.spectrum[0], whole)
+    torch.testing.assert_close(found.spectrum[2, :, -1], whole[:, -1] * shares[1, :, -1])
+    cells = spectrum[:N_BINS, 3:30].abs().double().square() * masks[2, :, 3:30].double()
+    torch.testing.assert_close(found.shared[3].double(), cells.sum(dim=0) - cells[0] / 2, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (30, 7)])
+def test_overlap_add_in_compiled_code_and_by_torch(n_fft, hop):
+    torch.manual_seed(0)
+    frames, window = torch.randn(2, 9, n_fft), torch.hann_window(n_fft)
+    signals = torch.zeros(2, 2, n_fft + 8 * hop)
+    weights = torch.zeros(2, n_fft + 8 * hop)
+    streaming._add(frames.numpy(), window.numpy(), hop, signals[0].numpy(), weights[0].numpy())
+    streaming.OverlapAdder(2, n_fft, hop)._add_by_torch(frames, window, signals[1], weights[1])
+    torch.testing.assert_close(*signals, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)

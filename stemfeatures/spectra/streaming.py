@@ -6,9 +6,11 @@ for analysis and synthesis, division by the sum of squared windows that really c
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from .transform import hann
 
 
@@ -80,7 +82,16 @@ class OverlapAdder:
         total = (count - 1) * self.hop_length + self.n_fft
         signal = torch.nn.functional.pad(self._tail, (0, total - self._tail.shape[-1]))
         weight = torch.nn.functional.pad(self._weight, (0, total - self._weight.shape[-1]))
-        squares, hop = window**2, self.hop_length
+        if signal.device.type == "cpu":
+            _add(frames.numpy(), window.numpy(), self.hop_length, signal.numpy(), weight.numpy())
+        else:
+            self._add_by_torch(frames, window, signal, weight)
+        done = count * self.hop_length
+        self._tail, self._weight = signal[:, done:].clone(), weight[done:].clone()
+        return self._give(signal[:, :done].div_(weight[:done].clamp_min(1e-9)))
+
+    def _add_by_torch(self, frames: Tensor, window: Tensor, signal: Tensor, weight: Tensor) -> None:
+        squares, hop, count = window**2, self.hop_length, frames.shape[1]
         if self.n_fft % hop == 0:
             of_hops, weight_of_hops = signal.view(len(signal), -1, hop), weight.view(-1, hop)
             for part in range(self.n_fft // hop):
@@ -92,9 +103,6 @@ class OverlapAdder:
                 place = slice(k * hop, k * hop + self.n_fft)
                 signal[:, place].addcmul_(frames[:, k], window)
                 weight[place] += squares
-        done = count * self.hop_length
-        self._tail, self._weight = signal[:, done:].clone(), weight[done:].clone()
-        return self._give(signal[:, :done].div_(weight[:done].clamp_min(1e-9)))
 
     def finish(self, n_samples: int) -> Tensor:
         """What is left of a signal of ``n_samples``."""
@@ -111,3 +119,20 @@ class OverlapAdder:
         signal = signal[:, drop:]
         self._given += signal.shape[-1]
         return signal
+
+
+@compiled_when_called(fastmath=True)
+def _add(
+    frames: np.ndarray, window: np.ndarray, hop: int, signal: np.ndarray, weight: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add windowed frames (channels, k, n_fft), a hop apart, to a signal, and the squares of the window to a weight."""
+    n_fft = len(window)
+    for channel in range(len(signal)):
+        for k in range(frames.shape[1]):
+            frame, place = frames[channel, k], signal[channel, k * hop : k * hop + n_fft]
+            for i in range(n_fft):
+                place[i] += frame[i] * window[i]
+    for k in range(frames.shape[1]):
+        place = weight[k * hop : k * hop + n_fft]
+        for i in range(n_fft):
+            place[i] += window[i] * window[i]
