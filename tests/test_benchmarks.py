@@ -40,6 +40,10 @@ TINY = {
         "--jobs 2 --tracks 2 --seconds 0.6 --rounds 1 --ways at-once foreign",
         r"-j 1 .*system +\d.*\n.* 2 runs of -j 1 at once .*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
+    "keys": (
+        "--songs 1 --seconds 8 --modes mixolydian",
+        r"sure +unsure\nmixolydian +1( +[01]){3}( +(0\.\d\d|-)){2}\nall +1 ",
+    ),
     "kept_ranks": ("--songs 1 --seconds 8", r"dissonance +drums +- \([01]\)"),
     "lanes": (
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
@@ -52,6 +56,10 @@ TINY = {
     ),
     "planning": ("--rows 300 --parts 2 --csv --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
     "polyphony": ("--songs 1 --seconds 8", r"stemfeatures +separated +1( +[01]\.\d{3}){3}"),
+    "presence": (
+        "--songs 2 --seconds 8 --lineups instrumental without_drums",
+        r"instrumental, .*\nwithout_drums, (?s:.*)drums +[0-2] of [12] +[01] of [01]\n(?s:.*) wrong in [0-2] of 2",
+    ),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "report": (
         "tests/data/features-1.0 --tracks 40",
