@@ -239,6 +239,12 @@ def test_discriminators_take_patches_of_the_paper():
     assert net(torch.randn(2, 2, 257, 128)).shape == (2, 1)
     convolutions = [layer for layer in net.layers if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [32, 64, 128, 256, 512, 1024]
+    paper = ConvDiscriminator(2, 257, 128, levels=5)
+    assert [layer.out_channels for layer in paper.layers if isinstance(layer, nn.Conv2d)] == [32, 64, 128, 256, 512]
+    assert paper.layers[-1].in_features == 512 * 8 * 4  # they stop at a side of 4
+    assert paper(torch.randn(2, 2, 257, 128)).shape == (2, 1)
+    with pytest.raises(ModelError, match="too few"):
+        ConvDiscriminator(1, 257, 31, levels=5)
     assert net.layers[-1].bias is None
     assert ConvDiscriminator(1, 512, 10, width=4)(torch.randn(3, 1, 512, 10)).shape == (3, 1)
     with pytest.raises(ModelError, match="too few"):
@@ -255,6 +261,6 @@ def test_shipped_recipes_work(name):
     kind = find_objective(config.objective)
     kind.check(config)
     smaller = replace(config, batch_size=2, n_frames=16, model=config.model | {"width": 2})
-    objective = kind(replace(smaller, settings=config.settings | {"width": 2}), "cpu")
+    objective = kind(replace(smaller, settings=config.settings | {"width": 2, "levels": 0}), "cpu")
     terms = objective.step(batch_of(kind, objective.config, objective.network.n_samples, n_songs=200))
     assert set(terms) == set(kind.terms)

@@ -23,7 +23,7 @@ from stemfeatures.models.unet2018 import SAMPLE_RATE, Critic, UNet2018, UNet2018
 from stemfeatures.separation import open_separator
 from stemfeatures.training import loop
 from stemfeatures.training.card import seconds_trained
-from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.excerpts import ExcerptSettings, RecordingExcerpts
 from stemfeatures.training.data.recording_sources import find_pairs, find_recordings, rest_of
@@ -34,6 +34,7 @@ from stemfeatures.training.objectives.critics import AdversarialObjective
 from stemfeatures.training.objectives.find import find_objective
 from stemfeatures.training.objectives.supervised import SupervisedObjective
 from stemfeatures.training.objectives.target_networks import build_network
+from stemfeatures.training.preparation import find_recipe
 from stemfeatures.training.preparation.development import require_apart
 from stemfeatures.training.training_data import Examples, TrainingData
 from stemfeatures.training.validation import Validation, validate
@@ -134,6 +135,20 @@ def test_unet_of_the_paper():
     assert (net.given(64), net.context) == (66, 46)
     assert [conv.out_channels for conv in net.down] == [16, 32, 64, 128, 256]
     assert Critic(257, 66)(torch.zeros(2, 257, 66)).shape == (2,)
+
+
+def test_critics_of_the_paper():
+    """4x4 convolutions to 16 by 4, then along frequency alone; the constant and the frames at the ends are not seen."""
+    config = load_config(find_recipe("adversarial-2018"))
+    critic = AdversarialObjective(replace(config, batch_size=1), "cpu").critics[0]
+    convolutions = [layer for layer in critic.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [32, 64, 128, 256, 256, 256]
+    assert [layer.kernel_size for layer in convolutions] == [(4, 4)] * 4 + [(4, 2)] * 2
+    assert [layer.in_features for layer in critic.layers if isinstance(layer, torch.nn.Linear)] == [256 * 4 * 4]
+    patch = torch.rand(1, 257, 66, requires_grad=True)
+    critic(patch).sum().backward()
+    seen = (patch.grad[0] != 0).nonzero()
+    assert (seen.amin(dim=0).tolist(), seen.amax(dim=0).tolist()) == ([1, 1], [256, 64])
 
 
 @pytest.mark.parametrize("values", [{"output": "both"}, {"width": 0}, {"target": "accompaniment"}])
@@ -353,6 +368,8 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
         ({"settings": {"alfa": 1}}, "unknown settings in the recipe: alfa"),
         ({"settings": {"start": "twice"}}, "unknown start 'twice'"),
         ({"excerpts": {"gain": [0.0, 1.0]}}, "gain"),
+        ({"settings": {"critic_patch": [256]}}, "number of bins and one of frames"),
+        ({"settings": {"critic_patch": [300, 8]}}, "the network gives 257 bins by 16 frames"),
         ({"model": {"channels": 3}}, "unknown keys of the model: channels"),
         ({"network": "joint", "model": {}}, "initial"),
         ({"network": "joint", "model": {}, "target": "guitar"}, "not 'guitar'"),

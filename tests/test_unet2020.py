@@ -59,6 +59,26 @@ def test_the_network_of_the_paper():
     assert (net.out.in_channels, net.out.out_channels) == (32, 1)
 
 
+def test_upsampling_keeps_the_corners_unless_a_checkpoint_does_not_say_so():
+    said = UNet2020Config(n_frames=16, **TINY)
+    old = UNet2020Config.from_dict({k: v for k, v in said.to_dict().items() if k != "align_corners"})
+    assert (said.align_corners, old.align_corners) == (True, False)
+    assert UNet2020Config.from_dict(said.to_dict()) == said
+    for config, kept in ((said, True), (old, False)):
+        torch.manual_seed(0)
+        net, seen = UNet2020(config).eval(), {}
+        net.down[-1].register_forward_hook(lambda module, args, out, seen=seen: seen.update(bottom=out))
+        net.up[0].register_forward_pre_hook(lambda module, args, seen=seen: seen.update(raised=args[0]))
+        net(torch.rand(1, 256, 16))
+        corners = seen["bottom"][..., ::63, ::3]
+        raised = seen["raised"][:, 4:8]  # beside the encoder's four planes, before those of the noise
+        assert raised.shape[-2:] == (128, 8)
+        assert torch.allclose(raised[..., ::127, ::7], corners)  # of either kind
+        step = raised[..., 0, 1] - raised[..., 0, 0]
+        between = seen["bottom"][..., 0, 1] - seen["bottom"][..., 0, 0]
+        assert torch.allclose(step, between * (3 / 7 if kept else 1 / 4), atol=1e-6)
+
+
 def test_no_noise_is_a_network_as_well():
     net = UNet2020(UNet2020Config(width=2, depth=1, noise=0, n_frames=8)).eval()
     assert net(torch.rand(1, 256, 8)).shape == (1, 2, 256, 8)
@@ -141,7 +161,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in network.net.state_dict().items())
     with pytest.raises(ModelError, match="its network is not the recipe's"):
         build_network(recipe(initial=str(first.path), n_frames=32), "cpu")
-    with pytest.raises(ModelError, match="unknown keys of the model: n_frames; known: depth, noise, width"):
+    with pytest.raises(ModelError, match="unknown keys of the model: n_frames; known: align_corners, depth, noise, width"):
         build_network(recipe(model={"n_frames": 16}), "cpu")
     with pytest.raises(ModelError, match="18 frames by 256 bins cannot be halved 2 times"):
         build_network(recipe(n_frames=18), "cpu")

@@ -231,7 +231,9 @@ class Critic(nn.Module):
 
     Notes
     -----
-    log1p magnitudes ``(batch, n_bins, n_frames)`` -> ``(batch,)``.
+    log1p magnitudes ``(batch, n_bins, n_frames)`` -> ``(batch,)``. Of larger patches the middle is seen, of bins that
+    cannot be halved one less at the bottom: of the 257 bins and 66 frames that the network of the paper gives, its
+    critics see bins 1 to 256 of the 64 frames in the middle.
     """
 
     def __init__(self, n_bins: int, n_frames: int, *, width: int = 32) -> None:
@@ -257,4 +259,6 @@ class Critic(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, patch: Tensor) -> Tensor:
-        return self.out(self.layers(patch[:, None]))[:, 0]
+        first = (patch.shape[1] - self.n_bins + 1) // 2, (patch.shape[2] - self.n_frames) // 2
+        seen = patch[:, first[0] : first[0] + self.n_bins, first[1] : first[1] + self.n_frames]
+        return self.out(self.layers(seen[:, None]))[:, 0]

@@ -4,12 +4,15 @@ Front end: mono 22,050 Hz, window 512, hop 256, ``log1p`` of the magnitude, with
 128 frames. Levels of two 3x3 convolutions with batch norm and ReLU, 32, 64, 128, 256 and again 256 filters, max-pooling
 between; back by bilinear upsampling, beside the encoder's output; a 1x1 convolution and a sigmoid. Noise, uniform in
 -1..1, joins at the bottom as two planes that a linear layer makes of it. The paper's text was not at hand; layers and
-sizes are those of the authors' code. Ours: the mask is the target's, not the accompaniment's, which is the same thing.
+sizes are those of the authors' code. Ours: the mask is the target's, not the accompaniment's, which is the same thing;
+the top bin has the mask of the one below, where theirs is silent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +44,8 @@ class UNet2020Config(TargetConfig):
         Numbers of noise; 0: none.
     n_frames : int
         Length of a patch, a multiple of ``2 ** depth``.
+    align_corners : bool
+        Whether upsampling keeps the first and the last of both axes in place, as in the authors' code.
 
     Raises
     ------
@@ -52,6 +57,7 @@ class UNet2020Config(TargetConfig):
     depth: int = 4
     noise: int = 50
     n_frames: int = 128
+    align_corners: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +67,22 @@ class UNet2020Config(TargetConfig):
             )
         if self.n_frames < 1 or self.n_frames % 2**self.depth or N_BINS % 2**self.depth:
             raise ValueError(f"{self.n_frames} frames by {N_BINS} bins cannot be halved {self.depth} times")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """See :meth:`NetworkConfig.from_dict`; checkpoints that do not tell of ``align_corners`` are without.
+
+        Parameters
+        ----------
+        values : Mapping
+            Field by name.
+
+        Returns
+        -------
+        UNet2020Config
+            A configuration of this class.
+        """
+        return super().from_dict({"align_corners": False} | dict(values))
 
 
 @register
@@ -156,7 +178,7 @@ class UNet2020(TargetNetwork):
             noise = self.fixed.expand(len(x), -1) if noise is None else noise
             x = torch.cat([x, self.planes(noise).view(len(x), NOISE_PLANES, *self._bottom)], dim=1)
         for convolutions in self.up:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=self.config.align_corners)
             x = convolutions(torch.cat([levels.pop(), x], dim=1))
         share = torch.sigmoid(self.out(x))
         return torch.log1p(torch.expm1(mixture)[:, None] * torch.cat([share, 1 - share], dim=1))

@@ -48,6 +48,9 @@ class AdversarialSettings:
         Of the critics, each with fresh data, a step.
     critic_width : int, default=32
         Filters of their first layer.
+    critic_patch : tuple[int, ...], default=()
+        Bins and frames that they see, of those that the network gives; empty: all. In the paper ``(256, 64)`` of 257 by
+        66, which is one convolution less.
     critic_rate : float, default=0.0
         Their learning rate; 0 = the separator's, with its warming up and falling.
     pretrain : int, default=0
@@ -63,6 +66,7 @@ class AdversarialSettings:
     penalty: float = 10.0
     critic_updates: int = 5
     critic_width: int = 32
+    critic_patch: tuple[int, ...] = ()
     critic_rate: float = 0.0
     pretrain: int = 0
     start: str = "continue"
@@ -74,6 +78,8 @@ class AdversarialSettings:
             raise ValueError("alpha, beta, penalty, pretrain and critic_rate cannot be negative")
         if min(self.critic_updates, self.critic_width) < 1:
             raise ValueError("critic_updates and critic_width must be at least 1")
+        if self.critic_patch and (len(self.critic_patch) != 2 or min(self.critic_patch) < 1):
+            raise ValueError(f"critic_patch must be a number of bins and one of frames, not {list(self.critic_patch)}")
 
 
 class AdversarialObjective(SupervisedObjective):
@@ -95,7 +101,12 @@ class AdversarialObjective(SupervisedObjective):
         super().__init__(config, device)
         self.combined = self.settings.pretrain == 0
         network, width = self.network, self.settings.critic_width
-        self.critics = nn.ModuleList(Critic(network.n_bins, network.n_frames, width=width) for _ in range(2))
+        given = network.n_bins, network.n_frames
+        n_bins, n_frames = self.settings.critic_patch or given
+        if n_bins > given[0] or n_frames > given[1]:
+            message = f"the network gives {given[0]} bins by {given[1]} frames, fewer than critic_patch: "
+            raise ModelError(f"{message}{n_bins} by {n_frames}", source=config.name, stage="train")
+        self.critics = nn.ModuleList(Critic(n_bins, n_frames, width=width) for _ in range(2))
         placed(self.critics, device)
         self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -52,6 +53,9 @@ class GanSettings:
         Of the generator, ``JSD`` or ``KL``.
     width : int, default=32
         Filters of a discriminator's first layer.
+    levels : int, default=0
+        Convolutions of a discriminator; 0: until a side is below 4. The paper's stop one earlier, at a side of 4: five
+        at 256 bins by 128 frames.
     generator_rate : float, default=1.0
         Learning rate of the generator, over that of the discriminators; the paper's are equal.
     """
@@ -59,11 +63,14 @@ class GanSettings:
     rounds: int = 2
     loss: str = "JSD"
     width: int = 32
+    levels: int = 0
     generator_rate: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.width < 1:
             raise ValueError(f"rounds and width start at 1, not {min(self.rounds, self.width)}")
+        if self.levels < 0:
+            raise ValueError(f"levels start at 0, not {self.levels}")
         if self.loss not in GENERATOR_LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(GENERATOR_LOSSES)}")
         if not self.generator_rate > 0:
@@ -96,8 +103,8 @@ class FactorGANSettings(GanSettings):
 
 
 class ConvDiscriminator(nn.Module):
-    """4x4 convolutions of stride 2 that double their filters until a side is below 4, LeakyReLU 0.01, a linear layer
-    without bias.
+    """``levels`` 4x4 convolutions of stride 2 that double their filters (0: until a side is below 4), LeakyReLU 0.01, a
+    linear layer without bias.
 
     An odd top bin (of 2^k + 1) is dropped, as in the paper.
 
@@ -108,17 +115,17 @@ class ConvDiscriminator(nn.Module):
     Raises
     ------
     ModelError
-        Fewer than 4 bins or frames.
+        Fewer than 4 bins or frames, or too few for the levels.
     """
 
-    def __init__(self, channels: int, n_bins: int, n_frames: int, *, width: int = 32) -> None:
+    def __init__(self, channels: int, n_bins: int, n_frames: int, *, width: int = 32, levels: int = 0) -> None:
         super().__init__()
         rows, columns, outputs = n_bins - n_bins % 2, n_frames, width
-        if min(rows, columns) < 4:
+        if min(rows, columns) < max(4, 2**levels):
             raise ModelError(f"{n_bins} bins by {n_frames} frames are too few for a discriminator", stage="train")
         self.n_bins = rows
         layers: list[nn.Module] = []
-        while min(rows, columns) >= 4:
+        for _ in range(levels or int(math.log2(min(rows, columns))) - 1):
             layers += [nn.Conv2d(channels, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
             rows, columns, channels, outputs = rows // 2, columns // 2, outputs, 2 * outputs
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * rows * columns, 1, bias=False))
@@ -169,8 +176,9 @@ class _Adversarial(Objective):
         raise NotImplementedError
 
     def _discriminator(self, node: Variable | Group) -> nn.Module:
+        width, levels = self.settings.width, self.settings.levels
         return ConvDiscriminator(
-            len(node.leaves), self.network.n_bins, self.network.n_frames, width=self.settings.width
+            len(node.leaves), self.network.n_bins, self.network.n_frames, width=width, levels=levels
         )
 
     def _real(self, y: Tensor) -> Tensor:
