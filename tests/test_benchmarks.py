@@ -72,6 +72,10 @@ TINY = {
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
     "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
+    "weighing": (
+        "--songs 3 --mixes 6 --seconds 8 --listeners 2",
+        r"regression, drums +-?\d.* dB(?s:.*)retrieval, bass( +[01]\.\d{3}){2}(?s:.*)listeners, other +[01]\.\d",
+    ),
     "tempo": ("--songs 1 --seconds 10", r"below 70 bpm, with drums +2( +[0-2]){4} +\d\.\d\d"),
 }
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
