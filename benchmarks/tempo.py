@@ -1,11 +1,14 @@
 """How often are tempo and metre right, and does the confidence know it? On generated songs, whose beats are exact.
 
     python benchmarks/tempo.py [--songs 18] [--seconds 24] [--seed 795000] [--styles nine_eight ...]
+        [--sample-rate 8000] [--rubato]
 
 Generates songs of all styles in turn (needs the train and evaluate extras) and analyses the mixtures, every second song
 without its drums too, and every third one once more without drums and with a tempo that swings from phrase to phrase.
-A tempo is right within 4 %; one that is right but for its octave (or, in compound time, a factor of three) is shown
-beside. F: mir_eval's F-measure of the beats; the confidence foretells it at the best octave (mean absolute error).
+With ``--rubato`` these alone, one a song; with ``--sample-rate`` all are resampled before. No beat: none are told;
+wrong: they are, and reach less than 0.6. A tempo is right within 4 %; one that is right but for its octave (or, in
+compound time, a factor of three) is shown beside. F: mir_eval's F-measure of the beats; what they reach, and the
+confidence foretells, is that of the best octave (mean absolute error).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import numpy as np
 
 from stemfeatures.constants import MIXTURE
 from stemfeatures.descriptors import describe
-from stemfeatures.training.tempo import TempoExample, reached_f, tempo_songs
+from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE
+from stemfeatures.training.tempo import TempoExample, reached_f, rubato_songs, tempo_songs
 
 #: Relative deviation within which a tempo is right, and factors that are an octave or a third off.
 RIGHT, FACTORS = 0.04, (1.0, 2.0, 0.5, 3.0, 1 / 3)
@@ -36,6 +40,11 @@ class Scores(NamedTuple):
     f: float
     confidence: float
     reached: float
+
+    @property
+    def wrong(self) -> bool:
+        """Whether beats are told that the tracker did not follow."""
+        return self.steady and self.reached < LEAST_CONFIDENCE
 
 
 def score(song: TempoExample) -> Scores:
@@ -71,12 +80,12 @@ def table(scores: Iterable[tuple[str, Scores]]) -> str:
     kinds: dict[str, list[Scores]] = {}
     for name, found in scores:
         kinds.setdefault(name, []).append(found)
-    row = "{:<32}{:>6}{:>10}{:>7}{:>8}{:>7}{:>7}{:>12}{:>7}".format
-    lines = [row("", "songs", "no beat", "tempo", "octave", "metre", "F", "confidence", "error")]
+    row = "{:<32}{:>6}{:>10}{:>7}{:>7}{:>8}{:>7}{:>7}{:>12}{:>7}".format
+    lines = [row("", "songs", "no beat", "wrong", "tempo", "octave", "metre", "F", "confidence", "error")]
     for name in sorted(kinds):
         songs = kinds[name]
         told = [s for s in songs if s.steady]
-        counts = (sum(s.tempo for s in songs), sum(s.octave for s in songs), sum(s.metre for s in songs))
+        counts = (sum(getattr(s, what) for s in songs) for what in ("wrong", "tempo", "octave", "metre"))
         means = [_mean([s.f for s in told]), _mean([s.confidence for s in songs])]
         error = _mean([abs(s.confidence - s.reached) for s in told])
         lines.append(row(name, len(songs), len(songs) - len(told), *counts, *means, error))
@@ -93,10 +102,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=24.0, help="length of the songs")
     parser.add_argument("--seed", type=int, default=795_000, help="number of the first song")
     parser.add_argument("--styles", nargs="+", metavar="STYLE", help="of the songs (default: all that are drawn)")
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of what is analysed (default: 44100)")
+    parser.add_argument("--rubato", action="store_true", help="only songs whose tempo swings, without their drums")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     scores = []
-    for song in tempo_songs(args.songs, args.seed, args.seconds, styles=args.styles):
+    options = {"styles": args.styles, "sample_rate": args.sample_rate}
+    songs = rubato_songs if args.rubato else tempo_songs
+    for song in songs(args.songs, args.seed, args.seconds, **options):
         scores.append((kind(song), score(song)))
         print(f"{song.style}, {song.metre}: {scores[-1][0]}", flush=True)
     print(table(scores))

@@ -13,6 +13,7 @@ from stemfeatures import Analyser
 from stemfeatures.analysis import TrackAnalysis
 from stemfeatures.audio import resample
 from stemfeatures.constants import STEM_ROWS
+from stemfeatures.generator.song import Song, generate_song
 
 SAMPLES = Path(__file__).parents[1] / "catalog_samples"
 SECONDS = 9.0
@@ -113,6 +114,23 @@ def test_beats_of_a_narrow_band(analyser, song):
     found = analyser.from_audio(resample(y, rate, 8_000), 8_000)
     assert beats_found(found) > 0.9
     assert found.stems["mixture"]["tempo_bpm"] == pytest.approx(120, rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def generated() -> Song:
+    """A song of 15 s whose beats are exact."""
+    return generate_song(795_011, duration_s=15.0, style="rock")
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_beats_of_a_generated_song_of_a_narrow_band(analyser, generated, rate):
+    found = analyser.from_audio(resample(generated.mixture, generated.truth.sample_rate, rate), rate)
+    beats = np.array(generated.truth.beats_s)
+    # From 5 s on, as is usual: the song begins softly.
+    heard, true = (mir_eval.beat.trim_beats(times) for times in (found.events.beats_s, beats))
+    assert mir_eval.beat.f_measure(true, heard, 0.07) > 0.95
+    assert found.stems["mixture"]["tempo_status"] == "ok"
+    assert found.stems["mixture"]["tempo_bpm"] == pytest.approx(60 / np.median(np.diff(beats)), rel=0.01)
 
 
 def test_beats_of_few_bits(analyser, song, tmp_path):

@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from scipy.optimize import minimize
 
 from .._util.files import write_replace
 from ..analysis import Analyser
+from ..audio import resample
 from ..descriptors import beat_confidence, levels
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.metre import LevelEvidence, level_evidence
@@ -77,39 +79,63 @@ class TempoExample:
 
 
 def tempo_songs(
-    n_songs: int, seed: int, duration_s: float, *, styles: Sequence[str] | None = None
+    n_songs: int,
+    seed: int,
+    duration_s: float,
+    *,
+    styles: Sequence[str] | None = None,
+    sample_rate: int | None = None,
 ) -> Iterator[TempoExample]:
     """Generated songs of all styles in turn, every second without drums too, every third with a swinging tempo.
 
     Beside every fourth there is one in compound time, with and without drums, of which the styles have few; not where
-    ``styles`` names those that take turns.
+    ``styles`` names those that take turns. With ``sample_rate`` (Hz) they are resampled before they are analysed.
     """
-    analyser = Analyser()
+    example = partial(_example, Analyser(), sample_rate)
     compound = styles is None
     styles = styles or DRAWN_STYLES
     for k in range(n_songs):
         turn = k + k // len(styles)  # so that no style has the same part in every round
         style = styles[k % len(styles)]
         song = generate_song(seed + k, duration_s=duration_s, style=style)
-        yield _example(analyser, song, 0.0, drums=True)
+        yield example(song, 0.0, drums=True)
         if turn % 2 == 0:
-            yield _example(analyser, song, 0.0, drums=False)
+            yield example(song, 0.0, drums=False)
         if turn % 3 == 0:
             rubato = RUBATO[turn // 3 % len(RUBATO)]
             song = generate_song(seed + k, duration_s=duration_s, style=style, rubato=rubato)
-            yield _example(analyser, song, rubato, drums=False)
+            yield example(song, rubato, drums=False)
         if compound and k % 4 == 0:
             style = COMPOUND_STYLES[k // 4 % len(COMPOUND_STYLES)]
             song = generate_song(seed + n_songs + k, duration_s=duration_s, style=style)
-            yield _example(analyser, song, 0.0, drums=True)
-            yield _example(analyser, song, 0.0, drums=False)
+            yield example(song, 0.0, drums=True)
+            yield example(song, 0.0, drums=False)
 
 
-def _example(analyser: Analyser, song: Song, rubato: float, *, drums: bool) -> TempoExample:
+def rubato_songs(
+    n_songs: int,
+    seed: int,
+    duration_s: float,
+    *,
+    styles: Sequence[str] | None = None,
+    sample_rate: int | None = None,
+) -> Iterator[TempoExample]:
+    """Generated songs of all styles in turn without drums, their tempo swinging by each of :data:`RUBATO` in turn."""
+    example = partial(_example, Analyser(), sample_rate)
+    styles = styles or DRAWN_STYLES
+    for k in range(n_songs):
+        rubato = RUBATO[k % len(RUBATO)]
+        song = generate_song(seed + k, duration_s=duration_s, style=styles[k % len(styles)], rubato=rubato)
+        yield example(song, rubato, drums=False)
+
+
+def _example(analyser: Analyser, sample_rate: int | None, song: Song, rubato: float, *, drums: bool) -> TempoExample:
     truth = song.truth
     heard = song.mixture if drums else song.mixture - song.stems["drums"]
+    if sample_rate is not None:
+        heard = resample(heard, truth.sample_rate, sample_rate)
     return TempoExample(
-        analyser.from_audio(heard, truth.sample_rate).frames,
+        analyser.from_audio(heard, sample_rate or truth.sample_rate).frames,
         np.array(truth.beats_s),
         str(truth.choices["metre"]),
         rubato,
