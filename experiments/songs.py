@@ -7,10 +7,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from stemfeatures.datasets.multitrack import MultiTrack
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.datasets.splits import artist_key
 from stemfeatures.errors import DatasetError
 from stemfeatures.training.data.song_store import SongStore, StoredSong, build_song_store, is_song_store
+from stemfeatures.training.preparation.development import require_apart
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,23 @@ def hold_out(songs: Sequence[StoredSong], share: float) -> tuple[list[int], list
         held = min((by_artist[key] for key in ordered), key=len)
     outside = set(held)
     return [place for place in range(len(songs)) if place not in outside], sorted(held)
+
+
+def find_real(folders: Sequence[str], learned: Sequence[StoredSong]) -> list[MultiTrack]:
+    """The tracks of some folders, none of which may be learned from.
+
+    Raises
+    ------
+    CatalogError, TrainingError : nothing there, or one of them is among ``learned``.
+    """
+    names = [(song.dataset, song.track) for song in learned]
+    digests = {digest for song in learned for digest in song.digests}
+    tracks: list[MultiTrack] = []
+    for folder in folders:
+        found = find_tracks(folder)
+        require_apart(folder, found, names, digests)
+        tracks += found
+    return tracks
 
 
 def digest(songs: Sequence[StoredSong]) -> str:

@@ -220,6 +220,12 @@ def test_a_dataset_is_a_sequence_that_reads_no_audio() -> None:
 def test_unknown_names_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="unknown data set 'musdb'"):
         open_dataset("musdb", tmp_path)
+    with pytest.raises(CatalogError, match=r"unknown data set 'musdb', expected one of .*musdb18hq"):
+        find_tracks(f"musdb:{tmp_path}")
+    with pytest.raises(CatalogError, match=f"mirdata needs a name as well: mirdata:NAME:{tmp_path}"):
+        find_tracks(f"mirdata:{tmp_path}")
+    with pytest.raises(CatalogError, match="no such folder"):
+        find_tracks(f"musdb:{tmp_path}/nowhere")
     with pytest.raises(CatalogError, match=r"nowhere.*no such folder"):
         open_dataset("stems", tmp_path / "nowhere")
     for name in ("stems", "mir1k"):

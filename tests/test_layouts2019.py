@@ -15,12 +15,14 @@ from experiments.layouts2019.layout_tables import as_markdown, summarise
 from experiments.layouts2019.networks import LAYOUTS, LayoutConfig, LayoutNet, LayoutOutput, LogAxis, n_parameters
 from experiments.layouts2019.runs import Plan, Run, SongExamples, train_together
 from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_threshold, strongest
-from experiments.songs import HELD_OUT, hold_out
-from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS, STEMS
-from stemfeatures.errors import DatasetError, ModelError
+from experiments.songs import HELD_OUT, find_real, hold_out
+from stemfeatures.audio import write
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_BINS, N_FFT, N_PITCH_BINS, STEMS
+from stemfeatures.datasets.opening import find_tracks
+from stemfeatures.errors import DatasetError, ModelError, TrainingError
 from stemfeatures.spectra.filters import pitch_frequencies
 from stemfeatures.spectra.transform import stft
-from stemfeatures.training.data.song_store import StoredTrack
+from stemfeatures.training.data.song_store import SongStore, StoredTrack, build_song_store
 
 TINY = (4, 8, 8, 8, 8, 8)
 torch.set_num_threads(1)
@@ -280,6 +282,22 @@ def test_the_command_compares_all_layouts_and_goes_on(store, tmp_path, capsys, m
     assert layouts2019.main([*argv, "--real", str(tmp_path / "nothing")]) == 2
     with pytest.raises(SystemExit):
         layouts2019.main([*argv, "--n-frames", "100"])
+
+
+def test_real_songs_are_none_that_are_learned_from(store, tmp_path):
+    silent = np.zeros((1, 8000), np.float32)
+    for name in ("one", "two"):
+        (tmp_path / "songs" / name).mkdir(parents=True)
+        for stem in (MIXTURE, *STEMS):
+            sounds = stem in (MIXTURE, "vocals", "bass")
+            y = (silent + len(name) + np.random.default_rng(len(stem) + 7 * ord(name[0])).random(8000)) / 20
+            write(tmp_path / "songs" / name / f"{stem}.wav", y if sounds else silent, 22_050)
+    songs = SongStore(build_song_store(find_tracks(tmp_path / "songs"), tmp_path / "store")).songs
+    assert [len(song.digests) for song in songs] == [3, 3]  # silent drums are the same file in both
+    (tmp_path / "songs").rename(tmp_path / "elsewhere")
+    assert len(find_real([str(tmp_path / "elsewhere")], [])) == 2
+    with pytest.raises(TrainingError, match=r"1 track of .*elsewhere would also be trained on, such as elsewhere/two"):
+        find_real([str(tmp_path / "elsewhere")], [song for song in songs if song.track == "two"])
 
 
 def test_labels_of_an_example_belong_to_its_sound(store):

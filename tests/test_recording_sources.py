@@ -324,7 +324,7 @@ def test_python_users_prepare_a_run_alike(data):
         (
             {"solos": "development"},
             ["--validate", "DEVELOPMENT"],
-            ["1 recording of the development", "development/d"],
+            ["1 track of the development", "development/d"],
         ),
     ],
 )

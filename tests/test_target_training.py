@@ -694,6 +694,13 @@ def test_a_journal_that_was_cut_off(tmp_path):
     assert seconds_trained(tmp_path / "log.csv") == 180
 
 
+def test_factorgan_needs_pairs_of_two_songs(data, tmp_path, capsys):
+    argv = ["train", "--objective", "factorgan", "--workers", "0", "--device", "cpu", "--run-dir", tmp_path / "run"]
+    argv += [word for kind in ALL[1:] for word in (f"--{kind}", data / kind)]
+    assert cli.main([str(a) for a in [*argv, "--pairs", data / "pairs" / "song0"]]) == 2
+    assert "the objective factorgan needs pairs of 2 songs at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("objective", "changes", "idle"),
     [
@@ -857,16 +864,20 @@ def test_the_experiment_compares_methods_and_goes_on(tmp_path, monkeypatch, caps
         _song(tmp_path / "songs" / f"artist{number} - song", number)
         write(tmp_path / "songs" / f"artist{number} - song" / "other.wav", np.zeros((1, int(SECONDS * RATE))), RATE)
     store = build_song_store(find_tracks(tmp_path / "songs"), tmp_path / "store")
+    for number in range(5, 8):
+        _song(tmp_path / "real" / f"artist{number} - song", number)
     monkeypatch.setitem(
         runs.METHODS, "adversarial", runs.Method("adversarial", {"critic_width": 2, "critic_updates": 1}, pretrain=0.5)
     )
 
     def argv(out: str, steps: int, *more: str) -> list[str]:
         sizes = ["--pairs", "2", "--seeds", "1", "--steps", str(steps), "--batch-size", "2", "--frames", "16"]
-        given = ["--songs", str(store), "--out", str(tmp_path / out), "--real", str(tmp_path / "songs"), "--quiet"]
+        given = ["--songs", str(store), "--out", str(tmp_path / out), "--real", str(tmp_path / "real"), "--quiet"]
         methods = ["--methods", "supervised", "adversarial"]
         return [*given, *sizes, "--width", "4", "--depth", "2", "--learning-rate", "0.01", *methods, *more]
 
+    assert runs.main(argv("long", 30, "--real", str(tmp_path / "songs"))) == 2
+    assert "songs would also be trained on" in capsys.readouterr().err
     assert runs.main(argv("long", 30, "--max-minutes", "0")) == 0
     assert "goes on" in capsys.readouterr().err
     assert runs.main(argv("long", 30)) == 0

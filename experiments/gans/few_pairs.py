@@ -28,11 +28,10 @@ import pandas as pd
 import torch
 
 from experiments.gans.gan_runs import open_run, show_terms, store_scores
-from experiments.songs import HELD_OUT, digest, hold_out, open_songs
+from experiments.songs import HELD_OUT, digest, find_real, hold_out, open_songs
 from stemfeatures._util.files import write_replace
 from stemfeatures.constants import STEMS
 from stemfeatures.datasets.multitrack import MultiTrack
-from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import DatasetError, StemfeaturesError
 from stemfeatures.evaluation import CheckpointEstimator, evaluate
 from stemfeatures.models import checkpoints
@@ -229,12 +228,11 @@ def experiment(args: argparse.Namespace) -> list[Row]:
     if args.tune and not some_held:
         raise DatasetError(f"{len(sounding)} held-out songs leave none to tune with", stage="experiment")
     scored: dict[str, list[MultiTrack]] = {kind: [StoredTrack(songs, place, dataset=kind) for place in some_held]}
-    for spec in () if args.tune else args.real:
-        for track in find_tracks(spec):
-            if args.target in track.stem_names and rest_of(track, args.target):
-                some = scored.setdefault(track.dataset, [])
-                if len(some) < args.limit:
-                    some.append(track)
+    for track in find_real([] if args.tune else args.real, [songs.songs[place] for place in learned]):
+        if args.target in track.stem_names and rest_of(track, args.target):
+            some = scored.setdefault(track.dataset, [])
+            if len(some) < args.limit:
+                some.append(track)
     rows: list[Row] = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for count in args.pairs:

@@ -34,12 +34,11 @@ from experiments.layouts2019.layout_tables import write_tables
 from experiments.layouts2019.networks import LAYOUTS, LayoutConfig, LayoutNet, n_parameters
 from experiments.layouts2019.runs import Batch, Plan, Run, SongExamples, train_together
 from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_threshold
-from experiments.songs import HELD_OUT, digest, hold_out, open_songs
+from experiments.songs import HELD_OUT, digest, find_real, hold_out, open_songs
 from stemfeatures._util.files import replacing
 from stemfeatures._util.pools import starmap
 from stemfeatures.constants import N_BINS, STEMS
 from stemfeatures.datasets.multitrack import MultiTrack
-from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.errors import StemfeaturesError
 from stemfeatures.evaluation.run import evaluate_track
 from stemfeatures.spectra.transform import stft
@@ -143,8 +142,7 @@ def run_seed(experiment: Experiment, seed: int, max_minutes: float | None = None
         save_every=max(1, min(100, plan.steps // 4)), on_log=show,
     )  # fmt: skip
     tracks: list[MultiTrack] = [StoredTrack(store, place, dataset=HELD_OUT) for place in held]
-    for folder in experiment.real:
-        tracks += find_tracks(folder)
+    tracks += find_real(experiment.real, [store.songs[place] for place in learned])
     for run in runs:
         if run.done:
             score(run, _first_of_each(tracks, experiment.limit), examples)
@@ -243,8 +241,8 @@ def _run(args: argparse.Namespace) -> int:
         store.path, args.out, plan, tuple(args.layouts), args.held_out, tuple(args.real), args.limit,
         device=args.device, threads=args.threads,
     )  # fmt: skip
-    for folder in experiment.real:
-        find_tracks(folder)  # complain before the work, not after
+    learned = hold_out(store.songs, experiment.held_out)[0]
+    find_real(experiment.real, [store.songs[place] for place in learned])  # complain before the work, not after
     minutes = args.minutes_per_run * len(experiment.layouts) if args.minutes_per_run else None
     work = partial(run_seed, experiment, max_minutes=minutes)
     whole = True

@@ -55,6 +55,9 @@ class Mir1kTrack(MultiTrack):
         accompaniment, vocals = samples[:1], samples[1:]
         return {"vocals": vocals, "accompaniment": accompaniment, MIXTURE: accompaniment + vocals}[stem], sample_rate
 
+    def source(self, stem: str = MIXTURE) -> str:
+        return str(find_audio(self.folder, self.name) or self.folder / f"{self.name}.pv")
+
     def annotations(self) -> Annotations:
         semitones = read_numbers(self.folder / f"{self.name}.pv", separator=None, columns=1)[:, 0]
         times_s = FRAME_S * np.arange(1, len(semitones) + 1)

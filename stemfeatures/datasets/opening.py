@@ -106,6 +106,11 @@ def _find_tracks(path: str | Path) -> list[MultiTrack]:
             return list(open_dataset(f"{kind}:{variant}", rest))
         if loader is not None and not loader.has_variants and rest:
             return list(open_dataset(kind, rest))
+        if loader is not None and loader.has_variants and rest:
+            raise CatalogError(f"{kind} needs a name as well: {kind}:NAME:{rest}", source=str(path))
+        if rest and Path(rest.rpartition(":")[2]).expanduser().is_dir():
+            names = ", ".join(map(_spelling, known.values()))
+            raise CatalogError(f"unknown data set {kind!r}, expected one of {names}", source=str(path))
         raise CatalogError("no such folder", source=str(path))
     recognised = [loader for loader in known.values() if loader.recognised]
     tracks = _found_in(root, recognised)

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draws:
-    """How many excerpts of each kind an example of a batch holds."""
+    """How many excerpts of each kind an example of a batch holds; pairs must be of ``pair_songs`` songs at least."""
 
     pairs: int = 1
     mixtures: int = 0
     solos: int = 0
     accompaniments: int = 0
+    pair_songs: int = 1

@@ -273,7 +273,8 @@ class FactorGANObjective(_Adversarial):
         settings = read_settings(FactorGANSettings, config.settings, recipe=config.name)
         n = settings.rounds
         pairs = n if settings.dependency or settings.paired_share else 0
-        return Draws(pairs=pairs, mixtures=3 * n + 1, solos=n, accompaniments=n)
+        songs = 2 if settings.dependency else 1
+        return Draws(pairs=pairs, mixtures=3 * n + 1, solos=n, accompaniments=n, pair_songs=songs)
 
     def _make_discriminator(self) -> FactorGAN:
         return FactorGAN.build(

@@ -69,6 +69,7 @@ def target_data(
         )
         noted = json.dumps({"patterns": held_out.patterns, "matched": matched}, indent=1)
         (store_dir / _HELD_OUT).write_text(noted + "\n", encoding="utf-8")
+    _require_songs(config, store)
     recordings = [recording for kind in wanted for recording in store.recordings[kind]]
     names = {(recording.dataset, recording.name) for recording in recordings}
     _require_apart(sources, development, names, {digest for recording in recordings for digest in recording.digests})
@@ -147,6 +148,18 @@ def _find(kind: str, specs: Sequence[str], target: str, held_out: HeldOut) -> Fo
     kept = [source for source in there if not held_out(source, specs)]
     n_songs = len(kept) if kind == "pairs" else sum(isinstance(source, StemSum) for source in kept)
     return FoundRecordings(kind, kept, n_songs, len(there) - len(kept))
+
+
+def _require_songs(config: TrainConfig, store: RecordingStore) -> None:
+    """TrainingError where the pairs are of fewer songs than the objective can learn from."""
+    draws = find_objective(config.objective).draws(config)
+    songs = {(pair.dataset, pair.name) for pair in store.recordings["pairs"]}
+    if draws is not None and draws.pairs and len(songs) < draws.pair_songs:
+        raise TrainingError(
+            f"the objective {config.objective} needs pairs of {draws.pair_songs} songs at least, to tell what belongs "
+            f"together from what does not; there is {len(songs)}",
+            source=str(store.path),
+        )
 
 
 def _require_apart(
