@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from stemfeatures import audio
-from stemfeatures.audio.ffmpeg_decoder import _FORMATS, ffmpeg_path
+from stemfeatures.audio.ffmpeg_decoder import _FORMATS, FfmpegDecoder, ffmpeg_path
 from stemfeatures.audio.mp4 import Mp4Audio, mp4_audio
 from stemfeatures.errors import DecodeError
 
@@ -188,6 +188,42 @@ def test_a_length_that_is_far_off_cuts_nothing(ffmpeg: str, source: Path, tmp_pa
     path.write_bytes(data)
     assert mp4_audio(path) == (Mp4Audio(SAMPLE_RATE, SAMPLE_RATE),)
     assert read_all(path)[0].shape[1] > N_SAMPLES
+
+
+# ------------------------------------------------------------------------------------------------ order of the channels
+
+
+@pytest.mark.parametrize("layout", ["3.0", "quad", "5.0", "5.1", "6.1", "7.1"])
+@pytest.mark.parametrize("name", ["x.ogg", "x.opus", "x.flac", "x.mka"])
+def test_channels_come_in_the_order_of_wave(ffmpeg: str, tmp_path: Path, name: str, layout: str) -> None:
+    """Vorbis and Opus put the centre between left and right, and the low frequencies last."""
+    rate = 48_000
+    t = np.arange(rate) / rate
+    channels = 4 if layout == "quad" else sum(map(int, layout.split(".")))
+    tones = 40.0 + 13 * np.arange(channels)  # that any channel may hold, that of the low frequencies too
+    soundfile.write(tmp_path / "x.wav", 0.1 * np.sin(2 * np.pi * np.outer(t, tones)), rate, subtype="PCM_16")
+    codecs = {"x.ogg": ["-c:a", "libvorbis"], "x.opus": ["-c:a", "libopus", "-b:a", "512k"]}
+    path = tmp_path / name
+    places = f"channelmap={'|'.join(map(str, range(channels)))}:{layout}"
+    run(ffmpeg, "-i", tmp_path / "x.wav", "-af", places, *codecs.get(name, ["-c:a", "flac"]), path)
+    y, _ = read_all(path)
+    y = y[:, rate // 4 : 3 * rate // 4]
+    levels = np.abs(y @ np.exp(-2j * np.pi * np.outer(t[: y.shape[1]], tones)))  # (channels, tones)
+    if name != "x.opus" or layout not in ("5.0", "6.1"):  # which libopus is given in another order by ffmpeg
+        np.testing.assert_array_equal(levels.argmax(axis=1), np.arange(channels))
+    other = FfmpegDecoder(path, 60.0)
+    np.testing.assert_allclose(other.read(rate).T[:, rate // 4 : 3 * rate // 4], y, atol=0.01)
+    other.close()
+
+
+def test_channels_without_places_keep_their_order(ffmpeg: str, tmp_path: Path) -> None:
+    rate = 48_000
+    y = np.outer(np.sin(2 * np.pi * 100 * np.arange(rate) / rate), 0.02 * 1.5 ** np.arange(6))
+    soundfile.write(tmp_path / "x.wav", y, rate, subtype="PCM_16")
+    run(ffmpeg, "-i", tmp_path / "x.wav", "-c:a", "libopus", "-mapping_family", "255", tmp_path / "x.opus")
+    read, stream = read_all(tmp_path / "x.opus")
+    assert stream.info.decoder == "soundfile"
+    assert (np.diff(np.std(read, axis=1)) > 0).all()
 
 
 # ---------------------------------------------------------------------------------------------------- several streams

@@ -4,7 +4,8 @@ Notes
 -----
 * Samples are float32, full scale = 1.0, shape ``(channels, n_samples)``; mono signals are ``(n_samples,)``.
 * Channels are never dropped or mixed unasked: one, two and more are handled alike. :func:`to_mono` is the mean over
-  all of them, whatever their number.
+  all of them, whatever their number. They come in the order of WAVE (left, right, centre, low frequencies, back, side)
+  from all formats that say which is which.
 * Time zero is the first decoded sample. Files are read forward only, a block at a time; nothing seeks.
 * soundfile (libsndfile) decodes what it can, ffmpeg the rest: m4a/AAC, WMA, and the few MP3 and Ogg files of which
   libsndfile would read only a part. Where libsndfile breaks off in a damaged file, ffmpeg goes on. Which one it was

@@ -17,6 +17,15 @@ from .._util.files import open_regular
 # RFC 3533: OggS, version, flags, granule position, serial number, sequence number, checksum, number of lacing values
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")
 _OGG_CONTINUED, _OGG_FIRST, _OGG_LAST = 1, 2, 4
+# Channels of Vorbis (Vorbis I, section 4.3.9) and of Opus of mapping family 1 (RFC 7845, section 5.1.1.2), in the order
+# of WAVE, which all other decoders give: front left, front right, centre, low frequencies, back, side.
+_WAVE_ORDERS = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -38,6 +47,9 @@ class OggReport:
     links : tuple of int
         Where the streams begin that stand one behind the other, in bytes; empty where there is one stream, or where
         several are mixed page by page.
+    channel_order : tuple of int
+        Which channel of the stream takes each place of the order of WAVE, as libsndfile gives channels in the order of
+        the stream; empty where that is the same, or where nothing says which channel is which.
     """
 
     joined: str | None = None
@@ -45,6 +57,7 @@ class OggReport:
     damaged: str | None = None
     early: str | None = None
     links: tuple[int, ...] = ()
+    channel_order: tuple[int, ...] = ()
 
 
 def inspect_ogg(path: Path) -> OggReport:
@@ -81,7 +94,7 @@ def inspect_ogg(path: Path) -> OggReport:
         cut = "the last Ogg page is incomplete"
     elif not last.flags & _OGG_LAST:
         cut = "the last Ogg page does not end the stream"
-    return OggReport(joined, cut, damaged, early, links.starts if joined else ())
+    return OggReport(joined, cut, damaged, early, links.starts if joined else (), links.channel_order)
 
 
 class _Links:
@@ -91,6 +104,8 @@ class _Links:
         self._starts: list[int] = []
         self._serial: int | None = None  # of the stream that has not ended
         self._sequential = True
+        #: Of the first stream; see :class:`OggReport`.
+        self.channel_order: tuple[int, ...] = ()
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -101,11 +116,22 @@ class _Links:
         """Take the next page."""
         if page.flags & _OGG_FIRST:
             self._sequential = self._sequential and self._serial is None
+            self.channel_order = self.channel_order if self._starts else _channel_order(page.body)
             self._starts.append(page.at)
             self._serial = page.serial
         self._sequential = self._sequential and page.serial == self._serial
         if page.flags & _OGG_LAST:
             self._serial = None
+
+
+def _channel_order(head: bytes) -> tuple[int, ...]:
+    """The same of the first packet of a stream."""
+    channels = 0
+    if head.startswith(b"\x01vorbis") and len(head) > 11:
+        channels = head[11]
+    elif head.startswith(b"OpusHead") and len(head) > 18 and head[18] == 1:
+        channels = head[9]
+    return _WAVE_ORDERS.get(channels, ())
 
 
 class _OggPage(NamedTuple):

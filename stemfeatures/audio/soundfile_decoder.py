@@ -59,6 +59,7 @@ class SoundfileDecoder:
         finally:
             if not hasattr(self, "_file"):
                 self._thread.stop()
+        self._channel_order = list(ogg.channel_order)
         try:
             self.cut = ogg.cut
             #: Whether it is a chain of streams: of those ffmpeg may decode the later ones to noise.
@@ -77,7 +78,7 @@ class SoundfileDecoder:
         if self._thread.cpu_s > self._cpu_limit_s:
             raise DecoderTimeout(too_much_cpu(self._cpu_limit_s))
         block, self.failure = self._thread(lambda: _read_soundfile(file, n_frames))
-        return block
+        return block[:, self._channel_order] if self._channel_order else block
 
     def close(self) -> None:
         raw, file = self._raw, self._file
