@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import resource
@@ -23,6 +24,7 @@ import soundfile
 from stemfeatures import audio
 from stemfeatures._util.files import write_replace
 from stemfeatures.audio import encode, ffmpeg_decoder, ogg, soundfile_decoder, streams
+from stemfeatures.audio.mpeg import _n_frames, _skip_id3v2, miscount, unreliable_length
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
@@ -340,6 +342,35 @@ def test_vbr_mp3_without_length_is_read_to_its_end(tmp_path: Path) -> None:
     assert abs(read.shape[1] - y.shape[1]) < 4000
     assert stream.status == "ok"  # though ffmpeg expected another length as well
     assert not stream.info.declared_exact
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("tail", [b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(56)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 2.0, 1e6])
+def test_an_mp3_that_states_a_wrong_number_of_frames_is_read_to_its_end(
+    tmp_path: Path, share: float, tail: bytes
+) -> None:
+    y = music(5 * SAMPLE_RATE)
+    source, path = tmp_path / "source.wav", tmp_path / "x.mp3"
+    soundfile.write(source, y.T, SAMPLE_RATE)
+    ffmpeg("-i", source, "-q:a", "6", path)
+    data = bytearray(path.read_bytes())
+    at = max(data.find(b"Xing"), data.find(b"Info")) + 8
+    n_frames = int.from_bytes(data[at : at + 4], "big")
+    start = _skip_id3v2(io.BytesIO(data))
+    assert _n_frames(path, start) == n_frames + 1  # that of the header is none of music
+    assert unreliable_length(path) is miscount(path) is None
+    data[at : at + 4] = min(int(share * n_frames), 2**32 - 1).to_bytes(4, "big")
+    path.write_bytes(data + tail)
+    assert _n_frames(path, start) == n_frames + 1
+    assert f"the file has {n_frames + 1}" in (miscount(path) or "")
+    read, stream = read_all(path)
+    assert abs(read.shape[1] - y.shape[1]) < 4000
+    assert stream.status == "ok", stream.message
+    assert stream.info.declared_duration_s is None
+    # Of what is cut off the header is all that tells.
+    path.write_bytes(data[: len(data) // 2])
+    assert miscount(path) is None
 
 
 @needs_ffmpeg

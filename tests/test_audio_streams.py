@@ -267,6 +267,19 @@ def test_sound_that_starts_late(ffmpeg: str, source: Path, tmp_path: Path, name:
     assert audio.load(path)[0].shape == y.shape
 
 
+def test_sound_alone_that_starts_late_is_whole(ffmpeg: str, source: Path, tmp_path: Path) -> None:
+    """Matroska states where the sound ends, not how long it is."""
+    path = tmp_path / "x.mka"
+    run(ffmpeg, "-itsoffset", "1.5", "-i", source, "-c:a", "flac", path)
+    y, stream = read_all(path)
+    assert stream.status == "ok", stream.message
+    np.testing.assert_allclose(y, noise(), atol=2**-15)
+    assert stream.info.declared_duration_s == pytest.approx(N_SAMPLES / SAMPLE_RATE, abs=0.01)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert read_all(path)[1].status == "truncated"
+
+
 def test_the_default_stream_is_taken(
     ffmpeg: str, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,7 @@ from .deadline import within
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
 from .ffmpeg_log import FfmpegLog
 from .mp4 import mp4_audio
+from .mpeg import miscount
 from .ogg import inspect_ogg
 
 _AU_HEADER = struct.Struct(">4s5I")
@@ -269,6 +270,11 @@ class FfmpegDecoder:
                 if track.duration is not None:
                     self._n_expected = round(track.duration * sample_rate / track.timescale)
                     return track.duration_s, True
+        if container == "mp3" and within(self._limit_s, lambda: miscount(path)):
+            return None, False
+        if container == "matroska" and not n_others and log.duration_s is not None:
+            # It counts up to the end of the last frame, wherever the first one begins.
+            return max(log.duration_s - max(log.begin_s, 0.0), 0.0), not log.estimated
         if not n_others:
             return log.duration_s, log.duration_s is not None and not log.estimated
         # The length of a film is not that of its sound. Programs count a late start into the tag, or they do not.

@@ -51,6 +51,8 @@ class FfmpegLog:
         First name of the format; "" when not known.
     duration_s : float or None
         Of the whole file.
+    begin_s : float
+        Time stamp of its first frame, which ffmpeg takes for zero.
     estimated : bool
         Whether that duration is an estimate from the bit rate.
     guessed : bool
@@ -70,6 +72,7 @@ class FfmpegLog:
         self.described = self.estimated = self.guessed = False
         self.container = ""
         self.duration_s: float | None = None
+        self.begin_s = 0.0
         self.streams: dict[int, InputStream] = {}
         self.selected: int | None = None
         self.start_s: float | None = None
@@ -124,6 +127,8 @@ class FfmpegLog:
             self.container = match[1]
         elif self.duration_s is None and (match := re.match(rf"  Duration: {_TIME}", text)):
             self.duration_s = _seconds(match)
+            begin = re.search(r", start: (-?\d+\.\d+)", text)
+            self.begin_s = float(begin[1]) if begin else 0.0
         elif match := re.match(r"  +Stream #0:(\d+).*?: ([A-Z][a-z]+): (.+)", text):
             self.streams.setdefault(int(match[1]), InputStream(match[2], match[3]))
         elif self.streams and (match := re.match(rf" +DURATION +: {_TIME}", text)):

@@ -7,10 +7,38 @@ files without a sign of the rest, so the header of the first frame is read here.
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from .._util.files import open_regular
+
+_CHUNK = 1 << 18
+#: What stands behind the last frame of a file.
+_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+#: Frames by which the count may differ: some encoders count the frame of the header, some files lack the last one.
+_FRAMES_TOLERANCE = 3
+
+
+def _frame_sizes() -> dict[int, int]:
+    """Bytes of a frame of layer III by the second and third byte of its header (ISO/IEC 11172-3, section 2.4.2.3, and
+    13818-3), the bits for protection and private use left out; free formats state none."""
+    kbits = {
+        1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+        2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    }
+    sizes = {}
+    versions = ((3, 1, 144_000, 44_100), (2, 2, 72_000, 22_050), (0, 2, 72_000, 11_025))  # MPEG 1, 2 and 2.5
+    for (version, table, factor, rate), (i, kbit), place, padding in product(
+        versions, enumerate(range(14)), range(3), range(2)
+    ):
+        hz = (rate, rate * 160 // 147, rate * 320 // 441)[place]
+        head = (0xE2 | version << 3) << 8 | (i + 1) << 4 | place << 2 | padding << 1
+        sizes[head] = factor * kbits[table][kbit] // hz + padding
+    return sizes
+
+
+_FRAME_SIZES = _frame_sizes()
 
 
 def starts_as_mpeg_audio(path: Path) -> bool:
@@ -25,21 +53,79 @@ def unreliable_length(path: Path) -> str | None:
     """Say why the length that an MP3 states cannot be trusted, or None when it can.
 
     libsndfile reads no further than the length it expects. Without a Xing/Info header that is an estimate from
-    the first frames, which loses half of a VBR file with a quiet beginning; in joined files it is the first part.
+    the first frames, which loses half of a VBR file with a quiet beginning; in joined files it is the first part. A
+    header that states all bytes of the file may state another number of frames than they are.
     """
+    header = _xing(path)
+    if header is None:
+        return "an MP3 without a Xing header states no length"
+    if not header.is_complete:
+        return "the Xing header of this MP3 states no length"
+    if not header.is_whole:
+        return f"the Xing header of this MP3 states {header.n_bytes} bytes, the file has {header.size}"
+    return _miscount(path, header)
+
+
+def miscount(path: Path) -> str | None:
+    """Say so where an MP3 that is whole by its Xing header holds another number of frames than that states, else None.
+
+    What is cut off or joined has another number of bytes, too: there the header tells of what is missing.
+    """
+    header = _xing(path)
+    return None if header is None or not (header.is_complete and header.is_whole) else _miscount(path, header)
+
+
+class _Xing(NamedTuple):
+    start: int  # of the first frame, in bytes
+    size: int  # of the file from there on
+    flags: int
+    n_frames: int
+    n_bytes: int
+
+    @property
+    def is_complete(self) -> bool:
+        return self.flags & 3 == 3
+
+    @property
+    def is_whole(self) -> bool:
+        return abs(self.n_bytes - self.size) <= max(self.size // 100, 4096)
+
+
+def _xing(path: Path) -> _Xing | None:
     with open_regular(path) as file:
         start = _skip_id3v2(file)
         head = file.read(8192)
         size = file.seek(0, 2) - start
     header = re.search(rb"(?:Xing|Info)(.{12})", head, re.DOTALL)
     if header is None:
-        return "an MP3 without a Xing header states no length"
-    flags, _frames, n_bytes = (int.from_bytes(header[1][k : k + 4], "big") for k in (0, 4, 8))
-    if flags & 3 != 3:
-        return "the Xing header of this MP3 states no length"
-    if abs(n_bytes - size) > max(size // 100, 4096):
-        return f"the Xing header of this MP3 states {n_bytes} bytes, the file has {size}"
-    return None
+        return None
+    return _Xing(start, size, *(int.from_bytes(header[1][k : k + 4], "big") for k in (0, 4, 8)))
+
+
+def _miscount(path: Path, header: _Xing) -> str | None:
+    n_frames = _n_frames(path, header.start)
+    if n_frames is None or abs(n_frames - header.n_frames) <= _FRAMES_TOLERANCE:
+        return None
+    return f"the Xing header of this MP3 states {header.n_frames} frames, the file has {n_frames}"
+
+
+def _n_frames(path: Path, start: int) -> int | None:
+    """Frames from ``start`` on; None where they do not follow each other up to the end or the tags there."""
+    n_frames, at, data = 0, 0, b""
+    with open_regular(path) as file:
+        file.seek(start)
+        while True:
+            if at + 4 > len(data):
+                at, data = max(at - len(data), 0), data[at:] + file.read(_CHUNK)
+                if at + 4 > len(data):
+                    return n_frames
+            size = _FRAME_SIZES.get((data[at + 1] & 0xFE) << 8 | data[at + 2] & 0xFE, 0) if data[at] == 0xFF else 0
+            if not size:
+                break
+            at += size
+            n_frames += 1
+        rest = data[at:] + file.read(len(_TAGS[2]))
+    return n_frames if rest.startswith(_TAGS) else None
 
 
 def _skip_id3v2(file: BinaryIO) -> int:
