@@ -22,6 +22,7 @@ import pytest
 import soundfile as sf
 
 from pipelines.catalog import Catalog, read_catalog, validate_catalog
+from pipelines.catalog.portions import portions_of
 from pipelines.extraction.resume import metadata_fields
 from stemfeatures import audio
 from stemfeatures._util.urls import place_of
@@ -233,6 +234,35 @@ def test_a_link_to_itself_is_a_row_like_others(tmp_path: Path) -> None:
     (tmp_path / "b.wav").symlink_to("b.wav")
     for spec in (tmp_path, f"{tmp_path}/**", f"{tmp_path}/*.wav"):
         assert ids(read_catalog(spec)) == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".wav", "x" * 300 + "*.wav", "a\0.wav"])
+def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CatalogError, match=r"cannot be read: File name too long|no such file or folder|no audio files"):
+        read_catalog(tmp_path / name)
+    with portions_of(tmp_path / name) as portions:
+        assert portions is None
+    (tmp_path / "b.wav").write_bytes(b"x")
+    if "*" not in name:
+        problems = validate_catalog([tmp_path / name, tmp_path / "b.wav"]).problems
+        assert [problem.row for problem in problems] == [1, 2]
+        assert problems[0].kind in ("missing", "unreadable")
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root may look everywhere, the answer of the system is put in its place."""
+    stat = os.stat
+
+    def refuse(path: os.PathLike[str] | str | int, **options: bool) -> os.stat_result:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(CatalogError, match=r"closed/a\.wav: cannot be read: Permission denied"):
+        read_catalog(tmp_path / "closed" / "a.wav")
+    problem = validate_catalog([tmp_path / "closed" / "a.wav", tmp_path / "b.wav"]).problems[0]
+    assert (problem.kind, problem.message.partition(":")[0]) == ("unreadable", "Permission denied")
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
@@ -451,6 +481,16 @@ def test_metadata_of_any_type_can_be_stored() -> None:
     }  # fmt: skip
     with pytest.raises(CatalogError, match="'tags' holds lists"):
         read_catalog(frame.assign(tags=[["x"], []]))
+
+
+def test_times_of_the_day_of_any_unit(tmp_path: Path) -> None:
+    noon = 12 * 3600
+    for unit, per_s in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        kind = pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
+        values = pa.array([noon * per_s + (1 if unit == "ns" else 0), None], pa.int64())
+        times = values.cast(pa.int32()).cast(kind) if unit in ("s", "ms") else values.cast(kind)
+        pq.write_table(pa.table({"path": ["a.wav", "b.wav"], "at": times}), tmp_path / "a.parquet")
+        assert read_catalog(tmp_path / "a.parquet").frame["at"].tolist() == ["12:00:00", None]
 
 
 def test_long_numbers_of_csv_keep_their_digits(tmp_path: Path) -> None:

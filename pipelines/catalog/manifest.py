@@ -268,7 +268,7 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
                     source=source,
                 )
             values = table.column(i)
-            table = table.set_column(i, column, _paths(values) if _is_path(column) else decoded(values, column))
+            table = table.set_column(i, column, _paths(values) if _is_path(column) else _plain(values, column))
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
@@ -282,6 +282,14 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
         if key.strip().lower() not in {*PATH_COLUMNS, ID_COLUMN}:
             frame[key] = _typed(frame[key].fillna("").astype(str))
     return frame
+
+
+def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A column that pandas holds; its times of the day end in microseconds, as those of Python do."""
+    import pyarrow as pa
+
+    column = decoded(column, name)
+    return column.cast(pa.time64("us"), safe=False) if column.type == pa.time64("ns") else column
 
 
 def _is_path(column: str) -> bool:

@@ -155,11 +155,11 @@ def _manifest(spec: CatalogSpec, limit: int | None, stack: ExitStack) -> tuple[P
         spool = _spooled(stack.enter_context(remote.brought(text)), stack)
         return None if spool is None else (spool, url.parent.address, printable(text))
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         return (path, path.absolute(), printable(text)) if holds_parquet(path) else None
-    if path.is_file() and path.suffix.lower() in PARQUET_SUFFIXES:
+    if os.path.isfile(path) and path.suffix.lower() in PARQUET_SUFFIXES:
         return path, path.absolute().parent, printable(text)
-    if path.is_file() and suffix_of(path) in TEXT_SUFFIXES and (spool := _spooled(path, stack)) is not None:
+    if os.path.isfile(path) and suffix_of(path) in TEXT_SUFFIXES and (spool := _spooled(path, stack)) is not None:
         return spool, path.absolute().parent, printable(text)
     return None
 

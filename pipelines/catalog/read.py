@@ -82,12 +82,13 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
     if is_remote(text):
         return _from_store(text.rstrip("/"), limit)
     path = Path(text)
-    if path.is_dir():
+    # These of ``os.path`` raise nothing, whatever the name and whoever may not look.
+    if os.path.isdir(path):
         if parts := manifest_parts(path):
             return _from_parts(path, parts, text, limit)
         passed_over: Counter[str] = Counter()
         return _from_files(islice(walk(path, passed_over), limit), path.absolute(), text, passed_over)
-    if path.is_file():
+    if os.path.isfile(path):
         return _from_file(path, text, limit)
     if glob.has_magic(text):
         return _from_files(islice(expand(text), limit), glob_root(text), text)
@@ -95,8 +96,18 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
         if scheme in SCHEMES:
             raise CatalogError("the address names no bucket and no host", source=printable(text))
         raise CatalogError(f"cannot open {scheme}:// addresses; mount or download the files", source=printable(text))
-    what = "is neither a regular file nor a folder" if os.path.exists(text) else "there is no such file or folder"
-    raise CatalogError(what, source=printable(text))
+    raise CatalogError(_why_not(path), source=printable(text))
+
+
+def _why_not(path: Path) -> str:
+    """Why a path is no catalogue."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, ValueError):  # the latter for NUL in its name
+        return "there is no such file or folder"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "is neither a regular file nor a folder"
 
 
 def _from_store(address: str, limit: int | None) -> Catalog:
@@ -174,9 +185,9 @@ def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
                 yield text
             elif is_table(path):
                 raise CatalogError("a manifest must be the only catalogue, not one of a list", source=printable(text))
-            elif path.is_dir():
+            elif os.path.isdir(path):
                 yield from walk(path, passed_over)
-            elif not path.exists() and glob.has_magic(text):
+            elif not os.path.exists(path) and glob.has_magic(text):
                 yield from expand(text)
             else:
                 yield path  # a missing one becomes a row of table errors, as in a manifest

@@ -56,7 +56,7 @@ def read_inputs(given: Sequence[str]) -> list[Input]:
         if (scheme := scheme_of(text)) and not is_remote(text) and not os.path.exists(text):
             raise UsageError(f"{redacted(text)}: cannot open {scheme}:// addresses; mount or download the files")
         path = Path(text)
-        if not (is_remote(text) or path.is_dir() or _is_glob(text) or is_table(path)):
+        if not (is_remote(text) or os.path.isdir(path) or _is_glob(text) or is_table(path)):
             absolute = os.path.normpath(os.path.abspath(path))
             paths.setdefault(absolute, path)
             roots.append(os.path.dirname(absolute))
