@@ -24,7 +24,8 @@ import soundfile
 from stemfeatures import audio
 from stemfeatures._util.files import write_replace
 from stemfeatures.audio import encode, ffmpeg_decoder, ogg, soundfile_decoder, streams
-from stemfeatures.audio.mpeg import _n_frames, _skip_id3v2, miscount, unreliable_length
+from stemfeatures.audio.flac import _frame_end, _StreamInfo, understated_length
+from stemfeatures.audio.mpeg import _n_frames, miscount, skip_id3v2, unreliable_length
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
 from stemfeatures.errors import AudioError, DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 
@@ -357,7 +358,7 @@ def test_an_mp3_that_states_a_wrong_number_of_frames_is_read_to_its_end(
     data = bytearray(path.read_bytes())
     at = max(data.find(b"Xing"), data.find(b"Info")) + 8
     n_frames = int.from_bytes(data[at : at + 4], "big")
-    start = _skip_id3v2(io.BytesIO(data))
+    start = skip_id3v2(io.BytesIO(data))
     assert _n_frames(path, start) == n_frames + 1  # that of the header is none of music
     assert unreliable_length(path) is miscount(path) is None
     data[at : at + 4] = min(int(share * n_frames), 2**32 - 1).to_bytes(4, "big")
@@ -371,6 +372,64 @@ def test_an_mp3_that_states_a_wrong_number_of_frames_is_read_to_its_end(
     # Of what is cut off the header is all that tells.
     path.write_bytes(data[: len(data) // 2])
     assert miscount(path) is None
+
+
+def with_n_samples(path: Path, n_samples: int) -> Path:
+    """A FLAC file whose header states another number of samples."""
+    data = bytearray(path.read_bytes())
+    packed = int.from_bytes(data[18:26], "big")
+    data[18:26] = (packed >> 36 << 36 | n_samples).to_bytes(8, "big")
+    path.write_bytes(data)
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("tail", [b"", b"TAG" + bytes(125), b"\xff\xf8\xff\xf9" * 1000])
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (12_345, 1), (48_000, 6), (96_000, 3)])
+def test_flac_that_states_too_few_samples_is_read_to_its_end(
+    tmp_path: Path, rate: int, channels: int, share: float, tail: bytes
+) -> None:
+    y = np.tile(music(4 * SAMPLE_RATE), (3, 1))[:channels]
+    path = tmp_path / "x.flac"
+    soundfile.write(path, y.T, rate, subtype="PCM_24")
+    assert understated_length(path) is None
+    with_n_samples(path, int(share * y.shape[1])).write_bytes(path.read_bytes() + tail)
+    assert understated_length(path) == f"this FLAC file states {int(share * y.shape[1])} samples and has {y.shape[1]}"
+    read, stream = read_all(path)
+    np.testing.assert_allclose(read, y, atol=2**-23)
+    assert stream.status == "ok", stream.message
+    assert stream.info.declared_duration_s is None
+    with_n_samples(path, 2 * y.shape[1])
+    assert understated_length(path) is None
+    assert read_all(path)[1].status == "truncated"
+
+
+def test_headers_of_flac_frames() -> None:
+    def header(*fields: int) -> bytes:
+        crc = 0
+        for byte in fields:  # RFC 9639, section 9.1.8, bit by bit
+            for k in range(7, -1, -1):
+                crc = (crc << 1 ^ (0x07 if (crc >> 7) ^ (byte >> k & 1) else 0)) & 0xFF
+        return bytes([*fields, crc]) + bytes(16)
+
+    info = _StreamInfo(largest_block=4096, sample_rate=44_100, channels=2, n_samples=1)
+    end = _frame_end
+    assert end(header(0xFF, 0xF8, 0xC9, 0x18, 0x05), info) == 6 * 4096
+    assert end(header(0xFF, 0xF8, 0xC9, 0xA8, 0xC4, 0x80), info) == 257 * 4096
+    assert end(header(0xFF, 0xF9, 0xC9, 0x18, 0xF0, 0x92, 0x80, 0x80), info) == 0x12000 + 4096  # a sample, not a frame
+    assert end(header(0xFF, 0xF9, 0x69, 0x18, 0x07, 0x3F), info) == 7 + 64
+    assert end(header(0xFF, 0xF9, 0x7D, 0x18, 0x07, 0x01, 0xFF, 0xAC, 0x44), info) == 7 + 512  # a rate of its own
+    for bad in (
+        header(0xFF, 0xF8, 0xC9, 0x18, 0x05)[:5] + bytes(12),  # checksum
+        header(0xFF, 0xFA, 0xC9, 0x18, 0x05),  # a bit that is reserved
+        header(0xFF, 0xF8, 0xCA, 0x18, 0x05),  # another rate
+        header(0xFF, 0xF8, 0xC9, 0x28, 0x05),  # three channels
+        header(0xFF, 0xF8, 0xD9, 0x18, 0x05),  # a block larger than the largest
+        header(0xFF, 0xF8, 0xC9, 0x18, 0x85),  # a number that begins in its middle
+        header(0xFF, 0xF8, 0xC9, 0x18, 0xC4, 0x05),  # one that breaks off
+    ):
+        assert end(bad, info) is None
 
 
 @needs_ffmpeg

@@ -27,6 +27,7 @@ from .._util.clock import awake_s
 from .deadline import within
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
 from .ffmpeg_log import FfmpegLog
+from .flac import understated_length
 from .mp4 import mp4_audio
 from .mpeg import miscount
 from .ogg import inspect_ogg
@@ -270,7 +271,8 @@ class FfmpegDecoder:
                 if track.duration is not None:
                     self._n_expected = round(track.duration * sample_rate / track.timescale)
                     return track.duration_s, True
-        if container == "mp3" and within(self._limit_s, lambda: miscount(path)):
+        contradicted = {"mp3": miscount, "flac": understated_length}.get(container)
+        if contradicted is not None and within(self._limit_s, lambda: contradicted(path)):
             return None, False
         if container == "matroska" and not n_others and log.duration_s is not None:
             # It counts up to the end of the last frame, wherever the first one begins.

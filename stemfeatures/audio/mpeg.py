@@ -44,7 +44,7 @@ _FRAME_SIZES = _frame_sizes()
 def starts_as_mpeg_audio(path: Path) -> bool:
     """Whether the file starts (behind ID3v2 tags) with the header of an MPEG audio frame; ADTS AAC does not."""
     with open_regular(path) as file:
-        _skip_id3v2(file)
+        skip_id3v2(file)
         head = file.read(2)
     return len(head) == 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0
 
@@ -93,7 +93,7 @@ class _Xing(NamedTuple):
 
 def _xing(path: Path) -> _Xing | None:
     with open_regular(path) as file:
-        start = _skip_id3v2(file)
+        start = skip_id3v2(file)
         head = file.read(8192)
         size = file.seek(0, 2) - start
     header = re.search(rb"(?:Xing|Info)(.{12})", head, re.DOTALL)
@@ -128,8 +128,8 @@ def _n_frames(path: Path, start: int) -> int | None:
     return n_frames if rest.startswith(_TAGS) else None
 
 
-def _skip_id3v2(file: BinaryIO) -> int:
-    """Move behind any ID3v2 tags; return the position."""
+def skip_id3v2(file: BinaryIO) -> int:
+    """Move behind any ID3v2 tags at the beginning of a file that has just been opened; return the position."""
     position = 0
     while (head := file.read(10))[:3] == b"ID3" and len(head) == 10:
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))

@@ -13,6 +13,7 @@ import soundfile
 from .._util.files import open_regular
 from .deadline import DeadlineThread
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
+from .flac import understated_length
 from .forward import ChainedFile, ForwardFile
 from .mpeg import starts_as_mpeg_audio, unreliable_length
 from .ogg import OggReport, inspect_ogg
@@ -88,6 +89,8 @@ class SoundfileDecoder:
 def _open(path: Path) -> tuple[BinaryIO, ForwardFile | ChainedFile, OggReport]:
     # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
     if starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
+        raise Refusal(reason)
+    if reason := understated_length(path):
         raise Refusal(reason)
     ogg = inspect_ogg(path)
     # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
