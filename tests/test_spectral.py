@@ -13,7 +13,7 @@ import torch
 import stemfeatures.spectra.streaming as streaming
 import stemfeatures.spectra.transform as spectral
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
-from stemfeatures.frames import masked_spectra, measures
+from stemfeatures.frames import masked_spectra, measures, roughness
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import filters
@@ -250,3 +250,18 @@ def test_overlap_add_in_compiled_code_and_by_torch(n_fft, hop):
     streaming.OverlapAdder(2, n_fft, hop)._add_by_torch(frames, window, signals[1], weights[1])
     torch.testing.assert_close(*signals, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("colour", [1, 8, 0])
+def test_measures_in_compiled_code_and_by_torch(colour):
+    """Of noise, of spectra of a few lines, and of silence, with the bins apart from one another in memory."""
+    torch.manual_seed(0)
+    spectra = colour * torch.rand(2, N_BINS, 9) ** colour
+    shape = measures.spectral_shape(spectra, spectra.square())
+    other = measures._shape_by_torch(spectra.transpose(1, 2), spectra.square())
+    assert list(shape) == list(other)
+    for name, values in shape.items():
+        torch.testing.assert_close(values, other[name], rtol=1e-5, atol=1e-6, msg=name)
+    rough = roughness.roughness(*roughness.spectral_peaks(spectra))
+    torch.testing.assert_close(roughness.dissonance(spectra), rough, rtol=1e-5, atol=1e-6)
+    assert (rough > 0).all() == (colour > 0)

@@ -24,7 +24,7 @@ from .low_pitch import LowPitchMeter, add_low_pitch
 from .masked_spectra import masked_spectra
 from .measures import PeakMeter, WaveMeter, k_weights, pitch_candidates, spectral_contrast, spectral_shape
 from .polyphony import NoteMeter
-from .roughness import roughness, spectral_peaks
+from .roughness import dissonance
 from .stereo import StereoMeter
 from .types import ROUGHNESS_STEP, FeatureCells, NoteFrames, PitchFrames, StemFrames, TrackFrames
 from .voice_meter import VoiceMeter
@@ -134,7 +134,7 @@ class FrameBuilder:
             "chroma": chroma,
             "bark": bark,
             "contrast": spectral_contrast(magnitude),
-            "dissonance": roughness(*spectral_peaks(magnitude[..., -n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP])),
+            "dissonance": dissonance(magnitude[..., -n_frames % ROUGHNESS_STEP :: ROUGHNESS_STEP]),
             "energy": _ENERGY * masked.total,
             "mask_energy": _ENERGY * masked.shared,
             "k_power": k_power[:, 0],

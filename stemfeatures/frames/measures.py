@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import comb
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import (
     ANALYSIS_SAMPLE_RATE,
     HOP_LENGTH,
@@ -39,7 +41,18 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     Fastest where the bins of a frame are neighbours in memory, as in the transpose of ``(..., frames, N_BINS)``.
     """
     along = magnitude.transpose(-1, -2)
-    local, moved = _cell_moments(str(magnitude.device))
+    if along.device.type != "cpu":
+        return _shape_by_torch(along, power)
+    shape = _shape(np.ascontiguousarray(along.reshape(-1, N_BINS).numpy()), ANALYSIS_SAMPLE_RATE / N_FFT)
+    return _named(torch.from_numpy(shape).view(-1, *along.shape[:-1]).unbind())
+
+
+def _named(shape: Sequence[Tensor]) -> dict[str, Tensor]:
+    return dict(zip(("centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis"), shape))
+
+
+def _shape_by_torch(along: Tensor, power: Tensor) -> dict[str, Tensor]:
+    local, moved = _cell_moments(str(along.device))
     cells = (along.reshape(*along.shape[:-1], -1, _CELL) @ local).double()
     # Moments of a cell are small numbers; together in float64, so that those of a narrow spectrum survive subtraction.
     total, first, second, third, fourth = (cells.flatten(-2) @ moved).unbind(dim=-1)
@@ -58,9 +71,56 @@ def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
     pairs = floored[..., : N_BINS // 2].mul_(floored[..., N_BINS // 2 :]).log_()
     flatness = pairs.mean(dim=-1).exp_() / power.transpose(-1, -2).mean(dim=-1).clamp_min(1e-20)
     rolloff = _rolloff_bins(along, cells[..., 0], 0.85 * total) * (ANALYSIS_SAMPLE_RATE / N_FFT)
-    shape = {"centroid_hz": centroid.float(), "bandwidth_hz": spread.float(), "rolloff_hz": rolloff.float()}
-    shape |= {"flatness": flatness.clamp_max(1), "skewness": skewness, "kurtosis": kurtosis}
-    return {k: torch.where(sounds, v, torch.zeros_like(v)) for k, v in shape.items()}
+    shape = (centroid.float(), spread.float(), rolloff.float(), flatness.clamp_max(1), skewness, kurtosis)
+    return _named([torch.where(sounds, v, torch.zeros_like(v)) for v in shape])
+
+
+@compiled_when_called(fastmath=True)
+def _shape(along: np.ndarray, bin_hz: float) -> np.ndarray:  # pragma: no cover - compiled
+    """(6, n) what :func:`_named` names, of (n, n_bins) magnitudes."""
+    n_bins = along.shape[1]
+    found, cells = np.zeros((6, len(along)), np.float32), np.empty(n_bins // _CELL)
+    for row in range(len(along)):
+        x = along[row]
+        total = first = second = third = fourth = power = 0.0
+        for k in range(n_bins):
+            value, place = float(x[k]), float(k)
+            total += value
+            first += value * place
+            second += value * place * place
+            third += value * place * place * place
+            fourth += value * place * place * (place * place)
+            power += value * value
+        if total <= 0:
+            continue
+        logarithm = 0.0
+        for cell in range(len(cells)):
+            inside, product = 0.0, 1.0  # of 16 magnitudes from 1e-10 on, in range of double precision
+            for i in range(_CELL):
+                value = float(x[cell * _CELL + i])
+                inside += value
+                product *= max(value, 1e-10)
+            cells[cell] = inside
+            logarithm += np.log(product)
+        centroid, second, third, fourth = first / total, second / total, third / total, fourth / total
+        variance = max(second - centroid**2, 0.0)
+        found[0, row], found[1, row] = bin_hz * centroid, bin_hz * np.sqrt(variance)
+        cell, reached = 0, 0.0  # the first bin up to which the sum is 85 %
+        while cell < len(cells) - 1 and reached + cells[cell] < 0.85 * total:
+            reached += cells[cell]
+            cell += 1
+        rolloff = cell * _CELL
+        reached += x[rolloff]
+        while rolloff < cell * _CELL + _CELL - 1 and reached < 0.85 * total:
+            rolloff += 1
+            reached += x[rolloff]
+        found[2, row] = bin_hz * rolloff
+        found[3, row] = min(np.exp(2 * logarithm / n_bins) / max(power / n_bins, 1e-20), 1.0)
+        if variance * bin_hz**2 > LEAST_VARIANCE:
+            found[4, row] = (third - 3 * centroid * second + 2 * centroid**3) / variance**1.5
+            moment = fourth - 4 * centroid * third + 6 * centroid**2 * second - 3 * centroid**4
+            found[5, row] = moment / variance**2 - 3
+    return found
 
 
 def _rolloff_bins(along: Tensor, cells: Tensor, least: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ timbre and scale" (JASA 94, 1993, eq. 3), scaled to a maximum of 1.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import ANALYSIS_SAMPLE_RATE, N_FFT
 
 #: Partials of a frame: its highest peaks, so far below the highest at most.
@@ -19,6 +21,27 @@ DECAYS, ROUGHEST, GROWTH = (3.51, 5.75), 0.24, (0.0207, 18.96)
 #: Maximum of the difference of the two exponentials.
 _HIGHEST = 0.179756
 _BIN_HZ = ANALYSIS_SAMPLE_RATE / N_FFT
+
+
+def dissonance(magnitude: Tensor) -> Tensor:
+    """Roughness of the highest peaks of magnitude spectra.
+
+    Parameters
+    ----------
+    magnitude : Tensor
+        (..., n_bins, n_frames), of a Hann window.
+
+    Returns
+    -------
+    Tensor
+        (..., n_frames) :func:`roughness` of :func:`spectral_peaks`; on a CPU, in compiled code, without pairs that
+        are too far apart to count in single precision.
+    """
+    if magnitude.device.type != "cpu":
+        return roughness(*spectral_peaks(magnitude))
+    spectra = magnitude.transpose(-1, -2)
+    flat = np.ascontiguousarray(spectra.reshape(-1, spectra.shape[-1]).numpy())
+    return torch.from_numpy(_dissonance(flat)).view(spectra.shape[:-1])
 
 
 def spectral_peaks(magnitude: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,3 +89,43 @@ def roughness(hz: Tensor, height: Tensor) -> Tensor:
     curve = torch.exp(-DECAYS[0] * apart).sub_(torch.exp(-DECAYS[1] * apart)).div_(_HIGHEST)
     both = curve.mul_(height[..., one]).mul_(height[..., other]).sum(dim=-1)
     return both / height.square().sum(dim=-1).clamp_min(1e-20)
+
+
+@compiled_when_called()
+def _dissonance(spectra: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
+    """(n,) :func:`dissonance` of (n, n_bins) spectra; peaks are taken in the order of their frequencies."""
+    found = np.zeros(len(spectra), np.float32)
+    peaks, heights = np.empty(spectra.shape[1], np.int64), np.empty(spectra.shape[1], np.float32)
+    hz, amplitude = np.empty(N_PEAKS), np.empty(N_PEAKS)
+    for row in range(len(spectra)):
+        x, count, highest = spectra[row], 0, np.float32(0)
+        for k in range(1, len(x) - 1):
+            if x[k] > x[k - 1] and x[k] >= x[k + 1]:
+                peaks[count], heights[count] = k, x[k]
+                count += 1
+                highest = max(highest, x[k])
+        if count == 0:
+            continue
+        least = highest * 10 ** (-RANGE_DB / 20)
+        if count > N_PEAKS:
+            least = max(least, np.partition(heights[:count], count - N_PEAKS - 1)[count - N_PEAKS - 1])
+        n, squares = 0, 0.0
+        for i in range(count):
+            if heights[i] > least:
+                k = peaks[i]
+                left, centre = np.log(max(float(x[k - 1]), 1e-20)), np.log(max(float(x[k]), 1e-20))
+                right = np.log(max(float(x[k + 1]), 1e-20))
+                offset = min(max((left - right) / 2 / min(left - 2 * centre + right, -1e-9), -0.5), 0.5)
+                hz[n], amplitude[n] = (k + offset) * _BIN_HZ, np.exp(centre - (left - right) * offset / 4)
+                squares += amplitude[n] ** 2
+                n += 1
+        both = 0.0
+        for i in range(n):
+            for j in range(i + 1, n):
+                apart = (hz[j] - hz[i]) * ROUGHEST / (GROWTH[0] * hz[i] + GROWTH[1])
+                if DECAYS[0] * apart > 25:  # exp(-25) is 1e-11, and those beyond are further apart
+                    break
+                curve = np.exp(-DECAYS[0] * apart) - np.exp(-DECAYS[1] * apart)
+                both += curve / _HIGHEST * amplitude[i] * amplitude[j]
+        found[row] = both / max(squares, 1e-20)
+    return found
