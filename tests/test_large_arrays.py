@@ -18,7 +18,7 @@ from test_descriptors import song_frames
 from stemfeatures._util import large_arrays
 from stemfeatures._util.large_arrays import GrowingArrays, allocate, release
 from stemfeatures.analysis import Analyser
-from stemfeatures.descriptors import danceability, f0, values
+from stemfeatures.descriptors import f0, values
 from stemfeatures.descriptors.describe import describe
 from stemfeatures.frames import TrackFrames
 from stemfeatures.frames.types import ROUGHNESS_STEP
@@ -148,7 +148,6 @@ def test_descriptors_take_little_memory_for_a_longer_track(monkeypatch: pytest.M
         (values, "BLOCK_FRAMES"),
         (f0, "BLOCK_FRAMES"),
         (f0, "VIBRATO_BLOCK"),
-        (danceability, "_CHUNK"),
     ):
         monkeypatch.setattr(module, name, 100)
     frames, peaks = song_frames(), []

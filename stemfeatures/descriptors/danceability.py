@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import FRAME_RATE
 from ..fields import LOG1P, Field, status_field
 from .activity import active_rows
@@ -26,8 +27,6 @@ SHORTEST_S, LONGEST_S, RATIO = 0.31, 8.8, 1.1
 STEP = 1 / 50
 #: Slopes are taken over the logarithm of the length plus this many blocks of that length.
 OFFSET, BLOCK_S = 3.0, 0.01
-#: Segments that are detrended at a time: bounds the memory of long tracks.
-_CHUNK = 1024
 
 STEADY = "steady"
 FIELDS = (
@@ -77,17 +76,30 @@ def fluctuation(level: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     profile = np.cumsum(level - level.mean())
     found = np.empty(len(lengths))
     for k, length in enumerate(lengths):
-        segments = np.lib.stride_tricks.sliding_window_view(profile, int(length))
-        segments = segments[: len(profile) - int(length) : max(int(length * STEP), 1)]
-        # Projections on the two unit vectors that span the straight lines.
-        line = np.stack([np.ones(length), np.arange(length) - (length - 1) / 2], axis=1)
-        line /= np.linalg.norm(line, axis=0)
-        total = 0.0
-        for first in range(0, len(segments), _CHUNK):
-            part = np.ascontiguousarray(segments[first : first + _CHUNK])
-            total += float(np.vdot(part, part) - np.square(part @ line).sum())
-        found[k] = np.sqrt(max(total, 0.0) / (length * len(segments)))
+        hop = max(int(length * STEP), 1)
+        count = -(-(len(profile) - int(length)) // hop)
+        found[k] = np.sqrt(max(_deviation(profile, int(length), hop, count), 0.0) / (length * count))
     return found
+
+
+@compiled_when_called(fastmath=True)
+def _deviation(profile: np.ndarray, length: int, hop: int, count: int) -> float:  # pragma: no cover - compiled
+    """Sum of the squared deviations of ``count`` segments, ``hop`` apart, each from its straight line.
+
+    With ``t`` from the middle of a segment it is ``sum(p**2) - sum(p)**2 / length - sum(t p)**2 / sum(t**2)``.
+    """
+    middle, total = (length - 1) / 2, 0.0
+    squares_of_t = length * (length * length - 1) / 12
+    for segment in range(count):
+        part = profile[segment * hop : segment * hop + length]
+        level, sums, slope, squares = part[0], 0.0, 0.0, 0.0
+        for i in range(length):
+            p = part[i] - level
+            sums += p
+            slope += (i - middle) * p
+            squares += p * p
+        total += squares - sums * sums / length - slope * slope / squares_of_t
+    return total
 
 
 def danceability(level: np.ndarray, rate: float) -> float | None:

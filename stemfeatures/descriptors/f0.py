@@ -6,12 +6,12 @@ Dixon, ICASSP 2014). Frames in which the stem does not sound cannot be voiced, w
 
 from __future__ import annotations
 
-import statistics
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import FRAME_RATE, PITCHED_STEMS
 from ..fields import LOG1P, Field, log, status_field
 from ..frames import PitchFrames
@@ -281,43 +281,50 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
     note so far by more than 70 cents; the next one starts where the departure stops growing. A glide belongs to no
     note, nor does a stretch shorter than 93 ms.
     """
-    found: list[tuple[int, int, float]] = []
-
-    def close(start: int, end: int) -> None:
-        if end - start >= MIN_NOTE:
-            found.append((start, end, statistics.median(pitches[start:end])))
-
-    pitches: list[float] = pitch_cents.tolist()
     means = _means_ahead(pitch_cents)
+    found = [np.zeros((0, 3))]
     for first, end in runs(np.isfinite(pitch_cents)):
         window = min(LOOKAHEAD, end - first)
-        whole = means[first : end - window + 1] if window == LOOKAHEAD else [float(pitch_cents[first:end].mean())]
-        ahead = [*whole, *[whole[-1]] * (window - 1)]
-        start, centre, count, i = 0, ahead[0], 1, 1
-        while i < len(ahead):
+        whole = means[first : end - window + 1] if window == LOOKAHEAD else pitch_cents[first:end].mean(keepdims=True)
+        ahead = np.concatenate([whole, np.full(window - 1, whole[-1])])
+        found.append(_steady(pitch_cents[first:end], ahead, window) + np.array([first, first, 0.0]))
+    return np.concatenate(found)
+
+
+@compiled_when_called()
+def _steady(pitch_cents: np.ndarray, ahead: np.ndarray, window: int) -> np.ndarray:  # pragma: no cover - compiled
+    """:func:`notes` of one run of frames, from the mean of the ``window`` frames that begin with each of them."""
+    found, n = np.empty((len(ahead), 3)), 0
+    start, centre, count, i = 0, ahead[0], 1, 1
+    while i <= len(ahead):
+        departure, end = 0.0, len(ahead)
+        if i < len(ahead):
             departure = abs(ahead[i] - centre)
             if departure <= NOTE_CHANGE_CENTS:
                 count += 1
                 centre += (ahead[i] - centre) / count
-            else:
-                # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
-                last = i + window // 2
-                while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
-                    i += 1
-                    departure = abs(ahead[i] - centre)
-                close(first + start, first + min(i, last))
-                start, centre, count = i, ahead[i], 1
-            i += 1
-        close(first + start, end)
-    return np.array(found, dtype=np.float64).reshape(-1, 3)
+                i += 1
+                continue
+            # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
+            last = i + window // 2
+            while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
+                i += 1
+                departure = abs(ahead[i] - centre)
+            end = min(i, last)
+        if end - start >= MIN_NOTE:
+            found[n, 0], found[n, 1], found[n, 2] = start, end, np.median(pitch_cents[start:end])
+            n += 1
+        if i < len(ahead):
+            start, centre, count = i, ahead[i], 1
+        i += 1
+    return found[:n]
 
 
-def _means_ahead(pitch_cents: np.ndarray) -> list[float]:
+def _means_ahead(pitch_cents: np.ndarray) -> np.ndarray:
     """Mean of the 0.19 s that begin with each frame, as far as there are as many."""
     if len(pitch_cents) < LOOKAHEAD:
-        return []
-    means: list[float] = np.lib.stride_tricks.sliding_window_view(pitch_cents, LOOKAHEAD).mean(axis=1).tolist()
-    return means
+        return np.zeros(0)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(pitch_cents, LOOKAHEAD).mean(axis=1))
 
 
 def vibrato(pitch_cents: np.ndarray) -> tuple[float | None, float | None, float | None]:
