@@ -18,6 +18,7 @@ from stemfeatures.errors import ModelError
 from stemfeatures.evaluation import get_estimator
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2017 import HOP_LENGTH, N_FFT, SAMPLE_RATE, UNet2017Pair
+from stemfeatures.models.unet2018 import UNet2018, UNet2018Config
 from stemfeatures.separation import Separator, open_separator
 from stemfeatures.separation.patches import Patches, PatchSeparator
 from stemfeatures.training.data.example import label_example
@@ -89,6 +90,31 @@ def test_known_masks_give_known_stems_of_the_length_of_the_input(separator, rate
         middle = slice(n // 8, -n // 8)
         assert np.abs(stems["vocals"] - y)[:, middle].max() < 1e-3
         assert np.abs(stems["accompaniment"] - 0.25 * y)[:, middle].max() < 1e-3
+
+
+@pytest.mark.parametrize("rest", [0, 1, 300, 520, 614, 766, 767])
+def test_the_end_is_the_signal_to_its_last_sample(separator, rest):
+    """Where a signal ends between two frames its end is covered as well as its middle, or not at all."""
+    y = _tones(8_192, 1, 20 * 768 + rest)
+    stems = separator.separate_array(y, 8_192)
+    assert np.abs(stems["vocals"] - y)[:, 768:].max() < 1e-4
+    assert np.abs(stems["accompaniment"] - 0.25 * y)[:, 768:].max() < 1e-4
+
+
+@pytest.mark.parametrize("net", [UNet2018(UNet2018Config(width=2, depth=1, output="mask")), UNet2017Pair()])
+def test_masks_that_differ_from_frame_to_frame_leave_no_click_at_the_end(net, tmp_path, monkeypatch):
+    """Under the flank of the last window alone, what a mask changes would be amplified without bound."""
+    path = checkpoints.save(net, tmp_path / "net.safetensors", {"architecture": net.architecture}).path
+    separator, rng = open_separator(str(path)), torch.Generator().manual_seed(0)
+    assert isinstance(separator, PatchSeparator)
+    monkeypatch.setattr(
+        separator.net, "masks", lambda x: torch.rand(len(x), 2, *x.shape[1:], generator=rng), raising=False
+    )
+    hop, noise = net.grid.hop_length, np.random.default_rng(0)
+    for rest in (hop // 2, int(0.7 * hop), hop - 6, hop - 1):
+        y = 0.1 * noise.standard_normal((1, 20 * hop + rest)).astype(np.float32)
+        for stem in separator.separate_array(y, net.grid.sample_rate).values():
+            assert np.abs(stem[:, -hop:]).max() < 2 * np.abs(stem[:, :-hop]).max()
 
 
 def test_blocks_do_not_matter_and_nothing_is_above_the_band(separator):

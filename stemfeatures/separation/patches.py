@@ -187,6 +187,7 @@ class _State:
         self.patches = Patches(net.masks, n_frames=n_frames, border=border, batch_size=separator.batch_size)
         self.adders = {s: OverlapAdder(channels, grid.n_fft, grid.hop_length, device=device) for s in separator.stems}
         self.up = {s: StreamResampler(grid.sample_rate, sample_rate) for s in separator.stems}
+        self.n_samples = 0  # at the rate of the grid, known at the end
         self.spectrum = torch.zeros(channels, grid.n_fft // 2 + 1, 0, dtype=torch.complex64, device=device)
 
     def push(self, block: np.ndarray) -> dict[str, np.ndarray]:
@@ -196,6 +197,11 @@ class _State:
     def finish(self) -> dict[str, np.ndarray]:
         signal = np.ascontiguousarray(self.down.flush())
         ready = [self._render(self.framer.push(torch.from_numpy(signal).to(self.device)))]
+        # Frames go on until the end is covered as the middle is. Under the last window alone, whose flank is near zero
+        # there, whatever a mask changes would be divided by that; and a hop above n_fft / 2 leaves samples uncovered.
+        self.n_samples = self.framer.n_samples
+        silence = torch.zeros(len(self.spectrum), self.framer.n_fft, device=self.device)
+        ready.append(self._render(self.framer.push(silence)))
         ready.append(self._render(self.framer.finish(), last=True))
         ready.append({s: r.flush() for s, r in self.up.items()})
         return {stem: np.concatenate([block[stem] for block in ready], axis=-1) for stem in self.up}
@@ -213,6 +219,6 @@ class _State:
             masked = ready * torch.cat(masks, dim=-1)[i] if masks else ready
             samples = adder.push(masked)
             if last:
-                samples = torch.cat([samples, adder.finish(self.framer.n_samples)], dim=-1)
+                samples = torch.cat([samples, adder.finish(self.n_samples)], dim=-1)
             found[stem] = self.up[stem].process(samples.cpu().numpy())
         return found
