@@ -1,8 +1,9 @@
 """CPU seconds per minute of audio, by stage, on one thread, and peak memory.
 
-    python benchmarks/extraction.py [FILE ...] [--repeat 3]
+    python benchmarks/extraction.py [FILE ...] [--repeat 3] [--precision float32,bfloat16] [--alone]
 
-Without files it takes the decodable tracks of catalog_samples/. The last lines put the same audio through librosa
+Without files it takes the decodable tracks of catalog_samples/. Of several precisions of the network each has its turn
+with every file. The last lines, unless ``--alone``, put the same audio through librosa
 (mixture only: MFCC, spectral shape, chroma_cqt, beat_track and, apart, pyin), as a yardstick from the same run.
 """
 
@@ -36,6 +37,7 @@ from stemfeatures.descriptors import LoudnessMeter, describe
 from stemfeatures.errors import AudioError
 from stemfeatures.frames.builder import FrameBuilder
 from stemfeatures.inference.segments import SegmentRunner, SegmentTrack
+from stemfeatures.models import checkpoints
 from stemfeatures.spectra.streaming import StreamFramer, forward_frames
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
@@ -132,43 +134,60 @@ def librosa_descriptors(y: np.ndarray, stages: Stages) -> None:
             librosa.pyin(y, fmin=65, fmax=1047, sr=ANALYSIS_SAMPLE_RATE)
 
 
+def show(title: str, runs: list[Stages], minutes: float) -> float:
+    """Print a row a stage; returns the sum of their medians in CPU seconds a minute of audio."""
+    print(title)
+    total = 0.0
+    for name in runs[0].seconds:
+        values = [run.seconds[name] / minutes for run in runs]
+        total += statistics.median(values)
+        print(f"  {name:55s} {statistics.median(values):7.3f} ({min(values):.3f} to {max(values):.3f})")
+    print(f"  {'all stages':55s} {total:7.3f}")
+    return total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--model", default=None)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--precision", default="float32", help="of the network, or several with commas between")
+    parser.add_argument("--alone", action="store_true", help="without librosa")
     args = parser.parse_args()
     torch.set_num_threads(1)
     files = args.files or sorted(p for p in SAMPLES.rglob("*") if p.suffix in {".wav", ".flac", ".mp3", ".ogg", ".m4a"})
     files = [p for p in files if "truth" not in p.parts]
-    analyser = Analyser(args.model) if args.model else Analyser()
-    runs: list[Stages] = []
+    names = args.precision.split(",")
+    model = args.model or checkpoints.DEFAULT_MODEL
+    analysers = {name: Analyser(model, precision=name) for name in names}
+    runs: dict[str, list[Stages]] = {name: [] for name in (*names, "librosa")}
     minutes = 0.0
     for attempt in range(args.repeat + 1):
-        stages, minutes = Stages(), 0.0
-        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        stages, minutes = {name: Stages() for name in runs}, 0.0
+        rows: dict[str, dict[str, list[dict[str, Any]]]] = {name: defaultdict(list) for name in names}
         for path in files:
             try:
-                minutes += extract(path, analyser, rows, stages)
+                for name in names:
+                    length = extract(path, analysers[name], rows[name], stages[name])
             except AudioError:
                 continue
+            minutes += length
             y, _ = load(path, sample_rate=ANALYSIS_SAMPLE_RATE, mono=True)
-            if len(y) > ANALYSIS_SAMPLE_RATE:
-                librosa_descriptors(y, stages)
-        with tempfile.TemporaryDirectory() as folder:
-            write(rows, Path(folder) / "features", stages)
+            if len(y) > ANALYSIS_SAMPLE_RATE and not args.alone:
+                librosa_descriptors(y, stages["librosa"])
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                write(rows[name], Path(folder) / "features", stages[name])
         if attempt:  # the first pass warms up caches and compiles
-            runs.append(stages)
-    print(f"{minutes:.2f} minutes of audio, {len(runs)} runs; CPU seconds per minute of audio: median (min to max)")
-    medians = {}
-    for name in runs[0].seconds:
-        values = [r.seconds[name] / minutes for r in runs]
-        medians[name] = statistics.median(values)
-        print(f"  {name:55s} {medians[name]:7.3f} ({min(values):.3f} to {max(values):.3f})")
-    ours = sum(v for k, v in medians.items() if not k.startswith("librosa"))
-    theirs = sum(v for k, v in medians.items() if k.startswith("librosa"))
-    print(f"  {'all stages':55s} {ours:7.3f}")
-    print(f"  ratio to librosa on the mixture alone: {ours / theirs:.2f} with pyin")
+            for name, made in stages.items():
+                runs[name].append(made)
+    print(f"{minutes:.2f} minutes of audio, {args.repeat} runs; CPU seconds per minute of audio: median (min to max)")
+    ours = {name: show(name, runs[name], minutes) for name in names}
+    for name in names[1:]:
+        print(f"ratio of {name} to {names[0]}: {ours[name] / ours[names[0]]:.2f}")
+    if not args.alone:
+        theirs = show("librosa, mixture alone", runs["librosa"], minutes)
+        print(f"ratio of {names[0]} to that: {ours[names[0]] / theirs:.2f} with pyin")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

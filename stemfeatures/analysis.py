@@ -31,6 +31,7 @@ from .frames.builder import FrameBuilder
 from .inference.front_end import FrontEnd, MonoSignal
 from .inference.segments import Frames, Segment, SegmentRunner, SegmentTrack
 from .models import checkpoints
+from .models.precision import FLOAT32, resolved_precision
 from .separation.external import ExternalSeparator, open_external
 from .separation.given_stems import StemArrays, StemFolder, further_stems, joined, origin, wiener_masks
 from .separation.kept_stems import StemKeeper
@@ -110,6 +111,8 @@ class TrackAnalysis(TrackDescription):
         Share of the track in which a channel was inverted before the mean, since the channels cancel; 0..1.
     dc_offset : float
         Largest absolute mean of a channel, full scale = 1.
+    precision : str
+        In which the network computed, ``"float32"`` or ``"bfloat16"``.
     """
 
     frames: TrackFrames
@@ -125,6 +128,7 @@ class TrackAnalysis(TrackDescription):
     separator_sha256: str | None = None
     polarity_inverted_ratio: float = 0.0
     dc_offset: float = 0.0
+    precision: str = FLOAT32
 
     def _of(self) -> str:
         return f" of {'an array' if self.info is None else repr(self.info.path.name)}"
@@ -300,6 +304,14 @@ class Analyser:
         :mod:`.separation.external`. F0, rhythm and embeddings are those that the checkpoint reads from these stems.
     requested : iterable of str
         Tables of events to compute although they are made on request only, such as ``series``.
+    precision : str
+        In which the network computes on a CPU, see :mod:`.models.precision`: ``"float32"``, ``"bfloat16"``, or
+        ``"auto"``, by the processor.
+
+    Attributes
+    ----------
+    precision : str
+        ``"float32"`` or ``"bfloat16"``.
 
     Raises
     ------
@@ -310,12 +322,14 @@ class Analyser:
     def __init__(
         self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1,
         separator: str | ExternalSeparator | None = None, requested: Iterable[str] = (),
+        precision: str = FLOAT32,
     ) -> None:  # fmt: skip
         self.requested = tuple(requested)
         self.checkpoint, target = checkpoints.resolve_analysis(model)
         self.device = device
         joint = self.checkpoint if target is None else checkpoints.DEFAULT_MODEL
-        self.net = checkpoints.load_for_inference(joint, device=device)
+        self.net = checkpoints.load_for_inference(joint, device=device, precision=precision)
+        self.precision = resolved_precision(precision, device)
         self.separator = open_external(separator, device=device) if isinstance(separator, str) else separator
         self._target: TargetMasks | None = None
         if target is not None:
@@ -740,7 +754,7 @@ class _Job:
             **vars(description), frames=frames, status=status, info=None if stream is None else stream.info,
             sha256=None if stream is None else stream.sha256, decoded_duration_s=duration,
             sample_rate=self.sample_rate, channels=self.channels,
-            message=message,
+            message=message, precision=self.analyser.precision,
             polarity_inverted_ratio=downmix.n_inverted / downmix.n_samples, dc_offset=downmix.offset,
             **({} if self.source is None else origin(self.source)),
         )  # fmt: skip

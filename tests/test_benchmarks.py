@@ -27,7 +27,10 @@ TINY = {
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
     "descriptors": ("--seconds 8 --repeat 1", r"descriptors and events +\d"),
     "events": ("--songs 1 --seconds 8", r"chords, segmentation +\d\.\d+ +\d\.\d+ +1"),
-    "extraction": ("{song} --repeat 1", r"frames of five rows +\d"),
+    "extraction": (
+        "{song} --repeat 1 --precision float32,bfloat16",
+        r"frames of five rows +\d(?s:.*)\nbfloat16\n(?s:.*)network +\d(?s:.*)ratio of bfloat16 to float32: \d",
+    ),
     "extraction_memory": ("--minutes 0.05 --small-network", r"0\.05 +\d+ +1\.00 .*\d"),
     "frame_measures": (
         "--seconds 1 --repeat 1",
@@ -59,6 +62,10 @@ TINY = {
     "presence": (
         "--songs 2 --seconds 8 --lineups instrumental without_drums",
         r"instrumental, .*\nwithout_drums, (?s:.*)drums +[0-2] of [12] +[01] of [01]\n(?s:.*) wrong in [0-2] of 2",
+    ),
+    "precision": (
+        "{song} --songs {songs}",
+        r"1 files(?s:.*)timbre, numbers +\d+ +0\.\d+ +0\.\d+ (?s:.*)drums +\d\d\.\d \((?s:.*)vocals +-?\d+\.\d+ +-?\d",
     ),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
     "report": (

@@ -143,6 +143,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    from stemfeatures.models.precision import FLOAT32, PRECISIONS
+
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=FLOAT32,
+        help="in which the network computes on a CPU: bfloat16 is faster on processors with instructions for it, and "
+        "moves some values (docs/precision.md); auto is bfloat16 on these (default: %(default)s)",
+    )
+
+
 def add_separator(parser: argparse.ArgumentParser) -> None:
     from stemfeatures.separation.tools import separator_names
 

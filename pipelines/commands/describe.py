@@ -13,7 +13,17 @@ from stemfeatures._util.urls import Place
 
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, at_hand, plan_outputs, read_inputs, require_free, spare_inputs
-from ._options import add_cache_size, add_device, add_limits, add_model, add_stems, add_verb, choose_device, limits_of
+from ._options import (
+    add_cache_size,
+    add_device,
+    add_limits,
+    add_model,
+    add_precision,
+    add_stems,
+    add_verb,
+    choose_device,
+    limits_of,
+)
 from ._progress import ProgressLine
 from ._text import NOTHING, by_options, echo, json_text, number, table, visible, wrapped
 
@@ -86,6 +96,7 @@ def add_parser(verbs: Any) -> None:
     add_model(parser)
     add_stems(parser, "<path or name of the input, with or without suffix>")
     add_device(parser)
+    add_precision(parser)
     add_limits(parser)
     add_cache_size(parser)
 
@@ -104,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
     from stemfeatures.analysis import Analyser
 
-    analyser = Analyser(args.model, device=device, separator=args.separator)
+    analyser = Analyser(args.model, device=device, separator=args.separator, precision=args.precision)
     failed = 0
     with ProgressLine(len(inputs), label="describe", unit="file", quiet=args.quiet) as progress:
         for one in inputs:
@@ -182,6 +193,7 @@ def as_json(name: str, analysis: TrackAnalysis) -> str:
         },
         "model": analysis.frames.model,
         "model_sha256": analysis.frames.model_sha256,
+        "precision": analysis.precision,
         "separator": analysis.separator,
         "separator_version": analysis.separator_version,
         "separator_sha256": analysis.separator_sha256,

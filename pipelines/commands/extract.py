@@ -19,6 +19,7 @@ from ._options import (
     add_cache_size,
     add_limits,
     add_model,
+    add_precision,
     add_stems,
     add_verb,
     choose_device,
@@ -72,6 +73,7 @@ def add_parser(verbs: Any) -> None:
         help="torch device: cpu, cuda, cuda:1 ... (default: every GPU there is, else cpu)",
     )
     _add_workers(parser)
+    add_precision(parser)
     _add_tables(parser)
     parser.add_argument("--limit", type=whole(1), metavar="N", help="only the first N rows of the catalogue")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is done, and replace its rows")
@@ -193,6 +195,7 @@ def run(args: argparse.Namespace) -> int:
             keep_stems=args.keep_stems,
             on_duplicate=args.on_duplicate,
             limits=limits_of(args),
+            precision=args.precision,
             **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
         )
     except ExtractInterrupted as stop:
@@ -279,7 +282,7 @@ def plan_text(summary: ExtractSummary) -> str:
     lines = [
         f"would extract {todo:,} of {count(summary.n_total, 'track')}, about {duration(audio)} of audio, "
         f"in {count(len(summary.planned), 'shard')}, with {summary.model} on {summary.device} "
-        f"({count(summary.n_workers, 'worker')})",
+        f"({_workers(summary)})",
         *_left_out(summary),
     ]
     if n := sum(group.n for group in summary.errors):
@@ -289,6 +292,12 @@ def plan_text(summary: ExtractSummary) -> str:
         if (more := len(summary.planned) - _SHOWN_SHARDS) > 0:
             lines.append(f"  … and {count(more, 'more shard')}")
     return "\n".join(lines)
+
+
+def _workers(summary: ExtractSummary) -> str:
+    """How many, and their precision where it is not the usual one."""
+    precision = "" if summary.precision == "float32" else f" in {summary.precision}"
+    return count(summary.n_workers, "worker") + precision
 
 
 def _shards(shards: Iterable[PlannedShard]) -> list[str]:
@@ -335,7 +344,7 @@ def summary_text(summary: ExtractSummary) -> str:
     if summary.audio_s:
         lines += wrapped(
             f"audio: {duration(summary.audio_s)} in {duration(summary.wall_s)}, {number(summary.times_real_time)} "
-            f"times real time ({summary.model} on {summary.device}, {count(summary.n_workers, 'worker')})",
+            f"times real time ({summary.model} on {summary.device}, {_workers(summary)})",
             hanging="  ",
         )
     if summary.table_rows:

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             tables=settings["tables"],
             separator=settings.get("separator"),
             stems_from=settings.get("stems_from"),
+            precision=settings.get("precision", "float32"),
             device=args.device,
             jobs=args.jobs,
             track_timeout_s=args.track_timeout,

@@ -78,6 +78,7 @@ def look(features: Features) -> dict[str, Any]:
         if row["status"] == "running" and active is None:
             row["status"] = "interrupted"  # whoever it was no longer holds the lock
     names = {row["model_sha256"]: row["model"] for row in runs}
+    configs = {row["config_hash"]: json.loads(row["config_json"] or "{}") for row in runs}
     models: dict[tuple[Any, Any], int] = {}
     for key in zip(tracks["model_sha256"].to_pylist(), tracks["config_hash"].to_pylist()):
         models[key] = models.get(key, 0) + 1
@@ -103,7 +104,13 @@ def look(features: Features) -> dict[str, Any]:
         "truncated": truncated.select(["track_id", "decoded_duration_s", "duration_s"]).to_pylist(),
         "errors": _groups(features.to_arrow("errors", columns=["stage", "error_type", "source_uri", "message"])),
         "extractions": [
-            {"model": names.get(sha), "model_sha256": sha, "config_hash": config, "tracks": n}
+            {
+                "model": names.get(sha),
+                "model_sha256": sha,
+                "config_hash": config,
+                "precision": configs.get(config, {}).get("precision", "float32"),
+                "tracks": n,
+            }
             for (sha, config), n in sorted(models.items(), key=lambda item: -item[1])
         ],
         "runs": runs,
@@ -150,8 +157,10 @@ def as_text(state: dict[str, Any]) -> str:
         lines += ["", f"tracks: {by}; {duration(state['audio_s'])} of audio"]
     for e in state["extractions"]:
         model = e["model"] or "a model"
+        precision = "" if e["precision"] == "float32" else f", {e['precision']}"
         lines.append(
             f"  {count(e['tracks'], 'track')} by {model} ({e['model_sha256'][:12]}), config {e['config_hash'][:12]}"
+            f"{precision}"
         )
     if state["truncated"]:
         lines += ["", "truncated, extracted as far as they go:", *_truncated(state["truncated"])]

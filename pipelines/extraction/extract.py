@@ -23,6 +23,7 @@ from stemfeatures._util.urls import Place, place_of
 from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import ChangedDatasetError
 from stemfeatures.models import checkpoints
+from stemfeatures.models.precision import FLOAT32
 from stemfeatures.tables.reader import open_features
 
 from ..catalog import Portions, portions_of
@@ -57,6 +58,7 @@ def extract_catalog(
     on_duplicate: str = "error",
     limits: AudioLimits | None = None,
     cache_bytes: int = CACHE_BYTES,
+    precision: str = FLOAT32,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
@@ -117,6 +119,10 @@ def extract_catalog(
     cache_bytes : int, optional
         Of audio in a store: no larger file is taken, and no more is kept on this machine by each process besides what
         is in work.
+    precision : str, optional
+        In which the network computes on a CPU: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
+        processor of this machine has instructions for it, float32 on workers of a scheduler, and where rows of the
+        dataset are in float32 already. Rows of one precision are extracted again by a run in the other.
 
     Returns
     -------
@@ -126,7 +132,8 @@ def extract_catalog(
     Raises
     ------
     ValueError
-        ``jobs`` or ``batch_size`` below 1, ``jobs`` together with ``scheduler``, an unknown table, or ``stems_from``
+        ``jobs`` or ``batch_size`` below 1, ``jobs`` together with ``scheduler``, an unknown table or precision,
+        ``"bfloat16"`` on workers of a scheduler that may be GPUs, or ``stems_from``
         together with ``separator`` or ``keep_stems``.
     CatalogError
         The catalogue cannot be read, is empty, or two rows share an id or a file.
@@ -160,6 +167,7 @@ def extract_catalog(
         on_duplicate=on_duplicate,
         limits=limits or AudioLimits(),
         cache_bytes=cache_bytes,
+        precision=precision,
     )
     where = place_of(out_dir)
     with portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions:

@@ -31,7 +31,7 @@ class LoadedAnalyser:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_loaded: dict[tuple[str, str, str | None], LoadedAnalyser] = {}
+_loaded: dict[tuple[str, str, str | None, str], LoadedAnalyser] = {}
 _loading = threading.Lock()
 
 
@@ -41,13 +41,16 @@ def load_analyser(task: ShardTask) -> LoadedAnalyser:
     Raises ModelError when the checkpoint or the separator is not there, or not the one the driver saw.
     """
     sha256, batch_size = task.provenance.model_sha256, task.batch_size
-    key = (sha256, task.device, task.separator)
+    key = (sha256, task.device, task.separator, task.precision)
     with _loading:
         if (loaded := _loaded.get(key)) is None:
             from stemfeatures.analysis import Analyser
 
             _loaded.clear()
-            analyser = Analyser(task.model_path, device=task.device, batch_size=batch_size, separator=task.separator)
+            analyser = Analyser(
+                task.model_path, device=task.device, batch_size=batch_size, separator=task.separator,
+                precision=task.precision,
+            )  # fmt: skip
             _require_same("checkpoint", analyser.checkpoint.sha256, sha256, source=task.model_path)
             if analyser.separator is not None:
                 expected = task.provenance.separator_sha256 or ""

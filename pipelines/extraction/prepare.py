@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.fields import Field
 from stemfeatures.models import checkpoints
 from stemfeatures.models.checkpoints import Checkpoint
+from stemfeatures.models.precision import AUTO, BFLOAT16, FLOAT32, PRECISIONS, resolved_precision
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 from stemfeatures.tables.storage import storage_of
@@ -31,8 +32,8 @@ from .fork_server import in_fork, start_fork_server
 from .lyrics import wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
-from .provenance import digest, value_settings
-from .resume import Decision, decide, existing_dataset, metadata_fields, plain, stem_folder
+from .provenance import digest, in_precision, value_settings
+from .resume import Decision, decide, existing_dataset, holds_settings, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
@@ -72,6 +73,7 @@ class ExtractOptions:
     stems_from: Path | None = None
     keep_stems: Path | None = None
     on_duplicate: str = "error"
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):
@@ -81,6 +83,10 @@ class ExtractOptions:
             raise ValueError(
                 "jobs are processes of this machine, and a scheduler has its own workers: give one of the two"
             )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}; there are: {', '.join(PRECISIONS)}")
+        if self.precision == BFLOAT16 and self.scheduler is not None and self.device != "cpu":
+            raise ValueError("bfloat16 is for networks on a CPU: with a scheduler, ask for device cpu")
         if self.stems_from is not None and (self.separator is not None or self.keep_stems is not None):
             raise ValueError("stems that are there already are neither separated nor written again")
 
@@ -132,6 +138,8 @@ class PreparedRun:
         Rows that name no local file, with the reason.
     device : str
         Where the network runs; ``"auto"`` is still open when a scheduler decides.
+    precision : str
+        In which it computes, ``"float32"`` or ``"bfloat16"``.
     n_workers : int
         Processes; with a scheduler 1, until it is connected.
     n_dropped : int
@@ -152,6 +160,7 @@ class PreparedRun:
     unusable: list[tuple[TrackTask, str]]
     device: str
     n_workers: int
+    precision: str
     n_dropped: int = 0
 
     def all_tasks(self) -> Iterator[TrackTask]:
@@ -174,6 +183,7 @@ class PreparedRun:
             device=self.device,
             n_workers=self.n_workers,
             model=self.checkpoint.name,
+            precision=self.precision,
         )
 
 
@@ -215,6 +225,9 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     # Workers load the library, and this process need not.
     of_library = in_fork if _starts_workers(options, len(chosen)) else _here
     checkpoint, settings = of_library(_checkpoint_and_settings, options.model, separator)
+    device = _local_device(options.device) if options.scheduler is None else options.device
+    precision = _precision(options, device, layout, settings)
+    settings = in_precision(settings, precision)
     config_hash = digest(settings)
     decision = decide(
         chosen,
@@ -228,9 +241,8 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     tasks, sizes, unusable = _tasks(chosen, decision, options)
     if options.stems_from is None and options.keep_stems is None:  # which are of one track each
         tasks = _share_audio(tasks, sizes)
-    device, n_workers = options.device, 1
+    n_workers = 1
     if options.scheduler is None:
-        device = _local_device(device)
         longest_s = min(max((task.weight_s for task in tasks), default=0.0), options.limits.max_duration_s)
         n_workers = _n_local(options.jobs, device, len(tasks), longest_s)
     return PreparedRun(
@@ -248,6 +260,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         unusable=unusable,
         device=device,
         n_workers=n_workers,
+        precision=precision,
         n_dropped=n_dropped,
     )
 
@@ -423,6 +436,21 @@ def _local_device(device: str) -> str:
     if not torch.cuda.is_available():
         raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA device here", stage="device")
     return device
+
+
+def _precision(options: ExtractOptions, device: str, layout: DatasetLayout | None, settings: Mapping[str, Any]) -> str:
+    """The precision of a run. ``auto`` goes on in float32 where that is what the dataset has so far, and it is what
+    workers of a scheduler get, whose processors are not known."""
+    if options.scheduler is not None:
+        return FLOAT32 if options.precision == AUTO else options.precision
+    try:
+        precision = resolved_precision(options.precision, device)
+    except ValueError as error:
+        raise ModelError(str(error), stage="device") from error
+    if options.precision != AUTO or precision == FLOAT32:
+        return precision
+    had = [p for p in (FLOAT32, BFLOAT16) if holds_settings(layout, in_precision(settings, p))]
+    return FLOAT32 if had == [FLOAT32] else BFLOAT16
 
 
 def _n_local(jobs: int | None, device: str, n_tracks: int, longest_s: float) -> int:

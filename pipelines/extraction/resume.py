@@ -29,6 +29,7 @@ from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
 from stemfeatures.errors import CatalogError, DatasetError, SeparationError
 from stemfeatures.fields import Field
+from stemfeatures.models.precision import FLOAT32
 from stemfeatures.tables.check import whole_snapshot
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
 from stemfeatures.tables.reader import live_rows
@@ -204,6 +205,33 @@ def decide(
     return decision
 
 
+def holds_settings(layout: DatasetLayout | None, settings: Mapping[str, Any]) -> bool:
+    """Whether any track of a dataset was extracted with these settings.
+
+    Parameters
+    ----------
+    layout : DatasetLayout or None
+        The dataset; None when there is nothing yet.
+    settings : mapping
+        See :func:`~.provenance.value_settings`.
+
+    Returns
+    -------
+    bool
+        True for one row that counts.
+
+    Raises
+    ------
+    LostPartError
+        When parts of the dataset are missing.
+    """
+    if layout is None:
+        return False
+    rows = live_rows(layout, whole_snapshot(layout), "tracks")
+    made_so = (pc.field("config_hash") == digest(settings)) & (pc.field("model_sha256") == settings["model_sha256"])
+    return len(rows.head(1, columns=["track_id"], filter=made_so)) > 0
+
+
 def stem_folder(root: Path, track_id: str, uri: str) -> Path:
     """The folder of a track's stems; where it ought to be, when there is none."""
     from stemfeatures.separation.given_stems import find_stem_folder, folder_of
@@ -233,6 +261,8 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
     before = config.get("values", {})
     if before.get("analysis_version") != settings["analysis_version"]:
         return f"by analysis version {before.get('analysis_version', '?')} (now {settings['analysis_version']})"
+    if before.get("precision", FLOAT32) != settings.get("precision", FLOAT32):
+        return f"in {before.get('precision', FLOAT32)} (now {settings.get('precision', FLOAT32)})"
     if before.get("separator") != settings.get("separator"):
         return f"with another separator ({(before.get('separator') or {}).get('separator', 'the checkpoint')})"
     if before.get("fields") != settings["fields"]:

@@ -132,6 +132,7 @@ def _shard_template(
         limits=options.limits,
         stop_file=f"{COMMITS}/.stop-{provenance.run_id}",
         cache_bytes=options.cache_bytes,
+        precision=prepared.precision,
     )
 
 
@@ -159,6 +160,7 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "stems_from": None if options.stems_from is None else os.fspath(options.stems_from),
         "keep_stems": None if options.keep_stems is None else os.fspath(options.keep_stems),
         "limits": vars(options.limits),
+        "precision": prepared.precision,
     }
     return {
         "run_id": provenance.run_id,

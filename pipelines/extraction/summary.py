@@ -114,7 +114,7 @@ class ExtractSummary:
         Rows whose file holds the bytes of another's that is extracted too: analysed once, a row each.
     outdated : dict
         Number of tracks that were extracted before and are extracted again, by reason.
-    device, n_workers, model : str and int
+    device, n_workers, model, precision : str and int
         What it ran on.
     stage_s : dict
         Seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for it),
@@ -141,6 +141,7 @@ class ExtractSummary:
     device: str = "cpu"
     n_workers: int = 1
     model: str = ""
+    precision: str = "float32"
     stage_s: dict[str, float] = field(default_factory=dict)
 
     def add(self, part: ExtractSummary) -> None:
@@ -155,7 +156,8 @@ class ExtractSummary:
         self.planned += part.planned
         self.table_rows = part.table_rows
         self.interrupted = part.interrupted
-        self.device, self.n_workers, self.model = part.device, part.n_workers, part.model
+        self.device, self.n_workers = part.device, part.n_workers
+        self.model, self.precision = part.model, part.precision
 
     def progress_of_part(self, progress: Callable[[ExtractProgress], None]) -> Callable[[ExtractProgress], None]:
         """``progress`` for the next portion: with what the ones before have come to."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from stemfeatures._util.urls import Place
 from stemfeatures.audio import AudioLimits
+from stemfeatures.models.precision import FLOAT32
 from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
 
@@ -66,6 +67,8 @@ class ShardTask:
         The shard ends early, with what is finished, when this file of the dataset exists.
     cache_bytes : int
         Of audio in stores: no more is kept on the worker's machine.
+    precision : str
+        In which the network computes.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ShardTask:
     limits: AudioLimits = field(default_factory=AudioLimits)
     stop_file: str | None = None
     cache_bytes: int = CACHE_BYTES
+    precision: str = FLOAT32
 
     def halves(self) -> tuple[ShardTask, ShardTask]:
         middle = len(self.tracks) // 2

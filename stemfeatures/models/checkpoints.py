@@ -234,7 +234,9 @@ def load(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "
     return load_network(checkpoint, JointNet, device=device)
 
 
-def load_for_inference(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> JointNet:
+def load_for_inference(
+    checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, device: str = "cpu", precision: str = "float32"
+) -> JointNet:
     """Load a joint network that will not be trained: on a CPU it is :func:`~.fusion.fused`, and cheaper.
 
     Parameters
@@ -243,21 +245,28 @@ def load_for_inference(checkpoint: Checkpoint | str | Path = DEFAULT_MODEL, *, d
         The checkpoint, or its name or path.
     device : str, optional
         Torch device.
+    precision : str, default="float32"
+        In which it computes on a CPU, see :mod:`.precision`.
 
     Returns
     -------
     JointNet
-        In evaluation mode, on the device.
+        In evaluation mode, on the device; takes and gives float32.
 
     Raises
     ------
     ModelError
-        As :func:`load_network`.
+        As :func:`load_network`, or it cannot compute in this precision.
     """
     from .fusion import fused
+    from .precision import dtype_of, resolved_precision
 
+    try:
+        dtype = dtype_of(resolved_precision(precision, device))
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     net = load(checkpoint, device=device)
-    return fused(net, in_place=True) if device == "cpu" else net
+    return fused(net, in_place=True, dtype=dtype) if device == "cpu" else net
 
 
 @overload

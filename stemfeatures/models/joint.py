@@ -229,12 +229,24 @@ class MaskNet(nn.Module):
         return _FusedMaskNet(self)
 
 
+class _WideLayer(nn.Module):
+    """A recurrent layer in float32, between planes of another precision."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, sequence: Tensor) -> tuple[Tensor]:
+        return (self.layer(sequence.float())[0].to(sequence.dtype),)
+
+
 class _FusedMaskNet(nn.Module):
     """A :class:`MaskNet` whose parts are fused already: planes lie channels last between input and logits."""
 
     def __init__(self, net: MaskNet) -> None:
         super().__init__()
         (patchify, activation), self.stride, self.net = net.patchify, net.stride, net
+        self.dtype: torch.dtype | None = None
         assert isinstance(patchify, nn.Conv2d)
         assert patchify.bias is not None
         self.enter = nn.Sequential(PatchConv(patchify.weight, patchify.bias), activation)
@@ -252,10 +264,23 @@ class _FusedMaskNet(nn.Module):
     summand: Tensor
     direct: Tensor
 
+    def reduce(self, dtype: torch.dtype) -> None:
+        """Compute the levels in ``dtype``.
+
+        Not so what comes before and after them, where rounding costs the masks most, and the recurrent layer, whose
+        steps are too small to gain by it.
+        """
+        net = self.net
+        for part in (net.down, net.encoder, net.squeeze, net.expand, net.decoder, net.up):
+            part.to(dtype)
+        net.register_module("recurrent", _WideLayer(net.recurrent))
+        self.dtype = dtype
+
     def forward(self, compressed: Tensor) -> tuple[Tensor, Tensor]:
         white = torch.addcmul(self.summand, compressed, self.factor)[:, None]
-        x, skip, features = self.net.levels(self.enter(white))
-        return self.unpatchify((x, skip), self.direct, white), features
+        skip = self.enter(white)
+        x, _, features = self.net.levels(skip if self.dtype is None else skip.to(self.dtype))
+        return self.unpatchify((x.float(), skip), self.direct, white), features.float()
 
 
 class PitchNet(nn.Module):
@@ -279,6 +304,7 @@ class PitchNet(nn.Module):
         self.top = nn.ConvTranspose2d(middle, top, 2, stride=2)
         self.finish = _conv(top, top)
         self.head = nn.Conv2d(top, self.fold, 1)
+        self.dtype: torch.dtype | None = None
         self.voicing = nn.Sequential(
             nn.Conv1d(2 * bottom + 2, 64, 5, padding=2), nn.ReLU(), nn.Conv1d(64, 1, 5, padding=2)
         )
@@ -288,18 +314,28 @@ class PitchNet(nn.Module):
         batch, harmonics, bins, frames = planes.shape
         steps = bins // self.fold
         x = planes.reshape(batch, harmonics, steps, self.fold, frames).transpose(2, 3)
-        x = self.enter(x.reshape(batch, harmonics * self.fold, steps, frames))
+        x, z = self._levels(x.reshape(batch, harmonics * self.fold, steps, frames))
+        inside = self.head(x).transpose(1, 2).reshape(batch, bins, frames)
+        salience = F.pad(inside, (0, 0, self.bins[0], N_PITCH_BINS - self.bins[1]), value=-12.0)
+        deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
+        summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
+        return salience, self.voicing(torch.cat(summary, dim=1))[:, 0]
+
+    def _levels(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.enter(planes if self.dtype is None else planes.to(self.dtype))
         y = self.down(x)
         z = self.deeper(y)
         for conv in self.temporal:
             z = z + conv(z)
         y = self.smooth(y + self.up(z))
         x = self.finish(x + self.top(y))
-        inside = self.head(x).transpose(1, 2).reshape(batch, bins, frames)
-        salience = F.pad(inside, (0, 0, self.bins[0], N_PITCH_BINS - self.bins[1]), value=-12.0)
-        deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
-        summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
-        return salience, self.voicing(torch.cat(summary, dim=1))[:, 0]
+        return (x, z) if self.dtype is None else (x.float(), z.float())
+
+    def reduce(self, dtype: torch.dtype) -> None:
+        """Compute the levels in ``dtype``; salience and voicing are read from them in float32."""
+        for part in (self.enter, self.down, self.deeper, self.temporal, self.up, self.smooth, self.top, self.finish):
+            part.to(dtype)
+        self.dtype = dtype
 
 
 class RhythmNet(nn.Module):

@@ -37,6 +37,8 @@ class Separator(BaseSeparator):
         Torch device.
     batch_size : int, optional
         Segments a forward pass.
+    precision : str, optional
+        In which the network computes on a CPU, see :mod:`..models.precision`.
 
     Attributes
     ----------
@@ -60,11 +62,12 @@ class Separator(BaseSeparator):
     stems: tuple[str, ...] = STEMS
 
     def __init__(
-        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1
-    ) -> None:
+        self, model: str | Path = checkpoints.DEFAULT_MODEL, *, device: str = "cpu", batch_size: int = 1,
+        precision: str = "float32",
+    ) -> None:  # fmt: skip
         self.checkpoint = checkpoints.resolve(model)
         self.device, self.batch_size = device, batch_size
-        self.net = checkpoints.load_for_inference(self.checkpoint, device=device)
+        self.net = checkpoints.load_for_inference(self.checkpoint, device=device, precision=precision)
 
     def stream(
         self,

@@ -1,0 +1,94 @@
+"""In which precision a network computes.
+
+``bfloat16`` has the range of float32 and 8 bits of its mantissa. Processors with instructions for it (``avx512_bf16``,
+AMX) take about half of the time for a product. What is summed, and what is given out, stays in float32
+(:mod:`.fusion`); docs/precision.md says how far values move.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
+PRECISIONS = (FLOAT32, BFLOAT16, AUTO)
+_CPUINFO = Path("/proc/cpuinfo")
+_FLAGS = ("avx512_bf16", "amx_bf16")
+
+
+@cache
+def computes_in_bfloat16() -> bool:
+    """Whether the processor of this machine has instructions for products of bfloat16.
+
+    Returns
+    -------
+    bool
+        False also where it cannot be told.
+    """
+    try:
+        with _CPUINFO.open(encoding="utf-8", errors="replace") as lines:
+            flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return any(flag in flags for flag in _FLAGS)
+
+
+def resolved_precision(precision: str, device: str = "cpu") -> str:
+    """What ``auto`` is on this machine.
+
+    Parameters
+    ----------
+    precision : str
+        One of :data:`PRECISIONS`.
+    device : str, optional
+        Torch device.
+
+    Returns
+    -------
+    str
+        ``"float32"`` or ``"bfloat16"``.
+
+    Raises
+    ------
+    ValueError
+        Another name, or bfloat16 for a device that is no CPU.
+
+    Examples
+    --------
+    >>> resolved_precision("auto", "cuda")
+    'float32'
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
+    if precision == AUTO:
+        return BFLOAT16 if device == "cpu" and computes_in_bfloat16() else FLOAT32
+    if precision == BFLOAT16 and device != "cpu":
+        raise ValueError(f"bfloat16 is for networks on a CPU, and not for device {device!r}: ask for device cpu")
+    return precision
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of tensors of a precision that is resolved.
+
+    Parameters
+    ----------
+    precision : str
+        ``"float32"`` or ``"bfloat16"``.
+
+    Returns
+    -------
+    torch.dtype
+        Of weights and planes.
+
+    Examples
+    --------
+    >>> dtype_of("bfloat16")
+    torch.bfloat16
+    """
+    import torch
+
+    return {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}[precision]

@@ -1,0 +1,161 @@
+"""A network in bfloat16: near float32, told apart from it in the tables, and never mixed with it unseen.
+
+Processors without instructions for bfloat16 compute in it all the same, only slowly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from extract_helper import write_tone
+from networks import tiny_checkpoint
+
+from pipelines import extract_catalog
+from pipelines.commands.extract import plan_text, summary_text
+from pipelines.extraction import loaded
+from pipelines.extraction.provenance import digest, in_precision, value_settings
+from stemfeatures.analysis import Analyser
+from stemfeatures.constants import N_BINS, STEMS
+from stemfeatures.errors import ModelError
+from stemfeatures.models import checkpoints, precision
+from stemfeatures.separation import Separator
+from stemfeatures.tables.reader import open_features
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_network() -> Iterator[None]:
+    yield
+    loaded.forget_analyser()
+
+
+def _says(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool) -> None:
+    """Whatever the processor of this machine is."""
+    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda: bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 clzero\n", True),
+        ("processor\t: 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\n", True),
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f\nbugs\t\t: avx512_bf16\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", False),
+        (None, False),
+    ],
+)
+def test_the_processor_is_asked(monkeypatch, tmp_path, text, expected) -> None:
+    place = tmp_path / "cpuinfo"
+    if text is not None:
+        place.write_text(text)
+    monkeypatch.setattr(precision, "_CPUINFO", place)
+    precision.computes_in_bfloat16.cache_clear()
+    try:
+        assert precision.computes_in_bfloat16() is expected
+        assert precision.resolved_precision("auto") == ("bfloat16" if expected else "float32")
+    finally:
+        precision.computes_in_bfloat16.cache_clear()
+
+
+def test_what_is_no_precision_is_refused(model) -> None:
+    with pytest.raises(ValueError, match="unknown precision 'half'; there are: float32, bfloat16, auto"):
+        precision.resolved_precision("half")
+    with pytest.raises(ValueError, match="bfloat16 is for networks on a CPU, and not for device 'cuda'"):
+        precision.resolved_precision("bfloat16", "cuda")
+    assert precision.resolved_precision("auto", "cuda:1") == "float32"
+    with pytest.raises(ModelError, match="unknown precision 'half'"):
+        Analyser(model, precision="half")
+
+
+def test_the_default_network_is_near_float32() -> None:
+    """On tones and noise that are drawn anew each 12 frames; the noise of rounding lies 30 dB below each stem."""
+    rng = np.random.default_rng(0)
+    envelope = np.repeat(rng.uniform(0, 1, (1, N_BINS // 16, 8)), 16, axis=1).repeat(12, axis=2)
+    magnitude = torch.from_numpy((envelope**4 * rng.rayleigh(1, (1, N_BINS, 96))).astype(np.float32))
+    plain = checkpoints.load_for_inference()
+    reduced = checkpoints.load_for_inference(precision="bfloat16")
+    with torch.inference_mode():
+        one, two = plain(magnitude), reduced(magnitude)
+    assert all(value.dtype == torch.float32 for value in vars(two).values() if value is not None)
+    assert reduced.separator.net.encoder[0].conv[0].weight.dtype == torch.bfloat16
+    assert not torch.equal(one.masks, two.masks)
+    assert torch.allclose(two.masks.sum(dim=1), torch.ones(()), atol=1e-5)
+    for i in range(len(STEMS)):
+        wanted, error = (magnitude * one.masks[:, i]), magnitude * (two.masks - one.masks)[:, i]
+        assert 10 * torch.log10(wanted.square().sum() / error.square().sum()) > 30
+    for name in ("salience", "voicing", "rhythm", "presence"):
+        expected, found = (torch.sigmoid(getattr(out, name)) for out in (one, two))
+        assert float((found - expected).abs().mean()) < 0.01, name
+
+
+def test_stems_in_bfloat16_sum_to_the_mixture(model) -> None:
+    y = np.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype(np.float32)
+    plain, reduced = (Separator(model, precision=p).separate_array(y, 44_100) for p in ("float32", "bfloat16"))
+    assert np.abs(sum(reduced.values()) - y).max() < 1e-5
+    assert all(0 < np.abs(reduced[stem] - plain[stem]).max() < 0.05 for stem in STEMS)
+
+
+def test_rows_tell_their_precision_and_are_not_mixed(model, tmp_path) -> None:
+    music, features = tmp_path / "music", tmp_path / "features"
+    for i in range(2):
+        write_tone(music / f"{i}.wav", f0=110.0 * (1 + i))
+    first = extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
+    assert (first.n_done, first.precision) == (2, "bfloat16")
+    assert "(tiny on cpu, 1 worker in bfloat16)" in " ".join(summary_text(first).split())
+    hashes = set(open_features(features).to_pandas("tracks")["config_hash"])
+    settings = value_settings(checkpoints.resolve(model).sha256)
+    assert hashes == {digest(in_precision(settings, "bfloat16"))} != {digest(settings)}
+    config = json.loads(open_features(features).to_pandas("runs")["config_json"][0])
+    assert (config["precision"], config["values"]["precision"]) == ("bfloat16", "bfloat16")
+    vocals = open_features(features).to_pandas("stems").query("stem == 'vocals'").set_index("track_id")
+    analyser = Analyser(model, precision="bfloat16")
+    for i in range(2):
+        expected = analyser.from_file(music / f"{i}.wav").stems["vocals"]
+        assert vocals.loc[f"{i}.wav", "mfcc_01_mean"] == np.float32(expected["mfcc_01_mean"])
+
+    again = extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
+    assert (again.n_done, again.n_skipped) == (0, 2)
+    plan = extract_catalog(music, features, model=model, jobs=1, dry_run=True)
+    assert plan.outdated == {"in bfloat16 (now float32)": 2}
+    assert "again: 2 tracks extracted before in bfloat16 (now float32)" in plan_text(plan)
+    plain = extract_catalog(music, features, model=model, jobs=1)
+    assert (plain.n_done, plain.outdated) == (2, {"in bfloat16 (now float32)": 2})
+    assert set(open_features(features).to_pandas("tracks")["config_hash"]) == {digest(settings)}
+
+
+def test_auto_goes_on_in_float32_and_begins_by_the_processor(model, tmp_path, monkeypatch) -> None:
+    _says(monkeypatch, bfloat16=True)
+    music, features = tmp_path / "music", tmp_path / "features"
+    write_tone(music / "a.wav")
+
+    def auto(where: Path, **options: object) -> str:
+        return extract_catalog(music, where, model=model, jobs=1, precision="auto", dry_run=True, **options).precision
+
+    assert auto(tmp_path / "new") == "bfloat16"
+    assert auto(tmp_path / "new", device="cpu") == "bfloat16"
+    extract_catalog(music, features, model=model, jobs=1)
+    assert auto(features) == "float32"
+    write_tone(music / "b.wav", f0=330.0)
+    assert extract_catalog(music, features, model=model, jobs=1, precision="auto").n_skipped == 1
+    extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
+    assert auto(features) == "bfloat16"
+    _says(monkeypatch, bfloat16=False)
+    assert auto(features) == "float32"
+    assert auto(tmp_path / "new") == "float32"
+
+
+def test_workers_of_a_scheduler_are_told_a_device(model, tmp_path) -> None:
+    write_tone(tmp_path / "music" / "a.wav")
+    with pytest.raises(ValueError, match="with a scheduler, ask for device cpu"):
+        extract_catalog(
+            tmp_path / "music", tmp_path / "f", model=model, scheduler="tcp://127.0.0.1:1", precision="bfloat16"
+        )
