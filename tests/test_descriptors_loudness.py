@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 from frames_helper import SR, track_frames
 
 from stemfeatures.descriptors import LoudnessMeter, describe
-from stemfeatures.descriptors.loudness import channel_weights, dynamic_complexity, integrated_loudness, loudness_range
+from stemfeatures.descriptors.loudness import (
+    _filtered_power,
+    channel_weights,
+    dynamic_complexity,
+    integrated_loudness,
+    loudness_range,
+)
 from stemfeatures.spectra.k_weighting import k_weighting
 
 pyloudnorm = pytest.importorskip("pyloudnorm")
@@ -192,3 +199,11 @@ class TestRows:
             assert loud["mixture"][name] == pytest.approx(rows["mixture"][name] + 30, abs=1e-3)
         assert loud["mixture"]["loudness_integrated_lufs"] > 5
         assert loud["mixture"]["crest_factor_db"] == pytest.approx(rows["mixture"]["crest_factor_db"], abs=1e-3)
+
+
+def test_filtered_power_is_that_of_scipys_filter():
+    x = np.random.default_rng(3).normal(size=(5, 3000)).astype(np.float32)
+    sos, weights, state = k_weighting(44_100), channel_weights(5), np.zeros((2, 5, 2))
+    filtered = scipy.signal.sosfilt(sos, x.astype(np.float64), axis=1)
+    power = [_filtered_power(part, sos, weights, state) for part in (x[:, :1].copy(), x[:, 1:].copy())]
+    np.testing.assert_allclose(np.concatenate(power), weights @ np.square(filtered), rtol=1e-12)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
 from ..fields import NOT_A_COORDINATE, Field, status_field
 from ..frames import StemFrames, TrackFrames
@@ -200,14 +201,12 @@ class LoudnessMeter:
         return (step * self.sample_rate + 5) // 10
 
     def _take(self, x: np.ndarray) -> None:
-        from scipy.signal import sosfilt
-
         single = x.astype(np.float32, copy=False)
         self._peak = max(self._peak, self._oversampled_peak(single))
         self._tail = np.concatenate([self._tail, single], axis=1)[:, -self._context :]
 
-        weighted, self._state = sosfilt(self._sos, x.astype(np.float64, copy=False), axis=1, zi=self._state)
-        power = self._weights @ np.square(weighted, out=weighted)
+        samples = single if x.dtype == np.float32 else x.astype(np.float64)
+        power = _filtered_power(np.ascontiguousarray(samples), self._sos, self._weights, self._state)
         end = self._n_samples + len(power)
         # Boundaries that fall inside this chunk close a step each; the rest waits for the next chunk.
         n_closed = int((10 * end + 5) // self.sample_rate) + 2
@@ -236,6 +235,29 @@ class LoudnessMeter:
         samples = joined[:, middle : middle + x.shape[1]]
         sampled = max(self._peak, float(samples.max()), -float(samples.min()))
         return largest_between(joined[:, 1:], self._between, self._context, least=sampled)
+
+
+@compiled_when_called()
+def _filtered_power(
+    x: np.ndarray, sos: np.ndarray, weights: np.ndarray, state: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
+    """(n,) weighted sum over channels of the squares of filtered samples (channels, n).
+
+    The filter is that of :func:`scipy.signal.sosfilt`, with ``state`` (sections, channels, 2), which goes on in place.
+    Channels are independent and filtered side by side, as a sample waits for the one before it.
+    """
+    power = np.zeros(x.shape[1])
+    for i in range(x.shape[1]):
+        for channel in range(len(x)):
+            value = float(x[channel, i])
+            for k in range(len(sos)):
+                z = state[k, channel]
+                filtered = sos[k, 0] * value + z[0]
+                z[0] = sos[k, 1] * value - sos[k, 4] * filtered + z[1]
+                z[1] = sos[k, 2] * value - sos[k, 5] * filtered
+                value = filtered
+            power[i] += weights[channel] * (value * value)
+    return power
 
 
 def to_lufs(power: np.ndarray) -> np.ndarray:
