@@ -188,7 +188,9 @@ def _train(args: argparse.Namespace, prepared: TrainingRun, device: str) -> Obje
             validate=look, on_log=show, on_validation=show_validation,
         )  # fmt: skip
     except KeyboardInterrupt:
-        echo(f"the last state is in {visible(str(run_dir))}; the same command goes on from there", stream=sys.stderr)
+        every = f"the state is kept every {config.save_every:,} steps"
+        said = f"{every}, the last is in {visible(str(run_dir))}; the same command goes on from there"
+        echo(said if (run_dir / "last.pt").is_file() else f"{every}, and there is none yet", stream=sys.stderr)
         raise
     finally:
         if line is not None:
