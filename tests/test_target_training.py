@@ -694,6 +694,24 @@ def test_a_journal_that_was_cut_off(tmp_path):
     assert seconds_trained(tmp_path / "log.csv") == 180
 
 
+def test_a_run_does_not_forget_what_it_has_learned_from(data, tmp_path, capsys):
+    shutil.copytree(data / "pairs", tmp_path / "pairs")
+    argv = _argv(tmp_path, _recipe(tmp_path / "r.toml", objective="supervised"), tmp_path / "run", "pairs")
+    assert cli.main([*argv, "--steps", "1"]) == 0
+    shutil.move(tmp_path / "pairs" / "song1", tmp_path / "song1")
+    assert cli.main([*argv, "--steps", "2"]) == 2
+    message = "the run has learned from 1 recording that is not given now, such as pairs/song1 (pairs)"
+    assert message in capsys.readouterr().err
+    without = [word for word in argv if word not in ("--pairs", str(tmp_path / "pairs"))]
+    assert cli.main([*without, "--steps", "2"]) == 0
+    card = checkpoints.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card
+    assert (card["data"][0]["songs"], card["training"]["steps"]) == (3, 2)
+    _song(tmp_path / "pairs" / "song9", 9)
+    shutil.move(tmp_path / "song1", tmp_path / "pairs" / "song1")
+    assert cli.main([*argv, "--steps", "3"]) == 0  # more may come
+    assert checkpoints.resolve(tmp_path / "run" / "tiny-vocals.safetensors").card["data"][0]["songs"] == 4
+
+
 def test_factorgan_needs_pairs_of_two_songs(data, tmp_path, capsys):
     argv = ["train", "--objective", "factorgan", "--workers", "0", "--device", "cpu", "--run-dir", tmp_path / "run"]
     argv += [word for kind in ALL[1:] for word in (f"--{kind}", data / kind)]

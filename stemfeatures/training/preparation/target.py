@@ -55,6 +55,8 @@ def target_data(
             )
         if idle := [pattern for pattern in held_out.patterns if pattern not in matched]:
             log.warning("%s: no recording matches %s", sources.held_out, ", ".join(map(repr, idle)))
+        if (run_dir / "last.pt").is_file() and is_recording_store(store_dir):
+            _require_all(RecordingStore(store_dir), found, run_dir)
         tracks = [getattr(source, "track", source) for some in found.values() for source in some]
         names = {(track.dataset, track.name) for track in tracks if not isinstance(track, Path)}
         _require_apart(sources, development, names)  # before the work, as far as names go
@@ -148,6 +150,22 @@ def _find(kind: str, specs: Sequence[str], target: str, held_out: HeldOut) -> Fo
     kept = [source for source in there if not held_out(source, specs)]
     n_songs = len(kept) if kind == "pairs" else sum(isinstance(source, StemSum) for source in kept)
     return FoundRecordings(kind, kept, n_songs, len(there) - len(kept))
+
+
+def _require_all(before: RecordingStore, found: dict[str, list[Any]], run_dir: Path) -> None:
+    """TrainingError where a run has learned from what is not given any more: its card would not tell of that."""
+    missing = []
+    for kind, sources in found.items():
+        tracks = [getattr(source, "track", source) for source in sources]
+        now = {(t.parent.name, t.name) if isinstance(t, Path) else (t.dataset, t.name) for t in tracks}
+        missing += [f"{r.dataset}/{r.name} ({kind})" for r in before.recordings[kind] if (r.dataset, r.name) not in now]
+    if missing:
+        which = "recording that is" if len(missing) == 1 else "recordings that are"
+        raise TrainingError(
+            f"the run has learned from {len(missing):,} {which} not given now, such as {missing[0]}; give all, or none to "
+            "go on with them, or choose another run directory",
+            source=str(run_dir),
+        )
 
 
 def _require_songs(config: TrainConfig, store: RecordingStore) -> None:
