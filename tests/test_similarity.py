@@ -384,7 +384,13 @@ def test_command_line(tmp_path, path, capsys):
     code, out, _ = run(capsys, "index", copy, "--weight", "timbre=0.5")
     assert code == 0
     assert "60 tracks" in out
-    assert "57 tracks" in out  # with vocals
+    said = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("  ")}
+    assert said["mixture"] == ["vocals", "drums", "bass", "other"]
+    assert said["tracks"] == ["60", "57", "60", "59", "60"]
+    assert said["timbre"][0] == str(
+        sum(len(b.names) for b in open_index(copy).store.blocks if b.stem == "mixture" and b.family == "timbre")
+    )
+    assert max(map(len, out.splitlines()[1:])) <= 80  # the first line holds a path
 
     code, out, err = run(capsys, "similar", copy, "t03", "--stem", "bass", "-k", "2", "--explain")
     assert (code, err) == (0, "")

@@ -87,14 +87,14 @@ def as_text(index: SimilarityIndex) -> str:
     lines = [
         f"{index.path}: {count(len(index), 'track')} of commit {index.commit}, {size(bytes_)}",
         "",
-        "coordinates by stem and family:",
+        "coordinates by family and stem, and tracks in which the stem sounds:",
     ]
     blocks = {(b.stem, b.family): len(b.names) for b in index.store.blocks}
-    rows = [("", *index.families, "sounds in")]
-    for stem in index.stems:
-        widths = (str(blocks.get((stem, family), "")) for family in index.families)
-        rows.append((stem, *widths, count(int(index.audible[stem].sum()), "track")))
-    lines.append(columns(rows, align="<" + ">" * (len(index.families) + 1), indent="  "))
+    # Families are rows: there are more of them than of stems, and a terminal is narrow.
+    rows = [("", *index.stems)]
+    rows += [(family, *(str(blocks.get((stem, family), "")) for stem in index.stems)) for family in index.families]
+    rows.append(("tracks", *(f"{int(index.audible[stem].sum()):,}" for stem in index.stems)))
+    lines.append(columns(rows, align="<" + ">" * len(index.stems), indent="  "))
     if index.unusable:
         head = f"left out, null or constant in all tracks ({len(index.unusable)}): "
         lines += ["", *wrapped(head + ", ".join(index.unusable), hanging="  ")]
