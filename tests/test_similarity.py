@@ -223,6 +223,23 @@ def test_index_is_a_cache_that_knows_its_commit(tmp_path, path):
         open_index(copy)
 
 
+def test_one_folder_for_the_indices_of_two_directories(tmp_path):
+    """As many commits in both: the index of one is not taken for that of the other, nor for one that was made anew."""
+    for name, ids in (("one", ["a", "b", "c"]), ("other", ["k", "l", "m"])):
+        write_features(tmp_path / name, ids)
+    told: list[str] = []
+    for name, ids in (("one", ["a", "b", "c"]), ("other", ["k", "l", "m"])):
+        index = current_index(tmp_path / name, index_dir=tmp_path / "index", building=told.append)
+        assert index.track_ids.tolist() == ids
+    assert told == ["there is none yet", f"it was built from commit {index.commit} of another directory"]
+    shutil.copytree(tmp_path / "other", tmp_path / "moved")
+    assert index.staleness(open_features(tmp_path / "moved")) == ""
+    shutil.rmtree(tmp_path / "other")
+    write_features(tmp_path / "other", ["k", "l", "m"], seed=1)
+    assert "another directory" in index.staleness(open_features(tmp_path / "other"))
+    assert dataclasses.replace(index, commit_digest="").staleness(open_features(tmp_path / "other")) == ""
+
+
 def test_index_refuses_what_cannot_be_compared(tmp_path):
     path = write_features(tmp_path / "features", ["a", "b", "c"])
     write_features(path, ["d", "e"], model="sha-2", run_id="run-2")

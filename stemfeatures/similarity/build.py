@@ -24,7 +24,7 @@ from ..errors import DatasetError
 from ..tables.reader import Features, open_features
 from ..vectors.columns import family_of, split_column
 from ..vectors.matrix import features_matrix, one_extraction, stem_rows
-from .index import FORMAT, SimilarityIndex, index_folder, open_index
+from .index import FORMAT, SimilarityIndex, commit_digest, index_folder, open_index
 from .store import Block, VectorStore
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def build_index(
             "format": FORMAT,
             "folder": store.folder.name,
             "commit": commit,
+            "commit_digest": commit_digest(features, commit),
             "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "n_tracks": len(matrix),
             "made_from": _made_from(features, extraction),

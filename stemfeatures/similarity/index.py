@@ -7,6 +7,7 @@ tell whether the tables have changed since.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class SimilarityIndex:
         Names of the usearch graphs, if it has any.
     visitor : str
         What its last row is called if that is no track of the tables (see :mod:`.visitors`); empty without.
+    commit_digest : str
+        Of the commit, see :func:`commit_digest`; empty of an index that an earlier release made.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class SimilarityIndex:
     unusable: list[str]
     ann: list[str] = field(default_factory=list)
     visitor: str = ""
+    commit_digest: str = ""
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -244,6 +248,8 @@ class SimilarityIndex:
         """Why the index no longer fits the tables; empty when it does."""
         if features.commit < self.commit:
             return f"it was built from commit {self.commit}, the directory is at {features.commit}: it is another one"
+        if self.commit_digest and self.commit_digest != commit_digest(features, self.commit):
+            return f"it was built from commit {self.commit} of another directory"
         for number in range(self.commit + 1, features.commit + 1):
             try:
                 entry = read_json(commit_path(features.layout, number))
@@ -338,6 +344,15 @@ def _stacked(parts: Sequence[Hits], k: int) -> Hits:
     return Hits(padded("rows", -1), padded("scores", np.inf), padded("distances", np.inf), padded("unlikeness", np.nan))
 
 
+def commit_digest(features: Features, number: int) -> str:
+    """What tells a commit from the one with its number in another directory; empty where there is none to be read."""
+    try:
+        entry = read_json(commit_path(features.layout, number))
+    except (OSError, ValueError):
+        return ""
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def index_folder(features: Place, index_dir: str | Path | None) -> Path:
     """Where an index lies: on this machine. DatasetError when nobody says where, and the features are in a store."""
     if index_dir is not None:
@@ -394,6 +409,7 @@ def open_index(features: str | Path | Features, *, index_dir: str | Path | None 
             content["options"],
             content["unusable"],
             content["ann"],
+            commit_digest=content.get("commit_digest", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
