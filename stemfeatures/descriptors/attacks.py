@@ -61,7 +61,7 @@ FIELDS = (
     ),
     _field(
         "log_attack_time_std",
-        description="Standard deviation of the decimal logarithm of the attack time.",
+        description="Standard deviation of the decimal logarithm of the attack time; null for a single attack.",
         range=">= 0",
         feature="log_attack_time",
         statistic="std",

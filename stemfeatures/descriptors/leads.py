@@ -43,7 +43,8 @@ FIELDS = (
     _lead(
         "onset_beat_offset_median_s",
         "float32",
-        "Median time from a beat to the onset on it (an eighth of a beat to either side); positive is late.",
+        "Median time from a beat to the onset on it (an eighth of a beat to either side); positive is late. Null for "
+        "fewer than eight such onsets.",
         unit="s",
         rows=STEMS,
     ),
@@ -51,7 +52,7 @@ FIELDS = (
         "onset_lead_s",
         "float32",
         "How much earlier its onsets are than those of the other stems within 80 ms of them: mean over the stems of "
-        "the median difference; positive is early.",
+        "the median difference; positive is early. Null without eight of one stem.",
         unit="s",
         range="-0.08..0.08",
         rows=STEMS,

@@ -88,7 +88,7 @@ TEMPO_FIELDS = (
         "meter_denominator",
         type="int8",
         description="Lower number of the metre: 4, or 8 where a beat is three eighths that are played; swung eighths "
-        "leave one out, and are 4.",
+        "leave one out, and are 4. Null as the upper one.",
         range="4..8",
         since="1.1",
         scale=NOT_A_COORDINATE,
@@ -124,7 +124,10 @@ TEMPO_FIELDS = (
         )
         for place in ("first", "second")
         for what, text in (
-            ("bpm", f"Where the {place} peak of the histogram of the beat intervals lies (essentia)."),
+            (
+                "bpm",
+                f"Where the {place} peak of the histogram of the beat intervals lies (essentia); null without one.",
+            ),
             ("weight", "Share of the intervals within 1 bpm of it."),
             ("spread", "One less the weight over the share of the intervals within 4 bpm of it."),
         )

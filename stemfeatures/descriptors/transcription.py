@@ -235,7 +235,10 @@ FIELDS = (
         for k in range(MAX_INTERVAL + 1)
     ),
     _ratio("note_ascending_ratio", description="Share of the intervals other than 0 that go up."),
-    _ratio("note_glide_ratio", description="Share of the steps within unbroken voice that take 0.1 s and more."),
+    _ratio(
+        "note_glide_ratio",
+        description="Share of the steps within unbroken voice that take 0.1 s and more; null without any step.",
+    ),
     _field(
         "note_phrase_duration_median_s",
         description="Median length of a phrase: notes without a rest of 0.5 s.",

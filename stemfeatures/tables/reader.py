@@ -259,8 +259,8 @@ class Features:
         -------
         DataFrame
             Columns of type ``category`` are ``Categorical``, of the values that occur. Whole numbers with nulls are
-            float64, with NaN, as pandas reads them; ``to_arrow(table).to_pandas(types_mapper=pandas.ArrowDtype)``
-            keeps the types of the schema.
+            float64, with NaN, and truth values with nulls objects, as pandas reads them;
+            ``to_arrow(table).to_pandas(types_mapper=pandas.ArrowDtype)`` keeps the types of the schema.
 
         Raises
         ------
