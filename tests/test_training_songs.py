@@ -517,6 +517,11 @@ def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_p
     assert not (tmp_path / "again" / "songs").exists()  # nothing is decoded twice
     card = checkpoints.resolve(tmp_path / "again" / "mini.safetensors").card
     assert card["data"][0]["made_of"] == {"sines": "own"}
+    _song(tmp_path / "few" / "four", detune=1.1)
+    few = ["train", "--recipe", recipe, "--songs", build_song_store(find_tracks(tmp_path / "few"), tmp_path / "store")]
+    few += ["--run-dir", tmp_path / "again", "--workers", "0", "--device", "cpu"]
+    assert cli.main([str(a) for a in few]) == 2  # nothing of the songs of before would be in the card
+    assert "the run has learned from other songs than those in" in capsys.readouterr().err
     recipe.write_text(recipe.read_text().replace("songs = 1.0", "songs = 0.0"))
     assert cli.main([str(a) for a in [*argv, "--run-dir", tmp_path / "other"]]) == 2
     assert "takes no songs" in capsys.readouterr().err

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ..._util.files import write_replace
 from ...datasets.multitrack import MultiTrack
 from ...datasets.opening import find_tracks
 from ...errors import TrainingError
@@ -21,6 +25,8 @@ from .sources import TrainingSources, Watch
 
 _BANK_MARK = "sounds.parquet"
 _HELD_OUT = "held_out.txt"
+#: What a run learns from, so that it goes on with the same.
+_LEARNED = "learned.json"
 #: Held out of banks by default, where the package runs from a checkout.
 SHIPPED_HELD_OUT = Path(__file__).parents[3] / "catalog_samples" / _HELD_OUT
 
@@ -39,6 +45,7 @@ def joint_data(
     if config.songs < 1:
         held_out = _bank(sources, bank_dir, jobs=jobs, watch=watch)
     songs = _songs(sources, run_dir / "songs", development, jobs=jobs, watch=watch) if config.songs else None
+    _require_same(run_dir, bank_dir if config.songs < 1 else None, songs)
     data = TrainingData(
         bank=bank_dir if config.songs < 1 else None,
         songs=songs,
@@ -89,6 +96,29 @@ def _songs(
         names = [(song.dataset, song.track) for song in learned]
         require_apart(sources.development, development, names, [digest for song in learned for digest in song.digests])
     return out_dir
+
+
+def _require_same(run_dir: Path, bank: Path | None, songs: Path | None) -> None:
+    """TrainingError where a run goes on from another bank, or without songs that it began with: its card would not tell
+    of those. More songs may come."""
+    now: dict[str, Any] = {"sounds": None, "songs": []}
+    if bank is not None:
+        paths = "\n".join(sorted(set(SoundBank(bank).sounds["path"])))
+        now["sounds"] = hashlib.sha256(paths.encode()).hexdigest()
+    if songs is not None:
+        now["songs"] = [[song.dataset, song.track] for song in SongStore(songs).songs]
+    note = run_dir / _LEARNED
+    if note.is_file() and (run_dir / "last.pt").is_file():
+        before = json.loads(note.read_text(encoding="utf-8"))
+        changed = now["songs"][: len(before["songs"])] != before["songs"]
+        if changed or (before["sounds"] and now["sounds"] != before["sounds"]):
+            what, where = ("songs", songs) if changed else ("isolated sounds", bank)
+            raise TrainingError(
+                f"the run has learned from other {what} than those in {where}; choose another run directory",
+                source=str(run_dir),
+            )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_replace(note, json.dumps(now).encode())
 
 
 def _count(n: int, noun: str) -> str:

@@ -162,8 +162,8 @@ def _require_all(before: RecordingStore, found: dict[str, list[Any]], run_dir: P
     if missing:
         which = "recording that is" if len(missing) == 1 else "recordings that are"
         raise TrainingError(
-            f"the run has learned from {len(missing):,} {which} not given now, such as {missing[0]}; give all, or none to "
-            "go on with them, or choose another run directory",
+            f"the run has learned from {len(missing):,} {which} not given now, such as {missing[0]}; give all, or none "
+            "to go on with them, or choose another run directory",
             source=str(run_dir),
         )
 
