@@ -73,8 +73,8 @@ FIELDS = (
     ),
     _placed(
         "syncopation",
-        description="Longuet-Higgins and Lee's syncopation of the kicks and snares that most bars share, a bar of 4/4. Null "
-        "in other metres, and when the bar is not known.",
+        description="Longuet-Higgins and Lee's syncopation of the kicks and snares that most bars share, a bar of 4/4. "
+        "Null in other metres, and when the bar is not known.",
         range=">= 0",
     ),
     *(
