@@ -1153,6 +1153,73 @@ def test_sql_sees_the_rows_that_count(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run("SELEC 1")[2].endswith('Parser Error: syntax error at or near "SELEC" [query]\n')
 
 
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A features directory of two tracks."""
+    pytest.importorskip("duckdb")
+    from features_helper import write_features
+
+    return write_features(tmp_path_factory.mktemp("asked") / "features", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("COPY (SELECT 1) TO '{out}'", "COPY"),
+        ("SELECT 1; copy stems to '{out}' (FORMAT parquet)", "COPY"),
+        ("/* a; b */ (SELECT 1); -- c\nCOPY tracks TO '{out}'; SELECT 2", "COPY"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'", "COPY"),
+        ("explain (analyze, format json) COPY (SELECT 1) TO '{out}'", "COPY"),
+        ("COPY (PIVOT stems ON stem USING count(*)) TO '{out}'", "COPY"),
+        ("PREPARE p AS COPY (SELECT 1) TO '{out}'; EXECUTE p", "PREPARE"),
+        ("ATTACH '{out}'", "ATTACH"),
+        ("EXPORT DATABASE '{out}'", "EXPORT"),
+        ("INSTALL httpfs", "INSTALL"),
+        ("LOAD httpfs", "LOAD"),
+        ("SET lock_configuration = false", "SET"),
+        ("PRAGMA enable_profiling", "PRAGMA"),
+        ("CREATE TABLE t AS SELECT 1", "CREATE"),
+        ("WITH a AS (SELECT 1) INSERT INTO tracks SELECT * FROM a", "WITH"),
+        ("CALL force_checkpoint()", "CALL"),
+    ],
+)
+def test_a_query_only_reads(
+    asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], sql: str, word: str
+) -> None:
+    from pipelines import cli
+
+    out = tmp_path / "out.csv"
+    assert cli.main(["query", str(asked), sql.format(out=out)]) == 2
+    err = capsys.readouterr().err
+    assert f"features: {word} is no query; these only read: SELECT, FROM, WITH" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "n_rows"),
+    [
+        ("FROM tracks", 2),
+        ("(SELECT track_id FROM tracks) UNION ALL SELECT track_id FROM tracks;", 4),
+        ("-- how many\nWITH a AS (FROM tracks) SELECT count(*) FROM a", 1),
+        ("VALUES (1), (2), (3)", 3),
+        ("SHOW TABLES", None),
+        ("DESCRIBE tracks", None),
+        ("SUMMARIZE SELECT track_id FROM tracks", 1),
+        ("EXPLAIN SELECT 1", 1),
+        ("EXPLAIN ANALYZE SELECT 1", 1),
+        ("PIVOT (SELECT track_id, stem FROM stems) ON stem USING count(*)", 2),
+        ("SELECT * FROM '{file}' JOIN tracks USING (track_id)", 1),
+    ],
+)
+def test_all_that_reads_is_a_query(asked: Path, tmp_path: Path, sql: str, n_rows: int | None) -> None:
+    from stemfeatures.tables.query import query
+
+    features = open_features(asked)
+    (tmp_path / "more.csv").write_text("track_id,mood\nb,calm\n")
+    found = query(features, sql.format(file=tmp_path / "more.csv"))
+    assert found.num_rows == n_rows or (n_rows is None and found.num_rows > 5)
+
+
 def test_sql_to_csv_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("duckdb")
     from features_helper import write_features

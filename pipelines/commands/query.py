@@ -33,7 +33,7 @@ def add_parser(verbs: Any) -> None:
         "ask a features directory in SQL",
         description="The tables are tracks, stems, contours and so on (stemfeatures schema tells their columns): the "
         "rows that count, also while a run is writing. The dialect is DuckDB's, which joins CSV and Parquet files by "
-        "their path, too. Needs the extra query.",
+        "their path, too. A query only reads: --output writes its result. Needs the extra query.",
         examples=(
             "stemfeatures query features \"SELECT track_id, tempo_bpm FROM stems WHERE stem = 'mixture'\"",
             "stemfeatures query features 'SELECT status, count(*) AS n FROM tracks GROUP BY status' --csv",
