@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
@@ -109,6 +110,54 @@ def test_help_imports_nothing_heavy(verb: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "0 []"
     assert done.stdout.startswith(f"usage: stemfeatures {verb}".rstrip())
+
+
+def test_values_that_cannot_be_read_are_told_in_words(main: Main, capsys) -> None:
+    """Of every argument of every verb: Python's names of the functions that read values say nothing to a user."""
+    n_refused = 0
+    for verb, parser in cli_reference.verb_parsers().items():
+        for action in parser._actions:
+            name = getattr(action.type, "__name__", "").strip("_")
+            for text in ("s3://", "nonsense", "", "nan", "-1", "1e999", "a=b", "5-x") if action.type else ():
+                try:
+                    parser._get_value(action, text)
+                except argparse.ArgumentError as error:
+                    n_refused += 1
+                    said = error.message
+                    assert "invalid" not in said, (verb, said)
+                    assert not name or name not in said.split(), (verb, said)
+                    assert text in said or "expected" in said, (verb, said)
+                    assert len(said) > 15, (verb, said)
+    assert n_refused > 100
+    for argument in ("--max-duration=nan", "--max-duration=nonsense"):  # and so on the command line
+        assert main("describe", "a.wav", argument) == 2
+        told = f"argument --max-duration: expected a number above 0, not '{argument.partition('=')[2]}'"
+        assert told in capsys.readouterr().err
+
+
+def test_an_address_without_a_bucket_is_told_as_such(main: Main, capsys) -> None:
+    assert main("status", "s3://") == 2
+    assert "error: argument DIR: 's3://' names no bucket and no host (see" in capsys.readouterr().err
+
+
+def test_audio_that_cannot_be_read_ends_every_command_alike(main: Main, bad, model, tmp_path, capsys) -> None:
+    """Exit code 3, and a line that names the file; one file is no other case than many."""
+    lyrics = tmp_path / "lyrics.txt"
+    lyrics.write_text("la la\n")
+    for verb, *arguments in (
+        ("describe", bad, "-m", model),
+        ("describe", bad, bad.with_name("none.wav"), "-m", model),
+        ("separate", bad, "-o", tmp_path / "stems", "-m", model),
+        ("remix", bad, "--vocals", "-12dB", "-o", tmp_path / "softer.flac", "-m", model),
+        ("align", bad, lyrics, "-o", tmp_path / "song.lrc", "-m", model),
+        ("singalong", bad, lyrics, "-o", tmp_path / "page", "-m", model),
+        ("validate", bad),
+    ):
+        assert main(verb, *arguments) == 3, verb
+        told = capsys.readouterr()
+        assert "bad.mp3" in told.out + told.err, verb
+        assert "Traceback" not in told.err, verb
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_dir()) == ["bad.mp3", "lyrics.txt"]
 
 
 def test_a_command_is_one_file(main: Main, capsys, tmp_path, monkeypatch) -> None:

@@ -12,9 +12,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from features_helper import write_features
+from networks import tiny_checkpoint
 from sklearn.neighbors import NearestNeighbors
 
 from pipelines import cli
+from pipelines.commands import similar
 from pipelines.commands._musical import called, told
 from pipelines.similarity import all_pairs
 from stemfeatures.constants import STEM_ROWS
@@ -530,6 +532,21 @@ def test_a_vector_is_asked_for(tmp_path, path, index, capsys):
     assert [n["track_id"] for n in json.loads(out)["neighbours"]] == found.track_ids
     with pytest.raises(SimilarityError, match=r"expected \d+ finite numbers"):
         with_vector(index, "short", middle[:-1])
+
+
+def test_a_new_file_that_cannot_be_read_is_told(tmp_path, path, index, capsys, monkeypatch):
+    monkeypatch.setattr(similar, "_model_of", lambda features, sha256: tiny_checkpoint(tmp_path))
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"this is not audio " * 50)
+    code, out, err = run(capsys, "similar", path, broken)
+    assert (code, out) == (3, "")
+    assert str(broken) in err.splitlines()[-1]
+    assert "[decode]" in err
+    for name, content in (("broken.npy", b"no array"), ("empty.npy", b"")):
+        (tmp_path / name).write_bytes(content)
+        code, out, err = run(capsys, "similar", path, tmp_path / name)
+        assert (code, out) == (2, "")
+        assert f"{tmp_path / name}: not an array as numpy.save writes it" in err
 
 
 def test_an_index_that_cannot_be_written_says_so(tmp_path, monkeypatch):

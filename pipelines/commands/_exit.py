@@ -38,7 +38,8 @@ EXIT_CODES = {
     DONE: "all done",
     UNEXPECTED: "unexpected error",
     USAGE: "what was asked for cannot be done: bad arguments, no such catalogue, unknown model",
-    SOME_FAILED: "done, but some inputs failed or problems were found",
+    SOME_FAILED: "some inputs failed (audio that cannot be read or analysed, be it one file or one of many), or "
+    "problems were found; all else is done",
     STORAGE: "cannot read or write: full disk, no permission, lost mount",
     BUSY: "another writer is at work in the features directory",
     CLUSTER: "the Dask scheduler cannot be reached, was lost, or has no usable workers",

@@ -83,6 +83,15 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and name not in self._option_string_actions:
                 self.error(f"unrecognized arguments: {text}{did_you_mean(name, self._option_string_actions)}")
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """argparse names the function that refuses a value; what it says is what a user needs."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, ValueError | TypeError):
+                raise argparse.ArgumentError(action, str(error.__context__)) from None
+            raise
+
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"stemfeatures: error: {message} (see {self.prog} --help)\n")
 

@@ -135,31 +135,33 @@ def _with_query(
         return index, None
     if args.key_compatible:
         raise UsageError("--key-compatible needs a track of the directory")
-    from stemfeatures.errors import AudioError
     from stemfeatures.similarity.visitors import with_track, with_vector
 
     with ProgressLine(1, label="analyse", unit="file", quiet=args.quiet) as progress:
-        try:
-            with at_hand(Input(path, path.name), args.cache_size, progress) as file:
-                if file.suffix == ".npy":
-                    return with_vector(index, asked, _vector(file)), {}
-                from stemfeatures.analysis import Analyser
+        with at_hand(Input(path, path.name), args.cache_size, progress) as file:
+            if file.suffix == ".npy":
+                return with_vector(index, asked, _vector(file)), {}
+            from stemfeatures.analysis import Analyser
 
-                analyser = Analyser(
-                    _model_of(features, index.made_from["model_sha256"]),
-                    precision=_precision_of(features, index.made_from["config_hash"]),
-                )
-                analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
-            progress.update()
-        except AudioError as error:
-            raise UsageError(str(error)) from error
+            analyser = Analyser(
+                _model_of(features, index.made_from["model_sha256"]),
+                precision=_precision_of(features, index.made_from["config_hash"]),
+            )
+            analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
+        progress.update()
     return with_track(index, features, asked, analysis), analysis.stems
 
 
 def _vector(path: Path) -> np.ndarray:
     import numpy as np
 
-    return np.load(path, allow_pickle=False)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{path}: not an array as numpy.save writes it") from error
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path}: several arrays (an .npz), not one")
+    return array
 
 
 def _model_of(features: Features, sha256: str) -> str:
