@@ -118,7 +118,7 @@ def put_stub(speed: float, place: Path) -> None:
 
     def init(self: Analyser, *args: Any, **options: Any) -> None:
         load(self, *args, **options)
-        self.runner.model = StubNetwork(self.net, speed, place)  # type: ignore[assignment]
+        self.net = StubNetwork(self.net, speed, place)  # type: ignore[assignment]
 
     Analyser.__init__ = init  # type: ignore[method-assign]
     shard.describes_aside = lambda device: True

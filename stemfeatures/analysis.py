@@ -298,7 +298,8 @@ class Analyser:
     device : str
         Torch device.
     batch_size : int
-        Segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit.
+        Segments a forward pass. With 1 a track's values do not depend on its neighbours to the last bit. Segments of
+        one call share a pass: of one track, or of the tracks of :meth:`many`.
     separator : str or ExternalSeparator, optional
         What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
         :mod:`.separation.external`. F0, rhythm and embeddings are those that the checkpoint reads from these stems.
@@ -317,6 +318,10 @@ class Analyser:
     ------
     ModelError
         When the checkpoint or the separator cannot be used.
+
+    Notes
+    -----
+    Threads may share one, with the values that each would have alone; a separator of another package must allow it.
     """
 
     def __init__(
@@ -338,7 +343,7 @@ class Analyser:
             from .separation.target_masks import TargetMasks
 
             self._target = TargetMasks(target.path, device=device)
-        self.runner = SegmentRunner(self.net, device=device, batch_size=batch_size, masks=self._masks)
+        self.batch_size = batch_size
 
     def _masks(self, segment: Segment) -> dict[str, torch.Tensor]:
         """Masks that the network does not estimate itself."""
@@ -346,10 +351,15 @@ class Analyser:
             return wiener_masks(segment.spectrum, segment.stems, segment.stem_names)
         return {} if self._target is None else self._target(segment.spectrum)
 
-    @property
-    def batch_size(self) -> int:
-        """Segments a forward pass."""
-        return self.runner.batch_size
+    def new_runner(self) -> SegmentRunner:
+        """What takes tracks through the network; each call has one of its own, so that threads share no batches.
+
+        Returns
+        -------
+        SegmentRunner
+            Without segments.
+        """
+        return SegmentRunner(self.net, device=self.device, batch_size=self.batch_size, masks=self._masks)
 
     def further_stems(self, stems: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Rows beside ``STEM_ROWS`` that a track gets.
@@ -368,17 +378,18 @@ class Analyser:
             stems = (self._target.target,)
         return further_stems(stems)
 
-    def reset(self, *, batch_size: int | None = None, requested: Iterable[str] | None = None) -> None:
-        """Drop the segments of tracks that were not finished, so that they cannot join the batches of others.
+    def configure(self, *, batch_size: int | None = None, requested: Iterable[str] | None = None) -> None:
+        """Change what later calls do; those that run already go on as they began.
 
         Parameters
         ----------
         batch_size : int, optional
-            Segments a forward pass from now on; as before by default.
+            Segments a forward pass; as before by default.
         requested : iterable of str, optional
-            Tables on request that are computed from now on; as before by default.
+            Tables on request that are computed; as before by default.
         """
-        self.runner.reset(batch_size)
+        if batch_size is not None:
+            self.batch_size = batch_size
         if requested is not None:
             self.requested = tuple(requested)
 
@@ -411,13 +422,10 @@ class Analyser:
         """
         signal, sample_rate = as_signal(y, sample_rate), int(sample_rate)
         given = TrackStems(None if stems is None else StemArrays(stems, sample_rate, signal.shape[1]))
-        job = _Job(self, _Blocks(signal, sample_rate), sample_rate, signal.shape[0], given)
-        try:
-            job.run()
-            self.runner.flush()
-        except BaseException:
-            self.runner.forget(job.track)
-            raise
+        runner = self.new_runner()
+        job = _Job(self, runner, _Blocks(signal, sample_rate), sample_rate, signal.shape[0], given)
+        job.run()
+        runner.flush()
         result = job.finish()
         result.sha256 = audio_identity(signal, sample_rate)
         return result
@@ -456,15 +464,17 @@ class Analyser:
         SeparationError
             When its stems have another length, or none could be separated.
         """
-        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, stems, on_frames)
+        runner = self.new_runner()
+        job = _Job(self, runner, stream, stream.info.sample_rate, stream.info.channels, stems, on_frames)
         declared = stream.info.declared_duration_s
         try:
             job.run(None if on_progress is None else lambda seconds: on_progress(seconds, declared))
-            self.runner.flush()
+            runner.flush()
             return job.finish(stream)
-        except BaseException:
-            self.runner.forget(job.track)
+        except BaseException as error:
             job.abort()
+            if isinstance(error, StemfeaturesError) and error.source is None:
+                error.about(str(stream.info.path))
             raise
 
     def from_file(
@@ -560,6 +570,7 @@ class Analyser:
             ``(key, track)``, or ``(key, error)``, in the order in which their frames are complete.
         """
         waiting: list[tuple[Any, _Job, AudioStream]] = []
+        runner = self.new_runner()
 
         def completed() -> Iterator[tuple[Any, UndescribedTrack]]:
             while waiting and waiting[0][1].complete:
@@ -568,10 +579,11 @@ class Analyser:
 
         def lost(error: Exception) -> Iterator[tuple[Any, Exception]]:
             """Tracks that had segments in a batch that failed, and will never be complete."""
-            for one in [w for w in waiting if not w[1].complete and not self.runner.holds(w[1].track)]:
+            for one in [w for w in waiting if not w[1].complete and not runner.holds(w[1].track)]:
                 waiting.remove(one)
-                one[1].abort()
-                yield one[0], error
+                key, job, stream = one
+                job.abort()
+                yield key, error.about(str(stream.info.path)) if isinstance(error, StemfeaturesError) else error
 
         try:
             for key, source, *stems in sources:
@@ -580,11 +592,11 @@ class Analyser:
                     with stream:
                         heard = None if on_frames is None else partial(on_frames, key)
                         given = stems[0] if stems else None
-                        job = _Job(self, stream, stream.info.sample_rate, stream.info.channels, given, heard)
+                        job = _Job(self, runner, stream, stream.info.sample_rate, stream.info.channels, given, heard)
                         try:
                             job.run()
                         except Exception:
-                            self.runner.forget(job.track)
+                            runner.forget(job.track)
                             job.abort()
                             raise
                 except Exception as error:
@@ -596,7 +608,7 @@ class Analyser:
                 del job
                 yield from completed()
             try:
-                self.runner.flush()
+                runner.flush()
             except Exception as error:
                 yield from lost(error)
             yield from completed()
@@ -646,7 +658,7 @@ class _Job:
     """One track on its way: reads blocks, feeds the meter, the resampler and the segments."""
 
     def __init__(
-        self, analyser: Analyser, blocks: Iterable[np.ndarray], sample_rate: int, channels: int,
+        self, analyser: Analyser, runner: SegmentRunner, blocks: Iterable[np.ndarray], sample_rate: int, channels: int,
         stems: TrackStems | None = None, on_frames: Callable[[Frames], None] | None = None,
     ) -> None:  # fmt: skip
         self.on_frames = on_frames
@@ -668,7 +680,7 @@ class _Job:
         ahead = None if self._prepared is None else self._prepared.preparation
         self.preparation = ahead or Preparation(sample_rate, channels, len(names))
         mono = self.preparation.mono
-        self.front_end = FrontEnd(sample_rate, analyser.runner, self.track, device=analyser.device, mono=mono)
+        self.front_end = FrontEnd(sample_rate, runner, self.track, device=analyser.device, mono=mono)
 
     @property
     def complete(self) -> bool:

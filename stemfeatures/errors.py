@@ -6,6 +6,9 @@ into a row of the ``errors`` table; programming errors stay ordinary Python exce
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 
 class StemfeaturesError(Exception):
     """Base class.
@@ -33,6 +36,28 @@ class StemfeaturesError(Exception):
         self.source = source
         if stage is not None:
             self.stage = stage
+
+    def about(self, source: str) -> Self:
+        """The same error, of a file.
+
+        Parameters
+        ----------
+        source : str
+            The file.
+
+        Returns
+        -------
+        StemfeaturesError
+            This one, if it named no file so far or the same; a copy that names it, if it named another.
+
+        Examples
+        --------
+        >>> str(SeparationError("the network's masks are not finite").about("song.wav"))
+        "song.wav: the network's masks are not finite [separate]"
+        """
+        named = self if self.source in (None, source) else copy.copy(self)
+        named.source = source
+        return named
 
     def __str__(self) -> str:
         where = f"{self.source}: " if self.source else ""

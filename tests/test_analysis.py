@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +12,7 @@ import torch
 from frames_helper import stem_frames
 from networks import tiny_checkpoint
 
-from stemfeatures.analysis import Analyser
+from stemfeatures.analysis import Analyser, TrackAnalysis
 from stemfeatures.audio import resample
 from stemfeatures.constants import PITCH_FMIN, STEM_ROWS, STEMS
 from stemfeatures.descriptors.registry import descriptor_fields
@@ -23,6 +26,10 @@ from stemfeatures.errors import (
 )
 from stemfeatures.frames.measures import pitch_candidates
 from stemfeatures.inference.downmix import Downmix
+from stemfeatures.inference.segments import SegmentRunner
+from stemfeatures.lyrics.vocals import VocalSeparator
+from stemfeatures.separation import Separator
+from stemfeatures.separation.remix import remix_file
 
 SR = 22_050
 
@@ -204,14 +211,14 @@ def test_many_tracks_share_batches_and_errors_are_yielded(tmp_path):
 
 def test_no_track_of_a_batch_that_failed_is_lost(tmp_path, monkeypatch):
     analyser = Analyser(tiny_checkpoint(tmp_path), batch_size=2)
-    run, failing = analyser.runner._run, [True, False, True]
+    run, failing = SegmentRunner._run, [True, False, True]
 
-    def sometimes(batch):
+    def sometimes(runner, batch):
         if failing.pop(0):
             raise SeparationError("the network's masks are not finite")
-        run(batch)
+        run(runner, batch)
 
-    monkeypatch.setattr(analyser.runner, "_run", sometimes)
+    monkeypatch.setattr(SegmentRunner, "_run", sometimes)
     for i in range(5):
         soundfile.write(tmp_path / f"{i}.wav", _music(1.0, SR, seed=i), SR)
     # The batch of the first two fails, that of the next two does not, the last track alone fails again.
@@ -219,7 +226,95 @@ def test_no_track_of_a_batch_that_failed_is_lost(tmp_path, monkeypatch):
     assert sorted(key for key, _ in found) == list(range(5))
     failed = {key for key, result in found if isinstance(result, SeparationError)}
     assert failed == {0, 1, 4}
+    # Each names its own file, although two failed in one batch.
+    assert {key: error.source for key, error in found if key in failed} == {
+        key: str(tmp_path / f"{key}.wav") for key in failed
+    }
     assert all(result.status == "ok" for key, result in found if key not in failed)
+
+
+def test_threads_share_an_analyser_with_larger_batches(tmp_path):
+    """Each call has the values that it has alone, and its own error."""
+    analyser = Analyser(tiny_checkpoint(tmp_path), batch_size=3)
+    signals = [_music(18.0 + i, SR, seed=i) for i in range(3)]
+    soundfile.write(tmp_path / "song.wav", signals[0], SR, subtype="FLOAT")
+    signals[2][-5] = np.inf
+
+    def analyse(i: int) -> TrackAnalysis | Exception:
+        try:
+            return analyser.from_audio(signals[i], SR)
+        except AudioError as error:
+            return error
+
+    def several() -> list:
+        return list(analyser.many([(key, tmp_path / "song.wav") for key in "ab"]))
+
+    alone, pair = [analyse(i) for i in range(2)], several()
+    with ThreadPoolExecutor(4) as pool:
+        pairs, found = pool.submit(several), list(pool.map(analyse, [0, 1, 2, 0]))
+        assert isinstance(found[2], NonFiniteAudioError)
+        for result, k in zip(found, (0, 1, None, 0)):
+            if k is not None:
+                _assert_same(result, alone[k])
+        for (key, result), (want_key, want) in zip(pairs.result(), pair, strict=True):
+            assert key == want_key
+            _assert_same(result, want)
+
+
+def _assert_same(a: TrackAnalysis, b: TrackAnalysis) -> None:
+    assert a.sha256 == b.sha256
+    assert a.stems == b.stems
+    for name in ("vocals", "drums"):
+        np.testing.assert_array_equal(a.frames.stems[name].mel, b.frames.stems[name].mel)
+
+
+def test_what_is_wrong_with_a_file_names_it(tmp_path, monkeypatch):
+    """Also where the network finds it out, which knows no files."""
+    path = tmp_path / "song.wav"
+    soundfile.write(path, _music(1.0, SR), SR)
+    checkpoint = tiny_checkpoint(tmp_path)
+
+    def fail(runner, batch):
+        raise SeparationError("the network's masks are not finite")
+
+    monkeypatch.setattr(SegmentRunner, "_run", fail)
+    message = re.escape(f"{path}: the network's masks are not finite [separate]")
+    analyser, separator = Analyser(checkpoint), Separator(checkpoint)
+    vocals = VocalSeparator(checkpoint)
+    for use in (
+        lambda: analyser.from_file(path),
+        lambda: separator.separate_file(path, tmp_path / "stems"),
+        lambda: remix_file(separator, path, tmp_path / "louder.wav", {"vocals": 3.0}),
+        lambda: vocals.from_file(path),
+    ):
+        with pytest.raises(SeparationError, match=message):
+            use()
+    with pytest.raises(SeparationError, match=r"^the network's masks are not finite \[separate\]$"):
+        analyser.from_audio(_music(1.0, SR), SR)
+
+
+@pytest.mark.parametrize("sample_rate", [1, 2, 3, 7, 50, 100, 999])
+def test_a_rate_that_no_audio_has_is_refused(analyser, tmp_path, sample_rate):
+    path = tmp_path / "control.wav"
+    soundfile.write(path, np.zeros(50), sample_rate)
+    message = re.escape(f"{path}: a sample rate of {sample_rate} Hz; audio has at least 1000 Hz [decode]")
+    with pytest.raises(DecodeError, match=message):
+        analyser.from_file(path)
+    with pytest.raises(ValueError, match=f"at least 1000 Hz, got {sample_rate}"):
+        analyser.from_audio(np.zeros(50), sample_rate)
+
+
+@pytest.mark.parametrize("sample_rate", [1_000, 1_001, 3_999, 8_000, 12_345, 47_999, 192_000, 999_999, 1_000_000])
+def test_every_other_rate_is_analysed(analyser, tmp_path, sample_rate):
+    """A tone as long as a period of a low rate has two samples; what its rate cannot hold is not there."""
+    path, f0 = tmp_path / "tone.wav", 220.0
+    t = np.arange(2 * sample_rate) / sample_rate
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * f0 * t), sample_rate, subtype="FLOAT")
+    track = analyser.from_file(path)
+    assert (track.status, track.sample_rate, track.decoded_duration_s) == ("ok", sample_rate, 2.0)
+    mixture = track.stems["mixture"]
+    assert mixture["spectral_centroid_mean_hz"] == pytest.approx(f0, abs=6)
+    assert mixture["true_peak_dbtp"] == pytest.approx(-6.02, abs=0.3)
 
 
 def test_stereo_is_analysed_as_the_mean_of_its_channels(analyser):

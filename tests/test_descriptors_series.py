@@ -99,5 +99,5 @@ def test_embeddings_of_steps_add_up_to_that_of_the_track(tmp_path: Path, seconds
         assert silent.any()
         np.testing.assert_array_equal(length[silent], 0)
         np.testing.assert_allclose(length[series["times_s"][place][:-1] > 1.1], 1, atol=1e-5)
-    analyser.reset(requested=())
+    analyser.configure(requested=())
     assert analyser.from_audio(y, SR).frames.cells is None

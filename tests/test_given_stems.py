@@ -19,6 +19,7 @@ from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import N_BINS, STEM_ROWS, STEMS
 from stemfeatures.errors import ModelError, SeparationError
+from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.separation.external import (
     ExternalSeparator,
@@ -611,10 +612,10 @@ def test_no_stem_file_is_left_of_a_track_that_fails(
     audio.write(tmp_path / "song.wav", 0.1 * tone(220, 1.0), RATE)
     analyser = Analyser(model)
 
-    def fail(batch: Any) -> None:
+    def fail(runner: SegmentRunner, batch: Any) -> None:
         raise SeparationError("not finite")
 
-    monkeypatch.setattr(analyser.runner, "_run", fail)
+    monkeypatch.setattr(SegmentRunner, "_run", fail)
     with pytest.raises(SeparationError, match="not finite"):
         analyser.from_file(tmp_path / "song.wav", keep_stems=tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == []

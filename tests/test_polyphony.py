@@ -136,7 +136,7 @@ def test_the_table_is_made_on_request():
     y = struck(notes, 2.5)
     analyser = Analyser()
     assert "polyphonic_notes" not in analyser.from_audio(y, SR, stems={"other": y}).tables
-    analyser.reset(requested=["polyphonic_notes"])
+    analyser.configure(requested=["polyphonic_notes"])
     table = analyser.from_audio(y, SR, stems={"other": y}).tables["polyphonic_notes"]
     assert set(table["stem"]) == {"other"}
     found = set(zip(table["pitch"].tolist(), np.rint(2 * (table["onset_s"] - 0.2)).astype(int).tolist()))

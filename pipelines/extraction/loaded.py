@@ -55,12 +55,12 @@ def load_analyser(task: ShardTask) -> LoadedAnalyser:
             if analyser.separator is not None:
                 expected = task.provenance.separator_sha256 or ""
                 _require_same("separator", analyser.separator.sha256, expected, source=task.separator)
-            analyser.reset(requested=task.tables)  # what only these tables need is loaded now, too
+            analyser.configure(requested=task.tables)  # what only these tables need is loaded now, too
             _warm_up(analyser)
             loaded = _loaded[key] = LoadedAnalyser(analyser, batch_size)
         elif loaded.batch_size != batch_size:
             with loaded.lock:
-                loaded.analyser.reset(batch_size=batch_size)
+                loaded.analyser.configure(batch_size=batch_size)
                 loaded.batch_size = batch_size
         return loaded
 

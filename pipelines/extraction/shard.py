@@ -223,7 +223,7 @@ class _Shard:
         """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
         time when a batch fails, so that only the track that causes it ends in ``errors``."""
         # A shard that was stopped may have left segments in the queue.
-        self.analyser.reset(requested=self.task.tables)
+        self.analyser.configure(requested=self.task.tables)
         batch_size = self.analyser.batch_size
         while not self.alone:
             failure = self._together()
@@ -235,9 +235,9 @@ class _Shard:
             log.warning("out of device memory with batches of %d segments; trying %d", batch_size, batch_size // 2)
             failure = None  # its traceback holds tensors
             free_device_memory()
-            self.analyser.reset(batch_size=batch_size // 2)
+            self.analyser.configure(batch_size=batch_size // 2)
         self._one_by_one()
-        self.analyser.reset(batch_size=batch_size)
+        self.analyser.configure(batch_size=batch_size)
 
     def _together(self) -> Exception | None:
         """Analyse what is left; the failure of a batch, which several tracks may have shared, ends it early."""
@@ -364,7 +364,7 @@ class _Shard:
         for track in list(self.left.values()):
             if self.is_over():
                 break
-            self.analyser.reset(batch_size=1)
+            self.analyser.configure(batch_size=1)
             stream = PrefetchStream(
                 track.path,
                 timeout_s=self.task.track_timeout_s,

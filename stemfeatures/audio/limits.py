@@ -7,6 +7,8 @@ from dataclasses import dataclass
 #: Longer than any recording of music, and far less than what a file of some hundred kilobytes can decode to.
 MAX_DURATION_S = 6 * 3600.0
 MAX_CHANNELS = 64
+#: Hz; what is slower is no sound but a control signal, or a damaged header.
+MIN_SAMPLE_RATE = 1000
 #: Seconds of CPU that a megabyte may take to be decoded, on top of one minute for a file of any size.
 MAX_CPU_S_PER_MB = 20.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import EmptyAudioError, NonFiniteAudioError
+from .limits import MIN_SAMPLE_RATE
 
 
 def as_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -42,8 +43,8 @@ def as_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate:
         raise TypeError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}")
-    if sample_rate < 1000:
-        raise ValueError(f"sample_rate must be at least 1000 Hz, got {sample_rate}")
+    if sample_rate < MIN_SAMPLE_RATE:
+        raise ValueError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}")
     array = np.asarray(y)
     if array.dtype.kind not in "fi":
         raise TypeError(f"samples must be real floating point or signed integers, got {array.dtype}")

@@ -14,13 +14,13 @@ import numpy as np
 import soxr
 
 from .._util.files import open_regular
-from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError
+from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 from .continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
 from .deadline import within
 from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
 from .ffmpeg_decoder import FfmpegDecoder, ffmpeg_path, ffmpeg_version
 from .identity import file_sha256
-from .limits import MAX_CHANNELS, MAX_CPU_S_PER_MB, MAX_DURATION_S
+from .limits import MAX_CHANNELS, MAX_CPU_S_PER_MB, MAX_DURATION_S, MIN_SAMPLE_RATE
 from .resampling import StreamResampler
 from .signals import to_mono
 from .soundfile_decoder import SoundfileDecoder
@@ -158,6 +158,8 @@ class AudioStream:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+        if isinstance(error, StemfeaturesError) and error.source is None:
+            error.about(_printable(self.info.path))
 
     def _read(self) -> np.ndarray:
         try:
@@ -231,7 +233,8 @@ def open_audio(
     ------
     DecodeError
         There is no such file, or it is not a regular one, or it cannot be read, or no decoder makes sense of it (the
-        message holds what both reported), or it exceeds one of the limits (also while iterating).
+        message holds what both reported), or its rate is below 1000 Hz, or it exceeds one of the limits (also while
+        iterating).
     EmptyAudioError
         The file holds no samples.
     NonFiniteAudioError
@@ -398,6 +401,9 @@ def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> 
     if not (info.sample_rate <= _MAX_SAMPLE_RATE and info.channels <= _MOST_CHANNELS):
         raise Refusal(f"{info.channels} channels at {info.sample_rate} Hz: a damaged header")
     source = _printable(info.path)
+    if info.sample_rate < MIN_SAMPLE_RATE:
+        message = f"a sample rate of {info.sample_rate} Hz; audio has at least {MIN_SAMPLE_RATE} Hz"
+        raise DecodeError(message, source=source)
     if info.channels > max_channels:
         raise DecodeError(f"{info.channels} channels, more than max_channels = {max_channels}", source=source)
     declared_s = info.declared_duration_s

@@ -66,7 +66,7 @@ class HearModel(torch.nn.Module):
     @property
     def stride(self) -> int:
         """Frames of a cell."""
-        return int(self.analyser.runner.model.stride)
+        return int(self.analyser.net.stride)
 
     def cells(self, y: np.ndarray) -> _Cells:
         """Features of a sound of any length, a cell of time each.
@@ -110,7 +110,7 @@ class HearModel(torch.nn.Module):
             sums, squares = ((weight * flat**power).sum(dim=1).T for power in (1, 2))
             found.append(_Cells(weight.sum(dim=0), sums, squares))
 
-        runner = self.analyser.runner
+        runner = self.analyser.new_runner()
         track = SegmentTrack(lambda frames: None, take, segment=SEGMENT)
         front_end = FrontEnd(ANALYSIS_SAMPLE_RATE, runner, track, device=self.analyser.device)
         front_end.push(y[None])

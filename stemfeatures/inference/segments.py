@@ -187,7 +187,7 @@ class SegmentTrack:
 
 
 class SegmentRunner:
-    """Collects segments into batches and runs the network on them.
+    """Collects segments into batches and runs the network on them. Belongs to one thread.
 
     Parameters
     ----------
@@ -211,12 +211,6 @@ class SegmentRunner:
             self._waiting.append(segment)
             if len(self._waiting) >= self.batch_size:
                 self.flush()
-
-    def reset(self, batch_size: int | None = None) -> None:
-        """Drop all waiting segments; from now on ``batch_size`` of them go into a forward pass, if given."""
-        self._waiting = []
-        if batch_size is not None:
-            self.batch_size = batch_size
 
     def flush(self) -> None:
         """Run whatever waits."""

@@ -24,6 +24,7 @@ _BY_MESSAGE = (
     ("the row names no file", ("the row names no file",)),
     ("longer than is allowed", ("max_duration_s",)),
     ("more channels than are allowed", ("max_channels",)),
+    ("too low a sample rate", ("a sample rate of",)),
     ("larger than the cache (--cache-size)", ("larger than what is kept on this machine",)),
     ("no audio in the file", ("nothing but the suffix of the file says", "no audio stream", "any stream")),
 )
