@@ -97,6 +97,63 @@ def test_path_column_is_chosen_by_preference(tmp_path: Path) -> None:
     assert catalog.frame["uri"].tolist() == ["http://x/1"]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        "filename",
+        "file_name",
+        "fileName",
+        "file_path",
+        "FilePath",
+        "audio",
+        "audio_path",
+        "Audio Path",
+        "audio-file",
+        "audio_filename",
+        "audioFilePath",
+        "full_path",
+        "abs_path",
+        "wav",
+        "mp3_path",
+        "song_path",
+        "track_file",
+        "audio_url",
+        "path_to_audio",
+        "Source File",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_columns_of_files_as_people_call_them(tmp_path: Path, column: str, suffix: str) -> None:
+    """Names that look like numbers stay text in them; what is no name of a file is metadata."""
+    rows = {"track_name": ["A", "B"], column: ["0123", "a b.wav"], "track_uri": ["x:1", "x:2"], "bpm": [120, 90]}
+    path = tmp_path / f"catalog{suffix}"
+    frame = pd.DataFrame(rows)
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    for found in (read_catalog(path), read_catalog(frame)):
+        assert found.frame["source_uri"].tolist() == ["0123", "a b.wav"]
+        assert found.metadata_columns == ["track_name", "track_uri", "bpm"]
+    assert read_catalog(path).frame["path"].tolist() == [str(tmp_path / "0123"), str(tmp_path / "a b.wav")]
+
+
+def test_a_known_name_comes_before_those_that_are_called_alike(tmp_path: Path) -> None:
+    found = read_catalog(manifest(tmp_path, "filename,audio_path,path\n007,9,a.wav\n"))
+    assert found.frame["source_uri"].tolist() == ["a.wav"]
+    assert found.frame[["filename", "audio_path"]].to_numpy().tolist() == [["007", 9]]
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [("id,file_name,Audio", "file_name and Audio"), ("wav,mp3,title,full_path", "wav, mp3 and full_path")],
+)
+def test_columns_that_may_all_name_the_files_are_refused(tmp_path: Path, header: str, names: str) -> None:
+    text = f"{header}\n{','.join('abcd'[: header.count(',') + 1])}\n"
+    with pytest.raises(CatalogError, match=f"the columns {names} may all name the files: call the one that does path"):
+        read_catalog(manifest(tmp_path, text))
+    for other in ("title,name,track_name,song_name,track_uri,url,location,track", "id,x"):
+        with pytest.raises(CatalogError, match="no column names the files"):
+            read_catalog(manifest(tmp_path, f"{other}\n{','.join('abcdefgh'[: other.count(',') + 1])}\n"))
+
+
 def test_uris(tmp_path: Path) -> None:
     text = f"uri\nfile://{tmp_path}/a%20b.wav\nftp://host/c.wav\n~/d.wav\ns3://bucket/e f.wav\n"
     frame = read_catalog(manifest(tmp_path, text)).frame

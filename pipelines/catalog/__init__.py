@@ -5,7 +5,8 @@ A catalogue is one of
 * a manifest: CSV or TSV (UTF-8 or UTF-16, with or without BOM; comma, semicolon, tab or bar; also compressed: ``.gz``,
   ``.bz2``, ``.xz``, ``.zst``, ``.zip``), Parquet, Feather or JSON lines; or a folder without audio that holds Parquet
   files, or text files of one header (folders called ``key=value`` in it are columns). One column names the files:
-  ``path``, ``source_uri``, ``uri``, ``file`` or ``filepath`` (any case; the first of these that is there). Relative
+  ``path``, ``source_uri``, ``uri``, ``file`` or ``filepath`` (any case; the first of these that is there), or the
+  only one that is called alike, such as ``file_name``, ``Audio Path`` or ``wav`` (:mod:`.path_columns`). Relative
   paths are relative to the manifest; ``file://`` URIs are understood. Column ``track_id`` is optional. All other
   columns are metadata, which travel to table ``tracks``.
 * a folder: every audio file (by its suffix) below it, hidden ones left out; files with suffixes that nobody knows are

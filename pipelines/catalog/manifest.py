@@ -25,7 +25,8 @@ from stemfeatures._util.tabular import (
 )
 from stemfeatures.errors import CatalogError
 
-from .types import ID_COLUMN, PATH_COLUMNS, printable
+from .path_columns import special_columns
+from .types import ID_COLUMN, printable
 from .walk import manifest_parts
 
 if TYPE_CHECKING:
@@ -87,15 +88,11 @@ def read_parts(folder: Path, limit: int | None) -> pd.DataFrame:
 
 
 def _with_types(cells: pd.DataFrame) -> pd.DataFrame:
+    special = special_columns(cells.columns)
     for column in cells.columns:
-        if not is_special(column):
+        if column not in special:
             cells[column] = _typed(cells[column])
     return cells
-
-
-def is_special(column: str) -> bool:
-    """Whether a column names tracks or files: it stays text."""
-    return column.lower() in {*PATH_COLUMNS, ID_COLUMN}
 
 
 def _cells(path: Path, limit: int | None) -> pd.DataFrame:
@@ -260,6 +257,7 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
+    special = special_columns([*table.column_names, *keys])
     try:
         for i, column in enumerate(table.column_names):
             if pa.types.is_nested(table.schema.types[i]):
@@ -267,8 +265,8 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
                     f"column {column!r} is {table.schema.types[i]}; metadata must be numbers, text or booleans",
                     source=source,
                 )
-            values = table.column(i)
-            table = table.set_column(i, column, _paths(values) if _is_path(column) else _plain(values, column))
+            values, is_path = table.column(i), column in special and column.strip().lower() != ID_COLUMN
+            table = table.set_column(i, column, _paths(values) if is_path else _plain(values, column))
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
@@ -279,7 +277,7 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
         nullable[getattr(pa, f"uint{bits}")()] = getattr(pd, f"UInt{bits}Dtype")()
     frame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
     for key in keys:
-        if key.strip().lower() not in {*PATH_COLUMNS, ID_COLUMN}:
+        if key not in special:
             frame[key] = _typed(frame[key].fillna("").astype(str))
     return frame
 
@@ -290,10 +288,6 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
     column = decoded(column, name)
     return column.cast(pa.time64("us"), safe=False) if column.type == pa.time64("ns") else column
-
-
-def _is_path(column: str) -> bool:
-    return column.strip().lower() in PATH_COLUMNS
 
 
 def _paths(column: pa.ChunkedArray) -> pa.ChunkedArray:

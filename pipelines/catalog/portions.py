@@ -36,7 +36,8 @@ from stemfeatures.errors import CatalogError
 
 from . import remote, spooled
 from .manifest import frame_of
-from .read import from_frame, path_column
+from .path_columns import path_column
+from .read import from_frame
 from .types import ID_COLUMN, ON_DUPLICATE, Catalog, CatalogSpec, printable
 from .walk import holds_parquet
 
@@ -223,7 +224,7 @@ def _look_through(
     if on_duplicate not in ON_DUPLICATE:
         raise ValueError(f"on_duplicate must be one of {', '.join(ON_DUPLICATE)}, not {on_duplicate!r}")
     names = {name.strip().lower(): name for name in reversed(dataset.schema.names)}
-    path, given = path_column(names, dataset.schema.names, origin), names.get(ID_COLUMN)
+    path, given = path_column(dataset.schema.names, origin), names.get(ID_COLUMN)
     columns = {path: "file"} if given is None else {given: "track id", path: "file"}
     unsigned = [f.name for f in dataset.schema if f.type == pa.uint64() and f.name not in columns]
     large: set[str] = set()

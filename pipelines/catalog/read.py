@@ -30,9 +30,9 @@ from stemfeatures.errors import CatalogError
 from . import remote
 from .manifest import read_csv, read_parts, read_typed
 from .metadata import settled
+from .path_columns import path_column
 from .types import (
     ID_COLUMN,
-    PATH_COLUMNS,
     Catalog,
     CatalogSpec,
     passed_over_text,
@@ -224,18 +224,6 @@ def _absolute(file: Path | str) -> str:
     return file if isinstance(file, str) and is_remote(file) else os.path.normpath(os.path.abspath(file))
 
 
-def path_column(names: Mapping[str, Any], columns: Iterable[Any], origin: str) -> Any:
-    """The column that names the files; ``names`` has all in lower case. CatalogError when there is none."""
-    column = next((names[c] for c in PATH_COLUMNS if c in names), None)
-    if column is None:
-        have = ", ".join(map(str, columns)) or "none"
-        raise CatalogError(
-            f"no column names the files: one of {', '.join(PATH_COLUMNS)} is needed; the columns are: {have}",
-            source=printable(origin),
-        )
-    return column
-
-
 def from_frame(
     manifest: pd.DataFrame,
     base: Path | str,
@@ -279,7 +267,7 @@ def from_frame(
     except TableError as error:
         raise CatalogError(error.message, source=printable(origin)) from error
     names = {str(c).strip().lower(): c for c in reversed(manifest.columns)}
-    column = path_column(names, manifest.columns, origin)
+    column = names[path_column(manifest.columns, origin).strip().lower()]
     if not len(manifest):
         raise CatalogError("the catalogue has no rows", source=printable(origin))
     stated = [_stated(value) for value in manifest[column].tolist()]

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from stemfeatures._util.tabular import DAMAGED, TableError, encoding_of, open_table_bytes
 from stemfeatures.errors import CatalogError
 
-from .manifest import HEADER_CHARACTERS, TextKind, header_of, is_special, start_of, text_rows
+from .manifest import HEADER_CHARACTERS, TextKind, header_of, start_of, text_rows
+from .path_columns import special_columns
 from .types import printable
 
 #: Rows that are held in memory.
@@ -57,7 +58,8 @@ def spool(path: Path, folder: Path, *, more_than: int) -> Path | None:
         if len(begun) <= more_than:
             return None
         as_text, typed = folder / "text.parquet", folder / "typed.parquet"
-        kinds = {name: TextKind() for name in header if not is_special(name)}
+        special = special_columns(header)
+        kinds = {name: TextKind() for name in header if name not in special}
         _write_text(as_text, header, chain(begun, rows), kinds)
         kept = [
             name for name, given in zip(header, stated) if given or name not in kinds or not kinds[name].is_empty

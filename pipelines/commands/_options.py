@@ -24,12 +24,13 @@ Run = Callable[[argparse.Namespace], int]
 #: What ``extract`` and ``validate`` take.
 CATALOG_HELP = (
     "manifest (CSV, TSV, Parquet, Feather, JSON lines), a folder, a glob in quotes, or audio files. A manifest names "
-    "the files in its column path, source_uri, uri, file or filepath (relative to the manifest); text is UTF-8 or "
-    "UTF-16, as it is or compressed (.gz, .bz2, .xz, .zst, .zip). A folder of Parquet or CSV files, without audio, is "
-    "one manifest. Two rows with one file or one track_id are refused. Without a column track_id, the id of a track is "
-    "its path relative to the manifest, the folder, or the part of the glob before its first wildcard; for a list of "
-    "files, its absolute path. Of folders, files with suffixes of audio are taken. All of these may lie in a store "
-    "(s3://, gs://, az://), manifests and files also at http(s)://. Links to folders are followed, each folder once"
+    "the files in its column path, source_uri, uri, file or filepath, or in one that is called alike, such as "
+    "file_name or audio_path (relative to the manifest); text is UTF-8 or UTF-16, as it is or compressed (.gz, .bz2, "
+    ".xz, .zst, .zip). A folder of Parquet or CSV files, without audio, is one manifest. Two rows with one file or "
+    "one track_id are refused. Without a column track_id, the id of a track is its path relative to the manifest, the"
+    " folder, or the part of the glob before its first wildcard; for a list of files, its absolute path. Of folders, "
+    "files with suffixes of audio are taken. All of these may lie in a store (s3://, gs://, az://), manifests and "
+    "files also at http(s)://. Links to folders are followed, each folder once"
 )
 
 DATASET_HELP = "features directory, also in a store: s3://, gs:// or az://BUCKET/DIR"
