@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from networks import tiny_checkpoint
 from test_multitrack import RATE, tone, write_clip, write_song
 
-from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, STEMS
 from stemfeatures.errors import EvaluationError, ModelError
 from stemfeatures.evaluation import CheckpointEstimator, EvaluationResult, NotOfferedError, evaluate, get_estimator
 from stemfeatures.evaluation.base import BaseEstimator
@@ -21,7 +22,9 @@ from stemfeatures.evaluation.beats import TEMPO_FACTORS, beat_scores, beats_temp
 from stemfeatures.evaluation.estimators.references import stft_grid
 from stemfeatures.evaluation.f0 import f0_scores, pitch_by_speed, resample_f0
 from stemfeatures.evaluation.intervals import half_width
+from stemfeatures.evaluation.leakage import pair_name
 from stemfeatures.evaluation.presence import presence_scores, presence_truth
+from stemfeatures.evaluation.result import METRICS
 from stemfeatures.evaluation.separation import bss_eval, is_silent, nsdr, sdr, si_sdr
 
 RNG = np.random.default_rng(7)
@@ -280,6 +283,37 @@ def test_the_mixture_gains_nothing(songs: Path) -> None:
     assert (ok["nsdr_db"] == 0).all()
     np.testing.assert_array_equal(ok["sdr_db"], ok["mixture_sdr_db"])
     assert (result.table["stems_sum_snr_db"] > 60).all()
+
+
+@pytest.mark.parametrize("task", ["separation", "f0", "leakage"])
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_fit_a_width_and_lose_nothing(task: str, width: int) -> None:
+    """The numbers of the wide table are all there."""
+    stems = {"f0": ["vocals"], "leakage": [pair_name(a, b) for a in STEMS for b in STEMS]}.get(task, STEMS)
+    rng, rows = np.random.default_rng(0), []
+    for stem in stems:
+        for estimator in ("joint-v2", "openunmix:umxhq-of-somebody"):
+            of = {"task": task, "dataset": "folder-of-a-data-set", "stem": stem, "estimator": estimator, "status": "ok"}
+            for track in range(3):
+                scores = dict(zip(METRICS[task], rng.uniform(1, 9, len(METRICS[task]))))
+                rows.append(of | {"track": str(track), "group": str(track)} | scores)
+    result = EvaluationResult(pd.DataFrame(rows), {})
+    wide, narrow = str(result), result.to_text(width)
+    assert max(map(len, wide.splitlines())) > 80
+    assert max(map(len, narrow.splitlines())) <= width
+    numbers = r"-?\d+\.\d+"
+    assert len(re.findall(numbers, wide)) > 40
+    assert sorted(re.findall(numbers, narrow)) == sorted(re.findall(numbers, wide))
+    cells = [re.split(r"\s{2,}", line.strip()) for line in narrow.splitlines()]
+    if task == "leakage":
+        assert sum(line.count("of other") for line in cells) == 2
+        return
+    table = result.summary().set_index(["stem", "estimator", "metric"])
+    one = table.loc[stems[-1], "joint-v2", "rpa_fast" if task == "f0" else "bss_sar_db"]
+    digits = 3 if task == "f0" else 2
+    told = [f"{one[name]:.{digits}f}" for name in ("mean", "ci95", "median")]
+    if width == 80:  # each metric on a line of its own
+        assert [one.name[2], "joint-v2", "3", *told] in cells
 
 
 def test_stems_that_do_not_sum_to_the_mixture_are_told(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ._exit import DONE, UsageError
 from ._inputs import add_overwrite, require_folder, require_free
 from ._options import Parser, add_device, add_verb, choose_device, whole
 from ._progress import ProgressLine
-from ._text import echo, json_text
+from ._text import echo, json_text, terminal_width
 
 if TYPE_CHECKING:
     from stemfeatures.evaluation import BaseEstimator, EvaluationResult
@@ -163,12 +163,14 @@ def _text(result: EvaluationResult, asked: list[str]) -> str:
     """The tables, and where several estimators were asked for how the others differ from the first."""
     from stemfeatures.evaluation import EvaluationResult
 
+    width = terminal_width() if sys.stdout.isatty() else None
     first, *others = asked
     chosen = EvaluationResult(result.table[result.table["estimator"].isin(asked)])
     scored = chosen.table.loc[chosen.table["status"] == "ok", "estimator"]
     if not others or not {first, *others} <= set(scored):
-        return str(result)
-    return f"{result}\n\nDifferences to {first} on the same tracks\n{chosen.against(first)}"
+        return result.to_text(width)
+    differences = chosen.against(first).to_text(width)
+    return f"{result.to_text(width)}\n\nDifferences to {first} on the same tracks\n{differences}"
 
 
 def _estimator_class(model: str) -> type[BaseEstimator] | None:

@@ -14,8 +14,10 @@ Notes
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,10 +241,26 @@ class EvaluationResult:
         pq.write_table(table.replace_schema_metadata(metadata), path)
 
     def __str__(self) -> str:
-        """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem."""
+        return self.to_text()
+
+    def to_text(self, width: int | None = None) -> str:
+        """A readable table a task: mean, its 95 % confidence interval and median over tracks by data set and stem.
+
+        Parameters
+        ----------
+        width : int, optional
+            Characters of a line. What is wider stands below each other, metric by metric; by default all columns stand
+            side by side.
+
+        Returns
+        -------
+        str
+            Tables and notes.
+        """
         summary = self.summary()
-        tables = [_leakage_table(summary) if task == "leakage" else _table_of(summary, task) for task in TASKS]
-        return "\n\n".join(text for text in (*tables, self._notes()) if text)
+        tables = [_leakage_table if task == "leakage" else partial(_table_of, task=task) for task in TASKS]
+        parts = [*(table(summary, width=width) for table in tables), _wrapped(self._notes(), width, indent="  ")]
+        return "\n\n".join(part for part in parts if part)
 
     def _offered(self, estimator: str) -> set[str]:
         """The tasks that the estimator has at least one score in."""
@@ -298,7 +316,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("task", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
-def _table_of(summary: pd.DataFrame, task: str) -> str:
+def _table_of(summary: pd.DataFrame, *, task: str, width: int | None = None) -> str:
     """Averages of one task by data set, stem and estimator as lines; empty if there are none."""
     rows = summary[summary["task"] == task]
     keys = ["dataset", "stem", "estimator"]
@@ -322,7 +340,46 @@ def _table_of(summary: pd.DataFrame, task: str) -> str:
     shown = [i for i, name in enumerate(head) if i < 6 or any(line[i] != "-" for line in lines[1:])]
     lines = [[line[i] for i in shown] for line in lines]
     left = [k for k, i in enumerate(shown) if i < 3 or i == 5]
-    return "\n".join([_TITLES[task], *_aligned(lines, left)])
+    aligned = _aligned(lines, left)
+    if width is not None and max(map(len, aligned)) > width:
+        aligned = _by_metric(rows, task, width)
+    return "\n".join([_wrapped(_TITLES[task], width), *aligned])
+
+
+def _by_metric(rows: pd.DataFrame, task: str, width: int) -> list[str]:
+    """The same averages below each other, metric by metric, for lines of ``width`` characters."""
+    made: list[str] = []
+    for (dataset, stem), group in rows.groupby(["dataset", "stem"], sort=False):
+        lines = [["metric", "estimator", "tracks", *_AVERAGES.values()]]
+        for metric, of in group.groupby("metric", sort=False):
+            of = of[of["n"] > 0]
+            for i, row in enumerate(of.to_dict("records")):
+                averages = [_number(row[average], task) for average in _AVERAGES]
+                lines.append(["" if i else str(metric), row["estimator"], str(row["n"]), *averages])
+        # Names of estimators give way: those of metrics say what the numbers are.
+        over = max(map(len, _aligned(lines, (0, 1)))) - width
+        longest = max(max(len(line[1]) for line in lines) - max(over, 0), len("estimator"))
+        for line in lines:
+            line[1] = line[1] if len(line[1]) <= longest else f"{line[1][: longest - 1]}…"
+        skipped = group.groupby("estimator", sort=False)["n_skipped"].min()
+        told = "".join(f", {n} skipped by {name}" for name, n in skipped.items() if n)
+        made += ["", *_wrapped(f"{dataset}, {stem}{told}", width).split("\n"), *_aligned(lines, (0, 1))]
+    return made[1:]
+
+
+def _blocks(lines: list[list[str]], width: int | None) -> list[str]:
+    """Lines of cells of which the first two are names; what is wider than ``width`` goes on below, with the names."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    blocks = [[0, 1]]
+    for i in range(2, len(widths)):
+        room = math.inf if width is None else width - sum(widths[k] + 2 for k in blocks[-1])
+        if widths[i] > room and len(blocks[-1]) > 2:
+            blocks.append([0, 1])
+        blocks[-1].append(i)
+    made: list[str] = []
+    for of in blocks:
+        made += ["", *_aligned([[line[i] for i in of] for line in lines], (0, 1))]
+    return made[1:]
 
 
 def _aligned(lines: list[list[str]], left: Sequence[int]) -> list[str]:
@@ -332,7 +389,15 @@ def _aligned(lines: list[list[str]], left: Sequence[int]) -> list[str]:
     return ["  ".join(align(cell, w) for align, cell, w in zip(aligns, line, widths)).rstrip() for line in lines]
 
 
-def _leakage_table(summary: pd.DataFrame) -> str:
+def _wrapped(text: str, width: int | None, *, indent: str = "") -> str:
+    """Lines of running text, within ``width``."""
+    if width is None:
+        return text
+    wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return "\n".join(map(wrapper.fill, text.splitlines()))
+
+
+def _leakage_table(summary: pd.DataFrame, *, width: int | None = None) -> str:
     """A matrix a band, estimates down and true stems across: levels with their intervals, and shares."""
     rows = summary[(summary["task"] == "leakage") & (summary["n"] > 0)]
     parts = []
@@ -347,8 +412,8 @@ def _leakage_table(summary: pd.DataFrame) -> str:
                 lines.append([band if estimate == estimates[0] else "", estimate, *cells])
         tracks = int(group["n"].max())
         head = f"{dataset}, {estimator}, {tracks} track{'s' if tracks > 1 else ''}"
-        parts.append("\n".join([head, *_aligned(lines, (0, 1))]))
-    return "\n".join([_TITLES["leakage"], *parts]) if parts else ""
+        parts.append("\n".join([_wrapped(head, width), *_blocks(lines, width)]))
+    return "\n".join([_wrapped(_TITLES["leakage"], width), *parts]) if parts else ""
 
 
 def _leak(values: Mapping[tuple[str, str], Any], name: str, level: str, share: str) -> str:
