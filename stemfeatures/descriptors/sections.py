@@ -10,7 +10,6 @@ sections have usual lengths. Sections whose bars follow each other alike have on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -193,8 +192,7 @@ def find_sections(bars: BarFeatures) -> Sections | None:
         return None
     scale = np.sqrt(deviation)
     edges, novelty = _cut_windows(values / scale)
-    parts = [(bars.harmony[a:b] / scale, bars.bass[a:b] / scale, bars.sound[a:b] / scale) for a, b in edges]
-    labels = _group(parts)
+    labels = _group(_Parts(bars.harmony / scale, bars.bass / scale, bars.sound / scale, edges))
     sung = np.array([bars.sung[a:b].mean() for a, b in edges])
     return Sections(
         bars.times_s[edges[:, 0]], bars.times_s[edges[:, 1]], [_letter(k) for k in labels],
@@ -298,28 +296,53 @@ def _cut(values: np.ndarray, novelty: np.ndarray) -> np.ndarray:
     return np.stack([cuts[:-1], cuts[1:]], axis=1)
 
 
-def _distance(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> float:
-    """Mean squared distance of the bars of two sections in their order, in whichever transposition is best."""
-    n = min(len(one[0]), len(other[0]))
-    distance = np.square(one[2][:n] - other[2][:n]).sum() + np.where(np.arange(12) > 0, n * TRANSPOSED, 0.0)
-    for a, b in zip(one[:2], other[:2]):
-        a, b = a[:n], b[:n]
-        products = (a.T @ b)[np.arange(12), _TRANSPOSED].sum(axis=1)
-        distance += np.square(a).sum() + np.square(b).sum() - 2 * products
-    return float(distance.min() / n)
+class _Parts:
+    """Sections side by side, so that one is compared with all before it in a few matrix products.
+
+    Parameters
+    ----------
+    harmony, bass, sound : np.ndarray
+        (n_bars, n_dims) of the bars.
+    edges : np.ndarray
+        (n_sections, 2) first bar and end of each section.
+    """
+
+    def __init__(self, harmony: np.ndarray, bass: np.ndarray, sound: np.ndarray, edges: np.ndarray) -> None:
+        self.length = edges[:, 1] - edges[:, 0]
+        longest = int(self.length.max())
+        place = edges[:, :1] + np.arange(longest)
+        inside = (place < edges[:, 1:])[..., None]
+        place = np.minimum(place, len(sound) - 1)
+        #: (n_sections, longest, n_dims), zeros behind the end of a section.
+        self.harmony, self.bass, self.sound = (np.where(inside, x[place], 0.0) for x in (harmony, bass, sound))
+        squares = sum(np.square(x).sum(axis=2) for x in (self.harmony, self.bass, self.sound))
+        self.squares = np.concatenate([np.zeros((len(edges), 1)), np.cumsum(squares, axis=1)], axis=1)
+        # [12 c + d, k] is 1 where d is the pitch class c, k semitones higher.
+        self.transpositions = (np.arange(12) == _TRANSPOSED.T[..., None]).swapaxes(1, 2).reshape(144, 12).astype(float)
+
+    def distances(self, k: int) -> np.ndarray:
+        """(k,) mean squared distances of section ``k`` to those before it, in whichever transposition is best.
+
+        Bars are compared in their order, as many as the shorter section has.
+        """
+        n = np.minimum(self.length[:k], self.length[k])
+        bars = slice(int(self.length[k]))
+        same = self.squares[k, n] + self.squares[np.arange(k), n]
+        same -= 2 * self.sound[:k, bars].reshape(k, -1) @ self.sound[k, bars].ravel()
+        products = sum(np.matmul(x[k, bars].T, x[:k, bars]).reshape(k, 144) for x in (self.harmony, self.bass))
+        distance = same[:, None] - 2 * products @ self.transpositions
+        distance[:, 1:] += n[:, None] * TRANSPOSED
+        return np.asarray(distance.min(axis=1) / n)
 
 
-def _group(parts: Sequence[tuple[np.ndarray, ...]]) -> list[int]:
+def _group(parts: _Parts) -> list[int]:
     """Number of the part that each section is, in the order of first occurrence; sections join the nearest part."""
-    labels: list[int] = []
-    for k, part in enumerate(parts):
-        known: dict[int, list[float]] = {}
-        for label, earlier in zip(labels, parts[:k]):
-            known.setdefault(label, []).append(_distance(part, earlier))
-        near = {label: float(np.mean(distances)) for label, distances in known.items()}
-        nearest = min(near, key=lambda label: near[label], default=-1)
-        labels.append(nearest if nearest >= 0 and near[nearest] < SAME else len(known))
-    return labels
+    labels = np.zeros(len(parts.length), dtype=int)
+    for k in range(1, len(labels)):
+        means = np.bincount(labels[:k], parts.distances(k)) / np.bincount(labels[:k])
+        nearest = int(means.argmin())
+        labels[k] = nearest if means[nearest] < SAME else len(means)
+    return [int(label) for label in labels]
 
 
 def _letter(k: int) -> str:
@@ -423,7 +446,8 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     if found is None:
         return {"sections_status": NO_SECTIONS}
     duration = found.end_s - found.start_s
-    again = np.array([label in found.label[:k] for k, label in enumerate(found.label)])
+    again = np.ones(len(duration), bool)
+    again[np.unique(found.label, return_index=True)[1]] = False
     return {
         "sections_status": OK,
         "section_count": len(duration),
