@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from extract_helper import write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
-from pipelines.catalog import portions, portions_of, read_catalog, spooled
+from pipelines.catalog import portions, portions_of, read_catalog, scratch, spooled
 from pipelines.catalog.repeats import Repeats, hashes
 from pipelines.extraction import loaded
 from pipelines.extraction.resume import metadata_fields
@@ -284,3 +288,41 @@ def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 2, 0)
     loaded.forget_analyser()
+
+
+def test_what_a_killed_run_has_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next one, and not what another one is at work in."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, signal\nfrom pipelines.catalog.scratch import scratch_folder\n"
+        "with scratch_folder('stemfeatures-test-') as folder:\n"
+        "    (folder / 'text.parquet').write_bytes(bytes(1000))\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(scratch.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert sorted(path.name for path in left.iterdir()) == [".in-use", "text.parquet"]
+    (other := tmp_path / "stemfeatures-test-without-a-lock").mkdir()
+    with scratch.scratch_folder("stemfeatures-test-") as first, scratch.scratch_folder("stemfeatures-test-") as second:
+        assert sorted(tmp_path.iterdir()) == sorted([first, second, other])
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_sigterm_leaves_nothing_of_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "catalog.csv").write_text("path\n" + "".join(f"{'x' * 60}{i}.wav\n" for i in range(60_000)))
+    seen = []
+
+    def terminate(*args: object, **options: object) -> None:
+        seen.extend(path.name.rpartition("-")[0] for path in (tmp_path / "temporary").iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr("pipelines.extraction.extract._extract", terminate)
+    with pytest.raises(KeyboardInterrupt):
+        extract_catalog(tmp_path / "catalog.csv", tmp_path / "out", jobs=1)
+    assert seen == ["stemfeatures-manifest"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

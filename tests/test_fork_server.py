@@ -12,11 +12,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
+from unittest.mock import MagicMock
 
 import pytest
 
 from pipelines.extraction import fork_server
-from pipelines.extraction.cluster import local_cluster
+from pipelines.extraction.cluster import local_cluster, see_to_judge
 
 _NOT_TO_START = ("torch", "scipy.signal", "numba", "librosa", "sklearn", "matplotlib", "distributed")
 
@@ -85,6 +87,75 @@ def test_ctrl_c_does_not_wait_for_the_fork(tmp_path: Path) -> None:
         fork_server.in_fork(_interrupt, os.getpid(), str(tmp_path))
     assert not multiprocessing.active_children()
     assert os.listdir(tmp_path) == ["in a fork"]
+
+
+def _late_in_a_fork(driver: int) -> int:
+    if os.getpid() != driver:
+        time.sleep(600)
+    return os.getpid()
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="nothing is forked here")
+def test_a_fork_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_server.start_fork_server()
+    monkeypatch.setattr(fork_server, "ANSWER_S", 0.5)
+    assert fork_server.in_fork(_late_in_a_fork, os.getpid()) == os.getpid()
+    deadline = time.monotonic() + 60  # its server may still have been importing
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="no server is started here")
+def test_a_server_that_still_imports_ends_with_its_driver(tmp_path: Path) -> None:
+    """However the driver ends."""
+    (tmp_path / "endless.py").write_text(
+        "import importlib.util, time\n"
+        "for i in range(1200):\n    time.sleep(0.05)\n    importlib.util.find_spec(f'none_{i}')\n"
+    )
+    code = (
+        "import os, signal\nfrom multiprocessing import forkserver\nfrom pipelines.extraction import fork_server\n"
+        "fork_server.PRELOADED[1] = 'endless'\nfork_server.start_fork_server()\n"
+        "print(forkserver._forkserver._forkserver_pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = os.pathsep.join([str(Path(fork_server.__file__).parents[2]), str(tmp_path)])
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as driver:
+        assert driver.stdout is not None
+        server = int(driver.stdout.readline())
+        assert driver.wait(60) == -signal.SIGKILL
+        deadline = time.monotonic() + 40  # of the minute for which it would import
+        while Path(f"/proc/{server}/cmdline").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert time.monotonic() < deadline
+
+
+def test_another_judge_costs_no_worker_that_is_starting_again() -> None:
+    """To scale down, Dask takes workers first that its scheduler does not know at the moment."""
+    from distributed import SpecCluster
+
+    class Cluster:
+        """As much of a cluster as scaling needs: workers 0 and 1, of which 1 is restarting, and a judge."""
+
+        worker_spec: ClassVar[dict[int, str]] = {0: "worker", 1: "worker", 2: "judge"}
+        scheduler_info: ClassVar[dict[str, dict[str, dict[str, int]]]] = {
+            "workers": {"tls://a": {"name": 0}, "tls://c": {"name": 2}}
+        }
+        status, asynchronous, loop, _i, new_spec = "running", False, MagicMock(), 3, "judge"
+        _correct_state = None
+        scale, new_worker_spec, _new_worker_name = (
+            SpecCluster.scale, SpecCluster.new_worker_spec, SpecCluster._new_worker_name,
+        )  # fmt: skip
+
+    cluster = Cluster()
+    see_to_judge(cluster, frozenset([0, 1]), another=False)
+    assert cluster.worker_spec == {0: "worker", 1: "worker", 2: "judge"}
+    see_to_judge(cluster, frozenset([0, 1]), another=True)
+    assert cluster.worker_spec == {0: "worker", 1: "worker", 3: "judge"}
+    del cluster.worker_spec[3]
+    see_to_judge(cluster, frozenset([0, 1]), another=False)
+    assert [cluster.worker_spec[name] for name in (0, 1)] == ["worker"] * 2
+    assert len(cluster.worker_spec) == 3
 
 
 @pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="nothing is forked here")

@@ -45,18 +45,18 @@ def path_column(columns: Iterable[object], origin: str) -> str:
     >>> path_column(["id", "Audio Filename", "length"], "songs.csv")
     'Audio Filename'
     """
-    columns = [str(column) for column in columns]
-    found = _candidates(columns)
+    names = [str(column) for column in columns]
+    found = _candidates(names)
     if not found:
-        have = ", ".join(columns) or "none"
+        have = ", ".join(names) or "none"
         raise CatalogError(
             f"no column names the files: one of {', '.join(PATH_COLUMNS)} is needed; the columns are: {have}",
             source=printable(origin),
         )
     if len(found) > 1:
-        names = f"{', '.join(found[:-1])} and {found[-1]}"
+        several = f"{', '.join(found[:-1])} and {found[-1]}"
         raise CatalogError(
-            f"the columns {names} may all name the files: call the one that does {PATH_COLUMNS[0]}",
+            f"the columns {several} may all name the files: call the one that does {PATH_COLUMNS[0]}",
             source=printable(origin),
         )
     return found[0]
@@ -70,9 +70,8 @@ def special_columns(columns: Iterable[object]) -> frozenset[str]:
     >>> sorted(special_columns(["track_id", "file_name", "bpm"]))
     ['file_name', 'track_id']
     """
-    columns = [str(column) for column in columns]
-    named = {*PATH_COLUMNS, ID_COLUMN}
-    return frozenset([*(c for c in columns if c.strip().lower() in named), *_candidates(columns)])
+    names, known = [str(column) for column in columns], {*PATH_COLUMNS, ID_COLUMN}
+    return frozenset([*(name for name in names if name.strip().lower() in known), *_candidates(names)])
 
 
 def _candidates(columns: list[str]) -> list[str]:

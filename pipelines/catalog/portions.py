@@ -10,7 +10,6 @@ integers are too large for int64. Else the types of columns are those of the Par
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from . import remote, spooled
 from .manifest import frame_of
 from .path_columns import path_column
 from .read import from_frame
+from .scratch import scratch_folder
 from .types import ID_COLUMN, ON_DUPLICATE, Catalog, CatalogSpec, printable
 from .walk import holds_parquet
 
@@ -168,7 +168,7 @@ def _manifest(spec: CatalogSpec, limit: int | None, stack: ExitStack) -> tuple[P
 def _spooled(path: Path, stack: ExitStack) -> Path | None:
     """All rows, whatever the limit: types are those of the whole manifest."""
     with ExitStack() as written:
-        folder = Path(written.enter_context(tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-")))
+        folder = written.enter_context(scratch_folder("stemfeatures-manifest-"))
         spool = spooled.spool(path, folder, more_than=PORTION_ROWS)
         if spool is not None:  # else what has been written, up to a full disk, is of no use
             stack.enter_context(written.pop_all())
@@ -230,8 +230,8 @@ def _look_through(
     large: set[str] = set()
     restore = given is not None
     dropped: list[np.ndarray] = [np.empty(0, np.int64)]
-    with tempfile.TemporaryDirectory(prefix="stemfeatures-rows-") as folder:
-        repeats = {column: Repeats(Path(folder) / str(i)) for i, column in enumerate(columns)}
+    with scratch_folder("stemfeatures-rows-") as folder:
+        repeats = {column: Repeats(folder / str(i)) for i, column in enumerate(columns)}
         first = 0
         for table in _tables(dataset, n_rows, [*columns, *unsigned], rows=_LOOK_ROWS):
             for column, some in repeats.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from stemfeatures._util.urls import Url
 from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
 from stemfeatures.errors import CatalogError
 
+from .scratch import scratch_folder
 from .types import printable
 from .walk import COMPANIONS, table_names
 
@@ -37,8 +37,8 @@ def _told(address: str) -> Iterator[None]:
 def brought(address: str) -> Iterator[Path]:
     """A manifest of a store as a file of this machine, or a folder of Parquet parts as a folder."""
     url = Url(address)
-    with tempfile.TemporaryDirectory(prefix="stemfeatures-manifest-") as folder:
-        target = Path(folder) / (Path(url.name).name or "manifest")
+    with scratch_folder("stemfeatures-manifest-") as folder:
+        target = folder / (Path(url.name).name or "manifest")
         with _told(address):
             if objects.info(url) is not None:
                 _bring(url, target)
@@ -68,8 +68,8 @@ def too_large(most: int) -> str:
 def brought_audio(address: str, most: int = CACHE_BYTES) -> Iterator[tuple[str | None, tuple[str, str] | None]]:
     """An audio file of a store as one of this machine, or kind and message of what keeps it there."""
     url = Url(address)
-    with tempfile.TemporaryDirectory(prefix="stemfeatures-audio-look-") as folder:
-        target = Path(folder) / f"audio{Path(url.name).suffix}"
+    with scratch_folder("stemfeatures-audio-look-") as folder:
+        target = folder / f"audio{Path(url.name).suffix}"
         try:
             _bring(url, target, most)
         except OSError as error:

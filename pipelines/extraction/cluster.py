@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ from .tasks import ShardReceipt, ShardTask
 from .workers import Patience, PausedWorkers, killed_for_memory, limited, slots, worker_info
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, Security
+    from distributed import Client, Future, Security, SpecCluster
 
 log = logging.getLogger(__name__)
 
@@ -512,12 +513,18 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
             raise ClusterError(f"cannot start {n_workers} worker processes: {error}{hint}") from error
         raise
 
-    def see_to_judge(another: bool) -> None:
-        if another:
-            cluster.scale(n_workers)
-        cluster.scale(n_workers + 1)
+    see_to_it = partial(see_to_judge, cluster, frozenset(workers))
+    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=see_to_it)
 
-    return ClusterExecutor(client, closing=closing, resources=SHARD, judge=see_to_judge)
+
+def see_to_judge(cluster: SpecCluster, workers: frozenset[Any], another: bool) -> None:
+    """Have one worker besides ``workers``, the names of the others; ``another`` than the one that there may be.
+
+    The judge that goes is named: to scale down, Dask takes workers first that are about to start again.
+    """
+    for name in [name for name in cluster.worker_spec if name not in workers] if another else []:
+        del cluster.worker_spec[name]
+    cluster.scale(len(workers) + 1)
 
 
 def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:

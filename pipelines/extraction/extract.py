@@ -33,6 +33,7 @@ from .driver import Driver
 from .fork_server import start_fork_server
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .run import execute
+from .stop import sigterm_as_ctrl_c
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
 
 
@@ -170,7 +171,7 @@ def extract_catalog(
         precision=precision,
     )
     where = place_of(out_dir)
-    with portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions:
+    with sigterm_as_ctrl_c(), portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions:
         if portions is None:
             return _extract(catalog, where, options, progress)
         return _extract_portions(portions, where, replace(options, limit=None, on_duplicate="error"), progress)

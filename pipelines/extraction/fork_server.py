@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from . import threads
 
-#: Imported by the fork server.
-PRELOADED = f"{__package__}.preloaded"
+#: Variable of the environment with the number of the driver, for :mod:`.orphan`.
+DRIVER = "STEMFEATURES_DRIVER"
+#: Imported by the fork server, in this order.
+PRELOADED = [f"{__package__}.orphan", f"{__package__}.preloaded"]
+#: A fork answers within so many seconds, those included in which its server imports on a busy machine.
+ANSWER_S = 300.0
+#: What is killed has gone within so many seconds.
+END_S = 10.0
 #: How Dask starts workers, where it can: forked elsewhere, the frameworks of the system do not survive.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
@@ -40,8 +49,9 @@ def start_fork_server() -> str:
     """
     if METHOD != "forkserver":
         return METHOD
-    multiprocessing.get_context(METHOD).set_forkserver_preload([PRELOADED])
-    settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT}  # read when a process starts
+    multiprocessing.get_context(METHOD).set_forkserver_preload(PRELOADED)
+    # Read when a process starts.
+    settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT, DRIVER: str(os.getpid())}
     environment = {name: os.environ.get(name) for name in settings}
     resource_tracker.ensure_running()  # now: it unblocks the signals
     # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
@@ -62,28 +72,60 @@ def start_fork_server() -> str:
 
 
 def in_fork(call: Callable[..., R], *arguments: Any) -> R:
-    """What a function gives in a process that is forked from the server; called here where that comes to nothing."""
+    """What a function gives in a process that is forked from the server.
+
+    It is called here where that comes to nothing: the call raises, the server or the fork dies, or there is no answer
+    within :data:`ANSWER_S`.
+    """
     if METHOD != "forkserver":
         return call(*arguments)
+    from stemfeatures._util.clock import get_within
+
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, call, arguments), daemon=True)
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def ask() -> None:
+        try:
+            process.start()  # waits for the server, which may still import
+            theirs.close()
+            if given_up.is_set():
+                _end(process)
+            answers.put((ours.recv(), None))
+        except BaseException as error:
+            answers.put((None, error))
+        finally:
+            theirs.close()
+            ours.close()
+
+    threading.Thread(target=ask, daemon=True, name="fork").start()
     try:
-        process.start()
-        theirs.close()
-        answer: R = ours.recv()
-    except (EOFError, OSError):  # the call raised, or the server or the fork died
-        return call(*arguments)
-    except BaseException:  # Ctrl-C, which the fork does not heed
-        if process.pid is not None:
-            process.kill()
+        answer, error = get_within(answers, ANSWER_S)
+    except BaseException as stop:  # late, or Ctrl-C, which the fork does not heed
+        given_up.set()
+        _end(process)
+        if isinstance(stop, queue.Empty):
+            return call(*arguments)
         raise
-    finally:
-        theirs.close()
-        ours.close()
-        if process.pid is not None:
-            process.join()
-    return answer
+    _end(process, END_S)
+    if isinstance(error, (EOFError, OSError)):  # the call raised, or the server or the fork died
+        return call(*arguments)
+    if error is not None:
+        raise error
+    found: R = answer
+    return found
+
+
+def _end(process: BaseProcess, patience_s: float = 0.0) -> None:
+    """Wait for a fork to end, and kill it where it does not."""
+    if process.pid is None:
+        return
+    process.join(patience_s)
+    if process.exitcode is None:
+        process.kill()
+        process.join(END_S)
 
 
 def _answer(connection: Connection, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

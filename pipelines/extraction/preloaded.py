@@ -9,6 +9,8 @@ import scipy.signal
 
 import stemfeatures.analysis
 
-from . import shard
+from . import orphan, shard
 
 __all__ = ["distributed", "scipy", "shard", "stemfeatures"]
+
+orphan.watch.end()
