@@ -118,6 +118,19 @@ def test_the_page_in_chromium(browser, page: Path, width: int, scheme: str) -> N
     tab.goto(page.as_uri())
     assert tab.title().startswith("features")
     assert tab.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
+    # Each histogram is large enough to be read, inside the page, and nothing of a caption or a hint is cut.
+    sizes = """[...document.querySelectorAll('.row figure')].map(figure => {
+        const picture = figure.querySelector('svg').getBoundingClientRect();
+        return [picture.right, picture.width, picture.height, figure.scrollWidth - figure.clientWidth];})"""
+    right, wide, high, over = np.array(tab.evaluate(sizes)).T
+    assert len(right) > 40
+    assert right.max() <= width
+    assert wide.min() >= 100
+    assert high.min() >= 29
+    assert over.max() == 0
+    hint = """(() => {const find = document.getElementById('find'); find.value = find.placeholder;
+        const over = find.scrollWidth - find.clientWidth; find.value = ''; return over;})()"""
+    assert tab.evaluate(hint) == 0
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 380) == (scheme == "light")
     assert tab.inner_text("#counted") == "40 tracks"
