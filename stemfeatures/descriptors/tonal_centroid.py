@@ -26,7 +26,7 @@ FIELDS = (
     status_field(
         "tonal_centroid_status",
         "ok | silent | absent | too_short | not_applicable",
-        "the tonal centroid (0.5 s with pitch classes at least)",
+        "the tonal centroid (which needs at least 0.5 s in which pitch classes are heard)",
         family="harmony",
         since="1.1",
     ),
