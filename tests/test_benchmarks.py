@@ -26,6 +26,7 @@ TINY = {
     "bass_lines": ("--songs 2 --seconds 8", r"mixture +\d\.\d\d"),
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
     "descriptors": ("--seconds 8 --repeat 1", r"descriptors and events +\d"),
+    "disk_use": ("tests/data/features-1.0", r"3 tracks, 0\.4 minutes\n(?s:.*)\nstems +15 +3 +\d+\.\d +\d+\.\d"),
     "events": ("--songs 1 --seconds 8", r"chords, segmentation +\d\.\d+ +\d\.\d+ +1"),
     "extraction": (
         "{song} --repeat 1 --precision float32,bfloat16",
