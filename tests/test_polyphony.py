@@ -24,7 +24,7 @@ from stemfeatures.models import checkpoints
 from stemfeatures.models.notes import ACTIVE, ONSET, NoteConfig, NoteNet, note_features
 from stemfeatures.spectra.thirds import LONG_WINDOW, LOWEST_SEMITONE, third_frequencies, thirds
 from stemfeatures.training import notes as training
-from stemfeatures.training.data.heard_notes import moved, note_targets, voice_targets
+from stemfeatures.training.data.heard_notes import _heard_from, moved, note_targets, voice_targets
 
 SR = 22_050
 
@@ -255,6 +255,21 @@ def test_it_learns_what_sounds():
     moved_by = training.outputs(net, features) - before
     np.testing.assert_allclose(moved_by[ONSET], -np.log(4), atol=1e-4)
     np.testing.assert_allclose(moved_by[ACTIVE], np.log(7 / 3), atol=1e-4)
+
+
+def test_what_was_heard_is_kept_by_what_it_follows_from(tmp_path, monkeypatch):
+    """Not by the name of a song: its content, and how features are made."""
+    song = _song(tmp_path / "00000001", 1)
+    keys = {_heard_from(song, "other")}
+    assert keys == {_heard_from(song, "other")}
+    with monkeypatch.context() as changed:
+        changed.setattr("stemfeatures.models.notes._FLOOR", 0.004)
+        keys.add(_heard_from(song, "other"))
+    (song / "truth.json").write_text(json.dumps({"notes": {"other": []}, "f0": {"vocals": []}}))
+    keys.add(_heard_from(song, "other"))
+    sf.write(song / "other.flac", np.zeros(1000), SR)
+    keys.add(_heard_from(song, "other"))
+    assert len(keys) == 4
 
 
 def test_other_weights_have_another_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from stemfeatures.generator.sing.voicebank import VoiceBank, stored_lines
 from stemfeatures.lyrics import Aligner
 from stemfeatures.lyrics.acoustic_model import SILENCE
 from stemfeatures.lyrics.cepstra import mel_power
-from stemfeatures.lyrics.phone_network import STRIDE, PhoneNetwork, phone_features, read_card
+from stemfeatures.lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
+from stemfeatures.models.small_weights import read_card
 from stemfeatures.training import phones
 from stemfeatures.training.data.sung_takes import (
     ARPABET,
@@ -108,6 +110,27 @@ def test_a_network_learns_what_is_there_and_is_kept(tmp_path: Path, monkeypatch:
         PhoneNetwork.load(tmp_path / "broken.safetensors")
 
 
+def test_takes_are_kept_by_what_they_are_made_from(tmp_path: Path):
+    """Not by names: another voice, song, length or seed makes others."""
+    for name in VoiceBank.default().singers[:2]:
+        shutil.copy(VoiceBank.default()._files[name], tmp_path / f"{name}.npz")
+    one, other = VoiceBank.load(tmp_path).singers
+    backing, asked = np.arange(1000, dtype=np.float32), ("train", 2, [one], 14.0, 0)
+
+    def made(
+        what: object = asked, singers: tuple[str, ...] = (one,), backings: tuple[np.ndarray, ...] = (backing,)
+    ) -> str:
+        return phones._made_from(what, VoiceBank.load(tmp_path), singers, backings)
+
+    before = made()
+    keys = {before, made(("train", 2, [one], 15.0, 0)), made(singers=(other,)), made(backings=(backing + 1,))}
+    keys.add(made(backings=()))
+    assert len(keys) == 5
+    assert made() == before
+    shutil.copy(tmp_path / f"{other}.npz", tmp_path / f"{one}.npz")
+    assert made() not in keys
+
+
 def test_the_command_trains_a_network_that_aligns(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "phones.safetensors"
     wanted = ["--takes", "2", "--held-out-takes", "1", "--duration", "14", "--epochs", "1", "--channels", "8"]
@@ -116,7 +139,8 @@ def test_the_command_trains_a_network_that_aligns(tmp_path: Path, capsys: pytest
     card = read_card(out)
     assert card["data"][0]["takes"] == 2
     assert card["data"][0]["held_out_singers"] == ["m4"]
-    takes = phones._stored(tmp_path / "takes" / "held_out.pkl", iter(()))
+    (kept,) = (tmp_path / "takes").glob("held_out-*.pkl")
+    takes = phones._stored(kept, iter(()))
     assert [take.singer for take in takes] == ["m4"]
     aligner = Aligner(network=out)
     alignment = aligner.from_vocals(takes[0].vocals, "\n".join(takes[0].lines))

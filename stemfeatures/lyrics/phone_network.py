@@ -8,14 +8,14 @@ shipped: it helps with generated singing and costs with recordings, docs/singalo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..models.small_weights import load_weights, save_weights
+from ..models.small_weights import SmallNetwork
 from .acoustic_model import SILENCE
 from .cepstra import HOP_LENGTH, N_BANDS, SAMPLE_RATE
 
@@ -56,7 +56,7 @@ def phone_features(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
     return ((level - level[audible].mean(axis=0)) / _SPREAD).astype(np.float32)
 
 
-class PhoneNetwork(nn.Module):
+class PhoneNetwork(SmallNetwork):
     """Log probabilities of phones.
 
     Parameters
@@ -67,6 +67,7 @@ class PhoneNetwork(nn.Module):
         Of all hidden layers.
     """
 
+    kind = "phone network"
     log_prior: torch.Tensor
 
     def __init__(self, phones: Sequence[str], channels: int = 96) -> None:
@@ -121,27 +122,14 @@ class PhoneNetwork(nn.Module):
             found.append([place[like] for like in known or [SILENCE]])
         return found
 
-    def save(self, path: str | Path, card: dict[str, object]) -> None:
-        """Write weights, rounded to 16 bits, and the model card into one safetensors file."""
-        about = {"phones": json.dumps(self.phones), "channels": str(self.channels), "card": json.dumps(card)}
-        save_weights(self, path, about)
+    def about(self) -> dict[str, str]:
+        """Its phones, and its width."""
+        return {"architecture": "phones", "phones": json.dumps(self.phones), "channels": str(self.channels)}
 
     @classmethod
-    def load(cls, path: str | Path) -> PhoneNetwork:
-        """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
-
-        def build(about: dict[str, str]) -> PhoneNetwork:
-            return cls(json.loads(about["phones"]), int(about["channels"]))
-
-        return load_weights(path, "phone network", build)
-
-
-def read_card(path: str | Path) -> dict[str, object]:
-    """The model card of a network: data, licence, metrics."""
-    from safetensors import safe_open
-
-    with safe_open(str(path), "pt") as file:
-        return dict(json.loads(file.metadata()["card"]))
+    def build(cls, about: Mapping[str, str]) -> Self:
+        """A network of these phones and this width."""
+        return cls(json.loads(about["phones"]), int(about["channels"]))
 
 
 def _layer(n_in: int, n_out: int, dilation: int, *, stride: int = 1) -> nn.Sequential:

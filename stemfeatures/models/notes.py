@@ -10,10 +10,10 @@ what was found at the intervals that share its partials. Outputs are, as basic-p
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..constants import FRAME_RATE, LOWEST_NOTE, N_NOTES
 from ..spectra.thirds import BINS_PER_SEMITONE, LOWEST_SEMITONE, N_SEMITONES, N_THIRDS
-from .small_weights import load_weights, save_weights
+from .small_weights import SmallNetwork
 
 #: Partials of a pitch that it sees, as factors of its frequency.
 PARTIALS = (0.5, 1, 2, 3, 4, 5, 6)
@@ -95,7 +95,7 @@ def _places() -> tuple[np.ndarray, np.ndarray]:
     return np.where(outside[0], N_THIRDS, fine), np.where(outside[1], N_SEMITONES, coarse)
 
 
-class NoteNet(nn.Module):
+class NoteNet(SmallNetwork):
     """Onsets, activity and deviation of each pitch.
 
     Parameters
@@ -104,6 +104,7 @@ class NoteNet(nn.Module):
         Its size.
     """
 
+    kind = "network of notes"
     fine: Tensor
     coarse: Tensor
 
@@ -153,21 +154,15 @@ class NoteNet(nn.Module):
         found: Tensor = self.last(x)
         return found
 
-    def save(self, path: str | Path, card: dict[str, Any]) -> None:
-        """Write weights, rounded to 16 bits, into a safetensors file, and the card beside it (``.json``)."""
-        about = {"architecture": "notes", "config": json.dumps(asdict(self.config))}
-        save_weights(self, path, about)
-        Path(path).with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    def about(self) -> dict[str, str]:
+        """Its configuration."""
+        return {"architecture": "notes", "config": json.dumps(asdict(self.config))}
 
     @classmethod
-    def load(cls, path: str | Path) -> NoteNet:
-        """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
-
-        def build(about: dict[str, str]) -> NoteNet:
-            config = json.loads(about["config"])
-            return cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
-
-        return load_weights(path, "network of notes", build)
+    def build(cls, about: Mapping[str, str]) -> Self:
+        """A network of this configuration."""
+        config = json.loads(about["config"])
+        return cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
 
 
 def _moved(x: Tensor, interval: int) -> Tensor:

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import nn
 
 from ..errors import ModelError
 
 Net = TypeVar("Net", bound=nn.Module)
+
+
+class SmallNetwork(nn.Module):
+    """A network that is kept in such a file, with its card beside it.
+
+    A subclass sets :attr:`kind`, and says in :meth:`about` what :meth:`build` makes it from.
+    """
+
+    #: What it is called where a file holds something else.
+    kind: ClassVar[str]
+
+    def about(self) -> dict[str, str]:
+        """Metadata of the file."""
+        raise NotImplementedError
+
+    @classmethod
+    def build(cls, about: Mapping[str, str]) -> Self:
+        """The network, with any weights, from what :meth:`about` said."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path, card: Mapping[str, Any]) -> None:
+        """Write weights, rounded to 16 bits, into a safetensors file, and the card beside it (``.json``)."""
+        save_weights(self, path, self.about())
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        Path(path).with_suffix(".json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
+        return load_weights(path, cls.kind, cls.build)
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card of a network: data, licence, metrics. Raises ModelError when there is none."""
+    try:
+        return dict(json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no card beside it: {error}", source=str(path), stage="model") from error
 
 
 def save_weights(network: nn.Module, path: str | Path, about: Mapping[str, str]) -> None:

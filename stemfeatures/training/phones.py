@@ -11,6 +11,7 @@ singers and lines that were held out, and writes the weights with their card
 from __future__ import annotations
 
 import argparse
+import hashlib
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from ..lyrics.cepstra import FRAME_RATE, N_BANDS, mel_power
 from ..lyrics.observations import CENTRE_S, audible_frames
 from ..lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
 from ..lyrics.vocals import VocalSeparator
+from ..models import checkpoints
 from .data.sung_takes import ARPABET, Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
 
 #: What sounds beside the voice in generated songs.
@@ -230,6 +232,15 @@ def frame_scores(network: PhoneNetwork, examples: Sequence[Example]) -> dict[str
     }
 
 
+def _made_from(asked: object, bank: VoiceBank, singers: Sequence[str], backings: Sequence[np.ndarray]) -> str:
+    """Digest of all that takes follow from: what was asked for, the generator, voices, songs, and the separator."""
+    digest = hashlib.blake2b(f"{asked} {VERSION} {checkpoints.resolve().sha256}".encode(), digest_size=8)
+    digest.update(bank.digest(singers).encode())
+    for backing in backings:
+        digest.update(np.ascontiguousarray(backing).tobytes())
+    return digest.hexdigest()
+
+
 def _stored(path: Path | None, made: Iterator[Take]) -> list[Take]:
     """Takes of a cache, or those made, and then kept there."""
     if path is not None and path.is_file():
@@ -270,7 +281,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     takes = {}
     for kind, n, who in (("train", args.takes, singers), ("held_out", args.held_out_takes, held)):
         made = make_takes(bank, who, backings, n, held_out=kind == "held_out", duration_s=args.duration, seed=args.seed)
-        takes[kind] = _stored(args.cache / f"{kind}.pkl" if args.cache else None, made)
+        kept = None
+        if args.cache:
+            asked = (kind, n, who, args.duration, args.seed)
+            kept = args.cache / f"{kind}-{_made_from(asked, bank, who, backings)}.pkl"
+        takes[kind] = _stored(kept, made)
     network = train(
         [example_of(take) for take in takes["train"]], epochs=args.epochs, seed=args.seed, channels=args.channels
     )

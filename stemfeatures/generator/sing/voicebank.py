@@ -11,6 +11,7 @@ words of several lines (:meth:`VoiceBank.remix`), and single vowels give "ooh" a
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from types import ModuleType
 
 import numpy as np
 
+from ..._util.digests import content_digest
 from ...errors import DatasetError
 from .phones import DIPHTHONGS, PhoneTimes, align, kind, phones_of_tokens
 
@@ -281,6 +283,11 @@ class VoiceBank:
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
+
+    def digest(self, singers: Iterable[str]) -> str:
+        """Digest of the files of some singers: of another voice under the same name it is another."""
+        found = [f"{name} {content_digest(self._files[name])}" for name in singers]
+        return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
 
     @classmethod
     def default(cls) -> VoiceBank:

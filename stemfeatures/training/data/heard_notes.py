@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..._util.constants_of import constants_of, modules_of
 from ..._util.digests import content_digest
 from ..._util.files import replacing
 from ...audio import load, resample
@@ -31,6 +32,8 @@ from ...spectra.thirds import BINS_PER_SEMITONE, LONG_WINDOW, N_THIRDS, thirds
 
 #: Frames before and after the beginning of a note in which its onset is looked for, the nearer the likelier.
 ONSET_REACH = 1.5
+#: Modules whose constants the features follow from.
+_FEATURES = ("stemfeatures.constants", "stemfeatures.models.notes", "stemfeatures.spectra.thirds")
 
 
 @dataclass(frozen=True)
@@ -231,8 +234,10 @@ def hear_songs(folder: Path, stem: str, *, cache: Path | None = None) -> Iterato
 
 
 def _heard_from(song: Path, stem: str) -> str:
-    """Digest of all that what is heard of a song follows from: its files, and the weights of the separator."""
+    """Digest of all that what is heard of a song follows from: its files, the weights of the separator, and the
+    constants of the features."""
     digest = hashlib.blake2b(checkpoints.resolve().sha256.encode(), digest_size=8)
+    digest.update(json.dumps(constants_of(modules_of(_FEATURES)), sort_keys=True).encode())
     for name in ("truth.json", "mixture.flac", f"{stem}.flac"):
         try:
             digest.update(content_digest(song / name).encode())
