@@ -160,6 +160,19 @@ def test_audio_that_cannot_be_read_ends_every_command_alike(main: Main, bad, mod
     assert sorted(path.name for path in tmp_path.iterdir() if not path.is_dir()) == ["bad.mp3", "lyrics.txt"]
 
 
+def test_a_track_that_cannot_be_scored_is_told_as_such(main: Main, tmp_path, capsys) -> None:
+    """By the rule of all commands: 3 for what is wrong with a track, 2 for what was asked for."""
+    write_song(tmp_path / "set" / "song", {"vocals": tone(440, 1.0), "drums": tone(100, 1.0)})
+    assert main("evaluate", "beats", tmp_path, "-m", "librosa", "-q") == 2
+    assert "no track here holds the truth for 'beats' [evaluate]" in capsys.readouterr().err
+    (broken := next((tmp_path / "set" / "song").glob("drums.*"))).write_bytes(b"this is not audio " * 50)
+    assert main("evaluate", "separation", tmp_path, "-m", "mixture", "-q") == 3
+    err = capsys.readouterr().err
+    assert "song" in err
+    assert "Traceback" not in err
+    assert broken.name in err
+
+
 def test_a_command_is_one_file(main: Main, capsys, tmp_path, monkeypatch) -> None:
     (tmp_path / "greet.py").write_text(
         "from pipelines.commands._exit import SOME_FAILED\n"

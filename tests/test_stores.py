@@ -404,7 +404,7 @@ def test_similar_takes_a_file_of_a_store(
     assert (nearest["track_id"], round(nearest["distance"], 4)) == ("b.wav", 0.0)
     store.put("songs/broken.wav", b"no audio")
     for name, why in (("none.wav", "there is no such object"), ("broken.wav", f"{where}/broken.wav: ")):
-        assert cli([*asked, f"{where}/{name}"]) == 2
+        assert cli([*asked, f"{where}/{name}"]) == 3
         assert why in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from stemfeatures.errors import (
     CatalogError,
     ClusterError,
     DatasetError,
+    EvaluationError,
     LostOutputError,
     LostPartError,
     ModelError,
@@ -66,6 +67,8 @@ def exit_code(error: StemfeaturesError) -> int:
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             return STORAGE
         cause = cause.__cause__
+    if isinstance(error, EvaluationError):  # of a track, or of what was asked for
+        return USAGE if error.__cause__ is None else SOME_FAILED
     usual = (CatalogError, ModelError, DatasetError, TrainingError)
     return USAGE if isinstance(error, usual) else UNEXPECTED
 
