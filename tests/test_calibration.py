@@ -8,9 +8,10 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import STEMS
 from stemfeatures.models import checkpoints
-from stemfeatures.training import calibration
+from stemfeatures.training import calibration, notes, presence
 from stemfeatures.training.calibration import adjusted, calibrate
 from stemfeatures.training.config import TrainConfig
+from stemfeatures.training.data import song_store
 from stemfeatures.training.objectives.joint import JointObjective
 from stemfeatures.training.objectives.target_networks import build_network
 
@@ -80,3 +81,30 @@ def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     magnitude = torch.rand(1, 1024, 32, generator=torch.Generator().manual_seed(0))
     mask = softer(magnitude).masks[0, STEMS.index("drums")]
     torch.testing.assert_close(target.separate(magnitude)[0, 0], torch.log1p(mask * magnitude[0]), atol=1e-5, rtol=1e-4)
+
+
+def test_a_checkpoint_of_the_package_is_not_replaced(tmp_path, capsys):
+    shipped = checkpoints.resolve("joint-v0").path
+    for given, said in (
+        ("joint-v0", "is of the package, and would be replaced"),
+        ("joint-v9", "unknown model 'joint-v9'"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            calibration.main([given, str(tmp_path)])
+        assert said in capsys.readouterr().err
+    assert not shipped.with_suffix(".uncalibrated.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (song_store, ["STORE", "nowhere"]),
+        (presence, ["--songs", "nowhere", "--unseen", "nowhere"]),
+        (notes, ["--songs", "nowhere", "--unseen", "nowhere", "--held-out", "nowhere", "-o", "OUT"]),
+    ],
+)
+def test_what_is_not_there_is_one_line(module, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        module.main(words)
+    assert "nowhere" in capsys.readouterr().err.splitlines()[-1]

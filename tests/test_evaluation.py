@@ -487,6 +487,25 @@ def test_all_tasks_in_one_table(songs: Path, tmp_path: Path) -> None:
     assert list(json.loads(pq.read_metadata(path).metadata[b"settings"])["estimators"]) == ["mixture"]
 
 
+def test_an_estimator_need_not_have_all_methods_but_its_own_errors_are_told(songs: Path) -> None:
+    class Parts:
+        name = "parts"
+
+        def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+            return {"vocals": y}
+
+    table = evaluate("all", songs, Parts()).table  # type: ignore[arg-type]
+    assert set(table.loc[table["task"] != "separation", "status"]) == {"not_offered"}
+    assert (table["status"] == "ok").any()
+
+    class Broken(Parts):
+        def presence(self, y: np.ndarray, sample_rate: int) -> None:
+            y.nothing  # noqa: B018
+
+    with pytest.raises(EvaluationError, match="parts failed at presence: AttributeError"):
+        evaluate("presence", songs, Broken())  # type: ignore[arg-type]
+
+
 def test_processes_give_the_same_table(songs: Path) -> None:
     one, two = (evaluate("separation", songs, get_estimator("mixture"), jobs=jobs) for jobs in (1, 2))
     pd.testing.assert_frame_equal(one.table, two.table)

@@ -256,7 +256,7 @@ def _separated(truth: TrackTruth, estimator: Estimator) -> dict[str, np.ndarray]
     if getattr(estimator, "needs_truth", False):
         estimates = estimator.separate_with_truth(truth.mixture, truth.sample_rate, truth.stems)  # type: ignore[attr-defined]
     else:
-        estimates = estimator.separate(truth.mixture, truth.sample_rate)
+        estimates = _method(estimator, "separate")(truth.mixture, truth.sample_rate)
     for stem, signal in estimates.items():
         if np.shape(signal) != truth.mixture.shape:
             raise EvaluationError(
@@ -304,7 +304,7 @@ def _f0_row(truth: TrackTruth, voices: list[np.ndarray], estimator: Estimator) -
     row: dict[str, Any] = {"stem": "vocals", "n_frames": len(times), "n_voiced": int((f0_hz > 0).sum())}
     row["n_overlap"] = sum(len(freqs) > 1 for freqs in voices)
     try:
-        est_times, est_f0 = estimator.f0(truth.mixture, truth.sample_rate)
+        est_times, est_f0 = _method(estimator, "f0")(truth.mixture, truth.sample_rate)
     except NotImplementedError:
         return row | {"status": "not_offered"}
     row |= {"status": "ok"} | f0_scores(times, f0_hz, est_times, est_f0)
@@ -332,7 +332,7 @@ def _beats_row(truth: TrackTruth, estimator: Estimator, trim_s: float) -> dict[s
     assert truth.beats is not None
     row: dict[str, Any] = {"stem": "mixture", "n_reference_beats": int((truth.beats[0] >= trim_s).sum())}
     try:
-        beats_s, positions = estimator.beats(truth.mixture, truth.sample_rate)
+        beats_s, positions = _method(estimator, "beats")(truth.mixture, truth.sample_rate)
     except NotImplementedError:
         return row | {"status": "not_offered"}
     row |= {"status": "ok", "n_estimated_beats": int((np.asarray(beats_s) >= trim_s).sum())}
@@ -342,8 +342,8 @@ def _beats_row(truth: TrackTruth, estimator: Estimator, trim_s: float) -> dict[s
 def _presence_rows(truth: TrackTruth, estimator: Estimator) -> list[dict[str, Any]]:
     known = presence_truth(truth.stems, truth.sample_rate)
     try:
-        times_s, found = estimator.presence(truth.mixture, truth.sample_rate)  # type: ignore[attr-defined]
-    except (AttributeError, NotImplementedError):
+        times_s, found = _method(estimator, "presence")(truth.mixture, truth.sample_rate)
+    except NotImplementedError:
         return [{"stem": stem, "status": "not_offered"} for stem in known]
     rows: list[dict[str, Any]] = []
     for stem, (plays, sure) in known.items():
@@ -360,12 +360,20 @@ def _lyrics_row(truth: TrackTruth, lead_s: float, estimator: Estimator) -> dict[
     text, first, reference_s = reference_words(truth.annotations.lyrics)
     row: dict[str, Any] = {"stem": "vocals", "n_words": len(reference_s), "lead_s": lead_s}
     try:
-        starts = token_starts(estimator.lyrics(truth.mixture, truth.sample_rate, text))  # type: ignore[attr-defined]
-    except (NotImplementedError, AttributeError):
+        starts = token_starts(_method(estimator, "lyrics")(truth.mixture, truth.sample_rate, text))
+    except NotImplementedError:
         return row | {"status": "not_offered"}
     if len(starts) != len(text.split()):
         raise EvaluationError(f"{estimator.name} returned {len(starts)} starts for {len(text.split())} tokens")
     return row | {"status": "ok"} | lyrics_scores(reference_s, starts[first], lead_s=lead_s)
+
+
+def _method(estimator: Estimator, name: str) -> Callable[..., Any]:
+    """A method that an estimator need not have; NotImplementedError where it has not. An AttributeError inside of it is
+    an error of the estimator."""
+    if not callable(method := getattr(estimator, name, None)):
+        raise NotImplementedError(f"{estimator.name} has no {name}")
+    return method
 
 
 def _limited(tracks: Sequence[MultiTrack], tasks: tuple[str, ...], limit: int | None) -> list[MultiTrack]:

@@ -25,6 +25,7 @@ from ..constants import PITCHED_STEMS
 from ..evaluation import CheckpointEstimator, evaluate
 from ..models import checkpoints
 from ..models.joint import JointNet
+from .one_line import one_line_errors
 
 #: What is tried. 1 and 0 leave the network as it is.
 SHARPNESS = (1.0, 0.85, 0.7, 0.6, 0.5)
@@ -120,7 +121,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many tracks of a data set")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
+    with one_line_errors(parser):
+        _replace(parser, args)
+
+
+def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Calibrate the checkpoint and write it in place of itself."""
     checkpoint = checkpoints.resolve(args.checkpoint)
+    if checkpoint.path.parent.resolve() == checkpoints.WEIGHTS_DIR.resolve():
+        parser.error(f"{checkpoint.path} is of the package, and would be replaced; copy it and its card first")
     if "calibration" in checkpoint.card.get("training", {}):
         parser.error(f"{checkpoint.path} is calibrated already")
     model = checkpoints.load(checkpoint, device=args.device)

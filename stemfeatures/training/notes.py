@@ -35,6 +35,7 @@ from ..models.notes import ACTIVE, DEVIATION, ONSET, NoteConfig, NoteNet
 from ..spectra.thirds import BINS_PER_SEMITONE, N_SEMITONES, N_THIRDS
 from .card import NOT_STATED
 from .data.heard_notes import HeardNotes, hear_songs, moved, note_targets, voice_targets
+from .one_line import one_line_errors
 from .preparation import read_recipe
 
 BATCH_SIZE, N_FRAMES = 12, 128
@@ -393,20 +394,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
     args = parser.parse_args(argv)
     words = ["python", "-m", "stemfeatures.training.notes", *(sys.argv[1:] if argv is None else argv)]
-    train_notes(
-        args.songs,
-        args.unseen,
-        args.held_out,
-        args.out,
-        steps=args.steps,
-        stem=args.stem,
-        seed=args.seed,
-        config=NoteConfig(channels=args.channels),
-        cache=args.cache,
-        licence=args.licence,
-        command=shlex.join(words),
-        log=lambda line: print(line, flush=True),
-    )
+    with one_line_errors(parser):
+        train_notes(
+            args.songs,
+            args.unseen,
+            args.held_out,
+            args.out,
+            steps=args.steps,
+            stem=args.stem,
+            seed=args.seed,
+            config=NoteConfig(channels=args.channels),
+            cache=args.cache,
+            licence=args.licence,
+            command=shlex.join(words),
+            log=lambda line: print(line, flush=True),
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import copy
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from .data.mixing import Mixer
 from .data.song_store import SongStore
 from .interpolation import SHARE_OF_NEW, interpolate
 from .objectives.losses import masked_bce, presence_targets, spectrograms
+from .one_line import one_line_errors
 from .preparation import read_recipe
 from .presence_offsets import RECALL, presence_offsets, with_presence_offsets
 from .training_data import TrainingData
@@ -267,10 +268,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--licence", default=NOT_STATED, help="of the weights")
     parser.add_argument("-o", "--out", type=Path, help="default: runs/RECIPE/RECIPE.safetensors")
     args = parser.parse_args(argv)
+    with one_line_errors(parser):
+        _train(args, sys.argv[1:] if argv is None else argv)
+
+
+def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     config = read_recipe(args.recipe, objective=None, steps=args.steps, target=None)
     out = args.out or Path("runs", config.name, f"{config.name}.safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
-    words = ["python", "-m", "stemfeatures.training.presence", *(sys.argv[1:] if argv is None else argv)]
+    words = ["python", "-m", "stemfeatures.training.presence", *argv]
     saved = train_presence(
         config,
         TrainingData(bank=args.bank, songs=args.songs),

@@ -37,6 +37,7 @@ from ...datasets.multitrack import MultiTrack
 from ...datasets.opening import find_tracks
 from ...errors import AudioError, CatalogError, DatasetError, WorkerError
 from ...evaluation.f0 import resample_f0
+from ..one_line import one_line_errors
 from .effects import rms
 from .song_files import song_digests
 from .store_index import read_index
@@ -261,9 +262,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("songs", nargs="+", help="song folders, or NAME:DIR for the layouts of docs/datasets.md")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: %(default)s)")
     args = parser.parse_args(argv)
-    tracks = [track for spec in args.songs for track in find_tracks(spec, stage="songs")]
-    store = SongStore(build_song_store(tracks, args.store, jobs=args.jobs))
-    print(f"{len(store.songs)} songs in {store.path}")
+    with one_line_errors(parser):
+        tracks = [track for spec in args.songs for track in find_tracks(spec, stage="songs")]
+        store = SongStore(build_song_store(tracks, args.store, jobs=args.jobs))
+        print(f"{len(store.songs)} songs in {store.path}")
 
 
 if __name__ == "__main__":
