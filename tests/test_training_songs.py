@@ -394,6 +394,21 @@ def test_mixed_precision_trains(store):
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_automatic_precision_is_what_the_processor_computes_in(store, monkeypatch, told):
+    monkeypatch.setattr("stemfeatures.models.precision.computes_in_bfloat16", lambda: told)
+    losses = {}
+    for precision in ("auto", "float32", "bfloat16"):
+        config = TrainConfig(
+            model=TINY.to_dict(), n_frames=32, batch_size=2, songs=1.0, precision=precision, learns=("separator",)
+        )
+        source = TrainingData(songs=store.path).open(config)
+        batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
+        losses[precision] = JointObjective(config, "cpu").step(batch)["loss"]
+    assert losses["auto"] == losses["bfloat16" if told else "float32"]
+    assert losses["bfloat16"] != losses["float32"]
+
+
 def test_validation_is_what_evaluate_says(songs, tmp_path):
     """The score is made of the figures of the package's own evaluation."""
     from stemfeatures.evaluation import evaluate, get_estimator

@@ -71,6 +71,35 @@ def resolved_precision(precision: str, device: str = "cpu") -> str:
     return precision
 
 
+def mixed_precision(precision: str, device: str = "cpu") -> bool:
+    """Whether a network is to be trained in bfloat16 and float32 mixed.
+
+    Parameters
+    ----------
+    precision : str
+        One of :data:`PRECISIONS`; ``auto``: where the device has instructions for bfloat16.
+    device : str, optional
+        Type of the torch device.
+
+    Returns
+    -------
+    bool
+        True for ``autocast``.
+
+    Examples
+    --------
+    >>> mixed_precision("bfloat16"), mixed_precision("float32")
+    (True, False)
+    """
+    if precision != AUTO:
+        return precision == BFLOAT16
+    if device == "cpu":
+        return computes_in_bfloat16()
+    import torch
+
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def dtype_of(precision: str) -> torch.dtype:
     """The type of tensors of a precision that is resolved.
 

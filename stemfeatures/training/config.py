@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from ..errors import ModelError
+from ..models.precision import PRECISIONS
 
-PRECISIONS = ("float32", "bfloat16")
 MIXINGS = ("loaders", "device")
 #: Statistics that batch norm normalises with while it learns.
 NORMS = ("batch", "running")
@@ -72,7 +72,7 @@ class TrainConfig:
         Where examples are made: by ``loaders``, processes beside the training, or on the ``device`` itself, for recipes
         that learn the separator from songs alone.
     precision : str, default='float32'
-        ``float32``, or ``bfloat16`` for mixed precision.
+        ``float32``, ``bfloat16`` for mixed precision, or ``auto``: mixed where the device has instructions for it.
     licences : dict[str, str], default={}
         ``{source: licence}`` of multitracks, for the model card.
     made_of : dict[str, dict[str, str]], default={}

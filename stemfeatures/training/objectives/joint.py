@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import SUBNETWORKS, JointConfig, JointNet
+from ...models.precision import mixed_precision
 from ..config import TrainConfig
 from .augmentation import coded, inverted, offsets, quiet
 from .base import Batch, Objective, step_generator
@@ -132,7 +133,8 @@ class JointObjective(Objective):
             random = step_generator(config.seed, self.steps_done)
             spectra = band_limited(spectra, config.band_limited, random)
         frames = spectra[0].shape[-1]
-        with torch.autocast(spectra[0].device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        device = spectra[0].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=mixed_precision(config.precision, device)):
             separated = self.model.separate(spectra[0])
             pitch = self.model.read_pitch(separated) if "pitch" in learns else None
             rhythm = self.model.read_rhythm(separated) if "rhythm" in learns else None
