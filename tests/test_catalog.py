@@ -306,6 +306,17 @@ def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
         assert problems[0].kind in ("missing", "unreadable")
 
 
+@pytest.mark.parametrize("spec", ["", [""], ["b.wav", ""]])
+def test_an_empty_name_is_not_the_folder_one_is_in(
+    tmp_path: Path, spec: str | list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b.wav").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CatalogError, match="the name of the catalogue is empty"):
+        read_catalog(spec)
+    assert ids(read_catalog(".")) == ["b.wav"]
+
+
 def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As root may look everywhere, the answer of the system is put in its place."""
     stat = os.stat

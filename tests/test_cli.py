@@ -823,6 +823,10 @@ def test_outputs_never_take_the_place_of_inputs(tmp_path) -> None:
     inputs = [Path("song.wav"), tmp_path / "song" / "vocals.wav"]
     with pytest.raises(UsageError, match=r"overwrite the input .*vocals\.wav"):
         _inputs.spare_inputs(inputs, [tmp_path / "song" / ".." / "song" / "vocals.wav"])
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    _inputs.spare_inputs([tmp_path / "loop.wav"], [tmp_path / "vocals.wav"])
+    with pytest.raises(UsageError, match=r"overwrite the input .*loop\.wav"):
+        _inputs.spare_inputs([tmp_path / "loop.wav"], [tmp_path / "loop.wav"])
     (tmp_path / "there").symlink_to("nowhere")
     with pytest.raises(UsageError, match="there exists already; --overwrite replaces it"):
         _inputs.require_free([tmp_path / "there", tmp_path / "free"], overwrite=False)

@@ -79,6 +79,7 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
             return _from_list(specs, limit)
         spec = specs[0]
     text = os.fspath(spec)
+    _require_name(text)
     if is_remote(text):
         return _from_store(text.rstrip("/"), limit)
     path = Path(text)
@@ -97,6 +98,12 @@ def read_catalog(spec: CatalogSpec, *, limit: int | None = None) -> Catalog:
             raise CatalogError("the address names no bucket and no host", source=printable(text))
         raise CatalogError(f"cannot open {scheme}:// addresses; mount or download the files", source=printable(text))
     raise CatalogError(_why_not(path), source=printable(text))
+
+
+def _require_name(text: str) -> None:
+    """CatalogError for an empty name: a variable of the shell that is not set must not mean the folder one is in."""
+    if not text:
+        raise CatalogError("the name of the catalogue is empty")
 
 
 def _why_not(path: Path) -> str:
@@ -180,6 +187,7 @@ def _from_list(specs: Sequence[str], limit: int | None) -> Catalog:
 
     def files() -> Iterator[Path | str]:
         for text in specs:
+            _require_name(text)
             path = Path(text)
             if is_remote(text):
                 yield text

@@ -197,7 +197,8 @@ def require_folder(output: Path | None, option: str) -> None:
 
 def spare_inputs(inputs: Iterable[Place], outputs: Iterable[Path]) -> None:
     """UsageError when an output would take the place of an input, which nothing may ask for."""
-    read = {path.resolve(): path for path in inputs if isinstance(path, Path)}
+    # Not ``Path.resolve``, which raises for a link that leads to itself.
+    read = {os.path.realpath(path): path for path in inputs if isinstance(path, Path)}
     for output in outputs:
-        if path := read.get(output.resolve()):
+        if path := read.get(os.path.realpath(output)):
             raise UsageError(f"{output} would overwrite the input {path}; choose another output")
