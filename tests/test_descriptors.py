@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from frames_helper import SR, n_frames_of, pulses, stem_frames, track_frames
+from frames_helper import SR, n_frames_of, pitch_frames, pulses, stem_frames, track_frames
 from scipy.signal import sosfreqz
 
 from stemfeatures.constants import STEM_ROWS, STEMS
@@ -301,6 +301,37 @@ class TestActivity:
         rows = describe(replace(frames, presence=presence)).stems
         assert rows[stem]["activity_status"] == "ok"
         assert rows[stem]["activity_ratio"] > 0.15
+
+    @pytest.mark.parametrize(
+        ("hz", "sounding", "status"),
+        [
+            ((32.6, 32.8), 0.8, "ok"),  # on either side of the lowest note of the network's grid
+            ((27.5, 27.5), 0.7, "ok"),
+            ((34.4, 34.4), 0.7, "ok"),
+            ((36.7, 36.7), 0.8, "absent"),  # which the network hears: it knows better
+            ((32.6, 32.8), 0.3, "absent"),  # kick drums
+        ],
+    )
+    def test_a_bass_too_deep_for_the_network(self, hz, sounding, status):
+        n = 20 * SR
+        t = np.arange(n) / SR
+        n_frames = n_frames_of(n)
+        frame = np.arange(n_frames)
+        plays = frame % 40 < 40 * sounding
+        tone = 0.3 * np.sin(2 * np.pi * hz[0] * t) * (np.arange(n) // 512 % 40 < 40 * sounding)
+        f0_hz = np.where(plays, np.where(frame % 2, *hz), np.nan)
+        noise = 0.1 * np.random.default_rng(2).standard_normal(n)
+        frames = track_frames({"bass": tone, "other": noise}, f0_hz={"bass": f0_hz})
+        presence = np.full((4, n_frames), 0.95, np.float32)
+        presence[STEMS.index("bass")] = 0.1
+        # The pitch itself leads, none of the candidates around it.
+        pitch = pitch_frames(f0_hz)
+        pitch = replace(pitch, candidates_hz=np.where(np.isfinite(f0_hz), f0_hz, 100.0)[:, None].repeat(5, 1))
+        frames = replace(frames, presence=presence, pitch={**frames.pitch, "bass": pitch})
+        row = describe(frames).stems["bass"]
+        assert row["activity_status"] == status
+        if status == "ok":
+            assert row["activity_ratio"] > sounding - 0.1
 
     def test_a_stem_plays_from_where_it_is_sure_to_where_it_is_unlikely(self):
         presence = np.array([0.0, 0.4, 0.4, 0.7, 0.4, 0.1, 0.4, 0.4, 0.0, 0.6, 0.31, 0.29, 0.55])

@@ -51,6 +51,11 @@ SURE_S, SURE_SHARE = 0.5, 0.1
 #: song: these stems are absent unless the mean of their presence over so many seconds is above this somewhere. Chosen
 #: on songs with and without their drums or bass.
 SURE_MEAN, SURE_MEAN_S, SURE_MEAN_OF = 0.84, 3.0, ("drums", "bass")
+#: Towards the lowest note of its grid the network hears less and less of a bass, and the pitch lies on either side of
+#: that note by turns. Up to a semitone above it a steady pitch is a bass, heard or not; the bass is there, with all the
+#: gaps between its notes, where so much of the same seconds has one of this voicing. Kick drums are shorter.
+DEEP_HZ = PITCH_FMIN * 2 ** (1 / 12)
+DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
 
@@ -233,14 +238,18 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
 
 def _plays(frames: TrackFrames, stem: str, presence: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Of the active frames of a stem those in which it plays by its presence; none when it is absent."""
+    deep = np.zeros(len(presence))
     if stem == "bass":
         # A steady pitch below the grid of the network is a bass to us.
-        deep = np.nan_to_num(frames.pitch[stem].candidates_hz[:, 0], nan=PITCH_FMIN) < PITCH_FMIN
-        presence = np.maximum(presence, np.where(deep, frames.pitch[stem].voicing, 0.0))
+        is_deep = np.nan_to_num(frames.pitch[stem].candidates_hz[:, 0], nan=np.inf) < DEEP_HZ
+        deep = np.where(is_deep, frames.pitch[stem].voicing, 0.0)
+        presence = np.maximum(presence, deep)
     plays = active & playing_frames(presence, PRESENCE_ON[stem], PRESENCE_OFF[stem])
     if stem in SURE_MEAN_OF:
         span = min(round(SURE_MEAN_S * FRAME_RATE), len(presence))
-        sure = bool(np.convolve(presence, np.full(span, 1 / span), "valid").max() > SURE_MEAN)
+        mean = np.full(span, 1 / span)
+        sure = bool(np.convolve(presence, mean, "valid").max() > SURE_MEAN)
+        sure = sure or bool(np.convolve(active & (deep > DEEP_VOICING), mean, "valid").max() > DEEP_SHARE)
     else:
         enough = min(SURE_S * FRAME_RATE, SURE_SHARE * len(presence))
         sure = bool((plays & (presence > SURE[stem])).sum() >= enough)
