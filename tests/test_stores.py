@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -238,6 +240,27 @@ def test_answers_that_pass_are_asked_for_again(
     with store.failing(1, "500 Internal Server Error", method="PUT", path="_commits/0"):
         assert append_commit(layout, snapshot, kind="shard", add=shard(layout, ["a"])) == 1
     assert ids() == ["a"]
+
+
+def test_a_server_that_cannot_be_reached_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.05)
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=os.fspath(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server:
+        server.server_bind()  # it has a port, and does not listen yet
+        url = Url(f"http://127.0.0.1:{server.server_port}/a.bin")
+        with pytest.raises(objects.SilentStoreError, match=r"a\.bin: the store cannot be reached"):
+            objects.info(url)
+        assert [p.kind for p in validate_catalog(url.address).problems] == ["unreadable"]
+        threading.Timer(0.1, server.server_activate).start()  # what passes is waited for
+        serving = threading.Thread(target=server.serve_forever)
+        threading.Timer(0.15, serving.start).start()
+        found = objects.info(url)
+        assert found is not None
+        assert found.size == 3
+        assert objects.info(Url(url.address.replace("a.bin", "b.bin"))) is None
+        server.shutdown()
 
 
 def test_an_answer_that_is_lost_is_no_other_writer(store: Store) -> None:

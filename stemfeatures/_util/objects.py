@@ -206,10 +206,16 @@ def _within(limit_s: float, work: Callable[[], T]) -> T:
 
 
 def _really(error: Exception) -> Exception:
-    """What has happened: fsspec says that a file is not found, whatever a server of HTTP answers."""
+    """What has happened: fsspec says that a file is not found whatever a server of HTTP answers, or if it is down."""
     cause = error.__cause__
-    is_answer = isinstance(error, FileNotFoundError) and isinstance(cause, Exception)
-    return cause if is_answer and _status(cause) is not None else error  # type: ignore[return-value, arg-type]
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    return cause if _status(cause) is not None or _is_silence(cause) else error
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether a store cannot be reached, or a connection to it has broken."""
+    return isinstance(error, (ConnectionError, TimeoutError)) or bool(_kinds(error) & _BROKEN)
 
 
 def _status(error: BaseException) -> int | None:
@@ -231,7 +237,7 @@ def _may_pass(error: BaseException) -> bool:
         return status >= 500 or status == 429
     if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
         return False
-    if isinstance(error, (ConnectionError, TimeoutError)) or _kinds(error) & _BROKEN:
+    if _is_silence(error):
         return True
     return isinstance(error, OSError) and error.errno in _TRY_LATER
 
@@ -255,7 +261,7 @@ def _told(error: Exception, url: Url) -> StoreError:
         return NoAccessError("there are no credentials for this store", url)
     if isinstance(error, PermissionError) or status in (401, 403):
         return NoAccessError("the store denies access; are the credentials right?", url)
-    if isinstance(error, (ConnectionError, TimeoutError)) or kinds & _BROKEN:
+    if _is_silence(error):
         return SilentStoreError(f"the store cannot be reached, or breaks off ({type(error).__name__}: {text})", url)
     return StoreError(f"{type(error).__name__}: {text}", url)
 
