@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -305,6 +306,35 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> Non
         read_interactions(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("made", ["polars", "categories", "pyarrow", "duckdb"])
+def test_tables_of_other_libraries(made: str) -> None:
+    frame = pd.DataFrame(
+        {"user_id": ["ana", "luis", "ana", None], "track_id": [7, 8, 8, 9], "weight": [2.0, 1.0, 3.0, 1.0]}
+    )
+    frame["time"] = pd.Timestamp("2024-05-01T10:00:00Z")
+    expected = read_interactions(frame)
+    if made in ("polars", "categories"):
+        polars = pytest.importorskip("polars")
+        source = polars.from_pandas(frame)
+        if made == "categories":
+            source = source.with_columns(polars.col("user_id").cast(polars.Categorical))
+    elif made == "duckdb":
+        source = pytest.importorskip("duckdb").sql("SELECT * FROM frame")
+    else:
+        source = pa.Table.from_pandas(frame)
+    read = read_interactions(source)
+    assert read.user_ids.tolist() == ["ana", "luis"]
+    assert read.reading.bad == expected.reading.bad == {"no user_id": 1}
+    for name in ("user_ids", "track_ids", "user", "track", "weight", "time"):
+        assert np.array_equal(getattr(read, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("source", [[("ana", "a.mp3")], 3, pd.Series(["ana"]), None])
+def test_what_is_no_table_of_interactions(source: object) -> None:
+    with pytest.raises(TypeError, match=rf"a path, a DataFrame or an Arrow table, not {type(source).__name__}"):
+        read_interactions(source)  # type: ignore[arg-type]
+
+
 # Factorization --------------------------------------------------------------------------------------------------------
 
 
@@ -444,6 +474,13 @@ def test_ranking_knows_no_blocks_and_nothing_heard(kind, tracks, listening, monk
     assert own["rank"].tolist() == list(range(1, len(few[some]) + 1))
     assert own["score"].is_monotonic_decreasing
     assert len(table) == sum(map(len, few))
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_lists_without_length_are_refused(k: int) -> None:
+    model = Recommender("popularity", np.array(["a", "b"]), np.zeros((2, 0), np.float32), np.ones(2, np.float32))
+    with pytest.raises(ValueError, match=f"k must be at least 1, not {k}"):
+        collect(model, sp.csr_matrix((1, 2), dtype=np.float32), k=k)
 
 
 def test_many_users_and_tracks_need_little_memory(monkeypatch) -> None:

@@ -191,6 +191,20 @@ def test_questions_without_an_answer_are_named(index, options, message):
 # ------------------------------------------------------------------------------------------------------------- index
 
 
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_neighbours_are_no_question(index, k):
+    with pytest.raises(ValueError, match=f"k must be at least 1, not {k}"):
+        index.similar("t00", k=k)
+    with pytest.raises(ValueError, match=f"k must be at least 1, not {k}"):
+        index.search(np.arange(3), k=k)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_weights_are_numbers(index, weight):
+    with pytest.raises(SimilarityError, match="of 'bass' is not a number from 0"):
+        index.similar("t00", weights={"bass": weight})
+
+
 def test_index_is_a_cache_that_knows_its_commit(tmp_path, path):
     copy = tmp_path / "features"
     shutil.copytree(path, copy)

@@ -291,7 +291,11 @@ def decoded(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         Bytes that are not UTF-8; the message names the column.
     """
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        kind = column.type.value_type
+        if pa.types.is_string_view(kind):  # categories of Polars, which Arrow cannot cast
+            parts = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+            return pa.chunked_array(parts, pa.string())
+        column = column.cast(kind)
     if isinstance(column.type, pa.BaseExtensionType):
         if column.type.extension_name != "arrow.uuid":
             return decoded(column.cast(column.type.storage_type), name)

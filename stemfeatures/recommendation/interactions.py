@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,13 @@ from ..errors import DatasetError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class SupportsArrow(Protocol):
+    """A table that gives itself to Arrow (the PyCapsule interface)."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
 
 COLUMNS = ("user_id", "track_id", "weight", "time")
 STAGE = "interactions"
@@ -220,15 +227,16 @@ class Interactions:
         return matrix
 
 
-def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interactions:
+def read_interactions(source: str | os.PathLike[str] | pd.DataFrame | SupportsArrow) -> Interactions:
     """Read a table of interactions (see the module's docstring).
 
     Parameters
     ----------
-    source : str or path-like or DataFrame
+    source : str or path-like or DataFrame or Arrow table
         A CSV or TSV file (UTF-8 or UTF-16; comma, semicolon, tab or bar; also compressed by gzip, bzip2, xz, Zstandard
-        or zip), a Parquet file, a folder of them (``user_id=7/`` is a column), a Feather or JSON lines file, or a
-        DataFrame. Other columns are ignored.
+        or zip), a Parquet file, a folder of them (``user_id=7/`` is a column), a Feather or JSON lines file, a
+        DataFrame of pandas or Polars, or another table that gives itself to Arrow (of pyarrow, a relation of DuckDB).
+        Other columns are ignored.
 
     Returns
     -------
@@ -241,6 +249,8 @@ def read_interactions(source: str | os.PathLike[str] | pd.DataFrame) -> Interact
     ------
     DatasetError
         There is no such table, it lacks a column, cannot be parsed, or not one row can be used.
+    TypeError
+        ``source`` is nothing of these.
     """
     name = source if isinstance(source, (str, os.PathLike)) else "DataFrame"
     name = os.fspath(name)
@@ -296,7 +306,7 @@ _WRONG_CELLS = "wrong number of cells"
 def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
     """Tables of the columns in COLUMNS that there are; ids as text, null where empty."""
     if not isinstance(source, (str, os.PathLike)):
-        names, batches = _open_frame(source)
+        names, batches = (_open_frame if _is_frame(source) else _open_arrow)(source)
     else:
         path = Path(source)
         if not path.exists():
@@ -356,6 +366,12 @@ def _required(names: Sequence[Any]) -> dict[str, Any]:
     return {column: called[column] for column in COLUMNS if column in called}
 
 
+def _is_frame(source: Any) -> bool:
+    import pandas as pd
+
+    return isinstance(source, pd.DataFrame)
+
+
 def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
     """Names of the columns of a DataFrame, and its rows in pieces; ids may be of mixed types."""
     frame = named_index_as_columns(frame)
@@ -368,6 +384,17 @@ def _open_frame(frame: pd.DataFrame) -> tuple[list[Any], Iterator[pa.Table]]:
     ]
     table = pa.table(arrays, names=list(found.values()))
     return names, (pa.Table.from_batches([b]) for b in table.to_batches(BATCH_ROWS))
+
+
+def _open_arrow(source: SupportsArrow) -> tuple[list[str], Iterator[pa.Table]]:
+    """Names of the columns of a table that gives itself to Arrow, and its rows in pieces."""
+    try:
+        table = pa.table(source)
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"interactions are a path, a DataFrame or an Arrow table, not {type(source).__name__}") from e
+    require_distinct(table.column_names)
+    rows = table.select(list(_required(table.column_names).values())).to_batches(BATCH_ROWS)
+    return table.column_names, (pa.Table.from_batches([b]) for b in rows)
 
 
 def _as_arrow(values: pd.Series) -> pa.Array:

@@ -109,8 +109,10 @@ def recommend(
     Raises
     ------
     ValueError
-        When histories and model have different numbers of tracks.
+        When histories and model have different numbers of tracks, or ``k`` is below 1.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
     n_users, n_tracks = histories.shape
     if n_tracks != len(model.track_ids):
         raise ValueError(f"histories of {n_tracks} tracks for a model of {len(model.track_ids)}")

@@ -25,7 +25,7 @@ from ..tables.reader import Features
 from ..tables.storage import read_json
 from ..vectors.matrix import id_hint
 from .neighbours import Neighbours, SimilarityError
-from .search import Hits, Space, nearest, pair_distances
+from .search import Hits, Space, nearest, pair_distances, require_k
 from .store import Block, VectorStore
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class SimilarityIndex:
         weights = dict(weights or {})
         self._have("stem or family", weights, (*self.stems, *self.families))
         for name, weight in weights.items():
-            if not weight >= 0:
+            if not 0 <= weight < np.inf:
                 raise SimilarityError(f"weight {weight!r} of {name!r} is not a number from 0", source=str(self.path))
         blocks = [b for b in self.store.blocks if b.stem in stems and b.family in families]
         factors = [weights.get(b.stem, 1.0) * weights.get(b.family, 1.0) for b in blocks]
@@ -178,7 +178,10 @@ class SimilarityIndex:
         ------
         SimilarityError
             Unknown track, stem or family; a chosen stem is silent in the track; nothing is eligible.
+        ValueError
+            ``k`` is below 1.
         """
+        require_k(k)
         row = self.row(track_id)
         unlike = _names(unlike)
         near, opposite = self._spaces(stems, families, unlike, weights)
@@ -228,8 +231,10 @@ class SimilarityIndex:
     ) -> Hits:
         """The ``k`` nearest of many tracks at once, given by their rows (n_queries,); see :meth:`similar`.
 
-        A track in which a chosen stem is silent (without a choice: all are) has no neighbours.
+        A track in which a chosen stem is silent (without a choice: all are) has no neighbours. ValueError for a ``k``
+        below 1.
         """
+        require_k(k)
         unlike = _names(unlike)
         near, opposite = self._spaces(stems, families, unlike, weights)
         chosen = tuple(dict.fromkeys(b.stem for b in near.blocks))

@@ -78,6 +78,12 @@ class Hits:
     unlikeness: np.ndarray
 
 
+def require_k(k: int) -> None:
+    """ValueError where ``k`` is no number of neighbours."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+
+
 def nearest(
     store: VectorStore,
     queries: np.ndarray,
