@@ -112,12 +112,15 @@ def test_a_run_learns_presence_alone(songs: Path, model: JointNet, tmp_path: Pat
     )  # fmt: skip
     recipe.write_text(recipe.read_text().replace("presence_channels = 0", "presence_channels = 4"))
     out = tmp_path / "out.safetensors"
-    module.main(["--recipe", str(recipe), "--songs", str(store), "--unseen", str(songs), "-o", str(out)])
+    unseen = tmp_path / "unseen"
+    for track in find_tracks(songs):
+        _write(unseen / track.name, {stem: 0.9 * track.audio(stem)[0][0] for stem in STEMS})
+    module.main(["--recipe", str(recipe), "--songs", str(store), "--unseen", str(unseen), "-o", str(out)])
     learned = checkpoints.load(out)
     before, after = model.state_dict(), learned.state_dict()
     assert {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])} == {"presence"}
     card = checkpoints.resolve(out).card
-    assert card["training"]["presence_offsets"]["chosen_on"] == songs.name
+    assert card["training"]["presence_offsets"]["chosen_on"] == "unseen"
     assert card["training"]["steps"] == 60
     assert card["data"][0]["songs"] == 2
     heard = [hear(model, np.stack([track.audio(stem)[0][0] for stem in STEMS])) for track in find_tracks(songs)]
@@ -155,3 +158,6 @@ def test_what_cannot_be_done_is_said(songs: Path, model: JointNet, tmp_path: Pat
     store = build_song_store(find_tracks(songs), tmp_path / "store")
     with pytest.raises(DatasetError, match="asks for a bank"):
         train_presence(both, TrainingData(songs=store), songs, tmp_path / "no.safetensors")
+    alone = TrainConfig(learns=("presence",), initial="joint-v2", songs=1.0)
+    with pytest.raises(TrainingError, match=r"2 tracks of the development songs .* would also be trained on"):
+        train_presence(alone, TrainingData(songs=store), songs, tmp_path / "no.safetensors")

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..constants import HOP_LENGTH, STEMS
+from ..datasets.opening import find_tracks
 from ..errors import ModelError
 from ..models import checkpoints
 from ..models.joint import JointNet
@@ -42,6 +43,7 @@ from .interpolation import SHARE_OF_NEW, interpolate
 from .objectives.losses import masked_bce, presence_targets, spectrograms
 from .one_line import one_line_errors
 from .preparation import read_recipe
+from .preparation.development import require_apart
 from .presence_offsets import RECALL, presence_offsets, with_presence_offsets
 from .training_data import TrainingData
 
@@ -218,15 +220,23 @@ def train_presence(
         When the recipe learns something else, or its checkpoint has no presence head.
     DatasetError
         A folder is not of its kind.
+    CatalogError
+        There are no songs in ``unseen``.
+    TrainingError
+        One of them is among those that are learned from.
     """
     if config.learns != ("presence",) or not config.initial:
         raise ModelError("the recipe must learn presence alone, and begin with a checkpoint", stage="train")
     data.open(config)  # says which folder is missing, or is not of its kind
+    assert data.songs is not None
+    learned = SongStore(data.songs).songs
+    names = [(song.dataset, song.track) for song in learned]
+    digests = [digest for song in learned for digest in song.digests]
+    require_apart(unseen, find_tracks(unseen, stage="train"), names, digests)
     begun = time.monotonic()
     model = checkpoints.load(config.initial)
     if not isinstance(model, JointNet) or model.presence is None:
         raise ModelError("this network has no presence head", source=config.initial, stage="train")
-    assert data.songs is not None
     songs = list(hear_songs(model, SongStore(data.songs)))
     log(f"heard {len(songs)} songs")
     mixed = []
