@@ -12,13 +12,14 @@ import pytest
 
 pytest.importorskip("pocketsphinx")
 
+from stemfeatures.generator.sing.voice import VoiceBank, VoiceStyle, speak
 from stemfeatures.lyrics import Aligner, parse_lyrics
 from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
 from stemfeatures.lyrics.corridor import CoarsePhones, corridor_around, spread
 from stemfeatures.lyrics.graph import GraphCosts, build_graph
 from stemfeatures.lyrics.hints import LineHints
 from stemfeatures.lyrics.viterbi import GROUP, NEVER, Corridor, StateGraph, best_path
-from stemfeatures.lyrics.vocals import Vocals
+from stemfeatures.lyrics.vocals import Vocals, sung_frames
 
 SAMPLES = Path(__file__).parent.parent / "catalog_samples"
 
@@ -339,3 +340,39 @@ def test_a_line_that_is_not_sung_has_no_times(rio):
     assert sum(w.start_s is None for w in alignment.words if w.line == 3) >= 6
     error = np.array([alignment.lines[k].start_s for k in (0, 1, 2, 4, 5, 6)]) - [start for start, _, _ in lines]
     assert np.median(np.abs(error)) < 0.1
+
+
+def test_words_that_are_growled_are_found():
+    """A voice without a pitch, alone: no frame has an F0."""
+    pytest.importorskip("pyworld")
+    bank, rng, rate = VoiceBank.default(), np.random.default_rng(0), 44_100
+    lines = list(bank.lines("m1"))[:3]
+    y, truth, end = np.zeros(20 * rate, np.float32), [], 0.5
+    for line in lines:
+        sung = speak(bank, "m1", line, end, VoiceStyle.draw(rng).growled(rng), rng, shout=True)
+        assert not np.any(sung.f0_hz)
+        first = round(sung.start_s * rate)
+        y[first : first + len(sung.audio)] += sung.audio
+        truth += [start for _, start, _ in sung.words]
+        end = sung.end_s + 0.6
+    alignment = Aligner().from_audio(y[: round(end * rate)], rate, "\n".join(x.text for x in lines), separated=True)
+    assert alignment.status == "ok"
+    found = [word.start_s for word in alignment.words]
+    assert None not in found
+    np.testing.assert_allclose(found, truth, atol=0.15)
+
+
+def test_voices_without_a_pitch_are_sung_where_they_are_sure():
+    n = 700
+    pitched, active, presence = np.zeros(n, bool), np.ones(n, bool), np.full(n, 0.1)
+    pitched[100:150] = True
+    presence[90:230] = 1.0  # goes on after a sung line, within reach of it up to frame 166
+    presence[300:360] = 0.9
+    presence[310] = 0.96  # sure once, likely all along
+    presence[400:460] = 0.94  # never sure
+    presence[500:540] = 1.0  # less than a second
+    presence[600:660] = 1.0
+    active[600:660] = False  # of something that nobody hears
+    sung = sung_frames(pitched, active, presence)
+    np.testing.assert_array_equal(np.flatnonzero(sung), [*range(100, 150), *range(167, 230), *range(300, 360)])
+    assert not len(sung_frames(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0)))

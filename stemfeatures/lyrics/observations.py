@@ -13,10 +13,8 @@ from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra_of_mel, mel
 from .onsets import onset_scores
 from .phone_network import STRIDE, PhoneNetwork, phone_features
 from .viterbi import Emissions
-from .vocals import Vocals
+from .vocals import Vocals, within_reach
 
-#: Words are looked for no further than this from a voiced frame.
-REACH_S = 0.4
 #: From the start of a frame to its centre.
 CENTRE_S = WINDOW_LENGTH / SAMPLE_RATE / 2
 #: Logarithms of three streams that are not independent, at 100 frames a second, are far too sure of themselves.
@@ -92,10 +90,8 @@ def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -
 
 
 def audible_frames(vocals: Vocals, n_frames: int) -> np.ndarray:
-    """(n_frames,) bool, which frames of 10 ms are no further than :data:`REACH_S` from a voiced one."""
-    from scipy.ndimage import maximum_filter1d
-
-    reach = maximum_filter1d(vocals.voiced.astype(np.uint8), 2 * round(REACH_S * VOICING_RATE) + 1).astype(bool)
+    """(n_frames,) bool, which frames of 10 ms are no further than :data:`.vocals.REACH_S` from a voiced one."""
+    reach = within_reach(vocals.voiced)
     return reach[_nearest(vocals, n_frames)] if len(reach) else np.zeros(n_frames, bool)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ..audio import StreamResampler, as_signal, open_audio
-from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
-from ..descriptors.activity import active_frames
+from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
+from ..descriptors.activity import active_frames, playing_frames
 from ..errors import EmptyAudioError
 from ..inference.front_end import FrontEnd
 from ..inference.segments import Frames, SegmentRunner, SegmentTrack
@@ -21,6 +21,11 @@ from .cepstra import SAMPLE_RATE
 
 #: Probability of voicing from which on a frame counts as voiced.
 VOICED = 0.5
+#: Words are looked for no further than this from a frame in which somebody sings.
+REACH_S = 0.4
+#: Further than that from a pitch, somebody growls, shouts or speaks where the presence of the vocals is above the first
+#: value, for as long as it is above the second, and for so long at least: a line, no moment that sounds like a voice.
+UNPITCHED_ON, UNPITCHED_OFF, UNPITCHED_S = 0.95, 0.8, 1.0
 _BLOCK_S = 10.0
 _VOCALS = STEMS.index("vocals")
 
@@ -34,7 +39,8 @@ class Vocals:
     signal : np.ndarray
         (n_samples,) float32 at 16 kHz.
     voiced : np.ndarray
-        (n_frames,) bool, frames of 512 samples at 22,050 Hz, centred as in :mod:`stemfeatures.constants`.
+        (n_frames,) bool, whether somebody sings: frames with a pitch, and those of voices without one that are far from
+        any, see :func:`sung_frames`. Of 512 samples at 22,050 Hz, centred as in :mod:`stemfeatures.constants`.
     duration_s : float
         Of the recording.
     """
@@ -125,6 +131,7 @@ class VocalCollector:
         self._resampler = StreamResampler(ANALYSIS_SAMPLE_RATE, SAMPLE_RATE)
         self._signal: list[np.ndarray] = []
         self._voicing: list[np.ndarray] = []
+        self._presence: list[np.ndarray] = []
         self._energy: list[np.ndarray] = []
 
     def add(self, frames: Frames) -> None:
@@ -136,6 +143,8 @@ class VocalCollector:
         # Mean squares on the scale of samples: Parseval, and 3 N / 8 for the window.
         self._energy.append((power.sum(dim=1) * (2 / N_FFT / (3 * N_FFT / 8))).cpu().numpy())
         self._voicing.append(frames.voicing[0].cpu().numpy())
+        if frames.presence is not None:
+            self._presence.append(frames.presence[_VOCALS].cpu().numpy())
         self._resample(self._adder.push(spectrum[None]))
 
     def finish(self, n_samples: int, duration_s: float) -> Vocals:
@@ -143,10 +152,43 @@ class VocalCollector:
         self._resample(self._adder.finish(n_samples))
         self._signal.append(self._resampler.flush())
         energy = np.concatenate(self._energy, axis=1)
-        voiced = (np.concatenate(self._voicing) > VOICED) & active_frames(energy[0], energy[1])
+        active = active_frames(energy[0], energy[1])
+        pitched = (np.concatenate(self._voicing) > VOICED) & active
+        voiced = sung_frames(pitched, active, np.concatenate(self._presence)) if self._presence else pitched
         signal = np.concatenate(self._signal, dtype=np.float32)
         self._signal.clear()
         return Vocals(signal, voiced, duration_s)
 
     def _resample(self, signal: torch.Tensor) -> None:
         self._signal.append(self._resampler.process(signal[0].cpu().numpy()))
+
+
+def sung_frames(pitched: np.ndarray, active: np.ndarray, presence: np.ndarray) -> np.ndarray:
+    """Frames in which somebody sings, with a pitch or without.
+
+    Parameters
+    ----------
+    pitched : np.ndarray
+        (n_frames,) bool, which have a pitch.
+    active : np.ndarray
+        (n_frames,) bool, which are loud enough to be heard.
+    presence : np.ndarray
+        (n_frames,) probability that there are vocals.
+
+    Returns
+    -------
+    np.ndarray
+        (n_frames,) bool: those with a pitch, and beyond :data:`REACH_S` of any those of growls, shouts and speech.
+    """
+    from scipy.ndimage import binary_opening
+
+    plays = playing_frames(presence, UNPITCHED_ON, UNPITCHED_OFF) & active & ~within_reach(pitched)
+    found: np.ndarray = pitched | binary_opening(plays, np.ones(round(UNPITCHED_S * FRAME_RATE)))
+    return found
+
+
+def within_reach(voiced: np.ndarray) -> np.ndarray:
+    """(n_frames,) bool, which frames are no further than :data:`REACH_S` from some."""
+    from scipy.ndimage import maximum_filter1d
+
+    return maximum_filter1d(voiced.astype(np.uint8), 2 * round(REACH_S * FRAME_RATE) + 1).astype(bool)
