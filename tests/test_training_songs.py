@@ -469,6 +469,8 @@ def test_the_best_step_is_kept_and_patience_ends_a_run(store, tmp_path):
     lines = (tmp_path / "validation.csv").read_text().splitlines()
     assert lines[0] == "step,score,separation,f0,beats"
     assert lines[2] == "2,3.0000,0.0000,nan,0.5000"
+    assert loop.train(config, data, tmp_path, workers=0, validate=look).steps_done == 4  # it is over
+    assert next(scores) == 9.0  # and not looked at again
 
 
 def test_patience_counts_within_a_phase(tmp_path):

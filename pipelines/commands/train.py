@@ -19,6 +19,7 @@ from ._progress import ProgressLine, watched
 from ._text import columns, count, duration, echo, visible
 
 if TYPE_CHECKING:
+    from stemfeatures.training.config import TrainConfig
     from stemfeatures.training.objectives.base import Objective
     from stemfeatures.training.preparation.run import TrainingRun
     from stemfeatures.training.preparation.sources import FoundRecordings
@@ -226,7 +227,11 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
     )
     checkpoint = checkpoints.save(model, export, card)
     if not args.quiet:
-        of = "" if objective.steps_done >= config.steps else f" of {config.steps:,}; the same command goes on"
+        of = (
+            ""
+            if objective.steps_done >= config.steps
+            else f" of {config.steps:,}; {_why(args, config, objective, run_dir)}"
+        )
         rows = [
             ("steps", f"{objective.steps_done:,}{of}"),
             *([("chosen", f"step {step:,}, the best on the development songs")] if chosen_on else []),
@@ -239,6 +244,16 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
         echo(columns(rows))
         verb = "separate -o stems" if config.target else "describe"
         echo(f"try it: stemfeatures {verb} --model {shlex.quote(str(checkpoint.path))} INPUT")
+
+
+def _why(args: argparse.Namespace, config: TrainConfig, objective: Objective, run_dir: Path) -> str:
+    """Why a run has ended before its last step."""
+    from stemfeatures.training.journal import looks_without_better
+
+    looks = looks_without_better(run_dir, objective.steps_done, since=objective.phase_began)
+    if args.validate and config.patience and looks >= config.patience:
+        return f"no better score in {looks} looks"
+    return "the same command goes on"
 
 
 def _steps(run_dir: Path) -> int:

@@ -83,6 +83,9 @@ def train(
     if data.joining is not None:
         data.joining.look(objective.steps_done * config.batch_size)
     journal = Journal(run_dir, objective.steps_done, terms=objective.terms)
+    if validate is not None and _out_of_patience(config, objective, journal, run_dir, device):
+        journal.close()
+        return objective  # it had ended before
     ahead = _PREFETCH * workers + 2  # steps: the examples of none of those after it are being made yet
     started = time.monotonic()
     sums: dict[str, float] = {}
