@@ -227,11 +227,8 @@ def _export(args: argparse.Namespace, prepared: TrainingRun, objective: Objectiv
     )
     checkpoint = checkpoints.save(model, export, card)
     if not args.quiet:
-        of = (
-            ""
-            if objective.steps_done >= config.steps
-            else f" of {config.steps:,}; {_why(args, config, objective, run_dir)}"
-        )
+        why = _why(args, config, objective, run_dir)
+        of = "" if objective.steps_done >= config.steps else f" of {config.steps:,}; {why}"
         rows = [
             ("steps", f"{objective.steps_done:,}{of}"),
             *([("chosen", f"step {step:,}, the best on the development songs")] if chosen_on else []),
