@@ -186,7 +186,7 @@ def test_marginals_see_solos_and_a_share_of_the_pairs():
 def test_the_baseline_sees_pairs_alone():
     config = recipe("gan", rounds=2)
     assert GanObjective.draws(config) == Draws(pairs=5)
-    assert FactorGANObjective.draws(recipe("factorgan", rounds=2)) == Draws(2, 7, 2, 2)
+    assert FactorGANObjective.draws(recipe("factorgan", rounds=2)) == Draws(2, 7, 2, 2, pair_songs=2)
     assert FactorGANObjective.draws(recipe("factorgan", dependency=False, paired_share=0.0)).pairs == 0
 
 

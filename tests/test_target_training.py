@@ -613,7 +613,7 @@ def test_development_mixtures_are_found_among_the_unpaired(data, tmp_path, capsy
     argv = _argv(data, _recipe(tmp_path / "r.toml"), tmp_path / "run", *ALL)
     argv += ["--mixtures", str(tmp_path / "copy.wav"), "--validate", str(data / "development")]
     assert cli.main(argv) == 2
-    assert "1 recording of the development songs" in capsys.readouterr().err
+    assert "1 track of the development songs" in capsys.readouterr().err
 
 
 def test_copies_of_pairs_are_no_development_songs(data, tmp_path, capsys):
