@@ -141,7 +141,9 @@ def test_another_judge_costs_no_worker_that_is_starting_again() -> None:
         scheduler_info: ClassVar[dict[str, dict[str, dict[str, int]]]] = {
             "workers": {"tls://a": {"name": 0}, "tls://c": {"name": 2}}
         }
-        status, asynchronous, loop, _i, new_spec = "running", False, MagicMock(), 3, "judge"
+        workers: ClassVar[dict[int, object]] = {0: object(), 1: object(), 2: object()}
+        # The number with which Dask looks for a free name is still that of the judge.
+        status, asynchronous, loop, _i, new_spec = "running", False, MagicMock(), 2, "judge"
         _correct_state = None
         scale, new_worker_spec, _new_worker_name = (
             SpecCluster.scale, SpecCluster.new_worker_spec, SpecCluster._new_worker_name,

@@ -520,10 +520,14 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
 def see_to_judge(cluster: SpecCluster, workers: frozenset[Any], another: bool) -> None:
     """Have one worker besides ``workers``, the names of the others; ``another`` than the one that there may be.
 
-    The judge that goes is named: to scale down, Dask takes workers first that are about to start again.
+    The judge that goes is named: to scale down, Dask takes workers first that are about to start again. So is the one
+    that comes: Dask gives a name that is free to the next, and takes who had it for that one.
     """
-    for name in [name for name in cluster.worker_spec if name not in workers] if another else []:
-        del cluster.worker_spec[name]
+    if another:
+        name = 1 + max([*cluster.workers, *cluster.worker_spec])
+        for judge in [each for each in cluster.worker_spec if each not in workers]:
+            del cluster.worker_spec[judge]
+        cluster.worker_spec[name] = cluster.new_spec
     cluster.scale(len(workers) + 1)
 
 
