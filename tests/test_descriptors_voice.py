@@ -13,7 +13,7 @@ from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.voice import PERTURBATION_FIELDS, PERTURBED_SDR_DB, QUALITY_FIELDS, TRUSTED_SDR_DB
 from stemfeatures.frames.formants import formants
 from stemfeatures.frames.harmonicity import harmonicity
-from stemfeatures.frames.periods import HALF, perturbations
+from stemfeatures.frames.periods import HALF, perturbations, walk
 from stemfeatures.frames.voice_meter import VoiceMeter
 
 SECONDS = 3.0
@@ -91,6 +91,18 @@ def test_a_steady_vibrato_is_local_jitter_but_none_of_three_points():
 def test_noise_has_no_periods():
     cut, _ = windows(np.random.default_rng(0).standard_normal(SR))
     assert np.isnan(perturbations(cut, np.full(len(cut), 100.0))[:, 0]).mean() > 0.9
+
+
+def test_periods_that_grow_up_to_the_end_of_a_window_are_those_of_that_window():
+    """The last ones reach further than those that the walk began with, but not into the window behind."""
+    pulses = np.cumsum(np.append(1048, 22 + 1.5 * np.arange(60)))
+    falling = np.exp(-np.square((np.arange(2 * HALF) - pulses[:, None]) / 4) / 2).sum(axis=0)
+    behind = np.random.default_rng(0).normal(size=2 * HALF)
+    period = np.full(2, 22.0)
+    found = [walk(np.stack([falling, other]), period) for other in (np.zeros(2 * HALF), 9 * behind)]
+    assert np.nanmax(found[0][0][0]) > 60
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one[0], other[0])
 
 
 @pytest.mark.parametrize("hz", [90.0, 220.0, 500.0])

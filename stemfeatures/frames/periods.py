@@ -100,7 +100,7 @@ def _walk(
         x, at, period = windows[row], starts[row], lengths[row]
         for k in range(periods.shape[1]):
             first = at - longest // 2
-            least = int(np.rint(period)) - half_lags
+            least = min(int(np.rint(period)) - half_lags, len(x) - first - longest - 2 * half_lags)
             own = x[first : first + longest]
             amplitudes[row, k] = np.sqrt(_power(own, shape))
             _correlate(own, x[first + least : first + least + longest + 2 * half_lags], similarity)
