@@ -22,7 +22,7 @@ import scipy.io.wavfile
 import soundfile
 
 from stemfeatures import audio
-from stemfeatures._util.files import write_replace
+from stemfeatures._util.files import write_new, write_replace
 from stemfeatures.audio import encode, ffmpeg_decoder, ogg, soundfile_decoder, streams
 from stemfeatures.audio.flac import _frame_end, _StreamInfo, understated_length
 from stemfeatures.audio.mpeg import _n_frames, miscount, skip_id3v2, unreliable_length
@@ -1314,9 +1314,13 @@ def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path: Path, monkeyp
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    with pytest.raises(FileNotFoundError) as raised:
+        write_new(tmp_path / "no" / "x.json", b"data")
+    assert raised.value.filename == str(tmp_path / "no" / "x.json")
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_replace(tmp_path / "x.json", b"data")
+    for write in (write_replace, write_new):
+        with pytest.raises(OSError, match="No space left"):
+            write(tmp_path / "x.json", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.flac"]
 
 

@@ -120,13 +120,14 @@ def naming(path: Path, temporary: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None and os.fspath(error.filename).startswith(os.fspath(temporary)):
+        name = error.filename  # a number, where a descriptor was opened
+        if isinstance(name, (str, bytes, os.PathLike)) and os.fsdecode(name).startswith(os.fspath(temporary)):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` unless it exists.
+    """Write ``data`` to ``path`` unless it exists; no temporary file is left behind where that fails.
 
     Raises
     ------
@@ -134,17 +135,18 @@ def write_new(path: Path, data: bytes) -> None:
         Somebody else created ``path``.
     """
     tmp = temporary_name(path)
-    _write_temporary(tmp, data)
     try:
-        try:
-            os.link(tmp, path)
-        except OSError as e:
-            if e.errno not in _NO_LINKS:
-                raise
-            with open(path, "xb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
+        with naming(path, tmp):
+            _write_temporary(tmp, data)
+            try:
+                os.link(tmp, path)
+            except OSError as e:
+                if e.errno not in _NO_LINKS:
+                    raise
+                with open(path, "xb") as f:
+                    f.write(data)
+                    f.flush()
+                    os.fsync(f.fileno())
     finally:
-        os.unlink(tmp)
+        tmp.unlink(missing_ok=True)
     fsync_path(path.parent)
