@@ -662,14 +662,14 @@ class _Job:
         stems: TrackStems | None = None, on_frames: Callable[[Frames], None] | None = None,
     ) -> None:  # fmt: skip
         self.on_frames = on_frames
-        self.analyser, self.blocks = analyser, blocks
+        self.analyser, self.blocks, self.requested = analyser, blocks, analyser.requested
         self.sample_rate, self.channels = sample_rate, channels
         stems = stems or TrackStems()
         self.source = stems.given or analyser.separator
         names = () if self.source is None else self.source.stems
         self.builder = FrameBuilder(
             analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels,
-            notes=POLYPHONIC_NOTES in analyser.requested, cells=SERIES in analyser.requested,
+            notes=POLYPHONIC_NOTES in self.requested, cells=SERIES in self.requested,
         )  # fmt: skip
         self.keeper = None
         if stems.keep is not None:
@@ -744,7 +744,7 @@ class _Job:
         frames.model = self.analyser.checkpoint.name
         frames.model_sha256 = self.analyser.checkpoint.sha256
         try:
-            description = describe(frames, requested=self.analyser.requested)
+            description = describe(frames, requested=self.requested)
         except StemfeaturesError:
             raise
         except Exception as error:

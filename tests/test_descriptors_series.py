@@ -9,7 +9,8 @@ import pytest
 from frames_helper import SR, track_frames
 from networks import tiny_checkpoint
 
-from stemfeatures.analysis import Analyser
+from stemfeatures import audio
+from stemfeatures.analysis import Analyser, UndescribedTrack
 from stemfeatures.constants import STEM_ROWS
 from stemfeatures.descriptors import describe
 from stemfeatures.descriptors.embedding import cell_shares, step_embeddings
@@ -101,3 +102,12 @@ def test_embeddings_of_steps_add_up_to_that_of_the_track(tmp_path: Path, seconds
         np.testing.assert_allclose(length[series["times_s"][place][:-1] > 1.1], 1, atol=1e-5)
     analyser.configure(requested=())
     assert analyser.from_audio(y, SR).frames.cells is None
+
+
+def test_a_track_on_its_way_gets_the_tables_that_were_requested_when_it_began(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.wav", 0.1 * np.sin(2 * np.pi * 220 * np.arange(2 * SR) / SR)[None], SR)
+    analyser = Analyser(tiny_checkpoint(tmp_path), requested=("series",))
+    ((_, track),) = analyser.undescribed([("x", tmp_path / "x.wav")])
+    analyser.configure(requested=())
+    assert isinstance(track, UndescribedTrack)
+    assert "series" in track.describe().tables

@@ -222,7 +222,6 @@ class _Shard:
     def _analyse(self) -> None:
         """Analyse all tracks in shared batches: in smaller ones when they do not fit the device, and one track at a
         time when a batch fails, so that only the track that causes it ends in ``errors``."""
-        # A shard that was stopped may have left segments in the queue.
         self.analyser.configure(requested=self.task.tables)
         batch_size = self.analyser.batch_size
         while not self.alone:
