@@ -110,6 +110,8 @@ def test_what_pages_do_not_show_is_not_sung():
     page = "<html><head><title>Río</title><style>p { color: red }</style></head><body><!-- a\nb --><p>Hold on</p>"
     page += "<SCRIPT>love('me')\n</SCRIPT><p>to <b>me</b></p><script>was cut"
     assert [line.text for line in parse_lyrics(page).lines] == ["Hold on", "to me"]
+    page = "<html><head><meta charset=utf-8><body class=a><p>Hold on</p>to me"  # as HTML allows it
+    assert [line.text for line in parse_lyrics(page).lines] == ["Hold on", "to me"]
     assert [line.text for line in parse_lyrics("I <3 you <-- here\n<style").lines] == ["I <3 you <-- here", "<style"]
 
 

@@ -33,8 +33,10 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
-#: What pages have that nobody sings; a page that was cut off may not close it.
-_UNSEEN = re.compile(r"<(script|style|head|title|noscript)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S)
+#: What pages have that nobody sings; a page that was cut off may not close it, and a head need not be closed.
+_UNSEEN = re.compile(
+    r"<(script|style|head|title|noscript)\b[^<>]*>.*?(?:</\1\s*>|(?=<body\b)|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S
+)
 _MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 #: Times before a line: in brackets, several of them for a line that is sung again.
