@@ -240,6 +240,14 @@ def test_masks_in_compiled_code_and_by_torch():
     torch.testing.assert_close(found.shared[3].double(), cells.sum(dim=0) - cells[0] / 2, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("n_samples", [5, 30, 36, 40, 41, 60])
+def test_nothing_is_left_of_a_signal_that_has_been_given_out(n_samples):
+    adder = streaming.OverlapAdder(1, 16, 4)
+    given = adder.push(torch.ones(1, 9, 12, dtype=torch.complex64)).shape[-1]
+    assert given == 40
+    assert adder.finish(n_samples).shape[-1] == max(n_samples - given, 0)
+
+
 @pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (30, 7)])
 def test_overlap_add_in_compiled_code_and_by_torch(n_fft, hop):
     torch.manual_seed(0)

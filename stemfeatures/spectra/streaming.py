@@ -110,7 +110,7 @@ class OverlapAdder:
         surplus = self._given - n_samples
         self._given = n_samples
         if surplus >= 0:
-            return rest[:, : rest.shape[-1] - surplus]
+            return rest[:, : max(rest.shape[-1] - surplus, 0)]
         return torch.nn.functional.pad(rest, (0, -surplus))
 
     def _give(self, signal: Tensor) -> Tensor:
