@@ -8,7 +8,7 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import STEMS
 from stemfeatures.models import checkpoints
-from stemfeatures.training import calibration, notes, presence
+from stemfeatures.training import calibration, notes, phones, presence
 from stemfeatures.training.calibration import adjusted, calibrate
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data import song_store
@@ -101,6 +101,8 @@ def test_a_checkpoint_of_the_package_is_not_replaced(tmp_path, capsys):
         (song_store, ["STORE", "nowhere"]),
         (presence, ["--songs", "nowhere", "--unseen", "nowhere"]),
         (notes, ["--songs", "nowhere", "--unseen", "nowhere", "--held-out", "nowhere", "-o", "OUT"]),
+        (phones, ["--songs", "nowhere", "-o", "OUT"]),
+        (phones, ["--bank", "nowhere", "-o", "OUT"]),
     ],
 )
 def test_what_is_not_there_is_one_line(module, words, tmp_path, capsys, monkeypatch):

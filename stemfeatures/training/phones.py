@@ -33,6 +33,7 @@ from ..lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
 from ..lyrics.vocals import VocalSeparator
 from ..models import checkpoints
 from .data.sung_takes import ARPABET, Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
+from .one_line import one_line_errors
 
 #: What sounds beside the voice in generated songs.
 ACCOMPANIMENT = ("drums", "bass", "other")
@@ -273,6 +274,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep takes here, and read them from here")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
     args = parser.parse_args(argv)
+    with one_line_errors(parser):
+        _train(args)
+
+
+def _train(args: argparse.Namespace) -> None:
+    """Make takes or read them, train, and write weights and card."""
     start = time.process_time()
     bank = VoiceBank.load(args.bank) if args.bank else VoiceBank.default()
     held = [name for name in bank.singers if name in args.held_out] or list(bank.singers[-1:])
