@@ -287,14 +287,16 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
         window = min(LOOKAHEAD, end - first)
         whole = means[first : end - window + 1] if window == LOOKAHEAD else pitch_cents[first:end].mean(keepdims=True)
         ahead = np.concatenate([whole, np.full(window - 1, whole[-1])])
-        found.append(_steady(pitch_cents[first:end], ahead, window) + np.array([first, first, 0.0]))
+        spans = first + _steady(ahead, window)
+        medians = [np.median(pitch_cents[start:stop]) for start, stop in spans]
+        found.append(np.column_stack([spans, np.asarray(medians)]))
     return np.concatenate(found)
 
 
 @compiled_when_called()
-def _steady(pitch_cents: np.ndarray, ahead: np.ndarray, window: int) -> np.ndarray:  # pragma: no cover - compiled
-    """:func:`notes` of one run of frames, from the mean of the ``window`` frames that begin with each of them."""
-    found, n = np.empty((len(ahead), 3)), 0
+def _steady(ahead: np.ndarray, window: int) -> np.ndarray:  # pragma: no cover - compiled
+    """Frames ``[start, stop)`` of the :func:`notes` of one run, from the mean of the ``window`` frames ahead of each."""
+    found, n = np.empty((len(ahead), 2), np.int64), 0
     start, centre, count, i = 0, ahead[0], 1, 1
     while i <= len(ahead):
         departure, end = 0.0, len(ahead)
@@ -312,7 +314,7 @@ def _steady(pitch_cents: np.ndarray, ahead: np.ndarray, window: int) -> np.ndarr
                 departure = abs(ahead[i] - centre)
             end = min(i, last)
         if end - start >= MIN_NOTE:
-            found[n, 0], found[n, 1], found[n, 2] = start, end, np.median(pitch_cents[start:end])
+            found[n, 0], found[n, 1] = start, end
             n += 1
         if i < len(ahead):
             start, centre, count = i, ahead[i], 1

@@ -96,7 +96,7 @@ def _dissonance(spectra: np.ndarray) -> np.ndarray:  # pragma: no cover - compil
     """(n,) :func:`dissonance` of (n, n_bins) spectra; peaks are taken in the order of their frequencies."""
     found = np.zeros(len(spectra), np.float32)
     peaks, heights = np.empty(spectra.shape[1], np.int64), np.empty(spectra.shape[1], np.float32)
-    hz, amplitude = np.empty(N_PEAKS), np.empty(N_PEAKS)
+    hz, amplitude, leading = np.empty(N_PEAKS), np.empty(N_PEAKS), np.empty(N_PEAKS + 1, np.float32)
     for row in range(len(spectra)):
         x, count, highest = spectra[row], 0, np.float32(0)
         for k in range(1, len(x) - 1):
@@ -108,7 +108,15 @@ def _dissonance(spectra: np.ndarray) -> np.ndarray:  # pragma: no cover - compil
             continue
         least = highest * 10 ** (-RANGE_DB / 20)
         if count > N_PEAKS:
-            least = max(least, np.partition(heights[:count], count - N_PEAKS - 1)[count - N_PEAKS - 1])
+            leading[:] = 0  # the highest ones in order; a partition takes seconds to compile
+            for i in range(count):
+                place = N_PEAKS
+                if heights[i] > leading[place]:
+                    while place > 0 and heights[i] > leading[place - 1]:
+                        leading[place] = leading[place - 1]
+                        place -= 1
+                    leading[place] = heights[i]
+            least = max(least, leading[N_PEAKS])
         n, squares = 0, 0.0
         for i in range(count):
             if heights[i] > least:
