@@ -30,7 +30,8 @@ def advance(
     """
     before = np.empty_like(total)
     for t in range(len(scores)):
-        before[:] = total
+        for state in range(len(total)):  # an assignment of arrays takes seconds to compile
+            before[state] = total[state]
         for state in range(len(total)):
             best, origin = -np.inf, 0
             for other in range(len(total)):

@@ -94,7 +94,9 @@ def _apply(
     n_bins = shares.shape[2]
     for frame in range(len(whole)):
         mixture, mixed = whole[frame], magnitude[0, frame]
-        rows[0, frame] = mixture
+        first = rows[0, frame]
+        for i in range(len(mixture)):  # an assignment of arrays takes seconds to compile
+            first[i] = mixture[i]
         energy, half = np.float32(0), np.float32(0.5)
         for k in range(n_bins):
             square = mixture[2 * k] * mixture[2 * k] + mixture[2 * k + 1] * mixture[2 * k + 1]
