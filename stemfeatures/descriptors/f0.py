@@ -295,7 +295,7 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
 
 @compiled_when_called()
 def _steady(ahead: np.ndarray, window: int) -> np.ndarray:  # pragma: no cover - compiled
-    """Frames ``[start, stop)`` of the :func:`notes` of one run, from the mean of the ``window`` frames ahead of each."""
+    """Frames ``[start, stop)`` of the :func:`notes` of one run by the mean of ``window`` frames ahead of each."""
     found, n = np.empty((len(ahead), 2), np.int64), 0
     start, centre, count, i = 0, ahead[0], 1, 1
     while i <= len(ahead):
