@@ -6,7 +6,6 @@ into a row of the ``errors`` table; programming errors stay ordinary Python exce
 
 from __future__ import annotations
 
-import copy
 from typing import Self
 
 
@@ -55,7 +54,12 @@ class StemfeaturesError(Exception):
         >>> str(SeparationError("the network's masks are not finite").about("song.wav"))
         "song.wav: the network's masks are not finite [separate]"
         """
-        named = self if self.source in (None, source) else copy.copy(self)
+        named = self
+        if self.source not in (None, source):
+            # By hand: where tblib's pickling is installed, as Dask does, copy.copy lets both share their attributes.
+            named = type(self).__new__(type(self), *self.args)
+            vars(named).update(vars(self))
+            named.__cause__, named.__traceback__ = self.__cause__, self.__traceback__
         named.source = source
         return named
 

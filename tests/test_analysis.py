@@ -209,6 +209,21 @@ def test_many_tracks_share_batches_and_errors_are_yielded(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-8)
 
 
+def test_an_error_that_names_another_file_is_another_error():
+    """Also where tblib has changed how errors are copied, as it has in processes that use Dask."""
+    pickling_support = pytest.importorskip("tblib.pickling_support")
+    pickling_support.install()
+    with pytest.raises(SeparationError) as caught:
+        raise SeparationError("not finite", source="a.wav", stage="network")
+    error = caught.value
+    other = error.about("b.wav")
+    assert (str(error), str(other)) == ("a.wav: not finite [network]", "b.wav: not finite [network]")
+    assert type(other) is SeparationError
+    assert other.args == error.args
+    assert other.__traceback__ is not None
+    assert error.about("a.wav") is error
+
+
 def test_no_track_of_a_batch_that_failed_is_lost(tmp_path, monkeypatch):
     analyser = Analyser(tiny_checkpoint(tmp_path), batch_size=2)
     run, failing = SegmentRunner._run, [True, False, True]

@@ -67,7 +67,8 @@ def test_spectra_lie_where_the_stems_sound() -> None:
     assert level.max() == 0.0
     sounding = level[20] > -1
     assert (sounding.argmax(), sounding.sum()) == (86, 172)
-    assert np.asarray(images["bass"]).max() == -120.0  # nothing, relative to the loudest of the mixture
+    # Nothing, relative to the loudest of the mixture; the last bit of the logarithm is the processor's.
+    assert np.asarray(images["bass"]).max() == pytest.approx(-120.0, abs=1e-4)
 
 
 def test_stems_are_drawn_from_files(tmp_path) -> None:
