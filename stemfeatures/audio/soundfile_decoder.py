@@ -127,7 +127,8 @@ def _describe(path: Path, file: ForwardFile | ChainedFile, ogg: OggReport) -> Au
     """Raises Refusal where libsndfile would stop before the end or lose the time."""
     container = file.format.lower()
     codec = "flac" if container == "flac" else _CODECS.get(file.subtype, file.subtype.lower())
-    if codec in ("mp1", "mp2", "mp3") and (reason := unreliable_length(path)):
+    # Those that start as MPEG audio were asked when they were opened, which reads them to their end.
+    if codec in ("mp1", "mp2", "mp3") and not starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
         raise Refusal(reason)
     if not ogg.links and (reason := ogg.joined or ogg.damaged or ogg.early):
         raise Refusal(reason)
