@@ -43,3 +43,12 @@ def _logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     logging.captureWarnings(False)
+
+
+@pytest.fixture
+def fresh_network() -> Iterator[None]:
+    """The network that an extraction in this process has loaded is not that of the next test."""
+    yield
+    from pipelines.extraction import loaded
+
+    loaded.forget_analyser()

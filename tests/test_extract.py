@@ -59,15 +59,12 @@ from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
 RUN_COLUMNS = ["run_id", "extracted_at"]
 
 
+pytestmark = pytest.mark.usefixtures("fresh_network")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_network() -> Iterator[None]:
-    yield
-    loaded.forget_analyser()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import loaded, prefetch, workers
+from pipelines.extraction import prefetch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
 from pipelines.extraction.executor import WorkerCrash
@@ -56,15 +56,12 @@ ROOT = Path(__file__).parents[1]
 NOBODY = 65534
 
 
+pytestmark = pytest.mark.usefixtures("fresh_network")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_network() -> Iterator[None]:
-    yield
-    loaded.forget_analyser()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Processors without instructions for bfloat16 compute in it all the same, only sl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.commands.extract import plan_text, summary_text
-from pipelines.extraction import loaded
 from pipelines.extraction.provenance import digest, in_precision, value_settings
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import N_BINS, STEMS
@@ -26,16 +24,12 @@ from stemfeatures.models import checkpoints, precision
 from stemfeatures.separation import Separator
 from stemfeatures.tables.reader import open_features
 
+pytestmark = pytest.mark.usefixtures("fresh_network")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_network() -> Iterator[None]:
-    yield
-    loaded.forget_analyser()
 
 
 def _says(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool) -> None:
