@@ -244,6 +244,19 @@ def test_the_length_of_a_film_is_not_that_of_its_sound(ffmpeg: str, source: Path
     assert audio.probe(path) == stream.info
 
 
+def test_an_avi_from_a_pipe_is_whole(ffmpeg: str, source: Path, tmp_path: Path) -> None:
+    """Its header states a length that was to be put right at the end."""
+    path = tmp_path / "x.avi"
+    command = [ffmpeg, "-v", "error", "-nostdin", "-i", source, "-f", "avi", "-c:a", "pcm_s16le", "pipe:1"]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    y, stream = read_all(path)
+    np.testing.assert_allclose(y, noise(), atol=1e-4)
+    assert (stream.status, stream.message, stream.info.declared_exact) == ("ok", "", False)
+    run(ffmpeg, "-i", source, "-c:a", "pcm_s16le", path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert read_all(path)[1].status == "truncated"
+
+
 def test_a_film_that_is_cut_off_is_truncated(ffmpeg: str, source: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     options = ["-map", "0:v", "-map", "1:a", "-c:v", "mpeg4", "-c:a", "aac", "-movflags", "faststart"]

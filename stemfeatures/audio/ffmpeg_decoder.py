@@ -29,8 +29,9 @@ from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_c
 from .ffmpeg_log import FfmpegLog
 from .flac import understated_length
 from .mp4 import mp4_audio
-from .mpeg import miscount
+from .mpeg import Recount, recount
 from .ogg import inspect_ogg
+from .riff import riff_size
 
 _AU_HEADER = struct.Struct(">4s5I")
 _AU_FLOAT = 6
@@ -129,11 +130,11 @@ class FfmpegDecoder:
         self._log = FfmpegLog(stream)
         self._n_given = 0
         self._n_expected: int | None = None
-        self._ogg = within(limit_s, lambda: inspect_ogg(path))
+        self._ogg, self._recount = within(limit_s, lambda: (inspect_ogg(path), recount(path)))
         # In joined streams the time starts anew.
         damaged = damaged or (self._ogg.damaged is not None and self._ogg.joined is None)
         self._cpu_limit_s = cpu_limit_s
-        self._start(_command(executable, path, damaged=damaged, stream=stream))
+        self._start(_command(executable, path, damaged=damaged, stream=stream, recount=self._recount))
         try:
             sample_rate, channels = self._read_header()
             self.info = self._describe(path, executable, sample_rate, channels)
@@ -235,6 +236,8 @@ class FfmpegDecoder:
         # The cover of an album is a stream too, but has no time.
         n_others = sum(k != number and not stream.is_picture for k, stream in log.streams.items())
         self.cut = self._ogg.cut
+        if container == "avi" and path.stat().st_size < (within(self._limit_s, lambda: riff_size(path)) or 0):
+            self.cut = "the file has fewer bytes than its header states"
         duration, exact = None, False
         if not self.cut:
             duration, exact = self._declared(path, container, number, n_others, sample_rate)
@@ -271,8 +274,12 @@ class FfmpegDecoder:
                 if track.duration is not None:
                     self._n_expected = round(track.duration * sample_rate / track.timescale)
                     return track.duration_s, True
-        contradicted = {"mp3": miscount, "flac": understated_length}.get(container)
-        if contradicted is not None and within(self._limit_s, lambda: contradicted(path)):
+        if self._recount is not None:
+            self._n_expected = self._recount.n_samples
+            return None, False
+        if container == "flac" and within(self._limit_s, lambda: understated_length(path)):
+            return None, False
+        if container == "avi" and within(self._limit_s, lambda: riff_size(path)) is None:
             return None, False
         if container == "matroska" and not n_others and log.duration_s is not None:
             # It counts up to the end of the last frame, wherever the first one begins.
@@ -307,11 +314,13 @@ class FfmpegDecoder:
             self.failure = self.message or f"exit status {status}"
 
 
-def _command(executable: str, path: Path, *, damaged: bool, stream: int | None) -> list[str]:
+def _command(executable: str, path: Path, *, damaged: bool, stream: int | None, recount: Recount | None) -> list[str]:
     level = "repeat+level+verbose" if damaged else "level+info"
     command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
     command += ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS.replace(" ", ",")]
     command += ["-err_detect", "crccheck+explode"] if damaged else []
+    # Behind a header that is not to be believed; else the padding is cut off where it says that the end is.
+    command += ["-skip_initial_bytes", str(recount.first_frame)] if recount else []
     command += ["-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
     # Without a map ffmpeg takes the stream that is marked as default, then the one with the most channels.
     streams = ([] if stream is None else ["-map", f"0:a:{stream}"]) + ["-vn", "-sn", "-dn"]
@@ -319,6 +328,7 @@ def _command(executable: str, path: Path, *, damaged: bool, stream: int | None) 
     command += [*streams, "-af", "atrim=end_sample=1,ashowinfo", "-f", "null", "-"]
     command += streams
     command += ["-af", f"aresample=async=1:min_hard_comp={_SMALLEST_GAP_S}"] if damaged else []
+    command += ["-af", f"atrim=start_sample={recount.n_delay}"] if recount else []
     return [*command, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
 
 

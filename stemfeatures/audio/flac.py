@@ -1,4 +1,4 @@
-"""FLAC: whether the number of samples that a file states can be trusted.
+"""FLAC: whether the number of samples that a file states can be trusted, and whether other files follow in it.
 
 libsndfile reads no further than the header says, without a word on what stands behind; so the last frame is looked at,
 which states its own place (RFC 9639, section 9.1). No library reads frames without decoding all of them.
@@ -6,11 +6,12 @@ which states its own place (RFC 9639, section 9.1). No library reads frames with
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .._util.files import open_regular
-from .mpeg import skip_id3v2
+from .mpeg import id3v2_size, skip_id3v2
 
 _TAIL = 1 << 17  # bytes; more than any frame of usual size
 _POLYNOMIAL = 0x07
@@ -42,6 +43,12 @@ _RATES = {
 }
 
 
+# Where a stream begins, with a block STREAMINFO of 34 bytes (section 8.2), or an ID3v2 tag in front of one.
+_BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|ID3[\x02-\x04][\x00-\xfe].[\x00-\x7f]{4}", re.DOTALL)
+_BEGIN_BYTES = 10
+_SCAN_BYTES = 1 << 20
+
+
 class _StreamInfo(NamedTuple):
     largest_block: int
     sample_rate: int
@@ -62,6 +69,26 @@ def understated_length(path: Path) -> str | None:
     if end is None or end <= info.n_samples:
         return None
     return f"this FLAC file states {info.n_samples} samples and has {end}"
+
+
+def flac_links(path: Path) -> tuple[int, ...]:
+    """Where the streams begin of FLAC files that were joined end to end, in bytes; empty where there is one stream."""
+    starts: list[int] = []
+    tags: dict[int, int] = {}  # where ID3v2 tags begin, by the byte behind them
+    with open_regular(path) as file:
+        if _stream_info(file) is None:
+            return ()
+        at, data = file.seek(0), b""
+        while chunk := file.read(_SCAN_BYTES):
+            data += chunk
+            for match in _BEGIN.finditer(data):
+                found = at + match.start()
+                if match[0][:3] == b"ID3":
+                    tags[found + 10 + id3v2_size(match[0])] = found
+                elif not starts or found > starts[-1]:
+                    starts.append(found)
+            at, data = at + len(data[: 1 - _BEGIN_BYTES]), data[1 - _BEGIN_BYTES :]
+    return tuple(tags.get(start, start) for start in starts) if len(starts) > 1 else ()
 
 
 def _stream_info(file: BinaryIO) -> _StreamInfo | None:

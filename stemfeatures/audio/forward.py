@@ -1,19 +1,24 @@
-"""Files of libsndfile that are read forward only: whole ones, and Ogg files of several streams one behind the other.
+"""Files of libsndfile that are read forward only: whole ones, and several streams one behind the other in a file.
 
-Such a chain is what a radio stream is cut to, or what ``cat`` joins. libsndfile reads the first stream only, and recent
-releases of ffmpeg decode the others with the tables of the first, to noise; so each is given to libsndfile by itself.
+Such a chain of Ogg or FLAC is what a radio stream is cut to, or what ``cat`` joins. libsndfile reads the first stream
+only, and recent releases of ffmpeg decode the others of an Ogg file with the tables of the first, to noise; so each is
+given to libsndfile by itself.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from .decoder import Refusal
+from .riff import WavPieces
 
 
 class ForwardFile(soundfile.SoundFile):
@@ -23,22 +28,25 @@ class ForwardFile(soundfile.SoundFile):
         return False
 
 
-class ByteRange(io.RawIOBase):
+class ByteRanges(io.RawIOBase):
     """Some bytes of an open file, as a file of their own.
 
     Parameters
     ----------
     file : BinaryIO
         The open file; its position is left alone.
-    start : int
-        First byte.
-    end : int
-        Byte behind the last.
+    ranges : sequence of (int, int)
+        First byte, and byte behind the last, of each piece.
+    head : bytes
+        What is read in front of them.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+    def __init__(self, file: BinaryIO, ranges: Sequence[tuple[int, int]], head: bytes = b"") -> None:
         super().__init__()
-        self._descriptor, self._start, self._size, self._at = file.fileno(), start, end - start, 0
+        self._descriptor, self._ranges, self._head = file.fileno(), ranges, head
+        lengths = [len(head), *(end - start for start, end in ranges)]
+        self._ends = list(accumulate(lengths))
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -50,18 +58,49 @@ class ByteRange(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence], 0)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
+        self._at = max(offset + base, 0)
         return self._at
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        data = os.pread(self._descriptor, min(len(buffer), max(self._size - self._at, 0)), self._start + self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        done = 0  # whole: libsndfile takes what is short for the end
+        while done < len(buffer) and (data := self._some(len(buffer) - done)):
+            buffer[done : done + len(data)] = data
+            done += len(data)
+            self._at += len(data)
+        return done
+
+    def _some(self, n: int) -> bytes:
+        """Up to ``n`` bytes from the position on, of one piece."""
+        if self._at >= self._ends[-1]:
+            return b""
+        if self._at < len(self._head):
+            return self._head[self._at : self._at + n]
+        k = bisect_right(self._ends, self._at)
+        _start, end = self._ranges[k - 1]
+        n_left = self._ends[k] - self._at
+        return os.pread(self._descriptor, min(n, n_left), end - n_left)
+
+
+class PieceFile(ForwardFile):
+    """The samples of a WAV that lie in several places, or elsewhere than its header says.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The open file.
+    pieces : WavPieces
+        Where they are.
+    """
+
+    def __init__(self, file: BinaryIO, pieces: WavPieces) -> None:
+        super().__init__(ByteRanges(file, pieces.ranges, pieces.head))
+        #: Why something is missing, if it is.
+        self.cut = pieces.cut
 
 
 class ChainedFile:
-    """The streams of an Ogg file read as one sound, with what decoding needs of :class:`soundfile.SoundFile`.
+    """The streams of an Ogg or FLAC file read as one sound, with what decoding needs of :class:`soundfile.SoundFile`.
 
     Parameters
     ----------
@@ -78,7 +117,7 @@ class ChainedFile:
 
     def __init__(self, file: BinaryIO, starts: tuple[int, ...]) -> None:
         ends = (*starts[1:], os.fstat(file.fileno()).st_size)
-        self._ranges = [ByteRange(file, start, end) for start, end in zip(starts, ends)]
+        self._ranges = [ByteRanges(file, [piece]) for piece in zip(starts, ends)]
         self._current = ForwardFile(self._ranges.pop(0))
         self.samplerate, self.channels = self._current.samplerate, self._current.channels
         self.format, self.subtype, self.extra_info = self._current.format, self._current.subtype, ""
@@ -91,7 +130,7 @@ class ChainedFile:
             found = self._current.samplerate, self._current.channels
             if found != (self.samplerate, self.channels):
                 self._ranges.clear()
-                raise Refusal(f"the next stream of this Ogg file has {found[1]} channels at {found[0]} Hz")
+                raise Refusal(f"the next stream of this file has {found[1]} channels at {found[0]} Hz")
         return block
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ files without a sign of the rest, so the header of the first frame is read here.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -18,6 +19,10 @@ _CHUNK = 1 << 18
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 #: Frames by which the count may differ: some encoders count the frame of the header, some files lack the last one.
 _FRAMES_TOLERANCE = 3
+#: Samples of a frame of MPEG 1; of the other versions it is half of that.
+_N_SAMPLES = 1152
+#: Samples by which a decoder of layer III is late (of its filter bank, and one more), which LAME does not count.
+_DECODER_DELAY = 529
 
 
 def _frame_sizes() -> dict[int, int]:
@@ -63,16 +68,50 @@ def unreliable_length(path: Path) -> str | None:
         return "the Xing header of this MP3 states no length"
     if not header.is_whole:
         return f"the Xing header of this MP3 states {header.n_bytes} bytes, the file has {header.size}"
-    return _miscount(path, header)
+    return _miscount(header, _n_frames(path, header.start))
 
 
-def miscount(path: Path) -> str | None:
-    """Say so where an MP3 that is whole by its Xing header holds another number of frames than that states, else None.
+@dataclass(frozen=True)
+class Recount:
+    """Of an MP3 whose Xing header states a wrong number of frames: what a right one would say.
+
+    Attributes
+    ----------
+    message : str
+        Says so.
+    first_frame : int
+        Where the music begins, in bytes: behind the frame of the header.
+    n_delay : int
+        Samples of a decoder in front of it: those of the encoder, and its own.
+    n_samples : int
+        Samples per channel of the music.
+    """
+
+    message: str
+    first_frame: int
+    n_delay: int
+    n_samples: int
+
+
+def recount(path: Path) -> Recount | None:
+    """The frames of an MP3 that is whole by its Xing header and holds another number of them; None for all others.
 
     What is cut off or joined has another number of bytes, too: there the header tells of what is missing.
     """
+    if not starts_as_mpeg_audio(path):
+        return None
     header = _xing(path)
-    return None if header is None or not (header.is_complete and header.is_whole) else _miscount(path, header)
+    if header is None or not (header.is_complete and header.is_whole):
+        return None
+    n_frames = _n_frames(path, header.start)
+    message = _miscount(header, n_frames)
+    size = _FRAME_SIZES.get(header.head)
+    if message is None or n_frames is None or not size:
+        return None
+    delay, padding = header.gap
+    n_per_frame = _N_SAMPLES if header.head & 0x0800 else _N_SAMPLES // 2
+    n_samples = (n_frames - 1) * n_per_frame - delay - padding
+    return Recount(message, header.start + size, delay + _DECODER_DELAY if delay or padding else 0, max(n_samples, 1))
 
 
 class _Xing(NamedTuple):
@@ -81,6 +120,8 @@ class _Xing(NamedTuple):
     flags: int
     n_frames: int
     n_bytes: int
+    head: int  # of that frame, a key of the sizes
+    gap: tuple[int, int]  # samples of delay and of padding of the encoder; zeros where nothing is known of them
 
     @property
     def is_complete(self) -> bool:
@@ -99,11 +140,22 @@ def _xing(path: Path) -> _Xing | None:
     header = re.search(rb"(?:Xing|Info)(.{12})", head, re.DOTALL)
     if header is None:
         return None
-    return _Xing(start, size, *(int.from_bytes(header[1][k : k + 4], "big") for k in (0, 4, 8)))
+    flags, n_frames, n_bytes = (int.from_bytes(header[1][k : k + 4], "big") for k in (0, 4, 8))
+    kind = (head[1] & 0xFE) << 8 | head[2] & 0xFE
+    # Frames, bytes, a table of places and the quality, as far as there are any.
+    behind = header.end() - 8 + sum(n for k, n in enumerate((4, 4, 100, 4)) if flags >> k & 1)
+    return _Xing(start, size, flags, n_frames, n_bytes, kind, _gap(head[behind : behind + 24]))
 
 
-def _miscount(path: Path, header: _Xing) -> str | None:
-    n_frames = _n_frames(path, header.start)
+def _gap(tag: bytes) -> tuple[int, int]:
+    """Samples that an encoder put in front of the music and behind it, by the tag of LAME that others write too."""
+    if not tag.startswith((b"LAME", b"Lavf", b"Lavc")):
+        return 0, 0
+    packed = int.from_bytes(tag[21:24], "big")
+    return packed >> 12, packed & 0xFFF
+
+
+def _miscount(header: _Xing, n_frames: int | None) -> str | None:
     if n_frames is None or abs(n_frames - header.n_frames) <= _FRAMES_TOLERANCE:
         return None
     return f"the Xing header of this MP3 states {header.n_frames} frames, the file has {n_frames}"
@@ -132,7 +184,12 @@ def skip_id3v2(file: BinaryIO) -> int:
     """Move behind any ID3v2 tags at the beginning of a file that has just been opened; return the position."""
     position = 0
     while (head := file.read(10))[:3] == b"ID3" and len(head) == 10:
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
-        position += 10 + size + (10 if head[5] & 0x10 else 0)
+        position += 10 + id3v2_size(head)
         file.seek(position)
     return file.seek(position)
+
+
+def id3v2_size(head: bytes) -> int:
+    """Bytes of an ID3v2 tag behind its header of ten bytes."""
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    return size + (10 if head[5] & 0x10 else 0)

@@ -13,10 +13,11 @@ import soundfile
 from .._util.files import open_regular
 from .deadline import DeadlineThread
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
-from .flac import understated_length
-from .forward import ChainedFile, ForwardFile
+from .flac import flac_links, understated_length
+from .forward import ChainedFile, ForwardFile, PieceFile
 from .mpeg import starts_as_mpeg_audio, unreliable_length
 from .ogg import OggReport, inspect_ogg
+from .riff import UNKNOWN_SIZE, wav_pieces
 
 _CODECS = {
     "PCM_S8": "pcm_s8",
@@ -40,7 +41,6 @@ _CODECS = {
 _STEP_FRAMES = 8192  # what is lost when libsndfile breaks off; small enough for at most 0.2 s at 44.1 kHz
 # libsndfile's log of a cut off file; the RIFF line of a plain WAV also counts tags behind the samples, so it is left.
 _WRONG_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE = 0x7FFFF000  # sox and ffmpeg write this and more into the header of a pipe, where the size is not known
 
 
 class SoundfileDecoder:
@@ -62,11 +62,11 @@ class SoundfileDecoder:
                 self._thread.stop()
         self._channel_order = list(ogg.channel_order)
         try:
-            self.cut = ogg.cut
-            #: Whether it is a chain of streams: of those ffmpeg may decode the later ones to noise.
-            self.is_chain = bool(ogg.links)
-            self.message = (ogg.damaged or "") if self.is_chain else ""
             file = self._file
+            self.cut = ogg.cut or (file.cut if isinstance(file, PieceFile) else None)
+            #: Whether it is read piece by piece, of which ffmpeg reads one alone, or decodes the later ones to noise.
+            self.is_chain = isinstance(file, (ChainedFile, PieceFile))
+            self.message = (ogg.damaged or "") if self.is_chain else ""
             self.info = self._thread(lambda: _describe(path, file, ogg))
         except BaseException:
             self.close()
@@ -90,14 +90,19 @@ def _open(path: Path) -> tuple[BinaryIO, ForwardFile | ChainedFile, OggReport]:
     # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
     if starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
         raise Refusal(reason)
-    if reason := understated_length(path):
-        raise Refusal(reason)
     ogg = inspect_ogg(path)
+    links = ogg.links or flac_links(path)
+    if not links and (reason := understated_length(path)):
+        raise Refusal(reason)
+    pieces = wav_pieces(path)
     # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
     raw = open_regular(path)
     try:
-        file = ChainedFile(raw, ogg.links) if ogg.links else ForwardFile(raw.fileno(), closefd=False)
-        return raw, file, ogg
+        if links:
+            return raw, ChainedFile(raw, links), ogg
+        if pieces is not None:
+            return raw, PieceFile(raw, pieces), ogg
+        return raw, ForwardFile(raw.fileno(), closefd=False), ogg
     except BaseException:
         raw.close()
         raise
@@ -154,7 +159,7 @@ def _describe(path: Path, file: ForwardFile | ChainedFile, ogg: OggReport) -> Au
 def _declared_frames(file: ForwardFile, container: str) -> float:
     if file.frames >= 1 << 62:
         raise Refusal("the length is not stated")
-    largest = float("inf") if container in ("rf64", "w64") else _UNKNOWN_SIZE
+    largest = float("inf") if container in ("rf64", "w64") else UNKNOWN_SIZE
     frames = float(file.frames)
     for stated, actual in _WRONG_SIZE.findall(file.extra_info):
         # libsndfile has trimmed the length to the bytes that are there; the header knows how many there were.
