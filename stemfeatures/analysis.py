@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ._util.constants_of import constants_of, modules_of
+from ._util.files import printable_name
 from .audio import AudioInfo, AudioLimits, AudioStream, as_signal, audio_identity, open_audio
 from .audio.streams import MAX_PEAK, MOST_PEAK, range_message
 from .constants import MIXTURE
@@ -131,7 +132,7 @@ class TrackAnalysis(TrackDescription):
     precision: str = FLOAT32
 
     def _of(self) -> str:
-        return f" of {'an array' if self.info is None else repr(self.info.path.name)}"
+        return f" of {'an array' if self.info is None else repr(printable_name(self.info.path.name))}"
 
     def _facts(self) -> list[str]:
         return [f"{self.decoded_duration_s:.1f} s", self.status]
@@ -163,7 +164,7 @@ class TrackAnalysis(TrackDescription):
         from .plots.track import plot_track
 
         mixture = self.stems[MIXTURE]
-        facts = [title] if title is not None else [self.info.path.name] if self.info is not None else []
+        facts = [title] if title is not None else [printable_name(self.info.path.name)] if self.info is not None else []
         facts += [f"{mixture['tempo_bpm']:.1f} bpm"] if mixture.get("tempo_bpm") else []
         facts += [str(mixture["key"]).replace(":", " ")] if mixture.get("key") else []
         title = "  ·  ".join(facts)
@@ -474,7 +475,7 @@ class Analyser:
         except BaseException as error:
             job.abort()
             if isinstance(error, StemfeaturesError) and error.source is None:
-                error.about(str(stream.info.path))
+                error.about(stream.name)
             raise
 
     def from_file(
@@ -583,7 +584,7 @@ class Analyser:
                 waiting.remove(one)
                 key, job, stream = one
                 job.abort()
-                yield key, error.about(str(stream.info.path)) if isinstance(error, StemfeaturesError) else error
+                yield key, error.about(stream.name) if isinstance(error, StemfeaturesError) else error
 
         try:
             for key, source, *stems in sources:
@@ -719,7 +720,7 @@ class _Job:
     def _check_peak(self, block: np.ndarray) -> None:
         self.peak = max(self.peak, float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
         if self.peak > MOST_PEAK:
-            source = str(self.blocks.info.path) if isinstance(self.blocks, AudioStream) else None
+            source = self.blocks.name if isinstance(self.blocks, AudioStream) else None
             message = f"samples reach {self.peak:.3g} times full scale, which no scale of integers explains"
             raise AudioError(message, source=source)
 
@@ -748,7 +749,7 @@ class _Job:
         except StemfeaturesError:
             raise
         except Exception as error:
-            source = str(stream.info.path) if stream is not None else None
+            source = stream.name if stream is not None else None
             message = f"{type(error).__name__}: {error}"
             raise StemfeaturesError(message, source=source, stage="describe") from error
         duration = self.n_samples / self.sample_rate

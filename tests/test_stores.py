@@ -385,6 +385,23 @@ def test_a_folder_of_csv_in_a_store(store: Store) -> None:
     assert error.value.source == f"s3://{BUCKET}/text"
 
 
+def test_errors_name_the_object_and_not_our_copy(
+    store: Store, songs: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that come long after decoding, with no word on the file."""
+
+    def fails(*frames: Any, **options: Any) -> None:
+        raise ZeroDivisionError("of a descriptor")
+
+    monkeypatch.setattr("stemfeatures.analysis.describe", fails)
+    address = f"s3://{BUCKET}/songs/a.wav"
+    assert cli(["describe", address, "-m", str(model), "-d", "cpu", "-q"]) == 3
+    assert f"failed: {address}: ZeroDivisionError: of a descriptor [describe]\n" in capsys.readouterr().err
+    with PrefetchStream(address).open() as stream:
+        assert stream.name == address  # which the analysis of a catalogue calls it
+        assert os.fspath(stream.info.path) != address
+
+
 def test_describe_and_separate_read_from_a_store(
     store: Store, songs: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

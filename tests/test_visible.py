@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -85,6 +86,30 @@ def test_no_command_lets_a_name_control_the_terminal(tmp_path: Path, monkeypatch
         said = terminal.getvalue()
         assert "EVIL" in said or arguments[0] == "status"
         assert [raw for raw in RAW if raw in said] == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS refuse such names")
+def test_names_that_are_not_utf8_are_spelt_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As tables spell them, whichever command names the file."""
+    music, shared = tmp_path / "music", ["-m", str(tiny_checkpoint(tmp_path)), "-d", "cpu", "-q"]
+    write_tone(tmp_path / "tone.wav", f0=220.0)
+    music.mkdir()
+    (tmp_path / "tone.wav").rename(music / os.fsdecode(b"tone \xff\xe9.wav"))
+    (music / os.fsdecode(b"broken \xff.wav")).write_bytes(b"no audio at all")
+    named = [str(music / name) for name in (r"broken \xff.wav", r"tone \xff\xe9.wav")]
+    assert cli(["describe", str(music), *shared]) == 3
+    told = capsys.readouterr()
+    assert named[1] in told.out
+    assert f"failed: {named[0]}: " in told.err
+    assert cli(["describe", str(music), "--json", *shared]) == 3
+    told = capsys.readouterr()
+    assert json.loads(told.out)["input"] == named[1]
+    assert cli(["validate", str(music), "--json"]) == 3
+    assert [problem["path"] for problem in json.loads(capsys.readouterr().out)["problems"]] == [named[0]]
+    assert cli(["separate", str(music), "-o", str(tmp_path / "stems"), *shared]) == 3
+    assert f"failed: {named[0]}: " in capsys.readouterr().err
+    assert visible(os.fsdecode(b"\xff\x80")) == r"\xff\x80"
+    assert visible("\ud800") == r"\ud800"
 
 
 def test_text_and_json_that_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from stemfeatures._util.files import printable_name
 from stemfeatures._util.urls import redacted
 from stemfeatures.errors import CatalogError
 
@@ -283,7 +284,7 @@ def printable(text: str) -> str:
     str
         The same, with bytes that are no UTF-8 escaped, and without users, passwords and signatures in addresses.
     """
-    return redacted(os.fsencode(text).decode("utf-8", "backslashreplace"))
+    return redacted(printable_name(text))
 
 
 def declared_durations(catalog: Catalog) -> list[float | None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stemfeatures._util.urls import SCHEMES, Place, Url, is_remote, redacted, scheme_of
-from stemfeatures.errors import AudioError
+from stemfeatures.errors import StemfeaturesError
 
 from ._exit import UsageError
 from ._progress import ProgressLine
@@ -100,7 +100,7 @@ def at_hand(one: Input, cache_bytes: int | None, progress: ProgressLine) -> Iter
     fetched = cache.fetch(address, on_open=lambda state: None, abandoned=lambda: False, on_bytes=tell)
     try:
         yield fetched.path
-    except AudioError as error:
+    except StemfeaturesError as error:
         raise named_as(error, fetched.path, address) from error
     finally:
         cache.release(fetched)

@@ -39,10 +39,15 @@ _STYLE = "\ue09b"
 
 def visible(text: str) -> str:
     """A name as it is printed: control characters, line ends and what turns the direction of writing around as escapes,
-    such as ``\\n``, ``\\x1b`` and ``\\u202e``. Names of files, tags and catalogues may hold any."""
+    such as ``\\n``, ``\\x1b`` and ``\\u202e``; bytes of a name that are not UTF-8 as in tables, ``\\xff``.
+    Names of files, tags and catalogues may hold any."""
     if text.isprintable():
         return text
-    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in text)
+    return "".join(_escaped(c) if _is_hidden(c) else c for c in text)
+
+
+def _escaped(c: str) -> str:
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()
 
 
 def by_options(message: str) -> str:

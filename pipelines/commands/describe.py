@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stemfeatures._util.json import plain
 from stemfeatures._util.urls import Place
 
+from ..catalog import printable
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, at_hand, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import (
@@ -130,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
                     if one in sounds:
                         play(analysis, source, sounds[one])
                 if one in pictures:
-                    draw(analysis, pictures[one], title=one.path.name)
-                text = as_json(str(one.path), analysis) if args.json else as_text(str(one.path), analysis)
+                    draw(analysis, pictures[one], title=printable(one.path.name))
+                name = printable(str(one.path))
+                text = as_json(name, analysis) if args.json else as_text(name, analysis)
                 with progress.paused():
                     echo(text, end="\n" if args.json else "\n\n")
             except BrokenPipeError:  # nobody reads any more

@@ -19,11 +19,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from stemfeatures._util import objects
 from stemfeatures._util.objects import Entry, StoreError
 from stemfeatures._util.urls import Url
-from stemfeatures.errors import AudioError
+from stemfeatures.errors import AudioError, StemfeaturesError
 
 from ..catalog import printable
 from ..catalog.remote import too_large
@@ -249,10 +250,16 @@ def _clear_abandoned(temporary: Path) -> None:
                 os.close(fd)
 
 
-def named_as(error: AudioError, copy: Path, address: str) -> AudioError:
+_Error = TypeVar("_Error", bound=StemfeaturesError)
+
+
+def named_as(error: _Error, copy: Path, address: str) -> _Error:
     """An error about the copy of an object as one about the object."""
     name = printable(address)
-    return type(error)(error.message.replace(str(copy), name), source=name, stage=error.stage)
+    named = error.about(name)
+    named.message = error.message.replace(str(copy), name)
+    named.args = (named.message,)
+    return named
 
 
 _caches: dict[int, AudioCache] = {}

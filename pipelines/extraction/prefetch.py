@@ -296,6 +296,11 @@ class PrefetchStream(AudioStream):
         return self._stream.info
 
     @property
+    def name(self) -> str:
+        """The file as the catalogue calls it, not our copy of it."""
+        return printable(self.path)
+
+    @property
     def sha256(self) -> str:
         """The digest of the file."""
         if self.digest is None:

@@ -59,6 +59,11 @@ def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
 
 
+def printable_name(path: str | os.PathLike[str]) -> str:
+    r"""A name that can be printed and stored as UTF-8: bytes that are none become ``\xff`` and the like."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def cache_folders() -> list[Path]:
     """Folders of this user in which what can be made again may be kept, the best first; none may be there yet."""
     base = os.environ.get("XDG_CACHE_HOME")

@@ -16,7 +16,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -26,8 +26,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ..errors import StemfeaturesError
+from .files import printable_name
 
 if TYPE_CHECKING:
+    from _csv import Reader
+
     import pandas as pd
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
@@ -64,6 +67,7 @@ _NOT_TEXT = {
 _EXACT_BELOW = 2.0**53
 _WHOLE_FLOAT = re.compile(r"[+-]?\d+\.0+")
 _HEADER_BYTES = 1_000_000
+_LARGEST_CELL = 1 << 24  # characters
 _STATED_DELIMITER = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 
 
@@ -187,6 +191,13 @@ def find_delimiter(header: str, default: str = ",") -> str:
     return best if bare.count(best) else default
 
 
+def csv_rows(lines: Iterable[str], **options: Any) -> Reader:
+    """``csv.reader``, of cells as long as those with lyrics or scores in them are; its own limit, which holds for the
+    whole process, is 131,072 characters."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
+    return csv.reader(lines, **options)
+
+
 def header_line(lines: Sequence[str]) -> int | None:
     """Where the header of a text table stands: the first line that is not empty, and not ``sep=;``, which Excel writes
     in front; None where there is none."""
@@ -217,7 +228,7 @@ def open_text_table(path: str | os.PathLike[str]) -> TextTable:
     if skip is None:
         raise TableError("the file is empty")
     delimiter = find_delimiter(lines[skip])
-    names = tuple(name.strip() for name in next(csv.reader([lines[skip]], delimiter=delimiter, skipinitialspace=True)))
+    names = tuple(name.strip() for name in next(csv_rows([lines[skip]], delimiter=delimiter, skipinitialspace=True)))
     require_distinct(names)
     return TextTable(path, encoding, delimiter, names, skip + 1)
 
@@ -386,4 +397,4 @@ def _cell(value: Any, name: str) -> str | None:
             return value.decode()
         except UnicodeDecodeError as error:
             raise TableError(f"column {name!r} holds bytes that are not UTF-8 text") from error
-    return os.fsencode(str(value)).decode("utf-8", "backslashreplace")
+    return printable_name(str(value))

@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 import soxr
 
-from .._util.files import open_regular
+from .._util.files import open_regular, printable_name
 from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
 from .continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
 from .deadline import within
@@ -103,6 +103,11 @@ class AudioStream:
         return self._decoder.info
 
     @property
+    def name(self) -> str:
+        """What errors call the file; bytes of it that are not UTF-8 are escaped."""
+        return printable_name(self.info.path)
+
+    @property
     def decoded_duration_s(self) -> float:
         """Seconds handed out so far."""
         return self.n_samples / self.info.sample_rate
@@ -133,15 +138,13 @@ class AudioStream:
             at = self.n_samples + int(sample)
             raise NonFiniteAudioError(
                 f"sample {at} ({at / self.info.sample_rate:.3f} s) of channel {channel} is {block[sample, channel]}",
-                source=_printable(self.info.path),
+                source=self.name,
             )
         self.n_samples += len(block)
         self.peak = max(self.peak, float(block.max()), -float(block.min()))
         if self.decoded_duration_s > self._max_duration_s:
             self.close()
-            raise DecodeError(
-                f"longer than max_duration_s = {self._max_duration_s:g} s", source=_printable(self.info.path)
-            )
+            raise DecodeError(f"longer than max_duration_s = {self._max_duration_s:g} s", source=self.name)
         if len(block) < self._block_frames:
             self._conclude()
         return np.ascontiguousarray(block.T)
@@ -159,7 +162,7 @@ class AudioStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
         if isinstance(error, StemfeaturesError) and error.source is None:
-            error.about(_printable(self.info.path))
+            error.about(self.name)
 
     def _read(self) -> np.ndarray:
         try:
@@ -168,7 +171,7 @@ class AudioStream:
             self.close()
             raise DecodeError(
                 f"{self._decoder.name} after {self.decoded_duration_s:.1f} s of audio: {error}",
-                source=_printable(self.info.path),
+                source=self.name,
             ) from error
 
     def _conclude(self) -> None:
@@ -279,17 +282,17 @@ def open_audio(
             if stream is None and decoder.info.n_streams > 1:
                 log.warning(
                     "%s: %d audio streams; number %d is decoded, counted from 0",
-                    _printable(path), decoder.info.n_streams, decoder.info.stream,
+                    printable_name(path), decoder.info.n_streams, decoder.info.stream,
                 )  # fmt: skip
             if reports:
-                log.debug("%s: decoded by %s (%s)", _printable(path), kind.name, "; ".join(reports))
+                log.debug("%s: decoded by %s (%s)", printable_name(path), kind.name, "; ".join(reports))
             return AudioStream(decoder, first, block_frames, max_duration_s)
         decoder.close()
         empty = empty or decoder.failure is None
         reports.append(f"{kind.name}: {decoder.failure or decoder.message or 'no samples'}")
     if empty:
-        raise EmptyAudioError(f"no samples in it ({'; '.join(reports)})", source=_printable(path))
-    raise DecodeError("; ".join(reports), source=_printable(path))
+        raise EmptyAudioError(f"no samples in it ({'; '.join(reports)})", source=printable_name(path))
+    raise DecodeError("; ".join(reports), source=printable_name(path))
 
 
 def probe(path: str | os.PathLike[str], *, timeout_s: float | None = None, stream: int | None = None) -> AudioInfo:
@@ -355,7 +358,7 @@ def load(
         pieces = [resampler.process(to_mono(block) if mono else block) for block in opened]
         pieces.append(resampler.flush())
     if opened.status != "ok":
-        log.warning("%s: %s: %s", _printable(opened.info.path), opened.status, opened.message)
+        log.warning("%s: %s: %s", printable_name(opened.info.path), opened.status, opened.message)
     return np.concatenate(pieces, axis=-1), rate
 
 
@@ -400,7 +403,7 @@ def _open_decoder(
 def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:
     if not (info.sample_rate <= _MAX_SAMPLE_RATE and info.channels <= _MOST_CHANNELS):
         raise Refusal(f"{info.channels} channels at {info.sample_rate} Hz: a damaged header")
-    source = _printable(info.path)
+    source = printable_name(info.path)
     if info.sample_rate < MIN_SAMPLE_RATE:
         message = f"a sample rate of {info.sample_rate} Hz; audio has at least {MIN_SAMPLE_RATE} Hz"
         raise DecodeError(message, source=source)
@@ -419,7 +422,7 @@ def _check_file(path: Path, limit_s: float) -> int:
         with open_regular(path) as file:
             return file.seek(0, 2)
 
-    source = _printable(path)
+    source = printable_name(path)
     try:
         size = within(limit_s, size_of)
     except DecoderTimeout as error:
@@ -432,8 +435,3 @@ def _check_file(path: Path, limit_s: float) -> int:
     if not size:
         raise DecodeError("the file is empty (0 bytes)", source=source)
     return size
-
-
-def _printable(path: Path) -> str:
-    """A name that can be printed and stored, also when its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
