@@ -202,6 +202,18 @@ def test_a_large_manifest(tmp_path: Path) -> None:
     assert len(read_catalog(catalog, limit=7)) == 7
 
 
+@pytest.mark.parametrize("n", [131_073, 3_000_000])
+def test_a_cell_may_be_long(tmp_path: Path, n: int) -> None:
+    """Lyrics are; the standard library takes no cell of more than 131,072 characters."""
+    lyrics = "la la\n" * (n // 6) + "x" * (n % 6 + 1)
+    path = manifest(tmp_path, f'path,lyrics,year\na.wav,"{lyrics}",1999\nb.wav,short,2001\n')
+    frame = read_catalog(path).frame
+    assert frame["lyrics"].tolist() == [lyrics, "short"]
+    assert frame["year"].tolist() == [1999, 2001]
+    with pytest.raises(CatalogError, match="line 2: field larger than field limit"):
+        read_catalog(manifest(tmp_path, f"path,lyrics\na.wav,{'x' * (1 << 24)}y\n"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

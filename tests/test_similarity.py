@@ -28,6 +28,7 @@ from stemfeatures.similarity.filters import eligible_tracks
 from stemfeatures.similarity.index import open_index
 from stemfeatures.similarity.neighbours import SimilarityError
 from stemfeatures.similarity.visitors import with_track, with_vector
+from stemfeatures.tables.commits import commit_path
 from stemfeatures.tables.compact import compact
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.schema import TABLES
@@ -225,6 +226,20 @@ def test_index_is_a_cache_that_knows_its_commit(tmp_path, path):
     assert index.staleness(open_features(copy)) == ""
     compact(copy)  # the same rows in other files
     assert open_index(copy).staleness(open_features(copy)) == ""
+    now = open_features(copy)
+    newer, built = (commit_path(now.layout, number) for number in (index.commit + 1, index.commit))
+    for commit, why in (
+        (newer, f"commit {index.commit}, and commit {index.commit + 1} behind it cannot be read"),
+        (built, f"commit {index.commit} of the directory, which it was built from, cannot be read any more"),
+    ):
+        said = commit.read_bytes()
+        for damaged in (b"[]", b"{", said[:-9]):
+            commit.write_bytes(damaged)
+            assert why in index.staleness(now)
+        commit.unlink()
+        assert why in index.staleness(now)
+        commit.write_bytes(said)
+    assert index.staleness(now) == ""
     older = dataclasses.replace(index, commit=10_000)
     assert "another one" in older.staleness(open_features(copy))
 

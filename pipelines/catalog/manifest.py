@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from stemfeatures._util.tabular import (
     PARQUET_SUFFIXES,
     TableError,
+    csv_rows,
     decoded,
     encoding_of,
     find_delimiter,
@@ -137,7 +138,7 @@ def header_of(stated: Sequence[str]) -> list[str]:
 
 def text_rows(body: Iterable[str], start: Start, source: str) -> Iterator[list[str]]:
     """The header of a text file as it states it, then the cells of each row; ``body`` are the lines from there on."""
-    reader = csv.reader(body, delimiter=start.delimiter, skipinitialspace=True, strict=True)
+    reader = csv_rows(body, delimiter=start.delimiter, skipinitialspace=True, strict=True)
     try:
         filled = (row for row in reader if any(cell.strip() for cell in row))
         stated = [name.strip() for name in next(filled, ())]

@@ -9,7 +9,6 @@ and blanks around them.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from .._util.tabular import (
     TYPED_FORMATS,
     TableError,
     as_ids,
+    csv_rows,
     decoded,
     named_index_as_columns,
     open_table_bytes,
@@ -423,7 +423,7 @@ def _open_csv(path: Path, reject: Any) -> tuple[list[str], Iterator[pa.Table]]:
     mended: list[list[str]] = []
 
     def wrong_cells(row: pa_csv.InvalidRow) -> str:
-        cells = next(csv.reader([row.text or ""], delimiter=text.delimiter, skipinitialspace=True), [])
+        cells = next(csv_rows([row.text or ""], delimiter=text.delimiter, skipinitialspace=True), [])
         if len(cells) > len(names) and not any(cell.strip() for cell in cells[len(names) :]):
             mended.append(cells[: len(names)])  # spreadsheets write delimiters behind the last cell
         else:

@@ -253,13 +253,14 @@ class SimilarityIndex:
         """Why the index no longer fits the tables; empty when it does."""
         if features.commit < self.commit:
             return f"it was built from commit {self.commit}, the directory is at {features.commit}: it is another one"
-        if self.commit_digest and self.commit_digest != commit_digest(features, self.commit):
-            return f"it was built from commit {self.commit} of another directory"
+        if self.commit_digest:
+            if not (digest := commit_digest(features, self.commit)):
+                return f"commit {self.commit} of the directory, which it was built from, cannot be read any more"
+            if self.commit_digest != digest:
+                return f"it was built from commit {self.commit} of another directory"
         for number in range(self.commit + 1, features.commit + 1):
-            try:
-                entry = read_json(commit_path(features.layout, number))
-            except (OSError, ValueError):
-                entry = {"replaced": True}
+            if (entry := _commit(features, number)) is None:
+                return f"it was built from commit {self.commit}, and commit {number} behind it cannot be read"
             added = {part["table"] for part in entry.get("add", ())}
             if entry.get("replaced") or (entry.get("kind") != "compact" and added & _SOURCES):
                 n = features.dataset("tracks").count_rows()
@@ -349,11 +350,18 @@ def _stacked(parts: Sequence[Hits], k: int) -> Hits:
     return Hits(padded("rows", -1), padded("scores", np.inf), padded("distances", np.inf), padded("unlikeness", np.nan))
 
 
-def commit_digest(features: Features, number: int) -> str:
-    """What tells a commit from the one with its number in another directory; empty where there is none to be read."""
+def _commit(features: Features, number: int) -> dict[str, Any] | None:
+    """What a commit says; None where it cannot be read, as checkpoints hold what old commits said."""
     try:
         entry = read_json(commit_path(features.layout, number))
     except (OSError, ValueError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def commit_digest(features: Features, number: int) -> str:
+    """What tells a commit from the one with its number in another directory; empty where there is none to be read."""
+    if (entry := _commit(features, number)) is None:
         return ""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
