@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stemfeatures._util.csv_log import append_row, whole_lines
 from stemfeatures._util.files import write_replace
 from stemfeatures.errors import ModelError
 
@@ -34,19 +34,14 @@ def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def append_log(folder: Path, step: int, seconds: float, means: Mapping[str, float]) -> None:
     """Write the mean terms since the last call."""
-    path = folder / LOG
-    new = not path.exists()
-    with path.open("a", newline="") as handle:
-        writer = csv.writer(handle)
-        if new:
-            writer.writerow(["step", "seconds", *means])
-        writer.writerow([step, f"{seconds:.1f}", *(f"{value:.5f}" for value in means.values())])
+    row = [step, f"{seconds:.1f}", *(f"{value:.5f}" for value in means.values())]
+    append_row(folder / LOG, ["step", "seconds", *means], row)
 
 
 def cut_log(folder: Path, step: int) -> None:
     """Forget what was logged after ``step``: a run that goes on from there does it again."""
     log = folder / LOG
     if log.is_file():
-        head, *rows = log.read_text().splitlines(keepends=True)
-        kept = "".join(row for row in rows if int(row.split(",")[0]) <= step)
-        write_replace(log, f"{head}{kept}".encode())
+        lines = whole_lines(log)
+        kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
+        write_replace(log, "".join(kept).encode())

@@ -28,7 +28,7 @@ from stemfeatures.training.data.draws import Draws
 from stemfeatures.training.data.excerpts import ExcerptSettings, RecordingExcerpts
 from stemfeatures.training.data.recording_sources import find_pairs, find_recordings, rest_of
 from stemfeatures.training.data.recording_store import RecordingStore, build_recording_store
-from stemfeatures.training.journal import read_validations
+from stemfeatures.training.journal import LOG, Journal, read_validations
 from stemfeatures.training.objectives import critics
 from stemfeatures.training.objectives.critics import AdversarialObjective
 from stemfeatures.training.objectives.find import find_objective
@@ -135,6 +135,17 @@ def test_unet_of_the_paper():
     assert (net.given(64), net.context) == (66, 46)
     assert [conv.out_channels for conv in net.down] == [16, 32, 64, 128, 256]
     assert Critic(257, 66)(torch.zeros(2, 257, 66)).shape == (2,)
+
+
+def test_critics_refuse_what_they_cannot_see():
+    for sides in ((0, 66), (257, 0), (257, -1)):
+        with pytest.raises(ValueError, match="bins, frames and width must be at least 1"):
+            Critic(*sides)
+    critic = Critic(256, 64, width=2)
+    assert critic(torch.zeros(2, 257, 66)).shape == (2,)
+    for sides in ((255, 66), (257, 63)):
+        with pytest.raises(ValueError, match="is smaller than what the critic sees: 256 and 64"):
+            critic(torch.zeros(2, *sides))
 
 
 def test_critics_of_the_paper():
@@ -369,6 +380,9 @@ def test_the_joint_separator_learns_and_stays_a_joint_checkpoint(data, tmp_path)
         ({"settings": {"start": "twice"}}, "unknown start 'twice'"),
         ({"excerpts": {"gain": [0.0, 1.0]}}, "gain"),
         ({"settings": {"critic_patch": [256]}}, "number of bins and one of frames"),
+        ({"settings": {"critic_patch": [256.0, 64.0]}}, r"number of bins and one of frames, not \[256.0, 64.0\]"),
+        ({"settings": {"critic_patch": 256}}, "number of bins and one of frames, not 256"),
+        ({"settings": {"critic_patch": [True, 8]}}, "number of bins and one of frames"),
         ({"settings": {"critic_patch": [300, 8]}}, "the network gives 257 bins by 16 frames"),
         ({"model": {"channels": 3}}, "unknown keys of the model: channels"),
         ({"network": "joint", "model": {}}, "initial"),
@@ -692,6 +706,28 @@ def test_a_journal_that_was_cut_off(tmp_path):
         read_validations(tmp_path)
     (tmp_path / "log.csv").write_text("step,learning_rate,minutes,loss\n1,0.1,2.0,1\n2,0.1\n3,0.1,3.0,1\n")
     assert seconds_trained(tmp_path / "log.csv") == 180
+
+
+def test_a_journal_goes_on_behind_a_line_that_was_cut_off(tmp_path):
+    """A crash or a full disk ends a file anywhere: half a number looks like a number."""
+    journal = Journal(tmp_path, 0, terms=("loss",))
+    for step in (1, 2):
+        journal.losses(step, 0.1, 1.5 * step, {"loss": 1.0})
+    log = tmp_path / LOG
+    whole = log.read_bytes()
+    looks = b"step,score,separation,f0,beats\r\n10,2.5000,2.5000,nan,nan\r\n"
+    for lost in (1, 2, 5, 8, len(whole) - 5, len(whole) - 1):
+        log.write_bytes(whole[:-lost])
+        journal.losses(3, 0.1, 4.5, {"loss": 1.0})
+        kept = whole[:-lost].rpartition(b"\n")[0].splitlines()
+        head = whole.splitlines()[:1]
+        assert log.read_bytes().splitlines() == [*(kept or head), b"3,0.1,4.50,1.00000"]
+    log.write_bytes(whole + b"3,0.1,1")
+    assert seconds_trained(log) == 180
+    journal.close()
+    for cut in (b"20", b"20,", b"20,9", b"20,9.5,9.5", b"20,9.5000,9.5000,nan,nan\r"):
+        (tmp_path / "validation.csv").write_bytes(looks + cut)
+        assert read_validations(tmp_path) == [(10, 2.5)]
 
 
 def test_a_run_does_not_forget_what_it_has_learned_from(data, tmp_path, capsys):

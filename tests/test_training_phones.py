@@ -131,6 +131,22 @@ def test_takes_are_kept_by_what_they_are_made_from(tmp_path: Path):
     assert made() not in keys
 
 
+def test_takes_are_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run that is stopped while it keeps them leaves no half of a file for the next."""
+    kept = tmp_path / "cache" / "takes.pkl"
+
+    def stopped(file: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            phones._stored(kept, iter(["one", "two"]))
+    assert list(kept.parent.iterdir()) == []
+    assert phones._stored(kept, iter(["one", "two"])) == ["one", "two"]
+    assert phones._stored(kept, iter(())) == ["one", "two"]
+
+
 def test_the_command_trains_a_network_that_aligns(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "phones.safetensors"
     wanted = ["--takes", "2", "--held-out-takes", "1", "--duration", "14", "--epochs", "1", "--channels", "8"]

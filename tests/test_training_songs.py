@@ -150,7 +150,13 @@ def test_songs_join_a_run(songs, tmp_path):
     assert all(same[:10])
     assert not all(same[10:])
     np.testing.assert_array_equal(mixer.example(17).stems, fresh.example(17).stems)
-    assert (tmp_path / "songs.csv").read_text().splitlines() == ["example,songs", "0,1", "10,2"]
+    noted = tmp_path / "songs.csv"
+    assert noted.read_text().splitlines() == ["example,songs", "0,1", "10,2"]
+    noted.write_bytes(noted.read_bytes()[:-3])  # as a crash leaves it
+    again = Joining(noted, tmp_path / "store")
+    assert again.songs(99) == 1
+    assert again.look(30) == 2
+    assert noted.read_text().splitlines() == ["example,songs", "0,1", "30,2"]
 
 
 def test_the_loop_notes_songs_that_join(songs, tmp_path):

@@ -61,6 +61,18 @@ def test_pair_shares_nothing_and_gives_the_nyquist_bin_a_half():
     assert all(layer[0].weight.grad.any() for layer in pair.nets["vocals"].encoder)
 
 
+def test_patches_need_a_middle(tmp_path, monkeypatch):
+    for border in (4, 5, -1):
+        with pytest.raises(ValueError, match=f"patches of 8 frames have no middle between borders of {border} frames"):
+            Patches(lambda y: y, n_frames=8, border=border)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        Patches(lambda y: y, n_frames=8, batch_size=0)
+    path = checkpoints.save(UNet2017Pair(), tmp_path / "pair.safetensors", {}).path
+    monkeypatch.setattr(UNet2017Pair, "patch", (128, 64))
+    with pytest.raises(ModelError, match=r"pair\.safetensors: patches of 128 frames have no middle"):
+        PatchSeparator(path)
+
+
 def test_patches_join_without_a_seam():
     rng = np.random.default_rng(0)
     for n in (1, 31, 64, 96, 97, 300):

@@ -234,10 +234,17 @@ class Critic(nn.Module):
     log1p magnitudes ``(batch, n_bins, n_frames)`` -> ``(batch,)``. Of larger patches the middle is seen, of bins that
     cannot be halved one less at the bottom: of the 257 bins and 66 frames that the network of the paper gives, its
     critics see bins 1 to 256 of the 64 frames in the middle.
+
+    Raises
+    ------
+    ValueError
+        It is to see nothing, or a patch is smaller than what it sees.
     """
 
     def __init__(self, n_bins: int, n_frames: int, *, width: int = 32) -> None:
         super().__init__()
+        if min(n_bins, n_frames, width) < 1:
+            raise ValueError(f"bins, frames and width must be at least 1, not {n_bins}, {n_frames} and {width}")
         self.n_bins, self.n_frames = n_bins, n_frames
         rows, columns, inputs, outputs = n_bins, n_frames, 1, width
         layers: list[nn.Module] = []
@@ -259,6 +266,9 @@ class Critic(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, patch: Tensor) -> Tensor:
+        if patch.shape[1] < self.n_bins or patch.shape[2] < self.n_frames:
+            given = f"a patch of {patch.shape[1]} bins and {patch.shape[2]} frames"
+            raise ValueError(f"{given} is smaller than what the critic sees: {self.n_bins} and {self.n_frames}")
         first = (patch.shape[1] - self.n_bins + 1) // 2, (patch.shape[2] - self.n_frames) // 2
         seen = patch[:, first[0] : first[0] + self.n_bins, first[1] : first[1] + self.n_frames]
         return self.out(self.layers(seen[:, None]))[:, 0]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..audio import StreamResampler
+from ..errors import ModelError
 from ..models import checkpoints
 from ..models.network import PatchNetwork
 from ..spectra.streaming import OverlapAdder, StreamFramer, forward_frames
@@ -35,6 +36,11 @@ class Patches:
         Frames at either end of a patch that are context; None: a quarter of it.
     batch_size : int, optional
         Patches that the network is given at a time, at most.
+
+    Raises
+    ------
+    ValueError
+        Nothing of a patch lies inside its border, or there is no patch at a time.
     """
 
     def __init__(
@@ -48,6 +54,10 @@ class Patches:
         self.network, self.n_frames, self.batch_size = network, n_frames, batch_size
         self._border = n_frames // 4 if border is None else border
         self._step = n_frames - 2 * self._border
+        if (message := _without_middle(n_frames, self._border)) is not None:
+            raise ValueError(message)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self._held: Tensor | None = None
 
     def push(self, frames: Tensor) -> list[Tensor]:
@@ -111,6 +121,13 @@ class Patches:
         return torch.cat([*self.push(frames), *self.finish()], dim=-1)
 
 
+def _without_middle(n_frames: int, border: int) -> str | None:
+    """Say so where nothing of a patch lies inside its border."""
+    if n_frames - 2 * border >= 1 and border >= 0:
+        return None
+    return f"patches of {n_frames} frames have no middle between borders of {border} frames"
+
+
 class PatchSeparator(BaseSeparator):
     """Separates with a :class:`~stemfeatures.models.network.PatchNetwork`, in bounded memory.
 
@@ -138,6 +155,8 @@ class PatchSeparator(BaseSeparator):
         self.checkpoint = checkpoints.resolve(model)
         self.device, self.batch_size = device, batch_size
         self.net = checkpoints.load_network(self.checkpoint, PatchNetwork, device=device)  # type: ignore[type-abstract]
+        if (message := _without_middle(*self.net.patch)) is not None:
+            raise ModelError(message, source=str(self.checkpoint.path))
         self.stems = self.net.stems
         self.band_hz = self.net.grid.sample_rate / 2
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._util.csv_log import whole_lines
 from ..constants import ANALYSIS_SAMPLE_RATE, STEMS
 from ..models import checkpoints
 from ..models.network import Network
@@ -126,15 +127,14 @@ def seconds_trained(log: str | Path) -> float:
     total = last = 0.0
     path = Path(log)
     if path.is_file():
-        with path.open(newline="") as handle:
-            for row in csv.DictReader(handle):
-                try:
-                    minutes = float(row["minutes"])
-                except (KeyError, TypeError, ValueError):  # a row that a crash has cut off
-                    continue
-                if minutes < last:
-                    total += last
-                last = minutes
+        for row in csv.DictReader(whole_lines(path)):
+            try:
+                minutes = float(row["minutes"])
+            except (KeyError, TypeError, ValueError):  # one that an earlier release wrote behind half of another
+                continue
+            if minutes < last:
+                total += last
+            last = minutes
     return 60 * (total + last)
 
 

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .._util.csv_log import append_row, whole_lines
 from ..errors import TrainingError
 from ..models import checkpoints
 from ..models.network import Network
@@ -79,13 +80,7 @@ class Journal:
             self._board.close()
 
     def _append(self, name: str, header: list[str], row: list) -> None:
-        path = self.run_dir / name
-        new = not path.exists() or not path.stat().st_size
-        with path.open("a", newline="") as handle:
-            writer = csv.writer(handle)
-            if new:
-                writer.writerow(header)
-            writer.writerow(row)
+        append_row(self.run_dir / name, header, row)
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
@@ -96,6 +91,8 @@ class Journal:
 def read_validations(run_dir: str | Path) -> list[tuple[int, float]]:
     """``(step, score)`` of every look at the development songs; empty where there was none.
 
+    A last line that a crash has cut off is none.
+
     Raises
     ------
     TrainingError
@@ -104,12 +101,11 @@ def read_validations(run_dir: str | Path) -> list[tuple[int, float]]:
     path = Path(run_dir) / VALIDATIONS
     if not path.is_file():
         return []
-    with path.open(newline="") as handle:
-        rows = csv.DictReader(handle)
-        try:
-            return [(int(row["step"]), float(row["score"])) for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"line {rows.line_num}: not a step and its score", source=str(path)) from error
+    rows = csv.DictReader(whole_lines(path))
+    try:
+        return [(int(row["step"]), float(row["score"])) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"line {rows.line_num}: not a step and its score", source=str(path)) from error
 
 
 def best_validation(run_dir: str | Path, step: int) -> tuple[int, float] | None:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._util.files import write_replace
 from ..audio import load, resample
 from ..constants import ANALYSIS_SAMPLE_RATE
 from ..generator.sing.voicebank import Line, VoiceBank
@@ -254,7 +255,7 @@ def _stored(path: Path | None, made: Iterator[Take]) -> list[Take]:
             print(f"{len(takes)} takes", flush=True)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pickle.dumps(takes))
+        write_replace(path, pickle.dumps(takes))
     return takes
 
 

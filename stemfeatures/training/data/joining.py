@@ -11,6 +11,7 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..._util.csv_log import append_row, whole_lines
 from .song_store import SongStore
 
 _HEADER = ("example", "songs")
@@ -43,11 +44,7 @@ class Joining:
         if notes and songs <= notes[-1][1]:
             return None
         first = max(first, notes[-1][0]) if notes else 0
-        with self.path.open("a", newline="") as handle:
-            writer = csv.writer(handle)
-            if not notes:
-                writer.writerow(_HEADER)
-            writer.writerow((first, songs))
+        append_row(self.path, _HEADER, (first, songs))
         return songs
 
     def songs(self, example: int) -> int:
@@ -61,7 +58,7 @@ class Joining:
         now = self.path.stat()
         stamp = (now.st_mtime_ns, now.st_size)
         if stamp != self._stamp:
-            with self.path.open(newline="") as handle:
-                self._notes = [(int(row["example"]), int(row["songs"])) for row in csv.DictReader(handle)]
+            rows = csv.DictReader(whole_lines(self.path))
+            self._notes = [(int(row["example"]), int(row["songs"])) for row in rows]
             self._stamp = stamp
         return self._notes

@@ -78,8 +78,10 @@ class AdversarialSettings:
             raise ValueError("alpha, beta, penalty, pretrain and critic_rate cannot be negative")
         if min(self.critic_updates, self.critic_width) < 1:
             raise ValueError("critic_updates and critic_width must be at least 1")
-        if self.critic_patch and (len(self.critic_patch) != 2 or min(self.critic_patch) < 1):
-            raise ValueError(f"critic_patch must be a number of bins and one of frames, not {list(self.critic_patch)}")
+        patch = self.critic_patch
+        is_pair = isinstance(patch, (list, tuple)) and len(patch) in (0, 2)  # recipes have lists
+        if not is_pair or any(type(side) is not int or side < 1 for side in patch):
+            raise ValueError(f"critic_patch must be a number of bins and one of frames, not {patch!r}")
 
 
 class AdversarialObjective(SupervisedObjective):
