@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
+import grimp
 import numpy as np
 import pytest
 import soundfile
@@ -12,12 +14,13 @@ from networks import tiny_checkpoint
 
 pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
 
-from pipelines import cli
+from pipelines import cli, extract_catalog
 from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
 from stemfeatures.descriptors.event_tables import event_tables
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
 from stemfeatures.lyrics import AlignedLine, AlignedPhone, AlignedWord, Alignment
 from stemfeatures.lyrics.description import beat_offset, describe_lyrics
+from stemfeatures.lyrics.settings import PARTS, alignment_settings
 from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics
 from stemfeatures.tables.reader import open_features
 
@@ -128,3 +131,37 @@ def test_a_run_writes_the_tables_that_it_is_asked_for(tmp_path: Path) -> None:
     assert found["with"]["lyrics_status"].tolist()[0] in ("no_fit", "no_vocals")
     assert found["without"]["lyrics_status"].tolist() == ["no_lyrics"]
     assert "lyric_text" not in features.tables
+
+
+def test_lyrics_that_were_aligned_otherwise_are_aligned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed constant of the alignment counts for runs that ask for lyrics, and for no others."""
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
+    options = {"model": tiny_checkpoint(tmp_path), "device": "cpu", "jobs": 1}
+    lyrics = {"tables": ["stems", "lyric_songs"], **options}
+    assert extract_catalog([song], tmp_path / "features", **lyrics).n_done == 1
+    assert extract_catalog([song], tmp_path / "features", **lyrics).n_skipped == 1
+    monkeypatch.setattr("stemfeatures.lyrics.alignment.LAG_S", 0.05)
+    assert extract_catalog([song], tmp_path / "features", tables=["stems"], **options).n_skipped == 1
+    again = extract_catalog([song], tmp_path / "features", **lyrics)
+    assert (again.n_done, again.n_skipped) == (1, 0)
+    assert again.outdated == {"with lyrics that were aligned otherwise": 1}
+    runs = open_features(tmp_path / "features").to_pandas("runs")
+    lags = [json.loads(text)["alignment"]["constants"]["LAG_S"] for text in runs["config_json"]]
+    assert lags == [[0.03], [0.05]]
+
+
+def test_what_an_alignment_depends_on_is_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = grimp.build_graph("stemfeatures", exclude_type_checking_imports=True, cache_dir=None)
+    parts = {"stemfeatures.lyrics.alignment", "stemfeatures.lyrics.description"}
+    used = parts.union(*(graph.find_upstream_modules(part) for part in parts))
+    of_lyrics = {name for name in used if name.startswith("stemfeatures.lyrics.")}
+    # Letters of a network that people have, its phones, and what programs say: no part of a run over a catalogue.
+    others = {f"stemfeatures.lyrics.{name}" for name in ("ctc", "espeak", "phone_network", "formats")}
+    assert of_lyrics - others == set(PARTS)
+    before = alignment_settings()
+    monkeypatch.setattr("stemfeatures.lyrics.observations.SCALE", 0.4)
+    assert alignment_settings() != before
+    monkeypatch.undo()
+    monkeypatch.setattr("stemfeatures.lyrics.onsets.SHIPPED", Path(__file__))
+    assert alignment_settings()["weights"] != before["weights"]

@@ -128,6 +128,8 @@ class PreparedRun:
         Everything that can change a value; ``config_hash`` is its digest.
     config_hash : str
         See table ``tracks``.
+    alignment : dict or None
+        How lyrics are aligned; None where no table of them is wanted.
     separator : dict or None
         Columns of table ``tracks`` that say where stems come from; None: from the checkpoint.
     decision : Decision
@@ -154,6 +156,7 @@ class PreparedRun:
     checkpoint: Checkpoint
     settings: dict[str, Any]
     config_hash: str
+    alignment: dict[str, Any] | None
     separator: dict[str, str] | None
     decision: Decision
     tasks: list[TrackTask]
@@ -229,6 +232,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     precision = _precision(options, device, layout, settings)
     settings = in_precision(settings, precision)
     config_hash = digest(settings)
+    alignment = of_library(_alignment_settings) if wants_lyrics(options.tables) else None
     decision = decide(
         chosen,
         layout,
@@ -237,6 +241,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         overwrite=options.overwrite,
         retry_failed=options.retry_failed,
         stems_from=options.stems_from,
+        alignment=alignment,
     )
     tasks, sizes, unusable = _tasks(chosen, decision, options)
     if options.stems_from is None and options.keep_stems is None:  # which are of one track each
@@ -254,6 +259,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         checkpoint=checkpoint,
         settings=settings,
         config_hash=config_hash,
+        alignment=alignment,
         separator=separator,
         decision=decision,
         tasks=tasks,
@@ -283,6 +289,12 @@ def _here(call: Callable[..., R], *arguments: Any) -> R:
 def _checkpoint_and_settings(model: str | Path, separator: dict[str, str] | None) -> tuple[Checkpoint, dict[str, Any]]:
     checkpoint, _ = checkpoints.resolve_analysis(model)
     return checkpoint, value_settings(checkpoint.sha256, separator)
+
+
+def _alignment_settings() -> dict[str, Any]:
+    from stemfeatures.lyrics.settings import alignment_settings
+
+    return alignment_settings()
 
 
 def plan_tasks(tasks: list[TrackTask], device: str, n_workers: int) -> list[list[TrackTask]]:

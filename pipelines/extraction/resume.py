@@ -1,9 +1,9 @@
 """What a dataset holds already, and so need not be done again.
 
 A row of the catalogue is done when a live row of ``tracks`` has its ``track_id`` and the ``config_hash``,
-``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, and the
-audio is the same: equal size and time of change, or else equal bytes. A file that is gone is done, too: its features
-remain what they are.
+``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, its
+lyrics, if they are asked for, as this run would align them, and the audio is the same: equal size and time of change,
+or else equal bytes. A file that is gone is done, too: its features remain what they are.
 
 Metadata do not count: they stay what they were when the track was extracted, and :attr:`Decision.metadata_changed`
 says how many rows differ now. ``overwrite`` brings them up to date, as does joining the catalogue by ``track_id``.
@@ -119,6 +119,7 @@ def decide(
     overwrite: bool = False,
     retry_failed: bool = True,
     stems_from: Path | None = None,
+    alignment: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Compare a catalogue with a dataset; see the module's docstring.
 
@@ -138,6 +139,9 @@ def decide(
         Try again what failed.
     stems_from : Path, optional
         Folder with the stems of each track; those that were made anew are extracted again.
+    alignment : mapping, optional
+        How this run aligns lyrics, see :func:`stemfeatures.lyrics.settings.alignment_settings`; None for one that asks
+        for no table of them.
 
     Returns
     -------
@@ -185,13 +189,14 @@ def decide(
             same = _is_same_audio(row, uri, path, state)
             places.compare(i, row, config, path, same=same)
             stems = stems_from is None or _key(row) != key or _has_same_stems(row, stems_from, uri)
-            if same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
+            aligned = alignment is None or config.get("alignment") == alignment
+            if same and stems and aligned and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
                 decision.done.append(i)
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
                 decision.metadata_changed += changed
                 continue
             if same:
-                why = _outdated(row, config, key, settings) if stems else "from other stems"
+                why = _outdated(row, config, key, settings, wanted) if stems else "from other stems"
                 decision.outdated[why] = decision.outdated.get(why, 0) + 1
         elif (
             not retry_failed
@@ -250,10 +255,13 @@ def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
         return False
 
 
-def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any]) -> str:
+def _outdated(
+    row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any], wanted: set[str]
+) -> str:
     """Why a row of the same audio is extracted again."""
     if _key(row) == key:
-        return "without some of the tables that are wanted now"
+        lacks = not wanted <= set(config.get("tables", DEFAULT_TABLES))
+        return "without some of the tables that are wanted now" if lacks else "with lyrics that were aligned otherwise"
     if row["schema_version"] != SCHEMA_VERSION:
         return f"under schema version {row['schema_version']} (now {SCHEMA_VERSION})"
     if row["model_sha256"] != settings["model_sha256"]:

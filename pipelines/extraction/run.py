@@ -145,6 +145,7 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
     options = prepared.options
     config = {
         "values": prepared.settings,
+        "alignment": prepared.alignment,
         "tables": options.tables,
         "catalog": prepared.catalog.origin,
         "catalog_root": prepared.catalog.root,

@@ -93,7 +93,8 @@ _RUN_ID = Field("run_id", "string", "Run that wrote the row; see table runs.", n
 _CONFIG_HASH = Field(
     "config_hash",
     "string",
-    "Digest of every setting that can change a value; rows with equal config_hash and model_sha256 are comparable.",
+    "Digest of every setting that can change a value, besides the alignment of lyrics (alignment in the run's "
+    "config_json); rows with equal config_hash and model_sha256 are comparable.",
     nullable=False,
     family="provenance",
 )

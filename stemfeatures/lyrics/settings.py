@@ -1,0 +1,69 @@
+"""All that decides when a word is said to be sung, besides vocals and words."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .._util.constants_of import constants_of, modules_of
+from . import letter_to_sound, onsets
+from .graph import GraphCosts
+
+#: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
+ALIGNMENT_VERSION = 1
+#: Modules between vocals and tables whose constants can change a value. Networks that are not shipped have no part.
+PARTS = tuple(
+    f"stemfeatures.lyrics.{name}"
+    for name in (
+        "acoustic_model",
+        "acoustics",
+        "adaptation",
+        "alignment",
+        "cepstra",
+        "corridor",
+        "description",
+        "graph",
+        "hints",
+        "letter_to_sound",
+        "lexicon",
+        "observations",
+        "onsets",
+        "search",
+        "text",
+        "viterbi",
+        "vocals",
+    )
+)
+#: Package whose acoustic model and dictionary are read.
+_PACKAGE = "pocketsphinx"
+
+
+def alignment_settings() -> dict[str, Any]:
+    """What :class:`.alignment.Aligner` without arguments depends on.
+
+    Returns
+    -------
+    dict
+        ``alignment_version``; ``acoustic_model``, the release of the package that it comes from, None where that is not
+        known; ``weights``, the SHA-256 of each file that is shipped; ``costs``; and ``constants``, what the modules
+        declare, by name. In the types of JSON.
+
+    Examples
+    --------
+    >>> alignment_settings()["costs"]["skip_word"]
+    80.0
+    """
+    shipped = (letter_to_sound.SHIPPED, onsets.SHIPPED)
+    try:
+        release = version(_PACKAGE)
+    except PackageNotFoundError:
+        release = None
+    return {
+        "alignment_version": ALIGNMENT_VERSION,
+        "acoustic_model": release,
+        "weights": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shipped},
+        "costs": asdict(GraphCosts()),
+        "constants": constants_of(modules_of(PARTS)),
+    }
