@@ -91,9 +91,10 @@ NEW_NOTE_REST = 4
 #: Rows in which strokes of the drums are heard.
 STROKE_ROWS = (MIXTURE, "drums")
 
-#: Frames before and behind a peak between which a sound that stops dead has gone, and the share of the flux by which
-#: other bands may have risen meanwhile.
+#: Frames before and behind a peak between which a sound that stops dead has gone, how far the power falls there, in dB,
+#: and the share of the flux, or of the fall, by which bands may have risen meanwhile.
 CUT = 3
+CUT_DB = 10.0
 CUT_GAIN = 0.1
 #: A voice that falls so far, in dB, and rises again within this many frames (0.14 s) began once, not twice: a consonant
 #: that ends a word, or the cut of a note, and the vowel that follows.
@@ -241,21 +242,29 @@ def _whitened(mel: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def cut_offs(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """(n,) bool: whether the flux at given frames is that of a sound that stops dead, whose cut is heard as a click.
+    """(n,) bool: whether what is heard at given frames is that a sound stops dead, whose cut is heard as a click.
 
-    Behind it there is less in all bands, each beside its :func:`own_levels`, and no more in any.
+    Behind it there is less in all, or in bands on the whole, and no more in any, each beside its :func:`own_levels`.
     """
     last = mel.shape[1] - 1
     cut = np.zeros(len(frames), dtype=bool)
     for start, end in blocks(len(frames), PICKED_FRAMES):
         at = frames[start:end]
-        shown = (_whitened(mel[:, np.clip(at + shift, 0, last)], own) for shift in (CUT, CUT - 1, -CUT))
+        after, next_after, before = (
+            np.asarray(mel[:, np.clip(at + shift, 0, last)], dtype=np.float64) for shift in (CUT, CUT - 1, -CUT)
+        )
         # The next sound may follow at once: the quieter of two frames behind the peak counts.
-        change = np.minimum(next(shown), next(shown)) - next(shown)
+        change = np.minimum(_whitened(after, own), _whitened(next_after, own)) - _whitened(before, own)
         gain, loss = np.maximum(change, 0.0).mean(axis=0), np.maximum(-change, 0.0).mean(axis=0)
-        cut[start:end] = (loss > strength[at]) & (gain < CUT_GAIN * strength[at])
+        falls = np.minimum(after.sum(axis=0), next_after.sum(axis=0)) < before.sum(axis=0) * 10 ** (-CUT_DB / 10)
+        cut[start:end] = (falls | (loss > strength[at])) & (gain < CUT_GAIN * np.maximum(strength[at], loss))
         release(mel)
     return cut
+
+
+def _cut(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, onsets_s: np.ndarray) -> np.ndarray:
+    """:func:`cut_offs` at given seconds."""
+    return cut_offs(mel, own, strength, np.rint(onsets_s * FRAME_RATE).astype(int))
 
 
 def ends_before_another(mel: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -418,14 +427,20 @@ def find_onsets(
     own = own_levels(mel)
     strength = onset_strength(mel, chroma, own)
     found = flux_onsets(strength, active, voice=voice)
-    if len(found):
-        found = found[~cut_offs(mel, own, strength, np.rint(found * FRAME_RATE).astype(int))]
-    if voice:
-        found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
-    else:
+    cut = _cut(mel, own, strength, found)
+    if cut.any():
+        # A click hides the attack that follows it.
+        heard = strength.copy()
+        around = np.rint(found[cut] * FRAME_RATE).astype(int)[:, None] + np.arange(-1, 2)
+        heard[np.clip(around, 0, len(heard) - 1)] = 0.0
+        found = flux_onsets(heard, active, voice=voice)
+    if not voice:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
         found = join_onsets(found, np.maximum(new - HARMONY_DELAY_S, 0.0), SAME_HARMONY_S)
+    found = found[~_cut(mel, own, strength, found)]
+    if voice:
+        found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
     if activation is not None:
         strokes, _ = pick_onsets(activation, active, threshold=ACTIVATION_THRESHOLD)
         found = join_onsets(strokes, found, SAME_STROKE_S)
