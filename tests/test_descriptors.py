@@ -11,7 +11,8 @@ from scipy.signal import sosfreqz
 
 from stemfeatures.constants import STEM_ROWS, STEMS
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.activity import audible_energy, playing_frames
+from stemfeatures.descriptors.activity import active_rows, audible_energy, playing_frames
+from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.registry import descriptor_fields
 from stemfeatures.spectra.k_weighting import k_weighting
 
@@ -301,6 +302,27 @@ class TestActivity:
         rows = describe(replace(frames, presence=presence)).stems
         assert rows[stem]["activity_status"] == "ok"
         assert rows[stem]["activity_ratio"] > 0.15
+
+    def test_what_leaks_into_an_estimate_is_no_stem_whatever_the_network_hears(self):
+        n = 14 * SR
+        loud, soft = 0.3 * np.random.default_rng(2).standard_normal((2, n))
+        alone = np.arange(n) < 9 * SR
+
+        def plays(stem, level_db, mask, solo=False):
+            own = soft * 10 ** (level_db / 20)
+            # A solo is softer than the song that follows, into which the song leaks.
+            song = {stem: np.where(alone & solo, 0.1 * soft, own), "vocals": np.where(alone & solo, 0, loud)}
+            frames = track_frames(song)
+            shares = np.where(solo & (np.arange(frames.n_frames) < 387), 0.9, mask)
+            frames.stems[stem].mask_energy = None if mask is None else frames.stems[stem].energy / shares
+            presence = np.full((4, frames.n_frames), 0.95, np.float32)
+            return DescriptorInputs(replace(frames, presence=presence)).get(active_rows)[stem].mean()
+
+        # Levels and masks of what leaks, and of the quietest stems, in songs.
+        assert plays("other", -17, 0.33) == plays("drums", -24, 0.15) == plays("bass", -20, 0.3) == 0
+        assert plays("other", -17, 0.6) == plays("drums", -19, 0.33) == plays("bass", -11, 0.42) == 1
+        assert plays("other", -36, 0.1, solo=True) == 1
+        assert plays("other", -30, None) == 1  # without masks nobody knows
 
     @pytest.mark.parametrize(
         ("hz", "sounding", "status"),

@@ -7,9 +7,9 @@ mixture. So a frame of a stem is *active* when its energy exceeds both
 * the stem's own level less 50 dB, which cuts reverb tails and the noise floor,
 
 and when the network hears the stem play there (its presence, with hysteresis, so that a phrase is not torn). A stem
-of which it is nowhere sure is *absent*. Everything is relative to the track: a file turned
-down is as active as it was. A track without a frame above -60 dBFS mean square (the threshold of essentia's
-``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
+of which it is nowhere sure is *absent*, as is one that has hardly any of the spectrum to itself. Everything is relative
+to the track: a file turned down is as active as it was. A track without a frame above -60 dBFS mean square (the
+threshold of essentia's ``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
 
 The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
 its energy, whatever the share of silence around it. A constant offset is no sound: the energy is limited to
@@ -56,6 +56,11 @@ SURE_MEAN, SURE_MEAN_S, SURE_MEAN_OF = 0.84, 3.0, ("drums", "bass")
 #: gaps between its notes, where so much of the same seconds has one of this voicing. Kick drums are shorter.
 DEEP_HZ = PITCH_FMIN * 2 ** (1 / 12)
 DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
+#: What leaks into the estimate of a stem that does not play is soft, and other stems have more of every bin of it. So a
+#: stem is absent, too, unless over so many seconds of what it plays, at best, its share of the mixture's energy times
+#: the mean mask is above this, in dB. Chosen as the above, the quietest stems of recordings being 1 dB and more above.
+CLEAR_DB = {"drums": -25.0, "bass": -16.0, "other": -19.5}
+CLEAR_S = 8.0
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
 
@@ -182,6 +187,40 @@ def playing_frames(presence: np.ndarray, on: float, off: float) -> np.ndarray:
     return np.cumsum(steps[:-1]) > 0
 
 
+def clearness_db(stem: StemFrames, energy: np.ndarray, mixture_energy: np.ndarray, plays: np.ndarray) -> float:
+    """How much of the mixture is surely a stem's, where it plays.
+
+    Parameters
+    ----------
+    stem : StemFrames
+        Of the stem.
+    energy, mixture_energy : (n_frames,) ndarray
+        :func:`audible_energy` of the stem and of the mixture.
+    plays : (n_frames,) ndarray of bool
+        Where it plays.
+
+    Returns
+    -------
+    float
+        Energy of the stem over that of the mixture, times the mean mask (weighted by the energy that it takes), in dB,
+        of the eight seconds of these frames in which it is largest; infinite where nothing plays, or no masks were
+        applied.
+    """
+    if stem.mask_energy is None or not plays.any():
+        return np.inf
+    span = min(round(CLEAR_S * FRAME_RATE), int(plays.sum()))
+    sums = (
+        np.cumsum(np.append(0.0, row[plays]), dtype=np.float64)
+        for row in (energy, mixture_energy, stem.energy, stem.mask_energy)
+    )
+    own, of, kept, masked = (np.maximum(total[span:] - total[:-span], 0.0) for total in sums)
+    known = (of > 0) & (masked > 0)
+    if not known.any():
+        return np.inf
+    share = (own / np.where(known, of, 1.0)) * (kept / np.where(known, masked, 1.0))
+    return float(10 * np.log10(max(share[known].max(), 1e-12)))
+
+
 def describe_activity(frames: TrackFrames, stem: str, active: np.ndarray) -> dict[str, Any]:
     """Fields of the family ``activity`` for one row."""
     hop_s = HOP_LENGTH / ANALYSIS_SAMPLE_RATE
@@ -229,6 +268,9 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     if frames.presence is None:
         return active
     playing = {stem: _plays(frames, stem, row, active[stem]) for stem, row in zip(STEMS, frames.presence)}
+    for stem, least_db in CLEAR_DB.items():
+        if clearness_db(frames.stems[stem], audible[stem], audible[MIXTURE], playing[stem]) < least_db:
+            playing[stem] = np.zeros_like(playing[stem])
     if active[MIXTURE].any() and not any(frame.any() for frame in playing.values()):
         # Something does: the loudest, however strange it sounds to the network.
         loudest = max(STEMS, key=lambda stem: float(audible[stem].sum(dtype=np.float64)))
