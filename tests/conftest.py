@@ -13,8 +13,8 @@ import pytest
 # torch are imported; processes that tests start inherit it.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-# Numba numbers the files of its cache without a lock: of two processes that compile other signatures of one function at
-# a time, one overwrites what the index of the other points to, and who loads it crashes. So each worker has its own.
+# Numba numbers the files of librosa's functions without a lock: of two processes that compile other signatures of one
+# at a time, one overwrites what the index of the other points to, and who loads it crashes. So each worker has its own.
 if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and (_cache := os.environ.get("NUMBA_CACHE_DIR")):
     os.environ["NUMBA_CACHE_DIR"] = os.path.join(_cache, _worker)
 

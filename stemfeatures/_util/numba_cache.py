@@ -1,4 +1,4 @@
-"""librosa, with a cache of its compiled functions that one process at a time fills.
+"""Where compiled functions are kept: ours by :mod:`.code_cache`, librosa's in a cache that one process at a time fills.
 
 Numba writes a vectorised function and its wrapper as two files, each naming symbols of the process that compiled it.
 Of two processes that fill a cache at once each may leave one of them, and from then on every process that calls the
@@ -101,14 +101,24 @@ def _temporary_cache() -> Path:
 
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
-    """``numba.njit`` with that cache: a decorator for our own functions, which release the interpreter's lock.
+    """``numba.njit`` with a cache in that folder, for our own functions, which release the lock of the interpreter.
 
-    They are not vectorised, and processes that fill their cache at once do no harm.
+    Processes may compile at once, see :mod:`.code_cache`.
     """
     choose_numba_cache()
     from numba import njit
 
-    return njit(cache=True, nogil=True, **options)
+    from .code_cache import CodeCache
+
+    def decorate(function: Function) -> Function:
+        compiled = njit(nogil=True, **options)(function)
+        try:
+            compiled._cache = CodeCache(function)
+        except RuntimeError as error:
+            logger.info("compiled code is kept for this process only: %s", error)
+        return cast(Function, compiled)
+
+    return decorate
 
 
 def compiled_when_called(**options: Any) -> Callable[[Function], Function]:
