@@ -14,14 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import string
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
@@ -32,16 +35,19 @@ _BLOCK = 100_000
 def make(folder: Path, rows: int, parts: int) -> None:
     """A folder of Parquet parts with paths, ids, lengths and two columns of metadata."""
     rng = np.random.default_rng(0)
+    genres = pa.array(["rock", "pop", "jazz", "folk"])
     bounds = np.linspace(0, rows, parts + 1).astype(int)
     for part, (first, last) in enumerate(zip(bounds, bounds[1:])):
         writer = None
         for start in range(first, last, _BLOCK):
             numbers = np.arange(start, min(start + _BLOCK, last))
             columns = {
-                "path": [f"/nowhere/artist {n // 100:06d}/album {n // 10 % 10}/track {n:09d}.flac" for n in numbers],
-                "track_id": [f"isrc-{n:012d}" for n in numbers],
+                "path": _text(
+                    "/nowhere/artist {:06d}/album {}/track {:09d}.flac", numbers // 100, numbers // 10 % 10, numbers
+                ),
+                "track_id": _text("isrc-{:012d}", numbers),
                 "duration_s": rng.uniform(60, 400, len(numbers)),
-                "genre": rng.choice(["rock", "pop", "jazz", "folk"], len(numbers)).tolist(),
+                "genre": genres.take(pa.array(rng.integers(0, len(genres), len(numbers)))),
                 "year": rng.integers(1950, 2026, len(numbers)),
             }
             table = pa.table(columns)
@@ -49,6 +55,17 @@ def make(folder: Path, rows: int, parts: int) -> None:
             writer.write_table(table)
         if writer is not None:
             writer.close()
+
+
+def _text(pattern: str, *columns: np.ndarray) -> pa.Array:
+    """``pattern.format`` of each row of integers."""
+    pieces: list[Any] = []
+    for i, (literal, _, width, _) in enumerate(string.Formatter().parse(pattern)):
+        pieces.append(literal)
+        if i < len(columns):
+            digits = pa.array(columns[i]).cast(pa.string())
+            pieces.append(pc.utf8_lpad(digits, int(width[1:-1]), "0") if width else digits)
+    return pc.binary_join_element_wise(*pieces, "")
 
 
 def make_csv(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -201,6 +202,15 @@ def _batches(dataset: ds.Dataset, columns: list[str] | None, most: int) -> Itera
             yield from group.to_table(schema=dataset.schema, columns=columns).to_batches(max_chunksize=most)
 
 
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same; the next one is read while one is looked through."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = pool.submit(next, tables, None)
+            yield table
+
+
 def _type_of(of: pa.DataType) -> str:
     """The type in which the values of a column are stored; see :func:`~.metadata.settled`."""
     if pa.types.is_dictionary(of):
@@ -233,7 +243,7 @@ def _look_through(
     with scratch_folder("stemfeatures-rows-") as folder:
         repeats = {column: Repeats(folder / str(i)) for i, column in enumerate(columns)}
         first = 0
-        for table in _tables(dataset, n_rows, [*columns, *unsigned], rows=_LOOK_ROWS):
+        for table in _ahead(_tables(dataset, n_rows, [*columns, *unsigned], rows=_LOOK_ROWS)):
             for column, some in repeats.items():
                 values = as_ids(table[column], column)
                 some.add(values, first)

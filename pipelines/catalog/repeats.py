@@ -33,16 +33,11 @@ class Repeats:
     def add(self, values: pa.ChunkedArray, first: int) -> None:
         """Take further values, of rows ``first`` and on; null is like nothing."""
         known = values.is_valid().to_numpy()
-        records = np.empty(int(known.sum()), _RECORD)
-        records["hash"] = hashes(values.drop_null())
-        records["row"] = first + known.nonzero()[0]
-        place = (records["hash"] % _FILES).astype(np.uint8)
-        records = records[np.argsort(place, kind="stable")]
-        bounds = np.concatenate([[0], np.bincount(place, minlength=_FILES).cumsum()])
+        bounds, records = _by_file(hashes(values.drop_null()), first + known.nonzero()[0])
         for i, (start, end) in enumerate(zip(bounds, bounds[1:])):
             if start < end:
                 with open(self._folder / str(i), "ab") as file:
-                    file.write(records[start:end].tobytes())
+                    file.write(records[start:end].data)
 
     def rows(self) -> Iterator[np.ndarray]:
         """The rows of each hash that occurs more than once, in order.
@@ -56,10 +51,9 @@ class Repeats:
             if not (in_order[1:] == in_order[:-1]).any():  # as in nearly all catalogues
                 continue
             records = records[np.argsort(records["hash"], kind="stable")]
-            starts = np.flatnonzero(np.diff(records["hash"], prepend=~records["hash"][:1]))
-            for rows in np.split(records["row"], starts[1:]):
-                if len(rows) > 1:
-                    yield rows
+            bounds = np.append(np.flatnonzero(np.diff(records["hash"], prepend=~records["hash"][:1])), len(records))
+            for i in np.flatnonzero(np.diff(bounds) > 1):
+                yield records["row"][bounds[i] : bounds[i + 1]]
 
 
 def hashes(values: pa.ChunkedArray) -> np.ndarray:
@@ -101,6 +95,22 @@ def _hash(ends: np.ndarray, text: np.ndarray, out: np.ndarray) -> None:
         # what differs in the last bytes alone differs in all bits (the finish of MurmurHash3)
         value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
         out[i] = value ^ (value >> np.uint64(33))
+
+
+@compiled()
+def _by_file(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Where the records of each file begin, with the end of all, and ``(n, 2)`` hashes and rows in that order."""
+    bounds = np.zeros(_FILES + 1, np.int64)
+    for value in values:
+        bounds[np.int64(value % np.uint64(_FILES)) + 1] += 1
+    bounds = bounds.cumsum()
+    ends = bounds.copy()
+    records = np.empty((len(values), 2), np.uint64)
+    for i in range(len(values)):
+        file = np.int64(values[i] % np.uint64(_FILES))
+        records[ends[file], 0], records[ends[file], 1] = values[i], np.uint64(rows[i])
+        ends[file] += 1
+    return bounds, records
 
 
 __all__ = ["Repeats", "hashes"]
