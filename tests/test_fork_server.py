@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing.context
 import multiprocessing.forkserver
 import os
@@ -170,6 +171,21 @@ def test_a_call_whose_fork_cannot_be_started_is_made_here(
 
     monkeypatch.setattr(multiprocessing.context.ForkServerProcess, "_Popen", failing)
     assert fork_server.in_fork(os.getpid) == os.getpid()
+
+
+def _collector() -> tuple[bool, int, int]:
+    """Whether this process looks for garbage, and among how many objects; the process."""
+    gc.collect()
+    return gc.isenabled(), len(gc.get_objects()), os.getpid()
+
+
+@pytest.mark.skipif(fork_server.METHOD != "forkserver", reason="nothing is forked here")
+def test_forks_look_for_garbage_among_their_own_objects() -> None:
+    fork_server.start_fork_server()
+    enabled, n_objects, process = fork_server.in_fork(_collector)
+    assert process != os.getpid()
+    assert enabled
+    assert n_objects < 50_000  # what the server has imported are hundreds of thousands
 
 
 def _state(folder: str) -> dict[str, object]:

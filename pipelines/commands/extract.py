@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util.collector import collector_paused
 from stemfeatures._util.urls import place_of
 
 from ._exit import DONE, INTERRUPTED, SOME_FAILED, UsageError
@@ -169,8 +170,9 @@ def run(args: argparse.Namespace) -> int:
         from ..extraction.fork_server import start_fork_server
 
         start_fork_server()  # it imports while this process does
-    from ..extraction.extract import extract_catalog
-    from ..extraction.summary import ExtractInterrupted
+    with collector_paused():
+        from ..extraction.extract import extract_catalog
+        from ..extraction.summary import ExtractInterrupted
 
     line = JsonProgress() if args.json_logs else ProgressOfExtraction(args.quiet)
     metrics = PrometheusProgress(args.prometheus, line) if args.prometheus is not None else None

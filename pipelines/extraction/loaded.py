@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemfeatures._util.collector import collector_paused
 from stemfeatures._util.urls import Place, Url
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import DatasetError, ModelError
@@ -44,7 +45,8 @@ def load_analyser(task: ShardTask) -> LoadedAnalyser:
     key = (sha256, task.device, task.separator, task.precision)
     with _loading:
         if (loaded := _loaded.get(key)) is None:
-            from stemfeatures.analysis import Analyser
+            with collector_paused():
+                from stemfeatures.analysis import Analyser
 
             _loaded.clear()
             analyser = Analyser(

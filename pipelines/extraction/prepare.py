@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stemfeatures._util.collector import collector_paused
 from stemfeatures._util.devices import best_device
 from stemfeatures._util.files import open_regular
 from stemfeatures._util.urls import Place, Url, is_remote
@@ -279,6 +281,8 @@ def _starts_workers(options: ExtractOptions, n_rows: int) -> bool:
     starts = options.scheduler is None and jobs is not None and jobs > 1
     if starts:
         start_fork_server()
+        with collector_paused():
+            import_module("distributed")  # needed later, and what comes next waits for the server, which imports more
     return starts
 
 
@@ -287,7 +291,8 @@ def _here(call: Callable[..., R], *arguments: Any) -> R:
 
 
 def _checkpoint_and_settings(model: str | Path, separator: dict[str, str] | None) -> tuple[Checkpoint, dict[str, Any]]:
-    checkpoint, _ = checkpoints.resolve_analysis(model)
+    with collector_paused():  # imports, in a process that does all by itself
+        checkpoint, _ = checkpoints.resolve_analysis(model)
     return checkpoint, value_settings(checkpoint.sha256, separator)
 
 

@@ -121,6 +121,18 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
     return decorate
 
 
+def load_compiler() -> None:
+    """Set up now what numba sets up at the first call of any compiled function, which takes a third of a second.
+
+    Processes that are forked from this one need not.
+    """
+    compiled()(_nothing)()
+
+
+def _nothing() -> None:
+    pass
+
+
 def compiled_when_called(**options: Any) -> Callable[[Function], Function]:
     """:func:`compiled`, but numba is not imported before the first call: many import what is declared beside it.
 
