@@ -15,7 +15,9 @@ from extract_helper import write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
+from pipelines.cli import main as cli
 from pipelines.commands.extract import plan_text, summary_text
+from pipelines.extraction import prepare
 from pipelines.extraction.provenance import digest, in_precision, value_settings
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import N_BINS, STEMS
@@ -44,6 +46,7 @@ def _says(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool) -> None:
         ("processor\t: 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\n", True),
         ("processor\t: 0\nflags\t\t: fpu avx2 avx512f\nbugs\t\t: avx512_bf16\n", False),
         ("processor\t: 0\nFeatures\t: fp asimd\n", False),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd i8mm bf16 dgh\n", True),
         (None, False),
     ],
 )
@@ -66,8 +69,38 @@ def test_what_is_no_precision_is_refused(model) -> None:
     with pytest.raises(ValueError, match="bfloat16 is for networks on a CPU, and not for device 'cuda'"):
         precision.resolved_precision("bfloat16", "cuda")
     assert precision.resolved_precision("auto", "cuda:1") == "float32"
+    assert precision.resolved_precision("bfloat16", "cpu:0") == "bfloat16"
     with pytest.raises(ModelError, match="unknown precision 'half'"):
         Analyser(model, precision="half")
+
+
+@pytest.mark.parametrize("reduced", ["float32", "bfloat16"])
+def test_a_processor_with_a_number_is_a_processor(monkeypatch, model, tmp_path, reduced) -> None:
+    _says(monkeypatch, bfloat16=True)
+    assert precision.resolved_precision("auto", "cpu:0") == "bfloat16"
+    assert precision.mixed_precision("auto", "cpu:0")
+    net, other = (checkpoints.load_for_inference(model, device=d, precision=reduced) for d in ("cpu", "cpu:0"))
+    magnitude = torch.rand(1, N_BINS, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(net(magnitude).masks, other(magnitude).masks)
+    song = write_tone(tmp_path / "music" / "a.wav", seconds=1.0, f0=220.0)
+    summary = extract_catalog(
+        tmp_path / "music", tmp_path / "features", model=model, device="cpu:0", precision=reduced, jobs=1
+    )
+    assert (summary.n_done, summary.n_failed) == (1, 0), song
+
+
+def test_what_failed_is_tried_again_in_its_precision_beside_a_gpu(monkeypatch, model, tmp_path) -> None:
+    music, out = tmp_path / "music", tmp_path / "features"
+    write_tone(music / "a.wav", seconds=1.0, f0=220.0)
+    (music / "b.wav").write_bytes(b"no audio")
+    extract_catalog(music, out, model=model, device="cpu", precision="bfloat16", jobs=1)
+    write_tone(music / "b.wav", seconds=1.0, f0=110.0)
+    monkeypatch.setattr(prepare, "best_device", lambda: "cuda")
+    assert cli(["retry-failed", str(out), "-j", "1", "-q"]) == 0
+    features = open_features(out)
+    assert (features.counts()["tracks"], features.counts()["errors"]) == (2, 0)
+    assert features.to_pandas("tracks")["config_hash"].nunique() == 1
 
 
 def test_the_default_network_is_near_float32() -> None:

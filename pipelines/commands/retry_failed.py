@@ -27,7 +27,12 @@ def add_parser(verbs: Any) -> None:
     )
     add_dataset(parser)
     parser.add_argument("catalog", nargs="*", metavar="CATALOG", help=f"default: that of the last run. {CATALOG_HELP}")
-    parser.add_argument("-d", "--device", default="auto", help="torch device (default: every GPU there is, else cpu)")
+    parser.add_argument(
+        "-d",
+        "--device",
+        default="auto",
+        help="torch device (default: every GPU there is, else cpu; cpu where the rows are in bfloat16)",
+    )
     parser.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
     parser.add_argument(
         "--track-timeout",
@@ -40,6 +45,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.device != "auto":
         choose_device(args.device)
+    from stemfeatures.models.precision import BFLOAT16, FLOAT32
     from stemfeatures.tables.reader import open_features
 
     from ..extraction.extract import extract_catalog
@@ -48,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
     features = open_features(args.dataset)
     settings = last_settings(features)
+    precision = settings.get("precision", FLOAT32)
+    # In which no GPU computes, and rows of another precision would not go with the others.
+    device = "cpu" if args.device == "auto" and precision == BFLOAT16 else args.device
     given = args.catalog[0] if len(args.catalog) == 1 else (args.catalog or None)
     catalog = failed_rows(features, given)
     if not len(catalog):
@@ -63,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
             tables=settings["tables"],
             separator=settings.get("separator"),
             stems_from=settings.get("stems_from"),
-            precision=settings.get("precision", "float32"),
-            device=args.device,
+            precision=precision,
+            device=device,
             jobs=args.jobs,
             track_timeout_s=args.track_timeout,
             on_duplicate="first",

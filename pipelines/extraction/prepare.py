@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stemfeatures._util.collector import collector_paused
-from stemfeatures._util.devices import best_device
+from stemfeatures._util.devices import best_device, is_cpu
 from stemfeatures._util.files import open_regular
 from stemfeatures._util.urls import Place, Url, is_remote
 from stemfeatures.audio import AudioLimits, file_sha256
@@ -87,7 +87,7 @@ class ExtractOptions:
             )
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; there are: {', '.join(PRECISIONS)}")
-        if self.precision == BFLOAT16 and self.scheduler is not None and self.device != "cpu":
+        if self.precision == BFLOAT16 and self.scheduler is not None and not is_cpu(self.device):
             raise ValueError("bfloat16 is for networks on a CPU: with a scheduler, ask for device cpu")
         if self.stems_from is not None and (self.separator is not None or self.keep_stems is not None):
             raise ValueError("stems that are there already are neither separated nor written again")
@@ -276,7 +276,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
 def _starts_workers(options: ExtractOptions, n_rows: int) -> bool:
     """Whether processes will be started on this machine, as far as is known by now; their fork server is then."""
     jobs = options.jobs
-    if options.scheduler is None and jobs is None and options.device in ("auto", "cpu"):
+    if options.scheduler is None and jobs is None and (options.device == "auto" or is_cpu(options.device)):
         jobs = default_jobs(n_rows // TRACKS_WORTH_A_PROCESS)
     starts = options.scheduler is None and jobs is not None and jobs > 1
     if starts:
@@ -475,7 +475,7 @@ def _n_local(jobs: int | None, device: str, n_tracks: int, longest_s: float) -> 
     if jobs is not None:
         warn_of_long_tracks(jobs, longest_s)
         return jobs
-    if device == "cpu":
+    if is_cpu(device):
         return default_jobs(n_tracks // TRACKS_WORTH_A_PROCESS, longest_s=longest_s)
     if device != "cuda":  # a certain GPU
         return 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stemfeatures._util.clock import awake_s
+from stemfeatures._util.devices import is_cpu
 from stemfeatures._util.urls import Place, place_of
 from stemfeatures.errors import AudioError, DatasetError, ModelError, StemfeaturesError
 from stemfeatures.tables.layout import DatasetLayout, require_there
@@ -135,7 +136,7 @@ def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> Sh
 def describes_aside(device: str) -> bool:
     """Whether tracks are described in a thread of their own, so that the device does not wait: a CPU would only share
     its core, and hold the frames of several tracks."""
-    return device != "cpu"
+    return not is_cpu(device)
 
 
 @dataclass

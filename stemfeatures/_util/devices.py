@@ -16,6 +16,11 @@ _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 _AMD_GPUS = Path("/dev/kfd")
 
 
+def is_cpu(device: str) -> bool:
+    """Whether a torch device is the processor, also by a number as in ``cpu:0``."""
+    return device.partition(":")[0] == "cpu"
+
+
 def best_device() -> str:
     """``"cuda"`` where PyTorch sees a GPU, else ``"cpu"``; warns of GPUs that it does not see.
 

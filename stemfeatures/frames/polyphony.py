@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from .._util.devices import is_cpu
 from ..constants import HOP_LENGTH, N_NOTES
 from ..models import checkpoints
 from ..models.fusion import fused
@@ -43,7 +44,7 @@ def note_network(device: str) -> NoteNet:
         Its file is missing or damaged.
     """
     network = NoteNet.load(checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors")
-    return fused(network, in_place=True) if device == "cpu" else network.to(device)
+    return fused(network, in_place=True) if is_cpu(device) else network.to(device)
 
 
 class NoteMeter:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .._util.devices import is_cpu
 from ..errors import ModelError
 from . import architectures
 
@@ -266,7 +267,7 @@ def load_for_inference(
     except ValueError as error:
         raise ModelError(str(error)) from error
     net = load(checkpoint, device=device)
-    return fused(net, in_place=True, dtype=dtype) if device == "cpu" else net
+    return fused(net, in_place=True, dtype=dtype) if is_cpu(device) else net
 
 
 @overload
@@ -344,7 +345,8 @@ def _read(checkpoint: Checkpoint, device: str | None = None) -> tuple[dict[str, 
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(checkpoint.path), framework="pt", device=device or "cpu") as stored:
+        into = "cpu" if device is None or is_cpu(device) else device  # safetensors knows no cpu:0
+        with safe_open(str(checkpoint.path), framework="pt", device=into) as stored:
             names = stored.keys() if device else ()
             return stored.metadata() or {}, {k: stored.get_tensor(k) for k in names}
     except (SafetensorError, OSError) as error:

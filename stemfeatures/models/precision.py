@@ -1,8 +1,8 @@
 """In which precision a network computes.
 
 ``bfloat16`` has the range of float32 and 8 bits of its mantissa. Processors with instructions for it (``avx512_bf16``,
-AMX) take about half of the time for a product. What is summed, and what is given out, stays in float32
-(:mod:`.fusion`); docs/precision.md says how far values move.
+AMX) take about half of the time for a product; those of ARM (``bf16``) were not measured. What is summed, and what is
+given out, stays in float32 (:mod:`.fusion`); docs/precision.md says how far values move.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._util.devices import is_cpu
+
 if TYPE_CHECKING:
     import torch
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 PRECISIONS = (FLOAT32, BFLOAT16, AUTO)
 _CPUINFO = Path("/proc/cpuinfo")
-_FLAGS = ("avx512_bf16", "amx_bf16")
+#: What Linux calls the instructions, in the line "flags" of Intel and AMD or "Features" of ARM.
+_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 @cache
@@ -31,7 +34,7 @@ def computes_in_bfloat16() -> bool:
     """
     try:
         with _CPUINFO.open(encoding="utf-8", errors="replace") as lines:
-            flags = next((line.split() for line in lines if line.startswith("flags")), [])
+            flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
     except OSError:
         return False
     return any(flag in flags for flag in _FLAGS)
@@ -65,8 +68,8 @@ def resolved_precision(precision: str, device: str = "cpu") -> str:
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; there are: {', '.join(PRECISIONS)}")
     if precision == AUTO:
-        return BFLOAT16 if device == "cpu" and computes_in_bfloat16() else FLOAT32
-    if precision == BFLOAT16 and device != "cpu":
+        return BFLOAT16 if is_cpu(device) and computes_in_bfloat16() else FLOAT32
+    if precision == BFLOAT16 and not is_cpu(device):
         raise ValueError(f"bfloat16 is for networks on a CPU, and not for device {device!r}: ask for device cpu")
     return precision
 
@@ -79,7 +82,7 @@ def mixed_precision(precision: str, device: str = "cpu") -> bool:
     precision : str
         One of :data:`PRECISIONS`; ``auto``: where the device has instructions for bfloat16.
     device : str, optional
-        Type of the torch device.
+        Torch device.
 
     Returns
     -------
@@ -93,11 +96,11 @@ def mixed_precision(precision: str, device: str = "cpu") -> bool:
     """
     if precision != AUTO:
         return precision == BFLOAT16
-    if device == "cpu":
+    if is_cpu(device):
         return computes_in_bfloat16()
     import torch
 
-    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.partition(":")[0] == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def dtype_of(precision: str) -> torch.dtype:
