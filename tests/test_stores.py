@@ -527,16 +527,16 @@ def test_the_cache_keeps_nothing_that_nobody_can_ask_for(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch.tempfile, "tempdir", str(tmp_path))
-    lock, n_locked = fetch.fcntl.flock, 0
+    lock, n_locked = fetch.lock_file, 0
 
-    def cleared_by_another(fd: int, how: int) -> None:
+    def cleared_by_another(fd: int, **how: bool) -> None:
         nonlocal n_locked
         n_locked += 1
         if n_locked == 1:  # the folder is there, and not locked yet
             shutil.rmtree(next(tmp_path.glob("stemfeatures-audio-*")))
-        lock(fd, how)
+        lock(fd, **how)
 
-    monkeypatch.setattr(fetch.fcntl, "flock", cleared_by_another)
+    monkeypatch.setattr(fetch, "lock_file", cleared_by_another)
     cache, url = AudioCache(1000), f"s3://{BUCKET}/a.wav"
 
     def take() -> fetch.Fetched:

@@ -8,7 +8,6 @@ deleted by the next one that makes such a folder.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import hashlib
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import TypeVar
 
 from stemfeatures._util import objects
 from stemfeatures._util.objects import Entry, StoreError
+from stemfeatures._util.system import NO_LINK, PLAIN, lock_file, user_id
 from stemfeatures._util.urls import Url
 from stemfeatures.errors import AudioError, StemfeaturesError
 
@@ -229,8 +229,9 @@ def _own_folder() -> tuple[Path, int]:
     """A new folder, and its lock, which is held as long as the file is open."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        fcntl.flock(held, fcntl.LOCK_EX)
+        held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | PLAIN)
+        with suppress(OSError):  # without locks nobody clears the folder away
+            lock_file(held)
         if os.fstat(held).st_nlink:
             return folder, held
         os.close(held)  # another process has taken it for abandoned before it was locked
@@ -240,11 +241,11 @@ def _clear_abandoned(temporary: Path) -> None:
     """Delete the folders of our user whose process has died: nobody holds their lock."""
     for folder in temporary.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            if folder.is_symlink() or folder.stat().st_uid != user_id():
                 continue
-            fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(folder / _LOCK, os.O_RDWR | PLAIN | NO_LINK)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(fd, wait=False)
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(fd)

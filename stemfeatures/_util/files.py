@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .system import NO_BLOCKING, NO_LINK, PLAIN
+
 #: What file systems without hard links answer to ``link``.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -42,7 +44,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
     """
     _require_regular(os.stat(path).st_mode, path)
     # Not blocking, as a pipe may have taken its place since; regular files do not mind.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    flags = os.O_RDONLY | NO_BLOCKING | PLAIN | (0 if follow else NO_LINK)
     descriptor = os.open(path, flags)
     try:
         _require_regular(os.fstat(descriptor).st_mode, path)

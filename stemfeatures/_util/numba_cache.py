@@ -8,7 +8,6 @@ function from that cache dies of a segmentation fault (https://github.com/numba/
 from __future__ import annotations
 
 import atexit
-import fcntl
 import hashlib
 import logging
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .files import cache_folders
+from .system import lock_file, user_id
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +85,11 @@ def _make_writable(folder: Path) -> bool:
 
 def _temporary_cache() -> Path:
     """A folder below the temporary one, where others may have put one of that name with code of theirs in it."""
-    folder = Path(tempfile.gettempdir()) / f"stemfeatures-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"stemfeatures-{user_id()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
-        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == user_id() and not status.st_mode & 0o022
     except OSError:
         ours = False
     if ours:
@@ -164,8 +164,8 @@ def _fill(folder_name: str) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with open(folder / ".lock", "w") as file:
+            lock_file(file)
             if mark.exists():
                 return
             logger.info("compiling librosa's functions into %s, once", folder)

@@ -42,8 +42,8 @@ CONNECTIONS = 16
 BLOCK_BYTES = 8 << 20
 
 _TRY_LATER = {
-    errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED,
-    errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH,
+    errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENETUNREACH,
+    errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO),  # of Linux alone
 }  # fmt: skip
 #: Errors of the libraries below that are no OSError, by the names of their classes.
 _BROKEN = {"HTTPClientError", "ClientConnectionError", "ClientPayloadError", "FSTimeoutError", "IncompleteRead"}

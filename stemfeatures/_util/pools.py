@@ -210,7 +210,7 @@ class _Worker:
         code = self.process.exitcode or 0
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
-            how += ", which may mean that memory ran out" if -code == signal.SIGKILL else ""
+            how += ", which may mean that memory ran out" if -code == getattr(signal, "SIGKILL", None) else ""
         else:
             how = f"ended with exit code {code}"
         if self.is_ready:

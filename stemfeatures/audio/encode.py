@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from .._util.files import naming
+from .._util.system import read_at, write_at
 from ..errors import AudioError, NonFiniteAudioError
 
 #: Sample formats by file format, the default first.
@@ -182,16 +183,16 @@ def _rf64_to_wav(descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     if size - 8 > 0xFFFFFFFF:
         return
-    head = os.pread(descriptor, 4096, 0)
+    head = read_at(descriptor, 4096, 0)
     data = 12
     while head[data : data + 4] != b"data":
         data += 8 + int.from_bytes(head[data + 4 : data + 8], "little")
         if data > len(head) - 8:
             raise RuntimeError("no data chunk in the head of the file")
     n_bytes = int.from_bytes(head[28:36], "little")  # ds64: sizes of RIFF, data; number of samples
-    os.pwrite(descriptor, b"RIFF" + (size - 8).to_bytes(4, "little"), 0)
-    os.pwrite(descriptor, b"JUNK", 12)
-    os.pwrite(descriptor, n_bytes.to_bytes(4, "little"), data + 4)
+    write_at(descriptor, b"RIFF" + (size - 8).to_bytes(4, "little"), 0)
+    write_at(descriptor, b"JUNK", 12)
+    write_at(descriptor, n_bytes.to_bytes(4, "little"), data + 4)
 
 
 def write(

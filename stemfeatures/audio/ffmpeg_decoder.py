@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import resource
 import selectors
 import shutil
 import signal
@@ -22,6 +21,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 from .._util.clock import awake_s
 from .deadline import within
@@ -120,6 +124,8 @@ class FfmpegDecoder:
         damaged: bool = False,
         stream: int | None = None,
     ) -> None:
+        if resource is None:
+            raise Refusal("not driven on this system, whose pipes cannot be waited for together")
         executable = ffmpeg_path()
         if executable is None:
             raise Refusal("not found on the PATH, and the imageio-ffmpeg package is not installed")
@@ -334,7 +340,7 @@ def _command(executable: str, path: Path, *, damaged: bool, stream: int | None, 
 
 def _limit_cpu(pid: int, limit_s: float) -> None:
     """Let the kernel end a process that takes more seconds of CPU; no more than a few lines of ffmpeg have run."""
-    if math.isfinite(limit_s) and hasattr(resource, "prlimit"):
+    if resource is not None and math.isfinite(limit_s) and hasattr(resource, "prlimit"):
         seconds = max(1, math.ceil(limit_s))
         with suppress(OSError, ValueError):  # it has ended already, or we may not: then the limit of time remains
             resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds + 5))

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from .._util.system import read_at
 from .decoder import Refusal
 from .riff import WavPieces
 
@@ -79,7 +80,7 @@ class ByteRanges(io.RawIOBase):
         k = bisect_right(self._ends, self._at)
         _start, end = self._ranges[k - 1]
         n_left = self._ends[k] - self._at
-        return os.pread(self._descriptor, min(n, n_left), end - n_left)
+        return read_at(self._descriptor, min(n, n_left), end - n_left)
 
 
 class PieceFile(ForwardFile):

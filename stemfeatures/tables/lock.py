@@ -10,7 +10,6 @@ is created only if its number is free, it could not have done harm.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from typing import Any, Protocol
 
 from .._util import objects
 from .._util.clock import awake_s
+from .._util.system import NO_BLOCKING, NO_LINK, PLAIN, lock_file, read_at, write_at
 from .._util.urls import Url
 from ..errors import BusyDatasetError, DatasetError
 from .layout import COMMITS, DatasetLayout
@@ -110,23 +110,23 @@ class _FileLock:
         path = self._folder / COMMITS / ".lock"
         try:
             # A link is not followed: its target would be written to. A pipe would be waited for.
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN | NO_LINK | NO_BLOCKING, 0o666)
         except OSError as e:
             raise DatasetError(f"cannot write here: {e}", source=str(self._folder)) from e
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise DatasetError("is not a regular file", source=str(path))
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd, wait=False)
         except BlockingIOError:
-            holder = _describe(os.pread(fd, 4096, 0))
+            holder = _describe(read_at(fd, 4096, 0))
             os.close(fd)
             raise BusyDatasetError(f"another writer is at work: {holder}", source=str(self._folder)) from None
         except OSError as e:
             self.is_exclusive = False
             log.warning("%s: this file system cannot lock (%s); make sure that only one run writes here", path, e)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(note).encode(), 0)
+        write_at(fd, json.dumps(note).encode(), 0)
         self._fd = fd
 
     def require(self) -> None:
@@ -240,14 +240,14 @@ def lock_holder(layout: DatasetLayout) -> str | None:
         except OSError:
             return None
     try:
-        fd = os.open(layout.path / COMMITS / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(layout.path / COMMITS / ".lock", os.O_RDONLY | PLAIN | NO_LINK | NO_BLOCKING)
     except OSError:
         return None  # nobody ever wrote here, or we may not look
     try:
         # A shared lock for an instant: a reader cannot know otherwise.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock_file(fd, shared=True, wait=False)
     except BlockingIOError:
-        return _describe(os.pread(fd, 4096, 0))
+        return _describe(read_at(fd, 4096, 0))
     except OSError:
         return None
     finally:
