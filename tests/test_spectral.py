@@ -16,7 +16,7 @@ from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_F
 from stemfeatures.frames import masked_spectra, measures, roughness
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
-from stemfeatures.spectra import filters
+from stemfeatures.spectra import bands, filters
 from stemfeatures.spectra.oversampling import _bounds, _line_and_bend, band_matrix, largest_between
 
 
@@ -104,6 +104,39 @@ def test_harmonic_map_lines_up_the_partials():
     assert planes.shape == (1, 5, N_PITCH_BINS, magnitude.shape[-1])
     best = int(planes[0, :, :, 20].log1p().sum(dim=0).argmax())
     assert abs(1200 * np.log2(filters.pitch_frequencies()[best] / f0)) <= 20
+
+
+@pytest.mark.parametrize("bins", [(0, N_PITCH_BINS), (48, 336), (0, 24)])
+def test_harmonic_maps_in_compiled_code_and_by_torch(bins):
+    torch.manual_seed(0)
+    harmonic_map = filters.HarmonicMap((0.5, 1, 3, 8))
+    spectrogram = torch.rand(2, N_BINS, 19)
+    expected = filters.folded(harmonic_map(spectrogram, bins), 3)
+    with torch.inference_mode():
+        found = harmonic_map.folded(spectrogram[:, : harmonic_map.reach(bins)], bins, 3)
+    torch.testing.assert_close(found, expected)
+    assert found.shape == (2, 12, (bins[1] - bins[0]) // 3, 19)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("n_mels", [24, 48, 80])
+def test_power_in_bands_in_compiled_code_and_by_torch(n_mels):
+    torch.manual_seed(0)
+    planes, shares, weights = (
+        torch.rand(2, 3, N_BINS, 17),
+        torch.rand(2, N_BINS, 17),
+        filters.mel_filters(n_mels=n_mels),
+    )
+    both = planes * shares[:, None]
+    mel = torch.einsum("mk,bnkt->bnmt", weights, both**2)
+    even = (both**2).reshape(2, 3, 32, N_BINS // 32, 17).sum(dim=3)
+    with torch.inference_mode():
+        compiled = bands.mel_power(weights, planes, shares), bands.mel_power(weights, both)
+        compiled_even = bands.even_power(planes, shares, n_bands=32)
+    for found in (*compiled, bands.mel_power(weights, planes, shares), bands.mel_power(weights, both)):
+        torch.testing.assert_close(found, mel, rtol=1e-5, atol=1e-6)
+    for found in (compiled_even, bands.even_power(planes, shares, n_bands=32)):
+        torch.testing.assert_close(found, even, rtol=1e-5, atol=1e-6)
 
 
 def test_pitch_grid_is_that_of_deep_salience_and_not_of_crepe():

@@ -11,10 +11,13 @@ from __future__ import annotations
 import copy
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .._util.numba_cache import compiled_when_called
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -161,6 +164,9 @@ class UnpatchLast(nn.Module):
         Of the parts as they were concatenated.
     """
 
+    #: Values at a time, which stay in the cache of a processor.
+    TOGETHER = 1 << 17
+
     weight: Tensor
     bias: Tensor
 
@@ -168,22 +174,45 @@ class UnpatchLast(nn.Module):
         super().__init__()
         self.stride, self.outputs = (int(conv.stride[0]), int(conv.stride[1])), conv.weight.shape[1]
         assert conv.bias is not None
+        assert self.stride[1] == 2
         self.register_buffer("weight", conv.weight.flatten(1).t().contiguous())
-        self.register_buffer("bias", conv.bias.reshape(1, -1, 1, 1))
+        self.register_buffer("bias", conv.bias)
 
     def forward(self, parts: tuple[Tensor, ...], direct: Tensor, plane: Tensor) -> Tensor:
-        """The planes, and ``direct * plane`` in addition."""
+        """The planes, and ``direct * plane`` in addition; ``direct`` has a factor an output."""
         (p, q), (batch, _, rows, columns) = self.stride, parts[0].shape
-        y = torch.addcmul(self.bias, direct, plane)
-        into = y.view(batch, self.outputs, rows, p, columns, q)
+        weights = self.weight.split([part.shape[1] for part in parts], dim=1)
+        bias = self.bias.repeat_interleave(p * q)[:, None]
+        y = plane.new_empty(batch, self.outputs, rows * p, columns * q)
+        step = max(1, self.TOGETHER // (columns * len(bias)))
         for i in range(batch):
-            product: Tensor | None = None
-            for part, weight in zip(parts, self.weight.split([part.shape[1] for part in parts], dim=1)):
-                pixels = part[i].permute(1, 2, 0).flatten(0, 1).t()
-                product = weight @ pixels if product is None else product.addmm_(weight, pixels)
-            assert product is not None
-            into[i] += product.view(self.outputs, p, q, rows, columns).permute(0, 3, 1, 4, 2)
+            pixels = [part[i].permute(1, 2, 0) for part in parts]
+            for row in range(0, rows, step):
+                some = [part[row : row + step].flatten(0, 1).t() for part in pixels]
+                found = torch.addmm(bias, weights[0], some[0])
+                for weight, more in zip(weights[1:], some[1:]):
+                    found.addmm_(weight, more)
+                into, light = (x[..., row * p : (row + step) * p, :] for x in (y[i], plane[i, 0]))
+                _spread(found.unflatten(1, (-1, columns)).numpy(), direct.numpy(), light.numpy(), into.numpy())
         return y
+
+
+@compiled_when_called(fastmath=True)
+def _spread(
+    values: np.ndarray, direct: np.ndarray, plane: np.ndarray, into: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Patches of p by 2, ``(outputs * p * 2, rows, columns)``, to their places in ``(outputs, rows * p, columns * 2)``,
+    with a multiple of ``plane`` in addition."""
+    outputs, rows = len(into), values.shape[1]
+    p = into.shape[1] // rows
+    for row in range(rows):
+        for output in range(outputs):
+            for i in range(p):
+                even, odd = values[2 * (output * p + i), row], values[2 * (output * p + i) + 1, row]
+                light, to, factor = plane[row * p + i], into[output, row * p + i], direct[output]
+                for k in range(len(even)):
+                    to[2 * k] = even[k] + factor * light[2 * k]
+                    to[2 * k + 1] = odd[k] + factor * light[2 * k + 1]
 
 
 class DenseLast(nn.Module):
@@ -191,7 +220,8 @@ class DenseLast(nn.Module):
 
     Both products run over all columns and channels at once. The norm's factor of a channel goes to the hidden units.
     Its summand and the bias of ``up`` do not depend on ``x`` and are a product of two factors each, one of the row and
-    one of the channel: two more hidden units that are always 1 add them.
+    one of the channel: two more hidden units that are always 1 add them. The result takes the place of ``x``, a few
+    columns at a time, which stay in the cache of the processor meanwhile.
 
     Parameters
     ----------
@@ -200,6 +230,9 @@ class DenseLast(nn.Module):
     norm : nn.BatchNorm2d
         Of the channels.
     """
+
+    #: Values of a plane at a time.
+    TOGETHER = 1 << 17
 
     down: Tensor
     down_bias: Tensor
@@ -219,10 +252,13 @@ class DenseLast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, bins, columns = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(batch, bins, columns * channels)
-        hidden = torch.matmul(self.down, rows).add_(self.down_bias).relu_()
-        hidden.view(batch, -1, columns, channels).mul_(self.scale)
-        out = torch.matmul(self.up, hidden).relu_().add_(rows)
-        return out.reshape(batch, bins, columns, channels).permute(0, 3, 1, 2)
+        step = max(1, self.TOGETHER // (bins * channels)) * channels
+        for row in rows:
+            for part in row.split(step, dim=1):
+                hidden = torch.addmm(self.down_bias, self.down, part).relu_()
+                hidden.view(len(hidden), -1, channels).mul_(self.scale)
+                part.add_(torch.mm(self.up, hidden).relu_())
+        return rows.reshape(batch, bins, columns, channels).permute(0, 3, 1, 2)
 
 
 def upsampled(conv: nn.ConvTranspose2d, norm: nn.Module) -> nn.ConvTranspose2d:

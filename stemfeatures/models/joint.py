@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS, PITCHED_STEMS, STEMS
-from ..spectra.filters import HarmonicMap, mel_filters
+from ..spectra.bands import mel_power
+from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
 from .network import Grid, Network, NetworkConfig
@@ -138,6 +139,11 @@ def _unpatch(parts: list[Tensor], conv: nn.ConvTranspose2d) -> Tensor:
     return y.reshape(batch, outputs, p * rows, q * columns)
 
 
+def _added(own: Tensor, other: Tensor) -> Tensor:
+    """The sum, in the place of ``own``, which nobody else has, unless a gradient needs it."""
+    return own + other if torch.is_grad_enabled() or own.dtype != other.dtype else own.add_(other)
+
+
 class FrequencyDense(nn.Module):
     """Residual dense layers along frequency, shared by channels and frames: every bin sees the whole spectrum."""
 
@@ -166,7 +172,7 @@ class Block(nn.Module):
         self.dense = FrequencyDense(channels, bins, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(x + self.conv(x))
+        return self.dense(_added(self.conv(x), x))
 
 
 class MaskNet(nn.Module):
@@ -215,13 +221,13 @@ class MaskNet(nn.Module):
         batch, channels, bins, frames = x.shape
         sequence = self.squeeze(x.reshape(batch, channels * bins, frames)).transpose(1, 2)
         sequence = self.recurrent(sequence)[0].transpose(1, 2)
-        x = x + self.expand(sequence).reshape(x.shape)
+        x = _added(self.expand(sequence).reshape(x.shape), x)
         features = x
         for level in reversed(range(len(self.up))):
             x = self.decoder[level](x)
             x = self.merge[level](self.up[level](x))
             if level:
-                x = x + skips[level]
+                x = _added(x, skips[level])
         return x, skips[0], features
 
     def fused(self) -> nn.Module:
@@ -258,7 +264,7 @@ class _FusedMaskNet(nn.Module):
         factor, summand = affine_of(net.whiten)
         self.register_buffer("factor", factor[:, None])
         self.register_buffer("summand", summand[:, None])
-        self.register_buffer("direct", net.direct.weight.reshape(1, -1, 1, 1))
+        self.register_buffer("direct", net.direct.weight.flatten())
 
     factor: Tensor
     summand: Tensor
@@ -311,11 +317,13 @@ class PitchNet(nn.Module):
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """``(batch, harmonics, bins, frames)``, an even number of frames, to logits of salience and voicing."""
-        batch, harmonics, bins, frames = planes.shape
-        steps = bins // self.fold
-        x = planes.reshape(batch, harmonics, steps, self.fold, frames).transpose(2, 3)
-        x, z = self._levels(x.reshape(batch, harmonics * self.fold, steps, frames))
-        inside = self.head(x).transpose(1, 2).reshape(batch, bins, frames)
+        return self.read(folded(planes, self.fold))
+
+    def read(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of planes ``(batch, harmonics * fold, bins / fold, frames)`` that are folded already."""
+        batch, _, steps, frames = planes.shape
+        x, z = self._levels(planes)
+        inside = self.head(x).transpose(1, 2).reshape(batch, steps * self.fold, frames)
         salience = F.pad(inside, (0, 0, self.bins[0], N_PITCH_BINS - self.bins[1]), value=-12.0)
         deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
         summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
@@ -326,9 +334,9 @@ class PitchNet(nn.Module):
         y = self.down(x)
         z = self.deeper(y)
         for conv in self.temporal:
-            z = z + conv(z)
-        y = self.smooth(y + self.up(z))
-        x = self.finish(x + self.top(y))
+            z = _added(conv(z), z)
+        y = self.smooth(_added(self.up(z), y))
+        x = self.finish(_added(self.top(y), x))
         return (x, z) if self.dtype is None else (x.float(), z.float())
 
     def reduce(self, dtype: torch.dtype) -> None:
@@ -365,7 +373,16 @@ class RhythmNet(nn.Module):
         return n_mels // 4 + 1
 
     def forward(self, drums: Tensor, mixture: Tensor) -> Tensor:
-        both = torch.stack([torch.matmul(self.filters, m**2) for m in (drums, mixture)], dim=1)
+        """Magnitudes ``(batch, N_BINS, frames)`` to logits ``(batch, 3, frames)``."""
+        return self.read(self.bands(drums), self.bands(mixture))
+
+    def bands(self, magnitude: Tensor, shares: Tensor | None = None) -> Tensor:
+        """``(batch, n_mels, frames)`` of magnitudes, or of the product of both."""
+        return mel_power(self.filters, magnitude[:, None], shares)[:, 0]
+
+    def read(self, drums: Tensor, mixture: Tensor) -> Tensor:
+        """The same of :meth:`bands`."""
+        both = torch.stack([drums, mixture], dim=1)
         level = torch.log1p(both * 1e2)
         rise = F.relu(F.pad(level[..., 1:] - level[..., :-1], (1, 0)))
         x = self.enter(torch.cat([level, rise], dim=1))
@@ -488,12 +505,17 @@ class JointNet(Network):
         salience, voicing = self.read_pitch(separated)
         sharpness = self.config.sharpness
         presence = self.read_presence(separated)
-        masks = separated.masks if sharpness == 1 else _shares(sharpness * separated.logits, separated.given)
+        rhythm, masks = self.read_rhythm(separated), separated.masks
+        if sharpness != 1:
+            del masks, separated.masks
+            logits = separated.logits
+            logits = sharpness * logits if torch.is_grad_enabled() else logits.mul_(sharpness)
+            masks = _shares(logits, separated.given)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
             voicing=_crop(voicing, frames),
-            rhythm=_crop(self.read_rhythm(separated), frames),
+            rhythm=_crop(rhythm, frames),
             presence=None if presence is None else _crop(presence, frames),
             features=separated.features,
         )
@@ -510,24 +532,25 @@ class JointNet(Network):
     def read_pitch(self, separated: Separated) -> tuple[Tensor, Tensor]:
         """Logits of salience (batch, 2, N_PITCH_BINS, padded frames) and voicing (batch, 2, padded frames)."""
         found = [
-            net(self.harmonic_map(self._compressed(separated, stem), net.bins))
+            net.read(self.harmonic_map.folded(self._compressed(separated, stem, net.bins), net.bins, net.fold))
             for net, stem in zip(self.pitch, PITCHED_STEMS)
         ]
         salience, voicing = zip(*found)
         return torch.stack(salience, dim=1), torch.stack(voicing, dim=1)
 
-    @staticmethod
-    def _compressed(separated: Separated, stem: str) -> Tensor:
-        return torch.log1p(5.0 * separated.magnitude * separated.masks[:, STEMS.index(stem)])
+    def _compressed(self, separated: Separated, stem: str, bins: tuple[int, int]) -> Tensor:
+        """``(batch, k, padded frames)``, of the bins that are mapped to those of the pitch grid."""
+        seen = slice(self.harmonic_map.reach(bins))
+        return torch.log1p(5.0 * separated.magnitude[:, seen] * separated.masks[:, STEMS.index(stem), seen])
 
     def read_rhythm(self, separated: Separated) -> Tensor:
         """Logits of onset, beat and downbeat (batch, 3, padded frames)."""
-        magnitude = separated.magnitude
-        return self.rhythm(magnitude * separated.masks[:, STEMS.index("drums")], magnitude)
+        magnitude, bands = separated.magnitude, self.rhythm.bands
+        return self.rhythm.read(bands(separated.masks[:, STEMS.index("drums")], magnitude), bands(magnitude))
 
     def read_presence(self, separated: Separated) -> Tensor | None:
         """Logits (batch, 4, padded frames) of the stems that play; None from a network without that subnetwork."""
         if self.presence is None:
             return None
-        stems = separated.magnitude[:, None] * separated.masks
-        return self.presence(stems, separated.magnitude, separated.features)
+        inputs = self.presence.inputs(separated.masks, separated.magnitude, separated.features, are_masks=True)
+        return self.presence.read(*inputs)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import STEMS
+from ..spectra.bands import mel_power
 from ..spectra.filters import mel_filters
 
 
@@ -60,13 +61,17 @@ class PresenceNet(nn.Module):
     def forward(self, stems: Tensor, mixture: Tensor, features: Tensor) -> Tensor:
         return self.read(*self.inputs(stems, mixture, features))
 
-    def inputs(self, stems: Tensor, mixture: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(
+        self, stems: Tensor, mixture: Tensor, features: Tensor, *, are_masks: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """What is looked at, from which all parameters follow: the separator has its say before them.
 
         Parameters
         ----------
         stems, mixture, features : Tensor
             As for the network.
+        are_masks : bool, default=False
+            ``stems`` are masks of the mixture.
 
         Returns
         -------
@@ -75,7 +80,8 @@ class PresenceNet(nn.Module):
         summary : Tensor
             ``(batch, 2 * features, n_frames / stride)``, mean and maximum of the bottleneck over its bins.
         """
-        bands = [torch.matmul(self.filters, magnitude.square()) for magnitude in (stems, mixture[:, None])]
+        own = mel_power(self.filters, stems, mixture if are_masks else None)
+        bands = [own, mel_power(self.filters, mixture[:, None])]
         # 60 dB below the mixture's mean is where levels stop to matter.
         levels = torch.log10(torch.cat(bands, dim=1) + 1e-6).flatten(1, 2)
         return levels, torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import (
     ANALYSIS_SAMPLE_RATE,
     BARK_EDGES_HZ,
@@ -137,6 +138,8 @@ class HarmonicMap(torch.nn.Module):
     def __init__(self, harmonics: tuple[float, ...]) -> None:
         super().__init__()
         self.harmonics = harmonics
+        self._reach: dict[tuple[int, int], int] = {}
+        self._maps: dict[tuple[tuple[int, int], int], tuple[np.ndarray, ...]] = {}
         hertz = np.outer(harmonics, pitch_frequencies()).ravel()
         position = hertz * N_FFT / ANALYSIS_SAMPLE_RATE
         inside = position < N_BINS - 1
@@ -150,9 +153,61 @@ class HarmonicMap(torch.nn.Module):
     def forward(self, spectrogram: Tensor, bins: tuple[int, int] = (0, N_PITCH_BINS)) -> Tensor:
         """The planes, or of each those from a bin of the pitch grid up to another one."""
         low, high, weight_low, weight_high = (
-            of.reshape(len(self.harmonics), N_PITCH_BINS)[:, slice(*bins)].flatten()
-            for of in (self.low, self.high, self.weight_low, self.weight_high)
+            self._of(of, bins).flatten() for of in (self.low, self.high, self.weight_low, self.weight_high)
         )
         planes = spectrogram.index_select(1, low) * weight_low[:, None]
         planes = torch.addcmul(planes, spectrogram.index_select(1, high), weight_high[:, None])
         return planes.reshape(spectrogram.shape[0], len(self.harmonics), -1, spectrogram.shape[-1])
+
+    def reach(self, bins: tuple[int, int] = (0, N_PITCH_BINS)) -> int:
+        """How many bins of the spectrogram, from the lowest on, the planes of these bins of the grid read."""
+        if bins not in self._reach:
+            self._reach[bins] = 1 + int(self._of(self.high, bins).max())
+        return self._reach[bins]
+
+    def folded(self, spectrogram: Tensor, bins: tuple[int, int], fold: int) -> Tensor:
+        """:func:`folded` of the planes of a spectrogram, of which :meth:`reach` bins are enough.
+
+        In inference on a CPU compiled code writes them once, with their channels last.
+        """
+        if not is_compiled(spectrogram):
+            return folded(self(spectrogram, bins), fold)
+        key = (bins, fold)
+        if key not in self._maps:
+            maps = (self._of(of, bins).unflatten(1, (-1, fold)) for of in (self.low, self.weight_low, self.weight_high))
+            low, *weights = (of.permute(1, 0, 2).flatten(1).numpy() for of in maps)
+            self._maps[key] = low.astype(np.uint32), *weights
+        along = spectrogram.transpose(1, 2).contiguous()
+        steps, channels = self._maps[key][0].shape
+        found = along.new_empty(len(along), steps, along.shape[1], channels)
+        for source, planes in zip(along.numpy(), found.numpy()):
+            _map(source, *self._maps[key], planes)
+        return found.permute(0, 3, 1, 2)
+
+    def _of(self, values: Tensor, bins: tuple[int, int]) -> Tensor:
+        """``(n_harmonics, k)`` of a buffer, of some bins of the grid."""
+        return values.reshape(len(self.harmonics), N_PITCH_BINS)[:, slice(*bins)]
+
+
+def is_compiled(*tensors: Tensor) -> bool:
+    """Whether compiled code may read tensors, instead of torch: float32 on a CPU, and no gradient is asked for."""
+    plain = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+    return plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def folded(planes: Tensor, fold: int) -> Tensor:
+    """Neighbouring bins as channels: ``(batch, n, bins, frames)`` to ``(batch, n * fold, bins / fold, frames)``."""
+    return planes.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
+
+
+@compiled_when_called(fastmath=True)
+def _map(
+    spectra: np.ndarray, low: np.ndarray, weight_low: np.ndarray, weight_high: np.ndarray, planes: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """``(n_frames, bins)`` spectra to ``(steps, n_frames, channels)`` planes; the rest is ``(steps, channels)``."""
+    for frame in range(len(spectra)):
+        below, above = spectra[frame], spectra[frame, 1:]
+        for step in range(len(low)):
+            places, a, b, into = low[step], weight_low[step], weight_high[step], planes[step, frame]
+            for k in range(len(places)):
+                into[k] = below[places[k]] * a[k] + above[places[k]] * b[k]
