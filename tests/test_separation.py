@@ -94,6 +94,35 @@ def test_every_frame_comes_once_whatever_the_length(separator, n_frames):
     assert torch.equal(torch.cat([f.spectrum for f in got], dim=-1), spectrum)
 
 
+@pytest.mark.parametrize("n_frames", [601, 800, 900, 1000, 1073])
+def test_the_last_segment_sees_little_twice(n_frames):
+    """It is the shortest of a few lengths that holds what is new, and no less than half of the others."""
+    track = segments.SegmentTrack(lambda frames: None, segment=600)
+    (whole, *more) = track.push(torch.zeros(1025, n_frames, dtype=torch.complex64))
+    (last,) = track.finish()
+    before = [whole, *more][-1]
+    assert all(s.spectrum.shape[-1] == 600 for s in (whole, *more))
+    length, new = last.spectrum.shape[-1], n_frames - before.start - 600
+    assert last.start + length == n_frames
+    assert length == min(n for n in (300, 384, 512, 600) if n >= new + 2 * segments.BORDER)
+
+
+def test_segments_of_a_track_run_in_order_whatever_their_lengths(separator):
+    """The last one of a track is as long as that of another which waits before the first one."""
+    ran: list[tuple[str, int]] = []
+    runner = segments.SegmentRunner(separator.net, batch_size=8)
+    names = {400: "a", 672: "b", 401: "c"}
+    for n_frames, name in names.items():
+        track = segments.SegmentTrack(lambda frames, name=name: ran.append((name, frames.first)), segment=400)
+        spectrum = torch.randn(1025, n_frames, dtype=torch.complex64)
+        runner.add(iter([*track.push(spectrum), *track.finish()]))
+    runner.flush()
+    for name in names.values():
+        starts = [first for owner, first in ran if owner == name]
+        assert starts == sorted(starts), name
+    assert {owner for owner, _ in ran} == {"a", "b", "c"}
+
+
 def test_bad_arrays_are_refused(separator):
     with pytest.raises(EmptyAudioError):
         separator.separate_array(np.zeros((2, 0), np.float32), 44_100)

@@ -19,7 +19,7 @@ from .provenance import canonical_json, git_sha, new_run_id, versions
 from .stop import StopRequest
 from .tasks import ShardTask
 
-DEFAULT_GPU_BATCH = 8
+DEFAULT_GPU_BATCH = 4
 
 
 def execute(prepared: PreparedRun, driver: Driver) -> None:

@@ -102,7 +102,7 @@ class HearModel(torch.nn.Module):
         def take(features: Tensor, power: Tensor, stride: int, first: int) -> None:
             _, bins, n_cells = features.shape
             padded = torch.nn.functional.pad(power.sum(dim=0), (0, n_cells * stride - power.shape[-1]))
-            cell = padded.reshape(bins, N_BINS // bins, n_cells, stride).mean(dim=(1, 3))
+            cell = padded.reshape(bins, n_cells, stride).mean(dim=2) / (N_BINS // bins)
             weight = cell.sqrt().sqrt().double()  # as the table's: a few loud cells shall not decide alone
             level = 2 * cell.mean(dim=0) * N_BINS / (N_FFT * 3 * N_FFT / 8)  # mean square, by the energy of the window
             weight = weight * (level > 10 ** (ROUNDING_DBFS / 10))

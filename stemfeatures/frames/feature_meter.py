@@ -45,15 +45,15 @@ class FeatureMeter:
         features : Tensor
             (channels, bins, cells).
         power : Tensor
-            (n_rows - 1, N_BINS, frames) under the masks of all rows but the mixture; 0 in frames that are not used.
+            (n_rows - 1, bins, frames) sums over the bins of the spectrum under the masks of all rows but the mixture; 0
+            in frames that are not used.
         stride : int
             Frames of a cell.
         first : int
             Number of the first frame in the track.
         """
         channels, bins, cells = features.shape
-        sums = power.reshape(self._n_rows - 1, bins, N_BINS // bins, -1).sum(dim=2)
-        sums = torch.nn.functional.pad(sums, (0, cells * stride - power.shape[-1]))
+        sums = torch.nn.functional.pad(power, (0, cells * stride - power.shape[-1]))
         cell = sums.reshape(self._n_rows - 1, bins, cells, stride).sum(dim=3) / (N_BINS // bins * stride)
         cell = torch.cat([cell[: len(STEMS)].sum(dim=0, keepdim=True), cell])
         plane = cell.sqrt().sqrt()

@@ -2,8 +2,9 @@
 
 A track is cut into segments of ``SEGMENT`` frames that overlap. Neighbours meet ``BORDER`` frames inside each other,
 where they are blended over ``2 * FADE`` frames; since the blend is linear, masks still sum to one. The last segment
-is moved back to end with the track, so it is as long as the others; only a track shorter than a segment makes a
-short one. Segments of several tracks may share a batch.
+ends with the track and begins as far back as it must to have half of the frames of the others, and a multiple of
+``GRAIN``: what it sees twice is lost, and few lengths share batches and compiled convolutions. A track that is shorter
+than a segment makes one, as long as it is. Segments of several tracks may share a batch.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from torch import Tensor
 from ..constants import N_BINS, STEMS
 from ..errors import SeparationError
 from ..models.joint import JointNet
+from ..spectra.bands import even_power
 
-SEGMENT = 768
+#: 31.2 s, so that an excerpt of 30 s is one segment.
+SEGMENT = 1344
 BORDER = 64
 FADE = 16
+GRAIN = 128
+#: Frames that are given out at a time.
+TOGETHER = 512
 
 
 @dataclass
@@ -102,8 +108,9 @@ class SegmentTrack:
     on_frames : callable
         Called with every :class:`Frames` as it is finished, in order and without gaps.
     on_features : callable, optional
-        Called with ``(features (channels, bins, cells), masked power (4, N_BINS, frames), stride, first frame)`` of
-        each segment, the power 0 in frames that are not used; rows of further stems follow the four.
+        Called with ``(features (channels, bins, cells), masked power (4, bins, frames), stride, first frame)`` of each
+        segment: the power summed over the ``N_BINS / bins`` bins of the spectrum that a bin of the features stands for,
+        and 0 in frames that are not used; rows of further stems follow the four.
     segment : int, optional
         Frames of a segment.
     stem_names : tuple of str, optional
@@ -140,7 +147,7 @@ class SegmentTrack:
             yield self._segment(self._held_start, self._held[..., : self.segment].clone(), stop, is_last=False)
             self._boundary = stop
             step = self.segment - 2 * BORDER
-            # Frames before the next segment stay as long as a last segment could still reach back to them.
+            # Frames before the next segment stay, as the last segment may reach back to them.
             self._spare = self._held[..., :step]
             self._held = self._held[..., step:]
             self._held_start += step
@@ -150,12 +157,16 @@ class SegmentTrack:
         if self._held is None:
             raise ValueError("no frames were pushed")
         spectrum, start = self._held, self._held_start
-        missing = self.segment - spectrum.shape[-1]
-        if self._spare is not None and missing > 0:
+        if self._spare is not None:
+            missing = self._last_length(spectrum.shape[-1]) - spectrum.shape[-1]
             spare = self._spare[..., self._spare.shape[-1] - missing :]
             spectrum, start = torch.cat([spare, spectrum], dim=-1), start - missing
         yield self._segment(start, spectrum, self._n_frames, is_last=True)
         self._held = None
+
+    def _last_length(self, n_frames: int) -> int:
+        """Frames of the last of several segments that has so many frames of its own."""
+        return min(max(-(-n_frames // GRAIN) * GRAIN, self.segment // 2), self.segment)
 
     def _segment(self, start: int, spectra: Tensor, stop: int, *, is_last: bool) -> Segment:
         stems = spectra[1:] if len(spectra) > 1 else None
@@ -178,12 +189,18 @@ class SegmentTrack:
         stop = segment.stop if segment.is_last else segment.stop - FADE
         cut = slice(first - segment.start, stop - segment.start)
         if stop > first:
-            self.on_frames(Frames(first, **{k: v[..., cut] for k, v in tensors.items()}))
+            self._give(first, {k: v[..., cut] for k, v in tensors.items()})
         if segment.is_last:
             self._fading, self.finished = None, True
         else:
             tail = slice(stop - segment.start, stop + 2 * FADE - segment.start)
             self._fading = (stop, {k: v[..., tail].clone() for k, v in tensors.items()})
+
+    def _give(self, first: int, tensors: dict[str, Tensor]) -> None:
+        """Further frames, a few at a time: what is made of them takes many times their memory."""
+        parts = [v.split(TOGETHER, dim=-1) for v in tensors.values()]
+        for i, values in enumerate(zip(*parts)):
+            self.on_frames(Frames(first + i * TOGETHER, **dict(zip(tensors, values))))
 
 
 class SegmentRunner:
@@ -216,11 +233,19 @@ class SegmentRunner:
         """Run whatever waits."""
         waiting, self._waiting = self._waiting, []
         while waiting:
-            size, names = waiting[0].spectrum.shape[-1], waiting[0].stem_names
-            alike = [s for s in waiting if s.spectrum.shape[-1] == size and s.stem_names == names]
-            batch = alike[: self.batch_size]
-            waiting = [s for s in waiting if all(s is not b for b in batch)]
+            batch, waiting = self._alike(waiting)
             self._run(batch)
+
+    def _alike(self, waiting: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+        """A batch of those that wait, of one shape, and the rest; segments of a track stay in order."""
+        batch: list[Segment] = []
+        rest: list[Segment] = []
+        shape = waiting[0].spectrum.shape, waiting[0].stem_names
+        for segment in waiting:
+            fits = len(batch) < self.batch_size and (segment.spectrum.shape, segment.stem_names) == shape
+            in_order = all(earlier.owner is not segment.owner for earlier in rest)
+            (batch if fits and in_order else rest).append(segment)
+        return batch, rest
 
     def holds(self, track: SegmentTrack) -> bool:
         """Whether segments of a track wait for their batch."""
@@ -255,7 +280,7 @@ class SegmentRunner:
                 masks = output.masks[i] if further is None else torch.cat([output.masks[i], further[i]])
                 used = torch.zeros_like(magnitude[i])
                 used[:, cut] = magnitude[i, :, cut]
-                power = (masks * used).square_()
+                power = even_power(masks[None], used[None], n_bands=output.features.shape[2])[0]
                 segment.owner.on_features(output.features[i], power, self.model.stride, segment.start)
             values = {"masks": output.masks[i], "salience": salience[i], "voicing": voicing[i], "rhythm": rhythm[i]}
             if output.presence is not None:

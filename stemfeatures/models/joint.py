@@ -531,10 +531,11 @@ class JointNet(Network):
 
     def read_pitch(self, separated: Separated) -> tuple[Tensor, Tensor]:
         """Logits of salience (batch, 2, N_PITCH_BINS, padded frames) and voicing (batch, 2, padded frames)."""
-        found = [
-            net.read(self.harmonic_map.folded(self._compressed(separated, stem, net.bins), net.bins, net.fold))
-            for net, stem in zip(self.pitch, PITCHED_STEMS)
-        ]
+        found = []
+        for net, stem in zip(self.pitch, PITCHED_STEMS):
+            assert isinstance(net, PitchNet)
+            spectrogram = self._compressed(separated, stem, net.bins)
+            found.append(net.read(self.harmonic_map.folded(spectrogram, net.bins, net.fold)))
         salience, voicing = zip(*found)
         return torch.stack(salience, dim=1), torch.stack(voicing, dim=1)
 

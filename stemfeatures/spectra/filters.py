@@ -139,7 +139,7 @@ class HarmonicMap(torch.nn.Module):
         super().__init__()
         self.harmonics = harmonics
         self._reach: dict[tuple[int, int], int] = {}
-        self._maps: dict[tuple[tuple[int, int], int], tuple[np.ndarray, ...]] = {}
+        self._maps: dict[tuple[tuple[int, int], int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         hertz = np.outer(harmonics, pitch_frequencies()).ravel()
         position = hertz * N_FFT / ANALYSIS_SAMPLE_RATE
         inside = position < N_BINS - 1
@@ -172,17 +172,22 @@ class HarmonicMap(torch.nn.Module):
         """
         if not is_compiled(spectrogram):
             return folded(self(spectrogram, bins), fold)
-        key = (bins, fold)
-        if key not in self._maps:
-            maps = (self._of(of, bins).unflatten(1, (-1, fold)) for of in (self.low, self.weight_low, self.weight_high))
-            low, *weights = (of.permute(1, 0, 2).flatten(1).numpy() for of in maps)
-            self._maps[key] = low.astype(np.uint32), *weights
+        low, weight_low, weight_high = self._folded_map(bins, fold)
         along = spectrogram.transpose(1, 2).contiguous()
-        steps, channels = self._maps[key][0].shape
-        found = along.new_empty(len(along), steps, along.shape[1], channels)
+        found = along.new_empty(len(along), len(low), along.shape[1], low.shape[1])
         for source, planes in zip(along.numpy(), found.numpy()):
-            _map(source, *self._maps[key], planes)
+            _map(source, low, weight_low, weight_high, planes)
         return found.permute(0, 3, 1, 2)
+
+    def _folded_map(self, bins: tuple[int, int], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lower bin, its weight and that of the next, each ``(k / fold, n_harmonics * fold)``."""
+        if (bins, fold) not in self._maps:
+            parts = (
+                self._of(part, bins).unflatten(1, (-1, fold)) for part in (self.low, self.weight_low, self.weight_high)
+            )
+            low, *weights = (part.permute(1, 0, 2).flatten(1).numpy() for part in parts)
+            self._maps[bins, fold] = low.astype(np.uint32), weights[0], weights[1]
+        return self._maps[bins, fold]
 
     def _of(self, values: Tensor, bins: tuple[int, int]) -> Tensor:
         """``(n_harmonics, k)`` of a buffer, of some bins of the grid."""
