@@ -261,6 +261,10 @@ def test_help_lists_every_verb_and_version_is_known(main: Main, capsys) -> None:
         (["evaluate", "f0", "nowhere", "-m", "pyin"], "nowhere: no such folder"),
         (["evaluate", "f0", ".", "-m", "pyin", "-o", "no/x.parquet"], "--output: no such folder: no"),
         (["evaluate", "f0", ".", "-m", "pyin", "--update-card"], "pyin is a reference, it has no model card"),
+        (
+            ["evaluate", "f0", ".", "--update-card"],
+            "is of the package, whose cards stay as they are",
+        ),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(main: Main, capsys, tmp_path, monkeypatch, argv, said) -> None:

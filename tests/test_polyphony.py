@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import mir_eval
@@ -241,6 +242,10 @@ def test_the_command_learns_chooses_scores_and_saves(tmp_path, monkeypatch, caps
     twice = [*args[:-2], "--songs", str(tmp_path / "songs"), str(tmp_path / "songs"), *args[-2:]]
     capsys.readouterr()
     assert _refusal(twice, capsys).startswith(f"{tmp_path / 'songs'}: song 00000000 is also in")
+    shutil.copytree(tmp_path / "songs/00000000", tmp_path / "copies/00000009")
+    copied = [*args[:-2], "--songs", str(tmp_path / "songs"), str(tmp_path / "copies"), *args[-2:]]
+    said = f"{tmp_path / 'copies'}: song 00000009 is also in {tmp_path / 'songs'}, as 00000000"
+    assert _refusal(copied, capsys).startswith(said)
     (tmp_path / "unseen/00000001/truth.json").write_text(json.dumps({"notes": {}, "f0": {}}))
     assert "no song has notes of other" in _refusal(cached, capsys)
     monkeypatch.setattr(training, "N_FRAMES", 1000)

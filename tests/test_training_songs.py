@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -505,6 +506,22 @@ def recipe(tmp_path) -> Path:
     path = tiny_recipe(tmp_path / "mini.toml", songs=1.0, validate_every=1)
     path.write_text(path.read_text() + '[licences]\nsongs = "CC0-1.0"\n[made_of.songs]\nsines = "own"\n')
     return path
+
+
+@pytest.mark.parametrize("how", ["name", "copy", "store"])
+def test_development_songs_are_refused_before_anything_is_decoded(songs, recipe, tmp_path, capsys, how):
+    validate, given, run = tmp_path / "elsewhere", songs, tmp_path / "run"
+    if how == "name":
+        validate = songs
+    else:
+        shutil.copytree(songs / "two", validate / "renamed")
+    if how == "store":
+        given = build_song_store(find_tracks(songs), tmp_path / "store")
+    argv = ["train", "--recipe", recipe, "--songs", given, "--run-dir", run, "--workers", "0", "--device", "cpu"]
+    assert cli.main([str(a) for a in [*argv, "--validate", validate]]) == 2
+    n = "2 tracks" if how == "name" else "1 track"
+    assert f"{n} of the development songs {validate} would also be trained on" in capsys.readouterr().err
+    assert not (run / "songs").exists()
 
 
 def test_the_command_trains_on_songs_and_says_what_it_chose(songs, recipe, tmp_path, capsys):

@@ -126,6 +126,12 @@ def run(args: argparse.Namespace) -> int:
     if args.update_card:
         if not checkpoints:
             raise UsageError(f"--update-card: {models[0]} is a reference, it has no model card")
+        for checkpoint in checkpoints.values():
+            if checkpoint.is_shipped:
+                raise UsageError(
+                    f"--update-card: {checkpoint.path} is of the package, whose cards stay as they are; copy it and "
+                    "its card (.json), and name the copy with --model"
+                )
         if args.limit is not None:
             raise UsageError("--update-card: a card tells of whole data sets, so not with --limit")
     require_folder(args.output, "--output")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._util.devices import is_cpu
+from .._util.files import write_replace
 from ..errors import ModelError
 from . import architectures
 
@@ -51,6 +52,11 @@ class Checkpoint:
     path: Path
     sha256: str
     card: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it lies in the package, in which nothing is changed."""
+        return self.path.parent.resolve() == WEIGHTS_DIR.resolve()
 
 
 def list_models() -> list[Checkpoint]:
@@ -423,4 +429,4 @@ def write_card(path: str | Path, card: Mapping[str, Any]) -> None:
     filled = {"name": path.stem, "sha256": _sha256(path, status.st_size, status.st_mtime_ns)} | {
         k: v for k, v in card.items() if k not in ("name", "sha256")
     }
-    path.with_suffix(".json").write_text(json.dumps(filled, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_replace(path.with_suffix(".json"), f"{json.dumps(filled, indent=2, ensure_ascii=False)}\n".encode())

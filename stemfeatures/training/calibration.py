@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
 def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Calibrate the checkpoint and write it in place of itself."""
     checkpoint = checkpoints.resolve(args.checkpoint)
-    if checkpoint.path.parent.resolve() == checkpoints.WEIGHTS_DIR.resolve():
+    if checkpoint.is_shipped:
         parser.error(f"{checkpoint.path} is of the package, and would be replaced; copy it and its card first")
     if "calibration" in checkpoint.card.get("training", {}):
         parser.error(f"{checkpoint.path} is calibrated already")

@@ -26,6 +26,7 @@ import torch
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from torch import Tensor, nn
 
+from .._util.digests import content_digest
 from ..constants import FRAME_RATE, LOWEST_NOTE
 from ..descriptors.polyphony import PolyphonicNotes, polyphonic_notes
 from ..errors import DatasetError
@@ -371,13 +372,16 @@ def _versions(folders: Sequence[Path]) -> list[int]:
 
 
 def _refuse_shared(folders: Sequence[Path]) -> None:
-    """Raise DatasetError where a song is in two folders: names of generated songs are their seeds."""
-    seen: dict[str, Path] = {}
+    """Raise DatasetError where a song is in two folders, by its name, which is its seed, or by its audio."""
+    seen: dict[str, tuple[Path, str]] = {}
     for folder in folders:
-        for name in _names(folder):
-            if name in seen:
-                raise DatasetError(f"song {name} is also in {seen[name]}", source=str(folder), stage="train")
-            seen[name] = folder
+        for song in sorted(path.parent for path in folder.glob("**/truth.json")):
+            mixture = song / "mixture.flac"
+            keys = [song.name, *([content_digest(mixture)] if mixture.is_file() else [])]
+            if there := next((seen[key] for key in keys if key in seen), None):
+                called = "" if there[1] == song.name else f", as {there[1]}"
+                raise DatasetError(f"song {song.name} is also in {there[0]}{called}", source=str(folder), stage="train")
+            seen |= dict.fromkeys(keys, (folder, song.name))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

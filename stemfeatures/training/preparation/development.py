@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..._util.files import write_replace
+from ...audio import file_sha256
+from ...constants import MIXTURE
 from ...datasets.multitrack import MultiTrack
 from ...errors import TrainingError
-from ..data.song_files import holds_any
+from ..data.song_files import files_of, holds_any
 from ..journal import read_validations
 
 _NOTE = "development.json"
@@ -51,6 +53,32 @@ def require_apart(
             f"{len(both):,} track{'' if len(both) == 1 else 's'} of the development songs {source} would also be "
             f"trained on, such as {both[0].dataset}/{both[0].name}{hint}"
         )
+
+
+def require_no_copies(
+    source: str | Path | None, development: Sequence[MultiTrack], tracks: Sequence[MultiTrack]
+) -> None:
+    """Check before anything is decoded that no development song is among the tracks to be learned from.
+
+    Parameters
+    ----------
+    source : str or Path, optional
+        Where the development songs are, for the message.
+    development : sequence of MultiTrack
+        They themselves.
+    tracks : sequence of MultiTrack
+        What will be learned from. Of these only mixtures are read that are as large as one of a development song.
+
+    Raises
+    ------
+    TrainingError
+        One has the data set and name, or the mixture, of something that will be learned from.
+    """
+    if development:
+        sizes = {path.stat().st_size for track in development for path in files_of(track, (MIXTURE,))}
+        alike = [path for track in tracks for path in files_of(track, (MIXTURE,)) if path.stat().st_size in sizes]
+        names = [(track.dataset, track.name) for track in tracks]
+        require_apart(source, development, names, map(file_sha256, alike))
 
 
 def keep_development(

@@ -20,7 +20,7 @@ from ..data.held_out import matches, read_patterns
 from ..data.joining import Joining
 from ..data.song_store import SongStore, build_song_store, is_song_store, stored_tracks
 from ..training_data import TrainingData
-from .development import require_apart
+from .development import require_apart, require_no_copies
 from .sources import TrainingSources, Watch
 
 _BANK_MARK = "sounds.parquet"
@@ -41,10 +41,11 @@ def joint_data(
         raise TrainingError(f"recipe {config.name!r} takes no songs: its share of them, `songs`, is 0")
     # Whatever is wrong shows before the work, not after.
     development = find_tracks(sources.development, stage="train") if sources.development else []
+    tracks = _tracks(sources, run_dir / "songs", development) if config.songs else []
     bank_dir, held_out = sources.bank or run_dir / "bank", []
     if config.songs < 1:
         held_out = _bank(sources, bank_dir, jobs=jobs, watch=watch)
-    songs = _songs(sources, run_dir / "songs", development, jobs=jobs, watch=watch) if config.songs else None
+    songs = _songs(sources, run_dir / "songs", tracks, development, jobs=jobs, watch=watch) if config.songs else None
     _require_same(run_dir, bank_dir if config.songs < 1 else None, songs)
     data = TrainingData(
         bank=bank_dir if config.songs < 1 else None,
@@ -78,24 +79,48 @@ def _bank(sources: TrainingSources, bank_dir: Path, *, jobs: int, watch: Watch) 
     return sorted(patterns)
 
 
+def _tracks(sources: TrainingSources, out_dir: Path, development: Sequence[MultiTrack]) -> list[MultiTrack]:
+    """The multitracks that are to be decoded; none of a store, which is.
+
+    TrainingError for development songs among them, as far as names and mixtures tell before the work.
+    """
+    tracks: list[MultiTrack] = []
+    stores = [Path(spec) for spec in sources.songs if is_song_store(spec)]
+    if len(sources.songs) != 1 or not stores:
+        for spec in sources.songs:
+            tracks += stored_tracks(spec) if is_song_store(spec) else find_tracks(spec, stage="train")
+        stores += [out_dir] if is_song_store(out_dir) else []
+    for store in stores:
+        _require_apart(sources, development, store)
+    require_no_copies(sources.development, development, tracks)
+    return tracks
+
+
 def _songs(
-    sources: TrainingSources, out_dir: Path, development: Sequence[MultiTrack], *, jobs: int, watch: Watch
+    sources: TrainingSources,
+    out_dir: Path,
+    tracks: Sequence[MultiTrack],
+    development: Sequence[MultiTrack],
+    *,
+    jobs: int,
+    watch: Watch,
 ) -> Path:
     """Decode the multitracks if that has not been done, and check that none of them is a development song."""
     if len(sources.songs) == 1 and is_song_store(sources.songs[0]):
-        out_dir = Path(sources.songs[0])
-    elif sources.songs:
-        tracks: list[MultiTrack] = []
-        for spec in sources.songs:
-            tracks += stored_tracks(spec) if is_song_store(spec) else find_tracks(spec, stage="train")
+        return Path(sources.songs[0])
+    if sources.songs:
         build_song_store(tracks, out_dir, jobs=jobs, progress=partial(watch, "songs"))
     elif not out_dir.is_dir():
         raise TrainingError("no songs there, and none (songs) to decode", source=str(out_dir))
+    _require_apart(sources, development, out_dir)
+    return out_dir
+
+
+def _require_apart(sources: TrainingSources, development: Sequence[MultiTrack], store: Path) -> None:
     if development:
-        learned = SongStore(out_dir).songs
+        learned = SongStore(store).songs
         names = [(song.dataset, song.track) for song in learned]
         require_apart(sources.development, development, names, [digest for song in learned for digest in song.digests])
-    return out_dir
 
 
 def _require_same(run_dir: Path, bank: Path | None, songs: Path | None) -> None:
