@@ -6,7 +6,6 @@ which states its own place (RFC 9639, section 9.1). No library reads frames with
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -43,9 +42,10 @@ _RATES = {
 }
 
 
-# Where a stream begins, with a block STREAMINFO of 34 bytes (section 8.2), or an ID3v2 tag in front of one.
-_BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|ID3[\x02-\x04][\x00-\xfe].[\x00-\x7f]{4}", re.DOTALL)
-_BEGIN_BYTES = 10
+# How a stream begins (section 8), by its first block, STREAMINFO of 34 bytes, which may be the last one.
+_MARK = b"fLaC"
+_FIRST_BLOCKS = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
+_BEGIN_BYTES = len(_MARK) + 4
 _SCAN_BYTES = 1 << 20
 
 
@@ -74,21 +74,30 @@ def understated_length(path: Path) -> str | None:
 def flac_links(path: Path) -> tuple[int, ...]:
     """Where the streams begin of FLAC files that were joined end to end, in bytes; empty where there is one stream."""
     starts: list[int] = []
-    tags: dict[int, int] = {}  # where ID3v2 tags begin, by the byte behind them
     with open_regular(path) as file:
         if _stream_info(file) is None:
             return ()
         at, data = file.seek(0), b""
         while chunk := file.read(_SCAN_BYTES):
             data += chunk
-            for match in _BEGIN.finditer(data):
-                found = at + match.start()
-                if match[0][:3] == b"ID3":
-                    tags[found + 10 + id3v2_size(match[0])] = found
-                elif not starts or found > starts[-1]:
-                    starts.append(found)
-            at, data = at + len(data[: 1 - _BEGIN_BYTES]), data[1 - _BEGIN_BYTES :]
-    return tuple(tags.get(start, start) for start in starts) if len(starts) > 1 else ()
+            found = -1
+            while (found := data.find(_MARK, found + 1, len(data) - 4)) >= 0:
+                if data[found + len(_MARK) : found + _BEGIN_BYTES] in _FIRST_BLOCKS:
+                    starts.append(at + found)
+            at, data = at + max(len(data) - _BEGIN_BYTES + 1, 0), data[1 - _BEGIN_BYTES :]
+        return tuple(_tag_before(file, start) for start in starts) if len(starts) > 1 else ()
+
+
+def _tag_before(file: BinaryIO, start: int) -> int:
+    """Where the ID3v2 tag in front of a stream begins, or the stream itself where there is none of usual size."""
+    begin = max(start - _SCAN_BYTES, 0)
+    file.seek(begin)
+    data, at = file.read(start - begin), -1
+    while (at := data.find(b"ID3", at + 1)) >= 0:
+        head = data[at : at + 10]
+        if len(head) == 10 and begin + at + 10 + id3v2_size(head) == start:
+            return begin + at
+    return start
 
 
 def _stream_info(file: BinaryIO) -> _StreamInfo | None:
