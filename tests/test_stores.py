@@ -30,11 +30,19 @@ from pipelines.cli import main as cli
 from pipelines.commands._inputs import Input, at_hand
 from pipelines.commands._progress import ProgressLine
 from pipelines.extraction import fetch, loaded, stop
-from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError
+from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError, named_as
 from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
 from stemfeatures._util import objects
 from stemfeatures._util.urls import Url, joined, place_of, redacted
-from stemfeatures.errors import BusyDatasetError, CatalogError, DatasetError, LostPartError
+from stemfeatures.errors import (
+    BusyDatasetError,
+    CatalogError,
+    DatasetError,
+    DecodeError,
+    LostPartError,
+    ModelError,
+    SeparationError,
+)
 from stemfeatures.tables import lock, parts
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
@@ -400,6 +408,15 @@ def test_errors_name_the_object_and_not_our_copy(
     with PrefetchStream(address).open() as stream:
         assert stream.name == address  # which the analysis of a catalogue calls it
         assert os.fspath(stream.info.path) != address
+    copy = Path("/tmp/copy/a.wav")
+    named = [named_as(error, copy, address) for error in (
+        SeparationError("not finite"), DecodeError(f"{copy}: bad header", source=str(copy)),
+        ModelError("bad weights", source="m.safetensors"),
+    )]  # fmt: skip
+    assert [str(error) for error in named] == [
+        f"{address}: not finite [separate]", f"{address}: {address}: bad header [decode]",
+        "m.safetensors: bad weights [model]",
+    ]  # fmt: skip
 
 
 def test_describe_and_separate_read_from_a_store(

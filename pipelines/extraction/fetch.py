@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stemfeatures._util import objects
+from stemfeatures._util.files import printable_name
 from stemfeatures._util.objects import Entry, StoreError
 from stemfeatures._util.system import NO_LINK, PLAIN, lock_file, user_id
 from stemfeatures._util.urls import Url
@@ -255,9 +256,9 @@ _Error = TypeVar("_Error", bound=StemfeaturesError)
 
 
 def named_as(error: _Error, copy: Path, address: str) -> _Error:
-    """An error about the copy of an object as one about the object."""
+    """An error about the copy of an object, or about nothing by name, as one about the object."""
     name = printable(address)
-    named = error.about(name)
+    named = error.about(name) if error.source in (None, printable_name(copy)) else error
     named.message = error.message.replace(str(copy), name)
     named.args = (named.message,)
     return named
