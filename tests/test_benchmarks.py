@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,11 @@ TINY = {
         r"1 files(?s:.*)timbre, numbers +\d+ +0\.\d+ +0\.\d+ (?s:.*)drums +\d\d\.\d \((?s:.*)vocals +-?\d+\.\d+ +-?\d",
     ),
     "recommendation": ("--users 50 --tracks 40 --per-user 5 --features 8 --factors 4 --sweeps 1", r"als.* \d"),
+    "refusals": (
+        "{sung} --learn",
+        r"own words (0\.9|1\.0)(?s:.*)refused: 1 of 2 .* words, 1 with those of another\n"
+        r"fit, covered, rate, one:( -?\d+\.\d\d){4}",
+    ),
     "report": (
         "tests/data/features-1.0 --tracks 40",
         r"40 tracks\n(?s:.*)page +0\.\d+ MB\n(?s:(.*pointer to label +\d|not opened))",
@@ -101,6 +108,20 @@ def _write_song(folder: Path) -> None:
     (folder / "beats.tsv").write_text("".join(f"{0.5 * i:.1f}\t{i % 4 + 1}\n" for i in range(16)))
 
 
+def _write_sung(folder: Path, text: str | None = None) -> None:
+    """Río as an UltraStar song, the words of a line spread over it; of a text, each line has the same ones."""
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "catalog_samples" / "Río.flac", folder / "song.flac")
+    lines = json.loads((ROOT / "catalog_samples" / "truth" / "rio.json").read_text("utf-8"))["lyrics"]
+    rows = ["#TITLE:Río", "#ARTIST:us", "#MP3:song.flac", "#BPM:1500", "#GAP:0"]  # beats of 10 ms
+    for start, end, line in lines:
+        words = (text or line).split()
+        length = round(100 * (end - start) / len(words))
+        rows += [f": {round(100 * start) + k * length} {length - 1} 0  {word}" for k, word in enumerate(words)]
+        rows.append(f"- {round(100 * end)}")
+    (folder / "song.txt").write_text("\n".join([*rows, "E"]), "utf-8")
+
+
 def _write_clip(folder: Path) -> None:
     """Clicks and a voice on a channel each, as MIR-1K has them."""
     folder.mkdir()
@@ -120,10 +141,14 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     if "{song}" in arguments:
         y = np.random.default_rng(0).normal(scale=0.1, size=(2, 2 * 22_050)).astype(np.float32)
         audio.write(tmp_path / "song.wav", y, 22_050)
+    if "{sung}" in arguments:
+        _write_sung(tmp_path / "sung" / "one")
+        _write_sung(tmp_path / "sung" / "two", "purple elephants discovering bicycles")
     if "{clips}" in arguments:
         _write_clip(tmp_path / "clips")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     places = {"song": tmp_path / "song.wav", "songs": tmp_path / "songs", "clips": tmp_path / "clips", "root": ROOT}
+    places["sung"] = tmp_path / "sung"
     arguments = arguments.format(**places)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)

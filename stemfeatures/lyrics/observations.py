@@ -28,6 +28,9 @@ NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.5, 0.5, -8.0
 VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
 #: Scaled nats a frame for a word where nobody sings.
 MUTED = -8.0
+#: Mean power of a mel band, relative to that of the strongest one, below which the recording holds nothing there, as
+#: of telephones and of files at 8 or 11 kHz. Bands of whole recordings have 0.002 and more.
+EMPTY_BAND = 1e-4
 #: What a nat of the start of a syllable counts for, and the least and most nats.
 ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
 #: Kinds of columns.
@@ -68,8 +71,8 @@ class Observations:
 def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence[str] = ()) -> Observations:
     """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones by name."""
     mel = mel_power(vocals.signal)
-    found = cepstra_of_mel(mel)
-    audible = audible_frames(vocals, len(found))
+    audible = audible_frames(vocals, len(mel))
+    found = cepstra_of_mel(without_empty_bands(mel, audible))
     if not audible.any():
         return Observations(streams(found[:0]), audible, audible[:0])
     voiced = vocals.voiced[_nearest(vocals, len(found))][audible]
@@ -78,6 +81,31 @@ def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence
     if network is not None:
         phones = _phones(network, phone_features(mel, audible), names)[np.flatnonzero(audible) // STRIDE]
     return Observations(streams(found, level)[:, audible], audible, voiced, phones, onset_scores(mel)[audible])
+
+
+def without_empty_bands(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """Bands that hold nothing, as those above half of a low sample rate, at their mean.
+
+    What differs between their frames comes from a resampler or codec and is far below all phones, but logarithms make
+    it as large as what differs in others.
+
+    Parameters
+    ----------
+    mel : np.ndarray
+        (n_frames, n_bands) power; stays as it is.
+    audible : np.ndarray
+        (n_frames,) bool, frames that tell which bands are empty.
+
+    Returns
+    -------
+    np.ndarray
+        (n_frames, n_bands).
+    """
+    if not audible.any():
+        return mel
+    mean = mel[audible].mean(axis=0)
+    empty = mean < EMPTY_BAND * mean.max()
+    return np.where(empty, mean, mel) if empty.any() else mel
 
 
 def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -> np.ndarray:

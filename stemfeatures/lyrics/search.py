@@ -34,6 +34,8 @@ class Search:
         By how many scaled nats the words do better than backwards, where the acoustic model looks at that.
     covered : float
         Share of the voiced frames in which a word is sung, where it looks at that.
+    rate : float
+        Vowels a voiced second, where it looks at that.
     """
 
     graph: LyricsGraph
@@ -41,6 +43,7 @@ class Search:
     scores: FrameEmissions
     gain: float = 0.0
     covered: float = 1.0
+    rate: float = 0.0
 
     def along(self, frames: np.ndarray) -> np.ndarray:
         """Scores of the states of the path in some frames."""
