@@ -228,6 +228,98 @@ def test_keys_move_by_lines_and_seconds_and_transpose(page: Any) -> None:
     wait_for(page, "() => document.getElementById('sung-note').textContent === 'C5'")
 
 
+#: Stops of the Tab key, from the top of the page to its end.
+STOPS = (
+    "theme", "help-open", "words", "line", "line", "transpose", "play", "seek", "loop", "mic",
+    *(f"fader-{stem}" for stem in TONES_HZ),
+)  # fmt: skip
+
+
+def test_everything_can_be_done_from_the_keyboard_and_the_focus_is_seen(page: Any) -> None:
+    """A round of the Tab key passes all controls, each marked and in sight; each answers to its keys."""
+    at = """() => {
+      const { id, className } = document.activeElement;
+      const style = getComputedStyle(document.activeElement);
+      const { top, bottom, width } = document.activeElement.getBoundingClientRect();
+      return [id || className, style.outlineStyle, parseFloat(style.outlineWidth), width > 0 && top >= 0
+        && bottom <= innerHeight];
+    }"""
+
+    def go(name: str) -> None:
+        for _ in range(len(STOPS) + 2):
+            if page.evaluate(at)[0] == name:
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(name)
+
+    page.evaluate("() => getSelection().setPosition(document.body, 0)")
+    seen = []
+    for _ in STOPS:
+        page.keyboard.press("Tab")
+        name, style, width, in_sight = page.evaluate(at)
+        seen.append(name)
+        assert (style, width, in_sight) == ("solid", 3, True), name
+    assert tuple(seen) == STOPS
+    go("line")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => singalong.page.engine.position") == pytest.approx(LINES[1][0][1])
+    go("play")
+    page.keyboard.press("Enter")
+    wait_for(page, "() => singalong.page.engine.playing")
+    page.keyboard.press("Space")
+    wait_for(page, "() => !singalong.page.engine.playing")
+    go("seek")
+    page.keyboard.press("Home")
+    for key, seconds in (("ArrowRight", 5), ("ArrowUp", 10), ("ArrowLeft", 5), ("End", DURATION_S), ("Home", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate("() => singalong.page.engine.position") == pytest.approx(seconds), key
+        assert float(page.locator("#seek").input_value()) == pytest.approx(seconds), key
+    go("fader-vocals")
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    assert page.get_by_label("Vocals").get_attribute("aria-valuetext") == "−4 dB"
+    go("transpose")
+    page.keyboard.press("ArrowUp")
+    assert page.locator("#key").text_content() == "B♭ minor"
+    go("loop")
+    page.keyboard.press("Space")
+    assert page.locator("#loop").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Enter")
+    assert page.locator("#loop").get_attribute("aria-pressed") == "false"
+    go("help-open")
+    page.keyboard.press("Enter")
+    assert page.locator("#help").is_visible()
+    assert page.evaluate("() => document.activeElement.textContent") == "Close"
+    page.keyboard.press("Enter")
+    assert not page.locator("#help").is_visible()
+    assert page.evaluate(at)[0] == "help-open"
+
+
+def test_few_chunks_are_held_wherever_the_song_is_heard(page: Any) -> None:
+    """Seeking about in a song of an hour holds no more chunks than the page says, and all who ask for one get it."""
+    held = page.evaluate(
+        """async () => {
+      const media = singalong.page.engine.media;
+      const real = singalong.Media.script;
+      // All of its chunks are the first.
+      singalong.Media.script = () => real(0);
+      try {
+        const held = [];
+        for (let k = 0; k < 360; k += 24) {
+          await Promise.all([media.chunk(k), media.chunk(k + 1)].map((p) => p.catch(() => null)));
+          held.push(media.chunks.size);
+        }
+        return held;
+      } finally {
+        singalong.Media.script = real;
+        media.chunks.clear();
+      }
+    }"""
+    )
+    assert max(held) == page.evaluate("() => singalong.Media.HELD")
+
+
 def test_the_pitch_of_the_microphone_is_told_against_the_singers(page: Any) -> None:
     page.get_by_role("button", name="Microphone").click()
     # E4 is 498 cents below the A4 that is sung (330 Hz is 2 cents above E4).

@@ -47,13 +47,15 @@ singalong.Media = class {
     return Object.fromEntries(await Promise.all(entries));
   }
 
+  /** By number of a chunk those who wait for it: one that was dropped while it loaded may be asked for again. */
   static waiting = new Map();
 
   static script(number) {
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = `media/${String(number).padStart(4, "0")}.js`;
-      singalong.Media.waiting.set(number, resolve);
+      const { waiting } = singalong.Media;
+      waiting.set(number, [...(waiting.get(number) ?? []), resolve]);
       script.onerror = () => reject(new Error(`${script.src} is missing.`));
       script.onload = () => script.remove();
       document.head.append(script);
@@ -63,6 +65,7 @@ singalong.Media = class {
 
 /** Called by the scripts in media/. */
 singalong.addMedia = (number, encoded) => {
-  singalong.Media.waiting.get(number)?.(encoded);
-  singalong.Media.waiting.delete(number);
+  const { waiting } = singalong.Media;
+  for (const resolve of waiting.get(number) ?? []) resolve(encoded);
+  waiting.delete(number);
 };

@@ -197,10 +197,20 @@ singalong.Page = class {
     fader.set(now > singalong.Page.OFF_DB ? singalong.Page.OFF_DB : fader.before);
   }
 
+  /** Arrows move the position by seconds, as a slider of this length would hardly; whether this was one. */
+  slide(key) {
+    const seconds = { ArrowRight: 5, ArrowUp: 5, ArrowLeft: -5, ArrowDown: -5 }[key];
+    if (!seconds) return false;
+    this.engine.seek(this.engine.position + seconds);
+    this.get("seek").value = this.engine.position;
+    return true;
+  }
+
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || this.get("help").open) return;
     const target = event.target;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (target === this.get("seek") && this.slide(key)) return event.preventDefault();
     // What has the focus keeps the keys that mean something to it.
     if (key === " " && target.matches("button, select")) return;
     if (/^(Arrow|Home|End|Page)/.test(key) && target.matches("input, select, .words")) return;
