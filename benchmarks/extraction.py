@@ -30,6 +30,7 @@ import librosa
 import numpy as np
 import torch
 
+from pipelines.extraction.threads import keeping_memory
 from stemfeatures.analysis import Analyser
 from stemfeatures.audio import StreamResampler, load, open_audio
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
@@ -155,6 +156,12 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="without librosa")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    with keeping_memory():  # as extract does
+        measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """All files through all stages, as often as was asked for."""
     files = args.files or sorted(p for p in SAMPLES.rglob("*") if p.suffix in {".wav", ".flac", ".mp3", ".ogg", ".m4a"})
     files = [p for p in files if "truth" not in p.parts]
     names = args.precision.split(",")

@@ -12,11 +12,19 @@ import torch
 
 import stemfeatures.spectra.streaming as streaming
 import stemfeatures.spectra.transform as spectral
-from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH_BINS
+from stemfeatures.constants import (
+    ANALYSIS_SAMPLE_RATE,
+    HOP_LENGTH,
+    N_BINS,
+    N_FFT,
+    N_PITCH_BINS,
+    N_PITCH_CANDIDATES,
+)
 from stemfeatures.frames import masked_spectra, measures, roughness
 from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import bands, filters
+from stemfeatures.spectra import planes as passes
 from stemfeatures.spectra.oversampling import _bounds, _line_and_bend, band_matrix, largest_between
 
 
@@ -119,23 +127,47 @@ def test_harmonic_maps_in_compiled_code_and_by_torch(bins):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_passes_over_planes_in_compiled_code_and_by_torch():
+    torch.manual_seed(0)
+    spectrum = torch.randn(50, 133, dtype=torch.complex64)
+    torch.testing.assert_close(passes.magnitudes(spectrum), spectrum.abs())
+    torch.testing.assert_close(passes.magnitudes(spectrum[3:, 7:90]), spectrum[3:, 7:90].abs())
+    for whole in (spectrum[None], torch.randn(3, 50, 133)):
+        for cut in (whole, whole[:, 5:40, 3:101], whole.transpose(1, 2)):
+            assert torch.equal(passes.turned(cut), cut.transpose(1, 2))
+            assert passes.turned(cut).is_contiguous()
+
+
+def test_pitch_candidates_in_compiled_code_and_by_torch():
+    torch.manual_seed(0)
+    salience = torch.rand(N_PITCH_BINS, 60) ** 4
+    salience[:, 20:40] = 0  # nothing, and three
+    salience[[0, 100, N_PITCH_BINS - 1], 30:40] = torch.tensor([[0.4], [0.5], [0.3]])
+    found, expected = measures.pitch_candidates(salience), measures._candidates_by_torch(salience)
+    assert found[0].shape == (60, N_PITCH_CANDIDATES)
+    assert torch.equal(found[1], expected[1])
+    torch.testing.assert_close(found[0], expected[0], equal_nan=True, rtol=1e-6, atol=0)
+    assert found[0][20:30].isnan().all()
+    assert found[0][30:40].isfinite().sum(dim=1).tolist() == [3] * 10
+
+
 @pytest.mark.parametrize("n_mels", [24, 48, 80])
 def test_power_in_bands_in_compiled_code_and_by_torch(n_mels):
     torch.manual_seed(0)
-    planes, shares, weights = (
+    factors, shares, weights = (
         torch.rand(2, 3, N_BINS, 17),
         torch.rand(2, N_BINS, 17),
         filters.mel_filters(n_mels=n_mels),
     )
-    both = planes * shares[:, None]
+    both = factors * shares[:, None]
     mel = torch.einsum("mk,bnkt->bnmt", weights, both**2)
     even = (both**2).reshape(2, 3, 32, N_BINS // 32, 17).sum(dim=3)
     with torch.inference_mode():
-        compiled = bands.mel_power(weights, planes, shares), bands.mel_power(weights, both)
-        compiled_even = bands.even_power(planes, shares, n_bands=32)
-    for found in (*compiled, bands.mel_power(weights, planes, shares), bands.mel_power(weights, both)):
+        compiled = bands.mel_power(weights, factors, shares), bands.mel_power(weights, both)
+        compiled_even = bands.even_power(factors, shares, n_bands=32)
+    for found in (*compiled, bands.mel_power(weights, factors, shares), bands.mel_power(weights, both)):
         torch.testing.assert_close(found, mel, rtol=1e-5, atol=1e-6)
-    for found in (compiled_even, bands.even_power(planes, shares, n_bands=32)):
+    for found in (compiled_even, bands.even_power(factors, shares, n_bands=32)):
         torch.testing.assert_close(found, even, rtol=1e-5, atol=1e-6)
 
 

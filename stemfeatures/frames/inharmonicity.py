@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import ANALYSIS_SAMPLE_RATE
 from .pitched_frames import PitchedFrameMeter
 from .types import InharmonicityFrames
@@ -61,22 +62,39 @@ def partials(x: np.ndarray, hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     spectrum = rfft(np.asarray(x, dtype=np.float32) * _window(), N_FFT)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    place = hz[:, None] * np.arange(1, N_PARTIALS + 1) / _BIN_HZ
-    reach = np.maximum(REACH * hz / _BIN_HZ, 1.0)
-    span = int(np.ceil(reach.max(initial=1.0)))
-    at = np.rint(place)[..., None].astype(int) + np.arange(-span, span + 1)
-    inside = (np.abs(at - place[..., None]) <= reach[:, None, None]) & (at < TOP_HZ / _BIN_HZ)
-    at = np.clip(at, 1, power.shape[1] - 2)
-    rows = np.arange(len(hz))[:, None]
-    best = np.where(inside, power.ravel()[at + power.shape[1] * rows[..., None]], -1).argmax(axis=2)
-    at = np.take_along_axis(at, best[..., None], 2)[..., 0]
-    left, centre, right = (np.log(np.maximum(power[rows, at + step], 1e-30)).astype(np.float64) for step in (-1, 0, 1))
-    # The highest bin at the edge of the reach is the slope of a peak beyond it.
-    height = np.where((centre > left) & (centre >= right) & inside.any(axis=2), centre, -np.inf)
-    strongest = np.maximum(height.max(axis=1, keepdims=True), -100.0)
-    told = height > strongest - RANGE_DB * np.log(10) / 10
-    offset = np.clip((left - right) / 2 / np.minimum(left - 2 * centre + right, -1e-12), -0.5, 0.5)
-    return np.where(told, (at + offset) * _BIN_HZ, np.nan), np.exp(np.where(told, height - strongest, -np.inf))
+    return _peaks(power, np.asarray(hz, dtype=np.float64))
+
+
+@compiled_when_called()
+def _peaks(power: np.ndarray, hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Partials in (n, bins) power spectra, as :func:`partials` gives them."""
+    found_hz, energy = np.empty((len(hz), N_PARTIALS)), np.empty((len(hz), N_PARTIALS))
+    least, top = np.float32(1e-30), TOP_HZ / _BIN_HZ
+    for row in range(len(hz)):
+        x, bins, heights = power[row], found_hz[row], energy[row]
+        reach, strongest = max(REACH * hz[row] / _BIN_HZ, 1.0), -100.0
+        for k in range(N_PARTIALS):
+            place = hz[row] * (k + 1) / _BIN_HZ
+            first, end = int(np.ceil(place - reach)), int(np.floor(place + reach)) + 1
+            at = first
+            for i in range(first, min(end, int(np.ceil(top)))):
+                if x[i] > x[at]:
+                    at = i
+            bins[k], heights[k] = np.nan, -np.inf
+            if first >= top:
+                continue
+            left, centre = float(np.log(max(x[at - 1], least))), float(np.log(max(x[at], least)))
+            right = float(np.log(max(x[at + 1], least)))
+            # The highest bin at the edge of the reach is the slope of a peak beyond it.
+            if centre > left and centre >= right:
+                offset = (left - right) / 2 / min(left - 2 * centre + right, -1e-12)
+                bins[k], heights[k] = at + min(max(offset, -0.5), 0.5), centre
+                strongest = max(strongest, centre)
+        for k in range(N_PARTIALS):
+            told = heights[k] > strongest - RANGE_DB * np.log(10) / 10
+            bins[k] = bins[k] * _BIN_HZ if told else np.nan
+            heights[k] = np.exp(heights[k] - strongest) if told else 0.0
+    return found_hz, energy
 
 
 def inharmonicity(found_hz: np.ndarray, energy: np.ndarray, fundamental_hz: np.ndarray | None = None) -> np.ndarray:
@@ -138,10 +156,8 @@ class InharmonicityMeter(PitchedFrameMeter):
         return InharmonicityFrames(*(np.concatenate(part) for part in zip(none, *self._parts)))
 
     def _measure(self, frame: np.ndarray, hz: np.ndarray, windows: np.ndarray) -> None:
-        # Of like pitches, so that none is searched as widely as the highest of all needs.
-        order = np.argsort(hz, kind="stable")
         values = np.zeros(len(hz), np.float32)
-        for start in range(0, len(order), _SEARCHED):
-            some = order[start : start + _SEARCHED]
-            values[some] = inharmonicity(*partials(windows[some], hz[some].astype(np.float64)))
+        for start in range(0, len(hz), _SEARCHED):
+            some = slice(start, start + _SEARCHED)
+            values[some] = inharmonicity(*partials(windows[some], hz[some]))
         self._parts.append((frame, hz.astype(np.float32), values))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._util.numba_cache import compiled_when_called
 from ..constants import N_BINS
+from ..spectra.planes import turned
 
 
 class MaskedSpectra(NamedTuple):
@@ -58,7 +59,7 @@ def masked_spectra(spectrum: Tensor, masks: Tensor) -> MaskedSpectra:
     >>> found.magnitude.shape, found.total[:, 0].tolist()
     (torch.Size([5, 3, 1024]), [1023.5, 255.875, 255.875, 255.875, 255.875])
     """
-    whole, shares = spectrum.t().contiguous(), masks.transpose(1, 2).contiguous()
+    whole, shares = spectrum.t().contiguous(), turned(masks)
     n_rows, n_frames = 1 + len(shares), len(whole)
     rows = whole.new_empty(n_rows, *whole.shape)
     magnitude = shares.new_empty(n_rows, n_frames, N_BINS)

@@ -23,6 +23,7 @@ from ..constants import (
 )
 from ..spectra.k_weighting import k_weighting
 from ..spectra.oversampling import band_matrix, largest_between
+from ..spectra.planes import turned
 from .types import ENVELOPE_HOP
 
 _OVERSAMPLING, _TAPS = 4, 24
@@ -184,6 +185,15 @@ def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
     Returns ``(hz, salience)``, each (frames, N_PITCH_CANDIDATES), highest first; NaN and 0 where there are fewer. The
     frequency is the salience-weighted mean of the two bins on either side (in log frequency).
     """
+    if salience.device.type == "cpu":
+        along = turned(salience[None])[0]
+        found = along.new_zeros(2, len(along), N_PITCH_CANDIDATES)
+        _candidates(torch.nn.functional.pad(along, (2, 2)).numpy(), *found.numpy())
+        return found[0], found[1]
+    return _candidates_by_torch(salience)
+
+
+def _candidates_by_torch(salience: Tensor) -> tuple[Tensor, Tensor]:
     padded = torch.nn.functional.pad(salience, (0, 0, 2, 2))
     centre = padded[2:-2]
     is_peak = (centre > padded[1:-3]) & (centre >= padded[3:-1]) & (centre > 0.01)
@@ -194,6 +204,32 @@ def pitch_candidates(salience: Tensor) -> tuple[Tensor, Tensor]:
     hertz = PITCH_FMIN * 2.0 ** (place / PITCH_BINS_PER_OCTAVE)
     hertz = torch.where(values > 0, hertz, torch.full_like(hertz, float("nan")))
     return hertz.T, values.T
+
+
+@compiled_when_called()
+def _candidates(padded: np.ndarray, hertz: np.ndarray, highest: np.ndarray) -> None:  # pragma: no cover - compiled
+    """The same of (n, N_PITCH_BINS + 4) with two zeros at each end, into (n, N_PITCH_CANDIDATES) zeros."""
+    count = highest.shape[1]
+    bins = np.empty(count, np.int64)
+    for row in range(len(padded)):
+        x, values = padded[row], highest[row]
+        for k in range(2, len(x) - 2):
+            if x[k] > np.float32(0.01) and x[k] > x[k - 1] and x[k] >= x[k + 1] and x[k] > values[count - 1]:
+                place = count - 1
+                while place > 0 and x[k] > values[place - 1]:
+                    values[place], bins[place] = values[place - 1], bins[place - 1]
+                    place -= 1
+                values[place], bins[place] = x[k], k
+        for i in range(count):
+            if values[i] > 0:
+                weight = moment = 0.0
+                for d in range(-2, 3):
+                    weight += x[bins[i] + d]
+                    moment += x[bins[i] + d] * d
+                centre = bins[i] - 2 + moment / weight
+                hertz[row, i] = PITCH_FMIN * 2.0 ** (centre / PITCH_BINS_PER_OCTAVE)
+            else:
+                hertz[row, i] = np.nan
 
 
 @lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ from ..constants import N_BINS, STEMS
 from ..errors import SeparationError
 from ..models.joint import JointNet
 from ..spectra.bands import even_power
+from ..spectra.planes import magnitudes
 
 #: 31.2 s, so that an excerpt of 30 s is one segment.
 SEGMENT = 1344
@@ -267,7 +268,7 @@ class SegmentRunner:
 
     @torch.inference_mode()
     def _run(self, batch: list[Segment]) -> None:
-        magnitude = torch.stack([s.spectrum[:N_BINS].abs() for s in batch])
+        magnitude = torch.stack([magnitudes(s.spectrum[:N_BINS]) for s in batch])
         given, further = self._given(batch)
         output = self.model(magnitude, given)
         # The sum is finite where all masks are; to look at each takes ten times as long.

@@ -24,6 +24,7 @@ from ..constants import (
     PITCH_BINS_PER_OCTAVE,
     PITCH_FMIN,
 )
+from .planes import turned
 
 
 def mel_filters(*, n_mels: int = N_MELS) -> Tensor:
@@ -173,7 +174,7 @@ class HarmonicMap(torch.nn.Module):
         if not is_compiled(spectrogram):
             return folded(self(spectrogram, bins), fold)
         low, weight_low, weight_high = self._folded_map(bins, fold)
-        along = spectrogram.transpose(1, 2).contiguous()
+        along = turned(spectrogram)
         found = along.new_empty(len(along), len(low), along.shape[1], low.shape[1])
         for source, planes in zip(along.numpy(), found.numpy()):
             _map(source, low, weight_low, weight_high, planes)
