@@ -7,7 +7,7 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.harmony import PITCH_CLASSES
+from stemfeatures.descriptors.harmony import PITCH_CLASSES, key_evidence
 from stemfeatures.descriptors.keys import EVIDENCE, MODES, SCALES, KeyEvidence, estimate_mode, key_features
 from stemfeatures.training import keys as training
 
@@ -57,6 +57,17 @@ def test_loops_have_their_mode(mode, tonic):
 def test_functional_keys(scale, bass):
     found = [_mixture(FUNCTIONAL[scale], tonic, bass=bass, repeat=2)["key"] for tonic in range(0, 12, 2)]
     assert found == [f"{PITCH_CLASSES[tonic]}:{scale}" for tonic in range(0, 12, 2)]
+
+
+def test_fifths_without_a_third_are_no_triads():
+    # The fifth partial of the root sounds as a major third: a minor loop of power chords read as mixolydian.
+    n = 400
+    for third, amplitude, told in ((4, 0.25, 0.0), (4, 0.8, 1.0), (3, 0.8, 1.0)):
+        classes = np.full((12, n), 0.02)
+        classes[[4, (4 + 7) % 12, (4 + third) % 12]] = np.array([[1.0], [0.7], [amplitude]])
+        triads = key_evidence(classes / classes.sum(axis=0), np.zeros((12, n))).triads
+        assert triads.sum() == pytest.approx(told)
+        assert triads[4 + 12 * (third == 3)] == pytest.approx(told)
 
 
 def test_transposition_moves_the_evidence():

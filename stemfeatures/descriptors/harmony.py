@@ -46,6 +46,8 @@ RESOLVED_SHARE = 0.01
 
 #: Seconds of the beginning and of the end whose bass speaks for the tonic, and over which chords are looked for.
 BEGINNING_S, END_S, CHORD_S = 0.6, 1.5, 0.4
+#: Amplitude of the third of a triad beside that of its root, at least: the fifth partial of the root is a major third.
+LEAST_THIRD = 0.4
 
 ATONAL = "atonal"
 UNRESOLVED = "unresolved"
@@ -241,8 +243,13 @@ def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
     for part in windows(classes, bass):
         first = max(part.start - reach, 0)
         smooth = uniform_filter1d(classes[:, first : part.stop + reach], reach, axis=1, mode="nearest")
-        likeliest = (_chord_templates() @ smooth[:, part.start - first : part.stop - first]).argmax(axis=0)
-        triads += np.bincount(likeliest, minlength=24)
+        around = smooth[:, part.start - first : part.stop - first]
+        likeliest = (_chord_templates() @ around).argmax(axis=0)
+        # A fifth without a third is no triad, however much the partials of its root make it a major one.
+        root, frame = likeliest % 12, np.arange(len(likeliest))
+        third = (root + np.where(likeliest < 12, 4, 3)) % 12
+        has_third = around[third, frame] > LEAST_THIRD * around[root, frame]
+        triads += np.bincount(likeliest[has_third], minlength=24)
         profile += classes[:, part].sum(axis=1)
         low_profile += _shares(bass[:, part]).sum(axis=1)
         plays[part] = bass[:, part].any(axis=0)
