@@ -87,6 +87,10 @@ TINY = {
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
     "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
+    "voices": (
+        "--songs 2 --seconds 8 --mir1k {singers} --pairs 1",
+        r"generated +2 +\d+ +0\.\d{3} +(one kind|0\.\d)(?s:.*)mir1k sums +1 +345 +0\.\d{3} +(1\.0|0\.9)\d\d( +[01]\.\d{3}){5}",
+    ),
     "weighing": (
         "--songs 3 --mixes 6 --seconds 8 --listeners 2",
         r"regression, drums +-?\d.* dB(?s:.*)retrieval, bass( +[01]\.\d{3}){2}(?s:.*)listeners, other +[01]\.\d",
@@ -122,15 +126,16 @@ def _write_sung(folder: Path, text: str | None = None) -> None:
     (folder / "song.txt").write_text("\n".join([*rows, "E"]), "utf-8")
 
 
-def _write_clip(folder: Path) -> None:
+def _write_clip(folder: Path, singer: str = "one", pitch: int = 57) -> None:
     """Clicks and a voice on a channel each, as MIR-1K has them."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     times = np.arange(8 * 16_000) / 16_000
     vibrato = 0.3 * np.sin(2 * np.pi * 5 * times)
-    voice = 0.1 * sum(np.sin(k * (2 * np.pi * 220 * times + vibrato)) / k for k in range(1, 20))
+    hz = 440 * 2 ** ((pitch - 69) / 12)
+    voice = 0.1 * sum(np.sin(k * (2 * np.pi * hz * times + vibrato)) / k for k in range(1, 20))
     clicks = 0.1 * np.random.default_rng(0).normal(size=len(times)) * np.exp(-60 * (times % 0.5))
-    audio.write(folder / "one_1_01.wav", np.stack([clicks, voice]).astype(np.float32), 16_000)
-    (folder / "one_1_01.pv").write_text("57\n" * 399)
+    audio.write(folder / f"{singer}_1_01.wav", np.stack([clicks, voice]).astype(np.float32), 16_000)
+    (folder / f"{singer}_1_01.pv").write_text(f"{pitch}\n" * 399)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -146,9 +151,12 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
         _write_sung(tmp_path / "sung" / "two", "purple elephants discovering bicycles")
     if "{clips}" in arguments:
         _write_clip(tmp_path / "clips")
+    if "{singers}" in arguments:
+        for singer, pitch in (("one", 57), ("two", 64)):
+            _write_clip(tmp_path / "singers", singer, pitch)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    places = {"song": tmp_path / "song.wav", "songs": tmp_path / "songs", "clips": tmp_path / "clips", "root": ROOT}
-    places["sung"] = tmp_path / "sung"
+    places = {name: tmp_path / name for name in ("songs", "sung", "clips", "singers")}
+    places |= {"song": tmp_path / "song.wav", "root": ROOT}
     arguments = arguments.format(**places)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
