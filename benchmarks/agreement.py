@@ -16,6 +16,7 @@ import importlib.util
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import librosa
 import numpy as np
@@ -76,7 +77,7 @@ def frames_of(y: np.ndarray) -> TrackFrames:
 
 def librosa_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarray]:
     """Series of a signal and its magnitude spectra (n_bins, n_frames)."""
-    settings = {"S": magnitude, "sr": RATE, "n_fft": N_FFT}
+    settings: dict[str, Any] = {"S": magnitude, "sr": RATE, "n_fft": N_FFT}
     mel = librosa.feature.melspectrogram(S=magnitude**2, sr=RATE, n_fft=N_FFT, n_mels=80)
     padded = np.pad(y, N_FFT // 2)
     return {

@@ -94,7 +94,9 @@ def librosa_chords(y: np.ndarray, beats: np.ndarray) -> Labelled:
 
     There is none for no chord: a flat one fits the dense chroma of a mixture better than any triad.
     """
-    chroma = librosa.util.sync(librosa.feature.chroma_cqt(y=y, sr=RATE, hop_length=HOP), beats, aggregate=np.median)
+    chroma = librosa.util.sync(
+        librosa.feature.chroma_cqt(y=y, sr=RATE, hop_length=HOP), beats.tolist(), aggregate=np.median
+    )
     triads = [np.isin(np.arange(12), tones).astype(float) for tones in ((0, 4, 7), (0, 3, 7))]
     templates = np.array([np.roll(t, root) for t in triads for root in range(12)])
     similar = librosa.util.normalize(templates, norm=2, axis=1) @ librosa.util.normalize(chroma, norm=2, axis=0)
@@ -110,7 +112,7 @@ def librosa_sections(y: np.ndarray, beats: np.ndarray, n_sections: int) -> Label
     mfcc = librosa.feature.mfcc(y=y, sr=RATE, hop_length=HOP)
     chroma = librosa.feature.chroma_cqt(y=y, sr=RATE, hop_length=HOP)
     scaled = [f / f.std() for f in (mfcc, chroma)]
-    data = librosa.util.sync(np.concatenate(scaled), beats)
+    data = librosa.util.sync(np.concatenate(scaled), beats.tolist())
     first = librosa.segment.agglomerative(data, min(n_sections, data.shape[1]))
     times = librosa.frames_to_time(beats, sr=RATE, hop_length=HOP)
     edges = np.append(times[first], len(y) / RATE)

@@ -24,7 +24,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import librosa
 import numpy as np
@@ -39,6 +39,7 @@ from stemfeatures.errors import AudioError
 from stemfeatures.frames.builder import FrameBuilder
 from stemfeatures.inference.segments import SegmentRunner, SegmentTrack
 from stemfeatures.models import checkpoints
+from stemfeatures.models.joint import JointNet
 from stemfeatures.spectra.streaming import StreamFramer, forward_frames
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import write_part
@@ -85,7 +86,7 @@ def extract(path: Path, analyser: Analyser, rows: dict[str, list[dict[str, Any]]
             meter.update(block)
     builder = FrameBuilder()
     track = SegmentTrack(builder.add, builder.add_features)
-    runner = SegmentRunner(TimedNet(analyser.net, stages))
+    runner = SegmentRunner(cast(JointNet, TimedNet(analyser.net, stages)))
     framer = StreamFramer(1, N_FFT, HOP_LENGTH)
     resampler = StreamResampler(rate, ANALYSIS_SAMPLE_RATE)
     with stages.measure("resample and STFT"):

@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, type=Path, metavar=("SONG", "OUT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
-        extract_one(*args.one, args.model)
+        song, out = args.one
+        extract_one(song, out, args.model)
         return
     environment = {**os.environ, **WORKER_ENVIRONMENT, **MEMORY_ENVIRONMENT}
     first: tuple[float, float] | None = None

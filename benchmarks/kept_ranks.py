@@ -55,9 +55,9 @@ def main() -> None:
         rate = song.truth.sample_rate
         found, true = (analyser.from_audio(song.mixture, rate, stems=stems) for stems in (None, song.stems))
         for (field, stem), values in pairs.items():
-            both = value_of(found, stem, field), value_of(true, stem, field)
-            if None not in both:
-                values.append(both)
+            one, other = value_of(found, stem, field), value_of(true, stem, field)
+            if one is not None and other is not None:
+                values.append((one, other))
     for (field, stem), values in pairs.items():
         rank = f"{spearmanr(*np.transpose(values))[0]:.2f}" if len(values) >= FEWEST else "-"
         print(f"{field:<28}{stem:<10}{rank:>6} ({len(values)})")

@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,7 @@ class Clock:
     """Sums the CPU time of threads by stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def wrap(self, owner: Any, name: str, stage: str, *, thread: str | None = None) -> None:
         """Count the calls of a method from now on; only those in the threads of a name, if given."""

@@ -112,8 +112,8 @@ def through_mp3(path: Path, folder: Path, kbps: int) -> Path:
     """The audio of a file as MP3."""
     ffmpeg = audio.decoder_versions()["ffmpeg_path"] or "ffmpeg"
     coded = folder / "coded.mp3"
-    command = [ffmpeg, "-v", "error", "-y", "-i", path, "-map", "0:a:0", "-c:a", "libmp3lame", "-b:a", f"{kbps}k"]
-    subprocess.run([*command, coded], check=True)
+    command = [ffmpeg, "-v", "error", "-y", "-i", str(path), "-map", "0:a:0", "-c:a", "libmp3lame", "-b:a", f"{kbps}k"]
+    subprocess.run([*command, str(coded)], check=True)
     return coded
 
 
@@ -161,7 +161,7 @@ def separation(songs: Path) -> None:
 def show(distances: Distances, *, columns: bool) -> None:
     """Print what was found."""
     found = {name: [distances.of(way, name) for way in WAYS] for name in distances.types}
-    known = {name: values for name, values in found.items() if None not in values}
+    known = {name: [v for v in values if v is not None] for name, values in found.items() if None not in values}
     families: dict[str, list[str]] = defaultdict(list)
     for name in known:
         number = distances.types[name] in NUMBERS

@@ -50,7 +50,7 @@ def promises(
     stems: dict[str, np.ndarray], sample_rate: int, analyser: Analyser, separator: Separator
 ) -> Iterator[tuple[str, float, float, float]]:
     """Stem, SDR that the masks promise before and after calibration, and true SDR, of the stems that sound."""
-    mixture = np.sum(list(stems.values()), axis=0, dtype=np.float32)
+    mixture = np.stack(list(stems.values())).sum(axis=0)
     rows = analyser.from_audio(mixture, sample_rate).stems
     separated = separator.separate_array(mixture, sample_rate)
     for stem, y in stems.items():

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from stemfeatures.training.config import TrainConfig
-from stemfeatures.training.objectives.base import Batch, Objective
+from stemfeatures.training.objectives.base import Batch
 from stemfeatures.training.objectives.find import find_objective
 
 BATCH = 4
@@ -28,7 +29,7 @@ SETTINGS = {
 }
 
 
-def begin(name: str) -> tuple[Objective, Batch]:
+def begin(name: str) -> tuple[Any, Batch]:
     """An objective and a batch of noise for it."""
     model = {"width": 8, "depth": 3, "output": "mask", "batch_norm": "gan" in name}
     config = TrainConfig(
@@ -36,7 +37,9 @@ def begin(name: str) -> tuple[Objective, Batch]:
         model=model, settings=SETTINGS[name],
     )  # fmt: skip
     kind = find_objective(name)
-    objective, draws = kind(config, "cpu"), kind.draws(config)
+    objective: Any = kind(config, "cpu")  # each has networks of its own
+    draws = kind.draws(config)
+    assert draws is not None
     n_samples, rng = objective.network.n_samples, torch.Generator().manual_seed(0)
     songs = torch.arange(BATCH)[:, None]
     batch = {

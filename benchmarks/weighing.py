@@ -95,12 +95,12 @@ def make(songs: list[dict[str, np.ndarray]], n_mixes: int, spread_db: float, rng
     found = []
     for k in range(n_mixes):
         levels = 10 ** (rng.normal(0, spread_db, len(STEMS)) / 20)
-        y = sum(level * songs[source[s][k]][s][:n] for s, level in zip(STEMS, levels))
-        found.append(row(analyser.from_audio(np.float32(y / max(1.0, np.abs(y).max())), RATE)))
+        y = np.sum([level * songs[source[s][k]][s][:n] for s, level in zip(STEMS, levels)], axis=0)
+        found.append(row(analyser.from_audio((y / max(1.0, np.abs(y).max())).astype(np.float32), RATE)))
     true = []
     for song in songs:
-        stems = {s: np.float32(y[:n]) for s, y in song.items()}
-        true.append(row(analyser.from_audio(sum(stems.values()), RATE, stems=stems)))
+        stems = {s: y[:n].astype(np.float32) for s, y in song.items()}
+        true.append(row(analyser.from_audio(np.sum([*stems.values()], axis=0), RATE, stems=stems)))
     return Mixes(source, pd.concat(found, ignore_index=True), pd.concat(true, ignore_index=True))
 
 
