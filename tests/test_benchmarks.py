@@ -89,7 +89,8 @@ TINY = {
     "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
     "voices": (
         "--songs 2 --seconds 8 --mir1k {singers} --pairs 1",
-        r"generated +2 +\d+ +0\.\d{3} +(one kind|0\.\d)(?s:.*)mir1k sums +1 +345 +0\.\d{3} +(1\.0|0\.9)\d\d( +[01]\.\d{3}){5}",
+        r"generated +2 +\d+ +0\.\d{3} +(one kind|0\.\d)(?s:.*)"
+        r"mir1k sums +1 +345 +0\.\d{3} +(1\.0|0\.9)\d\d( +[01]\.\d{3}){5}",
     ),
     "weighing": (
         "--songs 3 --mixes 6 --seconds 8 --listeners 2",
