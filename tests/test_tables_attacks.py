@@ -29,7 +29,7 @@ from stemfeatures.tables.commits import Snapshot, append_commit, read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.compact import compact, vacuum
 from stemfeatures.tables.layout import DatasetLayout
-from stemfeatures.tables.parts import PartFile, part_file, write_part
+from stemfeatures.tables.parts import PartFile, part_file, parts_holding, write_part
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
@@ -527,6 +527,20 @@ def test_one_track_is_read_from_the_parts_that_can_hold_it(tmp_path: Path, monke
     assert features.to_pandas("tracks", filter=[("track_id", "in", ["07", "31"])])["track_id"].tolist() == ["07", "31"]
     assert features.to_pandas("tracks", filter=[("track_id", "==", "nobody")]).empty
     assert len(opened) == 3
+
+
+def test_of_many_parts_those_are_found_that_can_hold_many_tracks(tmp_path: Path) -> None:
+    layout = DatasetLayout.create(tmp_path / "features")
+    names = [f"{i:02d}" for i in range(60)]
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        for i in range(20):
+            committer.commit(write_shard(layout, names[i::20]))
+    parts = read_snapshot(layout).of("tracks")
+    old = [replace(part, key_hashes="") for part in parts]
+    for keys in (["07", "31", "nobody"], ["11", "51", "31"], ["zz"], ["", "30a"], names, []):
+        for some in (parts, old, parts[:3] + old[3:]):
+            assert parts_holding(some, keys) == [part for part in some if part.may_hold(keys)]
+    assert [part.min_key for part in parts_holding(parts, ["07", "31", "nobody"])] == ["07", "11"]
 
 
 def test_parts_of_earlier_releases_say_less(layout: DatasetLayout) -> None:

@@ -285,7 +285,8 @@ def _rows(
 ) -> dict[str, dict[str, Any]]:
     """The live rows of some tracks; those of others are not held."""
     wanted = pc.field("track_id").isin(ids)
-    rows = live_rows(layout, snapshot, table).to_table(columns=["track_id", *columns], filter=wanted)
+    live = live_rows(layout, snapshot, table, keys=ids.to_pylist())
+    rows = live.to_table(columns=["track_id", *columns], filter=wanted)
     return {row["track_id"]: row for row in rows.to_pylist()}
 
 

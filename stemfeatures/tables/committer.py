@@ -162,7 +162,7 @@ class Committer:
             None if self._tracks is None else pc.field("track_id").isin(pa.array(sorted(self._tracks), pa.string()))
         )
         for table, kind in (("tracks", "data"), ("errors", "errors")):
-            rows = live_rows(self.layout, self.snapshot, table)
+            rows = live_rows(self.layout, self.snapshot, table, keys=self._tracks)
             for batch in rows.to_batches(columns=["track_id", "run_id"], filter=chosen):
                 for track, run in zip(batch["track_id"].to_pylist(), batch["run_id"].to_pylist()):
                     owner[track] = (kind, run)

@@ -13,6 +13,7 @@ import re
 import shlex
 import uuid
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +102,21 @@ class PartFile:
             return bool(keys)
         hashes = {self.key_hashes[i : i + 8] for i in range(0, len(self.key_hashes), 8)}
         return not hashes.isdisjoint(map(_key_hash, keys))
+
+
+def parts_holding(parts: Iterable[PartFile], keys: Iterable[str]) -> list[PartFile]:
+    """Those of many parts that can hold rows of any of many keys; see :meth:`PartFile.may_hold`."""
+    ordered = sorted(set(keys))
+    hashes = set(map(_key_hash, ordered))
+
+    def holds(part: PartFile) -> bool:
+        first = bisect_left(ordered, part.min_key)
+        if first == len(ordered) or ordered[first] > part.max_key:
+            return False
+        its = part.key_hashes
+        return not its or any(its[i : i + 8] in hashes for i in range(0, len(its), 8))
+
+    return [part for part in parts if holds(part)]
 
 
 def _key_hash(key: str) -> str:

@@ -27,7 +27,7 @@ from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .layout import DatasetLayout
-from .parts import part_files, repair_hint
+from .parts import part_files, parts_holding, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
 from .storage import arrow_source
 
@@ -52,8 +52,7 @@ def live_rows(
     """
     parts = snapshot.of(table)
     if keys is not None:
-        keys = tuple(keys)
-        parts = [part for part in parts if part.may_hold(keys)]
+        parts = parts_holding(parts, keys)
     sources = [arrow_source(place) for place in part_files(layout, parts)]
     filesystem = sources[0][1] if sources else None
     files = [path for path, _ in sources]
