@@ -484,10 +484,10 @@ def compare(out: Path, expected: Path, found: Findings) -> None:
             found.add("wrong", f"{table}: {str(error).splitlines()[0]}")
 
 
-def write_catalogue(folder: Path, n_tracks: int) -> None:
+def write_catalogue(folder: Path, n_tracks: int, seconds: float = 0.4) -> None:
     folder.mkdir()
     for i in range(n_tracks):
-        t = np.arange(round(22_050 * (0.4 + 0.02 * (i % 5)))) / 22_050
+        t = np.arange(round(22_050 * (seconds + 0.02 * (i % 5)))) / 22_050
         sf.write(
             folder / f"{i:03d}.wav", 0.2 * np.sin(2 * np.pi * (110 + 10 * i) * t) * np.exp(-6 * (t % 0.25)), 22_050
         )

@@ -148,7 +148,7 @@ def main() -> None:
             for way in ("portions", *(["whole"] if args.whole else [])):
                 command = [sys.executable, __file__, "--plan", str(manifest), *(["--whole"] if way == "whole" else [])]
                 command += ["--first"] if args.first else []
-                made = subprocess.run(command, check=True, capture_output=True, text=True)
+                made = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 r = json.loads(made.stdout.splitlines()[-1])
                 assert args.first or r["rows"] == rows
                 per_row = (r["peak_mb"] - r["idle_mb"]) * 1024 / rows

@@ -1,8 +1,8 @@
 """What a long run of many short tracks makes of memory, open files and the commit log, by tracks done.
 
-    python benchmarks/soak.py [--tracks 5000] [--jobs 2] [--looks 8] [--model NAME]
+    python benchmarks/soak.py [--tracks 5000] [--seconds 1] [--jobs 2] [--looks 8] [--model NAME]
 
-A catalogue of tones of half a second is extracted by ``stemfeatures extract -j``, in processes of their own. Whenever
+A catalogue of tones of a second is extracted by ``stemfeatures extract -j``, in processes of their own. Whenever
 another share of the tracks is committed, the resident memory and the open files of the driver (the scheduler is in it)
 and of its workers are read, and how many files and bytes the commit log has. The last line tells what a thousand tracks
 add from the second look on, when all that is loaded once is there. Without ``--model`` the network has random weights
@@ -103,13 +103,14 @@ def growth(early: Look, late: Look) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tracks", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a track (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--looks", type=int, default=8, help="how often to look (default: %(default)s)")
     parser.add_argument("--model", help="checkpoint (default: a small one with random weights)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        write_catalogue(work / "music", args.tracks)
+        write_catalogue(work / "music", args.tracks, args.seconds)
         model = args.model or str(write_model(work))
         print(" tracks     time   driver  files   workers  files  log files  log MiB")
         at = [max(1, args.tracks * (i + 1) // args.looks) for i in range(args.looks - 1)]

@@ -76,6 +76,10 @@ TINY = {
         r"own words (0\.9|1\.0)(?s:.*)refused: 1 of 2 .* words, 1 with those of another\n"
         r"fit, covered, rate, one:( -?\d+\.\d\d){4}",
     ),
+    "rehearsal": (
+        "--rows 40 --portion 10 --seconds 0.6",
+        r" 40 +\d+\.\d\d (?s:.*)plan all rows again: \d(?s:.*)compact: \d(?s:.*)100,000,000 rows: [\d,]+ files",
+    ),
     "report": (
         "tests/data/features-1.0 --tracks 40",
         r"40 tracks\n(?s:.*)page +0\.\d+ MB\n(?s:(.*pointer to label +\d|not opened))",
