@@ -8,7 +8,7 @@ import torch
 from networks import TINY
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE as SR
-from stemfeatures.constants import HOP_LENGTH
+from stemfeatures.constants import HOP_LENGTH, STEMS
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.objectives import augmentation, losses
 from stemfeatures.training.objectives.base import step_generator
@@ -109,6 +109,9 @@ def test_the_joint_objective_learns_from_what_was_changed():
     assert loss(stems, coded=1.0, inverted=0.5) == pytest.approx(loss(changed), rel=1e-5)
     assert loss(stems, coded=1.0, inverted=0.5, offset=1.0) != pytest.approx(loss(changed), rel=1e-4)
     assert loss(changed) != pytest.approx(loss(stems), rel=1e-4)
+    deeper = augmentation.low_end(stems, 1.0, step_generator(5, 0, 5))
+    assert loss(stems, low_end=1.0) == pytest.approx(loss(deeper), rel=1e-5)
+    assert loss(stems, low_end=1.0) != pytest.approx(loss(stems), rel=1e-4)
     fallen = augmentation.quiet(stems, 1.0, step_generator(5, 0, 4))
     assert loss(stems, quiet=1.0) == pytest.approx(loss(fallen), rel=1e-5)
 
@@ -126,6 +129,30 @@ def test_one_stem_of_some_examples_falls_far_below_the_others():
     assert least_db <= float(fall_db[fell].min()) < least_db + 2
     assert most_db - 2 < float(fall_db[fell].max()) <= most_db + 0.01
     assert torch.equal(out, augmentation.quiet(stems, 0.4, torch.Generator().manual_seed(6)))
+
+
+def test_basses_and_drums_of_some_examples_gain_low_end_and_keep_their_energy():
+    stems = noise(60, 4, 8192)
+    stems[0, 2] = 0  # a bass that rests stays silent
+    out = augmentation.low_end(stems, 0.5, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(out.norm(dim=-1), stems.norm(dim=-1), rtol=1e-4, atol=1e-6)
+    assert torch.equal(out[:, [0, 3]], stems[:, [0, 3]])
+    changed = (out != stems).any(dim=-1).any(dim=-1)
+    assert 20 < int(changed.sum()) < 40
+    assert torch.equal(out[~changed], stems[~changed])
+    below = round(60 / (SR / 2) * 4097)
+
+    def low(y: torch.Tensor) -> torch.Tensor:
+        power = torch.fft.rfft(y).abs().square()
+        return 10 * torch.log10(power[..., :below].sum(dim=-1) / power[..., below * 10 :].sum(dim=-1))
+
+    for stem, most_db in augmentation.LOW_END_DB.items():
+        k = STEMS.index(stem)
+        rise_db = (low(out) - low(stems))[changed, k]
+        rise_db = rise_db[torch.isfinite(rise_db)]
+        assert 0 <= float(rise_db.min()) < 0.3 * most_db < 0.7 * most_db < float(rise_db.max()) <= most_db
+    assert torch.equal(out, augmentation.low_end(stems, 0.5, torch.Generator().manual_seed(7)))
+    assert torch.equal(stems, augmentation.low_end(stems, 0.0, torch.Generator().manual_seed(7)))
 
 
 def test_an_offset_is_in_the_mixture_and_in_no_stem():
@@ -153,7 +180,7 @@ def test_some_mixtures_have_an_offset_of_either_sign():
     assert 0.3 < float((found > 0).sum() / len(size)) < 0.7
 
 
-@pytest.mark.parametrize("name", ["coded", "quiet", "inverted", "offset"])
+@pytest.mark.parametrize("name", ["coded", "quiet", "low_end", "inverted", "offset"])
 def test_shares_are_shares(name):
     with pytest.raises(ValueError, match=f"{name} is a share"):
         TrainConfig(**{name: 1.5})

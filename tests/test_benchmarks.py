@@ -55,6 +55,10 @@ TINY = {
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
         r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
     ),
+    "low_end": (
+        "{songs}",
+        r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00",
+    ),
     "peers": ("--seconds 2 --repeat 1", r"all tables +\d+\.\d\d(?s:.*)voice and bass +\d(?s:.*)the chain +\d\.\d\d"),
     "perfect_stems": (
         "{songs}",
@@ -111,7 +115,9 @@ def _write_song(folder: Path) -> None:
     times = np.arange(8 * 22_050) / 22_050
     voice = 0.1 * np.sin(2 * np.pi * 440 * times)
     clicks = 0.1 * np.random.default_rng(0).normal(size=len(times)) * np.exp(-60 * (times % 0.5))
-    for name, y in {"mixture": voice + clicks, "vocals": voice, "drums": clicks}.items():
+    bass = 0.1 * np.sin(2 * np.pi * 55 * times)
+    stems = {"vocals": voice, "drums": clicks, "bass": bass}
+    for name, y in {"mixture": voice + clicks + bass, **stems}.items():
         audio.write(folder / f"{name}.wav", y.astype(np.float32), 22_050)
     (folder / "vocals_f0.csv").write_text("".join(f"{t:.2f},440\n" for t in np.arange(0, 8, 0.05)))
     (folder / "beats.tsv").write_text("".join(f"{0.5 * i:.1f}\t{i % 4 + 1}\n" for i in range(16)))

@@ -198,6 +198,68 @@ def test_subnetworks_learn_by_themselves(store, tmp_path, name):
     assert not any("running" in key or "num_batches" in key for key in changed)
 
 
+def test_stems_are_held_to_what_a_teacher_makes_of_them(store, tmp_path):
+    """With all stems kept a network that is its teacher has nothing to learn; with two it learns the other two."""
+    first = tiny_checkpoint(tmp_path)
+    settings = {
+        "model": TINY.to_dict(), "n_frames": 32, "batch_size": 2, "songs": 1.0, "warmup": 1, "learning_rate": 2e-3,
+        "ema": 0.0, "initial": str(first), "learns": ("separator",), "norm": "running",
+    }  # fmt: skip
+    source = TrainingData(songs=store.path).open(TrainConfig(**settings))
+    batch = torch.utils.data.default_collate([vars(source.example(i)) for i in range(2)])
+    spectra = losses.spectrograms(batch["stems"])
+    plain = JointObjective(TrainConfig(**settings), "cpu")
+    with torch.no_grad():
+        before = plain.average.separate(spectra[0]).masks[..., :32]
+
+    all_kept = JointObjective(TrainConfig(**settings, keeps=STEMS), "cpu")
+    nothing, something = (float(one._losses(batch)["separation"].detach()) for one in (all_kept, plain))
+    assert nothing < 0.1 * something  # a root keeps clear of 0
+
+    def learned(objective: JointObjective) -> torch.Tensor:
+        for _ in range(12):
+            objective.step(batch)
+        with torch.no_grad():
+            return objective.average.separate(spectra[0]).masks[..., :32]
+
+    def away(masks: torch.Tensor, from_: torch.Tensor) -> torch.Tensor:
+        return ((masks * spectra[0][:, None] - from_).abs()).mean(dim=(0, 2, 3))
+
+    kept, free = [STEMS.index(stem) for stem in ("drums", "bass")], [STEMS.index(stem) for stem in ("vocals", "other")]
+    held, all_learned = learned(JointObjective(TrainConfig(**settings, keeps=("drums", "bass")), "cpu")), learned(plain)
+    as_before = before * spectra[0][:, None]
+    assert (away(held, as_before)[kept] < 0.5 * away(all_learned, as_before)[kept]).all()
+    assert float(away(held, spectra[1])[free].sum()) < float(away(before, spectra[1])[free].sum())
+
+
+def test_a_teacher_may_be_another_checkpoint(store, tmp_path):
+    first, teacher = tiny_checkpoint(tmp_path), tiny_checkpoint(tmp_path, seed=1, name="teacher")
+    config = TrainConfig(
+        model=TINY.to_dict(),
+        songs=1.0,
+        initial=str(first),
+        teacher=str(teacher),
+        keeps=("bass",),
+        learns=("separator",),
+    )
+    stems = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 4, 16 * HOP_LENGTH)).astype(np.float32))
+    spectra = losses.spectrograms(stems)
+    with torch.no_grad():
+        masks = checkpoints.load(teacher).separate(spectra[0]).masks[..., :16]
+    mixture, magnitude, aligned = losses.taught(spectra, masks, ("bass",))
+    assert torch.equal(magnitude[:, [0, 1, 3]], spectra[1][:, [0, 1, 3]])
+    torch.testing.assert_close(magnitude[:, 2], masks[:, 2] * mixture)
+    torch.testing.assert_close(aligned[:, 2], masks[:, 2] * mixture**2)
+    objective = JointObjective(config, "cpu")
+    expected = losses.separation_loss(
+        objective.model.separate(mixture).masks[..., :16], mixture, magnitude, aligned,
+        complex_share=config.loss.complex_share,
+    )  # fmt: skip
+    assert float(objective._losses({"stems": stems})["separation"].detach()) == pytest.approx(
+        float(expected.detach()), rel=1e-3
+    )
+
+
 def test_presence_is_learned(songs, tmp_path):
     """A head that the initial checkpoint lacks says after some steps which stems play, here and in analyses."""
     calibrated = adjusted(checkpoints.load(tiny_checkpoint(tmp_path)), sharpness=0.7)
@@ -266,6 +328,10 @@ def test_presence_targets_are_those_of_the_evaluation():
         ({"mixing": "device", "songs": 1.0}, "makes no labels"),
         ({"learns": ("drums",)}, "unknown subnetworks to learn: drums"),
         ({"norm": "running"}, "the recipe names none"),
+        ({"keeps": ("bas",), "initial": "joint-v2"}, "unknown stems to keep: bas"),
+        ({"keeps": ("bass",)}, "holds stems to a teacher or initial checkpoint"),
+        ({"keeps": ("bass",), "initial": "joint-v2", "learns": ("pitch",)}, "while the separator learns"),
+        ({"teacher": "joint-v2"}, "no stems to keep"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_learn(settings, said):

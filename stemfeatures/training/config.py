@@ -88,6 +88,9 @@ class TrainConfig:
         Share of the examples that go through a lossy coder, see :func:`~.objectives.augmentation.coded`.
     quiet : float, default=0.0
         Share of the examples in which one stem lies far below the others.
+    low_end : float, default=0.0
+        Share of the examples whose bass and drums have more of their energy in the lows, see
+        :func:`~.objectives.augmentation.low_end`.
     inverted : float, default=0.0
         Share of the stems whose polarity is turned round.
     offset : float, default=0.0
@@ -97,6 +100,10 @@ class TrainConfig:
     norm : str, default='batch'
         What batch norm normalises with: ``batch``, the statistics of each batch, or ``running``, those of the initial
         checkpoint, which stay as they are.
+    keeps : tuple[str, ...], default=()
+        Stems whose estimates stay those of ``teacher``: what is learned is how the others share the rest.
+    teacher : str, default=''
+        Checkpoint (name or file) whose estimates the stems of ``keeps`` are held to; empty = ``initial``.
     objective : str, default='joint'
         What is learned, of :data:`~.objectives.find.OBJECTIVES`. What follows is for those that separate a target.
     target : str, default=''
@@ -132,6 +139,7 @@ class TrainConfig:
     band_limited: float = 0.0
     coded: float = 0.0
     quiet: float = 0.0
+    low_end: float = 0.0
     inverted: float = 0.0
     offset: float = 0.0
     validate_every: int = 500
@@ -141,6 +149,8 @@ class TrainConfig:
     initial: str = ""
     learns: tuple[str, ...] = ()
     norm: str = "batch"
+    keeps: tuple[str, ...] = ()
+    teacher: str = ""
     licences: dict[str, str] = field(default_factory=dict)
     made_of: dict[str, dict[str, str]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -150,7 +160,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        for name in ("songs", "band_limited", "coded", "quiet", "inverted", "offset"):
+        for name in ("songs", "band_limited", "coded", "quiet", "low_end", "inverted", "offset"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.mixing not in MIXINGS:

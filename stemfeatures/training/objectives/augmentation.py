@@ -1,7 +1,7 @@
 """What happens to whole examples before they are learned from, on the device that trains.
 
-Levels, coders, polarity, offsets: none moves anything in time or pitch, so that all labels hold. The first three change
-the stems such that their sum is the changed mixture; an offset is in the mixture alone, and no stem's.
+Levels, equalisers, coders, polarity, offsets: none moves anything in time or pitch, so that all labels hold. All but
+the last change the stems such that their sum is the changed mixture; an offset is in the mixture alone, and no stem's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...constants import ANALYSIS_SAMPLE_RATE as SR
+from ...constants import STEMS
 
 #: Coefficients a frame of the coder: those of MP3's long blocks and of AAC's, brought to the analysis rate.
 FRAMES = (288, 512)
@@ -21,6 +22,9 @@ FRAMES = (288, 512)
 MARGIN_DB, _LESS_DB = (11.0, 25.0), 1.5
 #: By how many dB a stem falls that lies far below the others.
 FALL_DB = (6.0, 24.0)
+#: By how many dB at most the low end of a stem rises over the rest of it, and within what Hz it ends: generated basses
+#: and drums have less of their energy below 150 Hz than recorded ones have (benchmarks/low_end.py).
+LOW_END_DB, LOW_END_HZ = {"bass": 24.0, "drums": 12.0}, (90.0, 350.0)
 #: Offsets of mixtures whose peak is 0.5.
 OFFSETS = (0.001, 0.1)
 #: How steeply masking falls in dB a Bark towards lower and higher bands.
@@ -50,6 +54,45 @@ def quiet(stems: Tensor, share: float, random: torch.Generator) -> Tensor:
     falls = torch.arange(stems.shape[1]) == (which * stems.shape[1]).long()[:, None]
     gains = torch.where(falls & (chosen < share)[:, None], fall[:, None], 1.0)
     return stems * gains.to(stems)[:, :, None]
+
+
+def low_end(stems: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Stems whose basses and drums, in some examples, have more of their energy in the fundamentals.
+
+    Each goes through a shelf of its own, by up to :data:`LOW_END_DB` and at one of :data:`LOW_END_HZ`, that leaves its
+    energy as it is: what the lows gain the rest loses.
+
+    Parameters
+    ----------
+    stems : Tensor
+        ``(batch, 4, n_samples)``.
+    share : float
+        Share of the examples in which they have, 0..1.
+    random : torch.Generator
+        Decides in which, by how much and up to which frequency.
+
+    Returns
+    -------
+    Tensor
+        As ``stems``.
+    """
+    drawn = torch.rand(1 + 2 * len(LOW_END_DB), len(stems), generator=random)
+    chosen = drawn[0] < share
+    out = stems.clone()
+    if not chosen.any():  # a transform of no signals is an error
+        return out
+    lowest, highest = LOW_END_HZ
+    for k, (stem, most_db) in enumerate(LOW_END_DB.items()):
+        y = stems[chosen, STEMS.index(stem)]
+        rise_db = most_db * drawn[1 + 2 * k, chosen].to(y)
+        edge = lowest * (highest / lowest) ** drawn[2 + 2 * k, chosen].to(y)
+        spectrum = torch.fft.rfft(y)
+        hertz = torch.linspace(0, SR / 2, spectrum.shape[-1]).to(y)
+        low = 1 / (1 + (hertz / edge[:, None]) ** 4)
+        shaped = torch.fft.irfft(spectrum * 10 ** (rise_db[:, None] * low / 20), n=y.shape[-1])
+        gain = y.norm(dim=-1) / shaped.norm(dim=-1).clamp_min(1e-9)
+        out[chosen, STEMS.index(stem)] = shaped * gain[:, None]
+    return out
 
 
 def offsets(count: int, share: float, random: torch.Generator) -> Tensor:

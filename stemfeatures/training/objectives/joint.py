@@ -10,14 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...constants import STEMS
 from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import SUBNETWORKS, JointConfig, JointNet
 from ...models.precision import mixed_precision
 from ..config import TrainConfig
-from .augmentation import coded, inverted, offsets, quiet
+from .augmentation import coded, inverted, low_end, offsets, quiet
 from .base import Batch, Objective, step_generator
-from .losses import band_limited, pitch_losses, presence_loss, rhythm_loss, separation_loss, spectrograms, weighted_sum
+from .losses import (
+    band_limited,
+    pitch_losses,
+    presence_loss,
+    rhythm_loss,
+    separation_loss,
+    spectrograms,
+    taught,
+    weighted_sum,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +64,7 @@ class JointObjective(Objective):
                 self.model.config = replace(self.model.config, sharpness=first.config.sharpness)
         self.average = JointNet(self.model.config).to(device)
         self.average.load_state_dict(self.model.state_dict())
+        self.teacher = _teacher(config, device)
         self.learns = config.learns or self.model.subnetworks
         for name, module in self.model.named_children():
             module.requires_grad_(name in self.learns)
@@ -89,6 +100,15 @@ class JointObjective(Objective):
             message = "mixing on the device makes no labels and reads songs alone: it takes songs = 1.0 and learns "
             message += "separator, presence or both"
             raise ModelError(message, source=config.name, stage="train")
+        if unknown := sorted(set(config.keeps) - set(STEMS)):
+            message = f"unknown stems to keep: {', '.join(unknown)}; known: {', '.join(STEMS)}"
+            raise ModelError(message, source=config.name, stage="train")
+        kept_by = config.teacher or config.initial
+        if config.keeps and not (kept_by and "separator" in (config.learns or SUBNETWORKS)):
+            message = "keeps holds stems to a teacher or initial checkpoint while the separator learns"
+            raise ModelError(message, source=config.name, stage="train")
+        if config.teacher and not config.keeps:
+            raise ModelError("its teacher has no stems to keep", source=config.name, stage="train")
         if config.norm == "running" and not config.initial:
             message = "norm = running keeps the statistics of an initial checkpoint, and the recipe names none"
             raise ModelError(message, source=config.name, stage="train")
@@ -121,6 +141,8 @@ class JointObjective(Objective):
         stems = batch["stems"]
         if config.quiet:
             stems = quiet(stems, config.quiet, step_generator(config.seed, self.steps_done, 4))
+        if config.low_end:
+            stems = low_end(stems, config.low_end, step_generator(config.seed, self.steps_done, 5))
         if config.inverted:
             stems = inverted(stems, config.inverted, step_generator(config.seed, self.steps_done, 1))
         if config.coded:
@@ -139,6 +161,11 @@ class JointObjective(Objective):
             pitch = self.model.read_pitch(separated) if "pitch" in learns else None
             rhythm = self.model.read_rhythm(separated) if "rhythm" in learns else None
             presence = self.model.read_presence(separated) if "presence" in learns else None
+            if self.teacher is not None:
+                with torch.no_grad():
+                    teaching = self.teacher.separate(spectra[0]).masks
+        if self.teacher is not None:
+            spectra = taught(spectra, teaching.float()[..., :frames], config.keeps)
         if "separator" in learns:
             masks = separated.masks.float()[..., :frames]
             terms["separation"] = separation_loss(masks, *spectra, complex_share=config.loss.complex_share)
@@ -164,6 +191,17 @@ class JointObjective(Objective):
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done = int(state["step"])
+
+
+def _teacher(config: TrainConfig, device: str) -> JointNet | None:
+    """Whose estimates the stems of ``config.keeps`` are held to; its masks are those that it learned."""
+    if not config.keeps:
+        return None
+    source = config.teacher or config.initial
+    teacher = checkpoints.load(source, device=device)
+    if not isinstance(teacher, JointNet):
+        raise ModelError("no joint network, whose stems could be kept", source=source, stage="train")
+    return teacher.eval().requires_grad_(False)
 
 
 def _begin_with(model: JointNet, first: JointNet, source: str) -> None:

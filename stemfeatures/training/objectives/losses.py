@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...constants import ANALYSIS_SAMPLE_RATE as SR
-from ...constants import HOP_LENGTH, N_BINS, N_FFT
+from ...constants import HOP_LENGTH, N_BINS, N_FFT, STEMS
 from ...descriptors.activity import BELOW_MIXTURE_DB, MAX_GAP_S
 from ...spectra.transform import stft
 from ..config import LossWeights
@@ -37,6 +37,35 @@ def spectrograms(stems: Tensor, offset: Tensor | None = None) -> tuple[Tensor, T
     ]
     mixture, magnitude, aligned = (torch.cat(plane) for plane in zip(*planes))
     return mixture, magnitude, aligned
+
+
+def taught(
+    spectra: tuple[Tensor, Tensor, Tensor], masks: Tensor, stems: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`spectrograms` gives, with the estimates of another network in the place of some stems.
+
+    A network that learns from them what it did before forgets less of it (Li and Hoiem, "Learning without forgetting",
+    ECCV 2016).
+
+    Parameters
+    ----------
+    spectra : tuple of Tensor
+        Of :func:`spectrograms`.
+    masks : Tensor
+        ``(batch, 4, bins, frames)`` of the other network.
+    stems : sequence of str
+        Which of ``STEMS`` are replaced.
+
+    Returns
+    -------
+    tuple of Tensor
+        As ``spectra``.
+    """
+    mixture, magnitude, aligned = spectra
+    replaced = torch.tensor([stem in stems for stem in STEMS], device=masks.device)[:, None, None]
+    estimate = masks * mixture[:, None]
+    magnitude = torch.where(replaced, estimate, magnitude)
+    return mixture, magnitude, torch.where(replaced, estimate * mixture[:, None], aligned)
 
 
 #: Where the band of an example ends that is limited, in Hz: from below half of 8 kHz to half of 16 kHz.
