@@ -11,7 +11,7 @@
 set -eu
 out=$1 songs=${2:-400} seconds=${3:-50}
 shift "$(($# < 3 ? $# : 3))"
-recipes=${*:-joint-v3-separator joint-v3-pitch joint-v3}
+recipes=${*:-joint-v3-separator joint-v3-pitch joint-v3-rhythm}
 python=${PYTHON:-python}
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 mkdir -p "$out"

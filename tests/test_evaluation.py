@@ -292,7 +292,7 @@ def test_tables_fit_a_width_and_lose_nothing(task: str, width: int) -> None:
     stems = {"f0": ["vocals"], "leakage": [pair_name(a, b) for a in STEMS for b in STEMS]}.get(task, STEMS)
     rng, rows = np.random.default_rng(0), []
     for stem in stems:
-        for estimator in ("joint-v2", "openunmix:umxhq-of-somebody"):
+        for estimator in ("joint-v3", "openunmix:umxhq-of-somebody"):
             of = {"task": task, "dataset": "folder-of-a-data-set", "stem": stem, "estimator": estimator, "status": "ok"}
             for track in range(3):
                 scores = dict(zip(METRICS[task], rng.uniform(1, 9, len(METRICS[task]))))
@@ -309,11 +309,11 @@ def test_tables_fit_a_width_and_lose_nothing(task: str, width: int) -> None:
         assert sum(line.count("of other") for line in cells) == 2
         return
     table = result.summary().set_index(["stem", "estimator", "metric"])
-    one = table.loc[stems[-1], "joint-v2", "rpa_fast" if task == "f0" else "bss_sar_db"]
+    one = table.loc[stems[-1], "joint-v3", "rpa_fast" if task == "f0" else "bss_sar_db"]
     digits = 3 if task == "f0" else 2
     told = [f"{one[name]:.{digits}f}" for name in ("mean", "ci95", "median")]
     if width == 80:  # each metric on a line of its own
-        assert [one.name[2], "joint-v2", "3", *told] in cells
+        assert [one.name[2], "joint-v3", "3", *told] in cells
 
 
 def test_stems_that_do_not_sum_to_the_mixture_are_told(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def test_weights_lie_between(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert kept["command"].startswith("python -m stemfeatures.training.interpolation ")
 
 
+def test_the_other_end_may_be_an_earlier_checkpoint(tmp_path: Path) -> None:
+    earlier = tiny_checkpoint(tmp_path, seed=2, name="earlier")
+    after = _grown(tmp_path, tiny_checkpoint(tmp_path))
+    out = tmp_path / "between.safetensors"
+    interpolation.main([str(after), "--before", str(earlier), "--share", "0.25", "-o", str(out)])
+    old, new, found = (checkpoints.load(path).state_dict() for path in (earlier, after, out))
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * old[name] + 0.25 * new[name])
+    assert checkpoints.resolve(out).card["training"]["interpolation"]["before"] == "earlier"
+
+
 def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tiny_checkpoint(tmp_path)
     for initial, share, message in (

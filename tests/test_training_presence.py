@@ -23,6 +23,7 @@ from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.data.song_store import build_song_store
 from stemfeatures.training.interpolation import interpolate
 from stemfeatures.training.presence import hear, train_presence
+from stemfeatures.training.presence_offsets import main as renew_offsets
 from stemfeatures.training.presence_offsets import presence_offsets, with_presence_offsets
 from stemfeatures.training.training_data import TrainingData
 
@@ -137,6 +138,29 @@ def test_a_run_learns_presence_alone(songs: Path, model: JointNet, tmp_path: Pat
     for name, value in half.named_parameters():
         ends = (net.presence.get_parameter(name) for net in (learned, model))
         torch.testing.assert_close(value, sum(share * end for share, end in zip((0.25, 0.75), ends)))
+
+
+def test_offsets_are_chosen_anew(
+    songs: Path, model: JointNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the biases of the head change, and the card tells on what they were chosen."""
+    before = checkpoints.save(model, tmp_path / "before.safetensors", {"licence": "test", "metrics": {"set": {}}}).path
+    out = tmp_path / "out.safetensors"
+    renew_offsets([str(before), str(songs), "--recall", "vocals=0.8", "-o", str(out)])
+    expected = presence_offsets(model, songs, recall={"vocals": 0.8, "drums": 0.995, "bass": 0.995, "other": 0.99})
+    old, new = (checkpoints.load(path).state_dict() for path in (before, out))
+    assert {name for name, value in new.items() if not torch.equal(value, old[name])} == {"presence.head.bias"}
+    moved = new["presence.head.bias"] - old["presence.head.bias"]
+    np.testing.assert_allclose(moved.numpy(), [expected[stem] for stem in STEMS], rtol=1e-4, atol=1e-5)
+    card = checkpoints.resolve(out).card
+    assert card["metrics"] == {}
+    kept = card["training"]["presence_offsets"]
+    assert (kept["chosen_on"], kept["recall"]["vocals"]) == (songs.name, 0.8)
+    assert kept["bass"] == pytest.approx(expected["bass"], abs=1e-4)
+    assert f"sha256 {checkpoints.resolve(out).sha256}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        renew_offsets([str(before), str(songs), "--recall", "vocals=2", "-o", str(out)])
+    assert "such as vocals=0.9: 'vocals=2'" in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_said(songs: Path, model: JointNet, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Net = TypeVar("Net", bound=Network)
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-DEFAULT_MODEL = "joint-v2"
+DEFAULT_MODEL = "joint-v3"
 
 
 @dataclass(frozen=True)

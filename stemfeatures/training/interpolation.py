@@ -43,8 +43,10 @@ def interpolate(network: nn.Module, before: nn.Module, share: float) -> None:
             value.lerp_(old, 1 - share)
 
 
-def between(after: str | Path, share: float, out: str | Path, *, command: str = "") -> checkpoints.Checkpoint:
-    """Save the network between a checkpoint and the one that its run began with.
+def between(
+    after: str | Path, share: float, out: str | Path, *, before: str | Path | None = None, command: str = ""
+) -> checkpoints.Checkpoint:
+    """Save the network between a checkpoint and the one that its run began with, or another one before it.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def between(after: str | Path, share: float, out: str | Path, *, command: str = 
         Weight of ``after``, 0..1.
     out : str | Path
         The checkpoint to write. Its masks are as sharp as those of the initial one, whose F0 was calibrated as well.
+    before : str | Path, optional
+        Checkpoint (name or file) at the other end; without it that which the run of ``after`` began with.
     command : str, default=''
         What was typed, for the card.
 
@@ -73,14 +77,14 @@ def between(after: str | Path, share: float, out: str | Path, *, command: str = 
         raise ValueError(f"share must be from 0 to 1, not {share}")
     checkpoint = checkpoints.resolve(after)
     training = checkpoint.card.get("training", {})
-    if not (initial := training.get("recipe", {}).get("initial")):
+    if not (initial := before or training.get("recipe", {}).get("initial")):
         raise ModelError("its card names no checkpoint that it went on from", source=str(after), stage="train")
     start = checkpoints.resolve(initial)
-    network, before = checkpoints.load(checkpoint), checkpoints.load(start)
-    config = before.config
+    network, old = checkpoints.load(checkpoint), checkpoints.load(start)
+    config = old.config
     if not isinstance(network, JointNet) or replace(network.config, sharpness=config.sharpness) != config:
         raise ModelError(f"{initial}, which it went on from, is of another size", source=str(after), stage="train")
-    interpolate(network, before, share)
+    interpolate(network, old, share)
     network.config = config
     kept = {"share_of_new": share, "before": start.name, "command": command}
     calibration = start.card.get("training", {}).get("calibration")
@@ -94,11 +98,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a joint checkpoint that went on from another one")
     parser.add_argument("--share", type=float, default=SHARE_OF_NEW, help="weight of its own (default: %(default)s)")
+    parser.add_argument("--before", metavar="NAME", help="the other end (default: what its run began with)")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
     args = parser.parse_args(argv)
     words = ["python", "-m", "stemfeatures.training.interpolation", *(sys.argv[1:] if argv is None else argv)]
     try:
-        saved = between(args.checkpoint, args.share, args.out, command=shlex.join(words))
+        saved = between(args.checkpoint, args.share, args.out, before=args.before, command=shlex.join(words))
     except (ValueError, ModelError) as error:
         parser.error(str(error))
     print(f"{saved.path}, sha256 {saved.sha256}")

@@ -50,7 +50,7 @@ ONSET_WEIGHT, ACTIVE_WEIGHT = 4.0, 1.5
 #: Weight of the deviation's loss.
 DEVIATION_WEIGHT = 1.0
 #: The recipe that names what generated songs are made of, with licences.
-SOURCES = "joint-v3"
+SOURCES = "joint-v3-rhythm"
 #: Thresholds that are tried.
 ONSETS, ACTIVES = (0.3, 0.4, 0.5, 0.6, 0.7), (0.2, 0.35, 0.5)
 #: Most voices of a frame, frames over which their activity is averaged, and semitones below which two are in unison.

@@ -1,14 +1,19 @@
 """How sure a joint network has to be that a stem plays: offsets of its presence logits.
 
 They are chosen such that each stem is found in the same share of the frames in which it plays, and are added to the
-biases of the head.
+biases of the head. The training of presence ends with them; a network whose separator has learned on gets them anew:
+
+    python -m stemfeatures.training.presence_offsets CHECKPOINT SONGS -o FILE
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
+import shlex
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,7 @@ from ..errors import TrainingError
 from ..evaluation.presence import at_frames, presence_truth
 from ..models import checkpoints
 from ..models.joint import JointNet
+from .one_line import one_line_errors
 
 #: Share of the frames in which a stem plays that shall be found: a voice is better missed for a moment than heard in a
 #: guitar.
@@ -107,3 +113,91 @@ def with_presence_offsets(model: JointNet, offsets: dict[str, float]) -> JointNe
     assert model.presence is not None
     model.presence.head.get_parameter("bias").add_(torch.tensor([offsets.get(stem, 0.0) for stem in STEMS]))
     return model
+
+
+def renew(
+    checkpoint: str | Path,
+    songs: str | Path,
+    out: str | Path,
+    *,
+    recall: Mapping[str, float] = RECALL,
+    command: str = "",
+    on_song: Callable[[str], None] | None = None,
+) -> checkpoints.Checkpoint:
+    """Choose the offsets of a checkpoint anew, and save it.
+
+    Parameters
+    ----------
+    checkpoint : str | Path
+        Name or file of a joint network with presence.
+    songs : str | Path
+        Folder of tracks with all stems, none of which the network has learned from.
+    out : str | Path
+        The file to write.
+    recall : Mapping[str, float], optional
+        As of :func:`presence_offsets`.
+    command : str, default=''
+        What was typed, for the card.
+    on_song : Callable[[str], None], optional
+        Called with the name of each song that is done.
+
+    Returns
+    -------
+    checkpoints.Checkpoint
+        What was written; its card names the songs, and has no metrics.
+
+    Raises
+    ------
+    ModelError
+        There is no such checkpoint, or it is damaged.
+    TrainingError
+        It has no presence, or a stem plays in none of the songs.
+    """
+    before = checkpoints.resolve(checkpoint)
+    model = checkpoints.load(before)
+    if not isinstance(model, JointNet):
+        raise TrainingError(
+            "no joint network, and none with presence", source=str(checkpoint), stage="presence offsets"
+        )
+    offsets = presence_offsets(model, songs, recall=recall, on_song=on_song)
+    training = before.card.get("training", {})
+    kept = {"chosen_on": Path(songs).name, "recall": dict(recall), **{stem: round(x, 4) for stem, x in offsets.items()}}
+    if command:
+        kept["command"] = command
+    card = before.card | {"training": training | {"presence_offsets": kept}, "metrics": {}}
+    return checkpoints.save(with_presence_offsets(model, offsets), Path(out), card)
+
+
+def _share(words: str) -> tuple[str, float]:
+    """``STEM=SHARE`` of the command line."""
+    stem, _, share = words.partition("=")
+    try:
+        if stem in STEMS and 0 < float(share) < 1:
+            return stem, float(share)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"no stem and a share between 0 and 1, such as vocals=0.9: {words!r}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="a joint network with presence, by name or file")
+    parser.add_argument("songs", type=Path, help="folder of song folders with all stems, which it did not learn from")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
+    usual = " ".join(f"{stem}={share}" for stem, share in RECALL.items())
+    parser.add_argument(
+        "--recall", type=_share, nargs="+", default=[], metavar="STEM=SHARE",
+        help=f"in which share of its frames a stem is found (default: {usual})",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    words = ["python", "-m", "stemfeatures.training.presence_offsets", *(sys.argv[1:] if argv is None else argv)]
+    with one_line_errors(parser):
+        recall = RECALL | dict(args.recall)
+        saved = renew(args.checkpoint, args.songs, args.out, recall=recall, command=shlex.join(words), on_song=print)
+        offsets = saved.card["training"]["presence_offsets"]
+        print("offsets: " + ", ".join(f"{stem} {offsets[stem]:+.2f}" for stem in STEMS))
+        print(f"{saved.path}, sha256 {saved.sha256}")
+
+
+if __name__ == "__main__":
+    main()
