@@ -1,13 +1,14 @@
 """CPU seconds a minute of aligning lyrics, beyond separation, and the aligner of pocketsphinx beside it.
 
     python benchmarks/alignment.py [AUDIO LYRICS] [--repeat 6] [--rounds 3]
-    python benchmarks/alignment.py [AUDIO LYRICS] --minutes 10,60,180 --rounds 0
+    python benchmarks/alignment.py [AUDIO LYRICS] --minutes 10,60 --rounds 0
+    python benchmarks/alignment.py [AUDIO LYRICS] --minutes 180 --copies 12 --rounds 0
 
 Both align the same separated vocals. Without arguments the song is Río of ``catalog_samples``, put end to end
 ``--repeat`` times with its words, so that it is as long as songs are. The median of the rounds is shown.
 
-``--minutes`` puts it end to end until it has these lengths, with its words as often, and shows the peak memory of
-a process that aligns each, beside what it takes before.
+``--minutes`` puts it end to end until it has these lengths, with its words as often, or ``--copies`` times at most, and
+shows the peak memory of a process that aligns each, beside what it takes before.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=lambda text: [float(part) for part in text.split(",")], default=())
+    parser.add_argument("--copies", type=int, default=1_000_000)
     args = parser.parse_args()
     if args.lyrics is None:
         lines = json.loads((SAMPLES / "truth" / "rio.json").read_text(encoding="utf-8"))["lyrics"]
@@ -56,7 +58,7 @@ def main() -> None:
     separation = (time.process_time() - start) / vocals.duration_s * 60
     for minutes in args.minutes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            print(pool.apply(memory, (vocals, text, minutes)), flush=True)
+            print(pool.apply(memory, (vocals, text, minutes, args.copies)), flush=True)
     if not args.rounds:
         return
     vocals, text = repeated(vocals, text, args.repeat)
@@ -83,11 +85,12 @@ def repeated(vocals: Vocals, text: str, times: int) -> tuple[Vocals, str]:
     return Vocals(signal, voiced, vocals.duration_s * times), "\n\n".join([text] * times)
 
 
-def memory(vocals: Vocals, text: str, minutes: float) -> str:
+def memory(vocals: Vocals, text: str, minutes: float, copies: int) -> str:
     """Align a song that is repeated until it has a length; its peak memory, in words."""
     aligner = Aligner()
     aligner.from_vocals(vocals, text)  # compiles
-    vocals, text = repeated(vocals, text, math.ceil(minutes * 60 / vocals.duration_s))
+    times = math.ceil(minutes * 60 / vocals.duration_s)
+    vocals, text = repeated(vocals, text, times)[0], repeated(vocals, text, min(times, copies))[1]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start = time.process_time()
     alignment = aligner.from_vocals(vocals, text)

@@ -22,8 +22,8 @@ FOLDER = ROOT / "benchmarks"
 TINY = {
     "agreement": ("--songs 1 --seconds 8", r"spectral_centroid +librosa +\d+ +(1\.0|0\.999)"),
     "alignment": (
-        "--repeat 1 --rounds 1 --minutes 0.6",
-        r"0\.9 minutes, \d+ words, ok: .* at the peak(?s:.*)ratio to pocketsphinx +\d",
+        "--repeat 1 --rounds 1 --minutes 0.6 --copies 1",
+        r"0\.9 minutes, 32 words, \w+: .* at the peak(?s:.*)ratio to pocketsphinx +\d",
     ),
     "bass_lines": ("--songs 2 --seconds 8", r"mixture +\d\.\d\d"),
     "coder_noise": ("{song} --seconds 1", r"ours, 512, margin 25 +\d"),
