@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,6 +118,27 @@ def test_code_of_earlier_sources_is_deleted(kernel: ModuleType, tmp_path: Path) 
     assert _load(tmp_path).total(np.arange(4.0)) == 12
     (after,) = _files(tmp_path)
     assert after != before
+
+
+def test_code_with_other_constants_of_other_modules_is_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "kernel.py").write_text(
+        "from stemfeatures._util.numba_cache import compiled\n"
+        "from constants_of_a_release import FACTOR, TABLE\n\n"
+        "@compiled()\ndef scaled(x):\n    return FACTOR * x + TABLE[1]\n\n"
+        "@compiled()\ndef total(x):\n    return scaled(x[0]) + x[1]\n"
+    )
+    found = []
+    for factor, second in ((2.0, 0.5), (3.0, 0.5), (3.0, 0.25), (3.0, 0.25)):
+        constants = SimpleNamespace(FACTOR=factor, TABLE=np.array([0.0, second]))
+        monkeypatch.setitem(sys.modules, "constants_of_a_release", constants)
+        module = _load(tmp_path)
+        found.append((module.total(np.array([10.0, 1.0])), _hits(module)))
+    assert found == [(21.5, 0), (31.5, 0), (31.25, 0), (31.25, 1)]
 
 
 def test_a_full_disk_keeps_nothing_and_stops_nobody(

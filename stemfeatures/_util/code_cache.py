@@ -3,8 +3,8 @@
 Numba numbers the files of a function and keeps the numbers in an index, which it reads, changes and writes while others
 do the same. Of two processes that compile other signatures of one function at a time both may take one number: then the
 index names the code of another signature, and who calls it crashes. Here the name of a file comes from all that its
-code depends on. There is no index, nobody writes where another signature is read, and who compiles what is being
-compiled elsewhere writes the same.
+code depends on, also the constants that its module has from others. There is no index, nobody writes where another
+signature is read, and who compiles what is being compiled elsewhere writes the same.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
 from .files import replacing
@@ -43,7 +48,10 @@ class CodeCache(FunctionCache):
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         locator = self._impl.locator
-        files = CodeFiles(Path(locator.get_cache_path()), self._impl.filename_base, locator.get_source_stamp())
+        stamp = locator.get_source_stamp()
+        files = CodeFiles(
+            Path(locator.get_cache_path()), self._impl.filename_base, lambda: (stamp, *_frozen(function, set()))
+        )
         self._cache_file = files  # type: ignore[assignment]
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -63,13 +71,16 @@ class CodeFiles:
         Where they lie.
     name : str
         What their names begin with.
-    stamp : object
-        Digest of the source.
+    stamp : Callable[[], object]
+        Tells the source and what it reads; called once, when all that is declared beside the function is there.
     """
 
-    def __init__(self, folder: Path, name: str, stamp: object) -> None:
-        self._folder, self._name = folder, name
-        self._source = _digest(stamp)
+    def __init__(self, folder: Path, name: str, stamp: Callable[[], object]) -> None:
+        self._folder, self._name, self._stamp = folder, name, stamp
+
+    @cached_property
+    def _source(self) -> str:
+        return _digest(self._stamp())
 
     def path(self, key: object) -> Path:
         """The file of a signature on a processor, of this source and release of numba."""
@@ -99,6 +110,36 @@ class CodeFiles:
         """Delete all of this source."""
         for path in self._folder.glob(f"{self._name}.{self._source}.*.nbc"):
             path.unlink(missing_ok=True)
+
+
+def _frozen(function: FunctionType, seen: set[FunctionType]) -> Iterator[object]:
+    """The values of its module that numba compiles into a function, and the compiled functions that it calls."""
+    seen.add(function)
+    for name in sorted(set(_names(function.__code__))):
+        value = function.__globals__.get(name)
+        if isinstance(value, Dispatcher):
+            called = value.py_func
+            if called not in seen:
+                yield name, called.__code__.co_code, [c for c in called.__code__.co_consts if _is_plain(c)]
+                yield from _frozen(called, seen)
+        elif isinstance(value, np.ndarray):
+            yield name, value.dtype, value.shape, value.tobytes()
+        elif _is_plain(value):
+            yield name, value
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Global names in a function and in those that are defined in it."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | complex | str | bytes | np.generic)
 
 
 def _digest(of: object) -> str:
