@@ -54,14 +54,43 @@ class StemfeaturesError(Exception):
         >>> str(SeparationError("the network's masks are not finite").about("song.wav"))
         "song.wav: the network's masks are not finite [separate]"
         """
-        named = self
-        if self.source not in (None, source):
-            # By hand: where tblib's pickling is installed, as Dask does, copy.copy lets both share their attributes.
-            named = type(self).__new__(type(self), *self.args)
-            vars(named).update(vars(self))
-            named.__cause__, named.__traceback__ = self.__cause__, self.__traceback__
+        named = self if self.source in (None, source) else self._copied()
         named.source = source
         return named
+
+    def read_through(self, copy: str, source: str) -> Self:
+        """The error of a file of which a copy was read.
+
+        Parameters
+        ----------
+        copy : str
+            What this error calls it.
+        source : str
+            The file.
+
+        Returns
+        -------
+        StemfeaturesError
+            Another one, whose message calls it so, and which names it where this one named the copy or no file.
+
+        Examples
+        --------
+        >>> str(DecodeError("/tmp/copy: bad header", source="/tmp/copy").read_through("/tmp/copy", "song.wav"))
+        'song.wav: song.wav: bad header [decode]'
+        """
+        named = self._copied()
+        named.message = self.message.replace(copy, source)
+        named.args = (named.message,)
+        if self.source in (None, copy):
+            named.source = source
+        return named
+
+    def _copied(self) -> Self:
+        # By hand: where tblib's pickling is installed, as Dask does, copy.copy lets both share their attributes.
+        made = type(self).__new__(type(self), *self.args)
+        vars(made).update(vars(self))
+        made.__cause__, made.__traceback__ = self.__cause__, self.__traceback__
+        return made
 
     def __str__(self) -> str:
         where = f"{self.source}: " if self.source else ""

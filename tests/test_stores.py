@@ -27,6 +27,7 @@ from pipelines import extract_catalog
 from pipelines.catalog import read_catalog, validate_catalog
 from pipelines.catalog.remote import CACHE_BYTES
 from pipelines.cli import main as cli
+from pipelines.commands._exit import USAGE, exit_code
 from pipelines.commands._inputs import Input, at_hand
 from pipelines.commands._progress import ProgressLine
 from pipelines.extraction import fetch, loaded, stop
@@ -417,6 +418,12 @@ def test_errors_name_the_object_and_not_our_copy(
         f"{address}: not finite [separate]", f"{address}: {address}: bad header [decode]",
         "m.safetensors: bad weights [model]",
     ]  # fmt: skip
+    vector = Input(place_of(address), "a.wav")
+    with pytest.raises(DatasetError) as caught, ProgressLine(1, label="analyse", unit="file", quiet=True) as progress:
+        with at_hand(vector, None, progress):
+            raise DatasetError("3 values, and not 64")
+    assert caught.value.__cause__ is not caught.value  # nobody comes to an end of that
+    assert (str(caught.value), exit_code(caught.value)) == (f"{address}: 3 values, and not 64 [tables]", USAGE)
 
 
 def test_describe_and_separate_read_from_a_store(

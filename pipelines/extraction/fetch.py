@@ -256,12 +256,8 @@ _Error = TypeVar("_Error", bound=StemfeaturesError)
 
 
 def named_as(error: _Error, copy: Path, address: str) -> _Error:
-    """An error about the copy of an object, or about nothing by name, as one about the object."""
-    name = printable(address)
-    named = error.about(name) if error.source in (None, printable_name(copy)) else error
-    named.message = error.message.replace(str(copy), name)
-    named.args = (named.message,)
-    return named
+    """An error about the copy of an object, or about nothing by name, as another one about the object."""
+    return error.read_through(printable_name(copy), printable(address))
 
 
 _caches: dict[int, AudioCache] = {}
