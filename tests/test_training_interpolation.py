@@ -61,15 +61,16 @@ def test_the_other_end_may_be_an_earlier_checkpoint(tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tiny_checkpoint(tmp_path)
-    for initial, share, message in (
-        (None, "0.5", "its card names no checkpoint that it went on from"),
-        (before, "1.5", "share must be from 0 to 1, not 1.5"),
-        (Path("joint-v2"), "0.5", "joint-v2, which it went on from, is of another size"),
-        (tmp_path / "gone.safetensors", "0.5", "gone.safetensors"),
+    for initial, options, message in (
+        (None, ["--share", "0.5"], "its card names no checkpoint that it went on from"),
+        (before, ["--share", "1.5"], "share must be from 0 to 1, not 1.5"),
+        (Path("joint-v2"), [], "joint-v2, which it went on from, is of another size"),
+        (before, ["--before", "joint-v2"], "joint-v2 is of another size"),
+        (tmp_path / "gone.safetensors", [], "gone.safetensors"),
     ):
         after = before if initial is None else _grown(tmp_path, initial)
         with pytest.raises(SystemExit) as raised:
-            interpolation.main([str(after), "--share", share, "-o", str(tmp_path / "out.safetensors")])
+            interpolation.main([str(after), *options, "-o", str(tmp_path / "out.safetensors")])
         assert raised.value.code == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()

@@ -71,7 +71,7 @@ def between(
     ValueError
         The share is not between 0 and 1.
     ModelError
-        The checkpoint is none of a joint network, went on from none, or from one of another size.
+        The checkpoint is none of a joint network, went on from none, or the other end is of another size.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, not {share}")
@@ -83,7 +83,8 @@ def between(
     network, old = checkpoints.load(checkpoint), checkpoints.load(start)
     config = old.config
     if not isinstance(network, JointNet) or replace(network.config, sharpness=config.sharpness) != config:
-        raise ModelError(f"{initial}, which it went on from, is of another size", source=str(after), stage="train")
+        which = "" if before else ", which it went on from,"
+        raise ModelError(f"{initial}{which} is of another size", source=str(after), stage="train")
     interpolate(network, old, share)
     network.config = config
     kept = {"share_of_new": share, "before": start.name, "command": command}
