@@ -418,10 +418,9 @@ def test_errors_name_the_object_and_not_our_copy(
         f"{address}: not finite [separate]", f"{address}: {address}: bad header [decode]",
         "m.safetensors: bad weights [model]",
     ]  # fmt: skip
-    vector = Input(place_of(address), "a.wav")
-    with pytest.raises(DatasetError) as caught, ProgressLine(1, label="analyse", unit="file", quiet=True) as progress:
-        with at_hand(vector, None, progress):
-            raise DatasetError("3 values, and not 64")
+    progress = ProgressLine(1, label="analyse", unit="file", quiet=True)
+    with pytest.raises(DatasetError) as caught, progress, at_hand(Input(place_of(address), "a.wav"), None, progress):
+        raise DatasetError("3 values, and not 64")
     assert caught.value.__cause__ is not caught.value  # nobody comes to an end of that
     assert (str(caught.value), exit_code(caught.value)) == (f"{address}: 3 values, and not 64 [tables]", USAGE)
 
