@@ -12,6 +12,8 @@ from networks import tiny_checkpoint
 from stemfeatures.models import checkpoints
 from stemfeatures.training import interpolation
 
+_SOURCES = (("one", 3.0), ("two", 5.0))
+
 
 def _grown(folder: Path, before: Path, **training: object) -> Path:
     """A checkpoint with other weights, as sharp as it was trained, whose card says where it went on from."""
@@ -48,15 +50,21 @@ def test_weights_lie_between(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_other_end_may_be_an_earlier_checkpoint(tmp_path: Path) -> None:
-    earlier = tiny_checkpoint(tmp_path, seed=2, name="earlier")
+    sources = [{"source": name, "licence": "CC0-1.0", "songs": 1, "minutes": minutes} for name, minutes in _SOURCES]
+    network = checkpoints.load(tiny_checkpoint(tmp_path, seed=2, name="made"))
+    earlier = checkpoints.save(network, tmp_path / "earlier.safetensors", {"data": sources}).path
     after = _grown(tmp_path, tiny_checkpoint(tmp_path))
+    card = checkpoints.resolve(after).card
+    checkpoints.write_card(after, card | {"data": sources[:1]})
     out = tmp_path / "between.safetensors"
     interpolation.main([str(after), "--before", str(earlier), "--share", "0.25", "-o", str(out)])
     old, new, found = (checkpoints.load(path).state_dict() for path in (earlier, after, out))
     for name, value in found.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.75 * old[name] + 0.25 * new[name])
-    assert checkpoints.resolve(out).card["training"]["interpolation"]["before"] == "earlier"
+    card = checkpoints.resolve(out).card
+    assert card["training"]["interpolation"]["before"] == "earlier"
+    assert card["data"] == [{"through": "earlier"} | sources[1], sources[0]]
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

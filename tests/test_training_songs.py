@@ -27,6 +27,7 @@ from stemfeatures.evaluation.presence import presence_truth
 from stemfeatures.models import checkpoints
 from stemfeatures.training import loop
 from stemfeatures.training.calibration import adjusted
+from stemfeatures.training.card import data_sources
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data import song_store
 from stemfeatures.training.data.device_mixing import DeviceMixer, Excerpts
@@ -258,6 +259,11 @@ def test_a_teacher_may_be_another_checkpoint(store, tmp_path):
     assert float(objective._losses({"stems": stems})["separation"].detach()) == pytest.approx(
         float(expected.detach()), rel=1e-3
     )
+    source = {"source": "elsewhere", "licence": "CC-BY-NC-4.0", "songs": 1, "minutes": 1000.0}
+    checkpoints.write_card(teacher, {"data": [source]})
+    first_of_all, *own = data_sources(TrainingData(songs=store.path), config)
+    assert first_of_all == {"through": "teacher"} | source
+    assert [entry.get("through") for entry in own] == [None] * len(own) != []
 
 
 def test_presence_is_learned(songs, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -43,13 +44,21 @@ def data_sources(data: TrainingData, config: TrainConfig) -> list[dict[str, Any]
         found += song_sources(store, config.licences, config.made_of)
     if data.recordings is not None and find_objective(config.objective).draws(config) is not None:
         found += _recording_sources(data.recordings, config)
-    if config.initial:
+    return with_sources_of([name for name in (config.initial, config.teacher) if name], found)
+
+
+def with_sources_of(names: Iterable[str | Path], sources: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Data sources, and those of checkpoints from which something comes that are not among them, largest first.
+
+    The latter have the name of their checkpoint as ``through``.
+    """
+    found = list(sources)
+    for before in map(checkpoints.resolve, names):
         known = [_same(entry) for entry in found]
-        before = checkpoints.resolve(config.initial)
         found += [
             {"through": before.name} | entry for entry in before.card.get("data", []) if _same(entry) not in known
         ]
-    return sorted(found, key=lambda entry: -entry["minutes"])
+    return sorted(found, key=lambda entry: -entry.get("minutes", 0.0))
 
 
 def _same(entry: dict[str, Any]) -> tuple[Any, ...]:

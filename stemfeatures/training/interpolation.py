@@ -22,6 +22,7 @@ from torch import nn
 from ..errors import ModelError
 from ..models import checkpoints
 from ..models.joint import JointNet
+from .card import with_sources_of
 
 #: Weight of what was learned, unless another one is asked for.
 SHARE_OF_NEW = 0.5
@@ -64,7 +65,7 @@ def between(
     Returns
     -------
     checkpoints.Checkpoint
-        What was written, with the card of ``after`` but for its metrics.
+        What was written, with the card of ``after`` but for its metrics, and what the other end learned from.
 
     Raises
     ------
@@ -91,7 +92,8 @@ def between(
     calibration = start.card.get("training", {}).get("calibration")
     if calibration:
         training |= {"calibration": {"through": start.name} | calibration}
-    card = checkpoint.card | {"training": training | {"interpolation": kept}, "metrics": {}}
+    data = with_sources_of([initial], checkpoint.card.get("data", []))
+    card = checkpoint.card | {"data": data, "training": training | {"interpolation": kept}, "metrics": {}}
     return checkpoints.save(network, Path(out), card)
 
 
