@@ -487,6 +487,19 @@ def test_a_chain_of_flac_streams(tmp_path: Path, order: tuple[int, ...]) -> None
         assert (stream.status, stream.message, stream.info.declared_duration_s) == ("ok", "", None)
 
 
+def test_tags_behind_the_streams_of_a_chain_of_flac_cost_nothing(tmp_path: Path) -> None:
+    """Such as ID3v1, filling, and a large ID3v2 with a picture in it, all of which libsndfile takes for lost frames."""
+    path, y = tmp_path / "x.flac", music()
+    soundfile.write(path, y.T, SAMPLE_RATE, subtype="PCM_24")
+    one = path.read_bytes()
+    for tag in (b"TAG" + bytes(125), bytes(100), b"ID3\x03\x00\x00\x01\x00\x00\x00" + b"\xff\xf8" * (1 << 20)):
+        path.write_bytes(one + tag + one + tag)
+        for block_s in (0.1, 100.0):
+            read, stream = read_all(path, block_s=block_s)
+            np.testing.assert_allclose(read, np.hstack([y, y]), atol=2**-23)
+            assert (stream.status, stream.message, stream.info.decoder) == ("ok", "", "soundfile")
+
+
 def test_a_flac_stream_behind_another_that_differs(tmp_path: Path) -> None:
     path, other = tmp_path / "x.flac", tmp_path / "y.flac"
     soundfile.write(path, music().T, SAMPLE_RATE)

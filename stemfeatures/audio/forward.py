@@ -21,6 +21,8 @@ from .._util.system import read_at
 from .decoder import Refusal
 from .riff import WavPieces
 
+_UNKNOWN_FRAMES = (1 << 63) - 1  # of libsndfile
+
 
 class ForwardFile(soundfile.SoundFile):
     """A sound file that is only read forward: soundfile seeks after every read of a seekable file."""
@@ -119,19 +121,29 @@ class ChainedFile:
     def __init__(self, file: BinaryIO, starts: tuple[int, ...]) -> None:
         ends = (*starts[1:], os.fstat(file.fileno()).st_size)
         self._ranges = [ByteRanges(file, [piece]) for piece in zip(starts, ends)]
-        self._current = ForwardFile(self._ranges.pop(0))
+        self._open_next()
         self.samplerate, self.channels = self._current.samplerate, self._current.channels
         self.format, self.subtype, self.extra_info = self._current.format, self._current.subtype, ""
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """Up to ``frames`` of the current stream, or of the next where it has ended; none behind the last."""
-        while not len(block := self._current.read(frames, dtype=dtype, always_2d=always_2d)) and self._ranges:
+        while not len(block := self._read_current(frames, dtype, always_2d)) and self._ranges:
             self._current.close()
-            self._current = ForwardFile(self._ranges.pop(0))
+            self._open_next()
             found = self._current.samplerate, self._current.channels
             if found != (self.samplerate, self.channels):
                 self._ranges.clear()
                 raise Refusal(f"the next stream of this file has {found[1]} channels at {found[0]} Hz")
+        return block
+
+    def _open_next(self) -> None:
+        self._current = ForwardFile(self._ranges.pop(0))
+        # Behind the last frame of FLAC that is stated there may be tags, in which libsndfile looks for another one.
+        self._n_left = self._current.frames if self._current.format == "FLAC" else _UNKNOWN_FRAMES
+
+    def _read_current(self, frames: int, dtype: str, always_2d: bool) -> np.ndarray:
+        block = self._current.read(min(frames, self._n_left), dtype=dtype, always_2d=always_2d)
+        self._n_left -= len(block)
         return block
 
     def close(self) -> None:
