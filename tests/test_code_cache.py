@@ -42,7 +42,7 @@ for kind in kinds:
         os.read(hold, 1)
         x = np.arange(5).astype(kind)
         assert total(x) == 10, (kind, total(x))
-        os._exit(len(total.stats.cache_hits))
+        os._exit(10 + len(total.stats.cache_hits))  # 1 is that of an exception
     children.append(child)
 os.close(release)
 codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
@@ -85,7 +85,7 @@ def test_processes_that_compile_other_signatures_at_once_leave_right_code(tmp_pa
         run = subprocess.run(
             [sys.executable, "-c", AT_ONCE], env=environment, capture_output=True, text=True, timeout=300
         )
-        assert run.stdout.strip() == str([hits] * 8), run.stderr[-2000:]
+        assert run.stdout.strip() == str([10 + hits] * 8), run.stderr[-2000:]
     assert len(_files(tmp_path)) == 8
 
 
