@@ -38,6 +38,10 @@ RIDGE, SPREADS = 0.3, np.array([1.0, 0.1, 1.0, 1.0])
 class _Recording(PhoneAcoustics):
     """Keeps what scores are made of, and refuses nothing."""
 
+    def forget(self) -> None:
+        """Before a text: one that comes to no score is refused, and has no fit."""
+        self.last, self.real = (0.0, 0.0, 0.0, 1.0), 0.0
+
     def score(self, found: Search, fit: float, n_phones: int) -> float:
         self.last = (fit, found.covered, min(found.rate, FASTEST), 1.0)
         self.real = super().score(found, fit, n_phones)
@@ -64,11 +68,13 @@ def main() -> None:
         if len(songs) == 1:
             parser.error(f"{folder} has one song with words: the words of another are needed")
         for k, (name, vocals, (text, first, reference), lead_s) in enumerate(songs):
+            acoustics.forget()
             found = aligner.from_vocals(vocals, text)
             starts = token_starts([word.start_s for word in found.words])[first]
             share = lyrics_scores(reference, starts, lead_s=lead_s)["within_0.3_s"]
             scores = [acoustics.real]
             rows = [acoustics.last]
+            acoustics.forget()
             aligner.from_vocals(vocals, songs[(k + 1) % len(songs)][2][0])
             scores.append(acoustics.real)
             rows.append(acoustics.last)
