@@ -98,7 +98,7 @@ TINY = {
     "voices": (
         "--songs 2 --seconds 8 --mir1k {singers} --pairs 1",
         r"generated +2 +\d+ +0\.\d{3} +(one kind|0\.\d)(?s:.*)"
-        r"mir1k sums +1 +345 +0\.\d{3} +(1\.0|0\.9)\d\d( +[01]\.\d{3}){5}",
+        r"mir1k sums +1 +345 +0\.\d{3} +(1\.0|0\.[89])\d\d( +[01]\.\d{3}){5}",
     ),
     "weighing": (
         "--songs 3 --mixes 6 --seconds 8 --listeners 2",
@@ -143,7 +143,9 @@ def _write_clip(folder: Path, singer: str = "one", pitch: int = 57) -> None:
     times = np.arange(8 * 16_000) / 16_000
     vibrato = 0.3 * np.sin(2 * np.pi * 5 * times)
     hz = 440 * 2 ** ((pitch - 69) / 12)
-    voice = 0.1 * sum(np.sin(k * (2 * np.pi * hz * times + vibrato)) / k for k in range(1, 20))
+    formants = ((650, 90, 1.0), (1080, 110, 0.6), (2650, 150, 0.25))  # of an a, or it is no voice to the network
+    heights = [sum(height / (1 + ((k * hz - at) / width) ** 2) for at, width, height in formants) for k in range(30)]
+    voice = 0.1 * sum(heights[k] * np.sin(k * (2 * np.pi * hz * times + vibrato)) for k in range(1, 20))
     clicks = 0.1 * np.random.default_rng(0).normal(size=len(times)) * np.exp(-60 * (times % 0.5))
     audio.write(folder / f"{singer}_1_01.wav", np.stack([clicks, voice]).astype(np.float32), 16_000)
     (folder / f"{singer}_1_01.pv").write_text(f"{pitch}\n" * 399)

@@ -99,15 +99,15 @@ def test_the_network_leaves_stems_where_they_were_panned() -> None:
     """A song with drums to the left and instruments to the right, separated: what bleeds draws each to the others."""
     song = generate_song(98_009, duration_s=10.0, style="reggae", lineup="full")
     angles = {"vocals": 45, "drums": 15, "bass": 45, "other": 75}
-    stems = {stem: panned(to_mono(song.stems[stem]), degrees) for stem, degrees in angles.items()}
+    gains = {"other": 2.5}  # it is so soft in this song that it counts as absent
+    stems = {stem: gains.get(stem, 1) * panned(to_mono(song.stems[stem]), at) for stem, at in angles.items()}
     rows = Analyser().from_audio(sum(stems.values()).astype(np.float32), RATE).stems
     pan, width = ({stem: rows[stem][f"stereo_{name}"] for stem in angles} for name in ("pan", "width"))
     for stem, within in (("vocals", 0.1), ("drums", 0.15), ("bass", 0.25)):
         angle = 2 * np.deg2rad(angles[stem])
         assert pan[stem] == pytest.approx(-np.cos(angle), abs=within), stem
         assert width[stem] == pytest.approx(0.5 - 0.5 * np.sin(angle), abs=0.1), stem
-    # The instruments, 9 to 13 dB softer than the rest, hold about as much of it as of themselves: they stand right, not
-    # by how much.
+    # The instruments hold much of the rest: they stand right, not by how much.
     assert pan["other"] > max(pan["vocals"], pan["drums"], pan["bass"]) + 0.1
     assert pan["other"] > 0.1
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from stemfeatures._util.json import plain
 from stemfeatures._util.urls import Place
 
-from ..catalog import printable
 from ._exit import DONE, SOME_FAILED, UsageError, failure
 from ._inputs import INPUT_HELP, add_overwrite, at_hand, plan_outputs, read_inputs, require_free, spare_inputs
 from ._options import (
@@ -115,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
 
     from stemfeatures.analysis import Analyser
+
+    from ..catalog import printable
 
     analyser = Analyser(args.model, device=device, separator=args.separator, precision=args.precision)
     failed = 0
