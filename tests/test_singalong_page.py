@@ -434,7 +434,7 @@ def test_long_names_and_words_leave_room(crowded: Any, size: tuple[int, int]) ->
 
 def test_a_word_of_several_lines_fills_through_them(crowded: Any) -> None:
     crowded.set_viewport_size({"width": 390, "height": 844})
-    wait_for(crowded, "() => innerWidth === 390 && document.querySelector('.word').matches('.long')")
+    wait_for(crowded, "() => innerWidth === 390 && document.querySelectorAll('.word.long').length === 2")
     assert crowded.locator(".word.long").all_text_contents() == [LONG_WORD, "W" * 18]
     assert lit(crowded, 3.0) == [LONG_WORD]
     shown = crowded.locator(".word.lit").evaluate("(word) => getComputedStyle(word).backgroundImage")
