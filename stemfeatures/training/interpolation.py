@@ -21,7 +21,6 @@ from torch import nn
 
 from ..errors import ModelError
 from ..models import checkpoints
-from ..models.joint import JointNet
 from .card import with_sources_of
 
 #: Weight of what was learned, unless another one is asked for.
@@ -83,7 +82,7 @@ def between(
     start = checkpoints.resolve(initial)
     network, old = checkpoints.load(checkpoint), checkpoints.load(start)
     config = old.config
-    if not isinstance(network, JointNet) or replace(network.config, sharpness=config.sharpness) != config:
+    if replace(network.config, sharpness=config.sharpness) != config:
         which = "" if before else ", which it went on from,"
         raise ModelError(f"{initial}{which} is of another size", source=str(after), stage="train")
     interpolate(network, old, share)

@@ -155,10 +155,6 @@ def renew(
     """
     before = checkpoints.resolve(checkpoint)
     model = checkpoints.load(before)
-    if not isinstance(model, JointNet):
-        raise TrainingError(
-            "no joint network, and none with presence", source=str(checkpoint), stage="presence offsets"
-        )
     offsets = presence_offsets(model, songs, recall=recall, on_song=on_song)
     training = before.card.get("training", {})
     kept = {"chosen_on": Path(songs).name, "recall": dict(recall), **{stem: round(x, 4) for stem, x in offsets.items()}}

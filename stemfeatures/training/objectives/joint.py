@@ -197,10 +197,7 @@ def _teacher(config: TrainConfig, device: str) -> JointNet | None:
     """Whose estimates the stems of ``config.keeps`` are held to; its masks are those that it learned."""
     if not config.keeps:
         return None
-    source = config.teacher or config.initial
-    teacher = checkpoints.load(source, device=device)
-    if not isinstance(teacher, JointNet):
-        raise ModelError("no joint network, whose stems could be kept", source=source, stage="train")
+    teacher = checkpoints.load(config.teacher or config.initial, device=device)
     return teacher.eval().requires_grad_(False)
 
 
