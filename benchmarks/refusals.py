@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="so many songs of each folder")
     parser.add_argument("--learn", action="store_true")
     args = parser.parse_args()
-    aligner = Aligner()
-    acoustics = aligner.acoustics = _Recording()
+    acoustics = _Recording()
+    aligner = Aligner(acoustics=acoustics)
     columns, own, refused = [], [], []
     for folder in args.songs:
         songs = []

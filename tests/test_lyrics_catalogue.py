@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 from pathlib import Path
@@ -20,7 +21,7 @@ from stemfeatures.descriptors.event_tables import event_tables
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
 from stemfeatures.lyrics import AlignedLine, AlignedPhone, AlignedWord, Alignment
 from stemfeatures.lyrics.description import beat_offset, describe_lyrics
-from stemfeatures.lyrics.settings import PARTS, alignment_settings
+from stemfeatures.lyrics.settings import MEMORY_ALONE, PARTS, alignment_settings
 from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics
 from stemfeatures.tables.reader import open_features
 
@@ -162,6 +163,13 @@ def test_what_an_alignment_depends_on_is_in_its_settings(monkeypatch: pytest.Mon
     before = alignment_settings()
     monkeypatch.setattr("stemfeatures.lyrics.observations.SCALE", 0.4)
     assert alignment_settings() != before
+    monkeypatch.undo()
+    # How much is held at a time is no reason to align anything again.
+    for module in map(importlib.import_module, PARTS):
+        for name in MEMORY_ALONE & vars(module).keys():
+            monkeypatch.setattr(module, name, 2 * getattr(module, name))
+    assert alignment_settings() == before
+    assert MEMORY_ALONE.isdisjoint(before["constants"])
     monkeypatch.undo()
     monkeypatch.setattr("stemfeatures.lyrics.onsets.SHIPPED", Path(__file__))
     assert alignment_settings()["weights"] != before["weights"]

@@ -43,9 +43,7 @@ def _vocals(seconds: float) -> Vocals:
 
 
 def _aligned(letters: str, text: str, seconds: float = 2.0):
-    aligner = Aligner()
-    aligner.acoustics = CtcAcoustics(_model(letters))
-    return aligner.from_vocals(_vocals(seconds), text)
+    return Aligner(acoustics=CtcAcoustics(_model(letters))).from_vocals(_vocals(seconds), text)
 
 
 def test_words_are_found_where_their_letters_are():
@@ -156,13 +154,32 @@ def test_a_network_of_transformers(folder: Path):
         expected = torch.log_softmax(network(**inputs).logits[0], dim=-1).numpy()
     np.testing.assert_allclose(model.emit(signal), expected, atol=1e-5)
     acoustics = load_acoustics(f"transformers:{folder}")
-    aligner = Aligner()
-    aligner.acoustics = acoustics
-    alignment = aligner.from_vocals(Vocals(signal, np.ones(87, bool), 2.0), "over the hills")
+    alignment = Aligner(acoustics=acoustics).from_vocals(Vocals(signal, np.ones(87, bool), 2.0), "over the hills")
     assert alignment.status in ("ok", "no_fit")
     assert 0 <= alignment.score <= 1
     with pytest.raises(ModelError, match="nowhere"):
         load_ctc(f"transformers:{folder}/nowhere")
+
+
+def test_a_file_that_was_cut_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    y, rate = load(SAMPLES / "truth/morning-light/vocals.flac")
+    write(tmp_path / "vocals.wav", y[:, : 4 * rate], rate)
+    whole = (tmp_path / "vocals.wav").read_bytes()
+    (tmp_path / "song.txt").write_text("over the hills")
+    wanted = ["align", str(tmp_path / "vocals.wav"), str(tmp_path / "song.txt"), "--separated"]
+    assert cli.main(wanted) in (0, 3)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["message"] is None
+    assert len(told.err.splitlines()) == 1
+    (tmp_path / "vocals.wav").write_bytes(whole[: len(whole) // 2])
+    assert cli.main(wanted) in (0, 3)
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert 1.9 < document["duration"] < 2.1
+    assert "of 4.00 s declared" in document["message"]
+    assert told.err.splitlines()[0] == f"{tmp_path / 'vocals.wav'}: {document['message']}"
+    assert cli.main([*wanted, "--quiet"]) in (0, 3)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_command_aligns_letters(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

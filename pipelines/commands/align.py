@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.output:
         echo(visible_json(to_json(alignment)), end="")
     if not args.quiet:
+        if alignment.message:
+            echo(visible(f"{args.audio}: {alignment.message}"), stream=sys.stderr)
         echo(summary(visible(str(args.audio)), alignment), stream=sys.stderr)
     return DONE if alignment.status == "ok" else SOME_FAILED
 

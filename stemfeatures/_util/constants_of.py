@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +33,7 @@ def modules_of(names: Iterable[str]) -> list[ModuleType]:
     return list(modules.values())
 
 
-def constants_of(modules: Iterable[ModuleType]) -> dict[str, list[Any]]:
+def constants_of(modules: Iterable[ModuleType], *, without: Collection[str] = ()) -> dict[str, list[Any]]:
     """What the modules declare in capitals, as far as it is made of numbers, strings and arrays.
 
     A constant that is imported elsewhere, or moves to another module, leaves the result as it is.
@@ -42,6 +42,8 @@ def constants_of(modules: Iterable[ModuleType]) -> dict[str, list[Any]]:
     ----------
     modules : iterable of module
         Where to look.
+    without : collection of str
+        Names of constants on which no value depends.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def constants_of(modules: Iterable[ModuleType]) -> dict[str, list[Any]]:
     found: dict[str, dict[str, Any]] = {}
     for module in modules:
         for name, value in vars(module).items():
-            if name.isupper() and name != "TYPE_CHECKING":
+            if name.isupper() and name != "TYPE_CHECKING" and name not in without:
                 try:
                     plain = _plain(value)
                 except TypeError:

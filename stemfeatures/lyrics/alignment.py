@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,8 @@ class Alignment:
         Of the recording.
     settings : dict[str, Any]
         What the times depend on.
+    message : str
+        What there is to say of the file, such as that it ends early; else empty.
     """
 
     words: tuple[AlignedWord, ...]
@@ -118,6 +120,7 @@ class Alignment:
     score: float | None = None
     duration_s: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
 
     @property
     def sung(self) -> tuple[AlignedWord, ...]:
@@ -140,9 +143,10 @@ class Aligner:
     language : str | None
         Of the lyrics, as ``espeak-ng`` calls it (``de``, ``fr``); None is English. Where the program is missing, words
         are said by their letters, as English.
-    acoustics : str | None
+    acoustics : str | Acoustics | None
         Acoustic model: None is that of English phones; ``transformers:NAME`` and ``torchaudio:BUNDLE`` are networks for
-        letters that you have, of any language, see :mod:`.ctc`.
+        letters that you have, of any language, see :mod:`.ctc`; or an object that does what :class:`.acoustics.
+        Acoustics` says, which knows its language itself.
     network : str | Path | None
         File of a phone network (:mod:`.phone_network`) whose word counts beside that of the Gaussians of the phones.
 
@@ -161,10 +165,14 @@ class Aligner:
         device: str = "cpu",
         costs: GraphCosts | None = None,
         language: str | None = None,
-        acoustics: str | None = None,
+        acoustics: str | Acoustics | None = None,
         network: str | Path | None = None,
     ) -> None:
-        self.acoustics: Acoustics = load_acoustics(acoustics, device=device, network=network, language=language)
+        self.acoustics: Acoustics = (
+            load_acoustics(acoustics, device=device, network=network, language=language)
+            if acoustics is None or isinstance(acoustics, str)
+            else acoustics
+        )
         self.model, self.device, self.costs = model, device, costs or GraphCosts()
         self._separator: VocalSeparator | None = None
 
@@ -196,6 +204,9 @@ class Aligner:
             Text as in :func:`.text.parse_lyrics`, or what that gave.
         """
         text = parse_lyrics(lyrics) if isinstance(lyrics, str) else lyrics
+        return replace(self._in_time(vocals, text), message=vocals.message)
+
+    def _in_time(self, vocals: Vocals, text: LyricsText) -> Alignment:
         self.acoustics.learn([token.text for token in text.tokens if token.kind == "word"])
         if not any(token.kind == "word" and self.acoustics.say(token.text) for token in text.tokens):
             return _without_times(text, "no_words", vocals.duration_s)

@@ -21,7 +21,8 @@ class LyricsFormatError(StemfeaturesError):
 
 
 def to_json(alignment: Alignment) -> str:
-    """All that is known: ``status``, ``score``, ``duration_s``, ``words``, ``lines``, ``repeats``, ``settings``.
+    """All that is known: ``status``, ``score``, ``duration_s``, ``words``, ``lines``, ``repeats``, ``settings``,
+    ``message``, null where there is nothing to say of the file.
 
     A word is ``{"word", "start", "end", "confidence", "line", "phones"}``, times in seconds, null where it is not sung.
     """
@@ -33,6 +34,7 @@ def to_json(alignment: Alignment) -> str:
         "lines": [{"text": line.text, "start": line.start_s, "end": line.end_s} for line in alignment.lines],
         "repeats": [_word(word) for word in alignment.repeats],
         "settings": alignment.settings,
+        "message": alignment.message or None,
     }
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 

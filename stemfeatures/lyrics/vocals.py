@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +43,14 @@ class Vocals:
         any, see :func:`sung_frames`. Of 512 samples at 22,050 Hz, centred as in :mod:`stemfeatures.constants`.
     duration_s : float
         Of the recording.
+    message : str
+        What there is to say of the file that it comes from, such as that it ends early; else empty.
     """
 
     signal: np.ndarray
     voiced: np.ndarray
     duration_s: float
+    message: str = ""
 
 
 class VocalSeparator:
@@ -73,7 +76,8 @@ class VocalSeparator:
     def from_file(self, path: str | Path, *, separated: bool = False) -> Vocals:
         """Vocals of a file, see :meth:`from_audio`. Raises AudioError, naming it, when it cannot be decoded."""
         with open_audio(path) as stream:
-            return self.from_blocks(stream, stream.info.sample_rate, separated=separated)
+            vocals = self.from_blocks(stream, stream.info.sample_rate, separated=separated)
+            return replace(vocals, message=stream.message)
 
     def from_audio(self, y: np.ndarray, sample_rate: int, *, separated: bool = False) -> Vocals:
         """Vocals of an array.

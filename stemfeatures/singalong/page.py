@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ def write_page(
             message = source.message or ""
         tags = read_tags(audio)
         text = None if lyrics is None else parse_lyrics(lyrics)
-        alignment = None if aligner is None or text is None else aligner.from_vocals(heard.vocals, text)
+        vocals = replace(heard.vocals, message=message)
+        alignment = None if aligner is None or text is None else aligner.from_vocals(vocals, text)
         song = {
             "title": title or tags.title or audio.stem,
             "artist": artist or tags.artist or "",
