@@ -8,6 +8,7 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import STEMS
 from stemfeatures.models import checkpoints
+from stemfeatures.models.level_prior import weighed
 from stemfeatures.training import calibration, notes, phones, presence
 from stemfeatures.training.calibration import adjusted, calibrate
 from stemfeatures.training.config import TrainConfig
@@ -22,7 +23,7 @@ def model(tmp_path_factory):
 
 
 @torch.no_grad()
-def test_both_numbers_are_in_the_network_and_the_model_stays(model):
+def test_the_numbers_are_in_the_network_and_the_model_stays(model):
     magnitude = torch.rand(1, 1024, 32, generator=torch.Generator().manual_seed(0))
     before = model(magnitude)
     softer = adjusted(model, sharpness=0.5)(magnitude)
@@ -30,12 +31,17 @@ def test_both_numbers_are_in_the_network_and_the_model_stays(model):
         assert torch.equal(getattr(softer, name), getattr(before, name))
     logits = before.masks.log()
     torch.testing.assert_close(softer.masks, torch.softmax(0.5 * logits, dim=1), atol=1e-5, rtol=1e-4)
+    leaning = adjusted(model, sharpness=0.5, level_prior=0.4)(magnitude)
+    torch.testing.assert_close(leaning.masks, weighed(softer.masks.clone(), magnitude, 0.4), atol=1e-5, rtol=1e-4)
+    assert torch.equal(leaning.salience, before.salience)
     shifted = adjusted(model, voicing_offset=-1.0)(magnitude)
     torch.testing.assert_close(shifted.voicing[:, 0], before.voicing[:, 0] - 1)
     torch.testing.assert_close(shifted.voicing[:, 1], before.voicing[:, 1])
     torch.testing.assert_close(model(magnitude).masks, before.masks)
     with pytest.raises(ValueError, match="positive"):
         adjusted(model, sharpness=0.0)
+    with pytest.raises(ValueError, match="negative"):
+        adjusted(model, level_prior=-0.1)
 
 
 def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, tmp_path):
@@ -54,18 +60,20 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
     def scored(task, songs, estimator, *, limit):
         net = checkpoints.load(estimator.model)
         if task == "separation":
-            return Result("sdr_db", -net.config.sharpness)
+            return Result("sdr_db", -net.config.sharpness - abs(net.config.level_prior - 0.2))
         return Result("overall_accuracy", -abs(float((net.pitch[0].voicing[-1].bias - bias).detach().mean()) + 0.4))
 
     monkeypatch.setattr(calibration, "evaluate", scored)
     told = []
     chosen, found = calibrate(
-        model, tmp_path, sharpness=(1.0, 0.5), voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x)
-    )
-    assert (found.sharpness, found.voicing_offset) == (0.5, -0.4)
-    assert len(told) == 5
-    assert set(found.sdr_db) == {"1", "0.5"}
-    assert chosen.config.sharpness == 0.5
+        model, tmp_path, sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6), voicing_offsets=(0.0, -0.4, -0.8),
+        on_score=lambda *x: told.append(x),
+    )  # fmt: skip
+    assert (found.sharpness, found.level_prior, found.voicing_offset) == (0.5, 0.2, -0.4)
+    assert len(told) == 9
+    assert found.sdr_db["1 0.6"] == pytest.approx(-1.4)
+    assert len(found.sdr_db) == 6
+    assert (chosen.config.sharpness, chosen.config.level_prior) == (0.5, 0.2)
     torch.testing.assert_close(chosen.pitch[0].voicing[-1].bias, bias - 0.4)
 
 

@@ -13,7 +13,7 @@ example by its own mean, so masks do not change with gain.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +25,7 @@ from ..spectra.bands import mel_power
 from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
+from .level_prior import weighed
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
@@ -62,6 +63,9 @@ class JointConfig(NetworkConfig):
     sharpness : float, default=1.0
         Factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read always
         have 1. Below 1 masks are softer.
+    level_prior : float, default=0.0
+        How far the masks that are given out lean towards the stems that take most of a band in the whole excerpt, the
+        exponent of :func:`~.level_prior.weighed`.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -75,6 +79,11 @@ class JointConfig(NetworkConfig):
     presence_channels: int = 0
     presence_layers: int = 6
     sharpness: float = 1.0
+    level_prior: float = 0.0
+
+    def with_calibration_of(self, other: JointConfig) -> JointConfig:
+        """The same with what was chosen for the masks of another network after its training."""
+        return replace(self, sharpness=other.sharpness, level_prior=other.level_prior)
 
 
 @dataclass
@@ -401,7 +410,7 @@ class Separated:
     magnitude : Tensor
         (batch, N_BINS, padded frames), divided by its mean.
     logits, masks : Tensor
-        (batch, 4, N_BINS, padded frames), as they were learned: the sharpness is not in them.
+        (batch, 4, N_BINS, padded frames), as they were learned: sharpness and level prior are not in them.
     features : Tensor
         As in :class:`JointOutput`.
     given : dict[str, Tensor]
@@ -416,7 +425,10 @@ class Separated:
 
 
 def _shares(logits: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-    masks = torch.softmax(logits, dim=1)
+    return _beside(torch.softmax(logits, dim=1), given)
+
+
+def _beside(masks: Tensor, given: Mapping[str, Tensor]) -> Tensor:
     return _with_masks(masks, {STEMS.index(stem): known for stem, known in given.items()}) if given else masks
 
 
@@ -503,14 +515,8 @@ class JointNet(Network):
         frames = magnitude.shape[-1]
         separated = self.separate(magnitude, given)
         salience, voicing = self.read_pitch(separated)
-        sharpness = self.config.sharpness
-        presence = self.read_presence(separated)
-        rhythm, masks = self.read_rhythm(separated), separated.masks
-        if sharpness != 1:
-            del masks, separated.masks
-            logits = separated.logits
-            logits = sharpness * logits if torch.is_grad_enabled() else logits.mul_(sharpness)
-            masks = _shares(logits, separated.given)
+        presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
+        masks = self._given_out(separated)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
@@ -519,6 +525,17 @@ class JointNet(Network):
             presence=None if presence is None else _crop(presence, frames),
             features=separated.features,
         )
+
+    def _given_out(self, separated: Separated) -> Tensor:
+        """(batch, 4, N_BINS, padded frames); without gradients those that were learned are lost."""
+        sharpness, level_prior = self.config.sharpness, self.config.level_prior
+        if sharpness == 1 and level_prior == 0:
+            return separated.masks
+        del separated.masks
+        logits = separated.logits
+        logits = sharpness * logits if torch.is_grad_enabled() else logits.mul_(sharpness)
+        masks = weighed(torch.softmax(logits, dim=1), separated.magnitude, level_prior)
+        return _beside(masks, separated.given)
 
     def separate(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> Separated:
         """The separator alone; what :meth:`read_pitch` and :meth:`read_rhythm` read from."""

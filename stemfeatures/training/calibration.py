@@ -1,10 +1,12 @@
-"""Two numbers that a finished joint network is set by: how sharp its masks are, and when the voice counts as voiced.
+"""Three numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that
+are loud in the long run, and when the voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from the masks as they
-were learned), the *voicing offset* is added to the logit of the vocals' voicing (below 0: fewer voiced frames). Both
-are written into the checkpoint, which is used like any other. They are chosen on development songs, whose figures are
-then a little flattering; the card says so.
+were learned), the *level prior* is the exponent of :func:`stemfeatures.models.level_prior.weighed`, and the *voicing
+offset* is added to the logit of the vocals' voicing (below 0: fewer voiced frames). All are written into the
+checkpoint, which is used like any other. Figures of the songs that they are chosen on flatter a little; the card names
+them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
 """
@@ -17,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -29,6 +32,9 @@ from .one_line import one_line_errors
 
 #: What is tried. 1 and 0 leave the network as it is.
 SHARPNESS = (1.0, 0.85, 0.7, 0.6, 0.5)
+LEVEL_PRIORS = (0.0, 0.15, 0.3, 0.45)
+
+_Values = tuple[float, ...]
 VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
 
 
@@ -38,24 +44,31 @@ class Calibration:
     accuracy."""
 
     sharpness: float
+    level_prior: float
     voicing_offset: float
     sdr_db: dict[str, float]
     overall_accuracy: dict[str, float]
 
 
 @torch.no_grad()
-def adjusted(model: JointNet, *, sharpness: float = 1.0, voicing_offset: float = 0.0) -> JointNet:
-    """A copy of ``model`` with both numbers in it.
+def adjusted(
+    model: JointNet, *, sharpness: float = 1.0, level_prior: float | None = None, voicing_offset: float = 0.0
+) -> JointNet:
+    """A copy of ``model`` with these numbers in it; without ``level_prior`` with its own.
 
     Raises
     ------
     ValueError
-        When ``sharpness`` is not positive.
+        When ``sharpness`` is not positive, or ``level_prior`` is negative.
     """
     if not sharpness > 0:
         raise ValueError(f"sharpness must be positive, not {sharpness}")
+    if level_prior is None:
+        level_prior = model.config.level_prior
+    if not level_prior >= 0:
+        raise ValueError(f"level_prior cannot be negative, but is {level_prior}")
     model = copy.deepcopy(model)
-    model.config = replace(model.config, sharpness=sharpness * model.config.sharpness)
+    model.config = replace(model.config, sharpness=sharpness * model.config.sharpness, level_prior=level_prior)
     voicing = model.pitch[PITCHED_STEMS.index("vocals")].get_submodule("voicing")
     last = max(int(name) for name, _ in voicing.named_children())
     voicing.get_parameter(f"{last}.bias").add_(voicing_offset)
@@ -67,19 +80,20 @@ def calibrate(
     songs: str | Path,
     *,
     sharpness: Sequence[float] = SHARPNESS,
+    level_priors: Sequence[float] = LEVEL_PRIORS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     device: str = "cpu",
     limit: int | None = None,
-    on_score: Callable[[str, float, float], None] | None = None,
+    on_score: Callable[[str, str, float], None] | None = None,
 ) -> tuple[JointNet, Calibration]:
-    """Choose the sharpness by SDR, the voicing offset by the overall accuracy of the F0.
+    """Choose sharpness and level prior together by SDR, the voicing offset by the overall accuracy of the F0.
 
     Parameters
     ----------
     songs : str | Path
         Folder of tracks with truth for separation and vocal F0, at most ``limit`` of a data set.
-    on_score : Callable[[str, float, float], None], optional
-        Called with what is tried, its value and its score.
+    on_score : Callable[[str, str, float], None], optional
+        Called with what is tried, its value or values and its score.
 
     Notes
     -----
@@ -93,25 +107,25 @@ def calibrate(
         rows = summary[(summary["metric"] == metric) & (summary["n"] > 0)]
         return float(rows.groupby("dataset")["mean"].mean().mean())
 
-    scores: dict[str, dict[float, float]] = {"sharpness": {}, "voicing offset": {}}
+    scores: dict[str, dict[str, float]] = {}
 
-    def best(name: str, task: str, metric: str, candidates: dict[float, JointNet]) -> float:
-        for value, candidate in candidates.items():
-            scores[name][value] = score(task, metric, candidate)
+    def best(name: str, task: str, metric: str, candidates: dict[_Values, JointNet]) -> _Values:
+        scores[name], found = {}, {}
+        for values, candidate in candidates.items():
+            found[values], told = score(task, metric, candidate), " ".join(f"{v:g}" for v in values)
+            scores[name][told] = round(found[values], 4)
             if on_score is not None:
-                on_score(name, value, scores[name][value])
-        return max(scores[name], key=lambda value: scores[name][value])
+                on_score(name, told, found[values])
+        return max(found, key=lambda values: found[values])
 
     # Pitch is read from the masks as they were learned: what is chosen first changes nothing in the second.
-    chosen = best("sharpness", "separation", "sdr_db", {value: adjusted(model, sharpness=value) for value in sharpness})
-    offset = best(
-        "voicing offset",
-        "f0",
-        "overall_accuracy",
-        {value: adjusted(model, voicing_offset=value) for value in voicing_offsets},
+    masks = {(s, p): adjusted(model, sharpness=s, level_prior=p) for s, p in product(sharpness, level_priors)}
+    chosen, prior = best("sharpness and level prior", "separation", "sdr_db", masks)
+    voicing = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
+    (offset,) = best("voicing offset", "f0", "overall_accuracy", voicing)
+    return adjusted(model, sharpness=chosen, level_prior=prior, voicing_offset=offset), Calibration(
+        chosen, prior, offset, *scores.values()
     )
-    sdr_db, accuracy = ({f"{k:g}": round(v, 4) for k, v in found.items()} for found in scores.values())
-    return adjusted(model, sharpness=chosen, voicing_offset=offset), Calibration(chosen, offset, sdr_db, accuracy)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -138,16 +152,17 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         args.songs,
         device=args.device,
         limit=args.limit,
-        on_score=lambda name, value, score: print(f"{name} {value:g}: {score:.4f}", flush=True),
+        on_score=lambda name, values, score: print(f"{name} {values}: {score:.4f}", flush=True),
     )
     card = copy.deepcopy(checkpoint.card)
     card.setdefault("training", {})["calibration"] = {"chosen_on": args.songs.name, **asdict(found)}
     card["metrics"] = {}  # those of the weights before
     shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(".uncalibrated.safetensors"))
     saved = checkpoints.save(model, checkpoint.path, card)
-    print(
-        f"sharpness {found.sharpness:g}, voicing offset {found.voicing_offset:g}: {saved.path}, sha256 {saved.sha256}"
+    chosen = (
+        f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, voicing offset {found.voicing_offset:g}"
     )
+    print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -55,7 +54,8 @@ def between(
     share : float
         Weight of ``after``, 0..1.
     out : str | Path
-        The checkpoint to write. Its masks are as sharp as those of the initial one, whose F0 was calibrated as well.
+        The checkpoint to write. Its masks have the sharpness and level prior of the initial one, whose F0 was
+        calibrated as well.
     before : str | Path, optional
         Checkpoint (name or file) at the other end; without it that which the run of ``after`` began with.
     command : str, default=''
@@ -82,7 +82,7 @@ def between(
     start = checkpoints.resolve(initial)
     network, old = checkpoints.load(checkpoint), checkpoints.load(start)
     config = old.config
-    if replace(network.config, sharpness=config.sharpness) != config:
+    if network.config.with_calibration_of(config) != config:
         which = "" if before else ", which it went on from,"
         raise ModelError(f"{initial}{which} is of another size", source=str(after), stage="train")
     interpolate(network, old, share)

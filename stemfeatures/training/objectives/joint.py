@@ -61,7 +61,7 @@ class JointObjective(Objective):
             first = checkpoints.load(config.initial, device=device)
             _begin_with(self.model, first, config.initial)
             if "separator" not in (config.learns or SUBNETWORKS):  # what was chosen for its masks still holds
-                self.model.config = replace(self.model.config, sharpness=first.config.sharpness)
+                self.model.config = self.model.config.with_calibration_of(first.config)
         self.average = JointNet(self.model.config).to(device)
         self.average.load_state_dict(self.model.state_dict())
         self.teacher = _teacher(config, device)
@@ -204,10 +204,10 @@ def _teacher(config: TrainConfig, device: str) -> JointNet | None:
 def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
     """The weights of ``first``; a subnetwork that only ``model`` has stays as it is."""
     # How sharp masks are given out was chosen after that training, and says nothing of the network.
-    own: dict[str, Any] = {"sharpness": model.config.sharpness}
+    own = first.config.with_calibration_of(model.config)
     if first.presence is None:
-        own |= {name: getattr(model.config, name) for name in ("presence_channels", "presence_layers")}
-    if replace(first.config, **own) != model.config:
+        own = replace(own, **{name: getattr(model.config, name) for name in ("presence_channels", "presence_layers")})
+    if own != model.config:
         raise ModelError("its network is not the recipe's", source=source, stage="train")
     missing, _ = model.load_state_dict(first.state_dict(), strict=False)
     assert all(name.startswith("presence.") for name in missing)

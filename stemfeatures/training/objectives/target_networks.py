@@ -20,6 +20,7 @@ from ...constants import N_BINS, N_FFT, STEMS
 from ...errors import ModelError
 from ...models import architectures, checkpoints
 from ...models.joint import JointConfig, JointNet
+from ...models.level_prior import weighed
 from ...models.network import Grid, Network, TargetConfig, TargetNetwork
 from ...spectra.transform import hann
 from ..config import TrainConfig
@@ -303,7 +304,9 @@ class JointFrontEnd(TargetFrontEnd):
         level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         padded = F.pad(magnitude / level, (0, -magnitude.shape[-1] % self.net.stride))
         logits, _ = self.net.separator(torch.log1p(20.0 * padded))
-        share = torch.softmax(self.net.config.sharpness * logits, dim=1)[:, self.row, :, : magnitude.shape[-1]]
+        config = self.net.config
+        masks = weighed(torch.softmax(config.sharpness * logits, dim=1), padded, config.level_prior)
+        share = masks[:, self.row, :, : magnitude.shape[-1]]
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
 
     @classmethod

@@ -1,0 +1,71 @@
+"""Masks weighed by how much of each band the stems take in the long run.
+
+Masks are made frame by frame from a few seconds around them. A stem that is soft in a whole excerpt gets crumbs of the
+louder ones there, which can be more than itself: what a kick 15 dB below the bass is given of it. With the share of
+the energy that each stem has in a band, over the frames that are given, to the power of ``exponent`` as a prior the
+masks become
+
+    M'_s = M_s w_s / sum_r M_r w_r,    w_s = (E_s / sum_r E_r + FLOOR) ** exponent.
+
+The Wiener filter has such powers for variances (exponent 1, of the frame itself); how far an average over frames is to
+be believed is chosen with the sharpness of the masks, see :mod:`stemfeatures.training.calibration`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ..constants import ANALYSIS_SAMPLE_RATE, N_BINS, N_FFT
+
+#: Where bands end, in Hz: some half an octave each, none below 60 Hz, where few bins lie.
+BAND_ENDS_HZ = (60, 100, 150, 220, 320, 450, 640, 900, 1280, 1800, 2560, 3600, 5100, 7200)
+#: Least share of a band, so that what does not play at all keeps a place.
+FLOOR = 1e-4
+
+
+def weighed(masks: Tensor, magnitude: Tensor, exponent: float) -> Tensor:
+    """Masks that lean towards the stems that take most of a band.
+
+    Parameters
+    ----------
+    masks : Tensor
+        ``(batch, n_stems, N_BINS, n_frames)``, sums of 1 over the stems. Without gradients they are changed in place.
+    magnitude : Tensor
+        ``(batch, N_BINS, n_frames)`` of the mixture, at any level; frames of zeros do not count.
+    exponent : float
+        From 0, which leaves masks as they are.
+
+    Returns
+    -------
+    Tensor
+        As ``masks``.
+
+    Examples
+    --------
+    >>> masks = torch.tensor([0.9, 0.1])[None, :, None, None].expand(1, 2, N_BINS, 8)
+    >>> leaning = weighed(masks.clone(), torch.ones(1, N_BINS, 8), 0.5)
+    >>> [round(float(share), 3) for share in leaning[0, :, 0, 0]]
+    [0.964, 0.036]
+    """
+    if exponent == 0:
+        return masks
+    power = magnitude.square()
+    energy = torch.stack([(masks[:, stem] * power).sum(dim=-1) for stem in range(masks.shape[1])], dim=1)
+    band = _bands().to(masks.device)
+    by_band = energy.new_zeros(*energy.shape[:2], len(BAND_ENDS_HZ) + 1).index_add(2, band, energy)
+    share = by_band / by_band.sum(dim=1, keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)
+    weight = (share + FLOOR).pow(exponent)[:, :, band, None]
+    if torch.is_grad_enabled():
+        masks = masks * weight
+        return masks / masks.sum(dim=1, keepdim=True)
+    return masks.mul_(weight).div_(masks.sum(dim=1, keepdim=True))
+
+
+@cache
+def _bands() -> Tensor:
+    """(N_BINS,) the band of each bin."""
+    hertz = torch.arange(N_BINS) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+    return torch.bucketize(hertz, torch.tensor(BAND_ENDS_HZ, dtype=hertz.dtype), right=True)
