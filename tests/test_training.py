@@ -150,6 +150,19 @@ def test_examples_hold_what_their_labels_say(bank_dir):
     assert beats_seen > 10
 
 
+def test_duets_have_the_pitches_of_both_singers_and_nothing_else_changes(bank_dir):
+    alone, duets = (Mixer(banks.SoundBank(bank_dir), n_frames=64, seed=0, duets=share) for share in (0.0, 1.0))
+    more = 0
+    for index in range(12):
+        one, two = alone.example(index), duets.example(index)
+        assert np.all(two.salience[0] >= one.salience[0])
+        if np.array_equal(two.salience[0], one.salience[0]):  # nobody sings, or both the same
+            continue
+        more += 1
+        assert np.abs(two.stems[0] - one.stems[0]).max() > 1e-3
+    assert more > 4
+
+
 def test_rendered_bass_has_the_pitch_of_its_label(bank_dir):
     mixer = Mixer(banks.SoundBank(bank_dir), n_frames=128, seed=0)
     note = patterns.Note(0.3, 2.0, 40.4, 1.0)

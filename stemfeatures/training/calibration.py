@@ -119,9 +119,10 @@ def calibrate(
         return max(found, key=lambda values: found[values])
 
     # Pitch is read from the masks as they were learned: what is chosen first changes nothing in the second.
-    masks = {(s, p): adjusted(model, sharpness=s, level_prior=p) for s, p in product(sharpness, level_priors)}
+    pairs = product(sharpness, level_priors)
+    masks: dict[_Values, JointNet] = {pair: adjusted(model, sharpness=pair[0], level_prior=pair[1]) for pair in pairs}
     chosen, prior = best("sharpness and level prior", "separation", "sdr_db", masks)
-    voicing = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
+    voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
     (offset,) = best("voicing offset", "f0", "overall_accuracy", voicing)
     return adjusted(model, sharpness=chosen, level_prior=prior, voicing_offset=offset), Calibration(
         chosen, prior, offset, *scores.values()

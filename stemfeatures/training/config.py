@@ -95,6 +95,8 @@ class TrainConfig:
         Share of the stems whose polarity is turned round.
     offset : float, default=0.0
         Share of the examples whose mixture has a constant offset that is no stem's.
+    duets : float, default=0.0
+        Share of the sung mixtures of isolated sounds in which two singers sing, each their own lines.
     learns : tuple[str, ...], default=()
         Subnetworks of the joint network that learn, of :data:`~stemfeatures.models.joint.SUBNETWORKS`; empty = all.
     norm : str, default='batch'
@@ -142,6 +144,7 @@ class TrainConfig:
     low_end: float = 0.0
     inverted: float = 0.0
     offset: float = 0.0
+    duets: float = 0.0
     validate_every: int = 500
     patience: int = 0
     mixing: str = "loaders"
@@ -160,7 +163,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        for name in ("songs", "band_limited", "coded", "quiet", "low_end", "inverted", "offset"):
+        for name in ("songs", "band_limited", "coded", "quiet", "low_end", "inverted", "offset", "duets"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.mixing not in MIXINGS:

@@ -56,7 +56,7 @@ class TrainingData:
         if config.songs < 1:
             if self.bank is None:
                 raise DatasetError(f"recipe {config.name!r} asks for a bank of isolated sounds", stage="train")
-            sources.append(Mixer(SoundBank(self.bank), **options))
+            sources.append(Mixer(SoundBank(self.bank), **options, duets=config.duets))
         return sources[0] if len(sources) == 1 else Shared(sources[0], sources[1], config.songs, config.seed)
 
     def open_on(self, device: str, config: TrainConfig) -> DeviceMixer:

@@ -17,6 +17,9 @@ from .bank import SoundBank
 from .effects import colour, drive, high_pass, rms
 from .example import Example, label_example
 
+#: Range of the gain of a second singer beside the first (amplitude).
+SECOND_SINGER = (0.3, 1.0)
+
 _Stems = dict[str, np.ndarray]
 _F0 = dict[str, list[np.ndarray] | None]
 
@@ -32,10 +35,12 @@ class Mixer:
         Length of an example.
     seed : int, default=0
         First number of every example's random state.
+    duets : float, default=0.0
+        Share of the sung examples in which a second singer sings lines of their own, 0..1.
     """
 
-    def __init__(self, bank: SoundBank, *, n_frames: int = 256, seed: int = 0) -> None:
-        self.bank, self.n_frames, self.seed = bank, n_frames, seed
+    def __init__(self, bank: SoundBank, *, n_frames: int = 256, seed: int = 0, duets: float = 0.0) -> None:
+        self.bank, self.n_frames, self.seed, self.duets = bank, n_frames, seed, duets
         self.n_samples = n_frames * HOP_LENGTH
         table = bank.sounds.reset_index(drop=True)
         self.table = table
@@ -366,6 +371,10 @@ class Mixer:
             f0["vocals"] = [known] if known is not None else None
         else:
             stems["vocals"], voices = self.sung(rng)
+            if self.duets and rng.random() < self.duets:
+                second, others = self.sung(rng)
+                stems["vocals"] = stems["vocals"] + second * np.float32(rng.uniform(*SECOND_SINGER))
+                voices = voices + others
             f0["vocals"] = [*voices]
 
     def _balanced(self, stems: _Stems, rng: np.random.Generator) -> np.ndarray:

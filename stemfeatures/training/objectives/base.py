@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 Batch = dict[str, "Tensor"]
 #: Keys of recipes that the joint objective alone knows.
 OF_JOINT_ALONE = (
-    "songs", "band_limited", "coded", "quiet", "low_end", "inverted", "offset", "mixing", "precision", "learns", "norm",
-    "keeps", "teacher", "weight_decay", "loss",
+    "songs", "band_limited", "coded", "quiet", "low_end", "inverted", "offset", "duets", "mixing", "precision",
+    "learns", "norm", "keeps", "teacher", "weight_decay", "loss",
 )  # fmt: skip
 
 
