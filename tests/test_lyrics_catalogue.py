@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import grimp
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from networks import tiny_checkpoint
@@ -135,21 +137,72 @@ def test_a_run_writes_the_tables_that_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_lyrics_that_were_aligned_otherwise_are_aligned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed constant of the alignment counts for runs that ask for lyrics, and for no others."""
-    song = tmp_path / "song.wav"
-    soundfile.write(song, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
+    """A changed constant of the alignment counts for runs that ask for lyrics, of tracks that have any."""
+    songs = [tmp_path / "song.wav", tmp_path / "hummed.wav"]
+    for seed, song in enumerate(songs):
+        soundfile.write(song, np.random.default_rng(seed).normal(0, 0.1, 2 * RATE), RATE)
+    songs[0].with_suffix(".txt").write_text("purple elephants\n")
     options = {"model": tiny_checkpoint(tmp_path), "device": "cpu", "jobs": 1}
     lyrics = {"tables": ["stems", "lyric_songs"], **options}
-    assert extract_catalog([song], tmp_path / "features", **lyrics).n_done == 1
-    assert extract_catalog([song], tmp_path / "features", **lyrics).n_skipped == 1
+    assert extract_catalog(songs, tmp_path / "features", **lyrics).n_done == 2
+    assert extract_catalog(songs, tmp_path / "features", **lyrics).n_skipped == 2
     monkeypatch.setattr("stemfeatures.lyrics.alignment.LAG_S", 0.05)
-    assert extract_catalog([song], tmp_path / "features", tables=["stems"], **options).n_skipped == 1
-    again = extract_catalog([song], tmp_path / "features", **lyrics)
-    assert (again.n_done, again.n_skipped) == (1, 0)
+    assert extract_catalog(songs, tmp_path / "features", tables=["stems"], **options).n_skipped == 2
+    again = extract_catalog(songs, tmp_path / "features", **lyrics)
+    assert (again.n_done, again.n_skipped) == (1, 1)
     assert again.outdated == {"with lyrics that were aligned otherwise": 1}
     runs = open_features(tmp_path / "features").to_pandas("runs")
     lags = [json.loads(text)["alignment"]["constants"]["LAG_S"] for text in runs["config_json"]]
     assert sorted(lags) == [[0.03], [0.05]]
+
+
+def test_lyrics_that_have_changed_are_aligned_again(tmp_path: Path) -> None:
+    """An edited file, a file that is new or gone, another cell of the catalogue; and copies that have other lyrics."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE)
+    for name in ("one", "copy", "same", "told"):
+        soundfile.write(tmp_path / f"{name}.wav", noise, RATE)
+    text = tmp_path / "one.txt"
+    text.write_text("purple elephants\n")
+    (tmp_path / "same.txt").write_text("purple elephants\n")
+    options = {"model": tiny_checkpoint(tmp_path), "device": "cpu", "jobs": 1, "tables": ["lyric_songs"]}
+    catalog = pd.DataFrame({"path": [str(tmp_path / f"{n}.wav") for n in ("one", "copy", "same", "told")]})
+    catalog["track_id"] = ["one", "copy", "same", "told"]
+    catalog["lyrics"] = [None, None, None, "discovering bicycles"]
+
+    def extract() -> tuple[int, dict[str, int], dict[str, tuple[str | None, str | None]]]:
+        summary = extract_catalog(catalog, tmp_path / "features", **options)
+        features = open_features(tmp_path / "features")
+        tracks = features.to_arrow("tracks", columns=["track_id", "lyrics_sha256"]).to_pylist()
+        songs = features.to_arrow("lyric_songs", columns=["track_id", "source"]).to_pylist()
+        assert len(tracks) == len(songs) == 4
+        sources = {row["track_id"]: row["source"] for row in songs}
+        return (
+            summary.n_done,
+            summary.outdated,
+            {row["track_id"]: (sources[row["track_id"]], row["lyrics_sha256"]) for row in tracks},
+        )
+
+    def digest(words: str) -> str:
+        return hashlib.sha256(words.encode()).hexdigest()
+
+    elephants, bicycles = ("txt", digest("purple elephants\n")), ("catalog", digest("discovering bicycles"))
+    first = {"one": elephants, "copy": (None, None), "same": elephants, "told": bicycles}
+    assert extract() == (4, {}, first)
+    assert extract() == (0, {}, first)
+    text.write_text("purple elephants forever\n")
+    later = {**first, "one": ("txt", digest("purple elephants forever\n"))}
+    assert extract() == (1, {"with other lyrics": 1}, later)
+    text.unlink()
+    (tmp_path / "copy.lrc").write_text("[00:01.00]purple")
+    catalog.loc[3, "lyrics"] = "discovering"
+    last = {
+        **later,
+        "one": (None, None),
+        "copy": ("lrc", digest("[00:01.00]purple")),
+        "told": ("catalog", digest("discovering")),
+    }
+    assert extract() == (3, {"with other lyrics": 3}, last)
+    assert extract() == (0, {}, last)
 
 
 def test_what_an_alignment_depends_on_is_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:

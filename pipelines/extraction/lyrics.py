@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,38 @@ COLUMN = "lyrics"
 def wants_lyrics(tables: Collection[str]) -> bool:
     """Whether any of some tables is of lyrics."""
     return not {*LYRIC_TABLES, TEXT_TABLE}.isdisjoint(tables)
+
+
+def lyrics_of(path: str, given: Any, *, tags: bool = True) -> FoundLyrics | None:
+    """The lyrics of a row of a catalogue, by its file and its cell of :data:`COLUMN`."""
+    from stemfeatures.lyrics.sources import find_lyrics
+
+    return find_lyrics(path, given if isinstance(given, str) else None, tags=tags)
+
+
+def has_same_lyrics(path: str, given: Any, sha256: str | None) -> bool:
+    """Whether a file whose bytes have not changed has the lyrics that it had, by their digest.
+
+    What its tags say has not changed either: they are read only where they may hold what was found.
+    """
+    found = lyrics_of(path, given, tags=sha256 is not None)
+    return sha256 == (None if found is None else found.sha256)
+
+
+@dataclass(frozen=True)
+class TrackLyrics:
+    """The lyrics of a track.
+
+    Attributes
+    ----------
+    tables : dict
+        Columns of the tables of lyrics.
+    sha256 : str or None
+        Of their text; None where none were found.
+    """
+
+    tables: dict[str, Mapping[str, Sequence[Any]]]
+    sha256: str | None = None
 
 
 class LyricsListener:
@@ -50,23 +83,22 @@ class LyricsListener:
         if track_id in self._collectors:
             self._collectors[track_id].add(frames)
 
-    def tables(self, track_id: str, result: TrackAnalysis) -> dict[str, Mapping[str, Sequence[Any]]]:
-        """Columns of the tables of lyrics of a track that was analysed."""
+    def describe(self, track_id: str, result: TrackAnalysis) -> TrackLyrics:
+        """What is known of the lyrics of a track that was analysed."""
         from stemfeatures.lyrics.description import describe_lyrics
 
         found, collector = self._found.pop(track_id, None), self._collectors.pop(track_id, None)
         if found is None or collector is None:
-            return describe_lyrics(None, None, result.description)
+            return TrackLyrics(describe_lyrics(None, None, result.description))
         vocals = collector.finish(result.frames.n_samples, result.decoded_duration_s)
-        return describe_lyrics(_aligner().from_vocals(vocals, found.text), found.source, result.description)
+        aligned = _aligner().from_vocals(vocals, found.text)
+        return TrackLyrics(describe_lyrics(aligned, found.source, result.description), found.sha256)
 
     def _start(self, track_id: str) -> None:
-        from stemfeatures.lyrics.sources import find_lyrics
         from stemfeatures.lyrics.vocals import VocalCollector
 
         track = self._tracks[track_id]
-        given = track.metadata.get(COLUMN)
-        found = self._found[track_id] = find_lyrics(track.path, given if isinstance(given, str) else None)
+        found = self._found[track_id] = lyrics_of(track.path, track.metadata.get(COLUMN))
         if found is not None:
             self._collectors[track_id] = VocalCollector(self._device)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stemfeatures._util.collector import collector_paused
 from stemfeatures._util.devices import best_device, is_cpu
@@ -31,13 +31,16 @@ from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
 from .fork_server import in_fork, start_fork_server
-from .lyrics import wants_lyrics
+from .lyrics import COLUMN, lyrics_of, wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
 from .provenance import digest, in_precision, value_settings
 from .resume import Decision, decide, existing_dataset, holds_settings, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
+
+if TYPE_CHECKING:
+    from stemfeatures.lyrics.sources import FoundLyrics
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +250,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     )
     tasks, sizes, unusable = _tasks(chosen, decision, options)
     if options.stems_from is None and options.keep_stems is None:  # which are of one track each
-        tasks = _share_audio(tasks, sizes)
+        tasks = _share_audio(tasks, sizes, lyrics=alignment is not None)
     n_workers = 1
     if options.scheduler is None:
         longest_s = min(max((task.weight_s for task in tasks), default=0.0), options.limits.max_duration_s)
@@ -397,11 +400,11 @@ def _kept_at(folder: Path, track_id: str) -> str:
     return str(folder_of(folder, track_id))
 
 
-def _share_audio(tasks: list[TrackTask], sizes: list[int | None]) -> list[TrackTask]:
-    """One task for files that hold the same bytes. Files of one size are read in three places, and where these agree
-    as a whole."""
+def _share_audio(tasks: list[TrackTask], sizes: list[int | None], *, lyrics: bool) -> list[TrackTask]:
+    """One task for files that hold the same bytes, and have the same lyrics where these are wanted. Files of one size
+    are read in three places, and where these agree as a whole."""
     groups = _alike(tasks, sizes)
-    for key in (_excerpt, _digest):
+    for key in (_excerpt, _digest, *((_lyrics,) if lyrics else ())):
         with ThreadPoolExecutor(PROBES) as pool:
             groups = [some for group in groups for some in _alike(group, list(pool.map(key, group)))]
     others = {group[0].track_id: tuple(group[1:]) for group in groups}
@@ -436,6 +439,10 @@ def _digest(task: TrackTask) -> str | None:
         return file_sha256(task.path)
     except OSError:
         return None
+
+
+def _lyrics(task: TrackTask) -> FoundLyrics | str:
+    return lyrics_of(task.path, task.metadata.get(COLUMN)) or "none"
 
 
 def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:

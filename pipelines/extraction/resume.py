@@ -1,9 +1,10 @@
 """What a dataset holds already, and so need not be done again.
 
 A row of the catalogue is done when a live row of ``tracks`` has its ``track_id`` and the ``config_hash``,
-``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, its
-lyrics, if they are asked for, as this run would align them, and the audio is the same: equal size and time of change,
-or else equal bytes. A file that is gone is done, too: its features remain what they are.
+``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, and the
+audio is the same: equal size and time of change, or else equal bytes. A file that is gone is done, too: its features
+remain what they are. If lyrics are asked for, their text is the same as well, by its digest, and was aligned as this
+run would; a track that has none has none.
 
 Metadata do not count: they stay what they were when the track was extracted, and :attr:`Decision.metadata_changed`
 says how many rows differ now. ``overwrite`` brings them up to date, as does joining the catalogue by ``track_id``.
@@ -36,11 +37,14 @@ from stemfeatures.tables.reader import live_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
+from .lyrics import COLUMN, has_same_lyrics
 from .prefetch import FileState, digest_limit_s, file_states
 from .provenance import digest
 
 _KEY = ("config_hash", "model_sha256", "schema_version")
 _SOURCE = ("source_uri", "audio_sha256", "source_size_bytes", "source_modified_at")
+#: Why a row of the same audio is extracted again that lacks nothing but its lyrics.
+_OTHER_LYRICS, _OTHERWISE_ALIGNED = "with other lyrics", "with lyrics that were aligned otherwise"
 
 
 @dataclass
@@ -161,6 +165,7 @@ def decide(
     meta = {c: metadata_name(c) for c in catalog.metadata_columns}
     known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
     more = [] if stems_from is None else ["separator_sha256"]
+    more += [] if alignment is None else ["lyrics_sha256"]
     ids = pa.array(catalog.frame["track_id"], pa.string())
     tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", *known_meta], ids)
     errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"], ids)
@@ -178,6 +183,7 @@ def decide(
     frame = catalog.frame
     columns = {name: frame[column].tolist() for column, name in meta.items() if name in types}
     paths = frame["path"].tolist()
+    given = frame[COLUMN].map(plain).tolist() if COLUMN in frame else [None] * len(frame)
     names = frame["track_id"].tolist()
     # What is new here need not be looked at.
     states = file_states([path if name in tracks or name in errors else None for name, path in zip(names, paths)])
@@ -189,14 +195,17 @@ def decide(
             same = _is_same_audio(row, uri, path, state)
             places.compare(i, row, config, path, same=same)
             stems = stems_from is None or _key(row) != key or _has_same_stems(row, stems_from, uri)
-            aligned = alignment is None or config.get("alignment") == alignment
-            if same and stems and aligned and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES)):
+            whole = same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES))
+            lyrics = None
+            if whole and alignment is not None:
+                lyrics = _lyrics_changed(row, config, alignment, None if state is None else path, given[i])
+            if whole and lyrics is None:
                 decision.done.append(i)
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
                 decision.metadata_changed += changed
                 continue
             if same:
-                why = _outdated(row, config, key, settings, wanted) if stems else "from other stems"
+                why = lyrics or (_outdated(row, config, key, settings) if stems else "from other stems")
                 decision.outdated[why] = decision.outdated.get(why, 0) + 1
         elif (
             not retry_failed
@@ -255,13 +264,21 @@ def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
         return False
 
 
-def _outdated(
-    row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any], wanted: set[str]
-) -> str:
+def _lyrics_changed(
+    row: dict[str, Any], config: dict[str, Any], alignment: Mapping[str, Any], path: str | None, given: Any
+) -> str | None:
+    """Why the lyrics of a row have to be aligned again; None where not. A file without a path is gone."""
+    if path is not None and not has_same_lyrics(path, given, row["lyrics_sha256"]):
+        return _OTHER_LYRICS
+    if row["lyrics_sha256"] is not None and config.get("alignment") != alignment:
+        return _OTHERWISE_ALIGNED
+    return None
+
+
+def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any]) -> str:
     """Why a row of the same audio is extracted again."""
     if _key(row) == key:
-        lacks = not wanted <= set(config.get("tables", DEFAULT_TABLES))
-        return "without some of the tables that are wanted now" if lacks else "with lyrics that were aligned otherwise"
+        return "without some of the tables that are wanted now"
     if row["schema_version"] != SCHEMA_VERSION:
         return f"under schema version {row['schema_version']} (now {SCHEMA_VERSION})"
     if row["model_sha256"] != settings["model_sha256"]:

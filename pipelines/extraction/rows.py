@@ -14,7 +14,7 @@ from stemfeatures.tables.parts import to_table
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
 from .file_state import FileState
-from .lyrics import LyricsListener
+from .lyrics import TrackLyrics
 from .tasks import ShardTask, TrackTask
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def analysed_rows(
     *,
     tags: Tags | None,
     state: FileState | None,
-    lyrics: LyricsListener | None,
+    lyrics: TrackLyrics | None,
 ) -> dict[str, pa.Table]:
     """The rows of one track by table, checked against the schema before any of them is kept."""
     info = TrackInfo(
@@ -64,8 +64,8 @@ def analysed_rows(
     provenance = replace(task.provenance, separator_sha256=result.separator_sha256)
     description = result.description
     if lyrics is not None:
-        found = lyrics.tables(track.track_id, result)
-        description = replace(description, tables={**description.tables, **found})
+        info.lyrics_sha256 = lyrics.sha256
+        description = replace(description, tables={**description.tables, **lyrics.tables})
     rows = track_rows(info, description, provenance, tables=task.tables)
     return {table: to_table(layout, table, some) for table, some in rows.items()}
 

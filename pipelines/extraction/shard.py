@@ -304,10 +304,11 @@ class _Shard:
         stream = self.streams[track.track_id]
         outcome = _Outcome(result.decoded_duration_s)
         try:
+            lyrics = None if self.lyrics is None else self.lyrics.describe(track.track_id, result)
             outcome.tables = [
                 analysed_rows(
                     self.task, self.layout, row, result,
-                    tags=stream.tags, state=self._state(row, track), lyrics=self.lyrics,
+                    tags=stream.tags, state=self._state(row, track), lyrics=lyrics,
                 )
                 for row in track.rows
             ]  # fmt: skip

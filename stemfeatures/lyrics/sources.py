@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -36,8 +37,15 @@ class FoundLyrics:
     text: str
     source: str
 
+    @property
+    def sha256(self) -> str:
+        """Of the text in UTF-8, hexadecimal."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
-def find_lyrics(path: str | Path, given: str | None = None, *, folder: str | Path | None = None) -> FoundLyrics | None:
+
+def find_lyrics(
+    path: str | Path, given: str | None = None, *, folder: str | Path | None = None, tags: bool = True
+) -> FoundLyrics | None:
     """Lyrics of an audio file: those given, of a ``.lrc`` or ``.txt`` file beside it that has its name, or of its tags.
 
     Parameters
@@ -48,6 +56,8 @@ def find_lyrics(path: str | Path, given: str | None = None, *, folder: str | Pat
         What a catalogue says: the lyrics themselves, or the path of a ``.lrc`` or ``.txt`` file with them.
     folder : str | Path | None
         What a given path is relative to; the folder of the audio by default.
+    tags : bool
+        Look into the tags.
 
     Returns
     -------
@@ -65,7 +75,7 @@ def find_lyrics(path: str | Path, given: str | None = None, *, folder: str | Pat
         beside = path.with_suffix(suffix)
         if beside.is_file() and (text := _read(beside)):
             return FoundLyrics(text, suffix[1:])
-    text = lyrics_in_tags(path)
+    text = lyrics_in_tags(path) if tags else None
     return FoundLyrics(text, "tags") if text else None
 
 

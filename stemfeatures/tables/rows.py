@@ -55,6 +55,7 @@ class TrackInfo:
     audio_sha256: str | None = None
     source_size_bytes: int | None = None
     source_modified_at: datetime | None = None
+    lyrics_sha256: str | None = None
     duration_s: float | None = None
     decoded_duration_s: float | None = None
     sample_rate: int | None = None

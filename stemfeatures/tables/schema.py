@@ -139,6 +139,13 @@ _SOURCE_SIZE = Field(
 _SOURCE_MODIFIED = Field(
     "source_modified_at", "timestamp", "Modification time of the audio file when it was read.", family="source"
 )
+_LYRICS_SHA256 = Field(
+    "lyrics_sha256",
+    "string",
+    "SHA-256 of the text of the track's lyrics in UTF-8, hexadecimal; null where none were found, or asked for.",
+    since="1.1",
+    family="source",
+)
 
 
 def _tag(name: str, kind: str, description: str, unit: str = "", limits: str = "") -> Field:
@@ -158,6 +165,7 @@ _DATA = (
             _AUDIO_SHA256,
             _SOURCE_SIZE,
             _SOURCE_MODIFIED,
+            _LYRICS_SHA256,
             Field(
                 "status",
                 "category",
