@@ -32,8 +32,8 @@ from pyarrow import csv
 _BLOCK = 100_000
 
 
-def make(folder: Path, rows: int, parts: int) -> None:
-    """A folder of Parquet parts with paths, ids, lengths and two columns of metadata."""
+def make(folder: Path, rows: int, parts: int, *, lengths_s: tuple[float, float] = (60, 400)) -> None:
+    """A folder of Parquet parts with paths, ids, lengths between two bounds, and two columns of metadata."""
     rng = np.random.default_rng(0)
     genres = pa.array(["rock", "pop", "jazz", "folk"])
     bounds = np.linspace(0, rows, parts + 1).astype(int)
@@ -46,7 +46,7 @@ def make(folder: Path, rows: int, parts: int) -> None:
                     "/nowhere/artist {:06d}/album {}/track {:09d}.flac", numbers // 100, numbers // 10 % 10, numbers
                 ),
                 "track_id": _text("isrc-{:012d}", numbers),
-                "duration_s": rng.uniform(60, 400, len(numbers)),
+                "duration_s": rng.uniform(*lengths_s, len(numbers)),
                 "genre": genres.take(pa.array(rng.integers(0, len(genres), len(numbers)))),
                 "year": rng.integers(1950, 2026, len(numbers)),
             }

@@ -1,21 +1,24 @@
 """A catalogue of a million rows rehearsed: what the driver, the tables and the commit log make of it, by rows done.
 
-    python benchmarks/rehearsal.py [--rows 100000] [--portion 10000] [--seconds 2] [--no-compact]
+    python benchmarks/rehearsal.py [--rows 100000] [--portion 10000] [--seconds 2] [--lengths 60 400] [--no-compact]
 
 The whole of `extract -j 1` runs over a manifest of that length but for its workers' part: in place of decoder, network
-and descriptors, the rows of one track that was analysed once are written under the ids of each shard. So files, commits
-and their number are those of a real run. A large manifest is planned and extracted a portion at a time, and each is a
+and descriptors, the rows of one track that was analysed once are written under the ids of each shard, with other
+numbers. So files, commits and their number are those of a real run: shards hold as many tracks as the lengths that the
+manifest states let them. A large manifest is planned and extracted a portion at a time, and each is a
 run of its own; a line a portion tells what it took to plan it against what is there (plan), to open the dataset for it
-(open), to write a shard (which workers do at a time) and to commit it (which the driver does, one after the other), the
-driver's memory, the files of all tables and the commit log. Then: opening the tables and counting, planning all rows
-once more when all are done, and ``compact``. The last lines extrapolate, from four portions on: plan and open grow with
-the files there.
+(open), to write a shard (which workers do at a time) and to commit it (which the driver does, one after the other), to
+merge small files before it (merge), the driver's memory, the files of all tables and the commit log. Then: opening the
+tables and counting, planning all rows once more when all are done, and ``compact`` in a process of its own. The last
+lines extrapolate, from four portions on: plan and open grow with what is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,16 +31,17 @@ from unittest import mock
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 from planning import make
 
 from pipelines import extract_catalog
 from pipelines.catalog import portions
 from pipelines.extraction import driver, executor, extract, run
+from pipelines.extraction.plan import LIMITS
 from pipelines.extraction.rows import analysed_rows, worker_name
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackOutcome
 from stemfeatures import Analyser, open_features
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
-from stemfeatures.tables.compact import compact
 from stemfeatures.tables.layout import COMMITS, DatasetLayout
 from stemfeatures.tables.parts import write_part
 
@@ -48,7 +52,7 @@ _ENOUGH = 4
 
 
 class Stub:
-    """Shards whose tracks all have the rows of one.
+    """Shards whose tracks have the rows of one, with other numbers in table stems.
 
     Parameters
     ----------
@@ -61,8 +65,10 @@ class Stub:
         tone = 0.1 * np.sin(2 * np.pi * 220 * times) * (times % 0.5 < 0.25)
         self.seconds = seconds
         self.analysis = Analyser(device="cpu").from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
+        self.rng = np.random.default_rng(0)
         self.run_id = ""
         self.rows: dict[str, pa.Table] = {}
+        self.counts: dict[str, int] = {}
 
     def process(
         self, task: ShardTask, *, on_track: Callable[[TrackOutcome], None] | None = None, **_: Any
@@ -71,24 +77,43 @@ class Stub:
         layout = DatasetLayout.open(task.dataset)
         if self.run_id != task.provenance.run_id:
             self.run_id = task.provenance.run_id
-            self.rows = analysed_rows(
-                task, layout, task.tracks[0], self.analysis, tags=None, state=None, lyrics=None
-            )  # fmt: skip
+            self._make_rows(task, layout)
         ids = [track.track_id for track in task.tracks]
         receipt = ShardReceipt(task.name, worker=worker_name(), audio_s=dict.fromkeys(ids, self.seconds))
         for name, rows in self.rows.items():
-            if rows.num_rows:
-                repeated = pa.concat_tables([rows] * len(ids))
-                column = pa.array(np.repeat(np.array(ids, object), rows.num_rows), pa.string())
-                repeated = repeated.set_column(repeated.schema.get_field_index("track_id"), "track_id", column)
-                if name == "tracks":
-                    uris = pa.array([track.source_uri for track in task.tracks])
-                    repeated = repeated.set_column(repeated.schema.get_field_index("source_uri"), "source_uri", uris)
-                receipt.parts.append(write_part(layout, name, repeated, shard=task.name))
+            rows = rows.slice(0, len(ids) * self.counts[name])
+            rows = _with(rows, "track_id", np.repeat(np.array(ids, object), self.counts[name]))
+            if name == "tracks":
+                rows = _with(rows, "source_uri", [track.source_uri for track in task.tracks])
+            if name == "stems":
+                rows = _scaled(rows, float(self.rng.uniform(0.9, 1.1)))
+            receipt.parts.append(write_part(layout, name, rows, shard=task.name))
         for track in ids:
             if on_track is not None:
                 on_track(TrackOutcome(track, self.seconds))
         return receipt
+
+    def _make_rows(self, task: ShardTask, layout: DatasetLayout) -> None:
+        """Of a full shard; the numbers of each row of stems are others, as they do not compress then."""
+        one = analysed_rows(task, layout, task.tracks[0], self.analysis, tags=None, state=None, lyrics=None)
+        n_tracks = LIMITS["cpu"].tracks
+        self.counts = {name: rows.num_rows for name, rows in one.items() if rows.num_rows}
+        self.rows = {name: pa.concat_tables([one[name]] * n_tracks).combine_chunks() for name in self.counts}
+        stems = self.rows["stems"]
+        factors = pa.array(self.rng.uniform(0.9, 1.1, stems.num_rows), pa.float32())
+        self.rows["stems"] = _scaled(stems, factors)
+
+
+def _with(rows: pa.Table, name: str, values: Any) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), pa.array(values, pa.string()))
+
+
+def _scaled(rows: pa.Table, factor: float | pa.Array) -> pa.Table:
+    """All floating-point columns times a factor, or one for each row."""
+    for i, column in enumerate(rows.schema):
+        if column.type == pa.float32():
+            rows = rows.set_column(i, column, pc.multiply(rows[i], factor).cast(column.type))
+    return rows
 
 
 @dataclass
@@ -128,6 +153,7 @@ class Look:
     write_cpu_ms: float
     commit_ms: float
     commit_cpu_ms: float
+    merge_s: float
     driver_mib: float
     files: int
     log_files: int
@@ -137,8 +163,8 @@ class Look:
     def __str__(self) -> str:
         return (
             f"{self.rows:11,d} {self.plan_s:7.2f} {self.open_s:7.2f} {self.write_ms:7.0f} ({self.write_cpu_ms:3.0f}) "
-            f"{self.commit_ms:7.0f} ({self.commit_cpu_ms:3.0f}) {self.driver_mib:8.0f} {self.files:9,d} "
-            f"{self.log_files:9,d} {self.log_mib:8.2f}"
+            f"{self.commit_ms:7.0f} ({self.commit_cpu_ms:3.0f}) {self.merge_s:7.1f} {self.driver_mib:6.0f} "
+            f"{self.files:9,d} {self.log_files:9,d} {self.log_mib:8.2f}"
         )
 
 
@@ -151,10 +177,11 @@ def look(out: Path, rows: int, done: int, clock: Clock) -> Look:
         rows=rows,
         plan_s=clock.cpu.get("plan", 0.0),
         open_s=clock.cpu.get("open", 0.0),
-        write_ms=1000 * clock.seconds.get("write", 0.0) / shards,
-        write_cpu_ms=1000 * clock.cpu.get("write", 0.0) / shards,
+        write_ms=1000 * clock.seconds.get("part", 0.0) / shards,
+        write_cpu_ms=1000 * clock.cpu.get("part", 0.0) / shards,
         commit_ms=1000 * clock.seconds.get("commit", 0.0) / shards,
         commit_cpu_ms=1000 * clock.cpu.get("commit", 0.0) / shards,
+        merge_s=clock.cpu.get("merge", 0.0),
         driver_mib=psutil.Process().memory_info().rss / MIB,
         files=files,
         log_files=len(log),
@@ -170,11 +197,11 @@ def rehearse(manifest: Path, out: Path, stub: Stub) -> list[Look]:
     real = extract._extract
 
     def portion(*arguments: Any) -> Any:
-        clock.seconds, clock.cpu, clock.calls = {}, {}, {}
         summary = real(*arguments)
         before = looks[-1].rows if looks else 0
         looks.append(look(out, before + summary.n_done, summary.n_done, clock))
         print(looks[-1], flush=True)
+        clock.seconds, clock.cpu, clock.calls = {}, {}, {}
         return summary
 
     with (
@@ -183,7 +210,9 @@ def rehearse(manifest: Path, out: Path, stub: Stub) -> list[Look]:
         mock.patch.object(extract, "_extract", portion),
         clock.watching(extract, "prepare", "plan"),
         clock.watching(run.Committer, "__enter__", "open"),
+        clock.watching(sys.modules[__name__], "write_part", "part"),
         clock.watching(executor, "process_shard", "write"),
+        clock.watching(extract, "_merge_parts", "merge"),
         clock.watching(driver.Driver, "commit", "commit"),
     ):
         summary = extract_catalog(manifest, out, device="cpu", jobs=1)
@@ -199,7 +228,7 @@ def slope(looks: list[Look], name: str) -> tuple[float, float]:
 
 
 def extrapolate(looks: list[Look], tried: int, rows: int) -> str:
-    """What planning and opening come to at last and in all, and files and commits, in portions of the usual size.
+    """What planning and opening come to at last and in all, and merges and commits, in portions of the usual size.
 
     ``tried`` is the size of the portions that were looked at: what they take with nothing there grows with that.
     """
@@ -212,9 +241,10 @@ def extrapolate(looks: list[Look], tried: int, rows: int) -> str:
         in_all += n * first + added * _PORTION_ROWS * n * (n - 1) / 2
     last = looks[-1]
     commits_h = rows / last.shard_rows * last.commit_cpu_ms / 3.6e6
+    merges_h = rows * sum(look.merge_s for look in looks) / last.rows / 3600
     return (
-        f"{rows:11,d} rows: {last.files * rows // last.rows:,d} files; plan and open {at_last:,.0f} CPU s for the last "
-        f"of {n:,d} portions, {in_all / 3600:,.1f} h in all; commits {commits_h:,.1f} h"
+        f"{rows:11,d} rows: plan and open {at_last:,.0f} CPU s for the last of {n:,d} portions, {in_all / 3600:,.1f} h "
+        f"in all; merges {merges_h:,.1f} h, commits {commits_h:,.1f} h"
     )
 
 
@@ -226,19 +256,49 @@ def timed(what: str, call: Callable[[], Any]) -> Any:
     return found
 
 
+#: Peaks are those of ``/proc``: the one that ``getrusage`` tells is that of the process before it ran this.
+_COMPACT = """
+import re, sys, time
+from stemfeatures.tables.compact import compact
+idle = re.search(r"VmHWM: +([0-9]+)", open("/proc/self/status").read().replace(chr(9), " "))[1]
+compact(sys.argv[1])
+peak = re.search(r"VmHWM: +([0-9]+)", open("/proc/self/status").read().replace(chr(9), " "))[1]
+print(time.process_time(), int(peak) // 1024, int(idle) // 1024)
+"""
+
+
+def compact_apart(out: Path) -> str:
+    """In a process of its own: seconds, the peak of memory, and what the process takes before."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", _COMPACT, str(out)], check=True, stdout=subprocess.PIPE, text=True)
+    cpu_s, peak, idle = done.stdout.split()
+    took_s = time.perf_counter() - started
+    return f"{took_s:.1f} s ({float(cpu_s):.1f} of CPU), peak {peak} MiB ({idle} before)"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="of the manifest (default: %(default)s)")
     parser.add_argument("--portion", type=int, default=10_000, help="rows planned together (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of the track (default: %(default)s)")
+    parser.add_argument(
+        "--lengths", type=float, nargs=2, default=(60, 400), metavar="S", help="the least and most that the manifest "
+        "states, which fills shards (default: those of songs)"
+    )  # fmt: skip
+    parser.add_argument("--apart", action="store_true", help="do not merge small files between portions")
     parser.add_argument("--no-compact", action="store_true", help="leave the tables in parts")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(portions, "PORTION_ROWS", args.portion):
+    most_parts = 10**9 if args.apart else extract.MOST_PARTS
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(portions, "PORTION_ROWS", args.portion),
+        mock.patch.object(extract, "MOST_PARTS", most_parts),
+    ):
         manifest, out = Path(name) / "manifest", Path(name) / "features"
         manifest.mkdir()
-        make(manifest, args.rows, 2)
+        make(manifest, args.rows, 2, lengths_s=tuple(args.lengths))
         stub = Stub(args.seconds)
-        print("       rows  plan s  open s   write (CPU)  commit (CPU) ms  MiB    files log files  log MiB")
+        print("       rows  plan s  open s   write (CPU)  commit (CPU) ms   merge s  MiB   files log files  log MiB")
         looks = rehearse(manifest, out, stub)
         counts = timed("open and count", lambda: open_features(out).counts())
         assert counts["tracks"] == args.rows
@@ -246,7 +306,7 @@ def main() -> None:
             again = timed("plan all rows again", lambda: extract_catalog(manifest, out, device="cpu", jobs=1))
         assert again.n_skipped == args.rows
         if not args.no_compact:
-            timed("compact", lambda: compact(out))
+            print(f"compact: {compact_apart(out)}")
             timed("open and count then", lambda: open_features(out).counts())
         for rows in (1_000_000, 100_000_000) if len(looks) >= _ENOUGH else ():
             print(extrapolate(looks, args.portion, rows))

@@ -82,7 +82,7 @@ TINY = {
     ),
     "rehearsal": (
         "--rows 40 --portion 10 --seconds 0.6",
-        r" 40 +\d+\.\d\d (?s:.*)plan all rows again: \d(?s:.*)compact: \d(?s:.*)100,000,000 rows: [\d,]+ files",
+        r" 40 +\d+\.\d\d (?s:.*)plan all rows again: \d(?s:.*)compact: \d.*peak \d(?s:.*)100,000,000 rows: plan",
     ),
     "report": (
         "tests/data/features-1.0 --tracks 40",

@@ -23,10 +23,10 @@ from networks import tiny_checkpoint
 from pipelines import extract_catalog
 from pipelines.catalog import portions, portions_of, read_catalog, scratch, spooled
 from pipelines.catalog.repeats import Repeats, hashes
-from pipelines.extraction import loaded
+from pipelines.extraction import extract, loaded
 from pipelines.extraction.resume import metadata_fields
-from pipelines.extraction.summary import ExtractProgress
-from stemfeatures.errors import CatalogError
+from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress
+from stemfeatures.errors import CatalogError, DatasetError
 from stemfeatures.tables.reader import open_features
 
 
@@ -268,8 +268,15 @@ def test_a_text_manifest_with_a_fault_is_left_to_who_says_so(tmp_path: Path, mon
             read_catalog(path)
 
 
-def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("merge", ["no need", "done", "fails"])
+def test_a_run_in_portions(
+    merge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(portions, "PORTION_ROWS", 2)
+    if merge != "no need":
+        monkeypatch.setattr(extract, "MOST_PARTS", 3)
+    if merge == "fails":
+        monkeypatch.setattr("stemfeatures.tables.compact.publish", _full_disk)
     for i in range(3):
         write_tone(tmp_path / f"{i}.wav", seconds=0.2)
     rows = pd.DataFrame({"path": ["0.wav", "gone.wav", "1.wav", "2.wav", "none.wav"]})
@@ -285,8 +292,31 @@ def test_a_run_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert features.to_pandas("tracks")["track_id"].tolist() == ["0.wav", "1.wav", "2.wav"]
     assert features.to_pandas("errors")["track_id"].tolist() == ["gone.wav", "none.wav"]
     assert features.to_pandas("runs")["status"].tolist() == ["finished"] * 3
+    assert len(features.files("tracks")) == (1 if merge == "done" else 2)
+    assert ("small files are not merged: the disk is full" in caplog.text) == (merge == "fails")
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 2, 0)
+    loaded.forget_analyser()
+
+
+def _full_disk(*arguments: object, **options: object) -> None:
+    raise DatasetError("the disk is full")
+
+
+def test_ctrl_c_between_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While small files are merged: what the portions before have come to is told."""
+    monkeypatch.setattr(portions, "PORTION_ROWS", 1)
+
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extract, "compact_if_many", interrupt)
+    pd.DataFrame({"path": ["gone.wav", "none.wav"]}).to_parquet(tmp_path / "catalog.parquet")
+    with pytest.raises(ExtractInterrupted, match="1 of 2 tracks were saved, 1 are left") as stopped:
+        extract_catalog(
+            tmp_path / "catalog.parquet", tmp_path / "out", model=tiny_checkpoint(tmp_path), device="cpu", jobs=1
+        )  # fmt: skip
+    assert (stopped.value.summary.n_failed, stopped.value.summary.interrupted) == (1, True)
     loaded.forget_analyser()
 
 

@@ -973,7 +973,7 @@ def test_compacted_files_tell_their_units(copied: Path) -> None:
 def test_compact_by_key_ranges(copied: Path) -> None:
     before = everything(copied)
     size = sum(p.size for p in read_snapshot(copied).of("stems"))
-    compact.compact(copied, tables=["stems"], target_bytes=size // 3)
+    compact.compact(copied, tables=["stems"], target_bytes=size // 30)
     assert everything(copied) == before
     parts = sorted(read_snapshot(copied).of("stems"), key=lambda p: p.min_key)
     assert [(p.min_key, p.max_key) for p in parts] == [("a", "a"), ("b", "b"), ("c", "c")]

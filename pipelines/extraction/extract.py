@@ -13,6 +13,7 @@ commits the receipts that come back (:mod:`.driver`). Every row of the catalogue
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,9 +22,10 @@ from pathlib import Path
 from stemfeatures._util.pools import require_main_guard
 from stemfeatures._util.urls import Place, place_of
 from stemfeatures.audio import AudioLimits
-from stemfeatures.errors import ChangedDatasetError
+from stemfeatures.errors import ChangedDatasetError, DatasetError
 from stemfeatures.models import checkpoints
 from stemfeatures.models.precision import FLOAT32
+from stemfeatures.tables.compact import compact_if_many
 from stemfeatures.tables.reader import open_features
 
 from ..catalog import Portions, portions_of
@@ -32,9 +34,15 @@ from ..catalog.types import CatalogSpec
 from .driver import Driver
 from .fork_server import start_fork_server
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
+from .resume import existing_dataset
 from .run import execute
 from .stop import sigterm_as_ctrl_c
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
+
+log = logging.getLogger(__name__)
+
+#: Small parts that portions leave side by side; of more they are merged before the next one.
+MOST_PARTS = 4096
 
 
 def extract_catalog(
@@ -64,7 +72,8 @@ def extract_catalog(
     """Extract the features of every track of a catalogue into a features directory.
 
     Goes on where an earlier run into the same directory stopped, however it stopped. A manifest of more than 50,000
-    rows is planned and extracted a portion at a time, each as a run of its own. With several processes, call it under
+    rows is planned and extracted a portion at a time, each as a run of its own, and small files are merged in between
+    when there are many (:func:`~stemfeatures.tables.compact.compact`). With several processes, call it under
     ``if __name__ == "__main__":``.
 
     Parameters
@@ -182,13 +191,30 @@ def _extract_portions(
 ) -> ExtractSummary:
     """A large manifest: each portion is a run of its own in table ``runs``."""
     whole = ExtractSummary(None, out_dir, n_total=portions.n_rows, n_dropped=portions.n_dropped)
-    for catalog in portions:
+    for n, catalog in enumerate(portions):
+        if n and not options.dry_run:
+            _merge_parts(out_dir, whole)
         try:
             whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress)))
         except ExtractInterrupted as stop:
             whole.add(stop.summary)
             raise ExtractInterrupted(whole) from stop
     return whole
+
+
+def _merge_parts(out_dir: Place, whole: ExtractSummary) -> None:
+    """Merge the small parts that portions have left, when they are many: each portion looks at all parts."""
+    started = time.monotonic()
+    try:
+        if existing_dataset(out_dir) is not None and compact_if_many(out_dir, parts=MOST_PARTS):
+            log.info("%s: small files were merged in %.0f s", out_dir, time.monotonic() - started)
+    except (DatasetError, OSError) as error:  # of another run, or a full disk: parts stay as they are
+        log.warning("small files are not merged: %s", error)
+    except KeyboardInterrupt as stop:
+        whole.interrupted = True
+        raise ExtractInterrupted(whole) from stop
+    finally:
+        whole.wall_s += time.monotonic() - started
 
 
 def _extract(

@@ -20,7 +20,9 @@ class ShardLimits:
     audio_s: float
 
 
-LIMITS = {"cpu": ShardLimits(16, 3600.0), "cuda": ShardLimits(64, 4 * 3600.0)}
+LIMITS = {"cpu": ShardLimits(256, 3600.0), "cuda": ShardLimits(256, 4 * 3600.0)}
+#: Length of a track that is not known, when shards are filled: there shall not be hundreds of songs in one.
+UNKNOWN_S = 240.0
 #: Small catalogues are spread: every worker gets at least so many shards, if there are enough tracks.
 SHARDS_PER_WORKER = 4
 
@@ -38,15 +40,17 @@ def plan_shards(durations_s: Sequence[float], limits: ShardLimits, *, n_workers:
     """Positions of the tracks of each shard, long tracks first.
 
     So no long one is left for the end when the other workers have nothing to do, and the tracks of a shard are alike.
+    A length of 0 is one that is not known.
     """
     order = sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i))
     most = min(limits.tracks, max(1, math.ceil(len(order) / (SHARDS_PER_WORKER * n_workers))))
     shards: list[list[int]] = []
     filled_s = 0.0
     for i in order:
-        if not shards or len(shards[-1]) >= most or filled_s + durations_s[i] > limits.audio_s:
+        fills_s = durations_s[i] or UNKNOWN_S
+        if not shards or len(shards[-1]) >= most or filled_s + fills_s > limits.audio_s:
             shards.append([])
             filled_s = 0.0
         shards[-1].append(i)
-        filled_s += durations_s[i]
+        filled_s += fills_s
     return shards

@@ -15,20 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from .._util.urls import Place
-from ..errors import LostPartError
+from ..errors import DatasetError, LostPartError
 from .check import require_parts
 from .clear import WORK, clear
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside, write_checkpoint
+from .external_sort import in_order
 from .layout import DatasetLayout
 from .lock import DatasetLock
-from .parts import PartFile, delete_parts, part_file, publish, repair_hint, write_part
+from .parts import PartFile, delete_parts, key_column, part_file, publish, repair_hint, write_parts
 from .reader import live_rows
 from .storage import arrow_source
 
@@ -49,13 +49,18 @@ class CompactResult:
 
 
 def compact(
-    dataset: DatasetLayout | str | Place, *, tables: Iterable[str] | None = None, target_bytes: int = TARGET_BYTES
+    dataset: DatasetLayout | str | Place,
+    *,
+    tables: Iterable[str] | None = None,
+    target_bytes: int = TARGET_BYTES,
+    rewrite: bool = True,
 ) -> list[CompactResult]:
     """Merge the parts of each table into files of about ``target_bytes`` sorted by track, and delete the old ones.
 
-    Files above half the target are left alone unless they hold replaced rows or lack columns. Tables larger than memory
-    are no problem: a table is first split into key ranges of ``target_bytes``. Needs free space for a second copy of
-    the largest table, and of one in a store also on this machine.
+    Files above half the target are left alone unless they hold replaced rows or lack columns, and without ``rewrite``
+    they are not even opened to see that. Memory does not grow with the tables: rows are sorted
+    :data:`.external_sort.MEMORY_BYTES` at a time. Needs free space for a second copy of the largest table, and for
+    another of its rows, compressed lightly, in the folder or, of a store, on this machine.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def compact(
         publish(layout, snapshot.parts.values())
         for table in chosen:
             before = snapshot.of(table)
-            _compact_table(layout, snapshot, table, target_bytes)
+            _compact_table(layout, snapshot, table, target_bytes, rewrite=rewrite)
             after = snapshot.of(table)
             if before:
                 sizes = sum(p.size for p in before), sum(p.size for p in after)
@@ -82,6 +87,21 @@ def compact(
         clear(layout, snapshot)
         write_checkpoint(layout, snapshot)
     return results
+
+
+def compact_if_many(dataset: DatasetLayout | str | Place, *, parts: int) -> bool:
+    """Merge small parts (:func:`compact` without ``rewrite``) where there are more than so many; whether there were.
+
+    Raises
+    ------
+    DatasetError
+        No dataset, or a run is at work; a file cannot be written or deleted.
+    """
+    layout = DatasetLayout.open(dataset)
+    small = sum(part.size < TARGET_BYTES // 2 for part in read_snapshot(layout).parts.values())
+    if small > parts:
+        compact(layout, rewrite=False)
+    return small > parts
 
 
 def vacuum(dataset: DatasetLayout | str | Place, *, older_than_s: float = 0.0) -> list[Place]:
@@ -98,14 +118,14 @@ def vacuum(dataset: DatasetLayout | str | Place, *, older_than_s: float = 0.0) -
     return deleted
 
 
-def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target: int) -> None:
-    replaced = table in snapshot.replaced
+def _compact_table(layout: DatasetLayout, snapshot: Snapshot, table: str, target: int, *, rewrite: bool) -> None:
+    replaced = rewrite and table in snapshot.replaced
     parts = snapshot.of(table)
     small = {part.path for part in parts if part.size < target // 2}
     if len(small) < 2:  # nothing to merge it with
         small = set()
     dead = snapshot.dead(table)
-    chosen = [part for part in parts if part.path in small or _needs_rewrite(layout, part, dead)]
+    chosen = [part for part in parts if part.path in small or (rewrite and _needs_rewrite(layout, part, dead))]
     if not chosen and not replaced:
         return
     number = snapshot.commit + 1
@@ -138,44 +158,18 @@ def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | 
 def _merge(
     layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[PartFile], target: int, shard: str
 ) -> list[PartFile]:
+    if not parts:
+        return []
     some = Snapshot(snapshot.commit, {p.path: p for p in parts}, snapshot.replaced)
-    source = live_rows(layout, some, table)
-    ranges = round(sum(p.size for p in parts) / target)
-    key = layout.schema(table).names[0]
-    if ranges < 2:
-        rows = source.to_table()
-        return [write_part(layout, table, rows, shard=shard, describe=True)] if rows.num_rows else []
-    keys = np.sort(source.to_table(columns=[key])[key].to_numpy())
-    bounds = np.unique([keys[i * len(keys) // ranges] for i in range(1, ranges)]) if len(keys) else keys
+    schema, source = layout.schema(table), live_rows(layout, some, table)
+    part_rows = sum(p.rows for p in parts) * target // max(1, sum(p.size for p in parts))
+    nested = any(pa.types.is_nested(t) for t in schema.types)
+    batches = source.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)
     # Beside the tables, where there is room for a copy of them; of a store, on this machine.
     where = layout.path if isinstance(layout.path, Path) else None
-    with tempfile.TemporaryDirectory(prefix=WORK, dir=where, ignore_cleanup_errors=True) as work:
-        return _merge_ranges(layout, table, source, bounds, Path(work), shard)
-
-
-def _merge_ranges(
-    layout: DatasetLayout, table: str, source: ds.Dataset, bounds: np.ndarray, work: Path, shard: str
-) -> list[PartFile]:
-    """Deal the rows out to one temporary file per key range, then sort each in memory."""
-    schema = layout.schema(table)
-    nested = any(pa.types.is_nested(t) for t in schema.types)
-    files = [work / f"{i}.arrow" for i in range(len(bounds) + 1)]
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    writers = [pa.ipc.new_stream(str(file), schema, options=options) for file in files]
     try:
-        batches = source.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)
-        for batch in batches:
-            place = np.searchsorted(bounds, batch.column(0).to_numpy(zero_copy_only=False), side="right")
-            for i in np.unique(place):
-                writers[i].write_batch(batch.filter(pa.array(place == i)))
-    finally:
-        for writer in writers:
-            writer.close()
-    parts = []
-    for i, file in enumerate(files):
-        with pa.ipc.open_stream(str(file)) as stream:
-            rows = stream.read_all()
-        file.unlink()
-        if rows.num_rows:
-            parts.append(write_part(layout, table, rows, shard=f"{shard}-{i:04d}", describe=True))
-    return parts
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=where, ignore_cleanup_errors=True) as work:
+            rows = in_order(batches, schema, key_column(schema.names), Path(work))
+            return write_parts(layout, table, rows, shard=shard, part_bytes=target, part_rows=part_rows)
+    except (OSError, pa.ArrowInvalid) as e:  # a full disk, or a part that is damaged inside
+        raise DatasetError(f"cannot merge the parts of table {table}: {e}", source=str(layout.path)) from e

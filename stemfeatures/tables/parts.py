@@ -14,8 +14,8 @@ import shlex
 import uuid
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,6 +34,8 @@ MOST_LOOKS = 8
 ROW_GROUP_ROWS = 65_536
 #: Tables with list columns get smaller row groups, so that one track can be read without decoding thousands.
 ROW_GROUP_BYTES = 32 * 2**20
+#: Row groups of a part that is written a group at a time, at least.
+_GROUPS_OF_PART = 4
 
 #: Parts of more keys than this are sorted by key, or large: their first and last key say enough.
 _MAX_KEY_HASHES = 256
@@ -377,17 +379,13 @@ def write_part(
     key = key_column(schema.names)
     if key == "track_id":  # stable, so a track's rows keep their order
         data = data.take(pc.sort_indices(data, [(key, "ascending")]))
-    name = f"part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
-    layout.directory(table)
-    options = {"row_group_size": _row_group_rows(data), "write_page_checksum": True, **_encodings(schema)}
-    try:
-        size = layout.storage.write_table(data, staged(f"{table}/{name}"), compression="zstd", **options)
-    except OSError as e:
-        require_there(layout, "cannot write a part", e)
-        raise DatasetError(f"cannot write a part: {e}", source=str(layout.directory(table) / name)) from e
+    name = _part_name(table, shard)
+    options = {"row_group_size": _row_group_rows(data), **_options(schema)}
+    with _writing(layout, name):
+        size = layout.storage.write_table(data, staged(name), **options)
     keys = pc.unique(data[key]).to_pylist()
     return PartFile(
-        path=f"{table}/{name}",
+        path=name,
         table=table,
         rows=data.num_rows,
         size=size,
@@ -397,10 +395,127 @@ def write_part(
     )
 
 
+def write_parts(
+    layout: DatasetLayout, table: str, tables: Iterator[pa.Table], *, shard: str, part_bytes: int, part_rows: int
+) -> list[PartFile]:
+    """Write any number of rows as described parts, a row group at a time.
+
+    Parameters
+    ----------
+    layout : DatasetLayout
+        The dataset.
+    table : str
+        A table of it.
+    tables : iterator of Table
+        The rows in the order of their key, with the dataset's columns; those of one key in one of the tables.
+    shard : str
+        As for :func:`write_part`.
+    part_bytes : int
+        A part ends when it has so many.
+    part_rows : int
+        About how many rows that is; the size of row groups follows from it.
+
+    Returns
+    -------
+    list of PartFile
+        Receipts.
+
+    Raises
+    ------
+    DatasetError
+        A file cannot be written.
+    """
+    schema = layout.schema(table)
+    groups = _Groups(tables, schema, max(1, part_rows // _GROUPS_OF_PART))
+    parts: list[PartFile] = []
+    while groups.has_more():
+        name = _part_name(table, f"{shard}-{len(parts):04d}")
+        with _writing(layout, name):
+            size = layout.storage.write_tables(
+                groups, schema, staged(name), most_bytes=part_bytes, **_options(schema)
+            )  # fmt: skip
+        rows, keys = groups.told()
+        hashes = _hashes(keys) if len(keys) <= _MAX_KEY_HASHES else ""
+        parts.append(PartFile(name, table, rows, size, keys[0], keys[-1], hashes))
+    return parts
+
+
+class _Groups:
+    """Row groups from sorted tables; remembers what it has given."""
+
+    def __init__(self, tables: Iterator[pa.Table], schema: pa.Schema, most_rows: int) -> None:
+        self._tables, self._schema = tables, schema
+        self._most_rows = min(most_rows, ROW_GROUP_ROWS)
+        self._most_bytes = ROW_GROUP_BYTES if any(map(pa.types.is_nested, schema.types)) else math.inf
+        self._key = key_column(schema.names)
+        self._left: pa.Table | None = None
+        self._rows = 0
+        self._keys: list[str] = []
+
+    def told(self) -> tuple[int, list[str]]:
+        """How many rows were given since it was asked last, and their keys in order."""
+        found = self._rows, self._keys
+        self._rows, self._keys = 0, []
+        return found
+
+    def has_more(self) -> bool:
+        if self._left is None:
+            self._left = next(self._tables, None)
+        return self._left is not None
+
+    def __iter__(self) -> _Groups:
+        return self
+
+    def __next__(self) -> pa.Table:
+        kept: list[pa.Table] = []
+        n_rows = n_bytes = 0
+        while self.has_more() and n_rows < self._most_rows and n_bytes < self._most_bytes:
+            some, self._left = self._cut(self._most_rows - n_rows)
+            kept.append(some)
+            n_rows, n_bytes = n_rows + some.num_rows, n_bytes + some.nbytes
+        if not kept:
+            raise StopIteration
+        group = pa.concat_tables(kept).replace_schema_metadata(self._schema.metadata)
+        self._rows += n_rows
+        keys = pc.unique(group[self._key]).to_pylist()
+        self._keys += keys
+        return group
+
+    def _cut(self, rows: int) -> tuple[pa.Table, pa.Table | None]:
+        """About so many rows of what is left, up to the next key, and the rest."""
+        left = self._left
+        assert left is not None
+        if rows >= left.num_rows:
+            return left, None
+        last = left[self._key][rows - 1]
+        end = rows + pc.sum(pc.equal(left[self._key].slice(rows), last), min_count=0).as_py()
+        return left.slice(0, end), left.slice(end) if end < left.num_rows else None
+
+
+def _part_name(table: str, shard: str) -> str:
+    return f"{table}/part-{re.sub(r'[^A-Za-z0-9_.-]+', '_', shard)[:80]}-{uuid.uuid4().hex}.parquet"
+
+
+@contextmanager
+def _writing(layout: DatasetLayout, name: str) -> Iterator[None]:
+    """Tells of a part that cannot be written."""
+    folder, _, file = name.partition("/")
+    layout.directory(folder)
+    try:
+        yield
+    except OSError as e:
+        require_there(layout, "cannot write a part", e)
+        raise DatasetError(f"cannot write a part: {e}", source=str(layout.directory(folder) / file)) from e
+
+
 def _row_group_rows(data: pa.Table) -> int:
     if any(pa.types.is_nested(t) for t in data.schema.types):
         return max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * data.num_rows // max(data.nbytes, 1)))
     return ROW_GROUP_ROWS
+
+
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    return {"compression": "zstd", "write_page_checksum": True, **_encodings(schema)}
 
 
 def _encodings(schema: pa.Schema) -> dict[str, Any]:

@@ -91,6 +91,16 @@ class Storage(Protocol):
         """Write Parquet whole or not at all, and return its bytes."""
         ...
 
+    def take(self, source: Place, name: str) -> None:
+        """Have a file of another dataset under a name, linked or copied, whole or not at all."""
+        ...
+
+    def write_tables(
+        self, tables: Iterator[pa.Table], schema: pa.Schema, name: str, *, most_bytes: int, **options: Any
+    ) -> int:
+        """The same of tables, each of which becomes a row group; ends with the one by which it has so many bytes."""
+        ...
+
 
 def storage_of(where: Place) -> Storage:
     """The storage at a place; DatasetError for an address that cannot be written to."""
@@ -197,12 +207,35 @@ class LocalStorage:
         with suppress(FileNotFoundError):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
+    def take(self, source: Place, name: str) -> None:
+        path = self.place(name)
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(source, Path):
+            try:
+                os.link(source, path, follow_symlinks=False)
+            except OSError:  # another file system, or one without links
+                self._write(name, lambda tmp: shutil.copyfile(source, tmp))
+        else:
+            self._write(name, lambda tmp: tmp.write_bytes(objects.read(source)))
+
     def write_table(self, data: pa.Table, name: str, **options: Any) -> int:
+        return self._write(name, lambda path: pq.write_table(data, path, **options))
+
+    def write_tables(
+        self, tables: Iterator[pa.Table], schema: pa.Schema, name: str, *, most_bytes: int, **options: Any
+    ) -> int:
+        def write(path: Path) -> None:
+            with pa.OSFile(str(path), "wb") as sink:
+                _write_row_groups(sink, tables, schema, most_bytes, options)
+
+        return self._write(name, write)
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> int:
         path = self.place(name)
         tmp = temporary_name(path)
         try:
             path.parent.mkdir(exist_ok=True)  # not its parents: a dataset that somebody has deleted stays deleted
-            pq.write_table(data, tmp, **options)
+            write(tmp)
             fsync_path(tmp)
             size = tmp.stat().st_size
             os.replace(tmp, path)
@@ -262,12 +295,36 @@ class ObjectStorage:
     def delete(self, name: str) -> None:
         objects.delete(self.where / name)
 
+    def take(self, source: Place, name: str) -> None:
+        content = source.read_bytes() if isinstance(source, Path) else objects.read(source)
+        objects.write(self.where / name, content)
+
     def write_table(self, data: pa.Table, name: str, **options: Any) -> int:
         buffer = pa.BufferOutputStream()
         pq.write_table(data, buffer, **options)
+        return self._write(name, buffer)
+
+    def write_tables(
+        self, tables: Iterator[pa.Table], schema: pa.Schema, name: str, *, most_bytes: int, **options: Any
+    ) -> int:
+        buffer = pa.BufferOutputStream()
+        _write_row_groups(buffer, tables, schema, most_bytes, options)
+        return self._write(name, buffer)
+
+    def _write(self, name: str, buffer: pa.BufferOutputStream) -> int:
         content = buffer.getvalue().to_pybytes()
         objects.write(self.where / name, content)
         return len(content)
+
+
+def _write_row_groups(
+    sink: pa.NativeFile, tables: Iterator[pa.Table], schema: pa.Schema, most_bytes: int, options: dict[str, Any]
+) -> None:
+    with pq.ParquetWriter(sink, schema, **options) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=table.num_rows)
+            if sink.tell() >= most_bytes:
+                return
 
 
 def _names_below(fs: AbstractFileSystem, path: str) -> list[str]:
