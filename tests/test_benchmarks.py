@@ -55,6 +55,11 @@ TINY = {
         "--minutes 0.05 --tracks 2 --processes 1 --gpus 1 --cores 4 --speed 500",
         r"1 processes, .*measured \d+\.\d x, modelled \d+\.\d x, ratio \d(?s:.*)\n +1 +4 +500 +4 +\d+ +0\.\d\d",
     ),
+    "lyrics_bounds": (
+        "{generated}",
+        r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\nlooked for once"
+        r"(?s:.*)true vocals +1 songs +28 words +0\.[1-4]\d\d within 0\.1 s +0\.[2-5]",
+    ),
     "low_end": (
         "{songs}",
         r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00",
@@ -137,6 +142,21 @@ def _write_sung(folder: Path, text: str | None = None) -> None:
     (folder / "song.txt").write_text("\n".join([*rows, "E"]), "utf-8")
 
 
+def _write_generated(folder: Path) -> None:
+    """Morning light as a generated song, the words of a line spread over it."""
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "catalog_samples" / "morning light.wav", folder / "mixture.wav")
+    truth = ROOT / "catalog_samples" / "truth"
+    shutil.copy(truth / "morning-light" / "vocals.flac", folder / "vocals.flac")
+    words, lines = [], json.loads((truth / "morning-light.json").read_text("utf-8"))["lyrics"]
+    for start, end, line in lines:
+        length = (end - start) / len(line.split())
+        words += [{"word": w, "start_s": start + k * length} for k, w in enumerate(line.split())]
+    words = [word | {"end_s": word["start_s"] + 0.1} for word in words]
+    rows = [{"start_s": start, "end_s": end, "text": line} for start, end, line in lines]
+    (folder / "truth.json").write_text(json.dumps({"lyrics": {"words": words, "lines": rows}}), "utf-8")
+
+
 def _write_clip(folder: Path, singer: str = "one", pitch: int = 57) -> None:
     """Clicks and a voice on a channel each, as MIR-1K has them."""
     folder.mkdir(exist_ok=True)
@@ -159,6 +179,8 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     if "{song}" in arguments:
         y = np.random.default_rng(0).normal(scale=0.1, size=(2, 2 * 22_050)).astype(np.float32)
         audio.write(tmp_path / "song.wav", y, 22_050)
+    if "{generated}" in arguments:
+        _write_generated(tmp_path / "generated" / "one")
     if "{sung}" in arguments:
         _write_sung(tmp_path / "sung" / "one")
         _write_sung(tmp_path / "sung" / "two", "purple elephants discovering bicycles")
@@ -168,7 +190,7 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
         for singer, pitch in (("one", 57), ("two", 64)):
             _write_clip(tmp_path / "singers", singer, pitch)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    places = {name: tmp_path / name for name in ("songs", "sung", "clips", "singers")}
+    places = {name: tmp_path / name for name in ("songs", "generated", "sung", "clips", "singers")}
     places |= {"song": tmp_path / "song.wav", "root": ROOT}
     arguments = arguments.format(**places)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(arguments)]
