@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from stemfeatures import __version__
-from stemfeatures.errors import StemfeaturesError
+from stemfeatures.errors import StemfeaturesError, printable_message
 
 from .commands import verbs as find_verbs
 from .commands._exit import EXIT_CODES, INTERRUPTED, STORAGE, UNEXPECTED, USAGE, UsageError, exit_code
@@ -103,6 +103,7 @@ def _path_trouble(error: OSError) -> str:
 
 
 def _fail(code: int, message: str, verbose: int, *, as_json: bool = False) -> int:
+    message = printable_message(message)
     if verbose >= 2:
         traceback.print_exc()
     if as_json:
@@ -117,7 +118,7 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            log_line("\n".join(map(visible, self.format(record).split("\n"))))
+            log_line("\n".join(map(visible, printable_message(self.format(record)).split("\n"))))
         except Exception:
             self.handleError(record)
 

@@ -6,7 +6,49 @@ into a row of the ``errors`` table; programming errors stay ordinary Python exce
 
 from __future__ import annotations
 
+import re
 from typing import Self
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+#: How ``repr``, and with it the errors of the system, write a byte of a name that is not UTF-8.
+_WRITTEN = re.compile(r"(?<!\\)((?:\\\\)*)\\udc([89a-f][0-9a-f])")
+
+
+def printable_text(text: str) -> str:
+    r"""A text that can be printed and stored as UTF-8.
+
+    Parameters
+    ----------
+    text : str
+        May hold names of files as Python gives them, in which surrogates stand for bytes that are not UTF-8.
+
+    Returns
+    -------
+    str
+        The same, with such bytes as ``\xff`` and the like; surrogates that stand for no byte become ``\ud800``.
+    """
+    return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def printable_message(text: str) -> str:
+    r"""The same of a message, in which names may stand in quotes, as ``repr`` writes them: ``\udcff`` is ``\xff``, too.
+
+    Parameters
+    ----------
+    text : str
+        A message.
+
+    Returns
+    -------
+    str
+        The same, with each name spelt as :func:`printable_text` spells it.
+    """
+    return _WRITTEN.sub(r"\1\\x\2", printable_text(text))
+
+
+def _escaped(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class StemfeaturesError(Exception):
@@ -31,8 +73,8 @@ class StemfeaturesError(Exception):
 
     def __init__(self, message: str, *, source: str | None = None, stage: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.source = source
+        self.message = printable_message(message)
+        self.source = None if source is None else printable_text(source)
         if stage is not None:
             self.stage = stage
 
@@ -54,6 +96,7 @@ class StemfeaturesError(Exception):
         >>> str(SeparationError("the network's masks are not finite").about("song.wav"))
         "song.wav: the network's masks are not finite [separate]"
         """
+        source = printable_text(source)
         named = self if self.source in (None, source) else self._copied()
         named.source = source
         return named
@@ -79,6 +122,7 @@ class StemfeaturesError(Exception):
         'song.wav: song.wav: bad header [decode]'
         """
         named = self._copied()
+        copy, source = printable_text(copy), printable_text(source)
         named.message = self.message.replace(copy, source)
         named.args = (named.message,)
         if self.source in (None, copy):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.json import plain
+from stemfeatures.errors import printable_message
 
 from ._progress import EVERY_S
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def write_event(event: str, **values: Any) -> None:
     """One line: ``time`` (UTC, ISO 8601), ``event``, and the values."""
-    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **plain(values)}
+    said = {name: printable_message(value) if isinstance(value, str) else value for name, value in values.items()}
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **plain(said)}
     print(json.dumps(line, ensure_ascii=True, default=str), file=sys.stderr, flush=True)
 
 

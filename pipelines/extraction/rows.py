@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures.audio import Tags
-from stemfeatures.errors import StemfeaturesError
+from stemfeatures.errors import StemfeaturesError, printable_message
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import to_table
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
@@ -97,5 +97,5 @@ def failure_row(
         source_size_bytes=state.size if state else None,
         source_modified_at=state.modified_at if state else None,
     )
-    row["message"] = row["message"].encode("utf-8", "backslashreplace").decode()[:MAX_MESSAGE]
+    row["message"] = printable_message(row["message"])[:MAX_MESSAGE]
     return row

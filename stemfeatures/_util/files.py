@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import printable_text
 from .system import NO_BLOCKING, NO_LINK, PLAIN
 
 #: What file systems without hard links answer to ``link``.
@@ -63,7 +64,7 @@ def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
 
 def printable_name(path: str | os.PathLike[str]) -> str:
     r"""A name that can be printed and stored as UTF-8: bytes that are none become ``\xff`` and the like."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return printable_text(os.fsdecode(path))
 
 
 def cache_folders() -> list[Path]:
