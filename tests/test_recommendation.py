@@ -242,6 +242,20 @@ def test_delimiters_behind_the_last_cell(tmp_path: Path) -> None:
     }
 
 
+def test_weights_and_times_are_no_ids() -> None:
+    """Numbers that are too large for ids are weights, and what is neither is refused by its own name."""
+    ids = {"user_id": ["u", "v"], "track_id": ["a", "b"]}
+    assert read_interactions(pa.table({**ids, "weight": [2.0**60, 3.0]})).weight.tolist() == [2.0**60, 3.0]
+    assert read_interactions(pa.table({**ids, "weight": [True, True]})).weight.tolist() == [1.0, 1.0]
+    stamps = pa.array([1_700_000_000, 1_700_000_001], pa.timestamp("s", "Europe/Paris"))
+    times = read_interactions(pa.table({**ids, "time": stamps})).time
+    assert times.tolist() == [1_700_000_000_000_000_000, 1_700_000_001_000_000_000]
+    for name, allowed in (("weight", "weights must be numbers"), ("time", "times must be dates, numbers or text")):
+        for values in ([[1], [2]], [{"x": 1}, {"x": 2}], pa.array([1, 2], pa.duration("s"))):
+            with pytest.raises(DatasetError, match=rf"column '{name}' is .*; {allowed}"):
+                read_interactions(pa.table({**ids, name: values}))
+
+
 def test_an_hour_that_came_twice_is_not_guessed() -> None:
     times = ["2024-10-27 02:30:00 Europe/Berlin", "2024-10-27 04:30:00 Europe/Berlin", "2024-10-27 04:30:00 Mid/Garth"]
     read = read_interactions(pd.DataFrame({"user_id": list("aab"), "track_id": list("xyz"), "time": times}))

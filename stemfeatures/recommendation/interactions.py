@@ -327,8 +327,17 @@ def _batches(source: Any, name: str, reject: Any) -> Iterator[pa.Table]:
         )
     for batch in batches:
         columns = [decoded(batch.column(column), column) for column in found.values()]
-        columns[:2] = (as_ids(column, wanted) for column, wanted in zip(columns, COLUMNS))
-        yield pa.table(dict(zip(found, columns)))
+        yield pa.table({wanted: _cells(column, wanted) for column, wanted in zip(columns, found)})
+
+
+def _cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The cells of one of COLUMNS: ids and text without blanks around, numbers and times as they are."""
+    if name in COLUMNS[:2] or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return as_ids(column, name)
+    if pa.types.is_nested(column.type) or pa.types.is_duration(column.type):
+        allowed = "numbers" if name == "weight" else "dates, numbers or text"
+        raise TableError(f"column {name!r} is {column.type}; {name}s must be {allowed}")
+    return column
 
 
 def _text_parts(folder: Path) -> list[Path]:
