@@ -12,6 +12,7 @@ import numpy as np
 
 from .decoder import AudioInfo, Decoder, Refusal
 from .ffmpeg_decoder import FfmpegDecoder
+from .source import Source
 
 #: A file is truncated when it decodes to less than it declares by more than this. libsndfile counts samples; the
 #: containers ffmpeg reads state a duration of all their streams, encoder delay included; and every damaged place of
@@ -33,6 +34,18 @@ def missing_s(info: AudioInfo, n_samples: int) -> float:
     return max(info.declared_duration_s - n_samples / info.sample_rate, 0.0)
 
 
+def losses(decoder: Decoder, n_samples: int) -> list[str]:
+    """What a decoder that has come to its end after ``n_samples`` lost; empty where that is less than the tolerance."""
+    info = decoder.info
+    missing = missing_s(info, n_samples)
+    if not (decoder.failure or decoder.cut or missing > TRUNCATION_TOLERANCE_S[info.decoder]):
+        return []
+    length = f"{n_samples / info.sample_rate:.2f} s decoded"
+    if missing > 0:
+        length += f" of {info.declared_duration_s:.2f} s declared"
+    return [length, *([decoder.cut] if decoder.cut else [])]
+
+
 class ContinuedDecoder:
     """A decoder (libsndfile), and from where it breaks off ffmpeg, which decodes from the start up to that place.
 
@@ -44,7 +57,10 @@ class ContinuedDecoder:
     declared length, as libsndfile does.
     """
 
-    def __init__(self, first: Decoder, limit_s: float, *, cpu_limit_s: float = math.inf) -> None:
+    def __init__(
+        self, first: Decoder, limit_s: float, *, cpu_limit_s: float = math.inf, source: Source | None = None
+    ) -> None:
+        self._source = first.info.path if source is None else source
         self.name, self.info, self.cut = first.name, first.info, first.cut
         self.failure: str | None = None
         self.message = ""
@@ -78,7 +94,7 @@ class ContinuedDecoder:
     def _take_over(self) -> None:
         second = None
         try:
-            second = FfmpegDecoder(self.info.path, self._limit_s, cpu_limit_s=self._cpu_limit_s, damaged=True)
+            second = FfmpegDecoder(self._source, self._limit_s, cpu_limit_s=self._cpu_limit_s, damaged=True)
             self._rest, lag = self._find_place(second)
         except (Refusal, OSError) as error:
             if second is not None:

@@ -88,11 +88,20 @@ class Decoder(Protocol):
     ``message`` holds complaints that did not stop the decoder, ``cut`` the signs that the container is incomplete.
     """
 
-    name: str
-    info: AudioInfo
-    failure: str | None
-    message: str
-    cut: str | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def info(self) -> AudioInfo: ...
+
+    @property
+    def failure(self) -> str | None: ...
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def cut(self) -> str | None: ...
 
     def read(self, n_frames: int) -> np.ndarray: ...
 

@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -33,9 +32,10 @@ from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_c
 from .ffmpeg_log import FfmpegLog
 from .flac import understated_length
 from .mp4 import mp4_audio
-from .mpeg import Recount, recount
+from .mpeg import Recount, inspect_mpeg
 from .ogg import inspect_ogg
-from .riff import riff_size
+from .source import Piece, Source, n_bytes, path_of
+from .stated import read_stated
 
 _AU_HEADER = struct.Struct(">4s5I")
 _AU_FLOAT = 6
@@ -43,6 +43,7 @@ _READ_BYTES = 1 << 18
 _POLL_S = 1.0
 _SMALLEST_GAP_S = 0.015  # less than any frame that may be lost, more than the rounding of time stamps
 _LARGEST_FRAME = 8192  # samples; by what a decoder may exceed the length that the boxes of an MP4 file state
+_SMALLEST_LOSS_S, _LARGEST_LOSS_S = 0.01, 0.5  # what is told of an MP3; beyond the second it is truncated
 _SMALLEST_OFFSET_S = 0.1  # streams that start together are as far apart as the delays of their encoders
 
 #: Formats that hold their own samples. Playlists and the like (hls, dash, concat, imf, sdp ...) would make ffmpeg open
@@ -93,8 +94,8 @@ class FfmpegDecoder:
 
     Parameters
     ----------
-    path : Path
-        A regular file.
+    source : Path or Piece
+        A regular file, or a piece of one.
     limit_s : float
         Seconds that the caller may be kept waiting in all.
     cpu_limit_s : float
@@ -117,7 +118,7 @@ class FfmpegDecoder:
 
     def __init__(
         self,
-        path: Path,
+        source: Source,
         limit_s: float,
         *,
         cpu_limit_s: float = math.inf,
@@ -130,20 +131,21 @@ class FfmpegDecoder:
         if executable is None:
             raise Refusal("not found on the PATH, and the imageio-ffmpeg package is not installed")
         self.failure: str | None = None
-        self.message = ""
+        self.message = self._damage = ""
         self._limit_s = self._left_s = limit_s
         self._pcm = bytearray()
         self._log = FfmpegLog(stream)
         self._n_given = 0
         self._n_expected: int | None = None
-        self._ogg, self._recount = within(limit_s, lambda: (inspect_ogg(path), recount(path)))
+        self._ogg, self._mpeg = within(limit_s, lambda: (inspect_ogg(source), inspect_mpeg(source)))
+        self._recount = self._mpeg.recount
         # In joined streams the time starts anew.
         damaged = damaged or (self._ogg.damaged is not None and self._ogg.joined is None)
         self._cpu_limit_s = cpu_limit_s
-        self._start(_command(executable, path, damaged=damaged, stream=stream, recount=self._recount))
+        self._start(_command(executable, source, damaged=damaged, stream=stream, recount=self._recount))
         try:
             sample_rate, channels = self._read_header()
-            self.info = self._describe(path, executable, sample_rate, channels)
+            self.info = self._describe(source, executable, sample_rate, channels)
         except BaseException:
             self.close()
             raise
@@ -233,7 +235,7 @@ class FfmpegDecoder:
         if self._log.guessed:
             raise Refusal("nothing but the suffix of the file says that this is audio")
 
-    def _describe(self, path: Path, executable: str, sample_rate: int, channels: int) -> AudioInfo:
+    def _describe(self, source: Source, executable: str, sample_rate: int, channels: int) -> AudioInfo:
         log = self._log
         number = log.selected if log.selected in log.streams else next(iter(log.audio_streams), None)
         text = "" if number is None else log.streams[number].text
@@ -242,17 +244,23 @@ class FfmpegDecoder:
         # The cover of an album is a stream too, but has no time.
         n_others = sum(k != number and not stream.is_picture for k, stream in log.streams.items())
         self.cut = self._ogg.cut
-        if container == "avi" and path.stat().st_size < (within(self._limit_s, lambda: riff_size(path)) or 0):
-            self.cut = "the file has fewer bytes than its header states"
         duration, exact = None, False
-        if not self.cut:
-            duration, exact = self._declared(path, container, number, n_others, sample_rate)
+        said = within(self._limit_s, lambda: read_stated(source, container))
+        if said is not None and n_bytes(source) < said.n_bytes:
+            self.cut = "the file has fewer bytes than its header states"
+            duration, exact = said.duration_s, said.duration_s is not None
+        elif not self.cut:
+            duration, exact = self._declared(source, container, number, n_others, sample_rate)
+        if not exact and self._mpeg.lost_s >= _SMALLEST_LOSS_S:
+            self._damage = f"{self._mpeg.lost_s:.2f} s of damaged frames are lost"
+            if self._mpeg.lost_s > _LARGEST_LOSS_S:
+                self.cut, self._damage = self._damage, ""
         bit_rate = None
         if duration and exact:
             stated = re.search(r", (\d+) kb/s", text)
-            bit_rate = int(stated[1]) * 1000 if stated else round(path.stat().st_size * 8 / duration)
+            bit_rate = int(stated[1]) * 1000 if stated else round(n_bytes(source) * 8 / duration)
         return AudioInfo(
-            path=path,
+            path=path_of(source),
             sample_rate=sample_rate,
             channels=channels,
             declared_duration_s=duration,
@@ -269,12 +277,12 @@ class FfmpegDecoder:
         )
 
     def _declared(
-        self, path: Path, container: str, number: int | None, n_others: int, sample_rate: int
+        self, source: Source, container: str, number: int | None, n_others: int, sample_rate: int
     ) -> tuple[float | None, bool]:
         """Length that the file states of the stream, in seconds, and whether that is more than an estimate."""
         log = self._log
         if container == "mp4" and number is not None:
-            tracks = within(self._limit_s, lambda: mp4_audio(path))
+            tracks = within(self._limit_s, lambda: mp4_audio(source))
             if len(tracks) == len(log.audio_streams):
                 track = tracks[log.audio_streams.index(number)]
                 if track.duration is not None:
@@ -283,9 +291,9 @@ class FfmpegDecoder:
         if self._recount is not None:
             self._n_expected = self._recount.n_samples
             return None, False
-        if container == "flac" and within(self._limit_s, lambda: understated_length(path)):
+        if container == "flac" and within(self._limit_s, lambda: understated_length(source)):
             return None, False
-        if container == "avi" and within(self._limit_s, lambda: riff_size(path)) is None:
+        if container == "avi" and within(self._limit_s, lambda: read_stated(source, container)) is None:
             return None, False
         if container == "matroska" and not n_others and log.duration_s is not None:
             # It counts up to the end of the last frame, wherever the first one begins.
@@ -313,21 +321,25 @@ class FfmpegDecoder:
             raise DecoderTimeout(f"no end within {self._limit_s:g} s, killed") from None
         n_silent = self._log.n_silent
         silence = f"{n_silent / self.info.sample_rate:.2f} s became silence" if n_silent else ""
-        self.message = "; ".join(filter(None, (self._ogg.damaged, silence, self._log.complaints())))
+        self.message = "; ".join(filter(None, (self._ogg.damaged, self._damage, silence, self._log.complaints())))
         if status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
             raise DecoderTimeout(too_much_cpu(self._cpu_limit_s))
         if status:
             self.failure = self.message or f"exit status {status}"
 
 
-def _command(executable: str, path: Path, *, damaged: bool, stream: int | None, recount: Recount | None) -> list[str]:
+def _command(
+    executable: str, source: Source, *, damaged: bool, stream: int | None, recount: Recount | None
+) -> list[str]:
     level = "repeat+level+verbose" if damaged else "level+info"
     command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
-    command += ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS.replace(" ", ",")]
+    command += ["-protocol_whitelist", "file,subfile", "-format_whitelist", _FORMATS.replace(" ", ",")]
     command += ["-err_detect", "crccheck+explode"] if damaged else []
     # Behind a header that is not to be believed; else the padding is cut off where it says that the end is.
     command += ["-skip_initial_bytes", str(recount.first_frame)] if recount else []
-    command += ["-i", b"file:" + os.fsencode(path.absolute())]  # type: ignore[list-item]
+    # A path like any other, also with commas or colons in it: nothing behind the first ",,:" is an option.
+    part = f"subfile,,start,{source.start},end,{source.end},,:" if isinstance(source, Piece) else ""
+    command += ["-i", part.encode() + b"file:" + os.fsencode(path_of(source).absolute())]  # type: ignore[list-item]
     # Without a map ffmpeg takes the stream that is marked as default, then the one with the most channels.
     streams = ([] if stream is None else ["-map", f"0:a:{stream}"]) + ["-vn", "-sn", "-dn"]
     # A first output for the log alone: the time of the first frame.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 _LINES = 400
 _LINE_CHARS = 500
+#: Which component complains, and of which file.
+_BEFORE = re.compile(r"^(\[[^\]]*\] )*((subfile,.*?,,:)?file:.*: )?")
 _TIME = r"(\d+):(\d\d):(\d\d(?:\.\d+)?)"
 
 
@@ -96,7 +98,7 @@ class FfmpegLog:
             return "the file has no audio stream" + ("" if self._stream is None else f" {self._stream}")
         if any("Format not on whitelist" in line for line in found):
             return "not a format that audio is read from; playlists are not followed"
-        return " | ".join(list(dict.fromkeys(re.sub(r"^(\[[^\]]*\] )*", "", line) for line in found))[:3])
+        return " | ".join(list(dict.fromkeys(_BEFORE.sub("", line) for line in found))[:3])
 
     @property
     def audio_streams(self) -> list[int]:

@@ -6,11 +6,11 @@ which states its own place (RFC 9639, section 9.1). No library reads frames with
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import BinaryIO, NamedTuple
 
-from .._util.files import open_regular
 from .mpeg import id3v2_size, skip_id3v2
+from .source import Source, find_marks, open_source
 
 _TAIL = 1 << 17  # bytes; more than any frame of usual size
 _POLYNOMIAL = 0x07
@@ -43,10 +43,9 @@ _RATES = {
 
 
 # How a stream begins (section 8), by its first block, STREAMINFO of 34 bytes, which may be the last one.
-_MARK = b"fLaC"
-_FIRST_BLOCKS = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
-_BEGIN_BYTES = len(_MARK) + 4
-_SCAN_BYTES = 1 << 20
+_MARK, _MARK_BYTES = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"), 8
+_TAG_BYTES = 1 << 20
+_LOOKS = 8
 
 
 class _StreamInfo(NamedTuple):
@@ -56,41 +55,51 @@ class _StreamInfo(NamedTuple):
     n_samples: int
 
 
-def understated_length(path: Path) -> str | None:
+def understated_length(source: Source) -> str | None:
     """Say so where a FLAC file holds samples behind the number that it states; None otherwise, and for other files."""
-    with open_regular(path) as file:
+    with open_source(source) as file:
         info = _stream_info(file)
         if info is None or not info.n_samples:
             return None
-        size = file.seek(0, 2)
-        file.seek(max(size - _TAIL, 0))
-        tail = file.read()
-    end = _last_end(tail, info)
+        end = _end_before(file, file.seek(0, 2), info)
     if end is None or end <= info.n_samples:
         return None
     return f"this FLAC file states {info.n_samples} samples and has {end}"
 
 
-def flac_links(path: Path) -> tuple[int, ...]:
-    """Where the streams begin of FLAC files that were joined end to end, in bytes; empty where there is one stream."""
-    starts: list[int] = []
-    with open_regular(path) as file:
-        if _stream_info(file) is None:
+def flac_links(source: Source) -> tuple[int, ...]:
+    """Where the streams begin of FLAC files that were joined end to end, in bytes; empty where there is one stream.
+
+    All bytes are read only where the frames do not show that there is one: streams of one length of which all but one
+    are an eighth of the others in bytes are not found.
+    """
+    with open_source(source) as file:
+        info = _stream_info(file)
+        if info is None or _is_one_stream(file, info):
             return ()
-        at, data = file.seek(0), b""
-        while chunk := file.read(_SCAN_BYTES):
-            data += chunk
-            found = -1
-            while (found := data.find(_MARK, found + 1, len(data) - 4)) >= 0:
-                if data[found + len(_MARK) : found + _BEGIN_BYTES] in _FIRST_BLOCKS:
-                    starts.append(at + found)
-            at, data = at + max(len(data) - _BEGIN_BYTES + 1, 0), data[1 - _BEGIN_BYTES :]
+        starts = tuple(find_marks(file, _MARK, _MARK_BYTES))
         return tuple(_tag_before(file, start) for start in starts) if len(starts) > 1 else ()
+
+
+def _is_one_stream(file: BinaryIO, info: _StreamInfo) -> bool:
+    """Whether the last frame is the end that is stated, and those before it, here and there, follow each other."""
+    size = file.seek(0, 2)
+    ends = [_end_before(file, size * k // _LOOKS, info) for k in range(1, _LOOKS + 1)]
+    if not info.n_samples or ends[-1] != info.n_samples:
+        return False
+    found = [end for end in ends if end is not None]
+    return all(before <= end for before, end in zip(found, found[1:]))
+
+
+def _end_before(file: BinaryIO, at: int, info: _StreamInfo) -> int | None:
+    """Sample behind the last frame that begins in the bytes before ``at``; None where none is found there."""
+    file.seek(max(at - _TAIL, 0))
+    return _last_end(file.read(min(at, _TAIL)), info)
 
 
 def _tag_before(file: BinaryIO, start: int) -> int:
     """Where the ID3v2 tag in front of a stream begins, or the stream itself where there is none of usual size."""
-    begin = max(start - _SCAN_BYTES, 0)
+    begin = max(start - _TAG_BYTES, 0)
     file.seek(begin)
     data, at = file.read(start - begin), -1
     while (at := data.find(b"ID3", at + 1)) >= 0:

@@ -14,10 +14,9 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .._util.files import open_regular
+from .source import Source, open_source
 
 _LARGEST_MOOV = 1 << 26
 _LARGEST_FRAME = 4096  # samples; what the figures of an iTunSMPB tag may be apart from the track they are in
@@ -46,12 +45,12 @@ class Mp4Audio:
         return None if self.duration is None else self.duration / self.timescale
 
 
-def mp4_audio(path: Path) -> tuple[Mp4Audio, ...]:
+def mp4_audio(source: Source) -> tuple[Mp4Audio, ...]:
     """Audio tracks of an MP4 file in the order of the file.
 
     Parameters
     ----------
-    path : Path
+    source : Path or Piece
         Any file.
 
     Returns
@@ -64,7 +63,7 @@ def mp4_audio(path: Path) -> tuple[Mp4Audio, ...]:
     OSError
         The file cannot be opened.
     """
-    with open_regular(path) as file:
+    with open_source(source) as file:
         moov = _read_moov(file)
     if moov is None:
         return ()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .._util.files import open_regular
+from .source import Source, open_source
 
 _CHUNK = 1 << 18
+_LOOKAHEAD = 4096  # bytes; a frame, and the header of the next
+_SAME_BITS = 0xFE0C  # of two bytes of a header: version, layer and rate
 #: What stands behind the last frame of a file.
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 #: Frames by which the count may differ: some encoders count the frame of the header, some files lack the last one.
@@ -46,29 +47,29 @@ def _frame_sizes() -> dict[int, int]:
 _FRAME_SIZES = _frame_sizes()
 
 
-def starts_as_mpeg_audio(path: Path) -> bool:
+def starts_as_mpeg_audio(source: Source) -> bool:
     """Whether the file starts (behind ID3v2 tags) with the header of an MPEG audio frame; ADTS AAC does not."""
-    with open_regular(path) as file:
+    with open_source(source) as file:
         skip_id3v2(file)
         head = file.read(2)
     return len(head) == 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0
 
 
-def unreliable_length(path: Path) -> str | None:
+def unreliable_length(source: Source) -> str | None:
     """Say why the length that an MP3 states cannot be trusted, or None when it can.
 
     libsndfile reads no further than the length it expects. Without a Xing/Info header that is an estimate from
     the first frames, which loses half of a VBR file with a quiet beginning; in joined files it is the first part. A
     header that states all bytes of the file may state another number of frames than they are.
     """
-    header = _xing(path)
+    header = _xing(source)
     if header is None:
         return "an MP3 without a Xing header states no length"
     if not header.is_complete:
         return "the Xing header of this MP3 states no length"
     if not header.is_whole:
         return f"the Xing header of this MP3 states {header.n_bytes} bytes, the file has {header.size}"
-    return _miscount(header, _n_frames(path, header.start))
+    return _miscount(header, _count(source, header.start))
 
 
 @dataclass(frozen=True)
@@ -83,35 +84,55 @@ class Recount:
         Where the music begins, in bytes: behind the frame of the header.
     n_delay : int
         Samples of a decoder in front of it: those of the encoder, and its own.
-    n_samples : int
-        Samples per channel of the music.
+    n_samples : int or None
+        Samples per channel of the music; None where frames are damaged.
     """
 
     message: str
     first_frame: int
     n_delay: int
-    n_samples: int
+    n_samples: int | None
 
 
-def recount(path: Path) -> Recount | None:
-    """The frames of an MP3 that is whole by its Xing header and holds another number of them; None for all others.
+@dataclass(frozen=True)
+class MpegReport:
+    """What the frames of an MP3 show.
 
-    What is cut off or joined has another number of bytes, too: there the header tells of what is missing.
+    Attributes
+    ----------
+    recount : Recount or None
+        Where it is whole by its Xing header, which yet states another number of frames than there are.
+    lost_s : float
+        Seconds that the frames last which would fit into the bytes between them that are none.
     """
-    if not starts_as_mpeg_audio(path):
-        return None
-    header = _xing(path)
+
+    recount: Recount | None = None
+    lost_s: float = 0.0
+
+
+def inspect_mpeg(source: Source) -> MpegReport:
+    """Count the frames of an MP3; ``MpegReport()`` for any other file.
+
+    What is cut off or joined has another number of bytes than its header states, too: there it tells of what is
+    missing.
+    """
+    if not starts_as_mpeg_audio(source):
+        return MpegReport()
+    header = _xing(source)
+    frames = _count(source, _first_frame(source) if header is None else header.start)
+    if not frames.n:
+        return MpegReport()
+    n_per_frame = _N_SAMPLES if frames.head & 0x0800 else _N_SAMPLES // 2
+    lost_s = frames.n_lost * n_per_frame / _sample_rate(frames.head)
     if header is None or not (header.is_complete and header.is_whole):
-        return None
-    n_frames = _n_frames(path, header.start)
-    message = _miscount(header, n_frames)
-    size = _FRAME_SIZES.get(header.head)
-    if message is None or n_frames is None or not size:
-        return None
+        return MpegReport(None, lost_s)
+    message, size = _miscount(header, frames), _FRAME_SIZES.get(header.head)
+    if message is None or not size:
+        return MpegReport(None, lost_s)
     delay, padding = header.gap
-    n_per_frame = _N_SAMPLES if header.head & 0x0800 else _N_SAMPLES // 2
-    n_samples = (n_frames - 1) * n_per_frame - delay - padding
-    return Recount(message, header.start + size, delay + _DECODER_DELAY if delay or padding else 0, max(n_samples, 1))
+    n_samples = max((frames.n - 1) * n_per_frame - delay - padding, 1)
+    n_delay = delay + _DECODER_DELAY if delay or padding else 0
+    return MpegReport(Recount(message, header.start + size, n_delay, None if frames.n_lost else n_samples), lost_s)
 
 
 class _Xing(NamedTuple):
@@ -132,8 +153,8 @@ class _Xing(NamedTuple):
         return abs(self.n_bytes - self.size) <= max(self.size // 100, 4096)
 
 
-def _xing(path: Path) -> _Xing | None:
-    with open_regular(path) as file:
+def _xing(source: Source) -> _Xing | None:
+    with open_source(source) as file:
         start = skip_id3v2(file)
         head = file.read(8192)
         size = file.seek(0, 2) - start
@@ -155,29 +176,75 @@ def _gap(tag: bytes) -> tuple[int, int]:
     return packed >> 12, packed & 0xFFF
 
 
-def _miscount(header: _Xing, n_frames: int | None) -> str | None:
-    if n_frames is None or abs(n_frames - header.n_frames) <= _FRAMES_TOLERANCE:
+def _first_frame(source: Source) -> int:
+    with open_source(source) as file:
+        return skip_id3v2(file)
+
+
+def _sample_rate(head: int) -> int:
+    """Hz, by the bits of a header that are a key of the sizes."""
+    rate = {3: 44_100, 2: 22_050}.get(head >> 11 & 3, 11_025)
+    return (rate, rate * 160 // 147, rate * 320 // 441)[head >> 2 & 3]
+
+
+class _Frames(NamedTuple):
+    n: int
+    n_lost: int  # would fit into the bytes between the others that are none
+    head: int  # of the first, a key of the sizes
+
+
+def _miscount(header: _Xing, frames: _Frames) -> str | None:
+    # Those that are lost may have been of any size.
+    if not frames.n or abs(frames.n + frames.n_lost - header.n_frames) <= _FRAMES_TOLERANCE + frames.n_lost // 2:
         return None
-    return f"the Xing header of this MP3 states {header.n_frames} frames, the file has {n_frames}"
+    return f"the Xing header of this MP3 states {header.n_frames} frames, the file has {frames.n}"
 
 
-def _n_frames(path: Path, start: int) -> int | None:
-    """Frames from ``start`` on; None where they do not follow each other up to the end or the tags there."""
-    n_frames, at, data = 0, 0, b""
-    with open_regular(path) as file:
+def _count(source: Source, start: int) -> _Frames:
+    """The frames from ``start`` on, and what is lost between them; n = 0 where none begins there."""
+    n_frames = n_bytes = n_between = n_other = first = at = 0
+    data, is_end = b"", False
+    with open_source(source) as file:
         file.seek(start)
         while True:
+            if at + _LOOKAHEAD > len(data) and not is_end:
+                chunk = file.read(_CHUNK)
+                at, data, is_end = max(at - len(data), 0), data[at:] + chunk, not chunk
             if at + 4 > len(data):
-                at, data = max(at - len(data), 0), data[at:] + file.read(_CHUNK)
-                if at + 4 > len(data):
-                    return n_frames
-            size = _FRAME_SIZES.get((data[at + 1] & 0xFE) << 8 | data[at + 2] & 0xFE, 0) if data[at] == 0xFF else 0
-            if not size:
+                if is_end:
+                    break
+                continue
+            if size := _frame_size(data, at):
+                first = first or _kind(data, at)
+                n_frames, n_bytes, n_between, n_other = n_frames + 1, n_bytes + size, n_between + n_other, 0
+                at += size
+                continue
+            if not n_frames or data.startswith(_TAGS, at):
                 break
-            at += size
-            n_frames += 1
-        rest = data[at:] + file.read(len(_TAGS[2]))
-    return n_frames if rest.startswith(_TAGS) else None
+            found = _next_frame(data, at + 1, len(data) if is_end else len(data) - _LOOKAHEAD, first)
+            n_other += found - at
+            at = found
+    return _Frames(n_frames, round(n_between * n_frames / max(n_bytes, 1)), first)
+
+
+def _kind(data: bytes, at: int) -> int:
+    return (data[at + 1] & 0xFE) << 8 | data[at + 2] & 0xFE
+
+
+def _frame_size(data: bytes, at: int) -> int:
+    """Bytes of the frame there, 0 where there is none."""
+    return _FRAME_SIZES.get(_kind(data, at), 0) if data[at] == 0xFF else 0
+
+
+def _next_frame(data: bytes, at: int, end: int, like: int) -> int:
+    """Where before ``end`` a frame of version and rate ``like`` begins that another follows; else ``end``."""
+    while (at := data.find(b"\xff", at, end - 3)) >= 0:
+        size = _frame_size(data, at)
+        fits = size and at + size + 4 <= len(data) and (_kind(data, at) ^ like) & _SAME_BITS == 0
+        if fits and _frame_size(data, at + size):
+            return at
+        at += 1
+    return end
 
 
 def skip_id3v2(file: BinaryIO) -> int:

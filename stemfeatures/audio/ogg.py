@@ -9,10 +9,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .._util.files import open_regular
+from .source import Source, open_source
 
 # RFC 3533: OggS, version, flags, granule position, serial number, sequence number, checksum, number of lacing values
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")
@@ -60,7 +59,7 @@ class OggReport:
     channel_order: tuple[int, ...] = ()
 
 
-def inspect_ogg(path: Path) -> OggReport:
+def inspect_ogg(source: Source) -> OggReport:
     """Read an Ogg file page by page; an ``OggReport()`` for any other file."""
     joined = damaged = early = cut = None
     first: _OggPage | None = None
@@ -68,7 +67,7 @@ def inspect_ogg(path: Path) -> OggReport:
     incomplete = False
     clock = _OpusClock()
     links = _Links()
-    with open_regular(path) as file:
+    with open_source(source) as file:
         if file.read(4) != b"OggS":
             return OggReport()
         for page in _ogg_pages(file):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from .._util.files import open_regular
+from .aiff import aiff_links
 from .deadline import DeadlineThread
 from .decoder import AudioInfo, DecoderTimeout, Refusal, is_lossless, too_much_cpu
 from .flac import flac_links, understated_length
-from .forward import ChainedFile, ForwardFile, PieceFile
+from .forward import ForwardFile, PieceFile
 from .mpeg import starts_as_mpeg_audio, unreliable_length
 from .ogg import OggReport, inspect_ogg
-from .riff import UNKNOWN_SIZE, wav_pieces
+from .riff import UNKNOWN_SIZE, wav_layout
+from .source import Piece, Source, n_bytes, open_source, path_of
 
 _CODECS = {
     "PCM_S8": "pcm_s8",
@@ -43,18 +43,32 @@ _STEP_FRAMES = 8192  # what is lost when libsndfile breaks off; small enough for
 _WRONG_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
+class Joined(Refusal):
+    """Several files stand one behind the other in this one, which are to be read one after the other.
+
+    Attributes
+    ----------
+    starts : tuple of int
+        Where they begin, in bytes.
+    """
+
+    def __init__(self, starts: tuple[int, ...]) -> None:
+        super().__init__(f"{len(starts)} files were joined in this one")
+        self.starts = starts
+
+
 class SoundfileDecoder:
-    """libsndfile: wav, flac, ogg, opus, mp3, aiff and more."""
+    """libsndfile: wav, flac, ogg, opus, mp3, aiff and more; raises :class:`Joined` where they are several."""
 
     name = "soundfile"
 
-    def __init__(self, path: Path, limit_s: float, *, cpu_limit_s: float = math.inf) -> None:
+    def __init__(self, source: Source, limit_s: float, *, cpu_limit_s: float = math.inf) -> None:
         self._cpu_limit_s = cpu_limit_s
         self.failure: str | None = None
         self.message = ""
         self._thread = DeadlineThread(limit_s)
         try:
-            self._raw, self._file, ogg = self._thread(lambda: _open(path))
+            self._raw, self._file, ogg = self._thread(lambda: _open(source))
         except soundfile.LibsndfileError as error:
             raise Refusal(_error_text(error)) from None
         finally:
@@ -64,10 +78,9 @@ class SoundfileDecoder:
         try:
             file = self._file
             self.cut = ogg.cut or (file.cut if isinstance(file, PieceFile) else None)
-            #: Whether it is read piece by piece, of which ffmpeg reads one alone, or decodes the later ones to noise.
-            self.is_chain = isinstance(file, (ChainedFile, PieceFile))
-            self.message = (ogg.damaged or "") if self.is_chain else ""
-            self.info = self._thread(lambda: _describe(path, file, ogg))
+            #: Whether its samples are in several pieces, of which ffmpeg reads one alone.
+            self.is_in_pieces = isinstance(file, PieceFile)
+            self.info = self._thread(lambda: _describe(source, file, ogg))
         except BaseException:
             self.close()
             raise
@@ -86,40 +99,37 @@ class SoundfileDecoder:
         self._thread.stop(lambda: (file.close(), raw.close()))
 
 
-def _open(path: Path) -> tuple[BinaryIO, ForwardFile | ChainedFile, OggReport]:
+def _open(source: Source) -> tuple[BinaryIO, ForwardFile, OggReport]:
     # Asked before libsndfile opens the file, as libmpg123 would print its own doubts to standard error.
-    if starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
+    if starts_as_mpeg_audio(source) and (reason := unreliable_length(source)):
         raise Refusal(reason)
-    ogg = inspect_ogg(path)
-    links = ogg.links or flac_links(path)
-    if not links and (reason := understated_length(path)):
+    ogg, wav = inspect_ogg(source), wav_layout(source)
+    if not isinstance(source, Piece):
+        starts = ogg.links or wav.starts or flac_links(source) or aiff_links(source)
+        if starts:
+            raise Joined(starts)
+    if reason := understated_length(source):
         raise Refusal(reason)
-    pieces = wav_pieces(path)
-    # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
-    raw = open_regular(path)
+    raw = open_source(source)
     try:
-        if links:
-            return raw, ChainedFile(raw, links), ogg
-        if pieces is not None:
-            return raw, PieceFile(raw, pieces), ogg
-        return raw, ForwardFile(raw.fileno(), closefd=False), ogg
+        if wav.pieces is not None:
+            return raw, PieceFile(raw, wav.pieces), ogg
+        # By descriptor: any name works, and libsndfile cannot guess a headerless format from the suffix.
+        return raw, ForwardFile(raw) if isinstance(source, Piece) else ForwardFile(raw.fileno(), closefd=False), ogg
     except BaseException:
         raw.close()
         raise
 
 
-def _read_soundfile(file: ForwardFile | ChainedFile, n_frames: int) -> tuple[np.ndarray, str | None]:
+def _read_soundfile(file: ForwardFile, n_frames: int) -> tuple[np.ndarray, str | None]:
     block = np.empty((n_frames, file.channels), np.float32)
     done = 0
     failure = None
     while done < n_frames:
         try:
-            some = file.read(min(_STEP_FRAMES, n_frames - done), dtype="float32", always_2d=True)
+            some = file.read_on(min(_STEP_FRAMES, n_frames - done))
         except soundfile.LibsndfileError as error:
             failure = _error_text(error)
-            break
-        except Refusal as error:
-            failure = str(error)
             break
         if not len(some):
             break
@@ -128,21 +138,21 @@ def _read_soundfile(file: ForwardFile | ChainedFile, n_frames: int) -> tuple[np.
     return block[:done], failure
 
 
-def _describe(path: Path, file: ForwardFile | ChainedFile, ogg: OggReport) -> AudioInfo:
+def _describe(source: Source, file: ForwardFile, ogg: OggReport) -> AudioInfo:
     """Raises Refusal where libsndfile would stop before the end or lose the time."""
     container = file.format.lower()
     codec = "flac" if container == "flac" else _CODECS.get(file.subtype, file.subtype.lower())
     # Those that start as MPEG audio were asked when they were opened, which reads them to their end.
-    if codec in ("mp1", "mp2", "mp3") and not starts_as_mpeg_audio(path) and (reason := unreliable_length(path)):
+    if codec in ("mp1", "mp2", "mp3") and not starts_as_mpeg_audio(source) and (reason := unreliable_length(source)):
         raise Refusal(reason)
-    if not ogg.links and (reason := ogg.joined or ogg.damaged or ogg.early):
+    if reason := (ogg.joined or ogg.damaged or ogg.early):
         raise Refusal(reason)
     duration = None
-    if isinstance(file, ForwardFile) and not ogg.cut:
+    if not ogg.cut:
         duration = _declared_frames(file, container) / file.samplerate
-    size = path.stat().st_size
+    size = n_bytes(source)
     return AudioInfo(
-        path=path,
+        path=path_of(source),
         sample_rate=file.samplerate,
         channels=file.channels,
         declared_duration_s=duration,

@@ -15,7 +15,8 @@ import soxr
 
 from .._util.files import open_regular, printable_name
 from ..errors import DecodeError, EmptyAudioError, NonFiniteAudioError, StemfeaturesError
-from .continuation import TRUNCATION_TOLERANCE_S, ContinuedDecoder, missing_s
+from .chain import ChainedDecoder
+from .continuation import ContinuedDecoder, losses
 from .deadline import within
 from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
 from .ffmpeg_decoder import FfmpegDecoder, ffmpeg_path, ffmpeg_version
@@ -23,7 +24,8 @@ from .identity import file_sha256
 from .limits import MAX_CHANNELS, MAX_CPU_S_PER_MB, MAX_DURATION_S, MIN_SAMPLE_RATE
 from .resampling import StreamResampler
 from .signals import to_mono
-from .soundfile_decoder import SoundfileDecoder
+from .soundfile_decoder import Joined, SoundfileDecoder
+from .source import Piece, Source
 
 log = logging.getLogger(__name__)
 
@@ -178,14 +180,9 @@ class AudioStream:
         self.close()
         info, decoder = self.info, self._decoder
         messages = [decoder.failure or decoder.message]
-        missing = missing_s(info, self.n_samples)
-        self.status = "ok"
-        if decoder.failure or decoder.cut or missing > TRUNCATION_TOLERANCE_S[info.decoder]:
-            self.status = "truncated"
-            length = f"{self.decoded_duration_s:.2f} s decoded"
-            if missing > 0:
-                length += f" of {info.declared_duration_s:.2f} s declared"
-            messages = [length, decoder.cut or "", *messages]
+        lost = losses(decoder, self.n_samples)
+        self.status = "truncated" if lost else "ok"
+        messages = [*lost, *messages]
         if self.peak > MAX_PEAK:
             self.status = "out_of_range"
             messages.insert(0, range_message(self.peak))
@@ -394,10 +391,30 @@ def _open_decoder(
         return kind(path, limit_s, cpu_limit_s=cpu_limit_s, stream=stream)
     if stream:
         raise Refusal("reads the first audio stream only")
-    decoder = kind(path, limit_s, cpu_limit_s=cpu_limit_s)
-    if FfmpegDecoder in _DECODERS and not decoder.is_chain:
-        return ContinuedDecoder(decoder, limit_s, cpu_limit_s=cpu_limit_s)
-    return decoder
+
+    def open_piece(piece: Piece, left_s: float) -> Decoder:
+        reports = []
+        for kind in _DECODERS:
+            try:
+                if issubclass(kind, FfmpegDecoder):
+                    return kind(piece, left_s, cpu_limit_s=cpu_limit_s)
+                return _with_continuation(kind(piece, left_s, cpu_limit_s=cpu_limit_s), piece, left_s, cpu_limit_s)
+            except DecoderTimeout:
+                raise
+            except (Refusal, OSError) as error:
+                reports.append(f"{kind.name}: {error}")
+        raise Refusal("; ".join(reports))
+
+    try:
+        return _with_continuation(kind(path, limit_s, cpu_limit_s=cpu_limit_s), path, limit_s, cpu_limit_s)
+    except Joined as found:
+        return ChainedDecoder(path, found.starts, path.stat().st_size, limit_s, open_piece)
+
+
+def _with_continuation(first: SoundfileDecoder, source: Source, limit_s: float, cpu_limit_s: float) -> Decoder:
+    if FfmpegDecoder not in _DECODERS or first.is_in_pieces:
+        return first
+    return ContinuedDecoder(first, limit_s, cpu_limit_s=cpu_limit_s, source=source)
 
 
 def _check_limits(info: AudioInfo, max_duration_s: float, max_channels: int) -> None:
