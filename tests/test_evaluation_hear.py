@@ -7,6 +7,7 @@ import pytest
 import torch
 from networks import TINY
 
+from stemfeatures.errors import NonFiniteAudioError
 from stemfeatures.evaluation import hear
 from stemfeatures.evaluation.hear import HearModel, get_scene_embeddings, get_timestamp_embeddings, load_model
 from stemfeatures.models import checkpoints
@@ -62,3 +63,23 @@ def test_pieces_of_a_long_sound_are_as_the_whole(
     np.testing.assert_array_equal(times, same)
     cosine = (whole * pieces).sum(dim=-1).numpy()
     assert cosine.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("audio", "error", "said"),
+    [
+        (np.zeros((1, SR), np.float32), TypeError, "audio must be a tensor, got a ndarray"),
+        (torch.zeros(1, SR, dtype=torch.int16), TypeError, "floating point at full scale 1, got torch.int16"),
+        (torch.zeros(SR), ValueError, r"audio must be \(n_sounds, n_samples\), at least one of each, got \(22050,\)"),
+        (torch.zeros(1, 1, SR), ValueError, r"got \(1, 1, 22050\)"),
+        (torch.zeros(0, SR), ValueError, r"got \(0, 22050\)"),
+        (torch.zeros(1, 0), ValueError, r"got \(1, 0\)"),
+        (torch.full((1, SR), torch.nan), NonFiniteAudioError, "the samples hold NaN or infinity"),
+    ],
+)
+def test_what_is_no_sound(model: HearModel, audio: torch.Tensor, error: type[Exception], said: str) -> None:
+    for embeddings in (get_scene_embeddings, get_timestamp_embeddings):
+        with pytest.raises(error, match=said):
+            embeddings(audio, model)
+        with pytest.raises(TypeError, match="model must be what load_model gives, got a str"):
+            embeddings(audio, "joint-v3")

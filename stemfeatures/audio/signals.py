@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from numbers import Real
+
 import numpy as np
 
 from ..errors import EmptyAudioError, NonFiniteAudioError
@@ -41,11 +44,17 @@ def as_signal(y: np.ndarray, sample_rate: int) -> np.ndarray:
     >>> as_signal(np.array([0, 16384, -32768], np.int16), 44_100)
     array([[ 0. ,  0.5, -1. ]], dtype=float32)
     """
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate:
+    is_whole = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool) and sample_rate % 1 == 0
+    if not is_whole:
         raise TypeError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}")
     if sample_rate < MIN_SAMPLE_RATE:
         raise ValueError(f"sample_rate must be at least {MIN_SAMPLE_RATE} Hz, got {sample_rate}")
-    array = np.asarray(y)
+    if y is None or isinstance(y, (str, bytes, os.PathLike)):
+        raise TypeError(f"samples must be an array, got {y!r}; stemfeatures.audio.load reads files")
+    try:
+        array = np.asarray(y)
+    except ValueError as error:
+        raise TypeError(f"samples must be an array, all channels of one length, got a {type(y).__name__}") from error
     if array.dtype.kind not in "fi":
         raise TypeError(f"samples must be real floating point or signed integers, got {array.dtype}")
     if array.ndim not in (1, 2):

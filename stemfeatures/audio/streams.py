@@ -252,6 +252,10 @@ def open_audio(
         raise ValueError("block_s and all limits must be positive")
     if stream is not None and stream < 0:
         raise ValueError(f"audio streams are counted from 0, got {stream}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or path-like, got {path!r}")
+    if not os.fspath(path):
+        raise DecodeError("the name of the file is empty")
     path = Path(path)
     size = _check_file(path, 60.0 if timeout_s is None else timeout_s)
     limit_s = 60.0 + size / 100_000 if timeout_s is None else timeout_s

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from ..constants import MIXTURE
+
+_MOST_NAMES = 12  # of those that there are, in an error
 
 
 @dataclass(repr=False)
@@ -59,6 +62,29 @@ class Events:
         return f"<Events: {len(self.beats_s):,} beats; onsets: {onsets}>"
 
 
+class Named(dict[str, Any]):
+    """Values by name; an error about a name that is not there says which are.
+
+    Parameters
+    ----------
+    what : str
+        What is named, such as ``"stem"``.
+    values : mapping
+        The values.
+    """
+
+    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.what = what
+
+    def __missing__(self, name: Any) -> Any:
+        names = sorted(self)
+        close = [one for one in names if str(name) in one] or get_close_matches(str(name), names, cutoff=0.5)
+        shown = names if len(names) <= _MOST_NAMES else close[:_MOST_NAMES]
+        there = f"; there are: {', '.join(shown)}" if shown else ""
+        raise KeyError(f"no {self.what} {name!r}{there}{', ...' if 0 < len(shown) < len(names) else ''}")
+
+
 @dataclass(repr=False)
 class TrackDescription:
     """Descriptors of one track.
@@ -84,6 +110,12 @@ class TrackDescription:
     events: Events
     embeddings: dict[str, np.ndarray]
     tables: dict[str, Mapping[str, Sequence[Any] | np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stems = Named("row of stems", {row: Named("field", values) for row, values in self.stems.items()})
+        self.contours = Named("contour", self.contours)
+        self.embeddings = Named("embedding", self.embeddings)
+        self.tables = Named("table", self.tables)
 
     def __repr__(self) -> str:
         mixture = self.stems.get(MIXTURE, {})

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..analysis import Analyser
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
 from ..descriptors.activity import ROUNDING_DBFS
+from ..errors import NonFiniteAudioError
 from ..inference.front_end import FrontEnd
 from ..inference.segments import SEGMENT, SegmentTrack
 from ..models.checkpoints import DEFAULT_MODEL
@@ -150,6 +151,21 @@ def load_model(model_file_path: str = "") -> HearModel:
     return HearModel(model_file_path or DEFAULT_MODEL)
 
 
+def _sounds(audio: Tensor, model: HearModel) -> np.ndarray:
+    """The samples, float32; what is no sound is refused."""
+    if not isinstance(model, HearModel):
+        raise TypeError(f"model must be what load_model gives, got a {type(model).__name__}")
+    if not isinstance(audio, torch.Tensor):
+        raise TypeError(f"audio must be a tensor, got a {type(audio).__name__}")
+    if not audio.is_floating_point():
+        raise TypeError(f"audio must be floating point at full scale 1, got {audio.dtype}")
+    if audio.ndim != 2 or 0 in audio.shape:
+        raise ValueError(f"audio must be (n_sounds, n_samples), at least one of each, got {tuple(audio.shape)}")
+    if not audio.isfinite().all():
+        raise NonFiniteAudioError("the samples hold NaN or infinity", stage="input")
+    return audio.detach().cpu().float().numpy()
+
+
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
     """Embeddings along sounds.
 
@@ -166,8 +182,17 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
         Of unit length, float32; zeros below -100 dBFS.
     timestamps : (n_sounds, n_timestamps) Tensor
         Centres of their cells in milliseconds.
+
+    Raises
+    ------
+    TypeError
+        When ``audio`` is no tensor of floating-point samples, or ``model`` none of :func:`load_model`.
+    ValueError
+        When it has other axes, no sounds or no samples.
+    NonFiniteAudioError
+        When NaN or infinity is among the samples.
     """
-    vectors = torch.stack([_vectors(model.cells(y)) for y in audio.detach().cpu().float().numpy()])
+    vectors = torch.stack([_vectors(model.cells(y)) for y in _sounds(audio, model)])
     frames = model.stride * torch.arange(vectors.shape[1], dtype=torch.float64) + (model.stride - 1) / 2
     times = (frames * (1000 * HOP_LENGTH / ANALYSIS_SAMPLE_RATE)).float()
     return vectors, times.expand(len(vectors), -1)
@@ -187,6 +212,15 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
     -------
     (n_sounds, scene_embedding_size) Tensor
         Of unit length, float32; zeros for silence.
+
+    Raises
+    ------
+    TypeError
+        When ``audio`` is no tensor of floating-point samples, or ``model`` none of :func:`load_model`.
+    ValueError
+        When it has other axes, no sounds or no samples.
+    NonFiniteAudioError
+        When NaN or infinity is among the samples.
     """
-    sounds = [model.cells(y) for y in audio.detach().cpu().float().numpy()]
+    sounds = [model.cells(y) for y in _sounds(audio, model)]
     return torch.stack([_vectors(_Cells(*(values.sum(dim=0) for values in cells))) for cells in sounds])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -108,6 +109,8 @@ def resolve(model: str | Path = DEFAULT_MODEL) -> Checkpoint:
     >>> resolve().card["architecture"]
     'joint'
     """
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"model must be the name of a checkpoint or a path to one, got {model!r}")
     path = Path(model)
     if path.suffix == ".safetensors":
         if not path.is_file():
