@@ -816,7 +816,7 @@ def test_features(written: Path) -> None:
     for call in (features.dataset, features.files, features.schema, features.to_pandas):
         with pytest.raises(DatasetError, match="unknown table 'beats'"):
             call("beats")
-    with pytest.raises(DatasetError, match="table stems has no column 'tempo'"):
+    with pytest.raises(DatasetError, match=r"table stems has no column 'tempo'; there are: .*tempo_bpm"):
         features.to_pandas("stems", columns=["tempo"])
     assert features.to_pandas("stems", columns="stem").columns.tolist() == ["stem"]
 
@@ -868,6 +868,9 @@ def test_pivot(written: Path) -> None:
     assert few.dtypes.unique().tolist() == [np.dtype("float32")]
     with pytest.raises(DatasetError, match="unknown stem 'guitar'"):
         features.pivot_stems(stems=["guitar"])
+    pd.testing.assert_frame_equal(
+        features.pivot_stems(FLOAT_COLUMN, stems="bass"), features.pivot_stems([FLOAT_COLUMN], stems=["bass"])
+    )
 
 
 def test_contours_and_embeddings(written: Path) -> None:
@@ -876,8 +879,10 @@ def test_contours_and_embeddings(written: Path) -> None:
     np.testing.assert_allclose(contour.times_s, wanted.times_s, atol=1e-9)
     np.testing.assert_allclose(contour.f0_hz, wanted.f0_hz, rtol=3e-4)
     np.testing.assert_allclose(contour.voicing, wanted.voicing, atol=0.5 / 255 + 1e-6)
-    with pytest.raises(DatasetError, match="no contour of stem 'drums' for track 'b'"):
+    with pytest.raises(DatasetError, match="no contour of stem 'drums' for track 'b'; there are: bass, vocals"):
         features.contour("b", "drums")
+    with pytest.raises(DatasetError, match="there is no track 'nope'"):
+        features.contour("nope", "bass")
     ids, vectors = features.embeddings("bass")
     assert ids.tolist() == ["a", "b", "c"]
     assert vectors.dtype == np.float32

@@ -333,7 +333,8 @@ def _command(
 ) -> list[str]:
     level = "repeat+level+verbose" if damaged else "level+info"
     command = [executable, "-hide_banner", "-nostdin", "-nostats", "-loglevel", level, "-threads", "1"]
-    command += ["-protocol_whitelist", "file,subfile", "-format_whitelist", _FORMATS.replace(" ", ",")]
+    protocols = "file,subfile" if isinstance(source, Piece) else "file"
+    command += ["-protocol_whitelist", protocols, "-format_whitelist", _FORMATS.replace(" ", ",")]
     command += ["-err_detect", "crccheck+explode"] if damaged else []
     # Behind a header that is not to be believed; else the padding is cut off where it says that the end is.
     command += ["-skip_initial_bytes", str(recount.first_frame)] if recount else []

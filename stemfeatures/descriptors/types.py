@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
+from .._util.words import there_are
 from ..constants import MIXTURE
-
-_MOST_NAMES = 12  # of those that there are, in an error
 
 
 @dataclass(repr=False)
@@ -78,11 +76,7 @@ class Named(dict[str, Any]):
         self.what = what
 
     def __missing__(self, name: Any) -> Any:
-        names = sorted(self)
-        close = [one for one in names if str(name) in one] or get_close_matches(str(name), names, cutoff=0.5)
-        shown = names if len(names) <= _MOST_NAMES else close[:_MOST_NAMES]
-        there = f"; there are: {', '.join(shown)}" if shown else ""
-        raise KeyError(f"no {self.what} {name!r}{there}{', ...' if 0 < len(shown) < len(names) else ''}")
+        raise KeyError(f"no {self.what} {name!r}{there_are(name, self)}")
 
 
 @dataclass(repr=False)

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from .._util.urls import Place
-from .._util.words import size
+from .._util.words import size, there_are
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError, LostPartError
@@ -185,7 +185,8 @@ class Features:
         keys = _keys_of(filter, schema.names[0])
         columns = [columns] if isinstance(columns, str) else columns
         if columns is not None and (unknown := [c for c in columns if c not in schema.names]):
-            raise DatasetError(f"table {table} has no column {', '.join(map(repr, unknown))}", source=str(self.path))
+            what = f"table {table} has no column {', '.join(map(repr, unknown))}"
+            raise DatasetError(what + there_are(unknown[0], schema.names), source=str(self.path))
         filter = self._condition(table, filter)
         read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
         try:
@@ -276,21 +277,24 @@ class Features:
                 frame[f.name] = pd.Categorical(frame[f.name], [*known, *sorted(found.difference(known))])
         return frame
 
-    def pivot_stems(self, columns: Sequence[str] | None = None, *, stems: Iterable[str] | None = None) -> pd.DataFrame:
+    def pivot_stems(
+        self, columns: str | Sequence[str] | None = None, *, stems: str | Iterable[str] | None = None
+    ) -> pd.DataFrame:
         """One row per track, indexed by ``track_id``, with columns ``<stem>__<field>``.
 
         Parameters
         ----------
-        columns : sequence of str, optional
+        columns : str or sequence of str, optional
             Columns of table ``stems``; all descriptors (no keys, no provenance) by default.
-        stems : iterable of str, optional
+        stems : str or iterable of str, optional
             Which stems, in which order; all of ``constants.STEM_ROWS`` by default.
         """
         import pandas as pd
 
         if columns is None:
             columns = [f.name for f in self.fields("stems") if f.family not in ("key", "provenance")]
-        stems = STEM_ROWS if stems is None else tuple(stems)
+        columns = [columns] if isinstance(columns, str) else columns
+        stems = STEM_ROWS if stems is None else (stems,) if isinstance(stems, str) else tuple(stems)
         rows = self.to_pandas("stems", ["track_id", "stem", *columns])
         known = tuple(dict.fromkeys((*STEM_ROWS, *rows["stem"].cat.categories)))
         if unknown := [stem for stem in stems if stem not in known]:
@@ -312,7 +316,11 @@ class Features:
         self._require_stem(stem)
         rows = self.to_arrow("contours", filter=[("track_id", "==", track_id), ("stem", "==", stem)])
         if not rows.num_rows:
-            raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}", source=str(self.path))
+            if not self.dataset("tracks").count_rows(filter=pc.field("track_id") == track_id):
+                raise DatasetError(f"there is no track {track_id!r}", source=str(self.path))
+            found = self.to_arrow("contours", columns=["stem"], filter=[("track_id", "==", track_id)])
+            there = there_are(stem, found["stem"].to_pylist())
+            raise DatasetError(f"no contour of stem {stem!r} for track {track_id!r}{there}", source=str(self.path))
         row = rows.slice(0, 1).to_pylist()[0]
         times = row["t0_s"] + row["hop_s"] * np.arange(len(row["voicing"]))
         return F0Contour(times, cents_to_f0(row["f0_cents"]), bytes_to_voicing(row["voicing"]))
