@@ -575,8 +575,8 @@ def test_series_come_with_the_tables_that_are_asked_for(main: Main, extracted, t
     assert calls.pop()[1]["tables"] == ("stems", "series")
     assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--polyphonic-notes", "--series") == 0
     assert calls.pop()[1]["tables"] == ("stems", "series", "polyphonic_notes")
-    assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--strokes") == 0
-    assert calls.pop()[1]["tables"] == ("stems", "strokes")
+    assert main("extract", "a.csv", "-o", tmp_path, "--tables", "stems", "--strokes", "--further-voices") == 0
+    assert calls.pop()[1]["tables"] == ("stems", "further_voices", "strokes")
     assert main("extract", "a.csv", "-o", tmp_path, "--tables", "serious") == 2
     assert not calls
 

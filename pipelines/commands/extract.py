@@ -145,6 +145,11 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
         help="write table polyphonic_notes besides: the notes of the accompaniment",
     )
     parser.add_argument(
+        "--further-voices",
+        action="store_true",
+        help="write table further_voices besides: the F0 of second and third voices beside that of the vocals",
+    )
+    parser.add_argument(
         "--strokes", action="store_true", help="write table strokes besides: when which of the drums is struck"
     )
     parser.add_argument(
@@ -230,7 +235,12 @@ def run(args: argparse.Namespace) -> int:
 def _tables(args: argparse.Namespace) -> tuple[str, ...] | None:
     """The tables to write; None for the default ones."""
     tables: tuple[str, ...] | None = args.tables
-    requested = {"series": args.series, "polyphonic_notes": args.polyphonic_notes, "strokes": args.strokes}
+    requested = {
+        "series": args.series,
+        "polyphonic_notes": args.polyphonic_notes,
+        "further_voices": args.further_voices,
+        "strokes": args.strokes,
+    }
     if not (tables or any(requested.values()) or args.lyrics or args.lyrics_text):
         return tables
     from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE

@@ -9,6 +9,8 @@ import numpy as np
 
 from ...constants import MIXTURE, STEMS
 from ...descriptors.activity import active_frames, audible_energy
+from ...descriptors.inputs import DescriptorInputs
+from ...descriptors.voices import further_voices, to_hertz
 from ..base import BaseEstimator
 
 if TYPE_CHECKING:
@@ -27,13 +29,10 @@ class CheckpointEstimator(BaseEstimator):
         Its name or path; None: the default one.
     device : str, default='cpu'
         Torch device.
-    voice_salience : float, default=0.5
-        Salience, a probability, from which further candidates of a voiced frame count as further voices.
     """
 
     model: str | None = None
     device: str = "cpu"
-    voice_salience: float = 0.5
     _separator: BaseSeparator | None = field(default=None, init=False, repr=False)
     _analyser: Analyser | None = field(default=None, init=False, repr=False)
     _analysed: tuple[np.ndarray, Any] | None = field(default=None, init=False, repr=False)
@@ -60,10 +59,7 @@ class CheckpointEstimator(BaseEstimator):
         from ...models import checkpoints
 
         checkpoint = checkpoints.resolve(**self._choice)
-        return {
-            "sha256": checkpoint.sha256,
-            "voicing": f"decoded; further voices from salience {self.voice_salience:g} on",
-        }
+        return {"sha256": checkpoint.sha256, "voicing": "decoded; further voices as in table further_voices"}
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
@@ -82,14 +78,12 @@ class CheckpointEstimator(BaseEstimator):
         return contour.times_s, f0_hz
 
     def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        # in the voiced frames of the contour: its pitch, and the other candidates that are salient enough
+        # in the voiced frames of the contour: its pitch, and those of further voices
         analysis = self._analyse(y, sample_rate)
-        contour, pitch = analysis.contours["vocals"], analysis.frames.pitch["vocals"]
-        found = []
-        for lead, candidates, salience in zip(contour.f0_hz, pitch.candidates_hz, pitch.salience):
-            salient = candidates[np.isfinite(candidates) & (salience >= self.voice_salience)]
-            found.append(np.union1d(salient, [lead]).astype(np.float64) if np.isfinite(lead) else np.zeros(0))
-        return contour.times_s, found
+        contour = analysis.contours["vocals"]
+        further = DescriptorInputs(analysis.frames).get(further_voices).pitches(len(contour.f0_hz))
+        found = np.concatenate([contour.f0_hz[None], np.where(np.isfinite(contour.f0_hz), to_hertz(further), np.nan)])
+        return contour.times_s, [np.sort(frame[np.isfinite(frame)]).astype(np.float64) for frame in found.T]
 
     def beats(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray | None]:
         events = self._analyse(y, sample_rate).events
