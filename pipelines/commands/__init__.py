@@ -23,6 +23,7 @@ _ORDER = (
     "query",
     "export",
     "compact",
+    "merge",
     "check",
     "schema",
     "index",

@@ -1,0 +1,173 @@
+"""Rows of other features directories, taken into one.
+
+So a catalogue may be extracted in parts by drivers that know nothing of one another, each into a directory of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from .._util.urls import Place
+from ..errors import DatasetError
+from .check import require_parts
+from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
+from .layout import DatasetLayout
+from .lock import DatasetLock
+from .parts import PartFile, delete_parts, part_file, publish, staged, write_part
+from .reader import live_rows
+
+#: Ids that are looked for together.
+_LOOKED_UP = 50_000
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What was taken from one directory.
+
+    Attributes
+    ----------
+    source : Path or Url
+        The directory.
+    tracks, errors : int
+        Live rows of these tables.
+    parts : int
+        Files.
+    """
+
+    source: Place
+    tracks: int
+    errors: int
+    parts: int
+
+
+def adopt(dataset: DatasetLayout | str | Place, others: Iterable[DatasetLayout | str | Place]) -> list[Adopted]:
+    """Take the committed rows of other features directories into one, which is made if there is none.
+
+    The others stay as they are. Their files are linked where both lie on one file system, and copied elsewhere. Each
+    directory is one commit, whole or not at all.
+
+    Parameters
+    ----------
+    dataset : DatasetLayout or str or Path or Url
+        Where they are taken to.
+    others : iterable of DatasetLayout or str or Path or Url
+        Features directories whose tracks are not in it.
+
+    Returns
+    -------
+    list of Adopted
+        In the order of ``others``.
+
+    Raises
+    ------
+    BusyDatasetError
+        A run is at work in one of them.
+    LostPartError
+        A part of one is missing or damaged.
+    DatasetError
+        One is no features directory; tracks, or a run, of one are here already; columns of one name have two types; or
+        a file cannot be written. What was taken before from other directories stays.
+    """
+    layout = dataset if isinstance(dataset, DatasetLayout) else DatasetLayout.found(dataset)
+    found = []
+    with DatasetLock(layout, "merge") as lock:
+        layout = DatasetLayout.open(layout.path)
+        snapshot = read_snapshot(layout)
+        set_torn_commit_aside(layout, snapshot)
+        require_parts(layout, snapshot)
+        for other in others:
+            theirs = DatasetLayout.open(other)
+            if _is_same(layout.path, theirs.path):
+                raise DatasetError("cannot be taken into itself", source=str(theirs.path))
+            lock.require()
+            with DatasetLock(theirs, "merge"):
+                layout, taken = _adopt(layout, snapshot, theirs)
+            found.append(taken)
+    return found
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    with suppress(OSError, TypeError):
+        return os.path.samefile(one, other)  # type: ignore[arg-type]
+    return one == other
+
+
+def _adopt(layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout) -> tuple[DatasetLayout, Adopted]:
+    their_snapshot = read_snapshot(theirs)
+    require_parts(theirs, their_snapshot)
+    _require_types(layout, theirs)
+    runs = _runs(layout, snapshot)
+    their_runs = _runs(theirs, their_snapshot)
+    if twice := {row["run_id"] for row in runs} & {row["run_id"] for row in their_runs}:
+        raise DatasetError(f"run {min(twice)} is in {layout.path} already", source=str(theirs.path))
+    counts = {table: _require_new(layout, snapshot, theirs, their_snapshot, table) for table in ("tracks", "errors")}
+    layout = layout.with_columns(theirs.metadata)
+    parts = [part for part in their_snapshot.parts.values() if part.table != "runs"]
+    for part in parts:
+        _copy(layout, theirs, part)
+    added = [*parts, *([write_part(layout, "runs", [*runs, *their_runs], shard="merge")] if their_runs else [])]
+    removed = snapshot.of("runs") if their_runs else []
+    append_commit(
+        layout,
+        snapshot,
+        kind="merge",
+        source=str(theirs.path),
+        counts=counts,
+        add=added,
+        remove=[part.path for part in removed],
+        replaced={
+            table: {run: sorted(ids) for run, ids in of.items()} for table, of in their_snapshot.replaced.items()
+        },
+    )
+    with suppress(OSError):  # what cannot be deleted is left for the next run
+        delete_parts(layout, removed)
+    publish(layout, added)
+    return layout, Adopted(theirs.path, counts["tracks"], counts["errors"], len(parts))
+
+
+def _runs(layout: DatasetLayout, snapshot: Snapshot) -> list[dict[str, Any]]:
+    return live_rows(layout, snapshot, "runs").to_table().to_pylist()
+
+
+def _require_types(layout: DatasetLayout, theirs: DatasetLayout) -> None:
+    """DatasetError when columns of one name have two types, or a table is unknown here."""
+    for table in theirs.tables:
+        if table not in layout.tables:
+            raise DatasetError(f"has a table {table!r}, which {layout.path} cannot have", source=str(theirs.path))
+        ours = {f.name: f.type for f in layout.fields(table)}
+        for f in theirs.fields(table):
+            if ours.get(f.name, f.type) != f.type:
+                raise DatasetError(
+                    f"column {f.name!r} of table {table} holds {f.type}, in {layout.path} {ours[f.name]}",
+                    source=str(theirs.path),
+                )
+
+
+def _require_new(
+    layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout, their_snapshot: Snapshot, table: str
+) -> int:
+    """Count the tracks in a table of theirs; DatasetError when one of them stands in any of ours."""
+    n = 0
+    for batch in live_rows(theirs, their_snapshot, table).to_batches(columns=["track_id"], batch_size=_LOOKED_UP):
+        n += len(batch)
+        ids = batch["track_id"]
+        for ours in ("tracks", "errors"):
+            rows = live_rows(layout, snapshot, ours, keys=ids.to_pylist())
+            both = rows.head(1, columns=["track_id"], filter=pc.field("track_id").isin(ids))
+            if len(both):
+                what = f"track {both['track_id'][0].as_py()!r} is in {layout.path} already"
+                raise DatasetError(what, source=str(theirs.path))
+    return n
+
+
+def _copy(layout: DatasetLayout, theirs: DatasetLayout, part: PartFile) -> None:
+    try:
+        layout.storage.take(part_file(theirs, part), staged(part.path))
+    except OSError as e:
+        raise DatasetError(f"cannot take {part.path} of {theirs.path}: {e}", source=str(layout.path)) from e
