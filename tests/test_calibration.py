@@ -80,7 +80,7 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
 @torch.no_grad()
 def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     """The joint objective takes its weights, one that tells a target from the rest learns the masks as given out."""
-    softer = adjusted(model, sharpness=0.5)
+    softer = adjusted(model, sharpness=0.5, level_prior=0.3)
     path = str(checkpoints.save(softer, tmp_path / "softer.safetensors", {}).path)
     begun = JointObjective(TrainConfig(model=TINY.to_dict(), initial=path), "cpu").exported
     assert begun.config == TINY
@@ -89,6 +89,34 @@ def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     magnitude = torch.rand(1, 1024, 32, generator=torch.Generator().manual_seed(0))
     mask = softer(magnitude).masks[0, STEMS.index("drums")]
     torch.testing.assert_close(target.separate(magnitude)[0, 0], torch.log1p(mask * magnitude[0]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
+    through, model, tmp_path, capsys, monkeypatch
+):
+    calibration_card = {"sharpness": 0.6} | ({"through": "before"} if through else {})
+    path = checkpoints.save(model, tmp_path / "net.safetensors", {"training": {"calibration": calibration_card}}).path
+    chosen = (
+        adjusted(model, sharpness=0.5, level_prior=0.2),
+        calibration.Calibration(0.5, 0.2, -0.3, {"0.5 0.2": 4}, {}),
+    )
+    given = {}
+    monkeypatch.setattr(calibration, "calibrate", lambda *_, **options: given.update(options) or chosen)
+    words = [str(path), str(tmp_path), "--sharpness", "0.6", "0.5", "--level-priors", "0.2"]
+    if not through:
+        with pytest.raises(SystemExit, match="2"):
+            calibration.main(words)
+        assert "is calibrated already" in capsys.readouterr().err
+        return
+    calibration.main(words)
+    assert "sharpness 0.5, level prior 0.2, voicing offset -0.3: " in capsys.readouterr().out
+    assert (given["sharpness"], given["level_priors"]) == ([0.6, 0.5], [0.2])
+    assert checkpoints.load(path).config.level_prior == 0.2
+    card = checkpoints.resolve(path).card["training"]["calibration"]
+    assert (card["chosen_on"], card["sharpness"], card["level_prior"]) == (tmp_path.name, 0.5, 0.2)
+    assert card["before"] == {"sharpness": 0.6, "through": "before"}
+    assert path.with_suffix(".uncalibrated.safetensors").is_file()
 
 
 def test_a_checkpoint_of_the_package_is_not_replaced(tmp_path, capsys):

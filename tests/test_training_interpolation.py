@@ -67,11 +67,35 @@ def test_the_other_end_may_be_an_earlier_checkpoint(tmp_path: Path) -> None:
     assert card["data"] == [{"through": "earlier"} | sources[1], sources[0]]
 
 
+def test_subnetworks_can_go_there_alone(tmp_path: Path) -> None:
+    before = tiny_checkpoint(tmp_path)
+    after = _grown(tmp_path, before)
+    out = tmp_path / "both.safetensors"
+    interpolation.main([str(after), "--share", "0.75", "--subnetworks", "pitch", "rhythm", "-o", str(out)])
+    old, new, found = (checkpoints.load(path).state_dict() for path in (before, after, out))
+    moved = 0
+    for name, value in found.items():
+        if not value.is_floating_point():
+            continue
+        if name.startswith(("pitch.", "rhythm.")):
+            torch.testing.assert_close(value, 0.25 * old[name] + 0.75 * new[name])
+            moved += not torch.equal(value, old[name])
+        else:
+            assert torch.equal(value, old[name])
+    assert moved > 4
+    assert checkpoints.resolve(out).card["training"]["interpolation"]["subnetworks"] == ["pitch", "rhythm"]
+
+
 def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tiny_checkpoint(tmp_path)
     for initial, options, message in (
         (None, ["--share", "0.5"], "its card names no checkpoint that it went on from"),
         (before, ["--share", "1.5"], "share must be from 0 to 1, not 1.5"),
+        (
+            before,
+            ["--subnetworks", "pitch", "drums"],
+            "unknown subnetworks: drums; known: separator, pitch, rhythm, pre",
+        ),
         (Path("joint-v2"), [], "joint-v2, which it went on from, is of another size"),
         (before, ["--before", "joint-v2"], "joint-v2 is of another size"),
         (tmp_path / "gone.safetensors", [], "gone.safetensors"),

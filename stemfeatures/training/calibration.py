@@ -31,7 +31,7 @@ from ..models.joint import JointNet
 from .one_line import one_line_errors
 
 #: What is tried. 1 and 0 leave the network as it is.
-SHARPNESS = (1.0, 0.85, 0.7, 0.6, 0.5)
+SHARPNESS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4)
 LEVEL_PRIORS = (0.0, 0.15, 0.3, 0.45)
 
 _Values = tuple[float, ...]
@@ -52,23 +52,23 @@ class Calibration:
 
 @torch.no_grad()
 def adjusted(
-    model: JointNet, *, sharpness: float = 1.0, level_prior: float | None = None, voicing_offset: float = 0.0
+    model: JointNet, *, sharpness: float | None = None, level_prior: float | None = None, voicing_offset: float = 0.0
 ) -> JointNet:
-    """A copy of ``model`` with these numbers in it; without ``level_prior`` with its own.
+    """A copy of ``model`` with these numbers in it; its own sharpness and level prior where none is given.
 
     Raises
     ------
     ValueError
         When ``sharpness`` is not positive, or ``level_prior`` is negative.
     """
+    sharpness = model.config.sharpness if sharpness is None else sharpness
+    level_prior = model.config.level_prior if level_prior is None else level_prior
     if not sharpness > 0:
         raise ValueError(f"sharpness must be positive, not {sharpness}")
-    if level_prior is None:
-        level_prior = model.config.level_prior
     if not level_prior >= 0:
         raise ValueError(f"level_prior cannot be negative, but is {level_prior}")
     model = copy.deepcopy(model)
-    model.config = replace(model.config, sharpness=sharpness * model.config.sharpness, level_prior=level_prior)
+    model.config = replace(model.config, sharpness=sharpness, level_prior=level_prior)
     voicing = model.pitch[PITCHED_STEMS.index("vocals")].get_submodule("voicing")
     last = max(int(name) for name, _ in voicing.named_children())
     voicing.get_parameter(f"{last}.bias").add_(voicing_offset)
@@ -133,6 +133,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a joint checkpoint; it is replaced, and kept as *.uncalibrated.safetensors")
     parser.add_argument("songs", type=Path, help="development songs, as for `stemfeatures evaluate`")
+    for option, values in (
+        ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--voicing-offsets", VOICING_OFFSETS)
+    ):  # fmt: skip
+        told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
+        parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many tracks of a data set")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
@@ -145,18 +150,23 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     checkpoint = checkpoints.resolve(args.checkpoint)
     if checkpoint.is_shipped:
         parser.error(f"{checkpoint.path} is of the package, and would be replaced; copy it and its card first")
-    if "calibration" in checkpoint.card.get("training", {}):
+    if "through" not in checkpoint.card.get("training", {}).get("calibration", {"through": ""}):
         parser.error(f"{checkpoint.path} is calibrated already")
     model = checkpoints.load(checkpoint, device=args.device)
     model, found = calibrate(
         model,
         args.songs,
+        sharpness=args.sharpness,
+        level_priors=args.level_priors,
+        voicing_offsets=args.voicing_offsets,
         device=args.device,
         limit=args.limit,
         on_score=lambda name, values, score: print(f"{name} {values}: {score:.4f}", flush=True),
     )
     card = copy.deepcopy(checkpoint.card)
-    card.setdefault("training", {})["calibration"] = {"chosen_on": args.songs.name, **asdict(found)}
+    training = card.setdefault("training", {})
+    before = {"before": training["calibration"]} if "calibration" in training else {}
+    training["calibration"] = {"chosen_on": args.songs.name, **asdict(found), **before}
     card["metrics"] = {}  # those of the weights before
     shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(".uncalibrated.safetensors"))
     saved = checkpoints.save(model, checkpoint.path, card)
