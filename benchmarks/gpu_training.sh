@@ -4,10 +4,10 @@
 #
 #     benchmarks/gpu_training.sh OUT_DIR MINUTES [SONGS [SECONDS [DEVICE [RECIPE]]]]
 #
-# OUT_DIR/joint-v3-gpu.safetensors is the checkpoint, OUT_DIR/run/log.csv the curve. NOTES and VOICES may name folders
+# OUT_DIR/joint-gpu.safetensors is the checkpoint, OUT_DIR/run/log.csv the curve. NOTES and VOICES may name folders
 # of recorded notes and of voices, as for `stemfeatures generate`.
 set -eu
-out=$1 minutes=$2 songs=${3:-300} seconds=${4:-60} device=${5:-cuda} recipe=${6:-joint-v3-gpu}
+out=$1 minutes=$2 songs=${3:-300} seconds=${4:-60} device=${5:-cuda} recipe=${6:-joint-gpu}
 python=${PYTHON:-python}
 jobs=$(nproc)
 
@@ -16,7 +16,7 @@ set -- generate --out "$out/generated" --songs "$songs" --seed 500000 --duration
 [ -z "${VOICES:-}" ] || set -- "$@" --voices "$VOICES"
 "$python" -m pipelines.cli "$@"
 "$python" -m pipelines.cli train --recipe "$recipe" --songs "$out/generated" --run-dir "$out/run" --workers "$jobs" \
-    --device "$device" --max-minutes "$minutes" --export "$out/joint-v3-gpu.safetensors" --licence Apache-2.0
+    --device "$device" --max-minutes "$minutes" --export "$out/joint-gpu.safetensors" --licence Apache-2.0
 "$python" - "$out/run/log.csv" <<'PYTHON'
 import csv, sys
 rows = list(csv.DictReader(open(sys.argv[1])))

@@ -1176,10 +1176,10 @@ def test_doctor(main: Main, capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: None)
     assert main("doctor", "--json") == 3
     report = json.loads(capsys.readouterr().out)
-    assert any("unknown model 'joint-v3'" in problem for problem in report["problems"])
+    assert any(f"unknown model '{checkpoints.DEFAULT_MODEL}'" in problem for problem in report["problems"])
     assert any("no ffmpeg" in problem for problem in report["problems"])
     assert report["codecs"]["ffmpeg"] == "not found"
-    tiny_checkpoint(tmp_path, name="joint-v3")
+    tiny_checkpoint(tmp_path, name=checkpoints.DEFAULT_MODEL)
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_path", lambda: "/bin/ffmpeg")
     monkeypatch.setattr("stemfeatures.audio.streams.ffmpeg_version", lambda path: "7.0")
     assert main("doctor") == 0

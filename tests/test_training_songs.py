@@ -696,7 +696,7 @@ def test_the_script_for_gpus_runs(songs, tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert f"at step {steps}" in done.stdout
-    card = checkpoints.resolve(tmp_path / "out" / "joint-v3-gpu.safetensors").card
+    card = checkpoints.resolve(tmp_path / "out" / "joint-gpu.safetensors").card
     assert card["training"]["steps"] == 3
     assert card["data"][0]["songs"] == 1
 
