@@ -224,6 +224,8 @@ def slope(looks: list[Look], name: str) -> tuple[float, float]:
     """Seconds at no rows, and what each row that is there adds, of portions but the first."""
     before = [look.rows for look in looks[:-1]]
     added, first = np.polyfit(before, [getattr(look, name) for look in looks[1:]], 1)
+    if added < 0:  # nothing grows, as where small files were merged
+        return float(np.mean([getattr(look, name) for look in looks[1:]])), 0.0
     return float(first), float(added)
 
 
