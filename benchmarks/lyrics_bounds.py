@@ -3,7 +3,7 @@
     python benchmarks/lyrics_bounds.py SONGS... [--limit N]
 
 ``SONGS`` are folders of songs with a stem of vocals whose words have times, such as ``stemfeatures generate`` writes.
-Each song is aligned five times; all words of all songs together are counted.
+Each song is aligned four times; all words of all songs together are counted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.evaluation.lyrics import TOLERANCES_S, reference_words, token_starts
 from stemfeatures.lyrics import Aligner
 
-#: Name, whether sound and voicing are those of the true vocals, and whether doubtful words are looked for again.
+#: Name, and whether sound and voicing are those of the true vocals.
 KINDS = {
-    "separated vocals": (False, False, True),
-    "looked for once": (False, False, False),
-    "their sound, true voicing": (False, True, False),
-    "true sound, their voicing": (True, False, False),
-    "true vocals": (True, True, False),
+    "separated vocals": (False, False),
+    "their sound, true voicing": (False, True),
+    "true sound, their voicing": (True, False),
+    "true vocals": (True, True),
 }
 
 
@@ -48,9 +47,8 @@ def main() -> None:
         text, first, reference = reference_words(lyrics)
         heard = aligner.separator.from_audio(*track.audio())
         true = aligner.separator.from_audio(*track.audio("vocals"), separated=True)
-        for name, (sound, voicing, again) in KINDS.items():
+        for name, (sound, voicing) in KINDS.items():
             vocals = replace(true if voicing else heard, signal=(true if sound else heard).signal)
-            vocals = vocals if again else replace(vocals, perhaps_voiced=None)
             starts = token_starts([word.start_s for word in aligner.from_vocals(vocals, text).words])[first]
             errors[name].append(np.abs(starts - reference - track.lyrics_lead_s))
     if not any(errors.values()):

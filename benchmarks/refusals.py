@@ -45,7 +45,7 @@ class _Recording(PhoneAcoustics):
     def score(self, found: Search, fit: float, n_phones: int) -> float:
         self.last = (fit, found.covered, min(found.rate, FASTEST), 1.0)
         self.real = super().score(found, fit, n_phones)
-        return max(self.real, LEAST_SCORE)
+        return 1.0
 
 
 def main() -> None:

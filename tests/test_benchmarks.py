@@ -57,7 +57,7 @@ TINY = {
     ),
     "lyrics_bounds": (
         "{generated}",
-        r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\nlooked for once"
+        r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\ntheir sound"
         r"(?s:.*)true vocals +1 songs +28 words +0\.[1-4]\d\d within 0\.1 s +0\.[2-5]",
     ),
     "low_end": (

@@ -336,27 +336,6 @@ def test_what_is_left_in_bands_that_a_recording_lacks_counts_for_nothing(rio):
     assert np.sum(np.abs(error) < 0.3) >= 5  # of six, as of all of the sound
 
 
-def test_words_that_are_hardly_heard_are_looked_for_again(rio, monkeypatch: pytest.MonkeyPatch):
-    """A line without a voice is left out, until where there may be one counts too."""
-    vocals, lines, aligner = rio
-    assert vocals.perhaps_voiced.sum() > vocals.voiced.sum()
-    assert vocals.perhaps_voiced[vocals.voiced].all()
-    voiced = vocals.voiced.copy()
-    start_s, end_s, line = lines[3]
-    voiced[int((start_s - 0.5) * 43) : int((end_s + 0.5) * 43)] = False
-    text = "\n".join(text for _, _, text in lines)
-    first = sum(len(text.split()) for _, _, text in lines[:3])
-    deaf = replace(vocals, voiced=voiced, perhaps_voiced=vocals.voiced)
-    monkeypatch.setattr(aligner.acoustics, "sure", 0.0, raising=False)
-    once = aligner.from_vocals(deaf, text).words[first : first + len(line.split())]
-    assert not any(w.start_s is not None and start_s <= w.start_s <= end_s - 0.5 for w in once)
-    monkeypatch.setattr(aligner.acoustics, "sure", 1.1)
-    again = aligner.from_vocals(deaf, text)
-    assert again.lines == aligner.from_vocals(replace(vocals, perhaps_voiced=None), text).lines
-    assert abs(again.lines[3].start_s - start_s) < 0.15
-    assert aligner.from_vocals(replace(deaf, perhaps_voiced=None), text).lines[3] != again.lines[3]
-
-
 def test_words_of_another_song_are_refused(rio):
     vocals, _, aligner = rio
     text = "hold me in the morning light\nstay with me\nsay you love me now\nlove is all I need from you"

@@ -216,30 +216,20 @@ class Aligner:
         if _n_sung(text) > MOST_CHARACTERS + MOST_CHARACTERS_A_SECOND * vocals.duration_s:
             return _without_times(text, "no_fit", vocals.duration_s, 0.0)
         hints = LineHints.of(text)
-        visits, graph, score, used = self._look_for(heard, text, hints)
-        if score < self.acoustics.sure and vocals.perhaps_voiced is not None:
-            # Where words are found at once, to look in more frames costs some of them.
-            heard = self.acoustics.hear(replace(vocals, voiced=vocals.perhaps_voiced))
-            visits, graph, score, used = self._look_for(heard, text, hints)
+        visits, graph, score = self._align(heard, text, hints)
+        if hints is not None and (score < LEAST_SCORE or not _agree(hints, text, visits)):
+            # Times of another recording mislead more than they help.
+            hints = None
+            visits, graph, score = self._align(heard, text, hints)
         if score < LEAST_SCORE:
             return _without_times(text, "no_fit", vocals.duration_s, score)
         words, repeats = _words(text, visits, graph, self.acoustics)
         settings = {"separation": str(self.model), "acoustic_model": self.acoustics.name, "lag_s": LAG_S}
-        settings["times_of_lines"] = "used" if used else "none"
+        settings["times_of_lines"] = "used" if hints is not None else "none"
         return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
 
     def _build(self, text: LyricsText, units: Units) -> LyricsGraph:
         return build_graph(text, units, costs=self.costs, say=self.acoustics.say)
-
-    def _look_for(
-        self, heard: Heard, text: LyricsText, hints: LineHints | None
-    ) -> tuple[list[_Visit], LyricsGraph, float, bool]:
-        """Words as they are sung, how well they fit, and whether times of lines helped."""
-        visits, graph, score = self._align(heard, text, hints)
-        if hints is None or (score >= LEAST_SCORE and _agree(hints, text, visits)):
-            return visits, graph, score, hints is not None
-        # Times of another recording mislead more than they help.
-        return *self._align(heard, text, None), False
 
     def _align(
         self, heard: Heard, text: LyricsText, hints: LineHints | None

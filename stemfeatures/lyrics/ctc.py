@@ -122,9 +122,6 @@ class CtcAcoustics:
         The network.
     """
 
-    #: Words are looked for once: what a score says of their times is not known.
-    sure = 0.0
-
     def __init__(self, model: CtcModel) -> None:
         self.units, self.name = model, model.name
         #: A frame of the network counts once, however many frames of 10 ms it lasts.
