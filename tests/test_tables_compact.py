@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from stemfeatures.errors import DatasetError
 from stemfeatures.tables import compact, external_sort, parts
 from stemfeatures.tables.check import check
 from stemfeatures.tables.reader import open_features
+from stemfeatures.tables.storage import LocalStorage
 
 
 def _rows(n: int, n_keys: int) -> pa.Table:
@@ -93,6 +95,48 @@ def test_a_disk_that_is_full_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list(path.glob(".compact-*"))
     assert check(path, deep=True).damaged == ()
     assert open_features(path).to_pandas("tracks")["track_id"].tolist() == ["a", "b", "c"]
+
+
+def test_a_disk_that_is_full_of_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were written before are not left, or it would stay full."""
+    path = tmp_path / "features"
+    for n in range(0, 24, 8):
+        write_features(path, [f"t{n + i:02d}" for i in range(8)], seed=n, run_id=f"run-{n}")
+    before = {file: file.stat().st_size for file in path.rglob("*") if file.name != ".lock"}
+    real, written = LocalStorage.write_tables, []
+
+    def write_tables(self: LocalStorage, *arguments: Any, **options: Any) -> int:
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        written.append(arguments[2])
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(LocalStorage, "write_tables", write_tables)
+    with pytest.raises(DatasetError, match=r"cannot write a part: .*No space left on device"):
+        compact.compact(path, tables=["stems"], target_bytes=250_000)
+    assert len(written) == 2
+    assert {file: file.stat().st_size for file in path.rglob("*") if file.name != ".lock"} == before
+    assert open_features(path).counts()["tracks"] == 24
+
+
+def test_what_a_killed_process_has_left_is_gone_before_room_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_features(tmp_path / "features", ["a"], run_id="r1")
+    write_features(path, ["b"], run_id="r2")
+    (path / ".compact-dead").mkdir()
+    (path / ".compact-dead" / "0.arrow").write_bytes(b"rows")
+    (path / "stems" / ".part-c000004-0000-0.parquet.new").write_bytes(b"rows")
+
+    def look(*arguments: object, **options: object) -> None:
+        assert not list(path.glob(".compact-*"))
+        assert not list(path.glob("stems/.part-*"))
+        looked.append(arguments)
+
+    looked: list[object] = []
+    monkeypatch.setattr(compact, "_compact_table", look)
+    compact.compact(path, tables=["stems"])
+    assert len(looked) == 1
 
 
 def test_small_files_alone_are_merged(tmp_path: Path) -> None:

@@ -73,10 +73,12 @@ def compact(
         layout.fields(table)
     results = []
     with DatasetLock(layout, "compact"):
+        layout = DatasetLayout.open(layout.path)  # as the last writer left it
         snapshot = read_snapshot(layout)
         set_torn_commit_aside(layout, snapshot)
         require_parts(layout, snapshot)
         publish(layout, snapshot.parts.values())
+        clear(layout, snapshot)  # first, as what a process that was killed has left may fill the disk
         for table in chosen:
             before = snapshot.of(table)
             _compact_table(layout, snapshot, table, target_bytes, rewrite=rewrite)

@@ -398,7 +398,7 @@ def write_part(
 def write_parts(
     layout: DatasetLayout, table: str, tables: Iterator[pa.Table], *, shard: str, part_bytes: int, part_rows: int
 ) -> list[PartFile]:
-    """Write any number of rows as described parts, a row group at a time.
+    """Write any number of rows as described parts, a row group at a time. When it fails none of them is left.
 
     Parameters
     ----------
@@ -428,15 +428,20 @@ def write_parts(
     schema = layout.schema(table)
     groups = _Groups(tables, schema, max(1, part_rows // _GROUPS_OF_PART))
     parts: list[PartFile] = []
-    while groups.has_more():
-        name = _part_name(table, f"{shard}-{len(parts):04d}")
-        with _writing(layout, name):
-            size = layout.storage.write_tables(
-                groups, schema, staged(name), most_bytes=part_bytes, **_options(schema)
-            )  # fmt: skip
-        rows, keys = groups.told()
-        hashes = _hashes(keys) if len(keys) <= _MAX_KEY_HASHES else ""
-        parts.append(PartFile(name, table, rows, size, keys[0], keys[-1], hashes))
+    try:
+        while groups.has_more():
+            name = _part_name(table, f"{shard}-{len(parts):04d}")
+            with _writing(layout, name):
+                size = layout.storage.write_tables(
+                    groups, schema, staged(name), most_bytes=part_bytes, **_options(schema)
+                )  # fmt: skip
+            rows, keys = groups.told()
+            hashes = _hashes(keys) if len(keys) <= _MAX_KEY_HASHES else ""
+            parts.append(PartFile(name, table, rows, size, keys[0], keys[-1], hashes))
+    except BaseException:
+        with suppress(OSError):  # a disk that is full shall not stay so
+            delete_parts(layout, parts)
+        raise
     return parts
 
 
