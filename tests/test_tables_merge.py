@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,8 @@ from features_helper import write_features
 
 from pipelines.cli import main
 from stemfeatures.errors import BusyDatasetError, DatasetError, DecodeError, LostPartError
+from stemfeatures.fields import Field
+from stemfeatures.tables import adopt as adopting
 from stemfeatures.tables import compact, parts
 from stemfeatures.tables.adopt import Adopted, adopt
 from stemfeatures.tables.check import check
@@ -19,6 +22,7 @@ from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.lock import DatasetLock
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.rows import Provenance, error_row
+from stemfeatures.tables.storage import LocalStorage
 
 
 def _same(path: Path, other: Path) -> None:
@@ -98,3 +102,69 @@ def test_errors_are_taken_and_files_copied(tmp_path: Path, monkeypatch: pytest.M
     three = write_features(tmp_path / "three", ["x"], run_id="r4")
     with pytest.raises(DatasetError, match="track 'x' is in"):
         adopt(one, [three])
+
+
+def test_a_disk_that_is_full_of_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left of what was taken, and the rows that were there are there. What a dead process has left is no
+    hindrance."""
+    one = write_features(tmp_path / "one", ["a"], run_id="r1")
+    two = write_features(tmp_path / "two", ["b"], run_id="r2")
+    before = sorted(one.rglob("*"))
+    real, left = LocalStorage.take, [3]
+
+    def take(self: LocalStorage, source: Path, name: str) -> None:
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        left[0] -= 1
+        real(self, source, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "take", take)
+        with pytest.raises(DatasetError, match=r"cannot take .*No space left on device"):
+            adopt(one, [two])
+    assert left == [0]
+    assert sorted(one.rglob("*")) == before
+    (part,) = open_features(two).snapshot.of("tracks")
+    (one / parts.staged(part.path)).write_bytes(b"half of it")
+    adopt(one, [two])
+    assert open_features(one).to_pandas("tracks")["track_id"].tolist() == ["a", "b"]
+    assert os.path.samefile(one / part.path, two / part.path)
+
+
+def test_columns_and_tables_that_only_one_has_are_taken(tmp_path: Path) -> None:
+    """Of descriptors that are not installed here, or of a later release."""
+    mood = Field("mood", "string", "How it feels.", family="rhythm", nullable=False)
+    sighs = (Field("track_id", "string", "Which.", nullable=False), Field("run_id", "string", "Run.", nullable=False))
+    one = write_features(tmp_path / "one", ["a"], run_id="r1")
+    two = write_features(tmp_path / "two", ["b"], run_id="r2")
+    DatasetLayout.open(two).with_columns(of=DatasetLayout(two, {"tracks": (mood,), "sighs": sighs}))
+    made = {"run_id": "r3", "config_hash": "c", "model_sha256": "s", "schema_version": "1.0"}
+    track = {"track_id": "z", "source_uri": "z.wav", "status": "ok", "extracted_at": datetime.now(UTC), "mood": "calm"}
+    with Committer(two, {"run_id": "r3"}) as committer:
+        tables = {"tracks": {**track, **made}, "sighs": {"track_id": "z", "run_id": "r3"}}
+        committer.commit([parts.write_part(committer.layout, name, [row], shard="s") for name, row in tables.items()])
+    adopt(one, [two])
+    for _ in range(2):
+        features = open_features(one)
+        assert features.to_arrow("tracks", columns=["mood"])["mood"].to_pylist() == [None, None, "calm"]
+        assert features.to_arrow("sighs")["track_id"].to_pylist() == ["z"]
+        compact.compact(one)
+    write_features(one, ["c"], run_id="r4")  # rows without it may follow
+    assert open_features(one).counts()["tracks"] == 4
+
+
+def test_ids_of_many_small_files_are_looked_up_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = write_features(tmp_path / "one", ["a"], run_id="r1")
+    two = tmp_path / "two"
+    for n in range(4):
+        write_features(two, [f"b{n}"], run_id=f"s{n}")
+    real, looked = adopting.live_rows, []
+
+    def live_rows(*arguments: object, **options: list[str]) -> object:
+        looked.extend([options["keys"]] if "keys" in options else [])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(adopting, "live_rows", live_rows)
+    monkeypatch.setattr(adopting, "_LOOKED_UP", 3)
+    adopt(one, [two])
+    assert [sorted(ids) for ids in looked] == [["b0", "b1", "b2"]] * 2 + [["b3"]] * 2

@@ -6,11 +6,12 @@ So a catalogue may be extracted in parts by drivers that know nothing of one ano
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from .._util.urls import Place
@@ -99,6 +100,7 @@ def _is_same(one: Place, other: Place) -> bool:
 
 
 def _adopt(layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout) -> tuple[DatasetLayout, Adopted]:
+    theirs = DatasetLayout.open(theirs.path)  # as the last writer left it
     their_snapshot = read_snapshot(theirs)
     require_parts(theirs, their_snapshot)
     _require_types(layout, theirs)
@@ -107,11 +109,18 @@ def _adopt(layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout) -> 
     if twice := {row["run_id"] for row in runs} & {row["run_id"] for row in their_runs}:
         raise DatasetError(f"run {min(twice)} is in {layout.path} already", source=str(theirs.path))
     counts = {table: _require_new(layout, snapshot, theirs, their_snapshot, table) for table in ("tracks", "errors")}
-    layout = layout.with_columns(theirs.metadata)
     parts = [part for part in their_snapshot.parts.values() if part.table != "runs"]
-    for part in parts:
-        _copy(layout, theirs, part)
-    added = [*parts, *([write_part(layout, "runs", [*runs, *their_runs], shard="merge")] if their_runs else [])]
+    copied: list[PartFile] = []
+    try:
+        for part in parts:
+            _copy(layout, theirs, part)
+            copied.append(part)
+        layout = layout.with_columns(of=theirs)
+        added = [*parts, *([write_part(layout, "runs", [*runs, *their_runs], shard="merge")] if their_runs else [])]
+    except Exception:
+        with suppress(OSError, DatasetError):  # a disk that is full shall not stay so
+            delete_parts(layout, [part for part in copied if part.path not in snapshot.parts])
+        raise
     removed = snapshot.of("runs") if their_runs else []
     append_commit(
         layout,
@@ -136,11 +145,9 @@ def _runs(layout: DatasetLayout, snapshot: Snapshot) -> list[dict[str, Any]]:
 
 
 def _require_types(layout: DatasetLayout, theirs: DatasetLayout) -> None:
-    """DatasetError when columns of one name have two types, or a table is unknown here."""
+    """DatasetError when columns of one name have two types."""
     for table in theirs.tables:
-        if table not in layout.tables:
-            raise DatasetError(f"has a table {table!r}, which {layout.path} cannot have", source=str(theirs.path))
-        ours = {f.name: f.type for f in layout.fields(table)}
+        ours = {f.name: f.type for f in layout.fields(table)} if table in layout.tables else {}
         for f in theirs.fields(table):
             if ours.get(f.name, f.type) != f.type:
                 raise DatasetError(
@@ -154,16 +161,27 @@ def _require_new(
 ) -> int:
     """Count the tracks in a table of theirs; DatasetError when one of them stands in any of ours."""
     n = 0
-    for batch in live_rows(theirs, their_snapshot, table).to_batches(columns=["track_id"], batch_size=_LOOKED_UP):
-        n += len(batch)
-        ids = batch["track_id"]
+    for ids in _ids(theirs, their_snapshot, table):
+        n += len(ids)
         for ours in ("tracks", "errors"):
-            rows = live_rows(layout, snapshot, ours, keys=ids.to_pylist())
-            both = rows.head(1, columns=["track_id"], filter=pc.field("track_id").isin(ids))
+            rows = live_rows(layout, snapshot, ours, keys=ids)
+            both = rows.head(1, columns=["track_id"], filter=pc.field("track_id").isin(pa.array(ids, pa.string())))
             if len(both):
                 what = f"track {both['track_id'][0].as_py()!r} is in {layout.path} already"
                 raise DatasetError(what, source=str(theirs.path))
     return n
+
+
+def _ids(layout: DatasetLayout, snapshot: Snapshot, table: str) -> Iterator[list[str]]:
+    """The tracks of a table, many at a time however small its files are."""
+    ids: list[str] = []
+    for batch in live_rows(layout, snapshot, table).to_batches(columns=["track_id"], batch_size=_LOOKED_UP):
+        ids += batch["track_id"].to_pylist()
+        if len(ids) >= _LOOKED_UP:
+            yield ids
+            ids = []
+    if ids:
+        yield ids
 
 
 def _copy(layout: DatasetLayout, theirs: DatasetLayout, part: PartFile) -> None:

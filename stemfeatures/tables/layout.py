@@ -161,13 +161,19 @@ class DatasetLayout:
         """:meth:`found`, :meth:`with_columns`. For those who hold the lock, or whom nobody else knows of."""
         return cls.found(path).with_columns(metadata)
 
-    def with_columns(self, metadata: Iterable[Field] = ()) -> DatasetLayout:
-        """The dataset with catalogue columns (:func:`infer_metadata`) and those of this release, stored in ``_schema``.
+    def with_columns(self, metadata: Iterable[Field] = (), *, of: DatasetLayout | None = None) -> DatasetLayout:
+        """The dataset with further columns, stored in ``_schema``: of a catalogue (:func:`infer_metadata`), of this
+        release, and all that are ``of`` another dataset.
 
         Only for those who hold the lock. Columns that the dataset does not have yet are added; those it has keep their
         type.
         """
         stored = {name: self.fields(name) for name in self.tables}
+        for name, fields in ({} if of is None else of.stored).items():
+            if name in stored:
+                known = {f.name for f in stored[name]}
+                fields = tuple(dataclasses.replace(f, nullable=True) for f in fields if f.name not in known)
+            stored[name] = (*stored.get(name, ()), *fields)
         have = {f.name for f in stored["tracks"]}
         for f in metadata:
             if not f.name.startswith(METADATA_PREFIX):
@@ -176,7 +182,8 @@ class DatasetLayout:
                 )
             if f.name not in have:
                 stored["tracks"] += (dataclasses.replace(f, family="metadata", nullable=True),)
-        version = max(self.schema_version, SCHEMA_VERSION, key=_version)
+        others = () if of is None else (of.schema_version,)
+        version = max(self.schema_version, SCHEMA_VERSION, *others, key=_version)
         said: dict[str, Any] = {}
         for name, fields in stored.items():
             content = {

@@ -211,10 +211,14 @@ class LocalStorage:
         path = self.place(name)
         path.parent.mkdir(exist_ok=True)
         if isinstance(source, Path):
+            with suppress(FileNotFoundError):  # what was taken by a process that died then
+                path.unlink()
             try:
                 os.link(source, path, follow_symlinks=False)
             except OSError:  # another file system, or one without links
                 self._write(name, lambda tmp: shutil.copyfile(source, tmp))
+            else:
+                fsync_path(path.parent)
         else:
             self._write(name, lambda tmp: tmp.write_bytes(objects.read(source)))
 
