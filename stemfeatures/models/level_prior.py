@@ -67,5 +67,6 @@ def weighed(masks: Tensor, magnitude: Tensor, exponent: float) -> Tensor:
 @cache
 def _bands() -> Tensor:
     """(N_BINS,) the band of each bin."""
-    hertz = torch.arange(N_BINS) * (ANALYSIS_SAMPLE_RATE / N_FFT)
-    return torch.bucketize(hertz, torch.tensor(BAND_ENDS_HZ, dtype=hertz.dtype), right=True)
+    with torch.inference_mode(False):  # it is kept, and gradients may be asked for later
+        hertz = torch.arange(N_BINS) * (ANALYSIS_SAMPLE_RATE / N_FFT)
+        return torch.bucketize(hertz, torch.tensor(BAND_ENDS_HZ, dtype=hertz.dtype), right=True)
