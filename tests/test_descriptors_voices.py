@@ -327,6 +327,11 @@ def test_the_command_hears_fits_and_writes(
     voices.voice_model.cache_clear()
     monkeypatch.undo()
     assert stored_model(voices.WEIGHTS, FEATURES)["features"] == list(FEATURES)
+    monkeypatch.setattr(training, "hear_voices", lambda *_: _songs(1))
+    with pytest.raises(SystemExit):
+        training.main([str(song.parent), "-o", str(out)])
+    assert f"{song.parent}: one song is not enough" in capsys.readouterr().err
+    monkeypatch.undo()
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
         training.main([str(tmp_path / "empty"), "-o", str(out)])

@@ -254,15 +254,16 @@ def train_voices(
     Raises
     ------
     DatasetError
-        Folders without songs, or no threshold has that precision.
+        Folders without songs, one song alone, or no threshold has that precision.
     """
-    analyser = Analyser(model)
+    analyser, where = Analyser(model), ", ".join(str(folder) for folder in folders)
     songs = hear_voices(folders, analyser)
+    if len(songs) < 2:
+        raise DatasetError("one song is not enough: each is judged by a model of others", source=where, stage="train")
     several = [song.counts > 1 for song in songs]
     probability = judged(songs)
     least = choose_least(np.concatenate(probability), np.concatenate(several), precision)
     if least is None:
-        where = ", ".join(str(folder) for folder in folders)
         raise DatasetError(f"no threshold has a precision of {precision:g}", source=where, stage="train")
     fitted = replace(fit_voices(songs), least=least)
     stored = {
