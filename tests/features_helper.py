@@ -54,10 +54,7 @@ def write_features(
     """
     n, rng = len(track_ids), np.random.default_rng(seed)
     metadata = metadata or {}
-    fields = [
-        Field(f"meta_{name}", "string" if isinstance(values[0], str) else "int64", name, family="metadata")
-        for name, values in metadata.items()
-    ]
+    fields = [Field(f"meta_{name}", _type(values[0]), name, family="metadata") for name, values in metadata.items()]
     layout = DatasetLayout.create(path, metadata=fields)
     made = {"schema_version": "1.0", "run_id": run_id, "config_hash": config, "model_sha256": model}
     provenance = {name: pa.array([value] * n) for name, value in made.items()}
@@ -66,7 +63,7 @@ def write_features(
         "source_uri": pa.array([f"{t}.wav" for t in track_ids]),
         "status": pa.array(["ok"] * n),
         "extracted_at": pa.array([datetime.now(UTC)] * n),
-        **{f"meta_{name}": pa.array(values) for name, values in metadata.items()},
+        **{f"meta_{name}": pa.array(values, from_pandas=True) for name, values in metadata.items()},
         **provenance,
     }
     parts = [_write(layout, "tracks", tracks, n)]
@@ -98,6 +95,10 @@ def write_features(
         committer.commit(parts)
         committer.finish(n_skipped=0)
     return path
+
+
+def _type(value: object) -> str:
+    return "string" if isinstance(value, str) else "float64" if isinstance(value, float) else "int64"
 
 
 def _write(layout: DatasetLayout, table: str, values: Mapping[str, pa.Array], n: int):

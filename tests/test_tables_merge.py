@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_what_cannot_be_taken(tmp_path: Path) -> None:
     for name, ids, metadata, message in (
         ("run", ["c"], None, "run r1 is in .*one already"),
         ("track", ["b", "c"], None, "track 'b' is in .*one already"),
-        ("type", ["c"], {"year": ["MCM"]}, "column 'meta_year' of table tracks holds string, in .*one int64"),
+        ("type", ["c"], {"year": ["MCM"]}, "column 'meta_year' holds string, in .*one int64"),
     ):
         run_id = "r1" if name == "run" else "r2"
         write_features(tmp_path / name, ids, run_id=run_id, metadata=metadata)
@@ -168,3 +169,27 @@ def test_ids_of_many_small_files_are_looked_up_together(tmp_path: Path, monkeypa
     monkeypatch.setattr(adopting, "_LOOKED_UP", 3)
     adopt(one, [two])
     assert [sorted(ids) for ids in looked] == [["b0", "b1", "b2"]] * 2 + [["b3"]] * 2
+
+
+def test_catalogue_columns_of_two_types(tmp_path: Path) -> None:
+    """As ``extract`` takes them one after the other: what fits the type that the column has."""
+    one = write_features(
+        tmp_path / "one", ["a"], run_id="r1", metadata={"year": [1999], "gain": [0.5], "code": ["x"], "gone": ["y"]}
+    )
+    more = {"year": [2000.0, 2001.0], "gain": [1, 2], "code": [7, 8], "gone": [math.nan, math.nan]}
+    two = write_features(tmp_path / "two", ["b", "c"], run_id="r2", metadata=more)
+    write_features(two, ["c"], run_id="r3", metadata={name: values[1:] for name, values in more.items()})
+    adopt(one, [two])
+    for _ in range(2):
+        tracks = open_features(one).to_arrow("tracks")
+        assert tracks["meta_year"].to_pylist() == [1999, 2000, 2001]
+        assert tracks["meta_gain"].to_pylist() == [0.5, 1.0, 2.0]
+        assert tracks["meta_code"].to_pylist() == ["x", "7", "8"]
+        assert tracks["meta_gone"].to_pylist() == ["y", None, None]
+        assert check(one, deep=True).damaged == ()
+        compact.compact(one)
+    three = write_features(tmp_path / "three", ["d"], run_id="r4", metadata={"year": [1999.5]})
+    before = sorted(one.rglob("*"))
+    with pytest.raises(DatasetError, match=r"column 'meta_year' holds float64, in .*one int64"):
+        adopt(one, [three])
+    assert sorted(one.rglob("*")) == before

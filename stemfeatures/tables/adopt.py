@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from .._util.urls import Place
 from ..errors import DatasetError
@@ -22,6 +23,7 @@ from .layout import DatasetLayout
 from .lock import DatasetLock
 from .parts import PartFile, delete_parts, part_file, publish, staged, write_part
 from .reader import live_rows
+from .storage import arrow_source
 
 #: Ids that are looked for together.
 _LOOKED_UP = 50_000
@@ -72,8 +74,8 @@ def adopt(dataset: DatasetLayout | str | Place, others: Iterable[DatasetLayout |
     LostPartError
         A part of one is missing or damaged.
     DatasetError
-        One is no features directory; tracks, or a run, of one are here already; columns of one name have two types; or
-        a file cannot be written. What was taken before from other directories stays.
+        One is no features directory; tracks, or a run, of one are here already; values of a column do not fit the type
+        that it has here; or a file cannot be written. What was taken before from other directories stays.
     """
     layout = dataset if isinstance(dataset, DatasetLayout) else DatasetLayout.found(dataset)
     found = []
@@ -103,23 +105,26 @@ def _adopt(layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout) -> 
     theirs = DatasetLayout.open(theirs.path)  # as the last writer left it
     their_snapshot = read_snapshot(theirs)
     require_parts(theirs, their_snapshot)
-    _require_types(layout, theirs)
+    of_other_type = _of_other_type(layout, theirs)
     runs = _runs(layout, snapshot)
     their_runs = _runs(theirs, their_snapshot)
     if twice := {row["run_id"] for row in runs} & {row["run_id"] for row in their_runs}:
         raise DatasetError(f"run {min(twice)} is in {layout.path} already", source=str(theirs.path))
     counts = {table: _require_new(layout, snapshot, theirs, their_snapshot, table) for table in ("tracks", "errors")}
-    parts = [part for part in their_snapshot.parts.values() if part.table != "runs"]
-    copied: list[PartFile] = []
+    layout = layout.with_columns(of=theirs)
+    added: list[PartFile] = []
     try:
-        for part in parts:
-            _copy(layout, theirs, part)
-            copied.append(part)
-        layout = layout.with_columns(of=theirs)
-        added = [*parts, *([write_part(layout, "runs", [*runs, *their_runs], shard="merge")] if their_runs else [])]
+        for part in their_snapshot.parts.values():
+            if part.table == "tracks" and of_other_type:
+                added.append(_converted(layout, theirs, part, of_other_type))
+            elif part.table != "runs":
+                added.append(_copied(layout, theirs, part))
+        n_parts = len(added)
+        if their_runs:
+            added.append(write_part(layout, "runs", [*runs, *their_runs], shard="merge"))
     except Exception:
         with suppress(OSError, DatasetError):  # a disk that is full shall not stay so
-            delete_parts(layout, [part for part in copied if part.path not in snapshot.parts])
+            delete_parts(layout, [part for part in added if part.path not in snapshot.parts])
         raise
     removed = snapshot.of("runs") if their_runs else []
     append_commit(
@@ -137,23 +142,29 @@ def _adopt(layout: DatasetLayout, snapshot: Snapshot, theirs: DatasetLayout) -> 
     with suppress(OSError):  # what cannot be deleted is left for the next run
         delete_parts(layout, removed)
     publish(layout, added)
-    return layout, Adopted(theirs.path, counts["tracks"], counts["errors"], len(parts))
+    return layout, Adopted(theirs.path, counts["tracks"], counts["errors"], n_parts)
 
 
 def _runs(layout: DatasetLayout, snapshot: Snapshot) -> list[dict[str, Any]]:
     return live_rows(layout, snapshot, "runs").to_table().to_pylist()
 
 
-def _require_types(layout: DatasetLayout, theirs: DatasetLayout) -> None:
-    """DatasetError when columns of one name have two types."""
+def _of_other_type(layout: DatasetLayout, theirs: DatasetLayout) -> set[str]:
+    """Catalogue columns that have another type here; DatasetError where other columns have."""
+    found = set()
     for table in theirs.tables:
         ours = {f.name: f.type for f in layout.fields(table)} if table in layout.tables else {}
         for f in theirs.fields(table):
-            if ours.get(f.name, f.type) != f.type:
-                raise DatasetError(
-                    f"column {f.name!r} of table {table} holds {f.type}, in {layout.path} {ours[f.name]}",
-                    source=str(theirs.path),
-                )
+            if ours.get(f.name, f.type) == f.type:
+                continue
+            if f.family != "metadata":
+                raise _types_apart(layout, theirs, f.name, f.type, ours[f.name])
+            found.add(f.name)
+    return found
+
+
+def _types_apart(layout: DatasetLayout, theirs: DatasetLayout, column: str, one: object, two: object) -> DatasetError:
+    return DatasetError(f"column {column!r} holds {one}, in {layout.path} {two}", source=str(theirs.path))
 
 
 def _require_new(
@@ -184,8 +195,39 @@ def _ids(layout: DatasetLayout, snapshot: Snapshot, table: str) -> Iterator[list
         yield ids
 
 
-def _copy(layout: DatasetLayout, theirs: DatasetLayout, part: PartFile) -> None:
+def _copied(layout: DatasetLayout, theirs: DatasetLayout, part: PartFile) -> PartFile:
     try:
         layout.storage.take(part_file(theirs, part), staged(part.path))
     except OSError as e:
         raise DatasetError(f"cannot take {part.path} of {theirs.path}: {e}", source=str(layout.path)) from e
+    return part
+
+
+def _converted(layout: DatasetLayout, theirs: DatasetLayout, part: PartFile, columns: set[str]) -> PartFile:
+    """A part of table tracks with catalogue columns in the types that they have here: which they got from the first
+    catalogue, and might have got from any part of it."""
+    path, fs = arrow_source(part_file(theirs, part))
+    schema, types = layout.schema(part.table, describe=False), {f.name: f.type for f in theirs.fields(part.table)}
+    try:
+        rows = ds.dataset([path], schema=theirs.schema(part.table), format="parquet", filesystem=fs).to_table()
+    except (OSError, pa.ArrowException) as e:
+        raise DatasetError(f"cannot take {part.path} of {theirs.path}: {e}", source=str(layout.path)) from e
+    made = []
+    for f, of in zip(layout.fields(part.table), schema.types):
+        column = rows[f.name] if f.name in types else pa.nulls(rows.num_rows, of)
+        try:
+            made.append(_as_type(column, of) if f.name in columns else column)
+        except pa.ArrowInvalid as e:
+            raise _types_apart(layout, theirs, f.name, types[f.name], f.type) from e
+    return write_part(layout, part.table, pa.Table.from_arrays(made, schema=schema), shard="merge")
+
+
+def _as_type(values: pa.ChunkedArray, of: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Values of a catalogue as ``extract`` writes them into a column of a type; ArrowInvalid where they do not fit."""
+    if values.null_count == len(values):  # of no type at all
+        return pa.nulls(len(values), of)
+    if pa.types.is_string(of):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], of)
+    if not {values.type, of} <= {pa.int64(), pa.float64()}:
+        raise pa.ArrowInvalid(f"{values.type} are no {of}")
+    return values.cast(of)
