@@ -6,6 +6,7 @@ import re
 
 from .source import Source, find_marks, open_source
 
+_MOST_STEPS = 10_000
 _MARK, _MARK_BYTES = re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL), 12
 
 
@@ -15,7 +16,9 @@ def aiff_links(source: Source) -> tuple[int, ...]:
     with open_source(source) as file:
         size = file.seek(0, 2)
         at = 0
-        while at < size:
+        for _ in range(_MOST_STEPS):
+            if at >= size:
+                break
             file.seek(at)
             head = file.read(_MARK_BYTES)
             if _MARK.fullmatch(head):

@@ -19,6 +19,8 @@ from .decoder import AudioInfo, Decoder, DecoderTimeout, Refusal
 from .soundfile_decoder import SoundfileDecoder
 from .source import Piece
 
+_MOST_TOLD = 8
+
 
 class ChainedDecoder:
     """The pieces of a file, one behind the other; what is lost in any of them is told in ``cut`` and ``message``.
@@ -54,13 +56,13 @@ class ChainedDecoder:
     ) -> None:
         self._pieces = [Piece(path, start, end) for start, end in zip(starts, (*starts[1:], size))]
         self._n_pieces = len(self._pieces)
-        self._open, self._left_s = opener, limit_s
+        self._open, self._limit_s, self._left_s = opener, limit_s, limit_s
         self._losses: list[str] = []
         self._messages: list[str] = []
         self._n = 0  # samples of the piece that is read
         first = self._next()
         if first is None:
-            raise Refusal("; ".join(self._losses))
+            raise Refusal(_told(self._losses))
         self._current: Decoder | None = first
         self.info = replace(first.info, declared_duration_s=None, declared_exact=False, bit_rate=None)
         self.failure: str | None = None
@@ -73,12 +75,12 @@ class ChainedDecoder:
     @property
     def cut(self) -> str | None:
         """What is lost so far."""
-        return "; ".join(self._losses) or None
+        return _told(self._losses) or None
 
     @property
     def message(self) -> str:
         """What decoders complained of so far."""
-        return "; ".join(self._messages)
+        return _told(self._messages)
 
     def read(self, n_frames: int) -> np.ndarray:
         blocks, n_left = [np.zeros((0, self.info.channels), np.float32)], n_frames
@@ -109,6 +111,7 @@ class ChainedDecoder:
         for found, into in ((lost, self._losses), ([last.failure or last.message], self._messages)):
             into += [f"{place}: {text}" for text in found if text]
         self.info = _with_decoders_of(self.info, last.info)
+        self._current = None
         self._current = self._next()
         self._n = 0
         if self._current is not None:
@@ -127,12 +130,14 @@ class ChainedDecoder:
         )
 
     def _next(self) -> Decoder | None:
-        """The next piece that can be opened."""
+        """The next piece that can be opened; DecoderTimeout when the time is over."""
         while self._pieces:
+            if self._left_s <= 0:
+                raise DecoderTimeout(f"no end within {self._limit_s:g} s")
             piece = self._pieces.pop(0)
             started = awake_s()
             try:
-                return self._open(piece, max(self._left_s, 1.0))
+                return self._open(piece, self._left_s)
             except DecoderTimeout:
                 raise
             except (Refusal, OSError) as error:
@@ -140,6 +145,12 @@ class ChainedDecoder:
             finally:
                 self._left_s -= awake_s() - started
         return None
+
+
+def _told(texts: list[str]) -> str:
+    """The first of many texts, and how many more there are."""
+    more = [f"{len(texts) - _MOST_TOLD} more"] if len(texts) > _MOST_TOLD else []
+    return "; ".join([*texts[:_MOST_TOLD], *more])
 
 
 def _with_decoders_of(info: AudioInfo, other: AudioInfo) -> AudioInfo:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .decoder import AudioInfo, Decoder, Refusal
 from .ffmpeg_decoder import FfmpegDecoder
-from .source import Source
+from .source import Piece, Source
 
 #: A file is truncated when it decodes to less than it declares by more than this. libsndfile counts samples; the
 #: containers ffmpeg reads state a duration of all their streams, encoder delay included; and every damaged place of
@@ -82,7 +82,8 @@ class ContinuedDecoder:
             return block
         self.failure, self.message = self._first.failure, self._first.message
         short = missing_s(self.info, self._n) > TRUNCATION_TOLERANCE_S[self.name]
-        if self._n and (self.failure or self.cut or short):
+        # A file that breaks off before its first sample is given to ffmpeg instead; a piece of one has no other reader.
+        if (self._n or isinstance(self._source, Piece)) and (self.failure or self.cut or short):
             self._take_over()
         return block if self._second is None else np.concatenate([block, self._read_on(n_frames - len(block))])
 
