@@ -128,14 +128,14 @@ class ByteRanges(io.RawIOBase):
 
 
 def find_marks(file: BinaryIO, mark: re.Pattern[bytes], n_mark: int, begin: int = 0) -> Iterator[int]:
-    """Where a mark of ``n_mark`` bytes stands in a file from ``begin`` on, in order."""
+    """Where marks of ``n_mark`` bytes, which end where ``mark`` does, stand in a file from ``begin`` on, in order."""
     at, data = begin, b""
     while True:
         file.seek(at + len(data))
         chunk = file.read(_SCAN_BYTES)
         data += chunk
         for match in mark.finditer(data):
-            yield at + match.start()
+            yield at + match.end() - n_mark
         if not chunk:
             return
         kept = min(n_mark - 1, len(data))
