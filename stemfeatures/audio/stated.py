@@ -17,6 +17,8 @@ _AVI_STREAM = struct.Struct("<4s16xIIII")  # of an AVIStreamHeader: kind, scale,
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_FIGURES = struct.Struct("<16x8x16xQ8x8xQ8xQI")
 _ASF_BROADCAST = 1
+#: Data Object (section 5.1), which follows the header: its identity and size.
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _CAF_DESCRIPTION = struct.Struct(">d4sIIIII")  # rate, codec, flags, bytes and samples of a packet, channels, bits
 _CAF_CHUNK = struct.Struct(">4sq")
 _MOST_CHUNKS = 1000
@@ -59,6 +61,12 @@ def _asf(file: BinaryIO) -> Stated | None:
     if not 0 <= at <= len(head) - _ASF_FIGURES.size:
         return None
     size, duration, preroll, flags = _ASF_FIGURES.unpack_from(head, at)
+    # Programs that write shorter tags leave the size of the file as it was, not that of the header.
+    header_size = int.from_bytes(head[16:24], "little")
+    file.seek(min(header_size, file.seek(0, 2)))  # nor farther: file systems refuse what no file can reach
+    data = file.read(24)
+    if data.startswith(_ASF_DATA) and len(data) == 24:
+        size = header_size + int.from_bytes(data[16:], "little")
     if flags & _ASF_BROADCAST or not 0 < size < _LARGEST:
         return None
     seconds = duration / 1e7 - preroll / 1e3
@@ -66,11 +74,11 @@ def _asf(file: BinaryIO) -> Stated | None:
 
 
 def _caf(file: BinaryIO) -> Stated | None:
-    at, duration_s = 8, None
+    at, end, duration_s = 8, file.seek(0, 2), None
     n_bytes = n_samples = 0
     rate = 0.0
     for _ in range(_MOST_CHUNKS):
-        file.seek(at)
+        file.seek(min(at, end))
         head = file.read(_CAF_CHUNK.size)
         if len(head) < _CAF_CHUNK.size:
             return None
