@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -12,9 +13,12 @@ import pytest
 import soundfile
 
 from stemfeatures import audio
-from stemfeatures.audio import flac
+from stemfeatures.audio import chain, flac, riff
+from stemfeatures.audio.deadline import within
+from stemfeatures.audio.decoder import Decoder, DecoderTimeout, Refusal
 from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
-from stemfeatures.audio.mpeg import inspect_mpeg
+from stemfeatures.audio.mpeg import _count, inspect_mpeg
+from stemfeatures.audio.source import Piece, find_marks
 
 RATE = 44_100
 FFMPEG = ffmpeg_path()
@@ -136,6 +140,24 @@ def test_damage_in_one_of_joined_files_costs_that_place(tmp_path: Path, which: i
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("which", [0, 1])
+def test_damage_at_the_beginning_of_one_of_joined_files_costs_that_place(tmp_path: Path, which: int) -> None:
+    signals = [music(2.0), music(1.5, 1)]
+    parts = [made(tmp_path, "x.flac", y) for y in signals]
+    first_frame = parts[which].index(b"\xff\xf8", 42)
+    parts[which] = damaged(parts[which], first_frame + 6, 2000)
+    path = tmp_path / "x.flac"
+    path.write_bytes(b"".join(parts))
+    y, stream = read_all(path)
+    assert stream.status == "ok"
+    assert f"part {which + 1} of 2: soundfile broke off after 0.00 s" in stream.message
+    assert y.shape[1] == pytest.approx(3.5 * RATE, abs=0.1 * RATE)
+    np.testing.assert_array_equal(y[:, -RATE:], signals[1][:, -RATE:])
+    end_of_first = y.shape[1] - signals[1].shape[1] if which == 0 else signals[0].shape[1]
+    np.testing.assert_array_equal(y[:, end_of_first - RATE : end_of_first], signals[0][:, -RATE:])
+
+
+@needs_ffmpeg
 @pytest.mark.parametrize("codec", ["libvorbis", "libopus"])
 def test_missing_pages_in_one_of_joined_ogg_files_keep_the_time(tmp_path: Path, codec: str) -> None:
     first = made(tmp_path, "x.ogg", music(3.0), "-c:a", codec, "-page_duration", "100000")
@@ -164,6 +186,35 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None
     np.testing.assert_array_equal(y, np.hstack([signals[0], signals[2]]))
     assert stream.status == "truncated"
     assert "part 2 of 3 cannot be read (soundfile: " in stream.message
+
+
+def test_parts_share_the_time_of_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(chain, "awake_s", lambda: now[0])
+    limits = []
+
+    def refuse(piece: Piece, left_s: float) -> Decoder:
+        limits.append(left_s)
+        now[0] += 3.0
+        raise Refusal("no")
+
+    starts = tuple(range(20))
+    with pytest.raises(DecoderTimeout, match="no end within 10 s"):
+        chain.ChainedDecoder(tmp_path / "x", starts, 20, 10.0, refuse)
+    assert limits == [10.0, 7.0, 4.0, 1.0]
+    with pytest.raises(Refusal, match=r"^part 1 of 20 cannot be read \(no\); .*; part 8 of 20 [^;]*; 12 more$"):
+        chain.ChainedDecoder(tmp_path / "x", starts, 20, 100.0, refuse)
+
+
+@pytest.mark.parametrize("kind", [b"RIFF", b"RF64", b"BW64"])
+def test_a_mark_is_found_once_wherever_it_stands(kind: bytes) -> None:
+    mark = kind + b"\xff\xff\n\xffWAVE"
+    for start in (0, 5, *range((1 << 20) - 13, (1 << 20) + 2)):
+        data = bytearray((1 << 20) + 100)
+        data[start : start + 12] = mark
+        assert list(find_marks(io.BytesIO(data), riff._MARK, 12)) == [start]
+        assert list(find_marks(io.BytesIO(data), riff._MARK, 12, start)) == [start]
+        assert list(find_marks(io.BytesIO(data), riff._MARK, 12, start + 1)) == []
 
 
 def test_a_whole_flac_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +286,33 @@ def test_what_an_mp3_without_header_loses_is_told(tmp_path: Path, quality: list[
     assert y.shape[1] - read.shape[1] == pytest.approx(lost_s * RATE, abs=0.15 * RATE)
 
 
+@pytest.mark.parametrize("n_bytes", [1, 4095, 258_000, 258_047, 258_048, 262_144, 600_000])
+@pytest.mark.parametrize("n_before", [3, 624, 625, 626])
+def test_frames_behind_any_gap_are_counted(tmp_path: Path, n_before: int, n_bytes: int) -> None:
+    """Also where it goes on behind what is read at once."""
+    frame = b"\xff\xfb\x90\x00" + bytes(413)
+    path = tmp_path / "x.mp3"
+    path.write_bytes(frame * n_before + bytes(n_bytes) + frame * 700)
+    found = within(10.0, lambda: _count(path, 0))
+    assert found[:2] == (n_before + 700, round(n_bytes / len(frame)))
+
+
+@needs_ffmpeg
+def test_tags_behind_a_frame_that_is_cut_off_are_no_damage(tmp_path: Path) -> None:
+    first, second = (
+        made(tmp_path, "x.mp3", music(s, k), "-c:a", "libmp3lame", "-b:a", "128k", "-id3v2_version", "0")
+        for k, s in enumerate((2.0, 1.0))
+    )
+    tag = b"ID3\x03\0\0\0\x12\x4f\x40" + noise(300_000)[: 0x12 << 14 | 0x4F << 7 | 0x40]
+    path = tmp_path / "x.mp3"
+    for n_bytes in (0, 1, 200, 400):
+        path.write_bytes(first[: len(first) - n_bytes] + tag + second)
+        assert inspect_mpeg(path).lost_s == 0.0
+        y, stream = read_all(path)
+        assert stream.status == "ok"
+        assert y.shape[1] == pytest.approx(3.0 * RATE, abs=0.15 * RATE)
+
+
 # -------------------------------------------------------------------------------------------------------- missing bytes
 
 
@@ -273,6 +351,20 @@ def test_half_a_file_is_told_with_the_length_of_its_header(tmp_path: Path, name:
     np.testing.assert_allclose(y[:, :RATE], whole[:, :RATE], atol=1e-5)
 
 
+@needs_ffmpeg
+def test_a_wma_whose_tags_were_shortened_is_whole(tmp_path: Path) -> None:
+    """Taggers leave the size of the file that the header states as it was."""
+    data = bytearray(made(tmp_path, "x.wma", music(2.0), "-c:a", "wmav2"))
+    at = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 40
+    assert int.from_bytes(data[at : at + 8], "little") == len(data)
+    data[at : at + 8] = (len(data) + 5000).to_bytes(8, "little")
+    path = tmp_path / "x.wma"
+    path.write_bytes(data)
+    assert read_all(path)[1].status == "ok"
+    path.write_bytes(data[:-2000])
+    assert read_all(path)[1].status == "truncated"
+
+
 def test_headers_that_state_nothing(tmp_path: Path) -> None:
     """Whatever is in them: no error, and no length that is none."""
     from stemfeatures.audio.stated import read_stated
@@ -285,6 +377,12 @@ def test_headers_that_state_nothing(tmp_path: Path) -> None:
         "avi": b"RIFF\0\1\0\0AVI strh" + bytes(4),
     }
     path = tmp_path / "x"
+    for container, head in (
+        ("caf", b"caff\0\1\0\0free\0\0\xff" + bytes(5)),  # a chunk of 2^48 bytes, larger than any file
+        ("asf", bytes(16) + b"\xff" * 8 + properties + b"\1" * 84),
+    ):
+        path.write_bytes(head)
+        assert read_stated(path, container) is None
     for container, head in heads.items():
         for n in (0, 4, 12, *rng.integers(12, 200, 100)):
             path.write_bytes((head + rng.bytes(200))[:n])

@@ -12,8 +12,9 @@ Notes
   is in :class:`AudioInfo`.
 * Where a container tells the time (FLAC, Ogg), damage inside a file becomes silence and what follows keeps its time.
   Behind a damaged place of an MP3 everything is displaced by the few frames that are lost there.
-* Ogg, FLAC, WAV, AIFF and MP3 files that were joined end to end are read whole, each as if it stood alone, as are all
-  chunks of samples of a WAV. Behind one of another sample rate or number of channels the sound ends, truncated.
+* Ogg, FLAC, WAV and AIFF files that were joined end to end are read whole, each as if it stood alone, as are all chunks
+  of samples of a WAV. Before one of another sample rate or number of channels the sound ends, truncated. Joined MP3
+  files are read whole as one stream: between two of them the filling of an encoder may stay.
 * The identity of a track is the SHA-256 of its file's bytes: cheap, stable, and independent of any decoder.
 * Of a file with several audio streams the default one is decoded, and the message of the stream tells which.
 * Delay and filling of an encoder are no music where the file notes them (LAME and Xing headers, Ogg, MP4).

@@ -18,6 +18,9 @@ _LOOKAHEAD = 4096  # bytes; a frame, and the header of the next
 _SAME_BITS = 0xFE0C  # of two bytes of a header: version, layer and rate
 #: What stands behind the last frame of a file.
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+#: Those that noise hardly holds: where the last frame of a file is cut off, its tags do not begin where it should end.
+_TAGS_WITHIN = re.compile(rb"APETAGEX|LYRICSBEGIN|ID3[\x02-\x04]\x00")
+_LONGEST_TAG = 11
 #: Frames by which the count may differ: some encoders count the frame of the header, some files lack the last one.
 _FRAMES_TOLERANCE = 3
 #: Samples of a frame of MPEG 1; of the other versions it is half of that.
@@ -202,14 +205,14 @@ def _miscount(header: _Xing, frames: _Frames) -> str | None:
 
 def _count(source: Source, start: int) -> _Frames:
     """The frames from ``start`` on, and what is lost between them; n = 0 where none begins there."""
-    n_frames = n_bytes = n_between = n_other = first = at = 0
+    n_frames = n_bytes = n_between = n_other = first = at = last = 0
     data, is_end = b"", False
     with open_source(source) as file:
         file.seek(start)
         while True:
-            if at + _LOOKAHEAD > len(data) and not is_end:
-                chunk = file.read(_CHUNK)
-                at, data, is_end = max(at - len(data), 0), data[at:] + chunk, not chunk
+            if at + _LOOKAHEAD >= len(data) and not is_end:
+                chunk, kept = file.read(_CHUNK), max(at - _LOOKAHEAD, 0)  # with the frame that may be cut off
+                at, data, is_end = at - kept, data[kept:] + chunk, not chunk
             if at + 4 > len(data):
                 if is_end:
                     break
@@ -217,13 +220,14 @@ def _count(source: Source, start: int) -> _Frames:
             if size := _frame_size(data, at):
                 first = first or _kind(data, at)
                 n_frames, n_bytes, n_between, n_other = n_frames + 1, n_bytes + size, n_between + n_other, 0
-                at += size
+                at, last = at + size, size
                 continue
             if not n_frames or data.startswith(_TAGS, at):
                 break
-            found = _next_frame(data, at + 1, len(data) if is_end else len(data) - _LOOKAHEAD, first)
-            n_other += found - at
-            at = found
+            found = _next_frame(data, at + 1, len(data) - (3 if is_end else _LOOKAHEAD), first)
+            if _TAGS_WITHIN.search(data, at - last + 4, found + _LONGEST_TAG):
+                break
+            n_other, at, last = n_other + found - at, found, 4
     return _Frames(n_frames, round(n_between * n_frames / max(n_bytes, 1)), first)
 
 
@@ -238,7 +242,7 @@ def _frame_size(data: bytes, at: int) -> int:
 
 def _next_frame(data: bytes, at: int, end: int, like: int) -> int:
     """Where before ``end`` a frame of version and rate ``like`` begins that another follows; else ``end``."""
-    while (at := data.find(b"\xff", at, end - 3)) >= 0:
+    while (at := data.find(b"\xff", at, end)) >= 0:
         size = _frame_size(data, at)
         fits = size and at + size + 4 <= len(data) and (_kind(data, at) ^ like) & _SAME_BITS == 0
         if fits and _frame_size(data, at + size):
