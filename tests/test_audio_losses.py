@@ -82,6 +82,24 @@ def test_joined_files_are_read_one_behind_the_other(tmp_path: Path, name: str, b
     assert round(0.8 * RATE) < y.shape[1] < round(2.0 * RATE)
 
 
+@pytest.mark.parametrize("n_bytes", [4, 40_000, 80_000])
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+@pytest.mark.parametrize("name", ["x.aiff", "x.wav"])
+def test_a_file_that_was_cut_off_before_it_was_joined(tmp_path: Path, name: str, seconds: float, n_bytes: int) -> None:
+    """Its header reaches into the file behind it, or to its end: nothing of that is lost, no header is played."""
+    signals = [music(0.5), music(seconds, 1), music(0.4, 2)]
+    first, *others = (made(tmp_path, name, y) for y in signals)
+    path = tmp_path / name
+    path.write_bytes(b"".join([first[:-n_bytes], *others]))
+    y, stream = read_all(path)
+    np.testing.assert_array_equal(y, np.hstack([signals[0][:, : -n_bytes // 4], *signals[1:]]))
+    # An AIFF states how many samples it has: that one of them is missing is within the tolerance.
+    assert stream.status == ("ok" if name == "x.aiff" and n_bytes == 4 else "truncated")
+    path.write_bytes(first[:-n_bytes])
+    y, stream = read_all(path)
+    np.testing.assert_array_equal(y, signals[0][:, : -n_bytes // 4])
+
+
 def wav(y: np.ndarray, size: int | None, riff_size: int | None) -> bytes:
     """A WAV whose header states these sizes; the right ones for None."""
     samples = (y.T * 32768).astype("<i2").tobytes()

@@ -17,9 +17,9 @@ def aiff_links(source: Source) -> tuple[int, ...]:
         size = file.seek(0, 2)
         at = 0
         for _ in range(_MOST_STEPS):
-            if at >= size:
+            if at == size:
                 break
-            file.seek(at)
+            file.seek(min(at, size))
             head = file.read(_MARK_BYTES)
             if _MARK.fullmatch(head):
                 starts.append(at)
@@ -27,6 +27,6 @@ def aiff_links(source: Source) -> tuple[int, ...]:
                 at += 8 + n_bytes + (n_bytes & 1)
             elif not starts:
                 return ()
-            else:  # tags in between, or an odd size that was not filled up
-                at = next(find_marks(file, _MARK, _MARK_BYTES, at - 1), size)
+            else:  # tags in between, an odd size that was not filled up, or a file that was cut off
+                at = next(find_marks(file, _MARK, _MARK_BYTES, starts[-1] + 1), size)
     return tuple(starts) if len(starts) > 1 else ()

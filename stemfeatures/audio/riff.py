@@ -106,6 +106,11 @@ class _Chunks:
         """Whether a sample has the same number of bits everywhere."""
         return int.from_bytes(self.format[:2], "little") in _PLAIN_FORMATS
 
+    @property
+    def _align(self) -> int:
+        """Bytes of a sample of all channels."""
+        return max(int.from_bytes(self.format[12:14], "little"), 1)
+
     def add(self, file: BinaryIO, at: int) -> int:
         """Take the chunk at ``at``; where the next one begins, or the size of the file behind the last."""
         file.seek(at)
@@ -117,7 +122,7 @@ class _Chunks:
             self.has_64_bit = self.has_64_bit or self.is_64_bit
             return at + 12
         if not _is_chunk(head):
-            return self._next_form(file, at)
+            return self._behind_data(file, at)
         file.seek(at + 8)
         if kind == b"ds64":
             whole, data = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))
@@ -138,6 +143,17 @@ class _Chunks:
         """Where the next RIFF file begins."""
         return next(find_marks(file, _MARK, _MARK_BYTES, at), self.size)
 
+    def _behind_data(self, file: BinaryIO, at: int) -> int:
+        """The same where no chunk is at ``at``: within the samples before, if the file that they are of was cut off."""
+        if not (self.ranges and self.ranges[-1][0] > self.starts[-1]):
+            return self._next_form(file, at)
+        start, end = self.ranges[-1]
+        found = self._next_form(file, start)
+        if found < end:
+            self.cut = _CUT
+            self.ranges[-1] = (start, start + (found - start) // self._align * self._align)
+        return found
+
     def _add_data(self, file: BinaryIO, start: int, size: int) -> int:
         self.n_data += 1
         is_open = size >= UNKNOWN_SIZE and not self.is_64_bit
@@ -152,10 +168,11 @@ class _Chunks:
         end = self._next_form(file, start) if is_open else start + size
         if end > self.size:
             self.cut = _CUT
-        align = max(int.from_bytes(self.format[12:14], "little"), 1)
-        n_bytes = (min(end, self.size) - start) // align * align
+        n_bytes = (min(end, self.size) - start) // self._align * self._align
         if n_bytes:
             self.ranges.append((start, start + n_bytes))
+        if end > self.size:
+            return self._behind_data(file, self.size)
         return end if is_open else end + (size & 1)
 
     def pieces(self, offset: int) -> WavPieces | None:
@@ -169,8 +186,7 @@ class _Chunks:
         fmt = b"fmt " + len(self.format).to_bytes(4, "little") + fmt
         whole = 4 + len(fmt) + 8 + n_bytes
         if self.has_64_bit or whole > _LARGEST_SIZE:
-            align = max(int.from_bytes(self.format[12:14], "little"), 1)
-            sizes = b"ds64" + struct.pack("<IQQQI", 28, whole + 36, n_bytes, n_bytes // align, 0)
+            sizes = b"ds64" + struct.pack("<IQQQI", 28, whole + 36, n_bytes, n_bytes // self._align, 0)
             head = b"RF64" + _LARGEST_SIZE.to_bytes(4, "little") + b"WAVE" + sizes + fmt
             return WavPieces(head + b"data" + _LARGEST_SIZE.to_bytes(4, "little"), ranges, self.cut)
         head = b"RIFF" + whole.to_bytes(4, "little") + b"WAVE" + fmt + b"data" + n_bytes.to_bytes(4, "little")
