@@ -112,7 +112,7 @@ def test_a_song_is_described_in_full():
     # not four bars, no chord to tell from its neighbours, no masks, no channels, no waveforms, one section.
     statuses = {name: rows[row][name] for row, name in (("mixture", "chord_status"), ("mixture", "sections_status"))}
     assert statuses == {"chord_status": "no_chords", "sections_status": "no_sections"}
-    absent = ("chord_", "section_", "separation_", "stereo_", "fill_", "bpm_histogram_second_", "vibrato_")
+    absent = ("chord_", "section_", "separation_", "stereo_", "fill_", "bpm_histogram_second_", "vibrato_", "voices_")
     voice = ("formant_", "hnr_", "cpp_", "jitter_", "shimmer_", "inharmonicity_")
     other = {name for name in NAMES if name.startswith((*absent, *voice))}
     alone = {"swing_ratio", "danceability", "leading_stem", "onset_lead_s"}

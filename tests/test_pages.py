@@ -77,7 +77,11 @@ def test_similarity_and_recommendation(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_every_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_features(tmp_path / "features", ["a", "b"])
+    for part, sample in (("part-1", "Río.flac"), ("part-2", "Vals, en mi menor.ogg")):
+        clip(sample, tmp_path / f"{part}.wav", 6)
+        pd.DataFrame({"path": [f"{part}.wav"]}).to_parquet(tmp_path / f"{part}.parquet")
     assert paste("every-night.md", tmp_path, monkeypatch)
+    assert len(pd.read_parquet(tmp_path / "features" / "tracks")) == 4
     assert (tmp_path / "lake" / "stems").is_dir()
 
 

@@ -26,7 +26,7 @@ from stemfeatures.errors import DatasetError, ModelError
 from stemfeatures.evaluation.presence import presence_truth
 from stemfeatures.models import checkpoints
 from stemfeatures.training import loop
-from stemfeatures.training.calibration import adjusted
+from stemfeatures.training.calibration import LEVEL_PRIORS, SHARPNESS, adjusted
 from stemfeatures.training.card import data_sources
 from stemfeatures.training.config import TrainConfig, load_config
 from stemfeatures.training.data import song_store
@@ -722,7 +722,7 @@ def test_the_script_for_cpus_runs(songs, tmp_path):
     )
     found = second.card["training"]["calibration"]
     assert found["chosen_on"] == "development"
-    assert set(found["sdr_db"]) == {"1", "0.85", "0.7", "0.6", "0.5"}
+    assert set(found["sdr_db"]) == {f"{s:g} {p:g}" for s in SHARPNESS for p in LEVEL_PRIORS}
     before, after = (checkpoints.load(of).state_dict() for of in (first, second))
     same = {name for name, value in before.items() if torch.equal(value, after[name])}
     assert all(name in same for name in before if name.startswith("separator."))
