@@ -347,7 +347,9 @@ def test_an_avi_that_lacks_bytes_is_told_with_its_length(tmp_path: Path) -> None
         assert stream.status == "truncated"
         assert stream.info.declared_duration_s == 3.0
         np.testing.assert_array_equal(y, whole[:, : y.shape[1]])
-        assert y.shape[1] >= whole.shape[1] - max(n_bytes - 2000, 0) // 4 - 2
+        lost = max(n_bytes - 2000, 0) // 4
+        # Of a packet (4096 bytes) that is cut off ffmpeg 9 gives nothing, ffmpeg 5 what is there.
+        assert y.shape[1] >= whole.shape[1] - lost - (1026 if lost else 2)
         assert ("s decoded of 3.00 s declared" in stream.message) == (y.shape[1] < whole.shape[1])
 
 
