@@ -18,7 +18,7 @@ from scipy.ndimage import maximum_filter1d
 from ..constants import FRAME_RATE
 from .accents import AccentStreams, summed_rises
 from .beats import BeatTrack, beat_periods, tempogram
-from .fitted import stored_model
+from .fitted import logistic, stored_model
 
 FEATURES = (
     "strength", "weakest", "contrast", "unexplained", "periodicity", "deviation", "jitter", "on_events", "steady",
@@ -98,7 +98,7 @@ class ConfidenceModel:
 
     def expected_f(self, features: np.ndarray) -> np.ndarray:
         """F-measure that is expected, 0..1, of ``(..., n_features)``."""
-        return np.asarray(0.5 * (1 + np.tanh((features @ self.weights + self.bias) / 2)))
+        return logistic(features @ self.weights + self.bias)
 
 
 @cache

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from ..constants import FRAME_RATE
+from .fitted import logistic
 from .values import band_percentiles, loud_level, parabolic_offset, windows
 
 #: Kinds of strokes; the snare includes rim shots and claps, the hat open and closed, cymbals crash and ride.
@@ -109,8 +110,7 @@ class StrokeModel:
 
     def probability(self, features: np.ndarray) -> np.ndarray:
         """(n_frames, 5) of :func:`stroke_features`."""
-        score = ((features - self.mean) / self.spread) @ self.weights.T + self.bias
-        return 0.5 * (1 + np.tanh(score / 2))
+        return logistic(((features - self.mean) / self.spread) @ self.weights.T + self.bias)
 
 
 @cache

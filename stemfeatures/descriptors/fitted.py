@@ -6,6 +6,13 @@ import json
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
+
+def logistic(score: np.ndarray) -> np.ndarray:
+    """Probability 0..1 of a score of any shape, as of :math:`1 / (1 + e^{-x})`, which no score makes overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(score / 2)))
+
 
 def stored_model(name: str, features: tuple[str, ...]) -> dict[str, Any]:
     """What a file of this package holds.

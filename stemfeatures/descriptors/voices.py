@@ -24,7 +24,7 @@ from ..frames import PitchFrames
 from .activity import active_rows
 from .event_tables import END, START, STEM, Columns, EventTable, register_events
 from .f0 import UNVOICED, cents, f0_contours
-from .fitted import stored_model
+from .fitted import logistic, stored_model
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .transcription import note_name
@@ -109,7 +109,7 @@ class VoiceModel:
 
     def probability(self, features: np.ndarray) -> np.ndarray:
         """That a stretch is a voice, 0..1, of ``(..., n_features)``."""
-        return np.asarray(0.5 * (1 + np.tanh((features @ self.weights + self.bias) / 2)))
+        return logistic(features @ self.weights + self.bias)
 
 
 @cache

@@ -33,6 +33,7 @@ from ..descriptors.rhythm import accents, tracked_pulses
 from ..frames import TrackFrames
 from ..generator.compose.styles import DRAWN_STYLES
 from ..generator.song import VERSION, Song, generate_song
+from .logistic import fit_logistic
 
 FOLDER = Path(levels.__file__).parent
 #: Penalty on squared weights of features of deviation 1, in songs.
@@ -197,18 +198,7 @@ def reached_f(true_s: np.ndarray, found_s: np.ndarray, denominator: int) -> floa
 
 def fit_confidence(features: np.ndarray, reached: np.ndarray) -> beat_confidence.ConfidenceModel:
     """Logistic model of ``(n_songs,)`` F-measures, from ``(n_songs, n_features)``."""
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    scaled = np.c_[(features - mean) / spread, np.ones(len(features))]
-    penalty = np.r_[np.full(features.shape[1], CONFIDENCE_PENALTY), 0.0]
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        score = scaled @ weights
-        value = np.logaddexp(0, score).sum() - reached @ score + penalty @ np.square(weights) / 2
-        return float(value), (0.5 * (1 + np.tanh(score / 2)) - reached) @ scaled + penalty * weights
-
-    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
-    weights = found[:-1] / spread
-    return beat_confidence.ConfidenceModel(weights, float(found[-1] - weights @ mean))
+    return beat_confidence.ConfidenceModel(*fit_logistic(features, reached, penalty=CONFIDENCE_PENALTY))
 
 
 def fit_songs(songs: Iterable[TempoExample]) -> tuple[np.ndarray, beat_confidence.ConfidenceModel]:

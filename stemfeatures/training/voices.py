@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from .._util.files import write_replace
 from ..analysis import Analyser
@@ -32,6 +31,7 @@ from ..descriptors.voices import ENOUGH_S, LEAST_FRAMES, Stretches, VoiceModel, 
 from ..errors import DatasetError
 from ..models import checkpoints
 from .data.heard_notes import true_voices
+from .logistic import fit_logistic
 from .notes import voice_counts
 from .one_line import one_line_errors
 
@@ -100,19 +100,8 @@ def fit_voices(songs: Sequence[VoiceExample]) -> VoiceModel:
     length = np.concatenate([song.stretches.length for song in songs]).astype(float)
     right = np.concatenate([song.right for song in songs])
     long = length >= LEAST_FRAMES
-    features, share, weight = features[long], (right / np.maximum(length, 1))[long], length[long] / ALIKE
-    centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    scaled = np.c_[(features - centre) / spread, np.ones(len(features))]
-    penalty = np.r_[np.full(features.shape[1], PENALTY), 0.0]
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        score = scaled @ weights
-        value = weight @ (np.logaddexp(0, score) - share * score) + penalty @ np.square(weights) / 2
-        return float(value), (weight * (0.5 * (1 + np.tanh(score / 2)) - share)) @ scaled + penalty * weights
-
-    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
-    weights = found[:-1] / spread
-    return VoiceModel(weights, float(found[-1] - weights @ centre), 0.0)
+    share, weight = (right / np.maximum(length, 1))[long], length[long] / ALIKE
+    return VoiceModel(*fit_logistic(features[long], share, penalty=PENALTY, weight=weight), 0.0)
 
 
 def surest(song: VoiceExample, model: VoiceModel) -> np.ndarray:
