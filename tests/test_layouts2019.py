@@ -14,7 +14,13 @@ from experiments.layouts2019 import layouts2019
 from experiments.layouts2019.layout_tables import as_markdown, summarise
 from experiments.layouts2019.networks import LAYOUTS, LayoutConfig, LayoutNet, LayoutOutput, LogAxis, n_parameters
 from experiments.layouts2019.runs import Plan, Run, SongExamples, train_together
-from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_threshold, strongest
+from experiments.layouts2019.vocal_estimators import (
+    LayoutEstimator,
+    best_several_threshold,
+    best_threshold,
+    peaks,
+    strongest,
+)
 from experiments.songs import HELD_OUT, find_real, hold_out
 from stemfeatures.audio import write
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, N_BINS, N_FFT, N_PITCH_BINS, STEMS
@@ -94,6 +100,8 @@ def test_layouts_answer_their_tasks_at_any_level(layout):
         ("shared", "separation", {"encoders.shared", "decoders.separation"}),
         ("separation_to_f0", "separation", {"encoders.separation", "decoders.separation"}),
         ("separation_to_f0", "f0", {"encoders.separation", "decoders.separation", "encoders.f0", "decoders.f0"}),
+        ("separation_to_f0_stopped", "separation", {"encoders.separation", "decoders.separation"}),
+        ("separation_to_f0_stopped", "f0", {"encoders.f0", "decoders.f0"}),
         ("f0_to_separation", "f0", {"encoders.f0", "decoders.f0"}),
         (
             "f0_to_separation",
@@ -232,6 +240,37 @@ def test_the_strongest_bin_is_refined_and_the_threshold_is_the_best():
     assert best_threshold([], [], []) == 0.5
 
 
+def test_several_pitches_are_peaks_above_the_threshold_that_is_best_for_them():
+    frequencies = pitch_frequencies()
+    salience = np.zeros((N_PITCH_BINS, 3))
+    salience[[100, 101, 160], 0] = 0.8, 0.9, 0.5
+    salience[[0, N_PITCH_BINS - 1], 1] = 0.7, 0.4
+    found = peaks(salience, 0.5)
+    assert [list(np.flatnonzero(frame)) for frame in found.T] == [[101, 160], [0], []]
+    target = np.zeros((N_PITCH_BINS, 300))
+    target[[50, 90], :200] = 1.0  # two voices, then none
+    rng = np.random.default_rng(0)
+    estimated = np.zeros((N_PITCH_BINS, 300))
+    estimated[[50, 90], :200] = rng.uniform(0.4, 0.9, (2, 200))
+    estimated[130] = rng.uniform(0.05, 0.28, 300)
+    assert 0.28 <= best_several_threshold([estimated], [target], [np.ones(300)]) <= 0.4
+    assert best_several_threshold([], [], []) == 0.5
+
+    class Duet(_Known):
+        def forward(self, magnitude: torch.Tensor) -> LayoutOutput:
+            output = super().forward(magnitude)
+            assert output.salience is not None
+            output.salience[:, 180] = output.salience[:, 120] - 2
+            return output
+
+    y = 0.1 * np.random.default_rng(0).standard_normal((1, 22_050)).astype(np.float32)
+    net = LayoutConfig("shared", TINY)
+    for threshold, expected in ((0.9, [120]), (0.6, [120, 180])):
+        times_s, pitches = LayoutEstimator(Duet(net), several_threshold=threshold).multi_f0(y, 22_050)
+        assert len(times_s) == len(pitches)
+        assert np.array_equal(pitches[20], frequencies[expected])
+
+
 def _row(layout: str, seed: int, track: str, sdr: float) -> dict:
     return {
         "task": "separation", "dataset": "d", "layout": layout, "seed": seed, "track": track, "status": "ok",
@@ -267,11 +306,25 @@ def test_the_command_compares_all_layouts_and_goes_on(store, tmp_path, capsys, m
     assert "goes on" in err
     assert layouts2019.main([*argv, "--seeds", "2"]) == 0
     table = capsys.readouterr().out
-    for name in ("separation", "f0", "shared", "f0 → separation", "separation → f0"):
+    for name in (
+        "separation",
+        "f0",
+        "shared",
+        "f0 → separation",
+        "separation → f0",
+        "separation → f0, gradient stopped",
+    ):
         assert f"| {name} |" in table
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert set(scores.groupby("layout")["seed"].nunique()) == {2}
     assert set(scores.loc[scores["layout"] == "f0", "task"]) == {"f0"}
+    runs = ("--seeds", "1", "--layouts", "f0", "--precision", "bfloat16")
+    assert layouts2019.main([*argv, *runs]) == 2  # these were in float32
+    assert layouts2019.main([*argv[:2], "--out", str(tmp_path / "half"), *argv[4:], *runs]) == 0
+    a, b = (torch.load(p / "f0-seed0" / "last.pt")["net"] for p in (tmp_path, tmp_path / "half"))
+    apart = [float((a[name] - b[name]).norm() / a[name].norm()) for name in a if a[name].ndim > 1]
+    assert 0 < max(apart) < 0.1
+    capsys.readouterr()
     assert (tmp_path / "table.csv").is_file()
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-seed*/scores.parquet")}
     assert len(made) == 2 * len(LAYOUTS)

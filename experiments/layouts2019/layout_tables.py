@@ -12,12 +12,16 @@ from experiments.layouts2019.networks import LAYOUTS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Metrics by task as they are shown, with their digits.
-SHOWN = {
-    "separation": {"sdr_db": ("SDR", 2), "nsdr_db": ("NSDR", 2)},
-    "f0": {"raw_pitch_accuracy": ("RPA", 3), "overall_accuracy": ("OA", 3)},
-}
-_TITLES = {"separation": "Vocals, dB (mono, whole track)", "f0": "Vocal F0 (50 cents)"}
+#: Title, task and metrics of each table, with their digits.
+TABLES = (
+    ("Vocals, dB (mono, whole track)", "separation", {"sdr_db": ("SDR", 2), "nsdr_db": ("NSDR", 2)}),
+    ("Vocal F0 (50 cents)", "f0", {"raw_pitch_accuracy": ("RPA", 3), "overall_accuracy": ("OA", 3)}),
+    (
+        "Several vocal F0 at once, tracks in which voices overlap",
+        "f0",
+        {"multi_f0_accuracy": ("accuracy", 3), "multi_f0_overlap_recall": ("recall in the overlap", 3)},
+    ),
+)
 
 
 def collect(out: Path) -> pd.DataFrame | None:
@@ -39,9 +43,9 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     ok = scores[scores["status"] == "ok"]
-    for task, metrics in SHOWN.items():
+    for _, task, metrics in TABLES:
         for dataset, group in ok[ok["task"] == task].groupby("dataset", sort=False):
-            for metric in metrics:
+            for metric in (name for name in metrics if name in group):
                 by_run = group.groupby(["layout", "seed"])[metric].agg(["mean", "count"]).dropna()
                 means = by_run["mean"].unstack("seed")
                 for layout in (name for name in LAYOUTS if name in means.index):
@@ -70,30 +74,34 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(summary: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """Two tables: separation and F0, a row a layout, mean ± standard deviation over seeds (gain over the single task;
+    """A table of :data:`TABLES` each, a row a layout, mean ± standard deviation over seeds (gain over the single task;
     seeds in which there was one)."""
     sections = [
         f"{plan['steps']:,} steps of {plan['batch_size']} examples of {plan['n_frames']} frames; "
         "mean ± standard deviation over seeds; in brackets the mean difference to the single task with the same seed "
         "and the number of seeds in which it was positive."
     ]
-    for task, metrics in SHOWN.items():
-        rows = summary[summary["task"] == task]
+    for title, task, metrics in TABLES:
+        rows = summary[(summary["task"] == task) & summary["metric"].isin(metrics)]
         if rows.empty:
             continue
-        shown = [(d, m) for d in dict.fromkeys(rows["dataset"]) for m in metrics]
+        shown = list(dict.fromkeys(zip(rows["dataset"], rows["metric"])))
         tracks = rows.groupby("dataset")["n_tracks"].max()
         head = ["layout", "parameters", "seeds", "s a run"]
         head += [f"{metrics[m][0]} {d} ({tracks[d]})" for d, m in shown]
         lines = [head, ["---", *["--:"] * (len(head) - 1)]]
         for layout, group in rows.groupby("layout", sort=False):
             cells, one = group.set_index(["dataset", "metric"]), group.iloc[0]
-            line = [str(layout).replace("_to_", " → "), f"{one['parameters'] / 1e6:.2f} M", str(one["n_seeds"])]
+            line = [
+                str(layout).replace("_to_", " → ").replace("_stopped", ", gradient stopped"),
+                f"{one['parameters'] / 1e6:.2f} M",
+                str(one["n_seeds"]),
+            ]
             line.append(f"{one['seconds']:.0f}")
             for key in shown:
                 line.append(_cell(cells.loc[key], metrics[key[1]][1], layout == task) if key in cells.index else "")
             lines.append(line)
-        sections.append(f"**{_TITLES[task]}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+        sections.append(f"**{title}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
     return "\n\n".join(sections) + "\n"
 
 

@@ -33,7 +33,7 @@ from torch import nn
 from experiments.layouts2019.layout_tables import write_tables
 from experiments.layouts2019.networks import LAYOUTS, LayoutConfig, LayoutNet, n_parameters
 from experiments.layouts2019.runs import Batch, Plan, Run, SongExamples, train_together
-from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_threshold
+from experiments.layouts2019.vocal_estimators import LayoutEstimator, best_several_threshold, best_threshold
 from experiments.songs import HELD_OUT, digest, find_real, hold_out, open_songs
 from stemfeatures._util.files import replacing
 from stemfeatures._util.pools import starmap
@@ -41,6 +41,7 @@ from stemfeatures.constants import N_BINS, STEMS
 from stemfeatures.datasets.multitrack import MultiTrack
 from stemfeatures.errors import StemfeaturesError
 from stemfeatures.evaluation.run import evaluate_track
+from stemfeatures.models.precision import BFLOAT16, FLOAT32, PRECISIONS, mixed_precision
 from stemfeatures.spectra.transform import stft
 from stemfeatures.training.data.example import Example
 from stemfeatures.training.data.song_store import SongStore, StoredTrack
@@ -60,7 +61,8 @@ class Experiment:
     Attributes
     ----------
     songs : a store. held_out : share of the songs, by artist. real : folders of development songs. limit : tracks of a
-        data set that are scored at most. widths : filters of all layouts, None for the comparable ones.
+        data set that are scored at most. widths : filters of all layouts, None for the comparable ones. precision : in
+        what networks learn; they are scored in float32.
     """
 
     songs: Path
@@ -73,6 +75,7 @@ class Experiment:
     widths: tuple[int, ...] | None = None
     device: str = "cpu"
     threads: int = 1
+    precision: str = FLOAT32
 
 
 def prepare_example(example: Example) -> dict[str, np.ndarray]:
@@ -97,9 +100,11 @@ def prepare_batch(batch: Batch) -> Batch:
     }
 
 
-def losses(net: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+def losses(net: nn.Module, batch: Batch, precision: str = FLOAT32) -> dict[str, torch.Tensor]:
     """L1 of the masked magnitude relative to the mixture's mean, and cross-entropy of the salience."""
-    output = net(batch["mixture"])
+    device = batch["mixture"].device.type
+    with torch.autocast(device, torch.bfloat16, enabled=mixed_precision(precision, device)):
+        output = net(batch["mixture"]).float()
     terms = {}
     if output.mask is not None:
         level = batch["mixture"].mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
@@ -121,14 +126,17 @@ def run_seed(experiment: Experiment, seed: int, max_minutes: float | None = None
     for layout in experiment.layouts:
         torch.manual_seed(seed)
         config = LayoutConfig(layout, experiment.widths)
-        net = LayoutNet(config).to(experiment.device)
+        net = LayoutNet(config).to(experiment.device, memory_format=torch.channels_last)
         settings = {
             "layout": config.to_dict(),
             "parameters": n_parameters(net),
             "songs": songs,
             "n_songs": len(learned),
         }
-        run = Run(experiment.out / f"{layout}-seed{seed}", net, losses, plan)
+        if mixed_precision(experiment.precision, experiment.device):
+            settings["precision"] = BFLOAT16
+        learning = partial(losses, precision=experiment.precision)
+        run = Run(experiment.out / f"{layout}-seed{seed}", net, learning, plan)
         runs.append(run.open(settings, experiment.device))
 
     def show(step: int, means: dict[str, dict[str, float]]) -> None:
@@ -166,8 +174,10 @@ def score(run: Run, tracks: Sequence[MultiTrack], examples: Any) -> None:
     if not todo:
         return
     first = run.plan.steps * run.plan.batch_size
-    threshold = _threshold(net, examples(first, first + N_CALIBRATION)) if "f0" in net.tasks else float("nan")
-    estimator = LayoutEstimator(net, threshold=threshold, n_frames=run.plan.n_frames)
+    threshold = several = float("nan")
+    if "f0" in net.tasks:
+        threshold, several = _thresholds(net, examples(first, first + N_CALIBRATION))
+    estimator = LayoutEstimator(net, threshold=threshold, several_threshold=several, n_frames=run.plan.n_frames)
     about = {
         "layout": net.config.layout,
         "seed": run.plan.seed,
@@ -184,14 +194,14 @@ def score(run: Run, tracks: Sequence[MultiTrack], examples: Any) -> None:
 
 
 @torch.inference_mode()
-def _threshold(net: LayoutNet, examples: Any) -> float:
+def _thresholds(net: LayoutNet, examples: Any) -> tuple[float, float]:
     found, target, known = [], [], []
     for i in range(len(examples)):
         batch = prepare_batch({name: value[None] for name, value in examples[i].items()})
         found.append(torch.sigmoid(net(batch["mixture"]).salience)[0].numpy())
         target.append(batch["salience"][0].numpy())
         known.append(batch["known"][0].numpy())
-    return best_threshold(found, target, known)
+    return best_threshold(found, target, known), best_several_threshold(found, target, known)
 
 
 def _first_of_each(tracks: Sequence[MultiTrack], limit: int | None) -> list[MultiTrack]:
@@ -220,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--batch-size", type=int, default=Plan.batch_size)
     add("--n-frames", type=int, default=Plan.n_frames, help="frames of an example, a multiple of 64")
     add("--learning-rate", type=float, default=Plan.learning_rate)
+    add("--precision", choices=PRECISIONS, default=FLOAT32, help="what networks learn in (default: %(default)s)")
     add("--device", default="cpu")
     add("--jobs", type=int, default=1, help="seeds side by side (default: %(default)s)")
     add("--threads", type=int, default=1, help="threads of every job (default: %(default)s)")
@@ -239,7 +250,7 @@ def _run(args: argparse.Namespace) -> int:
     plan = Plan(steps=args.steps, batch_size=args.batch_size, n_frames=args.n_frames, learning_rate=args.learning_rate)
     experiment = Experiment(
         store.path, args.out, plan, tuple(args.layouts), args.held_out, tuple(args.real), args.limit,
-        device=args.device, threads=args.threads,
+        device=args.device, threads=args.threads, precision=args.precision,
     )  # fmt: skip
     learned = hold_out(store.songs, experiment.held_out)[0]
     find_real(experiment.real, [store.songs[place] for place in learned])  # complain before the work, not after

@@ -28,12 +28,12 @@ from stemfeatures.models.unet2017 import Decoder, Encoder
 #: Bins of the axis that both tasks share, and frames that a patch is a multiple of.
 N_LOG_BINS = 512
 
-LAYOUTS = ("separation", "f0", "shared", "f0_to_separation", "separation_to_f0")
+LAYOUTS = ("separation", "f0", "shared", "f0_to_separation", "separation_to_f0", "separation_to_f0_stopped")
 #: Filters of the six levels: where a network has two U-Nets, an encoder with two decoders, or one U-Net.
 _TWO = (8, 16, 32, 48, 64, 96)
 _SHARED = (8, 16, 32, 56, 72, 112)
 _ONE = (8, 24, 48, 72, 88, 132)
-_WIDTHS = dict(zip(LAYOUTS, (_ONE, _ONE, _SHARED, _TWO, _TWO)))
+_WIDTHS = dict(zip(LAYOUTS, (_ONE, _ONE, _SHARED, _TWO, _TWO, _TWO)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class LayoutOutput:
 
     mask: Tensor | None
     salience: Tensor | None
+
+    def float(self) -> LayoutOutput:
+        """The same in single precision."""
+        return LayoutOutput(*(None if x is None else x.float() for x in (self.mask, self.salience)))
 
 
 class LogAxis(nn.Module):
@@ -114,7 +118,8 @@ class LayoutNet(nn.Module):
     ``separation``, ``f0``: one U-Net for one task. ``shared``: an encoder with a decoder for each task.
     ``f0_to_separation``: the separating U-Net sees the salience of the other one beside the mixture.
     ``separation_to_f0``: the U-Net for F0 sees the masked magnitude instead of the mixture. Cascades are trained end
-    to end: gradients of the second task run through the first.
+    to end: gradients of the second task run through the first, but for ``separation_to_f0_stopped``, where separation
+    learns as if it were alone.
 
     Shape
     -----
@@ -152,7 +157,8 @@ class LayoutNet(nn.Module):
         found = LayoutOutput(None, None)
         if "separation" in self.tasks:
             found.mask = self._to_mask(self._unet("separation", planes))
-            planes = self.axis.planes(found.mask * magnitude)
+            mask = found.mask.detach() if self.config.layout == "separation_to_f0_stopped" else found.mask
+            planes = self.axis.planes(mask * magnitude)
         if "f0" in self.tasks:
             found.salience = self._unet("f0", planes)[:, :N_PITCH_BINS]
         return found

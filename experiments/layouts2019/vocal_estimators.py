@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from experiments.layouts2019.networks import LayoutNet
@@ -20,6 +21,7 @@ from stemfeatures.constants import (
 )
 from stemfeatures.evaluation.base import BaseEstimator
 from stemfeatures.separation.patches import Patches
+from stemfeatures.spectra.filters import pitch_frequencies
 from stemfeatures.spectra.transform import istft, stft
 
 #: Half a semitone, as in the melody metrics, in bins; and its place on the Gaussian bumps of the targets.
@@ -31,11 +33,14 @@ _AROUND = 4
 
 class LayoutEstimator(BaseEstimator):
     """Separates on the analysis grid with the mixture's phase: vocals end at 11,025 Hz, accompaniment is the rest of
-    the mixture. The F0 of a frame is where the salience is largest, voiced from ``threshold`` on."""
+    the mixture. The F0 of a frame is where the salience is largest, voiced from ``threshold`` on; several F0 are its
+    peaks from ``several_threshold`` on."""
 
-    def __init__(self, net: LayoutNet, *, threshold: float = 0.5, n_frames: int = 128) -> None:
-        self.net, self.threshold, self.name = net.eval(), threshold, net.config.layout
-        self.n_frames = n_frames
+    def __init__(
+        self, net: LayoutNet, *, threshold: float = 0.5, several_threshold: float = 0.5, n_frames: int = 128
+    ) -> None:
+        self.net, self.name, self.n_frames = net.eval(), net.config.layout, n_frames
+        self.threshold, self.several_threshold = threshold, several_threshold
         self._last: tuple[np.ndarray, Tensor | None, Tensor | None] | None = None
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
@@ -53,12 +58,20 @@ class LayoutEstimator(BaseEstimator):
         return {"vocals": vocals, "accompaniment": (y - vocals).astype(np.float32)}
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        f0_hz, strength = strongest(self._salience(y, sample_rate))
+        return _times_s(len(f0_hz)), np.where(strength >= self.threshold, f0_hz, -f0_hz)
+
+    def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        found = peaks(self._salience(y, sample_rate), self.several_threshold)
+        frequencies = pitch_frequencies()
+        return _times_s(found.shape[1]), [frequencies[frame] for frame in found.T]
+
+    def _salience(self, y: np.ndarray, sample_rate: int) -> np.ndarray:
+        """(N_PITCH_BINS, n_frames), 0..1."""
         salience = self._analyse(y, sample_rate)[1]
         if salience is None:
             raise NotImplementedError(f"{self.name} does not estimate F0")
-        f0_hz, strength = strongest(torch.sigmoid(salience).numpy())
-        times_s = np.arange(len(f0_hz)) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
-        return times_s, np.where(strength >= self.threshold, f0_hz, -f0_hz)
+        return torch.sigmoid(salience).numpy()
 
     @torch.inference_mode()
     def _analyse(self, y: np.ndarray, sample_rate: int) -> tuple[Tensor | None, Tensor | None]:
@@ -74,6 +87,16 @@ class LayoutEstimator(BaseEstimator):
     def _patch(self, magnitude: Tensor) -> Tensor:
         output = self.net(magnitude)
         return torch.cat([plane for plane in (output.mask, output.salience) if plane is not None], dim=1)
+
+
+def _times_s(n_frames: int) -> np.ndarray:
+    return np.arange(n_frames) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
+
+
+def peaks(salience: np.ndarray, threshold: float) -> np.ndarray:
+    """Where ``(N_PITCH_BINS, n_frames)`` is largest within half a semitone and no less than ``threshold``."""
+    highest = maximum_filter1d(salience, 2 * int(TOLERANCE_BINS) + 1, axis=0, mode="constant")
+    return (salience >= highest) & (salience >= threshold)
 
 
 def strongest(salience: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,3 +133,25 @@ def best_threshold(salience: Iterable[np.ndarray], target: Iterable[np.ndarray],
     accuracy = [np.mean(np.where(strength >= t, hit.astype(bool) & sung.astype(bool), ~sung.astype(bool)))
                 for t in thresholds]  # fmt: skip
     return float(thresholds[int(np.argmax(accuracy))])
+
+
+def best_several_threshold(
+    salience: Sequence[np.ndarray], target: Sequence[np.ndarray], known: Sequence[np.ndarray]
+) -> float:
+    """The threshold of peaks with the best accuracy (hits to the sum of hits, false alarms and misses) on examples, as
+    they are for :func:`best_threshold`; 0.5 if nothing is known of any."""
+    thresholds = np.linspace(0.02, 0.98, 49)
+    hits, found, true = np.zeros(len(thresholds)), np.zeros(len(thresholds)), 0.0
+    for estimated, wanted, sure in zip(salience, target, known, strict=True):
+        keep = np.asarray(sure) > 0
+        right = wanted[:, keep] >= _WITHIN
+        true += peaks(wanted[:, keep], 0.5).sum()
+        strength = np.where(peaks(estimated[:, keep], thresholds[0]), estimated[:, keep], 0.0)
+        for i, threshold in enumerate(thresholds):
+            above = strength >= threshold
+            hits[i] += (above & right).sum()
+            found[i] += above.sum()
+    if not true:
+        return 0.5
+    # Two peaks at one pitch would both count as hits, but they are further apart than that.
+    return float(thresholds[int(np.argmax(hits / np.maximum(found + true - hits, 1)))])
