@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stemfeatures import audio
+from stemfeatures.generator.play.soundfonts import find_soundfonts
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
@@ -64,6 +65,7 @@ TINY = {
         "{songs}",
         r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00",
     ),
+    "onsets": ("--lines 1 --seconds 4 --instruments piano --ways detached", r"piano +all +(0\.9\d|1\.0)"),
     "peers": ("--seconds 2 --repeat 1", r"all tables +\d+\.\d\d(?s:.*)voice and bass +\d(?s:.*)the chain +\d\.\d\d"),
     "perfect_stems": (
         "{songs}",
@@ -174,6 +176,8 @@ def _write_clip(folder: Path, singer: str = "one", pitch: int = 57) -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     arguments, wanted = TINY[name]
+    if name == "onsets" and (shutil.which("fluidsynth") is None or not find_soundfonts()):
+        pytest.skip("needs fluidsynth and a SoundFont")
     if "{songs}" in arguments:
         _write_song(tmp_path / "songs" / "one")
     if "{song}" in arguments:

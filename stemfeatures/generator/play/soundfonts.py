@@ -6,6 +6,7 @@ import struct
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,15 @@ def find_soundfonts() -> list[Path]:
     return sorted(found, key=lambda p: p.name)
 
 
+class MidiNote(NamedTuple):
+    """A note to be played: seconds, MIDI key and velocity."""
+
+    start_s: float
+    end_s: float
+    key: int
+    velocity: int
+
+
 def play_strokes(
     font: Path, program: int, strokes: list[tuple[int, int]], hold_s: float, *, channel: int
 ) -> list[np.ndarray]:
@@ -50,43 +60,61 @@ def play_strokes(
 
     Raises DatasetError where fluidsynth cannot read ``font``.
     """
+    slot_s = hold_s + 1.2  # room to ring out before the next one
+    notes = [MidiNote(k * slot_s, k * slot_s + hold_s, *stroke) for k, stroke in enumerate(strokes)]
+    mono = play_notes(font, program, notes, len(strokes) * slot_s, channel=channel).mean(axis=1)
+    starts = [round(k * slot_s * SR) for k in range(len(strokes))]
+    return [mono[s : s + int(hold_s * SR)] for s in starts]
+
+
+def play_notes(
+    font: Path, program: int, notes: list[MidiNote], seconds: float, *, channel: int, reverb: bool = False
+) -> np.ndarray:
+    """(n, 2) float32 recording at ``SR`` of notes in any order, ``seconds`` and longer, through fluidsynth.
+
+    Raises DatasetError where fluidsynth cannot read ``font``.
+    """
     import soundfile
 
-    slot_s = hold_s + 1.2  # room to ring out before the next one
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder) / "notes.mid", Path(folder) / "notes.wav"
-        midi.write_bytes(_midi_file(program, strokes, hold_s, slot_s, channel))
-        command = ["fluidsynth", "-n", "-i", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(SR), "-F", str(wave)]
+        midi.write_bytes(_midi_file(program, notes, seconds, channel, reverb))
+        command = ["fluidsynth", "-n", "-i", "-q", "-R", str(int(reverb)), "-C", "0", "-g", "0.5", "-r", str(SR)]
         command += ["-o", "synth.default-soundfont="]  # or it would play that one where it cannot read ours
-        done = subprocess.run([*command, str(font), str(midi)], capture_output=True, text=True, errors="replace")
+        files = ["-F", str(wave), str(font), str(midi)]
+        done = subprocess.run([*command, *files], capture_output=True, text=True, errors="replace")
         unread = any(words in done.stderr for words in ("not a SoundFont", "Failed to load"))
         if done.returncode or unread or not wave.is_file():
             message = " ".join(done.stderr.split())[:200]
             raise DatasetError(f"fluidsynth cannot play it: {message}", source=str(font), stage="bank")
         y, rate = soundfile.read(wave, dtype="float32", always_2d=True)
     assert rate == SR
-    mono = y.mean(axis=1)
-    starts = [round(k * slot_s * SR) for k in range(len(strokes))]
-    return [mono[s : s + int(hold_s * SR)] for s in starts]
+    return np.asarray(y)
 
 
-def _midi_file(program: int, strokes: list[tuple[int, int]], hold_s: float, slot_s: float, channel: int) -> bytes:
+def _midi_file(program: int, notes: list[MidiNote], seconds: float, channel: int, reverb: bool) -> bytes:
     """A standard MIDI file, a tick half a millisecond."""
     events = [
         (0, bytes([0xC0 | channel, program])),
-        (0, bytes([0xB0 | channel, 91, 0])),
+        (0, bytes([0xB0 | channel, 91, 40 if reverb else 0])),
         (0, bytes([0xB0 | channel, 93, 0])),
     ]
-    for k, (key, velocity) in enumerate(strokes):
-        start = round(k * slot_s * 2000)
-        events.append((start, bytes([0x90 | channel, key, velocity])))
-        events.append((start + round(hold_s * 2000), bytes([0x80 | channel, key, 0])))
-    events.append((round(len(strokes) * slot_s * 2000), bytes([0xFF, 0x2F, 0])))
+    for note in notes:
+        events.append((round(note.start_s * 2000), bytes([0x90 | channel, note.key, note.velocity])))
+        events.append((round(note.end_s * 2000), bytes([0x80 | channel, note.key, 0])))
+    events.sort(key=_tick_and_kind)
+    events.append((max(round(seconds * 2000), events[-1][0]), bytes([0xFF, 0x2F, 0])))
     track, now = b"", 0
     for tick, message in events:
         track += _variable_length(tick - now) + message
         now = tick
     return b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1000) + b"MTrk" + struct.pack(">I", len(track)) + track
+
+
+def _tick_and_kind(event: tuple[int, bytes]) -> tuple[int, bool]:
+    """Order of events: a note ends before another of its key begins."""
+    tick, message = event
+    return tick, message[0] & 0xF0 == 0x90
 
 
 def _variable_length(value: int) -> bytes:
