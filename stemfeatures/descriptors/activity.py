@@ -51,10 +51,11 @@ SURE_S, SURE_SHARE = 0.5, 0.1
 #: song: these stems are absent unless the mean of their presence over so many seconds is above this somewhere. Chosen
 #: on songs with and without their drums or bass.
 SURE_MEAN, SURE_MEAN_S, SURE_MEAN_OF = 0.84, 3.0, ("drums", "bass")
-#: Towards the lowest note of its grid the network hears less and less of a bass, and the pitch lies on either side of
-#: that note by turns. Up to a semitone above it a steady pitch is a bass, heard or not; the bass is there, with all the
-#: gaps between its notes, where so much of the same seconds has one of this voicing. Kick drums are shorter.
-DEEP_HZ = PITCH_FMIN * 2 ** (1 / 12)
+#: Towards the lowest note of its grid the network hears less and less of a bass, takes more and more of it for drums,
+#: and the pitch lies on either side of that note by turns. Up to five semitones above it a steady pitch is a bass,
+#: heard or not, however little of it the masks leave; the bass is there, with all the gaps between its notes, where so
+#: much of the same seconds has one of this voicing. Kick drums are shorter.
+DEEP_HZ = PITCH_FMIN * 2 ** (5 / 12)
 DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
 #: What leaks into the estimate of a stem that does not play is soft, and other stems have more of every bin of it. So a
 #: stem is absent, too, unless over so many seconds of what it plays, at best, its share of the mixture's energy times
@@ -269,6 +270,8 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
         return active
     playing = {stem: _plays(frames, stem, row, active[stem]) for stem, row in zip(STEMS, frames.presence)}
     for stem, least_db in CLEAR_DB.items():
+        if stem == "bass" and _is_deep_bass(deep_voicing(frames), active[stem]):
+            continue
         if clearness_db(frames.stems[stem], audible[stem], audible[MIXTURE], playing[stem]) < least_db:
             playing[stem] = np.zeros_like(playing[stem])
     if active[MIXTURE].any() and not any(frame.any() for frame in playing.values()):
@@ -278,20 +281,31 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     return active | playing
 
 
+def deep_voicing(frames: TrackFrames) -> np.ndarray:
+    """(n_frames,) voicing of the bass where its pitch is below what the network hears well, 0 elsewhere."""
+    pitch = frames.pitch["bass"]
+    return np.where(np.nan_to_num(pitch.candidates_hz[:, 0], nan=np.inf) < DEEP_HZ, pitch.voicing, 0.0)
+
+
+def _is_deep_bass(deep: np.ndarray, active: np.ndarray) -> bool:
+    """Whether a steady deep pitch fills enough of some seconds to be a bass."""
+    return _highest_mean(active & (deep > DEEP_VOICING)) > DEEP_SHARE
+
+
+def _highest_mean(of: np.ndarray) -> float:
+    """Largest mean over ``SURE_MEAN_S`` seconds, or over all of a shorter track."""
+    span = min(round(SURE_MEAN_S * FRAME_RATE), len(of))
+    return float(np.convolve(of, np.full(span, 1 / span), "valid").max())
+
+
 def _plays(frames: TrackFrames, stem: str, presence: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Of the active frames of a stem those in which it plays by its presence; none when it is absent."""
-    deep = np.zeros(len(presence))
-    if stem == "bass":
-        # A steady pitch below the grid of the network is a bass to us.
-        is_deep = np.nan_to_num(frames.pitch[stem].candidates_hz[:, 0], nan=np.inf) < DEEP_HZ
-        deep = np.where(is_deep, frames.pitch[stem].voicing, 0.0)
-        presence = np.maximum(presence, deep)
+    # A steady pitch below the grid of the network is a bass to us.
+    deep = deep_voicing(frames) if stem == "bass" else np.zeros(len(presence))
+    presence = np.maximum(presence, deep)
     plays = active & playing_frames(presence, PRESENCE_ON[stem], PRESENCE_OFF[stem])
     if stem in SURE_MEAN_OF:
-        span = min(round(SURE_MEAN_S * FRAME_RATE), len(presence))
-        mean = np.full(span, 1 / span)
-        sure = bool(np.convolve(presence, mean, "valid").max() > SURE_MEAN)
-        sure = sure or bool(np.convolve(active & (deep > DEEP_VOICING), mean, "valid").max() > DEEP_SHARE)
+        sure = _highest_mean(presence) > SURE_MEAN or _is_deep_bass(deep, active)
     else:
         enough = min(SURE_S * FRAME_RATE, SURE_SHARE * len(presence))
         sure = bool((plays & (presence > SURE[stem])).sum() >= enough)
