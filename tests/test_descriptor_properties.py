@@ -18,8 +18,8 @@ SECONDS = 8.0
 CHORDS = ((0, 4), (9, 3), (5, 4), (7, 4))
 
 
-def song(semitones: float = 0.0, rest_s: float = 0.0) -> TrackDescription:
-    """C major at 120 bpm, transposed, after a rest."""
+def song(semitones: float = 0.0, rest_s: float = 0.0, gain_db: float = 0.0) -> TrackDescription:
+    """C major at 120 bpm, transposed, after a rest, louder or softer."""
     n = int(SECONDS * SR)
     t = np.arange(n) / SR
     chord = np.minimum((t / 2).astype(int), 3)
@@ -37,7 +37,8 @@ def song(semitones: float = 0.0, rest_s: float = 0.0) -> TrackDescription:
         "drums": click,
     }
     rest = round(rest_s * FRAME_RATE)
-    stems = {stem: np.pad(y, (rest * HOP_LENGTH, 0)) for stem, y in stems.items()}
+    gain = 10 ** (gain_db / 20)
+    stems = {stem: np.pad(gain * y, (rest * HOP_LENGTH, 0)) for stem, y in stems.items()}
     frames = n_frames_of(n) + rest
     at = np.clip((np.arange(frames) - rest) / FRAME_RATE, 0, SECONDS - 1e-6)
     step = (at / 2).astype(int)
@@ -127,3 +128,18 @@ def test_a_later_beginning_moves_times_and_nothing_else(plain: TrackDescription)
     _same(plain.stems["mixture"], later.stems["mixture"], ["key", "key_mode", "tempo_bpm", "meter_numerator"])
     for stem in ("vocals", "bass"):
         _same(plain.stems[stem], later.stems[stem], ["f0_mean_hz", "f0_p95_hz", "note_count", "f0_note_rate"], 0.02)
+
+
+@pytest.mark.parametrize("gain_db", [-12.0, 6.0])
+def test_gain_changes_no_event(plain: TrackDescription, gain_db: float) -> None:
+    """Of no table; what it changes of the rows is tested in ``test_descriptors.py``."""
+    gained = song(gain_db=gain_db)
+    np.testing.assert_array_equal(gained.events.beats_s, plain.events.beats_s)
+    for row, onsets_s in plain.events.onsets_s.items():
+        np.testing.assert_allclose(gained.events.onsets_s[row], onsets_s, atol=1e-3, err_msg=row)
+    for table, columns in plain.tables.items():
+        for name, column in columns.items():
+            if len(column) and isinstance(column[0], (float, np.floating)):
+                np.testing.assert_allclose(gained.tables[table][name], column, atol=1e-3, err_msg=f"{table}.{name}")
+            else:
+                assert list(gained.tables[table][name]) == list(column), (table, name)
