@@ -1,8 +1,10 @@
 """Onsets, beats, tempo and bars on signals and activations whose answer is known."""
 
 import json
+import shutil
 from pathlib import Path
 
+import librosa
 import mir_eval.beat
 import mir_eval.onset
 import numpy as np
@@ -16,6 +18,7 @@ from stemfeatures.descriptors.beats import BeatTrack, tempogram, track_beats
 from stemfeatures.descriptors.metre import find_bars
 from stemfeatures.descriptors.onsets import find_onsets, note_onsets
 from stemfeatures.descriptors.types import F0Contour
+from stemfeatures.generator.play.soundfonts import MidiNote, find_soundfonts, play_notes
 
 SECONDS = 30
 N = n_frames_of(SECONDS * SR)
@@ -239,6 +242,21 @@ def test_onsets_of_plucked_tones(level, noise):
     late = np.median([onsets[np.abs(onsets - t).argmin()] - t for t in truth])
     assert abs(late) < 0.02
     assert len(onsets) == len(height)
+
+
+@pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not find_soundfonts(), reason="needs fluidsynth and a SoundFont"
+)
+@pytest.mark.parametrize(("program", "low"), [(56, 60), (73, 67), (40, 57)])
+def test_slow_attacks_are_not_heard_late(program, low):
+    """Legato of a trumpet, a flute and a violin, whose attacks last up to 0.1 s."""
+    rng = np.random.default_rng(8)
+    truth = 0.3 + np.r_[0.0, np.cumsum(rng.choice([0.25, 0.3, 0.5, 0.7], 29))]
+    keys = low + np.cumsum(rng.choice([-4, -2, 2, 3, 5], len(truth))) % 22
+    notes = [MidiNote(t, e, int(k), 90) for t, e, k in zip(truth, np.r_[truth[1:], truth[-1] + 0.5], keys)]
+    sound = play_notes(find_soundfonts()[0], program, notes, truth[-1] + 1, channel=0).mean(axis=1)
+    onsets, _ = _onsets(librosa.resample(sound, orig_sr=44_100, target_sr=SR))
+    assert mir_eval.onset.f_measure(truth, onsets, window=0.05)[0] > 0.94
 
 
 def test_vibrato_and_steady_noise_have_no_onsets():

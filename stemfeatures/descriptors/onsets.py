@@ -69,7 +69,7 @@ CHROMA_WEIGHT = 0.2
 CHROMA_BINS = 6
 #: Frames before and after a moment whose chroma is compared; new harmony is noticed so late.
 HARMONY_SPAN = 4
-HARMONY_DELAY_S = 0.02
+HARMONY_DELAY_S = 0.04
 #: A flux peak has risen to this share of it so many frames back at most.
 RISE = 0.5
 LONGEST_RISE = 6
@@ -77,7 +77,7 @@ LONGEST_RISE = 6
 #: earlier, by ``SLOW_ATTACK`` times the excess. Measured on SoundFont notes from drums to flutes.
 STROKE_DELAY_S = 0.014
 STROKE_RISE_S = 0.022
-SLOW_ATTACK = 2.0
+SLOW_ATTACK = 3.0
 EARLIEST_S = -0.04
 #: Strokes closer than this are one; harmony changes this long around an attack; a note's flux and its pitch change
 #: within this time.
