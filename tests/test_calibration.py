@@ -8,6 +8,7 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import STEMS
 from stemfeatures.models import checkpoints
+from stemfeatures.models.joint import CALIBRATED
 from stemfeatures.models.level_prior import weighed
 from stemfeatures.training import calibration, notes, phones, presence
 from stemfeatures.training.calibration import adjusted, calibrate
@@ -40,12 +41,13 @@ def test_the_numbers_are_in_the_network_and_the_model_stays(model):
     torch.testing.assert_close(model(magnitude).masks, before.masks)
     with pytest.raises(ValueError, match="positive"):
         adjusted(model, sharpness=0.0)
-    with pytest.raises(ValueError, match="negative"):
-        adjusted(model, level_prior=-0.1)
+    for negative in ({"level_prior": -0.1}, {"transient_prior": -0.1}, {"harmonic_priors": (0.0, -0.1)}):
+        with pytest.raises(ValueError, match=f"{next(iter(negative))} cannot be negative, but is -0.1"):
+            adjusted(model, **negative)
 
 
 def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, tmp_path):
-    """Scores are made up: SDR is best at the lowest sharpness, accuracy at the offset in the middle."""
+    """Scores are made up: SDR is best at the lowest sharpness and in the middle, and so is accuracy."""
     import pandas as pd
 
     bias = model.pitch[0].voicing[-1].bias
@@ -60,20 +62,28 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
     def scored(task, songs, estimator, *, limit):
         net = checkpoints.load(estimator.model)
         if task == "separation":
-            return Result("sdr_db", -net.config.sharpness - abs(net.config.level_prior - 0.2))
+            config, harmonic = net.config, zip(net.config.harmonic_priors, (2.0, 1.0))
+            apart = abs(config.level_prior - 0.2) + abs(config.transient_prior - 0.1)
+            return Result("sdr_db", -config.sharpness - apart - sum(abs(a - b) for a, b in harmonic))
         return Result("overall_accuracy", -abs(float((net.pitch[0].voicing[-1].bias - bias).detach().mean()) + 0.4))
 
     monkeypatch.setattr(calibration, "evaluate", scored)
     told = []
     chosen, found = calibrate(
-        model, tmp_path, sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6), voicing_offsets=(0.0, -0.4, -0.8),
+        adjusted(model, transient_prior=0.3), tmp_path, sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6),
+        harmonic_priors=(0.0, 1.0, 2.0), transient_priors=(0.0, 0.1), voicing_offsets=(0.0, -0.4, -0.8),
         on_score=lambda *x: told.append(x),
     )  # fmt: skip
     assert (found.sharpness, found.level_prior, found.voicing_offset) == (0.5, 0.2, -0.4)
-    assert len(told) == 9
-    assert found.sdr_db["1 0.6"] == pytest.approx(-1.4)
-    assert len(found.sdr_db) == 6
-    assert (chosen.config.sharpness, chosen.config.level_prior) == (0.5, 0.2)
+    assert (found.harmonic_priors, found.transient_prior) == ((2.0, 1.0), 0.1)
+    assert len(told) == 6 + 9 + 2 + 3
+    assert found.sdr_db["sharpness and level prior"]["1 0.6"] == pytest.approx(-4.5)
+    assert found.sdr_db["harmonic priors"]["0 1"] == pytest.approx(-2.6)
+    assert found.sdr_db["transient prior"] == {"0": -0.6, "0.1": -0.5}
+    assert [len(scores) for scores in found.sdr_db.values()] == [6, 9, 2]
+    for name in CALIBRATED:
+        value = getattr(found, name)
+        assert getattr(chosen.config, name) == value, name
     torch.testing.assert_close(chosen.pitch[0].voicing[-1].bias, bias - 0.4)
 
 
@@ -99,7 +109,7 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
     path = checkpoints.save(model, tmp_path / "net.safetensors", {"training": {"calibration": calibration_card}}).path
     chosen = (
         adjusted(model, sharpness=0.5, level_prior=0.2),
-        calibration.Calibration(0.5, 0.2, -0.3, {"0.5 0.2": 4}, {}),
+        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
     )
     given = {}
     monkeypatch.setattr(calibration, "calibrate", lambda *_, **options: given.update(options) or chosen)
@@ -110,7 +120,8 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
         assert "is calibrated already" in capsys.readouterr().err
         return
     calibration.main(words)
-    assert "sharpness 0.5, level prior 0.2, voicing offset -0.3: " in capsys.readouterr().out
+    told = "sharpness 0.5, level prior 0.2, harmonic priors 1 and 2, transient prior 0.1, voicing offset -0.3: "
+    assert told in capsys.readouterr().out
     assert (given["sharpness"], given["level_priors"]) == ([0.6, 0.5], [0.2])
     assert checkpoints.load(path).config.level_prior == 0.2
     card = checkpoints.resolve(path).card["training"]["calibration"]

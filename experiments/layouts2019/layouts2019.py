@@ -126,7 +126,8 @@ def run_seed(experiment: Experiment, seed: int, max_minutes: float | None = None
     for layout in experiment.layouts:
         torch.manual_seed(seed)
         config = LayoutConfig(layout, experiment.widths)
-        net = LayoutNet(config).to(experiment.device, memory_format=torch.channels_last)
+        net = LayoutNet(config).to(experiment.device)
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = {
             "layout": config.to_dict(),
             "parameters": n_parameters(net),

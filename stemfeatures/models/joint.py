@@ -26,11 +26,14 @@ from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
 from .level_prior import weighed
+from .mask_factors import harmonic_factors, multiplied, transient_factors
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
 #: Subnetworks, which can be trained by themselves.
 SUBNETWORKS = ("separator", "pitch", "rhythm", "presence")
+#: What of a configuration is chosen for the masks of a network after its training.
+CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ class JointConfig(NetworkConfig):
     level_prior : float, default=0.0
         How far the masks that are given out lean towards the stems that take most of a band in the whole excerpt, the
         exponent of :func:`~.level_prior.weighed`.
+    harmonic_priors : tuple[float, float], default=(0.0, 0.0)
+        How far those of the ``PITCHED_STEMS`` lean towards the partials of the pitch that is found in them, the
+        strengths of :func:`.harmonic_prior.leaning`.
+    transient_prior : float, default=0.0
+        How far those of drums and bass lean by how a bin of the lows lasts, the strength of
+        :func:`.transient_prior.leaning`.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -80,10 +89,12 @@ class JointConfig(NetworkConfig):
     presence_layers: int = 6
     sharpness: float = 1.0
     level_prior: float = 0.0
+    harmonic_priors: tuple[float, float] = (0.0, 0.0)
+    transient_prior: float = 0.0
 
     def with_calibration_of(self, other: JointConfig) -> JointConfig:
         """The same with what was chosen for the masks of another network after its training."""
-        return replace(self, sharpness=other.sharpness, level_prior=other.level_prior)
+        return replace(self, **{name: getattr(other, name) for name in CALIBRATED})
 
 
 @dataclass
@@ -410,7 +421,7 @@ class Separated:
     magnitude : Tensor
         (batch, N_BINS, padded frames), divided by its mean.
     logits, masks : Tensor
-        (batch, 4, N_BINS, padded frames), as they were learned: sharpness and level prior are not in them.
+        (batch, 4, N_BINS, padded frames), as they were learned: sharpness and priors are not in them.
     features : Tensor
         As in :class:`JointOutput`.
     given : dict[str, Tensor]
@@ -516,7 +527,9 @@ class JointNet(Network):
         separated = self.separate(magnitude, given)
         salience, voicing = self.read_pitch(separated)
         presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
-        masks = self._given_out(separated)
+        # What masks lean towards is found by then, and no part of what is learned of them.
+        known = None if presence is None else presence.detach()
+        masks = self._given_out(separated, salience.detach(), voicing.detach(), known)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
@@ -526,16 +539,19 @@ class JointNet(Network):
             features=separated.features,
         )
 
-    def _given_out(self, separated: Separated) -> Tensor:
+    def _given_out(self, separated: Separated, salience: Tensor, voicing: Tensor, presence: Tensor | None) -> Tensor:
         """(batch, 4, N_BINS, padded frames); without gradients those that were learned are lost."""
-        sharpness, level_prior = self.config.sharpness, self.config.level_prior
-        if sharpness == 1 and level_prior == 0:
+        config = self.config
+        if all(getattr(config, name) == getattr(JointConfig, name) for name in CALIBRATED):
             return separated.masks
         del separated.masks
         logits = separated.logits
-        logits = sharpness * logits if torch.is_grad_enabled() else logits.mul_(sharpness)
-        masks = weighed(torch.softmax(logits, dim=1), separated.magnitude, level_prior)
-        return _beside(masks, separated.given)
+        logits = config.sharpness * logits if torch.is_grad_enabled() else logits.mul_(config.sharpness)
+        masks = weighed(torch.softmax(logits, dim=1), separated.magnitude, config.level_prior)
+        strengths = dict(zip(PITCHED_STEMS, config.harmonic_priors))
+        partials = harmonic_factors(masks, salience, voicing, presence, strengths)
+        strokes = transient_factors(separated.magnitude, config.transient_prior)
+        return _beside(multiplied(masks, partials, strokes), separated.given)
 
     def separate(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> Separated:
         """The separator alone; what :meth:`read_pitch` and :meth:`read_rhythm` read from."""

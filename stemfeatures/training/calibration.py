@@ -1,12 +1,13 @@
-"""Three numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that
-are loud in the long run, and when the voice counts as voiced.
+"""Numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that are
+loud in the long run, towards partials of the pitch and towards what is struck, and when the voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from the masks as they
-were learned), the *level prior* is the exponent of :func:`stemfeatures.models.level_prior.weighed`, and the *voicing
-offset* is added to the logit of the vocals' voicing (below 0: fewer voiced frames). All are written into the
-checkpoint, which is used like any other. Figures of the songs that they are chosen on flatter a little; the card names
-them.
+were learned), the *level prior* is the exponent of :func:`stemfeatures.models.level_prior.weighed`, the *harmonic
+priors* of vocals and bass are the strengths of :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient
+prior* is that of :func:`stemfeatures.models.transient_prior.leaning`, and the *voicing offset* is added to the logit of
+the vocals' voicing (below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other.
+Figures of the songs that they are chosen on flatter a little; the card names them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
 """
@@ -19,8 +20,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,42 +36,52 @@ from .one_line import one_line_errors
 #: What is tried. 1 and 0 leave the network as it is.
 SHARPNESS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4)
 LEVEL_PRIORS = (0.0, 0.15, 0.3, 0.45)
+HARMONIC_PRIORS = (0.0, 1.0, 2.0, 3.0)
+TRANSIENT_PRIORS = (0.0, 0.1, 0.2, 0.3)
+VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
 
 _Values = tuple[float, ...]
-VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was chosen, and the scores of all candidates: mean over data sets (and stems) of SDR in dB, and of overall
-    accuracy."""
+    """What was chosen, and the scores of all candidates by what was tried: mean over data sets (and stems) of SDR in
+    dB, and of overall accuracy."""
 
     sharpness: float
     level_prior: float
+    harmonic_priors: tuple[float, ...]
+    transient_prior: float
     voicing_offset: float
-    sdr_db: dict[str, float]
+    sdr_db: dict[str, dict[str, float]]
     overall_accuracy: dict[str, float]
 
 
 @torch.no_grad()
-def adjusted(
-    model: JointNet, *, sharpness: float | None = None, level_prior: float | None = None, voicing_offset: float = 0.0
-) -> JointNet:
-    """A copy of ``model`` with these numbers in it; its own sharpness and level prior where none is given.
+def adjusted(model: JointNet, *, voicing_offset: float = 0.0, **values: Any) -> JointNet:
+    """A copy of ``model`` with these numbers in it; its own where none is given.
+
+    Parameters
+    ----------
+    voicing_offset : float, default=0.0
+        Is added to the logit of the vocals' voicing.
+    **values
+        Of :data:`~stemfeatures.models.joint.CALIBRATED`.
 
     Raises
     ------
     ValueError
-        When ``sharpness`` is not positive, or ``level_prior`` is negative.
+        When ``sharpness`` is not positive, or a prior is negative.
     """
-    sharpness = model.config.sharpness if sharpness is None else sharpness
-    level_prior = model.config.level_prior if level_prior is None else level_prior
-    if not sharpness > 0:
-        raise ValueError(f"sharpness must be positive, not {sharpness}")
-    if not level_prior >= 0:
-        raise ValueError(f"level_prior cannot be negative, but is {level_prior}")
+    config = replace(model.config, **values)
+    if not config.sharpness > 0:
+        raise ValueError(f"sharpness must be positive, not {config.sharpness}")
+    priors = {"level_prior": config.level_prior, "transient_prior": config.transient_prior}
+    for name, value in priors.items() | {("harmonic_priors", value) for value in config.harmonic_priors}:
+        if not value >= 0:
+            raise ValueError(f"{name} cannot be negative, but is {value}")
     model = copy.deepcopy(model)
-    model.config = replace(model.config, sharpness=sharpness, level_prior=level_prior)
+    model.config = config
     voicing = model.pitch[PITCHED_STEMS.index("vocals")].get_submodule("voicing")
     last = max(int(name) for name, _ in voicing.named_children())
     voicing.get_parameter(f"{last}.bias").add_(voicing_offset)
@@ -81,12 +94,17 @@ def calibrate(
     *,
     sharpness: Sequence[float] = SHARPNESS,
     level_priors: Sequence[float] = LEVEL_PRIORS,
+    harmonic_priors: Sequence[float] = HARMONIC_PRIORS,
+    transient_priors: Sequence[float] = TRANSIENT_PRIORS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     device: str = "cpu",
     limit: int | None = None,
     on_score: Callable[[str, str, float], None] | None = None,
 ) -> tuple[JointNet, Calibration]:
-    """Choose sharpness and level prior together by SDR, the voicing offset by the overall accuracy of the F0.
+    """Choose what masks are set by through SDR, the voicing offset through the overall accuracy of the F0.
+
+    Sharpness and level prior are chosen together, without the other priors; then, one after the other, the harmonic
+    priors of vocals and bass together and the transient prior.
 
     Parameters
     ----------
@@ -118,14 +136,24 @@ def calibrate(
                 on_score(name, told, found[values])
         return max(found, key=lambda values: found[values])
 
-    # Pitch is read from the masks as they were learned: what is chosen first changes nothing in the second.
+    masked = partial(best, task="separation", metric="sdr_db")
+    start = adjusted(model, harmonic_priors=(0.0,) * len(PITCHED_STEMS), transient_prior=0.0)
     pairs = product(sharpness, level_priors)
-    masks: dict[_Values, JointNet] = {pair: adjusted(model, sharpness=pair[0], level_prior=pair[1]) for pair in pairs}
-    chosen, prior = best("sharpness and level prior", "separation", "sdr_db", masks)
+    candidates: dict[_Values, JointNet] = {
+        pair: adjusted(start, sharpness=pair[0], level_prior=pair[1]) for pair in pairs
+    }
+    chosen = candidates[masked("sharpness and level prior", candidates=candidates)]
+    priors = product(harmonic_priors, repeat=len(PITCHED_STEMS))
+    candidates = {pair: adjusted(chosen, harmonic_priors=pair) for pair in priors}
+    chosen = candidates[masked("harmonic priors", candidates=candidates)]
+    candidates = {(value,): adjusted(chosen, transient_prior=value) for value in transient_priors}
+    chosen = candidates[masked("transient prior", candidates=candidates)]
+    # Pitch is read from the masks as they were learned; what refines it has its own waveform.
     voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
     (offset,) = best("voicing offset", "f0", "overall_accuracy", voicing)
-    return adjusted(model, sharpness=chosen, level_prior=prior, voicing_offset=offset), Calibration(
-        chosen, prior, offset, *scores.values()
+    config, accuracy = chosen.config, scores.pop("voicing offset")
+    return adjusted(chosen, voicing_offset=offset), Calibration(
+        config.sharpness, config.level_prior, config.harmonic_priors, config.transient_prior, offset, scores, accuracy
     )
 
 
@@ -134,7 +162,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", help="a joint checkpoint; it is replaced, and kept as *.uncalibrated.safetensors")
     parser.add_argument("songs", type=Path, help="development songs, as for `stemfeatures evaluate`")
     for option, values in (
-        ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--voicing-offsets", VOICING_OFFSETS)
+        ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--harmonic-priors", HARMONIC_PRIORS),
+        ("--transient-priors", TRANSIENT_PRIORS), ("--voicing-offsets", VOICING_OFFSETS)
     ):  # fmt: skip
         told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
         parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
@@ -158,6 +187,8 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         args.songs,
         sharpness=args.sharpness,
         level_priors=args.level_priors,
+        harmonic_priors=args.harmonic_priors,
+        transient_priors=args.transient_priors,
         voicing_offsets=args.voicing_offsets,
         device=args.device,
         limit=args.limit,
@@ -170,9 +201,9 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     card["metrics"] = {}  # those of the weights before
     shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(".uncalibrated.safetensors"))
     saved = checkpoints.save(model, checkpoint.path, card)
-    chosen = (
-        f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, voicing offset {found.voicing_offset:g}"
-    )
+    harmonic = " and ".join(f"{value:g}" for value in found.harmonic_priors)
+    chosen = f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, harmonic priors {harmonic}, "
+    chosen += f"transient prior {found.transient_prior:g}, voicing offset {found.voicing_offset:g}"
     print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
 

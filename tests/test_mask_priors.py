@@ -1,0 +1,109 @@
+"""Masks that lean towards partials of the pitch and towards what is struck, and stay masks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from networks import TINY
+
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, N_BINS, N_FFT, N_PITCH_BINS, PITCHED_STEMS, STEMS
+from stemfeatures.models import harmonic_prior, transient_prior
+from stemfeatures.models.joint import JointNet
+from stemfeatures.spectra.filters import pitch_frequencies
+
+BIN_HZ = ANALYSIS_SAMPLE_RATE / N_FFT
+VOCALS, DRUMS, BASS = (STEMS.index(stem) for stem in ("vocals", "drums", "bass"))
+
+
+@pytest.fixture
+def magnitude():
+    return torch.rand(2, N_BINS, 48, generator=torch.Generator().manual_seed(2)) + 0.1
+
+
+def _net(**priors) -> JointNet:
+    torch.manual_seed(3)
+    return JointNet(replace(TINY, presence_channels=8, **priors)).eval()
+
+
+def test_the_strongest_frequency_lies_between_bins():
+    salience = torch.full((1, N_PITCH_BINS, 3), -12.0)
+    salience[0, 100, 0] = 3.0
+    salience[0, [200, 201], 1] = 2.0
+    salience[0, N_PITCH_BINS - 1, 2] = 5.0  # at the edge of the grid
+    found = harmonic_prior.strongest_hz(salience)[0]
+    grid = torch.from_numpy(pitch_frequencies()).float()
+    expected = torch.stack([grid[100], (grid[200] * grid[201]).sqrt(), grid[-1]])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+
+
+def test_the_comb_is_high_on_partials_low_between_them_and_zero_in_the_mean():
+    lines = harmonic_prior.comb(torch.tensor([[20 * BIN_HZ, 40.3 * BIN_HZ, 2 * BIN_HZ]]), 480)[0]
+    assert lines.shape == (480, 3)
+    assert lines[[20, 40, 60], 0].min() > 0.7
+    assert lines[[10, 30, 50], 0].max() < -0.1
+    assert int(lines[:60, 1].argmax()) == 40
+    assert abs(float(lines[10:470, 0].mean())) < 0.02
+    assert torch.equal(lines[:, 2], torch.zeros(len(lines)))  # too close to each other
+    assert lines[:10, 0].max() < 0  # nothing lies below the fundamental
+
+
+def test_a_mask_leans_by_its_certainty_and_not_where_it_is_sure():
+    hz = torch.full((1, 2), 20 * BIN_HZ)
+    mask = torch.full((1, 200, 2), 0.4)
+    mask[0, 40] = 1.0
+    found = harmonic_prior.leaning(mask, hz, torch.tensor([[1.0, 0.0]]), 2.0)[0]
+    lines = harmonic_prior.comb(hz, 200)[0]
+    torch.testing.assert_close(found[20, 0], torch.exp(2.0 * lines[20, 0] * 0.6**0.5))
+    assert found[30, 0] < 1 < found[20, 0]
+    assert float(found[40, 0]) == 1.0
+    assert torch.equal(found[:, 1], torch.ones(len(found)))
+
+
+def test_what_ends_is_struck_and_what_lasts_is_not():
+    magnitude = torch.ones(1, 3, 60)
+    magnitude[0, 1, 30:33] = 5.0  # a stroke over a note
+    magnitude[0, 2, :30] = 0.0  # the beginning of a note
+    struck = transient_prior.struck_share(magnitude)[0]
+    floor = transient_prior.FLOOR
+    torch.testing.assert_close(struck[0], torch.full((60,), floor))
+    torch.testing.assert_close(struck[1, 30:33], torch.full((3,), 0.8))
+    torch.testing.assert_close(struck[2, 30:], torch.full((30,), floor))
+    torch.testing.assert_close(transient_prior.struck_share(1e-4 * magnitude)[0], struck)
+    drums, bass = transient_prior.leaning(magnitude, 0.5)
+    assert drums[0, 1, 31] > 1 > bass[0, 1, 31]
+    assert drums[0, 0, 31] < 1 < bass[0, 0, 31]
+    assert bool(torch.isfinite(transient_prior.struck_share(torch.zeros(1, 3, 5))).all())
+
+
+@torch.no_grad()
+def test_masks_are_multiplied_and_sum_to_one(magnitude):
+    plain, net = _net(), _net(harmonic_priors=(2.0, 1.0), transient_prior=0.3)
+    before, found = plain(magnitude), net(magnitude)
+    torch.testing.assert_close(found.masks.sum(dim=1), torch.ones(2, N_BINS, 48))
+    for name in ("salience", "voicing", "rhythm", "presence"):  # they are read from the masks as they were learned
+        assert torch.equal(getattr(found, name), getattr(before, name))
+    assert before.presence is not None
+    expected = before.masks.clone()
+    for k, (stem, strength) in enumerate(zip(PITCHED_STEMS, (2.0, 1.0))):
+        place, low = STEMS.index(stem), slice(harmonic_prior.N_COMB_BINS[stem])
+        certainty = torch.sigmoid(before.voicing[:, k]) * torch.sigmoid(before.presence[:, place])
+        hz = harmonic_prior.strongest_hz(before.salience[:, k])
+        expected[:, place, low] *= harmonic_prior.leaning(before.masks[:, place, low], hz, certainty, strength)
+    drums, bass = transient_prior.leaning(magnitude[:, : transient_prior.N_LOW_BINS], 0.3)
+    expected[:, DRUMS, : transient_prior.N_LOW_BINS] *= drums
+    expected[:, BASS, : transient_prior.N_LOW_BINS] *= bass
+    torch.testing.assert_close(found.masks, expected / expected.sum(dim=1, keepdim=True), atol=1e-5, rtol=1e-4)
+    assert (found.masks - before.masks).abs().max() > 0.01
+    high = slice(harmonic_prior.N_COMB_BINS["vocals"], None)
+    assert torch.equal(found.masks[:, :, high], before.masks[:, :, high])
+
+
+def test_gradients_flow_through_priors_and_masks_that_are_known_stay(magnitude):
+    net = _net(sharpness=0.5, level_prior=0.2, harmonic_priors=(2.0, 1.0), transient_prior=0.3)
+    found = net(magnitude).masks
+    found[:, VOCALS].square().sum().backward()
+    assert net.separator.direct.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        torch.testing.assert_close(net(magnitude).masks, found.detach(), atol=1e-5, rtol=1e-4)
+        given = torch.rand(2, N_BINS, 48)
+        torch.testing.assert_close(net(magnitude, {"vocals": given}).masks[:, VOCALS], given)
