@@ -71,8 +71,8 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
     told = []
     chosen, found = calibrate(
         adjusted(model, transient_prior=0.3), tmp_path, sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6),
-        harmonic_priors=(0.0, 1.0, 2.0), transient_priors=(0.0, 0.1), voicing_offsets=(0.0, -0.4, -0.8),
-        on_score=lambda *x: told.append(x),
+        vocals_priors=(0.0, 1.0, 2.0), bass_priors=(0.0, 1.0, 2.0), transient_priors=(0.0, 0.1),
+        voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x),
     )  # fmt: skip
     assert (found.sharpness, found.level_prior, found.voicing_offset) == (0.5, 0.2, -0.4)
     assert (found.harmonic_priors, found.transient_prior) == ((2.0, 1.0), 0.1)
