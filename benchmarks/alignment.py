@@ -82,7 +82,9 @@ def main() -> None:
 def repeated(vocals: Vocals, text: str, times: int) -> tuple[Vocals, str]:
     """A song and its words end to end."""
     signal, voiced = np.tile(vocals.signal, times), np.tile(vocals.voiced, times)
-    return Vocals(signal, voiced, vocals.duration_s * times), "\n\n".join([text] * times)
+    perhaps = None if vocals.perhaps_voiced is None else np.tile(vocals.perhaps_voiced, times)
+    whole = Vocals(signal, voiced, vocals.duration_s * times, perhaps_voiced=perhaps)
+    return whole, "\n\n".join([text] * times)
 
 
 def memory(vocals: Vocals, text: str, minutes: float, copies: int) -> str:

@@ -61,6 +61,11 @@ TINY = {
         r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\ntheir sound"
         r"(?s:.*)true vocals +1 songs +28 words +0\.[1-4]\d\d within 0\.1 s +0\.[2-5]",
     ),
+    "lyrics_confidence": (
+        "{generated} --learn",
+        r"2\d words: mean squared error 0\.\d{4}, of a constant 0\.\d{4}\n(?s:.*) words of 0\.\d\d: [01]\.\d\d found\n"
+        r"slope, offset: -?\d\.\d\d -?\d+\.\d\d",
+    ),
     "low_end": (
         "{songs}",
         r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00",
@@ -85,7 +90,7 @@ TINY = {
     "refusals": (
         "{sung} --learn",
         r"own words (0\.9|1\.0)(?s:.*)refused: 1 of 2 .* words, 1 with those of another\n"
-        r"fit, covered, rate, one:( -?\d+\.\d\d){4}",
+        r"fit, covered, rate, gain, one:( -?\d+\.\d\d){5}",
     ),
     "rehearsal": (
         "--rows 40 --portion 10 --seconds 0.6",

@@ -15,6 +15,7 @@ from stemfeatures.lyrics.acoustic_model import FILLERS, VOWELS, _exponentials, i
 from stemfeatures.lyrics.adaptation import MIN_FRAMES, adapt
 from stemfeatures.lyrics.cepstra import cepstra, streams
 from stemfeatures.lyrics.observations import (
+    DOUBTFUL,
     MUTED,
     UNVOICED_VOWEL,
     VOICED_PAUSE,
@@ -166,7 +167,7 @@ def test_scores_that_are_not_kept_are_the_same():
     audible = rng.random(90) < 0.7
     n = int(audible.sum())
     streams = rng.normal(size=(3, n, 13)).astype(np.float32)
-    observations = Observations(streams, audible, rng.random(n) < 0.5)
+    observations = Observations(streams, audible, rng.random(n) < 0.5, doubtful=rng.random(n) < 0.3)
     senones = model.plain_senones[5:9].ravel()
     kept = FrameScores(model, observations, senones, stride=2)
     columns = np.tile(np.arange(13), 7)[:90]
@@ -177,6 +178,7 @@ def test_scores_that_are_not_kept_are_the_same():
     vowel = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
     sound[observations.voiced, 0] += VOICED_PAUSE
     sound[~observations.voiced, 1:] += np.where(vowel, UNVOICED_VOWEL, 0)
+    sound[observations.doubtful, 1:] += DOUBTFUL
     np.testing.assert_allclose(whole[audible], sound[np.arange(n), columns[audible]], rtol=1e-5)
     lazy = FrameScores(model, observations, senones, stride=2, held_bytes=0)
     for first, stop in ((0, 1), (1, 38), (38, 39), (39, 90), (50, 50)):

@@ -8,7 +8,7 @@ pytest.importorskip("pocketsphinx")
 
 from stemfeatures.lyrics.letter_to_sound import LetterToSound
 from stemfeatures.lyrics.lexicon import pronunciations, read_dictionary
-from stemfeatures.lyrics.text import LyricsError, backwards, decode_lyrics, parse_lyrics
+from stemfeatures.lyrics.text import LyricsError, backwards, decode_lyrics, parse_lyrics, shuffled
 from stemfeatures.lyrics.train_letter_to_sound import align, is_held_out, score, train, training_pairs
 
 SONG = """[Verse 1]
@@ -80,6 +80,19 @@ def test_backwards_is_its_own_inverse_and_keeps_lines_whole():
     assert [t.text for t in opposite.tokens] == ["six", "five", "four", "three", "two", "one"]
     assert [t.text for t in backwards(opposite).tokens] == [t.text for t in lyrics.tokens]
     assert [line.times for line in opposite.lines] == [1, 1, 1]
+
+
+def test_shuffled_moves_words_alone_and_always_alike():
+    lyrics = parse_lyrics("[Verse]\none two three\nfour five — six x2\n\nseven eight")
+    other = shuffled(lyrics)
+    words, moved = ([t.text for t in some.tokens if t.kind == "word"] for some in (lyrics, other))
+    assert sorted(moved) == sorted(words)
+    assert sum(a != b for a, b in zip(words, moved)) >= 4
+    assert other.lines == lyrics.lines
+    assert [(t.kind, t.line) for t in other.tokens] == [(t.kind, t.line) for t in lyrics.tokens]
+    assert all(a == b for a, b in zip(lyrics.tokens, other.tokens) if a.kind != "word")
+    assert shuffled(lyrics) == other
+    assert shuffled(parse_lyrics("")) == parse_lyrics("")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])

@@ -26,8 +26,8 @@ GARBAGE = 5.0
 NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.5, 0.5, -8.0
 #: Scaled nats a frame for a pause where somebody sings, and for a vowel where nothing has a pitch.
 VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
-#: Scaled nats a frame for a word where nobody sings.
-MUTED = -8.0
+#: Scaled nats a frame for a word where somebody may sing, and where nobody does.
+DOUBTFUL, MUTED = -1.0, -8.0
 #: Mean power of a mel band, relative to that of the strongest one, below which the recording holds nothing there, as
 #: of telephones and of files at 8 or 11 kHz. Bands of whole recordings have 0.002 and more.
 EMPTY_BAND = 1e-4
@@ -59,6 +59,9 @@ class Observations:
     onset : np.ndarray | None
         (n_audible,) float32, nats by which a frame is more likely where a syllable starts than elsewhere; None takes
         all frames for equal.
+    doubtful : np.ndarray | None
+        (n_audible,) bool, which of the audible frames are near no voiced frame, but near one that may be
+        voiced; None where none is.
     """
 
     streams: np.ndarray
@@ -66,21 +69,24 @@ class Observations:
     voiced: np.ndarray
     phones: np.ndarray | None = None
     onset: np.ndarray | None = None
+    doubtful: np.ndarray | None = None
 
 
 def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence[str] = ()) -> Observations:
     """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones by name."""
     mel = mel_power(vocals.signal)
-    audible = audible_frames(vocals, len(mel))
-    found = cepstra_of_mel(without_empty_bands(mel, audible))
-    if not audible.any():
-        return Observations(streams(found[:0]), audible, audible[:0])
+    sure = audible_frames(vocals, len(mel))
+    found = cepstra_of_mel(without_empty_bands(mel, sure))
+    if not sure.any():
+        return Observations(streams(found[:0]), sure, sure[:0])
+    audible = sure | audible_frames(vocals, len(mel), perhaps=True)
     voiced = vocals.voiced[_nearest(vocals, len(found))][audible]
-    level = found[audible].mean(axis=0)
+    level = found[sure].mean(axis=0)
     phones = None
     if network is not None:
-        phones = _phones(network, phone_features(mel, audible), names)[np.flatnonzero(audible) // STRIDE]
-    return Observations(streams(found, level)[:, audible], audible, voiced, phones, onset_scores(mel)[audible])
+        phones = _phones(network, phone_features(mel, sure), names)[np.flatnonzero(audible) // STRIDE]
+    seen = streams(found, level)[:, audible]
+    return Observations(seen, audible, voiced, phones, onset_scores(mel)[audible], ~sure[audible])
 
 
 def without_empty_bands(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
@@ -117,9 +123,25 @@ def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -
     return np.maximum(found - found[:, speech].max(axis=1, keepdims=True), NETWORK_FLOOR).astype(np.float32)
 
 
-def audible_frames(vocals: Vocals, n_frames: int) -> np.ndarray:
-    """(n_frames,) bool, which frames of 10 ms are no further than :data:`.vocals.REACH_S` from a voiced one."""
-    reach = within_reach(vocals.voiced)
+def audible_frames(vocals: Vocals, n_frames: int, *, perhaps: bool = False) -> np.ndarray:
+    """Frames in which words are looked for.
+
+    Parameters
+    ----------
+    vocals : Vocals
+        Where somebody sings.
+    n_frames : int
+        Of 10 ms.
+    perhaps : bool
+        Count frames that may be voiced, too, where they are known.
+
+    Returns
+    -------
+    np.ndarray
+        (n_frames,) bool, those no further than :data:`.vocals.REACH_S` from a voiced one.
+    """
+    voiced = vocals.perhaps_voiced if perhaps and vocals.perhaps_voiced is not None else vocals.voiced
+    reach = within_reach(voiced)
     return reach[_nearest(vocals, n_frames)] if len(reach) else np.zeros(n_frames, bool)
 
 
@@ -248,4 +270,9 @@ class FrameScores:
         extra[audible, _VOWEL] = np.where(voiced, 0, UNVOICED_VOWEL)
         starts = np.zeros(end - begin) if seen.onset is None else seen.onset[begin:end]
         extra[audible, _START] = ONSET_SCALE * np.clip(starts, LEAST_ONSET, MOST_ONSET)
+        if seen.doubtful is not None:
+            doubtful = np.zeros(stop - first, bool)
+            doubtful[audible] = seen.doubtful[begin:end]
+            extra[doubtful, _CONSONANT] += DOUBTFUL
+            extra[doubtful, _VOWEL] += DOUBTFUL
         return extra

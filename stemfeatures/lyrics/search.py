@@ -31,7 +31,9 @@ class Search:
     scores : FrameEmissions
         How well the frames fit its columns.
     gain : float
-        By how many scaled nats the words do better than backwards, where the acoustic model looks at that.
+        By how many scaled nats the words do better than in another order, where the acoustic model looks at that.
+    n_voiced : int
+        Frames of 10 ms in which somebody sings, where it looks at that.
     covered : float
         Share of the voiced frames in which a word is sung, where it looks at that.
     rate : float
@@ -42,6 +44,7 @@ class Search:
     path: np.ndarray
     scores: FrameEmissions
     gain: float = 0.0
+    n_voiced: int = 0
     covered: float = 1.0
     rate: float = 0.0
 

@@ -15,6 +15,7 @@ Every token between blanks keeps its place, so that times can be given back to t
 from __future__ import annotations
 
 import html
+import random
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -181,6 +182,15 @@ def backwards(lyrics: LyricsText) -> LyricsText:
         tokens += [replace(token, line=len(lines)) for token in reversed(lyrics.tokens[line.first : line.stop])]
         lines.append(replace(line, first=first, stop=len(tokens), start_s=None, again_s=()))
     return LyricsText(tuple(tokens), tuple(lines))
+
+
+def shuffled(lyrics: LyricsText) -> LyricsText:
+    """The same words in another order, the same for each text, in lines as long as they were."""
+    places = [k for k, token in enumerate(lyrics.tokens) if token.kind == "word"]
+    tokens = list(lyrics.tokens)
+    for place, source in zip(places, random.Random(0).sample(places, len(places))):
+        tokens[place] = replace(lyrics.tokens[place], text=lyrics.tokens[source].text)
+    return replace(lyrics, tokens=tuple(tokens))
 
 
 def decode_lyrics(data: bytes) -> str:

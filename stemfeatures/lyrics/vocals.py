@@ -21,6 +21,8 @@ from .cepstra import SAMPLE_RATE
 
 #: Probability of voicing from which on a frame counts as voiced.
 VOICED = 0.5
+#: The same of a voice that the network hardly hears behind its accompaniment: words are looked for there, at a cost.
+PERHAPS_VOICED = 0.15
 #: Words are looked for no further than this from a frame in which somebody sings.
 REACH_S = 0.4
 #: Further than that from a pitch, somebody growls, shouts or speaks where the presence of the vocals is above the first
@@ -45,12 +47,15 @@ class Vocals:
         Of the recording.
     message : str
         What there is to say of the file that it comes from, such as that it ends early; else empty.
+    perhaps_voiced : np.ndarray | None
+        (n_frames,) bool, ``voiced`` and the frames that may have a pitch; None where that is not known.
     """
 
     signal: np.ndarray
     voiced: np.ndarray
     duration_s: float
     message: str = ""
+    perhaps_voiced: np.ndarray | None = None
 
 
 class VocalSeparator:
@@ -157,11 +162,13 @@ class VocalCollector:
         self._signal.append(self._resampler.flush())
         energy = np.concatenate(self._energy, axis=1)
         active = active_frames(energy[0], energy[1])
-        pitched = (np.concatenate(self._voicing) > VOICED) & active
+        voicing = np.concatenate(self._voicing)
+        pitched = (voicing > VOICED) & active
         voiced = sung_frames(pitched, active, np.concatenate(self._presence)) if self._presence else pitched
         signal = np.concatenate(self._signal, dtype=np.float32)
         self._signal.clear()
-        return Vocals(signal, voiced, duration_s)
+        perhaps = voiced | ((voicing > PERHAPS_VOICED) & active)
+        return Vocals(signal, voiced, duration_s, perhaps_voiced=perhaps)
 
     def _resample(self, signal: torch.Tensor) -> None:
         self._signal.append(self._resampler.process(signal[0].cpu().numpy()))
