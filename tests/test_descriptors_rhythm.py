@@ -364,6 +364,23 @@ def test_a_tone_that_is_cut_dead_begins_once(partials, voice):
         assert np.abs(onsets - starts).max() < 0.04
 
 
+@pytest.mark.parametrize("playing", [False, True])
+def test_a_damper_is_a_stroke_only_where_drums_play(playing):
+    starts = np.arange(0.3, 6, 0.6)
+    t = np.arange(int(6.5 * SR)) / SR
+    since = t - starts[np.maximum(np.searchsorted(starts, t, "right") - 1, 0)]
+    tone = 0.2 * sum(np.sin(2 * np.pi * 220 * h * since) / h for h in range(1, 9))
+    y = tone * np.minimum(1, since / 0.005) * (since < 0.4) * (t >= starts[0])
+    frames = stem_frames(y)
+    n = len(frames.energy)
+    # The network takes the ends for strokes, too.
+    activation = pulses(np.sort(np.r_[starts, starts + 0.4]), n)
+    active = frames.energy > 1e-5 * frames.energy.max()
+    drums = np.full(n, playing)
+    onsets, _ = find_onsets(frames.mel, frames.chroma, active, activation=activation, drums=drums)
+    assert len(onsets) == len(starts) * (1 + playing)
+
+
 def test_a_tone_that_follows_a_cut_at_once_is_heard_behind_the_click():
     random = np.random.default_rng(1)
     y, starts = [np.zeros(int(0.3 * SR))], []

@@ -401,6 +401,7 @@ def find_onsets(
     *,
     contour: F0Contour | None = None,
     activation: np.ndarray | None = None,
+    drums: np.ndarray | None = None,
     voice: bool = False,
 ) -> Onsets:
     """Onsets of a stem or of the mixture.
@@ -415,6 +416,9 @@ def find_onsets(
         F0 of the stem, or None.
     activation : np.ndarray, optional
         (n_frames,) of strokes, from the network, for rows with drums, or None. It goes before the flux.
+    drums : np.ndarray, optional
+        (n_frames,) bool, where the drums play: elsewhere the click of a sound that stops dead, as that of a damper, is
+        no stroke. Everywhere, if not given.
     voice : bool, default=False
         Whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
         one onset; else the peak does, which is the sharper.
@@ -426,14 +430,7 @@ def find_onsets(
     """
     own = own_levels(mel)
     strength = onset_strength(mel, chroma, own)
-    found = flux_onsets(strength, active, voice=voice)
-    cut = _cut(mel, own, strength, found)
-    if cut.any():
-        # A click hides the attack that follows it.
-        heard = strength.copy()
-        around = np.rint(found[cut] * FRAME_RATE).astype(int)[:, None] + np.arange(-1, 2)
-        heard[np.clip(around, 0, len(heard) - 1)] = 0.0
-        found = flux_onsets(heard, active, voice=voice)
+    found = _behind_cuts(mel, own, strength, active, voice)
     if not voice:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
@@ -443,6 +440,9 @@ def find_onsets(
         found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
     if activation is not None:
         strokes, _ = pick_onsets(activation, active, threshold=ACTIVATION_THRESHOLD)
+        if drums is not None:
+            played = drums[np.clip(np.rint(strokes * FRAME_RATE).astype(int), 0, len(drums) - 1)]
+            strokes = strokes[played | ~_cut(mel, own, strength, strokes)]
         found = join_onsets(strokes, found, SAME_STROKE_S)
     if contour is not None:
         begun = note_onsets(contour)
@@ -450,6 +450,19 @@ def find_onsets(
     frames = np.clip(np.rint(found * FRAME_RATE).astype(int), 0, max(len(strength) - 1, 0))
     around = maximum_filter1d(strength, 2 * MIN_DISTANCE + 1, mode="constant")
     return found, around[frames] if len(found) else np.zeros(0)
+
+
+def _behind_cuts(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, active: np.ndarray, voice: bool) -> np.ndarray:
+    """:func:`flux_onsets`; where a sound stops dead, what follows its click."""
+    found = flux_onsets(strength, active, voice=voice)
+    cut = _cut(mel, own, strength, found)
+    if not cut.any():
+        return found
+    # A click hides the attack that follows it.
+    heard = strength.copy()
+    around = np.rint(found[cut] * FRAME_RATE).astype(int)[:, None] + np.arange(-1, 2)
+    heard[np.clip(around, 0, len(heard) - 1)] = 0.0
+    return flux_onsets(heard, active, voice=voice)
 
 
 def flux_onsets(strength: np.ndarray, active: np.ndarray, *, voice: bool = False) -> np.ndarray:
@@ -507,6 +520,7 @@ def row_onsets(inputs: DescriptorInputs) -> dict[str, Onsets]:
             active[row],
             contour=contours.get(row),
             activation=frames.onset if row in STROKE_ROWS else None,
+            drums=active["drums"],
             voice=row == "vocals",
         )
         for row in frames.rows
