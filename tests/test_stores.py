@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -32,9 +33,11 @@ from pipelines.commands._inputs import Input, at_hand
 from pipelines.commands._progress import ProgressLine
 from pipelines.extraction import fetch, loaded, stop
 from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError, named_as
+from pipelines.extraction.lyrics import have_same_lyrics
 from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
 from stemfeatures._util import objects
 from stemfeatures._util.urls import Url, joined, place_of, redacted
+from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
 from stemfeatures.errors import (
     BusyDatasetError,
     CatalogError,
@@ -44,6 +47,7 @@ from stemfeatures.errors import (
     ModelError,
     SeparationError,
 )
+from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics, lyrics_beside
 from stemfeatures.tables import lock, parts
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
@@ -618,3 +622,88 @@ def test_workers_are_told_to_stop_through_the_store(layout: DatasetLayout, monke
             break
         deadline.wait(0.05)
     assert told.exists()
+
+
+# ---------------------------------------------------------------------------------------------------------- lyrics
+
+
+def test_lyrics_of_a_store(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
+    caplog.set_level("WARNING")
+    song = f"s3://{BUCKET}/album/01 what?.flac"
+    assert find_lyrics(song) is None
+    store.put("album/01 what?.txt", "beside, latín".encode("cp1252"))
+    assert find_lyrics(song) == FoundLyrics("beside, latín", "txt")
+    store.put("album/01 what?.lrc", b"[00:01.00]in time")
+    assert find_lyrics(song) == FoundLyrics("[00:01.00]in time", "lrc")
+    assert find_lyrics(song, "01 what?.txt") == FoundLyrics("beside, latín", "catalog")
+    store.put("texts/one.txt", b"elsewhere")
+    for given in ("../texts/one.txt", f"s3://{BUCKET}/texts/one.txt", "/texts/one.txt"):
+        assert find_lyrics(song, given) == FoundLyrics("elsewhere", "catalog")
+    assert find_lyrics(tmp_path / "here.flac", f"s3://{BUCKET}/texts/one.txt") == FoundLyrics("elsewhere", "catalog")
+    assert not caplog.records
+    assert find_lyrics(song, "gone.txt") == FoundLyrics("[00:01.00]in time", "lrc")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"s3://{BUCKET}/album/gone.txt: there is no such object"
+    ]
+    store.put("album/01 what?.lrc", b"x" * 1_000_001)
+    assert find_lyrics(song) == FoundLyrics("beside, latín", "txt")
+    assert "too large" in caplog.records[-1].getMessage()
+    caplog.clear()
+    with store.failing(9, "403 Forbidden", method="HEAD"):  # a store that may not be listed says so of what is absent
+        assert find_lyrics(song) is None
+    assert not caplog.records
+    # A server of HTTP may answer with a page, whatever it is asked for.
+    assert lyrics_beside("https://host/album/song.flac") == []
+
+
+def test_a_run_finds_the_lyrics_of_a_store(store: Store, tmp_path: Path, model: Path) -> None:
+    """Beside the audio, in its tags and in the catalogue; edited, added and gone ones are found by the next run."""
+    pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
+    for name in ("beside", "none", "tags", "told"):
+        write_tone(tmp_path / f"{name}.wav")
+    tagged = ["-metadata", "lyrics=from the tags", "-c:a", "libmp3lame"]
+    command = [ffmpeg_path() or "ffmpeg", "-v", "error", "-i", tmp_path / "tags.wav", *tagged, tmp_path / "tags.mp3"]
+    subprocess.run(command, check=True)
+    songs = ["beside.wav", "none.wav", "tags.mp3", "told.wav"]
+    for name in songs:
+        store.put(f"songs/{name}", (tmp_path / name).read_bytes())
+    store.put("songs/beside.txt", b"purple elephants")
+    catalog = pd.DataFrame({"track_id": [name.split(".")[0] for name in songs]})
+    catalog["path"] = [f"s3://{BUCKET}/songs/{name}" for name in songs]
+    catalog["lyrics"] = [None, None, None, "discovering bicycles"]
+
+    def extract() -> tuple[int, dict[str, str | None]]:
+        summary = extract_catalog(catalog, OUT, model=model, device="cpu", jobs=1, tables=["lyric_songs"])
+        assert summary.n_failed == 0
+        features = open_features(OUT)
+        sources = features.to_arrow("lyric_songs", columns=["track_id", "source"]).to_pylist()
+        assert len(sources) == len(songs)
+        return summary.n_done, {row["track_id"]: row["source"] for row in sources}
+
+    found = {"beside": "txt", "none": None, "tags": "tags", "told": "catalog"}
+    assert extract() == (4, found)
+    assert extract() == (0, found)
+    store.put("songs/beside.txt", b"purple elephants forever")
+    store.put("songs/none.lrc", b"[00:01.00]purple")
+    catalog.loc[3, "lyrics"] = "discovering"
+    assert extract() == (3, {**found, "none": "lrc"})
+    assert extract() == (0, {**found, "none": "lrc"})
+
+
+def test_many_lyrics_of_a_folder_are_looked_up_by_one_listing(store: Store) -> None:
+    pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
+    store.put("songs/3.txt", b"purple elephants")
+    store.put("songs/4.txt", b"elephants")
+    store.requests.clear()
+    purple = hashlib.sha256(b"purple elephants").hexdigest()
+    rows = [(f"s3://{BUCKET}/songs/{i}.wav", None, purple if i in (3, 4, 5) else None) for i in range(12)]
+    # What was found before may have come from the tags of 5, which are in a file that has not changed.
+    assert have_same_lyrics(rows) == [i != 4 for i in range(12)]
+    assert {name for name in store.requests if "songs/" in name} == {
+        f"{method} /{BUCKET}/songs/{i}{suffix}"
+        for i in (3, 4)
+        for method, suffix in (("HEAD", ".lrc"), ("HEAD", ".txt"), ("GET", ".txt"))
+    }
+    with store.failing(99, "403 Forbidden"):
+        assert have_same_lyrics(rows) == [True] * 12

@@ -15,7 +15,7 @@ from stemfeatures._util.urls import SCHEMES, Url, is_remote
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Of a folder in a store with fewer files in question, each is asked for; else the folder is listed.
-_WORTH_A_LIST = 8
+WORTH_A_LIST = 8
 
 
 class FileState(NamedTuple):
@@ -71,7 +71,7 @@ def remote_states(addresses: Iterable[str]) -> dict[str, FileState | None]:
 
     def look(item: tuple[Url, list[str]]) -> dict[str, FileState | None]:
         folder, some = item
-        if len(some) < _WORTH_A_LIST or SCHEMES[folder.scheme] == "http":
+        if len(some) < WORTH_A_LIST or SCHEMES[folder.scheme] == "http":
             return {address: _state_of_object(address) for address in some}
         try:
             there = {entry.name: state_of(entry) for entry in objects.entries(folder)}

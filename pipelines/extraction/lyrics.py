@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from stemfeatures._util import objects
+from stemfeatures._util.urls import SCHEMES, Url
 from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
 
+from .file_state import WORTH_A_LIST
 from .tasks import TrackTask
 
 if TYPE_CHECKING:
@@ -27,20 +32,64 @@ def wants_lyrics(tables: Collection[str]) -> bool:
     return not {*LYRIC_TABLES, TEXT_TABLE}.isdisjoint(tables)
 
 
-def lyrics_of(path: str, given: Any, *, tags: bool = True) -> FoundLyrics | None:
-    """The lyrics of a row of a catalogue, by its file and its cell of :data:`COLUMN`."""
+def lyrics_of(path: str, given: Any, *, tags: bool = True, copy: str | None = None) -> FoundLyrics | None:
+    """The lyrics of a row of a catalogue, by its file and its cell of :data:`COLUMN`; ``copy`` is the file on this
+    machine, where it is of a store."""
     from stemfeatures.lyrics.sources import find_lyrics
 
-    return find_lyrics(path, given if isinstance(given, str) else None, tags=tags)
+    return find_lyrics(path, given if isinstance(given, str) else None, tags=tags, copy=copy)
 
 
 def has_same_lyrics(path: str, given: Any, sha256: str | None) -> bool:
-    """Whether a file whose bytes have not changed has the lyrics that it had, by their digest.
+    """Whether a file of this machine whose bytes have not changed has the lyrics that it had, by their digest.
 
     What its tags say has not changed either: they are read only where they may hold what was found.
     """
     found = lyrics_of(path, given, tags=sha256 is not None)
     return sha256 == (None if found is None else found.sha256)
+
+
+def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
+    """:func:`has_same_lyrics` of many rows of stores, some at a time.
+
+    Their tags are not read, as the whole file would come for it: where no lyrics are found but in tags, they are taken
+    for what they were. So lyrics that are gone from beside a file of a store are not missed.
+
+    Parameters
+    ----------
+    rows : iterable of tuple
+        Address, cell of the catalogue, and the digest of the lyrics that the track had.
+
+    Returns
+    -------
+    list of bool
+        One a row.
+    """
+    from stemfeatures.lyrics.sources import lyrics_beside
+
+    rows = list(rows)
+    folders = Counter(Url(path).parent for path, _, _ in rows)
+
+    def names_in(folder: Url) -> set[str] | None:
+        if folders[folder] < WORTH_A_LIST or SCHEMES[folder.scheme] == "http":
+            return None
+        try:
+            return {entry.name for entry in objects.entries(folder)}
+        except OSError:
+            return None
+
+    def same(row: tuple[str, Any, str | None]) -> bool:
+        path, given, sha256 = row
+        names = there[Url(path).parent]
+        beside = {str(place).rpartition("/")[2] for place in lyrics_beside(path)}
+        if not isinstance(given, str) and names is not None and names.isdisjoint(beside):
+            return True
+        found = lyrics_of(path, given, tags=False)
+        return found is None or found.sha256 == sha256
+
+    with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
+        there = dict(zip(folders, pool.map(names_in, folders)))
+        return list(pool.map(same, rows))
 
 
 @dataclass(frozen=True)
@@ -76,6 +125,11 @@ class LyricsListener:
         self._found: dict[str, FoundLyrics | None] = {}
         self._collectors: dict[str, VocalCollector] = {}
 
+    def find(self, track_id: str, copy: str) -> None:
+        """Look for the lyrics of a track whose file is there, in the thread that decodes it: a store may be slow."""
+        track = self._tracks[track_id]
+        self._found[track_id] = lyrics_of(track.path, track.metadata.get(COLUMN), copy=copy)
+
     def on_frames(self, track_id: str, frames: Frames) -> None:
         """Further frames of a track."""
         if frames.first == 0:  # a track that is tried again starts over
@@ -97,9 +151,7 @@ class LyricsListener:
     def _start(self, track_id: str) -> None:
         from stemfeatures.lyrics.vocals import VocalCollector
 
-        track = self._tracks[track_id]
-        found = self._found[track_id] = lyrics_of(track.path, track.metadata.get(COLUMN))
-        if found is not None:
+        if self._found[track_id] is not None:
             self._collectors[track_id] = VocalCollector(self._device)
 
 

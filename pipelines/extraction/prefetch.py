@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -157,6 +158,8 @@ class PrefetchStream(AudioStream):
         Of files of stores: no more are kept on this machine.
     prepare : callable, optional
         See :class:`~stemfeatures.analysis.PreparedStream`; blocks are not prepared without it.
+    on_file : callable, optional
+        Called in that thread with the path of the file on this machine, once it has been opened.
     alive : callable, optional
         Called whenever the reader asks for a block or has got one.
 
@@ -186,6 +189,7 @@ class PrefetchStream(AudioStream):
         prepare: Prepare | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
+        on_file: Callable[[str], None] | None = None,
         self.n_samples = 0
         self.status = None
         self.message = ""
@@ -195,7 +199,7 @@ class PrefetchStream(AudioStream):
         self.decode_s = self.wait_s = 0.0
         self.preparation: Preparation | None = None
         self.mono: np.ndarray | None = None
-        self._prepare = prepare
+        self._prepare, self._on_file = prepare, on_file
         self._limits, self._alive = limits or AudioLimits(), alive
         self._cache_bytes = cache_bytes
         self._away = is_remote(path)
@@ -256,6 +260,8 @@ class PrefetchStream(AudioStream):
                         return
                     started = time.perf_counter()
                 self.tags = audio.read_tags(path)
+                if self._on_file is not None:
+                    self._on_file(path)
                 if fetched is None:
                     self._require_same(version)
                 self._end = stream.status, stream.message
@@ -408,15 +414,23 @@ def prefetched(
 ) -> Iterator[tuple[_Key, PrefetchStream]]:
     """Streams of files in order, the next ``ahead`` of which are being decoded already; not opened yet.
 
-    Ends early when ``stop()`` says so. Every stream has its own thread, so a consumer may hold several at a time.
+    Ends early when ``stop()`` says so. ``on_file`` is told the key, too.
+    Every stream has its own thread, so a consumer may hold several at a time.
     """
     source = iter(items)
     started: deque[tuple[_Key, PrefetchStream]] = deque()
+    on_file: Callable[[_Key, str], None] | None = None,
     try:
         while stop is None or not stop():
             while len(started) <= ahead and (item := next(source, None)) is not None:
                 stream = PrefetchStream(
-                    item[1], timeout_s=timeout_s, limits=limits, cache_bytes=cache_bytes, prepare=prepare, alive=alive
+                    item[1],
+                    timeout_s=timeout_s,
+                    limits=limits,
+                    cache_bytes=cache_bytes,
+                    prepare=prepare,
+                    on_file=None if on_file is None else partial(on_file, item[0]),
+                    alive=alive,
                 )
                 started.append((item[0], stream))
             if not started:

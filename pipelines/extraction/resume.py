@@ -37,7 +37,7 @@ from stemfeatures.tables.reader import live_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
-from .lyrics import COLUMN, has_same_lyrics
+from .lyrics import COLUMN, has_same_lyrics, have_same_lyrics
 from .prefetch import FileState, digest_limit_s, file_states
 from .provenance import digest
 
@@ -187,6 +187,8 @@ def decide(
     names = frame["track_id"].tolist()
     # What is new here need not be looked at.
     states = file_states([path if name in tracks or name in errors else None for name, path in zip(names, paths)])
+    may = [i for i, name in enumerate(names) if name in tracks and _key(tracks[name]) == key and states[i]]
+    away = _same_lyrics_in_stores([(i, paths[i], given[i], tracks[names[i]]) for i in may if alignment is not None])
     rows = zip(names, frame["source_uri"].tolist(), paths, states)
     places = _Places(catalog)
     for i, (track_id, uri, path, state) in enumerate(rows):
@@ -198,7 +200,7 @@ def decide(
             whole = same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES))
             lyrics = None
             if whole and alignment is not None:
-                lyrics = _lyrics_changed(row, config, alignment, None if state is None else path, given[i])
+                lyrics = _lyrics_changed(row, config, alignment, None if state is None else path, given[i], away.get(i))
             if whole and lyrics is None:
                 decision.done.append(i)
                 changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
@@ -264,11 +266,26 @@ def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
         return False
 
 
+def _same_lyrics_in_stores(rows: Iterable[tuple[int, str, Any, dict[str, Any]]]) -> dict[int, bool]:
+    """Of rows whose file lies in a store, by position, whether they have the lyrics that they had."""
+    away = [row for row in rows if is_remote(row[1])]
+    same = have_same_lyrics((path, given, row["lyrics_sha256"]) for _, path, given, row in away)
+    return {i: has for (i, *_), has in zip(away, same)}
+
+
 def _lyrics_changed(
-    row: dict[str, Any], config: dict[str, Any], alignment: Mapping[str, Any], path: str | None, given: Any
+    row: dict[str, Any],
+    config: dict[str, Any],
+    alignment: Mapping[str, Any],
+    path: str | None,
+    given: Any,
+    same: bool | None,
 ) -> str | None:
-    """Why the lyrics of a row have to be aligned again; None where not. A file without a path is gone."""
-    if path is not None and not has_same_lyrics(path, given, row["lyrics_sha256"]):
+    """Why the lyrics of a row have to be aligned again; None where not. A file without a path is gone; ``same`` is
+    known of those in stores."""
+    if same is None:
+        same = path is None or has_same_lyrics(path, given, row["lyrics_sha256"])
+    if not same:
         return _OTHER_LYRICS
     if row["lyrics_sha256"] is not None and config.get("alignment") != alignment:
         return _OTHERWISE_ALIGNED

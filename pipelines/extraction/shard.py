@@ -334,6 +334,7 @@ class _Shard:
             try:
                 stems = self._stems(self.left[track_id])
                 stream.open()
+            on_file=None if self.lyrics is None else self.lyrics.find,
                 self.thread.alive(self._patience_s(stream))
             except Exception as error:
                 stream.close()
@@ -381,6 +382,7 @@ class _Shard:
                     self.thread.alive(self._patience_s(stream))
                     on_frames = None if self.lyrics is None else partial(self.lyrics.on_frames, track.track_id)
                     describe = partial(self.analyser.from_stream, stream, stems=stems, on_frames=on_frames)
+                on_file=None if self.lyrics is None else partial(self.lyrics.find, track.track_id),
                     outcome: _Outcome | Exception = self._describe(track, describe)
             except Exception as error:
                 outcome = error

@@ -6,8 +6,10 @@ import hashlib
 import logging
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from .._util import objects
+from .._util.urls import SCHEMES, Place, Url, is_remote, joined
 from .synchronised import as_lrc, read_synchronised
 from .text import LyricsError, decode_lyrics
 
@@ -44,39 +46,78 @@ class FoundLyrics:
 
 
 def find_lyrics(
-    path: str | Path, given: str | None = None, *, folder: str | Path | None = None, tags: bool = True
+    path: str | Path,
+    given: str | None = None,
+    *,
+    folder: str | Path | None = None,
+    tags: bool = True,
+    copy: str | Path | None = None,
 ) -> FoundLyrics | None:
     """Lyrics of an audio file: those given, of a ``.lrc`` or ``.txt`` file beside it that has its name, or of its tags.
 
     Parameters
     ----------
     path : str | Path
-        The audio file.
+        The audio file, or its address in a store.
     given : str | None
-        What a catalogue says: the lyrics themselves, or the path of a ``.lrc`` or ``.txt`` file with them.
+        What a catalogue says: the lyrics themselves, or the path or address of a ``.lrc`` or ``.txt`` file with them.
     folder : str | Path | None
         What a given path is relative to; the folder of the audio by default.
     tags : bool
         Look into the tags.
+    copy : str | Path | None
+        Where an audio file of a store lies on this machine: its tags are not read without.
 
     Returns
     -------
     FoundLyrics | None
         The first that there are; files that cannot be read are passed over, and said so in the log.
     """
-    path = Path(path)
     if given and given.strip():
         if "\n" in given.strip() or not given.strip().lower().endswith(SUFFIXES):
             return FoundLyrics(given, "catalog")
-        text = _read(Path(folder or path.parent) / given.strip())
+        text = _read(_given_place(path, folder, given.strip()))
         if text:
             return FoundLyrics(text, "catalog")
-    for suffix in SUFFIXES:
-        beside = path.with_suffix(suffix)
-        if beside.is_file() and (text := _read(beside)):
+    for suffix, beside in zip(SUFFIXES, lyrics_beside(path)):
+        if (isinstance(beside, Url) or beside.is_file()) and (text := _read(beside, expected=False)):
             return FoundLyrics(text, suffix[1:])
-    text = lyrics_in_tags(path) if tags else None
+    here = copy if isinstance(path, str) and is_remote(path) else path
+    text = lyrics_in_tags(here) if tags and here is not None else None
     return FoundLyrics(text, "tags") if text else None
+
+
+def lyrics_beside(path: str | Path) -> list[Place]:
+    """Where lyrics of an audio file are looked for beside it, in the order of :data:`SUFFIXES`.
+
+    Parameters
+    ----------
+    path : str | Path
+        The audio file, or its address in a store.
+
+    Returns
+    -------
+    list of Path or Url
+        None beside files of ``http(s)://``: some servers answer with a page whatever they are asked for.
+    """
+    if not isinstance(path, str) or not is_remote(path):
+        return [Path(path).with_suffix(suffix) for suffix in SUFFIXES]
+    address = Url(path).address
+    folder, _, name = address.rpartition("/")
+    if SCHEMES[Url(path).scheme] == "http" or not name:
+        return []
+    return [Url(f"{folder}/{PurePosixPath(name).with_suffix(suffix)}") for suffix in SUFFIXES]
+
+
+def _given_place(path: str | Path, folder: str | Path | None, given: str) -> Place:
+    """The file of lyrics that a catalogue names."""
+    if is_remote(given):
+        return Url(given)
+    if folder is None and isinstance(path, str) and is_remote(path):
+        return Url(joined(Url(path).parent.address, given))
+    if isinstance(folder, str) and is_remote(folder):
+        return Url(joined(folder, given))
+    return Path(Path(path).parent if folder is None else folder) / given
 
 
 def lyrics_in_tags(path: str | Path) -> str | None:
@@ -103,13 +144,13 @@ def lyrics_in_tags(path: str | Path) -> str | None:
     return None
 
 
-def read_lyrics(path: str | Path) -> str:
+def read_lyrics(path: str | Path | Url) -> str:
     """The text of a file of lyrics.
 
     Parameters
     ----------
-    path : str | Path
-        Text or ``.lrc``, encoded as :func:`.text.decode_lyrics` reads it.
+    path : str | Path | Url
+        Text or ``.lrc``, encoded as :func:`.text.decode_lyrics` reads it; of this machine, or of a store.
 
     Returns
     -------
@@ -123,21 +164,39 @@ def read_lyrics(path: str | Path) -> str:
     OSError
         It cannot be read.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
     try:
-        if len(data) > MAX_BYTES:
-            raise LyricsError(f"is too large for lyrics: more than {MAX_BYTES:,} bytes")
-        return decode_lyrics(data)
+        return decode_lyrics(_bytes_of(path))
     except LyricsError as error:
         raise LyricsError(error.message, source=str(path)) from error
 
 
-def _read(path: Path) -> str | None:
+def _bytes_of(path: str | Path | Url) -> bytes:
+    too_large = LyricsError(f"is too large for lyrics: more than {MAX_BYTES:,} bytes")
+    if isinstance(path, Url):
+        entry = objects.info(path)
+        if entry is None:
+            raise objects.NoObjectError("there is no such object", path)
+        if entry.size > MAX_BYTES:
+            raise too_large
+        return objects.read(path)
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise too_large
+    return data
+
+
+def _read(path: Place, *, expected: bool = True) -> str | None:
+    """The text of a file; None where there is none, which is told unless it was not ``expected`` to be there."""
     try:
         text = read_lyrics(path)
     except LyricsError as error:
         log.warning("%s", error)
+        return None
+    except objects.StoreError as error:
+        # A store that does not let us list it denies access to what is not there.
+        absent = isinstance(error, (objects.NoObjectError, objects.NoAccessError))
+        log.log(logging.DEBUG if absent and not expected else logging.WARNING, "%s", error)
         return None
     except OSError as error:
         log.warning("%s: %s", path, error.strerror)
