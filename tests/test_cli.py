@@ -590,12 +590,13 @@ def test_extract_sums_up_and_exits_3_on_failures(main: Main, extracted, tmp_path
     extracted[1].append(
         summary(
             tmp_path / "f", n_total=12, n_done=7, n_skipped=2, n_failed=3, errors=errors, audio_s=700, wall_s=10,
-            table_rows=rows, n_metadata_changed=1,
+            table_rows=rows, n_metadata_changed=1, by_status={"silent": 1, "truncated": 2},
         )
     )  # fmt: skip
     assert main("extract", "a.csv", "-o", tmp_path / "f") == 3
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "7 tracks done, 3 failed"
+    assert "of the done: 2 truncated, 1 silent (column status of table tracks)\n" in out
     assert "skipped: 2 tracks done before" in out
     assert "       2  broken or unknown audio\n          e.g. a/bad.mp3: soundfile: no; ffmpeg: no\n" in out
     assert "       1  worker: WorkerCrash" in out

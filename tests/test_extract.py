@@ -33,6 +33,7 @@ import stemfeatures
 from pipelines import cli, extract_catalog
 from pipelines.catalog import read_catalog
 from pipelines.extraction import cluster as executors
+from pipelines.extraction import driver as driver_module
 from pipelines.extraction import loaded, plan, prefetch, threads
 from pipelines.extraction import rows as rows_module
 from pipelines.extraction import shard as shard_module
@@ -43,7 +44,7 @@ from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeou
 from pipelines.extraction.retry import failed_rows
 from pipelines.extraction.stop import StopRequest
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, ExtractSummary
-from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackTask
+from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackOutcome, TrackTask
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import STEM_ROWS
@@ -151,6 +152,7 @@ def test_every_row_ends_in_tracks_or_errors(tmp_path: Path, model: Path) -> None
     features = assert_partition(out, set(catalog["track_id"]))
     assert (summary.n_total, summary.n_done, summary.n_failed, summary.n_skipped) == (10, 5, 5, 0)
     assert summary.table_rows == features.counts()
+    assert summary.by_status == {"silent": 1, "too_short": 1}
     assert sorted((g.stage, g.reason, g.n) for g in summary.errors) == [
         ("catalog", "not on this machine", 1),
         ("catalog", "the row names no file", 1),
@@ -843,6 +845,26 @@ def test_plan(durations: list[float], most: int, audio_s: float, n_workers: int)
     ordered = [durations[i] for some in shards for i in some]
     assert ordered == sorted(ordered, reverse=True)
     assert len(shards) >= min(len(durations), 2 * n_workers)  # no worker stands idle
+
+
+def test_time_left_of_short_tracks_and_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long tracks come first: what one second of audio takes is not what a track of a second takes."""
+    now = [100.0]
+    monkeypatch.setattr(driver_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    tasks = [TrackTask("long", "long", "/long", weight_s=600.0)]
+    tasks += [TrackTask(f"{i}", f"{i}", f"/{i}", weight_s=1.0) for i in range(1000)]
+    tasks.append(TrackTask("unknown", "unknown", "/unknown"))
+    seen: list[ExtractProgress] = []
+    driver = driver_module.Driver(ExtractSummary(None, Path("out"), n_total=len(tasks)), seen.append, tasks)
+    driver.begin()
+    now[0] += 15.5 + 0.12  # at 1.55 CPU seconds a minute, and 0.12 a track
+    driver.on_track(TrackOutcome("long", 600.0))
+    assert seen[-1].eta_s == pytest.approx(1001 * (1.55 / 60 + 0.12), rel=0.03)
+    whole = ExtractSummary(None, Path("out"), n_total=3 * len(tasks), n_done=len(tasks), wall_s=160.0)
+    whole.progress_of_part(seen.append)(seen[-1])  # as the second of three portions that cost the same
+    a_portion_s = seen[-2].elapsed_s + seen[-2].eta_s
+    assert (seen[-1].n_done, seen[-1].elapsed_s) == (len(tasks) + 1, pytest.approx(160 + 15.62))
+    assert seen[-1].eta_s == pytest.approx(a_portion_s + seen[-2].eta_s)
 
 
 # ------------------------------------------------------------------------------------------------------- clusters

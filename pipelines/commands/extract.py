@@ -361,6 +361,9 @@ def summary_text(summary: ExtractSummary) -> str:
         )
     if summary.table_rows:
         lines += [f"tables in {summary.out_dir}:"]
+    if summary.by_status:
+        kinds = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.by_status.items(), key=lambda k: -k[1]))
+        lines.append(f"of the done: {kinds} (column status of table tracks)")
         rows = [("table", "rows"), *((name, f"{n:,}") for name, n in summary.table_rows.items())]
         lines += table(rows, align="<>", indent="  ").split("\n")
         if summary.table_rows.get("tracks") or summary.table_rows.get("errors"):

@@ -14,6 +14,7 @@ from stemfeatures.tables.rows import Provenance
 
 from .executor import Outcome, WorkerCrash
 from .file_state import FileState
+from .plan import efforts_s
 from .rows import failure_row
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary, grouped
 from .tasks import ShardReceipt, TrackFailure, TrackOutcome, TrackTask
@@ -47,8 +48,8 @@ class Driver:
     ) -> None:
         self.summary, self.progress = summary, progress
         self._left = {row.track_id: 0.0 for task in tasks for row in task.same_audio}
-        self._left |= {task.track_id: task.weight_s for task in tasks}
-        self._weight_s = self._left_s = sum(self._left.values())
+        self._left |= dict(zip((task.track_id for task in tasks), efforts_s([task.weight_s for task in tasks])))
+        self._effort_s = self._left_s = sum(self._left.values())
         self._uncommitted: dict[str, TrackOutcome] = {}  # of the shard in work
         self._failures: list[TrackFailure] = []
         self._state = "starting"
@@ -80,7 +81,7 @@ class Driver:
         summary, outcomes = self.summary, self._uncommitted.values()
         elapsed_s = 0.0 if self._began is None else time.monotonic() - self._began
         left_s = max(0.0, self._left_s - sum(self._left.get(o.track_id, 0.0) for o in outcomes))
-        done_s = self._weight_s - left_s
+        done_s = self._effort_s - left_s
         self.progress(
             ExtractProgress(
                 state=self._state,
@@ -151,6 +152,8 @@ class Driver:
         summary = self.summary
         summary.errors = grouped(self._failures)
         if self._left and not interrupted:
+            for status in (receipt.statuses[t] for t in result.tracks if t in receipt.statuses):
+                summary.by_status[status] = summary.by_status.get(status, 0) + 1
             raise DatasetError(
                 f"{len(self._left)} tracks have no result, the first: {min(self._left)!r}", stage="worker"
             )

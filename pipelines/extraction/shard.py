@@ -145,6 +145,7 @@ class _Outcome:
 
     audio_s: float = 0.0
     tables: list[dict[str, pa.Table]] = field(default_factory=list)
+    status: str = "ok"
     error: Exception | None = None
     stage: str | None = None
     rows_s: float = 0.0
@@ -302,7 +303,7 @@ class _Shard:
         result = describe()
         started = time.perf_counter()
         stream = self.streams[track.track_id]
-        outcome = _Outcome(result.decoded_duration_s)
+        outcome = _Outcome(result.decoded_duration_s, result.status)
         try:
             lyrics = None if self.lyrics is None else self.lyrics.describe(track.track_id, result)
             outcome.tables = [
@@ -420,6 +421,8 @@ class _Shard:
         for row in track.rows:
             counts = outcome.audio_s if row is track and not failures else 0.0
             self.thread.tell(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
+                if outcome.status != "ok":
+                    self.receipt.statuses |= {row.track_id: outcome.status for row in track.rows}
 
     def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:
         return self.streams[opened.track_id].file_state if row is opened else FileState.of(row.path)

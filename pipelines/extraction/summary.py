@@ -93,6 +93,8 @@ class ExtractSummary:
         Rows that were done before and have not changed.
     n_known_failed : int
         Rows that failed before and were not tried again (``retry_failed=False``).
+    by_status : dict
+        Number of the tracks of ``n_done`` that are not ``ok``, by their ``status`` in table ``tracks``.
     errors : list of ErrorGroup
         Failures of this run by stage and type, most frequent first; of a dry run those that can be foreseen: rows that
         name no file, and files that are missing, empty, no regular files or cannot be opened as audio.
@@ -128,6 +130,7 @@ class ExtractSummary:
     n_skipped: int = 0
     n_failed: int = 0
     n_known_failed: int = 0
+    by_status: dict[str, int] = field(default_factory=dict)
     errors: list[ErrorGroup] = field(default_factory=list)
     audio_s: float = 0.0
     wall_s: float = 0.0
@@ -149,9 +152,10 @@ class ExtractSummary:
         self.run_id = part.run_id or self.run_id
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(part, name))
-        for kept, more in ((self.outdated, part.outdated), (self.stage_s, part.stage_s)):
-            for key, value in more.items():
-                kept[key] = kept.get(key, 0) + value  # type: ignore[assignment]
+        for name in ("by_status", "outdated", "stage_s"):
+            kept: dict[str, float] = getattr(self, name)
+            for key, value in getattr(part, name).items():
+                kept[key] = kept.get(key, 0) + value
         self.errors = merged([*self.errors, *part.errors])
         self.planned += part.planned
         self.table_rows = part.table_rows
@@ -166,7 +170,10 @@ class ExtractSummary:
         def report(part: ExtractProgress) -> None:
             n_before = before.n_done + before.n_failed + before.n_skipped + before.n_known_failed
             n_now = n_before + part.n_skipped + part.n_done + part.n_failed
-            worked = part.n_done + part.n_failed
+            eta_s = None
+            if part.eta_s is not None and (todo := part.n_total - part.n_skipped):  # as if all rows that come cost so
+                later = before.n_total - n_before - part.n_total
+                eta_s = part.eta_s + later * (part.elapsed_s + part.eta_s) / todo
             progress(
                 replace(
                     part,
@@ -177,7 +184,7 @@ class ExtractSummary:
                     n_failed=part.n_failed + before.n_failed,
                     audio_s=part.audio_s + before.audio_s,
                     elapsed_s=part.elapsed_s + before.wall_s,
-                    eta_s=part.elapsed_s * (before.n_total - n_now) / worked if worked else None,
+                    eta_s=eta_s,
                 )
             )
 

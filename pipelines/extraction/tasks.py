@@ -140,6 +140,8 @@ class ShardReceipt:
         Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``. On a GPU
         descriptors and ``rows`` are made in other threads, too.
     worker : str
+    statuses : dict
+        ``status`` of table ``tracks`` by track, for those that succeeded and are not ``ok``.
         Host and process.
     stuck : bool
         A track was given up whose analysis still goes on in the process, which should be replaced. Tracks may be left.
@@ -157,5 +159,6 @@ class ShardReceipt:
     address: str = ""
 
     @property
+    statuses: dict[str, str] = field(default_factory=dict)
     def n_tracks(self) -> int:
         return len(self.audio_s) + len(self.failures)
