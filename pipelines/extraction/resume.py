@@ -317,10 +317,13 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
 def _rows(
     layout: DatasetLayout, snapshot: Any, table: str, columns: list[str], ids: pa.Array
 ) -> dict[str, dict[str, Any]]:
-    """The live rows of some tracks; those of others are not held."""
-    wanted = pc.field("track_id").isin(ids)
+    """The live rows of some tracks; those of others are not held, and only their ids are read."""
     live = live_rows(layout, snapshot, table, keys=ids.to_pylist())
-    rows = live.to_table(columns=["track_id", *columns], filter=wanted)
+    found = live.to_table(columns=["track_id"], filter=pc.field("track_id").isin(ids))["track_id"].combine_chunks()
+    if not len(found):  # as for a portion of what is new, which may lie between tracks of all portions before
+        return {}
+    live = live_rows(layout, snapshot, table, keys=found.to_pylist())
+    rows = live.to_table(columns=["track_id", *columns], filter=pc.field("track_id").isin(found))
     return {row["track_id"]: row for row in rows.to_pylist()}
 
 
