@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from .storage import arrow_source
 log = logging.getLogger(__name__)
 
 TARGET_BYTES = 192 * 2**20
+#: Parts that are opened together.
+_READ_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -162,16 +164,23 @@ def _merge(
 ) -> list[PartFile]:
     if not parts:
         return []
-    some = Snapshot(snapshot.commit, {p.path: p for p in parts}, snapshot.replaced)
-    schema, source = layout.schema(table), live_rows(layout, some, table)
+    schema = layout.schema(table)
     part_rows = sum(p.rows for p in parts) * target // max(1, sum(p.size for p in parts))
-    nested = any(pa.types.is_nested(t) for t in schema.types)
-    batches = source.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)
     # Beside the tables, where there is room for a copy of them; of a store, on this machine.
     where = layout.path if isinstance(layout.path, Path) else None
     try:
         with tempfile.TemporaryDirectory(prefix=WORK, dir=where, ignore_cleanup_errors=True) as work:
-            rows = in_order(batches, schema, key_column(schema.names), Path(work))
+            rows = in_order(_batches(layout, snapshot, table, parts), schema, key_column(schema.names), Path(work))
             return write_parts(layout, table, rows, shard=shard, part_bytes=target, part_rows=part_rows)
     except (OSError, pa.ArrowInvalid) as e:  # a full disk, or a part that is damaged inside
         raise DatasetError(f"cannot merge the parts of table {table}: {e}", source=str(layout.path)) from e
+
+
+def _batches(layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[PartFile]) -> Iterator[pa.RecordBatch]:
+    """The live rows of some parts, a few parts at a time: a data set keeps what it knows of each file that it has opened,
+    which for hundreds of columns is half a megabyte."""
+    nested = any(pa.types.is_nested(t) for t in layout.schema(table).types)
+    for first in range(0, len(parts), _READ_TOGETHER):
+        few = {part.path: part for part in parts[first : first + _READ_TOGETHER]}
+        rows = live_rows(layout, Snapshot(snapshot.commit, few, snapshot.replaced), table)
+        yield from rows.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)

@@ -73,12 +73,22 @@ def in_order(
 
 def _sorted(kept: list[pa.RecordBatch], schema: pa.Schema, key: str, memory_bytes: int) -> Iterator[pa.Table]:
     """Some rows in order, a block at a time. Empties the list."""
-    rows = pa.Table.from_batches(kept, schema).combine_chunks()
-    kept.clear()
+    rows = _in_one_piece(kept, schema)
     n_block = _block_rows(rows, memory_bytes)  # so that the copy is small
     order = pc.sort_indices(rows, [(key, "ascending")])  # stable
     for first in range(0, rows.num_rows, n_block):
         yield rows.take(order.slice(first, n_block))
+
+
+def _in_one_piece(kept: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Batches as a table of one piece, column by column, so that a copy of one column is all that is there twice.
+    Empties the list."""
+    pieces = [[batch.column(i) for batch in kept] for i in range(len(schema))]
+    kept.clear()
+    columns = []
+    while pieces:
+        columns.append(pa.concat_arrays(pieces.pop(0)))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _block_rows(rows: pa.Table, memory_bytes: int) -> int:
@@ -92,6 +102,7 @@ def _laid_aside(tables: Iterable[pa.Table], schema: pa.Schema, file: Path, memor
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema, options=options) as writer:
         for table in tables:
             writer.write_table(table, max_chunksize=_block_rows(table, memory_bytes))
+    pa.default_memory_pool().release_unused()
     return file
 
 

@@ -327,6 +327,7 @@ def _write_row_groups(
     with pq.ParquetWriter(sink, schema, **options) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=table.num_rows)
+            del table  # or it is there while the next one is made
             if sink.tell() >= most_bytes:
                 return
 
