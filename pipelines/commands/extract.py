@@ -32,6 +32,7 @@ from ._options import (
 from ._progress import ProgressLine
 from ._prometheus import PrometheusProgress
 from ._text import by_options, count, duration, echo, number, shortened, table, visible, wrapped
+from ._trace import tracer_of
 
 if TYPE_CHECKING:
     from ..extraction.summary import ExtractProgress, ExtractSummary, PlannedShard
@@ -104,6 +105,13 @@ def add_parser(verbs: Any) -> None:
         metavar="WHERE",
         help="metrics of the run for Prometheus: served at PORT (of this machine alone) or HOST:PORT while it goes on, "
         "or written to a file *.prom for node_exporter. Needs the prometheus extra",
+    )
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="send a trace of the run, its shards, tracks and stages to an OpenTelemetry collector (OTLP over HTTP), "
+        "which the variables OTEL_EXPORTER_OTLP_ENDPOINT ... name (default: http://localhost:4318). Needs the "
+        "opentelemetry extra",
     )
     add_cache_size(parser)
     add_limits(parser)
@@ -182,29 +190,31 @@ def run(args: argparse.Namespace) -> int:
     line = JsonProgress() if args.json_logs else ProgressOfExtraction(args.quiet)
     metrics = PrometheusProgress(args.prometheus, line) if args.prometheus is not None else None
     try:
-        summary = extract_catalog(
-            args.catalog[0] if len(args.catalog) == 1 else args.catalog,
-            args.out_dir,
-            model=args.model,
-            device=args.device,
-            jobs=args.jobs,
-            scheduler=args.scheduler,
-            batch_size=args.batch_size,
-            overwrite=args.overwrite,
-            dry_run=args.dry_run,
-            limit=args.limit,
-            tables=tables,
-            retry_failed=not args.skip_failed,
-            progress=metrics or line,
-            track_timeout_s=args.track_timeout,
-            separator=args.separator,
-            stems_from=args.stems_from,
-            keep_stems=args.keep_stems,
-            on_duplicate=args.on_duplicate,
-            limits=limits_of(args),
-            precision=args.precision,
-            **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
-        )
+        with tracer_of(args.trace) as tracer:
+            summary = extract_catalog(
+                args.catalog[0] if len(args.catalog) == 1 else args.catalog,
+                args.out_dir,
+                model=args.model,
+                device=args.device,
+                jobs=args.jobs,
+                scheduler=args.scheduler,
+                batch_size=args.batch_size,
+                overwrite=args.overwrite,
+                dry_run=args.dry_run,
+                limit=args.limit,
+                tables=tables,
+                retry_failed=not args.skip_failed,
+                progress=metrics or line,
+                track_timeout_s=args.track_timeout,
+                separator=args.separator,
+                stems_from=args.stems_from,
+                keep_stems=args.keep_stems,
+                on_duplicate=args.on_duplicate,
+                limits=limits_of(args),
+                precision=args.precision,
+                tracer=tracer,
+                **({} if args.cache_size is None else {"cache_bytes": args.cache_size}),
+            )
     except ExtractInterrupted as stop:
         summary = stop.summary
         line.close()
@@ -351,6 +361,9 @@ def summary_text(summary: ExtractSummary) -> str:
         if left:
             why = "; the same command goes on from here" if summary.interrupted else ""
             lines[0] += f", {left:,} left{why}"
+    if summary.by_status:
+        kinds = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.by_status.items(), key=lambda k: -k[1]))
+        lines.append(f"of the done: {kinds} (column status of table tracks)")
     lines += _left_out(summary)
     lines += _failures(summary)
     if summary.audio_s:
@@ -361,9 +374,6 @@ def summary_text(summary: ExtractSummary) -> str:
         )
     if summary.table_rows:
         lines += [f"tables in {summary.out_dir}:"]
-    if summary.by_status:
-        kinds = ", ".join(f"{n:,} {status}" for status, n in sorted(summary.by_status.items(), key=lambda k: -k[1]))
-        lines.append(f"of the done: {kinds} (column status of table tracks)")
         rows = [("table", "rows"), *((name, f"{n:,}") for name, n in summary.table_rows.items())]
         lines += table(rows, align="<>", indent="  ").split("\n")
         if summary.table_rows.get("tracks") or summary.table_rows.get("errors"):

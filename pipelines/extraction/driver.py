@@ -18,6 +18,7 @@ from .plan import efforts_s
 from .rows import failure_row
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary, grouped
 from .tasks import ShardReceipt, TrackFailure, TrackOutcome, TrackTask
+from .tracing import RunTrace, failed_track
 
 
 @contextmanager
@@ -41,12 +42,19 @@ class Driver:
         Called with an :class:`~.summary.ExtractProgress`.
     tasks : list of TrackTask
         All tracks of the run.
+    trace : RunTrace, optional
+        Told of shards and commits.
     """
 
     def __init__(
-        self, summary: ExtractSummary, progress: Callable[[ExtractProgress], None] | None, tasks: list[TrackTask]
+        self,
+        summary: ExtractSummary,
+        progress: Callable[[ExtractProgress], None] | None,
+        tasks: list[TrackTask],
+        trace: RunTrace | None = None,
     ) -> None:
         self.summary, self.progress = summary, progress
+        self._trace = trace or RunTrace(None)
         self._left = {row.track_id: 0.0 for task in tasks for row in task.same_audio}
         self._left |= dict(zip((task.track_id for task in tasks), efforts_s([task.weight_s for task in tasks])))
         self._effort_s = self._left_s = sum(self._left.values())
@@ -122,6 +130,8 @@ class Driver:
                 )
                 for task in outcome.track.rows
             ]
+            for row in rows:
+                self._trace.add(failed_track(row["track_id"], f"{outcome.error_type}: {outcome.message}"))
             self._commit_errors(rows, "worker-crash")
         else:
             self._commit_receipt(outcome)
@@ -134,11 +144,16 @@ class Driver:
     def _commit_receipt(self, receipt: ShardReceipt) -> None:
         self._uncommitted.clear()
         summary = self.summary
+        self._trace.add(receipt.span)
         if receipt.parts:
-            result = self._committer.commit(receipt.parts, shard=receipt.name)
+            with self._trace.span("commit"):
+                self._trace.describe(shard=receipt.name)
+                result = self._committer.commit(receipt.parts, shard=receipt.name)
             summary.n_done += len(result.tracks)
             summary.n_failed += len(result.errors)
             summary.audio_s += sum(receipt.audio_s[t] for t in result.tracks)
+            for status in (receipt.statuses[t] for t in result.tracks if t in receipt.statuses):
+                summary.by_status[status] = summary.by_status.get(status, 0) + 1
             errors = set(result.errors)
             self._failures += [f for f in receipt.failures if f.track_id in errors]
             for track_id in (*result.tracks, *result.errors):
@@ -152,12 +167,11 @@ class Driver:
         summary = self.summary
         summary.errors = grouped(self._failures)
         if self._left and not interrupted:
-            for status in (receipt.statuses[t] for t in result.tracks if t in receipt.statuses):
-                summary.by_status[status] = summary.by_status.get(status, 0) + 1
             raise DatasetError(
                 f"{len(self._left)} tracks have no result, the first: {min(self._left)!r}", stage="worker"
             )
         summary.interrupted = bool(self._left)
+        self._trace.describe(run_id=summary.run_id, n_done=summary.n_done, n_failed=summary.n_failed)
         self._committer.finish(
             status="interrupted" if summary.interrupted else "finished",
             n_skipped=summary.n_skipped + summary.n_known_failed,

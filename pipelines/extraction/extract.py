@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemfeatures._util.pools import require_main_guard
 from stemfeatures._util.urls import Place, place_of
@@ -38,6 +39,10 @@ from .resume import existing_dataset
 from .run import execute
 from .stop import sigterm_as_ctrl_c
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
+from .tracing import RunTrace
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,7 @@ def extract_catalog(
     limits: AudioLimits | None = None,
     cache_bytes: int = CACHE_BYTES,
     precision: str = FLOAT32,
+    tracer: Tracer | None = None,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
 
@@ -133,6 +139,8 @@ def extract_catalog(
         In which the network computes on a CPU: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
         processor of this machine has instructions for it, float32 on workers of a scheduler, and where rows of the
         dataset are in float32 already. Rows of one precision are extracted again by a run in the other.
+    tracer : opentelemetry.trace.Tracer, optional
+        Gets a span for planning, for each shard, track and stage, and for each commit.
 
     Returns
     -------
@@ -178,9 +186,15 @@ def extract_catalog(
         limits=limits or AudioLimits(),
         cache_bytes=cache_bytes,
         precision=precision,
+        tracer=tracer,
     )
     where = place_of(out_dir)
-    with sigterm_as_ctrl_c(), portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions:
+    trace = RunTrace(tracer)
+    with (
+        sigterm_as_ctrl_c(),
+        trace.span("extract"),
+        portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions,
+    ):
         if portions is None:
             return _extract(catalog, where, options, progress)
         return _extract_portions(portions, where, replace(options, limit=None, on_duplicate="error"), progress)
@@ -193,7 +207,8 @@ def _extract_portions(
     whole = ExtractSummary(None, out_dir, n_total=portions.n_rows, n_dropped=portions.n_dropped)
     for n, catalog in enumerate(portions):
         if n and not options.dry_run:
-            _merge_parts(out_dir, whole)
+            with RunTrace(options.tracer).span("merge"):
+                _merge_parts(out_dir, whole)
         try:
             whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress)))
         except ExtractInterrupted as stop:
@@ -222,17 +237,20 @@ def _extract(
 ) -> ExtractSummary:
     """One run."""
     started = time.monotonic()
+    trace = RunTrace(options.tracer)
     while True:
-        prepared = prepare(catalog, out_dir, options)
+        with trace.span("plan"):
+            prepared = prepare(catalog, out_dir, options)
         summary = prepared.summary()
         if options.dry_run or not prepared.decision.todo:
             if options.dry_run:
                 foresee(prepared, summary, progress)
             _close(prepared, summary, started)
             return summary
-        driver = Driver(summary, progress, prepared.tasks)
+        driver = Driver(summary, progress, prepared.tasks, trace)
         try:
-            execute(prepared, driver)
+            with trace.span("run"):
+                execute(prepared, driver)
         except ChangedDatasetError:  # another run has come to its end just now: what is left to do is less
             continue
         except ExtractInterrupted:

@@ -175,6 +175,8 @@ class PrefetchStream(AudioStream):
         What the file says of itself; known at its end.
     decode_s : float
         Seconds the thread has worked, with what prepares the blocks.
+    began_ns, ended_ns : int
+        When the thread began, and when it came to its end (0 before), in nanoseconds since 1970.
     wait_s : float
         Seconds the reader has waited for it.
     """
@@ -187,9 +189,9 @@ class PrefetchStream(AudioStream):
         limits: AudioLimits | None = None,
         cache_bytes: int = CACHE_BYTES,
         prepare: Prepare | None = None,
+        on_file: Callable[[str], None] | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        on_file: Callable[[str], None] | None = None,
         self.n_samples = 0
         self.status = None
         self.message = ""
@@ -197,6 +199,7 @@ class PrefetchStream(AudioStream):
         self.file_state: FileState | None = None
         self.digest: str | None = None
         self.decode_s = self.wait_s = 0.0
+        self.began_ns, self.ended_ns = time.time_ns(), 0
         self.preparation: Preparation | None = None
         self.mono: np.ndarray | None = None
         self._prepare, self._on_file = prepare, on_file
@@ -217,6 +220,12 @@ class PrefetchStream(AudioStream):
     # ------------------------------------------------------------------------------------------- the other thread
 
     def _work(self) -> None:
+        try:
+            self._bring_and_decode()
+        finally:
+            self.ended_ns = time.time_ns()
+
+    def _bring_and_decode(self) -> None:
         if not self._away:
             self._decode(self.path)
             return
@@ -251,6 +260,8 @@ class PrefetchStream(AudioStream):
                 self._stream = stream
                 if self._prepare is not None:
                     self.preparation = self._prepare(stream.info.sample_rate, stream.info.channels)
+                if self._on_file is not None:
+                    self._on_file(path)
                 is_open = True
                 self._opened.put(None)
                 for block in stream:
@@ -260,8 +271,6 @@ class PrefetchStream(AudioStream):
                         return
                     started = time.perf_counter()
                 self.tags = audio.read_tags(path)
-                if self._on_file is not None:
-                    self._on_file(path)
                 if fetched is None:
                     self._require_same(version)
                 self._end = stream.status, stream.message
@@ -409,6 +418,7 @@ def prefetched(
     limits: AudioLimits | None = None,
     cache_bytes: int = CACHE_BYTES,
     prepare: Prepare | None = None,
+    on_file: Callable[[_Key, str], None] | None = None,
     alive: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[_Key, PrefetchStream]]:
@@ -419,7 +429,6 @@ def prefetched(
     """
     source = iter(items)
     started: deque[tuple[_Key, PrefetchStream]] = deque()
-    on_file: Callable[[_Key, str], None] | None = None,
     try:
         while stop is None or not stop():
             while len(started) <= ahead and (item := next(source, None)) is not None:

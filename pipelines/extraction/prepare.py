@@ -40,6 +40,8 @@ from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from stemfeatures.lyrics.sources import FoundLyrics
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class ExtractOptions:
     keep_stems: Path | None = None
     on_duplicate: str = "error"
     precision: str = FLOAT32
+    tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):

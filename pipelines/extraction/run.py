@@ -133,6 +133,7 @@ def _shard_template(
         stop_file=f"{COMMITS}/.stop-{provenance.run_id}",
         cache_bytes=options.cache_bytes,
         precision=prepared.precision,
+        traced=options.tracer is not None,
     )
 
 

@@ -32,6 +32,7 @@ from .prefetch import OPEN_TIMEOUT_S, FileState, PrefetchStream, TrackTimeout, p
 from .rows import analysed_rows, failure_row, worker_name
 from .stop import STOP_PATIENCE_S, StopFile
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
+from .tracing import ShardSpans
 from .watch import Watched
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ class _Outcome:
     """What becomes of a track behind the network: its rows, or the error of a row and its stage."""
 
     audio_s: float = 0.0
-    tables: list[dict[str, pa.Table]] = field(default_factory=list)
     status: str = "ok"
+    tables: list[dict[str, pa.Table]] = field(default_factory=list)
     error: Exception | None = None
     stage: str | None = None
     rows_s: float = 0.0
@@ -177,6 +178,7 @@ class _Shard:
         self.left = {track.track_id: track for track in task.tracks}
         self.streams: dict[str, PrefetchStream] = {}
         self.lyrics = LyricsListener(task.tracks, task.device) if wants_lyrics(task.tables) else None
+        self.spans = ShardSpans(task.name, on=task.traced)
         self.again: set[str] = set()
         self.current: str | None = None
         self.alone = False
@@ -214,6 +216,7 @@ class _Shard:
         )  # fmt: skip
         for row in track.rows:
             self._add_failure(self._error_row(row, error, stream, None, stream.file_state))
+        self.spans.end(track.track_id, str(error))
         del self.left[track.track_id]
         return True
 
@@ -249,6 +252,7 @@ class _Shard:
         failure: Exception | None = None
         try:
             while failure is None:
+                asked_ns = time.time_ns()
                 try:
                     track_id, found = next(results)
                 except StopIteration:
@@ -257,6 +261,7 @@ class _Shard:
                     failure = error
                     break
                 track = self.left[track_id]
+                self.spans.add(track_id, "network", asked_ns)
                 if isinstance(found, Exception):
                     failure = self._failed(track, found)
                 else:
@@ -298,10 +303,11 @@ class _Shard:
         self._record(track, error)
         return None
 
-    def _describe(self, track: TrackTask, describe: Callable[[], TrackAnalysis]) -> _Outcome:
+    def _describe(self, track: TrackTask, describe: Callable[[], TrackAnalysis], stage: str = "describe") -> _Outcome:
         """Make the rows of one track; in the lane behind the network. Raises what ``describe`` raises."""
-        result = describe()
-        started = time.perf_counter()
+        with self.spans.stage(track.track_id, stage):
+            result = describe()
+        started, started_ns = time.perf_counter(), time.time_ns()
         stream = self.streams[track.track_id]
         outcome = _Outcome(result.decoded_duration_s, result.status)
         try:
@@ -316,6 +322,7 @@ class _Shard:
         except Exception as error:
             outcome.error, outcome.stage = error, None if isinstance(error, StemfeaturesError) else "tables"
         outcome.rows_s = time.perf_counter() - started
+        self.spans.add(track.track_id, "rows", started_ns)
         return outcome
 
     def _sources(self) -> Iterator[tuple[str, PrefetchStream, TrackStems]]:
@@ -327,6 +334,7 @@ class _Shard:
             limits=self.task.limits,
             cache_bytes=self.task.cache_bytes,
             prepare=self._prepare(),
+            on_file=None if self.lyrics is None else self.lyrics.find,
             alive=self.thread.alive,
             stop=self.is_over,
         )
@@ -335,7 +343,6 @@ class _Shard:
             try:
                 stems = self._stems(self.left[track_id])
                 stream.open()
-            on_file=None if self.lyrics is None else self.lyrics.find,
                 self.thread.alive(self._patience_s(stream))
             except Exception as error:
                 stream.close()
@@ -360,6 +367,7 @@ class _Shard:
     def _begin(self, track_id: str, stream: PrefetchStream) -> None:
         with self.thread.holding():
             self.streams[track_id], self.current = stream, track_id
+        self.spans.begin(track_id, stream.began_ns)
         self.thread.alive(self._patience_s(stream))
 
     def _one_by_one(self) -> None:
@@ -374,6 +382,7 @@ class _Shard:
                 limits=self.task.limits,
                 cache_bytes=self.task.cache_bytes,
                 prepare=self._prepare(),
+                on_file=None if self.lyrics is None else partial(self.lyrics.find, track.track_id),
                 alive=self.thread.alive,
             )
             self._begin(track.track_id, stream)
@@ -383,8 +392,7 @@ class _Shard:
                     self.thread.alive(self._patience_s(stream))
                     on_frames = None if self.lyrics is None else partial(self.lyrics.on_frames, track.track_id)
                     describe = partial(self.analyser.from_stream, stream, stems=stems, on_frames=on_frames)
-                on_file=None if self.lyrics is None else partial(self.lyrics.find, track.track_id),
-                    outcome: _Outcome | Exception = self._describe(track, describe)
+                    outcome: _Outcome | Exception = self._describe(track, describe, "analyse")
             except Exception as error:
                 outcome = error
             finally:
@@ -413,16 +421,19 @@ class _Shard:
             if not failures:
                 own = {track.track_id: outcome.audio_s}
                 self.receipt.audio_s |= {row.track_id: 0.0 for row in track.same_audio} | own
+                if outcome.status != "ok":
+                    self.receipt.statuses |= {row.track_id: outcome.status for row in track.rows}
             del self.left[track.track_id]
             self.receipt.stage_s["decode"] += stream.decode_s
             self.receipt.stage_s["wait"] += stream.wait_s
             self.receipt.stage_s["rows"] += time.perf_counter() - started + outcome.rows_s
             self.receipt.stage_s["analyse"] -= inside_s + stream.wait_s
+        self.spans.add(track.track_id, "decode", stream.began_ns, stream.ended_ns, busy_s=stream.decode_s)
+        message = None if error is None else f"{type(error).__name__}: {error}"
+        self.spans.end(track.track_id, message, audio_s=outcome.audio_s, status="failed" if error else outcome.status)
         for row in track.rows:
             counts = outcome.audio_s if row is track and not failures else 0.0
             self.thread.tell(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))
-                if outcome.status != "ok":
-                    self.receipt.statuses |= {row.track_id: outcome.status for row in track.rows}
 
     def _state(self, row: TrackTask, opened: TrackTask) -> FileState | None:
         return self.streams[opened.track_id].file_state if row is opened else FileState.of(row.path)
@@ -443,7 +454,7 @@ class _Shard:
         return failure
 
     def write(self) -> ShardReceipt:
-        started = time.perf_counter()
+        started, started_ns = time.perf_counter(), time.time_ns()
         import pyarrow as pa
 
         rows: dict[str, Any] = {name: pa.concat_tables(made) for name, made in self.tables.items()}
@@ -451,4 +462,10 @@ class _Shard:
             rows["errors"] = self.errors
         self.receipt.parts = [write_part(self.layout, name, some, shard=self.task.name) for name, some in rows.items()]
         self.receipt.stage_s["write"] += time.perf_counter() - started
+        self.receipt.span = self.spans.finish(
+            started_ns,
+            worker=self.receipt.worker,
+            n_done=len(self.receipt.audio_s),
+            n_failed=len(self.receipt.failures),
+        )
         return self.receipt

@@ -12,6 +12,7 @@ from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.rows import Provenance
 
 from ..catalog.remote import CACHE_BYTES
+from .tracing import Span
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class ShardTask:
         Of audio in stores: no more is kept on the worker's machine.
     precision : str
         In which the network computes.
+    traced : bool
+        The receipt shall tell what took which time.
     """
 
     name: str
@@ -85,6 +88,7 @@ class ShardTask:
     stop_file: str | None = None
     cache_bytes: int = CACHE_BYTES
     precision: str = FLOAT32
+    traced: bool = False
 
     def halves(self) -> tuple[ShardTask, ShardTask]:
         middle = len(self.tracks) // 2
@@ -136,29 +140,32 @@ class ShardReceipt:
         Decoded seconds by track, for the tracks that succeeded.
     failures : list of TrackFailure
         The other ones.
+    statuses : dict
+        ``status`` of table ``tracks`` by track, for those that succeeded and are not ``ok``.
     stage_s : dict
         Seconds spent in ``decode`` (in other threads), ``wait`` (for them), ``analyse``, ``rows``, ``write``. On a GPU
         descriptors and ``rows`` are made in other threads, too.
     worker : str
-    statuses : dict
-        ``status`` of table ``tracks`` by track, for those that succeeded and are not ``ok``.
         Host and process.
     stuck : bool
         A track was given up whose analysis still goes on in the process, which should be replaced. Tracks may be left.
     address : str
         Of the Dask worker, if it was one.
+    span : Span or None
+        What took which time, where the task asks for it.
     """
 
     name: str
     parts: list[PartFile] = field(default_factory=list)
     audio_s: dict[str, float] = field(default_factory=dict)
     failures: list[TrackFailure] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     worker: str = ""
     stuck: bool = False
     address: str = ""
+    span: Span | None = None
 
     @property
-    statuses: dict[str, str] = field(default_factory=dict)
     def n_tracks(self) -> int:
         return len(self.audio_s) + len(self.failures)
