@@ -505,6 +505,37 @@ def test_the_log_does_not_outgrow_what_it_says(layout: DatasetLayout, monkeypatc
     assert len(opened) < 60
 
 
+def test_a_checkpoint_that_was_just_replaced(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is listed once; and once more where what was listed is gone, so that not all of it is read."""
+    monkeypatch.setattr(commits, "CHECKPOINT_EVERY", 4)
+    snapshot = read_snapshot(layout)
+    listings: list[list[str]] = []
+    for i in range(40):
+        append_commit(
+            layout, snapshot, kind="shard", add=[PartFile(f"tracks/part-{i}.parquet", "tracks", 2, 9, "a", "z")]
+        )
+        if i == 10:
+            listings.append(commits._names(layout))
+    real_names, real_read = commits._names, commits._read
+    n_listed, n_read = [0], [0]
+
+    def names(of: DatasetLayout) -> list[str]:
+        n_listed[0] += 1
+        return listings.pop() if listings else real_names(of)
+
+    def read(file: Path) -> dict[str, object]:
+        n_read[0] += 1
+        return real_read(file)
+
+    monkeypatch.setattr(commits, "_names", names)
+    monkeypatch.setattr(commits, "_read", read)
+    for expected in (2, 1):
+        n_listed[0] = n_read[0] = 0
+        assert read_snapshot(layout).to_json() == snapshot.to_json()
+        assert n_listed[0] == expected
+        assert n_read[0] < 12
+
+
 def test_one_track_is_read_from_the_parts_that_can_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = DatasetLayout.create(tmp_path / "features")
     names = [f"{i:02d}" for i in range(60)]

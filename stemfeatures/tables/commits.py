@@ -122,11 +122,15 @@ class Snapshot:
         return cls(int(content["commit"]), {p.path: p for p in parts}, replaced)
 
 
-def _numbers(layout: DatasetLayout, suffix: str) -> Iterator[int]:
-    for entry in layout.storage.entries(COMMITS):
-        stem = entry.name.removesuffix(suffix)
-        if stem != entry.name and stem.isdigit():
-            yield int(stem)
+def _names(layout: DatasetLayout) -> list[str]:
+    """What lies in the log. There may be millions: list them once."""
+    return layout.storage.file_names(COMMITS)
+
+
+def _numbers(names: Iterable[str], suffix: str) -> list[int]:
+    """The numbers of the files with this suffix, sorted."""
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
 def commit_path(layout: DatasetLayout, number: int) -> Place:
@@ -149,18 +153,18 @@ def _read(file: Place) -> dict[str, Any]:
 def read_commits(dataset: DatasetLayout | str | Place, *, after: int = 0) -> list[dict[str, Any]]:
     """All commits behind number ``after``, oldest first: the history of the dataset."""
     layout = DatasetLayout.open(dataset)
-    return [entry for _, entry in _entries(layout, after)]
+    return [entry for _, entry in _entries(layout, _names(layout), after)]
 
 
 def readable_commits(layout: DatasetLayout) -> Iterator[dict[str, Any]]:
     """The history as far as it can be read: commits that checkpoints hold may be gone."""
-    for number in sorted(_numbers(layout, ".json")):
+    for number in _numbers(_names(layout), ".json"):
         with suppress(*_UNUSABLE):
             yield _read(commit_path(layout, number))
 
 
-def _entries(layout: DatasetLayout, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    numbers = sorted(n for n in _numbers(layout, ".json") if n > after)
+def _entries(layout: DatasetLayout, names: list[str], after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    numbers = [n for n in _numbers(names, ".json") if n > after]
     files = [commit_path(layout, number) for number in numbers]
     for expected, (number, file, read) in enumerate(zip(numbers, files, each(_read, files)), after + 1):
         if number != expected:
@@ -178,25 +182,29 @@ def read_snapshot(dataset: DatasetLayout | str | Place) -> Snapshot:
     """The committed state. Raises DatasetError when a commit is missing or damaged."""
     layout = DatasetLayout.open(dataset)
     try:
-        snapshot = _last_checkpoint(layout)
-        _apply_deltas(layout, snapshot)
-        for number, entry in _entries(layout, snapshot.commit):
+        names = _names(layout)
+        snapshot = _last_checkpoint(layout, names)
+        if not snapshot.commit and _numbers(names, _CHECKPOINT):  # a writer may just have replaced it
+            names = _names(layout)
+            snapshot = _last_checkpoint(layout, names)
+        _apply_deltas(layout, snapshot, names)
+        for number, entry in _entries(layout, names, snapshot.commit):
             _apply(layout, snapshot, number, entry)
     except OSError as e:
         raise DatasetError(f"the commit log cannot be read: {e}", source=str(layout.path)) from e
     return snapshot
 
 
-def _last_checkpoint(layout: DatasetLayout) -> Snapshot:
-    for number in sorted(_numbers(layout, _CHECKPOINT), reverse=True):
+def _last_checkpoint(layout: DatasetLayout, names: list[str]) -> Snapshot:
+    for number in reversed(_numbers(names, _CHECKPOINT)):
         with suppress(*_UNUSABLE):
             return Snapshot.from_json(_read(_log_file(layout, number, _CHECKPOINT)))
     return Snapshot()
 
 
-def _apply_deltas(layout: DatasetLayout, snapshot: Snapshot) -> None:
+def _apply_deltas(layout: DatasetLayout, snapshot: Snapshot, names: list[str]) -> None:
     """Fold in what is there in files of many commits, as far as these follow one another without a gap."""
-    for number in sorted(_numbers(layout, _DELTA)):
+    for number in _numbers(names, _DELTA):
         if number <= snapshot.commit:
             continue
         try:
@@ -256,7 +264,7 @@ def append_commit(
         raise DatasetError(f"cannot commit: {e}", source=str(file)) from e
     snapshot.apply(number, entry)
     if number % CHECKPOINT_EVERY == 0:
-        last = max(_numbers(layout, _CHECKPOINT), default=0)
+        last = max(_numbers(_names(layout), _CHECKPOINT), default=0)
         if number >= 2 * last:
             write_checkpoint(layout, snapshot)
         else:
@@ -267,8 +275,9 @@ def append_commit(
 def write_checkpoint(layout: DatasetLayout, snapshot: Snapshot) -> None:
     """Store the folded state, and delete earlier checkpoints and deltas. Only for those who hold the lock."""
     _write_log_file(layout, snapshot.commit, _CHECKPOINT, snapshot.to_json())
+    names = _names(layout)
     for suffix in (_CHECKPOINT, _DELTA):
-        for number in list(_numbers(layout, suffix)):
+        for number in _numbers(names, suffix):
             if number < snapshot.commit or suffix == _DELTA:
                 layout.storage.delete(f"{COMMITS}/{number:08d}{suffix}")
 

@@ -65,6 +65,10 @@ class Storage(Protocol):
         """The files of a folder, none where there is no folder; hidden ones too."""
         ...
 
+    def file_names(self, folder: str) -> list[str]:
+        """The names alone of :meth:`entries`, in any order: of many files much sooner."""
+        ...
+
     def tree(self, folders: Iterable[str]) -> dict[str, list[Entry]]:
         """:meth:`entries` of several folders, ``""`` for what is right inside the dataset."""
         ...
@@ -181,6 +185,11 @@ class LocalStorage:
                     found.append(Entry(item.name, status.st_size, status.st_mtime))
         return sorted(found)
 
+    def file_names(self, folder: str) -> list[str]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return os.listdir(self.place(folder))
+        return []
+
     def tree(self, folders: Iterable[str]) -> dict[str, list[Entry]]:
         return {folder: self.entries(folder) for folder in folders}
 
@@ -276,6 +285,9 @@ class ObjectStorage:
 
     def entries(self, folder: str) -> list[Entry]:
         return sorted(entry for entry in objects.entries(self.where / folder) if entry.name != self._MARK)
+
+    def file_names(self, folder: str) -> list[str]:
+        return [entry.name for entry in self.entries(folder)]
 
     def tree(self, folders: Iterable[str]) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {folder: [] for folder in folders}
