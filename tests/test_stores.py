@@ -49,6 +49,7 @@ from stemfeatures.errors import (
 )
 from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics, lyrics_beside
 from stemfeatures.tables import lock, parts
+from stemfeatures.tables.adopt import adopt
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
 from stemfeatures.tables.committer import Committer
@@ -622,6 +623,15 @@ def test_workers_are_told_to_stop_through_the_store(layout: DatasetLayout, monke
             break
         deadline.wait(0.05)
     assert told.exists()
+
+
+def test_what_a_store_only_gives_is_merged(store: Store, layout: DatasetLayout, tmp_path: Path) -> None:
+    with Committer(layout, {"run_id": "r1", "config_json": "{}"}) as committer:
+        committer.commit(shard(layout, ["b", "a"], ("x",)), shard="s0")
+    with store.failing(99, "403 Forbidden", method="PUT") as refused:
+        assert adopt(tmp_path / "all", [OUT])[0].tracks == 2
+    assert refused
+    assert open_features(tmp_path / "all").to_pandas("tracks")["track_id"].tolist() == ["a", "b"]
 
 
 # ---------------------------------------------------------------------------------------------------------- lyrics

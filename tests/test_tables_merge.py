@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from datetime import UTC, datetime
@@ -55,6 +56,32 @@ def test_directories_in_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert sorted(pd.read_parquet(tmp_path / "all" / "tracks")["track_id"]) == ["a", "b", "c", "d"]
     write_features(tmp_path / "all", ["a"], seed=9, run_id="r4")  # who writes there later replaces what was taken
     assert open_features(tmp_path / "all").counts()["tracks"] == 4
+
+
+def test_what_may_only_be_read_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is mounted for reading, and folders of somebody else's; not while a writer is at work there."""
+    source = write_features(tmp_path / "one", ["a", "b"], run_id="r1")
+    real = os.open
+
+    def denied(path: object, flags: int, *more: object, **options: object) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY) and str(path).startswith(str(source)):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, flags, *more, **options)
+
+    for number in (errno.EROFS, errno.EACCES):
+        out = tmp_path / f"all{number}"
+        with DatasetLock(DatasetLayout.open(source), "extract"), monkeypatch.context() as patched:
+            patched.setattr(os, "open", denied)
+            with pytest.raises(BusyDatasetError, match="extract, process"):
+                adopt(out, [source])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", denied)
+            assert [(taken.tracks, taken.errors) for taken in adopt(out, [source])] == [(2, 0)]
+        assert open_features(out).counts()["tracks"] == 2
+    number = errno.EIO
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(DatasetError, match="cannot write here"):
+        adopt(tmp_path / "last", [source])
 
 
 def test_what_cannot_be_taken(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..errors import DatasetError
 from .check import require_parts
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside
 from .layout import DatasetLayout
-from .lock import DatasetLock
+from .lock import DatasetLock, reading
 from .parts import PartFile, delete_parts, part_file, publish, staged, write_part
 from .reader import live_rows
 from .storage import arrow_source
@@ -52,8 +52,8 @@ class Adopted:
 def adopt(dataset: DatasetLayout | str | Place, others: Iterable[DatasetLayout | str | Place]) -> list[Adopted]:
     """Take the committed rows of other features directories into one, which is made if there is none.
 
-    The others stay as they are. Their files are linked where both lie on one file system, and copied elsewhere. Each
-    directory is one commit, whole or not at all.
+    The others stay as they are, and need not be writable. Their files are linked where both lie on one file system, and
+    copied elsewhere. Each directory is one commit, whole or not at all.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def adopt(dataset: DatasetLayout | str | Place, others: Iterable[DatasetLayout |
             if _is_same(layout.path, theirs.path):
                 raise DatasetError("cannot be taken into itself", source=str(theirs.path))
             lock.require()
-            with DatasetLock(theirs, "merge"):
+            with reading(theirs, "merge"):
                 layout, taken = _adopt(layout, snapshot, theirs)
             found.append(taken)
     return found

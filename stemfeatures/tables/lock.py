@@ -10,6 +10,7 @@ is created only if its number is free, it could not have done harm.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -18,7 +19,8 @@ import stat
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +88,36 @@ class DatasetLock:
     def release(self) -> None:
         """Let the next writer in. Harmless when called again."""
         self._lock.release()
+
+
+@contextmanager
+def reading(layout: DatasetLayout, purpose: str) -> Iterator[None]:
+    """Keep writers away while what is committed is read, as :class:`DatasetLock` does; where nothing may be written
+    (a disk that is mounted for reading, a store that denies it), only see that none is at work now.
+
+    Parameters
+    ----------
+    layout : DatasetLayout
+        What is read.
+    purpose : str
+        Told to those who are kept away.
+
+    Raises
+    ------
+    BusyDatasetError
+        A writer is at work.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(DatasetLock(layout, purpose))
+        except DatasetError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS)):
+                raise
+            if (holder := lock_holder(layout)) is not None:
+                raise BusyDatasetError(f"another writer is at work: {holder}", source=str(layout.path)) from error
+            log.debug("%s: read without a lock: %s", layout.path, cause)
+        yield
 
 
 class _Lock(Protocol):
