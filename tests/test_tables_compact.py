@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from features_helper import write_features
 
 from stemfeatures.errors import DatasetError
-from stemfeatures.tables import compact, external_sort, parts
+from stemfeatures.tables import compact, external_sort, parts, storage
 from stemfeatures.tables.check import check
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.storage import LocalStorage
@@ -167,3 +169,42 @@ def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (file,) = open_features(path).files("stems")
     metadata = pq.read_metadata(file)
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [15, 10]
+
+
+def test_of_many_files_few_are_known_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set keeps the metadata of each file that it has opened."""
+    path = tmp_path / "features"
+    for n in range(5):
+        write_features(path, [f"t{n * 7 % 5}{i}" for i in range(2)], seed=n, run_id=f"run-{n}")
+    before = open_features(path).to_pandas("stems")
+    opened: list[int] = []
+    n_parts = len(open_features(path).snapshot.of("stems"))
+    real = compact.live_rows
+
+    def seen(layout: Any, snapshot: Any, table: str) -> Any:
+        opened.append(len(snapshot.of(table)))
+        return real(layout, snapshot, table)
+
+    monkeypatch.setattr(compact, "live_rows", seen)
+    monkeypatch.setattr(compact, "_READ_TOGETHER", 2)
+    compact.compact(path, tables=["stems"])
+    assert (max(opened), sum(opened)) == (2, n_parts)
+    assert n_parts > 4
+    pd.testing.assert_frame_equal(open_features(path).to_pandas("stems"), before)
+
+
+def test_one_row_group_is_held_at_a_time() -> None:
+    last: list[weakref.ref[pa.Table]] = []
+
+    def tables() -> Iterator[pa.Table]:
+        for k in range(4):
+            assert not last or last[-1]() is None
+            table = pa.table({"k": [k] * 3})
+            last.append(weakref.ref(table))
+            yield table
+            del table
+
+    sink = pa.BufferOutputStream()
+    storage._write_row_groups(sink, tables(), pa.schema({"k": pa.int64()}), 1 << 30, {})
+    written = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
+    assert (written.num_row_groups, written.read()["k"].to_pylist()) == (4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3)

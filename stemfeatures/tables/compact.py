@@ -177,8 +177,8 @@ def _merge(
 
 
 def _batches(layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[PartFile]) -> Iterator[pa.RecordBatch]:
-    """The live rows of some parts, a few parts at a time: a data set keeps what it knows of each file that it has opened,
-    which for hundreds of columns is half a megabyte."""
+    """The live rows of some parts, a few parts at a time: a data set keeps the metadata of each file it has opened,
+    which is half a megabyte where there are hundreds of columns."""
     nested = any(pa.types.is_nested(t) for t in layout.schema(table).types)
     for first in range(0, len(parts), _READ_TOGETHER):
         few = {part.path: part for part in parts[first : first + _READ_TOGETHER]}
