@@ -8,15 +8,16 @@ numbers. So files, commits and their number are those of a real run: shards hold
 manifest states let them. A large manifest is planned and extracted a portion at a time, and each is a
 run of its own; a line a portion tells what it took to plan it against what is there (plan), to open the dataset for it
 (open), to write a shard (which workers do at a time) and to commit it (which the driver does, one after the other), to
-merge small files before it (merge), the driver's memory, the files of all tables and the commit log. Then: opening the
-tables and counting, planning all rows once more when all are done, and ``compact`` in a process of its own. The last
-lines extrapolate, from four portions on: plan and open grow with what is there.
+merge small files before it (merge), the driver's memory and its peak, the files of all tables and the commit log.
+Then: opening the tables and counting, planning all rows once more when all are done, and ``compact`` in a process of
+its own. The last lines extrapolate, from four portions on: plan and open grow with what is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -155,6 +156,7 @@ class Look:
     commit_cpu_ms: float
     merge_s: float
     driver_mib: float
+    peak_mib: float
     files: int
     log_files: int
     log_mib: float
@@ -164,8 +166,15 @@ class Look:
         return (
             f"{self.rows:11,d} {self.plan_s:7.2f} {self.open_s:7.2f} {self.write_ms:7.0f} ({self.write_cpu_ms:3.0f}) "
             f"{self.commit_ms:7.0f} ({self.commit_cpu_ms:3.0f}) {self.merge_s:7.1f} {self.driver_mib:6.0f} "
+            f"({self.peak_mib:5.0f}) "
             f"{self.files:9,d} {self.log_files:9,d} {self.log_mib:8.2f}"
         )
+
+
+def peak_mib() -> float:
+    """Of this process, so far."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return float("nan") if found is None else int(found[1]) / 1024
 
 
 def look(out: Path, rows: int, done: int, clock: Clock) -> Look:
@@ -183,6 +192,7 @@ def look(out: Path, rows: int, done: int, clock: Clock) -> Look:
         commit_cpu_ms=1000 * clock.cpu.get("commit", 0.0) / shards,
         merge_s=clock.cpu.get("merge", 0.0),
         driver_mib=psutil.Process().memory_info().rss / MIB,
+        peak_mib=peak_mib(),
         files=files,
         log_files=len(log),
         log_mib=sum(log) / MIB,
@@ -300,7 +310,8 @@ def main() -> None:
         manifest.mkdir()
         make(manifest, args.rows, 2, lengths_s=tuple(args.lengths))
         stub = Stub(args.seconds)
-        print("       rows  plan s  open s   write (CPU)  commit (CPU) ms   merge s  MiB   files log files  log MiB")
+        print("       rows  plan s  open s   write (CPU)  commit (CPU) ms   merge s    MiB  (peak)     files ", end="")
+        print("log files  log MiB")
         looks = rehearse(manifest, out, stub)
         counts = timed("open and count", lambda: open_features(out).counts())
         assert counts["tracks"] == args.rows
