@@ -554,7 +554,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "model": checkpoints.DEFAULT_MODEL, "device": "auto", "jobs": None, "scheduler": None, "batch_size": None,
         "overwrite": False, "dry_run": False, "limit": None, "tables": None, "retry_failed": True,
         "track_timeout_s": None, "separator": None, "stems_from": None, "keep_stems": None, "on_duplicate": "error",
-        "limits": AudioLimits(), "precision": "float32",
+        "limits": AudioLimits(), "tracer": None, "precision": "float32",
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
@@ -562,7 +562,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
         "on_duplicate": "error",
-        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "precision": "auto",
+        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "tracer": None, "precision": "auto",
     }  # fmt: skip
 
 
