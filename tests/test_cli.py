@@ -562,7 +562,8 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
         "on_duplicate": "error",
-        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "tracer": None, "precision": "auto",
+        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "precision": "auto",
+        "tracer": None,
     }  # fmt: skip
 
 
