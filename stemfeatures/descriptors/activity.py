@@ -59,8 +59,8 @@ DEEP_HZ = PITCH_FMIN * 2 ** (5 / 12)
 DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
 #: What leaks into the estimate of a stem that does not play is soft, and other stems have more of every bin of it. So a
 #: stem is absent, too, unless over so many seconds of what it plays, at best, its share of the mixture's energy times
-#: the mean mask is above this, in dB. Chosen as the above, the quietest stems of recordings being 1 dB and more above.
-CLEAR_DB = {"drums": -25.0, "bass": -16.0, "other": -19.5}
+#: the mean mask is above this, in dB. Chosen as the above, the quietest stems of recordings being above.
+CLEAR_DB = {"drums": -25.0, "bass": -16.0, "other": -20.0}
 CLEAR_S = 8.0
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
