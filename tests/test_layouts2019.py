@@ -295,6 +295,26 @@ def test_gains_are_taken_seed_by_seed():
     assert "| shared | 0.00 M | 2 | 2 | 6.25 ± 4.60 (+0.25, 1/2) | 5.25 ± 4.60 (+0.25, 1/2) |" in text
 
 
+def test_silence_is_the_least_absolute_error_of_a_voice_that_is_mostly_absent():
+    """Two of three bins are silent: half of them kept is worse than none by absolute, better by squared distances."""
+
+    class Constant(LayoutNet):
+        kept = 0.0
+
+        def forward(self, magnitude: torch.Tensor) -> LayoutOutput:
+            return LayoutOutput(torch.full_like(magnitude, self.kept), None)
+
+    net = Constant(LayoutConfig("separation", TINY))
+    vocals = torch.tensor([1.0, 0.0, 0.0]).repeat(8)[None, :, None].expand(1, 24, 64)
+    batch = {"mixture": torch.ones(1, 24, 64), "vocals": vocals}
+    lost: dict[str, list[float]] = {}
+    for distance in layouts2019.DISTANCES:
+        for net.kept in (0.0, 1 / 3):
+            lost.setdefault(distance, []).append(float(layouts2019.losses(net, batch, distance=distance)["loss"]))
+    assert lost["l1"] == pytest.approx([1 / 3, 4 / 9])
+    assert lost["l2"] == pytest.approx([0.1 / 3, 0.1 * 2 / 9])
+
+
 def test_the_command_compares_all_layouts_and_goes_on(store, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(layouts2019, "LayoutConfig", lambda layout, widths: LayoutConfig(layout, TINY))
     monkeypatch.setattr(layouts2019, "N_CALIBRATION", 2)
@@ -318,7 +338,7 @@ def test_the_command_compares_all_layouts_and_goes_on(store, tmp_path, capsys, m
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert set(scores.groupby("layout")["seed"].nunique()) == {2}
     assert set(scores.loc[scores["layout"] == "f0", "task"]) == {"f0"}
-    runs = ("--seeds", "1", "--layouts", "f0", "--precision", "bfloat16")
+    runs = ("--seeds", "1", "--layouts", "f0", "--precision", "bfloat16", "--distance", "l2")
     assert layouts2019.main([*argv, *runs]) == 2  # these were in float32
     assert layouts2019.main([*argv[:2], "--out", str(tmp_path / "half"), *argv[4:], *runs]) == 0
     a, b = (torch.load(p / "f0-seed0" / "last.pt")["net"] for p in (tmp_path, tmp_path / "half"))

@@ -48,6 +48,9 @@ from stemfeatures.training.data.song_store import SongStore, StoredTrack
 from stemfeatures.training.objectives.losses import masked_bce
 
 SCORES = "scores.parquet"
+#: Of magnitudes: absolute or squared. Silence is the least absolute error wherever the voice is more often absent, or
+#: softer than the rest, than not; the squared one has its minimum at the mean.
+DISTANCES = ("l1", "l2")
 #: Weight of the F0 loss, and of a bin that holds an F0 in it; as for the joint network.
 F0_WEIGHT, F0_POSITIVE = 6.0, 8.0
 #: Examples on which the voicing threshold is chosen.
@@ -62,7 +65,7 @@ class Experiment:
     ----------
     songs : a store. held_out : share of the songs, by artist. real : folders of development songs. limit : tracks of a
         data set that are scored at most. widths : filters of all layouts, None for the comparable ones. precision : in
-        what networks learn; they are scored in float32.
+        what networks learn; they are scored in float32. distance : what separation learns by, of ``DISTANCES``.
     """
 
     songs: Path
@@ -76,6 +79,7 @@ class Experiment:
     device: str = "cpu"
     threads: int = 1
     precision: str = FLOAT32
+    distance: str = DISTANCES[0]
 
 
 def prepare_example(example: Example) -> dict[str, np.ndarray]:
@@ -100,15 +104,18 @@ def prepare_batch(batch: Batch) -> Batch:
     }
 
 
-def losses(net: nn.Module, batch: Batch, precision: str = FLOAT32) -> dict[str, torch.Tensor]:
-    """L1 of the masked magnitude relative to the mixture's mean, and cross-entropy of the salience."""
+def losses(
+    net: nn.Module, batch: Batch, precision: str = FLOAT32, distance: str = DISTANCES[0]
+) -> dict[str, torch.Tensor]:
+    """Distance of the masked magnitude relative to the mixture's mean, and cross-entropy of the salience."""
     device = batch["mixture"].device.type
     with torch.autocast(device, torch.bfloat16, enabled=mixed_precision(precision, device)):
         output = net(batch["mixture"]).float()
     terms = {}
     if output.mask is not None:
         level = batch["mixture"].mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-        terms["separation"] = ((output.mask * batch["mixture"] - batch["vocals"]).abs() / level).mean()
+        error = (output.mask * batch["mixture"] - batch["vocals"]) / level
+        terms["separation"] = (error.abs() if distance == "l1" else 0.1 * error.square()).mean()
     if output.salience is not None:
         terms["f0"] = masked_bce(output.salience, batch["salience"], batch["known"][:, None], F0_POSITIVE)
     weights = {"separation": 1.0, "f0": F0_WEIGHT}
@@ -136,7 +143,9 @@ def run_seed(experiment: Experiment, seed: int, max_minutes: float | None = None
         }
         if mixed_precision(experiment.precision, experiment.device):
             settings["precision"] = BFLOAT16
-        learning = partial(losses, precision=experiment.precision)
+        if experiment.distance != DISTANCES[0]:
+            settings["distance"] = experiment.distance
+        learning = partial(losses, precision=experiment.precision, distance=experiment.distance)
         run = Run(experiment.out / f"{layout}-seed{seed}", net, learning, plan)
         runs.append(run.open(settings, experiment.device))
 
@@ -232,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--n-frames", type=int, default=Plan.n_frames, help="frames of an example, a multiple of 64")
     add("--learning-rate", type=float, default=Plan.learning_rate)
     add("--precision", choices=PRECISIONS, default=FLOAT32, help="what networks learn in (default: %(default)s)")
+    add("--distance", choices=DISTANCES, default=DISTANCES[0], help="what separation learns by (default: %(default)s)")
     add("--device", default="cpu")
     add("--jobs", type=int, default=1, help="seeds side by side (default: %(default)s)")
     add("--threads", type=int, default=1, help="threads of every job (default: %(default)s)")
@@ -251,7 +261,7 @@ def _run(args: argparse.Namespace) -> int:
     plan = Plan(steps=args.steps, batch_size=args.batch_size, n_frames=args.n_frames, learning_rate=args.learning_rate)
     experiment = Experiment(
         store.path, args.out, plan, tuple(args.layouts), args.held_out, tuple(args.real), args.limit,
-        device=args.device, threads=args.threads, precision=args.precision,
+        device=args.device, threads=args.threads, precision=args.precision, distance=args.distance,
     )  # fmt: skip
     learned = hold_out(store.songs, experiment.held_out)[0]
     find_real(experiment.real, [store.songs[place] for place in learned])  # complain before the work, not after
