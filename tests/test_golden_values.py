@@ -20,6 +20,7 @@ from stemfeatures.descriptors import harmony
 from stemfeatures.descriptors.registry import Extractor, register, unregister
 from stemfeatures.fields import status_field
 from stemfeatures.frames import measures
+from stemfeatures.models import harmonic_prior, level_prior, transient_prior
 from stemfeatures.tables.reader import open_features
 
 #: What an analysis imports besides its stages, and why no constant in it can change a value.
@@ -28,7 +29,7 @@ NOT_STAGES = {
     "stemfeatures.errors": "names of errors",
     "stemfeatures.fields": "what columns are called; their names are in the settings",
     "stemfeatures.audio": "decoders: table tracks says by row which one read the file, in which version",
-    "stemfeatures.models": "which checkpoint: its model_sha256",
+    "stemfeatures.models": "which checkpoint: its model_sha256; what weighs the masks are stages",
     "stemfeatures.separation": "separators of their own; the masks that analysis uses are stages",
     "stemfeatures.plots": "pictures of what was computed",
 }
@@ -60,6 +61,9 @@ def test_differences_are_found() -> None:
         (harmony, "KEY_PROFILES", {"major": (1.0,) * 12}),
         (resampling, "RESAMPLE_QUALITY", "VHQ"),
         (measures, "_TAPS", 31),
+        (level_prior, "BAND_ENDS_HZ", (60, 7200)),
+        (harmonic_prior, "LINE_SHARE", 0.01),
+        (transient_prior, "BACK", 5),
         (analysis, "ANALYSIS_VERSION", 0),
     ],
 )
