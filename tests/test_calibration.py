@@ -90,7 +90,7 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
 @torch.no_grad()
 def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     """The joint objective takes its weights, one that tells a target from the rest learns the masks as given out."""
-    softer = adjusted(model, sharpness=0.5, level_prior=0.3)
+    softer = adjusted(model, sharpness=0.5, level_prior=0.3, harmonic_priors=(2.0, 1.0), transient_prior=0.3)
     path = str(checkpoints.save(softer, tmp_path / "softer.safetensors", {}).path)
     begun = JointObjective(TrainConfig(model=TINY.to_dict(), initial=path), "cpu").exported
     assert begun.config == TINY

@@ -70,7 +70,7 @@ def between(
     share : float
         Weight of ``after``, 0..1.
     out : str | Path
-        The checkpoint to write. Its masks have the sharpness and level prior of the initial one, whose F0 was
+        The checkpoint to write. Its masks have the sharpness and priors of the initial one, whose F0 was
         calibrated as well.
     before : str | Path, optional
         Checkpoint (name or file) at the other end; without it that which the run of ``after`` began with.

@@ -13,14 +13,12 @@ from dataclasses import fields
 from typing import Any, ClassVar, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...constants import N_BINS, N_FFT, STEMS
 from ...errors import ModelError
 from ...models import architectures, checkpoints
 from ...models.joint import JointConfig, JointNet
-from ...models.level_prior import weighed
 from ...models.network import Grid, Network, TargetConfig, TargetNetwork
 from ...spectra.transform import hann
 from ..config import TrainConfig
@@ -301,12 +299,7 @@ class JointFrontEnd(TargetFrontEnd):
         self.net.eval()
 
     def separate(self, magnitude: Tensor) -> Tensor:
-        level = magnitude.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-        padded = F.pad(magnitude / level, (0, -magnitude.shape[-1] % self.net.stride))
-        logits, _ = self.net.separator(torch.log1p(20.0 * padded))
-        config = self.net.config
-        masks = weighed(torch.softmax(config.sharpness * logits, dim=1), padded, config.level_prior)
-        share = masks[:, self.row, :, : magnitude.shape[-1]]
+        share = self.net(magnitude).masks[:, self.row]
         return torch.log1p(torch.stack([share * magnitude, (1 - share) * magnitude], dim=1))
 
     @classmethod
