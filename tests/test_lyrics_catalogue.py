@@ -18,6 +18,8 @@ from networks import tiny_checkpoint
 pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
 
 from pipelines import cli, extract_catalog
+from stemfeatures._util import objects
+from stemfeatures._util.objects import Entry
 from stemfeatures.audio.ffmpeg_decoder import ffmpeg_path
 from stemfeatures.descriptors.event_tables import event_tables
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
@@ -50,6 +52,22 @@ def test_lyrics_are_found_where_they_are_first(tmp_path: Path) -> None:
     assert find_lyrics(song) == FoundLyrics("from the tags", "tags")
     (tmp_path / "song.lrc").write_text(" \n")
     assert find_lyrics(song) == FoundLyrics("from the tags", "tags")
+
+
+def test_lyrics_here_of_audio_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none of what is larger than its store says."""
+    words = tmp_path / "words.txt"
+    words.write_text("of this machine")
+    stored = {"s3://bucket/songs/song.txt": b"beside", "s3://bucket/far.txt": b"of the store"}
+    stored["https://host/long.txt"] = b"x" * 1_000_001
+    there = {address: Entry(address.rpartition("/")[2], 0, 0.0) for address in stored}
+    monkeypatch.setattr(objects, "info", lambda url: there.get(url.address))
+    monkeypatch.setattr(objects, "read", lambda url: stored[url.address])
+    song = "s3://bucket/songs/song.flac"
+    assert find_lyrics(song, str(words)) == FoundLyrics("of this machine", "catalog")
+    assert find_lyrics(song, "/far.txt") == FoundLyrics("of the store", "catalog")
+    assert find_lyrics(song, str(tmp_path / "gone.txt")) == FoundLyrics("beside", "txt")
+    assert find_lyrics(song, "https://host/long.txt") == FoundLyrics("beside", "txt")
 
 
 def test_offsets_from_the_nearest_beat() -> None:

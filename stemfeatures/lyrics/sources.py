@@ -61,6 +61,7 @@ def find_lyrics(
         The audio file, or its address in a store.
     given : str | None
         What a catalogue says: the lyrics themselves, or the path or address of a ``.lrc`` or ``.txt`` file with them.
+        An absolute path is of this machine if there is such a file, else of the store that the audio is in.
     folder : str | Path | None
         What a given path is relative to; the folder of the audio by default.
     tags : bool
@@ -113,11 +114,13 @@ def _given_place(path: str | Path, folder: str | Path | None, given: str) -> Pla
     """The file of lyrics that a catalogue names."""
     if is_remote(given):
         return Url(given)
-    if folder is None and isinstance(path, str) and is_remote(path):
-        return Url(joined(Url(path).parent.address, given))
-    if isinstance(folder, str) and is_remote(folder):
-        return Url(joined(folder, given))
-    return Path(Path(path).parent if folder is None else folder) / given
+    if folder is None:
+        folder = Url(path).parent.address if isinstance(path, str) and is_remote(path) else Path(path).parent
+    if not isinstance(folder, str) or not is_remote(folder):
+        return Path(folder) / given
+    # A catalogue of this machine may have its audio in a store and its lyrics here.
+    here = Path(given)
+    return here if here.is_absolute() and here.is_file() else Url(joined(folder, given))
 
 
 def lyrics_in_tags(path: str | Path) -> str | None:
@@ -171,18 +174,17 @@ def read_lyrics(path: str | Path | Url) -> str:
 
 
 def _bytes_of(path: str | Path | Url) -> bytes:
-    too_large = LyricsError(f"is too large for lyrics: more than {MAX_BYTES:,} bytes")
     if isinstance(path, Url):
         entry = objects.info(path)
         if entry is None:
             raise objects.NoObjectError("there is no such object", path)
-        if entry.size > MAX_BYTES:
-            raise too_large
-        return objects.read(path)
-    with Path(path).open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise too_large
+        # Servers of HTTP need not say a size, which is 0 then.
+        data = objects.read(path) if entry.size <= MAX_BYTES else None
+    else:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    if data is None or len(data) > MAX_BYTES:
+        raise LyricsError(f"is too large for lyrics: more than {MAX_BYTES:,} bytes")
     return data
 
 
