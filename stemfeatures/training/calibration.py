@@ -105,8 +105,9 @@ def calibrate(
 ) -> tuple[JointNet, Calibration]:
     """Choose what masks are set by through SDR, the voicing offset through the overall accuracy of the F0.
 
-    Sharpness and level prior are chosen together, without the other priors; then, one after the other, the harmonic
-    priors of vocals and bass together and the transient prior.
+    The voicing offset is chosen first, with the masks of ``model``; then sharpness and level prior together, without
+    the other priors; then, one after the other, the harmonic priors of vocals and bass together and the transient
+    prior.
 
     Parameters
     ----------
@@ -138,8 +139,12 @@ def calibrate(
                 on_score(name, told, found[values])
         return max(found, key=lambda values: found[values])
 
-    masked = partial(best, task="separation", metric="sdr_db")
-    start = adjusted(model, harmonic_priors=(0.0,) * len(PITCHED_STEMS), transient_prior=0.0)
+    # Pitch is read from the masks as they were learned, so what is chosen for masks hardly changes it; they lean by how
+    # sure the voicing is.
+    voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
+    voiced = best("voicing offset", "f0", "overall_accuracy", voicing)
+    accuracy, masked = scores.pop("voicing offset"), partial(best, task="separation", metric="sdr_db")
+    start = adjusted(voicing[voiced], harmonic_priors=(0.0,) * len(PITCHED_STEMS), transient_prior=0.0)
     pairs = product(sharpness, level_priors)
     candidates: dict[_Values, JointNet] = {
         pair: adjusted(start, sharpness=pair[0], level_prior=pair[1]) for pair in pairs
@@ -150,11 +155,8 @@ def calibrate(
     chosen = candidates[masked("harmonic priors", candidates=candidates)]
     candidates = {(value,): adjusted(chosen, transient_prior=value) for value in transient_priors}
     chosen = candidates[masked("transient prior", candidates=candidates)]
-    # Pitch is read from the masks as they were learned; what refines it has its own waveform.
-    voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
-    (offset,) = best("voicing offset", "f0", "overall_accuracy", voicing)
-    config, accuracy = chosen.config, scores.pop("voicing offset")
-    return adjusted(chosen, voicing_offset=offset), Calibration(
+    config, (offset,) = chosen.config, voiced
+    return chosen, Calibration(
         config.sharpness, config.level_prior, config.harmonic_priors, config.transient_prior, offset, scores, accuracy
     )
 
