@@ -17,6 +17,7 @@ from typing import ClassVar
 from unittest.mock import MagicMock
 
 import pytest
+from features_helper import write_features
 
 from pipelines.extraction import fork_server
 from pipelines.extraction.cluster import local_cluster, see_to_judge
@@ -45,9 +46,12 @@ def test_the_server_is_started_before_anything_heavy_is_imported() -> None:
     assert _modules_after(code, ("numpy", "pandas", "pyarrow", "dask", *_NOT_TO_START)) == []
 
 
-def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path) -> None:
-    """What it must know of the analysis, such as its settings, a fork tells it."""
+@pytest.mark.parametrize("again", [False, True])
+def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path, again: bool) -> None:
+    """What it must know of the analysis, such as its settings, a fork tells it; nor where it looks at what is done."""
     (tmp_path / "a.wav").touch()
+    if again:
+        write_features(tmp_path / "out", ["b.wav"])
     code = (
         "from pathlib import Path\nfrom pipelines.extraction.fork_server import in_fork\n"
         "from pipelines.extraction.prepare import prepare, ExtractOptions, data_tables\n"

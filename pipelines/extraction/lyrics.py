@@ -65,9 +65,11 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
     list of bool
         One a row.
     """
+    rows = list(rows)
+    if not rows:  # as in every run that asks for no lyrics: what follows loads PyTorch
+        return []
     from stemfeatures.lyrics.sources import lyrics_beside
 
-    rows = list(rows)
     folders = Counter(Url(path).parent for path, _, _ in rows)
 
     def names_in(folder: Url) -> set[str] | None:
