@@ -27,6 +27,8 @@ from opentelemetry.trace import StatusCode
 
 from pipelines import cli, extract_catalog
 from pipelines.catalog import portions
+from pipelines.commands._exit import UsageError
+from pipelines.commands._trace import tracer_of
 from pipelines.extraction import cluster, executor
 from pipelines.extraction.tasks import ShardTask
 from pipelines.extraction.tracing import RunTrace, ShardSpans
@@ -160,6 +162,7 @@ def test_portions_and_names_that_are_no_text(tmp_path: Path, model: Path, memory
     (track,) = (span for span in exporter.get_finished_spans() if span.name == "track")
     assert track.attributes["stemfeatures.track_id"] == "caf\\xe9"
     assert track.status.description == "cannot read 'caf\\xe9'"
+    assert track.attributes["stemfeatures.status"] == "failed"
 
 
 def test_a_track_that_kills_its_worker_is_a_span(tmp_path: Path, model: Path, memory: Any, monkeypatch: Any) -> None:
@@ -171,6 +174,46 @@ def test_a_track_that_kills_its_worker_is_a_span(tmp_path: Path, model: Path, me
     (track,) = (span for span in exporter.get_finished_spans() if span.name == "track")
     assert track.status.status_code is StatusCode.ERROR
     assert "WorkerCrash" in track.status.description
+    assert track.attributes["stemfeatures.status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "stemfeatures"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=music"}, "stemfeatures"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=night"}, "night"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=night", "OTEL_SERVICE_NAME": "day"}, "day"),
+    ],
+)
+def test_the_name_of_the_service(variables: dict[str, str], name: str, monkeypatch: Any) -> None:
+    for variable in ("OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with tracer_of(True) as tracer:
+        assert tracer.resource.attributes["service.name"] == name
+
+
+def test_variables_that_do_not_fit_together(monkeypatch: Any) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "200")
+    with pytest.raises(UsageError, match="OTEL_"), tracer_of(True):
+        pass
+
+
+def test_who_does_not_wait_for_a_collector_keeps_the_summary(monkeypatch: Any) -> None:
+    real = TracerProvider.shutdown
+
+    def interrupted(provider: TracerProvider) -> None:
+        real(provider)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TracerProvider, "shutdown", interrupted)
+    with tracer_of(True) as tracer:
+        assert tracer is not None
+    with pytest.raises(KeyboardInterrupt, match="in work"), tracer_of(True):
+        raise KeyboardInterrupt("in work")
 
 
 class Collector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import stemfeatures
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NAME = "stemfeatures"
 #: Spans that wait to be sent: those of a few shards, which come all at once. More are dropped.
 _QUEUE = 16_384
+#: What the name of a service begins with that nobody has named, by the specification of OpenTelemetry.
+_UNNAMED = "unknown_service"
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def tracer_of(wanted: bool) -> Iterator[Tracer | None]:
     Raises
     ------
     UsageError
-        The packages are missing.
+        The packages are missing, or the variables do not fit together.
     """
     if not wanted:
         yield None
@@ -50,13 +52,17 @@ def tracer_of(wanted: bool) -> Iterator[Tracer | None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise UsageError("--trace needs OpenTelemetry: pip install 'stemfeatures[opentelemetry]'") from error
-    resource = {"service.version": stemfeatures.__version__}
-    if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        resource["service.name"] = os.environ.get("OTEL_SERVICE_NAME") or NAME
-    provider = TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
+    resource = Resource.create({"service.version": stemfeatures.__version__})
+    if str(resource.attributes["service.name"]).startswith(_UNNAMED):
+        resource = resource.merge(Resource({"service.name": NAME}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     queue = None if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else _QUEUE
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=queue))
+    try:
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=queue))
+    except ValueError as error:
+        raise UsageError(f"--trace: the variables OTEL_* do not fit together: {error}") from error
     try:
         yield provider.get_tracer(NAME, stemfeatures.__version__)
     finally:
-        provider.shutdown()
+        with suppress(KeyboardInterrupt):  # who does not wait for a collector still learns what the run has done
+            provider.shutdown()

@@ -216,7 +216,7 @@ class _Shard:
         )  # fmt: skip
         for row in track.rows:
             self._add_failure(self._error_row(row, error, stream, None, stream.file_state))
-        self.spans.end(track.track_id, str(error))
+        self.spans.end(track.track_id, f"{type(error).__name__}: {error}")
         del self.left[track.track_id]
         return True
 
@@ -430,7 +430,7 @@ class _Shard:
             self.receipt.stage_s["analyse"] -= inside_s + stream.wait_s
         self.spans.add(track.track_id, "decode", stream.began_ns, stream.ended_ns, busy_s=stream.decode_s)
         message = None if error is None else f"{type(error).__name__}: {error}"
-        self.spans.end(track.track_id, message, audio_s=outcome.audio_s, status="failed" if error else outcome.status)
+        self.spans.end(track.track_id, message, audio_s=outcome.audio_s, status=outcome.status)
         for row in track.rows:
             counts = outcome.audio_s if row is track and not failures else 0.0
             self.thread.tell(TrackOutcome(row.track_id, counts, failures.get(row.track_id)))

@@ -22,6 +22,8 @@ Value: TypeAlias = str | int | float | bool
 
 #: What the names of our attributes begin with.
 _OURS = "stemfeatures."
+#: Status of a track that has no row in table ``tracks``.
+_FAILED = "failed"
 
 
 @dataclass
@@ -84,11 +86,11 @@ class ShardSpans:
         finally:
             self.add(track_id, stage, started)
 
-    def end(self, track_id: str, error: str | None = None, **attributes: Value) -> None:
-        """A track is through."""
+    def end(self, track_id: str, error: str | None = None, *, status: str = "ok", **attributes: Value) -> None:
+        """A track is through; with an error its status is ``failed``."""
         if self._span is not None and (track := self._tracks.pop(track_id, None)) is not None:
             track.end_ns, track.error = time.time_ns(), error
-            track.attributes |= attributes
+            track.attributes |= {**attributes, "status": status if error is None else _FAILED}
             self._span.parts.append(track)
 
     def finish(self, write_ns: int, **attributes: Value) -> Span | None:
@@ -103,7 +105,7 @@ class ShardSpans:
 def failed_track(track_id: str, error: str) -> Span:
     """A track of which nothing is known but why it failed."""
     now = time.time_ns()
-    return Span("track", now, now, {"track_id": track_id}, error=error)
+    return Span("track", now, now, {"track_id": track_id, "status": _FAILED}, error=error)
 
 
 class RunTrace:
