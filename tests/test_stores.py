@@ -634,10 +634,38 @@ def test_what_a_store_only_gives_is_merged(store: Store, layout: DatasetLayout, 
     assert open_features(tmp_path / "all").to_pandas("tracks")["track_id"].tolist() == ["a", "b"]
 
 
+def test_what_may_only_be_read_is_not_kept_by_a_dead_writer(
+    store: Store, layout: DatasetLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_LOOK_S", 0.1)
+    monkeypatch.setattr(lock, "CLAIM_S", 1.0)
+    monkeypatch.setattr(lock, "RENEWAL_S", 0.2)
+
+    def denied(environment: dict[str, Any]) -> str | None:
+        name = environment["PATH_INFO"].removeprefix(f"/{BUCKET}/")
+        return "403 Forbidden" if environment["REQUEST_METHOD"] == "PUT" and name not in writable else None
+
+    with Committer(layout, {"run_id": "r1", "config_json": "{}"}) as committer:
+        committer.commit(shard(layout, ["a"]), shard="s0")
+        writable = set(store.names())  # its claim is renewed
+        store.before = denied
+        with pytest.raises(BusyDatasetError, match="another writer is at work: run r1, process"):
+            adopt(tmp_path / "all", [OUT])
+        store.before = None
+    claim = {"purpose": "run r2", "pid": 1, "host": "gone", "since": "then"}
+    store.put("features/night/_commits/.writer-0", json.dumps(claim).encode())
+    writable = set()
+    store.before = denied
+    assert adopt(tmp_path / "all", [OUT])[0].tracks == 1
+    store.before = None
+
+
 # ---------------------------------------------------------------------------------------------------------- lyrics
 
 
-def test_lyrics_of_a_store(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lyrics_of_a_store(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pocketsphinx", reason="needs the lyrics extra")
     caplog.set_level("WARNING")
     song = f"s3://{BUCKET}/album/01 what?.flac"

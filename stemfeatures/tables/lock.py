@@ -19,7 +19,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,10 +114,20 @@ def reading(layout: DatasetLayout, purpose: str) -> Iterator[None]:
             cause = error.__cause__
             if not (isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS)):
                 raise
-            if (holder := lock_holder(layout)) is not None:
-                raise BusyDatasetError(f"another writer is at work: {holder}", source=str(layout.path)) from error
+            _require_nobody(layout)
             log.debug("%s: read without a lock: %s", layout.path, cause)
         yield
+
+
+def _require_nobody(layout: DatasetLayout) -> None:
+    """BusyDatasetError when a writer is at work. A claim in a store that a dead one has left is none."""
+    if isinstance(layout.path, Url):
+        try:
+            _outlasted(layout)
+        except OSError as error:
+            raise DatasetError(f"the store cannot be asked: {error}", source=str(layout.path)) from error
+    elif (holder := lock_holder(layout)) is not None:
+        raise BusyDatasetError(f"another writer is at work: {holder}", source=str(layout.path))
 
 
 class _Lock(Protocol):
@@ -209,21 +219,13 @@ class _Claim:
 
     def _require_alone(self) -> None:
         """BusyDatasetError when another claim is renewed within its time; delete those that are not."""
-        others = _claims(self._layout, but=self._name)
-        began = awake_s()
-        while others and awake_s() - began < CLAIM_S:
-            time.sleep(_LOOK_S)
-            if awake_s() - self._renewed_s > RENEWAL_S:
-                self._write()
-            now = _claims(self._layout, but=self._name)
-            for name, content in now.items():
-                if others.get(name) != content:  # new, or renewed
-                    holder = _describe(content)
-                    raise BusyDatasetError(f"another writer is at work: {holder}", source=str(self._where))
-            others = now
-        for name in others:
-            log.info("%s: a writer has died: %s", self._where, _describe(others[name]))
+        for name, content in _outlasted(self._layout, but=self._name, meanwhile=self._write_in_time).items():
+            log.info("%s: a writer has died: %s", self._where, _describe(content))
             objects.delete(self._where / COMMITS / name)
+
+    def _write_in_time(self) -> None:
+        if awake_s() - self._renewed_s > RENEWAL_S:
+            self._write()
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWAL_S):
@@ -262,6 +264,25 @@ def _claims(layout: DatasetLayout, but: str = "") -> dict[str, bytes]:
             with suppress(FileNotFoundError):  # just released
                 found[entry.name] = objects.read(layout.path / COMMITS / entry.name)
     return found
+
+
+def _outlasted(
+    layout: DatasetLayout, *, but: str = "", meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, bytes]:
+    """The claims in a store that are not renewed within their time: of writers that have died. BusyDatasetError when
+    one is renewed, or made, while they are watched."""
+    others = _claims(layout, but)
+    began = awake_s()
+    while others and awake_s() - began < CLAIM_S:
+        time.sleep(_LOOK_S)
+        meanwhile()
+        now = _claims(layout, but)
+        for name, content in now.items():
+            if others.get(name) != content:
+                holder = _describe(content)
+                raise BusyDatasetError(f"another writer is at work: {holder}", source=str(layout.path))
+        others = now
+    return others
 
 
 def lock_holder(layout: DatasetLayout) -> str | None:
