@@ -691,6 +691,12 @@ def test_lyrics_of_a_store(
     with store.failing(9, "403 Forbidden", method="HEAD"):  # a store that may not be listed says so of what is absent
         assert find_lyrics(song) is None
     assert not caplog.records
+    # A signed address is no text, and nobody is shown what signs it.
+    for given in (f"s3://{BUCKET}/texts/one.TXT?X-Amz-Signature=s3cret", "https://127.0.0.1:1/one.lrc?sig=s3cret"):
+        monkeypatch.setattr(objects, "info", lambda url: None)
+        assert find_lyrics(tmp_path / "here.flac", given) is None
+        assert "there is no such object" in caplog.records[-1].getMessage()
+    assert "s3cret" not in caplog.text
     # A server of HTTP may answer with a page, whatever it is asked for.
     assert lyrics_beside("https://host/album/song.flac") == []
 

@@ -75,7 +75,7 @@ def find_lyrics(
         The first that there are; files that cannot be read are passed over, and said so in the log.
     """
     if given and given.strip():
-        if "\n" in given.strip() or not given.strip().lower().endswith(SUFFIXES):
+        if not _names_file(given.strip()):
             return FoundLyrics(given, "catalog")
         text = _read(_given_place(path, folder, given.strip()))
         if text:
@@ -108,6 +108,12 @@ def lyrics_beside(path: str | Path) -> list[Place]:
     if SCHEMES[Url(path).scheme] == "http" or not name:
         return []
     return [Url(f"{folder}/{PurePosixPath(name).with_suffix(suffix)}") for suffix in SUFFIXES]
+
+
+def _names_file(given: str) -> bool:
+    """Whether a catalogue names a file of lyrics, rather than say them; addresses may be signed."""
+    names = (given, Url(given).name) if is_remote(given) else (given,)
+    return "\n" not in given and any(name.lower().endswith(SUFFIXES) for name in names)
 
 
 def _given_place(path: str | Path, folder: str | Path | None, given: str) -> Place:
