@@ -771,6 +771,26 @@ def test_time_limit_of_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     forever.set()
 
 
+def test_what_is_looked_for_beside_a_file_does_not_keep_it_from_being_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lyrics may lie in a store that does not answer; what is found there is known before the first block."""
+    path = write_tone(tmp_path / "x.wav")
+    monkeypatch.setattr(prefetch, "OPEN_TIMEOUT_S", 2.0)
+    answered = threading.Event()
+    found: list[str] = []
+
+    def look(copy: str) -> None:
+        answered.wait(60.0)
+        found.append(copy)
+
+    with PrefetchStream(str(path), on_file=look).open() as stream:
+        assert found == []
+        answered.set()
+        assert next(stream).shape[0] == 1
+        assert found == [str(path)]
+
+
 def test_a_pipe_is_an_error_at_once(tmp_path: Path, model: Path) -> None:
     """Nothing is read from it: not its audio, not its digest, not when the run is repeated."""
     music = tmp_path / "music"

@@ -159,7 +159,8 @@ class PrefetchStream(AudioStream):
     prepare : callable, optional
         See :class:`~stemfeatures.analysis.PreparedStream`; blocks are not prepared without it.
     on_file : callable, optional
-        Called in that thread with the path of the file on this machine, once it has been opened.
+        Called in that thread with the path of the file on this machine, once it has been opened and before
+        the first block.
     alive : callable, optional
         Called whenever the reader asks for a block or has got one.
 
@@ -260,10 +261,10 @@ class PrefetchStream(AudioStream):
                 self._stream = stream
                 if self._prepare is not None:
                     self.preparation = self._prepare(stream.info.sample_rate, stream.info.channels)
-                if self._on_file is not None:
-                    self._on_file(path)
                 is_open = True
                 self._opened.put(None)
+                if self._on_file is not None:  # which may wait for a store: the file is open in time all the same
+                    self._on_file(path)
                 for block in stream:
                     mono = None if self.preparation is None else self.preparation.push(block)
                     self.decode_s += time.perf_counter() - started
