@@ -176,20 +176,25 @@ def test_of_many_files_few_are_known_at_a_time(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "features"
     for n in range(5):
         write_features(path, [f"t{n * 7 % 5}{i}" for i in range(2)], seed=n, run_id=f"run-{n}")
+    write_features(path, ["t00"], seed=9, run_id="run-9")  # anew
     before = open_features(path).to_pandas("stems")
     opened: list[int] = []
+    filters: list[Any] = []
     n_parts = len(open_features(path).snapshot.of("stems"))
-    real = compact.live_rows
+    real = compact.rows_of
 
-    def seen(layout: Any, snapshot: Any, table: str) -> Any:
-        opened.append(len(snapshot.of(table)))
-        return real(layout, snapshot, table)
+    def seen(layout: Any, some: Any, table: str, *, dead: Any) -> Any:
+        opened.append(len(some))
+        filters.append(dead)
+        return real(layout, some, table, dead=dead)
 
-    monkeypatch.setattr(compact, "live_rows", seen)
+    monkeypatch.setattr(compact, "rows_of", seen)
     monkeypatch.setattr(compact, "_READ_TOGETHER", 2)
     compact.compact(path, tables=["stems"])
     assert (max(opened), sum(opened)) == (2, n_parts)
     assert n_parts > 4
+    assert filters[0] is not None
+    assert all(dead is filters[0] for dead in filters)  # it may list a million tracks
     pd.testing.assert_frame_equal(open_features(path).to_pandas("stems"), before)
 
 

@@ -29,7 +29,7 @@ from .external_sort import in_order
 from .layout import DatasetLayout
 from .lock import DatasetLock
 from .parts import PartFile, delete_parts, key_column, part_file, publish, repair_hint, write_parts
-from .reader import live_rows
+from .reader import rows_of
 from .storage import arrow_source
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def _batches(layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[
     """The live rows of some parts, a few parts at a time: a data set keeps the metadata of each file it has opened,
     which is half a megabyte where there are hundreds of columns."""
     nested = any(pa.types.is_nested(t) for t in layout.schema(table).types)
+    dead = snapshot.dead(table)  # once: it may list a million tracks
     for first in range(0, len(parts), _READ_TOGETHER):
-        few = {part.path: part for part in parts[first : first + _READ_TOGETHER]}
-        rows = live_rows(layout, Snapshot(snapshot.commit, few, snapshot.replaced), table)
+        rows = rows_of(layout, parts[first : first + _READ_TOGETHER], table, dead=dead)
         yield from rows.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)

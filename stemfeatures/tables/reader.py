@@ -27,7 +27,7 @@ from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .layout import DatasetLayout
-from .parts import part_files, parts_holding, repair_hint
+from .parts import PartFile, part_files, parts_holding, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
 from .storage import arrow_source
 
@@ -53,11 +53,18 @@ def live_rows(
     parts = snapshot.of(table)
     if keys is not None:
         parts = parts_holding(parts, keys)
+    return rows_of(layout, parts, table, dead=snapshot.dead(table))
+
+
+def rows_of(layout: DatasetLayout, parts: Iterable[PartFile], table: str, *, dead: pc.Expression | None) -> ds.Dataset:
+    """The rows of some parts of ``table`` without those that no longer count, see :meth:`Snapshot.dead`.
+
+    Raises LostPartError when a part is not there as it was written.
+    """
     sources = [arrow_source(place) for place in part_files(layout, parts)]
     filesystem = sources[0][1] if sources else None
     files = [path for path, _ in sources]
     dataset = ds.dataset(files, schema=layout.schema(table), format="parquet", filesystem=filesystem)
-    dead = snapshot.dead(table)
     return dataset if dead is None else dataset.filter(~dead)
 
 
