@@ -31,7 +31,7 @@ from pipelines.cli import main as cli
 from pipelines.commands._exit import USAGE, exit_code
 from pipelines.commands._inputs import Input, at_hand
 from pipelines.commands._progress import ProgressLine
-from pipelines.extraction import fetch, loaded, stop
+from pipelines.extraction import fetch, loaded, resume, stop
 from pipelines.extraction.fetch import Abandoned, AudioCache, FetchError, named_as
 from pipelines.extraction.lyrics import have_same_lyrics
 from pipelines.extraction.prefetch import PrefetchStream, TrackTimeout
@@ -749,5 +749,9 @@ def test_many_lyrics_of_a_folder_are_looked_up_by_one_listing(store: Store) -> N
         for i in (3, 4)
         for method, suffix in (("HEAD", ".lrc"), ("HEAD", ".txt"), ("GET", ".txt"))
     }
+    # Audio of this machine whose lyrics lie in a store is asked for with the others.
+    told = [("/music/a.wav", f"s3://{BUCKET}/songs/{i}.txt", {"lyrics_sha256": purple}) for i in (3, 4)]
+    here = ("/music/a.wav", None, {"lyrics_sha256": None})
+    assert resume._same_lyrics_in_stores([(7, *told[0]), (8, *told[1]), (9, *here)]) == {7: True, 8: False}
     with store.failing(99, "403 Forbidden"):
         assert have_same_lyrics(rows) == [True] * 12

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util import objects
-from stemfeatures._util.urls import SCHEMES, Url
+from stemfeatures._util.urls import SCHEMES, Url, is_remote
 from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES, TEXT_TABLE
 
 from .file_state import WORTH_A_LIST
@@ -50,15 +50,15 @@ def has_same_lyrics(path: str, given: Any, sha256: str | None) -> bool:
 
 
 def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
-    """:func:`has_same_lyrics` of many rows of stores, some at a time.
+    """:func:`has_same_lyrics` of many rows whose audio or lyrics lie in stores, some at a time.
 
-    Their tags are not read, as the whole file would come for it: where no lyrics are found but in tags, they are taken
-    for what they were. So lyrics that are gone from beside a file of a store are not missed.
+    Tags of audio in a store are not read, as the whole file would come for it: where no lyrics are found but in tags,
+    they are taken for what they were. So lyrics that are gone from beside a file of a store are not missed.
 
     Parameters
     ----------
     rows : iterable of tuple
-        Address, cell of the catalogue, and the digest of the lyrics that the track had.
+        Path or address, cell of the catalogue, and the digest of the lyrics that the track had.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
         return []
     from stemfeatures.lyrics.sources import lyrics_beside
 
-    folders = Counter(Url(path).parent for path, _, _ in rows)
+    folders = Counter(Url(path).parent for path, _, _ in rows if is_remote(path))
 
     def names_in(folder: Url) -> set[str] | None:
         if folders[folder] < WORTH_A_LIST or SCHEMES[folder.scheme] == "http":
@@ -82,6 +82,8 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
 
     def same(row: tuple[str, Any, str | None]) -> bool:
         path, given, sha256 = row
+        if not is_remote(path):
+            return has_same_lyrics(path, given, sha256)
         names = there[Url(path).parent]
         beside = {str(place).rpartition("/")[2] for place in lyrics_beside(path)}
         if not isinstance(given, str) and names is not None and names.isdisjoint(beside):

@@ -267,8 +267,8 @@ def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
 
 
 def _same_lyrics_in_stores(rows: Iterable[tuple[int, str, Any, dict[str, Any]]]) -> dict[int, bool]:
-    """Of rows whose file lies in a store, by position, whether they have the lyrics that they had."""
-    away = [row for row in rows if is_remote(row[1])]
+    """Of rows whose audio or lyrics lie in a store, by position, whether they have the lyrics that they had."""
+    away = [row for row in rows if any(isinstance(place, str) and is_remote(place.strip()) for place in row[1:3])]
     same = have_same_lyrics((path, given, row["lyrics_sha256"]) for _, path, given, row in away)
     return {i: has for (i, *_), has in zip(away, same)}
 
