@@ -80,8 +80,12 @@ def test_every_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part, sample in (("part-1", "Río.flac"), ("part-2", "Vals, en mi menor.ogg")):
         clip(sample, tmp_path / f"{part}.wav", 6)
         pd.DataFrame({"path": [f"{part}.wav"]}).to_parquet(tmp_path / f"{part}.parquet")
+    (tmp_path / "music").mkdir()
+    clip("Río.flac", tmp_path / "music" / "song.wav", 4)
+    # Nobody collects here what is traced.
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     assert paste("every-night.md", tmp_path, monkeypatch)
-    assert len(pd.read_parquet(tmp_path / "features" / "tracks")) == 4
+    assert len(pd.read_parquet(tmp_path / "features" / "tracks")) == 5
     assert (tmp_path / "lake" / "stems").is_dir()
 
 

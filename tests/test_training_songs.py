@@ -722,7 +722,8 @@ def test_the_script_for_cpus_runs(songs, tmp_path):
     )
     found = second.card["training"]["calibration"]
     assert found["chosen_on"] == "development"
-    assert set(found["sdr_db"]) == {f"{s:g} {p:g}" for s in SHARPNESS for p in LEVEL_PRIORS}
+    tried = {f"{s:g} {p:g}" for s in SHARPNESS for p in LEVEL_PRIORS}
+    assert set(found["sdr_db"]["sharpness and level prior"]) == tried
     before, after = (checkpoints.load(of).state_dict() for of in (first, second))
     same = {name for name, value in before.items() if torch.equal(value, after[name])}
     assert all(name in same for name in before if name.startswith("separator."))
