@@ -115,6 +115,7 @@ def losses(
     if output.mask is not None:
         level = batch["mixture"].mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
         error = (output.mask * batch["mixture"] - batch["vocals"]) / level
+        # Squares are about ten times as large: one weight of F0 does for both.
         terms["separation"] = (error.abs() if distance == "l1" else 0.1 * error.square()).mean()
     if output.salience is not None:
         terms["f0"] = masked_bce(output.salience, batch["salience"], batch["known"][:, None], F0_POSITIVE)
