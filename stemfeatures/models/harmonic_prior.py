@@ -4,8 +4,8 @@ The network reads pitch from the masks it makes, and knows then what it did not 
 partials of the voice and of the bass lie. In a frame with a pitch, each mask of such a stem is multiplied by
 ``exp(strength * certainty * sqrt(1 - mask) * comb)``. The comb is high on multiples of the pitch and low between them,
 and zero in the mean over the bins, so that it moves energy and adds none; where a mask is sure of itself already, the
-root of what it leaves to others lets it be. Jansson et al. (EUSIPCO 2019) find that F0 before separation helps
-separation; this is their order at no cost of training.
+root of what it leaves to others lets it be. Harmonic masks by F0 help networks that learn behind them, too (Nakano et
+al., WASPAA 2019); here nothing is learned.
 """
 
 from __future__ import annotations
