@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,11 @@ def fresh_network() -> Iterator[None]:
     from pipelines.extraction import loaded
 
     loaded.forget_analyser()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small network."""
+    from networks import tiny_checkpoint
+
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))

@@ -63,11 +63,6 @@ RUN_COLUMNS = ["run_id", "extracted_at"]
 pytestmark = pytest.mark.usefixtures("fresh_network")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
     """Eight tracks of different length, in folders with equal file names."""

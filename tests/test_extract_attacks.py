@@ -28,7 +28,6 @@ import dask
 import pytest
 from distributed import KilledWorker
 from extract_helper import hoarding_shard, hungry_shard, slow_shard, write_tone
-from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.cli import main as cli
@@ -57,11 +56,6 @@ NOBODY = 65534
 
 
 pytestmark = pytest.mark.usefixtures("fresh_network")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

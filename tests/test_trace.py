@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from extract_helper import DEADLY, fake_shard, write_tone
-from networks import tiny_checkpoint
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the opentelemetry extra")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the opentelemetry extra")
@@ -34,11 +33,6 @@ from pipelines.extraction.tasks import ShardTask
 from pipelines.extraction.tracing import RunTrace, ShardSpans
 
 pytestmark = pytest.mark.usefixtures("fresh_network")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
