@@ -54,6 +54,7 @@ STAGES = (
     "stemfeatures.models.level_prior",
     "stemfeatures.models.harmonic_prior",
     "stemfeatures.models.transient_prior",
+    "stemfeatures.models.similarity_prior",
     "stemfeatures.models.notes",
     "stemfeatures.separation.mask_transfer",
     "stemfeatures.separation.target_masks",

@@ -41,7 +41,7 @@ def test_the_numbers_are_in_the_network_and_the_model_stays(model):
     torch.testing.assert_close(model(magnitude).masks, before.masks)
     with pytest.raises(ValueError, match="positive"):
         adjusted(model, sharpness=0.0)
-    for negative in ({"level_prior": -0.1}, {"transient_prior": -0.1}, {"harmonic_priors": (0.0, -0.1)}):
+    for negative in ({"level_prior": -0.1}, {"similarity_prior": -0.1}, {"harmonic_priors": (0.0, -0.1)}):
         with pytest.raises(ValueError, match=f"{next(iter(negative))} cannot be negative, but is -0.1"):
             adjusted(model, **negative)
 
@@ -66,23 +66,26 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
             assert offset == pytest.approx(-0.4)
             config, harmonic = net.config, zip(net.config.harmonic_priors, (2.0, 1.0))
             apart = abs(config.level_prior - 0.2) + abs(config.transient_prior - 0.1)
+            apart += abs(config.similarity_prior - 0.4)
             return Result("sdr_db", -config.sharpness - apart - sum(abs(a - b) for a, b in harmonic))
         return Result("overall_accuracy", -abs(offset + 0.4))
 
     monkeypatch.setattr(calibration, "evaluate", scored)
     told = []
     chosen, found = calibrate(
-        adjusted(model, transient_prior=0.3), tmp_path, sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6),
+        adjusted(model, transient_prior=0.3, similarity_prior=0.2), tmp_path,
+        sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6),
         vocals_priors=(0.0, 1.0, 2.0), bass_priors=(0.0, 1.0, 2.0), transient_priors=(0.0, 0.1),
-        voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x),
+        similarity_priors=(0.0, 0.4, 0.8), voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x),
     )  # fmt: skip
     assert (found.sharpness, found.level_prior, found.voicing_offset) == (0.5, 0.2, -0.4)
-    assert (found.harmonic_priors, found.transient_prior) == ((2.0, 1.0), 0.1)
-    assert len(told) == 6 + 9 + 2 + 3
-    assert found.sdr_db["sharpness and level prior"]["1 0.6"] == pytest.approx(-4.5)
-    assert found.sdr_db["harmonic priors"]["0 1"] == pytest.approx(-2.6)
-    assert found.sdr_db["transient prior"] == {"0": -0.6, "0.1": -0.5}
-    assert [len(scores) for scores in found.sdr_db.values()] == [6, 9, 2]
+    assert (found.harmonic_priors, found.transient_prior, found.similarity_prior) == ((2.0, 1.0), 0.1, 0.4)
+    assert len(told) == 6 + 9 + 2 + 3 + 3
+    assert found.sdr_db["sharpness and level prior"]["1 0.6"] == pytest.approx(-4.9)
+    assert found.sdr_db["harmonic priors"]["0 1"] == pytest.approx(-3.0)
+    assert found.sdr_db["transient prior"] == {"0": -1.0, "0.1": -0.9}
+    assert found.sdr_db["similarity prior"] == {"0": -0.9, "0.4": -0.5, "0.8": -0.9}
+    assert [len(scores) for scores in found.sdr_db.values()] == [6, 9, 2, 3]
     for name in CALIBRATED:
         value = getattr(found, name)
         assert getattr(chosen.config, name) == value, name
@@ -93,6 +96,7 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
 def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     """The joint objective takes its weights, one that tells a target from the rest learns the masks as given out."""
     softer = adjusted(model, sharpness=0.5, level_prior=0.3, harmonic_priors=(2.0, 1.0), transient_prior=0.3)
+    softer = adjusted(softer, similarity_prior=0.6)
     path = str(checkpoints.save(softer, tmp_path / "softer.safetensors", {}).path)
     begun = JointObjective(TrainConfig(model=TINY.to_dict(), initial=path), "cpu").exported
     assert begun.config == TINY
@@ -111,7 +115,7 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
     path = checkpoints.save(model, tmp_path / "net.safetensors", {"training": {"calibration": calibration_card}}).path
     chosen = (
         adjusted(model, sharpness=0.5, level_prior=0.2),
-        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
+        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, 0.4, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
     )
     given = {}
     monkeypatch.setattr(calibration, "calibrate", lambda *_, **options: given.update(options) or chosen)
@@ -122,7 +126,8 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
         assert "is calibrated already" in capsys.readouterr().err
         return
     calibration.main(words)
-    told = "sharpness 0.5, level prior 0.2, harmonic priors 1 and 2, transient prior 0.1, voicing offset -0.3: "
+    told = "sharpness 0.5, level prior 0.2, harmonic priors 1 and 2, transient prior 0.1, similarity prior 0.4, "
+    told += "voicing offset -0.3: "
     assert told in capsys.readouterr().out
     assert (given["sharpness"], given["level_priors"]) == ([0.6, 0.5], [0.2])
     assert checkpoints.load(path).config.level_prior == 0.2

@@ -20,7 +20,7 @@ from stemfeatures.descriptors import harmony
 from stemfeatures.descriptors.registry import Extractor, register, unregister
 from stemfeatures.fields import status_field
 from stemfeatures.frames import measures
-from stemfeatures.models import harmonic_prior, level_prior, transient_prior
+from stemfeatures.models import harmonic_prior, level_prior, similarity_prior, transient_prior
 from stemfeatures.tables.reader import open_features
 
 #: What an analysis imports besides its stages, and why no constant in it can change a value.
@@ -64,6 +64,7 @@ def test_differences_are_found() -> None:
         (level_prior, "BAND_ENDS_HZ", (60, 7200)),
         (harmonic_prior, "LINE_SHARE", 0.01),
         (transient_prior, "BACK", 5),
+        (similarity_prior, "OWN", 0.9),
         (analysis, "ANALYSIS_VERSION", 0),
     ],
 )

@@ -1,4 +1,4 @@
-"""Masks that lean towards partials of the pitch and towards what is struck, and stay masks."""
+"""Masks that lean towards partials of the pitch, what is struck and what sounds alike, and stay masks."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from networks import TINY
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, N_BINS, N_FFT, N_PITCH_BINS, PITCHED_STEMS, STEMS
-from stemfeatures.models import harmonic_prior, transient_prior
+from stemfeatures.models import harmonic_prior, similarity_prior, transient_prior
 from stemfeatures.models.joint import JointNet
 from stemfeatures.spectra.filters import pitch_frequencies
 
@@ -75,6 +75,69 @@ def test_what_ends_is_struck_and_what_lasts_is_not():
     assert bool(torch.isfinite(transient_prior.struck_share(torch.zeros(1, 3, 5))).all())
 
 
+def _tones(*names: int, n_bands: int = 6, seed: int = 0) -> torch.Tensor:
+    """(n_frames, n_bands), twelve frames with one band above noise for each name."""
+    noise = torch.rand(12 * len(names), n_bands, generator=torch.Generator().manual_seed(seed)) * 0.01
+    for k, name in enumerate(names):
+        noise[12 * k : 12 * (k + 1), name] += 1.0
+    return noise
+
+
+def test_what_sounds_alike_is_found_elsewhere_and_what_does_not_come_again_stands_for_itself():
+    places, weights, own = similarity_prior.places_alike(_tones(0, 1, 2, 0, 3, 2))
+    torch.testing.assert_close(weights.sum(dim=1) + own, torch.ones(len(own)))
+    for middle, again in ((4, 3), (28, 5), (40, 0), (64, 2)):
+        found = places[middle][weights[middle] > 0.01] // 12
+        assert set(found.tolist()) == {again}, middle
+        assert own[middle] < 0.02
+    assert own[[16, 52]].min() > 0.999  # the tones 1 and 3 are heard once
+    near = (places - torch.arange(len(own))[:, None]).abs()
+    assert bool((near[weights > 1e-12] >= similarity_prior.APART - similarity_prior.HOP).all())
+
+
+@pytest.mark.parametrize("n_frames", [1, 3, 8, 9, 30])
+def test_short_excerpts_and_silence_stay_as_they_are(n_frames):
+    silence = torch.zeros(1, N_BINS, n_frames)
+    masks = torch.full((1, 4, N_BINS, n_frames), 0.25)
+    factors = similarity_prior.leaning(masks, silence, 0.6)
+    torch.testing.assert_close(factors, torch.ones_like(factors))
+    _, weights, own = similarity_prior.places_alike(torch.rand(n_frames, 5) + 0.1)
+    torch.testing.assert_close(weights.sum(dim=1) + own, torch.ones(n_frames))
+    if n_frames <= similarity_prior.APART:
+        assert bool((own == 1).all())
+
+
+def test_estimates_that_come_again_lose_what_does_not():
+    """A stroke every 32 frames, one of which has something else in it: the others tell what is the stroke's."""
+    magnitude = torch.full((1, N_BINS, 256), 1e-3)
+    magnitude.unflatten(2, (8, 32))[0, 20:60, :, 8:12] = 1.0
+    struck = 8 + 3 * 32
+    magnitude[0, 200:206, struck : struck + 4] = 1.0  # something else
+    masks = torch.full((1, 4, N_BINS, 256), 0.1)
+    masks[0, DRUMS] = 0.7
+    factors = similarity_prior.leaning(masks, magnitude, 1.0)[0, DRUMS]
+    assert factors[30, struck] == pytest.approx(1.0, abs=0.05)
+    assert factors[203, struck] < 0.1
+    assert bool((similarity_prior.leaning(masks, magnitude, 0.0) == 1).all())
+    louder = similarity_prior.leaning(masks, 1000 * magnitude, 1.0)[0, DRUMS]
+    torch.testing.assert_close(louder, factors, atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_masks_that_lean_by_what_sounds_alike_sum_to_one(magnitude):
+    before, found = _net(transient_prior=0.3)(magnitude), _net(transient_prior=0.3, similarity_prior=0.6)(magnitude)
+    factors, low = similarity_prior.leaning(before.masks, magnitude, 0.6), slice(similarity_prior.N_SIMILAR_BINS)
+    expected = before.masks[:, :, low] * factors
+    torch.testing.assert_close(
+        found.masks[:, :, low], expected / expected.sum(dim=1, keepdim=True), atol=1e-5, rtol=1e-4
+    )
+    high = slice(similarity_prior.N_SIMILAR_BINS, None)
+    torch.testing.assert_close(found.masks[:, :, high], before.masks[:, :, high])
+    assert (found.masks - before.masks).abs().max() > 0.001
+    alone = _net(transient_prior=0.3, similarity_prior=0.6)(magnitude[1:])
+    torch.testing.assert_close(alone.masks, found.masks[1:], atol=1e-5, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_masks_are_multiplied_and_sum_to_one(magnitude):
     plain, net = _net(), _net(harmonic_priors=(2.0, 1.0), transient_prior=0.3)
@@ -99,11 +162,11 @@ def test_masks_are_multiplied_and_sum_to_one(magnitude):
 
 
 def test_gradients_flow_through_priors_and_masks_that_are_known_stay(magnitude):
-    net = _net(sharpness=0.5, level_prior=0.2, harmonic_priors=(2.0, 1.0), transient_prior=0.3)
+    net = _net(sharpness=0.5, level_prior=0.2, harmonic_priors=(2.0, 1.0), transient_prior=0.3, similarity_prior=0.6)
     found = net(magnitude).masks
     found[:, VOCALS].square().sum().backward()
     assert net.separator.direct.weight.grad.abs().max() > 0
     with torch.no_grad():
-        torch.testing.assert_close(net(magnitude).masks, found.detach(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(net(magnitude).masks, found.detach(), atol=1e-4, rtol=1e-3)
         given = torch.rand(2, N_BINS, 48)
         torch.testing.assert_close(net(magnitude, {"vocals": given}).masks[:, VOCALS], given)

@@ -85,7 +85,7 @@ def test_patches_are_the_convolutions_they_stand_for(net):
 def test_the_network_for_inference_says_the_same():
     """On statistics and weights that fold into something, batches, frames that need padding, and known masks."""
     torch.manual_seed(1)
-    priors = {"level_prior": 0.3, "harmonic_priors": (2.0, 1.0), "transient_prior": 0.2}
+    priors = {"level_prior": 0.3, "harmonic_priors": (2.0, 1.0), "transient_prior": 0.2, "similarity_prior": 0.5}
     learned = JointNet(replace(TINY, presence_channels=8, sharpness=0.7, **priors)).eval()
     for norm in (m for m in learned.modules() if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)):
         for of, low in ((norm.weight, -1.5), (norm.bias, -0.5), (norm.running_mean, -0.5), (norm.running_var, 0.5)):

@@ -26,14 +26,14 @@ from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
 from .level_prior import weighed
-from .mask_factors import harmonic_factors, multiplied, transient_factors
+from .mask_factors import harmonic_factors, multiplied, similar_factors, transient_factors
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 
 #: Subnetworks, which can be trained by themselves.
 SUBNETWORKS = ("separator", "pitch", "rhythm", "presence")
 #: What of a configuration is chosen for the masks of a network after its training.
-CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior")
+CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior", "similarity_prior")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ class JointConfig(NetworkConfig):
     transient_prior : float, default=0.0
         How far those of drums and bass lean by how a bin of the lows lasts, the strength of
         :func:`.transient_prior.leaning`.
+    similarity_prior : float, default=0.0
+        How far all of them lean towards what the stem does where it sounds alike, the strength of
+        :func:`.similarity_prior.leaning`.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -91,6 +94,7 @@ class JointConfig(NetworkConfig):
     level_prior: float = 0.0
     harmonic_priors: tuple[float, float] = (0.0, 0.0)
     transient_prior: float = 0.0
+    similarity_prior: float = 0.0
 
     def with_calibration_of(self, other: JointConfig) -> JointConfig:
         """The same with what was chosen for the masks of another network after its training."""
@@ -551,7 +555,9 @@ class JointNet(Network):
         strengths = dict(zip(PITCHED_STEMS, config.harmonic_priors))
         partials = harmonic_factors(masks, salience, voicing, presence, strengths)
         strokes = transient_factors(separated.magnitude, config.transient_prior)
-        return _beside(multiplied(masks, partials, strokes), separated.given)
+        masks = multiplied(masks, partials, strokes)
+        alike = similar_factors(masks, separated.magnitude, config.similarity_prior)
+        return _beside(multiplied(masks, alike), separated.given)
 
     def separate(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> Separated:
         """The separator alone; what :meth:`read_pitch` and :meth:`read_rhythm` read from."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..constants import PITCHED_STEMS, STEMS
-from . import harmonic_prior, transient_prior
+from . import harmonic_prior, similarity_prior, transient_prior
 
 
 def harmonic_factors(
@@ -65,6 +65,28 @@ def transient_factors(magnitude: Tensor, strength: float) -> dict[str, Tensor]:
         return {}
     drums, bass = transient_prior.leaning(magnitude[:, : transient_prior.N_LOW_BINS], strength)
     return {"drums": drums, "bass": bass}
+
+
+def similar_factors(masks: Tensor, magnitude: Tensor, strength: float) -> dict[str, Tensor]:
+    """Factors of every stem by what it does where it sounds alike, see :mod:`.similarity_prior`.
+
+    Parameters
+    ----------
+    masks : Tensor
+        ``(batch, 4, N_BINS, n_frames)``, in the order of ``STEMS``, with all other factors in them.
+    magnitude : Tensor
+        ``(batch, N_BINS, n_frames)`` of the mixture.
+    strength : float
+        0: no factors.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Factors.
+    """
+    if not strength:
+        return {}
+    return dict(zip(STEMS, similarity_prior.leaning(masks, magnitude, strength).unbind(dim=1)))
 
 
 def multiplied(masks: Tensor, *factors: Mapping[str, Tensor]) -> Tensor:

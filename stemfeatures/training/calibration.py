@@ -1,13 +1,15 @@
 """Numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that are
-loud in the long run, towards partials of the pitch and towards what is struck, and when the voice counts as voiced.
+loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, and when the
+voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from the masks as they
 were learned), the *level prior* is the exponent of :func:`stemfeatures.models.level_prior.weighed`, the *harmonic
 priors* of vocals and bass are the strengths of :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient
-prior* is that of :func:`stemfeatures.models.transient_prior.leaning`, and the *voicing offset* is added to the logit of
-the vocals' voicing (below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other.
-Figures of the songs that they are chosen on flatter a little; the card names them.
+prior* is that of :func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
+:func:`stemfeatures.models.similarity_prior.leaning`, and the *voicing offset* is added to the logit of the vocals'
+voicing (below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of
+the songs that they are chosen on flatter a little; the card names them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
 """
@@ -30,7 +32,7 @@ import torch
 from ..constants import PITCHED_STEMS
 from ..evaluation import CheckpointEstimator, evaluate
 from ..models import checkpoints
-from ..models.joint import JointNet
+from ..models.joint import CALIBRATED, JointNet
 from .one_line import one_line_errors
 
 #: What is tried. 1 and 0 leave the network as it is.
@@ -39,6 +41,7 @@ LEVEL_PRIORS = (0.0, 0.15, 0.3, 0.45)
 #: Stronger ones rely too much on a pitch that is wrong in a sixth of the frames of recordings.
 VOCALS_PRIORS, BASS_PRIORS = (0.0, 1.0, 2.0), (0.0, 0.5, 1.0)
 TRANSIENT_PRIORS = (0.0, 0.1, 0.2, 0.3)
+SIMILARITY_PRIORS = (0.0, 0.2, 0.4, 0.6, 0.8)
 VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
 
 _Values = tuple[float, ...]
@@ -53,6 +56,7 @@ class Calibration:
     level_prior: float
     harmonic_priors: tuple[float, ...]
     transient_prior: float
+    similarity_prior: float
     voicing_offset: float
     sdr_db: dict[str, dict[str, float]]
     overall_accuracy: dict[str, float]
@@ -77,8 +81,8 @@ def adjusted(model: JointNet, *, voicing_offset: float = 0.0, **values: Any) -> 
     config = replace(model.config, **values)
     if not config.sharpness > 0:
         raise ValueError(f"sharpness must be positive, not {config.sharpness}")
-    priors = {"level_prior": config.level_prior, "transient_prior": config.transient_prior}
-    for name, value in priors.items() | {("harmonic_priors", value) for value in config.harmonic_priors}:
+    priors = [(name, getattr(config, name)) for name in ("level_prior", "transient_prior", "similarity_prior")]
+    for name, value in priors + [("harmonic_priors", value) for value in config.harmonic_priors]:
         if not value >= 0:
             raise ValueError(f"{name} cannot be negative, but is {value}")
     model = copy.deepcopy(model)
@@ -98,6 +102,7 @@ def calibrate(
     vocals_priors: Sequence[float] = VOCALS_PRIORS,
     bass_priors: Sequence[float] = BASS_PRIORS,
     transient_priors: Sequence[float] = TRANSIENT_PRIORS,
+    similarity_priors: Sequence[float] = SIMILARITY_PRIORS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     device: str = "cpu",
     limit: int | None = None,
@@ -106,8 +111,8 @@ def calibrate(
     """Choose what masks are set by through SDR, the voicing offset through the overall accuracy of the F0.
 
     The voicing offset is chosen first, with the masks of ``model``; then sharpness and level prior together, without
-    the other priors; then, one after the other, the harmonic priors of vocals and bass together and the transient
-    prior.
+    the other priors; then, one after the other, the harmonic priors of vocals and bass together, the transient prior
+    and the similarity prior.
 
     Parameters
     ----------
@@ -144,7 +149,12 @@ def calibrate(
     voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
     voiced = best("voicing offset", "f0", "overall_accuracy", voicing)
     accuracy, masked = scores.pop("voicing offset"), partial(best, task="separation", metric="sdr_db")
-    start = adjusted(voicing[voiced], harmonic_priors=(0.0,) * len(PITCHED_STEMS), transient_prior=0.0)
+    without: dict[str, Any] = {
+        "harmonic_priors": (0.0,) * len(PITCHED_STEMS),
+        "transient_prior": 0.0,
+        "similarity_prior": 0.0,
+    }
+    start = adjusted(voicing[voiced], **without)
     pairs = product(sharpness, level_priors)
     candidates: dict[_Values, JointNet] = {
         pair: adjusted(start, sharpness=pair[0], level_prior=pair[1]) for pair in pairs
@@ -155,10 +165,10 @@ def calibrate(
     chosen = candidates[masked("harmonic priors", candidates=candidates)]
     candidates = {(value,): adjusted(chosen, transient_prior=value) for value in transient_priors}
     chosen = candidates[masked("transient prior", candidates=candidates)]
-    config, (offset,) = chosen.config, voiced
-    return chosen, Calibration(
-        config.sharpness, config.level_prior, config.harmonic_priors, config.transient_prior, offset, scores, accuracy
-    )
+    candidates = {(value,): adjusted(chosen, similarity_prior=value) for value in similarity_priors}
+    chosen = candidates[masked("similarity prior", candidates=candidates)]
+    values = {name: getattr(chosen.config, name) for name in CALIBRATED}
+    return chosen, Calibration(**values, voicing_offset=voiced[0], sdr_db=scores, overall_accuracy=accuracy)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -168,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     for option, values in (
         ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--vocals-priors", VOCALS_PRIORS),
         ("--bass-priors", BASS_PRIORS), ("--transient-priors", TRANSIENT_PRIORS),
-        ("--voicing-offsets", VOICING_OFFSETS)
+        ("--similarity-priors", SIMILARITY_PRIORS), ("--voicing-offsets", VOICING_OFFSETS)
     ):  # fmt: skip
         told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
         parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
@@ -195,6 +205,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         vocals_priors=args.vocals_priors,
         bass_priors=args.bass_priors,
         transient_priors=args.transient_priors,
+        similarity_priors=args.similarity_priors,
         voicing_offsets=args.voicing_offsets,
         device=args.device,
         limit=args.limit,
@@ -209,7 +220,8 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     saved = checkpoints.save(model, checkpoint.path, card)
     harmonic = " and ".join(f"{value:g}" for value in found.harmonic_priors)
     chosen = f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, harmonic priors {harmonic}, "
-    chosen += f"transient prior {found.transient_prior:g}, voicing offset {found.voicing_offset:g}"
+    chosen += f"transient prior {found.transient_prior:g}, similarity prior {found.similarity_prior:g}, "
+    chosen += f"voicing offset {found.voicing_offset:g}"
     print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
 
