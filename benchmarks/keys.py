@@ -18,8 +18,8 @@ import numpy as np
 
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import MIXTURE
-from stemfeatures.descriptors.harmony import PITCH_CLASSES
 from stemfeatures.descriptors.keys import MODES, SCALES
+from stemfeatures.descriptors.pitch_classes import PITCH_CLASSES
 from stemfeatures.generator.compose.composer import compose
 from stemfeatures.generator.song import generate_song
 from stemfeatures.training.keys import NAMES

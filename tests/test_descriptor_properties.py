@@ -10,7 +10,7 @@ from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
 
 from stemfeatures.constants import HOP_LENGTH
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.harmony import PITCH_CLASSES
+from stemfeatures.descriptors.pitch_classes import PITCH_CLASSES
 from stemfeatures.descriptors.types import TrackDescription
 
 SECONDS = 8.0

@@ -7,7 +7,8 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, no_pitch, pitch_frames, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.harmony import chord_changes, estimate_key, estimate_tuning, fold_chroma
+from stemfeatures.descriptors.harmony import chord_changes, estimate_key
+from stemfeatures.descriptors.pitch_classes import estimate_tuning, fold_chroma
 from stemfeatures.descriptors.tonal_centroid import tonal_centroid
 
 C_MAJOR = [(60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67)]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.harmony import PITCH_CLASSES, key_evidence
-from stemfeatures.descriptors.keys import EVIDENCE, MODES, SCALES, KeyEvidence, estimate_mode, key_features
+from stemfeatures.descriptors.chords import Chords
+from stemfeatures.descriptors.harmony import key_evidence
+from stemfeatures.descriptors.keys import EVIDENCE, MODES, SCALES, KeyEvidence, KeyModel, estimate_mode, key_features
+from stemfeatures.descriptors.pitch_classes import PITCH_CLASSES
+from stemfeatures.generator.compose.composer import compose
 from stemfeatures.training import keys as training
 
 #: Chords as semitones above the tonic and the third of the triad; the first chord and the bass make the tonic.
@@ -59,21 +65,42 @@ def test_functional_keys(scale, bass):
     assert found == [f"{PITCH_CLASSES[tonic]}:{scale}" for tonic in range(0, 12, 2)]
 
 
-def test_fifths_without_a_third_are_no_triads():
+def _chords(labels, seconds=1.0):
+    start = seconds * np.arange(len(labels))
+    return Chords(start, start + seconds, list(labels), np.ones(len(labels)), np.zeros(1), np.zeros(1, dtype=int))
+
+
+def test_chords_are_evidence_by_their_time():
+    classes, bass = np.full((12, 100), 1 / 12), np.zeros((12, 100))
+    found = key_evidence(classes, bass, _chords(["N", "C:maj", "A:min7", "G:7", "G:7"]))
+    roots = np.zeros(12)
+    roots[[0, 9, 7]] = 0.25, 0.25, 0.5
+    np.testing.assert_allclose(found.roots, roots)
+    # C E G, A C E G, and G B D F twice: 15 tones.
+    tones = np.zeros(12)
+    np.add.at(tones, [0, 4, 7, 9, 0, 4, 7, 7, 11, 2, 5, 7, 11, 2, 5], 1 / 15)
+    np.testing.assert_allclose(found.chord_tones, tones)
+    assert (found.first_root.argmax(), found.last_root.argmax()) == (0, 7)
+    part = key_evidence(classes, bass, _chords(["N", "C:maj", "A:min7", "G:7", "G:7"]), 1.5, 3.0)
+    assert part.roots[[0, 9]] == pytest.approx([1 / 3, 2 / 3])
+    assert (part.first_root.argmax(), part.last_root.argmax()) == (0, 9)
+
+
+def test_fifths_have_no_third():
     # The fifth partial of the root sounds as a major third: a minor loop of power chords read as mixolydian.
-    n = 400
-    for third, amplitude, told in ((4, 0.25, 0.0), (4, 0.8, 1.0), (3, 0.8, 1.0)):
-        classes = np.full((12, n), 0.02)
-        classes[[4, (4 + 7) % 12, (4 + third) % 12]] = np.array([[1.0], [0.7], [amplitude]])
-        triads = key_evidence(classes / classes.sum(axis=0), np.zeros((12, n))).triads
-        assert triads.sum() == pytest.approx(told)
-        assert triads[4 + 12 * (third == 3)] == pytest.approx(told)
+    classes, bass = np.full((12, 100), 1 / 12), np.zeros((12, 100))
+    found = key_evidence(classes, bass, _chords(["E:5", "B:5"]))
+    tones = np.zeros(12)
+    tones[[4, 11, 6]] = 0.25, 0.5, 0.25
+    np.testing.assert_allclose(found.chord_tones, tones)
+    nothing = key_evidence(classes, bass, _chords(["N"]))
+    assert not any(x.any() for x in (nothing.chord_tones, nothing.roots, nothing.first_root, nothing.last_root))
 
 
 def test_transposition_moves_the_evidence():
     rng = np.random.default_rng(0)
-    x = {name: rng.random(24 if name == "triads" else 12) for name in ("profile", "bass", "triads", "first", "last")}
-    up = {name: np.roll(v.reshape(-1, 12), 5, axis=1).ravel() for name, v in x.items()}
+    x = {field.name: rng.random(12) for field in dataclasses.fields(KeyEvidence)}
+    up = {name: np.roll(v, 5) for name, v in x.items()}
     features, moved = key_features(KeyEvidence(**x)), key_features(KeyEvidence(**up))
     assert features.shape == (12, len(MODES), len(EVIDENCE))
     np.testing.assert_allclose(np.roll(features, 5, axis=0), moved)
@@ -96,11 +123,39 @@ def test_a_stem_reads_no_bass_but_its_own():
     }
 
 
-def test_a_model_of_composed_songs_finds_their_tonics(tmp_path, capsys):
-    training.main(["--songs", "24", "--seed", "1", "--duration", "20", "-o", str(tmp_path)])
-    assert "tonic right in" in capsys.readouterr().out
+def test_a_fitted_model_finds_tonics_and_modes(tmp_path, capsys):
+    # Evidence as clear as that of a score: the scale, its tonic in the bass, and chords on the first, fourth and fifth.
+    songs = []
+    for k in range(36):
+        mode, tonic = tuple(MODES)[k % 6], 5 * k % 12
+        scale = np.isin(np.arange(12), MODES[mode]) + 0.5 * (np.arange(12) == 0)
+        roots = np.bincount([0, 0, MODES[mode][3], MODES[mode][4]], minlength=12) / 4
+        one = np.eye(12)[0]
+        parts = [scale / scale.sum(), roots, one, one, scale / scale.sum(), roots, one, one]
+        moved = [np.roll(x, tonic) for x in parts]
+        songs.append(training.KeyExample(KeyEvidence(*moved), tonic, mode))
+    training.write_model(songs, tmp_path, {"songs": 36})
+    told = capsys.readouterr().out.splitlines()
+    assert told == [f"{mode}: 6 songs; tonic, key, mode right: 6, 6, 6" for mode in MODES]
+    stored = json.loads((tmp_path / "key_weights.json").read_text())
+    assert stored["made_of"]["songs"] == 36
+    model = KeyModel(np.array(stored["weights"]), np.array(stored["bias"]))
+    assert all(all(training.right(model, song)) for song in songs)
+    wrong = dataclasses.replace(songs[0], mode="lydian")
+    assert training.right(model, wrong) == (True, True, False)
+
+
+def test_generated_songs_are_heard(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "SHARES", {"ionian": 1, "aeolian": 1})
+    training.main(["--songs", "2", "--seed", "650000", "--duration", "8", "-o", str(tmp_path)])
+    assert "ionian: 1 songs" in capsys.readouterr().out
     assert (tmp_path / "key_weights.json").exists()
-    songs = training.composed_songs(24, 1, 20.0)
-    right = training.accuracy(training.fit_keys(songs), songs)
-    assert right["mode"] <= right["key"] <= right["tonic"]
-    assert right["tonic"] > 0.8
+
+
+def test_songs_of_modes():
+    found = training.songs_of_modes({"ionian": 2, "dorian": 1}, 650_000, 8.0)
+    assert sorted(mode for _, _, mode in found) == ["dorian", "ionian", "ionian"]
+    for k, tonic, mode in found:
+        score = compose(k, duration_s=8.0)
+        assert (score.tonic, training.NAMES.get(score.mode, score.mode)) == (tonic, mode)
+        assert len(score.keys) == 1

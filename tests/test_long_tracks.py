@@ -12,8 +12,8 @@ from stemfeatures.constants import N_CHROMA, N_MELS
 from stemfeatures.descriptors import f0, values
 from stemfeatures.descriptors.drums import stroke_features
 from stemfeatures.descriptors.f0 import decode_f0, vibrato
-from stemfeatures.descriptors.harmony import resolved_frames
 from stemfeatures.descriptors.onsets import cut_offs, ends_before_another, harmony_novelty, onset_strength, own_levels
+from stemfeatures.descriptors.pitch_classes import resolved_frames
 from stemfeatures.descriptors.timbre import mfcc, spectral_flux
 from stemfeatures.frames import PitchFrames
 

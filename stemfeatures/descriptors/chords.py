@@ -20,9 +20,9 @@ from ..fields import DURATION, LOG1P, NOT_A_COORDINATE, Field, Scale, log, statu
 from .activity import active_rows
 from .event_tables import END, START, Columns, EventTable, register_events
 from .f0 import cents, f0_contours
-from .harmony import PITCH_CLASSES, estimate_tuning, fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .paths import advance_evenly, trace
+from .pitch_classes import PITCH_CLASSES, estimate_tuning, fold_chroma, row_chroma
 from .registry import Extractor, register
 from .rhythm import row_bars
 from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, step_windows, windows
@@ -432,7 +432,7 @@ def _lengths_in_beats(inputs: DescriptorInputs, chords: Chords) -> np.ndarray | 
     return np.asarray(np.interp(chords.end_s, known, places) - np.interp(chords.start_s, known, places))
 
 
-def _parts(label: str) -> tuple[str | None, str | None, str | None]:
+def chord_parts(label: str) -> tuple[str | None, str | None, str | None]:
     """Root, quality and bass of a label; None of each for no chord."""
     if label == NO_CHORD:
         return None, None, None
@@ -448,7 +448,7 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     if inputs.frames.duration_s < MIN_CHORDS_S:
         return {"chord_status": TOO_SHORT}
     chords = inputs.get(track_chords)
-    parts = np.array([_parts(label) for label in chords.label], dtype=object).reshape(-1, 3)
+    parts = np.array([chord_parts(label) for label in chords.label], dtype=object).reshape(-1, 3)
     duration = chords.end_s - chords.start_s
     sounds = np.array([root is not None for root in parts[:, 0]], dtype=bool)
     none = number(duration[~sounds].sum() / duration.sum())
@@ -483,7 +483,7 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
 def _events(inputs: DescriptorInputs) -> Columns:
     chords = inputs.get(track_chords)
     beats = _lengths_in_beats(inputs, chords)
-    parts = [_parts(label) for label in chords.label]
+    parts = [chord_parts(label) for label in chords.label]
     return {
         "start_s": chords.start_s,
         "end_s": chords.end_s,

@@ -1,10 +1,4 @@
-"""Tuning, pitch classes, key and chord changes.
-
-Chroma is summed per stem, never with the drums: the mixture's is that of vocals, bass and other. The bass enters by its
-F0 contour, because below 180 Hz a semitone is narrower than one STFT bin (10.8 Hz) and spectral chroma guesses there.
-Chroma of a pure tone below 430 Hz is up to half a semitone off, so a frame with nothing above that (a sine, a hum) says
-nothing of pitch classes: the voice has its F0 there, other parts leave the frame out.
-"""
+"""Tuning, mean pitch classes, key and chord changes of every pitched row."""
 
 from __future__ import annotations
 
@@ -12,21 +6,18 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
-from .._util.large_arrays import allocate, release
-from ..constants import FRAME_RATE, MIXTURE, N_CHROMA, STEM_ROWS
+from ..constants import FRAME_RATE, MIXTURE, STEM_ROWS
 from ..fields import LOG1P, NOT_A_COORDINATE, Field, Scale, status_field
 from .activity import active_rows
-from .f0 import cents, f0_contours
+from .chords import QUALITIES, Chords, chord_parts, track_chords
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
-from .mel_bands import band_power, mel_edges_hz
 from .paths import advance_evenly, trace
+from .pitch_classes import PITCH_CLASSES, estimate_tuning, fold_chroma, pitch_classes, row_chroma, unit_amplitude
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, number, windows
 
-PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 #: Temperley, "What's key for key?", Music Perception 17(1), 1999: profiles on C, from the tonic up.
 KEY_PROFILES = {
     "major": (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0),
@@ -40,14 +31,8 @@ MIN_CONTRAST = 0.15
 CHORD_SHARPNESS = 10.0
 CHORD_CHANGE_COST = 12.0
 
-#: Where spectral chroma resolves pitch classes, and the share of a frame's power that must lie there.
-RESOLVED_HZ = 430.0
-RESOLVED_SHARE = 0.01
-
-#: Seconds of the beginning and of the end whose bass speaks for the tonic, and over which chords are looked for.
-BEGINNING_S, END_S, CHORD_S = 0.6, 1.5, 0.4
-#: Amplitude of the third of a triad beside that of its root, at least: the fifth partial of the root is a major third.
-LEAST_THIRD = 0.4
+#: Seconds of the beginning and of the end whose bass speaks for the tonic.
+BEGINNING_S, END_S = 0.6, 1.5
 
 ATONAL = "atonal"
 UNRESOLVED = "unresolved"
@@ -56,8 +41,6 @@ UNVOICED = "unvoiced"
 #: Rows that have pitch classes, and those that have chords.
 TONAL_ROWS = tuple(row for row in STEM_ROWS if row != "drums")
 CHORD_ROWS = (MIXTURE, "other")
-#: Stems whose pitch classes add up to those of the mixture.
-TONAL_STEMS = ("vocals", "bass", "other")
 
 _field = partial(Field, type="float32", family="harmony", rows=TONAL_ROWS)
 FIELDS = (
@@ -138,51 +121,6 @@ FIELDS = (
         scale=LOG1P,
     ),
 )
-_N_FINE = N_CHROMA // 12
-
-
-def contour_chroma(f0_hz: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """(N_CHROMA, n_frames) chroma of a monophonic contour: each voiced frame's energy at its pitch, shared linearly
-    between the two nearest thirds of a semitone."""
-    chroma = np.zeros((N_CHROMA, len(f0_hz)))
-    voiced = np.flatnonzero(np.isfinite(f0_hz))
-    place = (cents(f0_hz[voiced]) / 100 + 9) * _N_FINE
-    below = np.floor(place).astype(int)
-    upper = place - below
-    power = np.asarray(energy, dtype=np.float64)[voiced]
-    chroma[below % N_CHROMA, voiced] += power * (1 - upper)
-    chroma[(below + 1) % N_CHROMA, voiced] += power * upper
-    return chroma
-
-
-def resolved_frames(mel: np.ndarray) -> np.ndarray:
-    """(n_frames,) bool: whether at least 1 % of the power of (n_mels, n_frames) mel power lies above 430 Hz."""
-    hertz = mel_edges_hz(len(mel))
-    resolved = np.zeros(mel.shape[1], dtype=bool)
-    for part in windows(mel):
-        power = band_power(mel[:, part])
-        total = power.sum(axis=0)
-        high = power[hertz[1:-1] >= RESOLVED_HZ].sum(axis=0)
-        resolved[part] = (total > 0) & (high >= RESOLVED_SHARE * total)
-    return resolved
-
-
-def estimate_tuning(chroma: np.ndarray) -> float | None:
-    """Deviation from A4 = 440 Hz in cents, -50 to 50, from the phase of the chroma within the semitone."""
-    fold = chroma.reshape(12, _N_FINE, -1).sum(axis=(0, 2), dtype=np.float64)
-    phase = (fold * np.exp(2j * np.pi * np.arange(_N_FINE) / _N_FINE)).sum()
-    return number(np.angle(phase) / (2 * np.pi) * 100) if abs(phase) > 1e-9 * fold.sum() else None
-
-
-def fold_chroma(chroma: np.ndarray, tuning_cents: float) -> np.ndarray:
-    """(12, n_frames) pitch classes of a 36-bin chroma after moving it by ``-tuning_cents``."""
-    shift = tuning_cents / 100 * _N_FINE
-    whole = int(np.floor(shift))
-    part = shift - whole
-    moved = (1 - part) * np.roll(chroma, -whole, axis=0) + part * np.roll(chroma, -whole - 1, axis=0)
-    centre = np.roll(moved, 1, axis=0).reshape(12, _N_FINE, -1)
-    # Each class takes its centre bin and the thirds of a semitone around it.
-    return centre.sum(axis=1)
 
 
 def estimate_key(profile: np.ndarray) -> list[tuple[str, float]]:
@@ -222,7 +160,9 @@ def chord_changes(chroma12: np.ndarray) -> int:
     return int(np.count_nonzero(np.diff(trace(back[:n], int(total.argmax())))))
 
 
-def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
+def key_evidence(
+    classes: np.ndarray, bass: np.ndarray, chords: Chords, start_s: float = 0.0, end_s: float = np.inf
+) -> KeyEvidence:
     """What speaks for a key.
 
     Parameters
@@ -231,25 +171,20 @@ def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
         Pitch classes of all that sounds, tuning removed; frames sum to 1.
     bass : (12, n_frames) ndarray
         The same of the bass, of any sums; 0 where it does not play.
+    chords : Chords
+        Of the track.
+    start_s, end_s : float
+        Between which chords count.
 
     Returns
     -------
     KeyEvidence
         Of the frames together.
     """
-    reach, n = round(CHORD_S * FRAME_RATE), classes.shape[1]
-    triads, profile, low_profile = np.zeros(24), np.zeros(12), np.zeros(12)
+    n = classes.shape[1]
+    profile, low_profile = np.zeros(12), np.zeros(12)
     plays = np.zeros(n, dtype=bool)
     for part in windows(classes, bass):
-        first = max(part.start - reach, 0)
-        smooth = uniform_filter1d(classes[:, first : part.stop + reach], reach, axis=1, mode="nearest")
-        around = smooth[:, part.start - first : part.stop - first]
-        likeliest = (_chord_templates() @ around).argmax(axis=0)
-        # A fifth without a third is no triad, however much the partials of its root make it a major one.
-        root, frame = likeliest % 12, np.arange(len(likeliest))
-        third = (root + np.where(likeliest < 12, 4, 3)) % 12
-        has_third = around[third, frame] > LEAST_THIRD * around[root, frame]
-        triads += np.bincount(likeliest[has_third], minlength=24)
         profile += classes[:, part].sum(axis=1)
         low_profile += _shares(bass[:, part]).sum(axis=1)
         plays[part] = bass[:, part].any(axis=0)
@@ -258,10 +193,48 @@ def key_evidence(classes: np.ndarray, bass: np.ndarray) -> KeyEvidence:
     return KeyEvidence(
         profile / n,
         _shares(low_profile),
-        _shares(triads),
         _shares(_shares(low[:, start : start + round(BEGINNING_S * FRAME_RATE)]).sum(axis=1)),
         _shares(_shares(low[:, max(end - round(END_S * FRAME_RATE), 0) : end]).sum(axis=1)),
+        *_chord_evidence(chords, start_s, end_s),
     )
+
+
+def track_key_evidence(inputs: DescriptorInputs) -> KeyEvidence | None:
+    """What speaks for the key of a track, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    KeyEvidence or None
+        None where less than half a second has pitch classes.
+    """
+    active, chroma = inputs.get(active_rows)[MIXTURE], inputs.get(row_chroma)
+    amplitude, told = unit_amplitude(chroma[MIXTURE], active)
+    if told.sum() < MIN_ACTIVE_S * FRAME_RATE:
+        return None
+    classes, bass = pitch_classes(chroma[MIXTURE], told, estimate_tuning(amplitude) or 0.0, chroma["bass"])
+    return None if bass is None else key_evidence(classes, bass, inputs.get(track_chords))
+
+
+def _chord_evidence(chords: Chords, start_s: float, end_s: float) -> tuple[np.ndarray, ...]:
+    """Shares of time of the tones and the roots of the chords between two times; their first and last root."""
+    tones, roots, ends = np.zeros(12), np.zeros(12), np.zeros((2, 12))
+    seconds = np.minimum(chords.end_s, end_s) - np.maximum(chords.start_s, start_s)
+    for k in np.flatnonzero(seconds > 0).tolist():
+        name, quality, _ = chord_parts(chords.label[k])
+        if name is None or quality is None:
+            continue
+        root = PITCH_CLASSES.index(name)
+        tones[(root + np.array(QUALITIES[quality])) % 12] += seconds[k]
+        roots[root] += seconds[k]
+        if not ends.any():
+            ends[0, root] = 1.0
+        ends[1] = np.eye(12)[root]
+    return _shares(tones), _shares(roots), *ends
 
 
 def _shares(x: np.ndarray) -> np.ndarray:
@@ -295,6 +268,7 @@ def describe_harmony(
     *,
     chords: bool,
     bass: np.ndarray | None = None,
+    track: Chords | None = None,
     empty: str = UNRESOLVED,
 ) -> dict[str, Any]:
     """Fields of the family ``harmony`` for one row; those that are not there are null.
@@ -308,7 +282,9 @@ def describe_harmony(
     chords : bool
         Whether chord changes make sense for the row.
     bass : (N_CHROMA, n_frames) ndarray, optional
-        Power of the bass, which then has a say in the key, as have mode, chords, beginning and end.
+        Power of the bass, which then has a say in the key, as have ``track``, beginning and end.
+    track : Chords, optional
+        Chords of the track; with ``bass``.
     empty : str
         Status when too few active frames, of enough, have any chroma.
     """
@@ -327,7 +303,7 @@ def describe_harmony(
     entropy = 0.0
     for part in windows(classes):
         entropy -= float((classes[:, part] * np.log2(np.maximum(classes[:, part], 1e-12))).sum()) / n
-    evidence = None if low is None else key_evidence(classes, low)
+    evidence = None if low is None or track is None else key_evidence(classes, low, track)
     return {
         "harmony_status": OK,
         "tuning_cents": tuning,
@@ -338,113 +314,12 @@ def describe_harmony(
     }
 
 
-def unit_amplitude(chroma: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitudes summed over the frames of a row, each with a sum of 1.
-
-    Every frame counts, and a loud partial does not drown a chord.
-
-    Parameters
-    ----------
-    chroma : (N_CHROMA, n_frames) ndarray
-        Power of each third of a semitone.
-    active : (n_frames,) ndarray of bool
-        Frames in which the row sounds.
-
-    Returns
-    -------
-    amplitude : (N_CHROMA, 1) ndarray
-        Sums over these frames.
-    told : (n_frames,) ndarray of bool
-        Those of them that have any chroma.
-    """
-    sums, told = np.zeros((N_CHROMA, 1)), np.zeros(len(active), dtype=bool)
-    for part in windows(chroma):
-        amplitude = np.sqrt(np.asarray(chroma[:, part], dtype=np.float64))
-        total = amplitude.sum(axis=0)
-        told[part] = active[part] & (total > 0)
-        sums += (amplitude[:, told[part]] / total[told[part]]).sum(axis=1, keepdims=True)
-    return sums, told
-
-
-def pitch_classes(
-    chroma: np.ndarray, told: np.ndarray, tuning_cents: float, bass: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pitch classes of some frames.
-
-    Parameters
-    ----------
-    chroma : (N_CHROMA, n_frames) ndarray
-        Power of each third of a semitone.
-    told : (n_frames,) ndarray of bool
-        The frames; all have chroma.
-    tuning_cents : float
-        Deviation from 440 Hz that is removed.
-    bass : (N_CHROMA, n_frames) ndarray, optional
-        Power of the bass.
-
-    Returns
-    -------
-    classes : (12, n) ndarray
-        Amplitudes with a sum of 1.
-    bass : (12, n) ndarray or None
-        Power of the bass in these frames.
-    """
-    shape, place = (12, int(told.sum())), 0
-    folded = allocate({"classes": shape} | ({} if bass is None else {"bass": shape}), dtype=np.float64)
-    for part in windows(chroma, *([] if bass is None else [bass])):
-        at = told[part]
-        to = slice(place, place + int(at.sum()))
-        amplitude = np.sqrt(np.asarray(chroma[:, part][:, at], dtype=np.float64))
-        folded["classes"][:, to] = fold_chroma(amplitude / amplitude.sum(axis=0), tuning_cents)
-        if bass is not None:
-            folded["bass"][:, to] = fold_chroma(np.asarray(bass[:, part][:, at], dtype=np.float64), tuning_cents)
-        place = to.stop
-        release(*folded.values())
-    return folded["classes"], folded.get("bass")
-
-
-def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
-    """Chroma of the rows that have harmony, for :meth:`DescriptorInputs.get`.
-
-    That of the mixture is the sum of its pitched stems where they sound.
-
-    Parameters
-    ----------
-    inputs : DescriptorInputs
-        Of the track.
-
-    Returns
-    -------
-    dict
-        ``{row: (N_CHROMA, n_frames) power}``, float32.
-    """
-    frames, active = inputs.frames, inputs.get(active_rows)
-    contours = {stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()}
-    resolved = {stem: resolved_frames(frames.stems[stem].mel) for stem in ("vocals", "other", *frames.further)}
-    chroma = allocate(dict.fromkeys((*resolved, "bass", MIXTURE), (N_CHROMA, frames.n_frames)))
-    spectral = [frames.stems[stem].chroma for stem in resolved]
-    for part in windows(chroma[MIXTURE], *spectral):
-        for stem, known in resolved.items():
-            own = frames.stems[stem]
-            fallback = contour_chroma(contours[stem].f0_hz[part], own.energy[part]) if stem in contours else 0.0
-            chroma[stem][:, part] = np.where(known[part], own.chroma[:, part], fallback)
-        chroma["bass"][:, part] = contour_chroma(contours["bass"].f0_hz[part], frames.stems["bass"].energy[part])
-        total = np.zeros((N_CHROMA, part.stop - part.start))
-        for stem in TONAL_STEMS:
-            power = np.where(active[stem][part], np.asarray(chroma[stem][:, part], dtype=np.float64), 0.0)
-            # A stem's chroma counts with the energy of the stem: the scale of the chroma filters drops out.
-            sums = power.sum(axis=0)
-            total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy[part]
-        chroma[MIXTURE][:, part] = total
-    return chroma
-
-
 def _harmony(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     empty = UNVOICED if row == "bass" else UNRESOLVED
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
-    bass = chroma["bass"] if row == MIXTURE else None
+    bass, track = (chroma["bass"], inputs.get(track_chords)) if row == MIXTURE else (None, None)
     chords = row in (*CHORD_ROWS, *inputs.frames.further)
-    return describe_harmony(chroma[row], active[row], chords=chords, bass=bass, empty=empty)
+    return describe_harmony(chroma[row], active[row], chords=chords, bass=bass, track=track, empty=empty)
 
 
 register(Extractor("harmony", 60, FIELDS, "harmony_status", _harmony))

@@ -16,17 +16,10 @@ from ..fields import Field
 from .activity import active_rows
 from .chords import NO_CHORD, track_chords
 from .event_tables import END, START, Columns, EventTable, register_events
-from .harmony import (
-    MIN_ACTIVE_S,
-    PITCH_CLASSES,
-    estimate_tuning,
-    key_evidence,
-    pitch_classes,
-    row_chroma,
-    unit_amplitude,
-)
+from .harmony import MIN_ACTIVE_S, key_evidence
 from .inputs import DescriptorInputs
-from .keys import MODES, SCALES, estimate_mode
+from .keys import MODES, SCALES, KeyEvidence, estimate_mode
+from .pitch_classes import PITCH_CLASSES, estimate_tuning, pitch_classes, row_chroma, unit_amplitude
 
 _event = partial(Field, since="1.1", family="harmony")
 EVENT_FIELDS = (
@@ -58,16 +51,18 @@ def _keys(inputs: DescriptorInputs) -> Columns:
         first, stop = np.searchsorted(times_s, [start, end])
         part = slice(int(first), int(stop))
         classes, bass = pitch_classes(chroma[MIXTURE][:, part], told[part], tuning, chroma["bass"][:, part])
-        rows.append(_key(classes, bass, scale if len(end_s) > 1 else None))
+        little = classes.shape[1] < MIN_ACTIVE_S * FRAME_RATE
+        evidence = None if bass is None or little else key_evidence(classes, bass, chords, start, end)
+        rows.append(_key(evidence, scale if len(end_s) > 1 else None))
     key, mode, confidence = zip(*rows)
     return {"start_s": chords.scale_start_s, "end_s": end_s, "key": key, "mode": mode, "confidence": confidence}
 
 
-def _key(classes: np.ndarray, bass: np.ndarray | None, scale: int | None) -> tuple[Any, ...]:
-    """Name, mode and confidence of (12, n_frames) pitch classes of all and of the bass."""
-    if bass is None or classes.shape[1] < MIN_ACTIVE_S * FRAME_RATE:
+def _key(evidence: KeyEvidence | None, scale: int | None) -> tuple[Any, ...]:
+    """Name, mode and confidence."""
+    if evidence is None:
         return None, None, None
-    tonic, mode, probability = estimate_mode(key_evidence(classes, bass), scale)
+    tonic, mode, probability = estimate_mode(evidence, scale)
     return f"{PITCH_CLASSES[tonic]}:{SCALES[mode]}", mode, probability
 
 

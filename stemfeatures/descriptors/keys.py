@@ -1,8 +1,10 @@
 """The key of a piece with its mode: which tonic, and which of six scales upon it.
 
 A scale alone does not tell: A aeolian, C ionian and G mixolydian have the same seven notes. What tells the tonic is how
-often it and its fifth sound, what the bass and the chords stand on, and with what the piece begins and ends. A
-log-linear model weighs these (:mod:`stemfeatures.training.keys` fits it to composed songs).
+often it and its fifth sound, what the bass and the chords stand on, and with what the piece begins and ends. Modes on
+one tonic differ by a note or two; the tones of the chords tell these more clearly than the spectrum, in which partials
+and what drums leave sound as any pitch class. A log-linear model weighs all this (:mod:`stemfeatures.training.keys`
+fits it to generated songs).
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ MODES = {
 #: The scale of a mode in the names of keys: by its third.
 SCALES = {mode: "major" if 4 in notes else "minor" for mode, notes in MODES.items()}
 #: What speaks for a tonic and a mode: the share of the scale in all and of what marks it off from its neighbours, of
-#: the tonic, third and fifth, of the tonic and fifth in the bass, of the triad of the tonic among the chords, and of
-#: the tonic in the bass at the beginning and at the end.
+#: the tonic, third and fifth, of the tonic and fifth in the bass, of the tonic in the bass at the beginning and at the
+#: end; the scale and what marks it off in the tones of the chords; and the tonic among the roots of all chords, of the
+#: first and of the last one.
 EVIDENCE = (
     "scale",
     "leading",
@@ -37,14 +40,22 @@ EVIDENCE = (
     "fifth",
     "bass_tonic",
     "bass_fifth",
-    "triad",
     "first",
     "last",
+    "chord_scale",
+    "chord_leading",
+    "chord_colour",
+    "chord_third",
+    "chord_tonic",
+    "chord_first",
+    "chord_last",
 )
 WEIGHTS = "key_weights.json"
 #: The degrees that tell modes with one third apart, in semitones: seventh of major ones, sixth of minor ones.
 _SEVENTH = {"ionian": 11, "lydian": 11, "mixolydian": 10, "dorian": 10, "phrygian": 10, "aeolian": 10}
 _COLOUR = {"ionian": 5, "lydian": 6, "mixolydian": 5, "dorian": 9, "phrygian": 1, "aeolian": 8}
+#: What stands in the place of the colour in the neighbour of a mode.
+_RIVAL = {"ionian": 6, "lydian": 5, "mixolydian": 6, "dorian": 8, "phrygian": 2, "aeolian": 9}
 
 
 @dataclass(frozen=True)
@@ -57,17 +68,24 @@ class KeyEvidence:
         (12,) of all that sounds.
     bass : np.ndarray
         (12,) of the bass.
-    triads : np.ndarray
-        (24,) of the chords: major triads by root, then minor ones.
     first, last : np.ndarray
         (12,) of the bass at the beginning and at the end.
+    chord_tones : np.ndarray
+        (12,) of the tones of the chords, by their time.
+    roots : np.ndarray
+        (12,) of the roots of the chords, by their time.
+    first_root, last_root : np.ndarray
+        (12,) of the first and of the last chord.
     """
 
     profile: np.ndarray
     bass: np.ndarray
-    triads: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    chord_tones: np.ndarray
+    roots: np.ndarray
+    first_root: np.ndarray
+    last_root: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ class KeyModel:
     Attributes
     ----------
     weights : np.ndarray
-        (11,) by evidence.
+        (17,) by evidence.
     bias : np.ndarray
         (6,) by mode.
     """
@@ -102,38 +120,46 @@ def key_model() -> KeyModel:
 
 
 def key_features(evidence: KeyEvidence) -> np.ndarray:
-    """(12, 6, 11) evidence for each tonic, from C, and mode."""
-    tonics = np.arange(12)
+    """(12, 6, 17) evidence for each tonic, from C, and mode."""
     features = np.zeros((12, len(MODES), len(EVIDENCE)))
-    for row, (mode, notes) in enumerate(MODES.items()):
-        minor = SCALES[mode] == "minor"
-
-        def share(of: np.ndarray, *semitones: int) -> np.ndarray:
-            return np.asarray(of[(tonics[:, None] + np.array(semitones)) % 12].sum(axis=1))
-
-        p = evidence.profile
+    for row, mode in enumerate(MODES):
+        scale, leading, colour, third = _marks(evidence.profile, mode)
         features[:, row] = np.stack(
             [
-                share(p, *notes),
-                share(p, _SEVENTH[mode]) - share(p, 21 - _SEVENTH[mode]),
-                share(p, _COLOUR[mode]) - share(p, _rival(mode)),
-                share(p, 0),
-                share(p, 3 if minor else 4) - share(p, 4 if minor else 3),
-                share(p, 7),
-                share(evidence.bass, 0),
-                share(evidence.bass, 7),
-                evidence.triads[12:] if minor else evidence.triads[:12],
-                share(evidence.first, 0),
-                share(evidence.last, 0),
+                scale,
+                leading,
+                colour,
+                evidence.profile,
+                third,
+                _share(evidence.profile, 7),
+                evidence.bass,
+                _share(evidence.bass, 7),
+                evidence.first,
+                evidence.last,
+                *_marks(evidence.chord_tones, mode),
+                evidence.roots,
+                evidence.first_root,
+                evidence.last_root,
             ],
             axis=1,
         )
     return features
 
 
-def _rival(mode: str) -> int:
-    """The semitone that stands in the place of the colour of a mode in its neighbour."""
-    return {"ionian": 6, "lydian": 5, "mixolydian": 6, "dorian": 8, "phrygian": 2, "aeolian": 9}[mode]
+def _share(of: np.ndarray, *semitones: int) -> np.ndarray:
+    """(12,) what of a distribution lies so many semitones above each tonic."""
+    return np.asarray(of[(np.arange(12)[:, None] + np.array(semitones)) % 12].sum(axis=1))
+
+
+def _marks(of: np.ndarray, mode: str) -> list[np.ndarray]:
+    """Share of the scale of a mode, and lead of its seventh, its colour and its third, each (12,) by tonic."""
+    third = 3 if SCALES[mode] == "minor" else 4
+    return [
+        _share(of, *MODES[mode]),
+        _share(of, _SEVENTH[mode]) - _share(of, 21 - _SEVENTH[mode]),
+        _share(of, _COLOUR[mode]) - _share(of, _RIVAL[mode]),
+        _share(of, third) - _share(of, 7 - third),
+    ]
 
 
 def estimate_mode(evidence: KeyEvidence, scale: int | None = None) -> tuple[int, str, float]:

@@ -14,9 +14,9 @@ from .accents import AccentStreams, accent_streams
 from .activity import active_rows
 from .beat_confidence import beat_confidence
 from .beats import MIN_BEATS, MIN_DURATION_S, BeatTrack, beat_periods, track_beats
-from .harmony import row_chroma
 from .inputs import DescriptorInputs
 from .metre import Bars, find_bars
+from .pitch_classes import row_chroma
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, mean, number
 

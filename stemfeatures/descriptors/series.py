@@ -12,9 +12,9 @@ from .activity import ROUNDING_DBFS, active_rows
 from .chords import chord_inputs
 from .embedding import embedding, step_embeddings
 from .event_tables import STEM, Columns, EventTable, register_events
-from .harmony import fold_chroma, row_chroma
 from .inputs import DescriptorInputs
 from .loudness import to_lufs
+from .pitch_classes import fold_chroma, row_chroma
 from .values import step_sums, step_windows
 
 #: Name of the table.

@@ -13,8 +13,9 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..fields import Field, Scale, status_field
 from .activity import active_rows
-from .harmony import MIN_ACTIVE_S, TONAL_ROWS, estimate_tuning, fold_chroma, row_chroma, unit_amplitude
+from .harmony import MIN_ACTIVE_S, TONAL_ROWS
 from .inputs import DescriptorInputs
+from .pitch_classes import estimate_tuning, fold_chroma, row_chroma, unit_amplitude
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, number
 

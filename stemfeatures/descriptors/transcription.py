@@ -18,9 +18,9 @@ from ..fields import DURATION, NOT_A_COORDINATE, Field, Scale, log, status_field
 from .activity import active_rows
 from .event_tables import STEM, Columns, EventTable, register_events
 from .f0 import MIN_NOTE, cents, f0_contours, notes
-from .harmony import PITCH_CLASSES
 from .inputs import DescriptorInputs
 from .onsets import row_onsets
+from .pitch_classes import PITCH_CLASSES
 from .registry import Extractor, register
 from .values import OK, SILENT, mean, median, number, std
 
