@@ -10,8 +10,9 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.chords import Chords
-from stemfeatures.descriptors.harmony import key_evidence
+from stemfeatures.descriptors.chords import Chords, chord_inputs
+from stemfeatures.descriptors.harmony import key_evidence, track_key_evidence
+from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.keys import EVIDENCE, MODES, SCALES, KeyEvidence, KeyModel, estimate_mode, key_features
 from stemfeatures.descriptors.pitch_classes import PITCH_CLASSES
 from stemfeatures.generator.compose.composer import compose
@@ -63,6 +64,21 @@ def test_loops_have_their_mode(mode, tonic):
 def test_functional_keys(scale, bass):
     found = [_mixture(FUNCTIONAL[scale], tonic, bass=bass, repeat=2)["key"] for tonic in range(0, 12, 2)]
     assert found == [f"{PITCH_CLASSES[tonic]}:{scale}" for tonic in range(0, 12, 2)]
+
+
+@pytest.mark.parametrize("off", [46, 54])
+def test_chords_have_the_tuning_of_the_key(off):
+    # A voice between two semitones, a guitar a little above or below it: two tunings would be a semitone apart.
+    n = int(CHORD_S * SR)
+    loop = [(48 + root, third) for root, third in LOOPS["aeolian"]] * 3
+    stems = {"other": np.concatenate([sum(_tone(12 + r + s + off / 100, n) for s in (0, t, 7)) for r, t in loop])}
+    stems["vocals"] = np.concatenate([_tone(24 + r + (100 - off) / 100, n) for r, _ in loop])
+    inputs = DescriptorInputs(track_frames(stems))
+    evidence = inputs.get(track_key_evidence)
+    row = describe(inputs.frames).stems["mixture"]
+    assert inputs.get(chord_inputs).tuning_cents == pytest.approx(row["tuning_cents"], abs=1e-4)
+    # What sounds most is a tone of the chords that sound longest, wherever the semitone is said to be.
+    assert evidence.chord_tones[evidence.profile.argmax()] > 0.15
 
 
 def _chords(labels, seconds=1.0):

@@ -1,18 +1,19 @@
 """The level of the tempo, compound metres, and how far beats are to be trusted, on accents whose answer is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
 
-from stemfeatures.descriptors import describe
+from stemfeatures.descriptors import describe, metre
 from stemfeatures.descriptors.accents import ACCENTS, AccentStreams
 from stemfeatures.descriptors.beat_confidence import beat_confidence, confidence_features
 from stemfeatures.descriptors.beats import BeatTrack, track_beats
 from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.levels import FEATURES, level_features, level_shares, pulse_contents
-from stemfeatures.descriptors.metre import find_bars, level_evidence
+from stemfeatures.descriptors.metre import LevelEvidence, find_bars, level_evidence
 from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE, accents, tracked_pulses
 from stemfeatures.generator.compose.composer import compose
 from stemfeatures.training.tempo import TempoExample, fit_confidence, fit_levels, reached_f, write_models
@@ -96,6 +97,45 @@ def test_compound_time_whose_eighths_are_the_pulses(bars_of):
     assert _tempo(bars) == pytest.approx(58, rel=0.01)
     assert bars.denominator == 8
     assert (bars.numerator, bars.positions.max()) == (3 * bars_of, bars_of)
+
+
+@pytest.mark.parametrize("pulses_of_beat", [1, 3])
+@pytest.mark.parametrize("bars_of", [2, 3, 4])
+def test_compound_bars_are_those_of_the_harmony(bars_of, pulses_of_beat):
+    """The snare on every second beat: a chord lasts a bar, of 6/8, 9/8 or 12/8, whatever the pulses are."""
+    beats, eighths = _times(62), _times(186)
+    chord = (np.arange(N) / FRAME_RATE - beats[0] + 1e-6) // (bars_of * 60 / 62)
+    bass = np.stack([chord * 5 % 12 == pc for pc in range(12)]).astype(float)
+    snare = beats[1::2] if bars_of != 3 else np.sort(np.r_[beats[1::3], beats[2::3]])
+    streams = _streams(
+        beats[bars_of::bars_of],
+        beat=pulses(beats, N) if pulses_of_beat == 1 else pulses(eighths, N),
+        downbeat=pulses(beats[::bars_of], N, height=0.4),
+        kick=pulses(beats[::2] if bars_of != 3 else beats[::3], N),
+        snare=pulses(snare, N),
+        hat=np.maximum(pulses(eighths, N, height=0.4), pulses(beats, N, height=0.8)),
+        bass=pulses(beats[::bars_of], N, height=0.6),
+        other=np.maximum(pulses(eighths, N, height=0.4), pulses(beats, N, height=0.7)),
+    )
+    found = _found(beats if pulses_of_beat == 1 else eighths, replace(streams, bass=bass))
+    assert _tempo(found) == pytest.approx(62, rel=0.01)
+    assert (found.numerator, found.denominator) == (3 * bars_of, 8)
+    first = found.track.beats_s[found.positions == 1]
+    assert np.abs(first[:, None] - beats[None, ::bars_of]).min(axis=1).max() < 0.03
+
+
+@pytest.mark.parametrize(("likely", "chosen"), [((0.1, 0.4, 0.5), "eighths"), ((0.35, 0.1, 0.55), "same")])
+def test_another_level_is_taken_where_it_is_twice_as_likely(likely, chosen):
+    levels = ("same", "half", "eighths")
+    bars = [metre._hypotheses_of(level)[0] for level in levels]
+    evidence = LevelEvidence(
+        np.arange(9.0), levels, np.zeros(3), np.zeros((3, 0)), np.zeros((3, 9), dtype=int), tuple(bars),
+        shares=np.full(3, 0.8), contrasts=np.full(3, 3.0),
+    )  # fmt: skip
+    assert levels[metre._chosen_level(evidence, np.array(likely))] == chosen
+    # Without a clear bar the pulses are the beats.
+    unclear = replace(evidence, contrasts=np.zeros(3))
+    assert levels[metre._chosen_level(unclear, np.array(likely))] == "same"
 
 
 def test_a_shuffle_is_four_four():

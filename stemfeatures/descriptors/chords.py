@@ -22,7 +22,7 @@ from .event_tables import END, START, Columns, EventTable, register_events
 from .f0 import cents, f0_contours
 from .inputs import DescriptorInputs
 from .paths import advance_evenly, trace
-from .pitch_classes import PITCH_CLASSES, estimate_tuning, fold_chroma, row_chroma
+from .pitch_classes import PITCH_CLASSES, fold_chroma, row_chroma, track_tuning
 from .registry import Extractor, register
 from .rhythm import row_bars
 from .values import OK, SILENT, TOO_SHORT, blocks, mean, median, number, step_windows, windows
@@ -359,7 +359,7 @@ def chord_inputs(inputs: DescriptorInputs) -> ChordInputs:
     frames, contour = inputs.frames, inputs.get(f0_contours)["bass"][0]
     energy = {stem: frames.stems[stem].energy for stem in ("other", "vocals")}
     return step_chroma(
-        inputs.get(row_chroma), inputs.get(active_rows), energy, contour.f0_hz,
+        inputs.get(row_chroma), inputs.get(active_rows), energy, contour.f0_hz, inputs.get(track_tuning),
         *chord_grid(bars.track.beats_s if bars else None, bars.positions if bars else None, frames.duration_s),
     )  # fmt: skip
 
@@ -369,10 +369,11 @@ def step_chroma(
     active: dict[str, np.ndarray],
     energy: dict[str, np.ndarray],
     bass_hz: np.ndarray,
+    tuning: float,
     times_s: np.ndarray,
     kinds: np.ndarray,
 ) -> ChordInputs:
-    """Pitch classes between the times of a grid."""
+    """Pitch classes between the times of a grid, their tuning in cents removed."""
     n_frames = len(bass_hz)
     first = np.minimum(np.ceil(times_s[:-1] * FRAME_RATE).astype(int), n_frames - 1)
 
@@ -385,8 +386,6 @@ def step_chroma(
         release(chroma["other"])
         return np.asarray(heard / np.where(sums > 0, sums, 1.0) * loudness)
 
-    sums = [amplitude(slice(*part)).sum(axis=1, dtype=np.float64) for part in blocks(n_frames)]
-    tuning = estimate_tuning(np.sum(sums, axis=0)) or 0.0
     length = np.diff(np.append(first, n_frames))
     sound, bass = [], np.empty((12, len(first)))
     for steps, part in step_windows(first, n_frames):

@@ -14,7 +14,15 @@ from .chords import QUALITIES, Chords, chord_parts, track_chords
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
 from .paths import advance_evenly, trace
-from .pitch_classes import PITCH_CLASSES, estimate_tuning, fold_chroma, pitch_classes, row_chroma, unit_amplitude
+from .pitch_classes import (
+    PITCH_CLASSES,
+    estimate_tuning,
+    fold_chroma,
+    pitch_classes,
+    row_chroma,
+    track_tuning,
+    unit_amplitude,
+)
 from .registry import Extractor, register
 from .values import OK, SILENT, TOO_SHORT, number, windows
 
@@ -213,10 +221,10 @@ def track_key_evidence(inputs: DescriptorInputs) -> KeyEvidence | None:
         None where less than half a second has pitch classes.
     """
     active, chroma = inputs.get(active_rows)[MIXTURE], inputs.get(row_chroma)
-    amplitude, told = unit_amplitude(chroma[MIXTURE], active)
+    _, told = unit_amplitude(chroma[MIXTURE], active)
     if told.sum() < MIN_ACTIVE_S * FRAME_RATE:
         return None
-    classes, bass = pitch_classes(chroma[MIXTURE], told, estimate_tuning(amplitude) or 0.0, chroma["bass"])
+    classes, bass = pitch_classes(chroma[MIXTURE], told, inputs.get(track_tuning), chroma["bass"])
     return None if bass is None else key_evidence(classes, bass, inputs.get(track_chords))
 
 

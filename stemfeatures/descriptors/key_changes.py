@@ -19,7 +19,7 @@ from .event_tables import END, START, Columns, EventTable, register_events
 from .harmony import MIN_ACTIVE_S, key_evidence
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
-from .pitch_classes import PITCH_CLASSES, estimate_tuning, pitch_classes, row_chroma, unit_amplitude
+from .pitch_classes import PITCH_CLASSES, pitch_classes, row_chroma, track_tuning, unit_amplitude
 
 _event = partial(Field, since="1.1", family="harmony")
 EVENT_FIELDS = (
@@ -42,8 +42,8 @@ def _keys(inputs: DescriptorInputs) -> Columns:
     if all(label == NO_CHORD for label in chords.label):
         return {field.name: [] for field in EVENT_FIELDS}
     active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
-    amplitude, told = unit_amplitude(chroma[MIXTURE], active[MIXTURE])
-    tuning = (estimate_tuning(amplitude) if told.any() else None) or 0.0
+    _, told = unit_amplitude(chroma[MIXTURE], active[MIXTURE])
+    tuning = inputs.get(track_tuning)
     end_s = np.append(chords.scale_start_s[1:], chords.end_s[-1])
     times_s = inputs.frames.times_s
     rows = []

@@ -48,6 +48,9 @@ COMPOUND_METRES: dict[tuple[int, int], tuple[tuple[str, ...], float]] = {
     (9, 8): (("Dww",), -4.0),
     (12, 8): (("DwSw",), -3.0),
 }
+#: Log priors by which one of these is chosen on its beats alone, whose evidence is worth more nats: a bar of 12/8 is
+#: two of 6/8, and stronger than the other beats every second one is in both.
+COMPOUND_PRIORS = {(6, 8): 0.0, (9, 8): -6.0, (12, 8): -9.5}
 #: Metres that are looked at where the pulses are not the beats: the commonest alone.
 COMMON = ((4, 4), (3, 4))
 #: Pulses that the accents of a song are worth where they decide the metre, and where they decide the level.
@@ -57,8 +60,8 @@ SLIP_COST = 8.0
 LEAST_LOG = -3.0
 #: Highest tempo at which beats between the pulses are looked for.
 FASTER_BPM = 160.0
-#: Probability that moves the beats to another level than the one at which the network hears them.
-SURE_LEVEL = 0.6
+#: The beats are moved to another level than those at which they are the pulses where it is so many times as likely.
+SURE_LEVEL = 2.0
 #: Evidence by which downbeats exceed the other beats, in nats, and probability of the metre, below which the bar is not
 #: known.
 LEAST_CONTRAST = 1.0
@@ -256,16 +259,63 @@ def level_evidence(track: BeatTrack, streams: AccentStreams) -> LevelEvidence | 
         )
         for h, tempo, k in zip(bars, bpm, best, strict=True)
     ]
+    found = [
+        _bar_on_beats(streams, grid, paths[k], h)
+        if h.level in COMPOUND
+        else (h, paths[k], _metre_share(hypotheses, scores, h))
+        for h, k in zip(bars, best, strict=True)
+    ]
     return LevelEvidence(
         grid,
         levels,
         bpm,
         np.array(features),
-        paths[best],
-        bars,
-        np.array([_metre_share(hypotheses, scores, h) for h in bars]),
-        np.array([_contrast(metre, paths[k], h.beat) for h, k in zip(bars, best, strict=True)]),
+        np.array([path for _, path, _ in found]),
+        tuple(h for h, _, _ in found),
+        np.array([share for _, _, share in found]),
+        np.array([_contrast(metre, path, h.beat) for h, path, _ in found]),
     )
+
+
+def _bar_on_beats(
+    streams: AccentStreams, grid_s: np.ndarray, path: np.ndarray, compound: _Hypothesis
+) -> tuple[_Hypothesis, np.ndarray, float]:
+    """The bar of a compound level by its beats, where changes of harmony are those over a beat.
+
+    On a grid of eighths they are those over an eighth, and most points lie between the beats.
+
+    Parameters
+    ----------
+    grid_s, path : np.ndarray
+        (n_points,) seconds, and places in the cycle of ``compound``.
+
+    Returns
+    -------
+    chosen : _Hypothesis
+        Of the same level, with the metre.
+    path : np.ndarray
+        (n_points,) places in its cycle.
+    share : float
+        Probability of the metre among those of the level.
+    """
+    place = path % compound.beat
+    beats_s = grid_s[place == 0]
+    bars = [
+        _Hypothesis(compound.level, metre, tuple(_ROLES[letter] for letter in bar), COMPOUND_PRIORS[metre])
+        for metre, (cycles, _) in COMPOUND_METRES.items()
+        for bar in cycles
+        if len(beats_s) >= MIN_BARS * len(bar)
+    ]
+    if not bars:
+        return compound, path, 0.0
+    evidence = accent_models()["metre"].log_likelihood(accents_at(streams, beats_s, float(np.median(np.diff(beats_s)))))
+    totals, paths = _best_cycles(evidence, np.zeros(len(beats_s), dtype=bool), bars)
+    scores = totals / len(beats_s) * WORTH + np.array([bar.log_prior for bar in bars])
+    best = int(scores.argmax())
+    chosen = next(h for h in _hypotheses_of(compound.level) if h.metre == bars[best].metre)
+    # Points before the first beat are of the beat before it.
+    beat = np.r_[(paths[best][0] - 1) % len(bars[best].cycle), paths[best]][np.cumsum(place == 0)]
+    return chosen, beat * compound.beat + place, float(_shares(scores)[best])
 
 
 def _hypotheses(bpm: float) -> list[_Hypothesis]:
@@ -275,15 +325,20 @@ def _hypotheses(bpm: float) -> list[_Hypothesis]:
         tempo = bpm * GRID_POINTS["same"] / points
         if points != GRID_POINTS["same"] and not MIN_BPM <= tempo <= (FASTER_BPM if level == "twice" else MAX_BPM):
             continue
-        metres = COMPOUND_METRES if level in COMPOUND else METRES
-        rests = (OFFBEAT,) * (points - 1)
-        found += [
-            _Hypothesis(level, metre, tuple(role for letter in bar for role in (_ROLES[letter], *rests)), prior)
-            for metre, (bars, prior) in metres.items()
-            if level in ("same", *COMPOUND) or metre in COMMON
-            for bar in bars
-        ]
+        found += _hypotheses_of(level)
     return found
+
+
+def _hypotheses_of(level: str) -> list[_Hypothesis]:
+    """All metres at one tempo level."""
+    metres = COMPOUND_METRES if level in COMPOUND else METRES
+    rests = (OFFBEAT,) * (GRID_POINTS[level] - 1)
+    return [
+        _Hypothesis(level, metre, tuple(role for letter in bar for role in (_ROLES[letter], *rests)), prior)
+        for metre, (bars, prior) in metres.items()
+        if level in ("same", *COMPOUND) or metre in COMMON
+        for bar in bars
+    ]
 
 
 def _best_cycles(
@@ -341,9 +396,11 @@ def _chosen_level(evidence: LevelEvidence, likely: np.ndarray) -> int:
     """Place of the likeliest level; in doubt, or without a clear bar, that at which the pulses are the beats."""
     place = int(likely.argmax())
     beats = np.array([GRID_POINTS[level] == GRID_POINTS["same"] for level in evidence.levels])
-    if beats[place] or not beats.any() or (likely[place] >= SURE_LEVEL and _is_clear(evidence, place)):
+    if beats[place] or not beats.any():
         return place
-    return int(np.where(beats, likely, -1.0).argmax())
+    pulses = int(np.where(beats, likely, -1.0).argmax())
+    sure = likely[place] >= SURE_LEVEL * likely[pulses] and _is_clear(evidence, place)
+    return place if sure else pulses
 
 
 def _is_clear(evidence: LevelEvidence, place: int) -> bool:

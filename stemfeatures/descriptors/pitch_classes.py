@@ -170,3 +170,22 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
             total += power / np.where(sums > 0, sums, 1.0) * frames.stems[stem].energy[part]
         chroma[MIXTURE][:, part] = total
     return chroma
+
+
+def track_tuning(inputs: DescriptorInputs) -> float:
+    """Tuning of the mixture, for :meth:`DescriptorInputs.get`.
+
+    Chords and keys share it: a quarter of a tone off, two estimates may lie a semitone apart.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    float
+        Deviation from 440 Hz in cents, -50 to 50; 0 where nothing tells.
+    """
+    amplitude, told = unit_amplitude(inputs.get(row_chroma)[MIXTURE], inputs.get(active_rows)[MIXTURE])
+    return (estimate_tuning(amplitude) if told.any() else None) or 0.0
