@@ -60,6 +60,14 @@ def _dissonance(magnitude: np.ndarray) -> float:
     return total / max(sum(a * a for _, a in heights), 1e-20)
 
 
+def _bin_rise(power: np.ndarray) -> np.ndarray:
+    """(n_frames,) mean rise in bel over five neighbours a frame before, 50 dB below the loudest bin being nothing."""
+    before = np.pad(power, ((0, 0), (1, 0)))[:, :-1]
+    floor = np.maximum(1e-5 * np.maximum(power.max(axis=0), before.max(axis=0)), 1e-20)
+    around = np.max([np.pad(before, ((2, 2), (0, 0)))[k : k + len(power)] for k in range(5)], axis=0)
+    return np.maximum(np.log10((power + floor) / (around + floor)), 0).mean(axis=0)
+
+
 def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFrames:
     """All fields of StemFrames for a mono 22,050 Hz waveform of any length from one sample."""
     y = np.asarray(y, dtype=np.float64)
@@ -102,6 +110,7 @@ def stem_frames(y: np.ndarray, *, embedding: np.ndarray | None = None) -> StemFr
         zero_crossing_rate=_windows(crosses).mean(axis=1).astype(f32),
         envelope=blocks.reshape(-1, 128).max(axis=1).astype(f32),
         dissonance=np.array([_dissonance(frame) for frame in magnitude.T[::8]], f32),
+        bin_rise=_bin_rise(power[:512]).astype(f32),
     )
 
 

@@ -54,7 +54,18 @@ def test_frames_of_the_mixture_equal_an_independent_computation(analyser, second
     got = analyser.from_audio(y, SR).frames.stems["mixture"]
     high_pass = Downmix(SR)
     want = stem_frames(np.concatenate([high_pass.process(y[None]), high_pass.flush()], axis=1)[0])
-    names = ("mel", "chroma", "energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "k_power", "bark")
+    names = (
+        "mel",
+        "chroma",
+        "energy",
+        "centroid_hz",
+        "bandwidth_hz",
+        "rolloff_hz",
+        "flatness",
+        "k_power",
+        "bark",
+        "bin_rise",
+    )
     names += ("zero_crossing_rate", "envelope", "dissonance")
     tolerance = {"energy": 2e-3, "k_power": 0.01, "zero_crossing_rate": 0.01}
     for name in names:

@@ -1,10 +1,13 @@
 """Onsets of every row on one footing: where the spectrum of a stem gains what was not there before.
 
-Three things make an onset, each judged relative to the stem's own spectrum, so that neither its level nor that of the
+Four things make an onset, each judged relative to the stem's own spectrum, so that neither its level nor that of the
 track matters:
 
 * the flux: bands that rise (SuperFlux: Böck and Widmer, DAFx 2013), each relative to its own loud frames (adaptive
   whitening: Stowell and Plumbley, ICMC 2007), so that a hi-hat counts beside a kick, and pitch classes that rise;
+* bins that rise between the partials (:mod:`stemfeatures.frames.bin_rise`), where instruments play that are no drums:
+  a beginning widens a spectrum, vibrato and the swelling of a tone hardly. This goes before the flux there, which must
+  rise a little, too, and more to be an onset by itself;
 * new harmony: the pitch classes after a moment differ from those before it, as in a slow legato of strings, whose flux
   is no more than that of their vibrato;
 * for a stem with a contour, a new note on it; where drums play, the network's activation of strokes.
@@ -56,6 +59,12 @@ VOICE_THRESHOLD = 0.05
 VOICE_RATIO = 2.0
 ACTIVATION_THRESHOLD = 0.25
 HARMONY_THRESHOLD = 0.12
+#: Rise of single bins that makes an onset, and what the flux must be within two frames of it: where the sample of an
+#: instrument is looped, bins rise and nothing is heard.
+BIN_THRESHOLD, BIN_FLUX = 0.03, 0.02
+#: Flux that makes an onset beside them, by itself: of slow attacks, which widen no spectrum; and the time within which
+#: both tell of one beginning.
+CLEAR_FLUX, SAME_BEGINNING_S = 0.05, 0.07
 #: Distance in frames over which bands and pitch classes rise (half a window and a little more).
 BAND_LAG, CHROMA_LAG = 2, 3
 #: Log compression (25 dB below the loud frames counts half) and how far below the loudest band, in dB, a band may be
@@ -88,8 +97,9 @@ SAME_NOTE_S = 0.15
 NEW_NOTE_CENTS = 80.0
 NEW_NOTE_REST = 4
 
-#: Rows in which strokes of the drums are heard.
+#: Rows in which strokes of the drums are heard, and those whose onsets are not told by single bins.
 STROKE_ROWS = (MIXTURE, "drums")
+BAND_ROWS = ("vocals", "drums", "bass")
 
 #: Frames before and behind a peak between which a sound that stops dead has gone, how far the power falls there, in dB,
 #: and the share of the flux, or of the fall, by which bands may have risen meanwhile.
@@ -402,6 +412,7 @@ def find_onsets(
     contour: F0Contour | None = None,
     activation: np.ndarray | None = None,
     drums: np.ndarray | None = None,
+    rise: np.ndarray | None = None,
     voice: bool = False,
 ) -> Onsets:
     """Onsets of a stem or of the mixture.
@@ -419,6 +430,8 @@ def find_onsets(
     drums : np.ndarray, optional
         (n_frames,) bool, where the drums play: elsewhere the click of a sound that stops dead, as that of a damper, is
         no stroke. Everywhere, if not given.
+    rise : np.ndarray, optional
+        (n_frames,) rise of single bins, which goes before the flux where the drums do not play.
     voice : bool, default=False
         Whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
         one onset; else the peak does, which is the sharper.
@@ -431,6 +444,11 @@ def find_onsets(
     own = own_levels(mel)
     strength = onset_strength(mel, chroma, own)
     found = _behind_cuts(mel, own, strength, active, voice)
+    if rise is not None:
+        quiet = np.ones(len(active), dtype=bool) if drums is None else ~drums
+        clear = _behind_cuts(mel, own, strength, active, voice, threshold=CLEAR_FLUX)
+        alone = join_onsets(_by_bins(rise, strength, active), clear, SAME_BEGINNING_S)
+        found = np.sort(np.r_[_where(found, ~quiet), _where(alone, quiet)])
     if not voice:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
@@ -452,9 +470,16 @@ def find_onsets(
     return found, around[frames] if len(found) else np.zeros(0)
 
 
-def _behind_cuts(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, active: np.ndarray, voice: bool) -> np.ndarray:
+def _behind_cuts(
+    mel: np.ndarray,
+    own: np.ndarray,
+    strength: np.ndarray,
+    active: np.ndarray,
+    voice: bool,
+    threshold: float = FLUX_THRESHOLD,
+) -> np.ndarray:
     """:func:`flux_onsets`; where a sound stops dead, what follows its click."""
-    found = flux_onsets(strength, active, voice=voice)
+    found = flux_onsets(strength, active, voice=voice, threshold=threshold)
     cut = _cut(mel, own, strength, found)
     if not cut.any():
         return found
@@ -462,10 +487,24 @@ def _behind_cuts(mel: np.ndarray, own: np.ndarray, strength: np.ndarray, active:
     heard = strength.copy()
     around = np.rint(found[cut] * FRAME_RATE).astype(int)[:, None] + np.arange(-1, 2)
     heard[np.clip(around, 0, len(heard) - 1)] = 0.0
-    return flux_onsets(heard, active, voice=voice)
+    return flux_onsets(heard, active, voice=voice, threshold=threshold)
 
 
-def flux_onsets(strength: np.ndarray, active: np.ndarray, *, voice: bool = False) -> np.ndarray:
+def _by_bins(rise: np.ndarray, strength: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """(n,) seconds at which bins rise, and the flux a little."""
+    told, _ = pick_onsets(rise, active, threshold=BIN_THRESHOLD, ratio=FLUX_RATIO, robust=True)
+    near = maximum_filter1d(strength, 5, mode="constant")
+    return told[near[np.rint(told * FRAME_RATE).astype(int)] >= BIN_FLUX]
+
+
+def _where(times_s: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Those of (n,) seconds whose frame is one of (n_frames,) bool."""
+    return times_s[frames[np.clip(np.rint(times_s * FRAME_RATE).astype(int), 0, len(frames) - 1)]]
+
+
+def flux_onsets(
+    strength: np.ndarray, active: np.ndarray, *, voice: bool = False, threshold: float = FLUX_THRESHOLD
+) -> np.ndarray:
     """(n,) seconds at which the attacks began that are peaks of ``strength``, see :func:`pick_onsets`.
 
     With ``voice`` the stricter thresholds of a voice, whose strength is never low.
@@ -473,7 +512,7 @@ def flux_onsets(strength: np.ndarray, active: np.ndarray, *, voice: bool = False
     if voice:
         peaks, _ = pick_onsets(strength, active, threshold=VOICE_THRESHOLD, ratio=VOICE_RATIO)
     else:
-        peaks, _ = pick_onsets(strength, active, threshold=FLUX_THRESHOLD, ratio=FLUX_RATIO, robust=True)
+        peaks, _ = pick_onsets(strength, active, threshold=threshold, ratio=FLUX_RATIO, robust=True)
     return attack_times(strength, peaks)
 
 
@@ -520,7 +559,8 @@ def row_onsets(inputs: DescriptorInputs) -> dict[str, Onsets]:
             active[row],
             contour=contours.get(row),
             activation=frames.onset if row in STROKE_ROWS else None,
-            drums=active["drums"],
+            drums=active["drums"] if row in STROKE_ROWS else None,
+            rise=None if row in BAND_ROWS else frames.stems[row].bin_rise,
             voice=row == "vocals",
         )
         for row in frames.rows

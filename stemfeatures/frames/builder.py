@@ -17,6 +17,7 @@ from ..inference.segments import Frames
 from ..inference.transfer import to_host
 from ..spectra.filters import FilterBank, bark_filters, chroma_filters, mel_filters
 from ..spectra.streaming import OverlapAdder
+from .bin_rise import RISE_BINS, bin_rise
 from .feature_meter import CELL_VALUES, FeatureMeter
 from .fine_pitch import FinePitch
 from .inharmonicity import InharmonicityMeter
@@ -35,7 +36,7 @@ _ENERGY = 2.0 / N_FFT / (3.0 * N_FFT / 8.0)
 _BANDED = ("mel", "chroma", "contrast", "bark")
 _SINGLE = (
     "energy", "k_power", "mask_energy", "centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "skewness", "kurtosis",
-    "zero_crossing_rate", "envelope", "dissonance",
+    "zero_crossing_rate", "envelope", "dissonance", "bin_rise",
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
 #: Frames whose spectra a CPU measures at a time, so that they stay in its cache.
@@ -72,6 +73,7 @@ class FrameBuilder:
         self._n_bands = [len(bank) for bank in banks]
         self._filters = FilterBank(torch.cat(banks).to(device))
         self._rows, self._n_frames = len(self.rows), 0
+        self._power_before = torch.zeros(self._rows, RISE_BINS, device=device)
         self._values = GrowingArrays()
         self._adder = OverlapAdder(self._rows, N_FFT, HOP_LENGTH, device=device)
         self._peaks, self._waves = PeakMeter(self._rows), WaveMeter(self._rows, device)
@@ -128,6 +130,8 @@ class FrameBuilder:
         n_frames, self._n_frames = self._n_frames, self._n_frames + spectrum.shape[-1]
         mel, chroma, bark, k_power = self._filters.apply(masked.power).split(self._n_bands, dim=1)
         magnitude, power = masked.magnitude.transpose(1, 2), masked.power.transpose(1, 2)
+        rise = bin_rise(masked.power, self._power_before)
+        self._power_before = masked.power[:, -1, :RISE_BINS].clone()
         return {
             "signal": self._adder.push(masked.spectrum.transpose(1, 2)),
             "mel": mel,
@@ -138,6 +142,7 @@ class FrameBuilder:
             "energy": _ENERGY * masked.total,
             "mask_energy": _ENERGY * masked.shared,
             "k_power": k_power[:, 0],
+            "bin_rise": rise,
             **spectral_shape(magnitude, power),
         }
 

@@ -67,6 +67,8 @@ class StemFrames:
         (4 * n_frames,) largest absolute value of consecutive 128 samples (5.8 ms), from the beginning of the signal.
     dissonance : np.ndarray, optional
         (ceil(n_frames / 8),) roughness of the peaks of one frame of eight (:func:`.roughness.roughness`).
+    bin_rise : np.ndarray, optional
+        (n_frames,) mean rise of the bins since the frame before (:func:`.bin_rise.bin_rise`), 0 to 5.
     """
 
     mel: np.ndarray
@@ -88,6 +90,7 @@ class StemFrames:
     zero_crossing_rate: np.ndarray | None = None
     envelope: np.ndarray | None = None
     dissonance: np.ndarray | None = None
+    bin_rise: np.ndarray | None = None
 
 
 @dataclass

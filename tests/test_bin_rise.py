@@ -1,0 +1,124 @@
+"""The rise of single bins: by its definition, on both ways of computing it, and across pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from frames_helper import FRAME_RATE, SR, stem_frames, track_frames
+
+from stemfeatures.descriptors.inputs import DescriptorInputs
+from stemfeatures.descriptors.onsets import _by_bins, find_onsets, row_onsets
+from stemfeatures.frames.bin_rise import RISE_BINS, _rise_by_torch, bin_rise
+
+
+def _expected(power, before):
+    """The definition, bin by bin."""
+    found = np.zeros(power.shape[:2])
+    for row, t in np.ndindex(found.shape):
+        then = (before if t == 0 else power[:, t - 1])[row][:RISE_BINS]
+        now = power[row, t][:RISE_BINS]
+        floor = max(1e-5 * max(now.max(), then.max()), 1e-20)
+        for k in range(RISE_BINS):
+            around = then[max(k - 2, 0) : k + 3].max()
+            found[row, t] += max(np.log10((now[k] + floor) / (around + floor)), 0) / RISE_BINS
+    return found
+
+
+def test_definition():
+    rng = np.random.default_rng(3)
+    power = (10 ** rng.uniform(-9, 0, (2, 6, 600))).astype(np.float32)
+    power[1, 2] = 0
+    before = np.zeros((2, 600), np.float32)
+    before[0] = power[0, 3]
+    found = bin_rise(torch.from_numpy(power), torch.from_numpy(before))
+    np.testing.assert_allclose(found, _expected(power.astype(float), before), rtol=1e-4, atol=1e-6)
+    by_torch = _rise_by_torch(torch.from_numpy(power)[..., :RISE_BINS], torch.from_numpy(before)[..., :RISE_BINS])
+    np.testing.assert_allclose(by_torch, found, rtol=1e-4, atol=1e-6)
+    assert found[1, 2] == 0
+    # Pieces that follow each other are as the whole; the level does not matter.
+    parts = [bin_rise(torch.from_numpy(power[:, a:b]), torch.from_numpy(power[:, a - 1])) for a, b in ((1, 3), (3, 6))]
+    np.testing.assert_allclose(torch.cat(parts, dim=1), found[:, 1:], rtol=1e-6)
+    softer = bin_rise(torch.from_numpy(power * 1e-4), torch.from_numpy(before * 1e-4))
+    np.testing.assert_allclose(softer, found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("vibrato_cents", [0.0, 30.0])
+def test_a_tone_that_is_struck_again_widens_its_spectrum(vibrato_cents):
+    y, _ = _repeated(2.0, 1.0, vibrato_cents)
+    rise, struck = stem_frames(y).bin_rise, round(SR / 512)
+    elsewhere = np.r_[rise[10 : struck - 4], rise[struck + 4 : -4]].max()
+    # Vibrato moves the upper partials by more bins than are looked at, but all of them at once never.
+    assert elsewhere < (0.02 if not vibrato_cents else 0.08)
+    assert rise[struck - 2 : struck + 2].max() > 3 * elsewhere
+
+
+def _repeated(seconds: float, every_s: float, vibrato_cents: float) -> tuple[np.ndarray, np.ndarray]:
+    """A tone that begins anew, in other phases, with no pause and no louder; and when."""
+    t = np.arange(int(seconds * SR)) / SR
+    cents = vibrato_cents * np.sin(2 * np.pi * 5.5 * t)
+    phase = 2 * np.pi * np.cumsum(440 * 2 ** (cents / 1200)) / SR
+    struck = np.arange(every_s, seconds - 0.2, every_s)
+    again = np.random.default_rng(1).uniform(1, 5, (len(struck) + 1, 11))[np.searchsorted(struck, t)]
+    return 0.1 * sum(np.sin(h * phase + again[:, h]) / h for h in range(1, 11)), np.r_[0.0, struck]
+
+
+def _onsets(frames, row="other"):
+    return DescriptorInputs(frames).get(row_onsets)[row][0]
+
+
+@pytest.mark.parametrize("vibrato_cents", [0.0, 10.0])
+def test_the_same_note_again_is_an_onset(vibrato_cents):
+    y, struck = _repeated(6.0, 0.45, vibrato_cents)
+    frames = track_frames({"other": y})
+    for row in ("other", "mixture"):
+        found = _onsets(frames, row)
+        assert len(found) == len(struck)
+        assert np.abs(found - struck).max() < 0.05
+
+
+def _organ(seconds: float, every_s: float, attack_s: float, release_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Chords that share two of three notes and fade into each other; and when they begin."""
+    rng, t = np.random.default_rng(2), np.arange(int(seconds * SR)) / SR
+    struck = np.arange(0.0, seconds - 0.2, every_s)
+    y = np.zeros(len(t))
+    for k, start in enumerate(struck):
+        fades = np.clip(1 - (t - start - every_s) / release_s, 0, 1)
+        shape = np.clip((t - start) / attack_s, 0, 1) * fades
+        for hz in (262, 330, (392, 440)[k % 2]):
+            y += 0.03 * shape * sum(np.sin(2 * np.pi * hz * h * t + rng.uniform(0, 6)) / h for h in range(1, 13))
+    return y, struck
+
+
+def test_slow_attacks_are_told_by_the_flux_as_before():
+    y, struck = _organ(6.0, 0.45, 0.06, 0.2)
+    frames = track_frames({"other": y})
+    found = _onsets(frames)
+    near = [np.abs(found - time).min() < 0.06 for time in struck]
+    assert np.mean(near) > 0.8
+    assert len(found) <= len(struck) + 2
+
+
+def test_bins_that_rise_without_flux_are_no_onsets():
+    n = 200
+    rise, strength = np.zeros(n), np.full(n, 0.005)
+    rise[[40, 80, 140]], strength[[40, 81]] = 0.2, 0.03
+    # As at the loop of a sample.
+    np.testing.assert_allclose(_by_bins(rise, strength, np.ones(n, bool)) * FRAME_RATE, [40, 80])
+
+
+def test_bins_tell_where_drums_do_not_play():
+    y, _ = _repeated(6.0, 0.45, 0.0)
+    mixture = track_frames({"other": y}).stems["mixture"]
+    n = len(mixture.energy)
+    given = {"mel": mixture.mel, "chroma": mixture.chroma, "active": np.ones(n, bool)}
+    drums = np.arange(n) > 3 * FRAME_RATE
+    nothing = np.zeros(n)
+    by_flux, by_bins = find_onsets(**given)[0], find_onsets(**given, rise=mixture.bin_rise)[0]
+    mixed = find_onsets(**given, rise=mixture.bin_rise, drums=drums)[0]
+    np.testing.assert_allclose(mixed[mixed > 3.1], by_flux[by_flux > 3.1])
+    np.testing.assert_allclose(mixed[mixed < 2.9], by_bins[by_bins < 2.9])
+    # Times of bins are those of their peaks, of the flux those of the attack.
+    assert not np.allclose(by_flux[1:4], by_bins[1:4], atol=1e-4)
+    clear = find_onsets(**given, rise=nothing)[0]
+    np.testing.assert_allclose(clear, by_flux)
