@@ -76,8 +76,8 @@ class JointConfig(NetworkConfig):
         How far those of drums and bass lean by how a bin of the lows lasts, the strength of
         :func:`.transient_prior.leaning`.
     similarity_prior : float, default=0.0
-        How far all of them lean towards what the stem does where it sounds alike, the strength of
-        :func:`.similarity_prior.leaning`.
+        How far all of them, and those from which pitch is read, lean towards what the stem does where it sounds alike,
+        the strength of :func:`.similarity_prior.leaning`.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -425,7 +425,8 @@ class Separated:
     magnitude : Tensor
         (batch, N_BINS, padded frames), divided by its mean.
     logits, masks : Tensor
-        (batch, 4, N_BINS, padded frames), as they were learned: sharpness and priors are not in them.
+        (batch, 4, N_BINS, padded frames), as they were learned: sharpness and priors are not in them (but, while pitch
+        is read, that of what sounds alike is in the masks).
     features : Tensor
         As in :class:`JointOutput`.
     given : dict[str, Tensor]
@@ -529,11 +530,16 @@ class JointNet(Network):
     def forward(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> JointOutput:
         frames = magnitude.shape[-1]
         separated = self.separate(magnitude, given)
-        salience, voicing = self.read_pitch(separated)
         presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
-        # What masks lean towards is found by then, and no part of what is learned of them.
-        known = None if presence is None else presence.detach()
-        masks = self._given_out(separated, salience.detach(), voicing.detach(), known)
+        calibrated = any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
+        masks = self._before_pitch(separated) if calibrated else separated.masks
+        salience, voicing = self.read_pitch(separated)
+        if calibrated:
+            # What masks lean towards is found by then, and no part of what is learned of them.
+            known = None if presence is None else presence.detach()
+            strengths = dict(zip(PITCHED_STEMS, self.config.harmonic_priors))
+            partials = harmonic_factors(masks, salience.detach(), voicing.detach(), known, strengths)
+            masks = _beside(multiplied(masks, partials), separated.given)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
@@ -543,21 +549,21 @@ class JointNet(Network):
             features=separated.features,
         )
 
-    def _given_out(self, separated: Separated, salience: Tensor, voicing: Tensor, presence: Tensor | None) -> Tensor:
-        """(batch, 4, N_BINS, padded frames); without gradients those that were learned are lost."""
-        config = self.config
-        if all(getattr(config, name) == getattr(JointConfig, name) for name in CALIBRATED):
-            return separated.masks
-        del separated.masks
+    def _before_pitch(self, separated: Separated) -> Tensor:
+        """``(batch, 4, N_BINS, padded frames)``, masks with all but what pitch tells of them.
+
+        The learned ones, which pitch is read from, lean towards what sounds alike from here on, too. Without gradients
+        the logits are lost.
+        """
+        config, magnitude = self.config, separated.magnitude
         logits = separated.logits
         logits = config.sharpness * logits if torch.is_grad_enabled() else logits.mul_(config.sharpness)
-        masks = weighed(torch.softmax(logits, dim=1), separated.magnitude, config.level_prior)
-        strengths = dict(zip(PITCHED_STEMS, config.harmonic_priors))
-        partials = harmonic_factors(masks, salience, voicing, presence, strengths)
-        strokes = transient_factors(separated.magnitude, config.transient_prior)
-        masks = multiplied(masks, partials, strokes)
-        alike = similar_factors(masks, separated.magnitude, config.similarity_prior)
-        return _beside(multiplied(masks, alike), separated.given)
+        masks = weighed(torch.softmax(logits, dim=1), magnitude, config.level_prior)
+        masks = multiplied(masks, transient_factors(magnitude, config.transient_prior))
+        if alike := similar_factors(masks, magnitude, config.similarity_prior):
+            masks = multiplied(masks, alike)
+            separated.masks = _beside(multiplied(separated.masks, alike), separated.given)
+        return masks
 
     def separate(self, magnitude: Tensor, given: Mapping[str, Tensor] | None = None) -> Separated:
         """The separator alone; what :meth:`read_pitch` and :meth:`read_rhythm` read from."""

@@ -73,7 +73,7 @@ def similar_factors(masks: Tensor, magnitude: Tensor, strength: float) -> dict[s
     Parameters
     ----------
     masks : Tensor
-        ``(batch, 4, N_BINS, n_frames)``, in the order of ``STEMS``, with all other factors in them.
+        ``(batch, 4, N_BINS, n_frames)``, in the order of ``STEMS``, with all factors in them but those by pitch.
     magnitude : Tensor
         ``(batch, N_BINS, n_frames)`` of the mixture.
     strength : float
