@@ -99,6 +99,17 @@ def test_slow_attacks_are_told_by_the_flux_as_before():
     assert len(found) <= len(struck) + 2
 
 
+@pytest.mark.parametrize("attack_s", [0.06, 0.12, 0.2])
+def test_a_slow_attack_is_one_onset(attack_s):
+    # Bins rise where it begins, the flux is highest a tenth of a second later.
+    t = np.arange(3 * SR) / SR
+    since = t % 0.5
+    envelope = np.where(since < attack_s, since / attack_s, np.exp(-(since - attack_s) / 0.06))
+    found = _onsets(track_frames({"other": 0.3 * envelope * np.sin(2 * np.pi * 440 * t)}))
+    assert len(found) == 6
+    assert np.abs(found - 0.5 * np.arange(6)).max() < 0.05
+
+
 def test_bins_that_rise_without_flux_are_no_onsets():
     n = 200
     rise, strength = np.zeros(n), np.full(n, 0.005)

@@ -64,7 +64,7 @@ HARMONY_THRESHOLD = 0.12
 BIN_THRESHOLD, BIN_FLUX = 0.03, 0.02
 #: Flux that makes an onset beside them, by itself: of slow attacks, which widen no spectrum; and the time within which
 #: both tell of one beginning.
-CLEAR_FLUX, SAME_BEGINNING_S = 0.05, 0.07
+CLEAR_FLUX, SAME_BEGINNING_S = 0.05, 0.12
 #: Distance in frames over which bands and pitch classes rise (half a window and a little more).
 BAND_LAG, CHROMA_LAG = 2, 3
 #: Log compression (25 dB below the loud frames counts half) and how far below the loudest band, in dB, a band may be
