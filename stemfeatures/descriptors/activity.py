@@ -60,7 +60,7 @@ DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
 #: What leaks into the estimate of a stem that does not play is soft, and other stems have more of every bin of it. So a
 #: stem is absent, too, unless over so many seconds of what it plays, at best, its share of the mixture's energy times
 #: the mean mask is above this, in dB. Chosen as the above, the quietest stems of recordings being above.
-CLEAR_DB = {"drums": -25.0, "bass": -16.0, "other": -20.0}
+CLEAR_DB = {"drums": -25.0, "bass": -16.0, "other": -21.0}
 CLEAR_S = 8.0
 #: Values of ``voice_instrumental``.
 VOICE, INSTRUMENTAL = "voice", "instrumental"
