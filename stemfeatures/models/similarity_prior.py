@@ -114,8 +114,15 @@ def _leaning(shares: Tensor, mixture: Tensor, alike: list[tuple[Tensor, Tensor, 
         for share, factor, (places, weights, own) in zip(now, factors, alike):
             estimate = share * mixture
             root = estimate.sqrt()
-            mean = F.embedding_bag(places, root, per_sample_weights=weights, mode="sum").addcmul_(root, own[:, None])
+            mean = _weighted_rows(root, places, weights).addcmul_(root, own[:, None])
             factor *= torch.minimum(mean.square_(), mixture).add_(least).div_(estimate.add_(least)).pow_(strength)
         now = shares * factors
         now /= now.sum(dim=0)
     return factors
+
+
+def _weighted_rows(rows: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    """``(n, k)``, sums of rows of ``(n, k)`` at ``(n, m)`` places with ``(n, m)`` weights."""
+    if rows.device.type == "mps":  # pytorch/pytorch#162270: no embedding_bag
+        return (rows[places] * weights[..., None]).sum(dim=1)
+    return F.embedding_bag(places, rows, per_sample_weights=weights, mode="sum")
