@@ -83,7 +83,8 @@ def repeated(vocals: Vocals, text: str, times: int) -> tuple[Vocals, str]:
     """A song and its words end to end."""
     signal, voiced = np.tile(vocals.signal, times), np.tile(vocals.voiced, times)
     perhaps = None if vocals.perhaps_voiced is None else np.tile(vocals.perhaps_voiced, times)
-    whole = Vocals(signal, voiced, vocals.duration_s * times, perhaps_voiced=perhaps)
+    mixture = None if vocals.mixture is None else np.tile(vocals.mixture, times)
+    whole = Vocals(signal, voiced, vocals.duration_s * times, perhaps_voiced=perhaps, mixture=mixture)
     return whole, "\n\n".join([text] * times)
 
 

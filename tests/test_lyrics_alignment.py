@@ -326,14 +326,37 @@ def test_times_of_another_recording_do_no_harm(rio):
 def test_what_is_left_in_bands_that_a_recording_lacks_counts_for_nothing(rio):
     """Files at 8 kHz hold nothing above 4 kHz; what a codec or resampler leaves there is no sound of a phone."""
     vocals, lines, aligner = rio
-    narrow = resample(resample(vocals.signal, 16_000, 8_000), 8_000, 16_000)
-    narrow = np.pad(narrow, (0, max(len(vocals.signal) - len(narrow), 0)))[: len(vocals.signal)]
-    left = np.random.default_rng(0).normal(0, 1e-6, len(narrow)) * (1 + np.sin(np.arange(len(narrow)) / 3_000))
-    plain, noisy, whole = (observe(replace(vocals, signal=y)).streams for y in (narrow, narrow + left, vocals.signal))
+    low = resample(resample(np.stack([vocals.signal, vocals.mixture]), 16_000, 8_000), 8_000, 16_000)
+    low = np.pad(low, ((0, 0), (0, max(len(vocals.signal) - low.shape[1], 0))))[:, : len(vocals.signal)]
+    left = np.random.default_rng(0).normal(0, 1e-6, low.shape[1]) * (1 + np.sin(np.arange(low.shape[1]) / 3_000))
+    narrow, hissing = (replace(vocals, signal=y[0], mixture=y[1]) for y in (low, low + left))
+    plain, noisy, whole = (observe(heard).streams for heard in (narrow, hissing, vocals))
     assert np.abs(plain - noisy).mean() < 0.02 * np.abs(plain - whole).mean()
-    alignment = aligner.from_vocals(replace(vocals, signal=narrow), "\n".join(line for _, _, line in lines))
+    alignment = aligner.from_vocals(narrow, "\n".join(line for _, _, line in lines))
     error = np.array([line.start_s for line in alignment.lines]) - [start for start, _, _ in lines]
     assert np.sum(np.abs(error) < 0.3) >= 5  # of six, as of all of the sound
+
+
+def test_half_of_what_is_heard_is_the_mixture(rio):
+    """Logarithms are averaged, so streams are; vocals that came alone count whole."""
+    vocals, _, _ = rio
+    mixed, alone, all_of_it = (
+        observe(heard).streams
+        for heard in (vocals, replace(vocals, mixture=None), replace(vocals, signal=vocals.mixture, mixture=None))
+    )
+    np.testing.assert_allclose(mixed, (alone + all_of_it) / 2, atol=2e-3)
+    assert np.abs(mixed - alone).mean() > 0.1
+
+
+def test_vocals_bring_what_they_were_separated_from(rio):
+    separator = rio[2].separator
+    y = 0.2 * np.sin(2 * np.pi * np.array([[220.0], [331.0]]) * np.arange(44_100) / 22_050)
+    y = y.sum(axis=0)
+    vocals = separator.from_audio(y, 22_050)
+    assert vocals.signal.shape == vocals.mixture.shape
+    expected = resample(y, 22_050, 16_000)  # from which the analysis filters what is constant
+    np.testing.assert_allclose(vocals.mixture[400:-400], expected[400:-400], atol=0.015)
+    assert separator.from_audio(y, 22_050, separated=True).mixture is None
 
 
 def test_words_that_are_hardly_heard_are_found(rio):

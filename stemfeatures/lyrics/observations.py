@@ -33,6 +33,10 @@ DOUBTFUL, MUTED = -1.0, -8.0
 EMPTY_BAND = 1e-4
 #: What a nat of the start of a syllable counts for, and the least and most nats.
 ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
+#: Share of the mixture in the cepstra of vocals that were separated from it. Masks that take away what was the voice
+#: leave holes in the spectrum, and what they leave of the rest comes and goes: in the mean of both logarithms holes are
+#: half as deep.
+MIXTURE_SHARE = 0.5
 #: Kinds of columns.
 _PAUSE, _CONSONANT, _VOWEL, _START = range(4)
 #: Scores of a song of five minutes take 80 MB.
@@ -76,7 +80,7 @@ def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence
     """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones by name."""
     mel = mel_power(vocals.signal)
     sure = audible_frames(vocals, len(mel))
-    found = cepstra_of_mel(without_empty_bands(mel, sure))
+    found = _cepstra(vocals, mel, sure)
     if not sure.any():
         return Observations(streams(found[:0]), sure, sure[:0])
     audible = sure | audible_frames(vocals, len(mel), perhaps=True)
@@ -87,6 +91,16 @@ def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence
         phones = _phones(network, phone_features(mel, sure), names)[np.flatnonzero(audible) // STRIDE]
     seen = streams(found, level)[:, audible]
     return Observations(seen, audible, voiced, phones, onset_scores(mel)[audible], ~sure[audible])
+
+
+def _cepstra(vocals: Vocals, mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """(n_frames, 13) of the vocals, with the mixture in part."""
+    found = cepstra_of_mel(without_empty_bands(mel, audible))
+    if vocals.mixture is None:
+        return found
+    mixture = cepstra_of_mel(without_empty_bands(mel_power(vocals.mixture), audible))
+    found += np.float32(MIXTURE_SHARE) * (mixture - found)
+    return found
 
 
 def without_empty_bands(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:

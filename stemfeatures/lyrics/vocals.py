@@ -49,6 +49,8 @@ class Vocals:
         What there is to say of the file that it comes from, such as that it ends early; else empty.
     perhaps_voiced : np.ndarray | None
         (n_frames,) bool, ``voiced`` and the frames that may have a pitch; None where that is not known.
+    mixture : np.ndarray | None
+        (n_samples,) float32 at 16 kHz, what they were separated from; None of vocals that came alone.
     """
 
     signal: np.ndarray
@@ -56,6 +58,7 @@ class Vocals:
     duration_s: float
     message: str = ""
     perhaps_voiced: np.ndarray | None = None
+    mixture: np.ndarray | None = None
 
 
 class VocalSeparator:
@@ -136,7 +139,7 @@ class VocalCollector:
 
     def __init__(self, device: str = "cpu", *, separated: bool = False) -> None:
         self.separated = separated
-        self._adder = OverlapAdder(1, N_FFT, HOP_LENGTH, device=device)
+        self._adder = OverlapAdder(1 if separated else 2, N_FFT, HOP_LENGTH, device=device)
         self._resampler = StreamResampler(ANALYSIS_SAMPLE_RATE, SAMPLE_RATE)
         self._signal: list[np.ndarray] = []
         self._voicing: list[np.ndarray] = []
@@ -154,7 +157,8 @@ class VocalCollector:
         self._voicing.append(frames.voicing[0].cpu().numpy())
         if frames.presence is not None:
             self._presence.append(frames.presence[_VOCALS].cpu().numpy())
-        self._resample(self._adder.push(spectrum[None]))
+        whole = [spectrum] if self.separated else [spectrum, frames.spectrum]
+        self._resample(self._adder.push(torch.stack(whole)))
 
     def finish(self, n_samples: int, duration_s: float) -> Vocals:
         """The vocals of a track of ``n_samples`` at the analysis rate."""
@@ -165,13 +169,14 @@ class VocalCollector:
         voicing = np.concatenate(self._voicing)
         pitched = (voicing > VOICED) & active
         voiced = sung_frames(pitched, active, np.concatenate(self._presence)) if self._presence else pitched
-        signal = np.concatenate(self._signal, dtype=np.float32)
+        signal = np.concatenate(self._signal, axis=1, dtype=np.float32)
         self._signal.clear()
         perhaps = voiced | ((voicing > PERHAPS_VOICED) & active)
-        return Vocals(signal, voiced, duration_s, perhaps_voiced=perhaps)
+        mixture = None if self.separated else signal[1]
+        return Vocals(signal[0], voiced, duration_s, perhaps_voiced=perhaps, mixture=mixture)
 
     def _resample(self, signal: torch.Tensor) -> None:
-        self._signal.append(self._resampler.process(signal[0].cpu().numpy()))
+        self._signal.append(self._resampler.process(signal.cpu().numpy()))
 
 
 def sung_frames(pitched: np.ndarray, active: np.ndarray, presence: np.ndarray) -> np.ndarray:
