@@ -1,9 +1,9 @@
-"""What bounds the alignment of lyrics: separated vocals or true ones, voicing as it is heard in either.
+"""What bounds the alignment of lyrics: separated vocals or true ones, with the mixture or alone, voicing of either.
 
     python benchmarks/lyrics_bounds.py SONGS... [--limit N]
 
 ``SONGS`` are folders of songs with a stem of vocals whose words have times, such as ``stemfeatures generate`` writes.
-Each song is aligned four times; all words of all songs together are counted.
+Each song is aligned five times; all words of all songs together are counted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.evaluation.lyrics import TOLERANCES_S, reference_words, token_starts
 from stemfeatures.lyrics import Aligner
 
-#: Name, and whether sound and voicing are those of the true vocals.
+#: Name, whether sound and voicing are those of the true vocals, and whether the mixture counts, too.
 KINDS = {
-    "separated vocals": (False, False),
-    "their sound, true voicing": (False, True),
-    "true sound, their voicing": (True, False),
-    "true vocals": (True, True),
+    "separated vocals": (False, False, True),
+    "without the mixture": (False, False, False),
+    "their sound, true voicing": (False, True, True),
+    "true sound, their voicing": (True, False, False),
+    "true vocals": (True, True, False),
 }
 
 
@@ -47,8 +48,12 @@ def main() -> None:
         text, first, reference = reference_words(lyrics)
         heard = aligner.separator.from_audio(*track.audio())
         true = aligner.separator.from_audio(*track.audio("vocals"), separated=True)
-        for name, (sound, voicing) in KINDS.items():
-            vocals = replace(true if voicing else heard, signal=(true if sound else heard).signal)
+        for name, (sound, voicing, mixture) in KINDS.items():
+            vocals = replace(
+                true if voicing else heard,
+                signal=(true if sound else heard).signal,
+                mixture=heard.mixture if mixture else None,
+            )
             starts = token_starts([word.start_s for word in aligner.from_vocals(vocals, text).words])[first]
             errors[name].append(np.abs(starts - reference - track.lyrics_lead_s))
     if not any(errors.values()):

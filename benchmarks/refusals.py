@@ -4,9 +4,9 @@
 
 ``SONGS`` are folders of songs whose words have times: what ``stemfeatures generate`` wrote, UltraStar songs. For each
 song the score of both texts is shown, and which share of its own words would begin within 0.3 s of where they are sung.
-``--learn`` fits the rule of :mod:`stemfeatures.lyrics.acoustics` to them: the weights of the fit of phones, of how much
-of the singing words cover, of vowels a second and of what the order of the words gains, and the weight of one. Own
-words of which fewer than 0.3 are found are no examples.
+``--learn`` fits the rule of :mod:`stemfeatures.lyrics.acoustics` to them: the weights of the fit of phones, of
+vowels a second and of what the order of the words gains, and the weight of one. Own words of which fewer than 0.3 are
+found are no examples.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from stemfeatures.lyrics.search import Search
 #: Share of its own words that must be found for a song to be an example.
 FOUND = 0.3
 #: Strength of the ridge, on columns of about the same spread.
-RIDGE, SPREADS = 0.3, np.array([1.0, 0.1, 1.0, 0.1, 1.0])
+RIDGE, SPREADS = 0.3, np.array([1.0, 1.0, 0.1, 1.0])
 
 
 class _Recording(PhoneAcoustics):
@@ -40,11 +40,11 @@ class _Recording(PhoneAcoustics):
 
     def forget(self) -> None:
         """Before a text: one that comes to no score is refused, and has no fit."""
-        self.last, self.real = (0.0, 0.0, 0.0, 0.0, 1.0), 0.0
+        self.last, self.real = (0.0, 0.0, 0.0, 1.0), 0.0
 
     def score(self, found: Search, fit: float, n_phones: int) -> float:
         gain = found.gain / max(found.n_voiced, 1)
-        self.last = (fit, found.covered, min(found.rate, FASTEST), gain, 1.0)
+        self.last = (fit, min(found.rate, FASTEST), gain, 1.0)
         self.real = super().score(found, fit, n_phones)
         return 1.0
 
@@ -90,9 +90,7 @@ def main() -> None:
     right, wrong = np.sum(refused, axis=0)
     print(f"refused: {right} of {len(refused)} with their own words, {wrong} with those of another")
     if args.learn:
-        print(
-            "fit, covered, rate, gain, one:", *(f"{weight:.2f}" for weight in learned(np.array(columns), np.array(own)))
-        )
+        print("fit, rate, gain, one:", *(f"{weight:.2f}" for weight in learned(np.array(columns), np.array(own))))
 
 
 def learned(columns: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ TINY = {
     ),
     "lyrics_bounds": (
         "{generated}",
-        r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\ntheir sound"
+        r"separated vocals +1 songs +28 words +0\.\d{3} within 0\.1 s +0\.\d{3} within 0\.3 s\nwithout"
         r"(?s:.*)true vocals +1 songs +28 words +0\.[1-4]\d\d within 0\.1 s +0\.[2-5]",
     ),
     "lyrics_confidence": (
@@ -90,7 +90,7 @@ TINY = {
     "refusals": (
         "{sung} --learn",
         r"own words (0\.9|1\.0)(?s:.*)refused: 1 of 2 .* words, 1 with those of another\n"
-        r"fit, covered, rate, gain, one:( -?\d+\.\d\d){5}",
+        r"fit, rate, gain, one:( -?\d+\.\d\d){4}",
     ),
     "rehearsal": (
         "--rows 40 --portion 10 --seconds 0.6",

@@ -26,17 +26,17 @@ from .vocals import Vocals
 
 #: Every how many frames are looked at, in the coarse alignment that adapts and in the one that counts.
 STRIDES = (4, 2)
-#: Fit of phones in nats, share of the voiced frames that words cover, vowels a voiced second and scaled nats a voiced
-#: frame by which the words do better than in another order, half way between right and wrong lyrics, and what they
-#: count for: a logistic regression on songs with their own lyrics and with those of others, the first moved by a third
-#: towards right ones. Phones that are sung fast fit less; faster than this words are squeezed into what is heard.
-MIDDLE_FIT, MIDDLE_COVERED, MIDDLE_RATE, MIDDLE_GAIN = -4.67, 0.9, 2.3, 0.13
-FIT_WEIGHT, COVERED_WEIGHT, RATE_WEIGHT, GAIN_WEIGHT = 3.64, 1.97, 1.43, 12.99
+#: Fit of phones in nats, vowels a voiced second and scaled nats a voiced frame by which the words do better than in
+#: another order, half way between right and wrong lyrics, and what they count for: a logistic regression on songs with
+#: their own lyrics and with those of others, the first moved by a quarter of a nat towards right ones. Phones that are
+#: sung fast fit less; faster than this words are squeezed into what is heard.
+MIDDLE_FIT, MIDDLE_RATE, MIDDLE_GAIN = -4.27, 2.3, 0.13
+FIT_WEIGHT, RATE_WEIGHT, GAIN_WEIGHT = 3.25, 1.57, 11.0
 FASTEST = 3.5
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words
-#: begin within 0.3 s of where they are found, between those of generated songs (1.16, 5.43) and of recordings (0.97,
-#: 5.40), see ``benchmarks/lyrics_confidence.py``.
-CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.05, 5.4
+#: begin within 0.3 s of where they are found, between those of generated songs (1.14, 5.51) and of recordings (1.30,
+#: 6.19), see ``benchmarks/lyrics_confidence.py``.
+CONFIDENCE_SLOPE, CONFIDENCE_OFFSET = 1.22, 5.85
 
 
 class Heard(Protocol):
@@ -141,18 +141,14 @@ class PhoneAcoustics:
         corridor = corridor_around(near, coarse, graph) if len(near) else None
         path, _ = best_path(scores, graph.states, corridor=corridor, **told(hints, text, graph))
         voiced = np.flatnonzero(heard.audible)[heard.voiced]
-        covered, rate = 0.0, 0.0
-        if len(path) and len(voiced):
-            covered = float((graph.token[path[voiced]] >= 0).mean())
-            rate = _vowels(path, graph) / (len(voiced) / FRAME_RATE)
+        rate = _vowels(path, graph) / (len(voiced) / FRAME_RATE) if len(path) and len(voiced) else 0.0
         gain = total - null if np.isfinite([total, null]).all() else 0.0
-        return Search(graph, path, scores, gain, len(voiced), covered, rate)
+        return Search(graph, path, scores, gain, len(voiced), rate)
 
     def score(self, found: Search, fit: float, n_phones: int) -> float:
-        covered = COVERED_WEIGHT * (found.covered - MIDDLE_COVERED)
         rate = RATE_WEIGHT * (min(found.rate, FASTEST) - MIDDLE_RATE)
         gain = GAIN_WEIGHT * (found.gain / max(found.n_voiced, 1) - MIDDLE_GAIN)
-        return round(logistic(FIT_WEIGHT * (fit - MIDDLE_FIT) + covered + rate + gain), 3)
+        return round(logistic(FIT_WEIGHT * (fit - MIDDLE_FIT) + rate + gain), 3)
 
     def confidence(self, fit: float, around: float) -> float:
         return logistic(CONFIDENCE_SLOPE * around + CONFIDENCE_OFFSET)

@@ -34,8 +34,6 @@ class Search:
         By how many scaled nats the words do better than in another order, where the acoustic model looks at that.
     n_voiced : int
         Frames of 10 ms in which somebody sings, where it looks at that.
-    covered : float
-        Share of the voiced frames in which a word is sung, where it looks at that.
     rate : float
         Vowels a voiced second, where it looks at that.
     """
@@ -45,7 +43,6 @@ class Search:
     scores: FrameEmissions
     gain: float = 0.0
     n_voiced: int = 0
-    covered: float = 1.0
     rate: float = 0.0
 
     def along(self, frames: np.ndarray) -> np.ndarray:
