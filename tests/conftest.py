@@ -7,8 +7,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from stemfeatures.analysis import Analyser
 
 # Tests run beside one another, a process a core: threads of their own would only wait for each other. Before numpy and
 # torch are imported; processes that tests start inherit it.
@@ -61,3 +65,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from networks import tiny_checkpoint
 
     return tiny_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def analyser(model: Path) -> Analyser:
+    """That network, loaded."""
+    from stemfeatures.analysis import Analyser
+
+    return Analyser(model)

@@ -34,11 +34,6 @@ from stemfeatures.separation.remix import remix_file
 SR = 22_050
 
 
-@pytest.fixture(scope="module")
-def analyser(tmp_path_factory):
-    return Analyser(tiny_checkpoint(tmp_path_factory.mktemp("model")))
-
-
 def _music(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:
     """A chord with a pulse: something with every kind of feature."""
     rng = np.random.default_rng(seed)

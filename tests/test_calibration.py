@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import TINY, tiny_checkpoint
+from networks import TINY
 
 from stemfeatures.constants import STEMS
 from stemfeatures.models import checkpoints
@@ -19,8 +19,9 @@ from stemfeatures.training.objectives.target_networks import build_network
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return checkpoints.load(tiny_checkpoint(tmp_path_factory.mktemp("model")))
+def model(model):
+    """The network of the fixture that all tests share."""
+    return checkpoints.load(model)
 
 
 @torch.no_grad()

@@ -75,11 +75,6 @@ def main() -> Main:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def song(tmp_path_factory) -> Path:
     """1.2 s, stereo, 16 kHz, with a name that needs care."""
     rng = np.random.default_rng(1)

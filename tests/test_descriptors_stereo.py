@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from networks import tiny_checkpoint
 
 from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample, to_mono
@@ -18,11 +15,6 @@ from stemfeatures.generator.song import generate_song
 
 RATE = 44_100
 SUFFIXES = ("", "_low", "_mid", "_high")
-
-
-@pytest.fixture(scope="module")
-def analyser(tmp_path_factory: pytest.TempPathFactory) -> Analyser:
-    return Analyser(tiny_checkpoint(Path(tmp_path_factory.mktemp("model"))))
 
 
 def noise(seed: int, low_hz: float, high_hz: float, n: int = 3 * RATE) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -535,19 +534,12 @@ def test_given_stems_are_kept_with_the_channels_of_the_track(tmp_path: Path) -> 
 # ---------------------------------------------------------------------------------------------------------- extract
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Iterator[Path]:
-    from pipelines.extraction import loaded
-
-    yield tiny_checkpoint(tmp_path)
-    loaded.forget_analyser()
-
-
 def rows(out: Path, *columns: str) -> dict[tuple[str, str], tuple[Any, ...]]:
     frame = open_features(out).to_pandas("stems", ["track_id", "stem", *columns])
     return {(r[0], r[1]): tuple(r[2:]) for r in frame.astype(object).itertuples(index=False)}
 
 
+@pytest.mark.usefixtures("fresh_network")
 def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Path) -> None:
     music, out, kept = tmp_path / "music", tmp_path / "out", tmp_path / "kept"
     music.mkdir()
@@ -596,6 +588,7 @@ def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Pat
     assert set(open_features(out).to_pandas("tracks")["separator"].isna()) == {True}
 
 
+@pytest.mark.usefixtures("fresh_network")
 def test_keep_the_stems_of_the_checkpoint(tmp_path: Path, model: Path) -> None:
     y = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
     audio.write(tmp_path / "song.wav", y, RATE)
@@ -621,6 +614,7 @@ def test_no_stem_file_is_left_of_a_track_that_fails(
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+@pytest.mark.usefixtures("fresh_network")
 def test_commands(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     audio.write(tmp_path / "song.wav", 0.2 * tone(220, 1.0), RATE)
     song_path, separator = str(tmp_path / "song.wav"), "test_given_stems:thirds"

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from extract_helper import write_tone
-from networks import tiny_checkpoint
 from test_extract import assert_same_tables, extract
 
 from pipelines.extraction import loaded, plan, prepare
@@ -23,11 +22,6 @@ from stemfeatures import analysis
 from stemfeatures.inference.transfer import to_host, unpacked
 from stemfeatures.tables.reader import open_features
 from stemfeatures.tables.rows import Provenance
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from extract_helper import write_tone
-from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.cli import main as cli
@@ -27,11 +26,6 @@ from stemfeatures.separation import Separator
 from stemfeatures.tables.reader import open_features
 
 pytestmark = pytest.mark.usefixtures("fresh_network")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 def _says(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool) -> None:
