@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import torch
 
-from ._util.constants_of import constants_of, modules_of
+from ._util.constants_of import constants_of, data_files, digests_of, modules_of
 from ._util.files import printable_name
 from .audio import AudioInfo, AudioLimits, AudioStream, as_signal, audio_identity, open_audio
 from .audio.streams import MAX_PEAK, MOST_PEAK, range_message
@@ -29,6 +29,7 @@ from .descriptors.types import Events, F0Contour, TrackDescription
 from .errors import AudioError, EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
 from .frames.builder import FrameBuilder
+from .frames.polyphony import note_weights
 from .inference.front_end import FrontEnd, MonoSignal
 from .inference.segments import Frames, Segment, SegmentRunner, SegmentTrack
 from .models import checkpoints
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
 #: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
 ANALYSIS_VERSION = 14
-#: Modules and packages between the decoder and the tables, whose constants can change a value.
+#: Modules and packages between the decoder and the tables, whose constants, and files that lie beside them, can change
+#: a value.
 STAGES = (
     "stemfeatures.constants",
     "stemfeatures.audio.resampling",
@@ -72,17 +74,20 @@ def analysis_settings() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``analysis_version``, the version of the code's results; ``constants``, what the stages declare, by name; and
-        ``fields``, the names of the descriptors. In the types of JSON.
+        ``analysis_version``, the version of the code's results; ``constants``, what the stages declare, by name;
+        ``weights``, the SHA-256 of each file with what they have learned; and ``fields``, the names of the descriptors.
+        In the types of JSON.
 
     Examples
     --------
     >>> analysis_settings()["constants"]["ANALYSIS_SAMPLE_RATE"]
     [22050]
     """
+    stages = modules_of(STAGES)
     return {
         "analysis_version": ANALYSIS_VERSION,
-        "constants": constants_of(modules_of(STAGES)),
+        "constants": constants_of(stages),
+        "weights": digests_of([*data_files(stages), note_weights()]),
         "fields": [f.name for f in descriptor_fields()],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,12 +15,13 @@ import pipelines
 from pipelines.commands.extract import plan_text
 from pipelines.extraction.provenance import digest, value_settings
 from stemfeatures import analysis
-from stemfeatures._util.constants_of import modules_of
+from stemfeatures._util.constants_of import data_files, digests_of, modules_of
 from stemfeatures.audio import resampling
 from stemfeatures.descriptors import harmony
 from stemfeatures.descriptors.registry import Extractor, register, unregister
 from stemfeatures.fields import status_field
 from stemfeatures.frames import measures
+from stemfeatures.lyrics.settings import alignment_settings
 from stemfeatures.models import harmonic_prior, level_prior, similarity_prior, transient_prior
 from stemfeatures.tables.reader import open_features
 
@@ -32,6 +34,16 @@ NOT_STAGES = {
     "stemfeatures.models": "which checkpoint: its model_sha256; what weighs the masks are stages",
     "stemfeatures.separation": "separators of their own; the masks that analysis uses are stages",
     "stemfeatures.plots": "pictures of what was computed",
+}
+#: Files of the package that no analysis reads, and what tells of those that it does read.
+NOT_SETTINGS = {
+    "models/weights/*": "checkpoints and cards: model_sha256",
+    "models/weights/notes/*.json": "a card",
+    "lyrics/*.json.gz": "in the settings of the alignment",
+    "generator/banks/*": "voices of generated songs",
+    "generator/banks/voices/*": "voices of generated songs",
+    "singalong/player/*": "a page",
+    "training/recipes/*": "recipes",
 }
 
 
@@ -97,6 +109,38 @@ def test_every_module_of_an_analysis_is_a_stage_or_said_to_be_none() -> None:
     assert {"stemfeatures.audio.streams", "stemfeatures.models.checkpoints"} <= covered
 
 
+def test_every_file_that_ships_is_in_the_settings_or_said_to_change_no_value() -> None:
+    root = Path(analysis.__file__).parent
+    files = [p for p in root.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyi", ".pyc", ".typed"}]
+    said = {p for pattern in NOT_SETTINGS for p in root.glob(pattern)}
+    in_settings = {p.name: p for p in files if p not in said}
+    expected = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in in_settings.items()}
+    assert analysis.analysis_settings()["weights"] == expected
+    assert {"voice_weights.json", "stroke_weights.json", "other-v1.safetensors"} <= set(expected)
+    alignment = alignment_settings()["weights"]
+    assert {p.name for p in root.glob("lyrics/*.json.gz")} == set(alignment)
+
+
+def test_a_file_beside_a_stage_is_among_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "stage_of_a_test"
+    (package / "inner").mkdir(parents=True)
+    for folder in (package, package / "inner"):
+        (folder / "__init__.py").write_text("")
+    (package / "fitted.json").write_text("{}")
+    (package / "inner" / "fitted.npz").write_bytes(b"\0")
+    monkeypatch.syspath_prepend(tmp_path)
+    files = data_files(modules_of(["stage_of_a_test"]))
+    assert [file.name for file in files] == ["fitted.json", "fitted.npz"]
+    before = digests_of(files)
+    (package / "fitted.json").write_text("{ }")
+    after = digests_of(files)
+    assert before["fitted.json"] != after["fitted.json"]
+    assert before["fitted.npz"] == after["fitted.npz"]
+    (package / "inner" / "fitted.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"two files are called fitted\.json"):
+        digests_of(data_files(modules_of(["stage_of_a_test"])))
+
+
 def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parent
     features = tmp_path / "features"
@@ -114,6 +158,10 @@ def test_rows_of_an_earlier_version_are_extracted_again(tmp_path: Path, monkeypa
     assert mixture["mfcc_01_mean"] == pytest.approx(-293.623718, abs=1e-2)  # the same whatever the checkpoint
     again = pipelines.extract_catalog(tmp_path / "catalog.csv", features)
     assert (again.n_skipped, again.outdated) == (1, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(analysis, "digests_of", lambda paths: digests_of(paths) | {"voice_weights.json": "0"})
+        plan = pipelines.extract_catalog(tmp_path / "catalog.csv", features, dry_run=True)
+    assert plan.outdated == {"with other weights (voice_weights.json)": 1}
     monkeypatch.setattr(harmony, "CHORD_CHANGE_COST", 14.0)
     plan = pipelines.extract_catalog(tmp_path / "catalog.csv", features, dry_run=True)
     assert plan.outdated == {"with other constants (CHORD_CHANGE_COST)": 1}

@@ -309,9 +309,15 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
         return f"with another separator ({(before.get('separator') or {}).get('separator', 'the checkpoint')})"
     if before.get("fields") != settings["fields"]:
         return "with other descriptors"
-    then, now = before.get("constants", {}), settings["constants"]
-    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-    return f"with other constants ({', '.join(changed[:3])}{', ...' if changed[3:] else ''})"
+    if before.get("constants") == settings["constants"]:
+        return f"with other weights ({_changed(before.get('weights', {}), settings['weights'])})"
+    return f"with other constants ({_changed(before.get('constants', {}), settings['constants'])})"
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The names under which two mappings hold different things, the first of them."""
+    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    return f"{', '.join(names[:3])}{', ...' if names[3:] else ''}"
 
 
 def _rows(

@@ -1,15 +1,20 @@
-"""The constants that modules declare, as plain values."""
+"""The constants that modules declare, as plain values, and the files that lie beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import pkgutil
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+#: What modules and their types are written in, and compiled to; and what marks a package as typed.
+_CODE = frozenset({".py", ".pyi", ".pyc", ".so", ".pyd", ".typed"})
 
 
 def modules_of(names: Iterable[str]) -> list[ModuleType]:
@@ -61,6 +66,53 @@ def constants_of(modules: Iterable[ModuleType], *, without: Collection[str] = ()
                     continue
                 found.setdefault(name, {})[json.dumps(plain, sort_keys=True)] = plain
     return {name: [values[text] for text in sorted(values)] for name, values in sorted(found.items())}
+
+
+def data_files(modules: Iterable[ModuleType]) -> list[Path]:
+    """Files that ship in packages beside their modules: weights, tables.
+
+    Parameters
+    ----------
+    modules : iterable of module
+        Of which those that are packages are looked into, without the packages in them.
+
+    Returns
+    -------
+    list of Path
+        All that is no code, sorted.
+    """
+    folders = {Path(folder) for module in modules for folder in getattr(module, "__path__", ())}
+    return sorted(path for folder in folders for path in folder.iterdir() if path.is_file() and not _is_code(path))
+
+
+def digests_of(paths: Iterable[Path]) -> dict[str, str]:
+    """What files hold.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        With different names.
+
+    Returns
+    -------
+    dict
+        ``{name: SHA-256}``, 64 hex digits each, sorted; wherever the files lie.
+
+    Raises
+    ------
+    ValueError
+        Two of the files have the same name.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: path.name):
+        if path.name in found:
+            raise ValueError(f"two files are called {path.name}")
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _is_code(path: Path) -> bool:
+    return path.suffix in _CODE or path.name.startswith(".")
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ It costs more than all else that is measured of that stem, so it is done on requ
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,11 @@ WEIGHTS = "other-v1"
 #: Frames at a time.
 _CHUNK = 1024
 _LEVEL_REACH = LEVEL_FRAMES // 2
+
+
+def note_weights() -> Path:
+    """The file of the network that ships with the package."""
+    return checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors"
 
 
 @lru_cache(maxsize=4)
@@ -43,7 +49,7 @@ def note_network(device: str) -> NoteNet:
     ModelError
         Its file is missing or damaged.
     """
-    network = NoteNet.load(checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors")
+    network = NoteNet.load(note_weights())
     return fused(network, in_place=True) if is_cpu(device) else network.to(device)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .._util.constants_of import constants_of, modules_of
+from .._util.constants_of import constants_of, digests_of, modules_of
 from . import letter_to_sound, onsets
 from .graph import GraphCosts
 
@@ -57,7 +56,6 @@ def alignment_settings() -> dict[str, Any]:
     >>> alignment_settings()["costs"]["skip_word"]
     80.0
     """
-    shipped = (letter_to_sound.SHIPPED, onsets.SHIPPED)
     try:
         release = version(_PACKAGE)
     except PackageNotFoundError:
@@ -65,7 +63,7 @@ def alignment_settings() -> dict[str, Any]:
     return {
         "alignment_version": ALIGNMENT_VERSION,
         "acoustic_model": release,
-        "weights": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shipped},
+        "weights": digests_of([letter_to_sound.SHIPPED, onsets.SHIPPED]),
         "costs": asdict(GraphCosts()),
         "constants": constants_of(modules_of(PARTS), without=MEMORY_ALONE),
     }
