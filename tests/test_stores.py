@@ -21,7 +21,6 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from extract_helper import write_tone
-from networks import tiny_checkpoint
 from store_helper import BUCKET, KEY, SECRET, Store, _server, store
 
 from pipelines import extract_catalog
@@ -62,11 +61,6 @@ from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_row
 __all__ = ["_server", "store"]  # fixtures
 
 OUT = f"s3://{BUCKET}/features/night"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True)
@@ -733,6 +727,12 @@ def test_a_run_finds_the_lyrics_of_a_store(store: Store, tmp_path: Path, model: 
     catalog.loc[3, "lyrics"] = "discovering"
     assert extract() == (3, {**found, "none": "lrc"})
     assert extract() == (0, {**found, "none": "lrc"})
+    for name in ("beside.txt", "none.lrc"):
+        store.client.delete_object(Bucket=BUCKET, Key=f"songs/{name}")
+    catalog.loc[3, "lyrics"] = None
+    gone = {"beside": None, "none": None, "tags": "tags", "told": None}
+    assert extract() == (3, gone)
+    assert extract() == (0, gone)
 
 
 def test_many_lyrics_of_a_folder_are_looked_up_by_one_listing(store: Store) -> None:
@@ -741,17 +741,24 @@ def test_many_lyrics_of_a_folder_are_looked_up_by_one_listing(store: Store) -> N
     store.put("songs/4.txt", b"elephants")
     store.requests.clear()
     purple = hashlib.sha256(b"purple elephants").hexdigest()
-    rows = [(f"s3://{BUCKET}/songs/{i}.wav", None, purple if i in (3, 4, 5) else None) for i in range(12)]
-    # What was found before may have come from the tags of 5, which are in a file that has not changed.
-    assert have_same_lyrics(rows) == [i != 4 for i in range(12)]
+    had = {3: "txt", 4: "txt", 5: "tags", 6: "txt", 7: None, 8: "lrc"}
+    rows = [(f"s3://{BUCKET}/songs/{i}.wav", None, purple if i in had else None, had.get(i)) for i in range(12)]
+    # The tags of 5, and those that 7 may have, are in a file that has not changed.
+    assert have_same_lyrics(rows) == [i not in (4, 6, 8) for i in range(12)]
     assert {name for name in store.requests if "songs/" in name} == {
         f"{method} /{BUCKET}/songs/{i}{suffix}"
         for i in (3, 4)
         for method, suffix in (("HEAD", ".lrc"), ("HEAD", ".txt"), ("GET", ".txt"))
     }
     # Audio of this machine whose lyrics lie in a store is asked for with the others.
-    told = [("/music/a.wav", f"s3://{BUCKET}/songs/{i}.txt", {"lyrics_sha256": purple}) for i in (3, 4)]
-    here = ("/music/a.wav", None, {"lyrics_sha256": None})
-    assert resume._same_lyrics_in_stores([(7, *told[0]), (8, *told[1]), (9, *here)]) == {7: True, 8: False}
+    told = [
+        ("/music/a.wav", f"s3://{BUCKET}/songs/{i}.txt", {"track_id": str(i), "lyrics_sha256": purple}) for i in (3, 4)
+    ]
+    here = ("/music/a.wav", None, {"track_id": "a", "lyrics_sha256": None})
+    away = [(7, *told[0]), (8, *told[1]), (9, *here)]
+    assert resume._same_lyrics_in_stores(away, dict) == {7: True, 8: False}
+    gone = [(0, f"s3://{BUCKET}/alone/{name}.wav", None, {"track_id": name, "lyrics_sha256": purple}) for name in "ab"]
+    sources = {"a": {"source": "lrc"}, "b": {"source": "tags"}}
+    assert [resume._same_lyrics_in_stores([row], lambda: sources) for row in gone] == [{0: False}, {0: True}]
     with store.failing(99, "403 Forbidden"):
         assert have_same_lyrics(rows) == [True] * 12

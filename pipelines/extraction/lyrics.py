@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Column of a catalogue with lyrics, or the path of a file with them.
 COLUMN = "lyrics"
 
+#: Sources of lyrics that were in the audio file, or may have been.
+_FROM_FILE = (None, "tags")
+
 
 def wants_lyrics(tables: Collection[str]) -> bool:
     """Whether any of some tables is of lyrics."""
@@ -49,16 +52,17 @@ def has_same_lyrics(path: str, given: Any, sha256: str | None) -> bool:
     return sha256 == (None if found is None else found.sha256)
 
 
-def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
+def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None, str | None]]) -> list[bool]:
     """:func:`has_same_lyrics` of many rows whose audio or lyrics lie in stores, some at a time.
 
-    Tags of audio in a store are not read, as the whole file would come for it: where no lyrics are found but in tags,
-    they are taken for what they were. So lyrics that are gone from beside a file of a store are not missed.
+    Tags of audio in a store are not read, as the whole file would come for it: where no lyrics are found but those that
+    were there may have been in tags, they are taken for what they were. A store that does not answer has lost none.
 
     Parameters
     ----------
     rows : iterable of tuple
-        Path or address, cell of the catalogue, and the digest of the lyrics that the track had.
+        Path or address, cell of the catalogue, digest of the lyrics that the track had, and where they were found
+        (``source`` of table ``lyric_songs``; None where that is not known).
 
     Returns
     -------
@@ -68,9 +72,9 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
     rows = list(rows)
     if not rows:  # as in every run that asks for no lyrics: what follows loads PyTorch
         return []
-    from stemfeatures.lyrics.sources import lyrics_beside
+    from stemfeatures.lyrics.sources import can_be_missed, lyrics_beside
 
-    folders = Counter(Url(path).parent for path, _, _ in rows if is_remote(path))
+    folders = Counter(Url(path).parent for path, *_ in rows if is_remote(path))
 
     def names_in(folder: Url) -> set[str] | None:
         if folders[folder] < WORTH_A_LIST or SCHEMES[folder.scheme] == "http":
@@ -80,16 +84,20 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None]]) -> list[bool]:
         except OSError:
             return None
 
-    def same(row: tuple[str, Any, str | None]) -> bool:
-        path, given, sha256 = row
+    def same(row: tuple[str, Any, str | None, str | None]) -> bool:
+        path, given, sha256, source = row
         if not is_remote(path):
             return has_same_lyrics(path, given, sha256)
         names = there[Url(path).parent]
         beside = {str(place).rpartition("/")[2] for place in lyrics_beside(path)}
-        if not isinstance(given, str) and names is not None and names.isdisjoint(beside):
-            return True
+        given = given if isinstance(given, str) else None
+        may_be_in_tags = sha256 is None or source in _FROM_FILE
+        if given is None and names is not None and names.isdisjoint(beside):
+            return may_be_in_tags
         found = lyrics_of(path, given, tags=False)
-        return found is None or found.sha256 == sha256
+        if found is not None:
+            return found.sha256 == sha256
+        return may_be_in_tags or not can_be_missed(path, given)
 
     with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
         there = dict(zip(folders, pool.map(names_in, folders)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,10 @@ def decide(
     # What is new here need not be looked at.
     states = file_states([path if name in tracks or name in errors else None for name, path in zip(names, paths)])
     may = [i for i, name in enumerate(names) if name in tracks and _key(tracks[name]) == key and states[i]]
-    away = _same_lyrics_in_stores([(i, paths[i], given[i], tracks[names[i]]) for i in may if alignment is not None])
+    away = _same_lyrics_in_stores(
+        [(i, paths[i], given[i], tracks[names[i]]) for i in may if alignment is not None],
+        lambda: _rows(layout, snapshot, "lyric_songs", ["source"], ids),
+    )
     rows = zip(names, frame["source_uri"].tolist(), paths, states)
     places = _Places(catalog)
     for i, (track_id, uri, path, state) in enumerate(rows):
@@ -266,10 +269,18 @@ def _has_same_stems(row: dict[str, Any], root: Path, uri: str) -> bool:
         return False
 
 
-def _same_lyrics_in_stores(rows: Iterable[tuple[int, str, Any, dict[str, Any]]]) -> dict[int, bool]:
-    """Of rows whose audio or lyrics lie in a store, by position, whether they have the lyrics that they had."""
+def _same_lyrics_in_stores(
+    rows: Iterable[tuple[int, str, Any, dict[str, Any]]], sources: Callable[[], dict[str, dict[str, Any]]]
+) -> dict[int, bool]:
+    """Of rows whose audio or lyrics lie in a store, by position, whether they have the lyrics that they had.
+
+    ``sources`` gives the rows of table ``lyric_songs`` that are known, by track.
+    """
     away = [row for row in rows if any(isinstance(place, str) and is_remote(place.strip()) for place in row[1:3])]
-    same = have_same_lyrics((path, given, row["lyrics_sha256"]) for _, path, given, row in away)
+    found = sources() if any(row["lyrics_sha256"] is not None for *_, row in away) else {}
+    known = [found.get(row["track_id"], {}).get("source") for *_, row in away]
+    told = [(path, given, row["lyrics_sha256"], source) for (_, path, given, row), source in zip(away, known)]
+    same = have_same_lyrics(told)
     return {i: has for (i, *_), has in zip(away, same)}
 
 

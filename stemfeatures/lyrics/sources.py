@@ -110,6 +110,34 @@ def lyrics_beside(path: str | Path) -> list[Place]:
     return [Url(f"{folder}/{PurePosixPath(name).with_suffix(suffix)}") for suffix in SUFFIXES]
 
 
+def can_be_missed(path: str | Path, given: str | None = None) -> bool:
+    """Whether it would be seen that lyrics are gone: the stores that may hold them answer.
+
+    Parameters
+    ----------
+    path : str | Path
+        The audio file, or its address in a store.
+    given : str | None
+        What a catalogue says.
+
+    Returns
+    -------
+    bool
+        False where a store is away, or denies access: some do so to what is not there.
+    """
+    places = lyrics_beside(path)
+    if given and _names_file(given.strip()):
+        places = [_given_place(path, None, given.strip()), *places]
+    try:
+        for place in places:
+            if isinstance(place, Url):
+                objects.info(place)
+    except objects.StoreError as error:
+        log.debug("%s", error)
+        return False
+    return True
+
+
 def _names_file(given: str) -> bool:
     """Whether a catalogue names a file of lyrics, rather than say them; addresses may be signed."""
     names = (given, Url(given).name) if is_remote(given) else (given,)
