@@ -23,6 +23,7 @@ import numpy as np
 
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import MIXTURE, STEMS
+from stemfeatures.errors import DatasetError
 from stemfeatures.generator.play.soundfonts import MidiNote, find_soundfonts, play_notes
 from stemfeatures.generator.units import SR
 
@@ -219,6 +220,14 @@ def main() -> None:
     if font is None:
         parser.error("no SoundFont is installed; name one with --font")
     warnings.simplefilter("ignore")
+    try:
+        measure(font, args)
+    except DatasetError as error:  # of the font: nothing else is read here
+        parser.error(str(error))
+
+
+def measure(font: Path, args: argparse.Namespace) -> None:
+    """A row for each instrument and way of playing, and one for each instrument."""
     analyser = Analyser()
     row = "{:<14}{:<10}{:>6}{:>9}{:>11}{:>8}{:>11}{:>8}".format
     print(row("instrument", "way", "onsets", "mixture", "separated", "given", "precision", "recall"))

@@ -206,3 +206,15 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert re.search(wanted, done.stdout), done.stdout
+
+
+def test_a_file_that_is_no_soundfont_is_told_in_a_line(tmp_path: Path) -> None:
+    font = tmp_path / "notes.sf2"
+    font.write_bytes(b"RIFF no SoundFont")
+    command = [sys.executable, str(FOLDER / "onsets.py"), "--font", str(font), "--lines", "1", "--seconds", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"error: {font}: " in done.stderr
+    assert "fluidsynth" in done.stderr

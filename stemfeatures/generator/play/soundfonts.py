@@ -58,7 +58,7 @@ def play_strokes(
 ) -> list[np.ndarray]:
     """Mono recordings of single notes (key, velocity), each ``hold_s`` long, through fluidsynth.
 
-    Raises DatasetError where fluidsynth cannot read ``font``.
+    Raises DatasetError where fluidsynth is missing or cannot read ``font``.
     """
     slot_s = hold_s + 1.2  # room to ring out before the next one
     notes = [MidiNote(k * slot_s, k * slot_s + hold_s, *stroke) for k, stroke in enumerate(strokes)]
@@ -72,7 +72,7 @@ def play_notes(
 ) -> np.ndarray:
     """(n, 2) float32 recording at ``SR`` of notes in any order, ``seconds`` and longer, through fluidsynth.
 
-    Raises DatasetError where fluidsynth cannot read ``font``.
+    Raises DatasetError where fluidsynth is missing or cannot read ``font``.
     """
     import soundfile
 
@@ -82,7 +82,11 @@ def play_notes(
         command = ["fluidsynth", "-n", "-i", "-q", "-R", str(int(reverb)), "-C", "0", "-g", "0.5", "-r", str(SR)]
         command += ["-o", "synth.default-soundfont="]  # or it would play that one where it cannot read ours
         files = ["-F", str(wave), str(font), str(midi)]
-        done = subprocess.run([*command, *files], capture_output=True, text=True, errors="replace")
+        try:
+            done = subprocess.run([*command, *files], capture_output=True, text=True, errors="replace")
+        except FileNotFoundError as error:
+            message = "the program fluidsynth is needed to play it"
+            raise DatasetError(message, source=str(font), stage="bank") from error
         unread = any(words in done.stderr for words in ("not a SoundFont", "Failed to load"))
         if done.returncode or unread or not wave.is_file():
             message = " ".join(done.stderr.split())[:200]
