@@ -268,9 +268,14 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     active = {row: active_frames(energy, audible[MIXTURE]) for row, energy in audible.items()}
     if frames.presence is None:
         return active
-    playing = {stem: _plays(frames, stem, row, active[stem]) for stem, row in zip(STEMS, frames.presence)}
+    # A steady pitch below the grid of the network is a bass to us.
+    deep = deep_voicing(frames)
+    is_deep = _is_deep_bass(deep, active["bass"])
+    playing = {stem: _plays(stem, row, active[stem]) for stem, row in zip(STEMS, frames.presence) if stem != "bass"}
+    bass = np.maximum(frames.presence[STEMS.index("bass")], deep)
+    playing["bass"] = _plays("bass", bass, active["bass"], is_sure=is_deep)
     for stem, least_db in CLEAR_DB.items():
-        if stem == "bass" and _is_deep_bass(deep_voicing(frames), active[stem]):
+        if stem == "bass" and is_deep:
             continue
         if clearness_db(frames.stems[stem], audible[stem], audible[MIXTURE], playing[stem]) < least_db:
             playing[stem] = np.zeros_like(playing[stem])
@@ -298,14 +303,12 @@ def _highest_mean(of: np.ndarray) -> float:
     return float(np.convolve(of, np.full(span, 1 / span), "valid").max())
 
 
-def _plays(frames: TrackFrames, stem: str, presence: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """Of the active frames of a stem those in which it plays by its presence; none when it is absent."""
-    # A steady pitch below the grid of the network is a bass to us.
-    deep = deep_voicing(frames) if stem == "bass" else np.zeros(len(presence))
-    presence = np.maximum(presence, deep)
+def _plays(stem: str, presence: np.ndarray, active: np.ndarray, *, is_sure: bool = False) -> np.ndarray:
+    """Of the active frames of a stem those in which it plays by its presence; none when it is absent, unless it is sure
+    from elsewhere that it is not."""
     plays = active & playing_frames(presence, PRESENCE_ON[stem], PRESENCE_OFF[stem])
     if stem in SURE_MEAN_OF:
-        sure = _highest_mean(presence) > SURE_MEAN or _is_deep_bass(deep, active)
+        sure = is_sure or _highest_mean(presence) > SURE_MEAN
     else:
         enough = min(SURE_S * FRAME_RATE, SURE_SHARE * len(presence))
         sure = bool((plays & (presence > SURE[stem])).sum() >= enough)
