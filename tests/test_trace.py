@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -239,7 +241,7 @@ def test_the_command_sends_a_trace(music: Path, tmp_path: Path, model: Path, mon
     collector = Collector()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server.server_port}")
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    command = ["extract", str(music), "-q", "-m", str(model), "-d", "cpu", "-j", "1"]
+    command = ["extract", str(music), "-m", str(model), "-d", "cpu", "-j", "1"]
     assert cli.main([*command, "--trace", "-o", str(tmp_path / "out")]) == 3
     collector.server.shutdown()
     collector.server.server_close()
@@ -252,8 +254,32 @@ def test_the_command_sends_a_trace(music: Path, tmp_path: Path, model: Path, mon
         span.name for span in spans
     } - {"track"}
     # Nobody listens any more: the run is the same, and does not wait for long.
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "4")
     started = time.monotonic()
+    capsys.readouterr()
     assert cli.main([*command, "--trace", "-o", str(tmp_path / "other")]) == 3
     assert time.monotonic() - started < 120
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr()
+    (line,) = (line for line in said.err.splitlines() if "collector" in line)
+    assert "the trace lacks spans" in line
+    assert "Connection refused" in line
+
+
+def test_lost_spans_are_told_once_a_run(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """However many batches there are, and whoever drops them."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    theirs = logging.getLogger("opentelemetry")
+    with tracer_of(True) as tracer:
+        assert tracer is not None
+        for _ in range(5):
+            with tracer.start_as_current_span("run"):
+                pass
+        theirs.getChild("sdk._shared_internal").warning("Queue full, dropping Span.")
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warned) == 1
+    assert warned[0].startswith("the trace lacks spans, which do not reach the collector: ")
+    assert (theirs.propagate, theirs.handlers) == (True, [])
