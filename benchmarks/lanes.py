@@ -41,8 +41,8 @@ import torch
 
 from pipelines.extraction import shard
 from pipelines.extraction.lane import TRACKS_BEHIND
+from pipelines.extraction.plan import DEFAULT_GPU_BATCH
 from pipelines.extraction.prefetch import BLOCKS_AHEAD
-from pipelines.extraction.run import DEFAULT_GPU_BATCH
 from pipelines.extraction.threads import MEMORY_ENVIRONMENT, WORKER_ENVIRONMENT
 from stemfeatures.analysis import Analyser, Preparation, UndescribedTrack
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH

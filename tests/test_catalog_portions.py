@@ -10,20 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from extract_helper import write_tone
+from extract_helper import DEADLY, real_or_deadly_shard, write_tone
 from networks import tiny_checkpoint
 
 from pipelines import extract_catalog
 from pipelines.catalog import portions, portions_of, read_catalog, scratch, spooled
 from pipelines.catalog.repeats import Repeats, hashes
-from pipelines.extraction import extract, loaded
+from pipelines.extraction import cluster, extract, kept_cluster, loaded
+from pipelines.extraction.cluster import ClusterExecutor
 from pipelines.extraction.resume import metadata_fields
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress
 from stemfeatures.errors import CatalogError, DatasetError
@@ -297,6 +300,59 @@ def test_a_run_in_portions(
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 2, 0)
     loaded.forget_analyser()
+
+
+def test_portions_are_extracted_by_the_same_processes(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after one that has crashed its worker; another number of them is started where a portion wants more."""
+    monkeypatch.setattr(portions, "PORTION_ROWS", 3)
+    monkeypatch.setattr(cluster, "process_on_worker", real_or_deadly_shard)
+    started: list[int] = []
+    real = kept_cluster.local_cluster
+
+    def counted(n_workers: int, *, device: str) -> ClusterExecutor:
+        started.append(n_workers)
+        return real(n_workers, device=device)
+
+    monkeypatch.setattr(kept_cluster, "local_cluster", counted)
+    ids = ["1", "2", DEADLY, *map(str, range(4, 10))]
+    paths = [str(write_tone(tmp_path / f"{i}.wav", seconds=0.2, f0=200.0 + i)) for i in range(len(ids))]
+    pd.DataFrame({"track_id": ids, "path": paths}).to_parquet(tmp_path / "catalog.parquet")
+    options: dict[str, Any] = {"model": model, "device": "cpu", "jobs": 2}
+    summary = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "features", **options)
+    assert started == [2]
+    assert (summary.n_done, summary.n_failed) == (8, 1)
+    rows = open_features(tmp_path / "features").to_pandas("tracks").set_index("track_id")
+    assert len(set(rows["run_id"])) == 3
+    assert sorted(rows.index) == sorted(set(ids) - {DEADLY})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "longest_s", "expected"),
+    [(4, "cpu", 60.0, 4), (2, "cpu", 60.0, 4), (2, "cpu", 7200.0, 2), (6, "cpu", 60.0, 6), (2, "cuda", 60.0, 2)],
+)
+def test_processes_that_stay(
+    wanted: int, device: str, longest_s: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than wanted, if each has memory for the longest track of the next portion."""
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", 4 * 2_000_000_000)
+    ended: list[int] = []
+
+    class Cluster(ExitStack):
+        def __init__(self, n_workers: int, *, device: str) -> None:
+            super().__init__()
+            self.callback(ended.append, n_workers)
+
+    monkeypatch.setattr(kept_cluster, "local_cluster", Cluster)
+    with kept_cluster.KeptCluster() as kept:
+        assert kept.size(4, device="cpu", longest_s=60.0) == 4
+        first = kept.of(4, device="cpu")
+        assert kept.size(wanted, device=device, longest_s=longest_s) == expected
+        stays = (expected, device) == (4, "cpu")
+        assert (kept.of(expected, device=device) is first) == stays
+        assert ended == ([] if stays else [4])
+    assert ended[-1] == expected
 
 
 def _full_disk(*arguments: object, **options: object) -> None:

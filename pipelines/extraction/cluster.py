@@ -456,13 +456,18 @@ def worker_bytes(longest_s: float) -> float:
     return WORKER_BYTES + WORKER_BYTES_PER_HOUR * longest_s / 3600
 
 
-def warn_of_long_tracks(n_workers: int, longest_s: float) -> None:
-    """Say so when the longest track may need more memory than each of so many processes will have."""
-    if n_workers < 2:
-        return
+def have_memory(n_workers: int, longest_s: float) -> bool:
+    """Whether each of so many processes will have the memory that the longest track may need."""
     from distributed.system import MEMORY_LIMIT
 
-    if MEMORY_LIMIT / n_workers < worker_bytes(longest_s):
+    return bool(MEMORY_LIMIT / n_workers >= worker_bytes(longest_s))
+
+
+def warn_of_long_tracks(n_workers: int, longest_s: float) -> None:
+    """Say so when the longest track may need more memory than each of so many processes will have."""
+    if n_workers > 1 and not have_memory(n_workers, longest_s):
+        from distributed.system import MEMORY_LIMIT
+
         log.warning(
             "each of %d processes has %s of memory; the longest track, of %.0f minutes, may need %s: with fewer --jobs "
             "it would have them", n_workers, size(int(MEMORY_LIMIT / n_workers)), longest_s / 60,

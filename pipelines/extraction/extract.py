@@ -34,6 +34,7 @@ from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .driver import Driver
 from .fork_server import start_fork_server
+from .kept_cluster import KeptCluster
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .resume import existing_dataset
 from .run import execute
@@ -78,9 +79,9 @@ def extract_catalog(
     """Extract the features of every track of a catalogue into a features directory.
 
     Goes on where an earlier run into the same directory stopped, however it stopped. A manifest of more than 50,000
-    rows is planned and extracted a portion at a time, each as a run of its own, and small files are merged in between
-    when there are many (:func:`~stemfeatures.tables.compact.compact`). With several processes, call it under
-    ``if __name__ == "__main__":``.
+    rows is planned and extracted a portion at a time, each as a run of its own by the same processes, and small files
+    are merged in between when there are many (:func:`~stemfeatures.tables.compact.compact`). With several processes,
+    call it under ``if __name__ == "__main__":``.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def extract_catalog(
     model : str or path, optional
         Name of a checkpoint, or path to one.
     device : str, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``..., or ``"auto"``: CUDA where there is any.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``..., or ``"auto"``: CUDA where there is any, unless the cores are faster,
+        which is measured, once for a machine, where there are 200 tracks and more.
     jobs : int, optional
         Processes on this machine; they share the GPUs. 1: everything in this process. Default: one for each core as far
         as the memory of the machine and of its GPUs reaches, and one for each GPU at least. From 2 on (and by default
@@ -102,7 +104,7 @@ def extract_catalog(
         been started with ``--nthreads 1 --resources "GPU=1"``.
     batch_size : int, optional
         Segments a forward pass; default 1 on a CPU, where it makes values independent of what else is extracted, and
-        8 on a GPU.
+        4 on a GPU.
     overwrite : bool, optional
         Extract rows that are done again, and replace all that the dataset holds of them.
     dry_run : bool, optional
@@ -205,15 +207,18 @@ def _extract_portions(
 ) -> ExtractSummary:
     """A large manifest: each portion is a run of its own in table ``runs``."""
     whole = ExtractSummary(None, out_dir, n_total=portions.n_rows, n_dropped=portions.n_dropped)
-    for n, catalog in enumerate(portions):
-        if n and not options.dry_run:
-            with RunTrace(options.tracer).span("merge"):
-                _merge_parts(out_dir, whole)
-        try:
-            whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress)))
-        except ExtractInterrupted as stop:
+    try:
+        with KeptCluster() as kept:
+            for n, catalog in enumerate(portions):
+                if n and not options.dry_run:
+                    with RunTrace(options.tracer).span("merge"):
+                        _merge_parts(out_dir, whole)
+                whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress), kept))
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, ExtractInterrupted):
             whole.add(stop.summary)
-            raise ExtractInterrupted(whole) from stop
+        whole.interrupted = True
+        raise ExtractInterrupted(whole) from stop
     return whole
 
 
@@ -225,15 +230,16 @@ def _merge_parts(out_dir: Place, whole: ExtractSummary) -> None:
             log.info("%s: small files were merged in %.0f s", out_dir, time.monotonic() - started)
     except (DatasetError, OSError) as error:  # of another run, or a full disk: parts stay as they are
         log.warning("small files are not merged: %s", error)
-    except KeyboardInterrupt as stop:
-        whole.interrupted = True
-        raise ExtractInterrupted(whole) from stop
     finally:
         whole.wall_s += time.monotonic() - started
 
 
 def _extract(
-    catalog: CatalogSpec, out_dir: Place, options: ExtractOptions, progress: Callable[[ExtractProgress], None] | None
+    catalog: CatalogSpec,
+    out_dir: Place,
+    options: ExtractOptions,
+    progress: Callable[[ExtractProgress], None] | None,
+    kept: KeptCluster | None = None,
 ) -> ExtractSummary:
     """One run."""
     started = time.monotonic()
@@ -250,7 +256,7 @@ def _extract(
         driver = Driver(summary, progress, prepared.tasks, trace)
         try:
             with trace.span("run"):
-                execute(prepared, driver)
+                execute(prepared, driver, kept)
         except ChangedDatasetError:  # another run has come to its end just now: what is left to do is less
             continue
         except ExtractInterrupted:

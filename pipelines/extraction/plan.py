@@ -27,6 +27,8 @@ UNKNOWN_S = 240.0
 FIXED_S = 4.5
 #: Small catalogues are spread: every worker gets at least so many shards, if there are enough tracks.
 SHARDS_PER_WORKER = 4
+#: Segments a forward pass on a GPU, unless asked for.
+DEFAULT_GPU_BATCH = 4
 
 
 def estimate_duration_s(path: str | None, size: int | None, declared: float | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from ..catalog import Catalog, declared_durations, look_at, path_trouble, printa
 from ..catalog.remote import CACHE_BYTES
 from ..catalog.types import CatalogSpec
 from .cluster import default_jobs, visible_gpus, warn_of_long_tracks
+from .device_speed import choice, speeds_here
 from .fork_server import in_fork, start_fork_server
 from .lyrics import COLUMN, lyrics_of, wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
@@ -57,6 +59,8 @@ TRACKS_WORTH_A_PROCESS = 4
 #: and a batch need, and room.
 TRACKS_WORTH_A_GPU_PROCESS = 64
 GPU_PROCESS_BYTES = 4e9
+#: Of fewer tracks the work takes less time than to find out where it takes the least.
+TRACKS_WORTH_MEASURING = 200
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ class PreparedRun:
         Processes; with a scheduler 1, until it is connected.
     n_dropped : int
         Rows of the catalogue that were left out, for they share their id or their file with another.
+    device_why : str
+        Why it is this device, where that was measured.
     """
 
     options: ExtractOptions
@@ -173,6 +179,12 @@ class PreparedRun:
     n_workers: int
     precision: str
     n_dropped: int = 0
+    device_why: str = ""
+
+    @property
+    def longest_s(self) -> float:
+        """Length of the longest track that may be analysed, in seconds."""
+        return longest_s(self.tasks, self.options)
 
     def all_tasks(self) -> Iterator[TrackTask]:
         """Those to extract, and those that cannot be."""
@@ -192,6 +204,7 @@ class PreparedRun:
             n_same_audio=sum(len(task.same_audio) for task in self.tasks),
             outdated=self.decision.outdated,
             device=self.device,
+            device_why=self.device_why,
             n_workers=self.n_workers,
             model=self.checkpoint.name,
             precision=self.precision,
@@ -236,7 +249,9 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     # Workers load the library, and this process need not.
     of_library = in_fork if _starts_workers(options, len(chosen)) else _here
     checkpoint, settings = of_library(_checkpoint_and_settings, options.model, separator)
-    device = _local_device(options.device) if options.scheduler is None else options.device
+    device, why = options.device, ""
+    if options.scheduler is None:
+        device, why = _local_device(options, checkpoint, len(chosen))
     precision = _precision(options, device, layout, settings)
     settings = in_precision(settings, precision)
     config_hash = digest(settings)
@@ -256,8 +271,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         tasks = _share_audio(tasks, sizes, lyrics=alignment is not None)
     n_workers = 1
     if options.scheduler is None:
-        longest_s = min(max((task.weight_s for task in tasks), default=0.0), options.limits.max_duration_s)
-        n_workers = _n_local(options.jobs, device, len(tasks), longest_s)
+        n_workers = _n_local(options.jobs, device, len(tasks), longest_s(tasks, options))
     return PreparedRun(
         options=options,
         catalog=chosen,
@@ -273,10 +287,16 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         tasks=tasks,
         unusable=unusable,
         device=device,
+        device_why=why,
         n_workers=n_workers,
         precision=precision,
         n_dropped=n_dropped,
     )
+
+
+def longest_s(tasks: list[TrackTask], options: ExtractOptions) -> float:
+    """Length of the longest track in seconds; longer files than the limit are not analysed."""
+    return min(max((task.weight_s for task in tasks), default=0.0), options.limits.max_duration_s)
 
 
 def _starts_workers(options: ExtractOptions, n_rows: int) -> bool:
@@ -453,16 +473,33 @@ def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
     return PlannedShard(f"{index:05d}", len(ids), sum(t.weight_s for t in tracks), ids)
 
 
-def _local_device(device: str) -> str:
+def _local_device(options: ExtractOptions, checkpoint: Checkpoint, n_rows: int) -> tuple[str, str]:
+    """The device, and why where there was a choice that is worth to be measured."""
+    device = options.device
     if device == "auto":
-        return best_device()
-    if not device.startswith("cuda"):
-        return device
+        device = best_device()
+        by_network = options.separator is None and options.stems_from is None
+        if is_cpu(device) or not by_network or n_rows < TRACKS_WORTH_MEASURING:
+            return device, ""
+        return _faster_device(options, checkpoint)
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA device here", stage="device")
+    return device, ""
+
+
+def _faster_device(options: ExtractOptions, checkpoint: Checkpoint) -> tuple[str, str]:
+    """Of all GPUs and all cores."""
     import torch
 
-    if not torch.cuda.is_available():
-        raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA device here", stage="device")
-    return device
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    speeds = speeds_here(checkpoint, options.precision, gpus)
+    if speeds is None:
+        return "cuda", ""
+    n_cores = default_jobs(options.jobs or sys.maxsize)
+    return choice(speeds, n_cores=n_cores, n_gpus=len(gpus))
 
 
 def _precision(options: ExtractOptions, device: str, layout: DatasetLayout | None, settings: Mapping[str, Any]) -> str:

@@ -11,18 +11,18 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import COMMITS, DatasetLayout
 from stemfeatures.tables.rows import Provenance
 
-from .cluster import ClusterExecutor, existing_scheduler, local_cluster
+from .cluster import ClusterExecutor, existing_scheduler
 from .driver import Driver, interruptible
 from .executor import Executor, LoopExecutor
+from .kept_cluster import KeptCluster
+from .plan import DEFAULT_GPU_BATCH
 from .prepare import PreparedRun, plan_tasks
 from .provenance import canonical_json, git_sha, new_run_id, versions
 from .stop import StopRequest
 from .tasks import ShardTask
 
-DEFAULT_GPU_BATCH = 4
 
-
-def execute(prepared: PreparedRun, driver: Driver) -> None:
+def execute(prepared: PreparedRun, driver: Driver, kept: KeptCluster | None = None) -> None:
     """Extract the tasks of a run; ``driver`` commits and counts.
 
     Parameters
@@ -31,6 +31,8 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
         With at least one row to extract.
     driver : Driver
         Its summary is complete afterwards, but for ``table_rows`` and ``wall_s``.
+    kept : KeptCluster, optional
+        Holds processes of this machine that stay for the next run; without it they end with this one.
 
     Raises
     ------
@@ -51,7 +53,8 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
         new_run_id(), prepared.config_hash, checkpoint.name, checkpoint.sha256, **prepared.separator or {}
     )
     with interruptible(driver), ExitStack() as stack:
-        workers = _connect(prepared, stack)  # before anything is written: the address may be wrong
+        kept = stack.enter_context(KeptCluster()) if kept is None else kept
+        workers = _connect(prepared, kept, stack)  # before anything is written: the address may be wrong
         layout = DatasetLayout.found(prepared.out_dir.absolute())
         stop_file = f"{COMMITS}/.stop-{provenance.run_id}"
         stack.callback(_forget, layout, stop_file)
@@ -69,7 +72,7 @@ def execute(prepared: PreparedRun, driver: Driver) -> None:
         task = _shard_template(prepared, committer.layout, provenance, workers)
         driver.attach(committer, provenance, device=workers.device, n_workers=workers.n)
         # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
-        executor = workers.remote or _local_executor(prepared, driver, stack)
+        executor = workers.remote or _local_executor(prepared, workers, kept, driver, stack)
         if isinstance(executor, ClusterExecutor):
             executor.check(layout.path, task.model_path, checkpoint.sha256)
         executor.prepare(task)
@@ -96,20 +99,22 @@ class _Workers:
     remote: ClusterExecutor | None = None
 
 
-def _connect(prepared: PreparedRun, stack: ExitStack) -> _Workers:
+def _connect(prepared: PreparedRun, kept: KeptCluster, stack: ExitStack) -> _Workers:
     if prepared.options.scheduler is None:
-        return _Workers(prepared.device, prepared.n_workers)
+        device = prepared.device
+        return _Workers(device, kept.size(prepared.n_workers, device=device, longest_s=prepared.longest_s))
     remote, device = existing_scheduler(prepared.options.scheduler, device=prepared.device)
     stack.enter_context(remote)
     remote.check_resources()
     return _Workers(device, max(1, remote.n_workers), remote)
 
 
-def _local_executor(prepared: PreparedRun, driver: Driver, stack: ExitStack) -> Executor:
+def _local_executor(
+    prepared: PreparedRun, workers: _Workers, kept: KeptCluster, driver: Driver, stack: ExitStack
+) -> Executor:
     """One process needs no cluster; but on a GPU, unless asked for, a crash shall not end the run."""
-    device, n_workers = prepared.device, prepared.n_workers
-    if n_workers > 1 or (device == "cuda" and prepared.options.jobs is None):
-        return stack.enter_context(local_cluster(n_workers, device=device))
+    if workers.n > 1 or (workers.device == "cuda" and prepared.options.jobs is None):
+        return kept.of(workers.n, device=workers.device)
     return stack.enter_context(LoopExecutor(driver.on_track))
 
 

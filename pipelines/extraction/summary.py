@@ -118,6 +118,8 @@ class ExtractSummary:
         Number of tracks that were extracted before and are extracted again, by reason.
     device, n_workers, model, precision : str and int
         What it ran on.
+    device_why : str
+        Why on this device, where that was measured.
     stage_s : dict
         Seconds by stage, added up over all workers: ``decode`` (ahead of the network, in threads), ``wait`` (for it),
         ``analyse``, ``rows``, ``write``.
@@ -146,6 +148,7 @@ class ExtractSummary:
     model: str = ""
     precision: str = "float32"
     stage_s: dict[str, float] = field(default_factory=dict)
+    device_why: str = ""
 
     def add(self, part: ExtractSummary) -> None:
         """Count what a further portion of the catalogue has come to; rows of all portions are counted already."""
@@ -160,7 +163,7 @@ class ExtractSummary:
         self.planned += part.planned
         self.table_rows = part.table_rows
         self.interrupted = part.interrupted
-        self.device, self.n_workers = part.device, part.n_workers
+        self.device, self.device_why, self.n_workers = part.device, part.device_why, part.n_workers
         self.model, self.precision = part.model, part.precision
 
     def progress_of_part(self, progress: Callable[[ExtractProgress], None]) -> Callable[[ExtractProgress], None]:

@@ -24,8 +24,7 @@ def is_cpu(device: str) -> bool:
 def best_device() -> str:
     """``"cuda"`` where PyTorch sees a GPU, else ``"cpu"``; warns of GPUs that it does not see.
 
-    A GPU is the faster one wherever its network is faster than 18 times real time for each core of the machine (what a
-    core makes of the whole job alone; benchmarks/lanes.py), so a GPU of 500 times real time up to 27 cores.
+    One process is faster with it. Whether all GPUs of a machine are faster than all of its cores is another question.
     """
     if not _may_have_gpus():
         return "cpu"
