@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .._util.numba_cache import compiled_when_called
+from .winograd import WinogradConv
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -61,6 +62,8 @@ def fused(net: Net, *, in_place: bool = False, dtype: torch.dtype = torch.float3
         for module in list(made.modules()):
             if isinstance(module, Reducible):
                 module.reduce(dtype)
+    else:
+        _save_products(made)
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -85,6 +88,21 @@ def _sequence(parts: list[nn.Module]) -> nn.Sequential:
         else:
             found.append(part)
     return nn.Sequential(*(TemporalProduct(part) if isinstance(part, nn.Conv1d) else part for part in found))
+
+
+def _save_products(module: nn.Module) -> None:
+    """Compute convolutions that an activation follows with fewer products, where that takes less time."""
+    for name, child in module.named_children():
+        _save_products(child)
+        if isinstance(child, nn.Sequential):
+            parts: list[nn.Module] = []
+            for part in child:
+                before = parts[-1] if parts else part
+                if isinstance(part, nn.ReLU) and WinogradConv.fits(before):
+                    parts[-1] = WinogradConv(before)
+                else:
+                    parts.append(part)
+            setattr(module, name, nn.Sequential(*parts))
 
 
 def affine_of(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from .level_prior import weighed
 from .mask_factors import harmonic_factors, multiplied, similar_factors, transient_factors
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
+from .winograd import WinogradConv
 
 #: Subnetworks, which can be trained by themselves.
 SUBNETWORKS = ("separator", "pitch", "rhythm", "presence")
@@ -168,6 +169,13 @@ def _added(own: Tensor, other: Tensor) -> Tensor:
     return own + other if torch.is_grad_enabled() or own.dtype != other.dtype else own.add_(other)
 
 
+def _residual(conv: nn.Module, x: Tensor) -> Tensor:
+    """``conv(x) + x``, of convolutions and activations in a sequence."""
+    if isinstance(conv, nn.Sequential) and isinstance(conv[0], WinogradConv):
+        return conv[0](x, residual=True)
+    return _added(conv(x), x)
+
+
 class FrequencyDense(nn.Module):
     """Residual dense layers along frequency, shared by channels and frames: every bin sees the whole spectrum."""
 
@@ -196,7 +204,7 @@ class Block(nn.Module):
         self.dense = FrequencyDense(channels, bins, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(_added(self.conv(x), x))
+        return self.dense(_residual(self.conv, x))
 
 
 class MaskNet(nn.Module):
@@ -358,7 +366,7 @@ class PitchNet(nn.Module):
         y = self.down(x)
         z = self.deeper(y)
         for conv in self.temporal:
-            z = _added(conv(z), z)
+            z = _residual(conv, z)
         y = self.smooth(_added(self.up(z), y))
         x = self.finish(_added(self.top(y), x))
         return (x, z) if self.dtype is None else (x.float(), z.float())
