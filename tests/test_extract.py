@@ -904,6 +904,7 @@ def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(executors, "process_on_worker", fake_shard)
     monkeypatch.setattr(executors, "MAX_CRASHES", 1)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")  # as a cluster of Dask leaves it in a notebook
+    before = dict(os.environ)
     with local_cluster(2, device="cpu") as cluster:
         outcomes = list(cluster.run(fake_tasks(tmp_path, ids, 4), StopRequest()))
         assert trimming_workers(cluster.client) == 0
@@ -914,6 +915,7 @@ def test_tracks_that_kill_their_worker_are_found(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(executors, "process_on_worker", broken_shard)
         with pytest.raises(OSError, match="no space left"):
             list(cluster.run(fake_tasks(tmp_path, ["x"], 1), StopRequest()))
+    assert dict(os.environ) == before
     done = [i for o in outcomes if isinstance(o, ShardReceipt) for i in o.audio_s]
     dead = [o.track.track_id for o in outcomes if isinstance(o, WorkerCrash)]
     assert sorted(dead) == [f"{DEADLY} 1", f"{DEADLY} 2"]

@@ -489,6 +489,7 @@ def local_cluster(n_workers: int, *, device: str) -> ClusterExecutor:
     security = Security.temporary()
     workers, judge = _workers(n_workers, device=device, security=security)
     closing = ExitStack()
+    closing.enter_context(_environment_as_before())
     closing.enter_context(_quiet_distributed())
     # Dask gives up a worker that is down so long after it was down before; ours come back however often tracks crash
     # them, and NO_WORKER_TIMEOUT_S ends a run without workers. Read at each loss, so set for the whole run.
@@ -586,6 +587,24 @@ def _scheduler_options(security: Security) -> dict[str, Any]:
         "dashboard": False,
         "dashboard_address": _NO_PORT,
     }
+
+
+@contextmanager
+def _environment_as_before() -> Iterator[None]:
+    """Take back what Nannies set in the environment of this process: its own allocator is not that of the workers, and
+    what it starts later is not a worker."""
+    import dask
+
+    names = {*threads.MEMORY_ENVIRONMENT, "PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
