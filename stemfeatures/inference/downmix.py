@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
+
 #: Seconds over which it is decided which channels cancel, and over which one decision fades into the next.
 DECISION_S = 2.0
 FADE_S = 0.02
@@ -50,7 +52,7 @@ class Downmix:
         self.n_samples = self.n_inverted = 0
         self._size = round(DECISION_S * sample_rate)
         self._fade = max(1, round(FADE_S * sample_rate))
-        self._sos = butter(2, OFFSET_HZ, "highpass", fs=sample_rate, output="sos")
+        self._sos = butter(2, OFFSET_HZ, "highpass", fs=sample_rate, output="sos")  # one section
         self._state: np.ndarray | None = None
         self._polarity: np.ndarray | None = None
         self._sums: np.ndarray | None = None
@@ -95,7 +97,7 @@ class Downmix:
         return rest
 
     def _mix(self, rows: list[np.ndarray]) -> np.ndarray:
-        from scipy.signal import sosfilt, sosfilt_zi
+        from scipy.signal import sosfilt_zi
 
         n = rows[0].shape[1]
         sums = rows[0].sum(axis=1, dtype=np.float64)
@@ -110,11 +112,27 @@ class Downmix:
             mono[:, :fade] = ramp * mono[:, :fade] + (1 - ramp) * old
         if self._state is None:
             # As if the offset of the beginning had been there before.
-            self._state = sosfilt_zi(self._sos)[:, None] * mono.mean(axis=1)[:, None]
-        mono, self._state = sosfilt(self._sos, mono, zi=self._state)
+            self._state = sosfilt_zi(self._sos) * mono.mean(axis=1)[:, None]
+        _filter(self._sos[0], self._state, mono)
         self.n_samples += n
         self.n_inverted += n if (polarity < 0).any() else 0
-        return mono.astype(np.float32)
+        return mono
+
+
+@compiled_when_called()
+def _filter(section: np.ndarray, state: np.ndarray, rows: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Put rows (n_rows, n) through a section of second order, in place; states (n_rows, 2) go on. As scipy's
+    ``sosfilt``, which copies what is in single precision."""
+    b0, b1, b2, a1, a2 = section[0], section[1], section[2], section[4], section[5]
+    for row in range(len(rows)):
+        samples, first, second = rows[row], state[row, 0], state[row, 1]
+        for i in range(len(samples)):
+            x = np.float64(samples[i])
+            y = b0 * x + first
+            first = b1 * x - a1 * y + second
+            second = b2 * x - a2 * y
+            samples[i] = y
+        state[row, 0], state[row, 1] = first, second
 
 
 def _weighed(row: np.ndarray, polarity: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._util.numba_cache import compiled_when_called
 
-#: Rows and columns of a tile: a line of the cache.
+#: Columns that are taken together: a line of the cache.
 _TILE = 16
 
 
@@ -74,11 +74,19 @@ def _magnitudes(parts: np.ndarray, found: np.ndarray) -> None:  # pragma: no cov
 @compiled_when_called()
 def _turn(planes: np.ndarray, found: np.ndarray) -> None:  # pragma: no cover - compiled
     n, n_bins, n_frames = planes.shape
+    whole = n_bins - n_bins % 8
     for i in range(n):
-        for low in range(0, n_bins, _TILE):
-            high = min(low + _TILE, n_bins)
+        for low in range(0, whole, 8):
+            a, b, c, d = planes[i, low], planes[i, low + 1], planes[i, low + 2], planes[i, low + 3]
+            e, f, g, h = planes[i, low + 4], planes[i, low + 5], planes[i, low + 6], planes[i, low + 7]
             for first in range(0, n_frames, _TILE):
                 for t in range(first, min(first + _TILE, n_frames)):
                     into = found[i, t]
-                    for k in range(low, high):
-                        into[k] = planes[i, k, t]
+                    # All are read before any is written: it is not known that they do not overlap.
+                    p, q, r, s = a[t], b[t], c[t], d[t]
+                    u, v, w, x = e[t], f[t], g[t], h[t]
+                    into[low], into[low + 1], into[low + 2], into[low + 3] = p, q, r, s
+                    into[low + 4], into[low + 5], into[low + 6], into[low + 7] = u, v, w, x
+        for t in range(n_frames):
+            for k in range(whole, n_bins):
+                found[i, t, k] = planes[i, k, t]
