@@ -47,6 +47,10 @@ TINY = {
         "--jobs 2 --tracks 2 --seconds 0.6 --rounds 1 --ways at-once foreign",
         r"-j 1 .*system +\d.*\n.* 2 runs of -j 1 at once .*\n.*as Dask starts them .*CPU +\d.*of -j 1",
     ),
+    "known_ids": (
+        "--rows 2000 --portion 1200 --portions 2",
+        r"remembered +\d\.\d+  \d\.\d+  \d\.\d+\nread each time +\d",
+    ),
     "keys": (
         "--songs 1 --seconds 8 --modes mixolydian",
         r"sure +unsure\nmixolydian +1( +[01]){3}( +(0\.\d\d|-)){2}\nall +1 ",

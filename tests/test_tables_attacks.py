@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,11 +25,12 @@ from stemfeatures._util.urls import Place
 from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from stemfeatures.fields import Field
 from stemfeatures.tables import check as check_module
-from stemfeatures.tables import commits
+from stemfeatures.tables import commits, key_index, reader
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import Snapshot, append_commit, read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.compact import compact, vacuum
+from stemfeatures.tables.key_index import KeyIndex
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import PartFile, part_file, parts_holding, write_part
 from stemfeatures.tables.reader import Features, open_features
@@ -572,6 +575,54 @@ def test_of_many_parts_those_are_found_that_can_hold_many_tracks(tmp_path: Path)
         for some in (parts, old, parts[:3] + old[3:]):
             assert parts_holding(some, keys) == [part for part in some if part.may_hold(keys)]
     assert [part.min_key for part in parts_holding(parts, ["07", "31", "nobody"])] == ["07", "11"]
+
+
+def test_large_parts_are_read_once_for_ids_in_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often many ids are looked for; and only those parts again that hold one of them."""
+    monkeypatch.setattr(reader, "INDEX", KeyIndex())
+    monkeypatch.setattr(key_index, "MANY_KEYS", 100)
+    layout = DatasetLayout.create(tmp_path / "features")
+    names = [f"{hash_of(i):016x}" for i in range(1500)]
+    with Committer(layout, {"run_id": "r1"}) as committer:
+        for i in range(3):
+            committer.commit(write_shard(layout, names[i:900:3]))
+    snapshot = read_snapshot(layout)
+    assert all(not part.key_hashes for part in snapshot.of("tracks"))
+    opened: list[str] = []
+    real = reader.rows_of
+
+    def counted(layout: DatasetLayout, parts: Iterable[PartFile], table: str, **options: Any) -> ds.Dataset:
+        parts = list(parts)
+        opened.extend(part.path for part in parts)
+        return real(layout, parts, table, **options)
+
+    monkeypatch.setattr(reader, "rows_of", counted)
+
+    def found(keys: list[str]) -> list[str]:
+        rows = reader.live_rows(layout, snapshot, "tracks", keys=keys).to_table(columns=["track_id"])
+        return sorted(set(rows["track_id"].to_pylist()) & set(keys))
+
+    new = names[900:]
+    assert found(new) == []
+    assert len(opened) == 3  # to learn what they hold
+    assert found(new[:300]) == []
+    assert len(opened) == 3
+    assert found([*new, names[4], names[7]]) == sorted([names[4], names[7]])
+    assert len(opened) == 4  # the one that holds both
+    assert found([names[0], "nobody"]) == [names[0]]
+    assert len(opened) == 7  # few are found by row groups
+    monkeypatch.setattr(reader, "INDEX", KeyIndex(most_bytes=8 * 700))
+    opened.clear()
+    assert found(new) == []
+    assert len(opened) == 3  # two that are known, and one for which there is no memory
+    opened.clear()
+    assert found(new) == []
+    assert len(opened) == 1
+
+
+def hash_of(i: int) -> int:
+    """Of no order, and the same for everybody."""
+    return int.from_bytes(hashlib.sha256(str(i).encode()).digest()[:8])
 
 
 def test_parts_of_earlier_releases_say_less(layout: DatasetLayout) -> None:

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError, LostPartError
 from ..fields import Field
 from .commits import Snapshot, read_snapshot
+from .key_index import INDEX
 from .layout import DatasetLayout
 from .parts import PartFile, part_files, parts_holding, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
@@ -52,7 +54,9 @@ def live_rows(
     """
     parts = snapshot.of(table)
     if keys is not None:
+        keys = list(keys)
         parts = parts_holding(parts, keys)
+        parts = INDEX.holding(str(layout.path), parts, keys, partial(_tracks_of, layout))
     return rows_of(layout, parts, table, dead=snapshot.dead(table))
 
 
@@ -66,6 +70,12 @@ def rows_of(layout: DatasetLayout, parts: Iterable[PartFile], table: str, *, dea
     files = [path for path, _ in sources]
     dataset = ds.dataset(files, schema=layout.schema(table), format="parquet", filesystem=filesystem)
     return dataset if dead is None else dataset.filter(~dead)
+
+
+def _tracks_of(layout: DatasetLayout, part: PartFile) -> Iterator[str]:
+    """The track of each row of a part."""
+    for batch in rows_of(layout, [part], part.table, dead=None).to_batches(columns=["track_id"]):
+        yield from batch["track_id"].to_pylist()
 
 
 class TrackKey(NamedTuple):
