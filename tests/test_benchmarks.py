@@ -109,6 +109,7 @@ TINY = {
     "similarity": ("--rows 400 --queries 5 --ann-rows 200", r"queries"),
     "soak": ("--tracks 5 --jobs 1 --looks 3", r"tracks +time(?s:.*)5 of 5 tracks are committed"),
     "stem_uncertainty": ("--songs 2 --seconds 8", r"generated +\d+ stems +all -?\d\.\d\d"),
+    "strokes": ("--songs 2 --seconds 8", r"separated F +P +R +true F +P +R\nkick +[1-9]\d*( +\d\.\d{3}){6}\nsnare"),
     "target_training": ("--rounds 1 --objectives supervised,factorgan", r"factorgan +\d+ +\d+ +\d"),
     "voice": ("{clips} --softer 40", r"dB \(1\)(?s:.*)formant_01_median_hz +-"),
     "voices": (
