@@ -431,7 +431,8 @@ def find_onsets(
         (n_frames,) bool, where the drums play: elsewhere the click of a sound that stops dead, as that of a damper, is
         no stroke. Everywhere, if not given.
     rise : np.ndarray, optional
-        (n_frames,) rise of single bins, which goes before the flux where the drums do not play.
+        (n_frames,) rise of single bins, which goes before the flux where the drums do not play; without ``drums``,
+        everywhere.
     voice : bool, default=False
         Whether a note of the contour goes before a flux peak within 0.15 s, since a consonant and its vowel are
         one onset; else the peak does, which is the sharper.

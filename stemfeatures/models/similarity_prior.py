@@ -9,8 +9,9 @@ mixture.
 Spectra are compared in mel bands of the estimate, each with those of some frames around it, by their cosine. The
 :data:`N_ALIKE` most similar places that are not the same one count by what ``exp(SHARPNESS * cosine)`` is above that of
 the next one (so that weights change without a step where two places change ranks), and the frame itself as a place of
-similarity :data:`OWN` does: what never comes again stays as it is. Each mask is multiplied by the ratio of that mean to
-the estimate, to the power of ``strength``, masks are made to sum to one, and all this is done once more.
+similarity :data:`OWN` does: what never comes again stays as it is, and so does what comes again more often without any
+difference, of which no place is above the next one. Each mask is multiplied by the ratio of that mean to the estimate,
+to the power of ``strength``, masks are made to sum to one, and all this is done once more.
 """
 
 from __future__ import annotations

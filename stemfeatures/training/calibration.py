@@ -3,10 +3,11 @@ loud in the long run, towards partials of the pitch, towards what is struck and 
 voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
-stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from the masks as they
-were learned), the *level prior* is the exponent of :func:`stemfeatures.models.level_prior.weighed`, the *harmonic
-priors* of vocals and bass are the strengths of :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient
-prior* is that of :func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
+stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from masks of sharpness 1,
+which of all priors only the *similarity prior* moves, and that for pitch alone), the *level prior* is the exponent of
+:func:`stemfeatures.models.level_prior.weighed`, the *harmonic priors* of vocals and bass are the strengths of
+:func:`stemfeatures.models.harmonic_prior.leaning`, the *transient prior* is that of
+:func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
 :func:`stemfeatures.models.similarity_prior.leaning`, and the *voicing offset* is added to the logit of the vocals'
 voicing (below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of
 the songs that they are chosen on flatter a little; the card names them.
@@ -144,8 +145,8 @@ def calibrate(
                 on_score(name, told, found[values])
         return max(found, key=lambda values: found[values])
 
-    # Pitch is read from the masks as they were learned, so what is chosen for masks hardly changes it; they lean by how
-    # sure the voicing is.
+    # Pitch is read from the masks as they were learned, so what is chosen for masks does not change it, but for the
+    # similarity prior, which makes voicing a little surer; they lean by how sure the voicing is.
     voicing: dict[_Values, JointNet] = {(value,): adjusted(model, voicing_offset=value) for value in voicing_offsets}
     voiced = best("voicing offset", "f0", "overall_accuracy", voicing)
     accuracy, masked = scores.pop("voicing offset"), partial(best, task="separation", metric="sdr_db")
