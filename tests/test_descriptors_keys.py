@@ -150,7 +150,9 @@ def test_a_fitted_model_finds_tonics_and_modes(tmp_path, capsys):
         parts = [scale / scale.sum(), roots, one, one, scale / scale.sum(), roots, one, one]
         moved = [np.roll(x, tonic) for x in parts]
         songs.append(training.KeyExample(KeyEvidence(*moved), tonic, mode))
-    training.write_model(songs, tmp_path, {"songs": 36})
+    made_of: dict[str, object] = {"songs": 36}
+    training.write_model(songs, tmp_path, made_of)
+    assert made_of == {"songs": 36}
     told = capsys.readouterr().out.splitlines()
     assert told == [f"{mode}: 6 songs; tonic, key, mode right: 6, 6, 6" for mode in MODES]
     stored = json.loads((tmp_path / "key_weights.json").read_text())

@@ -142,7 +142,7 @@ def write_model(songs: list[KeyExample], folder: Path, made_of: dict[str, object
         print(f"{name}: {(mode == name).sum()} songs; tonic, key, mode right: {', '.join(map(str, counts))}")
     model = fit_keys(songs)
     stored = {"evidence": EVIDENCE, "modes": tuple(MODES), "weights": np.round(model.weights, 3).tolist()}
-    made_of |= {"model": DEFAULT_MODEL, "generator": VERSION}
+    made_of = made_of | {"model": DEFAULT_MODEL, "generator": VERSION}
     stored |= {"bias": np.round(model.bias, 3).tolist(), "made_of": made_of}
     folder.mkdir(parents=True, exist_ok=True)
     write_replace(folder / keys.WEIGHTS, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
