@@ -129,10 +129,14 @@ def test_another_level_is_taken_where_it_is_twice_as_likely(likely, chosen):
     levels = ("same", "half", "eighths")
     bars = [metre._hypotheses_of(level)[0] for level in levels]
     evidence = LevelEvidence(
-        np.arange(9.0), levels, np.zeros(3), np.zeros((3, 0)), np.zeros((3, 9), dtype=int), tuple(bars),
+        np.arange(48.0), levels, np.zeros(3), np.zeros((3, 0)), np.zeros((3, 48), dtype=int), tuple(bars),
         shares=np.full(3, 0.8), contrasts=np.full(3, 3.0),
     )  # fmt: skip
     assert levels[metre._chosen_level(evidence, np.array(likely))] == chosen
+    # Two bars are too few, unless it is very likely.
+    few = replace(evidence, grid_s=np.arange(24.0))
+    assert levels[metre._chosen_level(few, np.array(likely))] == "same"
+    assert levels[metre._chosen_level(few, np.array([0.2, 0.1, 0.7]))] == "eighths"
     # Without a clear bar the pulses are the beats.
     unclear = replace(evidence, contrasts=np.zeros(3))
     assert levels[metre._chosen_level(unclear, np.array(likely))] == "same"

@@ -62,6 +62,8 @@ LEAST_LOG = -3.0
 FASTER_BPM = 160.0
 #: The beats are moved to another level than those at which they are the pulses where it is so many times as likely.
 SURE_LEVEL = 2.0
+#: With fewer bars at that level it must have this probability, too.
+ENOUGH_BARS, SURE_OF_FEW = 4, 0.6
 #: Evidence by which downbeats exceed the other beats, in nats, and probability of the metre, below which the bar is not
 #: known.
 LEAST_CONTRAST = 1.0
@@ -400,6 +402,8 @@ def _chosen_level(evidence: LevelEvidence, likely: np.ndarray) -> int:
         return place
     pulses = int(np.where(beats, likely, -1.0).argmax())
     sure = likely[place] >= SURE_LEVEL * likely[pulses] and _is_clear(evidence, place)
+    if len(evidence.grid_s) < ENOUGH_BARS * len(evidence.bars[place].cycle):
+        sure = sure and likely[place] >= SURE_OF_FEW
     return place if sure else pulses
 
 
