@@ -147,6 +147,17 @@ def test_masks_that_lean_by_what_sounds_alike_sum_to_one_and_pitch_is_read_from_
     torch.testing.assert_close(alone.masks, found.masks[1:], atol=1e-4, rtol=1e-3)
 
 
+def test_what_sounds_alike_is_found_in_single_precision_whatever_the_network_computes_in(magnitude):
+    net = _net(similarity_prior=0.6)
+    masks = net(magnitude).masks.detach()
+    expected = similarity_prior.leaning(masks, magnitude, 0.6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(similarity_prior.leaning(masks, magnitude, 0.6), expected)
+        mixed = net(magnitude).masks
+    torch.testing.assert_close(mixed.float(), masks, atol=0.05, rtol=0)
+    torch.testing.assert_close(mixed.float().sum(dim=1), torch.ones_like(mixed[:, 0]).float(), atol=0.02, rtol=0)
+
+
 @torch.no_grad()
 def test_masks_are_multiplied_and_sum_to_one(magnitude):
     plain, net = _net(), _net(harmonic_priors=(2.0, 1.0), transient_prior=0.3)

@@ -98,6 +98,12 @@ def leaning(masks: Tensor, magnitude: Tensor, strength: float) -> Tensor:
     Tensor
         ``(batch, n_stems, N_SIMILAR_BINS, n_frames)``, positive, without a gradient.
     """
+    with torch.autocast(masks.device.type, enabled=False):  # eight bits tell no place from the next one
+        return _leaning_of(masks.float(), magnitude.float(), strength)
+
+
+def _leaning_of(masks: Tensor, magnitude: Tensor, strength: float) -> Tensor:
+    """:func:`leaning` in single precision."""
     bands = mel_power(mel_filters(n_mels=N_BANDS).to(masks.device), masks, magnitude).pow(ROOT).transpose(2, 3)
     mixtures = magnitude[:, :N_SIMILAR_BINS].transpose(1, 2).contiguous()
     found = torch.empty_like(masks[:, :, :N_SIMILAR_BINS])
