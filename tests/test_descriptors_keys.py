@@ -170,6 +170,14 @@ def test_generated_songs_are_heard(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "key_weights.json").exists()
 
 
+def test_too_few_songs_are_told(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        training.main(["--songs", "1", "-o", str(tmp_path)])  # a share of a song of each mode
+    assert stopped.value.code == 2
+    assert "0 of the 1 songs can be learned from: make more, by --songs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_songs_of_modes():
     found = training.songs_of_modes({"ionian": 2, "dorian": 1}, 650_000, 8.0)
     assert sorted(mode for _, _, mode in found) == ["dorian", "ionian", "ionian"]

@@ -131,6 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
     args = parser.parse_args(argv)
     songs = list(heard_songs(args.songs, args.seed, args.duration))
+    if len(songs) < 2:
+        parser.error(f"{len(songs)} of the {args.songs} songs can be learned from: make more, by --songs")
     write_model(songs, args.out, {"songs": args.songs, "seed": args.seed, "duration_s": args.duration})
 
 
