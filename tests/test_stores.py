@@ -760,5 +760,7 @@ def test_many_lyrics_of_a_folder_are_looked_up_by_one_listing(store: Store) -> N
     gone = [(0, f"s3://{BUCKET}/alone/{name}.wav", None, {"track_id": name, "lyrics_sha256": purple}) for name in "ab"]
     sources = {"a": {"source": "lrc"}, "b": {"source": "tags"}}
     assert [resume._same_lyrics_in_stores([row], lambda: sources) for row in gone] == [{0: False}, {0: True}]
+    addressed = [("/music/a.wav", f"s3://{BUCKET}/songs/{i}.txt", purple, "catalog") for i in (3, 5)]
+    assert have_same_lyrics(addressed) == [True, False]
     with store.failing(99, "403 Forbidden"):
-        assert have_same_lyrics(rows) == [True] * 12
+        assert have_same_lyrics([*rows, *addressed]) == [True] * 14

@@ -87,7 +87,7 @@ def have_same_lyrics(rows: Iterable[tuple[str, Any, str | None, str | None]]) ->
     def same(row: tuple[str, Any, str | None, str | None]) -> bool:
         path, given, sha256, source = row
         if not is_remote(path):
-            return has_same_lyrics(path, given, sha256)
+            return has_same_lyrics(path, given, sha256) or not can_be_missed(path, given)
         names = there[Url(path).parent]
         beside = {str(place).rpartition("/")[2] for place in lyrics_beside(path)}
         given = given if isinstance(given, str) else None
