@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from extract_helper import write_tone
 
 from pipelines import extract_catalog
+from pipelines.catalog import portions
 from pipelines.commands.extract import plan_text
 from pipelines.extraction import device_speed, prepare
 from pipelines.extraction.device_speed import Speeds, choice, speeds_here
@@ -133,6 +135,22 @@ def test_a_run_takes_what_is_faster(
     assert plan.device == expected
     assert (f"\non {expected}, as was measured here: 32 cores would" in plan_text(plan)) == (speeds is not None)
     assert plan.device_why.count("GPU") == (speeds is not None)
+
+
+@pytest.mark.usefixtures("with_a_gpu")
+def test_a_short_last_portion_is_on_the_device_of_the_others(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "speeds_here", lambda *_: Speeds(36.0, 900.0))
+    monkeypatch.setattr(prepare, "_gpu_processes", lambda gpus: gpus)
+    monkeypatch.setattr(prepare, "visible_gpus", lambda: ["0"])
+    monkeypatch.setattr(portions, "PORTION_ROWS", 2)
+    paths = [str(write_tone(tmp_path / f"{i}.wav", f0=200.0 + i)) for i in range(3)]
+    pd.DataFrame({"track_id": list("abc"), "path": paths}).to_parquet(tmp_path / "catalog.parquet")
+    plan = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "out", model=model, dry_run=True)
+    assert sum(len(shard.track_ids) for shard in plan.planned) == 3
+    assert plan.device == "cpu"
+    assert plan.device_why.startswith("on cpu, as was measured here: 32 cores")
 
 
 @pytest.mark.usefixtures("with_a_gpu")

@@ -214,6 +214,8 @@ def _extract_portions(
                     with RunTrace(options.tracer).span("merge"):
                         _merge_parts(out_dir, whole)
                 whole.add(_extract(catalog, out_dir, options, progress and whole.progress_of_part(progress), kept))
+                if options.scheduler is None:  # a short last portion would choose otherwise than full ones
+                    options = replace(options, device=whole.device)
     except KeyboardInterrupt as stop:
         if isinstance(stop, ExtractInterrupted):
             whole.add(stop.summary)

@@ -163,7 +163,8 @@ class ExtractSummary:
         self.planned += part.planned
         self.table_rows = part.table_rows
         self.interrupted = part.interrupted
-        self.device, self.device_why, self.n_workers = part.device, part.device_why, part.n_workers
+        self.device, self.n_workers = part.device, part.n_workers
+        self.device_why = part.device_why or self.device_why  # said of the first one: the others are on its device
         self.model, self.precision = part.model, part.precision
 
     def progress_of_part(self, progress: Callable[[ExtractProgress], None]) -> Callable[[ExtractProgress], None]:
