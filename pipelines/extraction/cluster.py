@@ -595,7 +595,8 @@ def _environment_as_before() -> Iterator[None]:
     what it starts later is not a worker."""
     import dask
 
-    names = {*threads.MEMORY_ENVIRONMENT, "PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
+    nanny = {"PYTHONHASHSEED", "__DASK_PARENT_PID"}
+    names = {*threads.MEMORY_ENVIRONMENT, *nanny, *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
     before = {name: os.environ.get(name) for name in names}
     try:
         yield

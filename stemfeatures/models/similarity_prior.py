@@ -32,7 +32,7 @@ HOP, CONTEXT = 4, (-1, 1, 2, 4)
 #: Mel bands by which spectra are compared, and the power of their energies.
 N_BANDS, ROOT = 128, 0.25
 #: Places that count, and from how many frames away (0.19 s).
-N_ALIKE, APART = 16, 8
+N_ALIKE, APART = 64, 8
 #: How fast what is less similar counts less, and the similarity that the frame itself counts with.
 SHARPNESS, OWN = 30.0, 0.93
 #: How often estimates are brought nearer to each other, with the same places.
