@@ -108,13 +108,14 @@ def test_short_excerpts_and_silence_stay_as_they_are(n_frames):
         assert bool((own == 1).all())
 
 
-def test_estimates_that_come_again_lose_what_does_not():
+@pytest.mark.parametrize("n_strokes", [8, 60])
+def test_estimates_that_come_again_lose_what_does_not(n_strokes):
     """A stroke every 32 frames, one of which has something else in it: the others tell what is the stroke's."""
-    magnitude = torch.full((1, N_BINS, 256), 1e-3)
-    magnitude.unflatten(2, (8, 32))[0, 20:60, :, 8:12] = 1.0
+    magnitude = torch.full((1, N_BINS, 32 * n_strokes), 1e-3)
+    magnitude.unflatten(2, (n_strokes, 32))[0, 20:60, :, 8:12] = 1.0
     struck = 8 + 3 * 32
     magnitude[0, 200:206, struck : struck + 4] = 1.0  # something else
-    masks = torch.full((1, 4, N_BINS, 256), 0.1)
+    masks = torch.full((1, 4, N_BINS, 32 * n_strokes), 0.1)
     masks[0, DRUMS] = 0.7
     factors = similarity_prior.leaning(masks, magnitude, 1.0)[0, DRUMS]
     assert factors[30, struck] == pytest.approx(1.0, abs=0.05)

@@ -7,11 +7,10 @@ et al., CVPR 2005), and REPET-SIM (Rafii and Pardo, ISMIR 2012) with the estimat
 mixture.
 
 Spectra are compared in mel bands of the estimate, each with those of some frames around it, by their cosine. The
-:data:`N_ALIKE` most similar places that are not the same one count by what ``exp(SHARPNESS * cosine)`` is above that of
-the next one (so that weights change without a step where two places change ranks), and the frame itself as a place of
-similarity :data:`OWN` does: what never comes again stays as it is, and so does what comes again more often without any
-difference, of which no place is above the next one. Each mask is multiplied by the ratio of that mean to the estimate,
-to the power of ``strength``, masks are made to sum to one, and all this is done once more.
+:data:`N_ALIKE` most similar places that are not the same one count by ``exp(SHARPNESS * cosine)`` less most of that of
+the next one, so that weights hardly step where two places change ranks, and the frame itself as a place of similarity
+:data:`OWN` does: what never comes again stays as it is. Each mask is multiplied by the ratio of that mean to the
+estimate, to the power of ``strength``, masks are made to sum to one, and all this is done once more.
 """
 
 from __future__ import annotations
@@ -32,9 +31,12 @@ HOP, CONTEXT = 4, (-1, 1, 2, 4)
 #: Mel bands by which spectra are compared, and the power of their energies.
 N_BANDS, ROOT = 128, 0.25
 #: Places that count, and from how many frames away (0.19 s).
-N_ALIKE, APART = 64, 8
+N_ALIKE, APART = 16, 8
 #: How fast what is less similar counts less, and the similarity that the frame itself counts with.
 SHARPNESS, OWN = 30.0, 0.93
+#: Part of the weight of the next place that is taken off the others. With all of it places that are equally alike, as
+#: samples are that repeat, would not count.
+OFF = 0.8
 #: How often estimates are brought nearer to each other, with the same places.
 ROUNDS = 2
 #: Least share of the mixture: masks of next to nothing do not grow.
@@ -71,7 +73,7 @@ def places_alike(spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     cosine.scatter_(1, near.clamp(0, len(spectra) - 1), -1.0)
     similarity, place = cosine.topk(min(N_ALIKE + 1, len(spectra)), dim=1, sorted=False)
     weight = (SHARPNESS * (similarity - 1)).exp()
-    weight -= weight.min(dim=1, keepdim=True).values
+    weight -= OFF * weight.min(dim=1, keepdim=True).values
     own = math.exp(SHARPNESS * (OWN - 1))
     total = weight.sum(dim=1, keepdim=True) + own
     behind = torch.arange(HOP, device=spectra.device)[:, None]
