@@ -171,7 +171,7 @@ def _added(own: Tensor, other: Tensor) -> Tensor:
 
 def _residual(conv: nn.Module, x: Tensor) -> Tensor:
     """``conv(x) + x``, of convolutions and activations in a sequence."""
-    if isinstance(conv, nn.Sequential) and isinstance(conv[0], WinogradConv):
+    if isinstance(conv, nn.Sequential) and len(conv) == 1 and isinstance(conv[0], WinogradConv):
         return conv[0](x, residual=True)
     return _added(conv(x), x)
 
