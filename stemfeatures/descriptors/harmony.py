@@ -18,6 +18,7 @@ from .pitch_classes import (
     PITCH_CLASSES,
     estimate_tuning,
     fold_chroma,
+    mixture_amplitude,
     pitch_classes,
     row_chroma,
     track_tuning,
@@ -220,8 +221,7 @@ def track_key_evidence(inputs: DescriptorInputs) -> KeyEvidence | None:
     KeyEvidence or None
         None where less than half a second has pitch classes.
     """
-    active, chroma = inputs.get(active_rows)[MIXTURE], inputs.get(row_chroma)
-    _, told = unit_amplitude(chroma[MIXTURE], active)
+    chroma, (_, told) = inputs.get(row_chroma), inputs.get(mixture_amplitude)
     if told.sum() < MIN_ACTIVE_S * FRAME_RATE:
         return None
     classes, bass = pitch_classes(chroma[MIXTURE], told, inputs.get(track_tuning), chroma["bass"])

@@ -13,13 +13,12 @@ import numpy as np
 
 from ..constants import FRAME_RATE, MIXTURE
 from ..fields import Field
-from .activity import active_rows
 from .chords import NO_CHORD, track_chords
 from .event_tables import END, START, Columns, EventTable, register_events
 from .harmony import MIN_ACTIVE_S, key_evidence
 from .inputs import DescriptorInputs
 from .keys import MODES, SCALES, KeyEvidence, estimate_mode
-from .pitch_classes import PITCH_CLASSES, pitch_classes, row_chroma, track_tuning, unit_amplitude
+from .pitch_classes import PITCH_CLASSES, mixture_amplitude, pitch_classes, row_chroma, track_tuning
 
 _event = partial(Field, since="1.1", family="harmony")
 EVENT_FIELDS = (
@@ -41,8 +40,7 @@ def _keys(inputs: DescriptorInputs) -> Columns:
     chords = inputs.get(track_chords)
     if all(label == NO_CHORD for label in chords.label):
         return {field.name: [] for field in EVENT_FIELDS}
-    active, chroma = inputs.get(active_rows), inputs.get(row_chroma)
-    _, told = unit_amplitude(chroma[MIXTURE], active[MIXTURE])
+    chroma, (_, told) = inputs.get(row_chroma), inputs.get(mixture_amplitude)
     tuning = inputs.get(track_tuning)
     end_s = np.append(chords.scale_start_s[1:], chords.end_s[-1])
     times_s = inputs.frames.times_s

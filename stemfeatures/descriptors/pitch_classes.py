@@ -172,6 +172,24 @@ def row_chroma(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     return chroma
 
 
+def mixture_amplitude(inputs: DescriptorInputs) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`unit_amplitude` of the mixture where it sounds, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    amplitude : (N_CHROMA, 1) ndarray
+        Sums over the frames that have any chroma.
+    told : (n_frames,) ndarray of bool
+        These frames.
+    """
+    return unit_amplitude(inputs.get(row_chroma)[MIXTURE], inputs.get(active_rows)[MIXTURE])
+
+
 def track_tuning(inputs: DescriptorInputs) -> float:
     """Tuning of the mixture, for :meth:`DescriptorInputs.get`.
 
@@ -187,5 +205,5 @@ def track_tuning(inputs: DescriptorInputs) -> float:
     float
         Deviation from 440 Hz in cents, -50 to 50; 0 where nothing tells.
     """
-    amplitude, told = unit_amplitude(inputs.get(row_chroma)[MIXTURE], inputs.get(active_rows)[MIXTURE])
+    amplitude, told = inputs.get(mixture_amplitude)
     return (estimate_tuning(amplitude) if told.any() else None) or 0.0
