@@ -1,10 +1,11 @@
 """How many strokes of the drums are right, by kind? On generated songs, whose strokes are known.
 
-    python benchmarks/strokes.py [--songs 18] [--seconds 24] [--seed 796000] [--bank FOLDER]
+    python benchmarks/strokes.py [--songs 18] [--seconds 24] [--seed 796000] [--bank FOLDER] [--grooves FOLDER]
 
 Generates songs of all styles in turn (needs the train extra), analyses the mixtures, and compares table ``strokes``
 with the truth: F-measure, precision and recall of all songs together (50 ms), of the separated drums, and of the true
-stem beside silence. With a bank every second song plays its recorded instruments.
+stem beside silence. With a bank every second song plays its recorded instruments, with grooves most drums play what
+drummers have played.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from stemfeatures.descriptors.activity import active_rows
 from stemfeatures.descriptors.drums import STROKES, find_strokes
 from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.frames import TrackFrames
+from stemfeatures.generator.compose.grooves import GrooveBank
 from stemfeatures.generator.compose.styles import DRAWN_STYLES
 from stemfeatures.generator.play.note_bank import NoteBank
 from stemfeatures.generator.song import generate_song
-from stemfeatures.training.rhythm import matched, strokes_by_kind
+from stemfeatures.training.strokes import matched, strokes_by_kind
 
 #: Matched, found and true strokes by kind.
 Counts = dict[str, np.ndarray]
@@ -55,13 +57,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=24.0, help="length of the songs")
     parser.add_argument("--seed", type=int, default=796_000, help="number of the first song")
     parser.add_argument("--bank", type=Path, metavar="FOLDER", help="sound bank of stemfeatures generate")
+    parser.add_argument("--grooves", type=Path, metavar="FOLDER", help="recorded drum performances (MIDI)")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     analyser, bank = Analyser(), None if args.bank is None else NoteBank(args.bank)
+    grooves = None if args.grooves is None else GrooveBank(args.grooves)
     totals: dict[str, Counts] = {name: {kind: np.zeros(3, int) for kind in STROKES} for name in ("separated", "true")}
     for k in range(args.songs):
-        style = DRAWN_STYLES[k % len(DRAWN_STYLES)]
-        song = generate_song(args.seed + k, duration_s=args.seconds, style=style, notes=bank if k % 2 else None)
+        turn, place = divmod(k, len(DRAWN_STYLES))
+        style, notes = DRAWN_STYLES[place], bank if (turn + place) % 2 else None
+        song = generate_song(args.seed + k, duration_s=args.seconds, style=style, notes=notes, grooves=grooves)
         struck, rate = song.truth.notes["drums"], song.truth.sample_rate
         if not struck:
             continue

@@ -15,7 +15,7 @@ from stemfeatures.descriptors.metre import Bars
 from stemfeatures.descriptors.rhythm import bpm_histogram_peaks
 from stemfeatures.generator.compose.composer import compose
 from stemfeatures.generator.compose.score import DRUM_KEYS
-from stemfeatures.training.rhythm import strokes_by_kind
+from stemfeatures.training.strokes import strokes_by_kind
 
 
 def _bars(beats_s, per_bar, denominator=4):

@@ -1,16 +1,11 @@
-"""Fit what reads metre and drum strokes from accents, on generated songs.
+"""Fit what reads the metre from accents, on generated songs.
 
     python -m stemfeatures.training.rhythm --songs 36 --seed 780000
 
-makes and analyses the songs and fits two models:
-
-* the role of a moment in its bar (downbeat, strong, weak, off-beat) given the accents there: a multinomial log-linear
-  model, from the true beats and from halves, quarters and (in compound metres) thirds of beats, and another without
-  the network's activations of beats and downbeats;
-* the kinds of strokes of the drums: a log-linear model for each, over the frames of the separated drum stem, with the
-  threshold at which the strokes of these songs are found best.
-
-It writes the files that :mod:`stemfeatures.descriptors.metre` and :mod:`stemfeatures.descriptors.drums` read.
+makes and analyses the songs and fits the role of a moment in its bar (downbeat, strong, weak, off-beat) given the
+accents there: a multinomial log-linear model, from the true beats and from halves, quarters and (in compound metres)
+thirds of beats, and others without the network's activations of beats and downbeats. It writes the file that
+:mod:`stemfeatures.descriptors.metre` reads.
 """
 
 from __future__ import annotations
@@ -18,18 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 from scipy.optimize import minimize
 
 from .._util.files import write_replace
 from ..analysis import Analyser
-from ..constants import FRAME_RATE
-from ..descriptors import drums, metre
+from ..descriptors import metre
 from ..descriptors.accents import ACCENTS, ACTIVATIONS, STROKE_ACCENTS, accents_at
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.rhythm import accents
@@ -42,21 +35,7 @@ FOLDER = Path(metre.__file__).parent
 #: Points a beat at which accents are looked at, by the denominator of the metre.
 DIVISIONS = {4: (1, 2, 4), 8: (1, 3, 6)}
 #: Penalty on squared weights, in examples.
-ROLE_PENALTY, STROKE_PENALTY = 1.0, 20.0
-#: General MIDI keys of the kinds of strokes; shakers, tambourines and bells are none of them.
-STROKE_KEYS = {
-    "kick": (35, 36),
-    "snare": (37, 38, 39, 40),
-    "hat": (42, 44, 46),
-    "tom": (41, 43, 45, 47, 48, 50),
-    "cymbal": (49, 51, 52, 53, 55, 57, 59),
-}
-#: Share of the frames far from any stroke that are looked at; strokes closer than this are one; a stroke is found
-#: within this time.
-REST_SHARE = 0.35
-SAME_STROKE_S = 0.03
-TOLERANCE_S = 0.05
-THRESHOLDS = np.arange(0.1, 0.75, 0.05)
+ROLE_PENALTY = 1.0
 
 
 @dataclass
@@ -71,25 +50,12 @@ class Example:
         (n_beats,) seconds and places in the bar, 1 on downbeats.
     denominator : int
         4, or 8 in compound metres.
-    strokes : dict[str, np.ndarray]
-        ``{kind: (n,) seconds}``, sorted.
     """
 
     frames: TrackFrames
     beats_s: np.ndarray
     positions: np.ndarray
     denominator: int
-    strokes: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def strokes_by_kind(times_s: Iterable[float], keys: Iterable[float]) -> dict[str, np.ndarray]:
-    """Sorted times by kind of strokes given as General MIDI keys; of strokes within 30 ms the first."""
-    times, midi = np.array(list(times_s)), np.rint(list(keys)).astype(int)
-    found = {}
-    for kind, wanted in STROKE_KEYS.items():
-        at = np.sort(times[np.isin(midi, wanted)]) if len(times) else times
-        found[kind] = at[np.r_[True, np.diff(at) > SAME_STROKE_S]] if len(at) else np.zeros(0)
-    return found
 
 
 def roles(example: Example) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -157,74 +123,12 @@ def fit_roles(songs: Iterable[Example], left_out: tuple[str, ...] = ()) -> metre
     return metre.AccentModel(found[:, :-1], found[:, -1], np.log(weight @ target / weight.sum()))
 
 
-def fit_strokes(songs: list[Example], seed: int = 0) -> drums.StrokeModel:
-    """Models of the kinds of strokes of all songs, with their thresholds."""
-    rng = np.random.default_rng(seed)
-    features = [drums.stroke_features(song.frames.stems["drums"].mel, song.frames.onset) for song in songs]
-    struck = [_struck_frames(song) for song in songs]
-    kept = [(maximum_filter1d(hit.max(axis=1), 5) > 0) | (rng.random(len(hit)) < REST_SHARE) for hit in struck]
-    x = np.concatenate([f[k] for f, k in zip(features, kept, strict=True)])
-    mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    x = (x - mean) / spread
-    weights, bias = np.zeros((len(drums.STROKES), x.shape[1])), np.zeros(len(drums.STROKES))
-    for row in range(len(drums.STROKES)):
-        hit = np.concatenate([h[k, row] for h, k in zip(struck, kept, strict=True)])
-        # The frames beside a stroke are neither it nor another sound.
-        beside = np.concatenate([maximum_filter1d(h[:, row], 3)[k] for h, k in zip(struck, kept, strict=True)]) - hit
-        found = fit_log_linear(x, np.stack([1 - hit, hit], axis=1), 1 - beside, STROKE_PENALTY)
-        weights[row], bias[row] = found[1, :-1] - found[0, :-1], found[1, -1] - found[0, -1]
-    model = drums.StrokeModel(mean, spread, weights, bias, np.full(len(drums.STROKES), 0.5))
-    probability = [model.probability(f) for f in features]
-    best = [THRESHOLDS[_f_measures(probability, songs, row).argmax()] for row in range(len(drums.STROKES))]
-    return drums.StrokeModel(mean, spread, weights, bias, np.array(best))
-
-
-def _struck_frames(song: Example) -> np.ndarray:
-    """(n_frames, 5) 1 in the frame nearest to a stroke."""
-    struck = np.zeros((song.frames.n_frames, len(drums.STROKES)))
-    for row, kind in enumerate(drums.STROKES):
-        at = np.rint(song.strokes[kind] * FRAME_RATE).astype(int)
-        struck[at[at < len(struck)], row] = 1.0
-    return struck
-
-
-def _f_measures(probability: list[np.ndarray], songs: list[Example], row: int) -> np.ndarray:
-    """F-measure of one kind of strokes over all songs by threshold."""
-    scores = []
-    for threshold in THRESHOLDS:
-        hits = found = true = 0
-        for values, song in zip(probability, songs, strict=True):
-            estimate = drums.peaks(values[:, row], threshold) / FRAME_RATE
-            reference = song.strokes[drums.STROKES[row]]
-            hits, found, true = hits + matched(reference, estimate), found + len(estimate), true + len(reference)
-        scores.append(2 * hits / max(1, found + true))
-    return np.array(scores)
-
-
-def matched(reference: np.ndarray, estimate: np.ndarray) -> int:
-    """Size of the largest matching of two sorted lists of seconds within 50 ms."""
-    count = i = j = 0
-    while i < len(reference) and j < len(estimate):
-        if abs(reference[i] - estimate[j]) <= TOLERANCE_S:
-            count, i, j = count + 1, i + 1, j + 1
-        elif reference[i] < estimate[j]:
-            i += 1
-        else:
-            j += 1
-    return count
-
-
 def write_roles(songs: list[Example], folder: Path, made_of: dict[str, Any]) -> None:
     """Fit and write the file that :func:`stemfeatures.descriptors.metre.accent_models` reads."""
     left_out = {"metre": (), "level": ACTIVATIONS, "level_without_drums": (*ACTIVATIONS, *STROKE_ACCENTS)}
     models = {name: fit_roles(songs, left_out[name]) for name in metre.MODELS}
     said = {"accents": ACCENTS, "roles": metre.ROLE_NAMES, "made_of": made_of}
     _write(folder / metre.WEIGHTS, said | {name: _rounded(model.arrays) for name, model in models.items()})
-
-
-def write_strokes(songs: list[Example], folder: Path, made_of: dict[str, Any]) -> None:
-    """Fit and write the file that :func:`stemfeatures.descriptors.drums.stroke_model` reads."""
-    _write(folder / drums.WEIGHTS, {"strokes": drums.STROKES, "made_of": made_of} | _rounded(vars(fit_strokes(songs))))
 
 
 def _rounded(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -244,13 +148,11 @@ def analysed_songs(n_songs: int, seed: int, duration_s: float, bank: Path | None
         played = notes if k % 2 else None
         song = generate_song(seed + k, duration_s=duration_s, style=styles[k % len(styles)], notes=played)
         truth = song.truth
-        struck = truth.notes["drums"]
         yield Example(
             analyser.from_audio(song.mixture, truth.sample_rate).frames,
             np.array(truth.beats_s),
             np.array(truth.beat_positions),
             int(truth.choices["metre"].split("/")[1]),
-            strokes_by_kind([n["start_s"] for n in struck], [n["midi"] for n in struck]),
         )
         print(f"{k + 1} of {n_songs}: {truth.choices['style']}, {truth.choices['metre']}", flush=True)
 
@@ -268,7 +170,6 @@ def main(argv: list[str] | None = None) -> None:
     made_of |= {"generator": VERSION, "bank": NoteBank(args.bank).fingerprint if args.bank else None}
     args.out.mkdir(parents=True, exist_ok=True)
     write_roles(songs, args.out, made_of)
-    write_strokes(songs, args.out, made_of)
 
 
 if __name__ == "__main__":
