@@ -24,7 +24,6 @@ from ..constants import (
     PITCH_BINS_PER_OCTAVE,
     PITCH_FMIN,
 )
-from .planes import turned
 
 
 def mel_filters(*, n_mels: int = N_MELS) -> Tensor:
@@ -131,6 +130,9 @@ class HarmonicMap(torch.nn.Module):
         Factors of the frequency, one a plane.
     """
 
+    #: Frames that compiled code maps at a time: channels of so many stay in the fastest cache.
+    TOGETHER = 64
+
     low: Tensor
     high: Tensor
     weight_low: Tensor
@@ -174,10 +176,10 @@ class HarmonicMap(torch.nn.Module):
         if not is_compiled(spectrogram):
             return folded(self(spectrogram, bins), fold)
         low, weight_low, weight_high = self._folded_map(bins, fold)
-        along = turned(spectrogram)
-        found = along.new_empty(len(along), len(low), along.shape[1], low.shape[1])
-        for source, planes in zip(along.numpy(), found.numpy()):
-            _map(source, low, weight_low, weight_high, planes)
+        found = spectrogram.new_empty(len(spectrogram), len(low), spectrogram.shape[2], low.shape[1])
+        some = np.empty((low.shape[1], self.TOGETHER), np.float32)
+        for source, planes in zip(spectrogram.contiguous().numpy(), found.numpy()):
+            _map(source, low, weight_low, weight_high, some, planes)
         return found.permute(0, 3, 1, 2)
 
     def _folded_map(self, bins: tuple[int, int], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,7 +189,7 @@ class HarmonicMap(torch.nn.Module):
                 self._of(part, bins).unflatten(1, (-1, fold)) for part in (self.low, self.weight_low, self.weight_high)
             )
             low, *weights = (part.permute(1, 0, 2).flatten(1).numpy() for part in parts)
-            self._maps[bins, fold] = low.astype(np.uint32), weights[0], weights[1]
+            self._maps[bins, fold] = low, weights[0], weights[1]
         return self._maps[bins, fold]
 
     def _of(self, values: Tensor, bins: tuple[int, int]) -> Tensor:
@@ -208,12 +210,23 @@ def folded(planes: Tensor, fold: int) -> Tensor:
 
 @compiled_when_called(fastmath=True)
 def _map(
-    spectra: np.ndarray, low: np.ndarray, weight_low: np.ndarray, weight_high: np.ndarray, planes: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """``(n_frames, bins)`` spectra to ``(steps, n_frames, channels)`` planes; the rest is ``(steps, channels)``."""
-    for frame in range(len(spectra)):
-        below, above = spectra[frame], spectra[frame, 1:]
-        for step in range(len(low)):
-            places, a, b, into = low[step], weight_low[step], weight_high[step], planes[step, frame]
-            for k in range(len(places)):
-                into[k] = below[places[k]] * a[k] + above[places[k]] * b[k]
+    spectra: np.ndarray, low: np.ndarray, weight_low: np.ndarray, weight_high: np.ndarray, some: np.ndarray,
+    planes: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """``(bins, n_frames)`` spectra to ``(steps, n_frames, channels)`` planes, by way of ``some``, ``(channels, k)``.
+
+    The rest is ``(steps, channels)``.
+    """
+    n_frames, (channels, together) = spectra.shape[1], some.shape
+    for step in range(len(low)):
+        for first in range(0, n_frames, together):
+            n = min(together, n_frames - first)
+            for k in range(channels):
+                place, a, b, into = low[step, k], weight_low[step, k], weight_high[step, k], some[k]
+                below, above = spectra[place, first : first + n], spectra[place + 1, first : first + n]
+                for t in range(n):
+                    into[t] = below[t] * a + above[t] * b
+            for t in range(n):
+                frame = planes[step, first + t]
+                for k in range(channels):
+                    frame[k] = some[k, t]
