@@ -122,7 +122,29 @@ def test_estimates_that_come_again_lose_what_does_not(n_strokes):
     assert factors[203, struck] < 0.1
     assert bool((similarity_prior.leaning(masks, magnitude, 0.0) == 1).all())
     louder = similarity_prior.leaning(masks, 1000 * magnitude, 1.0)[0, DRUMS]
-    torch.testing.assert_close(louder, factors, atol=1e-4, rtol=1e-3)
+    # Before and behind a stroke frames are equally alike, and rounding tells which of them count.
+    torch.testing.assert_close(louder, factors, atol=1e-4, rtol=3e-3)
+
+
+@pytest.mark.parametrize("n_frames", [1, 5, 17, 40, 300])
+def test_compiled_code_finds_the_places_and_factors_that_torch_finds(n_frames, monkeypatch):
+    generator = torch.Generator().manual_seed(n_frames)
+    spectra = torch.rand(n_frames, similarity_prior.N_BANDS, generator=generator) ** 4
+    masks = torch.rand(1, 4, N_BINS, n_frames, generator=generator)
+    masks /= masks.sum(dim=1, keepdim=True)
+    magnitude = torch.rand(1, N_BINS, n_frames, generator=generator) ** 8
+    magnitude[..., n_frames // 2 : n_frames // 2 + 3] = 0.0  # silence in between
+    with torch.no_grad():
+        found = similarity_prior.places_alike(spectra), similarity_prior.leaning(masks, magnitude, 0.7)
+        monkeypatch.setattr(similarity_prior, "is_compiled", lambda *tensors: False)
+        expected = similarity_prior.places_alike(spectra), similarity_prior.leaning(masks, magnitude, 0.7)
+    (places, weights, own), (true_places, true_weights, true_own) = found[0], expected[0]
+    order, true_order = places.argsort(dim=1, stable=True), true_places.argsort(dim=1, stable=True)
+    assert torch.equal(places.gather(1, order), true_places.gather(1, true_order))
+    torch.testing.assert_close(own, true_own, atol=1e-6, rtol=1e-4)
+    if n_frames > 2 * similarity_prior.APART:  # the order of those that are near, whose weights are 0, is open
+        torch.testing.assert_close(weights.gather(1, order), true_weights.gather(1, true_order), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()

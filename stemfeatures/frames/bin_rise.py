@@ -61,7 +61,7 @@ def _rise_by_torch(power: Tensor, before: Tensor) -> Tensor:
     return torch.log10((power + floor) / (around + floor)).clamp_min(0).mean(dim=-1)
 
 
-@compiled_when_called(fastmath=True)
+@compiled_when_called(fastmath=True, error_model="numpy")
 def _rise(power: np.ndarray, before: np.ndarray, n_bins: int) -> np.ndarray:  # pragma: no cover - compiled
     """:func:`_rise_by_torch` of the lowest bins of (n_rows, n_frames, k) and (n_rows, k).
 

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..spectra.bands import mel_power
-from ..spectra.filters import mel_filters
+from ..spectra.filters import is_compiled, mel_filters
+from ..spectra.planes import turned
 
 #: Lowest bins of the analysis grid that lean (2.75 kHz); above, little is gained.
 N_SIMILAR_BINS = 256
@@ -41,6 +44,14 @@ OFF = 0.8
 ROUNDS = 2
 #: Least share of the mixture: masks of next to nothing do not grow.
 FLOOR = 0.01
+#: Coefficients of series: logarithms to base 2 in odd powers of ``(x - 1) / (x + 1)``, and powers of 2.
+_LOGARITHM = tuple(np.float32(2 / math.log(2) / k) for k in (1, 3, 5, 7, 9))
+_POWER = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in (1, 2, 3, 4, 5, 6))
+#: Bits of the root of one half in single precision.
+_ROOT_HALF = np.int32(0x3F3504F3)
+#: Places that are asked for at a time on a CPU, so that their products stay in its cache, and products that are looked
+#: at together.
+_TOGETHER, _RUN = 64, 16
 
 
 def places_alike(spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,14 +75,7 @@ def places_alike(spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     >>> sorted({int(place) // 16 for place, weight in zip(places[24], weights[24]) if weight > 0.01})  # the second tone
     [5]
     """
-    frames = torch.arange(len(spectra), device=spectra.device)
-    around = torch.cat([spectra[(frames + k).clamp(0, len(spectra) - 1)] for k in CONTEXT], dim=1)
-    around = F.normalize(around, dim=1)
-    asked = frames[::HOP]
-    cosine = around[asked] @ around.T
-    near = asked[:, None] + torch.arange(1 - APART, APART, device=spectra.device)
-    cosine.scatter_(1, near.clamp(0, len(spectra) - 1), -1.0)
-    similarity, place = cosine.topk(min(N_ALIKE + 1, len(spectra)), dim=1, sorted=False)
+    similarity, place = _most_alike(spectra) if is_compiled(spectra) else _most_alike_by_torch(spectra)
     weight = (SHARPNESS * (similarity - 1)).exp()
     weight -= OFF * weight.min(dim=1, keepdim=True).values
     own = math.exp(SHARPNESS * (OWN - 1))
@@ -80,6 +84,90 @@ def places_alike(spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     places = (place[:, None] + behind).clamp(max=len(spectra) - 1).flatten(0, 1)[: len(spectra)]
     weights, own_weight = (x.repeat_interleave(HOP, dim=0)[: len(spectra)] for x in (weight / total, own / total))
     return places, weights, own_weight[:, 0]
+
+
+def _most_alike_by_torch(spectra: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and frames, both ``(n_frames / HOP, k)``, of the places most similar to each :data:`HOP`-th frame."""
+    frames = torch.arange(len(spectra), device=spectra.device)
+    around = torch.cat([spectra[(frames + k).clamp(0, len(spectra) - 1)] for k in CONTEXT], dim=1)
+    around = F.normalize(around, dim=1)
+    asked = frames[::HOP]
+    cosine = around[asked] @ around.T
+    near = asked[:, None] + torch.arange(1 - APART, APART, device=spectra.device)
+    cosine.scatter_(1, near.clamp(0, len(spectra) - 1), -1.0)
+    return cosine.topk(min(N_ALIKE + 1, len(spectra)), dim=1, sorted=False)
+
+
+def _most_alike(spectra: Tensor) -> tuple[Tensor, Tensor]:
+    """The same from products of single frames, which are summed over those around both."""
+    n_frames, before, behind = len(spectra), -min(CONTEXT), max(CONTEXT)
+    n_padded = -(-(n_frames + before + behind) // _RUN) * _RUN  # what repeats has equal products, not in a remainder
+    padded = spectra[torch.arange(-before, n_padded - before).clamp_(0, n_frames - 1)]
+    energy = padded.square().sum(dim=1)
+    offsets = [before + k for k in CONTEXT]
+    norm = torch.stack([energy[k : k + n_frames] for k in offsets]).sum(dim=0).sqrt_()
+    inverse = norm.clamp_min_(1e-12).reciprocal_().numpy()
+    n_asked = -(-n_frames // HOP)
+    place = torch.empty(n_asked, min(N_ALIKE + 1, n_frames), dtype=torch.long)
+    similarity, line = torch.empty(place.shape), np.empty(n_frames, np.float32)
+    for first in range(0, n_asked, _TOGETHER):
+        some = slice(first, min(first + _TOGETHER, n_asked))
+        products = padded[HOP * some.start : HOP * some.stop + before + behind] @ padded.T
+        found = similarity[some].numpy(), place[some].numpy()
+        _select(products.numpy(), np.array(offsets), HOP * some.start, inverse, line, *found)
+    return similarity, place
+
+
+@compiled_when_called(fastmath=True)
+def _select(
+    products: np.ndarray, offsets: np.ndarray, first: int, inverse: np.ndarray, line: np.ndarray,
+    similarity: np.ndarray, place: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """The highest cosines of every :data:`HOP`-th frame from ``first`` on, and where they are.
+
+    ``products`` are those of the frames from that one on with all. The k-th highest of the maxima of runs is below the
+    k-th highest cosine, so that few of them are looked at.
+    """
+    n, k = len(line), place.shape[1]
+    highest, none = np.empty((n + _RUN - 1) // _RUN, np.float32), np.float32(-2)
+    for i in range(len(place)):
+        asked, own = first + i * HOP, inverse[first + i * HOP]
+        line[:] = 0
+        for offset in offsets:
+            row = products[i * HOP + offset, offset : offset + n]
+            for f in range(n):
+                line[f] += row[f]
+        for f in range(n):
+            line[f] *= own * inverse[f]
+        for f in range(max(0, asked - APART + 1), min(n, asked + APART)):
+            line[f] = np.float32(-1)
+        for run in range(len(highest)):
+            most = none
+            for f in range(_RUN * run, min(_RUN * run + _RUN, n)):
+                most = max(most, line[f])
+            highest[run] = most
+        values, places = similarity[i], place[i]
+        values[:] = none
+        for value in highest:
+            j = k
+            while j > 0 and values[j - 1] < value:
+                if j < k:
+                    values[j] = values[j - 1]
+                j -= 1
+            if j < k:
+                values[j] = value
+        least = values[k - 1]
+        values[:] = none
+        for run in range(len(highest)):
+            if highest[run] >= least:
+                for f in range(_RUN * run, min(_RUN * run + _RUN, n)):
+                    j = k if line[f] >= least else 0
+                    while j > 0 and values[j - 1] < line[f]:
+                        if j < k:
+                            values[j], places[j] = values[j - 1], places[j - 1]
+                        j -= 1
+                    if j < k and line[f] >= least:
+                        values[j], places[j] = line[f], f
 
 
 @torch.no_grad()
@@ -106,12 +194,12 @@ def leaning(masks: Tensor, magnitude: Tensor, strength: float) -> Tensor:
 
 def _leaning_of(masks: Tensor, magnitude: Tensor, strength: float) -> Tensor:
     """:func:`leaning` in single precision."""
-    bands = mel_power(mel_filters(n_mels=N_BANDS).to(masks.device), masks, magnitude).pow(ROOT).transpose(2, 3)
-    mixtures = magnitude[:, :N_SIMILAR_BINS].transpose(1, 2).contiguous()
+    bands = mel_power(mel_filters(n_mels=N_BANDS).to(masks.device), masks, magnitude).sqrt_().sqrt_()
+    mixtures = turned(magnitude[:, :N_SIMILAR_BINS])
     found = torch.empty_like(masks[:, :, :N_SIMILAR_BINS])
-    for one, shares, mixture, spectra in zip(found, masks[:, :, :N_SIMILAR_BINS].transpose(2, 3), mixtures, bands):
-        alike = [places_alike(stem.contiguous()) for stem in spectra]
-        one.copy_(_leaning(shares.contiguous(), mixture, alike, strength).transpose(1, 2))
+    for one, shares, mixture, power in zip(found, masks[:, :, :N_SIMILAR_BINS], mixtures, bands):
+        alike = [places_alike(stem) for stem in turned(power)]
+        one.copy_(turned(_leaning(turned(shares), mixture, alike, strength)))
     return found
 
 
@@ -120,14 +208,64 @@ def _leaning(shares: Tensor, mixture: Tensor, alike: list[tuple[Tensor, Tensor, 
     factors, now = torch.ones_like(shares), shares
     least = (FLOOR * mixture).add_(torch.finfo(mixture.dtype).tiny)
     for _ in range(ROUNDS):
-        for share, factor, (places, weights, own) in zip(now, factors, alike):
-            estimate = share * mixture
-            root = estimate.sqrt()
-            mean = _weighted_rows(root, places, weights).addcmul_(root, own[:, None])
-            factor *= torch.minimum(mean.square_(), mixture).add_(least).div_(estimate.add_(least)).pow_(strength)
+        ratios = torch.empty_like(shares)
+        for share, ratio, (places, weights, own) in zip(now, ratios, alike):
+            if is_compiled(share, mixture, weights):
+                root = torch.empty_like(share)
+                arguments = (share, mixture, places, weights, own, least, root, ratio)
+                _compiled_ratio(*(part.numpy() for part in arguments), strength)
+            else:
+                ratio.copy_(_ratio(share * mixture, mixture, least, (places, weights, own)).pow_(strength))
+        factors *= ratios
         now = shares * factors
         now /= now.sum(dim=0)
     return factors
+
+
+def _ratio(estimate: Tensor, mixture: Tensor, least: Tensor, alike: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The mean of places alike over the estimate itself, ``(n_frames, k)`` as all but the places."""
+    (places, weights, own), root = alike, estimate.sqrt()
+    mean = _weighted_rows(root, places, weights).addcmul_(root, own[:, None])
+    return torch.minimum(mean.square_(), mixture).add_(least).div_(estimate.add_(least))
+
+
+@compiled_when_called(fastmath=True, error_model="numpy")
+def _compiled_ratio(
+    share: np.ndarray, mixture: np.ndarray, places: np.ndarray, weights: np.ndarray, own: np.ndarray, least: np.ndarray,
+    root: np.ndarray, ratio: np.ndarray, strength: float,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """:func:`_ratio` of shares, to the power of ``strength``; ``root`` is written to.
+
+    Its logarithm is that of a mantissa around 1 by the series of the inverse hyperbolic tangent, and an exponent.
+    """
+    power, one = np.float32(strength), np.float32(1)
+    a, b, c, d, e = _LOGARITHM
+    p, q, r, s, u, v = _POWER
+    for t in range(len(share)):
+        for k in range(share.shape[1]):
+            root[t, k] = np.sqrt(share[t, k] * mixture[t, k])
+    for t in range(len(share)):
+        mean, weight = ratio[t], own[t]
+        for k in range(len(mean)):
+            mean[k] = weight * root[t, k]
+        for j in range(places.shape[1]):
+            weight, row = weights[t, j], root[places[t, j]]
+            for k in range(len(mean)):
+                mean[k] += weight * row[k]
+        for k in range(len(mean)):
+            more = min(mean[k] * mean[k], mixture[t, k]) + least[t, k]
+            mean[k] = more / (share[t, k] * mixture[t, k] + least[t, k])
+        for k in range(len(mean)):
+            bits = np.float32(mean[k]).view(np.int32)
+            exponent = np.int32(np.int32(bits - _ROOT_HALF) >> np.int32(23))
+            mantissa = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32)
+            z = (mantissa - one) / (mantissa + one)
+            x = z * z
+            y = power * (np.float32(exponent) + z * (a + x * (b + x * (c + x * (d + x * e)))))
+            whole = np.int32(np.floor(y + np.float32(0.5)))
+            x = y - np.float32(whole)
+            x = one + x * (p + x * (q + x * (r + x * (s + x * (u + x * v)))))
+            mean[k] = x * np.int32(np.int32(whole + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 def _weighted_rows(rows: Tensor, places: Tensor, weights: Tensor) -> Tensor:
