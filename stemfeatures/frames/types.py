@@ -255,9 +255,7 @@ class TrackFrames:
 
     def release(self) -> None:
         """Take what was read of a long track's frames out of memory; it is read again where it is used."""
-        for stem in self.stems.values():
-            release(stem.energy)
-        release(self.onset)
+        release(self.onset, *(stem.energy for stem in self.stems.values()))
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import ANALYSIS_SAMPLE_RATE, N_BINS, N_FFT
+from ..spectra.filters import is_compiled
 
 #: Where bands end, in Hz: some half an octave each, none below 60 Hz, where few bins lie.
 BAND_ENDS_HZ = (60, 100, 150, 220, 320, 450, 640, 900, 1280, 1800, 2560, 3600, 5100, 7200)
@@ -52,8 +55,8 @@ def weighed(masks: Tensor, magnitude: Tensor, exponent: float) -> Tensor:
     """
     if exponent == 0:
         return masks
-    power = magnitude.square()
-    energy = torch.stack([(masks[:, stem] * power).sum(dim=-1) for stem in range(masks.shape[1])], dim=1)
+    compiled = is_compiled(masks, magnitude)
+    energy = _energy(masks, magnitude) if compiled else _energy_by_torch(masks, magnitude)
     band = _bands().to(masks.device)
     by_band = energy.new_zeros(*energy.shape[:2], len(BAND_ENDS_HZ) + 1).index_add(2, band, energy)
     share = by_band / by_band.sum(dim=1, keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)
@@ -61,7 +64,54 @@ def weighed(masks: Tensor, magnitude: Tensor, exponent: float) -> Tensor:
     if torch.is_grad_enabled():
         masks = masks * weight
         return masks / masks.sum(dim=1, keepdim=True)
+    if compiled:
+        for planes, factors in zip(masks.numpy(), weight[..., 0].numpy()):
+            _weigh(planes, factors)
+        return masks
     return masks.mul_(weight).div_(masks.sum(dim=1, keepdim=True))
+
+
+def _energy_by_torch(masks: Tensor, magnitude: Tensor) -> Tensor:
+    """``(batch, n_stems, N_BINS)`` of the masked magnitudes, over all frames."""
+    power = magnitude.square()
+    return torch.stack([(masks[:, stem] * power).sum(dim=-1) for stem in range(masks.shape[1])], dim=1)
+
+
+def _energy(masks: Tensor, magnitude: Tensor) -> Tensor:
+    found = masks.new_empty(masks.shape[:3])
+    for planes, plane, sums in zip(masks.numpy(), magnitude.numpy(), found.numpy()):
+        _sum_up(planes, plane, sums)
+    return found
+
+
+@compiled_when_called(fastmath=True)
+def _sum_up(masks: np.ndarray, magnitude: np.ndarray, sums: np.ndarray) -> None:  # pragma: no cover - compiled
+    """:func:`_energy_by_torch` of ``(n_stems, n_bins, n_frames)`` and ``(n_bins, n_frames)``."""
+    for k in range(len(magnitude)):
+        values = magnitude[k]
+        for stem in range(len(masks)):
+            shares, total = masks[stem, k], np.float32(0)
+            for t in range(len(values)):
+                total += shares[t] * (values[t] * values[t])
+            sums[stem, k] = total
+
+
+@compiled_when_called(fastmath=True, error_model="numpy")
+def _weigh(masks: np.ndarray, weight: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Multiply ``(n_stems, n_bins, n_frames)`` by ``(n_stems, n_bins)``, and let them sum to one over the stems."""
+    total = np.empty(masks.shape[2], np.float32)
+    for k in range(masks.shape[1]):
+        total[:] = 0
+        for stem in range(len(masks)):
+            shares, factor = masks[stem, k], weight[stem, k]
+            for t in range(len(total)):
+                total[t] += factor * shares[t]
+        for t in range(len(total)):
+            total[t] = np.float32(1) / total[t]
+        for stem in range(len(masks)):
+            shares, factor = masks[stem, k], weight[stem, k]
+            for t in range(len(total)):
+                shares[t] *= factor * total[t]
 
 
 @cache

@@ -107,6 +107,13 @@ def multiplied(masks: Tensor, *factors: Mapping[str, Tensor]) -> Tensor:
     n_bins = max((factor.shape[1] for some in factors for factor in some.values()), default=0)
     if not n_bins:
         return masks
+    if not torch.is_grad_enabled():
+        for some in factors:
+            for stem, factor in some.items():
+                masks[:, STEMS.index(stem), : factor.shape[1]] *= factor
+        low = masks[:, :, :n_bins]
+        low /= low.sum(dim=1, keepdim=True)
+        return masks
     rows = list(masks[:, :, :n_bins].unbind(dim=1))
     for some in factors:
         for stem, factor in some.items():
@@ -114,8 +121,4 @@ def multiplied(masks: Tensor, *factors: Mapping[str, Tensor]) -> Tensor:
             own = rows[place]
             rows[place] = torch.cat([own[:, :reached] * factor, own[:, reached:]], dim=1)
     low = torch.stack(rows, dim=1)
-    low = low / low.sum(dim=1, keepdim=True)
-    if torch.is_grad_enabled():
-        return torch.cat([low, masks[:, :, n_bins:]], dim=2)
-    masks[:, :, :n_bins] = low
-    return masks
+    return torch.cat([low / low.sum(dim=1, keepdim=True), masks[:, :, n_bins:]], dim=2)

@@ -213,7 +213,7 @@ def _leaning(shares: Tensor, mixture: Tensor, alike: list[tuple[Tensor, Tensor, 
             if is_compiled(share, mixture, weights):
                 root = torch.empty_like(share)
                 arguments = (share, mixture, places, weights, own, least, root, ratio)
-                _compiled_ratio(*(part.numpy() for part in arguments), strength)
+                _compiled_ratio(strength, *(part.numpy() for part in arguments))
             else:
                 ratio.copy_(_ratio(share * mixture, mixture, least, (places, weights, own)).pow_(strength))
         factors *= ratios
@@ -231,8 +231,8 @@ def _ratio(estimate: Tensor, mixture: Tensor, least: Tensor, alike: tuple[Tensor
 
 @compiled_when_called(fastmath=True, error_model="numpy")
 def _compiled_ratio(
-    share: np.ndarray, mixture: np.ndarray, places: np.ndarray, weights: np.ndarray, own: np.ndarray, least: np.ndarray,
-    root: np.ndarray, ratio: np.ndarray, strength: float,
+    strength: float, share: np.ndarray, mixture: np.ndarray, places: np.ndarray, weights: np.ndarray, own: np.ndarray,
+    least: np.ndarray, root: np.ndarray, ratio: np.ndarray,
 ) -> None:  # fmt: skip  # pragma: no cover - compiled
     """:func:`_ratio` of shares, to the power of ``strength``; ``root`` is written to.
 
