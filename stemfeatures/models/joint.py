@@ -355,11 +355,21 @@ class PitchNet(nn.Module):
         """The same of planes ``(batch, harmonics * fold, bins / fold, frames)`` that are folded already."""
         batch, _, steps, frames = planes.shape
         x, z = self._levels(planes)
-        inside = self.head(x).transpose(1, 2).reshape(batch, steps * self.fold, frames)
+        inside = self._read_head(x).reshape(batch, steps * self.fold, frames)
         salience = F.pad(inside, (0, 0, self.bins[0], N_PITCH_BINS - self.bins[1]), value=-12.0)
-        deep = F.interpolate(torch.cat([z.mean(dim=2), z.amax(dim=2)], dim=1), scale_factor=2, mode="nearest")
+        along = z.permute(0, 2, 3, 1)  # as it lies in memory in inference
+        deep = torch.cat([along.mean(dim=1), along.amax(dim=1)], dim=2).transpose(1, 2)
+        deep = F.interpolate(deep, scale_factor=2, mode="nearest")
         summary = [deep, inside.amax(dim=1, keepdim=True), torch.logsumexp(inside, dim=1, keepdim=True)]
         return salience, self.voicing(torch.cat(summary, dim=1))[:, 0]
+
+    def _read_head(self, x: Tensor) -> Tensor:
+        """``(batch, steps, fold, frames)``."""
+        head = self.head
+        if torch.is_grad_enabled() or head.bias is None:
+            return head(x).transpose(1, 2)
+        # A product a step, of planes that lie channels last, takes half of the time of the convolution.
+        return torch.matmul(head.weight.flatten(1), x.transpose(1, 2)).add_(head.bias[:, None])
 
     def _levels(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         x = self.enter(planes if self.dtype is None else planes.to(self.dtype))
