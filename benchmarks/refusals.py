@@ -25,7 +25,7 @@ import numpy as np
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.evaluation.lyrics import lyrics_scores, reference_words, token_starts
 from stemfeatures.lyrics import Aligner
-from stemfeatures.lyrics.acoustics import FASTEST, PhoneAcoustics
+from stemfeatures.lyrics.acoustics import FASTEST, MIDDLE_GAIN, PhoneAcoustics
 from stemfeatures.lyrics.alignment import LEAST_SCORE
 from stemfeatures.lyrics.search import Search
 
@@ -43,7 +43,7 @@ class _Recording(PhoneAcoustics):
         self.last, self.real = (0.0, 0.0, 0.0, 1.0), 0.0
 
     def score(self, found: Search, fit: float, n_phones: int) -> float:
-        gain = found.gain / max(found.n_voiced, 1)
+        gain = found.gain / max(found.n_voiced, 1) - MIDDLE_GAIN * found.changed
         self.last = (fit, min(found.rate, FASTEST), gain, 1.0)
         self.real = super().score(found, fit, n_phones)
         return 1.0

@@ -14,7 +14,7 @@ pytest.importorskip("pocketsphinx")
 
 from stemfeatures.audio import resample
 from stemfeatures.generator.sing.voice import VoiceBank, VoiceStyle, speak
-from stemfeatures.lyrics import Aligner, parse_lyrics
+from stemfeatures.lyrics import Aligner, acoustics, parse_lyrics
 from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
 from stemfeatures.lyrics.corridor import CoarsePhones, corridor_around, spread
 from stemfeatures.lyrics.graph import GraphCosts, build_graph
@@ -443,3 +443,15 @@ def test_voices_without_a_pitch_are_sung_where_they_are_sure():
     sung = sung_frames(pitched, active, presence)
     np.testing.assert_array_equal(np.flatnonzero(sung), [*range(100, 150), *range(167, 230), *range(300, 360)])
     assert not len(sung_frames(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0)))
+
+
+def test_the_order_of_one_repeated_word_says_nothing(rio):
+    """A text of one word gains nothing by its order, and is not held to gain anything."""
+    vocals, _, aligner = rio
+    heard = aligner.acoustics.hear(vocals)
+    found = aligner.acoustics.search(heard, parse_lyrics("La, la la\nla la!"), build_graph, None)
+    assert found.changed == 0
+    assert found.gain == pytest.approx(0, abs=1e-3)
+    middle = replace(found, rate=acoustics.MIDDLE_RATE)
+    assert aligner.acoustics.score(middle, acoustics.MIDDLE_FIT, 10) == pytest.approx(0.5, abs=1e-3)
+    assert aligner.acoustics.score(replace(middle, changed=0.5), acoustics.MIDDLE_FIT, 10) < 0.45

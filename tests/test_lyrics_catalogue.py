@@ -171,7 +171,7 @@ def test_lyrics_that_were_aligned_otherwise_are_aligned_again(tmp_path: Path, mo
     assert again.outdated == {"with lyrics that were aligned otherwise": 1}
     runs = open_features(tmp_path / "features").to_pandas("runs")
     lags = [json.loads(text)["alignment"]["constants"]["LAG_S"] for text in runs["config_json"]]
-    assert sorted(lags) == [[0.03], [0.05]]
+    assert sorted(lags) == [[0.04], [0.05]]
 
 
 def test_lyrics_that_have_changed_are_aligned_again(tmp_path: Path) -> None:

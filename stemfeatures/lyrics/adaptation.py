@@ -35,14 +35,44 @@ def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> Aco
     AcousticModel
         Silence and noises stay as they are; all does where there are fewer than :data:`MIN_FRAMES` frames.
     """
-    if len(senones) < MIN_FRAMES:
-        return model
+    return model if len(senones) < MIN_FRAMES else moved(model, transforms(model, streams, senones))
+
+
+def moved(model: AcousticModel, transform: np.ndarray) -> AcousticModel:
+    """The model with its means ``transform[stream] @ (1, mean)``, those of silence and noises as they were.
+
+    Parameters
+    ----------
+    model : AcousticModel
+        What to move.
+    transform : np.ndarray
+        (3, 13, 14), of each stream the offset and the matrix.
+    """
     means = model.means.copy()
     sung = [k for k, name in enumerate(model.phones) if name not in FILLERS]
+    for stream in range(len(transform)):
+        means[sung, stream] = model.means[sung, stream] @ transform[stream, :, 1:].T + transform[stream, :, 0]
+    return replace(model, means=means.astype(np.float32))
+
+
+def transforms(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> np.ndarray:
+    """What moves the means of a model so that it fits some frames best.
+
+    Parameters
+    ----------
+    model, streams, senones : AcousticModel, np.ndarray, np.ndarray
+        As of :func:`adapt`; at least a frame.
+
+    Returns
+    -------
+    np.ndarray
+        (3, 13, 14) of :func:`moved`.
+    """
     order = np.argsort(model.codebook[senones], kind="stable")
     senones, streams = senones[order], streams[:, order]
     phones, first = np.unique(model.codebook[senones], return_index=True)
     stops = [*first[1:], len(senones)]
+    found = []
     for stream in range(len(streams)):
         size = streams.shape[2]
         weights, targets = [], []
@@ -59,6 +89,5 @@ def adapt(model: AcousticModel, streams: np.ndarray, senones: np.ndarray) -> Aco
         gram = (np.concatenate(weights).T @ pairs).reshape(size, size + 1, size + 1)
         target = np.concatenate(targets).T @ extended
         ridge = _RIDGE * np.trace(gram, axis1=1, axis2=2)[:, None, None] / (size + 1) * np.eye(size + 1)
-        transform = np.linalg.solve(gram + ridge, target[..., None])[..., 0]
-        means[sung, stream] = model.means[sung, stream] @ transform[:, 1:].T + transform[:, 0]
-    return replace(model, means=means.astype(np.float32))
+        found.append(np.linalg.solve(gram + ridge, target[..., None])[..., 0])
+    return np.stack(found)

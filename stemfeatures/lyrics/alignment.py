@@ -29,9 +29,9 @@ from .text import LyricsText, parse_lyrics
 from .vocals import Vocals, VocalSeparator
 
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
-#: Added to all times. Without it words come 0.01 s after those of generated songs and 0.08 s before those of UltraStar
+#: Added to all times. Without it words come 0.01 s after those of generated songs and 0.09 s before those of UltraStar
 #: songs whose labels are taken to lead by 75 ms; this stands between.
-LAG_S = 0.03
+LAG_S = 0.04
 #: Fit in nats of a word that lies in silence.
 UNHEARD = 5.0
 #: Lyrics whose score is lower do not fit.

@@ -36,6 +36,8 @@ class Search:
         Frames of 10 ms in which somebody sings, where it looks at that.
     rate : float
         Vowels a voiced second, where it looks at that.
+    changed : float
+        Share of the words that the other order changes: the order of "la la la" says nothing.
     """
 
     graph: LyricsGraph
@@ -44,6 +46,7 @@ class Search:
     gain: float = 0.0
     n_voiced: int = 0
     rate: float = 0.0
+    changed: float = 1.0
 
     def along(self, frames: np.ndarray) -> np.ndarray:
         """Scores of the states of the path in some frames."""

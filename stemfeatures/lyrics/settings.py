@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._util.constants_of import constants_of, digests_of, modules_of
-from . import letter_to_sound, onsets
+from . import letter_to_sound, onsets, singing
 from .graph import GraphCosts
 
 #: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
-ALIGNMENT_VERSION = 3
+ALIGNMENT_VERSION = 4
 #: Modules between vocals and tables whose constants can change a value. Networks that are not shipped have no part.
 PARTS = tuple(
     f"stemfeatures.lyrics.{name}"
@@ -29,7 +29,9 @@ PARTS = tuple(
         "lexicon",
         "observations",
         "onsets",
+        "posterior",
         "search",
+        "singing",
         "text",
         "viterbi",
         "vocals",
@@ -63,7 +65,7 @@ def alignment_settings() -> dict[str, Any]:
     return {
         "alignment_version": ALIGNMENT_VERSION,
         "acoustic_model": release,
-        "weights": digests_of([letter_to_sound.SHIPPED, onsets.SHIPPED]),
+        "weights": digests_of([letter_to_sound.SHIPPED, onsets.SHIPPED, singing.SHIPPED]),
         "costs": asdict(GraphCosts()),
         "constants": constants_of(modules_of(PARTS), without=MEMORY_ALONE),
     }

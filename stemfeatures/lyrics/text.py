@@ -193,6 +193,25 @@ def shuffled(lyrics: LyricsText) -> LyricsText:
     return replace(lyrics, tokens=tuple(tokens))
 
 
+def share_changed(lyrics: LyricsText, other: LyricsText) -> float:
+    """Share of the words of lyrics, 0 to 1, that are others in the same places of another text of as many tokens.
+
+    Examples
+    --------
+    >>> la = parse_lyrics("La la la, love")
+    >>> share_changed(la, parse_lyrics("la love la la"))
+    0.5
+    >>> share_changed(la, la)
+    0.0
+    """
+    pairs = [(_letters(a.text), _letters(b.text)) for a, b in zip(lyrics.tokens, other.tokens) if a.kind == "word"]
+    return sum(a != b for a, b in pairs) / max(len(pairs), 1)
+
+
+def _letters(word: str) -> str:
+    return "".join(c for c in word.casefold() if c.isalnum())
+
+
 def decode_lyrics(data: bytes) -> str:
     """The text of a file.
 
