@@ -16,6 +16,7 @@ from stemfeatures.descriptors.levels import FEATURES, level_features, level_shar
 from stemfeatures.descriptors.metre import LevelEvidence, find_bars, level_evidence
 from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE, accents, tracked_pulses
 from stemfeatures.generator.compose.composer import compose
+from stemfeatures.training import rhythm, tempo
 from stemfeatures.training.tempo import TempoExample, fit_confidence, fit_levels, reached_f, write_models
 
 SECONDS = 40
@@ -326,3 +327,12 @@ def test_rubato_of_a_score(style):
         assert np.array_equal(score.grid.beat_s, again.grid.beat_s)
         onsets = np.array([note.start_s for note in score.bass])
         assert len(onsets) == 0 or onsets.max() <= score.duration_s
+
+
+@pytest.mark.parametrize("training", [rhythm, tempo])
+def test_no_songs_to_learn_from_are_told(training, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        training.main(["--songs", "0", "-o", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert "0 songs: nothing can be learned from them" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

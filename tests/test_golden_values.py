@@ -111,7 +111,8 @@ def test_every_module_of_an_analysis_is_a_stage_or_said_to_be_none() -> None:
 
 def test_every_file_that_ships_is_in_the_settings_or_said_to_change_no_value() -> None:
     root = Path(analysis.__file__).parent
-    files = [p for p in root.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyi", ".pyc", ".typed"}]
+    no_data = {".py", ".pyi", ".pyc", ".nbc", ".nbi", ".typed", ".orig", ".rej"}
+    files = [p for p in root.rglob("*") if p.is_file() and p.suffix not in no_data]
     said = {p for pattern in NOT_SETTINGS for p in root.glob(pattern)}
     in_settings = {p.name: p for p in files if p not in said}
     expected = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in in_settings.items()}
@@ -128,6 +129,8 @@ def test_a_file_beside_a_stage_is_among_its_data(tmp_path: Path, monkeypatch: py
         (folder / "__init__.py").write_text("")
     (package / "fitted.json").write_text("{}")
     (package / "inner" / "fitted.npz").write_bytes(b"\0")
+    for stray in ("metre.py.orig", "fitted.json~", ".fitted.json.swp", ".hidden.json", "metre.py.rej", "a.nbc"):
+        (package / stray).write_text("left by an editor, a patch or a compiler")
     monkeypatch.syspath_prepend(tmp_path)
     files = data_files(modules_of(["stage_of_a_test"]))
     assert [file.name for file in files] == ["fitted.json", "fitted.npz"]

@@ -182,6 +182,18 @@ def test_what_sounds_alike_is_found_in_single_precision_whatever_the_network_com
 
 
 @torch.no_grad()
+def test_masks_that_are_all_given_do_not_lean(magnitude, monkeypatch):
+    leaning = {"sharpness": 0.5, "level_prior": 0.2, "similarity_prior": 0.6, "harmonic_priors": (2.0, 1.0)}
+    plain, net = _net(), _net(**leaning, transient_prior=0.3)
+    given = dict(zip(STEMS, torch.rand(4, *magnitude.shape)))
+    monkeypatch.setattr(similarity_prior, "leaning", lambda *_: pytest.fail("nothing of it would be used"))
+    expected, found = vars(plain(magnitude, given)), vars(net(magnitude, given))
+    for name, values in expected.items():
+        assert torch.equal(found[name], values), name
+    assert torch.equal(found["masks"], torch.stack([given[stem] for stem in STEMS], dim=1))
+
+
+@torch.no_grad()
 def test_masks_are_multiplied_and_sum_to_one(magnitude):
     plain, net = _net(), _net(harmonic_priors=(2.0, 1.0), transient_prior=0.3)
     before, found = plain(magnitude), net(magnitude)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-#: What modules and their types are written in, and compiled to; and what marks a package as typed.
-_CODE = frozenset({".py", ".pyi", ".pyc", ".so", ".pyd", ".typed"})
+#: What data are kept in; other files that lie in a package, as an editor or a patch leaves them, change no value.
+_DATA = frozenset({".json", ".gz", ".npz", ".npy", ".safetensors", ".csv", ".txt", ".toml"})
 
 
 def modules_of(names: Iterable[str]) -> list[ModuleType]:
@@ -79,10 +79,10 @@ def data_files(modules: Iterable[ModuleType]) -> list[Path]:
     Returns
     -------
     list of Path
-        All that is no code, sorted.
+        Those of a kind that data are kept in, sorted.
     """
     folders = {Path(folder) for module in modules for folder in getattr(module, "__path__", ())}
-    return sorted(path for folder in folders for path in folder.iterdir() if path.is_file() and not _is_code(path))
+    return sorted(path for folder in folders for path in folder.iterdir() if path.is_file() and _is_data(path))
 
 
 def digests_of(paths: Iterable[Path]) -> dict[str, str]:
@@ -111,8 +111,8 @@ def digests_of(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def _is_code(path: Path) -> bool:
-    return path.suffix in _CODE or path.name.startswith(".")
+def _is_data(path: Path) -> bool:
+    return path.suffix in _DATA and not path.name.startswith(".")
 
 
 def _plain(value: Any) -> Any:

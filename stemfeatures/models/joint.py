@@ -459,7 +459,7 @@ class Separated:
 
 
 def _shares(logits: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-    return _beside(torch.softmax(logits, dim=1), given)
+    return _beside(torch.softmax(logits, dim=1) if len(given) < len(STEMS) else logits, given)
 
 
 def _beside(masks: Tensor, given: Mapping[str, Tensor]) -> Tensor:
@@ -549,7 +549,8 @@ class JointNet(Network):
         frames = magnitude.shape[-1]
         separated = self.separate(magnitude, given)
         presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
-        calibrated = any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
+        found = len(separated.given) < len(STEMS)  # else no mask is the network's, and none leans
+        calibrated = found and any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
         masks = self._before_pitch(separated) if calibrated else separated.masks
         salience, voicing = self.read_pitch(separated)
         if calibrated:

@@ -165,6 +165,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bank", type=Path, metavar="FOLDER", help="sound bank of stemfeatures generate")
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
     args = parser.parse_args(argv)
+    if args.songs < 1:
+        parser.error(f"{args.songs} songs: nothing can be learned from them")
     songs = list(analysed_songs(args.songs, args.seed, args.duration, args.bank))
     made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": songs[0].frames.model}
     made_of |= {"generator": VERSION, "bank": NoteBank(args.bank).fingerprint if args.bank else None}

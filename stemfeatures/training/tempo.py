@@ -246,6 +246,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--duration", type=float, default=24.0, metavar="SECONDS")
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
     args = parser.parse_args(argv)
+    if args.songs < 1:
+        parser.error(f"{args.songs} songs: nothing can be learned from them")
     songs = list(tempo_songs(args.songs, args.seed, args.duration))
     made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": songs[0].frames.model}
     args.out.mkdir(parents=True, exist_ok=True)
