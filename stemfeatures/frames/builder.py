@@ -40,7 +40,7 @@ _SINGLE = (
 )  # fmt: skip
 _VOICE = PITCHED_STEMS.index("vocals")
 #: Frames whose spectra a CPU measures at a time, so that they stay in its cache.
-_TOGETHER = 128
+_TOGETHER = 256
 _NOTES = ("note_onset", "note_active", "note_deviation")
 
 
