@@ -6,6 +6,7 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, no_pitch, pitch_frames
 
 from stemfeatures.descriptors.f0 import cents, decode_f0, describe_f0, notes, vibrato
+from stemfeatures.descriptors.values import middle
 from stemfeatures.frames import PitchFrames
 
 N = n_frames_of(12 * SR)
@@ -163,3 +164,15 @@ def test_candidates_without_frequency_are_never_chosen():
     contour, salience = decode_f0(pitch, np.ones(50, bool), np.arange(50.0))
     assert np.isnan(contour.f0_hz).all()
     assert (salience == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_the_middle_is_the_median_to_the_last_bit(dtype):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 10, 101, 1000):
+        values = (1000 * rng.standard_normal(n)).astype(dtype)
+        assert middle(values) == np.median(values)
+        if dtype != "int64":
+            values[n // 2] = np.nan
+            assert np.isnan(middle(values))
+    assert middle(np.array([[3.0, 1.0], [2.0, 10.0]])) == 2.5

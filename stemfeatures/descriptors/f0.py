@@ -20,7 +20,7 @@ from .inputs import DescriptorInputs
 from .paths import advance, trace
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std, windows
+from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, middle, number, runs, std, windows
 
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
@@ -288,7 +288,7 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
         whole = means[first : end - window + 1] if window == LOOKAHEAD else pitch_cents[first:end].mean(keepdims=True)
         ahead = np.concatenate([whole, np.full(window - 1, whole[-1])])
         spans = first + _steady(ahead, window)
-        medians = [np.median(pitch_cents[start:stop]) for start, stop in spans]
+        medians = [middle(pitch_cents[start:stop]) for start, stop in spans]
         found.append(np.column_stack([spans, np.asarray(medians)]))
     return np.concatenate(found)
 

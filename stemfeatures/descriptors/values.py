@@ -35,7 +35,16 @@ def std(values: np.ndarray) -> float | None:
 
 
 def median(values: np.ndarray) -> float | None:
-    return number(np.median(values)) if len(values) else None
+    return number(middle(values)) if len(values) else None
+
+
+def middle(values: np.ndarray) -> float:
+    """``numpy.median`` of the values of one row, of which there is one at least, in a fraction of its time."""
+    ordered = np.sort(values, axis=None)
+    half, last = len(ordered) // 2, ordered[-1]
+    if last != last:  # NaN comes last
+        return float("nan")
+    return float(ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2)
 
 
 def runs(mask: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from .fitted import logistic, stored_model
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .transcription import note_name
-from .values import OK, SILENT, mean, windows
+from .values import OK, SILENT, mean, middle, windows
 
 VOCALS = "vocals"
 #: Name of the table.
@@ -426,7 +426,7 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
 
 def _events(inputs: DescriptorInputs) -> Columns:
     found = inputs.get(further_voices)
-    median = np.array([np.median(pitch) for pitch in found.midi])
+    median = np.array([middle(pitch) for pitch in found.midi])
     return {
         "stem": [VOCALS] * len(median),
         "start_s": found.first / FRAME_RATE,
