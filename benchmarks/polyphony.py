@@ -30,6 +30,7 @@ import torch
 
 from stemfeatures.audio import load, resample, to_mono
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
+from stemfeatures.descriptors.note_onsets import likely_onsets
 from stemfeatures.descriptors.polyphony import polyphonic_notes
 from stemfeatures.frames.polyphony import NoteMeter
 from stemfeatures.generator.compose.styles import DRAWN_STYLES
@@ -65,7 +66,7 @@ def our_notes(y: np.ndarray) -> Found:
     meter = NoteMeter("cpu")
     meter.push_signal(y)
     onset, active, deviation = meter.finish(1 + len(y) // HOP_LENGTH)
-    found = polyphonic_notes(onset.T, active.T, deviation.T)
+    found = polyphonic_notes(likely_onsets(onset, active).T, active.T, deviation.T)
     hertz = 440 * 2 ** ((found.pitch + found.cents / 100 - 69) / 12)
     return np.stack([found.onset_s, found.offset_s], axis=1), hertz
 

@@ -17,6 +17,7 @@ from ..constants import FRAME_RATE, LOWEST_NOTE, N_NOTES
 from .activity import active_rows
 from .event_tables import STEM, Columns, EventTable, register_events
 from .inputs import DescriptorInputs
+from .note_onsets import APART, likely_onsets
 from .transcription import EVENT_FIELDS, note_name
 
 #: Name of the table.
@@ -25,8 +26,6 @@ POLYPHONIC_NOTES = "polyphonic_notes"
 #: Least probability of an onset and, in the mean of the frames from it on, of sounding. Training moves the logits such
 #: that these are the best thresholds on songs it did not learn from.
 LEAST_ONSET, LEAST_ACTIVE = 0.5, 0.5
-#: Frames around an onset in which no other of that pitch is.
-APART = 2
 #: Frames from the onset on whose mean says whether the pitch sounds, and frames without it that end a note.
 FOLLOWING, REST = 3, 2
 #: Pitches that are looked at together: those of a long track lie in a file.
@@ -85,8 +84,7 @@ def polyphonic_notes(
     """
     n_frames = len(onset)
     highest = maximum_filter1d(onset, 2 * APART + 1, axis=0, mode="constant")
-    # The mean of the frames from one on: a window that is moved by half its width.
-    follows = uniform_filter1d(active, FOLLOWING, axis=0, origin=-(FOLLOWING // 2), mode="constant")
+    follows = sounding_from(active.T).T
     pitch, frame = np.nonzero(((onset == highest) & (onset >= least_onset) & (follows >= least_active)).T)
     if not len(frame):
         none = np.zeros(0)
@@ -117,6 +115,12 @@ def polyphonic_notes(
     )
 
 
+def sounding_from(active: np.ndarray) -> np.ndarray:
+    """(n_pitches, n_frames) mean of the probability that a pitch sounds, over three frames from each one on."""
+    # A window that is moved by half its width.
+    return np.asarray(uniform_filter1d(active, FOLLOWING, axis=1, origin=-(FOLLOWING // 2), mode="constant"))
+
+
 def _ends(sounds: np.ndarray, frame: np.ndarray, pitch: np.ndarray) -> np.ndarray:
     """(n_notes,) first frame after each from which on its pitch does not sound for :data:`REST` frames."""
     silent = np.concatenate([~sounds, np.ones((REST, sounds.shape[1]), bool)])
@@ -143,10 +147,11 @@ def accompaniment_notes(inputs: DescriptorInputs) -> PolyphonicNotes | None:
     if frames is None:
         return None
     active = inputs.get(active_rows)["other"]
+    onset = likely_onsets(frames.onset, frames.active)
     parts = []
     for first in range(0, N_NOTES, _TOGETHER):
         some = slice(first, first + _TOGETHER)
-        found = polyphonic_notes(frames.onset[some].T, frames.active[some].T, frames.deviation[some].T, lowest=first)
+        found = polyphonic_notes(onset[some].T, frames.active[some].T, frames.deviation[some].T, lowest=first)
         near = np.clip(np.rint(found.onset_s * FRAME_RATE).astype(int), 0, len(active) - 1)
         parts.append([x[active[near]] for x in vars(found).values()])
     columns = [np.concatenate(values) for values in zip(*parts)]
