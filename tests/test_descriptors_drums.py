@@ -188,6 +188,13 @@ def test_the_command_writes_what_the_analysis_reads(tmp_path, monkeypatch, capsy
     assert ((model.threshold >= 0.1) & (model.threshold <= 0.7)).all()
 
 
+def test_one_song_is_too_few(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        strokes.main(["--songs", "0", "-o", str(tmp_path)])
+    assert "0 songs: fewer than two of them have drums" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_rows():
     frames, _ = _kit(3)
     rows = describe(frames).stems

@@ -101,3 +101,10 @@ def test_the_command_writes_what_the_analysis_reads(tmp_path, monkeypatch, capsy
     weights, bias = note_onsets._model.__wrapped__()
     assert weights.shape == (len(EVIDENCE),)
     assert bias == stored["bias"]
+
+
+def test_one_song_is_too_few(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        training.main(["--songs", "0", "-o", str(tmp_path)])
+    assert "0 songs: fewer than two of them have notes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -156,7 +156,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
     args = parser.parse_args(argv)
     bank = NoteBank(args.bank) if args.bank else None
-    weights, bias, figures = fit_onsets(list(heard_songs(args.songs, args.seed, args.duration, bank)))
+    examples = list(heard_songs(args.songs, args.seed, args.duration, bank))
+    if len({example.song for example in examples}) < 2:
+        parser.error(f"{args.songs} songs: fewer than two of them have notes, so nothing can be learned from them")
+    weights, bias, figures = fit_onsets(examples)
     made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": DEFAULT_MODEL}
     write_onsets(weights, bias, args.out, made_of | {"generator": VERSION, "bank": bank and bank.fingerprint})
     print("songs left out: precision {:.3f}, recall {:.3f}, F {:.3f}".format(*figures))

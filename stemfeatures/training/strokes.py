@@ -250,6 +250,8 @@ def main(argv: list[str] | None = None) -> None:
     bank = NoteBank(args.bank) if args.bank else None
     grooves = GrooveBank(args.grooves) if args.grooves else None
     examples = list(heard_songs(args.songs, args.seed, args.duration, bank, grooves))
+    if len({example.song for example in examples}) < 2:
+        parser.error(f"{args.songs} songs: fewer than two of them have drums, so nothing can be learned from them")
     model, counts = fit_strokes(examples)
     made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": DEFAULT_MODEL}
     made_of |= {"generator": VERSION, "bank": bank and bank.fingerprint, "grooves": grooves and grooves.fingerprint}
