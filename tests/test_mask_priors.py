@@ -148,6 +148,18 @@ def test_compiled_code_finds_the_places_and_factors_that_torch_finds(n_frames, m
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("broken", [slice(100, 110), slice(None)])
+def test_places_of_what_is_no_number_are_frames(broken, monkeypatch):
+    """A network that diverged gives such masks: what it says is wrong then, but no memory is read beyond the frames."""
+    spectra = torch.rand(300, similarity_prior.N_BANDS, generator=torch.Generator().manual_seed(0))
+    spectra[broken] = float("nan")
+    monkeypatch.setattr(torch, "empty", lambda *shape, **kind: torch.zeros(*shape, **kind) - 2**40)  # as memory may be
+    places, _, _ = similarity_prior.places_alike(spectra)
+    assert int(places.min()) >= 0
+    assert int(places.max()) < len(spectra)
+
+
+@torch.no_grad()
 def test_masks_that_lean_by_what_sounds_alike_sum_to_one_and_pitch_is_read_from_them(magnitude):
     plain, net = _net(transient_prior=0.3), _net(transient_prior=0.3, similarity_prior=0.6)
     before, found = plain(magnitude), net(magnitude)

@@ -108,7 +108,7 @@ def _most_alike(spectra: Tensor) -> tuple[Tensor, Tensor]:
     norm = torch.stack([energy[k : k + n_frames] for k in offsets]).sum(dim=0).sqrt_()
     inverse = norm.clamp_min_(1e-12).reciprocal_().numpy()
     n_asked = -(-n_frames // HOP)
-    place = torch.empty(n_asked, min(N_ALIKE + 1, n_frames), dtype=torch.long)
+    place = torch.zeros(n_asked, min(N_ALIKE + 1, n_frames), dtype=torch.long)  # NaN has no places
     similarity, line = torch.empty(place.shape), np.empty(n_frames, np.float32)
     for first in range(0, n_asked, _TOGETHER):
         some = slice(first, min(first + _TOGETHER, n_asked))
