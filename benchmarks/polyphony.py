@@ -5,7 +5,8 @@
 Takes the songs of a folder that ``stemfeatures generate`` wrote, or makes some (needs the extras train and evaluate),
 and finds the notes of *other*: in the stem that the default network separates from the mixture, and in the true stem. A
 note is right whose onset is within 50 ms and whose pitch is within 50 cents (mir_eval.transcription, offsets do not
-count). basic-pitch (``pip install basic-pitch onnxruntime``) reads the same waveforms with its default thresholds.
+count). Beside it stands what the network says by itself, whose onsets are not judged by what is around them.
+basic-pitch (``pip install basic-pitch onnxruntime``) reads the same waveforms with its default thresholds.
 Prints means over the songs that have such notes, and CPU seconds a minute, of all threads: on one core
 (``taskset -c 0``) they are those of one.
 """
@@ -18,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ def stored(folder: Path) -> Iterator[Song]:
         yield mixture, stem, rate, true_notes(json.loads(path.read_text()), "other")
 
 
-def our_notes(y: np.ndarray) -> Found:
-    """Notes of a waveform at 22,050 Hz by the network that ships, as the analysis finds them."""
+def our_notes(y: np.ndarray, *, judged: bool = True) -> Found:
+    """Notes of a waveform at 22,050 Hz by the network that ships, as the analysis finds them or by itself."""
     meter = NoteMeter("cpu")
     meter.push_signal(y)
     onset, active, deviation = meter.finish(1 + len(y) // HOP_LENGTH)
-    found = polyphonic_notes(likely_onsets(onset, active).T, active.T, deviation.T)
+    if judged:
+        onset = likely_onsets(onset, active)
+    found = polyphonic_notes(onset.T, active.T, deviation.T)
     hertz = 440 * 2 ** ((found.pitch + found.cents / 100 - 69) / 12)
     return np.stack([found.onset_s, found.offset_s], axis=1), hertz
 
@@ -110,7 +113,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     network = checkpoints.load_for_inference()
-    tools: dict[str, Callable[[np.ndarray], Found]] = {"stemfeatures": our_notes}
+    tools: dict[str, Callable[[np.ndarray], Found]] = {
+        "stemfeatures": our_notes,
+        "network alone": partial(our_notes, judged=False),
+    }
     if find_spec("basic_pitch") is not None:
         tools["basic-pitch"] = basic_pitch_notes
     for tool in tools.values():  # what is loaded once

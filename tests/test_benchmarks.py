@@ -81,7 +81,10 @@ TINY = {
         r"raw_pitch_accuracy +separated +\d\.\d+, true stems +\d(?s:.*)beat_f_measure +separated",
     ),
     "planning": ("--rows 300 --parts 2 --csv --whole", r"300 +portions +\d+\.\d s(?s:.*)300 +whole +\d+\.\d s"),
-    "polyphony": ("--songs 1 --seconds 8", r"stemfeatures +separated +1( +[01]\.\d{3}){3}"),
+    "polyphony": (
+        "--songs 1 --seconds 8",
+        r"stemfeatures +separated +1( +[01]\.\d{3}){3}(?s:.*)network alone +true stem +1( +[01]\.\d{3}){3}",
+    ),
     "presence": (
         "--songs 2 --seconds 8 --lineups instrumental without_drums",
         r"instrumental, .*\nwithout_drums, (?s:.*)drums +[0-2] of [12] +[01] of [01]\n(?s:.*) wrong in [0-2] of 2",
