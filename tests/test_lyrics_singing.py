@@ -18,7 +18,7 @@ from stemfeatures.lyrics.acoustics import PhoneAcoustics
 from stemfeatures.lyrics.adaptation import moved, transforms
 from stemfeatures.lyrics.alignment import Aligner
 from stemfeatures.lyrics.singing import SHIPPED, singing_model
-from stemfeatures.lyrics.train_singing import SHARE, learned, main
+from stemfeatures.lyrics.train_singing import SHARE, SpeechAcoustics, learned, main
 
 SAMPLES = Path(__file__).parent.parent / "catalog_samples"
 
@@ -51,18 +51,17 @@ def test_means_go_where_the_transform_sends_them() -> None:
 
 
 def test_half_of_the_way_is_learned() -> None:
-    acoustics = PhoneAcoustics()
-    acoustics.units = _speech()
+    model = _speech()
     offset = np.linspace(-2, 2, 13)
-    examples = [_frames(acoustics.units, 3000, offset, seed) for seed in (0, 1)]
-    found = learned(acoustics, examples)
+    examples = [_frames(model, 3000, offset, seed) for seed in (0, 1)]
+    found = learned(model, examples)
     joined = [np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*examples), (1, 0))]
-    whole = transforms(acoustics.units, *joined)
+    whole = transforms(model, *joined)
     np.testing.assert_allclose(found, np.eye(13, 14, 1) + SHARE * (whole - np.eye(13, 14, 1)))
-    unseen, senones = _frames(acoustics.units, 500, offset, 2)
+    unseen, senones = _frames(model, 500, offset, 2)
     names, rows = np.unique(senones, return_inverse=True)
-    models = [acoustics.units, moved(acoustics.units, found), moved(acoustics.units, whole)]
-    fits = [model.log_likelihoods(unseen, names)[np.arange(500), rows].mean() for model in models]
+    models = [model, moved(model, found), moved(model, whole)]
+    fits = [some.log_likelihoods(unseen, names)[np.arange(500), rows].mean() for some in models]
     assert fits[0] + 0.5 < fits[1] < fits[2] - 0.1
 
 
@@ -80,9 +79,7 @@ def test_a_transform_is_learned_by_a_command(tmp_path: Path, capsys: pytest.Capt
     y, rate = load(SAMPLES / "Río.flac")
     write(song / "mixture.flac", y, rate)
     lines = [text for _, _, text in json.loads((SAMPLES / "truth" / "rio.json").read_text(encoding="utf-8"))["lyrics"]]
-    acoustics = PhoneAcoustics()
-    acoustics.units = _speech()
-    found = Aligner(acoustics=acoustics).from_file(SAMPLES / "Río.flac", "\n".join(lines))
+    found = Aligner(acoustics=SpeechAcoustics()).from_file(SAMPLES / "Río.flac", "\n".join(lines))
     words = [{"word": word.word, "start_s": word.start_s} for word in found.words]
     n_frames = []
     for away in (0.0, 9.0):

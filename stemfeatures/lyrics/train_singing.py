@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError
-from .acoustic_model import installed_model, read_acoustic_model
+from .acoustic_model import AcousticModel, installed_model, read_acoustic_model
 from .acoustics import PhoneAcoustics
 from .adaptation import MIN_FRAMES, transforms
 from .alignment import Aligner
@@ -34,8 +34,16 @@ FOUND_S = 0.1
 SHARE = 0.5
 
 
-class _Speech(PhoneAcoustics):
-    """The Gaussians of speech; keeps what it found, and refuses nothing."""
+class SpeechAcoustics(PhoneAcoustics):
+    """The Gaussians of speech; keeps what it found, and refuses nothing.
+
+    Raises
+    ------
+    ModelError
+        When they cannot be used.
+    ImportError
+        When the extra ``lyrics`` is not installed; says how to.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("songs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=SHIPPED)
     args = parser.parse_args(arguments)
-    acoustics = _Speech()
+    acoustics = SpeechAcoustics()
     aligner = Aligner(acoustics=acoustics)
     examples = [found for song in args.songs if (found := _examples(song, aligner, acoustics)) is not None]
     n_frames = sum(len(senones) for _, senones in examples)
     if n_frames < MIN_FRAMES:
         parser.error(f"{n_frames} frames of words that were found: {MIN_FRAMES} are needed")
-    transform = learned(acoustics, examples)
+    transform = learned(acoustics.units, examples)
     made = {"songs": len(examples), "frames": n_frames, "transform": np.round(transform, 5).tolist()}
     print(f"{len(examples)} songs, {n_frames} frames of words that were found")
     with gzip.GzipFile(args.output, "wb", mtime=0) as file:
@@ -68,13 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def learned(acoustics: PhoneAcoustics, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def learned(model: AcousticModel, examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The transform of :func:`.adaptation.moved` half of the way to some frames.
 
     Parameters
     ----------
-    acoustics : PhoneAcoustics
-        Whose Gaussians to move.
+    model : AcousticModel
+        Its Gaussians are moved.
     examples : Sequence[tuple[np.ndarray, np.ndarray]]
         Of each song (3, n, 13) streams of frames and (n,) their senones.
 
@@ -84,13 +92,13 @@ def learned(acoustics: PhoneAcoustics, examples: Sequence[tuple[np.ndarray, np.n
         (3, 13, 14).
     """
     streams = np.concatenate([frames for frames, _ in examples], axis=1)
-    found = transforms(acoustics.units, streams, np.concatenate([senones for _, senones in examples]))
+    found = transforms(model, streams, np.concatenate([senones for _, senones in examples]))
     nothing = np.eye(found.shape[1], found.shape[2], 1)
     result: np.ndarray = nothing + SHARE * (found - nothing)
     return result
 
 
-def _examples(song: Path, aligner: Aligner, acoustics: _Speech) -> tuple[np.ndarray, np.ndarray] | None:
+def _examples(song: Path, aligner: Aligner, acoustics: SpeechAcoustics) -> tuple[np.ndarray, np.ndarray] | None:
     """Streams and senones of the frames of words of a song that are found; None where there is none."""
     try:
         lyrics = json.loads((song / "truth.json").read_text(encoding="utf-8")).get("lyrics") or {}
