@@ -182,6 +182,7 @@ def test_the_command_writes_what_the_analysis_reads(tmp_path, monkeypatch, capsy
         "songs": 4, "seed": 786000, "duration_s": 8.0, "model": DEFAULT_MODEL, "generator": VERSION, "bank": None,
         "grooves": None,
     }  # fmt: skip
+    assert all(round(value, 3) == value for value in (*stored["mean"], *stored["spread"]))
     monkeypatch.setattr(drums, "files", lambda _: tmp_path)
     model = stroke_model.__wrapped__()
     assert model.probability(np.zeros((3, len(model.mean)))).shape == (3, 5)

@@ -24,6 +24,7 @@ from ..analysis import Analyser
 from ..constants import FRAME_RATE, LOWEST_NOTE
 from ..descriptors import note_onsets
 from ..descriptors.activity import active_rows
+from ..descriptors.fitted import logistic
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.note_onsets import EVIDENCE, WEIGHTS, onset_evidence, onset_peaks
 from ..descriptors.polyphony import LEAST_ACTIVE, POLYPHONIC_NOTES, sounding_from
@@ -99,7 +100,7 @@ def fit_onsets(examples: list[OnsetExample]) -> tuple[np.ndarray, float, np.ndar
         weights, bias = _fit([e for e in examples if songs.index(e.song) % 2 != part])
         for k, example in enumerate(examples):
             if songs.index(example.song) % 2 == part:
-                probability = 1 / (1 + np.exp(-(example.evidence @ weights + bias)))
+                probability = logistic(example.evidence @ weights + bias)
                 scores[k] = [_figures(example, probability >= threshold) for threshold in THRESHOLDS]
     best = int(scores[..., 2].mean(axis=0).argmax())
     weights, bias = _fit(examples)

@@ -232,7 +232,8 @@ def heard_songs(
 
 def write_strokes(model: StrokeModel, folder: Path, made_of: dict[str, Any]) -> None:
     """Write the file that :func:`stemfeatures.descriptors.drums.stroke_model` reads."""
-    arrays = {name: np.round(value, 3).tolist() for name, value in vars(model).items()}
+    # In double precision: what is rounded in single precision is written with all its digits.
+    arrays = {name: np.round(value.astype(np.float64), 3).tolist() for name, value in vars(model).items()}
     stored = {"strokes": STROKES, "made_of": made_of} | arrays
     folder.mkdir(parents=True, exist_ok=True)
     write_replace(folder / drums.WEIGHTS, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
