@@ -1,8 +1,8 @@
 """Words in time: lyrics aligned with a recording.
 
 The vocals are separated and their voicing found by the network, their cepstra are scored by Gaussians of phones in
-context, and the most likely path through the graph of the lyrics gives the times. A first, coarse alignment adapts the
-Gaussians to the singer, a second one with those is what counts.
+context. A first, coarse alignment adapts the Gaussians to the singer; around the most likely path of a second one with
+those, the path on which most words may be expected to begin where they do gives the times.
 """
 
 from __future__ import annotations
