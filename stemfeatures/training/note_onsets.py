@@ -34,12 +34,12 @@ from ..generator.play.note_bank import NoteBank
 from ..generator.song import VERSION, generate_song
 from ..models.checkpoints import DEFAULT_MODEL
 from .data.heard_notes import true_notes
-from .rhythm import fit_log_linear
+from .logistic import fit_logistic
 
 FOLDER = Path(note_onsets.__file__).parent
 THRESHOLDS = np.arange(0.2, 0.6, 0.05)
 #: Penalty on squared weights, in onsets.
-PENALTY = 20.0
+PENALTY = 10.0
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,7 @@ def _fit(examples: list[OnsetExample]) -> tuple[np.ndarray, float]:
     x = np.concatenate([e.evidence for e in examples])
     target = np.concatenate([e.matches for e in examples]).astype(float)
     weight = np.concatenate([np.full(len(e.matches), 1 / np.sqrt(max(len(e.matches), 1))) for e in examples])
-    mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    both = fit_log_linear((x - mean) / spread, np.stack([1 - target, target], 1), weight / weight.mean(), PENALTY)
-    found = both[1] - both[0]
-    weights = found[:-1] / spread
-    return weights, float(found[-1] - weights @ mean)
+    return fit_logistic(x, target, penalty=PENALTY, weight=weight / weight.mean())
 
 
 def heard_songs(n_songs: int, seed: int, duration_s: float, bank: NoteBank | None = None) -> Iterator[OnsetExample]:
