@@ -68,7 +68,7 @@ def draw(path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 0.72 * len(rows) + 0.6))
     sides = 0
     for source, targets in without_implied(imports(list(place))).items():
-        for target in sorted(targets, key=lambda name: -place[name][1]):
+        for target in sorted(targets, key=lambda name: (-place[name][1], place[name][0])):
             (x0, y0), (x1, y1) = place[source], place[target]
             near = y0 - y1 < 1.5 * STEP
             sides += not near
