@@ -26,13 +26,14 @@ from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
 from .level_prior import weighed
-from .mask_factors import harmonic_factors, multiplied, similar_factors, transient_factors
+from .mask_factors import harmonic_factors, multiplied, partials, refined, similar_factors, transient_factors
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
+from .refiner import N_REFINED_BINS, RefinerNet, seen
 from .winograd import WinogradConv
 
 #: Subnetworks, which can be trained by themselves.
-SUBNETWORKS = ("separator", "pitch", "rhythm", "presence")
+SUBNETWORKS = ("separator", "pitch", "rhythm", "presence", "refiner")
 #: What of a configuration is chosen for the masks of a network after its training.
 CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior", "similarity_prior")
 
@@ -64,6 +65,8 @@ class JointConfig(NetworkConfig):
         Width of the temporal convolutions that say which stems play; 0: the network does not say it.
     presence_layers : int, default=6
         How many of them there are.
+    refiner_width : int, default=0
+        Channels of the network that refines the masks that are given out, see :mod:`.refiner`; 0: nothing does.
     sharpness : float, default=1.0
         Factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read always
         have 1. Below 1 masks are softer.
@@ -91,6 +94,7 @@ class JointConfig(NetworkConfig):
     rhythm_layers: int = 8
     presence_channels: int = 0
     presence_layers: int = 6
+    refiner_width: int = 0
     sharpness: float = 1.0
     level_prior: float = 0.0
     harmonic_priors: tuple[float, float] = (0.0, 0.0)
@@ -514,6 +518,7 @@ class JointNet(Network):
         self.rhythm = RhythmNet(self.config)
         width, depth = self.config.presence_channels, self.config.presence_layers
         self.presence = PresenceNet(width, depth, self.feature_size, self.stride) if width else None
+        self.refiner = RefinerNet(self.config.refiner_width) if self.config.refiner_width else None
 
     @property
     def subnetworks(self) -> tuple[str, ...]:
@@ -549,16 +554,11 @@ class JointNet(Network):
         frames = magnitude.shape[-1]
         separated = self.separate(magnitude, given)
         presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
-        found = len(separated.given) < len(STEMS)  # else no mask is the network's, and none leans
-        calibrated = found and any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
-        masks = self._before_pitch(separated) if calibrated else separated.masks
-        salience, voicing = self.read_pitch(separated)
-        if calibrated:
-            # What masks lean towards is found by then, and no part of what is learned of them.
-            known = None if presence is None else presence.detach()
-            strengths = dict(zip(PITCHED_STEMS, self.config.harmonic_priors))
-            partials = harmonic_factors(masks, salience.detach(), voicing.detach(), known, strengths)
-            masks = _beside(multiplied(masks, partials), separated.given)
+        masks, salience, voicing = self._with_pitch(separated, presence)
+        if self.refiner is not None and masks is not separated.masks:
+            masks = refined(masks, self.refiner(self._seen(separated, masks, salience, voicing, presence)))
+        if masks is not separated.masks:
+            masks = _beside(masks, separated.given)
         return JointOutput(
             masks=_crop(masks, frames),
             salience=_crop(salience, frames),
@@ -567,6 +567,38 @@ class JointNet(Network):
             presence=None if presence is None else _crop(presence, frames),
             features=separated.features,
         )
+
+    def _with_pitch(self, separated: Separated, presence: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """``(batch, 4, N_BINS, padded frames)``, masks with all that they lean towards, and logits of the pitch.
+
+        They are those of ``separated`` where nothing is done to them.
+        """
+        calibrated = any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
+        # If all masks are given none is the network's.
+        change = len(separated.given) < len(STEMS) and (calibrated or self.refiner is not None)
+        masks = self._before_pitch(separated) if change else separated.masks
+        salience, voicing = self.read_pitch(separated)
+        if change:
+            # What masks lean towards is found by then, and no part of what is learned of them.
+            known = None if presence is None else presence.detach()
+            strengths = dict(zip(PITCHED_STEMS, self.config.harmonic_priors))
+            factors = harmonic_factors(masks, salience.detach(), voicing.detach(), known, strengths)
+            masks = multiplied(masks, factors)
+        return masks, salience, voicing
+
+    def _seen(
+        self, separated: Separated, masks: Tensor, salience: Tensor, voicing: Tensor, presence: Tensor | None
+    ) -> Tensor:
+        """What the refiner reads."""
+        return seen(separated.magnitude, masks, separated.masks, partials(salience, voicing, presence, N_REFINED_BINS))
+
+    @torch.no_grad()
+    def before_refining(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks that the refiner is to change, in all bins, and what it reads; of padded frames, without gradients."""
+        separated = self.separate(magnitude)
+        presence = self.read_presence(separated)
+        masks, salience, voicing = self._with_pitch(separated, presence)
+        return masks, self._seen(separated, masks, salience, voicing, presence)
 
     def _before_pitch(self, separated: Separated) -> Tensor:
         """``(batch, 4, N_BINS, padded frames)``, masks with all but what pitch tells of them.

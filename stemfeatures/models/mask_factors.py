@@ -13,6 +13,9 @@ from torch import Tensor
 from ..constants import PITCHED_STEMS, STEMS
 from . import harmonic_prior, similarity_prior, transient_prior
 
+#: What a logit is changed by at most.
+LARGEST = 6.0
+
 
 def harmonic_factors(
     masks: Tensor, salience: Tensor, voicing: Tensor, presence: Tensor | None, strengths: Mapping[str, float]
@@ -38,12 +41,39 @@ def harmonic_factors(
     found = {}
     for k, stem in enumerate(PITCHED_STEMS):
         if strength := strengths[stem]:
-            place, certainty = STEMS.index(stem), torch.sigmoid(voicing[:, k])
-            if presence is not None:
-                certainty = certainty * torch.sigmoid(presence[:, place])
+            place, certainty = STEMS.index(stem), _certainty(voicing, presence, k, stem)
             hz, low = harmonic_prior.strongest_hz(salience[:, k]), masks[:, place, : harmonic_prior.N_COMB_BINS[stem]]
             found[stem] = harmonic_prior.leaning(low, hz, certainty, strength)
     return found
+
+
+def partials(salience: Tensor, voicing: Tensor, presence: Tensor | None, n_bins: int) -> Tensor:
+    """Where the partials of vocals and bass lie, as sure as they are.
+
+    Parameters
+    ----------
+    salience, voicing, presence : Tensor
+        As for :func:`harmonic_factors`.
+    n_bins : int
+        Lowest bins that are looked at.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, 2, n_bins, n_frames)``, :func:`.harmonic_prior.comb` times the probability of a pitch.
+    """
+    lines = [
+        harmonic_prior.comb(harmonic_prior.strongest_hz(salience[:, k]), n_bins)
+        * _certainty(voicing, presence, k, stem)[:, None]
+        for k, stem in enumerate(PITCHED_STEMS)
+    ]
+    return torch.stack(lines, dim=1)
+
+
+def _certainty(voicing: Tensor, presence: Tensor | None, k: int, stem: str) -> Tensor:
+    """``(batch, n_frames)``, 0..1, that a stem plays and has a pitch."""
+    certainty = torch.sigmoid(voicing[:, k])
+    return certainty if presence is None else certainty * torch.sigmoid(presence[:, STEMS.index(stem)])
 
 
 def transient_factors(magnitude: Tensor, strength: float) -> dict[str, Tensor]:
@@ -122,3 +152,21 @@ def multiplied(masks: Tensor, *factors: Mapping[str, Tensor]) -> Tensor:
             rows[place] = torch.cat([own[:, :reached] * factor, own[:, reached:]], dim=1)
     low = torch.stack(rows, dim=1)
     return torch.cat([low / low.sum(dim=1, keepdim=True), masks[:, :, n_bins:]], dim=2)
+
+
+def refined(masks: Tensor, added: Tensor) -> Tensor:
+    """Masks with something added to their logits.
+
+    Parameters
+    ----------
+    masks : Tensor
+        ``(batch, 4, N_BINS, n_frames)``, in the order of ``STEMS``. Without gradients they are changed in place.
+    added : Tensor
+        ``(batch, 4, k, n_frames)``, for the lowest bins; no more than :data:`LARGEST` to either side.
+
+    Returns
+    -------
+    Tensor
+        As ``masks``.
+    """
+    return multiplied(masks, dict(zip(STEMS, added.clamp(-LARGEST, LARGEST).exp().unbind(dim=1))))

@@ -34,6 +34,7 @@ class LossWeights:
     rhythm: float = 0.4
     rhythm_positive: float = 6.0
     presence: float = 0.2
+    refinement: float = 1.0
 
     def __post_init__(self) -> None:
         require_types(self)

@@ -14,6 +14,7 @@ from ...constants import STEMS
 from ...errors import ModelError
 from ...models import checkpoints
 from ...models.joint import SUBNETWORKS, JointConfig, JointNet
+from ...models.mask_factors import refined
 from ...models.precision import mixed_precision
 from ..config import TrainConfig
 from .augmentation import coded, inverted, low_end, offsets, quiet
@@ -22,6 +23,7 @@ from .losses import (
     band_limited,
     pitch_losses,
     presence_loss,
+    refinement_loss,
     rhythm_loss,
     separation_loss,
     spectrograms,
@@ -51,7 +53,7 @@ class JointObjective(Objective):
         The recipe's initial checkpoint cannot be loaded, or is of another network than the recipe's.
     """
 
-    terms = ("loss", "separation", "pitch", "voicing", "rhythm", "presence")
+    terms = ("loss", "separation", "pitch", "voicing", "rhythm", "presence", "refinement")
 
     def __init__(self, config: TrainConfig, device: str) -> None:
         self.config = config
@@ -95,7 +97,14 @@ class JointObjective(Objective):
         if "presence" in config.learns and not JointConfig.from_dict(config.model).presence_channels:
             message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
-        labelled = set(config.learns or SUBNETWORKS) - {"separator", "presence"}
+        if JointConfig.from_dict(config.model).refiner_width:
+            if config.learns != ("refiner",) and "refiner" in (config.learns or SUBNETWORKS):
+                message = "the refiner learns alone, behind a network that stays as it is"
+                raise ModelError(message, source=config.name, stage="train")
+        elif "refiner" in config.learns:
+            message = "its network has no refiner to learn: model.refiner_width is 0"
+            raise ModelError(message, source=config.name, stage="train")
+        labelled = set(config.learns or SUBNETWORKS) - {"separator", "presence", "refiner"}
         if config.mixing == "device" and (config.songs < 1 or labelled):
             message = "mixing on the device makes no labels and reads songs alone: it takes songs = 1.0 and learns "
             message += "separator, presence or both"
@@ -156,6 +165,9 @@ class JointObjective(Objective):
             spectra = band_limited(spectra, config.band_limited, random)
         frames = spectra[0].shape[-1]
         device = spectra[0].device.type
+        if "refiner" in learns:
+            terms["refinement"] = self._refinement(spectra)
+            return terms | {"loss": weighted_sum(terms, config.loss)}
         with torch.autocast(device, torch.bfloat16, enabled=mixed_precision(config.precision, device)):
             separated = self.model.separate(spectra[0])
             pitch = self.model.read_pitch(separated) if "pitch" in learns else None
@@ -177,6 +189,17 @@ class JointObjective(Objective):
         if presence is not None:
             terms["presence"] = presence_loss(presence.float()[..., :frames], stems)
         return terms | {"loss": weighted_sum(terms, config.loss)}
+
+    def _refinement(self, spectra: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The loss of the refiner, behind a network that stays as it is."""
+        mixture, refiner = spectra[0], self.model.refiner
+        assert refiner is not None
+        device, frames = mixture.device.type, mixture.shape[-1]
+        with torch.autocast(device, torch.bfloat16, enabled=mixed_precision(self.config.precision, device)):
+            masks, planes = self.model.before_refining(mixture)
+            added = refiner(planes)
+        before = masks[:, :, : added.shape[2], :frames].float()
+        return refinement_loss(refined(before, added[..., :frames].float()), before, spectra)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -205,12 +228,13 @@ def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
     """The weights of ``first``; a subnetwork that only ``model`` has stays as it is."""
     # How sharp masks are given out was chosen after that training, and says nothing of the network.
     own = first.config.with_calibration_of(model.config)
-    if first.presence is None:
-        own = replace(own, **{name: getattr(model.config, name) for name in ("presence_channels", "presence_layers")})
+    further = {"presence": ("presence_channels", "presence_layers"), "refiner": ("refiner_width",)}
+    further = {name: fields for name, fields in further.items() if getattr(first, name) is None}
+    own = replace(own, **{field: getattr(model.config, field) for fields in further.values() for field in fields})
     if own != model.config:
         raise ModelError("its network is not the recipe's", source=source, stage="train")
     missing, _ = model.load_state_dict(first.state_dict(), strict=False)
-    assert all(name.startswith("presence.") for name in missing)
+    assert all(name.split(".")[0] in further for name in missing)
 
 
 @torch.no_grad()

@@ -21,6 +21,9 @@ from ...descriptors.activity import BELOW_MIXTURE_DB, MAX_GAP_S
 from ...spectra.transform import stft
 from ..config import LossWeights
 
+#: Shares of a stem's energy, and of the mixture's stems', that stand beside the error that is to become smaller.
+NEARLY = 0.03, 0.003
+
 
 def spectrograms(stems: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """``(batch, 4, n_samples)`` to |X| (batch, bins, frames), |Y| and Re(conj(X) Y) (batch, 4, bins, frames).
@@ -194,6 +197,32 @@ def separation_loss(
     """
     level = mixture.mean(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     return _Distance.apply(masks, mixture, sources, aligned, level, complex_share) / mixture.numel()
+
+
+def refinement_loss(masks: Tensor, before: Tensor, spectra: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Squared errors of refined masks over those of the masks before, summed over stems.
+
+    So that each stem of each example counts by the decibels that it gains, however loud it is. What was nearly right, and
+    what is nearly silent, counts less (:data:`NEARLY`).
+
+    Parameters
+    ----------
+    masks, before : Tensor
+        ``(batch, 4, k, n_frames)``, of the lowest bins.
+    spectra : tuple of Tensor
+        As :func:`spectrograms` gives them, of at least as many bins.
+    """
+    mixture, magnitude, aligned = (x[..., : masks.shape[2], :] for x in spectra)
+    energy = magnitude.square().sum(dim=(2, 3))
+
+    def errors(these: Tensor) -> Tensor:
+        estimate = these * mixture[:, None]
+        return (estimate.square() - 2 * these * aligned).sum(dim=(2, 3)) + energy
+
+    own, whole = NEARLY
+    unit = errors(before).clamp_min(0) + own * energy + whole * energy.sum(dim=1, keepdim=True)
+    heard = energy.sum(dim=1) > 0
+    return ((errors(masks) / unit.clamp_min(torch.finfo(unit.dtype).tiny)).sum(dim=1) * heard).mean()
 
 
 def masked_bce(logits: Tensor, target: Tensor, known: Tensor, positive: float) -> Tensor:

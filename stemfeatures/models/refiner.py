@@ -1,0 +1,114 @@
+"""Masks looked at once more in the low bins, one by one, with the pitch that was found in them.
+
+The separator sees four bins of two frames as one, and the priors that masks lean towards know one thing each. This is a
+small network behind both: it sees the mixture at half the resolution of the grid, the masks before and after the priors,
+and the partials of the pitches of vocals and bass, and says what is to be added to the logits of the masks. It knows
+therefore what none of them does: that a voice glides through partials that stand still, where a stroke covers a note, and
+which of two stems claimed a partial wrongly. A second network that reads the estimates of a first is common in separation
+("cascaded" or "two-stage" networks); nothing of a published one is repeated here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..constants import PITCHED_STEMS, STEMS
+from .winograd import WinogradConv
+
+#: Lowest bins of the analysis grid that are refined (2.75 kHz).
+N_REFINED_BINS = 256
+#: Bins and frames that are seen as one, and multiple of frames that the network takes.
+PATCH, STRIDE = 2, 4
+#: Masks below this are seen as if they were this.
+LEAST_MASK = 1e-3
+#: Planes that are seen: the mixture, two masks a stem, and the partials of vocals and bass.
+N_PLANES = 1 + 2 * len(STEMS) + len(PITCHED_STEMS)
+
+
+class RefinerNet(nn.Module):
+    """What is to be added to the logits of masks.
+
+    A U-Net of two levels with residual convolutions, which begins as no change.
+
+    Parameters
+    ----------
+    width : int
+        Channels of patches of 2 bins and 2 frames; twice as many of 4 and 4.
+
+    Notes
+    -----
+    :func:`seen` ``(batch, N_PLANES, N_REFINED_BINS, n_frames)``, a multiple of :data:`STRIDE` frames -> ``(batch, 4,
+    N_REFINED_BINS, n_frames)``.
+
+    Examples
+    --------
+    >>> RefinerNet(8)(torch.zeros(1, N_PLANES, N_REFINED_BINS, 8)).abs().max().item()
+    0.0
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = _conv(N_PLANES * PATCH**2, width)
+        self.place = nn.Parameter(torch.zeros(width, N_REFINED_BINS // PATCH, 1))
+        self.first = _conv(width, width)
+        self.down = _conv(width, 2 * width, stride=2)
+        self.deep = nn.ModuleList(_conv(2 * width, 2 * width) for _ in range(3))
+        self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        self.last = _conv(width, width)
+        self.leave = nn.Conv2d(width, len(STEMS) * PATCH**2, 1)
+        nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
+        nn.init.zeros_(self.leave.bias)
+
+        self.dtype: torch.dtype | None = None
+
+    def reduce(self, dtype: torch.dtype) -> None:
+        """Compute all but the first and the last convolution in ``dtype``."""
+        for part in (self.first, self.down, self.deep, self.up, self.last):
+            part.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, planes: Tensor) -> Tensor:
+        x = self.enter(F.pixel_unshuffle(planes, PATCH)) + self.place
+        x = x if self.dtype is None else x.to(self.dtype)
+        x = _residual(self.first, x)
+        z = self.down(x)
+        for conv in self.deep:
+            z = _residual(conv, z)
+        x = _residual(self.last, x + F.relu(self.up(z)))
+        return F.pixel_shuffle(self.leave(x if self.dtype is None else x.float()), PATCH)
+
+
+def seen(magnitude: Tensor, masks: Tensor, read: Tensor, partials: Tensor) -> Tensor:
+    """What the network reads.
+
+    Parameters
+    ----------
+    magnitude : Tensor
+        ``(batch, N_BINS, n_frames)`` of the mixture, divided by its mean.
+    masks : Tensor
+        ``(batch, 4, N_BINS, n_frames)``, 0..1, that are to be refined.
+    read : Tensor
+        The same that pitch was read from.
+    partials : Tensor
+        ``(batch, 2, N_REFINED_BINS, n_frames)`` of vocals and bass, -1..1.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, N_PLANES, N_REFINED_BINS, n_frames)``.
+    """
+    level = torch.log1p(20.0 * magnitude[:, None, :N_REFINED_BINS]) / 3 - 1
+    shares = torch.cat([masks[:, :, :N_REFINED_BINS], read[:, :, :N_REFINED_BINS]], dim=1)
+    return torch.cat([level, shares.clamp_min(LEAST_MASK).log_().div_(3).add_(0.8), partials], dim=1)
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU())
+
+
+def _residual(conv: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(conv, nn.Sequential)
+    return conv[0](x, residual=True) if isinstance(conv[0], WinogradConv) else x + conv(x)
