@@ -50,7 +50,7 @@ class RefinerNet(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.enter = _conv(N_PLANES * PATCH**2, width)
+        self.enter = nn.Sequential(nn.Conv2d(N_PLANES, width, PATCH, PATCH), nn.ReLU())
         self.place = nn.Parameter(torch.zeros(width, N_REFINED_BINS // PATCH, 1))
         self.first = _conv(width, width)
         self.down = _conv(width, 2 * width, stride=2)
@@ -71,7 +71,7 @@ class RefinerNet(nn.Module):
         self.dtype = dtype
 
     def forward(self, planes: Tensor) -> Tensor:
-        x = self.enter(F.pixel_unshuffle(planes, PATCH)) + self.place
+        x = self.enter(planes) + self.place
         x = x if self.dtype is None else x.to(self.dtype)
         x = _residual(self.first, x)
         z = self.down(x)
