@@ -1,11 +1,9 @@
 """Masks looked at once more in the low bins, one by one, with the pitch that was found in them.
 
-The separator sees four bins of two frames as one, and the priors that masks lean towards know one thing each. This is a
-small network behind both: it sees the mixture at half the resolution of the grid, the masks before and after the priors,
-and the partials of the pitches of vocals and bass, and says what is to be added to the logits of the masks. It knows
-therefore what none of them does: that a voice glides through partials that stand still, where a stroke covers a note, and
-which of two stems claimed a partial wrongly. A second network that reads the estimates of a first is common in separation
-("cascaded" or "two-stage" networks); nothing of a published one is repeated here.
+The separator sees four bins of two frames as one, and the priors that masks lean towards know one thing each. This is
+a small network behind both: it sees the mixture at half the resolution of the grid, the masks before and after the
+priors, and the partials of the pitches of vocals and bass, and says what is to be added to the logits of the masks. A
+second network that reads the estimates of a first is common in separation; this one is not that of a paper.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that are
-loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, and when the
-voice counts as voiced.
+loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, how far they
+are refined, and when the voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from masks of sharpness 1,
@@ -8,9 +8,10 @@ which of all priors only the *similarity prior* moves, and that for pitch alone)
 :func:`stemfeatures.models.level_prior.weighed`, the *harmonic priors* of vocals and bass are the strengths of
 :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient prior* is that of
 :func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
-:func:`stemfeatures.models.similarity_prior.leaning`, and the *voicing offset* is added to the logit of the vocals'
-voicing (below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of
-the songs that they are chosen on flatter a little; the card names them.
+:func:`stemfeatures.models.similarity_prior.leaning`, the *refinement* is a factor on what a refiner adds to the logits
+of the masks, and the *voicing offset* is added to the logit of the vocals' voicing (below 0: fewer voiced frames). All
+are written into the checkpoint, which is used like any other. Figures of the songs that they are chosen on flatter a
+little; the card names them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
 """
@@ -44,6 +45,8 @@ VOCALS_PRIORS, BASS_PRIORS = (0.0, 1.0, 2.0), (0.0, 0.5, 1.0)
 TRANSIENT_PRIORS = (0.0, 0.1, 0.2, 0.3)
 SIMILARITY_PRIORS = (0.0, 0.2, 0.4, 0.6, 0.8)
 VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
+#: Of networks that have a refiner.
+REFINEMENTS = (0.5, 0.7, 0.85, 1.0)
 
 _Values = tuple[float, ...]
 
@@ -58,19 +61,22 @@ class Calibration:
     harmonic_priors: tuple[float, ...]
     transient_prior: float
     similarity_prior: float
+    refinement: float
     voicing_offset: float
     sdr_db: dict[str, dict[str, float]]
     overall_accuracy: dict[str, float]
 
 
 @torch.no_grad()
-def adjusted(model: JointNet, *, voicing_offset: float = 0.0, **values: Any) -> JointNet:
+def adjusted(model: JointNet, *, voicing_offset: float = 0.0, refinement: float = 1.0, **values: Any) -> JointNet:
     """A copy of ``model`` with these numbers in it; its own where none is given.
 
     Parameters
     ----------
     voicing_offset : float, default=0.0
         Is added to the logit of the vocals' voicing.
+    refinement : float, default=1.0
+        Multiplies what the refiner adds to the logits of the masks; no matter without one.
     **values
         Of :data:`~stemfeatures.models.joint.CALIBRATED`.
 
@@ -86,11 +92,16 @@ def adjusted(model: JointNet, *, voicing_offset: float = 0.0, **values: Any) -> 
     for name, value in priors + [("harmonic_priors", value) for value in config.harmonic_priors]:
         if not value >= 0:
             raise ValueError(f"{name} cannot be negative, but is {value}")
+    if not refinement >= 0:
+        raise ValueError(f"refinement cannot be negative, but is {refinement}")
     model = copy.deepcopy(model)
     model.config = config
     voicing = model.pitch[PITCHED_STEMS.index("vocals")].get_submodule("voicing")
     last = max(int(name) for name, _ in voicing.named_children())
     voicing.get_parameter(f"{last}.bias").add_(voicing_offset)
+    if model.refiner is not None:
+        for parameter in model.refiner.leave.parameters():
+            parameter.mul_(refinement)
     return model
 
 
@@ -104,6 +115,7 @@ def calibrate(
     bass_priors: Sequence[float] = BASS_PRIORS,
     transient_priors: Sequence[float] = TRANSIENT_PRIORS,
     similarity_priors: Sequence[float] = SIMILARITY_PRIORS,
+    refinements: Sequence[float] = REFINEMENTS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     device: str = "cpu",
     limit: int | None = None,
@@ -112,8 +124,8 @@ def calibrate(
     """Choose what masks are set by through SDR, the voicing offset through the overall accuracy of the F0.
 
     The voicing offset is chosen first, with the masks of ``model``; then sharpness and level prior together, without
-    the other priors; then, one after the other, the harmonic priors of vocals and bass together, the transient prior
-    and the similarity prior.
+    the other priors; then, one after the other, the harmonic priors of vocals and bass together, the transient prior,
+    the similarity prior and, of a network with a refiner, the refinement.
 
     Parameters
     ----------
@@ -168,8 +180,15 @@ def calibrate(
     chosen = candidates[masked("transient prior", candidates=candidates)]
     candidates = {(value,): adjusted(chosen, similarity_prior=value) for value in similarity_priors}
     chosen = candidates[masked("similarity prior", candidates=candidates)]
+    refinement = 1.0
+    if chosen.refiner is not None:
+        candidates = {(value,): adjusted(chosen, refinement=value) for value in refinements}
+        (refinement,) = masked("refinement", candidates=candidates)
+        chosen = candidates[refinement,]
     values = {name: getattr(chosen.config, name) for name in CALIBRATED}
-    return chosen, Calibration(**values, voicing_offset=voiced[0], sdr_db=scores, overall_accuracy=accuracy)
+    return chosen, Calibration(
+        **values, refinement=refinement, voicing_offset=voiced[0], sdr_db=scores, overall_accuracy=accuracy
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -179,7 +198,8 @@ def main(argv: list[str] | None = None) -> None:
     for option, values in (
         ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--vocals-priors", VOCALS_PRIORS),
         ("--bass-priors", BASS_PRIORS), ("--transient-priors", TRANSIENT_PRIORS),
-        ("--similarity-priors", SIMILARITY_PRIORS), ("--voicing-offsets", VOICING_OFFSETS)
+        ("--similarity-priors", SIMILARITY_PRIORS), ("--refinements", REFINEMENTS),
+        ("--voicing-offsets", VOICING_OFFSETS)
     ):  # fmt: skip
         told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
         parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
@@ -207,6 +227,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         bass_priors=args.bass_priors,
         transient_priors=args.transient_priors,
         similarity_priors=args.similarity_priors,
+        refinements=args.refinements,
         voicing_offsets=args.voicing_offsets,
         device=args.device,
         limit=args.limit,
@@ -222,7 +243,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     harmonic = " and ".join(f"{value:g}" for value in found.harmonic_priors)
     chosen = f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, harmonic priors {harmonic}, "
     chosen += f"transient prior {found.transient_prior:g}, similarity prior {found.similarity_prior:g}, "
-    chosen += f"voicing offset {found.voicing_offset:g}"
+    chosen += f"refinement {found.refinement:g}, voicing offset {found.voicing_offset:g}"
     print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
 

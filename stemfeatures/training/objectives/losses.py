@@ -202,8 +202,8 @@ def separation_loss(
 def refinement_loss(masks: Tensor, before: Tensor, spectra: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Squared errors of refined masks over those of the masks before, summed over stems.
 
-    So that each stem of each example counts by the decibels that it gains, however loud it is. What was nearly right, and
-    what is nearly silent, counts less (:data:`NEARLY`).
+    So that each stem of each example counts by the decibels that it gains, however loud it is. What was nearly right,
+    and what is nearly silent, counts less (:data:`NEARLY`).
 
     Parameters
     ----------
