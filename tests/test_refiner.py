@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from networks import TINY, tiny_checkpoint
@@ -13,6 +14,8 @@ from stemfeatures.models import checkpoints, mask_factors
 from stemfeatures.models.fusion import fused
 from stemfeatures.models.joint import JointConfig, JointNet
 from stemfeatures.models.refiner import LEAST_MASK, N_PLANES, N_REFINED_BINS, RefinerNet, seen
+from stemfeatures.training import calibration
+from stemfeatures.training.calibration import adjusted
 from stemfeatures.training.config import TrainConfig
 from stemfeatures.training.objectives import losses
 from stemfeatures.training.objectives.joint import JointObjective
@@ -65,6 +68,50 @@ def test_masks_change_in_the_low_bins_alone_and_sum_to_one(magnitude):
     given = net(magnitude, {"vocals": vocals}).masks
     torch.testing.assert_close(given[:, STEMS.index("vocals")], vocals)
     torch.testing.assert_close(given.sum(dim=1), torch.ones(2, N_BINS, 37))
+
+
+@torch.no_grad()
+def test_calibration_says_how_far_masks_are_refined(magnitude):
+    net = _net(leaves=0.3)
+    before, whole = (model(magnitude).masks[:, :, LOW] for model in (_without_refiner(net), net))
+    half = adjusted(net, refinement=0.5)(magnitude).masks[:, :, LOW]
+    expected = (before * whole).sqrt()
+    torch.testing.assert_close(half, expected / expected.sum(dim=1, keepdim=True), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(adjusted(net, refinement=0.0)(magnitude).masks[:, :, LOW], before)
+    torch.testing.assert_close(net(magnitude).masks[:, :, LOW], whole)  # is left as it was
+    with pytest.raises(ValueError, match="refinement cannot be negative"):
+        adjusted(net, refinement=-0.5)
+
+
+@torch.no_grad()
+def test_of_a_network_with_a_refiner_the_refinement_is_chosen_last(monkeypatch, tmp_path):
+    """Scores are made up: best is 0.5 of what the refiner adds."""
+    torch.manual_seed(3)
+    net = JointNet(replace(TINY, refiner_width=4)).eval()
+    torch.nn.init.normal_(net.refiner.leave.weight, std=1.0)
+    weight = net.refiner.leave.weight.clone()
+
+    class Result:
+        def __init__(self, metric, value):
+            self.rows = {"metric": [metric], "n": [1], "dataset": ["made"], "mean": [value]}
+
+        def summary(self):
+            return pd.DataFrame(self.rows)
+
+    def scored(task, songs, estimator, *, limit):
+        if task == "f0":
+            return Result("overall_accuracy", 0.0)
+        share = float((checkpoints.load(estimator.model).refiner.leave.weight / weight).median())
+        return Result("sdr_db", -abs(share - 0.5))
+
+    monkeypatch.setattr(calibration, "evaluate", scored)
+    one = dict.fromkeys(("vocals_priors", "bass_priors", "transient_priors", "similarity_priors"), (0.0,))
+    chosen, found = calibration.calibrate(
+        net, tmp_path, sharpness=(1.0,), level_priors=(0.0,), voicing_offsets=(0.0,), refinements=(0.0, 0.5, 1.0), **one
+    )
+    assert found.refinement == 0.5
+    assert found.sdr_db["refinement"] == {"0": -0.5, "0.5": 0.0, "1": -0.5}
+    torch.testing.assert_close(chosen.refiner.leave.weight, 0.5 * weight)
 
 
 @torch.inference_mode()
@@ -174,3 +221,19 @@ def test_it_learns_alone(first, tmp_path):
 def test_it_does_not_learn_beside_others(settings, said):
     with pytest.raises(ModelError, match=said):
         JointObjective.check(TrainConfig(**settings))
+
+
+def test_a_separator_that_learns_on_leaves_the_refiner_behind(first):
+    """It learned from the masks of before: a recipe without one goes on from a network that has one."""
+    net = checkpoints.load(first)
+    refined = JointNet(replace(net.config, refiner_width=4))
+    refined.load_state_dict(net.state_dict(), strict=False)
+    path = checkpoints.save(refined.eval(), first.with_name("refined.safetensors"), {}).path
+    objective = JointObjective(TrainConfig(model=TINY.to_dict(), initial=str(path), learns=("separator",)), "cpu")
+    assert objective.model.refiner is None
+    found, expected = objective.model.state_dict(), net.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    other = TINY.to_dict() | {"recurrent": 12}
+    with pytest.raises(ModelError, match="not the recipe's"):
+        JointObjective(TrainConfig(model=other, initial=str(path), learns=("separator",)), "cpu")

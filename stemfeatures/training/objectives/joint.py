@@ -33,6 +33,9 @@ from .losses import (
 
 logger = logging.getLogger(__name__)
 
+#: Subnetworks that a network may have, and the fields of the configuration that are theirs.
+_OPTIONAL = {"presence": ("presence_channels", "presence_layers"), "refiner": ("refiner_width",)}
+
 
 class JointObjective(Objective):
     """AdamW on the losses of the subnetworks that the recipe ``learns``; an average of the weights is what is exported.
@@ -225,16 +228,15 @@ def _teacher(config: TrainConfig, device: str) -> JointNet | None:
 
 
 def _begin_with(model: JointNet, first: JointNet, source: str) -> None:
-    """The weights of ``first``; a subnetwork that only ``model`` has stays as it is."""
+    """The weights of ``first``; a subnetwork that only one of them has stays as it is, or is left out."""
     # How sharp masks are given out was chosen after that training, and says nothing of the network.
     own = first.config.with_calibration_of(model.config)
-    further = {"presence": ("presence_channels", "presence_layers"), "refiner": ("refiner_width",)}
-    further = {name: fields for name, fields in further.items() if getattr(first, name) is None}
-    own = replace(own, **{field: getattr(model.config, field) for fields in further.values() for field in fields})
+    of_one = {name for name in _OPTIONAL if (getattr(first, name) is None) != (getattr(model, name) is None)}
+    own = replace(own, **{field: getattr(model.config, field) for name in of_one for field in _OPTIONAL[name]})
     if own != model.config:
         raise ModelError("its network is not the recipe's", source=source, stage="train")
-    missing, _ = model.load_state_dict(first.state_dict(), strict=False)
-    assert all(name.split(".")[0] in further for name in missing)
+    for name in {key.split(".")[0] for keys in model.load_state_dict(first.state_dict(), strict=False) for key in keys}:
+        assert name in of_one, name
 
 
 @torch.no_grad()
