@@ -110,7 +110,7 @@ class JointObjective(Objective):
         labelled = set(config.learns or SUBNETWORKS) - {"separator", "presence", "refiner"}
         if config.mixing == "device" and (config.songs < 1 or labelled):
             message = "mixing on the device makes no labels and reads songs alone: it takes songs = 1.0 and learns "
-            message += "separator, presence or both"
+            message += "separator, presence or both, or the refiner"
             raise ModelError(message, source=config.name, stage="train")
         if unknown := sorted(set(config.keeps) - set(STEMS)):
             message = f"unknown stems to keep: {', '.join(unknown)}; known: {', '.join(STEMS)}"
