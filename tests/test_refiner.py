@@ -214,8 +214,10 @@ def test_it_learns_alone(first, tmp_path):
     ("settings", "said"),
     [
         ({"learns": ("refiner",)}, "refiner_width is 0"),
-        ({"model": {"refiner_width": 8}}, "the refiner learns alone"),
-        ({"model": {"refiner_width": 8}, "learns": ("separator", "refiner")}, "the refiner learns alone"),
+        ({"model": {"refiner_width": 8}}, "a refiner learns alone"),
+        ({"model": {"refiner_width": 8}, "learns": ("separator", "refiner")}, "a refiner learns alone"),
+        ({"model": {"refiner_width": 8}, "learns": ("separator",), "initial": "joint-v6"}, "refiner_width = 0"),
+        ({"model": {"refiner_width": 8}, "learns": ("refiner",)}, "of an initial checkpoint"),
     ],
 )
 def test_it_does_not_learn_beside_others(settings, said):

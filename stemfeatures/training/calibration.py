@@ -83,7 +83,7 @@ def adjusted(model: JointNet, *, voicing_offset: float = 0.0, refinement: float 
     Raises
     ------
     ValueError
-        When ``sharpness`` is not positive, or a prior is negative.
+        When ``sharpness`` is not positive, or a prior or ``refinement`` is negative.
     """
     config = replace(model.config, **values)
     if not config.sharpness > 0:

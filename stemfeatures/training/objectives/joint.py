@@ -101,8 +101,11 @@ class JointObjective(Objective):
             message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
         if JointConfig.from_dict(config.model).refiner_width:
-            if config.learns != ("refiner",) and "refiner" in (config.learns or SUBNETWORKS):
-                message = "the refiner learns alone, behind a network that stays as it is"
+            if config.learns != ("refiner",) or not config.initial:
+                message = (
+                    'a refiner learns alone (learns = ["refiner"]), behind the masks of an initial checkpoint that '
+                )
+                message += "stays as it is; what else learns takes model.refiner_width = 0"
                 raise ModelError(message, source=config.name, stage="train")
         elif "refiner" in config.learns:
             message = "its network has no refiner to learn: model.refiner_width is 0"

@@ -211,6 +211,11 @@ def refinement_loss(masks: Tensor, before: Tensor, spectra: tuple[Tensor, Tensor
         ``(batch, 4, k, n_frames)``, of the lowest bins.
     spectra : tuple of Tensor
         As :func:`spectrograms` gives them, of at least as many bins.
+
+    Returns
+    -------
+    Tensor
+        Their mean over the examples; about four where nothing is refined.
     """
     mixture, magnitude, aligned = (x[..., : masks.shape[2], :] for x in spectra)
     energy = magnitude.square().sum(dim=(2, 3))
