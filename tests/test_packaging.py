@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,3 +72,19 @@ def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
     done = _run(unpacked, tmp_path, "-m", "pipelines.cli", "models")
     assert done.returncode == 0, done.stderr
     assert "joint-v7" in done.stdout
+
+
+def test_pins_install_on_the_oldest_python_of_the_package():
+    """A pin that the interpreter is too old for sends pip through all versions of what needs it, for hours."""
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in "#"]
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    wanted = {}
+    for pin in pins:
+        try:
+            found = distribution(pin.name)
+        except PackageNotFoundError:
+            continue  # of another system
+        if pin.specifier.contains(found.version):
+            wanted[pin.name] = SpecifierSet(found.metadata["Requires-Python"] or "")
+    assert len(wanted) > 100
+    assert [name for name, python in wanted.items() if not python.contains(f"{oldest}.0")] == []
