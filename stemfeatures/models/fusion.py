@@ -283,3 +283,15 @@ def upsampled(conv: nn.ConvTranspose2d, norm: nn.Module) -> nn.ConvTranspose2d:
     """A transposed convolution that holds the batch norm behind it."""
     assert isinstance(norm, nn.BatchNorm2d)
     return fuse_conv_bn_eval(conv, norm, transpose=True)
+
+
+def added(own: Tensor, other: Tensor) -> Tensor:
+    """The sum, in the place of ``own``, which nobody else has, unless a gradient needs it."""
+    return own + other if torch.is_grad_enabled() or own.dtype != other.dtype else own.add_(other)
+
+
+def residual(conv: nn.Module, x: Tensor) -> Tensor:
+    """``conv(x) + x``, of convolutions and activations in a sequence."""
+    if isinstance(conv, nn.Sequential) and len(conv) == 1 and isinstance(conv[0], WinogradConv):
+        return conv[0](x, residual=True)
+    return added(conv(x), x)

@@ -24,13 +24,12 @@ from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT, N_PITCH
 from ..spectra.bands import mel_power
 from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
-from .fusion import DenseLast, PatchConv, UnpatchLast, affine_of, upsampled
+from .fusion import DenseLast, PatchConv, UnpatchLast, added, affine_of, residual, upsampled
 from .level_prior import weighed
 from .mask_factors import harmonic_factors, multiplied, partials, refined, similar_factors, transient_factors
 from .network import Grid, Network, NetworkConfig
 from .presence import PresenceNet
 from .refiner import N_REFINED_BINS, RefinerNet, seen
-from .winograd import WinogradConv
 
 #: Subnetworks, which can be trained by themselves.
 SUBNETWORKS = ("separator", "pitch", "rhythm", "presence", "refiner")
@@ -168,18 +167,6 @@ def _unpatch(parts: list[Tensor], conv: nn.ConvTranspose2d) -> Tensor:
     return y.reshape(batch, outputs, p * rows, q * columns)
 
 
-def _added(own: Tensor, other: Tensor) -> Tensor:
-    """The sum, in the place of ``own``, which nobody else has, unless a gradient needs it."""
-    return own + other if torch.is_grad_enabled() or own.dtype != other.dtype else own.add_(other)
-
-
-def _residual(conv: nn.Module, x: Tensor) -> Tensor:
-    """``conv(x) + x``, of convolutions and activations in a sequence."""
-    if isinstance(conv, nn.Sequential) and len(conv) == 1 and isinstance(conv[0], WinogradConv):
-        return conv[0](x, residual=True)
-    return _added(conv(x), x)
-
-
 class FrequencyDense(nn.Module):
     """Residual dense layers along frequency, shared by channels and frames: every bin sees the whole spectrum."""
 
@@ -208,7 +195,7 @@ class Block(nn.Module):
         self.dense = FrequencyDense(channels, bins, dense)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(_residual(self.conv, x))
+        return self.dense(residual(self.conv, x))
 
 
 class MaskNet(nn.Module):
@@ -257,13 +244,13 @@ class MaskNet(nn.Module):
         batch, channels, bins, frames = x.shape
         sequence = self.squeeze(x.reshape(batch, channels * bins, frames)).transpose(1, 2)
         sequence = self.recurrent(sequence)[0].transpose(1, 2)
-        x = _added(self.expand(sequence).reshape(x.shape), x)
+        x = added(self.expand(sequence).reshape(x.shape), x)
         features = x
         for level in reversed(range(len(self.up))):
             x = self.decoder[level](x)
             x = self.merge[level](self.up[level](x))
             if level:
-                x = _added(x, skips[level])
+                x = added(x, skips[level])
         return x, skips[0], features
 
     def fused(self) -> nn.Module:
@@ -380,9 +367,9 @@ class PitchNet(nn.Module):
         y = self.down(x)
         z = self.deeper(y)
         for conv in self.temporal:
-            z = _residual(conv, z)
-        y = self.smooth(_added(self.up(z), y))
-        x = self.finish(_added(self.top(y), x))
+            z = residual(conv, z)
+        y = self.smooth(added(self.up(z), y))
+        x = self.finish(added(self.top(y), x))
         return (x, z) if self.dtype is None else (x.float(), z.float())
 
     def reduce(self, dtype: torch.dtype) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import PITCHED_STEMS, STEMS
-from .winograd import WinogradConv
+from .fusion import residual
 
 #: Lowest bins of the analysis grid that are refined (2.75 kHz).
 N_REFINED_BINS = 256
@@ -59,7 +59,6 @@ class RefinerNet(nn.Module):
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
-
         self.dtype: torch.dtype | None = None
 
     def reduce(self, dtype: torch.dtype) -> None:
@@ -71,11 +70,11 @@ class RefinerNet(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         x = self.enter(planes) + self.place
         x = x if self.dtype is None else x.to(self.dtype)
-        x = _residual(self.first, x)
+        x = residual(self.first, x)
         z = self.down(x)
         for conv in self.deep:
-            z = _residual(conv, z)
-        x = _residual(self.last, x + F.relu(self.up(z)))
+            z = residual(conv, z)
+        x = residual(self.last, x + F.relu(self.up(z)))
         return F.pixel_shuffle(self.leave(x if self.dtype is None else x.float()), PATCH)
 
 
@@ -105,8 +104,3 @@ def seen(magnitude: Tensor, masks: Tensor, read: Tensor, partials: Tensor) -> Te
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU())
-
-
-def _residual(conv: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(conv, nn.Sequential)
-    return conv[0](x, residual=True) if isinstance(conv[0], WinogradConv) else x + conv(x)
