@@ -10,6 +10,7 @@ to the foundations, which everybody may use. Type hints alone count for nothing.
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # a folder of the checkout is imported here, not an installed package of its name
 TOPS = ("stemfeatures", "pipelines", "experiments")
 FOUNDATIONS = ("_util", "constants", "errors", "fields")
 WIDTH, HEIGHT, STEP, APART = 3.0, 0.6, 1.0, 3.6
