@@ -83,7 +83,11 @@ def test_ttml(alignment: Alignment):
     paragraphs = root.findall(f"{name}body/{name}div/{name}p")
     assert [p.get("begin") for p in paragraphs] == ["00:00:01.000", "00:01:01.004", "00:01:10.000"]
     assert [span.text for span in paragraphs[0]] == ['"Rock"', "&", "<roll>"]
-    assert paragraphs[0][2].get("end") == "00:00:02.250"
+    # The standard counts the times within an element from its own beginning.
+    assert [(span.get("begin"), span.get("end")) for span in paragraphs[0]] == [
+        ("00:00:00.000", "00:00:00.500"), ("00:00:00.500", "00:00:00.600"), ("00:00:00.700", "00:00:01.250"),
+    ]  # fmt: skip
+    assert paragraphs[1][0].get("begin") == "00:00:00.000"
 
 
 def test_textgrid(alignment: Alignment):

@@ -68,6 +68,53 @@ def test_lines_that_look_like_headings_are_sung(line: str):
     assert parse_lyrics(line).n_words == len([w for w in line.split() if w != "<3"]) + ("<3" in line)
 
 
+def _kinds(text: str) -> list[str]:
+    """Lines with their words as they are, headings in angle brackets and marks in round ones."""
+    signs = {"word": "{}", "heading": "<{}>", "mark": "({})", "repeat": "*{}"}
+    lyrics = parse_lyrics(text)
+    return [
+        " ".join(signs[token.kind].format(token.text) for token in lyrics.tokens[line.first : line.stop])
+        for line in lyrics.lines
+    ]
+
+
+def test_chords_are_not_sung():
+    sheet = "Intro: Am  G\n\nAm    F#m7 | D/F#\nI see a face\nA  B\nA B side\nE\ne|--0--2--3--|\nG C x2"
+    assert _kinds(sheet) == [
+        "<Intro:> (Am) (G)", "(Am) (F#m7) (|) (D/F#)", "I see a face", "(A) (B)", "A B side", "(E)", "(e|--0--2--3--|)",
+        "(G) (C) (x2)",
+    ]  # fmt: skip
+    # Without a chord that can be nothing else these are letters and words.
+    assert _kinds("A B C\nAm\nE") == ["A B C", "Am", "E"]
+
+
+def test_chords_within_lines_are_left_out_of_what_is_sung():
+    text = "[Am]Hold [C/G]on [G]\n[D] to [F#m7]me[E]\n[Am]\n[A]\nAdd\n[D] [A]"
+    assert _kinds(text) == ["[Am]Hold [C/G]on ([G])", "([D]) to [F#m7]me[E]", "([Am])", "<[A]>", "Add", "([D]) ([A])"]
+    lyrics = parse_lyrics(text)
+    assert [t.sung for t in lyrics.tokens if t.kind == "word"] == ["Hold", "on", "to", "me", "Add"]
+    assert [line.stanza for line in lyrics.lines] == [0, 0, 0, 1, 1, 1]
+
+
+def test_who_sings_and_numbers_of_lines_are_not_sung():
+    assert _kinds("Anna: I love you\nBob & Eve: hey: now\n[Both] we do\n[00:12.5]Anna: ho\nI said: no") == [
+        "<Anna:> I love you", "<Bob> <&> <Eve:> hey: now", "<[Both]> we do", "<Anna:> ho", "I said: no",
+    ]  # fmt: skip
+    assert _kinds("Go: now\nand she said: well") == ["Go: now", "and she said: well"]
+    assert _kinds("1. one is\n2. two is\n3) three") == ["<1.> one is", "<2.> two is", "<3)> three"]
+    assert _kinds("99. of them\nare gone") == ["99. of them", "are gone"]
+    lyrics = parse_lyrics("Verse 1: one two\nthree\nChorus: four")
+    assert [t.text for t in lyrics.tokens if t.kind == "word"] == ["one", "two", "three", "four"]
+    assert [line.stanza for line in lyrics.lines] == [0, 0, 1]
+
+
+def test_what_pages_write_around_lyrics_is_not_sung():
+    page = "3 ContributorsHold On Lyrics\n[Verse]\nHold on\nYou might also like\nto me\n(Guitar solo)\nmine12\n12Embed"
+    words = [token.text for token in parse_lyrics(page).tokens if token.kind == "word"]
+    assert words == ["Hold", "on", "to", "me", "mine12"]
+    assert parse_lyrics("You might also like\nall these Lyrics\nEmbed me").n_words == 9
+
+
 def test_times_of_lrc_files_are_read_and_taken_off():
     lyrics = parse_lyrics("[ti:Song]\n[00:12.30]Over <00:12.80>the\n[01:02]hills\n")
     assert [line.text for line in lyrics.lines] == ["Over the", "hills"]

@@ -207,8 +207,8 @@ class Aligner:
         return replace(self._in_time(vocals, text), message=vocals.message)
 
     def _in_time(self, vocals: Vocals, text: LyricsText) -> Alignment:
-        self.acoustics.learn([token.text for token in text.tokens if token.kind == "word"])
-        if not any(token.kind == "word" and self.acoustics.say(token.text) for token in text.tokens):
+        self.acoustics.learn([token.sung for token in text.tokens if token.kind == "word"])
+        if not any(token.kind == "word" and self.acoustics.say(token.sung) for token in text.tokens):
             return _without_times(text, "no_words", vocals.duration_s)
         heard = self.acoustics.hear(vocals)
         if not heard.audible.any():

@@ -82,7 +82,7 @@ def to_vtt(alignment: Alignment) -> str:
 
 
 def to_ttml(alignment: Alignment) -> str:
-    """TTML, a paragraph a line and a span a word."""
+    """TTML, a paragraph a line and a span a word; times of a span count from the start of its paragraph."""
     clock = "{h:02d}:{m:02d}:{s:02d}.{ms:03d}"
 
     def times(start: float, end: float) -> dict[str, str]:
@@ -91,9 +91,10 @@ def to_ttml(alignment: Alignment) -> str:
     root = xml.Element("tt", {"xmlns": "http://www.w3.org/ns/ttml", "xml:lang": ""})
     division = xml.SubElement(xml.SubElement(root, "body"), "div")
     for _, words in sung_lines(alignment):
-        paragraph = xml.SubElement(division, "p", times(_start(words[0]), _end(words[-1])))
+        begin = _start(words[0])
+        paragraph = xml.SubElement(division, "p", times(begin, _end(words[-1])))
         for word in words:
-            span = xml.SubElement(paragraph, "span", times(_start(word), _end(word)))
+            span = xml.SubElement(paragraph, "span", times(_start(word) - begin, _end(word) - begin))
             span.text, span.tail = word.word, " "
         span.tail = None
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n"

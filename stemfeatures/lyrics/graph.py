@@ -114,7 +114,7 @@ def build_graph(
     stanza = -1
     for line in lyrics.lines:
         words = [k for k in range(line.first, line.stop) if lyrics.tokens[k].kind == "word"]
-        said = [(k, ways) for k in words if (ways := say(lyrics.tokens[k].text))]
+        said = [(k, ways) for k in words if (ways := say(lyrics.tokens[k].sung))]
         if not said:
             continue
         if line.stanza != stanza:

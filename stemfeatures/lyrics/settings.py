@@ -11,7 +11,7 @@ from . import letter_to_sound, onsets, singing
 from .graph import GraphCosts
 
 #: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
-ALIGNMENT_VERSION = 4
+ALIGNMENT_VERSION = 5
 #: Modules between vocals and tables whose constants can change a value. Networks that are not shipped have no part.
 PARTS = tuple(
     f"stemfeatures.lyrics.{name}"

@@ -7,6 +7,7 @@
     Na na na (x3)              a line that is sung three times
     [00:12.30]Over the hills   times of .lrc files, of lines or of words
     Rock &amp; roll<br>          marks and entities of HTML
+    [Am]Hold [G7]on            chords, within words or on lines of their own
     —                          signs alone
 
 Every token between blanks keeps its place, so that times can be given back to the text as it was.
@@ -33,6 +34,37 @@ _NAMED = re.compile(
     rf"\s*\(?(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]*{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:))\s*[):]*\s*$",
     re.IGNORECASE,
 )
+#: Somebody plays.
+_PLAYED = re.compile(
+    r"\s*\(?(?:guitar|piano|keyboard|organ|synth|bass|drum|sax\w*|trumpet|violin|fiddle|harmonica|flute|instrumental)s?"
+    r"\s+(?:solo|break|interlude|intro|outro|riff|fill)\s*\)?\s*$",
+    re.IGNORECASE,
+)
+#: What pages of lyrics put around them, and how such a page is known.
+_PAGE = re.compile(
+    r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*Embed|See .{1,60} Live|Get tickets as low as \S+)\s*$"
+)
+_FROM_PAGE = re.compile(r"^\s*\d+\s*Contributors?|\d*Embed\s*\Z", re.MULTILINE)
+_CHORD_NAME = (
+    r"[A-G][#b\u266f\u266d]?(?:maj|min|dim|aug|sus|add|omit|[mM0-9+\u00b0\u00f8#b\u266f\u266d()-])*"
+    r"(?:/[A-G][#b\u266f\u266d]?)?"
+)
+_CHORD = re.compile(_CHORD_NAME)
+#: Names of chords that are no words and no letters of the alphabet.
+_SURE_CHORD = re.compile(rf"(?!Am$|Em$|[A-G]$){_CHORD_NAME}")
+#: Chords within a line, as ChordPro has them.
+_INLINE_CHORD = re.compile(rf"\[\s*(?:{_CHORD_NAME})\s*\]")
+#: A letter in brackets that stands alone names a section.
+_REHEARSAL = re.compile(r"\s*\[[A-G]\]\s*$")
+_BETWEEN_CHORDS = re.compile(r"[|/%*.,:()-]+|N\.?C\.?|[x\u00d7]\d+|\d+[x\u00d7]", re.IGNORECASE)
+#: Who sings a line, before a colon or in square brackets, and the number of a line.
+_SINGER = re.compile(r"\s*([A-Z\u00c0-\u00de\u0400-\u042f][\w'.]*(?: (?:&|and|[A-Z][\w'.]*))*):(?=\s+\S)")
+_SECTION = re.compile(rf"\s*(?:{_SECTIONS}|hook|solo|coda)\s*{_COUNT}?\s*:(?=\s+\S)", re.IGNORECASE)
+_ASIDE = re.compile(r"\s*\[[^\[\]]*\](?=\s+\S)")
+_NUMBERED = re.compile(r"\s*\d{1,3}[.)](?=\s+\S)")
+#: Fewest lines that name singers, and least share of lines that have a number, for it to be what it seems.
+_FEWEST_NAMED, _MOST_NUMBERED = 2, 0.8
+_TABLATURE = re.compile(r"\s*[eEBGDA]?\s*[|:][-\d|hpbrx/\\~^.()\s]{6,}$")
 _TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
 #: What pages have that nobody sings; a page that was cut off may not close it, and a head need not be closed.
 _UNSEEN = re.compile(
@@ -78,6 +110,11 @@ class Token:
     text: str
     kind: str
     line: int
+
+    @property
+    def sung(self) -> str:
+        """What of it is sung: all but chords in brackets."""
+        return _INLINE_CHORD.sub("", self.text)
 
 
 @dataclass(frozen=True)
@@ -144,7 +181,9 @@ def parse_lyrics(text: str) -> LyricsText:
     lines: list[Line] = []
     stanza, fresh = -1, True
     offset_s = _lrc_offset_s(text)
-    for raw in _plain(text).splitlines():
+    plain = _plain(text)
+    unsung = _Unsung(plain)
+    for raw in plain.splitlines():
         if _LRC_HEADER.match(raw):
             continue
         # Times of words stand within the line, those of the line before it.
@@ -156,21 +195,70 @@ def parse_lyrics(text: str) -> LyricsText:
         if not words:
             fresh = True
             continue
-        heading = bool(_BRACKETED.match(content) or _NAMED.match(content))
-        if fresh or heading:
+        heading, played = unsung.heading(content), unsung.played(content)
+        if fresh or heading or _SECTION.match(content):
             stanza += 1
         fresh = False
-        first = len(tokens)
-        times = 1
-        for word in words:
+        first, times = len(tokens), 1
+        n_label = 0 if heading else unsung.label(content)
+        for k, word in enumerate(words):
             repeat = _REPEAT.match(word)
-            kind = "heading" if heading else "repeat" if repeat else "word" if _sounds(word) else "mark"
-            if repeat and not heading:
+            kind = "heading" if heading or k < n_label else "mark" if played else "repeat" if repeat else "word"
+            if kind == "repeat" and repeat:
                 times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
-            tokens.append(Token(word, kind, len(lines)))
+            token = Token(word, kind, len(lines))
+            tokens.append(token if kind != "word" or _sounds(token.sung) else replace(token, kind="mark"))
         start_s, again_s = (starts[0], tuple(starts[1:])) if starts and leading else (None, ())
         lines.append(Line(" ".join(words), first, len(tokens), stanza, times, start_s, again_s))
     return LyricsText(tuple(tokens), tuple(lines))
+
+
+class _Unsung:
+    """What of the lines of a text is not sung; some of it only the whole text tells."""
+
+    def __init__(self, text: str) -> None:
+        lines = _LRC_TIME.sub(" ", text).splitlines()
+        self.from_page = bool(_FROM_PAGE.search(text))
+        self.with_chords = any(
+            _chords(words) and any(_SURE_CHORD.fullmatch(word) for word in words) for words in map(str.split, lines)
+        )
+        self.with_singers = sum(bool(_SINGER.match(line)) for line in lines) >= _FEWEST_NAMED
+        filled = [line for line in lines if line.strip()]
+        self.numbered = len(filled) > 1 and (
+            sum(bool(_NUMBERED.match(line)) for line in filled) >= _MOST_NUMBERED * len(filled)
+        )
+
+    def heading(self, line: str) -> bool:
+        """Whether it names what comes."""
+        bare = _INLINE_CHORD.sub(" ", line)
+        if not bare.strip():
+            return bool(_REHEARSAL.match(line))
+        if _BRACKETED.match(bare):
+            return True
+        return bool(_NAMED.match(bare) or _PLAYED.match(bare) or (self.from_page and _page(bare)))
+
+    def label(self, line: str) -> int:
+        """How many words at its beginning say who sings it, or which line it is."""
+        patterns = [_SECTION] + [_SINGER] * self.with_singers + [_NUMBERED] * self.numbered
+        if not _INLINE_CHORD.match(line.lstrip()):
+            patterns.append(_ASIDE)
+        found = next((match for pattern in patterns if (match := pattern.match(line))), None)
+        return len(found[0].split()) if found else 0
+
+    def played(self, line: str) -> bool:
+        """Whether it is chords or tablature."""
+        section = _SECTION.match(line)
+        words = (line[section.end() :] if section else line).split()
+        return bool(self.with_chords and _chords(words)) or bool(_TABLATURE.match(line))
+
+
+def _page(line: str) -> bool:
+    return bool(_PAGE.match(line)) or line.rstrip().endswith(" Lyrics")
+
+
+def _chords(words: list[str]) -> bool:
+    named = [word for word in words if not _BETWEEN_CHORDS.fullmatch(word)]
+    return bool(named) and all(_CHORD.fullmatch(word.strip("()[]|")) for word in named)
 
 
 def backwards(lyrics: LyricsText) -> LyricsText:
