@@ -116,7 +116,7 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
     path = checkpoints.save(model, tmp_path / "net.safetensors", {"training": {"calibration": calibration_card}}).path
     chosen = (
         adjusted(model, sharpness=0.5, level_prior=0.2),
-        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, 0.4, 0.7, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
+        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, 0.4, 0.7, 128, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
     )
     given = {}
     monkeypatch.setattr(calibration, "calibrate", lambda *_, **options: given.update(options) or chosen)
@@ -128,7 +128,7 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
         return
     calibration.main(words)
     told = "sharpness 0.5, level prior 0.2, harmonic priors 1 and 2, transient prior 0.1, similarity prior 0.4, "
-    told += "refinement 0.7, voicing offset -0.3: "
+    told += "refinement 0.7 of 128 bins, voicing offset -0.3: "
     assert told in capsys.readouterr().out
     assert (given["sharpness"], given["level_priors"]) == ([0.6, 0.5], [0.2])
     assert checkpoints.load(path).config.level_prior == 0.2

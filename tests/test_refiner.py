@@ -107,11 +107,52 @@ def test_of_a_network_with_a_refiner_the_refinement_is_chosen_last(monkeypatch, 
     monkeypatch.setattr(calibration, "evaluate", scored)
     one = dict.fromkeys(("vocals_priors", "bass_priors", "transient_priors", "similarity_priors"), (0.0,))
     chosen, found = calibration.calibrate(
-        net, tmp_path, sharpness=(1.0,), level_priors=(0.0,), voicing_offsets=(0.0,), refinements=(0.0, 0.5, 1.0), **one
-    )
+        net, tmp_path, sharpness=(1.0,), level_priors=(0.0,), voicing_offsets=(0.0,), refinements=(0.0, 0.5, 1.0),
+        refined_bins=64, **one
+    )  # fmt: skip
     assert found.refinement == 0.5
+    assert found.refined_bins == chosen.config.refined_bins == 64
     assert found.sdr_db["refinement"] == {"0": -0.5, "0.5": 0.0, "1": -0.5}
     torch.testing.assert_close(chosen.refiner.leave.weight, 0.5 * weight)
+
+
+@torch.inference_mode()
+def test_fewer_bins_are_refined_as_they_were_but_near_the_edge():
+    torch.manual_seed(1)
+    net = RefinerNet(8, 96).eval()
+    torch.nn.init.normal_(net.leave.weight, std=0.1)
+    torch.nn.init.normal_(net.place)
+    planes = torch.randn(1, N_PLANES, 96, 16)
+    few = net.of_lowest(64)
+    expected, found = net(planes), few(planes[:, :, :64])
+    assert found.shape == (1, 4, 64, 16)
+    assert not few.training
+    torch.testing.assert_close(found[:, :, :32], expected[:, :, :32])
+    assert (found[:, :, 60:] - expected[:, :, 60:64]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="of 64 bins has none of 96"):
+        few.of_lowest(96)
+    for wrong in (0, 30, -4, N_BINS + 4):
+        with pytest.raises(ValueError, match="multiple of 4 bins"):
+            RefinerNet(8, wrong)
+
+
+@torch.no_grad()
+def test_bins_that_the_refiner_loses_keep_the_masks_of_before(tmp_path):
+    torch.manual_seed(2)
+    net = JointNet(replace(TINY, refiner_width=4)).eval()
+    torch.nn.init.normal_(net.refiner.leave.weight, std=1.0)
+    few = adjusted(net, refined_bins=32)
+    assert few.config == replace(net.config, refined_bins=32)
+    saved = checkpoints.save(few, tmp_path / "few.safetensors", {})
+    magnitude = torch.rand(1, N_BINS, 24)
+    found = checkpoints.load(saved)(magnitude).masks
+    unrefined = JointNet(replace(net.config, refiner_width=0)).eval()
+    unrefined.load_state_dict(net.state_dict(), strict=False)
+    before = unrefined(magnitude).masks
+    torch.testing.assert_close(found[:, :, 32:], before[:, :, 32:])
+    assert (found[:, :, :32] - before[:, :, :32]).abs().max() > 0.1
+    with pytest.raises(ValueError, match="without a refiner"):
+        adjusted(unrefined, refined_bins=32)
 
 
 @torch.inference_mode()
@@ -225,10 +266,11 @@ def test_it_does_not_learn_beside_others(settings, said):
         JointObjective.check(TrainConfig(**settings))
 
 
-def test_a_separator_that_learns_on_leaves_the_refiner_behind(first):
+@pytest.mark.parametrize("refined_bins", [N_REFINED_BINS, 64])
+def test_a_separator_that_learns_on_leaves_the_refiner_behind(first, refined_bins):
     """It learned from the masks of before: a recipe without one goes on from a network that has one."""
     net = checkpoints.load(first)
-    refined = JointNet(replace(net.config, refiner_width=4))
+    refined = JointNet(replace(net.config, refiner_width=4, refined_bins=refined_bins))
     refined.load_state_dict(net.state_dict(), strict=False)
     path = checkpoints.save(refined.eval(), first.with_name("refined.safetensors"), {}).path
     objective = JointObjective(TrainConfig(model=TINY.to_dict(), initial=str(path), learns=("separator",)), "cpu")

@@ -66,6 +66,8 @@ class JointConfig(NetworkConfig):
         How many of them there are.
     refiner_width : int, default=0
         Channels of the network that refines the masks that are given out, see :mod:`.refiner`; 0: nothing does.
+    refined_bins : int, default=256
+        Lowest bins of the masks that it sees and refines, a multiple of 4.
     sharpness : float, default=1.0
         Factor on the stem logits of the masks that are given out; those from which pitch and rhythm are read always
         have 1. Below 1 masks are softer.
@@ -94,6 +96,7 @@ class JointConfig(NetworkConfig):
     presence_channels: int = 0
     presence_layers: int = 6
     refiner_width: int = 0
+    refined_bins: int = N_REFINED_BINS
     sharpness: float = 1.0
     level_prior: float = 0.0
     harmonic_priors: tuple[float, float] = (0.0, 0.0)
@@ -505,7 +508,8 @@ class JointNet(Network):
         self.rhythm = RhythmNet(self.config)
         width, depth = self.config.presence_channels, self.config.presence_layers
         self.presence = PresenceNet(width, depth, self.feature_size, self.stride) if width else None
-        self.refiner = RefinerNet(self.config.refiner_width) if self.config.refiner_width else None
+        width, n_bins = self.config.refiner_width, self.config.refined_bins
+        self.refiner = RefinerNet(width, n_bins) if width else None
 
     @property
     def subnetworks(self) -> tuple[str, ...]:
@@ -577,7 +581,8 @@ class JointNet(Network):
         self, separated: Separated, masks: Tensor, salience: Tensor, voicing: Tensor, presence: Tensor | None
     ) -> Tensor:
         """What the refiner reads."""
-        return seen(separated.magnitude, masks, separated.masks, partials(salience, voicing, presence, N_REFINED_BINS))
+        lines = partials(salience, voicing, presence, self.config.refined_bins)
+        return seen(separated.magnitude, masks, separated.masks, lines)
 
     @torch.no_grad()
     def before_refining(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:

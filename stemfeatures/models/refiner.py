@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..constants import PITCHED_STEMS, STEMS
+from ..constants import N_BINS, PITCHED_STEMS, STEMS
 from .fusion import residual
 
-#: Lowest bins of the analysis grid that are refined (2.75 kHz).
+#: Lowest bins of the analysis grid that are refined unless a configuration tells another number (2.75 kHz).
 N_REFINED_BINS = 256
 #: Bins and frames that are seen as one, and multiple of frames that the network takes.
 PATCH, STRIDE = 2, 4
@@ -34,11 +34,18 @@ class RefinerNet(nn.Module):
     ----------
     width : int
         Channels of patches of 2 bins and 2 frames; twice as many of 4 and 4.
+    n_bins : int, optional
+        Lowest bins that are seen and refined, a multiple of :data:`STRIDE`.
+
+    Raises
+    ------
+    ValueError
+        Another number of bins.
 
     Notes
     -----
-    :func:`seen` ``(batch, N_PLANES, N_REFINED_BINS, n_frames)``, a multiple of :data:`STRIDE` frames -> ``(batch, 4,
-    N_REFINED_BINS, n_frames)``.
+    :func:`seen` ``(batch, N_PLANES, n_bins, n_frames)``, a multiple of :data:`STRIDE` frames -> ``(batch, 4, n_bins,
+    n_frames)``.
 
     Examples
     --------
@@ -46,10 +53,13 @@ class RefinerNet(nn.Module):
     0.0
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, n_bins: int = N_REFINED_BINS) -> None:
         super().__init__()
+        if n_bins < STRIDE or n_bins % STRIDE or n_bins > N_BINS:
+            raise ValueError(f"a refiner takes a multiple of {STRIDE} bins up to {N_BINS}, not {n_bins}")
+        self.n_bins = n_bins
         self.enter = nn.Sequential(nn.Conv2d(N_PLANES, width, PATCH, PATCH), nn.ReLU())
-        self.place = nn.Parameter(torch.zeros(width, N_REFINED_BINS // PATCH, 1))
+        self.place = nn.Parameter(torch.zeros(width, n_bins // PATCH, 1))
         self.first = _conv(width, width)
         self.down = _conv(width, 2 * width, stride=2)
         self.deep = nn.ModuleList(_conv(2 * width, 2 * width) for _ in range(3))
@@ -66,6 +76,30 @@ class RefinerNet(nn.Module):
         for part in (self.first, self.down, self.deep, self.up, self.last):
             part.to(dtype)
         self.dtype = dtype
+
+    def of_lowest(self, n_bins: int) -> RefinerNet:
+        """The same for fewer bins, without what it learned of those above.
+
+        Parameters
+        ----------
+        n_bins : int
+            How many.
+
+        Returns
+        -------
+        RefinerNet
+            A network of its own.
+
+        Raises
+        ------
+        ValueError
+            Not a number of bins that a refiner takes, or more than this one does.
+        """
+        if n_bins > self.n_bins:
+            raise ValueError(f"a refiner of {self.n_bins} bins has none of {n_bins}")
+        net, state = RefinerNet(len(self.place), n_bins).to(self.place.device), self.state_dict()
+        net.load_state_dict(state | {"place": state["place"][:, : n_bins // PATCH]})
+        return net.train(self.training)
 
     def forward(self, planes: Tensor) -> Tensor:
         x = self.enter(planes) + self.place
@@ -90,15 +124,16 @@ def seen(magnitude: Tensor, masks: Tensor, read: Tensor, partials: Tensor) -> Te
     read : Tensor
         The same that pitch was read from.
     partials : Tensor
-        ``(batch, 2, N_REFINED_BINS, n_frames)`` of vocals and bass, -1..1.
+        ``(batch, 2, n_bins, n_frames)`` of vocals and bass, -1..1: the lowest bins, which are seen.
 
     Returns
     -------
     Tensor
-        ``(batch, N_PLANES, N_REFINED_BINS, n_frames)``.
+        ``(batch, N_PLANES, n_bins, n_frames)``.
     """
-    level = torch.log1p(20.0 * magnitude[:, None, :N_REFINED_BINS]) / 3 - 1
-    shares = torch.cat([masks[:, :, :N_REFINED_BINS], read[:, :, :N_REFINED_BINS]], dim=1)
+    low = slice(partials.shape[2])
+    level = torch.log1p(20.0 * magnitude[:, None, low]) / 3 - 1
+    shares = torch.cat([masks[:, :, low], read[:, :, low]], dim=1)
     return torch.cat([level, shares.clamp_min(LEAST_MASK).log_().div_(3).add_(0.8), partials], dim=1)
 
 

@@ -1,6 +1,6 @@
 """Numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that are
-loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, how far they
-are refined, and when the voice counts as voiced.
+loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, how far and
+in which bins they are refined, and when the voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from masks of sharpness 1,
@@ -9,9 +9,9 @@ which of all priors only the *similarity prior* moves, and that for pitch alone)
 :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient prior* is that of
 :func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
 :func:`stemfeatures.models.similarity_prior.leaning`, the *refinement* is a factor on what a refiner adds to the logits
-of the masks, and the *voicing offset* is added to the logit of the vocals' voicing (below 0: fewer voiced frames). All
-are written into the checkpoint, which is used like any other. Figures of the songs that they are chosen on flatter a
-little; the card names them.
+of the masks, in its lowest *refined bins*, and the *voicing offset* is added to the logit of the vocals' voicing (below
+0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of the songs that
+they are chosen on flatter a little; the card names them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
 """
@@ -62,13 +62,21 @@ class Calibration:
     transient_prior: float
     similarity_prior: float
     refinement: float
+    refined_bins: int | None
     voicing_offset: float
     sdr_db: dict[str, dict[str, float]]
     overall_accuracy: dict[str, float]
 
 
 @torch.no_grad()
-def adjusted(model: JointNet, *, voicing_offset: float = 0.0, refinement: float = 1.0, **values: Any) -> JointNet:
+def adjusted(
+    model: JointNet,
+    *,
+    voicing_offset: float = 0.0,
+    refinement: float = 1.0,
+    refined_bins: int | None = None,
+    **values: Any,
+) -> JointNet:
     """A copy of ``model`` with these numbers in it; its own where none is given.
 
     Parameters
@@ -77,13 +85,16 @@ def adjusted(model: JointNet, *, voicing_offset: float = 0.0, refinement: float 
         Is added to the logit of the vocals' voicing.
     refinement : float, default=1.0
         Multiplies what the refiner adds to the logits of the masks; no matter without one.
+    refined_bins : int, optional
+        Lowest bins that the refiner still sees and refines.
     **values
         Of :data:`~stemfeatures.models.joint.CALIBRATED`.
 
     Raises
     ------
     ValueError
-        When ``sharpness`` is not positive, or a prior or ``refinement`` is negative.
+        When ``sharpness`` is not positive, a prior or ``refinement`` is negative, or the network has no refiner of so
+        many bins.
     """
     config = replace(model.config, **values)
     if not config.sharpness > 0:
@@ -95,6 +106,10 @@ def adjusted(model: JointNet, *, voicing_offset: float = 0.0, refinement: float 
     if not refinement >= 0:
         raise ValueError(f"refinement cannot be negative, but is {refinement}")
     model = copy.deepcopy(model)
+    if refined_bins is not None:
+        if model.refiner is None:
+            raise ValueError(f"a network without a refiner refines no {refined_bins} bins")
+        model.refiner, config = model.refiner.of_lowest(refined_bins), replace(config, refined_bins=refined_bins)
     model.config = config
     voicing = model.pitch[PITCHED_STEMS.index("vocals")].get_submodule("voicing")
     last = max(int(name) for name, _ in voicing.named_children())
@@ -117,6 +132,7 @@ def calibrate(
     similarity_priors: Sequence[float] = SIMILARITY_PRIORS,
     refinements: Sequence[float] = REFINEMENTS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
+    refined_bins: int | None = None,
     device: str = "cpu",
     limit: int | None = None,
     on_score: Callable[[str, str, float], None] | None = None,
@@ -131,6 +147,8 @@ def calibrate(
     ----------
     songs : str | Path
         Folder of tracks with truth for separation and vocal F0, at most ``limit`` of a data set.
+    refined_bins : int | None, optional
+        Lowest bins that the refiner sees and refines, for everything that is tried; as many as it learned by default.
     on_score : Callable[[str, str, float], None], optional
         Called with what is tried, its value or values and its score.
 
@@ -147,6 +165,7 @@ def calibrate(
         return float(rows.groupby("dataset")["mean"].mean().mean())
 
     scores: dict[str, dict[str, float]] = {}
+    model = adjusted(model, refined_bins=refined_bins)
 
     def best(name: str, task: str, metric: str, candidates: dict[_Values, JointNet]) -> _Values:
         scores[name], found = {}, {}
@@ -187,7 +206,12 @@ def calibrate(
         chosen = candidates[refinement,]
     values = {name: getattr(chosen.config, name) for name in CALIBRATED}
     return chosen, Calibration(
-        **values, refinement=refinement, voicing_offset=voiced[0], sdr_db=scores, overall_accuracy=accuracy
+        **values,
+        refinement=refinement,
+        refined_bins=None if chosen.refiner is None else chosen.refiner.n_bins,
+        voicing_offset=voiced[0],
+        sdr_db=scores,
+        overall_accuracy=accuracy,
     )
 
 
@@ -203,6 +227,8 @@ def main(argv: list[str] | None = None) -> None:
     ):  # fmt: skip
         told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
         parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
+    told = "lowest bins that the refiner is to see and refine, a multiple of 4 (default: those that it learned)"
+    parser.add_argument("--refined-bins", type=int, metavar="N", help=told)
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many tracks of a data set")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
@@ -229,6 +255,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         similarity_priors=args.similarity_priors,
         refinements=args.refinements,
         voicing_offsets=args.voicing_offsets,
+        refined_bins=args.refined_bins,
         device=args.device,
         limit=args.limit,
         on_score=lambda name, values, score: print(f"{name} {values}: {score:.4f}", flush=True),
@@ -243,7 +270,9 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     harmonic = " and ".join(f"{value:g}" for value in found.harmonic_priors)
     chosen = f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, harmonic priors {harmonic}, "
     chosen += f"transient prior {found.transient_prior:g}, similarity prior {found.similarity_prior:g}, "
-    chosen += f"refinement {found.refinement:g}, voicing offset {found.voicing_offset:g}"
+    if found.refined_bins is not None:
+        chosen += f"refinement {found.refinement:g} of {found.refined_bins} bins, "
+    chosen += f"voicing offset {found.voicing_offset:g}"
     print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
 

@@ -34,7 +34,7 @@ from .losses import (
 logger = logging.getLogger(__name__)
 
 #: Subnetworks that a network may have, and the fields of the configuration that are theirs.
-_OPTIONAL = {"presence": ("presence_channels", "presence_layers"), "refiner": ("refiner_width",)}
+_OPTIONAL = {"presence": ("presence_channels", "presence_layers"), "refiner": ("refiner_width", "refined_bins")}
 
 
 class JointObjective(Objective):
