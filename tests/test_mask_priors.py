@@ -52,8 +52,8 @@ def test_a_mask_leans_by_its_certainty_and_not_where_it_is_sure():
     hz = torch.full((1, 2), 20 * BIN_HZ)
     mask = torch.full((1, 200, 2), 0.4)
     mask[0, 40] = 1.0
-    found = harmonic_prior.leaning(mask, hz, torch.tensor([[1.0, 0.0]]), 2.0)[0]
     lines = harmonic_prior.comb(hz, 200)[0]
+    found = harmonic_prior.leaning(mask, lines[None] * torch.tensor([1.0, 0.0]), 2.0)[0]
     torch.testing.assert_close(found[20, 0], torch.exp(2.0 * lines[20, 0] * 0.6**0.5))
     assert found[30, 0] < 1 < found[20, 0]
     assert float(found[40, 0]) == 1.0
@@ -223,7 +223,8 @@ def test_masks_are_multiplied_and_sum_to_one(magnitude):
         place, low = STEMS.index(stem), slice(harmonic_prior.N_COMB_BINS[stem])
         certainty = torch.sigmoid(before.voicing[:, k]) * torch.sigmoid(before.presence[:, place])
         hz = harmonic_prior.strongest_hz(before.salience[:, k])
-        expected[:, place, low] *= harmonic_prior.leaning(struck[:, place, low], hz, certainty, strength)
+        lines = harmonic_prior.comb(hz, low.stop) * certainty[:, None]
+        expected[:, place, low] *= harmonic_prior.leaning(struck[:, place, low], lines, strength)
     torch.testing.assert_close(found.masks, expected / expected.sum(dim=1, keepdim=True), atol=1e-5, rtol=1e-4)
     assert (found.masks - before.masks).abs().max() > 0.01
     high = slice(harmonic_prior.N_COMB_BINS["vocals"], None)

@@ -189,13 +189,16 @@ def test_partials_are_those_of_the_pitch_and_as_sure():
     voicing = torch.tensor([[[8.0, 8.0, -8.0, 8.0], [8.0] * 4]])
     presence = torch.full((1, 4, 4), 8.0)
     presence[0, STEMS.index("bass"), 1] = -8.0
-    lines = mask_factors.partials(salience, voicing, presence, 200)
-    assert lines.shape == (1, 2, 200, 4)
-    torch.testing.assert_close(lines[0, 0, :, 0], lines[0, 1, :, 0])
-    assert lines[0, 0, :, 0].max() > 0.5
-    assert lines[0, 0, :, 2].abs().max() < 0.01  # no pitch
-    assert lines[0, 1, :, 1].abs().max() < 0.01  # does not play
-    assert mask_factors.partials(salience, voicing, None, 200)[0, 1, :, 1].max() > 0.5
+    lines = mask_factors.partials(salience, voicing, presence, {"vocals": 200, "bass": 180})
+    vocals, bass = lines["vocals"][0], lines["bass"][0]
+    assert (vocals.shape, bass.shape) == ((200, 4), (180, 4))
+    torch.testing.assert_close(vocals[:180, 0], bass[:, 0])
+    assert vocals[:, 0].max() > 0.5
+    assert vocals[:, 2].abs().max() < 0.01  # no pitch
+    assert bass[:, 1].abs().max() < 0.01  # does not play
+    lines = mask_factors.partials(salience, voicing, None, {"vocals": 0, "bass": 200})
+    assert list(lines) == ["bass"]
+    assert lines["bass"][0, :, 1].max() > 0.5
 
 
 def test_the_loss_is_the_squared_error_against_that_before():

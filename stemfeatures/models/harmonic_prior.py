@@ -83,17 +83,15 @@ def comb(hz: Tensor, n_bins: int) -> Tensor:
     return lines.mul_(deviation < spacing / _APART)
 
 
-def leaning(mask: Tensor, hz: Tensor, certainty: Tensor, strength: float) -> Tensor:
+def leaning(mask: Tensor, lines: Tensor, strength: float) -> Tensor:
     """What a mask is to be multiplied by, before masks are made to sum to one again.
 
     Parameters
     ----------
     mask : Tensor
         ``(batch, n_bins, n_frames)`` of the stem, 0..1, in its lowest bins.
-    hz : Tensor
-        ``(batch, n_frames)`` its pitch.
-    certainty : Tensor
-        ``(batch, n_frames)`` that it has this pitch, 0..1.
+    lines : Tensor
+        As ``mask``, the :func:`comb` of its pitch times the certainty, 0..1, that it has this pitch.
     strength : float
         From 0, at which everything is 1.
 
@@ -102,4 +100,4 @@ def leaning(mask: Tensor, hz: Tensor, certainty: Tensor, strength: float) -> Ten
     Tensor
         As ``mask``, positive.
     """
-    return (comb(hz, mask.shape[1]) * (strength * certainty)[:, None] * (1 - mask).clamp_min(0).sqrt()).exp()
+    return (strength * lines * (1 - mask).clamp_min(0).sqrt()).exp()

@@ -25,6 +25,7 @@ from ..spectra.bands import mel_power
 from ..spectra.filters import HarmonicMap, folded, mel_filters
 from .architectures import register
 from .fusion import DenseLast, PatchConv, UnpatchLast, added, affine_of, residual, upsampled
+from .harmonic_prior import N_COMB_BINS
 from .level_prior import weighed
 from .mask_factors import harmonic_factors, multiplied, partials, refined, similar_factors, transient_factors
 from .network import Grid, Network, NetworkConfig
@@ -545,9 +546,9 @@ class JointNet(Network):
         frames = magnitude.shape[-1]
         separated = self.separate(magnitude, given)
         presence, rhythm = self.read_presence(separated), self.read_rhythm(separated)
-        masks, salience, voicing = self._with_pitch(separated, presence)
+        masks, salience, voicing, lines = self._with_pitch(separated, presence)
         if self.refiner is not None and masks is not separated.masks:
-            masks = refined(masks, self.refiner(self._seen(separated, masks, salience, voicing, presence)))
+            masks = refined(masks, self.refiner(self._seen(separated, masks, lines)))
         if masks is not separated.masks:
             masks = _beside(masks, separated.given)
         return JointOutput(
@@ -559,38 +560,42 @@ class JointNet(Network):
             features=separated.features,
         )
 
-    def _with_pitch(self, separated: Separated, presence: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """``(batch, 4, N_BINS, padded frames)``, masks with all that they lean towards, and logits of the pitch.
+    def _with_pitch(
+        self, separated: Separated, presence: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """``(batch, 4, N_BINS, padded frames)``, masks with all that they lean towards, logits of the pitch, and its
+        partials by stem.
 
-        They are those of ``separated`` where nothing is done to them.
+        Masks are those of ``separated``, and there are no partials, where nothing is done to them.
         """
         calibrated = any(getattr(self.config, name) != getattr(JointConfig, name) for name in CALIBRATED)
         # If all masks are given none is the network's.
         change = len(separated.given) < len(STEMS) and (calibrated or self.refiner is not None)
         masks = self._before_pitch(separated) if change else separated.masks
         salience, voicing = self.read_pitch(separated)
+        lines: dict[str, Tensor] = {}
         if change:
             # What masks lean towards is found by then, and no part of what is learned of them.
             known = None if presence is None else presence.detach()
             strengths = dict(zip(PITCHED_STEMS, self.config.harmonic_priors))
-            factors = harmonic_factors(masks, salience.detach(), voicing.detach(), known, strengths)
-            masks = multiplied(masks, factors)
-        return masks, salience, voicing
+            refined_bins = 0 if self.refiner is None else self.refiner.n_bins
+            n_bins = {s: max(N_COMB_BINS[s] if strength else 0, refined_bins) for s, strength in strengths.items()}
+            lines = partials(salience.detach(), voicing.detach(), known, n_bins)
+            masks = multiplied(masks, harmonic_factors(masks, lines, strengths))
+        return masks, salience, voicing, lines
 
-    def _seen(
-        self, separated: Separated, masks: Tensor, salience: Tensor, voicing: Tensor, presence: Tensor | None
-    ) -> Tensor:
+    def _seen(self, separated: Separated, masks: Tensor, lines: Mapping[str, Tensor]) -> Tensor:
         """What the refiner reads."""
-        lines = partials(salience, voicing, presence, self.config.refined_bins)
-        return seen(separated.magnitude, masks, separated.masks, lines)
+        low = torch.stack([lines[stem][:, : self.config.refined_bins] for stem in PITCHED_STEMS], dim=1)
+        return seen(separated.magnitude, masks, separated.masks, low)
 
     @torch.no_grad()
     def before_refining(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         """Masks that the refiner is to change, in all bins, and what it reads; of padded frames, without gradients."""
         separated = self.separate(magnitude)
         presence = self.read_presence(separated)
-        masks, salience, voicing = self._with_pitch(separated, presence)
-        return masks, self._seen(separated, masks, salience, voicing, presence)
+        masks, _, _, lines = self._with_pitch(separated, presence)
+        return masks, self._seen(separated, masks, lines)
 
     def _before_pitch(self, separated: Separated) -> Tensor:
         """``(batch, 4, N_BINS, padded frames)``, masks with all but what pitch tells of them.

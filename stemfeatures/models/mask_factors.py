@@ -17,19 +17,42 @@ from . import harmonic_prior, similarity_prior, transient_prior
 LARGEST = 6.0
 
 
-def harmonic_factors(
-    masks: Tensor, salience: Tensor, voicing: Tensor, presence: Tensor | None, strengths: Mapping[str, float]
+def partials(
+    salience: Tensor, voicing: Tensor, presence: Tensor | None, n_bins: Mapping[str, int]
 ) -> dict[str, Tensor]:
+    """Where the partials of vocals and bass lie, as sure as they are.
+
+    Parameters
+    ----------
+    salience, voicing : Tensor
+        ``(batch, 2, N_PITCH_BINS, n_frames)`` and ``(batch, 2, n_frames)``, logits, in the order of ``PITCHED_STEMS``.
+    presence : Tensor or None
+        ``(batch, 4, n_frames)``, logits, that the stems play; None: they do.
+    n_bins : Mapping of str to int
+        By stem, the lowest bins that are looked at; 0: the stem is passed over.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``(batch, k, n_frames)`` by stem, :func:`.harmonic_prior.comb` times the probability of a pitch.
+    """
+    found = {}
+    for k, stem in enumerate(PITCHED_STEMS):
+        if n := n_bins[stem]:
+            lines = harmonic_prior.comb(harmonic_prior.strongest_hz(salience[:, k]), n)
+            found[stem] = lines * _certainty(voicing, presence, k, stem)[:, None]
+    return found
+
+
+def harmonic_factors(masks: Tensor, lines: Mapping[str, Tensor], strengths: Mapping[str, float]) -> dict[str, Tensor]:
     """Factors by the pitch that is found in vocals and bass, see :mod:`.harmonic_prior`.
 
     Parameters
     ----------
     masks : Tensor
         ``(batch, 4, N_BINS, n_frames)``, in the order of ``STEMS``.
-    salience, voicing : Tensor
-        ``(batch, 2, N_PITCH_BINS, n_frames)`` and ``(batch, 2, n_frames)``, logits, in the order of ``PITCHED_STEMS``.
-    presence : Tensor or None
-        ``(batch, 4, n_frames)``, logits, that the stems play; None: they do.
+    lines : Mapping of str to Tensor
+        :func:`partials` of as many bins as :data:`.harmonic_prior.N_COMB_BINS` has, or more.
     strengths : Mapping of str to float
         By stem; 0: no factor.
 
@@ -39,35 +62,11 @@ def harmonic_factors(
         Factors.
     """
     found = {}
-    for k, stem in enumerate(PITCHED_STEMS):
-        if strength := strengths[stem]:
-            place, certainty = STEMS.index(stem), _certainty(voicing, presence, k, stem)
-            hz, low = harmonic_prior.strongest_hz(salience[:, k]), masks[:, place, : harmonic_prior.N_COMB_BINS[stem]]
-            found[stem] = harmonic_prior.leaning(low, hz, certainty, strength)
+    for stem, strength in strengths.items():
+        if strength:
+            low = slice(harmonic_prior.N_COMB_BINS[stem])
+            found[stem] = harmonic_prior.leaning(masks[:, STEMS.index(stem), low], lines[stem][:, low], strength)
     return found
-
-
-def partials(salience: Tensor, voicing: Tensor, presence: Tensor | None, n_bins: int) -> Tensor:
-    """Where the partials of vocals and bass lie, as sure as they are.
-
-    Parameters
-    ----------
-    salience, voicing, presence : Tensor
-        As for :func:`harmonic_factors`.
-    n_bins : int
-        Lowest bins that are looked at.
-
-    Returns
-    -------
-    Tensor
-        ``(batch, 2, n_bins, n_frames)``, :func:`.harmonic_prior.comb` times the probability of a pitch.
-    """
-    lines = [
-        harmonic_prior.comb(harmonic_prior.strongest_hz(salience[:, k]), n_bins)
-        * _certainty(voicing, presence, k, stem)[:, None]
-        for k, stem in enumerate(PITCHED_STEMS)
-    ]
-    return torch.stack(lines, dim=1)
 
 
 def _certainty(voicing: Tensor, presence: Tensor | None, k: int, stem: str) -> Tensor:

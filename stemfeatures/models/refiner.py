@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..constants import N_BINS, PITCHED_STEMS, STEMS
-from .fusion import residual
+from .fusion import added, residual
 
 #: Lowest bins of the analysis grid that are refined unless a configuration tells another number (2.75 kHz).
 N_REFINED_BINS = 256
@@ -102,13 +102,13 @@ class RefinerNet(nn.Module):
         return net.train(self.training)
 
     def forward(self, planes: Tensor) -> Tensor:
-        x = self.enter(planes) + self.place
+        x = added(self.enter(planes), self.place)
         x = x if self.dtype is None else x.to(self.dtype)
         x = residual(self.first, x)
         z = self.down(x)
         for conv in self.deep:
             z = residual(conv, z)
-        x = residual(self.last, x + F.relu(self.up(z)))
+        x = residual(self.last, added(F.relu(self.up(z)), x))
         return F.pixel_shuffle(self.leave(x if self.dtype is None else x.float()), PATCH)
 
 
