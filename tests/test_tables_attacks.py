@@ -32,7 +32,7 @@ from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.compact import compact, vacuum
 from stemfeatures.tables.key_index import KeyIndex
 from stemfeatures.tables.layout import DatasetLayout
-from stemfeatures.tables.parts import PartFile, part_file, parts_holding, write_part
+from stemfeatures.tables.parts import PartFile, part_file, parts_holding, publish, staged, write_part
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
 
@@ -410,6 +410,26 @@ def test_check_beside_a_writer_is_no_alarm(layout: DatasetLayout, monkeypatch: p
         assert check(fresh).damaged == ()
     thread.join()
     assert check(fresh, deep=True).damaged == ()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_part_that_is_published_while_a_check_opens_it_is_not_damaged(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    part = read_snapshot(layout).of("stems")[1]
+    hidden = layout.path / staged(part.path)
+    (layout.path / part.path).rename(hidden)  # as a commit leaves it until it is published
+    real = check_module.find_part
+
+    def found_too_early(dataset: DatasetLayout, wanted: PartFile) -> tuple[Place | None, str]:
+        found = real(dataset, wanted)
+        if wanted == part and hidden.exists():
+            publish(layout, [part])
+        return found
+
+    monkeypatch.setattr(check_module, "find_part", found_too_early)
+    assert check(layout, deep=deep).damaged == ()
+    assert not hidden.exists()
 
 
 def test_a_shallow_check_finds_what_keeps_it_from_judging(layout: DatasetLayout) -> None:

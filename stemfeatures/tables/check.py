@@ -179,7 +179,12 @@ def _examine_beside_writers(layout: DatasetLayout, *, deep: bool) -> CheckResult
         if not damaged:
             return CheckResult(len(snapshot.parts), ())
         now = read_snapshot(layout)
-        damaged = [d for d in damaged if d.part.path in now.parts]
+        # A part has another name once it is published, which may be while it is opened: it is looked at again.
+        here = {d.part.path: now.parts[d.part.path] for d in damaged if d.part.path in now.parts}
+        damaged = _damaged(layout, dataclasses.replace(now, parts=here), deep=deep)
+        if damaged:
+            now = read_snapshot(layout)
+            damaged = [d for d in damaged if d.part.path in now.parts]
         if not damaged:
             return CheckResult(len(now.parts), ())
         try:
