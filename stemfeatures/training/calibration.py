@@ -124,12 +124,12 @@ def calibrate(
     model: JointNet,
     songs: str | Path,
     *,
-    sharpness: Sequence[float] = SHARPNESS,
-    level_priors: Sequence[float] = LEVEL_PRIORS,
-    vocals_priors: Sequence[float] = VOCALS_PRIORS,
-    bass_priors: Sequence[float] = BASS_PRIORS,
-    transient_priors: Sequence[float] = TRANSIENT_PRIORS,
-    similarity_priors: Sequence[float] = SIMILARITY_PRIORS,
+    sharpness: Sequence[float] | None = None,
+    level_priors: Sequence[float] | None = None,
+    vocals_priors: Sequence[float] | None = None,
+    bass_priors: Sequence[float] | None = None,
+    transient_priors: Sequence[float] | None = None,
+    similarity_priors: Sequence[float] | None = None,
     refinements: Sequence[float] = REFINEMENTS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     refined_bins: int | None = None,
@@ -142,6 +142,9 @@ def calibrate(
     The voicing offset is chosen first, with the masks of ``model``; then sharpness and level prior together, without
     the other priors; then, one after the other, the harmonic priors of vocals and bass together, the transient prior,
     the similarity prior and, of a network with a refiner, the refinement.
+
+    Of sharpness and priors that are not given :data:`SHARPNESS`, :data:`LEVEL_PRIORS` and so on are tried; of a network
+    with a refiner its own alone, as it learned behind them.
 
     Parameters
     ----------
@@ -166,11 +169,22 @@ def calibrate(
 
     scores: dict[str, dict[str, float]] = {}
     model = adjusted(model, refined_bins=refined_bins)
+    own, learned = model.config, model.refiner is not None
+
+    def tried(given: Sequence[float] | None, usual: Sequence[float], of_network: float) -> Sequence[float]:
+        return given if given is not None else (of_network,) if learned else usual
+
+    sharpness = tried(sharpness, SHARPNESS, own.sharpness)
+    level_priors = tried(level_priors, LEVEL_PRIORS, own.level_prior)
+    vocals_priors = tried(vocals_priors, VOCALS_PRIORS, own.harmonic_priors[0])
+    bass_priors = tried(bass_priors, BASS_PRIORS, own.harmonic_priors[1])
+    transient_priors = tried(transient_priors, TRANSIENT_PRIORS, own.transient_prior)
+    similarity_priors = tried(similarity_priors, SIMILARITY_PRIORS, own.similarity_prior)
 
     def best(name: str, task: str, metric: str, candidates: dict[_Values, JointNet]) -> _Values:
         scores[name], found = {}, {}
         for values, candidate in candidates.items():
-            found[values], told = score(task, metric, candidate), " ".join(f"{v:g}" for v in values)
+            found[values], told = score(task, metric, candidate), _told(values)
             scores[name][told] = round(found[values], 4)
             if on_score is not None:
                 on_score(name, told, found[values])
@@ -222,10 +236,12 @@ def main(argv: list[str] | None = None) -> None:
     for option, values in (
         ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--vocals-priors", VOCALS_PRIORS),
         ("--bass-priors", BASS_PRIORS), ("--transient-priors", TRANSIENT_PRIORS),
-        ("--similarity-priors", SIMILARITY_PRIORS), ("--refinements", REFINEMENTS),
-        ("--voicing-offsets", VOICING_OFFSETS)
+        ("--similarity-priors", SIMILARITY_PRIORS)
     ):  # fmt: skip
-        told = f"what is tried (default: {' '.join(f'{value:g}' for value in values)})"
+        told = f"what is tried (default: {_told(values)}; of a network with a refiner its own)"
+        parser.add_argument(option, nargs="+", type=float, metavar="X", help=told)
+    for option, values in (("--refinements", REFINEMENTS), ("--voicing-offsets", VOICING_OFFSETS)):
+        told = f"what is tried (default: {_told(values)})"
         parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
     told = "lowest bins that the refiner is to see and refine, a multiple of 4 (default: those that it learned)"
     parser.add_argument("--refined-bins", type=int, metavar="N", help=told)
@@ -234,6 +250,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors(parser):
         _replace(parser, args)
+
+
+def _told(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
