@@ -114,9 +114,8 @@ def test_of_a_network_with_a_refiner_the_refinement_is_chosen_last(monkeypatch, 
     assert found.refined_bins == chosen.config.refined_bins == 64
     assert found.sdr_db["refinement"] == {"0": -0.5, "0.5": 0.0, "1": -0.5}
     torch.testing.assert_close(chosen.refiner.leave.weight, 0.5 * weight)
-    learned = dict(
-        sharpness=0.45, level_prior=0.2, harmonic_priors=(2.0, 1.0), transient_prior=0.3, similarity_prior=0.8
-    )
+    learned = {"sharpness": 0.45, "level_prior": 0.2, "harmonic_priors": (2.0, 1.0)}
+    learned |= {"transient_prior": 0.3, "similarity_prior": 0.8}
     chosen, found = calibration.calibrate(adjusted(net, **learned), tmp_path, voicing_offsets=(0.0,))
     assert {name: getattr(chosen.config, name) for name in learned} == learned  # what it learned behind stays
     assert {name: len(scores) for name, scores in found.sdr_db.items()} == {
