@@ -6,10 +6,11 @@ mixture. So a frame of a stem is *active* when its energy exceeds both
 * the level of the mixture less 40 dB, and
 * the stem's own level less 50 dB, which cuts reverb tails and the noise floor,
 
-and when the network hears the stem play there (its presence, with hysteresis, so that a phrase is not torn). A stem
-of which it is nowhere sure is *absent*, as is one that has hardly any of the spectrum to itself. Everything is relative
-to the track: a file turned down is as active as it was. A track without a frame above -60 dBFS mean square (the
-threshold of essentia's ``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
+and when the network hears the stem play there (its presence, with hysteresis, so that a phrase is not torn; of vocals
+it is lowered where phrase and track sound like no voice, :mod:`.singing`). A stem of which it is nowhere sure is
+*absent*, as is one that has hardly any of the spectrum to itself. Everything is relative to the track: a file turned
+down is as active as it was. A track without a frame above -60 dBFS mean square (the threshold of essentia's
+``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
 
 The level is the energy-weighted mean of the frame energies, ``sum(e ** 2) / sum(e)``: how loud a signal is where it has
 its energy, whatever the share of silence around it. A constant offset is no sound: the energy is limited to
@@ -18,6 +19,7 @@ its energy, whatever the share of silence around it. A constant offset is no sou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,7 @@ from ..fields import DURATION, NOT_A_COORDINATE, Field, status_field
 from ..frames import StemFrames, TrackFrames
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
+from .singing import SingingModel, SingingWindows, singing_windows, sung_presence
 from .values import OK, SILENT, number, runs
 
 ABSOLUTE_FLOOR_DBFS = -60.0
@@ -271,8 +274,9 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     # A steady pitch below the grid of the network is a bass to us.
     deep = deep_voicing(frames)
     is_deep = _is_deep_bass(deep, active["bass"])
-    playing = {stem: _plays(stem, row, active[stem]) for stem, row in zip(STEMS, frames.presence) if stem != "bass"}
-    bass = np.maximum(frames.presence[STEMS.index("bass")], deep)
+    presence = dict(zip(STEMS, frames.presence)) | {"vocals": inputs.get(presence_of_vocals)}
+    playing = {stem: _plays(stem, row, active[stem]) for stem, row in presence.items() if stem != "bass"}
+    bass = np.maximum(presence["bass"], deep)
     playing["bass"] = _plays("bass", bass, active["bass"], is_sure=is_deep)
     for stem, least_db in CLEAR_DB.items():
         if stem == "bass" and is_deep:
@@ -284,6 +288,61 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
         loudest = max(STEMS, key=lambda stem: float(audible[stem].sum(dtype=np.float64)))
         playing[loudest] = active[loudest]
     return active | playing
+
+
+@dataclass(frozen=True)
+class HeardVocals:
+    """What there is to say of the vocals of a track with presence.
+
+    Attributes
+    ----------
+    presence : np.ndarray
+        (n_frames,) what the network says, 0..1.
+    sounding : np.ndarray
+        (n_frames,) bool, where they are loud enough.
+    windows : SingingWindows
+        Of where they play as far as that says.
+    """
+
+    presence: np.ndarray
+    sounding: np.ndarray
+    windows: SingingWindows
+
+    @classmethod
+    def of(cls, frames: TrackFrames) -> HeardVocals:
+        """Of the frames of a track."""
+        assert frames.presence is not None
+        presence = frames.presence[STEMS.index("vocals")]
+        audible, mixture = (audible_energy(frames.stems[row]) for row in ("vocals", MIXTURE))
+        sounding = active_frames(audible, mixture)
+        plays = _plays("vocals", presence, sounding)
+        return cls(presence, sounding, singing_windows(frames, plays, audible, mixture))
+
+    @property
+    def by_network(self) -> np.ndarray:
+        """(n_frames,) bool where they play by the network alone."""
+        return _plays("vocals", self.presence, self.sounding)
+
+    def playing(self, model: SingingModel) -> np.ndarray:
+        """(n_frames,) bool where they play by what windows and track say, too."""
+        return _plays("vocals", sung_presence(self.presence, self.windows, model), self.sounding)
+
+
+def presence_of_vocals(inputs: DescriptorInputs) -> np.ndarray:
+    """Presence of the vocals, for :meth:`DescriptorInputs.get`.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of a track whose frames have presence.
+
+    Returns
+    -------
+    np.ndarray
+        (n_frames,) that of the network, lowered where phrase and track sound like no voice (:mod:`.singing`).
+    """
+    heard = HeardVocals.of(inputs.frames)
+    return sung_presence(heard.presence, heard.windows)
 
 
 def deep_voicing(frames: TrackFrames) -> np.ndarray:

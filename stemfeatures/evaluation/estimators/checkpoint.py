@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...constants import MIXTURE, STEMS
-from ...descriptors.activity import active_frames, audible_energy
+from ...descriptors.activity import active_frames, audible_energy, presence_of_vocals
 from ...descriptors.inputs import DescriptorInputs
 from ...descriptors.voices import further_voices, to_hertz
 from ..base import BaseEstimator
@@ -90,10 +90,13 @@ class CheckpointEstimator(BaseEstimator):
         return events.beats_s, events.beat_positions
 
     def presence(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        # what the network says; of one that does not say it, where its estimates are active
+        # what the network says, of vocals less where they sound like no voice; of one that does not say it, where its
+        # estimates are active
         frames = self._analyse(y, sample_rate).frames
         if frames.presence is not None:
-            return frames.times_s, {stem: row > 0.5 for stem, row in zip(STEMS, frames.presence)}
+            vocals = DescriptorInputs(frames).get(presence_of_vocals)
+            presence = dict(zip(STEMS, frames.presence)) | {"vocals": vocals}
+            return frames.times_s, {stem: row > 0.5 for stem, row in presence.items()}
         mixture = audible_energy(frames.stems[MIXTURE])
         return frames.times_s, {s: active_frames(audible_energy(frames.stems[s]), mixture) for s in STEMS}
 
