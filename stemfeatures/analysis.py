@@ -57,6 +57,8 @@ STAGES = (
     "stemfeatures.models.harmonic_prior",
     "stemfeatures.models.transient_prior",
     "stemfeatures.models.similarity_prior",
+    "stemfeatures.models.mask_factors",
+    "stemfeatures.models.refiner",
     "stemfeatures.models.notes",
     "stemfeatures.separation.mask_transfer",
     "stemfeatures.separation.target_masks",

@@ -22,7 +22,7 @@ from stemfeatures.descriptors.registry import Extractor, register, unregister
 from stemfeatures.fields import status_field
 from stemfeatures.frames import measures
 from stemfeatures.lyrics.settings import alignment_settings
-from stemfeatures.models import harmonic_prior, level_prior, similarity_prior, transient_prior
+from stemfeatures.models import harmonic_prior, level_prior, mask_factors, refiner, similarity_prior, transient_prior
 from stemfeatures.tables.reader import open_features
 
 #: What an analysis imports besides its stages, and why no constant in it can change a value.
@@ -77,6 +77,8 @@ def test_differences_are_found() -> None:
         (harmonic_prior, "LINE_SHARE", 0.01),
         (transient_prior, "BACK", 5),
         (similarity_prior, "OWN", 0.9),
+        (mask_factors, "LARGEST", 5.0),
+        (refiner, "LEAST_MASK", 1e-2),
         (analysis, "ANALYSIS_VERSION", 0),
     ],
 )

@@ -11,9 +11,10 @@ from networks import TINY, tiny_checkpoint
 
 from stemfeatures.constants import N_BINS, N_PITCH_BINS, STEMS
 from stemfeatures.errors import ModelError
-from stemfeatures.models import checkpoints, joint
+from stemfeatures.models import checkpoints
 from stemfeatures.models.fusion import TemporalProduct, fused
 from stemfeatures.models.joint import JointConfig, JointNet
+from stemfeatures.models.separator import _patch_conv, _unpatch
 from stemfeatures.models.unet2017 import UNet2017
 
 
@@ -75,11 +76,11 @@ def test_pitch_is_read_from_the_separated_magnitude():
 def test_patches_are_the_convolutions_they_stand_for(net):
     separator = net.separator
     x = torch.randn(2, 1, 1024, 32)
-    patches = joint._patch_conv(x, separator.patchify[0])
+    patches = _patch_conv(x, separator.patchify[0])
     assert torch.allclose(patches, separator.patchify[0](x), atol=1e-5)
     parts = [torch.randn_like(patches), torch.randn_like(patches)]
     whole = separator.unpatchify(torch.cat(parts, dim=1))
-    assert torch.allclose(joint._unpatch(parts, separator.unpatchify), whole, atol=1e-5)
+    assert torch.allclose(_unpatch(parts, separator.unpatchify), whole, atol=1e-5)
 
 
 def test_the_network_for_inference_says_the_same():
