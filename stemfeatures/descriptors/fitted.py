@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .._util.files import write_replace
 
 
 def logistic(score: np.ndarray) -> np.ndarray:
@@ -38,3 +42,17 @@ def stored_model(name: str, features: tuple[str, ...]) -> dict[str, Any]:
     if tuple(stored["features"]) != features:
         raise ValueError(f"{name} is of the features {stored['features']}, expected {features}")
     return stored
+
+
+def store_model(path: Path, stored: Mapping[str, Any]) -> None:
+    """Write what :func:`stored_model` reads, in place of what is there.
+
+    Parameters
+    ----------
+    path : Path
+        File; its folder is made where there is none.
+    stored : mapping
+        ``features``, ``weights`` and whatever else, in the types of JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_replace(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())

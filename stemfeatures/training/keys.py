@@ -9,7 +9,6 @@ composes songs of one key until there are enough of each mode, plays and analyse
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..descriptors import keys
+from ..descriptors.fitted import store_model
 from ..descriptors.harmony import track_key_evidence
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.keys import EVIDENCE, MODES, SCALES, KeyEvidence, KeyModel, key_features
@@ -146,8 +145,7 @@ def write_model(songs: list[KeyExample], folder: Path, made_of: dict[str, object
     stored = {"evidence": EVIDENCE, "modes": tuple(MODES), "weights": np.round(model.weights, 3).tolist()}
     made_of = made_of | {"model": DEFAULT_MODEL, "generator": VERSION}
     stored |= {"bias": np.round(model.bias, 3).tolist(), "made_of": made_of}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_replace(folder / keys.WEIGHTS, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
+    store_model(folder / keys.WEIGHTS, stored)
 
 
 if __name__ == "__main__":

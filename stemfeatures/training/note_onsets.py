@@ -11,7 +11,6 @@ notes of songs that were left out are best (mean F of both analyses); their figu
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,11 @@ from pathlib import Path
 import mir_eval
 import numpy as np
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..constants import FRAME_RATE, LOWEST_NOTE
 from ..descriptors import note_onsets
 from ..descriptors.activity import active_rows
-from ..descriptors.fitted import logistic
+from ..descriptors.fitted import logistic, store_model
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.note_onsets import EVIDENCE, WEIGHTS, onset_evidence, onset_peaks
 from ..descriptors.polyphony import LEAST_ACTIVE, POLYPHONIC_NOTES, sounding_from
@@ -139,9 +137,7 @@ def heard_songs(n_songs: int, seed: int, duration_s: float, bank: NoteBank | Non
 def write_onsets(weights: np.ndarray, bias: float, folder: Path, made_of: dict[str, object]) -> None:
     """Write the file that :func:`stemfeatures.descriptors.note_onsets.likely_onsets` reads."""
     stored = {"features": EVIDENCE, "made_of": made_of, "weights": np.round(weights, 4).tolist()}
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(stored | {"bias": round(bias, 4)}, separators=(",", ":")) + "\n"
-    write_replace(folder / WEIGHTS, text.encode())
+    store_model(folder / WEIGHTS, stored | {"bias": round(bias, 4)})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,7 +11,6 @@ thirds of beats, and others without the network's activations of beats and downb
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..descriptors import metre
 from ..descriptors.accents import ACCENTS, ACTIVATIONS, STROKE_ACCENTS, accents_at
+from ..descriptors.fitted import store_model
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.rhythm import accents
 from ..frames import TrackFrames
@@ -128,15 +127,11 @@ def write_roles(songs: list[Example], folder: Path, made_of: dict[str, Any]) -> 
     left_out = {"metre": (), "level": ACTIVATIONS, "level_without_drums": (*ACTIVATIONS, *STROKE_ACCENTS)}
     models = {name: fit_roles(songs, left_out[name]) for name in metre.MODELS}
     said = {"accents": ACCENTS, "roles": metre.ROLE_NAMES, "made_of": made_of}
-    _write(folder / metre.WEIGHTS, said | {name: _rounded(model.arrays) for name, model in models.items()})
+    store_model(folder / metre.WEIGHTS, said | {name: _rounded(model.arrays) for name, model in models.items()})
 
 
 def _rounded(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return {name: np.round(value, 4).tolist() for name, value in arrays.items()}
-
-
-def _write(path: Path, stored: dict[str, Any]) -> None:
-    write_replace(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
 
 
 def analysed_songs(n_songs: int, seed: int, duration_s: float, bank: Path | None = None) -> Iterator[Example]:

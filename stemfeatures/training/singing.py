@@ -12,14 +12,12 @@ their frames; these figures are printed. Songs that the network has learned from
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..audio import to_mono
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH
@@ -27,6 +25,7 @@ from ..datasets.multitrack import MultiTrack
 from ..datasets.opening import find_tracks
 from ..descriptors import singing
 from ..descriptors.activity import HeardVocals
+from ..descriptors.fitted import store_model
 from ..descriptors.singing import FEATURES, WEIGHTS, SingingModel
 from ..evaluation.presence import at_frames, presence_truth
 from ..frames import TrackFrames
@@ -159,8 +158,7 @@ def write_singing(model: SingingModel, folder: Path, made_of: dict[str, object])
     """Write the file that :func:`stemfeatures.descriptors.singing.singing_model` reads."""
     weights = [round(float(weight), 4) for weight in model.weights]
     stored = {"features": FEATURES, "made_of": made_of, "weights": weights, "bias": round(model.bias, 4)}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_replace(folder / WEIGHTS, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
+    store_model(folder / WEIGHTS, stored)
 
 
 def main(argv: list[str] | None = None) -> None:

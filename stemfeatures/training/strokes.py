@@ -11,7 +11,6 @@ that :mod:`stemfeatures.descriptors.drums` reads has a network that learned from
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ import torch
 from scipy.ndimage import maximum_filter1d
 from torch import nn
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..constants import FRAME_RATE, STEMS
 from ..descriptors import drums
 from ..descriptors.activity import active_rows
 from ..descriptors.drums import STROKES, StrokeModel, peaks, stroke_features, stroke_times
+from ..descriptors.fitted import store_model
 from ..descriptors.inputs import DescriptorInputs
 from ..frames import TrackFrames
 from ..generator.compose.grooves import GrooveBank
@@ -235,8 +234,7 @@ def write_strokes(model: StrokeModel, folder: Path, made_of: dict[str, Any]) -> 
     # In double precision: what is rounded in single precision is written with all its digits.
     arrays = {name: np.round(value.astype(np.float64), 3).tolist() for name, value in vars(model).items()}
     stored = {"strokes": STROKES, "made_of": made_of} | arrays
-    folder.mkdir(parents=True, exist_ok=True)
-    write_replace(folder / drums.WEIGHTS, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
+    store_model(folder / drums.WEIGHTS, stored)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,6 @@ tempo that swings, and beside every fourth one in compound time, and fits two mo
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +22,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..audio import resample
 from ..descriptors import beat_confidence, levels
+from ..descriptors.fitted import store_model
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.metre import LevelEvidence, level_evidence
 from ..descriptors.rhythm import accents, tracked_pulses
@@ -220,11 +219,11 @@ def fit_songs(songs: Iterable[TempoExample]) -> tuple[np.ndarray, beat_confidenc
 def write_models(songs: Iterable[TempoExample], folder: Path, made_of: dict[str, Any]) -> None:
     """Fit both models and write the files that the descriptors read."""
     weights, model = fit_songs(songs)
-    _write(
+    store_model(
         folder / levels.WEIGHTS,
         {"features": levels.FEATURES, "made_of": made_of, "weights": np.round(weights, 4).tolist()},
     )
-    _write(
+    store_model(
         folder / beat_confidence.WEIGHTS,
         {
             "features": beat_confidence.FEATURES,
@@ -233,10 +232,6 @@ def write_models(songs: Iterable[TempoExample], folder: Path, made_of: dict[str,
             "bias": round(model.bias, 4),
         },
     )
-
-
-def _write(path: Path, stored: dict[str, Any]) -> None:
-    write_replace(path, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
 
 
 def main(argv: list[str] | None = None) -> None:

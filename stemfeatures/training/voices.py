@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from .._util.files import write_replace
 from ..analysis import Analyser
 from ..audio import load
 from ..constants import FRAME_RATE
 from ..descriptors import voices
 from ..descriptors.f0 import f0_contours
+from ..descriptors.fitted import store_model
 from ..descriptors.inputs import DescriptorInputs
 from ..descriptors.voices import ENOUGH_S, LEAST_FRAMES, Stretches, VoiceModel, choose_voices, to_midi, track_stretches
 from ..errors import DatasetError
@@ -268,7 +268,7 @@ def train_voices(
         "bias": round(fitted.bias, 4),
         "least": round(least, 4),
     }
-    write_replace(out, (json.dumps(stored, separators=(",", ":")) + "\n").encode())
+    store_model(out, stored)
     return stored | {"judged": _told(probability, several, least), "scores": scores(songs, fitted)}
 
 
