@@ -320,7 +320,10 @@ class JointNet(Network):
         config, magnitude = self.config, separated.magnitude
         logits = separated.logits
         logits = config.sharpness * logits if torch.is_grad_enabled() else logits.mul_(config.sharpness)
-        masks = weighed(torch.softmax(logits, dim=1), magnitude, config.level_prior)
+        masks = torch.softmax(logits, dim=1)
+        if not torch.is_grad_enabled():
+            separated.logits = logits = logits.new_empty(0)  # no place for them any more
+        masks = weighed(masks, magnitude, config.level_prior)
         masks = multiplied(masks, transient_factors(magnitude, config.transient_prior))
         if alike := similar_factors(masks, magnitude, config.similarity_prior):
             masks = multiplied(masks, alike)

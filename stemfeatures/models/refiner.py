@@ -133,8 +133,9 @@ def seen(magnitude: Tensor, masks: Tensor, read: Tensor, partials: Tensor) -> Te
     """
     low = slice(partials.shape[2])
     level = torch.log1p(20.0 * magnitude[:, None, low]) / 3 - 1
-    shares = torch.cat([masks[:, :, low], read[:, :, low]], dim=1)
-    return torch.cat([level, shares.clamp_min(LEAST_MASK).log_().div_(3).add_(0.8), partials], dim=1)
+    planes = torch.cat([level, masks[:, :, low], read[:, :, low], partials], dim=1)
+    planes[:, 1 : 1 + 2 * len(STEMS)].clamp_min_(LEAST_MASK).log_().div_(3).add_(0.8)
+    return planes
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
