@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from features_helper import write_features
+from store_helper import BUCKET, Store, _server, store
 
 from pipelines.cli import main
 from pipelines.commands import export as command
 from stemfeatures.errors import DatasetError, LostPartError
 from stemfeatures.tables.export import LAKES, export, plain_schema
 from stemfeatures.tables.reader import Features, open_features
+
+__all__ = ["_server", "store"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,31 @@ def read(kind: str, tmp_path: Path, table: str) -> pa.Table:
     from pyiceberg.catalog import load_catalog
 
     return load_catalog("made").load_table(f"{tmp_path.name}.{table}").scan().to_arrow()
+
+
+@pytest.mark.parametrize("kind", ["delta", "lance"])
+def test_lakes_in_a_store(kind: str, features: Features, store: Store) -> None:
+    """At the endpoint that the rest of the package finds, without more; it may be one of HTTP, as a server of one's own
+    is. In processes of their own: the libraries hold the interpreter while the server, a thread of it, shall answer."""
+    place, options = f"s3://{BUCKET}/lake", {"allow_http": "true"}
+    command = [sys.executable, "-m", "pipelines.cli", "export", str(features.path), place, "--to", kind]
+    run = partial(subprocess.run, capture_output=True, text=True, check=False, timeout=120)
+    assert run(command).returncode == 0
+    reading = {
+        "delta": f"from deltalake import DeltaTable as t; t = t('{place}/stems', storage_options={options})",
+        "lance": f"import lance; t = lance.dataset('{place}/stems.lance', storage_options={options}).to_table()",
+    }
+    telling = "t = t.to_pandas(); print(len(t), *sorted(set(t['track_id'])))"
+    said = run([sys.executable, "-c", f"{reading[kind]}; {telling}"])
+    assert said.stdout.split() == [str(features.counts()["stems"]), *(f"t{i}" for i in range(7)), "t9"]
+    again = run(command)
+    assert (again.returncode, "there already" in again.stderr) == (2, True)
+    store.before = lambda environment: "403 Forbidden"
+    refused = run([*command, "--overwrite"])
+    assert refused.returncode in (2, 4)
+    assert refused.stderr.startswith(f"stemfeatures: error: {place}/")
+    assert refused.stderr.endswith("[export]\n")
+    assert "x1b" not in refused.stderr
 
 
 @pytest.mark.parametrize("kind", sorted(LAKES))

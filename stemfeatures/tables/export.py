@@ -6,6 +6,8 @@ who reads the old one goes on doing so.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Rows that are in memory at a time: scalars, and rows with series and embeddings.
 _ROWS, _LONG_ROWS = 16_384, 512
+#: Escape sequences of terminals in messages of libraries.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: Types that not every lake has, and what holds their values.
 _WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.float16(): pa.float32()}
 
@@ -74,7 +78,7 @@ def export(
     names = tuple(tables) if tables is not None else features.tables
     readers = {name: partial(_stream, features, name) for name in names}
     schemas = {name: plain_schema(features.schema(name)) for name in names}  # complains of unknown names
-    there = [name for name in names if sink.has(name)]
+    there = [name for name in names if _asked(sink, name)]
     if there and not overwrite:
         message = f"{', '.join(map(sink.where, there))}: there already; overwrite to replace it"
         raise DatasetError(message, source=str(features.path), stage="export")
@@ -89,10 +93,28 @@ def export(
             if counted.error is not None:
                 what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
                 raise LostPartError(what, source=str(features.path), stage="export") from e
-            what = f"{type(e).__name__}: {' '.join(str(e).split())}"
-            raise DatasetError(f"cannot be written: {what}", source=sink.where(name), stage="export") from e
+            raise DatasetError(f"cannot be written: {_said(e)}", source=sink.where(name), stage="export") from e
         written[name] = counted.rows
     return written
+
+
+def _asked(sink: Any, table: str) -> bool:
+    """Whether a table is there already."""
+    try:
+        return bool(sink.has(table))
+    except Exception as e:
+        raise DatasetError(f"cannot be reached: {_said(e)}", source=sink.where(table), stage="export") from e
+
+
+def _said(error: Exception) -> str:
+    """An error of a library in one line, without the colours that some put in."""
+    return f"{type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"
+
+
+def _store_options(target: str) -> dict[str, str] | None:
+    """What the libraries that read ``AWS_ENDPOINT_URL`` themselves must be told besides: that it may be one of HTTP."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return {"allow_http": "true"} if target.startswith("s3://") and endpoint.startswith("http://") else None
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -158,7 +180,7 @@ class _Delta:
     """One Delta table a table, below a folder or address."""
 
     def __init__(self, target: str) -> None:
-        self.target = target.rstrip("/")
+        self.target, self.options = target.rstrip("/"), _store_options(target)
 
     def where(self, table: str) -> str:
         return f"{self.target}/{table}"
@@ -166,19 +188,21 @@ class _Delta:
     def has(self, table: str) -> bool:
         from deltalake import DeltaTable
 
-        return bool(DeltaTable.is_deltatable(self.where(table)))
+        return bool(DeltaTable.is_deltatable(self.where(table), storage_options=self.options))
 
     def write(self, table: str, rows: pa.RecordBatchReader) -> None:
         from deltalake import write_deltalake
 
-        write_deltalake(self.where(table), rows, mode="overwrite", schema_mode="overwrite")
+        write_deltalake(
+            self.where(table), rows, mode="overwrite", schema_mode="overwrite", storage_options=self.options
+        )
 
 
 class _Lance:
     """One Lance dataset a table, below a folder or address."""
 
     def __init__(self, target: str) -> None:
-        self.target = target.rstrip("/")
+        self.target, self.options = target.rstrip("/"), _store_options(target)
 
     def where(self, table: str) -> str:
         return f"{self.target}/{table}.lance"
@@ -187,7 +211,7 @@ class _Lance:
         import lance
 
         try:
-            lance.dataset(self.where(table))
+            lance.dataset(self.where(table), storage_options=self.options)
         except (ValueError, FileNotFoundError):  # what it raises depends on the store
             return False
         return True
@@ -195,7 +219,8 @@ class _Lance:
     def write(self, table: str, rows: pa.RecordBatchReader) -> None:
         import lance
 
-        lance.write_dataset(rows, self.where(table), mode="overwrite" if self.has(table) else "create")
+        mode = "overwrite" if self.has(table) else "create"
+        lance.write_dataset(rows, self.where(table), mode=mode, storage_options=self.options)
 
 
 class _Iceberg:
