@@ -6,6 +6,7 @@ Results go to standard output and nothing else does; progress, messages and logs
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from .commands._exit import EXIT_CODES, INTERRUPTED, STORAGE, UNEXPECTED, USAGE,
 from .commands._json_log import JsonHandler, write_event
 from .commands._options import Parser
 from .commands._progress import log_line
+from .commands._streams import open_streams
 from .commands._text import echo, visible
 
 #: 128 + SIGPIPE: whoever read our output has left.
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = bool(getattr(args, "json_logs", False))
     _set_up_logging(args.quiet, args.verbose, as_json=as_json)
     try:
+        _require_a_folder()
         code = args.run(args)
         sys.stdout.flush()
         return code
@@ -90,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(UNEXPECTED, what, 0, as_json=as_json)
         traceback.print_exc()
         return _fail(UNEXPECTED, f"unexpected {type(error).__name__}: {error}", 0, as_json=as_json)
+
+
+def _require_a_folder() -> None:
+    """UsageError when the folder of this process was deleted: libraries of PyTorch end a process there, without a word
+    of why."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the folder that this was started in is gone: start it in another") from None
 
 
 def _is_of_dask(error: Exception) -> bool:
@@ -137,6 +149,7 @@ def _set_up_logging(quiet: bool, verbose: int, *, as_json: bool = False) -> None
 
 def command() -> NoReturn:
     """:func:`main` as a program."""
+    open_streams()
     try:
         code = main()
     except KeyboardInterrupt:  # before the verb had begun
@@ -146,6 +159,7 @@ def command() -> NoReturn:
         # A thread that hangs in a native library would bring the interpreter down when it ends.
         sys.stdout.flush()
         sys.stderr.flush()
+        atexit._run_exitfuncs()  # what removes temporary folders
         os._exit(code)
     sys.exit(code)
 

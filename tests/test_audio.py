@@ -1408,8 +1408,9 @@ def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path: Path, monkeyp
     assert raised.value.filename == str(tmp_path / "no" / "x.json")
     monkeypatch.setattr("os.fsync", full)
     for write in (write_replace, write_new):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left") as raised:
             write(tmp_path / "x.json", b"data")
+        assert raised.value.filename == str(tmp_path / "x.json")  # which the error of a descriptor does not tell
     assert [path.name for path in tmp_path.iterdir()] == ["folder.flac"]
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,32 @@ def stemfeatures(*argv: object, **options) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "pipelines.cli", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False, **options)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("closing", ["2>/dev/full", "<&- >&- 2>&-"])
+def test_work_goes_on_whoever_reads_what_it_says(tmp_path, closing) -> None:
+    """Progress and messages are lost where nobody takes them, the stems are not."""
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.sin(np.arange(8000) / 5), 8000)
+    command = f"{sys.executable} -m pipelines.cli separate {tmp_path}/a.wav {tmp_path}/none.wav -o {tmp_path}/stems"
+    run = partial(subprocess.run, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    done = run(["bash", "-c", f"{command} {closing}"])
+    assert done.returncode == 3
+    assert not done.stderr
+    for stem in ("vocals", "drums", "bass", "other"):
+        assert soundfile.info(tmp_path / "stems" / "a" / f"{stem}.wav").frames == 8000
+    usage = run(["bash", "-c", f"{sys.executable} -m pipelines.cli nothing {closing}"])
+    assert usage.returncode == 2
+
+
+def test_a_folder_that_is_gone(tmp_path) -> None:
+    """The mathematical library of PyTorch would end the process, with the exit code of wrong usage."""
+    (tmp_path / "gone").mkdir()
+    command = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {sys.executable} -m pipelines.cli models"
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "stemfeatures: error: the folder that this was started in is gone: start it in another\n"
 
 
 @pytest.fixture

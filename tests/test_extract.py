@@ -766,6 +766,23 @@ def test_time_limit_of_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     forever.set()
 
 
+def test_memory_is_given_back_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the audio that went through the process, in whatever files."""
+    given: list[float] = []
+    monkeypatch.setattr(threads, "TRIM_EVERY_S", 45.0)
+    monkeypatch.setattr(threads, "_trim", lambda: given.append(heard_s))
+    monkeypatch.setattr(threads, "trimmer", threads.Trimmer())
+    heard_s = 0.0
+    for n in range(4):
+        path = tmp_path / f"{n}.wav"
+        audio.write(path, np.zeros((1, 8000 * 30)), 8000)
+        with PrefetchStream(str(path)).open() as stream:
+            for block in stream:
+                heard_s += block.shape[1] / 8000
+    assert heard_s == 120
+    assert given == [40, 90]  # before the block that is being counted
+
+
 def test_what_is_looked_for_beside_a_file_does_not_keep_it_from_being_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import prefetch, workers
+from pipelines.extraction import prefetch, watch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
 from pipelines.extraction.executor import WorkerCrash
@@ -355,6 +355,7 @@ def slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_a_file_system_that_does_not_answer(slow_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(prefetch.TrackTimeout, match=r"gave up after 0\.2 s, the file is not open yet"):
         PrefetchStream(str(slow_disk), timeout_s=0.2).open()
+    assert watch.any_abandoned()  # the end of the process does not wait for its thread
     monkeypatch.setattr(prefetch, "STAT_TIMEOUT_S", 0.2)
     here = write_tone(slow_disk.with_name("here.wav"))
     states = prefetch.file_states([str(here), str(slow_disk), None, str(here)])

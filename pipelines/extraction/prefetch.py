@@ -26,9 +26,10 @@ from stemfeatures.errors import AudioError, CatalogError, DecodeError
 
 from ..catalog import name_hint, printable
 from ..catalog.remote import CACHE_BYTES
+from . import threads
 from .fetch import Abandoned, Fetched, audio_cache, named_as
 from .file_state import FileState, remote_states
-from .watch import Watched
+from .watch import Watched, abandon
 
 if TYPE_CHECKING:
     from stemfeatures.analysis import Preparation
@@ -351,6 +352,7 @@ class PrefetchStream(AudioStream):
                 error = get_within(self._opened, more)
         except queue.Empty:
             self.close()
+            abandon(self._thread)
             error = self._too_late(limit)
         self.wait_s += time.perf_counter() - started
         self._alive()
@@ -380,6 +382,7 @@ class PrefetchStream(AudioStream):
         self._alive()
         if late:
             self.close()
+            abandon(self._thread)
             raise TrackTimeout(
                 f"gave up after {limit:g} s, {self.decoded_duration_s:.1f} s into the audio",
                 source=printable(self.path),
@@ -393,6 +396,7 @@ class PrefetchStream(AudioStream):
             raise item
         self.n_samples += item.samples.shape[1]
         self.mono = item.mono
+        threads.trimmer.count(item.samples.shape[1] / self.info.sample_rate)
         return item.samples
 
     @property

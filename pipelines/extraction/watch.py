@@ -30,6 +30,12 @@ def any_abandoned() -> bool:
     return any(thread.is_alive() for thread in _abandoned)
 
 
+def abandon(thread: threading.Thread) -> None:
+    """Nobody waits for a thread any more, which may hang in a native library."""
+    if thread.is_alive():
+        _abandoned.append(thread)
+
+
 class Watched:
     """A call in a thread of its own.
 
@@ -128,8 +134,7 @@ class Watched:
             with self._lock:
                 self._given_up = True
             self._thread.join(timeout=5.0)
-            if self._thread.is_alive():
-                _abandoned.append(self._thread)
+            abandon(self._thread)
             raise
 
     def _give_up(self) -> bool:
@@ -138,8 +143,7 @@ class Watched:
             if not self._messages.empty():
                 return False
             self._given_up = True
-        if self._thread.is_alive():
-            _abandoned.append(self._thread)
+        abandon(self._thread)
         return True
 
 

@@ -124,12 +124,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors about a temporary file speak of the file that it would have become."""
+    """Let errors about a temporary file, and those that name none, speak of the file that it would have become."""
     try:
         yield
     except OSError as error:
         name = error.filename  # a number, where a descriptor was opened
-        if isinstance(name, (str, bytes, os.PathLike)) and os.fsdecode(name).startswith(os.fspath(temporary)):
+        if name is None and error.errno is not None:
+            error.filename = os.fspath(path)
+        elif isinstance(name, (str, bytes, os.PathLike)) and os.fsdecode(name).startswith(os.fspath(temporary)):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .._util import objects
-from .._util.files import fsync_path, open_regular, temporary_name, write_new, write_replace
+from .._util.files import fsync_path, naming, open_regular, temporary_name, write_new, write_replace
 from .._util.objects import Entry
 from .._util.urls import SCHEMES, Place, Url
 from ..errors import DatasetError
@@ -248,10 +248,11 @@ class LocalStorage:
         tmp = temporary_name(path)
         try:
             path.parent.mkdir(exist_ok=True)  # not its parents: a dataset that somebody has deleted stays deleted
-            write(tmp)
-            fsync_path(tmp)
-            size = tmp.stat().st_size
-            os.replace(tmp, path)
+            with naming(path, tmp):
+                write(tmp)
+                fsync_path(tmp)
+                size = tmp.stat().st_size
+                os.replace(tmp, path)
             fsync_path(path.parent)
         finally:
             with suppress(OSError):
