@@ -10,7 +10,8 @@ from parselmouth.praat import call
 from scipy.signal import lfilter, resample_poly
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.voice import PERTURBATION_FIELDS, PERTURBED_SDR_DB, QUALITY_FIELDS, TRUSTED_SDR_DB
+from stemfeatures.descriptors.separation import CONSTANT_DB, SLOPE
+from stemfeatures.descriptors.voice import FORMANT_FIELDS, PERTURBATION_FIELDS, QUALITY_FIELDS
 from stemfeatures.frames.formants import formants
 from stemfeatures.frames.harmonicity import harmonicity
 from stemfeatures.frames.periods import HALF, perturbations, walk
@@ -192,18 +193,27 @@ def test_fields_of_a_voice_that_is_trusted():
         assert rows[other]["jitter_local"] is None
 
 
-def test_what_separation_spoils_is_null():
+@pytest.mark.parametrize(
+    ("sdr_db", "told"),
+    [(5.0, ()), (9.0, ("quality",)), (13.0, ("quality", "formant")), (17.0, ("quality", "formant", "perturbation"))],
+)
+def test_what_separation_spoils_is_null(sdr_db, told):
     y, *_ = vowel(200.0, jitter=0.01)
-    row = described(y, 200.0, sdr_db=TRUSTED_SDR_DB - 2)["vocals"]
+    row = described(y, 200.0, sdr_db=(sdr_db - CONSTANT_DB) / SLOPE)["vocals"]
     assert row["voice_status"] == "ok"
-    assert row["voice_quality_status"] == row["voice_perturbation_status"] == "poor_separation"
     assert row["formant_01_median_hz"] == pytest.approx(700, rel=0.12)
-    assert all(row[field.name] is None for field in (*QUALITY_FIELDS[1:], *PERTURBATION_FIELDS[1:]))
-    between = described(y, 200.0, sdr_db=(TRUSTED_SDR_DB + PERTURBED_SDR_DB) / 2 + 2)["vocals"]
-    assert between["voice_quality_status"] == "ok"
-    assert between["hnr_median_db"] > 15
-    assert between["voice_perturbation_status"] == "poor_separation"
-    assert between["jitter_local"] is None
+    groups = {"quality": QUALITY_FIELDS, "formant": FORMANT_FIELDS, "perturbation": PERTURBATION_FIELDS}
+    for name, fields in groups.items():
+        assert row[f"voice_{name}_status"] == ("ok" if name in told else "poor_separation")
+        assert all((row[field.name] is not None) == (name in told) for field in fields[1:])
+
+
+def test_what_separation_leaves_has_its_value():
+    y, *_ = vowel(200.0, jitter=0.01)
+    row = described(y, 200.0, sdr_db=(12.0 - CONSTANT_DB) / SLOPE)["vocals"]
+    assert row["hnr_median_db"] > 15
+    assert row["formant_03_median_hz"] == pytest.approx(2600, rel=0.05)
+    assert row["jitter_local"] is None
 
 
 def test_status_of_what_cannot_be_told():
