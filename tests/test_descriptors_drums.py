@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from frames_helper import SR, pulses, track_frames
+from frames_helper import SR, pulses, stem_frames, track_frames
 
 from stemfeatures.descriptors import describe, drums
 from stemfeatures.descriptors.beats import BeatTrack
@@ -222,3 +222,56 @@ def test_the_table_of_strokes_is_made_on_request():
     assert table["confidence"].max() <= 1
     nothing = describe(track_frames({"other": 0.1 * np.sin(np.arange(SR * 4) / 20)}), requested=("strokes",))
     assert len(nothing.tables["strokes"]["time_s"]) == len(nothing.tables["strokes"]["kind"]) == 0
+
+
+def _swept(high_hz, low_hz, fall_s, last_s, click):
+    """A kick of a drum machine: a sine that falls from one pitch to another, and a click."""
+    t = np.arange(round(0.45 * SR)) / SR
+    phase = 2 * np.pi * np.cumsum(low_hz + (high_hz - low_hz) * np.exp(-t / fall_s)) / SR
+    sound = np.sin(phase) * np.exp(-t / last_s) + click * np.random.default_rng(0).standard_normal(len(t)) * np.exp(
+        -t / 0.002
+    )
+    return 0.7 * sound * np.minimum(t / 0.001, 1) * np.minimum((t[-1] - t) / 0.02, 1)
+
+
+def _noise(last_s, tone_hz=None):
+    """A hi-hat, or with a tone a snare."""
+    t = np.arange(round(6 * last_s * SR)) / SR
+    noise = np.random.default_rng(1).standard_normal(len(t))
+    if tone_hz is None:
+        return 0.2 * np.diff(noise, prepend=0) * np.exp(-t / last_s)
+    return 0.25 * noise * np.exp(-t / last_s) + 0.35 * np.sin(2 * np.pi * tone_hz * t) * np.exp(-t / 0.06)
+
+
+@pytest.mark.parametrize(
+    "kick",
+    [(90, 48, 0.02, 0.35, 0.05), (120, 55, 0.015, 0.12, 0.1), (250, 52, 0.03, 0.14, 0.3), (220, 52, 0.03, 0.14, 0.0)],
+    ids=["808, long", "808, short", "909", "909 without its click"],
+)
+def test_kicks_of_drum_machines_are_heard(kick):
+    y = np.zeros(round(9 * SR))
+    played = {"kick": _at(0, 6, 10)[:12], "snare": _at(4, 12)[:8], "hat": _at(0, 2, 4, 6, 8, 10, 12, 14)[:32]}
+    sounds = {"kick": _swept(*kick), "snare": _noise(0.07, 190), "hat": _noise(0.02)}
+    for kind, times in played.items():
+        for start in np.rint(times * SR).astype(int):
+            part = y[start : start + len(sounds[kind])]
+            part += sounds[kind][: len(part)]
+    mel = stem_frames(y).mel
+    onset = pulses(np.unique(np.concatenate(list(played.values()))), mel.shape[1])
+    found = find_strokes(mel, onset, np.ones(mel.shape[1], bool))
+    for kind in ("kick", "snare"):
+        times = found[kind][0]
+        hits = matched(played[kind], times)
+        assert 2 * hits / (len(times) + len(played[kind])) > 0.9, kind
+
+
+def test_bursts_of_noise_are_no_kicks():
+    y = np.zeros(round(9 * SR))
+    for start in np.rint(BEATS[:16] * SR).astype(int):
+        y[start : start + 1000] += (
+            0.4 * np.random.default_rng(start).standard_normal(1000) * np.exp(-np.arange(1000) / 200)
+        )
+    mel = stem_frames(y).mel
+    found = find_strokes(mel, pulses(BEATS[:16], mel.shape[1]), np.ones(mel.shape[1], bool))
+    assert matched(BEATS[:16], found["hat"][0]) >= 14
+    assert len(found["kick"][0]) <= 4
