@@ -8,6 +8,8 @@ Generates songs (needs the train extra), analyses the mixtures, and prints mir_e
   segmentation. librosa: CQT chroma on its beats, 24 triads, Viterbi.
 * sections: boundaries within 0.5 and 3 s (F), and pairs of frames of one part (F). librosa: agglomerative clustering of
   chroma and MFCC on its beats into the number of sections that our own list has.
+* names of sections: of the time of sections in which somebody sings for a third and more, the share that is not named
+  (intro, instrumental, outro), of that of sections without a voice, in songs that have one, the share that is.
 * notes of vocals and bass: onsets within 50 ms and pitch within 50 cents (F), without and with offsets.
 """
 
@@ -32,6 +34,8 @@ from stemfeatures.generator.truth import Truth
 #: Sample rate of librosa's defaults, and its hop.
 RATE, HOP = 22_050, 512
 CHORD_METRICS = ("root", "majmin", "mirex", "sevenths")
+#: Share of a section that is sung from which on it counts as sung.
+SUNG = 1 / 3
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 Labelled = tuple[np.ndarray, list[str]]
@@ -68,6 +72,32 @@ def section_scores(truth: Labelled, estimate: Labelled) -> dict[str, float]:
     start = truth[0].min()  # pairwise wants times from 0
     truth, intervals = (truth[0] - start, truth[1]), intervals - start
     return {**boundaries, "pairs": mir_eval.segment.pairwise(*truth, intervals, labels)[2]}
+
+
+def name_scores(truth: Truth, sections: Columns) -> dict[str, float]:
+    """Of the time of sung sections that without a name, of the time of the others that with one."""
+    step = 0.1
+    times = np.arange(step / 2, truth.sections[-1]["end_s"], step)
+
+    def covered(events: list[tuple[float, float]]) -> np.ndarray:
+        return np.any(
+            [(times >= start) & (times < end) for start, end in events] or [np.zeros(len(times), bool)], axis=0
+        )
+
+    voice = covered([(n["start_s"], n["end_s"]) for n in truth.notes["vocals"]])
+    spans = zip(sections["start_s"], sections["end_s"], sections["name"])
+    named = covered([(start, end) for start, end, name in spans if name is not None])
+    sung, unsung = np.zeros((2, len(times)), bool)
+    for section in truth.sections:
+        inside = covered([(section["start_s"], section["end_s"])])
+        if inside.any():
+            sung |= inside & (voice[inside].mean() >= SUNG)
+            unsung |= inside & ~voice[inside].any()
+    if not sung.any():
+        return {}
+    return {"sung, no name": float((~named)[sung].mean())} | (
+        {"without a voice, named": float(named[unsung].mean())} if unsung.any() else {}
+    )
 
 
 def note_scores(truth: list[dict[str, float]], events: Columns, stem: str) -> dict[str, float]:
@@ -144,6 +174,7 @@ def score_song(mixture: np.ndarray, truth: Truth, tables: dict[str, Columns]) ->
             "stemfeatures": section_scores(sections, labelled(tables["sections"])),
             "librosa": section_scores(sections, librosa_sections(y, beats, n_sections)),
         }
+        scored["names"] = {"stemfeatures": name_scores(truth, tables["sections"])}
     return {
         (f"{what}, {name}", who): value
         for what, by in scored.items()
