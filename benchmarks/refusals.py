@@ -1,9 +1,10 @@
-"""How often lyrics are refused: songs with their own words and with those of the next song.
+"""How often lyrics are refused: songs with their own words and those of the next song, or a few lines of these.
 
     python benchmarks/refusals.py SONGS... [--limit N] [--learn]
 
 ``SONGS`` are folders of songs whose words have times: what ``stemfeatures generate`` wrote, UltraStar songs. For each
-song the score of both texts is shown, and which share of its own words would begin within 0.3 s of where they are sung.
+song the score of both texts is shown, and which share of its own words would begin within 0.3 s of where they are sung;
+then the same is asked of two to six lines of each text.
 ``--learn`` fits the rule of :mod:`stemfeatures.lyrics.acoustics` to them: the weights of the fit of phones, of
 vowels a second and of what the order of the words gains, and the weight of one. Own words of which fewer than 0.3 are
 found are no examples.
@@ -57,7 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     acoustics = _Recording()
     aligner = Aligner(acoustics=acoustics)
-    columns, own, refused = [], [], []
+    columns, own, refused, in_part = [], [], [], []
     for folder in args.songs:
         songs = []
         for track in islice(find_tracks(folder), args.limit):
@@ -75,22 +76,36 @@ def main() -> None:
             share = lyrics_scores(reference, starts, lead_s=lead_s)["within_0.3_s"]
             scores = [acoustics.real]
             rows = [acoustics.last]
-            acoustics.forget()
-            aligner.from_vocals(vocals, songs[(k + 1) % len(songs)][2][0])
-            scores.append(acoustics.real)
-            rows.append(acoustics.last)
+            other = songs[(k + 1) % len(songs)][2][0]
+            rng = np.random.default_rng(k)
+            for lyrics in (other, some_lines(text, rng), some_lines(other, rng)):
+                acoustics.forget()
+                aligner.from_vocals(vocals, lyrics)
+                scores.append(acoustics.real)
+                rows.append(acoustics.last)
             print(
                 f"{name:40} {share:.3f} found, own words {scores[0]:.3f}, those of another {scores[1]:.3f}", flush=True
             )
-            refused.append([score < LEAST_SCORE for score in scores])
-            columns += rows if share >= FOUND else rows[1:]
-            own += [True, False] if share >= FOUND else [False]
+            refused.append([score < LEAST_SCORE for score in scores[:2]])
+            in_part.append([score < LEAST_SCORE for score in scores[2:]])
+            columns += rows if share >= FOUND else rows[1::2]
+            own += [True, False] * 2 if share >= FOUND else [False] * 2
     if not refused:
         parser.error("no song has words with times")
     right, wrong = np.sum(refused, axis=0)
     print(f"refused: {right} of {len(refused)} with their own words, {wrong} with those of another")
+    right, wrong = np.sum(in_part, axis=0)
+    print(f"refused: {right} of {len(in_part)} with some of their own lines, {wrong} with some of another's")
     if args.learn:
         print("fit, rate, gain, one:", *(f"{weight:.2f}" for weight in learned(np.array(columns), np.array(own))))
+
+
+def some_lines(text: str, rng: np.random.Generator) -> str:
+    """Two to six lines in a row of a text, or all of a shorter one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    n = min(int(rng.integers(2, 7)), len(lines))
+    first = int(rng.integers(len(lines) - n + 1))
+    return "\n".join(lines[first : first + n])
 
 
 def learned(columns: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -97,6 +97,7 @@ TINY = {
     "refusals": (
         "{sung} --learn",
         r"own words (0\.9|1\.0)(?s:.*)refused: 1 of 2 .* words, 1 with those of another\n"
+        r"refused: [0-2] of 2 with some of their own lines, [12] with some of another's\n"
         r"fit, rate, gain, one:( -?\d+\.\d\d){4}",
     ),
     "rehearsal": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from stemfeatures.lyrics.graph import GraphCosts, build_graph
 from stemfeatures.lyrics.hints import LineHints
 from stemfeatures.lyrics.observations import observe
 from stemfeatures.lyrics.viterbi import GROUP, NEVER, Corridor, StateGraph, best_path
-from stemfeatures.lyrics.vocals import Vocals, sung_frames
+from stemfeatures.lyrics.vocals import Vocals, joined, sung_frames
 
 SAMPLES = Path(__file__).parent.parent / "catalog_samples"
 
@@ -407,6 +408,22 @@ def test_a_line_that_is_not_sung_has_no_times(rio):
     assert sum(w.start_s is None for w in alignment.words if w.line == 3) >= 6
     error = np.array([alignment.lines[k].start_s for k in (0, 1, 2, 4, 5, 6)]) - [start for start, _, _ in lines]
     assert np.median(np.abs(error)) < 0.1
+
+
+def test_blocks_are_let_go_as_they_are_joined():
+    tracemalloc.start()
+    try:
+        blocks = [np.full((2, 50_000 + k), k, np.float32) for k in range(40)]
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        signal = joined(blocks)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not blocks
+    np.testing.assert_array_equal(signal, np.concatenate([np.full((2, 50_000 + k), k) for k in range(40)], axis=1))
+    # All of the result counts from the start, though its pages are taken as they are written: no more beside it.
+    assert peak < held + signal.nbytes + 100_000
 
 
 def test_words_that_are_growled_are_found():

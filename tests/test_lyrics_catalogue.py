@@ -164,14 +164,14 @@ def test_lyrics_that_were_aligned_otherwise_are_aligned_again(tmp_path: Path, mo
     lyrics = {"tables": ["stems", "lyric_songs"], **options}
     assert extract_catalog(songs, tmp_path / "features", **lyrics).n_done == 2
     assert extract_catalog(songs, tmp_path / "features", **lyrics).n_skipped == 2
-    monkeypatch.setattr("stemfeatures.lyrics.alignment.LAG_S", 0.05)
+    monkeypatch.setattr("stemfeatures.lyrics.alignment.LAG_S", 0.06)
     assert extract_catalog(songs, tmp_path / "features", tables=["stems"], **options).n_skipped == 2
     again = extract_catalog(songs, tmp_path / "features", **lyrics)
     assert (again.n_done, again.n_skipped) == (1, 1)
     assert again.outdated == {"with lyrics that were aligned otherwise": 1}
     runs = open_features(tmp_path / "features").to_pandas("runs")
     lags = [json.loads(text)["alignment"]["constants"]["LAG_S"] for text in runs["config_json"]]
-    assert sorted(lags) == [[0.04], [0.05]]
+    assert sorted(lags) == [[0.05], [0.06]]
 
 
 def test_lyrics_that_have_changed_are_aligned_again(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_what_an_alignment_depends_on_is_in_its_settings(monkeypatch: pytest.Mon
     parts = {"stemfeatures.lyrics.alignment", "stemfeatures.lyrics.description"}
     used = parts.union(*(graph.find_upstream_modules(part) for part in parts))
     of_lyrics = {name for name in used if name.startswith("stemfeatures.lyrics.")}
-    # Letters of a network that people have, its phones, and what programs say: no part of a run over a catalogue.
-    others = {f"stemfeatures.lyrics.{name}" for name in ("ctc", "espeak", "phone_network", "formats")}
+    # Letters of a network that people have, and what programs say: no part of a run over a catalogue.
+    others = {f"stemfeatures.lyrics.{name}" for name in ("ctc", "espeak", "formats")}
     assert of_lyrics - others == set(PARTS)
     before = alignment_settings()
     monkeypatch.setattr("stemfeatures.lyrics.observations.SCALE", 0.4)

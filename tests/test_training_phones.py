@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ pytest.importorskip("pocketsphinx")
 from stemfeatures.errors import ModelError
 from stemfeatures.generator.sing.voicebank import VoiceBank, stored_lines
 from stemfeatures.lyrics import Aligner
-from stemfeatures.lyrics.acoustic_model import SILENCE
+from stemfeatures.lyrics.acoustic_model import FILLERS, SILENCE, AcousticModel, installed_model, read_acoustic_model
 from stemfeatures.lyrics.cepstra import mel_power
-from stemfeatures.lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
+from stemfeatures.lyrics.observations import network_features, observe
+from stemfeatures.lyrics.phone_network import SHIPPED, STRIDE, PhoneNetwork
+from stemfeatures.lyrics.singing import singing_model
+from stemfeatures.lyrics.vocals import Vocals
 from stemfeatures.models.small_weights import read_card
 from stemfeatures.training import phones
 from stemfeatures.training.data.sung_takes import (
@@ -71,43 +75,104 @@ def test_phones_of_a_take_are_where_the_voice_sounds(bank):
     assert np.square(y[~inside]).mean() < 1e-4 * np.square(y[inside]).mean()
 
 
-def test_features_know_neither_gain_nor_equaliser():
+@pytest.fixture(scope="module")
+def model() -> AcousticModel:
+    return singing_model(read_acoustic_model(installed_model() / "en-us"))
+
+
+def _vocals(rng: np.random.Generator, gain: float = 1.0) -> Vocals:
+    """Two seconds of a buzz that somebody sings, with noise in the mixture."""
+    n = 32_000
+    buzz = np.sign(np.sin(2 * np.pi * 200 * np.arange(n) / 16_000)) * np.abs(np.sin(np.arange(n) / 3_000))
+    voiced = np.arange(87) >= 20
+    signal = (gain * 0.1 * buzz).astype(np.float32)
+    mixture = signal + (gain * 0.05 * rng.standard_normal(n)).astype(np.float32)
+    return Vocals(signal, voiced, 2.0, perhaps_voiced=voiced, mixture=mixture)
+
+
+def test_features_hold_what_gaussians_say_and_bands_of_both_without_gain(model: AcousticModel):
+    quiet, loud = (_vocals(np.random.default_rng(0), gain) for gain in (1.0, 4.0))
+    audible, found = network_features(quiet, model)
+    seen = observe(quiet)
+    n_phones = len(model.phones)
+    assert found.shape == (-(-int(audible.sum()) // STRIDE), n_phones + 76)
+    np.testing.assert_array_equal(audible, seen.audible)
+    plain = model.log_likelihoods(seen.streams[:, ::STRIDE], model.plain_senones.ravel())
+    best = plain.reshape(len(found), n_phones, 3).max(axis=2)
+    speech = [k for k, name in enumerate(model.phones) if name not in FILLERS]
+    expected = np.maximum(best - best[:, speech].max(axis=1, keepdims=True), -30) / 10
+    np.testing.assert_allclose(found[:, :n_phones], expected, atol=1e-4)
+    np.testing.assert_allclose(found[:, n_phones : n_phones + 13], seen.streams[0, ::STRIDE] / 20, atol=1e-5)
+    vocals, mixture = found[:, n_phones + 26 : n_phones + 51], found[:, n_phones + 51 :]
+    assert (mixture - vocals).mean() > 0.5  # the noise
+    assert abs(float(vocals[20:].mean())) < 0.3  # about their mean
+    louder = network_features(loud, model)[1][:, n_phones + 26 :]
+    np.testing.assert_allclose(louder, found[:, n_phones + 26 :], atol=0.02)
+    alone = network_features(replace(quiet, mixture=None), model)[1]
+    np.testing.assert_array_equal(alone[:, n_phones + 26 : n_phones + 51], alone[:, n_phones + 51 :])
+    assert network_features(replace(quiet, voiced=np.zeros(87, bool), perhaps_voiced=None), model)[1].size == 0
+
+
+def test_colours_change_vocals_and_mixture_alike():
     rng = np.random.default_rng(0)
-    mel = np.exp(rng.normal(12, 2, (200, 25)))
-    audible = rng.random(200) < 0.8
-    coloured = 7 * mel * np.exp(rng.normal(0, 0.2, 25))
-    np.testing.assert_allclose(phone_features(mel, audible), phone_features(coloured, audible), atol=0.03)
+    mel = np.exp(rng.normal(12, 2, (50, 25)))
+    vocals, mixture = phones.coloured(mel, 2 * mel, rng=np.random.default_rng(3))
+    assert vocals.shape == mixture.shape == mel.shape
+    ratio = mixture / vocals
+    assert np.all((ratio > 1.7) & (ratio < 2.01))  # up to 0.15 of the mixture again
+    assert np.abs(np.log(vocals / mel)).max() > 0.3
+    again, _ = phones.coloured(mel, 2 * mel, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(again, vocals)
+
+
+PHONES = (SILENCE, "T", "S")
 
 
 def _noises(n: int, rng: np.random.Generator) -> phones.Example:
-    """Classes 0, 1 and 2 in runs, each with its own band lifted."""
+    """Classes 0, 1 and 2 in runs, each with its own band lifted in the vocals."""
     label = np.repeat(rng.integers(0, 3, n // 20 + 1), 20)[:n]
-    x = rng.normal(0, 0.5, (n, 25)).astype(np.float32)
+    x = rng.normal(0, 0.5, (n, len(PHONES) + 76)).astype(np.float16)
     for k, band in enumerate((2, 10, 18)):
-        x[label == k, band : band + 4] += 2
-    return phones.Example(x, label)
+        first = len(PHONES) + 26 + band
+        x[label == k, first : first + 4] += 2
+    return phones.Example((x, x + np.float16(0.1)), label)
 
 
-def test_a_network_learns_what_is_there_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_network_learns_what_is_there_and_is_kept(tmp_path: Path):
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(phones, "CROP_S", 1.0)
-    network = phones.train([_noises(1600, rng) for _ in range(4)], epochs=12, channels=16)
+    network = phones.train([_noises(800, rng) for _ in range(8)], PHONES, epochs=40, channels=16)
     scores = phones.frame_scores(network, [_noises(800, rng)])
     assert scores["frames_right"] > 0.85
+    assert scores["sung_frames_right_by_gaussians"] < 0.5  # those are noise here
     network.save(tmp_path / "net.safetensors", {"metrics": scores})
     again = PhoneNetwork.load(tmp_path / "net.safetensors")
-    x = _noises(7000, rng).features
+    x = _noises(7000, rng).features[0].astype(np.float32)
     found = network.log_ratios(x)
     np.testing.assert_allclose(again.log_ratios(x), found, atol=0.1)
-    np.testing.assert_allclose(network.log_ratios(x[:6500])[:3200], found[:3200], atol=1e-4)  # windows do not show
-    assert found.shape == (7000 // STRIDE, len(phones.classes()))
+    np.testing.assert_allclose(network.log_ratios(x[:6500])[:6400], found[:6400], atol=1e-4)  # windows do not show
+    assert found.shape == (7000, len(PHONES))
     assert read_card(tmp_path / "net.safetensors")["metrics"] == scores
     # A phone that was not heard is said by its kin, or is silence.
-    assert network.log_prior[network.phones.index("T")] == 0
-    assert network.columns([SILENCE, "CH"]) == [[0], [0]]
+    network.log_prior[network.phones.index("T")] = 0
+    assert network.columns([SILENCE, "S", "T", "CH"]) == [[0], [2], [0], [0]]
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="broken"):
         PhoneNetwork.load(tmp_path / "broken.safetensors")
+
+
+def test_stretches_shorter_than_a_crop_come_again():
+    x, label = phones._crop(_noises(40, np.random.default_rng(0)), np.random.default_rng(0))
+    assert x.shape == (phones.CROP, len(PHONES) + 76)
+    np.testing.assert_array_equal(label[:40], label[40:80])
+    np.testing.assert_array_equal(x[:40], x[40:80])
+
+
+def test_the_shipped_network_tells_phones_better_than_the_gaussians():
+    metrics = read_card(SHIPPED)["metrics"]["held_out"]
+    assert metrics["sung_frames_right"] > 2 * metrics["sung_frames_right_by_gaussians"]
+    network = PhoneNetwork.shipped()
+    assert network.phones == read_acoustic_model(installed_model() / "en-us").phones
+    assert sum(len(x) for x in network.columns(network.phones)) >= len(network.phones)
 
 
 def test_takes_are_kept_by_what_they_are_made_from(tmp_path: Path):

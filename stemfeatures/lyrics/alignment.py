@@ -24,6 +24,7 @@ from .cepstra import FRAME_RATE
 from .graph import GraphCosts, LyricsGraph, Units, build_graph
 from .hints import LineHints
 from .observations import CENTRE_S
+from .phone_network import SHIPPED
 from .search import Search
 from .text import LyricsText, parse_lyrics
 from .vocals import Vocals, VocalSeparator
@@ -31,7 +32,7 @@ from .vocals import Vocals, VocalSeparator
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
 #: Added to all times. Without it words come 0.01 s after those of generated songs and 0.09 s before those of UltraStar
 #: songs whose labels are taken to lead by 75 ms; this stands between.
-LAG_S = 0.04
+LAG_S = 0.05
 #: Fit in nats of a word that lies in silence.
 UNHEARD = 5.0
 #: Lyrics whose score is lower do not fit.
@@ -148,7 +149,8 @@ class Aligner:
         letters that you have, of any language, see :mod:`.ctc`; or an object that does what :class:`.acoustics.
         Acoustics` says, which knows its language itself.
     network : str | Path | None
-        File of a phone network (:mod:`.phone_network`) whose word counts beside that of the Gaussians of the phones.
+        File of a phone network (:mod:`.phone_network`) whose word counts beside that of the Gaussians of the phones;
+        None leaves it to these.
 
     Raises
     ------
@@ -166,7 +168,7 @@ class Aligner:
         costs: GraphCosts | None = None,
         language: str | None = None,
         acoustics: str | Acoustics | None = None,
-        network: str | Path | None = None,
+        network: str | Path | None = SHIPPED,
     ) -> None:
         self.acoustics: Acoustics = (
             load_acoustics(acoustics, device=device, network=network, language=language)

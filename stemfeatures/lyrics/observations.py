@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ SCALE = 0.3
 GARBAGE = 5.0
 #: Share of a phone network in a score, where one is given, chosen on generated songs; the rest is the Gaussians'.
 #: What its nats count for, and the least of them: one that is sure of a wrong phone must not forbid the right one.
-NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.5, 0.5, -8.0
+NETWORK_SHARE, NETWORK_SCALE, NETWORK_FLOOR = 0.4, 0.3, -5.0
 #: Scaled nats a frame for a pause where somebody sings, and for a vowel where nothing has a pitch.
 VOICED_PAUSE, UNVOICED_VOWEL = -1.0, -0.5
 #: Scaled nats a frame for a word where somebody may sing, and where nobody does.
@@ -43,6 +43,10 @@ _PAUSE, _CONSONANT, _VOWEL, _START = range(4)
 HELD_BYTES = 400_000_000
 #: Frames whose scores are computed at a time where they are not kept.
 STRETCH = 10_000
+
+
+Colour = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NetworkFeatures = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -76,30 +80,82 @@ class Observations:
     doubtful: np.ndarray | None = None
 
 
-def observe(vocals: Vocals, network: PhoneNetwork | None = None, names: Sequence[str] = ()) -> Observations:
-    """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones by name."""
+def observe(vocals: Vocals, network: PhoneNetwork | None = None, model: AcousticModel | None = None) -> Observations:
+    """Streams of cepstra of the frames near voiced ones, less their mean, and what a network says of phones.
+
+    Parameters
+    ----------
+    vocals : Vocals
+        Of :class:`.vocals.VocalSeparator`.
+    network : PhoneNetwork | None
+        Says how likely phones are.
+    model : AcousticModel | None
+        The Gaussians that it is told of.
+    """
+    return _observed(vocals, network, model)[0]
+
+
+def network_features(vocals: Vocals, model: AcousticModel, colour: Colour | None = None) -> NetworkFeatures:
+    """What a phone network is told of vocals.
+
+    Parameters
+    ----------
+    vocals : Vocals
+        Of :class:`.vocals.VocalSeparator`.
+    model : AcousticModel
+        The Gaussians that it is told of.
+    colour : Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None
+        Changes (n_frames, 25) power in mel bands of the vocals and of the mixture, as training does.
+
+    Returns
+    -------
+    audible : np.ndarray
+        (n_frames,) bool, of 10 ms.
+    features : np.ndarray
+        (ceil(n_audible / 2), n_features) of every other audible frame; :func:`.phone_network.phone_features`.
+    """
+    seen, features = _observed(vocals, None, model, colour, wanted=True)
+    return seen.audible, features if features is not None else np.zeros((0, 0), np.float32)
+
+
+def _observed(
+    vocals: Vocals,
+    network: PhoneNetwork | None,
+    model: AcousticModel | None,
+    colour: Colour | None = None,
+    *,
+    wanted: bool = False,
+) -> tuple[Observations, np.ndarray | None]:
+    """Observations, and features of a network where there is one or they are wanted."""
     mel = mel_power(vocals.signal)
+    mixture = None if vocals.mixture is None else mel_power(vocals.mixture)
+    onsets = onset_scores(mel)
+    if colour is not None:
+        mel, mixed = colour(mel, mel if mixture is None else mixture)
+        mixture = None if mixture is None else mixed
     sure = audible_frames(vocals, len(mel))
-    found = _cepstra(vocals, mel, sure)
+    found = _cepstra(mel, mixture, sure)
     if not sure.any():
-        return Observations(streams(found[:0]), sure, sure[:0])
+        return Observations(streams(found[:0]), sure, sure[:0]), None
     audible = sure | audible_frames(vocals, len(mel), perhaps=True)
     voiced = vocals.voiced[_nearest(vocals, len(found))][audible]
-    level = found[sure].mean(axis=0)
-    phones = None
-    if network is not None:
-        phones = _phones(network, phone_features(mel, sure), names)[np.flatnonzero(audible) // STRIDE]
-    seen = streams(found, level)[:, audible]
-    return Observations(seen, audible, voiced, phones, onset_scores(mel)[audible], ~sure[audible])
+    seen = streams(found, found[sure].mean(axis=0))[:, audible]
+    features = phones = None
+    if model is not None and (network is not None or wanted):
+        powers = (mel, mel if mixture is None else mixture)
+        frames = np.flatnonzero(audible)[::STRIDE]
+        features = phone_features(model, seen[:, ::STRIDE], powers, frames, np.flatnonzero(sure))
+    if network is not None and model is not None and features is not None:
+        phones = _phones(network, features, model.phones)[np.arange(len(voiced)) // STRIDE]
+    return Observations(seen, audible, voiced, phones, onsets[audible], ~sure[audible]), features
 
 
-def _cepstra(vocals: Vocals, mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
+def _cepstra(mel: np.ndarray, mixture: np.ndarray | None, audible: np.ndarray) -> np.ndarray:
     """(n_frames, 13) of the vocals, with the mixture in part."""
     found = cepstra_of_mel(without_empty_bands(mel, audible))
-    if vocals.mixture is None:
+    if mixture is None:
         return found
-    mixture = cepstra_of_mel(without_empty_bands(mel_power(vocals.mixture), audible))
-    found += np.float32(MIXTURE_SHARE) * (mixture - found)
+    found += np.float32(MIXTURE_SHARE) * (cepstra_of_mel(without_empty_bands(mixture, audible)) - found)
     return found
 
 
@@ -129,7 +185,7 @@ def without_empty_bands(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
 
 
 def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """(n_frames / 2, n_phones) nats relative to the likeliest phone that is no filler."""
+    """(n_frames, n_phones) nats relative to the likeliest phone that is no filler."""
     ratios = network.log_ratios(features)
     columns = network.columns(names)
     found = np.stack([ratios[:, some].max(axis=1) for some in columns], axis=1)

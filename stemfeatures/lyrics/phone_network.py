@@ -1,14 +1,17 @@
-"""A small network that says which phone is sung, learned from generated singing.
+"""A network that says which phone is sung, learned from generated singing as a separator leaves it.
 
-Convolutions over the mel bands of :mod:`.cepstra` at 10 ms, with little context (:data:`CONTEXT_S` on either side),
-give the logarithm of the probability of each phone every 20 ms. :mod:`stemfeatures.training.phones` trains it. None is
-shipped: it helps with generated singing and costs with recordings, docs/singalong.md has the figures.
+It is told what the Gaussians of all phones say of a frame and of those around it, cepstra, and the mel bands of the
+vocals and of the mixture: where both differ the separator has taken much away, and what is left can be trusted less.
+Convolutions over half a second give the logarithm of the probability of each phone every 20 ms.
+:mod:`stemfeatures.training.phones` trains it; the shipped one has a card beside it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,44 +19,74 @@ import torch
 from torch import nn
 
 from ..models.small_weights import SmallNetwork
-from .acoustic_model import SILENCE
-from .cepstra import HOP_LENGTH, N_BANDS, SAMPLE_RATE
+from .acoustic_model import FILLERS, SILENCE, AcousticModel
+from .cepstra import N_BANDS, N_CEPSTRA
 
-#: Frames of 10 ms an output frame stands for.
+SHIPPED = Path(__file__).parent / "phones.safetensors"
+#: Audible frames of 10 ms an output frame stands for.
 STRIDE = 2
+#: Least nats of a phone of the Gaussians below the likeliest one, and what they, cepstra and logarithms of power are
+#: divided by, about their spread.
+LEAST_NATS, NATS, CEPSTRA, POWER = -30.0, 10.0, 20.0, 2.5
 _KERNEL = 5
-_DILATIONS = (1, 1, 2, 2)
-#: Seconds before and after an output frame that it depends on.
-CONTEXT_S = (_KERNEL // 2) * (2 + STRIDE * sum(_DILATIONS)) * HOP_LENGTH / SAMPLE_RATE
+_DILATIONS = (1, 2, 3)
+#: Output frames before and after one that it depends on.
+REACH = (_KERNEL // 2) * (1 + sum(_DILATIONS))
 #: Power relative to that of the whole song below which all is the same.
 _FLOOR = 1e-5
-#: Features are divided by about their spread.
-_SPREAD = 2.5
 #: Output frames that are computed at a time.
 _CHUNK = 3_000
+#: Shares of stretches whose Gaussians, and whose cepstra or bands, are left out in training; noise, and dropout.
+_NO_GAUSSIANS, _NO_OTHERS, _NOISE, _DROPOUT = 0.1, 0.2, 0.2, 0.15
 #: Phones that the generated singing lacks, by those whose mixture they are: the likelier of two counts.
 LIKE = {"CH": ("T", "SH"), "JH": ("D", "SH"), "ZH": ("Z", "SH"), "OY": ("AO", "IY")}
 
 
-def phone_features(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
-    """Features of the network from the power in mel bands.
+def phone_features(
+    model: AcousticModel, streams: np.ndarray, powers: Sequence[np.ndarray], frames: np.ndarray, sure: np.ndarray
+) -> np.ndarray:
+    """Features of the network.
 
     Parameters
     ----------
-    mel : np.ndarray
-        (n_frames, 25) of :func:`.cepstra.mel_power`.
-    audible : np.ndarray
-        (n_frames,) bool, frames that are normalised by: those near voiced ones.
+    model : AcousticModel
+        Whose phones are scored.
+    streams : np.ndarray
+        (3, n, 13) of :func:`.cepstra.streams`, in the frames that are asked for.
+    powers : Sequence[np.ndarray]
+        (n_frames, 25) of :func:`.cepstra.mel_power` of the vocals, and of what they were separated from.
+    frames : np.ndarray
+        (n,) indices of the frames that are asked for.
+    sure : np.ndarray
+        Indices of the frames of vocals whose power all is normalised by, such as those in which somebody surely sings.
 
     Returns
     -------
     np.ndarray
-        (n_frames, 25) float32, logarithms less their mean over the audible frames: neither gain nor equaliser matters.
+        (n, n_phones + 76) float32. Neither gain nor equaliser matters.
     """
-    if not audible.any():
-        return np.zeros(mel.shape, np.float32)
-    level = np.log(mel / max(float(mel[audible].mean()), 1e-12) + _FLOOR)
-    return ((level - level[audible].mean(axis=0)) / _SPREAD).astype(np.float32)
+    sung = np.array([name not in FILLERS for name in model.phones])
+    n_phones = len(model.phones)
+    out = np.empty((len(frames), n_phones + 2 * (N_CEPSTRA + N_BANDS)), np.float32)
+    plain = model.plain_senones
+    scale, mean = _level(powers[0], sure)
+    for first in range(0, len(out), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        near = np.ascontiguousarray(streams[:, part])
+        nats = model.log_likelihoods(near, plain.ravel()).reshape(-1, *plain.shape).max(axis=2)
+        nats -= nats[:, sung].max(axis=1, keepdims=True)
+        bands = [(np.log(power[frames[part]] / scale + _FLOOR) - mean) / POWER for power in powers]
+        gaussians = np.maximum(nats, LEAST_NATS) / NATS
+        out[part] = np.concatenate([gaussians, near[0] / CEPSTRA, near[1] / CEPSTRA, *bands], axis=1)
+    return out
+
+
+def _level(power: np.ndarray, frames: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean power of some frames, and (25,) mean logarithm of what is relative to that."""
+    chunks = [frames[first : first + _CHUNK] for first in range(0, len(frames), _CHUNK)]
+    scale = max(sum(float(power[chunk].sum()) for chunk in chunks) / max(len(frames) * power.shape[1], 1), 1e-12)
+    total = sum((np.log(power[chunk] / scale + _FLOOR).sum(axis=0) for chunk in chunks), np.zeros(power.shape[1]))
+    return scale, total / max(len(frames), 1)
 
 
 class PhoneNetwork(SmallNetwork):
@@ -62,7 +95,7 @@ class PhoneNetwork(SmallNetwork):
     Parameters
     ----------
     phones : Sequence[str]
-        Names of the classes, :data:`.acoustic_model.SILENCE` among them.
+        Names of the classes, those of the acoustic model that it is told of.
     channels : int
         Of all hidden layers.
     """
@@ -70,22 +103,38 @@ class PhoneNetwork(SmallNetwork):
     kind = "phone network"
     log_prior: torch.Tensor
 
-    def __init__(self, phones: Sequence[str], channels: int = 96) -> None:
+    def __init__(self, phones: Sequence[str], channels: int = 128) -> None:
         super().__init__()
         self.phones, self.channels = tuple(phones), channels
-        self.first = _layer(N_BANDS, channels, 1)
-        self.down = _layer(channels, channels, 1, stride=STRIDE)
-        self.blocks = nn.ModuleList(_layer(channels, channels, dilation) for dilation in _DILATIONS)
-        self.last = nn.Conv1d(channels, len(self.phones), 1)
+        n_phones = len(self.phones)
+        self.widths = (n_phones, 2 * N_CEPSTRA, N_BANDS, N_BANDS)
+        self.normal = nn.BatchNorm1d(sum(self.widths), affine=False)
+        self.first = nn.Sequential(
+            nn.Conv1d(sum(self.widths), channels, _KERNEL, padding=_KERNEL // 2), nn.BatchNorm1d(channels), nn.ReLU()
+        )
+        self.blocks = nn.ModuleList(_layer(channels, dilation) for dilation in _DILATIONS)
+        self.last = nn.Conv1d(channels, n_phones, 1)
         #: Logarithm of how often each class is in the training data; 0 for those that are too rare to be known.
-        self.register_buffer("log_prior", torch.zeros(len(self.phones)))
+        self.register_buffer("log_prior", torch.zeros(n_phones))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, 25, n_frames) features to (batch, n_phones, ceil(n_frames / 2)) log probabilities."""
-        x = self.down(self.first(features))
+        """(batch, n_features, n_frames) features to (batch, n_phones, n_frames) log probabilities."""
+        x = self.normal(features)
+        if self.training:
+            x = self._spoilt(x)
+        x = self.first(x)
         for block in self.blocks:
             x = x + block(x)
         return torch.log_softmax(self.last(x), dim=1)
+
+    def _spoilt(self, x: torch.Tensor) -> torch.Tensor:
+        """Features with noise, and without some of the groups that they come in, so that none is relied on alone."""
+        parts = list(torch.split(x, list(self.widths), dim=1))
+        for k, part in enumerate(parts):
+            kept = torch.rand(len(x), 1, 1) > (_NO_OTHERS if k else _NO_GAUSSIANS)
+            parts[k] = part * kept
+        found = torch.cat(parts, dim=1)
+        return found + _NOISE * torch.randn_like(found)
 
     @torch.inference_mode()
     def log_ratios(self, features: np.ndarray) -> np.ndarray:
@@ -94,23 +143,20 @@ class PhoneNetwork(SmallNetwork):
         Parameters
         ----------
         features : np.ndarray
-            (n_frames, 25) of :func:`phone_features`.
+            (n_frames, n_features) of :func:`phone_features`, every :data:`STRIDE` audible frames.
 
         Returns
         -------
         np.ndarray
-            (ceil(n_frames / 2), n_phones) float32, nats.
+            (n_frames, n_phones) float32, nats.
         """
-        n_out = -(-len(features) // STRIDE)
-        out = np.empty((n_out, len(self.phones)), np.float32)
-        reach = STRIDE * int(CONTEXT_S * SAMPLE_RATE / HOP_LENGTH / STRIDE + 1)
-        for first in range(0, n_out, _CHUNK):
-            stop = min(first + _CHUNK, n_out)
-            begin = max(STRIDE * first - reach, 0)
-            part = torch.from_numpy(features[begin : STRIDE * stop + reach].T[None].copy())
-            found = self(part)[0] - self.log_prior[:, None]
-            skipped = first - begin // STRIDE
-            out[first:stop] = found[:, skipped : skipped + stop - first].T.numpy()
+        out = np.empty((len(features), len(self.phones)), np.float32)
+        for first in range(0, len(features), _CHUNK):
+            begin = max(first - REACH, 0)
+            part = torch.from_numpy(features[begin : first + _CHUNK + REACH].T[None].copy())
+            found = (self(part)[0] - self.log_prior[:, None]).T.numpy()
+            stop = min(first + _CHUNK, len(features))
+            out[first:stop] = found[first - begin : stop - begin]
         return out
 
     def columns(self, phones: Sequence[str]) -> list[list[int]]:
@@ -131,8 +177,14 @@ class PhoneNetwork(SmallNetwork):
         """A network of these phones and this width."""
         return cls(json.loads(about["phones"]), int(about["channels"]))
 
+    @classmethod
+    @lru_cache(maxsize=1)
+    def shipped(cls) -> Self:
+        """The one that comes with the package."""
+        return cls.load(SHIPPED)
 
-def _layer(n_in: int, n_out: int, dilation: int, *, stride: int = 1) -> nn.Sequential:
+
+def _layer(channels: int, dilation: int) -> nn.Sequential:
     padding = dilation * (_KERNEL // 2)
-    conv = nn.Conv1d(n_in, n_out, _KERNEL, stride=stride, dilation=dilation, padding=padding, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm1d(n_out), nn.ReLU())
+    conv = nn.Conv1d(channels, channels, _KERNEL, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm1d(channels), nn.ReLU(), nn.Dropout(_DROPOUT))

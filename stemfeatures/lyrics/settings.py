@@ -7,12 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._util.constants_of import constants_of, digests_of, modules_of
-from . import letter_to_sound, onsets, singing
+from . import letter_to_sound, onsets, phone_network, singing
 from .graph import GraphCosts
 
 #: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
 ALIGNMENT_VERSION = 5
-#: Modules between vocals and tables whose constants can change a value. Networks that are not shipped have no part.
+#: Modules between vocals and tables whose constants can change a value.
 PARTS = tuple(
     f"stemfeatures.lyrics.{name}"
     for name in (
@@ -29,6 +29,7 @@ PARTS = tuple(
         "lexicon",
         "observations",
         "onsets",
+        "phone_network",
         "posterior",
         "search",
         "singing",
@@ -65,7 +66,7 @@ def alignment_settings() -> dict[str, Any]:
     return {
         "alignment_version": ALIGNMENT_VERSION,
         "acoustic_model": release,
-        "weights": digests_of([letter_to_sound.SHIPPED, onsets.SHIPPED, singing.SHIPPED]),
+        "weights": digests_of([letter_to_sound.SHIPPED, onsets.SHIPPED, phone_network.SHIPPED, singing.SHIPPED]),
         "costs": asdict(GraphCosts()),
         "constants": constants_of(modules_of(PARTS), without=MEMORY_ALONE),
     }

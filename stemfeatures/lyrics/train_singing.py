@@ -46,7 +46,7 @@ class SpeechAcoustics(PhoneAcoustics):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(network=None)
         self.units = read_acoustic_model(installed_model() / "en-us")
 
     def search(self, heard: Any, text: LyricsText, build: Builder, hints: LineHints | None) -> Search:

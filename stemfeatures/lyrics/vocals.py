@@ -169,14 +169,35 @@ class VocalCollector:
         voicing = np.concatenate(self._voicing)
         pitched = (voicing > VOICED) & active
         voiced = sung_frames(pitched, active, np.concatenate(self._presence)) if self._presence else pitched
-        signal = np.concatenate(self._signal, axis=1, dtype=np.float32)
-        self._signal.clear()
+        signal = joined(self._signal)
         perhaps = voiced | ((voicing > PERHAPS_VOICED) & active)
         mixture = None if self.separated else signal[1]
         return Vocals(signal[0], voiced, duration_s, perhaps_voiced=perhaps, mixture=mixture)
 
     def _resample(self, signal: torch.Tensor) -> None:
         self._signal.append(self._resampler.process(signal.cpu().numpy()))
+
+
+def joined(blocks: list[np.ndarray]) -> np.ndarray:
+    """Blocks end to end; each is let go once it is copied, so that an hour is not held twice.
+
+    Parameters
+    ----------
+    blocks : list[np.ndarray]
+        (channels, n) each; empty afterwards.
+
+    Returns
+    -------
+    np.ndarray
+        (channels, n_samples) float32.
+    """
+    out = np.empty((len(blocks[0]), sum(block.shape[1] for block in blocks)), np.float32)
+    stop = out.shape[1]
+    while blocks:
+        block = blocks.pop()
+        out[:, stop - block.shape[1] : stop] = block
+        stop -= block.shape[1]
+    return out
 
 
 def sung_frames(pitched: np.ndarray, active: np.ndarray, presence: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Train the network that says which phone is sung, on generated singing.
 
-    python -m stemfeatures.training.phones --bank singbank --songs generated --takes 200 -o phones.safetensors
+    python -m stemfeatures.training.phones --bank singbank --songs generated -o phones.safetensors
 
 sings takes whose phones are known (:mod:`.data.sung_takes`) over the accompaniment of generated songs, takes the vocals
 out of the mixtures with the default separator, learns from them, prints how many frames come out right in takes of
@@ -16,6 +16,7 @@ import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +28,28 @@ from ..audio import load, resample
 from ..constants import ANALYSIS_SAMPLE_RATE
 from ..generator.sing.voicebank import Line, VoiceBank
 from ..generator.song import VERSION
-from ..lyrics.acoustic_model import SILENCE
-from ..lyrics.cepstra import FRAME_RATE, N_BANDS, mel_power
-from ..lyrics.observations import CENTRE_S, audible_frames
-from ..lyrics.phone_network import STRIDE, PhoneNetwork, phone_features
+from ..lyrics.acoustic_model import SILENCE, AcousticModel, installed_model, read_acoustic_model
+from ..lyrics.cepstra import FRAME_RATE, N_BANDS
+from ..lyrics.observations import CENTRE_S, network_features
+from ..lyrics.phone_network import SHIPPED, STRIDE, PhoneNetwork
+from ..lyrics.singing import singing_model
 from ..lyrics.vocals import VocalSeparator
 from ..models import checkpoints
-from .data.sung_takes import ARPABET, Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
+from .data.sung_takes import Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
 from .one_line import one_line_errors
 
 #: What sounds beside the voice in generated songs.
 ACCOMPANIMENT = ("drums", "bass", "other")
 #: Share of lines that are words of the bank; all others are syllables.
 WORDS_SHARE = 0.25
-CROP_S = 3.0
+#: Frames of 20 ms of a stretch that is learned from.
+CROP = 150
+#: In how many other colours each take is heard.
+COPIES = 3
 BATCH_SIZE = 32
 LEARNING_RATE, WEIGHT_DECAY, SMOOTHING = 3e-3, 1e-2, 0.05
-#: Class of frames that are not learned from.
-IGNORED = -1
 #: Phones with fewer frames than this are not learned.
-_FEWEST = 200
+_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,15 @@ class Example:
 
     Attributes
     ----------
-    features : np.ndarray
-        (n_frames, 25) of :func:`~stemfeatures.lyrics.phone_network.phone_features`.
+    features : tuple[np.ndarray, ...]
+        (n_frames, n_features) float16 of :func:`~stemfeatures.lyrics.phone_network.phone_features`: as they are, then
+        of the same vocals in other colours.
     phone : np.ndarray
-        (n_frames,) int64 class, 0 where nothing is sung, :data:`IGNORED` where no word would be looked for.
+        (n_frames,) int64 class; that of silence where nothing is sung.
     """
 
-    features: np.ndarray
+    features: tuple[np.ndarray, ...]
     phone: np.ndarray
-
-
-def classes() -> tuple[str, ...]:
-    """Silence and the phones of the voice banks."""
-    return (SILENCE, *sorted(set(ARPABET.values())))
 
 
 def accompaniments(folder: Path | None) -> list[np.ndarray]:
@@ -127,54 +126,64 @@ def make_takes(
         yield take_of(sung, separator.from_audio(mixture, ANALYSIS_SAMPLE_RATE, separated=backing is None), singer)
 
 
-def example_of(take: Take) -> Example:
-    """Features and classes of a take."""
-    mel = mel_power(take.vocals.signal)
-    names = {name: k for k, name in enumerate(classes())}
-    phone = np.zeros(len(mel), np.int64)
-    times = np.arange(len(mel)) / FRAME_RATE + CENTRE_S
+def example_of(take: Take, model: AcousticModel, *, copies: int, seed: Sequence[int] = ()) -> Example | None:
+    """Features and classes of a take; None where nobody is heard.
+
+    Parameters
+    ----------
+    take : Take
+        What was sung.
+    model : AcousticModel
+        Whose Gaussians the network is told of, and whose phones are its classes.
+    copies : int
+        How many other colours.
+    seed : Sequence[int]
+        Of those.
+    """
+    features = []
+    for k in range(copies + 1):
+        colour = partial(coloured, rng=np.random.default_rng([*seed, k])) if k else None
+        audible, found = network_features(take.vocals, model, colour)
+        if not len(found):
+            return None
+        features.append(found.astype(np.float16))
+    names = {name: k for k, name in enumerate(model.phones)}
+    phone = np.full(len(audible), names[SILENCE])
+    times = np.arange(len(audible)) / FRAME_RATE + CENTRE_S
     for name, start_s, end_s in take.phones:
         phone[(times >= start_s) & (times < end_s)] = names[name]
-    audible = audible_frames(take.vocals, len(mel))
-    phone[~audible] = IGNORED
-    return Example(phone_features(mel, audible), phone)
+    return Example(tuple(features), phone[audible][::STRIDE])
 
 
-def augmented(example: Example, n_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A crop at another rate, with moved formants, another equaliser, noise, holes of codecs, and masks."""
-    rate, n = float(np.exp(rng.normal(0, 0.1))), len(example.phone)
-    span = min(int(n_frames * rate), n - 2)
-    at = int(rng.integers(n - span)) + np.arange(n_frames) * (span / n_frames)
-    low = at.astype(int)
-    weight = (at - low)[:, None].astype(np.float32)
-    x = example.features[low] * (1 - weight) + example.features[low + 1] * weight
-    label = example.phone[np.rint(at).astype(int)]
-    band = np.clip((np.arange(N_BANDS) + rng.normal(0, 0.5)) * np.exp(rng.normal(0, 0.06)), 0, N_BANDS - 1.001)
-    below, share = band.astype(int), (band % 1).astype(np.float32)
-    x = x[:, below] * (1 - share) + x[:, below + 1] * share
-    knots = rng.normal(0, 0.35, 6)
-    x = x + np.interp(np.arange(N_BANDS), np.linspace(0, N_BANDS - 1, 6), knots).astype(np.float32)
-    if rng.random() < 0.15:  # a narrow band
-        x[:, int(rng.integers(16, N_BANDS)) :] = float(x.min())
-    if rng.random() < 0.15:  # a floor of noise
-        x = np.maximum(x, rng.uniform(-3.5, -1.8) + 0.15 * rng.standard_normal(x.shape)).astype(np.float32)
-    if rng.random() < 0.15:  # what a codec leaves out
-        x = np.where((x < rng.uniform(-2.5, -1.5)) & (rng.random(x.shape) < 0.5), float(x.min()), x)
-    for _ in range(2):
-        first = int(rng.integers(N_BANDS - 3))
-        x[:, first : first + int(rng.integers(0, 4))] = 0
-    first = int(rng.integers(n_frames - 10))
-    x[first : first + int(rng.integers(0, 10))] = 0
-    return x.astype(np.float32), label
+def coloured(mel: np.ndarray, mixture: np.ndarray, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Power in mel bands with moved formants, another equaliser, some of the mixture again, or no high bands."""
+    scale, shift = np.exp(rng.normal(0, 0.07)), rng.normal(0, 0.5)
+    band = np.clip((np.arange(N_BANDS) + shift) * scale, 0, N_BANDS - 1.001)
+    low, share = band.astype(int), band % 1
+    equaliser = np.interp(np.arange(N_BANDS), np.linspace(0, N_BANDS - 1, 6), rng.normal(0, 0.7, 6))
+    bleed = rng.uniform(0, 0.15) if rng.random() < 0.5 else 0.0
+    if rng.random() < 0.1:
+        equaliser[int(rng.integers(15, 24)) :] -= 12
+
+    def changed(power: np.ndarray) -> np.ndarray:
+        level = np.log(power + 1e-3)
+        found: np.ndarray = np.exp(level[:, low] * (1 - share) + level[:, low + 1] * share + equaliser)
+        return found
+
+    return changed(mel + bleed * (mixture - mel)), changed(mixture)
 
 
-def train(examples: Sequence[Example], *, epochs: int, seed: int = 0, channels: int = 96) -> PhoneNetwork:
+def train(
+    examples: Sequence[Example], phones: Sequence[str], *, epochs: int, seed: int = 0, channels: int = 128
+) -> PhoneNetwork:
     """A network that learned from examples.
 
     Parameters
     ----------
     examples : Sequence[Example]
         Of :func:`example_of`.
+    phones : Sequence[str]
+        Its classes.
     epochs : int
         In each as many frames are looked at as there are.
     seed : int
@@ -184,26 +193,24 @@ def train(examples: Sequence[Example], *, epochs: int, seed: int = 0, channels: 
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = PhoneNetwork(classes(), channels)
-    heard = np.concatenate([e.phone[e.phone != IGNORED] for e in examples])
-    counts = np.bincount(heard, minlength=len(network.phones))
+    network = PhoneNetwork(phones, channels)
+    counts = np.bincount(np.concatenate([e.phone for e in examples]), minlength=len(network.phones))
     # Of what was hardly heard nothing is known: 0 says so, and its kin stand in for it.
     prior = np.where(counts >= _FEWEST, np.log(np.maximum(counts, 1) / counts.sum()), 0.0)
     network.log_prior.copy_(torch.from_numpy(prior.astype(np.float32)))
-    crop = int(CROP_S * FRAME_RATE)
     lengths = np.array([len(e.phone) for e in examples], float)
-    steps = max(1, round(epochs * lengths.sum() / crop / BATCH_SIZE))
+    steps = max(1, round(epochs * lengths.sum() / CROP / BATCH_SIZE))
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps + 1)
-    loss_of = torch.nn.NLLLoss(ignore_index=IGNORED)
+    loss_of = torch.nn.NLLLoss()
     network.train()
     for step in range(steps):
         drawn = rng.choice(len(examples), BATCH_SIZE, p=lengths / lengths.sum())
-        pairs = [augmented(examples[k], crop, rng) for k in drawn]
+        pairs = [_crop(examples[k], rng) for k in drawn]
         features = torch.from_numpy(np.stack([x for x, _ in pairs])).transpose(1, 2)
-        label = torch.from_numpy(np.stack([y[::STRIDE] for _, y in pairs]))
         found = network(features)
-        loss = (1 - SMOOTHING) * loss_of(found, label) - SMOOTHING * found.mean()
+        loss = (1 - SMOOTHING) * loss_of(found, torch.from_numpy(np.stack([y for _, y in pairs])))
+        loss = loss - SMOOTHING * found.mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -213,24 +220,35 @@ def train(examples: Sequence[Example], *, epochs: int, seed: int = 0, channels: 
     return network.eval()
 
 
+def _crop(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A stretch of an example in one of its colours; a short one comes again."""
+    features, phone = example.features[int(rng.integers(len(example.features)))], example.phone
+    first = int(rng.integers(max(len(phone) - CROP, 0) + 1))
+    stop = first + CROP
+    if len(phone) < CROP:
+        features, phone = np.resize(features, (CROP, features.shape[1])), np.resize(phone, CROP)
+    return features[first:stop].astype(np.float32), phone[first:stop]
+
+
 def frame_scores(network: PhoneNetwork, examples: Sequence[Example]) -> dict[str, float]:
     """Share of frames whose phone is the likeliest, of all and of sung ones, and among the three likeliest."""
-    right, third, sung = [], [], []
+    right, third, gaussian, sung = [], [], [], []
     for example in examples:
-        found = network.log_ratios(example.features) + network.log_prior.numpy()
-        known = example.phone[::STRIDE] != IGNORED
-        found, label = found[known], example.phone[::STRIDE][known]
+        features = example.features[0].astype(np.float32)
+        found = network.log_ratios(features) + network.log_prior.numpy()
         order = np.argsort(-found, axis=1)[:, :3]
-        right.append(order[:, 0] == label)
-        third.append((order == label[:, None]).any(axis=1))
-        sung.append(label > 0)
-    hits, near, voice = (np.concatenate(parts) for parts in (right, third, sung))
+        right.append(order[:, 0] == example.phone)
+        third.append((order == example.phone[:, None]).any(axis=1))
+        gaussian.append(features[:, : len(network.phones)].argmax(axis=1) == example.phone)
+        sung.append(example.phone != network.phones.index(SILENCE))
+    hits, near, before, voice = (np.concatenate(parts) for parts in (right, third, gaussian, sung))
     if not voice.any():
         raise ValueError("nothing is heard in the takes held out: make them longer or more")
     return {
         "frames_right": round(float(hits.mean()), 4),
         "sung_frames_right": round(float(hits[voice].mean()), 4),
         "sung_frames_among_three": round(float(near[voice].mean()), 4),
+        "sung_frames_right_by_gaussians": round(float(before[voice].mean()), 4),
     }
 
 
@@ -265,15 +283,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--bank", type=Path, metavar="FOLDER", help="voice bank (default: the small one of the package)"
     )
     parser.add_argument("--songs", type=Path, metavar="FOLDER", help="songs of stemfeatures generate, to sing over")
-    parser.add_argument("--takes", type=int, default=200)
+    parser.add_argument("--takes", type=int, default=300)
     parser.add_argument("--held-out-takes", type=int, default=24)
     parser.add_argument("--held-out", nargs="+", default=["f6", "m6"], metavar="SINGER")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="of a take")
-    parser.add_argument("--epochs", type=int, default=18)
-    parser.add_argument("--channels", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=45)
+    parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep takes here, and read them from here")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=SHIPPED,
+        metavar="FILE",
+        help="file to write (.safetensors; default: the shipped)",
+    )
     args = parser.parse_args(argv)
     with one_line_errors(parser):
         _train(args)
@@ -294,10 +319,12 @@ def _train(args: argparse.Namespace) -> None:
             asked = (kind, n, who, args.duration, args.seed)
             kept = args.cache / f"{kind}-{_made_from(asked, bank, who, backings)}.pkl"
         takes[kind] = _stored(kept, made)
-    network = train(
-        [example_of(take) for take in takes["train"]], epochs=args.epochs, seed=args.seed, channels=args.channels
-    )
-    scores = frame_scores(network, [example_of(take) for take in takes["held_out"]])
+    model = singing_model(read_acoustic_model(installed_model() / "en-us"))
+    heard = [example_of(take, model, copies=COPIES, seed=(args.seed, k)) for k, take in enumerate(takes["train"])]
+    examples = [example for example in heard if example is not None]
+    network = train(examples, model.phones, epochs=args.epochs, seed=args.seed, channels=args.channels)
+    held_out = [example_of(take, model, copies=0) for take in takes["held_out"]]
+    scores = frame_scores(network, [example for example in held_out if example is not None])
     made_of: dict[str, Any] = {
         "takes": len(takes["train"]), "minutes": round(sum(t.vocals.duration_s for t in takes["train"]) / 60, 1),
         "singers": singers, "held_out_singers": held, "songs": len(backings), "generator": VERSION,

@@ -42,7 +42,7 @@ _SYLLABLE_S, _SPREAD, _SHORTEST_S, _LONGEST_S = 0.28, 0.45, 0.11, 1.2
 _HELD, _HELD_S, _MELISMA = 0.08, (1.0, 2.6), 0.12
 _REST_S = (0.05, 1.6)
 #: Voice over accompaniment in dB of RMS, and share of takes without any.
-_BALANCE_DB, _ALONE = (-8.0, 8.0), 0.2
+_BALANCE_DB, _ALONE = (-11.0, 6.0), 0.1
 _DOUBLED, _HARMONY = 0.25, 0.15
 
 Cut = tuple[int, int, int]
