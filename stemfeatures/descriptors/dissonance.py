@@ -1,8 +1,8 @@
 """Dissonance: the roughness of the pairs of peaks of the spectrum, over the active frames.
 
-It is measured by :mod:`stemfeatures.frames.roughness`. What bleeds into a stem has peaks too: of voice and drums
-separation keeps the rank of the value, of bass and other it does not (``benchmarks/kept_ranks.py``), so that these have
-one where the masks promise :data:`TRUSTED_SDR_DB`.
+It is measured by :mod:`stemfeatures.frames.roughness`. What bleeds into a stem has peaks too: of voice, drums and bass
+separation keeps the rank of the value, of other it does not always (``benchmarks/kept_ranks.py``), so that it has one
+where the masks promise :data:`TRUSTED_SDR_DB`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .values import OK, SILENT, TOO_SHORT, mean, std
 from .voice import POOR, UNKNOWN
 
 #: Signal-to-distortion ratio, as the masks promise it, from which on the value is that of the stem.
-TRUSTED_SDR_DB = {"bass": 12.0, "other": 12.0}
+TRUSTED_SDR_DB = {"other": 12.0}
 _STATISTICS = (("mean", "mean", mean), ("std", "standard deviation", std))
 
 FIELDS = (
