@@ -26,7 +26,8 @@ from stemfeatures.descriptors.voice import LEAST_FRAMES, confirmed, voice_median
 from stemfeatures.frames.voice_meter import VoiceMeter
 
 Values = dict[str, float | None]
-EDGES_DB = (-20.0, 7.0, 9.0, 12.0, 15.0, 40.0)
+#: Ranges of the ratio; those between 9 and 15 dB overlap, as bounds are chosen there.
+BANDS_DB = ((-20.0, 6.0), (6.0, 9.0), (9.0, 12.0), (10.0, 13.0), (11.0, 14.0), (12.0, 15.0), (15.0, 40.0))
 
 
 def compare(track: Mir1kTrack, softer_db: float, analyser: Analyser) -> tuple[float, Values, Values] | None:
@@ -50,8 +51,8 @@ def compare(track: Mir1kTrack, softer_db: float, analyser: Analyser) -> tuple[fl
 def report(found: list[tuple[float, Values, Values]]) -> None:
     """Print a line a field, a column a range of promised ratios."""
     ratio = np.array([sdr_db for sdr_db, _, _ in found])
-    bands = [(ratio >= low) & (ratio < high) for low, high in zip(EDGES_DB, EDGES_DB[1:])]
-    heads = [f"{low:.0f}..{high:.0f} dB ({band.sum()})" for low, high, band in zip(EDGES_DB, EDGES_DB[1:], bands)]
+    bands = [(ratio >= low) & (ratio < high) for low, high in BANDS_DB]
+    heads = [f"{low:.0f}..{high:.0f} dB ({band.sum()})" for (low, high), band in zip(BANDS_DB, bands)]
     print(f"{'correlation, difference':<32}" + "".join(f"{head:>18}" for head in heads))
     for name in found[0][1] if found else ():
         pairs = np.array([[np.nan if v[name] is None else v[name] for v in row[1:]] for row in found], dtype=float)
