@@ -169,7 +169,7 @@ def test_stretches_shorter_than_a_crop_come_again():
 
 def test_the_shipped_network_tells_phones_better_than_the_gaussians():
     metrics = read_card(SHIPPED)["metrics"]["held_out"]
-    assert metrics["sung_frames_right"] > 2 * metrics["sung_frames_right_by_gaussians"]
+    assert metrics["sung_frames_right"] > 1.5 * metrics["sung_frames_right_by_gaussians"]
     network = PhoneNetwork.shipped()
     assert network.phones == read_acoustic_model(installed_model() / "en-us").phones
     assert sum(len(x) for x in network.columns(network.phones)) >= len(network.phones)

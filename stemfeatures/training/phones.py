@@ -283,11 +283,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--bank", type=Path, metavar="FOLDER", help="voice bank (default: the small one of the package)"
     )
     parser.add_argument("--songs", type=Path, metavar="FOLDER", help="songs of stemfeatures generate, to sing over")
-    parser.add_argument("--takes", type=int, default=300)
+    parser.add_argument("--takes", type=int, default=360)
     parser.add_argument("--held-out-takes", type=int, default=24)
     parser.add_argument("--held-out", nargs="+", default=["f6", "m6"], metavar="SINGER")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="of a take")
-    parser.add_argument("--epochs", type=int, default=45)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep takes here, and read them from here")
