@@ -78,6 +78,17 @@ def test_work_goes_on_whoever_reads_what_it_says(tmp_path, closing) -> None:
     assert usage.returncode == 2
 
 
+def test_processes_that_are_started_have_open_streams_too(tmp_path) -> None:
+    """Or their first files would be where libraries print to."""
+    telling = "import os; print(os.open(os.devnull, 0), file=open('told', 'w'))"
+    starting = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {telling!r}])'
+    command = f"from pipelines.commands._streams import open_streams; open_streams(); {starting}"
+    closing = [sys.executable, "-c", command]
+    run = partial(subprocess.run, cwd=tmp_path, env={**ENVIRONMENT, "PYTHONPATH": str(CHECKOUT)}, check=True)
+    run(["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *closing])
+    assert int((tmp_path / "told").read_text()) >= 3
+
+
 def test_a_folder_that_is_gone(tmp_path) -> None:
     """The mathematical library of PyTorch would end the process, with the exit code of wrong usage."""
     (tmp_path / "gone").mkdir()

@@ -33,15 +33,16 @@ class _Unheard:
 def open_streams() -> None:
     """To be called before anything else is opened.
 
-    Opens standard streams that whoever started this program has closed, as a file of ours would get the number of one,
-    and what is printed with it; and makes standard error one that never fails.
+    Opens standard streams that whoever started this program has closed, as a file of ours, or of a process that we
+    start, would get the number of one, and what is printed with it; and makes standard error one that never fails.
     """
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+    for number in range(3):  # all of them first, as each file takes the lowest number that is free
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            try:
-                os.fstat(number)
-            except OSError:
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the program ends
     atexit.register(_let_go, sys.stderr)
     sys.stderr = cast("TextIO", _Unheard(sys.stderr))
