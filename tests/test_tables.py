@@ -26,19 +26,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stemfeatures
+from stemfeatures._util.urls import Place
 from stemfeatures.constants import HOP_LENGTH, STEM_ROWS
 from stemfeatures.descriptors import event_tables as events_registry
 from stemfeatures.descriptors.event_tables import END, START, EventTable, event_tables, register_events
 from stemfeatures.descriptors.types import Events, F0Contour, TrackDescription
 from stemfeatures.errors import DatasetError, DecodeError, LostPartError
 from stemfeatures.fields import Field
-from stemfeatures.tables import commits, compact
+from stemfeatures.tables import commits, compact, reader
 from stemfeatures.tables import schema as registry
 from stemfeatures.tables.commits import append_commit, read_commits, read_snapshot
 from stemfeatures.tables.committer import Committer
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.lock import DatasetLock
-from stemfeatures.tables.parts import PartFile, part_file, publish, to_table, write_part
+from stemfeatures.tables.parts import PartFile, part_file, publish, staged, to_table, write_part
 from stemfeatures.tables.reader import TrackKey, completed_keys, open_features
 from stemfeatures.tables.rows import (
     Provenance,
@@ -907,6 +908,29 @@ def test_a_dataset_that_was_opened_before_compact_still_reads(copied: Path) -> N
     compact.compact(copied)
     pd.testing.assert_frame_equal(features.to_pandas("stems"), before)
     assert features.commit > 0
+
+
+def test_a_part_that_is_published_while_it_is_read(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = open_features(copied)
+    before = features.to_pandas("stems")
+    part = features.snapshot.of("stems")[0]
+    hidden = copied / staged(part.path)
+    (copied / part.path).rename(hidden)  # as a commit leaves it until it is published
+    real = reader.part_files
+
+    def found_too_early(layout: DatasetLayout, parts: Iterable[PartFile]) -> list[Place]:
+        found = real(layout, parts)
+        if hidden.exists():
+            assert hidden in found
+            publish(layout, [part])
+        return found
+
+    monkeypatch.setattr(reader, "part_files", found_too_early)
+    pd.testing.assert_frame_equal(features.to_pandas("stems"), before)
+    assert not hidden.exists()
+    (copied / part.path).unlink()
+    with pytest.raises(LostPartError, match="is missing"):
+        features.to_pandas("stems")
 
 
 # --- compact ----------------------------------------------------------------------------------------------------------

@@ -208,11 +208,12 @@ class Features:
         read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
         try:
             data = self._read(table, read, filter, keys)
-        except (FileNotFoundError, LostPartError):
+        except (FileNotFoundError, LostPartError) as e:
             before = self.commit
-            if self.refresh().commit == before:
+            if self.refresh().commit == before and isinstance(e, LostPartError):
                 raise
-            data = self._read(table, read, filter, keys)  # compact has run since we looked
+            # Compact has run since we looked, or a part was given its name between look and reading.
+            data = self._read(table, read, filter, keys)
         data = data.take(pc.sort_indices(data, [(schema.names[0], "ascending")]))
         return data if columns is None else data.select(list(columns))
 
