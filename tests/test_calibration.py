@@ -151,6 +151,24 @@ def test_a_checkpoint_of_the_package_is_not_replaced(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--refined-bins", "30"], "a network without a refiner refines no 30 bins"),
+        (["--sharpness", "0.5", "0"], "sharpness must be positive, not 0"),
+        (["--bass-priors", "0.5", "-1"], "harmonic_priors cannot be negative, but is -1"),
+        (["--refinements", "-0.5"], "refinement cannot be negative, but is -0.5"),
+    ],
+)
+def test_values_that_cannot_be_are_told_before_any_is_tried(words, said, model, tmp_path, capsys, monkeypatch):
+    path = checkpoints.save(model, tmp_path / "net.safetensors", {}).path
+    monkeypatch.setattr(calibration, "evaluate", lambda *_, **__: pytest.fail("is tried"))
+    with pytest.raises(SystemExit, match="2"):
+        calibration.main([str(path), str(tmp_path), *words])
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not path.with_suffix(".uncalibrated.safetensors").exists()
+
+
+@pytest.mark.parametrize(
     ("module", "words"),
     [
         (song_store, ["STORE", "nowhere"]),

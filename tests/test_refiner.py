@@ -270,6 +270,8 @@ def test_it_learns_alone(first, tmp_path):
         ({"model": {"refiner_width": 8}, "learns": ("separator", "refiner")}, "a refiner learns alone"),
         ({"model": {"refiner_width": 8}, "learns": ("separator",), "initial": "joint-v6"}, "refiner_width = 0"),
         ({"model": {"refiner_width": 8}, "learns": ("refiner",)}, "of an initial checkpoint"),
+        ({"model": {"refiner_width": 8, "refined_bins": 30}, "learns": ("refiner",)}, "multiple of 4 bins .* not 30"),
+        ({"model": {"refiner_widht": 8}, "learns": ("refiner",)}, "refiner_widht"),
     ],
 )
 def test_it_does_not_learn_beside_others(settings, said):

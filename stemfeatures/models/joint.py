@@ -29,7 +29,7 @@ from .mask_factors import harmonic_factors, multiplied, partials, refined, simil
 from .network import Grid, Network, NetworkConfig
 from .pitch import PitchNet
 from .presence import PresenceNet
-from .refiner import N_REFINED_BINS, RefinerNet, seen
+from .refiner import N_REFINED_BINS, RefinerNet, require_bins, seen
 from .rhythm import RhythmNet
 from .separator import MaskNet
 
@@ -85,6 +85,11 @@ class JointConfig(NetworkConfig):
     similarity_prior : float, default=0.0
         How far all of them, and those from which pitch is read, lean towards what the stem does where it sounds alike,
         the strength of :func:`.similarity_prior.leaning`.
+
+    Raises
+    ------
+    ValueError
+        No refiner can have so many bins.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
@@ -104,6 +109,9 @@ class JointConfig(NetworkConfig):
     harmonic_priors: tuple[float, float] = (0.0, 0.0)
     transient_prior: float = 0.0
     similarity_prior: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_bins(self.refined_bins)
 
     def with_calibration_of(self, other: JointConfig) -> JointConfig:
         """The same with what was chosen for the masks of another network after its training."""

@@ -55,8 +55,7 @@ class RefinerNet(nn.Module):
 
     def __init__(self, width: int, n_bins: int = N_REFINED_BINS) -> None:
         super().__init__()
-        if n_bins < STRIDE or n_bins % STRIDE or n_bins > N_BINS:
-            raise ValueError(f"a refiner takes a multiple of {STRIDE} bins up to {N_BINS}, not {n_bins}")
+        require_bins(n_bins)
         self.n_bins = n_bins
         self.enter = nn.Sequential(nn.Conv2d(N_PLANES, width, PATCH, PATCH), nn.ReLU())
         self.place = nn.Parameter(torch.zeros(width, n_bins // PATCH, 1))
@@ -110,6 +109,12 @@ class RefinerNet(nn.Module):
             z = residual(conv, z)
         x = residual(self.last, added(F.relu(self.up(z)), x))
         return F.pixel_shuffle(self.leave(x if self.dtype is None else x.float()), PATCH)
+
+
+def require_bins(n_bins: int) -> None:
+    """Raise ValueError unless a :class:`RefinerNet` can have so many bins."""
+    if not STRIDE <= n_bins <= N_BINS or n_bins % STRIDE:
+        raise ValueError(f"a refiner takes a multiple of {STRIDE} bins up to {N_BINS}, not {n_bins}")
 
 
 def seen(magnitude: Tensor, masks: Tensor, read: Tensor, partials: Tensor) -> Tensor:

@@ -256,6 +256,25 @@ def _told(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
+def _require_possible(parser: argparse.ArgumentParser, model: JointNet, args: argparse.Namespace) -> None:
+    """End with a line on the first value that the network cannot have: the last ones are tried after hours."""
+    tried = {
+        "refined_bins": [args.refined_bins],
+        "sharpness": args.sharpness,
+        "level_prior": args.level_priors,
+        "harmonic_priors": [(value, value) for value in [*(args.vocals_priors or ()), *(args.bass_priors or ())]],
+        "transient_prior": args.transient_priors,
+        "similarity_prior": args.similarity_priors,
+        "refinement": args.refinements,
+    }
+    try:
+        for name, values in tried.items():
+            for value in values or ():
+                adjusted(model, **{name: value})
+    except ValueError as error:
+        parser.error(str(error))
+
+
 def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Calibrate the checkpoint and write it in place of itself."""
     checkpoint = checkpoints.resolve(args.checkpoint)
@@ -264,6 +283,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if "through" not in checkpoint.card.get("training", {}).get("calibration", {"through": ""}):
         parser.error(f"{checkpoint.path} is calibrated already")
     model = checkpoints.load(checkpoint, device=args.device)
+    _require_possible(parser, model, args)
     model, found = calibrate(
         model,
         args.songs,

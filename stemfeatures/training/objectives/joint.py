@@ -97,10 +97,11 @@ class JointObjective(Objective):
         if unknown := sorted(set(config.learns) - set(SUBNETWORKS)):
             message = f"unknown subnetworks to learn: {', '.join(unknown)}; known: {', '.join(SUBNETWORKS)}"
             raise ModelError(message, source=config.name, stage="train")
-        if "presence" in config.learns and not JointConfig.from_dict(config.model).presence_channels:
+        network = _network_config(config)
+        if "presence" in config.learns and not network.presence_channels:
             message = "its network has no presence to learn: model.presence_channels is 0"
             raise ModelError(message, source=config.name, stage="train")
-        if JointConfig.from_dict(config.model).refiner_width:
+        if network.refiner_width:
             if config.learns != ("refiner",) or not config.initial:
                 message = (
                     'a refiner learns alone (learns = ["refiner"]), behind the masks of an initial checkpoint that '
@@ -220,6 +221,13 @@ class JointObjective(Objective):
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done = int(state["step"])
+
+
+def _network_config(config: TrainConfig) -> JointConfig:
+    try:
+        return JointConfig.from_dict(config.model)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"recipe: model: {error}", source=config.name, stage="train") from error
 
 
 def _teacher(config: TrainConfig, device: str) -> JointNet | None:
