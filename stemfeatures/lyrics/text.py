@@ -49,6 +49,8 @@ _CHORD_NAME = (
     r"[A-G][#b\u266f\u266d]?(?:maj|min|dim|aug|sus|add|omit|[mM0-9+\u00b0\u00f8#b\u266f\u266d()-])*"
     r"(?:/[A-G][#b\u266f\u266d]?)?"
 )
+#: Headings of Markdown.
+_HASHES = re.compile(r"\s*#{1,6}\s+\S")
 _CHORD = re.compile(_CHORD_NAME)
 #: Names of chords that are no words and no letters of the alphabet.
 _SURE_CHORD = re.compile(rf"(?!Am$|Em$|[A-G]$){_CHORD_NAME}")
@@ -235,7 +237,7 @@ class _Unsung:
             return bool(_REHEARSAL.match(line))
         if _BRACKETED.match(bare):
             return True
-        return bool(_NAMED.match(bare) or _PLAYED.match(bare) or (self.from_page and _page(bare)))
+        return bool(any(known.match(bare) for known in (_NAMED, _PLAYED, _HASHES)) or (self.from_page and _page(bare)))
 
     def label(self, line: str) -> int:
         """How many words at its beginning say who sings it, or which line it is."""
