@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 pytest.importorskip("pocketsphinx")
 
 from stemfeatures.lyrics.letter_to_sound import LetterToSound
 from stemfeatures.lyrics.lexicon import pronunciations, read_dictionary
-from stemfeatures.lyrics.text import LyricsError, backwards, decode_lyrics, parse_lyrics, shuffled
+from stemfeatures.lyrics.text import LyricsError, backwards, decode_lyrics, parse_lyrics, share_changed, shuffled
 from stemfeatures.lyrics.train_letter_to_sound import align, is_held_out, score, train, training_pairs
 
 SONG = """[Verse 1]
@@ -92,12 +94,49 @@ def test_chords_are_not_sung():
     assert _kinds("A B C\nAm\nE") == ["A B C", "Am", "E"]
 
 
+def test_chords_behind_the_name_of_a_section_and_before_how_often_they_come_are_not_sung():
+    assert _kinds("[Intro] Am7 G (x2)\n[Verse 1]\nHold on") == [
+        "<[Intro]> (Am7) (G) ((x2))",
+        "<[Verse> <1]>",
+        "Hold on",
+    ]
+    assert _kinds("Chorus: |C |F#m| 2x\nA") == ["<Chorus:> (|C) (|F#m|) (2x)", "(A)"]
+    assert _kinds("[Anna] A C\n[Both] we do (x2)") == ["<[Anna]> A C", "<[Both]> we do *(x2)"]
+
+
 def test_chords_within_lines_are_left_out_of_what_is_sung():
     text = "[Am]Hold [C/G]on [G]\n[D] to [F#m7]me[E]\n[Am]\n[A]\nAdd\n[D] [A]"
     assert _kinds(text) == ["[Am]Hold [C/G]on ([G])", "([D]) to [F#m7]me[E]", "([Am])", "<[A]>", "Add", "([D]) ([A])"]
     lyrics = parse_lyrics(text)
     assert [t.sung for t in lyrics.tokens if t.kind == "word"] == ["Hold", "on", "to", "me", "Add"]
     assert [line.stanza for line in lyrics.lines] == [0, 0, 0, 1, 1, 1]
+
+
+def test_no_chord_and_one_with_a_star_are_left_out_of_what_is_sung():
+    tokens = parse_lyrics("[N.C.]Hold [NC]on [Am*]to [n.c]me [N]ow").tokens
+    assert [token.sung for token in tokens] == ["Hold", "on", "to", "[n.c]me", "[N]ow"]
+
+
+def test_words_with_other_chords_are_the_same_words():
+    text = "[Am]la [G]la [C7]la"
+    assert share_changed(parse_lyrics(text), parse_lyrics("la [F]la [G]lo")) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 60_000 + "la", " " * 60_000 + "la", " \n" * 60_000 + "la", "1" * 60_000 + " la",
+        "intro" + " " * 60_000 + ": la", "guitar solo" + " " * 60_000 + "la", "<" + " " * 60_000 + "la",
+        "[Am]" * 60_000 + "la", "Embed" + " \n" * 60_000 + "la",
+    ],
+    ids=["lines", "blanks", "blank lines", "digits", "heading", "solo", "tag", "chords", "page"],
+)  # fmt: skip
+def test_long_runs_take_a_moment(text: str):
+    begun = time.process_time()
+    lyrics = parse_lyrics(text)
+    assert time.process_time() - begun < 5
+    assert lyrics.tokens[-1].sung == "la"
+    assert lyrics.tokens[-1].kind == "word"
 
 
 def test_who_sings_and_numbers_of_lines_are_not_sung():

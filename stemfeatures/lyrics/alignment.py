@@ -382,7 +382,7 @@ def _without_times(text: LyricsText, status: str, duration_s: float, score: floa
 
 def _n_sung(text: LyricsText) -> int:
     """Characters of words, of lines that are sung several times as often."""
-    words = [len(token.text) if token.kind == "word" else 0 for token in text.tokens]
+    words = [len(token.sung) if token.kind == "word" else 0 for token in text.tokens]
     return sum(line.times * sum(words[line.first : line.stop]) for line in text.lines)
 
 

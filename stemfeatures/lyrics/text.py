@@ -19,6 +19,7 @@ import html
 import random
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import StemfeaturesError
@@ -44,7 +45,7 @@ _PLAYED = re.compile(
 _PAGE = re.compile(
     r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*Embed|See .{1,60} Live|Get tickets as low as \S+)\s*$"
 )
-_FROM_PAGE = re.compile(r"^\s*\d+\s*Contributors?|\d*Embed\s*\Z", re.MULTILINE)
+_PAGE_HEAD, _PAGE_END = re.compile(r"\d+\s*Contributors?"), "Embed"
 _CHORD_NAME = (
     r"[A-G][#b\u266f\u266d]?(?:maj|min|dim|aug|sus|add|omit|[mM0-9+\u00b0\u00f8#b\u266f\u266d()-])*"
     r"(?:/[A-G][#b\u266f\u266d]?)?"
@@ -55,9 +56,10 @@ _CHORD = re.compile(_CHORD_NAME)
 #: Names of chords that are no words and no letters of the alphabet.
 _SURE_CHORD = re.compile(rf"(?!Am$|Em$|[A-G]$){_CHORD_NAME}")
 #: Chords within a line, as ChordPro has them.
-_INLINE_CHORD = re.compile(rf"\[\s*(?:{_CHORD_NAME})\s*\]")
+_INLINE_CHORD = re.compile(rf"\[\s*(?:{_CHORD_NAME}\*?|N\.?C\.?)\s*\]")
 #: A letter in brackets that stands alone names a section.
 _REHEARSAL = re.compile(r"\s*\[[A-G]\]\s*$")
+_AROUND_CHORDS = "()[]|"
 _BETWEEN_CHORDS = re.compile(r"[|/%*.,:()-]+|N\.?C\.?|[x\u00d7]\d+|\d+[x\u00d7]", re.IGNORECASE)
 #: Who sings a line, before a colon or in square brackets, and the number of a line.
 _SINGER = re.compile(r"\s*([A-Z\u00c0-\u00de\u0400-\u042f][\w'.]*(?: (?:&|and|[A-Z][\w'.]*))*):(?=\s+\S)")
@@ -67,16 +69,16 @@ _NUMBERED = re.compile(r"\s*\d{1,3}[.)](?=\s+\S)")
 #: Fewest lines that name singers, and least share of lines that have a number, for it to be what it seems.
 _FEWEST_NAMED, _MOST_NUMBERED = 2, 0.8
 _TABLATURE = re.compile(r"\s*[eEBGDA]?\s*[|:][-\d|hpbrx/\\~^.()\s]{6,}$")
-_TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(?:/\s*)?(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
 #: What pages have that nobody sings; a page that was cut off may not close it, and a head need not be closed.
 _UNSEEN = re.compile(
     r"<(script|style|head|title|noscript)\b[^<>]*>.*?(?:</\1\s*>|(?=<body\b)|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S
 )
-_MARKUP = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>\n]*>")
+_MARKUP = re.compile(r"<\s*(?:/\s*)?[a-zA-Z!][^<>\n]*>")
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 #: Times before a line: in brackets, several of them for a line that is sung again.
 _LRC_LEADING = re.compile(r"\s*(?:\[\d{1,3}:\d{1,2}(?:[.:]\d{1,3})?\]\s*)+")
-_LRC_OFFSET = re.compile(r"^\s*\[offset\s*:\s*([+-]?\d{1,6})\s*\]", re.IGNORECASE | re.MULTILINE)
+_LRC_OFFSET = re.compile(r"\s*\[offset\s*:\s*([+-]?\d{1,6})\s*\]", re.IGNORECASE)
 _LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\s*:.*\]\s*$", re.IGNORECASE)
 _REPEAT = re.compile(r"[(\[{]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,;]*$", re.IGNORECASE)
 #: A line said to be sung more often than this is not believed.
@@ -182,17 +184,17 @@ def parse_lyrics(text: str) -> LyricsText:
     tokens: list[Token] = []
     lines: list[Line] = []
     stanza, fresh = -1, True
-    offset_s = _lrc_offset_s(text)
-    plain = _plain(text)
-    unsung = _Unsung(plain)
-    for raw in plain.splitlines():
+    plain = _plain(text).splitlines()
+    offset_s = _lrc_offset_s(plain)
+    contents = [_spaced(_LRC_TIME.sub(" ", raw)) for raw in plain]
+    unsung = _Unsung(contents)
+    for raw, content in zip(plain, contents):
         if _LRC_HEADER.match(raw):
             continue
         # Times of words stand within the line, those of the line before it.
         leading = _LRC_LEADING.match(raw)
         times_of = _LRC_TIME.finditer(leading[0] if leading else raw)
         starts = [60 * int(m[1]) + float(m[2].replace(":", ".")) - offset_s for m in times_of]
-        content = _LRC_TIME.sub(" ", raw)
         words = content.split()
         if not words:
             fresh = True
@@ -211,29 +213,29 @@ def parse_lyrics(text: str) -> LyricsText:
             token = Token(word, kind, len(lines))
             tokens.append(token if kind != "word" or _sounds(token.sung) else replace(token, kind="mark"))
         start_s, again_s = (starts[0], tuple(starts[1:])) if starts and leading else (None, ())
-        lines.append(Line(" ".join(words), first, len(tokens), stanza, times, start_s, again_s))
+        lines.append(Line(content, first, len(tokens), stanza, times, start_s, again_s))
     return LyricsText(tuple(tokens), tuple(lines))
 
 
 class _Unsung:
     """What of the lines of a text is not sung; some of it only the whole text tells."""
 
-    def __init__(self, text: str) -> None:
-        lines = _LRC_TIME.sub(" ", text).splitlines()
-        self.from_page = bool(_FROM_PAGE.search(text))
+    def __init__(self, lines: Sequence[str]) -> None:
+        filled = [line for line in lines if line]
+        self.from_page = bool(filled) and (filled[-1].endswith(_PAGE_END) or any(map(_PAGE_HEAD.match, filled)))
         self.with_chords = any(
-            _chords(words) and any(_SURE_CHORD.fullmatch(word) for word in words) for words in map(str.split, lines)
+            _chords(words) and any(_SURE_CHORD.fullmatch(word.strip(_AROUND_CHORDS)) for word in words)
+            for words in map(_unnamed, filled)
         )
-        self.with_singers = sum(bool(_SINGER.match(line)) for line in lines) >= _FEWEST_NAMED
-        filled = [line for line in lines if line.strip()]
+        self.with_singers = sum(bool(_SINGER.match(line)) for line in filled) >= _FEWEST_NAMED
         self.numbered = len(filled) > 1 and (
             sum(bool(_NUMBERED.match(line)) for line in filled) >= _MOST_NUMBERED * len(filled)
         )
 
     def heading(self, line: str) -> bool:
         """Whether it names what comes."""
-        bare = _INLINE_CHORD.sub(" ", line)
-        if not bare.strip():
+        bare = _spaced(_INLINE_CHORD.sub(" ", line))
+        if not bare:
             return bool(_REHEARSAL.match(line))
         if _BRACKETED.match(bare):
             return True
@@ -242,25 +244,30 @@ class _Unsung:
     def label(self, line: str) -> int:
         """How many words at its beginning say who sings it, or which line it is."""
         patterns = [_SECTION] + [_SINGER] * self.with_singers + [_NUMBERED] * self.numbered
-        if not _INLINE_CHORD.match(line.lstrip()):
+        if not _INLINE_CHORD.match(line):
             patterns.append(_ASIDE)
         found = next((match for pattern in patterns if (match := pattern.match(line))), None)
         return len(found[0].split()) if found else 0
 
     def played(self, line: str) -> bool:
         """Whether it is chords or tablature."""
-        section = _SECTION.match(line)
-        words = (line[section.end() :] if section else line).split()
-        return bool(self.with_chords and _chords(words)) or bool(_TABLATURE.match(line))
+        return bool(self.with_chords and _chords(_unnamed(line))) or bool(_TABLATURE.match(line))
+
+
+def _unnamed(line: str) -> list[str]:
+    """Words of a line after the name of a section before them."""
+    section = _SECTION.match(line) or (None if _INLINE_CHORD.match(line) else _ASIDE.match(line))
+    return (line[section.end() :] if section else line).split()
 
 
 def _page(line: str) -> bool:
-    return bool(_PAGE.match(line)) or line.rstrip().endswith(" Lyrics")
+    return bool(_PAGE.match(line)) or line.endswith(" Lyrics")
 
 
 def _chords(words: list[str]) -> bool:
-    named = [word for word in words if not _BETWEEN_CHORDS.fullmatch(word)]
-    return bool(named) and all(_CHORD.fullmatch(word.strip("()[]|")) for word in named)
+    bare = [word.strip(_AROUND_CHORDS) for word in words]
+    named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
+    return bool(named) and all(map(_CHORD.fullmatch, named))
 
 
 def backwards(lyrics: LyricsText) -> LyricsText:
@@ -294,7 +301,7 @@ def share_changed(lyrics: LyricsText, other: LyricsText) -> float:
     >>> share_changed(la, la)
     0.0
     """
-    pairs = [(_letters(a.text), _letters(b.text)) for a, b in zip(lyrics.tokens, other.tokens) if a.kind == "word"]
+    pairs = [(_letters(a.sung), _letters(b.sung)) for a, b in zip(lyrics.tokens, other.tokens) if a.kind == "word"]
     return sum(a != b for a, b in pairs) / max(len(pairs), 1)
 
 
@@ -347,10 +354,15 @@ def _decoded(data: bytes) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _lrc_offset_s(text: str) -> float:
+def _lrc_offset_s(lines: Iterable[str]) -> float:
     """By how much the times of ``.lrc`` are to be earlier: ``[offset:+500]`` is half a second."""
-    found = _LRC_OFFSET.search(text)
+    found = next(filter(None, map(_LRC_OFFSET.match, lines)), None)
     return int(found[1]) / 1000 if found else 0.0
+
+
+def _spaced(line: str) -> str:
+    """With one blank between its words: patterns that begin with blanks take ages over long runs of them."""
+    return " ".join(line.split())
 
 
 def _plain(text: str) -> str:
