@@ -209,6 +209,16 @@ def test_the_command_writes_what_the_analysis_reads(
     assert singing_model.__wrapped__().weights.tolist() == stored["weights"]
 
 
+def test_stems_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "songs" / "one").mkdir(parents=True)
+    for name, seconds in (("mixture", 2), ("vocals", 2), ("drums", 1), ("bass", 2), ("other", 2)):
+        sf.write(tmp_path / "songs" / "one" / f"{name}.wav", np.zeros(seconds * SR), SR)
+    with pytest.raises(SystemExit, match="2"):
+        training.main([str(tmp_path / "songs"), "-o", str(tmp_path / "out")])
+    assert "drums: (1, 22050) at 22050 Hz does not match its mixture" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_without_songs_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         training.main([str(tmp_path / "none"), "-o", str(tmp_path)])

@@ -62,7 +62,7 @@ def presence_offsets(
     Raises
     ------
     TrainingError
-        When a stem plays in none of the songs, or the network has no presence head.
+        When a stem plays in none of the songs, one of them has no stems, or the network has no presence head.
     """
     if model.presence is None:
         raise TrainingError("this network has no presence", stage="presence offsets")
@@ -70,13 +70,13 @@ def presence_offsets(
         analyser = Analyser(checkpoints.save(model, Path(folder) / "now.safetensors", {}).path)
     found: dict[str, list[np.ndarray]] = {stem: [] for stem in STEMS}
     for track in find_tracks(songs):
-        stems = {name: track.audio(name) for name in track.stem_names}
-        sample_rate = next(rate for _, rate in stems.values())
-        mixture = np.sum([y for y, _ in stems.values()], axis=0)
-        frames = analyser.from_audio(to_mono(mixture), sample_rate).frames
+        song = track.load()
+        if not song.stems:
+            raise TrainingError("has no stems", source=track.source(), stage="presence offsets")
+        mixture = np.sum(list(song.stems.values()), axis=0)
+        frames = analyser.from_audio(to_mono(mixture), song.sample_rate).frames
         assert frames.presence is not None
-        truth = presence_truth({name: y for name, (y, _) in stems.items()}, sample_rate)
-        for stem, (plays, known) in truth.items():
+        for stem, (plays, known) in presence_truth(song.stems, song.sample_rate).items():
             presence, _ = at_frames(len(plays), frames.times_s, frames.presence[STEMS.index(stem)])
             found[stem].append(presence[plays & known])
         if on_song is not None:

@@ -27,6 +27,7 @@ from ..descriptors import singing
 from ..descriptors.activity import HeardVocals
 from ..descriptors.fitted import store_model
 from ..descriptors.singing import FEATURES, WEIGHTS, SingingModel
+from ..errors import TrainingError
 from ..evaluation.presence import at_frames, presence_truth
 from ..frames import TrackFrames
 from ..models.checkpoints import DEFAULT_MODEL
@@ -75,9 +76,10 @@ def heard_songs(tracks: list[MultiTrack], softer_db: list[float]) -> Iterator[Si
     analyser = Analyser()
     for k, track in enumerate(tracks):
         print(f"{k + 1} of {len(tracks)}: {track.name}", flush=True)
-        stems = {name: track.audio(name) for name in track.stem_names}
-        rate = next(rate for _, rate in stems.values())
-        mono = {name: to_mono(y) for name, (y, _) in stems.items()}
+        truth = track.load()
+        if not truth.stems:
+            raise TrainingError("has no stems", source=track.source(), stage=STAGE)
+        mono, rate = {name: to_mono(y) for name, y in truth.stems.items()}, truth.sample_rate
         for decibels in (0.0, *softer_db):
             softer = {n: y * 10 ** (-decibels / 20) if n == "vocals" else y for n, y in mono.items()}
             frames = analyser.from_audio(np.sum(list(softer.values()), axis=0), rate).frames
@@ -89,11 +91,10 @@ def heard_songs(tracks: list[MultiTrack], softer_db: list[float]) -> Iterator[Si
 
 def singing_example(name: str, frames: TrackFrames, stems: dict[str, np.ndarray], sample_rate: int) -> SingingExample:
     """What is heard in a mixture, beside where the voice of its ``(channels, n_samples)`` stems sounds."""
-    truth = presence_truth(stems, sample_rate)
-    n = len(next(iter(truth.values()))[0])
-    times = (np.arange(n) + 0.5) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
-    rows = truth.get("vocals", (np.zeros(n, bool), np.ones(n, bool)))
-    sung, known = (at_frames(frames.n_frames, times, row)[0] for row in rows)
+    n = frames.n_frames
+    sung, known = presence_truth(stems, sample_rate).get("vocals", (np.zeros(n, bool), np.ones(n, bool)))
+    times = (np.arange(len(sung)) + 0.5) * (HOP_LENGTH / ANALYSIS_SAMPLE_RATE)
+    sung, known = (at_frames(n, times, row)[0] for row in (sung, known))
     return SingingExample(name, HeardVocals.of(frames), sung, known)
 
 
