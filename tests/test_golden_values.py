@@ -40,6 +40,8 @@ NOT_SETTINGS = {
     "models/weights/*": "checkpoints and cards: model_sha256",
     "models/weights/notes/*.json": "a card",
     "lyrics/*.json.gz": "in the settings of the alignment",
+    "lyrics/*.safetensors": "in the settings of the alignment",
+    "lyrics/phones.json": "a card",
     "generator/banks/*": "voices of generated songs",
     "generator/banks/voices/*": "voices of generated songs",
     "singalong/player/*": "a page",
@@ -121,7 +123,8 @@ def test_every_file_that_ships_is_in_the_settings_or_said_to_change_no_value() -
     assert analysis.analysis_settings()["weights"] == expected
     assert {"voice_weights.json", "stroke_weights.json", "other-v1.safetensors"} <= set(expected)
     alignment = alignment_settings()["weights"]
-    assert {p.name for p in root.glob("lyrics/*.json.gz")} == set(alignment)
+    read = [*root.glob("lyrics/*.json.gz"), *root.glob("lyrics/*.safetensors")]
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in read} == alignment
 
 
 def test_a_file_beside_a_stage_is_among_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
