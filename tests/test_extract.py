@@ -879,6 +879,21 @@ def test_plan(durations: list[float], most: int, audio_s: float, n_workers: int)
     assert len(shards) >= min(len(durations), 2 * n_workers)  # no worker stands idle
 
 
+def test_shards_of_a_large_catalogue_are_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that their rows need not be sorted with all others when they are merged; long tracks still come first."""
+    monkeypatch.setattr(plan, "NEIGHBOURS", 100)
+    durations = list(np.random.default_rng(0).uniform(60, 400, 1050))
+    shards = plan_shards(durations, ShardLimits(30, 3600.0), n_workers=4)
+    assert sorted(i for some in shards for i in some) == list(range(1050))
+    for some in shards:
+        assert len({i // 100 for i in some}) == 1
+        assert 1 <= len(some) <= 30
+        assert sum(durations[i] for i in some) <= 3600.0
+    longest = [max(durations[i] for i in some) for some in shards]
+    assert longest == sorted(longest, reverse=True)
+    assert len(shards) < 1.2 * len(plan_shards(durations[:100], ShardLimits(30, 3600.0), n_workers=1)) * 10.5
+
+
 def test_time_left_of_short_tracks_and_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long tracks come first: what one second of audio takes is not what a track of a second takes."""
     now = [100.0]

@@ -20,11 +20,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dask
+import numpy as np
 import pytest
 from distributed import KilledWorker
 from extract_helper import hoarding_shard, hungry_shard, slow_shard, write_tone
@@ -33,7 +35,7 @@ from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import prefetch, watch, workers
+from pipelines.extraction import executor, prefetch, prepare, watch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
 from pipelines.extraction.executor import WorkerCrash
@@ -45,7 +47,7 @@ from pipelines.extraction.watch import GivenUp, Watched
 from stemfeatures import analysis, audio
 from stemfeatures._util import clock, numba_cache
 from stemfeatures.audio import AudioLimits, ffmpeg_decoder, soundfile_decoder, streams
-from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError
+from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError, ModelError
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.lock import DatasetLock
 from stemfeatures.tables.reader import open_features
@@ -334,6 +336,36 @@ def test_nobody_waits_for_a_thread_without_signs_of_life() -> None:
     failing = Watched(lambda watched: 1 / 0, patience_s=60)  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
         failing.wait(told.append, stop=lambda: False, stop_patience_s=60)
+
+
+def stuck(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    """A separator that never answers."""
+    threading.Event().wait()
+    return {}
+
+
+def test_a_separator_that_hangs_while_it_is_loaded(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the driver, to see what it returns, or in the plain loop, which runs it once before the first track."""
+    music, name = tmp_path / "music", f"{__name__}:stuck"
+    write_tone(music / "a.wav")
+    monkeypatch.setattr(prepare, "OPEN_SEPARATOR_S", 0.5)
+    run = partial(extract_catalog, music, tmp_path / "features", model=model, device="cpu", jobs=1, separator=name)
+    with pytest.raises(ModelError, match=rf"{name}: no answer within 0\.5 s"):
+        run()
+    monkeypatch.setattr(prepare, "OPEN_SEPARATOR_S", 60.0)
+    monkeypatch.setattr(stuck, "stems", ("vocals", "no_vocals"), raising=False)
+    monkeypatch.setattr(executor, "LOAD_TIMEOUT_S", 0.5)
+    with pytest.raises(ModelError, match=rf"{name}: no answer within 0\.5 s"):
+        run()
+    monkeypatch.setattr(executor, "LOAD_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(executor, "STOP_PATIENCE_S", 0.5)
+    stopping = threading.Timer(3.0, signal.raise_signal, [signal.SIGTERM])
+    stopping.start()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    stopping.join()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from stemfeatures.separation.external import (
     Tool,
     in_stereo,
     open_external,
+    stem_name,
     tool_of,
     weights_sha256,
 )
@@ -631,3 +632,12 @@ def test_commands(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(["extract", song_path, "-o", str(tmp_path / "out"), *both]) == 2
     assert cli.main(["extract", song_path, "-o", str(tmp_path / "out"), "--separator", "nobody"]) == 2
     assert "unknown separator 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "a\\b", "..", "vo\x1bcals", "vo\u202ecals"])
+def test_names_of_stems_are_names_of_files(name: str) -> None:
+    """With --keep-stems they would be written elsewhere."""
+    with pytest.raises(SeparationError, match="is no name of a stem") as raised:
+        stem_name(name)
+    assert str(raised.value).isprintable()
+    assert stem_name("Böse Gitarre 2.1") == "böse_gitarre_2.1"

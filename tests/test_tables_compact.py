@@ -83,6 +83,31 @@ def test_compact_sorts_what_is_larger_than_its_memory(tmp_path: Path, monkeypatc
     assert check(path, deep=True).damaged == ()
 
 
+def test_parts_that_lie_apart_are_not_laid_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of parts whose ids are not among those of others are sorted by themselves; the result is the same."""
+    monkeypatch.setattr(compact, "_READ_TOGETHER", 2)
+    laid: list[Path] = []
+    real = external_sort._laid_aside
+    monkeypatch.setattr(external_sort, "_laid_aside", lambda *a: laid.append(a[2]) or real(*a))
+    apart, across = tmp_path / "apart", tmp_path / "across"
+    for path, step in ((apart, 1), (across, 4)):
+        for n in range(4):
+            first = 8 * n if step == 1 else n
+            write_features(path, [f"t{first + i * step:02d}" for i in range(8)], seed=n, run_id=f"r{n}")
+    size = open_features(apart).to_pandas("stems").memory_usage().sum() // 3
+    monkeypatch.setattr(external_sort, "MEMORY_BYTES", int(size))
+    for path, aside in ((apart, False), (across, True)):
+        before = open_features(path).to_pandas("stems")
+        laid.clear()
+        compact.compact(path, tables=["stems"])
+        assert bool(laid) == aside
+        after = open_features(path).to_pandas("stems")
+        assert after["track_id"].tolist() == sorted(before["track_id"])
+        pd.testing.assert_frame_equal(
+            after.reset_index(drop=True), before.sort_values("track_id", kind="stable").reset_index(drop=True)
+        )
+
+
 def test_a_disk_that_is_full_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_features(tmp_path / "features", ["b", "c"], run_id="r1")
     write_features(path, ["a"], run_id="r2")

@@ -143,7 +143,7 @@ class ClusterExecutor:
             self._ask_at = time.monotonic() + POLL_S
         return self._n_workers
 
-    def prepare(self, task: ShardTask) -> None:
+    def prepare(self, task: ShardTask, stop: StopRequest) -> None:
         """Nothing: each worker loads the network when its first shard comes."""
 
     def check_resources(self) -> None:

@@ -6,14 +6,18 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
+from stemfeatures.errors import ModelError
+
 from . import threads
-from .loaded import load_analyser
+from .loaded import LOAD_TIMEOUT_S, forget_analyser, load_analyser
 from .shard import process_shard
-from .stop import StopRequest
+from .stop import STOP_PATIENCE_S, StopRequest
 from .tasks import ShardReceipt, ShardTask, TrackOutcome, TrackTask
+from .watch import in_time
 
 #: A shard that fails for no fault of a track (full disk, lost network drive) is tried so often, then the run ends.
 SHARD_ATTEMPTS = 2
@@ -41,7 +45,7 @@ class Executor(Protocol):
     @property
     def n_workers(self) -> int: ...
 
-    def prepare(self, task: ShardTask) -> None: ...
+    def prepare(self, task: ShardTask, stop: StopRequest) -> None: ...
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]: ...
 
@@ -69,10 +73,19 @@ class LoopExecutor:
     def n_workers(self) -> int:
         return 1
 
-    def prepare(self, task: ShardTask) -> None:
-        """Load the network, so that the first track is not timed with it."""
-        with threads.single_threaded():
-            load_analyser(task)
+    def prepare(self, task: ShardTask, stop: StopRequest) -> None:
+        """Load the network, so that the first track is not timed with it; ModelError where that takes too long."""
+
+        def load() -> None:
+            with threads.single_threaded():
+                load_analyser(task)
+
+        late = partial(ModelError, source=task.separator or task.model_path)
+        try:
+            in_time(load, limit_s=LOAD_TIMEOUT_S, late=late, stop=stop, stop_patience_s=STOP_PATIENCE_S)
+        except BaseException:
+            forget_analyser()
+            raise
 
     def __enter__(self) -> LoopExecutor:
         self._memory.enter_context(threads.keeping_memory())

@@ -83,7 +83,9 @@ def _warm_up(analyser: Analyser) -> None:
 
 def forget_analyser() -> None:
     """Load the network anew for the next shard."""
+    global _loading
     _loaded.clear()
+    _loading = threading.Lock()  # a thread that was given up may hold the other one for ever
 
 
 def out_of_memory(error: object) -> bool:

@@ -27,6 +27,8 @@ UNKNOWN_S = 240.0
 FIXED_S = 4.5
 #: Small catalogues are spread: every worker gets at least so many shards, if there are enough tracks.
 SHARDS_PER_WORKER = 4
+#: Shards are made of so many neighbours in the catalogue: where ids are in order, rows that are merged lie near then.
+NEIGHBOURS = 4096
 #: Segments a forward pass on a GPU, unless asked for.
 DEFAULT_GPU_BATCH = 4
 
@@ -53,13 +55,21 @@ def plan_shards(durations_s: Sequence[float], limits: ShardLimits, *, n_workers:
     So no long one is left for the end when the other workers have nothing to do, and the tracks of a shard are alike.
     A length of 0 is one that is not known.
     """
-    order = sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i))
-    most = min(limits.tracks, max(1, math.ceil(len(order) / (SHARDS_PER_WORKER * n_workers))))
+    n = len(durations_s)
+    most = min(limits.tracks, max(1, math.ceil(n / (SHARDS_PER_WORKER * n_workers))))
+    shards: list[list[int]] = []
+    for first in range(0, n, NEIGHBOURS):
+        order = sorted(range(first, min(first + NEIGHBOURS, n)), key=lambda i: (-durations_s[i], i))
+        shards += _filled(order, durations_s, limits.audio_s, most)
+    return sorted(shards, key=lambda shard: -durations_s[shard[0]])
+
+
+def _filled(order: Sequence[int], durations_s: Sequence[float], most_s: float, most: int) -> list[list[int]]:
     shards: list[list[int]] = []
     filled_s = 0.0
     for i in order:
         fills_s = durations_s[i] or UNKNOWN_S
-        if not shards or len(shards[-1]) >= most or filled_s + fills_s > limits.audio_s:
+        if not shards or len(shards[-1]) >= most or filled_s + fills_s > most_s:
             shards.append([])
             filled_s = 0.0
         shards[-1].append(i)

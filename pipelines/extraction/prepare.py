@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +41,7 @@ from .provenance import digest, in_precision, value_settings
 from .resume import Decision, decide, existing_dataset, holds_settings, metadata_fields, plain, stem_folder
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
+from .watch import in_time
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+#: A separator of another package may take so long to be there, with the download of its weights.
+OPEN_SEPARATOR_S = 3600.0
 #: Files that are opened at a time, to see whether they are audio, or the same.
 PROBES = 8
 _EXCERPT_BYTES = 16_384
@@ -111,7 +115,9 @@ class ExtractOptions:
         if self.separator is not None:
             from stemfeatures.separation.external import open_external
 
-            return origin(open_external(self.separator))
+            name = self.separator
+            late = partial(ModelError, source=name)
+            return origin(in_time(lambda: open_external(name), limit_s=OPEN_SEPARATOR_S, late=late))
         assert self.stems_from is not None
         if not self.stems_from.is_dir():
             raise DatasetError("no folder of stems", source=printable(os.fspath(self.stems_from)), stage="separate")

@@ -75,7 +75,7 @@ def execute(prepared: PreparedRun, driver: Driver, kept: KeptCluster | None = No
         executor = workers.remote or _local_executor(prepared, workers, kept, driver, stack)
         if isinstance(executor, ClusterExecutor):
             executor.check(layout.path, task.model_path, checkpoint.sha256)
-        executor.prepare(task)
+        executor.prepare(task, stop)
         driver.begin()
         driver.commit_unusable(prepared.unusable)
         shards = plan_tasks(prepared.tasks, workers.device, workers.n)

@@ -33,7 +33,7 @@ from .rows import analysed_rows, failure_row, worker_name
 from .stop import STOP_PATIENCE_S, StopFile
 from .tasks import ShardReceipt, ShardTask, TrackFailure, TrackOutcome, TrackTask
 from .tracing import ShardSpans
-from .watch import Watched
+from .watch import Watched, in_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +114,11 @@ def process_shard(
             break
         if work.give_up() and leave_when_stuck:
             break
-    return within(WRITE_TIMEOUT_S, work.write, what=f"cannot write to {task.dataset}")
+    return in_time(work.write, limit_s=WRITE_TIMEOUT_S, late=lambda what: _cannot_write(task, what))
+
+
+def _cannot_write(task: ShardTask, what: str) -> DatasetError:
+    return DatasetError(f"cannot write to {task.dataset}: {what}")  # a file system that does not answer
 
 
 def _open(dataset: str | Place) -> DatasetLayout:
@@ -123,15 +127,6 @@ def _open(dataset: str | Place) -> DatasetLayout:
     except DatasetError as error:
         require_there(DatasetLayout(place_of(dataset)), "cannot go on", error)
         raise
-
-
-def within(limit_s: float, call: Callable[[], ShardReceipt], *, what: str) -> ShardReceipt:
-    """The result of a call; DatasetError when there is none within the limit: a file system that does not answer."""
-    results: list[ShardReceipt] = []
-    thread = Watched(lambda watched: results.append(call()), patience_s=limit_s)
-    if not thread.wait(lambda message: None, stop=lambda: False, stop_patience_s=limit_s):
-        raise DatasetError(f"{what}: no answer within {limit_s:g} s")
-    return results[0]
 
 
 def describes_aside(device: str) -> bool:

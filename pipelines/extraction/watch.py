@@ -7,12 +7,15 @@ more, and ends.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from stemfeatures._util.clock import awake_s
+
+T = TypeVar("T")
 
 _POLL_S = 0.1
 
@@ -34,6 +37,36 @@ def abandon(thread: threading.Thread) -> None:
     """Nobody waits for a thread any more, which may hang in a native library."""
     if thread.is_alive():
         _abandoned.append(thread)
+
+
+def in_time(
+    call: Callable[[], T],
+    *,
+    limit_s: float,
+    late: Callable[[str], Exception],
+    stop: Callable[[], bool] = lambda: False,
+    stop_patience_s: float = math.inf,
+) -> T:
+    """The result of a call, which may hang.
+
+    Parameters
+    ----------
+    call : callable
+        Is made in a thread of its own.
+    limit_s : float
+        Seconds that it may take, as far as this process is awake.
+    late : callable
+        Makes the error when it takes longer, of a text such as ``no answer within 30 s``.
+    stop, stop_patience_s : callable and float
+        As for :meth:`Watched.wait`; KeyboardInterrupt when it has been given up because of it.
+    """
+    results: list[T] = []
+    thread = Watched(lambda watched: results.append(call()), patience_s=limit_s)
+    if not thread.wait(lambda message: None, stop=stop, stop_patience_s=stop_patience_s):
+        if stop():
+            raise KeyboardInterrupt
+        raise late(f"no answer within {limit_s:g} s")
+    return results[0]
 
 
 class Watched:

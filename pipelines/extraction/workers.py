@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stemfeatures._util.clock import awake_s
 from stemfeatures.errors import ClusterError
 
-from .watch import Watched
+from .watch import in_time
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,11 +46,7 @@ class Patience:
 def limited(call: Callable[[], T], *, limit_s: float | None = None, what: str = "the scheduler") -> T:
     """The result of a call to a cluster; TimeoutError when there is none in time."""
     limit_s = ANSWER_TIMEOUT_S if limit_s is None else limit_s
-    results: list[T] = []
-    thread = Watched(lambda watched: results.append(call()), patience_s=limit_s)
-    if not thread.wait(lambda message: None, stop=lambda: False, stop_patience_s=limit_s):
-        raise TimeoutError(f"{what} does not answer within {limit_s:g} s")
-    return results[0]
+    return in_time(call, limit_s=limit_s, late=lambda message: TimeoutError(f"{what}: {message}"))
 
 
 def worker_info(client: Client) -> dict[str, dict[str, Any]]:

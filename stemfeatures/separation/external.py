@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..audio import file_sha256, resample
-from ..errors import ModelError, SeparationError
+from ..errors import ModelError, SeparationError, printable_text
 from .base import BaseSeparator
 from .tools import GROUP, PACKAGES, separator_names
 
@@ -177,12 +177,17 @@ class ExternalSeparator(BaseSeparator):
 
 
 def stem_name(name: object) -> str:
-    """The name of a stem in tables: lower case, words joined by underscores.
+    """The name of a stem in tables, and of its file: lower case, words joined by underscores.
+
+    SeparationError for what would be no name of a file in the folder of its track, or control a terminal.
 
     >>> stem_name("Lead Vocals")
     'lead_vocals'
     """
-    return "_".join(str(name).lower().split())
+    found = "_".join(str(name).lower().split())
+    if not found.isprintable() or not found.strip(".") or {"/", "\\"} & set(found):
+        raise SeparationError(f"{printable_text(repr(name))} is no name of a stem")
+    return found
 
 
 def open_external(name: str, *, device: str = "cpu") -> ExternalSeparator:

@@ -170,17 +170,39 @@ def _merge(
     where = layout.path if isinstance(layout.path, Path) else None
     try:
         with tempfile.TemporaryDirectory(prefix=WORK, dir=where, ignore_cleanup_errors=True) as work:
-            rows = in_order(_batches(layout, snapshot, table, parts), schema, key_column(schema.names), Path(work))
+            key, dead = key_column(schema.names), snapshot.dead(table)  # once: it may list a million tracks
+            rows = (
+                rows
+                for group in _apart(parts)
+                for rows in in_order(_batches(layout, table, group, dead), schema, key, Path(work))
+            )
             return write_parts(layout, table, rows, shard=shard, part_bytes=target, part_rows=part_rows)
     except (OSError, pa.ArrowInvalid) as e:  # a full disk, or a part that is damaged inside
         raise DatasetError(f"cannot merge the parts of table {table}: {e}", source=str(layout.path)) from e
 
 
-def _batches(layout: DatasetLayout, snapshot: Snapshot, table: str, parts: list[PartFile]) -> Iterator[pa.RecordBatch]:
+def _apart(parts: list[PartFile]) -> Iterator[list[PartFile]]:
+    """Groups of parts one after the other, no key of which lies among those of another group.
+
+    Shards of a catalogue whose ids are in order lie so, and rows of a group that are sorted need not be laid aside.
+    """
+    group: list[int] = []
+    last = ""
+    for i in sorted(range(len(parts)), key=lambda i: parts[i].min_key):
+        if len(group) >= _READ_TOGETHER and parts[i].min_key > last:
+            yield [parts[k] for k in sorted(group)]  # rows of one key stay in their order
+            group = []
+        group.append(i)
+        last = max(last, parts[i].max_key)
+    yield [parts[k] for k in sorted(group)]
+
+
+def _batches(
+    layout: DatasetLayout, table: str, parts: list[PartFile], dead: pc.Expression | None
+) -> Iterator[pa.RecordBatch]:
     """The live rows of some parts, a few parts at a time: a data set keeps the metadata of each file it has opened,
     which is half a megabyte where there are hundreds of columns."""
     nested = any(pa.types.is_nested(t) for t in layout.schema(table).types)
-    dead = snapshot.dead(table)  # once: it may list a million tracks
     for first in range(0, len(parts), _READ_TOGETHER):
         rows = rows_of(layout, parts[first : first + _READ_TOGETHER], table, dead=dead)
         yield from rows.to_batches(batch_size=512 if nested else 16_384, batch_readahead=2, fragment_readahead=1)
