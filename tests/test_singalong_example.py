@@ -40,7 +40,6 @@ def test_lines_begin_where_they_are_sung(page: Path) -> None:
     starts = np.array([line["start"] for line in alignment["lines"]])
     errors = starts - np.array([start for start, _, _ in TRUTH["lyrics"]])
     assert (np.abs(errors) < 0.1).all()  # what docs/singalong.md says
-    assert np.abs(errors).max() < 0.13
 
 
 def test_the_lane_is_what_was_sung(page: Path) -> None:
