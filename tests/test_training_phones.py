@@ -170,7 +170,7 @@ def test_stretches_shorter_than_a_crop_come_again():
 def test_the_shipped_network_tells_phones_better_than_the_gaussians():
     metrics = read_card(SHIPPED)["metrics"]["held_out"]
     assert metrics["sung_frames_right"] > 1.5 * metrics["sung_frames_right_by_gaussians"]
-    network = PhoneNetwork.shipped()
+    network = PhoneNetwork.load(SHIPPED)
     assert network.phones == read_acoustic_model(installed_model() / "en-us").phones
     assert sum(len(x) for x in network.columns(network.phones)) >= len(network.phones)
 
@@ -210,6 +210,25 @@ def test_takes_are_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     assert list(kept.parent.iterdir()) == []
     assert phones._stored(kept, iter(["one", "two"])) == ["one", "two"]
     assert phones._stored(kept, iter(())) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--held-out", *VoiceBank.default().singers], "all singers are held out"),
+        (
+            ["--takes", "0", "--held-out-takes", "0"],
+            "nothing is heard in these takes: make them longer or more [training of phones]",
+        ),
+    ],
+)
+def test_what_nothing_can_be_learned_from_is_refused_in_one_line(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit, match="2"):
+        phones.main([*words, "-o", str(tmp_path / "phones.safetensors")])
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_trains_a_network_that_aligns(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -176,12 +175,6 @@ class PhoneNetwork(SmallNetwork):
     def build(cls, about: Mapping[str, str]) -> Self:
         """A network of these phones and this width."""
         return cls(json.loads(about["phones"]), int(about["channels"]))
-
-    @classmethod
-    @lru_cache(maxsize=1)
-    def shipped(cls) -> Self:
-        """The one that comes with the package."""
-        return cls.load(SHIPPED)
 
 
 def _layer(channels: int, dilation: int) -> nn.Sequential:

@@ -26,6 +26,7 @@ import torch
 from .._util.files import write_replace
 from ..audio import load, resample
 from ..constants import ANALYSIS_SAMPLE_RATE
+from ..errors import TrainingError
 from ..generator.sing.voicebank import Line, VoiceBank
 from ..generator.song import VERSION
 from ..lyrics.acoustic_model import SILENCE, AcousticModel, installed_model, read_acoustic_model
@@ -38,6 +39,7 @@ from ..models import checkpoints
 from .data.sung_takes import Take, lines_for, mix_take, recut, rewritten, sing_take, take_of
 from .one_line import one_line_errors
 
+STAGE = "training of phones"
 #: What sounds beside the voice in generated songs.
 ACCOMPANIMENT = ("drums", "bass", "other")
 #: Share of lines that are words of the bank; all others are syllables.
@@ -304,12 +306,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         _train(args)
 
 
+def _examples(takes: Sequence[Take], model: AcousticModel, *, copies: int = 0, seed: int = 0) -> list[Example]:
+    """Of takes in which somebody is heard; TrainingError where that is none."""
+    all_of = (example_of(take, model, copies=copies, seed=(seed, k)) for k, take in enumerate(takes))
+    found = [example for example in all_of if example is not None]
+    silence = model.phones.index(SILENCE)
+    if not any((example.phone != silence).any() for example in found):
+        raise TrainingError("nothing is heard in these takes: make them longer or more", stage=STAGE)
+    return found
+
+
 def _train(args: argparse.Namespace) -> None:
     """Make takes or read them, train, and write weights and card."""
     start = time.process_time()
     bank = VoiceBank.load(args.bank) if args.bank else VoiceBank.default()
     held = [name for name in bank.singers if name in args.held_out] or list(bank.singers[-1:])
     singers = [name for name in bank.singers if name not in held]
+    if not singers:
+        raise TrainingError(
+            "all singers are held out: nobody is left to learn from", source=str(args.bank), stage=STAGE
+        )
     backings = accompaniments(args.songs)
     takes = {}
     for kind, n, who in (("train", args.takes, singers), ("held_out", args.held_out_takes, held)):
@@ -320,11 +336,10 @@ def _train(args: argparse.Namespace) -> None:
             kept = args.cache / f"{kind}-{_made_from(asked, bank, who, backings)}.pkl"
         takes[kind] = _stored(kept, made)
     model = singing_model(read_acoustic_model(installed_model() / "en-us"))
-    heard = [example_of(take, model, copies=COPIES, seed=(args.seed, k)) for k, take in enumerate(takes["train"])]
-    examples = [example for example in heard if example is not None]
+    examples = _examples(takes["train"], model, copies=COPIES, seed=args.seed)
+    held_out = _examples(takes["held_out"], model)
     network = train(examples, model.phones, epochs=args.epochs, seed=args.seed, channels=args.channels)
-    held_out = [example_of(take, model, copies=0) for take in takes["held_out"]]
-    scores = frame_scores(network, [example for example in held_out if example is not None])
+    scores = frame_scores(network, held_out)
     made_of: dict[str, Any] = {
         "takes": len(takes["train"]), "minutes": round(sum(t.vocals.duration_s for t in takes["train"]) / 60, 1),
         "singers": singers, "held_out_singers": held, "songs": len(backings), "generator": VERSION,
