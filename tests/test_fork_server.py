@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import multiprocessing
 import multiprocessing.context
 import multiprocessing.forkserver
 import os
@@ -232,3 +233,12 @@ def test_workers_are_forked_as_they_would_be_spawned(tmp_path: Path, monkeypatch
     }
     assert not list(tmp_path.glob("*.left"))
     assert before.items() <= os.environ.items()
+
+
+def test_an_answer_to_a_driver_that_was_killed() -> None:
+    """Nobody is told of it, by a traceback on the terminal least of all."""
+    ours, theirs = multiprocessing.Pipe()
+    fork_server._answer(theirs, max, (1, 2))
+    assert ours.recv() == 2
+    ours.close()
+    fork_server._answer(theirs, max, (1, 2))

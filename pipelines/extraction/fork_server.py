@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -133,4 +134,5 @@ def _answer(connection: Connection, call: Callable[..., Any], arguments: tuple[A
         answer = call(*arguments)
     except Exception:
         return
-    connection.send(answer)
+    with suppress(BrokenPipeError):  # the driver has been killed
+        connection.send(answer)
