@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,6 +44,17 @@ def alignment() -> Alignment:
 
 def test_lines_come_as_they_are_sung(alignment: Alignment):
     assert [text for text, _ in sung_lines(alignment)] == ['"Rock" & <roll>', "gone", '"Rock" &']
+
+
+def test_captions_have_no_chords_and_json_has_words_as_they_stand(alignment: Alignment):
+    words = (_word("[Am]Hold", 0, 0, 1.0, 1.5), _word("[C/G]", 1, 0, None, None), _word("on[G]", 2, 0, 1.5, 2.0))
+    found = replace(alignment, words=words, lines=(AlignedLine("[Am]Hold [C/G] on[G]", 1.0, 2.0),), repeats=())
+    assert [text for text, _ in sung_lines(found)] == ["Hold on"]
+    for kind in (".lrc", ".srt", ".vtt", ".ttml", ".textgrid", ".jams"):
+        written = WRITERS[kind](found)
+        assert "Hold" in written, kind
+        assert not re.search(r"Am\]|C/G|\[G\]", written), kind
+    assert [w["word"] for w in json.loads(WRITERS[".json"](found))["words"]] == ["[Am]Hold", "[C/G]", "on[G]"]
 
 
 def test_json(alignment: Alignment, tmp_path: Path):

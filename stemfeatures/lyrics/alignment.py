@@ -26,7 +26,7 @@ from .hints import LineHints
 from .observations import CENTRE_S
 from .phone_network import SHIPPED
 from .search import Search
-from .text import LyricsText, parse_lyrics
+from .text import LyricsText, parse_lyrics, without_chords
 from .vocals import Vocals, VocalSeparator
 
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
@@ -125,8 +125,9 @@ class Alignment:
 
     @property
     def sung(self) -> tuple[AlignedWord, ...]:
-        """All words with times, repeats too, in order of time."""
-        timed = [word for word in (*self.words, *self.repeats) if word.start_s is not None]
+        """All words with times, repeats too, without chords, in order of time."""
+        words = (*self.words, *self.repeats)
+        timed = [replace(word, word=without_chords(word.word)) for word in words if word.start_s is not None]
         return tuple(sorted(timed, key=lambda word: word.start_s or 0.0))
 
 

@@ -118,7 +118,7 @@ class Token:
     @property
     def sung(self) -> str:
         """What of it is sung: all but chords in brackets."""
-        return _INLINE_CHORD.sub("", self.text)
+        return without_chords(self.text)
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,17 @@ def _chords(words: list[str]) -> bool:
     bare = [word.strip(_AROUND_CHORDS) for word in words]
     named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
     return bool(named) and all(map(_CHORD.fullmatch, named))
+
+
+def without_chords(word: str) -> str:
+    """A word without the chords in brackets that stand in it.
+
+    Examples
+    --------
+    >>> without_chords("[Am]Hold")
+    'Hold'
+    """
+    return _INLINE_CHORD.sub("", word)
 
 
 def backwards(lyrics: LyricsText) -> LyricsText:

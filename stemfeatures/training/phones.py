@@ -323,9 +323,8 @@ def _train(args: argparse.Namespace) -> None:
     held = [name for name in bank.singers if name in args.held_out] or list(bank.singers[-1:])
     singers = [name for name in bank.singers if name not in held]
     if not singers:
-        raise TrainingError(
-            "all singers are held out: nobody is left to learn from", source=str(args.bank), stage=STAGE
-        )
+        source = None if args.bank is None else str(args.bank)
+        raise TrainingError("all singers are held out: nobody is left to learn from", source=source, stage=STAGE)
     backings = accompaniments(args.songs)
     takes = {}
     for kind, n, who in (("train", args.takes, singers), ("held_out", args.held_out_takes, held)):
