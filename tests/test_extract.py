@@ -570,9 +570,9 @@ def test_interrupt_at_the_start_is_on_record(
 ) -> None:
     prepare = LoopExecutor.prepare
 
-    def interrupted(self: LoopExecutor, task: ShardTask) -> None:
+    def interrupted(self: LoopExecutor, task: ShardTask, stop: StopRequest) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        prepare(self, task)
+        prepare(self, task, stop)
 
     monkeypatch.setattr(LoopExecutor, "prepare", interrupted)
     with pytest.raises(ExtractInterrupted, match="0 of 8 tracks were saved, 8 are left; the same command goes on"):

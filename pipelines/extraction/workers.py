@@ -46,7 +46,8 @@ class Patience:
 def limited(call: Callable[[], T], *, limit_s: float | None = None, what: str = "the scheduler") -> T:
     """The result of a call to a cluster; TimeoutError when there is none in time."""
     limit_s = ANSWER_TIMEOUT_S if limit_s is None else limit_s
-    return in_time(call, limit_s=limit_s, late=lambda message: TimeoutError(f"{what}: {message}"))
+    late = f"{what} does not answer within {limit_s:g} s"
+    return in_time(call, limit_s=limit_s, late=lambda message: TimeoutError(late))
 
 
 def worker_info(client: Client) -> dict[str, dict[str, Any]]:
