@@ -415,6 +415,15 @@ def test_folders_that_hold_no_stems(stems: Path, tmp_path: Path) -> None:
         StemFolder(stems)
 
 
+def test_only_names_of_audio_are_names_of_stems(stems: Path) -> None:
+    """What else lies in the folder may be called anything."""
+    (stems / "cover\u200e.jpg").write_bytes(b"")
+    assert StemFolder(stems).stems == ("bass", "vocals")
+    (stems / "bass.wav").rename(stems / "bass\u200e.wav")
+    with pytest.raises(SeparationError, match=r"bass.*\.wav: 'bass\\u200e' is no name of a stem"):
+        StemFolder(stems)
+
+
 def test_where_the_stems_of_a_track_are(tmp_path: Path) -> None:
     for name in ("a/one.mp3", "a/two", "three"):
         (tmp_path / "root" / name).mkdir(parents=True)
@@ -641,3 +650,4 @@ def test_names_of_stems_are_names_of_files(name: str) -> None:
         stem_name(name)
     assert str(raised.value).isprintable()
     assert stem_name("Böse Gitarre 2.1") == "böse_gitarre_2.1"
+    assert stem_name("lead\u200cvocals") == "lead\u200cvocals"

@@ -38,6 +38,8 @@ WINDOW_S, OVERLAP_S = 120.0, 8.0
 LEAST_S = 1.0
 #: Of the signal that finds out which stems a function returns.
 _PROBE_RATE, _PROBE_S = 44_100, 4.0
+#: Zero-width characters that join or part letters of some scripts, within words: they control nothing.
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 Separate = Callable[[np.ndarray, int], Mapping[str, np.ndarray]]
 
@@ -185,7 +187,7 @@ def stem_name(name: object) -> str:
     'lead_vocals'
     """
     found = "_".join(str(name).lower().split())
-    if not found.isprintable() or not found.strip(".") or {"/", "\\"} & set(found):
+    if not found.translate(_JOINERS).isprintable() or not found.strip(".") or {"/", "\\"} & set(found):
         raise SeparationError(f"{printable_text(repr(name))} is no name of a stem")
     return found
 

@@ -107,7 +107,7 @@ class StemFolder:
     Raises
     ------
     SeparationError
-        There is no such folder, no audio in it, or two files of one stem.
+        There is no such folder, no audio in it, two files of one stem, or a file whose name is none of a stem.
     """
 
     def __init__(self, path: str | Path, *, timeout_s: float | None = None) -> None:
@@ -118,8 +118,13 @@ class StemFolder:
             raise SeparationError(f"no folder of stems: {error.strerror}", source=str(path)) from error
         self.files: dict[str, Path] = {}
         for entry in entries:
-            stem = stem_name(entry.stem)
-            if entry.suffix.lower() not in AUDIO_SUFFIXES or entry.name.startswith(".") or stem in _MIXTURES:
+            if entry.suffix.lower() not in AUDIO_SUFFIXES or entry.name.startswith("."):
+                continue
+            try:
+                stem = stem_name(entry.stem)
+            except SeparationError as error:
+                raise error.about(str(entry)) from None
+            if stem in _MIXTURES:
                 continue
             if stem in self.files:
                 raise SeparationError(
