@@ -70,7 +70,8 @@ def test_a_file_that_is_turned_down_has_the_same_values(analyser, song, plain, g
     assert plain.stems["drums"]["onset_count"] > 10
     for row in STEM_ROWS:
         lufs = [result.stems[row]["loudness_integrated_lufs"] for result in (plain, quiet)]
-        assert lufs[1] - lufs[0] == pytest.approx(gain_db, abs=0.05 if gain_db == -12 else 0.3)
+        # What that leaves out moves the relative gate by up to 0.2 dB, and one of 87 blocks across it by some 0.06.
+        assert lufs[1] - lufs[0] == pytest.approx(gain_db, abs=0.1 if gain_db == -12 else 0.3)
 
 
 @pytest.mark.parametrize("right", [-1.0, -0.9])
