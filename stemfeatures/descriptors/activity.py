@@ -31,7 +31,7 @@ from ..frames import StemFrames, TrackFrames
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .singing import SingingModel, SingingWindows, singing_windows, sung_presence
-from .values import OK, SILENT, number, runs
+from .values import OK, SILENT, number, runs, sums_before
 
 ABSOLUTE_FLOOR_DBFS = -60.0
 ROUNDING_DBFS = -100.0
@@ -213,10 +213,7 @@ def clearness_db(stem: StemFrames, energy: np.ndarray, mixture_energy: np.ndarra
     if stem.mask_energy is None or not plays.any():
         return np.inf
     span = min(round(CLEAR_S * FRAME_RATE), int(plays.sum()))
-    sums = (
-        np.cumsum(np.append(0.0, row[plays]), dtype=np.float64)
-        for row in (energy, mixture_energy, stem.energy, stem.mask_energy)
-    )
+    sums = (sums_before(row[plays]) for row in (energy, mixture_energy, stem.energy, stem.mask_energy))
     own, of, kept, masked = (np.maximum(total[span:] - total[:-span], 0.0) for total in sums)
     known = (of > 0) & (masked > 0)
     if not known.any():

@@ -24,7 +24,7 @@ from ..spectra.oversampling import band_matrix, largest_between
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
-from .values import OK, SILENT, TOO_SHORT, number
+from .values import OK, SILENT, TOO_SHORT, number, sums_before
 
 ABSOLUTE_GATE_LUFS = -70.0
 STEPS_MOMENTARY = 4
@@ -312,7 +312,7 @@ def dynamic_complexity(step_power: np.ndarray) -> float | None:
 def _step_energy(k_power: np.ndarray, n_steps: int) -> np.ndarray:
     """Mean of a frame series over 100 ms steps: its integral, read off between the frames."""
     frame_rate = ANALYSIS_SAMPLE_RATE / HOP_LENGTH
-    total = np.concatenate(([0.0], np.cumsum(k_power, dtype=np.float64)))
+    total = sums_before(k_power)
     # Frame k stands for the hop centred on it, that is from k - 0.5 to k + 0.5.
     at = np.arange(n_steps + 1) * 0.1 * frame_rate + 0.5
     return np.diff(np.interp(at, np.arange(len(total)), total)) / (0.1 * frame_rate)

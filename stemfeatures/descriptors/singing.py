@@ -20,7 +20,7 @@ import numpy as np
 from ..constants import FRAME_RATE, MIXTURE
 from ..frames import TrackFrames
 from .fitted import logistic, stored_model
-from .values import windows
+from .values import sums_before, windows
 
 WEIGHTS = "singing_weights.json"
 #: What is looked at in a window: mean and 20th percentile of the log-odds that the network gives its frames; dB of the
@@ -122,9 +122,10 @@ def singing_windows(
     unpitched = at[frames.pitch["vocals"].voicing[at] <= 0.5]
     odds = log_odds(frames.presence[0][at])
     energies = [
-        _sums(row[at]) for row in (audible, audible_mixture, vocals.mask_energy, vocals.mask_energy - vocals.energy)
+        sums_before(row[at])
+        for row in (audible, audible_mixture, vocals.mask_energy, vocals.mask_energy - vocals.energy)
     ]
-    bands = [_sums(row[unpitched]) for row in _high_bands(frames)]
+    bands = [sums_before(row[unpitched]) for row in _high_bands(frames)]
     starts = np.arange(0, max(1, frames.n_frames - round(WINDOW_S * FRAME_RATE / 2)), round(STEP_S * FRAME_RATE))
     spans = np.stack([starts, np.minimum(starts + round(WINDOW_S * FRAME_RATE), frames.n_frames)], axis=1)
     place, noise = np.searchsorted(at, spans), np.searchsorted(unpitched, spans)
@@ -199,11 +200,6 @@ def _consonants(high: np.ndarray, mixture: np.ndarray, whole: np.ndarray) -> np.
     """log10 of the share of the vocals in the high bands, that of :data:`NO_CONSONANTS` where these are empty."""
     nothing = EMPTY_BAND * whole + 1e-20
     return np.asarray(np.log10((high + NO_CONSONANTS * nothing) / (mixture + nothing) + 1e-12))
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    """(n + 1,) sums of the first values."""
-    return np.cumsum(np.append(0.0, values), dtype=np.float64)
 
 
 def _decibels(part: np.ndarray, of: np.ndarray) -> np.ndarray:

@@ -110,6 +110,17 @@ def step_sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.concatenate(sums, axis=-1)
 
 
+def sums_before(values: np.ndarray) -> np.ndarray:
+    """(n + 1,) float64 sums of the first values of ``(n,)``: differences are those of what lies between.
+
+    Examples
+    --------
+    >>> sums_before(np.array([1, 2, 4])).tolist()
+    [0.0, 1.0, 3.0, 7.0]
+    """
+    return np.cumsum(np.append(0.0, values), dtype=np.float64)
+
+
 class Moments:
     """Mean and deviation of rows whose values come in parts.
 
