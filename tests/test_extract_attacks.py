@@ -26,7 +26,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import dask
-import numpy as np
 import pytest
 from distributed import KilledWorker
 from extract_helper import hoarding_shard, hungry_shard, slow_shard, write_tone
@@ -35,7 +34,7 @@ from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands._text import visible
 from pipelines.extraction import cluster as clusters
-from pipelines.extraction import executor, prefetch, prepare, watch, workers
+from pipelines.extraction import executor, prefetch, separator_trial, watch, workers
 from pipelines.extraction import shard as shard_module
 from pipelines.extraction.cluster import ClusterExecutor, local_cluster
 from pipelines.extraction.executor import WorkerCrash
@@ -47,6 +46,7 @@ from pipelines.extraction.watch import GivenUp, Watched
 from stemfeatures import analysis, audio
 from stemfeatures._util import clock, numba_cache
 from stemfeatures.audio import AudioLimits, ffmpeg_decoder, soundfile_decoder, streams
+from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError, ModelError
 from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.lock import DatasetLock
@@ -338,30 +338,50 @@ def test_nobody_waits_for_a_thread_without_signs_of_life() -> None:
         failing.wait(told.append, stop=lambda: False, stop_patience_s=60)
 
 
-def stuck(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-    """A separator that never answers."""
-    threading.Event().wait()
-    return {}
+_STUCK = """
+import pathlib, threading
+def stuck(y, sample_rate):
+    if y.shape[-1] == {samples}:
+        pathlib.Path(__file__).with_suffix(".stuck").touch()
+        threading.Event().wait()
+    return {{"vocals": y, "no_vocals": 0 * y}}
+"""
 
 
 def test_a_separator_that_hangs_while_it_is_loaded(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the driver, to see what it returns, or in the plain loop, which runs it once before the first track."""
-    music, name = tmp_path / "music", f"{__name__}:stuck"
+    """While it is tried, or in the plain loop, which runs it once before the first track."""
+    music, name = tmp_path / "music", "stuck_while_loaded:stuck"
     write_tone(music / "a.wav")
-    monkeypatch.setattr(prepare, "OPEN_SEPARATOR_S", 0.5)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "stuck_while_loaded.py"
+    module.write_text(_STUCK.format(samples=4 * 44_100))  # of the noise that finds out what comes back
+    monkeypatch.setattr(separator_trial, "OPEN_SEPARATOR_S", 0.5)
     run = partial(extract_catalog, music, tmp_path / "features", model=model, device="cpu", jobs=1, separator=name)
     with pytest.raises(ModelError, match=rf"{name}: no answer within 0\.5 s"):
         run()
-    monkeypatch.setattr(prepare, "OPEN_SEPARATOR_S", 60.0)
-    monkeypatch.setattr(stuck, "stems", ("vocals", "no_vocals"), raising=False)
+    monkeypatch.setattr(separator_trial, "OPEN_SEPARATOR_S", 60.0)
+    module.write_text(_STUCK.format(samples=2 * ANALYSIS_SAMPLE_RATE) + "stuck.stems = ('vocals', 'no_vocals')\n")
     monkeypatch.setattr(executor, "LOAD_TIMEOUT_S", 0.5)
     with pytest.raises(ModelError, match=rf"{name}: no answer within 0\.5 s"):
         run()
     monkeypatch.setattr(executor, "LOAD_TIMEOUT_S", 600.0)
     monkeypatch.setattr(executor, "STOP_PATIENCE_S", 0.5)
-    stopping = threading.Timer(3.0, signal.raise_signal, [signal.SIGTERM])
+    mark = module.with_suffix(".stuck")
+
+    def mark_of_one_more() -> None:
+        while not mark.exists():
+            time.sleep(0.05)
+        mark.unlink()
+
+    mark_of_one_more()  # the one before, which is still to come
+
+    def stop() -> None:
+        mark_of_one_more()
+        signal.raise_signal(signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop)
     stopping.start()
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from networks import tiny_checkpoint
 
 from pipelines import cli, extract_catalog
+from pipelines.extraction.separator_trial import origin_of
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import N_BINS, STEM_ROWS, STEMS
@@ -153,6 +156,14 @@ def test_the_borders_of_windows_are_faded() -> None:
     [
         (lambda y: {"vocals": y[:, 1:]}, r"vocals has shape \(2, 44099\), not \(2, 44100\)"),
         (lambda y: {"vocals": y * np.nan}, "vocals is not finite"),
+        (lambda y: {"vocals": (2**15 * y).astype(np.int16)}, "vocals has type int16, not float with full scale 1"),
+        (lambda y: {"vocals": y.astype(complex)}, "vocals has type complex128, not float with full scale 1"),
+        (lambda y: {"vocals": np.full(y.shape, 1e300)}, "vocals is not finite"),
+        (lambda y: {"vocals": None}, "vocals has type object, not float"),
+        (lambda y: {"vocals": [[0.0], [0.0, 1.0]]}, "vocals is no array: ValueError"),
+        (lambda y: {"vocals": y, "Vocals": y}, "x has two stems 'vocals'"),
+        (lambda y: {"mixture": y}, "x has no stems"),
+        (lambda y: sys.exit(3), "x failed: SystemExit: 3"),
         (lambda y: {"drums": y}, "gave drums after vocals"),
         (lambda y: [y], "returned list, not stems by name"),
         (lambda y: 1 / 0, "x failed: ZeroDivisionError"),
@@ -162,6 +173,105 @@ def test_answers_are_checked(answer: Any, message: str) -> None:
     separator = ExternalSeparator("x", Tool(lambda y, rate: answer(y), ("vocals",)))
     with pytest.raises(SeparationError, match=message):
         separator.separate_array(np.zeros((2, RATE), np.float32), RATE)
+
+
+def test_what_else_may_come_back() -> None:
+    """Tensors with gradients, and the mixture, which is no stem of it; nothing that was done to the process stays."""
+    folder, errors, output = os.getcwd(), np.geterr(), sys.stdout
+
+    def separate(y: np.ndarray, sample_rate: int) -> dict[str, Any]:
+        os.chdir("/")
+        np.seterr(all="raise")
+        gain = torch.tensor(0.25, requires_grad=True)
+        return {"mix": y, "vocals": gain * torch.from_numpy(y), "other": 0.75 * y.astype(np.float64), "Mixture": y}
+
+    separator = ExternalSeparator("x", Tool(separate))
+    assert separator.stems == ("vocals", "other")
+    separator.try_out()
+    y = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    found = separator.separate_array(y, RATE)
+    np.testing.assert_allclose(found["vocals"], 0.25 * y, rtol=1e-6)
+    assert {stem.dtype for stem in found.values()} == {np.dtype(np.float32)}
+    assert (os.getcwd(), np.geterr(), sys.stdout) == (folder, errors, output)
+
+
+def test_standard_output_stays_free_while_separators_print(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that never come back, too: they keep it from nobody else."""
+    begun, over = threading.Event(), threading.Event()
+
+    def separate(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        print("12 % of the weights")
+        begun.set()
+        over.wait(60)
+        print("100 % of the weights")
+        return {"vocals": y}
+
+    separator = ExternalSeparator("x", Tool(separate, ("vocals",)))
+    thread = threading.Thread(target=separator.separate_array, args=(np.zeros((1, RATE), np.float32), RATE))
+    thread.start()
+    assert begun.wait(60)
+    print("a result")
+    over.set()
+    thread.join()
+    print("another one")
+    assert capsys.readouterr() == ("a result\nanother one\n", "12 % of the weights\n100 % of the weights\n")
+
+
+@pytest.mark.parametrize("window_s", [0.0, -5.0, math.nan, 0.5])
+def test_windows_have_a_length(window_s: float) -> None:
+    with pytest.raises(ValueError, match="window_s must be at least 1, not"):
+        Tool(lambda y, rate: {"vocals": y}, window_s=window_s)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os; os._exit(7)", "the separator ends its process while it is loaded or tried: exit code 7"),
+        ("import os\ndef f(y, rate): os.abort()", "ends its process while it is loaded or tried: SIGABRT"),
+        ("import os\ndef f(y, rate): os.kill(os.getpid(), 9)", "or tried: SIGKILL, as where memory is short"),
+        ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+        ("def f(:", "cannot be loaded: SyntaxError"),
+        ("f = 5", "cannot be loaded: TypeError: int is no function"),
+        ("def f(y, rate): yield y", "cannot be used: .*:f returned generator, not stems by name"),
+        ("def f(y, rate): return {'vocals': y[:, :-1]}", r"cannot be used: .*: vocals has shape \(2, 88199\)"),
+        ("def f(y, rate): return {'vocals': y}\nf.stems = 'drums'", "cannot be used: .*:f gave vocals after drums"),
+        ("def f(y, rate): return {'vocals': y}\nf.window_s = 0", "cannot be loaded: ValueError: window_s must be"),
+    ],
+)
+def test_a_separator_is_tried_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    """What ends it, or comes to nothing, is one error before anything is written."""
+    name = f"tried_{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=message) as raised:
+        origin_of(f"{name}:f")
+    assert f"{name}:f" in str(raised.value)
+
+
+def test_what_the_trial_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a separator that prints, goes elsewhere and leaves a thread behind that never ends."""
+    file = tmp_path / "restless.py"
+    file.write_text(
+        "import os, threading, time\n"
+        "def f(y, rate):\n"
+        "    os.chdir('/')\n"
+        "    os.write(1, b'loud\\n')\n"
+        "    threading.Thread(target=time.sleep, args=(10**6,)).start()\n"
+        "    return {'vocals': y / 2, 'no_vocals': y / 2}\n"
+        "f.version = 7\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = {"separator": "restless:f", "separator_version": "7", "separator_sha256": audio.file_sha256(file)}
+    assert origin_of("restless:f") == expected
+    assert capfd.readouterr().out == ""
+    here = ModuleType("notebook")
+    vars(here)["f"] = lambda y, rate: {"vocals": y}
+    monkeypatch.setitem(sys.modules, "notebook", here)  # which no other process can import
+    assert origin_of("notebook:f")["separator"] == "notebook:f"
 
 
 def test_functions_and_their_provenance() -> None:
@@ -257,6 +367,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, version: str, **modules: Any) -> N
 def test_open_unmix(monkeypatch: pytest.MonkeyPatch) -> None:
     class Umx(torch.nn.Module):
         sample_rate, target_models = torch.tensor(44_100.0), {"vocals": 0, "drums": 0}
+        complexnorm = SimpleNamespace(mono=False)
 
         def __init__(self) -> None:
             super().__init__()
@@ -280,6 +391,31 @@ def test_open_unmix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (separator.stems, separator.version) == (("vocals", "drums"), "1.3")
     y = np.random.default_rng(0).normal(0, 0.1, (1, RATE)).astype(np.float32)
     np.testing.assert_allclose(separator.separate_array(y, RATE)["vocals"], 0.25 * y, atol=1e-6)
+
+
+def test_open_unmix_of_one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each channel comes by itself: of two that are the same, the real filter gives NaN."""
+
+    class Umxse(torch.nn.Module):
+        sample_rate, target_models = torch.tensor(44_100.0), {"speech": 0, "noise": 0}
+        complexnorm = SimpleNamespace(mono=True)
+
+        def freeze(self) -> None: ...
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape == (2, 1, RATE)
+            return torch.stack([0.25 * x, 0.75 * x], dim=1)
+
+        def to_dict(self, y: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"speech": y[:, 0], "noise": y[:, 1]}
+
+    stand_in(monkeypatch, "1.3", openunmix={"utils": SimpleNamespace(load_separator=lambda name, device: Umxse())})
+    separator = open_external("openunmix:umxse")
+    for channels in (1, 2):
+        y = np.random.default_rng(0).normal(0, 0.1, (channels, RATE)).astype(np.float32)
+        found = separator.separate_array(y, RATE)
+        np.testing.assert_allclose(found["speech"], 0.25 * y, atol=1e-6)
+        np.testing.assert_allclose(found["noise"], 0.75 * y, atol=1e-6)
 
 
 def test_spleeter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemfeatures._util.collector import collector_paused
 from stemfeatures._util.urls import Place, Url
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
-from stemfeatures.errors import DatasetError, ModelError
+from stemfeatures.errors import DatasetError, ModelError, SeparationError
 from stemfeatures.tables.layout import DatasetLayout
 
 from .tasks import ShardTask
@@ -78,7 +79,8 @@ def _warm_up(analyser: Analyser) -> None:
 
     times = np.arange(2 * ANALYSIS_SAMPLE_RATE) / ANALYSIS_SAMPLE_RATE
     tone = np.sin(2 * np.pi * 220 * times) * (times % 0.5 < 0.25) * 0.1
-    analyser.from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
+    with suppress(SeparationError):  # one from outside, which need not like a tone: tracks say what it makes of them
+        analyser.from_audio(tone.astype(np.float32), ANALYSIS_SAMPLE_RATE)
 
 
 def forget_analyser() -> None:

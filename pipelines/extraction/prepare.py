@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,9 +38,9 @@ from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
 from .provenance import digest, in_precision, value_settings
 from .resume import Decision, decide, existing_dataset, holds_settings, metadata_fields, plain, stem_folder
+from .separator_trial import origin_of
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
-from .watch import in_time
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -52,8 +51,6 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-#: A separator of another package may take so long to be there, with the download of its weights.
-OPEN_SEPARATOR_S = 3600.0
 #: Files that are opened at a time, to see whether they are audio, or the same.
 PROBES = 8
 _EXCERPT_BYTES = 16_384
@@ -110,14 +107,10 @@ class ExtractOptions:
         """Where stems come from if not from the checkpoint; raises ModelError, and DatasetError for no folder."""
         if self.separator is None and self.stems_from is None:
             return None
-        from stemfeatures.separation.given_stems import GIVEN, origin
-
         if self.separator is not None:
-            from stemfeatures.separation.external import open_external
+            return origin_of(self.separator)
+        from stemfeatures.separation.given_stems import GIVEN
 
-            name = self.separator
-            late = partial(ModelError, source=name)
-            return origin(in_time(lambda: open_external(name), limit_s=OPEN_SEPARATOR_S, late=late))
         assert self.stems_from is not None
         if not self.stems_from.is_dir():
             raise DatasetError("no folder of stems", source=printable(os.fspath(self.stems_from)), stage="separate")

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..audio import file_sha256, resample
+from ..constants import MIXTURE
 from ..errors import ModelError, SeparationError, printable_text
+from .aside import aside
 from .base import BaseSeparator
 from .tools import GROUP, PACKAGES, separator_names
 
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 WINDOW_S, OVERLAP_S = 120.0, 8.0
 #: Shorter signals are filled up with zeros: networks need some frames.
 LEAST_S = 1.0
-#: Of the signal that finds out which stems a function returns.
-_PROBE_RATE, _PROBE_S = 44_100, 4.0
+#: Of the noise that finds out which stems a function returns, and of that which tries it out.
+_PROBE_RATE, _PROBE_S, _TRIAL_S = 44_100, 4.0, 2.0
+#: Names of what is no stem but the sum of all.
+MIXTURES = (MIXTURE, "mix")
 #: Zero-width characters that join or part letters of some scripts, within words: they control nothing.
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
@@ -59,7 +63,12 @@ class Tool:
     sha256 : str
         Digest of the weights, or of the code where there are none.
     window_s : float
-        Longest signal to give it at a time, in seconds; infinity: always the whole.
+        Longest signal to give it at a time, in seconds, one or more; infinity: always the whole.
+
+    Raises
+    ------
+    ValueError
+        ``window_s`` is shorter than that.
     """
 
     separate: Separate
@@ -67,6 +76,10 @@ class Tool:
     version: str = ""
     sha256: str = ""
     window_s: float = WINDOW_S
+
+    def __post_init__(self) -> None:
+        if not self.window_s >= LEAST_S:
+            raise ValueError(f"window_s must be at least {LEAST_S:g}, not {self.window_s:g}")
 
 
 class ExternalSeparator(BaseSeparator):
@@ -89,7 +102,7 @@ class ExternalSeparator(BaseSeparator):
     Raises
     ------
     SeparationError
-        The trial that finds out the stems failed.
+        The trial that finds out the stems failed; or two have one name, or there are none.
 
     Examples
     --------
@@ -105,11 +118,12 @@ class ExternalSeparator(BaseSeparator):
     def __init__(self, name: str, tool: Tool) -> None:
         self.name, self.tool = name, tool
         self.version, self.sha256 = tool.version, tool.sha256
-        stems = tool.stems
-        if not stems:
-            noise = np.random.default_rng(0).normal(0, 0.05, (2, round(_PROBE_RATE * _PROBE_S)))
-            stems = tuple(self._call(noise.astype(np.float32), _PROBE_RATE))
-        self.stems = tuple(stem_name(stem) for stem in stems)
+        stems = tool.stems or tuple(self._call(_noise(_PROBE_S), _PROBE_RATE))
+        self.stems = self._names(stems)
+
+    def try_out(self) -> None:
+        """Separate two seconds of noise in stereo, to see whether what comes back are stems; SeparationError if not."""
+        self.separate_array(_noise(_TRIAL_S), _PROBE_RATE)
 
     def stream(self, blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Separate a signal that arrives in blocks; memory is bounded by the tool's window.
@@ -153,29 +167,57 @@ class ExternalSeparator(BaseSeparator):
         n_samples = y.shape[-1]
         missing = max(0, round(LEAST_S * sample_rate) - n_samples)
         found = self._call(np.pad(y, ((0, 0), (0, missing))), sample_rate)
-        stems = {stem_name(stem): np.asarray(signal, np.float32) for stem, signal in found.items()}
-        if set(stems) != set(self.stems):
-            raise SeparationError(f"{self.name} gave {', '.join(stems)} after {', '.join(self.stems)}")
-        for stem, signal in stems.items():
-            if signal.ndim == 1 and len(y) == 1:
-                signal = signal[None]
-            if signal.shape != (len(y), n_samples + missing):
-                raise SeparationError(
-                    f"{self.name}: {stem} has shape {signal.shape}, not {(len(y), n_samples + missing)}"
-                )
-            if not np.isfinite(signal).all():
-                raise SeparationError(f"{self.name}: {stem} is not finite")
-            stems[stem] = signal[:, :n_samples]
+        names = self._names(found)
+        if set(names) != set(self.stems):
+            raise SeparationError(f"{self.name} gave {', '.join(names)} after {', '.join(self.stems)}")
+        shape = (len(y), n_samples + missing)
+        stems = {stem_name(stem): self._checked(stem, signal, shape)[:, :n_samples] for stem, signal in found.items()}
         return {stem: stems[stem] for stem in self.stems}
 
-    def _call(self, y: np.ndarray, sample_rate: int) -> Mapping[str, np.ndarray]:
+    def _checked(self, stem: object, signal: Any, shape: tuple[int, int]) -> np.ndarray:
+        """A stem as an array of ``shape``; SeparationError for what is none."""
         try:
-            found = self.tool.separate(y, sample_rate)
+            # A tensor may have gradients, or lie on another device.
+            y = np.asarray(signal.detach().cpu() if hasattr(signal, "detach") else signal)
         except Exception as error:
+            raise SeparationError(f"{self.name}: {stem} is no array: {type(error).__name__}: {error}") from error
+        if not np.issubdtype(y.dtype, np.floating):
+            raise SeparationError(f"{self.name}: {stem} has type {y.dtype}, not float with full scale 1")
+        if y.ndim == 1 and shape[0] == 1:
+            y = y[None]
+        if y.shape != shape:
+            raise SeparationError(f"{self.name}: {stem} has shape {y.shape}, not {shape}")
+        with np.errstate(over="ignore"):
+            y = y.astype(np.float32, copy=False)
+        if not np.isfinite(y).all():
+            raise SeparationError(f"{self.name}: {stem} is not finite")
+        return y
+
+    def _names(self, stems: Iterable[object]) -> tuple[str, ...]:
+        """How tables call the stems, mixtures left out; SeparationError for two of one name, or none."""
+        names = tuple(stem_name(stem) for stem in stems)
+        for name in names:
+            if names.count(name) > 1:
+                raise SeparationError(f"{self.name} has two stems {name!r}")
+        names = tuple(name for name in names if name not in MIXTURES)
+        if not names:
+            raise SeparationError(f"{self.name} has no stems")
+        return names
+
+    def _call(self, y: np.ndarray, sample_rate: int) -> dict[str, Any]:
+        try:
+            with aside(), np.errstate():
+                found = self.tool.separate(y, sample_rate)
+        except (Exception, SystemExit) as error:
             raise SeparationError(f"{self.name} failed: {type(error).__name__}: {error}") from error
         if not isinstance(found, Mapping) or not found:
             raise SeparationError(f"{self.name} returned {type(found).__name__}, not stems by name")
-        return found
+        return {stem: signal for stem, signal in found.items() if stem_name(stem) not in MIXTURES}
+
+
+def _noise(seconds: float) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, round(_PROBE_RATE * seconds)))
+    return noise.astype(np.float32)
 
 
 def stem_name(name: object) -> str:
@@ -212,25 +254,34 @@ def open_external(name: str, *, device: str = "cpu") -> ExternalSeparator:
     ModelError
         There is no such separator, its package is not installed, or it cannot be loaded.
     """
-    first, _, model = name.partition(":")
+    first = name.partition(":")[0]
     try:
-        if first in PACKAGES:
-            module = import_module(f".packages.{PACKAGES[first]}", __package__)
-            return ExternalSeparator(name, module.load(model or None, device=device))
-        for point in metadata.entry_points(group=GROUP, name=first):
-            return ExternalSeparator(name, point.load()(model or None, device=device))
-        if not model:
-            raise ModelError(
-                f"unknown separator {name!r}; there are: {', '.join(separator_names())}, and MODULE:FUNCTION"
-            )
-        return ExternalSeparator(name, tool_of(getattr(import_module(first), model)))
+        with aside():
+            tool = _loaded(name, device)
+        return ExternalSeparator(name, tool)
     except ModelError:
         raise
+    except SeparationError as error:
+        raise ModelError(f"separator {name!r} cannot be used: {error.message}") from error
     except ImportError as error:
         hint = f"; to install it: pip install {first}" if first in PACKAGES else ""
         raise ModelError(f"separator {name!r}: {error}{hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"separator {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _loaded(name: str, device: str) -> Tool:
+    first, _, model = name.partition(":")
+    if first in PACKAGES:
+        module = import_module(f".packages.{PACKAGES[first]}", __package__)
+        tool: Tool = module.load(model or None, device=device)
+        return tool
+    for point in metadata.entry_points(group=GROUP, name=first):
+        made: Tool = point.load()(model or None, device=device)
+        return made
+    if not model:
+        raise ModelError(f"unknown separator {name!r}; there are: {', '.join(separator_names())}, and MODULE:FUNCTION")
+    return tool_of(getattr(import_module(first), model))
 
 
 def tool_of(function: Callable[..., Any]) -> Tool:
@@ -247,14 +298,17 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     Tool
         Of the function.
     """
+    if not callable(function):
+        raise TypeError(f"{type(function).__name__} is no function")
     module = getattr(function, "__module__", "") or ""
     source = inspect.getsourcefile(sys.modules[module]) if module in sys.modules else None
     sha256 = getattr(function, "sha256", "") or (file_sha256(source) if source and Path(source).is_file() else "")
     version = getattr(function, "version", "")
     for distribution in metadata.packages_distributions().get(module.partition(".")[0], ()) if not version else ():
         version = metadata.version(distribution)
-    stems = tuple(getattr(function, "stems", ()))
-    return Tool(function, stems, str(version), sha256, float(getattr(function, "window_s", WINDOW_S)))
+    stems = getattr(function, "stems", ())
+    stems = (stems,) if isinstance(stems, str) else tuple(stems)
+    return Tool(function, stems, str(version), str(sha256), float(getattr(function, "window_s", WINDOW_S)))
 
 
 def weights_sha256(module: torch.nn.Module) -> str:

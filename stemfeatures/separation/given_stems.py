@@ -29,15 +29,13 @@ from ..audio import AudioStream, StreamResampler, as_signal, open_audio
 from ..audio.suffixes import AUDIO_SUFFIXES
 from ..constants import MIXTURE, N_BINS, STEMS
 from ..errors import SeparationError
-from .external import stem_name
+from .external import MIXTURES, stem_name
 from .remix import pop_samples
 
 #: What tables call the separator of stems that were there before.
 GIVEN = "stems"
 #: Names of a stem that is all but the others.
 REST = ("accompaniment", "no_vocals", "no_drums", "no_bass", "no_other", "instrumental", "residual")
-#: Names of what is no stem but the sum of all.
-_MIXTURES = (MIXTURE, "mix")
 #: A stem may end so much later than its mixture, and the last of them so much earlier: delays of encoders.
 TOLERANCE_S = 1.0
 
@@ -124,7 +122,7 @@ class StemFolder:
                 stem = stem_name(entry.stem)
             except SeparationError as error:
                 raise error.about(str(entry)) from None
-            if stem in _MIXTURES:
+            if stem in MIXTURES:
                 continue
             if stem in self.files:
                 raise SeparationError(
@@ -256,7 +254,7 @@ class StemArrays:
             stem = stem_name(name)
             if stem in self._signals:
                 raise ValueError(f"two stems are called {stem!r}")
-            if stem not in _MIXTURES:
+            if stem not in MIXTURES:
                 self._signals[stem] = as_signal(y, sample_rate)
         self.stems = tuple(self._signals)
         if not self.stems:

@@ -33,11 +33,14 @@ def load(model: str | None, *, device: str = "cpu") -> Tool:
     net.freeze()
     net.to(device)
     rate = int(net.sample_rate)
+    # Of one channel, as umxse is: of two that are the same, its Wiener filter would invert a singular matrix.
+    mono = bool(getattr(getattr(net, "complexnorm", None), "mono", False))
 
     def run(stereo: np.ndarray) -> dict[str, np.ndarray]:
+        y = torch.from_numpy(stereo)
         with torch.inference_mode():
-            stems = net.to_dict(net(torch.from_numpy(stereo)[None].to(device)))
-        return {stem: y[0].cpu().numpy() for stem, y in stems.items()}
+            stems = net.to_dict(net((y[:, None] if mono else y[None]).to(device)))
+        return {stem: (y[:, 0] if mono else y[0]).cpu().numpy() for stem, y in stems.items()}
 
     def separate(y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         return in_stereo(y, sample_rate, rate, run)
