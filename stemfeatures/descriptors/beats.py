@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from ..constants import FRAME_RATE
 from .values import parabolic_offset
 
@@ -160,17 +161,10 @@ def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) ->
     # Totals of the frames a longest period back. Those before the first are a start at any phase and tempo, at no cost.
     total = np.zeros((longest + shortest, len(periods)))
     back = np.empty((n, len(periods)), dtype=np.int8)
-    before = longest + np.arange(shortest)[:, None] - periods
-    places = len(periods) * np.arange(before.size).reshape(before.shape)
     # No beat reaches back less than the shortest period: so many frames are decided at once.
     for start in range(0, n, shortest):
         count = min(shortest, n - start)
-        reach = total[before[:count]]
-        reach -= change
-        origin = reach.argmax(axis=2)
-        best = reach.ravel()[places[:count] + origin]
-        total[longest : longest + count] = best + preference + reward[start : start + count, None]
-        back[start : start + count] = origin
+        _decide(total, periods, change, preference, reward[start : start + count], back[start : start + count])
         total[:longest] = total[count : count + longest].copy()
     # The last beat lies within the last period; each period ends where it must, so the ends compete fairly.
     tail = total[max(longest - n, 0) : longest]
@@ -182,6 +176,28 @@ def _best_path(activation: np.ndarray, bpm: np.ndarray, salience: np.ndarray) ->
         path.append(t)
         t, p = t - int(periods[p]), int(back[t, p])
     return np.array(path[::-1])
+
+
+@compiled_when_called(fastmath={"nnan", "nsz"})  # so that maxima are found several numbers at a time
+def _decide(
+    total: np.ndarray, periods: np.ndarray, change: np.ndarray, preference: np.ndarray, reward: np.ndarray,
+    back: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Totals of as many frames as ``reward`` has, behind those of a longest period, and which period led to each."""
+    longest, n_periods = periods[-1], len(periods)
+    reach = np.empty(n_periods)
+    for i in range(len(reward)):
+        for p in range(n_periods):
+            before, cost, best = total[longest + i - periods[p]], change[p], -np.inf
+            for q in range(n_periods):
+                reach[q] = before[q] - cost[q]
+            for q in range(n_periods):
+                best = max(best, reach[q])
+            origin = 0
+            while origin < n_periods - 1 and reach[origin] != best:
+                origin += 1
+            total[longest + i, p] = best + preference[p] + reward[i]
+            back[i, p] = origin
 
 
 def _to_peak(activation: np.ndarray, frames: np.ndarray) -> np.ndarray:

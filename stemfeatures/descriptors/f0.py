@@ -20,7 +20,7 @@ from .inputs import DescriptorInputs
 from .paths import advance, trace
 from .registry import Extractor, register
 from .types import F0Contour
-from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, middle, number, runs, std, windows
+from .values import BLOCK_FRAMES, OK, SILENT, TOO_SHORT, blocks, mean, median, number, runs, std, windows
 
 #: Costs in nats. A leap of an octave costs ``JUMP_COST``, one within 80 cents of whole octaves ``OCTAVE_COST`` more.
 JUMP_COST = 6.0
@@ -281,44 +281,46 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
     note so far by more than 70 cents; the next one starts where the departure stops growing. A glide belongs to no
     note, nor does a stretch shorter than 93 ms.
     """
-    means = _means_ahead(pitch_cents)
-    found = [np.zeros((0, 3))]
-    for first, end in runs(np.isfinite(pitch_cents)):
-        window = min(LOOKAHEAD, end - first)
-        whole = means[first : end - window + 1] if window == LOOKAHEAD else pitch_cents[first:end].mean(keepdims=True)
-        ahead = np.concatenate([whole, np.full(window - 1, whole[-1])])
-        spans = first + _steady(ahead, window)
-        medians = [middle(pitch_cents[start:stop]) for start, stop in spans]
-        found.append(np.column_stack([spans, np.asarray(medians)]))
-    return np.concatenate(found)
+    voiced = runs(np.isfinite(pitch_cents))
+    return _steady_stretches(np.ascontiguousarray(pitch_cents, np.float64), _means_ahead(pitch_cents), voiced)
 
 
 @compiled_when_called()
-def _steady(ahead: np.ndarray, window: int) -> np.ndarray:  # pragma: no cover - compiled
-    """Frames ``[start, stop)`` of the :func:`notes` of one run by the mean of ``window`` frames ahead of each."""
-    found, n = np.empty((len(ahead), 2), np.int64), 0
-    start, centre, count, i = 0, ahead[0], 1, 1
-    while i <= len(ahead):
-        departure, end = 0.0, len(ahead)
-        if i < len(ahead):
-            departure = abs(ahead[i] - centre)
-            if departure <= NOTE_CHANGE_CENTS:
-                count += 1
-                centre += (ahead[i] - centre) / count
-                i += 1
-                continue
-            # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
-            last = i + window // 2
-            while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
-                i += 1
+def _steady_stretches(
+    pitch_cents: np.ndarray, means: np.ndarray, voiced: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
+    """:func:`notes` of the ``(n_runs, 2)`` voiced stretches, by the mean of :data:`LOOKAHEAD` frames from each on."""
+    found, n = np.empty((len(pitch_cents) // MIN_NOTE + 1, 3)), 0
+    for first, stop in voiced:
+        window = min(LOOKAHEAD, stop - first)
+        # Frames without as many ahead have the mean of the last ones that do.
+        last = means[stop - window] if window == LOOKAHEAD else pitch_cents[first:stop].sum() / window
+        ahead = np.full(stop - first, last)
+        if window == LOOKAHEAD:
+            ahead[: len(ahead) - window] = means[first : stop - window]
+        start, centre, count, i = 0, ahead[0], 1, 1
+        while i <= len(ahead):
+            departure, end = 0.0, len(ahead)
+            if i < len(ahead):
                 departure = abs(ahead[i] - centre)
-            end = min(i, last)
-        if end - start >= MIN_NOTE:
-            found[n, 0], found[n, 1] = start, end
-            n += 1
-        if i < len(ahead):
-            start, centre, count = i, ahead[i], 1
-        i += 1
+                if departure <= NOTE_CHANGE_CENTS:
+                    count += 1
+                    centre += (ahead[i] - centre) / count
+                    i += 1
+                    continue
+                # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
+                half = i + window // 2
+                while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
+                    i += 1
+                    departure = abs(ahead[i] - centre)
+                end = min(i, half)
+            if end - start >= MIN_NOTE:
+                found[n, 0], found[n, 1] = first + start, first + end
+                found[n, 2] = np.median(pitch_cents[first + start : first + end])
+                n += 1
+            if i < len(ahead):
+                start, centre, count = i, ahead[i], 1
+            i += 1
     return found[:n]
 
 

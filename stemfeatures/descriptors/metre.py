@@ -23,6 +23,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from .._util.numba_cache import compiled_when_called
 from .accents import ACCENTS, ACTIVATIONS, STROKE_ACCENTS, AccentStreams, accents_at
 from .beats import MAX_BPM, MIN_BPM, BeatTrack, tempo_of
 from .levels import COMPOUND, GRID_POINTS, level_features, level_shares, level_weights, pulse_contents
@@ -373,25 +374,44 @@ def _best_cycles(
         roles[row, :m] = h.cycle
         before[row, :m] = (np.arange(m) - 1) % m
         group[row, :m] = np.arange(m) % h.step
-    outside = group < 0
-    rows = np.arange(count)[:, None]
-    total = np.where(outside, -np.inf, evidence[0][roles])
+    total = np.where(group < 0, -np.inf, evidence[0][roles])
     back = np.zeros((n, count, longest), dtype=np.int8)
-    excluded = np.where(group == np.array([0, 1])[:, None, None], 0.0, -np.inf)
-    # The origin of a slip is of the remainder before that of the place.
-    step = np.where((group.max(axis=1) == 0)[:, None], 0, 1 - group.clip(0))
-    for t in range(1, n):
-        on = total[rows, before]
-        origin = (total + excluded).argmax(axis=2)[step, rows]
-        slipped = total[rows, origin] - (0.0 if free[t] else SLIP_COST)
-        better = slipped > on
-        back[t] = np.where(better, origin, before)
-        total = np.where(outside, -np.inf, np.where(better, slipped, on) + evidence[t][roles])
+    _count_on(np.ascontiguousarray(evidence[1:]), np.where(free, 0.0, SLIP_COST)[1:], roles, before, group, total, back[1:])
     paths = np.empty((count, n), dtype=np.intp)
     paths[:, -1] = total.argmax(axis=1)
     for t in range(n - 1, 0, -1):
-        paths[:, t - 1] = back[t, rows[:, 0], paths[:, t]]
+        paths[:, t - 1] = back[t, np.arange(count), paths[:, t]]
     return total.max(axis=1), paths
+
+
+@compiled_when_called()
+def _count_on(
+    evidence: np.ndarray, slip_cost: np.ndarray, roles: np.ndarray, before: np.ndarray, group: np.ndarray,
+    total: np.ndarray, back: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Log likelihoods ``total`` of the places ``(n_hypotheses, n_places)`` some points later, and whence they came."""
+    count, longest = roles.shape
+    now, origin = np.empty(longest), np.zeros(2, np.int64)
+    for t in range(len(evidence)):
+        for row in range(count):
+            n_groups = 0
+            for g in range(2):
+                best, origin[g] = -np.inf, 0
+                for place in range(longest):
+                    if group[row, place] == g:
+                        n_groups = g + 1
+                        if total[row, place] > best:
+                            best, origin[g] = total[row, place], place
+            for place in range(longest):
+                if group[row, place] >= 0:
+                    # The origin of a slip is of the remainder before that of the place.
+                    slip = origin[0 if n_groups == 1 else 1 - group[row, place]]
+                    on, slipped = total[row, before[row, place]], total[row, slip] - slip_cost[t]
+                    back[t, row, place] = slip if slipped > on else before[row, place]
+                    now[place] = max(slipped, on) + evidence[t, roles[row, place]]
+                else:
+                    now[place] = -np.inf
+            total[row] = now
 
 
 def _chosen_level(evidence: LevelEvidence, likely: np.ndarray) -> int:
