@@ -376,7 +376,8 @@ def _best_cycles(
         group[row, :m] = np.arange(m) % h.step
     total = np.where(group < 0, -np.inf, evidence[0][roles])
     back = np.zeros((n, count, longest), dtype=np.int8)
-    _count_on(np.ascontiguousarray(evidence[1:]), np.where(free, 0.0, SLIP_COST)[1:], roles, before, group, total, back[1:])
+    slip_cost = np.where(free, 0.0, SLIP_COST)[1:]
+    _count_on(np.ascontiguousarray(evidence[1:]), slip_cost, roles, before, group, total, back[1:])
     paths = np.empty((count, n), dtype=np.intp)
     paths[:, -1] = total.argmax(axis=1)
     for t in range(n - 1, 0, -1):

@@ -23,7 +23,8 @@ from ..spectra.planes import magnitudes
 
 #: 31.2 s, so that an excerpt of 30 s is one segment.
 SEGMENT = 1344
-BORDER = 64
+#: From the 16th frame on the masks of a segment are as near to those of a longer one as in its middle.
+BORDER = 32
 FADE = 16
 GRAIN = 128
 #: Frames that are given out at a time.
@@ -167,7 +168,8 @@ class SegmentTrack:
 
     def _last_length(self, n_frames: int) -> int:
         """Frames of the last of several segments that has so many frames of its own."""
-        return min(max(-(-n_frames // GRAIN) * GRAIN, self.segment // 2), self.segment)
+        half = self.segment // 2
+        return half if n_frames <= half else min(-(-n_frames // GRAIN) * GRAIN, self.segment)
 
     def _segment(self, start: int, spectra: Tensor, stop: int, *, is_last: bool) -> Segment:
         stems = spectra[1:] if len(spectra) > 1 else None
