@@ -84,7 +84,7 @@ def extract(path: Path, analyser: Analyser, rows: dict[str, list[dict[str, Any]]
     with stages.measure("loudness of the mixture"):
         for block in blocks:
             meter.update(block)
-    builder = FrameBuilder()
+    builder = FrameBuilder(sample_rate=rate, channels=channels)
     track = SegmentTrack(builder.add, builder.add_features)
     runner = SegmentRunner(cast(JointNet, TimedNet(analyser.net, stages)))
     framer = StreamFramer(1, N_FFT, HOP_LENGTH)
@@ -93,6 +93,10 @@ def extract(path: Path, analyser: Analyser, rows: dict[str, list[dict[str, Any]]
         mono = [resampler.process(b.mean(axis=0)) for b in blocks] + [resampler.flush()]
         parts = [forward_frames(framer.push(torch.from_numpy(m)[None]))[0] for m in mono]
         parts.append(forward_frames(framer.finish())[0])
+    with stages.measure("stereo, but for the masks"):
+        for block in blocks:
+            builder.push_channels(block)
+        builder.finish_channels()
     before = stages.seconds["network"]
     with stages.measure("frames of five rows"), torch.inference_mode():
         for part in parts:

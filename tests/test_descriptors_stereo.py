@@ -10,6 +10,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.audio import resample, to_mono
 from stemfeatures.constants import N_BINS
 from stemfeatures.descriptors.stereo import stereo_image
+from stemfeatures.frames import stereo
 from stemfeatures.frames.stereo import StereoMeter, band_slices
 from stemfeatures.generator.song import generate_song
 
@@ -119,20 +120,20 @@ def test_blocks_and_masks_may_come_in_any_pieces(cuts: tuple[int, ...]) -> None:
     """The sums are those of spectra of the whole, whatever the blocks, and whether samples or masks come first."""
     channels = np.random.default_rng(0).normal(0, 0.1, (2, 100_000)).astype(np.float32)
     n_frames = 1 + len(resample(channels[0], RATE, 22_050)) // 512
-    masks = torch.rand(4, N_BINS, n_frames, generator=torch.Generator().manual_seed(0))
+    masks = torch.rand(4, n_frames, N_BINS, generator=torch.Generator().manual_seed(0))
     meter = StereoMeter(RATE, "cpu")
-    meter.add(masks[..., :7])
+    meter.add(masks[:, :7])
     for start, stop in zip((0, *cuts), (*cuts, channels.shape[1])):
         meter.push(channels[:, start:stop])
     meter.finish_signal()
     for start, stop in ((7, 8), (8, 50), (50, n_frames)):
-        meter.add(masks[..., start:stop])
+        meter.add(masks[:, start:stop])
     found = meter.finish(n_frames)
     assert found is not None
     at = np.pad(resample(channels, RATE, 22_050), ((0, 0), (1024, 4096)))
     windows = np.lib.stride_tricks.sliding_window_view(at, 2048, axis=1)[:, ::2048][:, : (n_frames + 3) // 4]
     left, right = np.fft.rfft(windows * (0.5 - 0.5 * np.cos(np.arange(2048) * np.pi / 1024)))[..., :N_BINS]
-    weight = np.square(masks[..., ::4].numpy().transpose(0, 2, 1))
+    weight = np.square(masks[:, ::4].numpy())
     weight = np.concatenate([np.ones_like(weight[:1]), weight])
     for kind, product in enumerate((np.abs(left) ** 2, np.abs(right) ** 2, (left * right.conj()).real)):
         for band, bins in enumerate(band_slices()):
@@ -141,6 +142,16 @@ def test_blocks_and_masks_may_come_in_any_pieces(cuts: tuple[int, ...]) -> None:
     meter = StereoMeter(RATE, "cpu")
     meter.add(masks)
     assert meter.finish(n_frames) is None  # no samples came
+
+
+def test_sums_in_compiled_code_and_by_torch() -> None:
+    """The two ways, of which a GPU takes the second."""
+    torch.manual_seed(0)
+    spectra, masks = torch.randn(2, 9, N_BINS, dtype=torch.complex64), torch.rand(4, 9, N_BINS)
+    products = stereo.channel_products(spectra)
+    torch.testing.assert_close(products, stereo._products_by_torch(spectra), rtol=1e-5, atol=1e-5)
+    found = StereoMeter(RATE, "cpu")._sums(masks, products)
+    torch.testing.assert_close(found, stereo._sums_by_torch(masks, products, band_slices()), rtol=1e-5, atol=1e-3)
 
 
 def test_silence_has_no_image() -> None:

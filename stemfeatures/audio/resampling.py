@@ -87,7 +87,9 @@ class StreamResampler:
     def _push(self, y: np.ndarray, *, last: bool) -> np.ndarray:
         assert self._soxr is not None
         assert self._lead is not None
-        frames = np.ascontiguousarray(y.reshape(int(np.prod(self._lead)), y.shape[-1]).T)
+        frames = np.empty((y.shape[-1], int(np.prod(self._lead))), np.float32)
+        for channel, samples in enumerate(y.reshape(frames.shape[::-1])):  # copying the transpose takes longer
+            frames[:, channel] = samples
         out = np.ascontiguousarray(self._soxr.resample_chunk(frames, last=last).T)
         self._n_out += out.shape[-1]
         return out.reshape(*self._lead, out.shape[-1])

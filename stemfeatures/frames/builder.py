@@ -97,14 +97,13 @@ class FrameBuilder:
         spectrum = frames.spectrum
         further = [] if frames.further is None else [frames.further]
         masks = torch.cat([frames.masks, *further]) if further else frames.masks
-        if self._stereo is not None:
-            self._stereo.add(masks)
-            self._keep("channel_power", self._stereo.take())
         step = _TOGETHER if spectrum.device.type == "cpu" else spectrum.shape[1]
         parts = [
             self._spectral(spectrum[:, at : at + step], masks[..., at : at + step])
             for at in range(0, spectrum.shape[1], step)
         ]
+        if self._stereo is not None:
+            self._keep("channel_power", self._stereo.take())
         values = {name: torch.cat([part[name] for part in parts], dim=-1) for name in parts[0]}
         self._push_signal(values.pop("signal"))
         for i, _ in enumerate(PITCHED_STEMS):
@@ -127,6 +126,8 @@ class FrameBuilder:
     def _spectral(self, spectrum: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """What spectra tell of all rows: of the mixture, and under each mask."""
         masked = masked_spectra(spectrum, masks)
+        if self._stereo is not None:
+            self._stereo.add(masked.shares)
         n_frames, self._n_frames = self._n_frames, self._n_frames + spectrum.shape[-1]
         mel, chroma, bark, k_power = self._filters.apply(masked.power).split(self._n_bands, dim=1)
         magnitude, power = masked.magnitude.transpose(1, 2), masked.power.transpose(1, 2)

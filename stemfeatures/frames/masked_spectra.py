@@ -29,6 +29,8 @@ class MaskedSpectra(NamedTuple):
         (n_rows, n_frames) sum of the power over the bins, with half of that of bin 0, which has no mirror image.
     shared : Tensor
         (n_rows, n_frames) the same of the magnitude times that of the mixture.
+    shares : Tensor
+        (n_stems, n_frames, N_BINS), the masks.
     """
 
     spectrum: Tensor
@@ -36,6 +38,7 @@ class MaskedSpectra(NamedTuple):
     power: Tensor
     total: Tensor
     shared: Tensor
+    shares: Tensor
 
 
 def masked_spectra(spectrum: Tensor, masks: Tensor) -> MaskedSpectra:
@@ -64,9 +67,9 @@ def masked_spectra(spectrum: Tensor, masks: Tensor) -> MaskedSpectra:
     rows = whole.new_empty(n_rows, *whole.shape)
     magnitude = shares.new_empty(n_rows, n_frames, N_BINS)
     power, sums = torch.empty_like(magnitude), shares.new_empty(2, n_rows, n_frames)
-    found = MaskedSpectra(rows, magnitude, power, *sums)
+    found = MaskedSpectra(rows, magnitude, power, sums[0], sums[1], shares)
     if whole.device.type == "cpu":
-        parts = (torch.view_as_real(whole).flatten(1), shares, torch.view_as_real(rows).flatten(2), *found[1:])
+        parts = (torch.view_as_real(whole).flatten(1), shares, torch.view_as_real(rows).flatten(2), *found[1:5])
         _apply(*(part.numpy() for part in parts))
     else:
         _apply_by_torch(whole, shares, found)

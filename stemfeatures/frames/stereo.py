@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.numba_cache import compiled_when_called
 from ..audio import StreamResampler
 from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_FFT
 from ..inference.transfer import to_device
@@ -47,9 +48,30 @@ def channel_products(spectra: Tensor) -> Tensor:
     Tensor
         (3, ...) ``|L|**2``, ``|R|**2`` and the real part of ``L`` times the conjugate of ``R``.
     """
+    if spectra.device.type == "cpu" and spectra.dtype == torch.complex64:
+        found = torch.empty(3, *spectra.shape[1:])
+        _products(torch.view_as_real(spectra.contiguous()).reshape(2, -1).numpy(), found.view(3, -1).numpy())
+        return found
+    return _products_by_torch(spectra)
+
+
+def _products_by_torch(spectra: Tensor) -> Tensor:
     real, imaginary = spectra.real, spectra.imag
     power = real * real + imaginary * imaginary
     return torch.cat([power, real[:1] * real[1:] + imaginary[:1] * imaginary[1:]])
+
+
+@compiled_when_called(fastmath=True)
+def _products(parts: np.ndarray, found: np.ndarray) -> None:  # pragma: no cover - compiled
+    """:func:`channel_products` of real and imaginary parts by turns, ``(2, 2 n)``, into ``(3, n)``."""
+    left, right = parts
+    own, other, shared = found
+    for i in range(len(own)):
+        own[i] = left[2 * i] * left[2 * i] + left[2 * i + 1] * left[2 * i + 1]
+    for i in range(len(own)):
+        other[i] = right[2 * i] * right[2 * i] + right[2 * i + 1] * right[2 * i + 1]
+    for i in range(len(own)):
+        shared[i] = left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1]
 
 
 class StereoMeter:
@@ -84,10 +106,10 @@ class StereoMeter:
         self._keep(self._framer.finish())
 
     def add(self, masks: Tensor) -> None:
-        """Take the masks (n_stems, N_BINS, k) of further frames, in order."""
-        wanted = masks[..., -self._n_masks % STEREO_STEP :: STEREO_STEP]
-        self._n_masks += masks.shape[-1]
-        self._masks.append(wanted.square())
+        """Take the masks (n_stems, k, N_BINS) of further frames, in order."""
+        wanted = masks[:, -self._n_masks % STEREO_STEP :: STEREO_STEP]
+        self._n_masks += masks.shape[1]
+        self._masks.append(wanted.contiguous())
         self._measure()
 
     def take(self) -> np.ndarray:
@@ -120,28 +142,55 @@ class StereoMeter:
 
     def _keep(self, frames: Tensor) -> None:
         if frames.shape[1]:
-            # The products are made along the bins, which are contiguous there, and turned once.
-            spectra = forward_frames(frames).transpose(-1, -2)[..., :N_BINS]
-            self._products.append(channel_products(spectra).transpose(-1, -2).contiguous())
+            self._products.append(channel_products(forward_frames(frames).transpose(-1, -2)[..., :N_BINS]))
             self._measure()
 
     def _measure(self) -> None:
         while self._products and self._masks:
-            count = min(self._products[0].shape[-1], self._masks[0].shape[-1])
+            count = min(self._products[0].shape[1], self._masks[0].shape[1])
             products, masks = _split(self._products, count), _split(self._masks, count)
             if count:
-                parts = [torch.cat([self._sums(part[None]), self._sums(masks * part)]) for part in products]
-                self._measured.append(torch.stack(parts, dim=2))
+                self._measured.append(self._sums(masks, products))
                 self._n_measured += count
 
-    def _sums(self, cells: Tensor) -> Tensor:
-        """(n, n_bands, k) of (n, N_BINS, k)."""
-        return torch.stack([cells[:, band].sum(dim=1) for band in self._bands], dim=1)
+    def _sums(self, masks: Tensor, products: Tensor) -> Tensor:
+        """``(1 + n_stems, n_bands, 3, k)`` of masks ``(n_stems, k, N_BINS)`` and products ``(3, k, N_BINS)``."""
+        if masks.device.type == "cpu":
+            found = products.new_empty(1 + len(masks), len(self._bands), *products.shape[:2])
+            edges = np.array([self._bands[0].start, *(band.stop for band in self._bands)])
+            _add_up(masks.numpy(), products.numpy(), edges, found.numpy())
+            return found
+        return _sums_by_torch(masks, products, self._bands)
+
+
+def _sums_by_torch(masks: Tensor, products: Tensor, bands: tuple[slice, ...]) -> Tensor:
+    cells = torch.cat([products[None], masks.square()[:, None] * products])
+    return torch.stack([cells[..., band].sum(dim=-1) for band in bands], dim=1)
+
+
+@compiled_when_called(fastmath=True)
+def _add_up(
+    masks: np.ndarray, products: np.ndarray, edges: np.ndarray, found: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Sums over the bins of each band, of the products and of them times the squares of each mask."""
+    for band in range(found.shape[1]):
+        inside = slice(edges[band], edges[band + 1])
+        for part in range(len(products)):
+            for t in range(products.shape[1]):
+                values, whole = products[part, t, inside], np.float32(0)
+                for k in range(len(values)):
+                    whole += values[k]
+                found[0, band, part, t] = whole
+                for stem in range(len(masks)):
+                    shares, own = masks[stem, t, inside], np.float32(0)
+                    for k in range(len(values)):
+                        own += shares[k] * shares[k] * values[k]
+                    found[1 + stem, band, part, t] = own
 
 
 def _split(waiting: list[Tensor], count: int) -> Tensor:
     """The first ``count`` frames of what waits."""
     first = waiting.pop(0)
-    if first.shape[-1] > count:
-        waiting.insert(0, first[..., count:])
-    return first[..., :count]
+    if first.shape[1] > count:
+        waiting.insert(0, first[:, count:])
+    return first[:, :count]
