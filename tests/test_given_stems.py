@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from networks import tiny_checkpoint
 
@@ -521,7 +524,7 @@ def test_a_folder_of_stems(stems: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "message"), [(1.5, r"bass\.wav: the stem is longer"), (4.5, r"longest stem lasts 3\.0 s")]
+    ("seconds", "message"), [(1.5, r"stem bass\.wav: longer than its mixture"), (4.5, r"longest stem lasts 3\.0 s")]
 )
 def test_stems_of_another_length(stems: Path, seconds: float, message: str) -> None:
     mixture = np.zeros((1, round(seconds * RATE)), np.float32)
@@ -530,6 +533,29 @@ def test_stems_of_another_length(stems: Path, seconds: float, message: str) -> N
         audio.write(stems / "Vocals.flac", tone(220, 1.5, 22_050) * 0.5, 22_050)
     with pytest.raises(SeparationError, match=message):
         list(joined(StemFolder(stems), [mixture], RATE, 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda y: b"RIFF" + bytes(3000), "bass.wav: .*soundfile: Format not recognised"),
+        (lambda y: wav(y)[: len(wav(y)) // 2], r"bass\.wav: truncated: "),
+        (lambda y: wav(y * np.nan), r"bass\.wav: sample 0 \(0\.000 s\) of channel 0 is nan"),
+        (lambda y: wav(y * 2**15), r"bass\.wav: out_of_range: "),
+        (lambda y: wav(y[:, :0]), r"bass\.wav: no samples in it"),
+    ],
+)
+def test_a_stem_that_is_damaged(stems: Path, damage: Callable[[np.ndarray], bytes], message: str) -> None:
+    """The error names its file, not its mixture alone, and no silence is taken for what is lost."""
+    (stems / "bass.wav").write_bytes(damage(tone(55, 2.0)))
+    with pytest.raises(SeparationError, match=message):
+        list(joined(StemFolder(stems), [np.zeros((1, 2 * RATE), np.float32)], RATE, 1))
+
+
+def wav(y: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    sf.write(file, y.T, RATE, format="WAV", subtype="FLOAT")
+    return file.getvalue()
 
 
 def test_folders_that_hold_no_stems(stems: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from .._util.digests import content_digest
 from ..audio import AudioStream, StreamResampler, as_signal, open_audio
 from ..audio.suffixes import AUDIO_SUFFIXES
 from ..constants import MIXTURE, N_BINS, STEMS
-from ..errors import SeparationError
+from ..errors import AudioError, SeparationError
 from .external import MIXTURES, stem_name
 from .remix import pop_samples
 
@@ -163,14 +163,15 @@ class StemFolder:
 
         Raises
         ------
-        AudioError
-            A stem cannot be decoded.
         SeparationError
-            A stem is longer than the mixture, or all of them are shorter.
+            A stem cannot be decoded, or ends before the length that its file states; one is longer than the mixture,
+            or all of them are shorter.
         """
-        readers = {stem: _Reader(path, sample_rate, channels, self.timeout_s) for stem, path in self.files.items()}
+        readers: dict[str, _Reader] = {}
         n_samples = 0
         try:
+            for stem, path in self.files.items():
+                readers[stem] = _Reader(path, sample_rate, channels, self.timeout_s)
             for block in blocks:
                 n_samples += block.shape[-1]
                 yield {stem: reader.take(block.shape[-1]) for stem, reader in readers.items()}
@@ -181,11 +182,10 @@ class StemFolder:
 
     def _check_lengths(self, readers: Mapping[str, _Reader], n_samples: int, sample_rate: int) -> None:
         tolerance = round(TOLERANCE_S * sample_rate)
-        for stem, reader in readers.items():
+        for reader in readers.values():
             reader.take(tolerance)
             if reader.n_samples >= n_samples + tolerance:
-                message = f"the stem is longer than its mixture, which lasts {n_samples / sample_rate:.1f} s"
-                raise SeparationError(message, source=str(self.files[stem]))
+                raise reader.failure(f"longer than its mixture, which lasts {n_samples / sample_rate:.1f} s")
         longest = max(reader.n_samples for reader in readers.values())
         if longest < n_samples - tolerance:
             raise SeparationError(
@@ -198,8 +198,11 @@ class _Reader:
     """One stem at the rate of its mixture, with its channels or as one; zeros behind its end."""
 
     def __init__(self, path: Path, sample_rate: int, channels: int, timeout_s: float | None) -> None:
-        self.stream: AudioStream = open_audio(path, timeout_s=timeout_s, max_duration_s=math.inf)
-        self.n_samples = 0
+        self.path, self.n_samples = path, 0
+        try:
+            self.stream: AudioStream = open_audio(path, timeout_s=timeout_s, max_duration_s=math.inf)
+        except AudioError as error:
+            raise self.failure(error.message) from error
         # The mixture decides how channels that cancel are mixed, for which the stem needs the same ones.
         self._as_one = self.stream.info.channels != channels
         self._resampler = StreamResampler(self.stream.info.sample_rate, sample_rate)
@@ -209,7 +212,7 @@ class _Reader:
     def take(self, count: int) -> np.ndarray:
         parts, have = [self._held], self._held.shape[-1]
         while have < count and not self._ended:
-            block = next(self.stream, None)
+            block = self._next()
             self._ended = block is None
             if block is not None:
                 made = self._resampler.process(block.mean(axis=0, keepdims=True) if self._as_one else block)
@@ -218,9 +221,21 @@ class _Reader:
             self.n_samples += made.shape[-1]
             have += made.shape[-1]
             parts.append(made)
+        if self._ended and self.stream.status != "ok":  # no silence follows, as where a stem ends early
+            raise self.failure(f"{self.stream.status}: {self.stream.message}")
         held = np.concatenate(parts, axis=-1)
         self._held = held[:, count:]
         return np.pad(held[:, :count], ((0, 0), (0, max(0, count - held.shape[-1]))))
+
+    def failure(self, what: str) -> SeparationError:
+        """The error of this stem; it names the file, as who reads it calls it one of the track."""
+        return SeparationError(f"stem {self.path.name}: {what}", source=str(self.path))
+
+    def _next(self) -> np.ndarray | None:
+        try:
+            return next(self.stream, None)
+        except AudioError as error:
+            raise self.failure(error.message) from error
 
 
 class StemArrays:
