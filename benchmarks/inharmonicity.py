@@ -62,7 +62,7 @@ def compare(stems: dict[str, np.ndarray], stem: str, softer_db: float, analyser:
     """Promised ratio in dB, value of the separated and of the true stem; None where there are too few frames."""
     others = np.sum([y for name, y in stems.items() if name != stem], axis=0)
     analysis = analyser.from_audio(stems[stem] + others * 10 ** (-softer_db / 20), ANALYSIS_SAMPLE_RATE)
-    pitch, f0_hz = analysis.frames.pitch[stem], analysis.contours[stem].f0_hz
+    pitch, f0_hz = analysis.frames.pitch[stem], analysis.contours[stem].on_frames().f0_hz
     meter = InharmonicityMeter()
     meter.push(pitch.candidates_hz[:, 0], pitch.voicing)
     meter.push_signal(stems[stem])

@@ -20,6 +20,7 @@ from stemfeatures.analysis import Analyser, TrackAnalysis
 from stemfeatures.datasets.multitrack import TrackTruth
 from stemfeatures.datasets.opening import find_tracks
 from stemfeatures.evaluation.beats import beat_scores
+from stemfeatures.evaluation.estimators.checkpoint import f0_with_guesses
 from stemfeatures.evaluation.f0 import f0_scores
 
 WANTED = ("raw_pitch_accuracy", "overall_accuracy", "beat_f_measure", "downbeat_f_measure")
@@ -29,10 +30,7 @@ def scores(truth: TrackTruth, analysis: TrackAnalysis) -> dict[str, float]:
     """What of the truth there is."""
     found: dict[str, float] = {}
     if truth.f0 is not None:
-        contour = analysis.contours["vocals"]
-        guess = np.nan_to_num(analysis.frames.pitch["vocals"].candidates_hz[:, 0])
-        f0_hz = np.where(np.nan_to_num(contour.f0_hz) > 0, contour.f0_hz, -guess)
-        found |= f0_scores(*truth.f0, contour.times_s, f0_hz)
+        found |= f0_scores(*truth.f0, *f0_with_guesses(analysis))
     if truth.beats is not None:
         found |= beat_scores(*truth.beats, analysis.events.beats_s, analysis.events.beat_positions)
     return found

@@ -41,7 +41,7 @@ def compare(track: Mir1kTrack, softer_db: float, analyser: Analyser) -> tuple[fl
     true, sdr_db = meter.finish(), calibrated_sdr_db(analysis.frames.stems["vocals"])
     if separated is None or sdr_db is None:
         return None
-    f0_hz = analysis.contours["vocals"].f0_hz
+    f0_hz = analysis.contours["vocals"].on_frames().f0_hz
     if min(np.count_nonzero(confirmed(voice, f0_hz)) for voice in (separated, true)) < LEAST_FRAMES:
         return None
     ours, theirs = (voice_medians(voice, confirmed(voice, f0_hz)) for voice in (separated, true))

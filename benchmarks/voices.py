@@ -112,7 +112,7 @@ def sums(folder: Path, n: int, *, alone: bool = False) -> Iterator[Sung]:
 def hear(analyser: Analyser, sung: Sung) -> Heard:
     """Analyse the mixture, and bring the truth to its frames."""
     track = analyser.from_audio(sung.mixture, sung.sample_rate)
-    inputs, f0_hz = DescriptorInputs(track.frames), track.contours["vocals"].f0_hz
+    inputs, f0_hz = DescriptorInputs(track.frames), track.contours["vocals"].on_frames().f0_hz
     nearest = np.searchsorted(sung.times_s, np.arange(len(f0_hz)) / FRAME_RATE).clip(0, len(sung.times_s) - 1)
     voices = sung.voices[:, nearest]
     told = track.stems["vocals"]["voices_status"] == "ok"

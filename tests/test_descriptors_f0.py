@@ -6,6 +6,8 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, no_pitch, pitch_frames
 
 from stemfeatures.descriptors.f0 import cents, decode_f0, describe_f0, notes, vibrato
+from stemfeatures.descriptors.half_frames import with_half_frames
+from stemfeatures.descriptors.types import F0Contour
 from stemfeatures.descriptors.values import middle
 from stemfeatures.frames import PitchFrames
 
@@ -176,3 +178,26 @@ def test_the_middle_is_the_median_to_the_last_bit(dtype):
             values[n // 2] = np.nan
             assert np.isnan(middle(values))
     assert middle(np.array([[3.0, 1.0], [2.0, 10.0]])) == 2.5
+
+
+def test_the_contour_has_values_between_its_frames():
+    """Of the waveform where they agree with both frames, their mean elsewhere, none where the voice does not sing."""
+    nan = np.nan
+    hz = np.array([nan, 200.0, 210.0, 200.0, 400.0, 410.0, nan, nan])
+    voicing = np.array([0.7, 0.9, 0.9, 0.9, 0.9, 0.8, 0.1, 0.0], np.float32)
+    contour = F0Contour(np.arange(8) / FRAME_RATE, hz, voicing)
+    between = np.array([nan, 206.0, 300.0, nan, nan, 404.0, 404.0, nan])
+    found = with_half_frames(contour, between)
+    mean = np.sqrt(200.0 * 210.0)
+    expected = [nan, 200.0, 200.0, 206.0, 210.0, mean, 200.0, 200.0, 400.0, np.sqrt(400 * 410), 410.0, *[nan] * 4]
+    np.testing.assert_allclose(found.f0_hz, expected)
+    np.testing.assert_allclose(np.diff(found.times_s), 0.5 / FRAME_RATE)
+    np.testing.assert_allclose(found.voicing[1::2], (voicing[:-1] + voicing[1:]) / 2)
+    assert found.rate == pytest.approx(2 * FRAME_RATE)
+    assert contour.rate == pytest.approx(FRAME_RATE)
+    for one, other in zip(vars(found.on_frames()).values(), vars(contour).values()):
+        np.testing.assert_array_equal(one, other)
+    for n in (0, 1):
+        few = F0Contour(contour.times_s[:n], hz[:n], voicing[:n])
+        assert len(with_half_frames(few, between[:n]).f0_hz) == n
+        assert len(few.on_frames().f0_hz) == n

@@ -20,6 +20,13 @@ def voice(hz: np.ndarray, harmonics: int = 12) -> np.ndarray:
 
 def moved(y: np.ndarray, candidates: np.ndarray, voicing: float = 0.9, block: int = 5_000) -> np.ndarray:
     """Candidates (n_frames, n) after all blocks."""
+    return both(y, candidates, voicing, block)[0]
+
+
+def both(
+    y: np.ndarray, candidates: np.ndarray, voicing: float = 0.9, block: int = 5_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and what lies between the frames."""
     fine = FinePitch()
     for start in range(0, len(candidates), 37):
         part = candidates[start : start + 37]
@@ -50,6 +57,29 @@ def test_a_candidate_that_lags_behind_a_glide_is_moved_onto_it():
     assert np.median(after) < 5
 
 
+def test_half_way_between_frames_the_pitch_is_that_of_the_waveform():
+    """Of a glide that turns and of a vibrato of 6 Hz: nearer than the mean of both frames."""
+    half = np.minimum(AT + HOP_LENGTH // 2, len(T) - 1)
+    for true, most in ((220 * 2 ** (np.abs(T % 0.8 - 0.4) * 2), 15), (330 * 2 ** (np.sin(2 * np.pi * 6 * T) / 12), 7)):
+        frames = true[np.minimum(AT, len(T) - 1)]
+        _, between = both(voice(true), frames[:, None])
+        found, mean = errors(between[:-1], true[half][:-1]), errors(np.sqrt(frames[:-1] * frames[1:]), true[half][:-1])
+        assert found.max() < most
+        assert found.max() < 0.75 * mean.max()
+        assert np.isnan(between[-1])
+
+
+def test_nothing_is_between_frames_far_apart_and_without_a_pitch_the_mean_is():
+    candidates = np.where(np.arange(len(AT))[:, None] < 40, 220.0, 330.0)
+    _, between = both(np.where(AT[40] / SR > T, voice(220.0), voice(330.0)), candidates)
+    assert np.flatnonzero(np.isnan(between)).tolist() == [39, len(AT) - 1]
+    candidates[::2] *= 2 ** (30 / 1200)
+    _, between = both(np.zeros(len(T)), candidates)
+    np.testing.assert_allclose(between[:39], 220 * 2 ** (15 / 1200))
+    _, between = both(voice(220.0), candidates, voicing=0.1)
+    np.testing.assert_allclose(between[:39], 220 * 2 ** (15 / 1200))
+
+
 def test_each_candidate_is_moved_alone_and_none_where_there_is_no_period():
     candidates = np.stack([np.full(len(AT), 218.0), np.full(len(AT), 111.0), np.full(len(AT), np.nan)], axis=1)
     found = moved(voice(220.0), candidates)
@@ -71,15 +101,18 @@ def test_far_candidates_and_those_out_of_range_stay():
 def test_the_blocks_do_not_matter(monkeypatch):
     true = 220 * 2 ** (0.05 * np.sin(2 * np.pi * 6 * T))
     candidates = np.full((len(AT), 2), [[222.0, 109.0]])
-    whole = moved(voice(true), candidates, block=len(T))
+    whole = both(voice(true), candidates, block=len(T))
     monkeypatch.setattr(fine_pitch, "_CHUNK", 16)
     for block in (333, 7_000):
-        np.testing.assert_allclose(moved(voice(true), candidates, block=block), whole, rtol=1e-9)
+        for found, expected in zip(both(voice(true), candidates, block=block), whole):
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_one_frame_and_none():
-    assert len(FinePitch().finish()) == 0
+    assert [len(found) for found in FinePitch().finish()] == [0, 0]
     fine = FinePitch()
     fine.push(np.array([[220.0]]), np.ones(1))
     fine.push_signal(np.zeros(1))
-    assert fine.finish().tolist() == [[220.0]]
+    found, between = fine.finish()
+    assert found.tolist() == [[220.0]]
+    assert np.isnan(between).tolist() == [True]

@@ -133,7 +133,8 @@ def test_a_page_is_written_and_replaced_but_nothing_else_is(tmp_path: Path) -> N
     song = song_of(tmp_path / "page")
     assert (song["title"], song["duration"], song["status"], song["lines"]) == ("a song", 2.0, "no_lyrics", [])
     assert song["media"]["stems"] == ["vocals", "drums", "bass", "other"]
-    assert len(song["f0"]["cents"]) == 1 + 44_100 // 512
+    assert len(song["f0"]["cents"]) == 1 + 2 * (44_100 // 512)
+    assert song["f0"]["hop"] == pytest.approx(256 / 22_050)
     names = set(re.findall(r'(?:src|href)="([^":]+)"', page.path.read_text(encoding="utf-8")))
     assert len(names) == 10
     for name in names:

@@ -12,11 +12,12 @@ from .activity import active_rows
 from .embedding import embedding
 from .event_tables import describe_events
 from .f0 import f0_contours
+from .half_frames import with_half_frames
 from .inputs import DescriptorInputs
 from .onsets import row_onsets
 from .registry import describe_rows
 from .rhythm import row_bars
-from .types import Events, TrackDescription
+from .types import Events, F0Contour, TrackDescription
 
 
 def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDescription:
@@ -46,7 +47,7 @@ def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDesc
     vectors = {row: embedding(frames.stems[row]) for row in frames.rows if active[row].any()}
     return TrackDescription(
         stems=describe_rows(inputs),
-        contours={stem: contour for stem, (contour, _) in inputs.get(f0_contours).items()},
+        contours=_contours(inputs),
         events=Events(
             beats_s=bars.track.beats_s if bars else np.zeros(0),
             beat_positions=bars.positions if bars else np.zeros(0, dtype=np.int64),
@@ -55,3 +56,12 @@ def describe(frames: TrackFrames, *, requested: Iterable[str] = ()) -> TrackDesc
         embeddings={row: vector for row, vector in vectors.items() if vector is not None},
         tables=describe_events(inputs, requested),
     )
+
+
+def _contours(inputs: DescriptorInputs) -> dict[str, F0Contour]:
+    """F0 of the pitched stems, at twice the rate of the frames where it is known between them."""
+    found = {}
+    for stem, (contour, _) in inputs.get(f0_contours).items():
+        between_hz = inputs.frames.pitch[stem].between_hz
+        found[stem] = contour if between_hz is None else with_half_frames(contour, between_hz.astype(np.float64))
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._util.words import there_are
-from ..constants import MIXTURE
+from ..constants import FRAME_RATE, MIXTURE
 
 
 @dataclass(repr=False)
@@ -18,11 +18,11 @@ class F0Contour:
 
     Attributes
     ----------
-    times_s : (n_frames,) ndarray of float64
-        Frame centres.
-    f0_hz : (n_frames,) ndarray of float64
+    times_s : (n,) ndarray of float64
+        Evenly spaced: frame centres, and of the voice what is half way between them.
+    f0_hz : (n,) ndarray of float64
         NaN where unvoiced.
-    voicing : (n_frames,) ndarray of float32
+    voicing : (n,) ndarray of float32
         Probability of a pitch, 0..1.
     """
 
@@ -34,7 +34,29 @@ class F0Contour:
         voiced = self.f0_hz[np.isfinite(self.f0_hz)]
         heard = f", {voiced.min():.0f} to {voiced.max():.0f} Hz" if len(voiced) else ""
         until = f" to {self.times_s[-1]:.2f} s" if len(self.times_s) else ""
-        return f"<F0Contour: {len(self.f0_hz):,} frames{until}, {len(voiced):,} voiced{heard}>"
+        return f"<F0Contour: {len(self.f0_hz):,} times{until}, {len(voiced):,} voiced{heard}>"
+
+    @property
+    def rate(self) -> float:
+        """Times a second."""
+        return FRAME_RATE if len(self.times_s) < 2 else float(1 / (self.times_s[1] - self.times_s[0]))
+
+    def on_frames(self) -> F0Contour:
+        """The same at the centres of the frames alone, ``FRAME_RATE`` a second.
+
+        Returns
+        -------
+        F0Contour
+            Itself where it has no others.
+
+        Examples
+        --------
+        >>> times_s = np.arange(5) / (2 * FRAME_RATE)
+        >>> len(F0Contour(times_s, np.full(5, 220.0), np.ones(5, np.float32)).on_frames().f0_hz)
+        3
+        """
+        every = max(1, round(self.rate / FRAME_RATE))
+        return F0Contour(self.times_s[::every], self.f0_hz[::every], self.voicing[::every])
 
 
 @dataclass(repr=False)

@@ -177,6 +177,7 @@ class FrameBuilder:
             stem: PitchFrames(data[f"hz{i}"].T, data[f"salience{i}"].T, data[f"voicing{i}"])
             for i, stem in enumerate(PITCHED_STEMS)
         }
+        pitch["vocals"].between_hz = data["between_hz"]
         add_low_pitch(pitch["bass"], *data["low_pitch"])
         release(*data.values())
         return TrackFrames(
@@ -225,7 +226,8 @@ class FrameBuilder:
             for name, array in zip(_NOTES, told):
                 self._keep(name, array)
         self._keep("low_pitch", np.stack(low))
-        self._keep(f"hz{_VOICE}", fine.T)
+        self._keep(f"hz{_VOICE}", fine[0].T)
+        self._keep("between_hz", fine[1].astype(np.float32))
 
     def _embedding(self, row: int, energy: np.ndarray) -> np.ndarray | None:
         if float(energy.max(initial=0.0)) <= 1e-10:

@@ -3,7 +3,8 @@
 The network reads frames of 93 ms, so of a voice that glides it tells where the pitch was on average, and on a grid of
 20 cents. Around each of its candidates the normalised square difference (McLeod and Wyvill, ICMC 2005, eq. 9) of 23 ms
 of the separated voice, and a period, is searched for a maximum. Where the candidates stand still only a clear one
-counts, since what is left of other stems has periods too.
+counts, since what is left of other stems has periods too. The same is done half way from each frame to the next: from
+one frame to the other a voice may move by a semitone and more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MOVING, STEADY = 0.5, 0.9
 STEADY_CENTS, STEADY_FRAMES = 40.0, 5
 #: From one candidate to another it leaps rather than moves.
 LEAP_CENTS = 500.0
+#: Between frames whose pitches are farther apart nothing is looked for.
+NEAR_CENTS = 200.0
 #: Frames with a lower probability of a pitch are left as they are.
 LEAST_VOICING = 0.2
 _SPAN, _SHORT_SPAN = (
@@ -47,8 +50,9 @@ class FinePitch:
     >>> fine = FinePitch()
     >>> fine.push(np.full((20, 1), 221.5), np.ones(20))
     >>> fine.push_signal(np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050))
-    >>> bool(abs(fine.finish()[5, 0] - 220) < 0.1)
-    True
+    >>> moved, between = fine.finish()
+    >>> bool(abs(moved[5, 0] - 220) < 0.1), bool(abs(between[5] - 220) < 0.1)
+    (True, True)
     """
 
     def __init__(self) -> None:
@@ -57,7 +61,7 @@ class FinePitch:
         self._voicing: list[np.ndarray] = []
         self._n_waiting = 0
         self._context = np.zeros((0, 1))
-        self._moved: list[np.ndarray] = []
+        self._moved: list[tuple[np.ndarray, np.ndarray]] = []
 
     def push(self, candidates_hz: np.ndarray, voicing: np.ndarray) -> None:
         """Take candidates of further frames.
@@ -79,20 +83,29 @@ class FinePitch:
         self._signal = np.concatenate([self._signal, np.asarray(signal, dtype=np.float32)])
         self._run(self._ready())
 
-    def take(self) -> np.ndarray:
-        """Candidates of the frames that are done and were not taken before: (n_frames, n_candidates) Hz."""
-        moved, self._moved = self._moved, []
-        return np.concatenate(moved) if moved else np.zeros((0, N_PITCH_CANDIDATES))
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is done and was not taken before.
 
-    def finish(self) -> np.ndarray:
+        Returns
+        -------
+        moved : np.ndarray
+            (n_frames, n_candidates) Hz.
+        between : np.ndarray
+            (n_frames,) Hz half way to the next frame; NaN where the best candidates of both are not near each other.
+        """
+        done, self._moved = self._moved, []
+        moved = [part for part, _ in done] or [np.zeros((0, N_PITCH_CANDIDATES))]
+        return np.concatenate(moved), np.concatenate([part for _, part in done] or [np.zeros(0)])
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """The same of all frames that are left; where the waveform ends it is silent."""
-        self._signal = np.pad(self._signal, (0, self._n_waiting * HOP_LENGTH + _SPAN))
+        self._signal = np.pad(self._signal, (0, (self._n_waiting + 1) * HOP_LENGTH + _SPAN))
         self._run(self._n_waiting)
         return self.take()
 
     def _ready(self) -> int:
         """Frames whose waveform is there, and as many candidates after them as tell whether they stand still."""
-        ready = min((len(self._signal) - _SPAN) // HOP_LENGTH + 1, self._n_waiting - _HALF)
+        ready = min((len(self._signal) - _SPAN - HOP_LENGTH // 2) // HOP_LENGTH + 1, self._n_waiting - _HALF)
         return ready if ready >= _CHUNK else 0
 
     def _run(self, count: int) -> None:
@@ -102,25 +115,38 @@ class FinePitch:
         least = np.where(_moving(np.concatenate([self._context, hz[:, :1]])[:, 0]), MOVING, STEADY)[
             len(self._context) :
         ]
+        half_way, sure = _half_way(hz[:, 0], voicing)
         for start in range(0, count, _CHUNK):
             part = slice(start, min(start + _CHUNK, count))
-            self._moved.append(self._move(start, hz[part], voicing[part], least[part]))
+            first = HOP_LENGTH * np.arange(part.start, part.stop)
+            moved = self._move(first, hz[part], voicing[part] > LEAST_VOICING, least[part])
+            clear = np.full(len(first), MOVING)
+            between = self._move(first + HOP_LENGTH // 2, half_way[part, None], sure[part], clear)
+            self._moved.append((moved, between[:, 0]))
         self._context = np.concatenate([self._context, hz[:count, :1]])[-_HALF:]
         self._hz, self._voicing, self._n_waiting = [hz[count:]], [voicing[count:]], self._n_waiting - count
         self._signal = self._signal[count * HOP_LENGTH :].copy()
 
-    def _move(self, start: int, hz: np.ndarray, voicing: np.ndarray, least: np.ndarray) -> np.ndarray:
+    def _move(self, first: np.ndarray, hz: np.ndarray, sure: np.ndarray, least: np.ndarray) -> np.ndarray:
+        """(n, n_candidates) Hz of the waveform from samples ``first`` on, where a pitch is ``sure`` enough."""
         moved = hz.copy()
         for span, low, high in ((_SPAN, LOWEST_HZ, HIGHER_HZ), (_SHORT_SPAN, HIGHER_HZ, HIGHEST_HZ)):
-            inside = (hz >= low) & (hz < high) & (voicing > LEAST_VOICING)[:, None]
+            inside = (hz >= low) & (hz < high) & sure[:, None]
             rows = np.flatnonzero(inside.any(axis=1))
             if len(rows):
-                first = (start + rows) * HOP_LENGTH + (_SPAN - span) // 2
-                similarity = similarities(sliding_window_view(self._signal, span)[first])
+                similarity = similarities(sliding_window_view(self._signal, span)[first[rows] + (_SPAN - span) // 2])
                 frame, column = np.nonzero(inside[rows])
                 at = rows[frame]
                 moved[at, column] = nearest_period(similarity, frame, hz[at, column], least[at])
         return moved
+
+
+def _half_way(hz: np.ndarray, voicing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) Hz between each frame and the next, NaN where they are not near each other; (n,) whether one has a pitch."""
+    behind = np.append(hz[1:], np.nan)
+    near = np.abs(1200 * np.log2(behind / hz)) < NEAR_CENTS
+    sure = np.maximum(voicing, np.append(voicing[1:], 0.0)) > LEAST_VOICING
+    return np.where(near, np.sqrt(hz * behind), np.nan), sure
 
 
 def _moving(hz: np.ndarray) -> np.ndarray:

@@ -105,11 +105,14 @@ class PitchFrames:
         (n_frames, N_PITCH_CANDIDATES) in 0..1; 0 pads.
     voicing : np.ndarray
         (n_frames,) probability in 0..1 that the stem has a pitch at all.
+    between_hz : np.ndarray, optional
+        (n_frames,) pitch half way from each frame to the next, NaN where there is none; None: it was not looked for.
     """
 
     candidates_hz: np.ndarray
     salience: np.ndarray
     voicing: np.ndarray
+    between_hz: np.ndarray | None = None
 
 
 @dataclass

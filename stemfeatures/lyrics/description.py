@@ -41,7 +41,7 @@ def describe_lyrics(
     if alignment is None:
         return {"lyric_songs": _transposed([{"lyrics_status": "no_lyrics", "source": source}])}
     blocks = [words for _, words in sung_lines(alignment)]
-    contour, beats_s = description.contours["vocals"], np.asarray(description.events.beats_s)
+    contour, beats_s = description.contours["vocals"].on_frames(), np.asarray(description.events.beats_s)
     found = _steady_notes(contour)
     words = [
         {"line": line, **_word(word, found, beats_s)}

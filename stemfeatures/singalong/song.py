@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import ANALYSIS_SAMPLE_RATE as RATE
-from ..constants import HOP_LENGTH, MIXTURE
+from ..constants import MIXTURE
 from ..descriptors.f0 import cents
 from ..descriptors.types import F0Contour, TrackDescription
 from ..lyrics import AlignedWord, Alignment, LyricsText
@@ -44,7 +43,7 @@ def song_document(
     Returns
     -------
     dict[str, Any]
-        ``lines`` as of :func:`page_lines`, ``f0`` (``hop`` in seconds, ``cents`` above MIDI note 0 by frame, null where
+        ``lines`` as of :func:`page_lines`, ``f0`` (``hop`` in seconds, ``cents`` above MIDI note 0 each hop, null where
         nothing is sung), ``key`` (``tonic`` 0 to 11 and ``mode``, or null), ``tempo`` in BPM or null, ``message`` and
         ``status`` of the alignment.
     """
@@ -53,7 +52,7 @@ def song_document(
         "status": "no_lyrics" if alignment is None else alignment.status,
         "message": "" if alignment is None else _WHY.get(alignment.status, ""),
         "lines": [] if text is None or alignment is None else page_lines(text, alignment),
-        "f0": {"hop": HOP_LENGTH / RATE, "cents": _cents(description.contours["vocals"])},
+        "f0": {"hop": 1 / description.contours["vocals"].rate, "cents": _cents(description.contours["vocals"])},
         "key": _key(mixture["key"]),
         "tempo": mixture["tempo_bpm"],
     }

@@ -14,7 +14,7 @@ from ...descriptors.voices import further_voices, to_hertz
 from ..base import BaseEstimator
 
 if TYPE_CHECKING:
-    from ...analysis import Analyser
+    from ...analysis import Analyser, TrackAnalysis
     from ...lyrics import Aligner
     from ...separation import BaseSeparator
 
@@ -69,18 +69,12 @@ class CheckpointEstimator(BaseEstimator):
         return self._separator.separate_array(y, sample_rate)
 
     def f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        # the decoded contour; in its unvoiced frames the strongest candidate
-        analysis = self._analyse(y, sample_rate)
-        contour = analysis.contours["vocals"]
-        f0_hz = np.nan_to_num(contour.f0_hz)
-        guess = np.nan_to_num(analysis.frames.pitch["vocals"].candidates_hz[:, 0])
-        f0_hz = np.where(f0_hz > 0, f0_hz, -guess)
-        return contour.times_s, f0_hz
+        return f0_with_guesses(self._analyse(y, sample_rate))
 
     def multi_f0(self, y: np.ndarray, sample_rate: int) -> tuple[np.ndarray, list[np.ndarray]]:
         # in the voiced frames of the contour: its pitch, and those of further voices
         analysis = self._analyse(y, sample_rate)
-        contour = analysis.contours["vocals"]
+        contour = analysis.contours["vocals"].on_frames()
         further = DescriptorInputs(analysis.frames).get(further_voices).pitches(len(contour.f0_hz))
         found = np.concatenate([contour.f0_hz[None], np.where(np.isfinite(contour.f0_hz), to_hertz(further), np.nan)])
         return contour.times_s, [np.sort(frame[np.isfinite(frame)]).astype(np.float64) for frame in found.T]
@@ -119,3 +113,26 @@ class CheckpointEstimator(BaseEstimator):
                 self._analyser = Analyser(**self._choice, device=self.device)
             self._analysed = y, self._analyser.from_audio(y, sample_rate)
         return self._analysed[1]
+
+
+def f0_with_guesses(analysis: TrackAnalysis) -> tuple[np.ndarray, np.ndarray]:
+    """The contour of the voice in the way of mir_eval, which scores pitch and voicing apart.
+
+    Parameters
+    ----------
+    analysis : TrackAnalysis
+        Of a track.
+
+    Returns
+    -------
+    times_s, f0_hz : np.ndarray
+        Where there is no pitch, the negative of what it would be: the strongest candidate of a frame, and half way to
+        the next one what the waveform has there.
+    """
+    contour, pitch = analysis.contours["vocals"], analysis.frames.pitch["vocals"]
+    guess = np.nan_to_num(pitch.candidates_hz[:, 0])
+    if pitch.between_hz is not None:
+        between = np.where(np.isfinite(pitch.between_hz), pitch.between_hz, guess)
+        guess = np.stack([guess, between], axis=1).ravel()[:-1]
+    f0_hz = np.nan_to_num(contour.f0_hz)
+    return contour.times_s, np.where(f0_hz > 0, f0_hz, -guess)
