@@ -250,7 +250,15 @@ _DATA = (
             _TRACK_ID,
             _STEM,
             Field("t0_s", "float64", "Time of the first frame.", "s", ">= 0", nullable=False, family="f0"),
-            Field("hop_s", "float64", "Time between frames.", "s", "> 0", nullable=False, family="f0"),
+            Field(
+                "hop_s",
+                "float64",
+                "Time between frames: of vocals half of that of other series.",
+                "s",
+                "> 0",
+                nullable=False,
+                family="f0",
+            ),
             Field(
                 "f0_cents",
                 "list<int16>",
