@@ -37,10 +37,12 @@ from stemfeatures.tables import commits, compact, reader
 from stemfeatures.tables import schema as registry
 from stemfeatures.tables.commits import append_commit, read_commits, read_snapshot
 from stemfeatures.tables.committer import Committer
+from stemfeatures.tables.export import export
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, metadata_name
 from stemfeatures.tables.lock import DatasetLock
 from stemfeatures.tables.parts import PartFile, part_file, publish, staged, to_table, write_part
-from stemfeatures.tables.reader import TrackKey, completed_keys, open_features
+from stemfeatures.tables.query import query
+from stemfeatures.tables.reader import Features, TrackKey, completed_keys, open_features
 from stemfeatures.tables.rows import (
     Provenance,
     TrackInfo,
@@ -907,6 +909,62 @@ def test_a_dataset_that_was_opened_before_compact_still_reads(copied: Path) -> N
     before = features.to_pandas("stems")
     compact.compact(copied)
     pd.testing.assert_frame_equal(features.to_pandas("stems"), before)
+    assert features.commit > 0
+
+
+def hidden(copied: Path, features: Features, table: str) -> list[PartFile]:
+    """The parts of a table under the names that they have between a commit and its end."""
+    parts = features.snapshot.of(table)
+    for part in parts:
+        (copied / part.path).rename(copied / staged(part.path))
+    return parts
+
+
+def test_a_dataset_handed_out_before_its_parts_are_published(copied: Path) -> None:
+    """Whoever holds it reads it later."""
+    features = open_features(copied)
+    before = features.to_arrow("stems")
+    parts = hidden(copied, features, "stems")
+    rows = features.dataset("stems")
+    assert rows.to_table(columns=["track_id"]).num_rows == before.num_rows
+    publish(features.layout, parts)
+    assert rows.to_table().sort_by("track_id").select(["track_id"]) == before.select(["track_id"])
+    assert rows.count_rows() == before.num_rows
+    (copied / parts[0].path).unlink()
+    with pytest.raises(FileNotFoundError):
+        rows.to_table()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda features: features.counts()["stems"],
+        lambda features: query(features, "SELECT count(*) AS n FROM stems")["n"][0].as_py(),
+        lambda features: len(features.to_pandas("stems")),
+        lambda features: len(stemfeatures.features_matrix(features)) * len(STEM_ROWS),
+        lambda features: export(features, "delta", f"{features.path}-lake", tables=["stems"])["stems"],
+    ],
+    ids=["counts", "query", "to_pandas", "features_matrix", "export"],
+)
+def test_readers_beside_compact(copied: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Features], int]) -> None:
+    """Between the look at the parts and the first byte, all of them are merged and deleted."""
+    features = open_features(copied)
+    expected = read(open_features(copied))
+    shutil.rmtree(f"{copied}-lake", ignore_errors=True)
+    # Rows that were replaced, so that counts have to be read, too.
+    features.snapshot.replaced.setdefault("stems", {}).setdefault("no such run", set()).add("no such track")
+    real, merged = reader.part_files, []
+
+    def found_too_early(layout: DatasetLayout, parts: Iterable[PartFile]) -> list[Place]:
+        found = real(layout, parts)
+        if not merged:
+            merged.append(True)  # compact reads, too
+            compact.compact(copied)
+        return found
+
+    monkeypatch.setattr(reader, "part_files", found_too_early)
+    assert read(features) == expected
+    assert merged
     assert features.commit > 0
 
 

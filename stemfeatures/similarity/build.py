@@ -213,14 +213,19 @@ def _write_vectors(store: VectorStore, matrix: pd.DataFrame, transformer: Featur
 def _write_tracks(store: VectorStore, features: Features, extraction: pc.Expression, ids: np.ndarray) -> None:
     """``tracks.parquet``: the ids, and which stems sound."""
     columns: dict[str, Any] = {"track_id": pa.array(ids, pa.string())}
-    columns |= {stem: pa.array(sounds) for stem, sounds in _audible(features, extraction, ids, store.blocks).items()}
+    audible = features.read_again(lambda: _audible(features, extraction, ids, store.blocks))
+    columns |= {stem: pa.array(sounds) for stem, sounds in audible.items()}
     pq.write_table(pa.table(columns), store.folder / "tracks.parquet")
 
 
 def _made_from(features: Features, extraction: pc.Expression) -> dict[str, Any]:
     """Model, configuration and schema of the tracks, which have them in common."""
     columns = ["model_sha256", "config_hash", "schema_version"]
-    found: dict[str, Any] = features.dataset("tracks").head(1, columns=columns, filter=extraction).to_pylist()[0]
+
+    def first() -> pa.Table:
+        return features.dataset("tracks").head(1, columns=columns, filter=extraction)
+
+    found: dict[str, Any] = features.read_again(first).to_pylist()[0]
     return found
 
 

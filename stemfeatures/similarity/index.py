@@ -263,7 +263,7 @@ class SimilarityIndex:
                 return f"it was built from commit {self.commit}, and commit {number} behind it cannot be read"
             added = {part["table"] for part in entry.get("add", ())}
             if entry.get("replaced") or (entry.get("kind") != "compact" and added & _SOURCES):
-                n = features.dataset("tracks").count_rows()
+                n = features.read_again(lambda: features.dataset("tracks").count_rows())
                 return (
                     f"it was built from commit {self.commit} with {len(self):,} tracks, the directory is at commit "
                     f"{features.commit} with {n:,}"

@@ -39,7 +39,7 @@ def describe_track(features: Features, track_id: str) -> TrackDescription:
         There is no such track.
     """
     chosen = pc.field("track_id") == track_id
-    if not features.dataset("tracks").count_rows(filter=chosen):
+    if not features.read_again(lambda: features.dataset("tracks").count_rows(filter=chosen)):
         raise DatasetError(f"there is no track {track_id!r}", source=str(features.path))
     have = set(features.tables)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,8 @@ from .parts import repair_hint
 if TYPE_CHECKING:
     from .reader import Features
 
+#: So often in a row writers may replace what is being read.
+_MOST_TRIES = 5
 #: Rows that are in memory at a time: scalars, and rows with series and embeddings.
 _ROWS, _LONG_ROWS = 16_384, 512
 #: Escape sequences of terminals in messages of libraries.
@@ -76,26 +77,35 @@ def export(
         raise ImportError(f"{lake.title} needs {lake.module}: pip install 'stemfeatures[{kind}]'")
     sink = lake.open(target)
     names = tuple(tables) if tables is not None else features.tables
-    readers = {name: partial(_stream, features, name) for name in names}
     schemas = {name: plain_schema(features.schema(name)) for name in names}  # complains of unknown names
     there = [name for name in names if _asked(sink, name)]
     if there and not overwrite:
         message = f"{', '.join(map(sink.where, there))}: there already; overwrite to replace it"
         raise DatasetError(message, source=str(features.path), stage="export")
-    for name in names:
-        features.files(name)  # complains of lost parts, before anything is written
-    written = {}
-    for name, stream in readers.items():
-        counted = _Counted(stream(schemas[name]), schemas[name])
+    for left in reversed(range(_MOST_TRIES)):
+        before = features.commit
         try:
-            sink.write(name, counted.reader)
-        except Exception as e:  # each library has errors of its own, some of them derive from Exception alone
-            if counted.error is not None:
-                what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
-                raise LostPartError(what, source=str(features.path), stage="export") from e
-            raise DatasetError(f"cannot be written: {_said(e)}", source=sink.where(name), stage="export") from e
-        written[name] = counted.rows
-    return written
+            for name in names:
+                features.files(name)  # complains of lost parts, before anything is written
+            return {name: _written(features, sink, name, schemas[name]) for name in names}
+        except LostPartError:
+            # Files that writers have replaced meanwhile are not lost; all tables are then written as they are now.
+            if not left or features.refresh().commit == before:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _written(features: Features, sink: Any, name: str, schema: pa.Schema) -> int:
+    """Write a table, and say how many rows it has."""
+    counted = _Counted(_stream(features, name, schema), schema)
+    try:
+        sink.write(name, counted.reader)
+    except Exception as e:  # each library has errors of its own, some of them derive from Exception alone
+        if counted.error is not None:
+            what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
+            raise LostPartError(what, source=str(features.path), stage="export") from e
+        raise DatasetError(f"cannot be written: {_said(e)}", source=sink.where(name), stage="export") from e
+    return counted.rows
 
 
 def _asked(sink: Any, table: str) -> bool:
@@ -171,7 +181,7 @@ class _Counted:
             for batch in batches:
                 self.rows += batch.num_rows
                 yield batch
-        except (OSError, pa.ArrowException) as e:
+        except (OSError, pa.ArrowException, LostPartError) as e:
             self.error = e
             raise
 

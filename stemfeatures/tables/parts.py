@@ -206,6 +206,22 @@ def staged(name: str) -> str:
     return f"{folder}/.{file}.new"
 
 
+def is_staged(path: str) -> bool:
+    """Whether this is where :func:`staged` puts a part.
+
+    >>> is_staged("stems/.part-0.parquet.new"), published("stems/.part-0.parquet.new")
+    (True, 'stems/part-0.parquet')
+    """
+    name = path.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".new")
+
+
+def published(path: str) -> str:
+    """The name of a part that :func:`staged` has hidden."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.removeprefix('.').removesuffix('.new')}"
+
+
 def publish(dataset: DatasetLayout, parts: Iterable[PartFile]) -> None:
     """Give committed parts the names under which readers of folders find them. Only for those who hold the lock."""
     parts = list(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import DatasetError
+from ..errors import DatasetError, LostPartError
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,6 +20,8 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "lock_configuration": True,
 }
+#: So often a query is asked again where somebody has committed meanwhile: its error may be one of SQL.
+_MOST_TRIES = 5
 #: What statements that only read begin with.
 _READS = ("SELECT", "FROM", "WITH", "VALUES", "PIVOT", "UNPIVOT", "DESCRIBE", "SHOW", "SUMMARIZE", "EXPLAIN")
 _LEAD = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*"
@@ -63,21 +65,34 @@ def query(features: Features, sql: str) -> pa.Table:
         import duckdb
     except ImportError as error:
         raise ImportError("SQL needs duckdb: pip install 'stemfeatures[query]'") from error
-    with duckdb.connect(config=_SETTINGS) as connection:
-        for table in features.layout.tables:
-            connection.register(table, features.dataset(table))
+    for left in reversed(range(_MOST_TRIES)):
+        before = features.commit
         try:
-            if (word := _more_than_reads(connection, sql)) is not None:
-                message = f"{word} is no query; these only read: {', '.join(_READS)}"
-                raise DatasetError(message, source=str(features.path), stage="query")
-            relation = connection.sql(sql)
-            if relation is None:
-                raise DatasetError("this is no query: it has no result", source=str(features.path), stage="query")
-            return relation.to_arrow_table()
-        except duckdb.Error as error:
+            return _answer(features, sql)
+        except (duckdb.Error, FileNotFoundError, LostPartError) as error:
+            if left and features.refresh().commit != before:  # what it read may have been replaced meanwhile
+                continue
+            if isinstance(error, LostPartError):
+                raise
             # DuckDB draws the query with a mark below it, which makes no sense in one line.
             message = " ".join(re.sub(r"\n+\s*LINE \d+:.*\n\s*\^+\s*$", "", str(error)).split())
             raise DatasetError(message, source=str(features.path), stage="query") from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _answer(features: Features, sql: str) -> pa.Table:
+    import duckdb
+
+    with duckdb.connect(config=_SETTINGS) as connection:
+        for table in features.layout.tables:
+            connection.register(table, features.dataset(table))
+        if (word := _more_than_reads(connection, sql)) is not None:
+            message = f"{word} is no query; these only read: {', '.join(_READS)}"
+            raise DatasetError(message, source=str(features.path), stage="query")
+        relation = connection.sql(sql)
+        if relation is None:
+            raise DatasetError("this is no query: it has no result", source=str(features.path), stage="query")
+        return relation.to_arrow_table()
 
 
 def _more_than_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> str | None:

@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from ..fields import Field
 from .commits import Snapshot, read_snapshot
 from .key_index import INDEX
 from .layout import DatasetLayout
-from .parts import PartFile, part_files, parts_holding, repair_hint
+from .parts import PartFile, is_staged, part_files, parts_holding, repair_hint
 from .rows import bytes_to_voicing, cents_to_f0
 from .storage import arrow_source
 
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from ..descriptors.types import F0Contour, TrackDescription
 
 
+T = TypeVar("T")
+
+#: So often in a row writers may delete what is being read.
+_MOST_TRIES = 20
 #: How Arrow says that a table lacks a column of a filter; all columns that it has follow.
 _NO_COLUMN = re.compile(r"No match for FieldRef\.Name\((.+?)\) in ")
 
@@ -66,8 +70,12 @@ def rows_of(layout: DatasetLayout, parts: Iterable[PartFile], table: str, *, dea
     Raises LostPartError when a part is not there as it was written.
     """
     sources = [arrow_source(place) for place in part_files(layout, parts)]
-    filesystem = sources[0][1] if sources else None
+    filesystem: Any = sources[0][1] if sources else None
     files = [path for path, _ in sources]
+    if any(map(is_staged, files)):
+        from .two_names import either_name
+
+        filesystem = either_name(filesystem)
     dataset = ds.dataset(files, schema=layout.schema(table), format="parquet", filesystem=filesystem)
     return dataset if dead is None else dataset.filter(~dead)
 
@@ -186,6 +194,9 @@ class Features:
 
     def counts(self) -> dict[str, int]:
         """Live rows by table."""
+        return self.read_again(self._counts)
+
+    def _counts(self) -> dict[str, int]:
         rows = {}
         for table in self.tables:
             if table in self.snapshot.replaced:
@@ -206,16 +217,37 @@ class Features:
             raise DatasetError(what + there_are(unknown[0], schema.names), source=str(self.path))
         filter = self._condition(table, filter)
         read = None if columns is None else list(dict.fromkeys([*columns, schema.names[0]]))
-        try:
-            data = self._read(table, read, filter, keys)
-        except (FileNotFoundError, LostPartError) as e:
-            before = self.commit
-            if self.refresh().commit == before and isinstance(e, LostPartError):
-                raise
-            # Compact has run since we looked, or a part was given its name between look and reading.
-            data = self._read(table, read, filter, keys)
+        data = self.read_again(lambda: self._read(table, read, filter, keys))
         data = data.take(pc.sort_indices(data, [(schema.names[0], "ascending")]))
         return data if columns is None else data.select(list(columns))
+
+    def read_again(self, read: Callable[[], T]) -> T:
+        """What a function reads of the tables, beside writers: once more where they have replaced what it reads.
+
+        Parameters
+        ----------
+        read : callable
+            Reads from this object.
+
+        Returns
+        -------
+        object
+            What it returned at last, of the directory as it is then.
+
+        Raises
+        ------
+        LostPartError
+            A part is lost.
+        """
+        for left in reversed(range(_MOST_TRIES)):
+            try:
+                return read()
+            except (FileNotFoundError, LostPartError) as e:
+                before = self.commit
+                # A part may have been given its name just now, which is no commit.
+                if not left or (self.refresh().commit == before and isinstance(e, LostPartError)):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _condition(self, table: str, filter: pc.Expression | list[Any] | None) -> pc.Expression | None:
         """``filter`` as an expression; DatasetError where it does not fit the columns of the table."""
@@ -237,11 +269,16 @@ class Features:
             raise DatasetError(f"table {table} {what}", source=str(self.path)) from e
         return condition
 
+    def _has(self, track_id: str) -> bool:
+        """Whether there is such a track."""
+        chosen = pc.field("track_id") == track_id
+        return bool(self.read_again(lambda: self.dataset("tracks").count_rows(filter=chosen)))
+
     def _require_stem(self, stem: str) -> None:
         """DatasetError where neither the four stems nor those of a separator are called so."""
         if stem in STEM_ROWS or "stems" not in self.tables:
             return
-        found = self.dataset("stems").to_table(columns=["stem"])["stem"].unique().to_pylist()
+        found = self.to_arrow("stems", columns=["stem"])["stem"].unique().to_pylist()
         if stem not in found:
             known = ", ".join(dict.fromkeys((*STEM_ROWS, *sorted(found))))
             raise DatasetError(f"unknown stem {stem!r}; there are: {known}", source=str(self.path))
@@ -334,7 +371,7 @@ class Features:
         self._require_stem(stem)
         rows = self.to_arrow("contours", filter=[("track_id", "==", track_id), ("stem", "==", stem)])
         if not rows.num_rows:
-            if not self.dataset("tracks").count_rows(filter=pc.field("track_id") == track_id):
+            if not self._has(track_id):
                 raise DatasetError(f"there is no track {track_id!r}", source=str(self.path))
             found = self.to_arrow("contours", columns=["stem"], filter=[("track_id", "==", track_id)])
             there = there_are(stem, found["stem"].to_pylist())
@@ -371,7 +408,7 @@ class Features:
             raise DatasetError(f"{table!r} is no table of events; there are: {known}", source=str(self.path))
         fields = event_tables()[table].fields
         chosen = pc.field("track_id") == track_id
-        if not self.dataset("tracks").count_rows(filter=chosen):
+        if not self._has(track_id):
             raise DatasetError(f"there is no track {track_id!r}", source=str(self.path))
         if table not in self.tables:
             raise DatasetError(f"table {table} is not there: no run has written it", source=str(self.path))

@@ -89,10 +89,8 @@ def features_matrix(
     features = features if isinstance(features, Features) else open_features(features)
     stems = _chosen("stem", stems, STEM_ROWS, STEM_ROWS, features)
     families = _chosen("family", families, all_families(), scalar_families(), features)
-    try:
-        return _read(features, stems, families, track_ids, weigh_by_separation, model_sha256, config_hash)
-    except FileNotFoundError:  # compact has run since we looked
-        return _read(features.refresh(), stems, families, track_ids, weigh_by_separation, model_sha256, config_hash)
+    wanted = (stems, families, track_ids, weigh_by_separation, model_sha256, config_hash)
+    return features.read_again(lambda: _read(features, *wanted))
 
 
 def _read(
