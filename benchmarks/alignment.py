@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stemfeatures._util.large_arrays import GrowingArrays
 from stemfeatures.lyrics import Aligner, Vocals
 from stemfeatures.lyrics.cepstra import SAMPLE_RATE
 from stemfeatures.lyrics.text import decode_lyrics
@@ -81,10 +82,14 @@ def main() -> None:
 
 def repeated(vocals: Vocals, text: str, times: int) -> tuple[Vocals, str]:
     """A song and its words end to end."""
-    signal, voiced = np.tile(vocals.signal, times), np.tile(vocals.voiced, times)
+    arrays = GrowingArrays()  # in a file from some minutes on, as a separator gives them
+    once = [vocals.signal] if vocals.mixture is None else [vocals.signal, vocals.mixture]
+    for _ in range(times):
+        arrays.append("signal", np.stack(once))
+    signal, voiced = arrays.finish()["signal"], np.tile(vocals.voiced, times)
     perhaps = None if vocals.perhaps_voiced is None else np.tile(vocals.perhaps_voiced, times)
-    mixture = None if vocals.mixture is None else np.tile(vocals.mixture, times)
-    whole = Vocals(signal, voiced, vocals.duration_s * times, perhaps_voiced=perhaps, mixture=mixture)
+    mixture = None if vocals.mixture is None else signal[1]
+    whole = Vocals(signal[0], voiced, vocals.duration_s * times, perhaps_voiced=perhaps, mixture=mixture)
     return whole, "\n\n".join([text] * times)
 
 

@@ -21,7 +21,7 @@ from stemfeatures.lyrics.observations import (
     VOICED_PAUSE,
     FrameScores,
     Observations,
-    phone_scores,
+    PhoneScorer,
 )
 
 MODEL = installed_model() / "en-us"
@@ -174,7 +174,7 @@ def test_scores_that_are_not_kept_are_the_same():
     whole = kept.emissions(0, 90).at(columns)
     np.testing.assert_array_equal(whole[~audible & (columns > 0)], MUTED)
     np.testing.assert_array_equal(whole[~audible & (columns == 0)], 0)
-    sound = np.repeat(phone_scores(model, observations, senones, stride=2), 2, axis=0)[:n]
+    sound = np.repeat(PhoneScorer(model, senones)(observations, 0, n, stride=2), 2, axis=0)[:n]
     vowel = np.isin(model.codebook[senones], [model.phones.index(name) for name in VOWELS])
     sound[observations.voiced, 0] += VOICED_PAUSE
     sound[~observations.voiced, 1:] += np.where(vowel, UNVOICED_VOWEL, 0)

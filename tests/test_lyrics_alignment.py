@@ -13,16 +13,17 @@ import pytest
 
 pytest.importorskip("pocketsphinx")
 
+from stemfeatures._util import large_arrays
 from stemfeatures.audio import resample
 from stemfeatures.generator.sing.voice import VoiceBank, VoiceStyle, speak
-from stemfeatures.lyrics import Aligner, acoustics, parse_lyrics
+from stemfeatures.lyrics import Aligner, acoustics, cepstra, observations, onsets, parse_lyrics, phone_network
 from stemfeatures.lyrics.acoustic_model import installed_model, read_acoustic_model
 from stemfeatures.lyrics.corridor import CoarsePhones, corridor_around, spread
 from stemfeatures.lyrics.graph import GraphCosts, build_graph
 from stemfeatures.lyrics.hints import LineHints
 from stemfeatures.lyrics.observations import observe
 from stemfeatures.lyrics.viterbi import GROUP, NEVER, Corridor, StateGraph, best_path
-from stemfeatures.lyrics.vocals import Vocals, joined, sung_frames
+from stemfeatures.lyrics.vocals import Vocals, sung_frames
 
 SAMPLES = Path(__file__).parent.parent / "catalog_samples"
 
@@ -349,6 +350,46 @@ def test_half_of_what_is_heard_is_the_mixture(rio):
     assert np.abs(mixed - alone).mean() > 0.1
 
 
+def test_what_lies_in_files_gives_the_same_times(rio, monkeypatch):
+    """Signals, cepstra and scores of long songs do; here of a short one, in parts of odd sizes."""
+    vocals, lines, aligner = rio
+    text = "\n".join(line for _, _, line in lines)
+    expected = aligner.from_vocals(vocals, text)
+    path = SAMPLES / "Río.flac"
+    monkeypatch.setattr(large_arrays, "IN_MEMORY", 100_000)
+    monkeypatch.setattr(observations, "MEMORY_BYTES", 100_000)
+    monkeypatch.setattr(observations, "STRETCH_BYTES", 300_000)
+    monkeypatch.setattr(observations, "_BLOCK", 333)
+    monkeypatch.setattr(cepstra, "_BLOCK", 1_500)
+    in_files = aligner.separator.from_file(path)
+    assert all(large_arrays._mapping_of(y) is not None for y in (in_files.signal, in_files.mixture))
+    np.testing.assert_array_equal(in_files.signal, vocals.signal)
+    heard = aligner.acoustics.hear(in_files)
+    assert large_arrays._mapping_of(heard.streams) is not None
+    scores = observations.FrameScores(aligner.acoustics.units, heard, np.arange(300), stride=2)
+    assert scores.stretch < scores.n_frames / 2
+    assert large_arrays._mapping_of(scores.emissions(0, 500).table) is not None
+    assert aligner.from_vocals(in_files, text).words == expected.words
+
+
+def test_memory_does_not_grow_with_the_song(rio, monkeypatch):
+    """But for what is a few bytes a frame: a song ten times as long, of which 100 kB lie in memory."""
+    vocals, _, aligner = rio
+    monkeypatch.setattr(large_arrays, "IN_MEMORY", 100_000)
+    monkeypatch.setattr(cepstra, "_BLOCK", 1_000)
+    monkeypatch.setattr(onsets, "_BLOCK", 1_000)
+    monkeypatch.setattr(phone_network, "_CHUNK", 500)
+    peaks = []
+    for times in (1, 10):
+        longer = Vocals(*(np.tile(x, times) for x in (vocals.signal, vocals.voiced)), vocals.duration_s * times)
+        tracemalloc.start()
+        aligner.acoustics.hear(longer)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Cepstra, and those whose mean is taken; streams alone would be 156 bytes, and bands twice 100.
+    assert peaks[1] - peaks[0] < 200 * 9 * 100 * vocals.duration_s
+
+
 def test_vocals_bring_what_they_were_separated_from(rio):
     separator = rio[2].separator
     y = 0.2 * np.sin(2 * np.pi * np.array([[220.0], [331.0]]) * np.arange(44_100) / 22_050)
@@ -408,22 +449,6 @@ def test_a_line_that_is_not_sung_has_no_times(rio):
     assert sum(w.start_s is None for w in alignment.words if w.line == 3) >= 6
     error = np.array([alignment.lines[k].start_s for k in (0, 1, 2, 4, 5, 6)]) - [start for start, _, _ in lines]
     assert np.median(np.abs(error)) < 0.1
-
-
-def test_blocks_are_let_go_as_they_are_joined():
-    tracemalloc.start()
-    try:
-        blocks = [np.full((2, 50_000 + k), k, np.float32) for k in range(40)]
-        held = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        signal = joined(blocks)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert not blocks
-    np.testing.assert_array_equal(signal, np.concatenate([np.full((2, 50_000 + k), k) for k in range(40)], axis=1))
-    # All of the result counts from the start, though its pages are taken as they are written: no more beside it.
-    assert peak < held + signal.nbytes + 100_000
 
 
 def test_words_that_are_growled_are_found():

@@ -67,6 +67,32 @@ def allocate(
     return {name: np.ndarray(shape, dtype, mapping, places[name], order="F") for name, shape in shapes.items()}
 
 
+def rows(shape: tuple[int, ...], *, in_memory: int | None = None) -> np.ndarray:
+    """A float32 array of unknown content, to write to, whose last axis is the fastest wherever it lies.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    in_memory : int, optional
+        Bytes that it may take in memory; :data:`IN_MEMORY` by default.
+
+    Returns
+    -------
+    np.ndarray
+        In the order of C.
+
+    Examples
+    --------
+    >>> array = rows((1000, 25), in_memory=10_000)
+    >>> array[:] = 2.0
+    >>> release(array)
+    >>> float(array[999].sum())
+    50.0
+    """
+    return allocate({"": (prod(shape),)}, in_memory=in_memory)[""].reshape(shape)
+
+
 def release(*arrays: np.ndarray) -> None:
     """Take what was read of and written to arrays out of memory, where they lie in a file; no value changes.
 

@@ -151,17 +151,11 @@ class AcousticModel:
         np.ndarray
             (n_frames, n) float32, nats; the sum over the three streams.
         """
-        senones = np.asarray(senones)
-        out = np.empty((streams.shape[1], len(senones)), np.float32)
-        inputs = [_squares(frames) for frames in streams]
-        for phone in np.unique(self.codebook[senones]):
-            columns = np.flatnonzero(self.codebook[senones] == phone)
-            factors = [self._factors(int(phone), stream) for stream in range(len(inputs))]
-            weights = [self.mixture_weights(stream, senones[columns]) for stream in range(len(inputs))]
-            for first in range(0, len(out), _CHUNK):
-                part = slice(first, first + _CHUNK)
-                out[part, columns] = _mixtures([frames[part] for frames in inputs], factors, weights)
-        return out
+        return self.scorer(senones)(streams)
+
+    def scorer(self, senones: Sequence[int] | np.ndarray) -> SenoneScorer:
+        """What scores frames by these senones, for many frames that come in parts."""
+        return SenoneScorer(self, np.asarray(senones))
 
     def mixture_weights(self, stream: int, senones: np.ndarray) -> np.ndarray:
         """(n_densities, n) float32 weights of the Gaussians of senones in a stream; they sum to about one."""
@@ -172,17 +166,50 @@ class AcousticModel:
 
         All senones must be of one phone; ``frames`` is (n_frames, 13) of one stream.
         """
-        logs = _squares(frames) @ self._factors(int(self.codebook[senones[0]]), stream)
+        logs = _squares(frames) @ self.factors(int(self.codebook[senones[0]]), stream)
         density = np.empty_like(logs)
         _exponentials(logs, density.view(np.int32))
         density *= self.mixture_weights(stream, senones).T
         return density / np.maximum(density.sum(axis=1, keepdims=True), _LEAST)
 
-    def _factors(self, phone: int, stream: int) -> np.ndarray:
+    def factors(self, phone: int, stream: int) -> np.ndarray:
         """(27, n_densities) what squares, values and one are multiplied with to give log densities."""
         mean, precision = self.means[phone, stream], 1 / self.variances[phone, stream]
         constant = -0.5 * (mean**2 * precision + np.log(2 * np.pi / precision)).sum(axis=1)
         return np.concatenate([-0.5 * precision, mean * precision, constant[:, None]], axis=1).T.astype(np.float32)
+
+
+class SenoneScorer:
+    """Scores frames by some senones of a model; keeps what does not depend on the frames.
+
+    Parameters
+    ----------
+    model : AcousticModel
+        Its Gaussians.
+    senones : np.ndarray
+        (n,) which.
+    """
+
+    def __init__(self, model: AcousticModel, senones: np.ndarray) -> None:
+        self.n_senones = len(senones)
+        codebook, n_streams = model.codebook[senones], model.means.shape[1]
+        #: Of each phone the columns of its senones, and of each stream its Gaussians and how they are mixed.
+        self._phones = []
+        for phone in np.unique(codebook).tolist():
+            columns = np.flatnonzero(codebook == phone)
+            factors = [model.factors(phone, stream) for stream in range(n_streams)]
+            weights = [model.mixture_weights(stream, senones[columns]) for stream in range(n_streams)]
+            self._phones.append((columns, factors, weights))
+
+    def __call__(self, streams: np.ndarray) -> np.ndarray:
+        """(n_frames, n) of (3, n_frames, 13), as :meth:`AcousticModel.log_likelihoods`."""
+        out = np.empty((streams.shape[1], self.n_senones), np.float32)
+        inputs = [_squares(frames) for frames in streams]
+        for columns, factors, weights in self._phones:
+            for first in range(0, len(out), _CHUNK):
+                part = slice(first, first + _CHUNK)
+                out[part, columns] = _mixtures([frames[part] for frames in inputs], factors, weights)
+        return out
 
 
 def _squares(frames: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .._util.large_arrays import release, rows
 from .._util.numba_cache import compiled
 
 SAMPLE_RATE = 16_000
@@ -26,8 +27,8 @@ PRE_EMPHASIS = 0.97
 #: The model was trained on 16-bit samples: the floors of noise tracking and of logarithms are on that scale.
 FULL_SCALE = 32_768.0
 _LOG_FLOOR = 1e-4
-#: Frames that one Fourier transform takes at a time.
-_CHUNK = 500
+#: Frames that one Fourier transform takes at a time, and of how many other things are computed at a time.
+_CHUNK, _BLOCK = 500, 10_000
 #: Noise tracking: smoothing of power, slow rise and fast fall of the floor, decay and depth of temporal masking,
 #: bound of the gain, and bands on either side over which gains are averaged.
 _SMOOTHING, _RISE, _FALL, _DECAY, _MASKED, _MAX_GAIN, _NEIGHBOURS = 0.7, 0.995, 0.5, 0.85, 0.2, 20.0, 4
@@ -54,24 +55,30 @@ def cepstra(signal: np.ndarray, *, remove_noise: bool = True) -> np.ndarray:
 
 def cepstra_of_mel(mel: np.ndarray, *, remove_noise: bool = True) -> np.ndarray:
     """The same of the power in mel bands, which is left as it is."""
-    if remove_noise and len(mel):
-        mel = mel.copy()
-        subtract_noise(mel)
-    return (np.log(mel + _LOG_FLOOR) @ _cosines()).astype(np.float32)
+    found = np.empty((len(mel), N_CEPSTRA), np.float32)
+    state = noise_state(mel[0].astype(float)) if len(mel) else np.zeros((4, N_BANDS))
+    for first in range(0, len(mel), _BLOCK):
+        power = mel[first : first + _BLOCK].astype(float)
+        if remove_noise:
+            subtract_noise(power, state)
+        found[first : first + _BLOCK] = np.log(power + _LOG_FLOOR) @ _cosines()
+    return found
 
 
 def mel_power(signal: np.ndarray) -> np.ndarray:
-    """(n_frames, 25) power in mel bands, float64, of a signal on the scale of 16-bit samples."""
+    """(n_frames, 25) power in mel bands, float32, of a signal on the scale of 16-bit samples."""
     n = len(signal)
     if not n:
-        return np.zeros((0, N_BANDS))
+        return np.zeros((0, N_BANDS), np.float32)
     from scipy.fft import rfft
 
     n_frames = 2 + (n - WINDOW_LENGTH) // HOP_LENGTH if n >= WINDOW_LENGTH else 1
     # In single precision: logarithms are within 2e-5 of those of double precision, at a third of the time.
     window, filters = np.hamming(WINDOW_LENGTH).astype(np.float32), _filters().astype(np.float32)
-    mel = np.empty((n_frames, N_BANDS))
+    mel = rows((n_frames, N_BANDS))
     for first in range(0, n_frames, _CHUNK):
+        if first % _BLOCK == 0:
+            release(signal, mel)  # those of a long recording lie in files
         stop = min(first + _CHUNK, n_frames)
         begin, end = first * HOP_LENGTH, (stop - 1) * HOP_LENGTH + WINDOW_LENGTH
         # One sample before the first, for pre-emphasis, and zeros after the last.
@@ -84,13 +91,13 @@ def mel_power(signal: np.ndarray) -> np.ndarray:
 
 
 @compiled()
-def subtract_noise(mel: np.ndarray) -> None:  # pragma: no cover - compiled
-    """Scale mel power in place by what stands out of the tracked floor of each band (Doblinger 1995; Kim 2010)."""
+def subtract_noise(mel: np.ndarray, state: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Scale mel power in place by what stands out of the tracked floor of each band (Doblinger 1995; Kim 2010).
+
+    ``state`` is that of :func:`noise_state` before the first frame; afterwards it is that for the frames that follow.
+    """
     n_frames, n_bands = mel.shape
-    power = mel[0].copy()
-    noise = mel[0] / _MAX_GAIN
-    floor = mel[0] / _MAX_GAIN
-    peak = np.zeros(n_bands)
+    power, noise, floor, peak = state[0], state[1], state[2], state[3]
     gain = np.empty(n_bands)
     for t in range(n_frames):
         for b in range(n_bands):
@@ -115,7 +122,12 @@ def subtract_noise(mel: np.ndarray) -> None:  # pragma: no cover - compiled
             mel[t, b] *= gain[low : high + 1].mean()
 
 
-def streams(cepstra: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
+def noise_state(frame: np.ndarray) -> np.ndarray:
+    """(4, 25) smoothed power, noise, its floor and the decaying peak of each band before a first frame of mel power."""
+    return np.stack([frame, frame / _MAX_GAIN, frame / _MAX_GAIN, np.zeros(len(frame))])
+
+
+def streams(cepstra: np.ndarray, mean: np.ndarray | None = None, frames: np.ndarray | None = None) -> np.ndarray:
     """Cepstra less their mean, their slope and its change.
 
     Parameters
@@ -124,19 +136,33 @@ def streams(cepstra: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
         (n_frames, 13).
     mean : np.ndarray | None
         (13,) what is taken off; None takes the mean of all frames.
+    frames : np.ndarray | None
+        (n,) indices of the frames that are asked for; None asks for all.
 
     Returns
     -------
     np.ndarray
-        (3, n_frames, 13) float32. The slope of frame ``k`` is ``c[k + 2] - c[k - 2]``, its change the slope of
+        (3, n, 13) float32. The slope of frame ``k`` is ``c[k + 2] - c[k - 2]``, its change the slope of
         ``k + 1`` less that of ``k - 1``; the first and last frame are repeated outwards.
     """
     if not len(cepstra):
         return np.zeros((3, 0, N_CEPSTRA), np.float32)
-    level = cepstra - (cepstra.mean(axis=0) if mean is None else mean)
-    padded = np.pad(level, ((3, 3), (0, 0)), mode="edge")
-    slope = padded[4:] - padded[:-4]
-    return np.stack([level, slope[1:-1], slope[2:] - slope[:-2]]).astype(np.float32)
+    mean = cepstra.mean(axis=0) if mean is None else mean
+    frames = np.arange(len(cepstra)) if frames is None else frames
+    out = rows((3, len(frames), N_CEPSTRA))
+
+    def slope(near: np.ndarray) -> np.ndarray:
+        return level(near + 2) - level(near - 2)
+
+    def level(near: np.ndarray) -> np.ndarray:
+        found: np.ndarray = cepstra[np.clip(near, 0, len(cepstra) - 1)] - mean
+        return found
+
+    for first in range(0, len(frames), _BLOCK):
+        part = frames[first : first + _BLOCK]
+        out[:, first : first + _BLOCK] = level(part), slope(part), slope(part + 1) - slope(part - 1)
+        release(out)
+    return out
 
 
 @lru_cache(maxsize=1)

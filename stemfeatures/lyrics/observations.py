@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._util.large_arrays import release, rows
 from ..constants import FRAME_RATE as VOICING_RATE
 from .acoustic_model import FILLERS, ONSET, SILENCE, VOWELS, AcousticModel
 from .cepstra import FRAME_RATE, SAMPLE_RATE, WINDOW_LENGTH, cepstra_of_mel, mel_power, streams
 from .onsets import onset_scores
-from .phone_network import STRIDE, PhoneNetwork, phone_features
+from .phone_network import STRIDE, PhoneFeatures, PhoneNetwork
 from .viterbi import Emissions
 from .vocals import Vocals, within_reach
 
@@ -39,10 +40,13 @@ ONSET_SCALE, LEAST_ONSET, MOST_ONSET = 4.0, -2.0, 3.0
 MIXTURE_SHARE = 0.5
 #: Kinds of columns.
 _PAUSE, _CONSONANT, _VOWEL, _START = range(4)
-#: Scores of a song of five minutes take 80 MB.
-HELD_BYTES = 400_000_000
-#: Frames whose scores are computed at a time where they are not kept.
-STRETCH = 10_000
+#: Scores of a song of five minutes take 80 MB. What takes more than the first is kept in a file, what takes more than
+#: the second is computed each time.
+MEMORY_BYTES, HELD_BYTES = 128_000_000, 400_000_000
+#: Most frames whose scores are computed, or looked at in a file, at a time, and what they may take.
+STRETCH, STRETCH_BYTES = 10_000, 64_000_000
+#: Audible frames that are scored at a time.
+_BLOCK = 2_048
 
 
 Colour = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -62,8 +66,9 @@ class Observations:
     voiced : np.ndarray
         (n_audible,) bool, which of the audible frames have a pitch.
     phones : np.ndarray | None
-        (n_audible, n_phones) float32, nats by which each phone of the acoustic model is less likely than the likeliest
-        that is no filler, as a phone network says; None without one.
+        (ceil(n_audible / STRIDE), n_phones) float32, nats by which each phone of the acoustic model is less likely than
+        the likeliest that is no filler, as a phone network says of every :data:`.phone_network.STRIDE` audible frames;
+        None without one.
     onset : np.ndarray | None
         (n_audible,) float32, nats by which a frame is more likely where a syllable starts than elsewhere; None takes
         all frames for equal.
@@ -112,10 +117,10 @@ def network_features(vocals: Vocals, model: AcousticModel, colour: Colour | None
     audible : np.ndarray
         (n_frames,) bool, of 10 ms.
     features : np.ndarray
-        (ceil(n_audible / 2), n_features) of every other audible frame; :func:`.phone_network.phone_features`.
+        (ceil(n_audible / 2), n_features) of every other audible frame; :class:`.phone_network.PhoneFeatures`.
     """
     seen, features = _observed(vocals, None, model, colour, wanted=True)
-    return seen.audible, features if features is not None else np.zeros((0, 0), np.float32)
+    return seen.audible, features[:] if features is not None else np.zeros((0, 0), np.float32)
 
 
 def _observed(
@@ -125,7 +130,7 @@ def _observed(
     colour: Colour | None = None,
     *,
     wanted: bool = False,
-) -> tuple[Observations, np.ndarray | None]:
+) -> tuple[Observations, PhoneFeatures | None]:
     """Observations, and features of a network where there is one or they are wanted."""
     mel = mel_power(vocals.signal)
     mixture = None if vocals.mixture is None else mel_power(vocals.mixture)
@@ -138,15 +143,16 @@ def _observed(
     if not sure.any():
         return Observations(streams(found[:0]), sure, sure[:0]), None
     audible = sure | audible_frames(vocals, len(mel), perhaps=True)
-    voiced = vocals.voiced[_nearest(vocals, len(found))][audible]
-    seen = streams(found, found[sure].mean(axis=0))[:, audible]
+    voiced = vocals.voiced[_nearest(vocals, len(sure))][audible]
+    frames = np.flatnonzero(audible)
+    seen = streams(found, found[sure].mean(axis=0), frames)
+    del found
     features = phones = None
     if model is not None and (network is not None or wanted):
         powers = (mel, mel if mixture is None else mixture)
-        frames = np.flatnonzero(audible)[::STRIDE]
-        features = phone_features(model, seen[:, ::STRIDE], powers, frames, np.flatnonzero(sure))
+        features = PhoneFeatures(model, seen[:, ::STRIDE], powers, frames[::STRIDE], np.flatnonzero(sure))
     if network is not None and model is not None and features is not None:
-        phones = _phones(network, features, model.phones)[np.arange(len(voiced)) // STRIDE]
+        phones = _phones(network, features, model.phones)
     return Observations(seen, audible, voiced, phones, onsets[audible], ~sure[audible]), features
 
 
@@ -179,18 +185,23 @@ def without_empty_bands(mel: np.ndarray, audible: np.ndarray) -> np.ndarray:
     """
     if not audible.any():
         return mel
-    mean = mel[audible].mean(axis=0)
+    mean = mel[audible].mean(axis=0, dtype=float)
     empty = mean < EMPTY_BAND * mean.max()
-    return np.where(empty, mean, mel) if empty.any() else mel
+    return np.where(empty, mean.astype(mel.dtype), mel) if empty.any() else mel
 
 
-def _phones(network: PhoneNetwork, features: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def _phones(network: PhoneNetwork, features: PhoneFeatures, names: Sequence[str]) -> np.ndarray:
     """(n_frames, n_phones) nats relative to the likeliest phone that is no filler."""
-    ratios = network.log_ratios(features)
     columns = network.columns(names)
-    found = np.stack([ratios[:, some].max(axis=1) for some in columns], axis=1)
     speech = np.array([name not in FILLERS for name in names])
-    return np.maximum(found - found[:, speech].max(axis=1, keepdims=True), NETWORK_FLOOR).astype(np.float32)
+    out = rows((len(features), len(names)))
+    first = 0
+    for ratios in network.log_ratios_in_parts(features):
+        found = np.stack([ratios[:, some].max(axis=1) for some in columns], axis=1)
+        found -= found[:, speech].max(axis=1, keepdims=True)
+        out[first : first + len(found)] = np.maximum(found, NETWORK_FLOOR)
+        first += len(found)
+    return out
 
 
 def audible_frames(vocals: Vocals, n_frames: int, *, perhaps: bool = False) -> np.ndarray:
@@ -221,47 +232,59 @@ def _nearest(vocals: Vocals, n_frames: int) -> np.ndarray:
     return np.clip(np.rint(times * VOICING_RATE).astype(int), 0, len(vocals.voiced) - 1)
 
 
-def phone_scores(
-    model: AcousticModel, observations: Observations, senones: np.ndarray, *, stride: int = 1
-) -> np.ndarray:
+class PhoneScorer:
     """How well audible frames sound like senones, relative to the best phone without context.
 
     Parameters
     ----------
     model : AcousticModel
         Its Gaussians.
-    observations : Observations
-        Of :func:`observe`.
     senones : np.ndarray
         (n,) which; :data:`.acoustic_model.ONSET` is no sound and stays 0.
-    stride : int
-        Look at every so many frames.
-
-    Returns
-    -------
-    np.ndarray
-        (ceil(n_audible / stride), n + 1) float32, times :data:`SCALE`; column 0 is the pause.
     """
-    plain = model.plain_senones
-    n = len(senones)
-    # Senones of phones without context are scored twice where the graph has them too: cheaper than to gather columns.
-    onset = senones == ONSET
-    senones = np.where(onset, plain[0, 0], senones)  # any will do there: its column is written last
-    found = model.log_likelihoods(observations.streams[:, ::stride], np.concatenate([senones, plain.ravel()]))
-    phones = found[:, n:].reshape(len(found), *plain.shape).max(axis=2)
-    filler = np.array([name in FILLERS for name in model.phones])
-    best = phones[:, ~filler].max(axis=1, keepdims=True)
-    scores = np.empty((len(found), n + 1), np.float32)
-    np.subtract(found[:, :n], best, out=scores[:, 1:])
-    scores[:, 1:] *= SCALE
-    scores[:, 0] = SCALE * np.maximum((phones[:, filler] - best).max(axis=1), -GARBAGE)
-    if observations.phones is not None:
-        said = observations.phones[::stride]
-        scores *= 1 - NETWORK_SHARE
-        scores[:, 0] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.phones.index(SILENCE)]
-        scores[:, 1:] += NETWORK_SHARE * NETWORK_SCALE * said[:, model.codebook[senones]]
-    scores[:, 1 + np.flatnonzero(onset)] = 0
-    return scores
+
+    def __init__(self, model: AcousticModel, senones: np.ndarray) -> None:
+        self.n_columns = len(senones) + 1
+        self._onset = senones == ONSET
+        self._plain = model.plain_senones
+        senones = np.where(self._onset, self._plain[0, 0], senones)  # any will do there: its column is written last
+        # Senones of phones without context are scored twice where the graph has them too: cheaper than to gather them.
+        self._score = model.scorer(np.concatenate([senones, self._plain.ravel()]))
+        self._filler = np.array([name in FILLERS for name in model.phones])
+        self._silence, self._phone = model.phones.index(SILENCE), model.codebook[senones]
+
+    def __call__(self, seen: Observations, first: int, stop: int, *, stride: int = 1) -> np.ndarray:
+        """Scores of every so many audible frames.
+
+        Parameters
+        ----------
+        seen : Observations
+            Of :func:`observe`.
+        first, stop : int
+            Audible frames from and to which; ``first`` is a multiple of ``stride``.
+        stride : int
+            Look at every so many frames.
+
+        Returns
+        -------
+        np.ndarray
+            (ceil((stop - first) / stride), n + 1) float32, times :data:`SCALE`; column 0 is the pause.
+        """
+        n = self.n_columns - 1
+        found = self._score(seen.streams[:, first:stop:stride])
+        phones = found[:, n:].reshape(len(found), *self._plain.shape).max(axis=2)
+        best = phones[:, ~self._filler].max(axis=1, keepdims=True)
+        scores = np.empty((len(found), n + 1), np.float32)
+        np.subtract(found[:, :n], best, out=scores[:, 1:])
+        scores[:, 1:] *= SCALE
+        scores[:, 0] = SCALE * np.maximum((phones[:, self._filler] - best).max(axis=1), -GARBAGE)
+        if seen.phones is not None:
+            said = seen.phones[np.arange(first, stop, stride) // STRIDE]
+            scores *= 1 - NETWORK_SHARE
+            scores[:, 0] += NETWORK_SHARE * NETWORK_SCALE * said[:, self._silence]
+            scores[:, 1:] += NETWORK_SHARE * NETWORK_SCALE * said[:, self._phone]
+        scores[:, 1 + np.flatnonzero(self._onset)] = 0
+        return scores
 
 
 class FrameScores:
@@ -279,7 +302,8 @@ class FrameScores:
         Look at every so many audible frames and take the same sound for those between; voicing and starts of
         syllables are those of each frame.
     held_bytes : int
-        Scores that take more are not kept, but computed each time they are asked for.
+        Scores that take more are not kept, but computed each time they are asked for; those that take more than
+        :data:`MEMORY_BYTES` are kept in a file.
 
     Attributes
     ----------
@@ -297,24 +321,30 @@ class FrameScores:
         held_bytes: int = HELD_BYTES,
     ) -> None:
         self.n_frames = len(observations.audible)
-        self._model, self._observations, self._senones, self._stride = model, observations, senones, stride
+        self._observations, self._stride = observations, stride
+        self._score = PhoneScorer(model, senones)
         #: Audible frames before each frame.
         self._before = np.concatenate([[0], np.cumsum(observations.audible)])
         vowels = [model.phones.index(name) for name in VOWELS]
         kind = np.where(np.isin(model.codebook[senones], vowels), _VOWEL, _CONSONANT)
         self._kind = np.append(_PAUSE, np.where(senones == ONSET, _START, kind)).astype(np.int32)
-        fits = self._before[-1] // stride * (len(senones) + 1) * 4 <= held_bytes
-        self._held = self._table(0, int(self._before[-1])) if fits else None
+        size = self._before[-1] // stride * self._score.n_columns * 4
+        self._held = self._table(0, int(self._before[-1])) if size <= held_bytes else None
+        self._in_memory = self._held is not None and size <= MEMORY_BYTES
 
     @property
     def stretch(self) -> int:
-        """All frames where scores are kept, else :data:`STRETCH`."""
-        return STRETCH if self._held is None else self.n_frames
+        """All frames where scores are kept in memory, else as many as :data:`STRETCH` and its bytes allow."""
+        if self._in_memory:
+            return self.n_frames
+        return max(min(STRETCH, STRETCH_BYTES // (4 * self._score.n_columns) * self._stride), 1)
 
     def emissions(self, first: int, stop: int) -> Emissions:
         """Scores of frames ``first`` to ``stop``."""
         begin, end = int(self._before[first]), int(self._before[stop])
         start = begin - begin % self._stride  # the same frames are looked at, wherever a block begins
+        if self._held is not None:
+            release(self._held)
         table = self._table(start, end) if self._held is None else self._held
         audible = self._observations.audible[first:stop]
         place = self._before[first:stop] // self._stride - (start // self._stride if self._held is None else 0)
@@ -323,11 +353,15 @@ class FrameScores:
 
     def _table(self, start: int, end: int) -> np.ndarray:
         """Rows of the audible frames from one to another, and one of zeros, for those that are not."""
-        seen = self._observations
-        phones = None if seen.phones is None else seen.phones[start:end]
-        part = Observations(seen.streams[:, start:end], seen.audible, seen.voiced[start:end], phones)
-        silent = np.zeros((1, len(self._senones) + 1), np.float32)
-        return np.concatenate([phone_scores(self._model, part, self._senones, stride=self._stride), silent])
+        n_rows, n_columns = -(-(end - start) // self._stride), self._score.n_columns
+        table = rows((n_rows + 1, n_columns), in_memory=MEMORY_BYTES)
+        for row in range(0, n_rows, _BLOCK):
+            first = start + row * self._stride
+            stop = min(first + _BLOCK * self._stride, end)
+            table[:n_rows][row : row + _BLOCK] = self._score(self._observations, first, stop, stride=self._stride)
+            release(table, self._observations.streams)
+        table[n_rows] = 0
+        return table
 
     def _extra(self, first: int, stop: int, begin: int, end: int) -> np.ndarray:
         """(stop - first, 4) what is added to a pause, a consonant, a vowel and the start of a syllable."""

@@ -19,6 +19,8 @@ GROUPS = ((0, 5), (5, 10), (10, 16), (16, 25))
 PLACES, REACH = (-6, -3, 0, 3, 6), 3
 #: Power that is added before logarithms are taken, on the scale of 16-bit samples.
 FLOOR = 1e4
+#: Frames whose logarithms are taken at a time.
+_BLOCK = 10_000
 N_FEATURES = 2 * len(GROUPS) * len(PLACES)
 SHIPPED = Path(__file__).parent / "onsets.json.gz"
 
@@ -55,7 +57,11 @@ def onset_scores(mel: np.ndarray) -> np.ndarray:
 
 def _changes(mel: np.ndarray) -> np.ndarray:
     """(n_frames, n_groups) by how much the logarithm of each group rises around each frame."""
-    level = np.stack([np.log(mel[:, a:b] + FLOOR).mean(axis=1) for a, b in GROUPS], axis=1).astype(np.float32)
+    level = np.empty((len(mel), len(GROUPS)), np.float32)
+    for first in range(0, len(mel), _BLOCK):
+        power = mel[first : first + _BLOCK].astype(float)
+        for k, (a, b) in enumerate(GROUPS):
+            level[first : first + _BLOCK, k] = np.log(power[:, a:b] + FLOOR).mean(axis=1)
     padded = np.pad(level, ((REACH, REACH), (0, 0)), mode="edge") if len(level) else level
     return padded[2 * REACH :] - padded[: len(padded) - 2 * REACH]
 

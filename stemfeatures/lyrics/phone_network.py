@@ -9,7 +9,7 @@ Convolutions over half a second give the logarithm of the probability of each ph
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -41,10 +41,8 @@ _NO_GAUSSIANS, _NO_OTHERS, _NOISE, _DROPOUT = 0.1, 0.2, 0.2, 0.15
 LIKE = {"CH": ("T", "SH"), "JH": ("D", "SH"), "ZH": ("Z", "SH"), "OY": ("AO", "IY")}
 
 
-def phone_features(
-    model: AcousticModel, streams: np.ndarray, powers: Sequence[np.ndarray], frames: np.ndarray, sure: np.ndarray
-) -> np.ndarray:
-    """Features of the network.
+class PhoneFeatures:
+    """Features of the network, computed as they are asked for: those of an hour take 85 MB.
 
     Parameters
     ----------
@@ -58,34 +56,46 @@ def phone_features(
         (n,) indices of the frames that are asked for.
     sure : np.ndarray
         Indices of the frames of vocals whose power all is normalised by, such as those in which somebody surely sings.
-
-    Returns
-    -------
-    np.ndarray
-        (n, n_phones + 76) float32. Neither gain nor equaliser matters.
     """
-    sung = np.array([name not in FILLERS for name in model.phones])
-    n_phones = len(model.phones)
-    out = np.empty((len(frames), n_phones + 2 * (N_CEPSTRA + N_BANDS)), np.float32)
-    plain = model.plain_senones
-    scale, mean = _level(powers[0], sure)
-    for first in range(0, len(out), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        near = np.ascontiguousarray(streams[:, part])
-        nats = model.log_likelihoods(near, plain.ravel()).reshape(-1, *plain.shape).max(axis=2)
-        nats -= nats[:, sung].max(axis=1, keepdims=True)
-        bands = [(np.log(power[frames[part]] / scale + _FLOOR) - mean) / POWER for power in powers]
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        streams: np.ndarray,
+        powers: Sequence[np.ndarray],
+        frames: np.ndarray,
+        sure: np.ndarray,
+    ) -> None:
+        self._streams, self._powers, self._frames = streams, powers, frames
+        self._sung = np.array([name not in FILLERS for name in model.phones])
+        self._plain = model.plain_senones
+        self._score = model.scorer(self._plain.ravel())
+        self._scale, self._mean = _level(powers[0], sure)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """(n, n_phones + 76) float32 of some frames in a row. Neither gain nor equaliser matters."""
+        near, frames = np.ascontiguousarray(self._streams[:, part]), self._frames[part]
+        nats = self._score(near).reshape(-1, *self._plain.shape).max(axis=2)
+        nats -= nats[:, self._sung].max(axis=1, keepdims=True)
+        levels = [np.log(power[frames].astype(float) / self._scale + _FLOOR) for power in self._powers]
+        bands = [(level - self._mean) / POWER for level in levels]
         gaussians = np.maximum(nats, LEAST_NATS) / NATS
-        out[part] = np.concatenate([gaussians, near[0] / CEPSTRA, near[1] / CEPSTRA, *bands], axis=1)
-    return out
+        found = np.concatenate([gaussians, near[0] / CEPSTRA, near[1] / CEPSTRA, *bands], axis=1)
+        return found.astype(np.float32)
 
 
 def _level(power: np.ndarray, frames: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean power of some frames, and (25,) mean logarithm of what is relative to that."""
     chunks = [frames[first : first + _CHUNK] for first in range(0, len(frames), _CHUNK)]
-    scale = max(sum(float(power[chunk].sum()) for chunk in chunks) / max(len(frames) * power.shape[1], 1), 1e-12)
-    total = sum((np.log(power[chunk] / scale + _FLOOR).sum(axis=0) for chunk in chunks), np.zeros(power.shape[1]))
-    return scale, total / max(len(frames), 1)
+    total = sum(float(power[chunk].sum(dtype=float)) for chunk in chunks)
+    scale = max(total / max(len(frames) * power.shape[1], 1), 1e-12)
+    levels = np.zeros(power.shape[1])
+    for chunk in chunks:
+        levels += np.log(power[chunk].astype(float) / scale + _FLOOR).sum(axis=0)
+    return scale, levels / max(len(frames), 1)
 
 
 class PhoneNetwork(SmallNetwork):
@@ -135,28 +145,30 @@ class PhoneNetwork(SmallNetwork):
         found = torch.cat(parts, dim=1)
         return found + _NOISE * torch.randn_like(found)
 
-    @torch.inference_mode()
-    def log_ratios(self, features: np.ndarray) -> np.ndarray:
+    def log_ratios(self, features: np.ndarray | PhoneFeatures) -> np.ndarray:
         """How much likelier each phone is in a frame than in general.
 
         Parameters
         ----------
-        features : np.ndarray
-            (n_frames, n_features) of :func:`phone_features`, every :data:`STRIDE` audible frames.
+        features : np.ndarray | PhoneFeatures
+            (n_frames, n_features), every :data:`STRIDE` audible frames.
 
         Returns
         -------
         np.ndarray
             (n_frames, n_phones) float32, nats.
         """
-        out = np.empty((len(features), len(self.phones)), np.float32)
+        parts = list(self.log_ratios_in_parts(features))
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.phones)), np.float32)
+
+    def log_ratios_in_parts(self, features: np.ndarray | PhoneFeatures) -> Iterator[np.ndarray]:
+        """The same, some frames after the others."""
         for first in range(0, len(features), _CHUNK):
             begin = max(first - REACH, 0)
             part = torch.from_numpy(features[begin : first + _CHUNK + REACH].T[None].copy())
-            found = (self(part)[0] - self.log_prior[:, None]).T.numpy()
-            stop = min(first + _CHUNK, len(features))
-            out[first:stop] = found[first - begin : stop - begin]
-        return out
+            with torch.inference_mode():
+                found = (self(part)[0] - self.log_prior[:, None]).T.numpy()
+            yield found[first - begin : min(first + _CHUNK, len(features)) - begin]
 
     def columns(self, phones: Sequence[str]) -> list[list[int]]:
         """Classes that stand for each of some phones of the pronouncing dictionary; see :data:`LIKE`."""

@@ -11,7 +11,7 @@ from . import letter_to_sound, onsets, phone_network, singing
 from .graph import GraphCosts
 
 #: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
-ALIGNMENT_VERSION = 5
+ALIGNMENT_VERSION = 6
 #: Modules between vocals and tables whose constants can change a value.
 PARTS = tuple(
     f"stemfeatures.lyrics.{name}"
@@ -39,7 +39,9 @@ PARTS = tuple(
     )
 )
 #: Constants of these modules that say how much is held or computed at a time: all give the same times.
-MEMORY_ALONE = frozenset({"HELD_BYTES", "STRETCH", "MEMORY", "_FEWEST", "_CHUNK", "_BLOCK_S"})
+MEMORY_ALONE = frozenset(
+    {"HELD_BYTES", "MEMORY_BYTES", "STRETCH", "STRETCH_BYTES", "MEMORY", "_FEWEST", "_CHUNK", "_BLOCK", "_BLOCK_S"}
+)
 #: Package whose acoustic model and dictionary are read.
 _PACKAGE = "pocketsphinx"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .._util.large_arrays import GrowingArrays
 from ..audio import StreamResampler, as_signal, open_audio
 from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, N_BINS, N_FFT, STEMS
 from ..descriptors.activity import active_frames, playing_frames
@@ -141,7 +142,8 @@ class VocalCollector:
         self.separated = separated
         self._adder = OverlapAdder(1 if separated else 2, N_FFT, HOP_LENGTH, device=device)
         self._resampler = StreamResampler(ANALYSIS_SAMPLE_RATE, SAMPLE_RATE)
-        self._signal: list[np.ndarray] = []
+        # An hour takes half a gigabyte, which may lie in a file.
+        self._signal = GrowingArrays()
         self._voicing: list[np.ndarray] = []
         self._presence: list[np.ndarray] = []
         self._energy: list[np.ndarray] = []
@@ -163,41 +165,19 @@ class VocalCollector:
     def finish(self, n_samples: int, duration_s: float) -> Vocals:
         """The vocals of a track of ``n_samples`` at the analysis rate."""
         self._resample(self._adder.finish(n_samples))
-        self._signal.append(self._resampler.flush())
+        self._signal.append("signal", self._resampler.flush())
         energy = np.concatenate(self._energy, axis=1)
         active = active_frames(energy[0], energy[1])
         voicing = np.concatenate(self._voicing)
         pitched = (voicing > VOICED) & active
         voiced = sung_frames(pitched, active, np.concatenate(self._presence)) if self._presence else pitched
-        signal = joined(self._signal)
+        signal = self._signal.finish()["signal"]
         perhaps = voiced | ((voicing > PERHAPS_VOICED) & active)
         mixture = None if self.separated else signal[1]
         return Vocals(signal[0], voiced, duration_s, perhaps_voiced=perhaps, mixture=mixture)
 
     def _resample(self, signal: torch.Tensor) -> None:
-        self._signal.append(self._resampler.process(signal.cpu().numpy()))
-
-
-def joined(blocks: list[np.ndarray]) -> np.ndarray:
-    """Blocks end to end; each is let go once it is copied, so that an hour is not held twice.
-
-    Parameters
-    ----------
-    blocks : list[np.ndarray]
-        (channels, n) each; empty afterwards.
-
-    Returns
-    -------
-    np.ndarray
-        (channels, n_samples) float32.
-    """
-    out = np.empty((len(blocks[0]), sum(block.shape[1] for block in blocks)), np.float32)
-    stop = out.shape[1]
-    while blocks:
-        block = blocks.pop()
-        out[:, stop - block.shape[1] : stop] = block
-        stop -= block.shape[1]
-    return out
+        self._signal.append("signal", self._resampler.process(signal.cpu().numpy()))
 
 
 def sung_frames(pitched: np.ndarray, active: np.ndarray, presence: np.ndarray) -> np.ndarray:
