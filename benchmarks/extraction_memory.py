@@ -1,11 +1,12 @@
 """Peak memory of extracting tracks of growing length, each in a process of its own.
 
-    python benchmarks/extraction_memory.py [--minutes 3 10 60] [--model NAME] [--small-network]
+    python benchmarks/extraction_memory.py [--minutes 3 10 60] [--model NAME] [--small-network] [--lines 12]
 
 A stereo file of tones, strokes and noise at 44.1 kHz is written, and ``extract_catalog`` makes its rows, with the
 environment that ``extract -j N`` gives its workers. The peak is the largest resident size of the process. ``growth`` is
 how much more an hour of audio takes than the first length. ``--small-network`` takes random weights of a network that
 costs next to nothing, to see in little time what grows besides the network, whose memory depends on no length.
+``--lines`` puts so many lines of lyrics a minute beside the song and makes the tables of lyrics, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import soundfile as sf
 from faults import write_model
 
 from pipelines.extraction.threads import MEMORY_ENVIRONMENT, WORKER_ENVIRONMENT
+from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES
+from stemfeatures.tables.schema import DEFAULT_TABLES
 
 RATE = 44_100
 
@@ -42,11 +45,19 @@ def write_song(path: Path, minutes: float) -> None:
             file.write((tones * (bar % 16 != 15) + strokes + noise).T)
 
 
+def write_lyrics(path: Path, n_lines: int) -> None:
+    """Lines of six words, hardly two of them the same."""
+    words = ["river", "stone", "morning", "yellow", "never", "window", "falling", "open", "heavy", "silver", "under"]
+    rng = np.random.default_rng(0)
+    path.write_text("\n".join(" ".join(rng.choice(words, 6)) for _ in range(n_lines)))
+
+
 def extract_one(song: Path, out: Path, model: str) -> None:
     """In a process of its own: extract, print the peak in MiB and the seconds of CPU."""
     from pipelines import extract_catalog
 
-    summary = extract_catalog([song], out, model=model, device="cpu", jobs=1)
+    tables = (*DEFAULT_TABLES, *LYRIC_TABLES) if song.with_suffix(".txt").exists() else None
+    summary = extract_catalog([song], out, model=model, device="cpu", jobs=1, tables=tables)
     if summary.n_done != 1:
         sys.exit(f"not extracted: {summary.errors}")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time())
@@ -58,6 +69,7 @@ def main() -> None:
     parser.add_argument("--model", default="joint-v7", help="checkpoint (default: %(default)s)")
     parser.add_argument("--small-network", action="store_true", help="random weights of a small network")
     parser.add_argument("--one", nargs=2, type=Path, metavar=("SONG", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--lines", type=float, default=0.0, help="of lyrics, a minute")
     args = parser.parse_args()
     if args.one is not None:
         song, out = args.one
@@ -72,6 +84,8 @@ def main() -> None:
         for minutes in args.minutes:
             song, out = work / "song.wav", work / f"features-{minutes:g}"
             write_song(song, minutes)
+            if args.lines:
+                write_lyrics(song.with_suffix(".txt"), round(args.lines * minutes))
             command = [sys.executable, __file__, "--model", model, "--one", str(song), str(out)]
             said = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
             peak, cpu_s = map(float, said.split()[-2:])
