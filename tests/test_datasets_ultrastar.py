@@ -142,6 +142,15 @@ def test_a_folder_of_songs_with_audio_and_stems(tmp_path: Path) -> None:
         track.audio("drums")
 
 
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    for name in ("songs/a", "elsewhere/b", "elsewhere/.trash"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "song.txt").write_text(SONG)
+    (tmp_path / "songs" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "songs")
+    assert [track.name for track in open_dataset("ultrastar", tmp_path / "songs")] == ["a/song", "link/b/song"]
+
+
 def test_a_song_without_its_audio_still_has_its_words(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(SONG)
     [track] = open_dataset("ultrastar", tmp_path)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.folders import folders_below
 from ..constants import MIXTURE
 from ..errors import CatalogError
 from .annotations import Annotations, Lyrics, Segment, make_notes
@@ -276,15 +277,16 @@ class UltrastarTrack(MultiTrack):
 def ultrastar(root: str | Path) -> MultitrackDataset:
     """Every song file at any depth under ``root``: text files whose first line is a ``#`` header.
 
-    Songs without audio are listed too, for their notes and words; asking for their audio raises CatalogError.
+    Linked folders are followed. Songs without audio are listed too, for their notes and words; asking for their audio
+    raises CatalogError.
 
     Raises CatalogError if there are none. A broken song raises when it is asked for anything.
     """
     root = Path(root).expanduser()
     tracks = [
         UltrastarTrack(path.relative_to(root).with_suffix("").as_posix(), root.resolve().name, path)
-        for path in sorted(root.rglob("*.txt"))
-        if path.is_file() and _is_song(path)
+        for path in sorted(folder / name for folder, names in folders_below(root) for name in names)
+        if path.suffix == ".txt" and path.is_file() and _is_song(path)
     ]
     if not tracks:
         raise CatalogError("no UltraStar song files (*.txt with #BPM) under it", source=str(root))

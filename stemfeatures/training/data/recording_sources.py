@@ -7,13 +7,13 @@ of the others is taken, see :func:`find_recordings`.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..._util.folders import folders_below
 from ...audio import to_mono
 from ...constants import MIXTURE, STEMS
 from ...datasets.annotations import Annotations
@@ -245,15 +245,8 @@ def _look(path: str | Path, target: str) -> tuple[Sequence[MultiTrack], list[Pat
     tracks: list[MultiTrack] = []
     files: list[Path] = []
     songs: set[Path] = set()
-    seen: set[Path] = set()
     passed = 0
-    for name, below, _ in os.walk(root.resolve(), followlinks=True):
-        folder = Path(name)
-        below[:] = sorted(child for child in below if not child.startswith("."))
-        if folder.resolve() in seen:  # a link that leads back
-            below.clear()
-            continue
-        seen.add(folder.resolve())
+    for folder, _ in folders_below(root.resolve()):
         inside = _audio_in(folder)
         clips = mir1k_tracks(folder)
         if marks & {file.stem for file in inside}:
