@@ -114,7 +114,24 @@ def test_chords_within_lines_are_left_out_of_what_is_sung():
 
 def test_no_chord_and_one_with_a_star_are_left_out_of_what_is_sung():
     tokens = parse_lyrics("[N.C.]Hold [NC]on [Am*]to [n.c]me [N]ow").tokens
-    assert [token.sung for token in tokens] == ["Hold", "on", "to", "[n.c]me", "[N]ow"]
+    assert [token.sung for token in tokens] == ["Hold", "on", "to", "[n.c]me", "Now"]
+
+
+def test_german_and_small_chords_are_not_sung():
+    sheet = "Hm  Fis7 | Es\nIch geh\nH\nAs\nHmm\na e\nem"
+    assert _kinds(sheet) == ["(Hm) (Fis7) (|) (Es)", "Ich geh", "(H)", "(As)", "Hmm", "a e", "em"]
+    small = "d g7 / fis\nIch geh a\na e\nem\nhmm\nC H7"
+    assert _kinds(small) == ["(d) (g7) (/) (fis)", "Ich geh a", "(a) (e)", "(em)", "hmm", "(C) (H7)"]
+    assert _kinds("As\nEs\nHm\na am\ndes\nhis") == ["As", "Es", "Hm", "a am", "des", "his"]
+    tokens = parse_lyrics("[Hm]Hold [Es/B]on [am]to [f#m7]me [cis][gis]now th[em] [a]nd").tokens
+    assert [token.sung for token in tokens] == ["Hold", "on", "to", "me", "now", "them", "and"]
+
+
+def test_letters_that_were_put_in_are_sung():
+    tokens = parse_lyrics("[A]nd [A]ll [E]nds, [A]mm [E]shh [A]hold [D]nd l[A]nd [A]").tokens
+    assert [token.sung for token in tokens if token.kind == "word"] == [
+        "And", "All", "Ends,", "mm", "shh", "hold", "nd", "lnd",
+    ]  # fmt: skip
 
 
 def test_words_with_other_chords_are_the_same_words():

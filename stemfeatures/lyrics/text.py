@@ -46,19 +46,30 @@ _PAGE = re.compile(
     r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*Embed|See .{1,60} Live|Get tickets as low as \S+)\s*$"
 )
 _PAGE_HEAD, _PAGE_END = re.compile(r"\d+\s*Contributors?"), "Embed"
-_CHORD_NAME = (
-    r"[A-G][#b\u266f\u266d]?(?:maj|min|dim|aug|sus|add|omit|[mM0-9+\u00b0\u00f8#b\u266f\u266d()-])*"
-    r"(?:/[A-G][#b\u266f\u266d]?)?"
-)
+#: Names of notes, English and German; in German chord sheets small ones are minor chords.
+_NOTE = r"(?:[CDFG]is|[DG]es|[AE]s|(?!Hmm)[A-H][#b\u266f\u266d]?)"
+_SMALL_NOTE = r"(?:[cdfg]is|[dg]es|[ae]s|(?!hmm)[a-h][#b\u266f\u266d]?)"
+_QUALITY = r"(?:maj|min|dim|aug|sus|add|omit|[mM0-9+\u00b0\u00f8#b\u266f\u266d()-])*"
+_BASS = rf"(?:/(?:{_NOTE}|{_SMALL_NOTE}))?"
+_CHORD_NAME, _SMALL_CHORD_NAME = (rf"{note}{_QUALITY}{_BASS}" for note in (_NOTE, _SMALL_NOTE))
 #: Headings of Markdown.
 _HASHES = re.compile(r"\s*#{1,6}\s+\S")
-_CHORD = re.compile(_CHORD_NAME)
-#: Names of chords that are no words and no letters of the alphabet.
-_SURE_CHORD = re.compile(rf"(?!Am$|Em$|[A-G]$){_CHORD_NAME}")
-#: Chords within a line, as ChordPro has them.
-_INLINE_CHORD = re.compile(rf"\[\s*(?:{_CHORD_NAME}\*?|N\.?C\.?)\s*\]")
+#: Chords, and those of them that are no words and no letters of the alphabet, without and with small ones.
+_NO_CHORD = "(?!(?i:am|em|hm|as|es|des|dis|ges|[a-h])$)"
+_CHORDS = (
+    (re.compile(_CHORD_NAME), re.compile(_NO_CHORD + _CHORD_NAME)),
+    (re.compile(rf"{_CHORD_NAME}|{_SMALL_CHORD_NAME}"), re.compile(_NO_CHORD + _SMALL_CHORD_NAME)),
+)
+#: A letter that somebody put in, as in "[A]nd": before consonants that are no syllable.
+_RESTORED = r"(?<!\w)\[[AE]\](?!(?:h?m+|sh+|br+|ps+t)\b)[b-df-hj-np-tv-xz]+\b"
+_PUT_IN = re.compile(r"\[(\w+)\](?=\w)|(?<=\w)\[(\w+)\]")
+#: Chords within a line, as ChordPro has them; a small one is more than a letter, and before a word.
+_INLINE_CHORD = re.compile(
+    rf"(?!{_RESTORED})\[\s*(?:{_CHORD_NAME}\*?|N\.?C\.?)\s*\]"
+    rf"|(?<![^\s\]])\[\s*(?![a-h]\s*\]){_SMALL_CHORD_NAME}\*?\s*\]"
+)
 #: A letter in brackets that stands alone names a section.
-_REHEARSAL = re.compile(r"\s*\[[A-G]\]\s*$")
+_REHEARSAL = re.compile(r"\s*\[[A-H]\]\s*$")
 _AROUND_CHORDS = "()[]|"
 _BETWEEN_CHORDS = re.compile(r"[|/%*.,:()-]+|N\.?C\.?|[x\u00d7]\d+|\d+[x\u00d7]", re.IGNORECASE)
 #: Who sings a line, before a colon or in square brackets, and the number of a line.
@@ -117,8 +128,8 @@ class Token:
 
     @property
     def sung(self) -> str:
-        """What of it is sung: all but chords in brackets."""
-        return without_chords(self.text)
+        """What of it is sung: all but chords in brackets, and without brackets around letters that were put in."""
+        return _PUT_IN.sub(r"\1\2", without_chords(self.text))
 
 
 @dataclass(frozen=True)
@@ -223,10 +234,14 @@ class _Unsung:
     def __init__(self, lines: Sequence[str]) -> None:
         filled = [line for line in lines if line]
         self.from_page = bool(filled) and (filled[-1].endswith(_PAGE_END) or any(map(_PAGE_HEAD.match, filled)))
-        self.with_chords = any(
-            _chords(words) and any(_SURE_CHORD.fullmatch(word.strip(_AROUND_CHORDS)) for word in words)
-            for words in map(_unnamed, filled)
-        )
+        self.chords = [
+            known
+            for known, sure in _CHORDS
+            if any(
+                _chords(words, known) and any(sure.fullmatch(word.strip(_AROUND_CHORDS)) for word in words)
+                for words in map(_unnamed, filled)
+            )
+        ]
         self.with_singers = sum(bool(_SINGER.match(line)) for line in filled) >= _FEWEST_NAMED
         self.numbered = len(filled) > 1 and (
             sum(bool(_NUMBERED.match(line)) for line in filled) >= _MOST_NUMBERED * len(filled)
@@ -251,7 +266,7 @@ class _Unsung:
 
     def played(self, line: str) -> bool:
         """Whether it is chords or tablature."""
-        return bool(self.with_chords and _chords(_unnamed(line))) or bool(_TABLATURE.match(line))
+        return any(_chords(_unnamed(line), known) for known in self.chords) or bool(_TABLATURE.match(line))
 
 
 def _unnamed(line: str) -> list[str]:
@@ -264,10 +279,10 @@ def _page(line: str) -> bool:
     return bool(_PAGE.match(line)) or line.endswith(" Lyrics")
 
 
-def _chords(words: list[str]) -> bool:
+def _chords(words: list[str], known: re.Pattern[str]) -> bool:
     bare = [word.strip(_AROUND_CHORDS) for word in words]
     named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
-    return bool(named) and all(map(_CHORD.fullmatch, named))
+    return bool(named) and all(map(known.fullmatch, named))
 
 
 def without_chords(word: str) -> str:
@@ -292,11 +307,11 @@ def backwards(lyrics: LyricsText) -> LyricsText:
     return LyricsText(tuple(tokens), tuple(lines))
 
 
-def shuffled(lyrics: LyricsText) -> LyricsText:
-    """The same words in another order, the same for each text, in lines as long as they were."""
+def shuffled(lyrics: LyricsText, seed: int = 0) -> LyricsText:
+    """The same words in another order, the same for each text and seed, in lines as long as they were."""
     places = [k for k, token in enumerate(lyrics.tokens) if token.kind == "word"]
     tokens = list(lyrics.tokens)
-    for place, source in zip(places, random.Random(0).sample(places, len(places))):
+    for place, source in zip(places, random.Random(seed).sample(places, len(places))):
         tokens[place] = replace(lyrics.tokens[place], text=lyrics.tokens[source].text)
     return replace(lyrics, tokens=tuple(tokens))
 
