@@ -76,6 +76,29 @@ def test_windows_say_what_is_in_them():
     assert values["consonants"] == pytest.approx(np.log10(0.02**2 / (0.02**2 + 0.002**2)), abs=0.05)
 
 
+@pytest.mark.parametrize("tuning", [0.0, 0.37])
+def test_keys_keep_to_a_grid_and_singers_do_not(tuning):
+    n, rng = 1 + round(SECONDS * SR) // 512, np.random.default_rng(4)
+    notes = np.repeat(rng.integers(57, 70, -(-n // 12)), 12)[:n] + tuning
+    beside = notes + np.repeat(rng.uniform(-0.5, 0.5, -(-n // 12)), 12)[:n]
+    gliding = 57 + 0.3 * np.arange(n) % 12
+
+    def on_grid(midi: np.ndarray, voicing: float = 1.0) -> np.ndarray:
+        frames = heard(0.9)
+        hz = np.full((n, 5), np.nan)
+        hz[:, 0] = 440 * 2 ** ((midi - 69) / 12)
+        pitch = replace(frames.pitch["vocals"], candidates_hz=hz, voicing=np.full(n, voicing, np.float32))
+        return windows_of(replace(frames, pitch=frames.pitch | {"vocals": pitch})).features[
+            :, FEATURES.index("on_grid")
+        ]
+
+    assert (on_grid(notes) > 0.95).all()
+    assert (on_grid(beside) < 0.6).all()
+    # Nothing is steady, or has a pitch: as singing.
+    np.testing.assert_allclose(on_grid(gliding), singing.ANY_GRID)
+    np.testing.assert_allclose(on_grid(notes, voicing=0.4), singing.ANY_GRID)
+
+
 def test_the_least_sure_moments_are_seen():
     presence = np.full(1 + round(SECONDS * SR) // 512, 0.99, np.float32)
     presence[::3] = 0.4
@@ -108,7 +131,7 @@ def test_a_lead_is_no_voice_and_a_voice_stays_as_it_is():
 def test_presence_is_never_raised():
     rng = np.random.default_rng(3)
     presence = rng.random(400).astype(np.float32)
-    for features in ([9.0, 9.0, 0.0, 30.0, 0.0], [0.0, -2.0, -10.0, 2.0, -2.0]):
+    for features in ([9.0, 9.0, 0.0, 30.0, 0.0, 0.5], [0.0, -2.0, -10.0, 2.0, -2.0, 0.9]):
         some = SingingWindows(np.array([[0, 250], [100, 400]]), np.array([200, 300]), np.array([features] * 2))
         lowered = sung_presence(presence, some)
         assert (lowered <= presence).all()
@@ -117,12 +140,12 @@ def test_presence_is_never_raised():
 
 
 def test_a_solo_is_lowered_and_the_verse_beside_it_hardly():
-    model = SingingModel(np.array([1.0, 0, 0, 0, 0]), 0.0)
+    model = SingingModel(np.eye(6)[0], 0.0)
     spans = np.array([[0, 250], [250, 500]])
-    some = SingingWindows(spans, np.array([250, 250]), np.array([[4.0, 0, 0, 0, 0], [-4.0, 0, 0, 0, 0]]))
+    some = SingingWindows(spans, np.array([250, 250]), np.outer([4.0, -4.0], np.eye(6)[0]))
     lowered = sung_presence(np.full(600, 0.9, np.float32), some, model)
     np.testing.assert_allclose(lowered[:250], 0.9, atol=1e-6)
-    np.testing.assert_allclose(log_odds(lowered[250:500]), np.log(9) - 3.5, atol=1e-4)
+    np.testing.assert_allclose(log_odds(lowered[250:500]), np.log(9) - 4 + singing.FORGIVEN, atol=1e-4)
     # Outside of all windows the track alone counts, which is neither.
     np.testing.assert_allclose(lowered[500:], 0.9, atol=1e-6)
 
@@ -130,7 +153,7 @@ def test_a_solo_is_lowered_and_the_verse_beside_it_hardly():
 def test_a_short_track_gives_little_evidence():
     def score(seconds: float) -> float:
         n = round(seconds * FRAME_RATE)
-        return track_score(SingingWindows(np.array([[0, n]]), np.array([3 * n]), np.zeros((1, 5))), np.array([-2.0]))
+        return track_score(SingingWindows(np.array([[0, n]]), np.array([3 * n]), np.zeros((1, 6))), np.array([-2.0]))
 
     assert score(8.0) == pytest.approx(-1.0, abs=0.01)
     assert score(1.0) == pytest.approx(-2 / 9, abs=0.01)

@@ -2,10 +2,11 @@
 
 The presence that the network says is of the second around a frame, in which a guitar, a saxophone or a synthesiser may
 sound like a voice. What of it is left over some seconds tells more: how sure the network is at its least sure moments,
-how much of the mixture its masks are sure to be the voice's, and whether between the notes there are consonants, which
-lie in high bands. A logistic model makes log-odds of these for windows of some seconds; their mean is that of the
-track, as an instrumental has no clear singing anywhere. Both lower the presence of the frames. They never raise it:
-where a singer breathes, a good song is no reason to hear a voice.
+how much of the mixture its masks are sure to be the voice's, whether between the notes there are consonants, which lie
+in high bands, and whether steady notes lie on a grid of semitones, as those of keys and frets do. A logistic model
+makes log-odds of these for windows of some seconds; their mean is that of the track, as an instrumental has no clear
+singing anywhere. Both lower the presence of the frames. They never raise it: where a singer breathes, a good song is no
+reason to hear a voice.
 
 :mod:`stemfeatures.training.singing` fits the model to generated songs.
 """
@@ -18,21 +19,24 @@ from functools import cache
 import numpy as np
 
 from ..constants import FRAME_RATE, MIXTURE
-from ..frames import TrackFrames
+from ..frames import PitchFrames, TrackFrames
 from .fitted import logistic, stored_model
 from .values import sums_before, windows
 
 WEIGHTS = "singing_weights.json"
 #: What is looked at in a window: mean and 20th percentile of the log-odds that the network gives its frames; dB of the
 #: energy that is the vocals'; dB by which the masks are sure of it; log10 of the share of the vocals in the high bands
-#: of frames without a pitch.
-FEATURES = ("presence_mean", "presence_low", "share_db", "sure_db", "consonants")
+#: of frames without a pitch; how near steady pitches keep to a grid of semitones, 0..1.
+FEATURES = ("presence_mean", "presence_low", "share_db", "sure_db", "consonants", "on_grid")
 #: Length of a window, from one to the next, and the least of it that must sound.
 WINDOW_S, STEP_S, LEAST_S = 6.0, 2.0, 0.5
 #: First mel band of the consonants, from 4.2 kHz on. Where they have less than this share of the mixture, as in files
 #: at 8 kHz, a voice has none: they tell nothing, as does the share that follows.
 HIGH_BAND = 58
 EMPTY_BAND, NO_CONSONANTS = 1e-6, 0.1
+#: Semitones from one frame to the next below which a pitch is steady; what is taken for its nearness to the grid where
+#: nothing is, as if of so many frames: that of singing.
+STEADY, ANY_GRID, ANY_FRAMES = 0.2, 0.6, 20
 #: Bounds of the log-odds of a frame and of a window, and of the features in dB and log10.
 FRAME_BOUND, WINDOW_BOUND = 9.2, 6.0
 LEAST_SHARE_DB, MOST_SURE_DB, LEAST_CONSONANTS = -40.0, 30.0, -2.0
@@ -40,7 +44,7 @@ LEAST_SHARE_DB, MOST_SURE_DB, LEAST_CONSONANTS = -40.0, 30.0, -2.0
 #: is half of that: a short one gives little evidence. Chosen on the songs that were learned from, by models of others.
 TRACK_BOUND, TRACK_WEIGHT, HALVED_S = 4.0, 2.0, 8.0
 #: Log-odds against a voice that are forgiven: a soft voice that is lost is worse than a guitar that is told.
-FORGIVEN = 0.5
+FORGIVEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class SingingModel:
     Attributes
     ----------
     weights : np.ndarray
-        (5,) of :data:`FEATURES`.
+        (n_features,) of :data:`FEATURES`.
     bias : float
         Of the score.
     """
@@ -59,7 +63,7 @@ class SingingModel:
     bias: float
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """(n,) log-odds of ``(n, 5)`` features."""
+        """(n,) log-odds of ``(n, n_features)`` features."""
         return np.asarray(np.clip(features @ self.weights + self.bias, -WINDOW_BOUND, WINDOW_BOUND))
 
 
@@ -74,7 +78,7 @@ class SingingWindows:
     sounding : np.ndarray
         (n,) int64 frames of it that sound.
     features : np.ndarray
-        (n, 5) :data:`FEATURES`.
+        (n, n_features) :data:`FEATURES`.
     """
 
     spans: np.ndarray
@@ -139,6 +143,7 @@ def singing_windows(
         np.maximum(_decibels(own, of), LEAST_SHARE_DB),
         np.minimum(_decibels(masked, left_open), MOST_SURE_DB),
         np.maximum(_consonants(high, high_mixture, whole), LEAST_CONSONANTS),
+        _on_grid(frames.pitch["vocals"], at, spans),
     ]
     return SingingWindows(spans, place[:, 1] - place[:, 0], np.stack(features, axis=1).reshape(-1, len(FEATURES)))
 
@@ -200,6 +205,26 @@ def _consonants(high: np.ndarray, mixture: np.ndarray, whole: np.ndarray) -> np.
     """log10 of the share of the vocals in the high bands, that of :data:`NO_CONSONANTS` where these are empty."""
     nothing = EMPTY_BAND * whole + 1e-20
     return np.asarray(np.log10((high + NO_CONSONANTS * nothing) / (mixture + nothing) + 1e-12))
+
+
+def _on_grid(pitch: PitchFrames, at: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """(n,) how near steady pitches of each span keep to one grid of semitones, wherever that lies.
+
+    It is the length of the mean of unit vectors that turn once a semitone: 1 where all pitches are whole semitones
+    apart, near 0 where they lie anywhere.
+    """
+    midi = 12 * np.log2(pitch.candidates_hz[at, 0] / 440.0)
+    near = at + 1 < len(pitch.voicing)
+    after = np.full(len(at), np.nan)
+    after[near] = 12 * np.log2(pitch.candidates_hz[at[near] + 1, 0] / 440.0)
+    with np.errstate(invalid="ignore"):
+        steady = (pitch.voicing[at] > 0.5) & (np.abs(after - midi) < STEADY)
+    turned = np.exp(2j * np.pi * midi[steady])
+    place = np.searchsorted(at[steady], spans)
+    real, imaginary = (
+        total[place[:, 1]] - total[place[:, 0]] for total in map(sums_before, (turned.real, turned.imag))
+    )
+    return np.asarray((np.hypot(real, imaginary) + ANY_FRAMES * ANY_GRID) / (place[:, 1] - place[:, 0] + ANY_FRAMES))
 
 
 def _decibels(part: np.ndarray, of: np.ndarray) -> np.ndarray:
