@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,3 +229,19 @@ def test_a_file_that_is_no_soundfont_is_told_in_a_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert f"error: {font}: " in done.stderr
     assert "fluidsynth" in done.stderr
+
+
+def test_names_of_sections_are_scored_by_time() -> None:
+    """A song of an intro, a verse and an outro: a name on a third of the verse, and on half of what is not sung."""
+    spec = importlib.util.spec_from_file_location("events", FOLDER / "events.py")
+    assert spec is not None
+    assert spec.loader is not None
+    events = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(events)
+    sections = [{"start_s": a, "end_s": b} for a, b in ((0.0, 10.0), (10.0, 40.0), (40.0, 50.0))]
+    truth = SimpleNamespace(sections=sections, notes={"vocals": [{"start_s": 11.0, "end_s": 30.0}]})
+    found = {"start_s": [0.0, 10.0, 20.0], "end_s": [10.0, 20.0, 50.0], "name": ["intro", "instrumental", None]}
+    scores = events.name_scores(truth, found)
+    assert scores == {"sung, no name": pytest.approx(2 / 3), "without a voice, named": pytest.approx(1 / 2)}
+    silent = SimpleNamespace(sections=sections, notes={"vocals": []})
+    assert events.name_scores(silent, found) == {}
