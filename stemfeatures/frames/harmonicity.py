@@ -66,7 +66,7 @@ def _window(size: int) -> tuple[np.ndarray, np.ndarray]:
 def _of_size(x: np.ndarray, period: np.ndarray) -> np.ndarray:
     size = x.shape[1]
     window, own = _window(size)
-    x = (x - x.mean(axis=1, keepdims=True)) * window
+    x = ((x - x.mean(axis=1, keepdims=True)) * window).astype(np.float32)  # transforms take half of the time
     power = np.square(np.abs(rfft(x, 2 * size)))
     sounds = power.sum(axis=1) > 1e-12
     r = irfft(power, 2 * size * OVERSAMPLING)[:, : size // 2 * OVERSAMPLING]
