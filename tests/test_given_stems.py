@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import linecache
 import math
 import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -275,6 +278,35 @@ def test_what_the_trial_tells(
     vars(here)["f"] = lambda y, rate: {"vocals": y}
     monkeypatch.setitem(sys.modules, "notebook", here)  # which no other process can import
     assert origin_of("notebook:f")["separator"] == "notebook:f"
+
+
+def test_the_trial_runs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules do not come from the folder that it is started in, and what is no place of modules is passed over."""
+    (tmp_path / "json.py").write_text("raise SystemExit(9)")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "quiet.py").write_text("def f(y, rate): return {'vocals': y}\nf.version = 'one'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    assert origin_of("quiet:f")["separator_version"] == "one"
+
+
+def test_a_function_of_the_program_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process can import it, and a notebook has no file: its version is its source, where that is known."""
+    notebook = ModuleType("__main__")
+    name, digests = "<cell 1>", []
+    for gain in ("0.5", "0.25"):
+        source = f"def f(y, rate): return {{'vocals': {gain} * y}}\n"
+        monkeypatch.setitem(linecache.cache, name, (len(source), None, [source], name))
+        exec(compile(source, name, "exec"), vars(notebook))
+        monkeypatch.setitem(sys.modules, "__main__", notebook)
+        digests.append(origin_of("__main__:f")["separator_sha256"])
+        assert digests[-1] == hashlib.sha256(source.encode()).hexdigest()
+    assert len(set(digests)) == 2
+    monkeypatch.delitem(linecache.cache, name)
+    assert origin_of("__main__:f")["separator_sha256"] == ""
+    notebook.__spec__ = ModuleSpec("package.program", None)  # of python -m package.program
+    assert origin_of("__main__:f")["separator"] == "__main__:f"
 
 
 def test_functions_and_their_provenance() -> None:

@@ -50,8 +50,7 @@ def origin_of(name: str) -> dict[str, str]:
         There is no such separator, it gives no stems of two seconds of noise, it ends the process that it is loaded
         in, or there is no answer within :data:`OPEN_SEPARATOR_S`.
     """
-    module = sys.modules.get(name.partition(":")[0])
-    if module is not None and getattr(module, "__spec__", None) is None:  # a notebook's: no other process imports it
+    if _is_here_alone(name.partition(":")[0]):
         return in_time(lambda: _try(name), limit_s=OPEN_SEPARATOR_S, late=partial(ModelError, source=name))
     with tempfile.TemporaryDirectory(prefix="stemfeatures-") as folder:
         said = Path(folder, "answer.json")
@@ -68,9 +67,17 @@ def origin_of(name: str) -> dict[str, str]:
     return found
 
 
+def _is_here_alone(module: str) -> bool:
+    """Whether no other process can import a module: a notebook's, or that of the program itself."""
+    found = sys.modules.get(module)
+    return found is not None and (module == "__main__" or getattr(found, "__spec__", None) is None)
+
+
 def _run(name: str, said: Path) -> int:
     """The exit code of the trial; its output is for people, so all of it goes to standard error."""
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), name, str(said)]
+    path = [entry for entry in sys.path if isinstance(entry, str)]  # imports pass over what else is in it
+    # -P: else it would import what lies in this folder and is called as a module of the standard library.
+    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(path), name, str(said)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
     since = awake_s()
     try:

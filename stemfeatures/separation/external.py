@@ -301,14 +301,27 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     if not callable(function):
         raise TypeError(f"{type(function).__name__} is no function")
     module = getattr(function, "__module__", "") or ""
-    source = inspect.getsourcefile(sys.modules[module]) if module in sys.modules else None
-    sha256 = getattr(function, "sha256", "") or (file_sha256(source) if source and Path(source).is_file() else "")
+    sha256 = getattr(function, "sha256", "") or _source_sha256(function)
     version = getattr(function, "version", "")
     for distribution in metadata.packages_distributions().get(module.partition(".")[0], ()) if not version else ():
         version = metadata.version(distribution)
     stems = getattr(function, "stems", ())
     stems = (stems,) if isinstance(stems, str) else tuple(stems)
     return Tool(function, stems, str(version), str(sha256), float(getattr(function, "window_s", WINDOW_S)))
+
+
+def _source_sha256(function: Callable[..., Any]) -> str:
+    """Digest of the source file of a function; of its own source where there is no file, as in a notebook."""
+    try:
+        source = inspect.getsourcefile(sys.modules[function.__module__])
+    except (AttributeError, KeyError, TypeError):
+        source = None
+    if source and Path(source).is_file():
+        return file_sha256(source)
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 def weights_sha256(module: torch.nn.Module) -> str:
