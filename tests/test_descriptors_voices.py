@@ -21,6 +21,7 @@ from stemfeatures.descriptors.event_tables import Columns, event_tables
 from stemfeatures.descriptors.fitted import stored_model
 from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.registry import extractors
+from stemfeatures.descriptors.types import F0Contour
 from stemfeatures.descriptors.voices import (
     FEATURES,
     FurtherVoices,
@@ -220,17 +221,17 @@ def test_the_model_that_ships_has_more_trust_in_what_is_salient() -> None:
 
 
 def test_the_estimator_tells_further_voices(monkeypatch: pytest.MonkeyPatch) -> None:
-    contour = np.where(np.arange(20) < 15, 220.0, np.nan)
+    hz = np.where(np.arange(39) < 29, 220.0, np.nan)
+    contour = F0Contour(np.arange(39) / (2 * FRAME_RATE), hz, np.ones(39, np.float32))
     told = FurtherVoices(
         np.array([2]), np.array([5]), np.array([18]), [np.full(13, 61.0)], np.ones(1), np.zeros(1, int)
     )
     monkeypatch.setattr(checkpoint, "DescriptorInputs", lambda frames: SimpleNamespace(get=lambda _: told))
     estimator = checkpoint.CheckpointEstimator()
-    analysis = SimpleNamespace(
-        contours={"vocals": SimpleNamespace(times_s=np.arange(20), f0_hz=contour)}, frames=SimpleNamespace()
-    )
+    analysis = SimpleNamespace(contours={"vocals": contour}, frames=SimpleNamespace())
     monkeypatch.setattr(checkpoint.CheckpointEstimator, "_analyse", lambda *_: analysis)
-    _, found = estimator.multi_f0(np.zeros((1, 10)), SR)
+    times_s, found = estimator.multi_f0(np.zeros((1, 10)), SR)
+    np.testing.assert_allclose(times_s, np.arange(20) / FRAME_RATE)
     assert [len(frame) for frame in found] == [1] * 5 + [2] * 10 + [0] * 5
     np.testing.assert_allclose(found[7], [220.0, to_hertz(61)], rtol=1e-6)
 

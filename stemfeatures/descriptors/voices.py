@@ -398,7 +398,7 @@ EVENT_FIELDS = (
     _event(
         "f0_cents",
         "list<int16>",
-        "F0 of each frame of the contour from start_s on, above 10 Hz as in table contours.",
+        "F0 of each frame (512 / 22,050 s) from start_s on, above 10 Hz as in table contours.",
         "cents",
     ),
 )

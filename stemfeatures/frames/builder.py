@@ -174,10 +174,14 @@ class FrameBuilder:
             for i, stem in enumerate(self.rows)
         }
         pitch = {
-            stem: PitchFrames(data[f"hz{i}"].T, data[f"salience{i}"].T, data[f"voicing{i}"])
+            stem: PitchFrames(
+                data[f"hz{i}"].T,
+                data[f"salience{i}"].T,
+                data[f"voicing{i}"],
+                data["between_hz"] if i == _VOICE else None,
+            )
             for i, stem in enumerate(PITCHED_STEMS)
         }
-        pitch["vocals"].between_hz = data["between_hz"]
         add_low_pitch(pitch["bass"], *data["low_pitch"])
         release(*data.values())
         return TrackFrames(
