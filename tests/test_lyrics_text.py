@@ -134,6 +134,12 @@ def test_letters_that_were_put_in_are_sung():
     ]  # fmt: skip
 
 
+def test_a_line_that_begins_with_a_letter_that_was_put_in_is_no_heading():
+    assert _kinds("[A]nd on [x2]\n[T]he moon i[s]\n[Verse 1] [x2]\n[Chorus][x2]") == [
+        "[A]nd on *[x2]", "[T]he moon i[s]", "<[Verse> <1]> <[x2]>", "<[Chorus][x2]>",
+    ]  # fmt: skip
+
+
 def test_words_with_other_chords_are_the_same_words():
     text = "[Am]la [G]la [C7]la"
     assert share_changed(parse_lyrics(text), parse_lyrics("la [F]la [G]lo")) == pytest.approx(1 / 3)

@@ -249,7 +249,7 @@ class _Unsung:
 
     def heading(self, line: str) -> bool:
         """Whether it names what comes."""
-        bare = _spaced(_INLINE_CHORD.sub(" ", line))
+        bare = _PUT_IN.sub(r"\1\2", _spaced(_INLINE_CHORD.sub(" ", line)))
         if not bare:
             return bool(_REHEARSAL.match(line))
         if _BRACKETED.match(bare):
