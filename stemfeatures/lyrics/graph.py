@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from .lexicon import Phones, pronunciations
-from .text import LyricsText
+from .text import Line, LyricsText
 from .viterbi import NEVER, StateGraph
 
 #: Column of the observations of pauses; those of what is said follow.
@@ -31,11 +31,14 @@ class GraphCosts:
         To leave out a word, or a whole line.
     repeat : float
         To go back to the start of a stanza that was sung, or on to a later one.
+    skip_echo : float
+        To leave out what stands in round brackets, which is not always sung.
     """
 
     skip_word: float = 80.0
     skip_line: float = 160.0
     repeat: float = 200.0
+    skip_echo: float = 30.0
 
 
 class Units(Protocol):
@@ -121,14 +124,33 @@ def build_graph(
             stanza = line.stanza
             stanza_starts.append(builder.pause)
             stanza_ends.append(builder.pause)
+        echoes = dict(_echoes(lyrics, line, [token for token, _ in said]))
         for _ in range(line.times):
             start = builder.pause
+            before = {}
             for token, ways in said:
+                before[token] = builder.pause
                 builder.add_word(token, ways)
+                if token in echoes:
+                    builder.jumps.append((builder.pause, before[echoes[token]], -builder.costs.skip_echo))
             if len(said) > 1:
                 builder.jumps.append((builder.pause, start, -builder.costs.skip_line))
         stanza_ends[-1] = builder.pause
     return builder.finish(stanza_starts, stanza_ends)
+
+
+def _echoes(lyrics: LyricsText, line: Line, said: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Last and first of the tokens that are said in each pair of round brackets of a line."""
+    depth, first = 0, line.first
+    for k in range(line.first, line.stop):
+        text = lyrics.tokens[k].text
+        if depth <= 0 and "(" in text:
+            depth, first = 0, k
+        closes = depth > 0 or "(" in text
+        depth += text.count("(") - text.count(")")
+        inside = [token for token in said if first <= token <= k]
+        if closes and depth <= 0 and inside:
+            yield inside[-1], inside[0]
 
 
 class _Builder:
