@@ -1,12 +1,12 @@
 """Peak memory of extracting tracks of growing length, each in a process of its own.
 
-    python benchmarks/extraction_memory.py [--minutes 3 10 60] [--model NAME] [--small-network] [--lines 12]
+    python benchmarks/extraction_memory.py [--minutes 3 10 60] [--model NAME] [--small-network] [--sung]
 
 A stereo file of tones, strokes and noise at 44.1 kHz is written, and ``extract_catalog`` makes its rows, with the
 environment that ``extract -j N`` gives its workers. The peak is the largest resident size of the process. ``growth`` is
 how much more an hour of audio takes than the first length. ``--small-network`` takes random weights of a network that
 costs next to nothing, to see in little time what grows besides the network, whose memory depends on no length.
-``--lines`` puts so many lines of lyrics a minute beside the song and makes the tables of lyrics, too.
+``--sung`` takes a song with lyrics instead, over and over, and makes the tables of lyrics, too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from stemfeatures.descriptors.lyric_tables import LYRIC_TABLES
 from stemfeatures.tables.schema import DEFAULT_TABLES
 
 RATE = 44_100
+SUNG = Path(__file__).parent.parent / "catalog_samples" / "Río"
 
 
 def write_song(path: Path, minutes: float) -> None:
@@ -45,11 +46,14 @@ def write_song(path: Path, minutes: float) -> None:
             file.write((tones * (bar % 16 != 15) + strokes + noise).T)
 
 
-def write_lyrics(path: Path, n_lines: int) -> None:
-    """Lines of six words, hardly two of them the same."""
-    words = ["river", "stone", "morning", "yellow", "never", "window", "falling", "open", "heavy", "silver", "under"]
-    rng = np.random.default_rng(0)
-    path.write_text("\n".join(" ".join(rng.choice(words, 6)) for _ in range(n_lines)))
+def write_sung_song(path: Path, minutes: float) -> None:
+    """Río of ``catalog_samples`` end to end, and its lyrics beside it as often."""
+    y, rate = sf.read(SUNG.with_suffix(".flac"), always_2d=True)
+    times = max(1, round(minutes * 60 * rate / len(y)))
+    with sf.SoundFile(path, "w", rate, y.shape[1], "PCM_16") as file:
+        for _ in range(times):
+            file.write(y)
+    path.with_suffix(".txt").write_text("\n\n".join([SUNG.with_suffix(".txt").read_text()] * times))
 
 
 def extract_one(song: Path, out: Path, model: str) -> None:
@@ -69,7 +73,7 @@ def main() -> None:
     parser.add_argument("--model", default="joint-v7", help="checkpoint (default: %(default)s)")
     parser.add_argument("--small-network", action="store_true", help="random weights of a small network")
     parser.add_argument("--one", nargs=2, type=Path, metavar=("SONG", "OUT"), help=argparse.SUPPRESS)
-    parser.add_argument("--lines", type=float, default=0.0, help="of lyrics, a minute")
+    parser.add_argument("--sung", action="store_true", help="with lyrics")
     args = parser.parse_args()
     if args.one is not None:
         song, out = args.one
@@ -83,9 +87,7 @@ def main() -> None:
         model = str(write_model(work)) if args.small_network else args.model
         for minutes in args.minutes:
             song, out = work / "song.wav", work / f"features-{minutes:g}"
-            write_song(song, minutes)
-            if args.lines:
-                write_lyrics(song.with_suffix(".txt"), round(args.lines * minutes))
+            (write_sung_song if args.sung else write_song)(song, minutes)
             command = [sys.executable, __file__, "--model", model, "--one", str(song), str(out)]
             said = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
             peak, cpu_s = map(float, said.split()[-2:])

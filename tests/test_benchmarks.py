@@ -37,7 +37,7 @@ TINY = {
         "{song} --repeat 1 --precision float32,bfloat16",
         r"frames of five rows +\d(?s:.*)\nbfloat16\n(?s:.*)network +\d(?s:.*)ratio of bfloat16 to float32: \d",
     ),
-    "extraction_memory": ("--minutes 0.05 --small-network --lines 40", r"0\.05 +\d+ +1\.00 .*\d"),
+    "extraction_memory": ("--minutes 0.05 --small-network --sung", r"0\.05 +\d+ +1\.00 .*\d"),
     "frame_measures": (
         "--seconds 1 --repeat 1",
         r"true peaks of five rows .*ratio +\d.*difference \d\.\de-0[6-9]|0\.0e",
