@@ -31,13 +31,13 @@ class Search:
     scores : FrameEmissions
         How well the frames fit its columns.
     gain : float
-        By how many scaled nats the words do better than in another order, where the acoustic model looks at that.
+        By how many scaled nats the words do better than in other orders, where the acoustic model looks at that.
     n_voiced : int
         Frames of 10 ms in which somebody sings, where it looks at that.
     rate : float
         Vowels a voiced second, where it looks at that.
     changed : float
-        Share of the words that the other order changes: the order of "la la la" says nothing.
+        Share of the words that the other orders change: the order of "la la la" says nothing.
     """
 
     graph: LyricsGraph
