@@ -3,6 +3,7 @@
 singalong.Lane = class {
   static BEFORE_S = 2.5;
   static SPAN_S = 8;
+  static NAMES_WIDTH = 34;
 
   /**
    * @param {HTMLCanvasElement} canvas
@@ -65,30 +66,44 @@ singalong.Lane = class {
     this.drawWords(view);
     this.drawSinger(view);
     this.drawTrail(view);
+    this.drawNames(view);
     brush.fillStyle = colour("--text");
     brush.fillRect(view.x(seconds) - 1, 0, 2, height);
   }
 
-  drawNotes({ brush, colour, width, y }) {
-    // As many notes as have room for their names.
+  /** As many notes as have room for their names, MIDI. */
+  notes(y) {
     const semitone = y(0) - y(100);
     const step = [1, 2, 3, 4, 6, 12].find((n) => n * semitone >= 14) ?? 12;
+    const found = [];
+    for (let midi = Math.ceil(this.low / 100); midi * 100 <= this.high; midi += 1) {
+      if (midi % step === 0) found.push(midi);
+    }
+    return found;
+  }
+
+  drawNotes({ brush, colour, width, y }) {
+    brush.fillStyle = colour("--grid");
+    const left = singalong.Lane.NAMES_WIDTH;
+    for (const midi of this.notes(y)) brush.fillRect(left, y(midi * 100), width - left, 1);
+  }
+
+  /** Names of notes, where nothing else is: what has passed ends beside them. */
+  drawNames({ brush, colour, floor, y }) {
+    brush.clearRect(0, 0, singalong.Lane.NAMES_WIDTH, floor);
     brush.font = "11px system-ui, sans-serif";
     brush.textBaseline = "middle";
     brush.textAlign = "left";
-    for (let midi = Math.ceil(this.low / 100); midi * 100 <= this.high; midi += 1) {
-      if (midi % step) continue;
-      const at = y(midi * 100);
-      brush.fillStyle = colour("--grid");
-      brush.fillRect(34, at, width - 34, 1);
-      brush.fillStyle = colour("--faint");
-      brush.fillText(singalong.pitch.name((midi + this.semitones) * 100), 6, at);
+    brush.fillStyle = colour("--faint");
+    for (const midi of this.notes(y)) {
+      brush.fillText(singalong.pitch.name((midi + this.semitones) * 100), 6, y(midi * 100));
     }
   }
 
   drawWords({ brush, colour, width, floor, seconds, x }) {
     brush.font = "13px system-ui, sans-serif";
     brush.textBaseline = "middle";
+    brush.textAlign = "left";
     let free = -Infinity;
     for (const [text, start, end] of this.words) {
       const at = x(start);
