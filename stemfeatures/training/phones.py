@@ -61,7 +61,7 @@ class Example:
     Attributes
     ----------
     features : tuple[np.ndarray, ...]
-        (n_frames, n_features) float16 of :func:`~stemfeatures.lyrics.phone_network.phone_features`: as they are, then
+        (n_frames, n_features) float16 of :class:`~stemfeatures.lyrics.phone_network.PhoneFeatures`: as they are, then
         of the same vocals in other colours.
     phone : np.ndarray
         (n_frames,) int64 class; that of silence where nothing is sung.
