@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import replace
@@ -46,12 +46,17 @@ from pipelines.extraction.stop import StopRequest
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, ExtractSummary
 from pipelines.extraction.tasks import ShardReceipt, ShardTask, TrackOutcome, TrackTask
 from stemfeatures import audio
+from stemfeatures._util.urls import Place
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import STEM_ROWS
-from stemfeatures.errors import CatalogError, DatasetError, DecodeError, ModelError, SeparationError
+from stemfeatures.errors import CatalogError, DatasetError, DecodeError, LostPartError, ModelError, SeparationError
 from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.models import checkpoints
 from stemfeatures.models.unet2020 import UNet2020, UNet2020Config
+from stemfeatures.tables import reader
+from stemfeatures.tables.compact import compact
+from stemfeatures.tables.layout import DatasetLayout
+from stemfeatures.tables.parts import PartFile
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance
 from stemfeatures.tables.schema import DATA_TABLES, DEFAULT_TABLES
@@ -370,6 +375,32 @@ def test_nothing_to_do_is_a_success(music: Path, tmp_path: Path, model: Path) ->
     assert (again.run_id, again.n_done, again.n_skipped) == (None, 0, 8)
     assert again.table_rows == first.table_rows
     assert open_features(out).commit == commit
+
+
+def test_planning_beside_compact(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the parts and the first byte all of them are merged and deleted, by another process."""
+    music, out = tmp_path / "music", tmp_path / "out"
+    for name in ("a", "b"):
+        write_tone(music / f"{name}.wav")
+        extract(music, out, model)
+    real, merged = reader.part_files, []
+
+    def found_too_early(layout: DatasetLayout, parts: Iterable[PartFile]) -> list[Place]:
+        found = real(layout, parts)
+        if not merged:
+            merged.append(True)  # compact reads, too
+            compact(out)
+        return found
+
+    commit = open_features(out).commit
+    monkeypatch.setattr(reader, "part_files", found_too_early)
+    assert extract(music, out, model).n_skipped == 2
+    assert open_features(out).commit > commit
+    monkeypatch.setattr(reader, "part_files", real)
+    lost = next((out / "tracks").glob("*.parquet"))
+    lost.unlink()
+    with pytest.raises(LostPartError, match=f"{lost.name} is missing"):
+        extract(music, out, model)
 
 
 def test_only_what_changed_is_done_again(music: Path, tmp_path: Path, model: Path) -> None:

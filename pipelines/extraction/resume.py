@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,10 +28,11 @@ from stemfeatures._util.urls import Place, is_remote, joined
 from stemfeatures.audio import file_sha256
 from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
-from stemfeatures.errors import CatalogError, DatasetError, SeparationError
+from stemfeatures.errors import CatalogError, DatasetError, LostPartError, SeparationError
 from stemfeatures.fields import Field
 from stemfeatures.models.precision import FLOAT32
 from stemfeatures.tables.check import whole_snapshot
+from stemfeatures.tables.commits import Snapshot, read_snapshot
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
 from stemfeatures.tables.reader import live_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
@@ -40,6 +41,8 @@ from ..catalog import Catalog, printable
 from .lyrics import COLUMN, has_same_lyrics, have_same_lyrics
 from .prefetch import FileState, digest_limit_s, file_states
 from .provenance import digest
+
+T = TypeVar("T")
 
 _KEY = ("config_hash", "model_sha256", "schema_version")
 _SOURCE = ("source_uri", "audio_sha256", "source_size_bytes", "source_modified_at")
@@ -161,7 +164,26 @@ def decide(
     """
     if layout is None:
         return Decision(todo=list(range(len(catalog))))
-    snapshot = whole_snapshot(layout)
+    tables = tuple(tables)
+
+    def compare(snapshot: Snapshot) -> Decision:
+        return _compared(catalog, layout, snapshot, settings, tables, overwrite, retry_failed, stems_from, alignment)
+
+    return _read_whole(layout, compare)
+
+
+def _compared(
+    catalog: Catalog,
+    layout: DatasetLayout,
+    snapshot: Snapshot,
+    settings: Mapping[str, Any],
+    tables: Iterable[str],
+    overwrite: bool,
+    retry_failed: bool,
+    stems_from: Path | None,
+    alignment: Mapping[str, Any] | None,
+) -> Decision:
+    """A catalogue beside the committed state of a dataset; see :func:`decide`."""
     meta = {c: metadata_name(c) for c in catalog.metadata_columns}
     known_meta = [n for n in meta.values() if n in {f.name for f in layout.metadata}]
     more = [] if stems_from is None else ["separator_sha256"]
@@ -246,9 +268,24 @@ def holds_settings(layout: DatasetLayout | None, settings: Mapping[str, Any]) ->
     """
     if layout is None:
         return False
-    rows = live_rows(layout, whole_snapshot(layout), "tracks")
     made_so = (pc.field("config_hash") == digest(settings)) & (pc.field("model_sha256") == settings["model_sha256"])
-    return len(rows.head(1, columns=["track_id"], filter=made_so)) > 0
+
+    def any_made_so(snapshot: Snapshot) -> bool:
+        return len(live_rows(layout, snapshot, "tracks").head(1, columns=["track_id"], filter=made_so)) > 0
+
+    return _read_whole(layout, any_made_so)
+
+
+def _read_whole(layout: DatasetLayout, read: Callable[[Snapshot], T]) -> T:
+    """What a function reads of the committed state: once more where another process has replaced what it reads, as
+    ``compact`` does."""
+    while True:
+        snapshot = whole_snapshot(layout)
+        try:
+            return read(snapshot)
+        except (FileNotFoundError, LostPartError):
+            if read_snapshot(layout).commit == snapshot.commit:
+                raise
 
 
 def stem_folder(root: Path, track_id: str, uri: str) -> Path:
@@ -332,7 +369,7 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _rows(
-    layout: DatasetLayout, snapshot: Any, table: str, columns: list[str], ids: pa.Array
+    layout: DatasetLayout, snapshot: Snapshot, table: str, columns: list[str], ids: pa.Array
 ) -> dict[str, dict[str, Any]]:
     """The live rows of some tracks; those of others are not held, and only their ids are read."""
     live = live_rows(layout, snapshot, table, keys=ids.to_pylist())
