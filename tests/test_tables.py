@@ -968,6 +968,25 @@ def test_readers_beside_compact(copied: Path, monkeypatch: pytest.MonkeyPatch, r
     assert features.commit > 0
 
 
+def test_an_export_beside_a_run_that_brings_columns(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read anew has them, too."""
+    real, merged = reader.part_files, []
+
+    def found_too_early(layout: DatasetLayout, parts: Iterable[PartFile]) -> list[Place]:
+        found = real(layout, parts)
+        if not merged:
+            merged.append(True)
+            DatasetLayout.open(copied).with_columns(infer_metadata(pd.DataFrame({"mood": ["calm"]})))
+            compact.compact(copied)
+        return found
+
+    features = open_features(copied)
+    monkeypatch.setattr(reader, "part_files", found_too_early)
+    assert export(features, "delta", f"{copied}-lake", tables=["tracks"]) == {"tracks": 3}
+    assert ds.dataset(f"{copied}-lake/tracks", format="parquet").schema.names[-1] == features.schema("tracks").names[-1]
+    assert metadata_name("mood") in ds.dataset(f"{copied}-lake/tracks", format="parquet").schema.names
+
+
 def test_a_part_that_is_published_while_it_is_read(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features = open_features(copied)
     before = features.to_pandas("stems")

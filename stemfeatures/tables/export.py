@@ -77,7 +77,8 @@ def export(
         raise ImportError(f"{lake.title} needs {lake.module}: pip install 'stemfeatures[{kind}]'")
     sink = lake.open(target)
     names = tuple(tables) if tables is not None else features.tables
-    schemas = {name: plain_schema(features.schema(name)) for name in names}  # complains of unknown names
+    for name in names:
+        features.schema(name)  # complains of unknown names
     there = [name for name in names if _asked(sink, name)]
     if there and not overwrite:
         message = f"{', '.join(map(sink.where, there))}: there already; overwrite to replace it"
@@ -87,7 +88,7 @@ def export(
         try:
             for name in names:
                 features.files(name)  # complains of lost parts, before anything is written
-            return {name: _written(features, sink, name, schemas[name]) for name in names}
+            return {name: _written(features, sink, name) for name in names}
         except LostPartError:
             # Files that writers have replaced meanwhile are not lost; all tables are then written as they are now.
             if not left or features.refresh().commit == before:
@@ -95,8 +96,9 @@ def export(
     raise AssertionError("the last try returns or raises")
 
 
-def _written(features: Features, sink: Any, name: str, schema: pa.Schema) -> int:
+def _written(features: Features, sink: Any, name: str) -> int:
     """Write a table, and say how many rows it has."""
+    schema = plain_schema(features.schema(name))
     counted = _Counted(_stream(features, name, schema), schema)
     try:
         sink.write(name, counted.reader)
