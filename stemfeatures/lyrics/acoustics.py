@@ -37,7 +37,7 @@ FIT_WEIGHT, RATE_WEIGHT, GAIN_WEIGHT = 5.33, 1.14, 10.1
 FASTEST = 3.5
 #: With how many other orders of the words their own is compared, on average; of texts of more than so many words one
 #: order tells as much, and takes long to look for. How far the best of such paths leads may be known less surely.
-ORDERS, MOST_WORDS, ORDER_BEAM = 3, 600, 500.0
+ORDERS, MOST_WORDS, ORDER_BEAM = 2, 600, 500.0
 #: From the mean fit of a word and its neighbours in nats to its confidence: a logistic regression on whether words
 #: begin within 0.3 s of where they are found, between those of generated songs (1.65, 6.07) and of recordings (1.39,
 #: 6.21), see ``benchmarks/lyrics_confidence.py``.
