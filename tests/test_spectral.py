@@ -25,7 +25,7 @@ from stemfeatures.models import unet2017
 from stemfeatures.separation import mask_transfer
 from stemfeatures.spectra import bands, filters
 from stemfeatures.spectra import planes as passes
-from stemfeatures.spectra.oversampling import _bounds, _line_and_bend, band_matrix, largest_between
+from stemfeatures.spectra.oversampling import Interpolator, _bounds, _line_and_bend, band_matrix
 
 
 @pytest.mark.parametrize("module", [spectral, streaming])
@@ -212,8 +212,8 @@ def test_interpolation_by_a_product(n):
     phases, x = rng.normal(size=(3, 24)), rng.normal(size=(2, n + 23))
     expected = [np.correlate(channel, phase, "valid") for channel in x for phase in phases if n]
     largest = float(np.abs(expected).max()) if n else 0.0
-    assert largest_between(x, band_matrix(phases), 24) == pytest.approx(largest, rel=1e-12)
-    assert largest_between(x, band_matrix(phases), 24, least=largest + 1) == largest + 1
+    assert Interpolator(phases).largest(x) == pytest.approx(largest, rel=1e-12)
+    assert Interpolator(phases).largest(x, least=largest + 1) == largest + 1
 
 
 @pytest.mark.parametrize("integrals", [0, 1, 2])
@@ -226,7 +226,7 @@ def test_blocks_that_are_left_out_hold_no_peak(integrals, n):
     phases = measures.oversampling_phases()[1:]
     largest = float(np.abs([np.correlate(channel, phase, "valid") for channel in x for phase in phases]).max())
     sampled = float(np.abs(x[:, 11:-12]).max())
-    found = largest_between(x, band_matrix(phases), 24, least=sampled)
+    found = Interpolator(phases).largest(x, least=sampled)
     assert found == pytest.approx(max(largest, sampled), rel=1e-12)
 
 

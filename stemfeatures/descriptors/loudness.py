@@ -20,7 +20,7 @@ from ..constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, MIXTURE, STEMS
 from ..fields import NOT_A_COORDINATE, Field, status_field
 from ..frames import StemFrames, TrackFrames
 from ..spectra.k_weighting import k_weighting
-from ..spectra.oversampling import band_matrix, largest_between
+from ..spectra.oversampling import Interpolator
 from .activity import active_rows
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
@@ -163,7 +163,7 @@ class LoudnessMeter:
         # Phase 0 returns the samples themselves.
         phases = [taps[phase :: self._factor][::-1] for phase in range(1, self._factor)]
         # Single precision, as samples have: a peak is off by a ten millionth of itself.
-        self._between = band_matrix(np.stack(phases)).astype(np.float32) if phases else None
+        self._between = Interpolator(np.stack(phases), np.float32) if phases else None
         self._tail = np.zeros((channels, self._context), np.float32)
         self._peak = 0.0
 
@@ -234,7 +234,7 @@ class LoudnessMeter:
         middle = self._context // 2
         samples = joined[:, middle : middle + x.shape[1]]
         sampled = max(self._peak, float(samples.max()), -float(samples.min()))
-        return largest_between(joined[:, 1:], self._between, self._context, least=sampled)
+        return self._between.largest(joined[:, 1:], least=sampled)
 
 
 @compiled_when_called()

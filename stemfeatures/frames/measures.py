@@ -22,7 +22,7 @@ from ..constants import (
     PITCH_FMIN,
 )
 from ..spectra.k_weighting import k_weighting
-from ..spectra.oversampling import band_matrix, largest_between
+from ..spectra.oversampling import Interpolator
 from ..spectra.planes import turned
 from .types import ENVELOPE_HOP
 
@@ -269,8 +269,8 @@ def oversampling_phases() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _between() -> np.ndarray:
-    return band_matrix(oversampling_phases()[1:]).astype(np.float32)
+def _between() -> Interpolator:
+    return Interpolator(oversampling_phases()[1:], np.float32)
 
 
 class WaveMeter:
@@ -367,7 +367,7 @@ class PeakMeter:
         extended = np.concatenate([self._history, signal], axis=1)
         for k, row in enumerate(extended):
             sampled = max(float(self._peaks[k]), float(signal[k].max()), -float(signal[k].min()))
-            self._peaks[k] = largest_between(row[None], _between(), _TAPS, least=sampled)
+            self._peaks[k] = _between().largest(row[None], least=sampled)
         self._history = extended[:, max(0, extended.shape[1] - _TAPS + 1) :].copy()
 
     def finish(self) -> np.ndarray:

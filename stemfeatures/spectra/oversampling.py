@@ -40,45 +40,57 @@ def band_matrix(phases: np.ndarray, *, outputs: int = 64) -> np.ndarray:
     return matrix.reshape(-1, n_phases * outputs)
 
 
-def largest_between(x: np.ndarray, matrix: np.ndarray, n_taps: int, *, least: float = 0.0) -> float:
-    """Largest absolute value of the outputs.
+class Interpolator:
+    """Finds the largest of the values between samples, block by block.
 
     Parameters
     ----------
-    x : numpy.ndarray
-        ``(channels, n + n_taps - 1)`` samples.
-    matrix : numpy.ndarray
-        Of :func:`band_matrix`.
-    n_taps : int
-        Taps of a phase.
-    least : float, optional
-        What is known to be reached; blocks whose samples are too small to exceed it are left out.
-
-    Returns
-    -------
-    float
-        Over all channels, phases and the ``n`` outputs of each, or `least` where that is larger.
+    phases : numpy.ndarray
+        ``(n_phases, n_taps)`` as of :func:`band_matrix`.
+    dtype : numpy.dtype, optional
+        In which outputs are computed.
 
     Examples
     --------
-    >>> matrix = band_matrix(np.array([[1.0, 2.0]]))
-    >>> largest_between(np.array([[1.0, -3.0, 1.0]]), matrix, 2)
+    >>> Interpolator(np.array([[1.0, 2.0]])).largest(np.array([[1.0, -3.0, 1.0]]))
     5.0
     """
-    width = matrix.shape[0]
-    outputs = width - n_taps + 1
-    n = x.shape[1] - n_taps + 1
-    if n < 1:
-        return least
-    if n < outputs:
-        found = np.pad(x, ((0, 0), (0, outputs - n))) @ matrix
-        return max(least, float(np.abs(found.reshape(len(x), -1, outputs)[..., :n]).max()))
-    # The last block ends with the signal, wherever it begins.
-    starts = np.append(np.arange(0, n - outputs, outputs), n - outputs)
-    bounds = _bounds(np.ascontiguousarray(x, np.float32), starts, width, *_line_and_bend(matrix, n_taps))
-    channels, blocks = np.nonzero((1 + 1e-5) * bounds > least)  # room for rounding
-    found = sliding_window_view(x, width, axis=1)[channels, starts[blocks]] @ matrix
-    return max(least, float(found.max(initial=0.0)), -float(found.min(initial=0.0)))
+
+    def __init__(self, phases: np.ndarray, dtype: type = np.float64) -> None:
+        matrix = band_matrix(phases)
+        self._matrix: np.ndarray = matrix.astype(dtype)
+        self._n_taps = phases.shape[1]
+        self._bounded = _line_and_bend(matrix, self._n_taps)
+
+    def largest(self, x: np.ndarray, *, least: float = 0.0) -> float:
+        """Largest absolute value of the outputs.
+
+        Parameters
+        ----------
+        x : numpy.ndarray
+            ``(channels, n + n_taps - 1)`` samples.
+        least : float, optional
+            What is known to be reached; blocks whose samples are too small to exceed it are left out.
+
+        Returns
+        -------
+        float
+            Over all channels, phases and the ``n`` outputs of each, or `least` where that is larger.
+        """
+        width = len(self._matrix)
+        outputs = width - self._n_taps + 1
+        n = x.shape[1] - self._n_taps + 1
+        if n < 1:
+            return least
+        if n < outputs:
+            found = np.pad(x, ((0, 0), (0, outputs - n))) @ self._matrix
+            return max(least, float(np.abs(found.reshape(len(x), -1, outputs)[..., :n]).max()))
+        # The last block ends with the signal, wherever it begins.
+        starts = np.append(np.arange(0, n - outputs, outputs), n - outputs)
+        bounds = _bounds(np.ascontiguousarray(x, np.float32), starts, width, *self._bounded)
+        channels, blocks = np.nonzero((1 + 1e-5) * bounds > least)  # room for rounding
+        found = sliding_window_view(x, width, axis=1)[channels, starts[blocks]] @ self._matrix
+        return max(least, float(found.max(initial=0.0)), -float(found.min(initial=0.0)))
 
 
 def _line_and_bend(matrix: np.ndarray, n_taps: int) -> tuple[int, int, float, float]:
