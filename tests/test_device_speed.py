@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pipelines.catalog import portions
 from pipelines.commands.extract import plan_text
 from pipelines.extraction import device_speed, prepare
 from pipelines.extraction.device_speed import Speeds, choice, speeds_here
+from stemfeatures._util.python_process import python_command
 from stemfeatures.models.checkpoints import resolve
 
 GPUS = ("a GPU",)
@@ -57,7 +57,7 @@ def test_it_is_said_why() -> None:
 
 def test_speeds_are_those_of_the_model(model: Path) -> None:
     """In a process of its own, as a run measures them, with the processor in place of a GPU."""
-    command = [sys.executable, "-m", device_speed.__name__, str(model), "float32", "cpu"]
+    command = python_command(device_speed.PROGRAM, str(model), "float32", "cpu")
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     small = Speeds(**json.loads(done.stdout))
     assert 1 < small.core < small.gpu  # the whole job, and the network alone

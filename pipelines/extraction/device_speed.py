@@ -21,6 +21,7 @@ import numpy as np
 
 import stemfeatures
 from stemfeatures._util.files import cache_folders, write_replace
+from stemfeatures._util.python_process import python_command
 from stemfeatures.models.checkpoints import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ SIGNAL_S, RATE = 45.0, 44_100
 PASSES, WARM_UP = 8, 3
 #: A machine on which measuring takes longer computes where it always did.
 LIMIT_S = 300.0
+#: What measures, in a process of its own.
+PROGRAM = f"from {__name__} import main; main()"
 #: In the user's cache folder.
 FILE = "devices.json"
 
@@ -104,7 +107,7 @@ def _speeds(model: str, sha256: str, precision: str, gpus: tuple[str, ...]) -> S
     log.info("measuring whether GPUs or cores are faster here: once, for half a minute")
     try:
         # In a process of its own: it takes memory of a GPU as long as it lives.
-        command = [sys.executable, "-m", __name__, model, precision]
+        command = python_command(PROGRAM, model, precision)
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
         found = Speeds(**json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError) as error:
@@ -199,11 +202,7 @@ def network_speed(model: str, device: str) -> float:
 
 
 def main() -> None:
-    """``python -m pipelines.extraction.device_speed MODEL PRECISION [DEVICE]``: the speeds as JSON."""
+    """The process of :data:`PROGRAM`, with the arguments MODEL PRECISION [DEVICE]: prints the speeds as JSON."""
     model, precision, *device = sys.argv[1:]
     speeds = Speeds(core_speed(model, precision), network_speed(model, device[0] if device else "cuda"))
     print(json.dumps(speeds._asdict()))
-
-
-if __name__ == "__main__":
-    main()

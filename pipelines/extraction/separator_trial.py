@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stemfeatures._util.clock import awake_s
+from stemfeatures._util.python_process import python_command
 from stemfeatures.errors import ModelError, SeparationError
 
 from .watch import in_time
@@ -26,9 +27,7 @@ from .watch import in_time
 #: A separator of another package may take so long to be there, with the download of its weights.
 OPEN_SEPARATOR_S = 3600.0
 _POLL_S = 0.05
-_PROGRAM = (
-    f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import answer; answer(*sys.argv[2:])"
-)
+_PROGRAM = f"from {__name__} import answer; answer(*sys.argv[1:])"
 
 
 def origin_of(name: str) -> dict[str, str]:
@@ -75,10 +74,7 @@ def _is_here_alone(module: str) -> bool:
 
 def _run(name: str, said: Path) -> int:
     """The exit code of the trial; its output is for people, so all of it goes to standard error."""
-    path = [entry for entry in sys.path if isinstance(entry, str)]  # imports pass over what else is in it
-    # -P: else it would import what lies in this folder and is called as a module of the standard library.
-    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(path), name, str(said)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
+    process = subprocess.Popen(python_command(_PROGRAM, name, str(said)), stdin=subprocess.DEVNULL, stdout=2)
     since = awake_s()
     try:
         while (code := process.poll()) is None:

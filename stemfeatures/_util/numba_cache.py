@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .files import cache_folders
+from .python_process import python_command
 from .system import lock_file, user_id
 
 logger = logging.getLogger(__name__)
@@ -189,4 +190,4 @@ def _processor() -> str:
 
 def _call_all() -> int:
     """The exit code of a process that uses the cache."""
-    return subprocess.run([sys.executable, "-c", _CALL_ALL], capture_output=True).returncode
+    return subprocess.run(python_command(_CALL_ALL), capture_output=True).returncode
