@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from stemfeatures._util.urls import Place
 from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostOutputError, LostPartError
 from stemfeatures.fields import Field
 from stemfeatures.tables import check as check_module
-from stemfeatures.tables import commits, key_index, reader
+from stemfeatures.tables import commits, key_index, purge, reader
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import Snapshot, append_commit, read_snapshot
 from stemfeatures.tables.committer import Committer
@@ -225,6 +226,68 @@ def test_plain_readers_never_see_rows_twice_while_compact_works(
     assert len(rows) == len(set(rows))
     compact(layout)
     assert sorted(pd.read_parquet(layout.path / "tracks")["track_id"]) == sorted(before)
+
+
+def plain(layout: DatasetLayout, table: str) -> list[tuple[str, str]]:
+    """Track and run of each row of the files that readers of folders see."""
+    files = sorted((layout.path / table).glob("part-*.parquet"))
+    rows = [pq.read_table(file, partitioning=None, columns=["track_id", "run_id"]).to_pydict() for file in files]
+    return sorted(pair for found in rows for pair in zip(found["track_id"], found["run_id"]))
+
+
+def live(layout: DatasetLayout, table: str) -> list[tuple[str, str]]:
+    found = open_features(layout.path).to_pandas(table, columns=["track_id", "run_id"])
+    return sorted(zip(found["track_id"], found["run_id"]))
+
+
+@pytest.mark.parametrize("at", ["append_commit", "delete_parts", "publish", ""])
+def test_plain_readers_never_see_rows_that_were_replaced(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """A track that is extracted again, one that failed and is well now, and one that fails now; killed on the way."""
+    before = {table: plain(layout, table) for table in ("tracks", "stems", "errors")}
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    committer = Committer(layout, {"run_id": "r2"}).__enter__()
+    parts = write_shard(layout, ["a0", "bad1"], ("z2",), run="r2")
+    with monkeypatch.context() as patch:
+        if at:
+            patch.setattr(f"stemfeatures.tables.committer.{at}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                committer.commit(parts)
+        else:
+            assert committer.commit(parts).replaced == 3
+    committer._lock.release()  # what the kernel does when a process is killed
+    now = {table: plain(layout, table) for table in before}
+    for table, rows in now.items():
+        assert len({track for track, _ in rows}) == len(rows)
+        if at in ("append_commit", "delete_parts"):
+            assert rows == before[table]
+        elif at == "publish":
+            assert set(rows) <= set(live(layout, table))
+    with Committer(layout, {"run_id": "r3"}):
+        pass
+    for table in before:
+        assert plain(layout, table) == live(layout, table)
+    expected = {"a0": "r2", "z0": "r1", "a1": "r1", "z1": "r1", "a2": "r1", "bad1": "r2"}
+    if at == "append_commit":
+        expected = {f"{letter}{i}": "r1" for letter in "az" for i in range(3)}
+    assert dict(live(layout, "stems")) == dict(live(layout, "tracks")) == expected
+    assert not check(layout, deep=True).damaged
+
+
+def test_rows_that_were_replaced_stay_in_large_files(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But files of which nothing is left go, however large they are."""
+    monkeypatch.setattr(purge, "MOST_BYTES", 0)
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        committer.commit(write_shard(layout, ["a0", "a1", "z1"], run="r2"))
+    tracks = [("a0", "r2"), ("a1", "r2"), ("a2", "r1"), ("z0", "r1"), ("z1", "r2"), ("z2", "r1")]
+    assert live(layout, "tracks") == tracks
+    assert plain(layout, "tracks") == sorted([*tracks, ("a0", "r1")])
+    compact(layout)
+    assert plain(layout, "tracks") == tracks
 
 
 # ----------------------------------------------------------------------------------------------------- two writers
@@ -465,7 +528,10 @@ def test_a_deep_check_finds_any_bit(layout: DatasetLayout) -> None:
     assert not part.holds_exactly([None])
 
 
-def test_rows_that_were_replaced_are_not_counted_as_lost(layout: DatasetLayout) -> None:
+def test_rows_that_were_replaced_are_not_counted_as_lost(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "MOST_BYTES", 0)  # the part with the row that does not count stays
     with Committer(layout, {"run_id": "r2"}) as committer:
         committer.commit(write_shard(layout, ["a0"], run="r2"))
     damage(layout, "tracks", "deleted")
@@ -652,3 +718,17 @@ def test_parts_of_earlier_releases_say_less(layout: DatasetLayout) -> None:
     assert not any(part.may_hold(["m"]) for part in snapshot.of("tracks"))
     assert not any(part.may_hold(["zz"]) for part in old)
     assert PartFile.from_json({**old[0].to_json(), "null_counts": {"x": 1}}) == old[0]
+
+
+def test_the_clock_is_set_back_during_a_run(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Back(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        monkeypatch.setattr("stemfeatures.tables.committer.datetime", Back)
+        committer.commit(write_shard(layout, ["new"], run="r2"))
+    run = open_features(layout.path).to_pandas("runs").set_index("run_id").loc["r2"]
+    assert 0 <= (run["finished_at"] - run["started_at"]).total_seconds() < 600
+    assert run["status"] == "finished"

@@ -289,10 +289,11 @@ def _committed_together(
     found = {}
     for entry in readable_commits(layout) if paths else ():
         with suppress(KeyError, TypeError, AttributeError, ValueError):  # what checkpoints cover may be damaged
-            here = [part["path"] for part in entry["add"] if part["path"] in paths]
+            added = [part for part in entry["add"] if part["path"] not in entry.get("kept", ())]
+            here = [part["path"] for part in added if part["path"] in paths]
             if not here or entry["kind"] != "shard":
                 continue
-            tracks = [part["path"] for part in entry["add"] if part["table"] == "tracks"]
+            tracks = [part["path"] for part in added if part["table"] == "tracks"]
             if tracks and all(path in rest.parts for path in tracks):
                 pairs = frozenset(pair for path in tracks for pair in _pairs(layout, rest.parts[path]))
                 found.update(dict.fromkeys(here, pairs))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +25,7 @@ from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_asi
 from .layout import DatasetLayout, require_there
 from .lock import DatasetLock
 from .parts import PartFile, delete_parts, part_file, publish, write_part
+from .purge import without_replaced
 from .reader import live_rows
 from .schema import DATA_TABLES, SCHEMA_VERSION
 from .storage import arrow_source
@@ -125,6 +127,7 @@ class Committer:
         if not self.run.get("run_id"):
             raise DatasetError("a run needs a run_id", source=str(self.layout.path))
         self.run_id: str = self.run["run_id"]
+        self._since = time.monotonic()
         self.snapshot = Snapshot()
         self._lock = DatasetLock(self.layout, f"run {self.run_id}")
         self._open = False
@@ -183,7 +186,9 @@ class Committer:
     def finish(self, *, status: str = "finished", **columns: Any) -> None:
         """Record the end of the run; ``columns`` are more columns of its row (``n_skipped``, ``audio_s``)."""
         self._check_open()
-        self.run.update(columns, status=status, finished_at=datetime.now(UTC))
+        # The clock may have been set back meanwhile; this one stands still while the machine sleeps.
+        finished_at = max(datetime.now(UTC), self.run["started_at"] + timedelta(seconds=time.monotonic() - self._since))
+        self.run.update(columns, status=status, finished_at=finished_at)
         self._write_runs()
         self._clear()
         self._open = False
@@ -269,6 +274,7 @@ class Committer:
             return result
         if drop:
             parts = [kept for part in parts if (kept := self._without(part, drop, shard)) is not None]
+        rest, gone = without_replaced(self.layout, self.snapshot, replaced)
         number = append_commit(
             self.layout,
             self.snapshot,
@@ -276,10 +282,14 @@ class Committer:
             run_id=self.run_id,
             shard=shard,
             counts={"tracks": len(tracks), "errors": len(errors)},
-            add=parts,
+            add=[*parts, *rest],
+            remove=[part.path for part in gone],
             replaced=replaced,
+            kept=[part.path for part in rest],
         )
-        publish(self.layout, parts)
+        with suppress(OSError):  # what cannot be deleted is left for the end of the run
+            delete_parts(self.layout, gone)  # first, so that nobody who reads the folder sees rows twice
+        publish(self.layout, [*parts, *rest])
         self._owner.update(dict.fromkeys(tracks, ("data", self.run_id)))
         self._owner.update(dict.fromkeys(errors, ("errors", self.run_id)))
         own = len(replaced.get("errors", {}).get(self.run_id, ()))  # retried within this run
