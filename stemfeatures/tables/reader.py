@@ -173,6 +173,7 @@ class Features:
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that have been written to."""
         have = {part.table for part in self.snapshot.parts.values()}
+        have |= {"errors"} & self.snapshot.replaced.keys()  # all that failed is done by now
         return tuple(name for name in self.layout.tables if name in have)
 
     def fields(self, table: str) -> tuple[Field, ...]:
