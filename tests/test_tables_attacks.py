@@ -732,3 +732,20 @@ def test_the_clock_is_set_back_during_a_run(layout: DatasetLayout, monkeypatch: 
     run = open_features(layout.path).to_pandas("runs").set_index("run_id").loc["r2"]
     assert 0 <= (run["finished_at"] - run["started_at"]).total_seconds() < 600
     assert run["status"] == "finished"
+
+
+def test_a_log_that_is_listed_while_somebody_commits(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two new files may be seen without the first."""
+    whole, real = ids(layout), commits._names
+    looks: list[int] = []
+
+    def half(of: DatasetLayout) -> list[str]:
+        looks.append(1)
+        return [name for name in real(of) if len(looks) > 1 or name != "00000003.json"]
+
+    monkeypatch.setattr(commits, "_names", half)
+    assert ids(layout) == whole
+    assert len(looks) == 2
+    (layout.path / "_commits" / "00000003.json").unlink()
+    with pytest.raises(DatasetError, match="commit 3 is missing"):
+        open_features(layout.path)

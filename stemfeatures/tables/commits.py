@@ -58,6 +58,8 @@ _CHECKPOINT, _DELTA = ".checkpoint.json", ".delta.json"
 #: What reading a checkpoint raises that is damaged, or just being deleted.
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DatasetError)
 
+#: So often the log is listed where a commit is missing in it.
+_MOST_LOOKS = 3
 #: ``{table: {run_id: set of track_id}}``
 Replaced = dict[str, dict[str, set[str]]]
 
@@ -122,6 +124,10 @@ class Snapshot:
         return cls(int(content["commit"]), {p.path: p for p in parts}, replaced)
 
 
+class _MissingCommitError(DatasetError):
+    """A commit is not there, and a later one is."""
+
+
 def _names(layout: DatasetLayout) -> list[str]:
     """What lies in the log. There may be millions: list them once."""
     return layout.storage.file_names(COMMITS)
@@ -168,7 +174,7 @@ def _entries(layout: DatasetLayout, names: list[str], after: int) -> Iterator[tu
     files = [commit_path(layout, number) for number in numbers]
     for expected, (number, file, read) in enumerate(zip(numbers, files, each(_read, files)), after + 1):
         if number != expected:
-            raise DatasetError(f"commit {expected} is missing", source=str(layout.path))
+            raise _MissingCommitError(f"commit {expected} is missing", source=str(layout.path))
         try:
             yield number, read()
         except (OSError, ValueError, RecursionError) as e:
@@ -181,6 +187,17 @@ def _entries(layout: DatasetLayout, names: list[str], after: int) -> Iterator[tu
 def read_snapshot(dataset: DatasetLayout | str | Place) -> Snapshot:
     """The committed state. Raises DatasetError when a commit is missing or damaged."""
     layout = DatasetLayout.open(dataset)
+    for left in reversed(range(_MOST_LOOKS)):
+        try:
+            return _folded(layout)
+        except _MissingCommitError:
+            # A folder that is listed while a writer creates files may show the second of them and not the first.
+            if not left:
+                raise
+    raise AssertionError("the last look returns or raises")
+
+
+def _folded(layout: DatasetLayout) -> Snapshot:
     try:
         names = _names(layout)
         snapshot = _last_checkpoint(layout, names)
