@@ -1,13 +1,14 @@
 """How far can further voices be trusted? On generated songs, sums of recorded singers, and singers alone.
 
-    python benchmarks/voices.py [FOLDER...] [--songs 18] [--seconds 30] [--mir1k FOLDER] [--pairs 18] [--model NAME]
+    python benchmarks/voices.py [FOLDER...] [--songs 18] [--seconds 30] [--mir1k FOLDER] [--pairs 18] [--candidates]
 
 Analyses the songs of folders that ``stemfeatures generate`` wrote, whoever sings in them, or makes some (needs the
 extras train and evaluate). Of MIR-1K it takes clips with the voice of another singer from the middle on, as loud, 3 or
 6 dB softer, and the same clips as they are. Prints songs, frames, and how many of them have several pitches; how many
 are told to have (table ``further_voices``), precision and recall of these; the share of further pitches at which
 another voice sings; tracks that are told to have several voices (``voices_status`` ok), and how many of these have; and
-the accuracy of mir_eval.multipitch of the one contour alone, and with further voices.
+the accuracy of mir_eval.multipitch of the one contour alone, and with further voices. With ``--candidates`` they are
+told as in runs that do not ask for the table.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.constants import FRAME_RATE
 from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.voices import (
+    FURTHER_VOICES,
     FurtherVoices,
     further_voices,
     to_hertz,
@@ -59,6 +61,7 @@ class Heard(NamedTuple):
     contour: np.ndarray
     further: FurtherVoices
     told: bool
+    by_network: bool
 
 
 def generated(folders: list[Path], n: int, seconds: float) -> Iterator[Sung]:
@@ -116,7 +119,14 @@ def hear(analyser: Analyser, sung: Sung) -> Heard:
     nearest = np.searchsorted(sung.times_s, np.arange(len(f0_hz)) / FRAME_RATE).clip(0, len(sung.times_s) - 1)
     voices = sung.voices[:, nearest]
     told = track.stems["vocals"]["voices_status"] == "ok"
-    return Heard(example(track_stretches(inputs), f0_hz, voices), voices, f0_hz, inputs.get(further_voices), told)
+    return Heard(
+        example(track_stretches(inputs), f0_hz, voices),
+        voices,
+        f0_hz,
+        inputs.get(further_voices),
+        told,
+        inputs.frames.voices is not None,
+    )
 
 
 def accuracy(heard: list[Heard], *, further: bool) -> float:
@@ -135,7 +145,7 @@ def line(name: str, songs: Iterable[Heard]) -> str:
     """A row of the table."""
     heard = list(songs)
     several = [song.song.counts > 1 for song in heard]
-    found = scores([song.song for song in heard], voice_model())
+    found = scores([song.song for song in heard], voice_model(heard=heard[0].by_network))
     told = [bool(true.any()) for song, true in zip(heard, several) if song.told]
     shares = (f"{found[key]:>10.3f}" for key in ("told", "precision", "recall", "pitch"))
     share = np.concatenate(several).mean()
@@ -152,10 +162,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each song")
     parser.add_argument("--mir1k", type=Path, metavar="FOLDER", help="clips of MIR-1K, to sum singers of")
     parser.add_argument("--pairs", type=int, default=18, help="sums of singers")
+    parser.add_argument("--candidates", action="store_true", help="as in runs that do not ask for the table")
     parser.add_argument("--model", default=checkpoints.DEFAULT_MODEL, metavar="CHECKPOINT")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    analyser = Analyser(args.model)
+    analyser = Analyser(args.model, requested=() if args.candidates else (FURTHER_VOICES,))
     sets = {"generated": generated(args.folders, args.songs, args.seconds)}
     if args.mir1k is not None:
         sets |= {"mir1k sums": sums(args.mir1k, args.pairs), "mir1k": sums(args.mir1k, args.pairs, alone=True)}

@@ -26,9 +26,11 @@ from .descriptors.polyphony import POLYPHONIC_NOTES
 from .descriptors.registry import descriptor_fields
 from .descriptors.series import SERIES
 from .descriptors.types import Events, F0Contour, TrackDescription
+from .descriptors.voices import FURTHER_VOICES
 from .errors import AudioError, EmptyAudioError, ModelError, StemfeaturesError
 from .frames import TrackFrames
 from .frames.builder import FrameBuilder
+from .frames.further_voices import voice_weights
 from .frames.polyphony import note_weights
 from .inference.front_end import FrontEnd, MonoSignal
 from .inference.segments import Frames, Segment, SegmentRunner, SegmentTrack
@@ -60,6 +62,7 @@ STAGES = (
     "stemfeatures.models.mask_factors",
     "stemfeatures.models.refiner",
     "stemfeatures.models.notes",
+    "stemfeatures.models.voices",
     "stemfeatures.separation.mask_transfer",
     "stemfeatures.separation.target_masks",
     "stemfeatures.frames",
@@ -89,7 +92,7 @@ def analysis_settings() -> dict[str, Any]:
     return {
         "analysis_version": ANALYSIS_VERSION,
         "constants": constants_of(stages),
-        "weights": digests_of([*data_files(stages), note_weights()]),
+        "weights": digests_of([*data_files(stages), note_weights(), voice_weights()]),
         "fields": [f.name for f in descriptor_fields()],
     }
 
@@ -681,7 +684,8 @@ class _Job:
         names = () if self.source is None else self.source.stems
         self.builder = FrameBuilder(
             analyser.device, further=analyser.further_stems(names), sample_rate=sample_rate, channels=channels,
-            notes=POLYPHONIC_NOTES in self.requested, cells=SERIES in self.requested,
+            notes=POLYPHONIC_NOTES in self.requested, voices=FURTHER_VOICES in self.requested,
+            cells=SERIES in self.requested,
         )  # fmt: skip
         self.keeper = None
         if stems.keep is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from frames_helper import FRAME_RATE, SR, n_frames_of, track_frames
 
 from stemfeatures.analysis import Analyser
@@ -33,6 +34,9 @@ from stemfeatures.descriptors.voices import (
 )
 from stemfeatures.evaluation.estimators import checkpoint
 from stemfeatures.frames import PitchFrames, TrackFrames
+from stemfeatures.frames.further_voices import VoicesMeter, sung_pitches
+from stemfeatures.models.voices import LOWEST_SUNG, N_SUNG, VoiceConfig, VoiceNet, candidate_planes, voice_features
+from stemfeatures.spectra.thirds import LONG_WINDOW, thirds
 from stemfeatures.training import voices as training
 
 N = 200
@@ -119,7 +123,8 @@ def test_the_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     pitch = _pitch((contour, 0.8), (_line(64, 20, 180, cents=30), 0.4), (67 + np.cumsum(rng.normal(0, 0.2, N)), 0.3))
     whole = _stretches(pitch, contour)
     monkeypatch.setattr(values, "BLOCK_FRAMES", 37)
-    for one, other in zip(vars(whole).values(), vars(_stretches(pitch, contour)).values()):
+    again = _stretches(pitch, contour)
+    for one, other in zip(list(vars(whole).values())[:-1], vars(again).values()):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
@@ -174,7 +179,7 @@ def _sung(*lines: tuple[np.ndarray, float]) -> tuple[dict[str, Any], Columns]:
 
 
 def test_figures_and_rows_of_three_voices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voices, "voice_model", lambda: SALIENT)
+    monkeypatch.setattr(voices, "voice_model", lambda *, heard: SALIENT)
     n = n_frames_of(6 * SR)
     contour = (_line(60, 0, 240, n), 0.8)
     sung, table = _sung(contour, (_line(64.2, 60, 180, n), 0.5), (_line(67, 120, 180, n), 0.4))
@@ -196,7 +201,7 @@ def test_figures_and_rows_of_three_voices(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_no_figures_where_hardly_a_second_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """What little there is may be none; its rows are there, with how sure they are."""
-    monkeypatch.setattr(voices, "voice_model", lambda: SALIENT)
+    monkeypatch.setattr(voices, "voice_model", lambda *, heard: SALIENT)
     n = n_frames_of(6 * SR)
     contour = (_line(60, 0, 240, n), 0.8)
     sung, table = _sung(contour, (_line(64, 100, 135, n), 0.5))
@@ -327,7 +332,8 @@ def test_the_command_hears_fits_and_writes(
     assert voices.voice_model().least == stored["least"]
     voices.voice_model.cache_clear()
     monkeypatch.undo()
-    assert stored_model(voices.WEIGHTS, FEATURES)["features"] == list(FEATURES)
+    for name in (voices.WEIGHTS, voices.HEARD_WEIGHTS):
+        assert stored_model(name, FEATURES)["features"] == list(FEATURES)
     monkeypatch.setattr(training, "hear_voices", lambda *_: _songs(1))
     with pytest.raises(SystemExit):
         training.main([str(song.parent), "-o", str(out)])
@@ -337,3 +343,114 @@ def test_the_command_hears_fits_and_writes(
     with pytest.raises(SystemExit):
         training.main([str(tmp_path / "empty"), "-o", str(out)])
     assert f"{tmp_path / 'empty'}: no generated songs" in capsys.readouterr().err
+
+
+# -- what the network of voices hears ---------------------------------------------------------------------------------
+
+
+def test_pitches_that_are_heard_take_the_place_of_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model of their own, which knows how sure the network is of several voices."""
+    n = n_frames_of(6 * SR)
+    contour, second, third = _line(60, 0, 240, n), _line(64, 50, 150, n), _line(71, 160, 190, n)
+    several = np.where((np.arange(n) >= 50) & (np.arange(n) < 150), 0.8, 0.1).astype(np.float32)
+    heard = replace(_pitch((contour, 0.9), (second, 0.6), (third, 0.6)), voicing=several)
+    frames = replace(_tone(), pitch=_tone().pitch | {"vocals": _pitch((contour, 0.9))})
+    found = voices.track_stretches(DescriptorInputs(replace(frames, voices=heard)))
+    assert found.first.tolist() == [50, 160]
+    assert found.several is not None
+    np.testing.assert_allclose(found.several[[0, 60]], [np.log(0.1 / 0.9), np.log(4)], atol=0.01)
+    model = replace(SALIENT, frame=(0.2, 1.0, 0.0))
+    monkeypatch.setattr(voices, "voice_model", lambda *, heard: model if heard else SALIENT)
+    assert len(voices.further_voices(DescriptorInputs(frames)).voice) == 0
+    told = voices.further_voices(DescriptorInputs(replace(frames, voices=heard)))
+    # The third is as salient, but the network hears one voice there.
+    assert (told.first.tolist(), told.end.tolist(), told.voice.tolist()) == ([50], [150], [2])
+    stretch = 1 / (1 + (0.3 / 0.6) ** 10)
+    expected = 0.2 * voices.log_odds(stretch) + voices.log_odds(0.8)
+    np.testing.assert_allclose(told.confidence, 1 / (1 + np.exp(-expected)), rtol=1e-4)
+
+
+def test_a_stretch_may_be_a_voice_in_a_part() -> None:
+    several = np.full(N, 2.0)
+    several[90:120], several[145:] = -4.0, -4.0
+    whole = _stretches(_pitch((_line(60), 0.8), (_line(64, 20, 150), 0.5)), _line(60))
+    model = replace(SALIENT, frame=(0.1, 1.0, 0.0))
+    found = choose_voices(replace(whole, several=several), model)
+    assert list(zip(found.first, found.end)) == [(20, 90), (120, 145)]
+    assert [len(midi) for midi in found.midi] == [70, 25]
+    assert found.stretch.tolist() == [0, 0]
+    np.testing.assert_allclose(np.concatenate(found.midi), 64, atol=1e-4)
+    # Without what the network says it is one.
+    assert choose_voices(whole, model).end.tolist() == [150]
+
+
+def test_what_is_sure_of_frames_counts_in_the_fit() -> None:
+    rng = np.random.default_rng(5)
+    songs = []
+    for song in _songs(20, seed=3):
+        heard = np.where(song.counts > 1, 2.0, -2.0) + rng.normal(0, 1.5, len(song.counts))
+        songs.append(replace(song, stretches=replace(song.stretches, several=heard)))
+    probability = training.judged(songs)
+    own, heard_weight, _ = frame = training.fit_frames(songs, probability)
+    assert own > 0.3
+    assert heard_weight > 0.3
+    several = np.concatenate([song.counts > 1 for song in songs])
+    told = [np.concatenate(p) for p in (probability, training.in_frames(songs, probability, frame))]
+    right = [several[np.argsort(-p)[: several.sum()]].mean() for p in told]
+    assert right[1] > right[0] + 0.01
+    assert (told[1][told[0] == 0] == 0).all()
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 30.0])
+def test_blocks_of_vocals_give_what_the_whole_gives(seconds: float) -> None:
+    rng = np.random.default_rng(0)
+    signals = rng.standard_normal((2, round(seconds * SR))).astype(np.float32)
+    n = 1 + signals.shape[1] // 512
+    midi = rng.uniform(40, 80, (n, N_PITCH_CANDIDATES))
+    salience, voicing = -np.sort(-rng.random(midi.shape)), rng.random(n)
+    meter, parts, sent = VoicesMeter("cpu", _tiny_network()), [], 0
+    for at in range(0, signals.shape[1], 40_000):
+        ahead = min(n, sent + 90)  # candidates are ahead of the waveform
+        meter.push_pitch(to_hertz(midi[sent:ahead]), salience[sent:ahead], voicing[sent:ahead])
+        meter.push_signal(signals[:, at : at + 40_000])
+        parts.append(meter.take())
+        sent = ahead
+    meter.push_pitch(to_hertz(midi[sent:]), salience[sent:], voicing[sent:])
+    found = np.concatenate([*parts, meter.finish(n)], axis=1)
+    padded = np.pad(signals, ((0, 0), (LONG_WINDOW // 2, LONG_WINDOW // 2 + 512)))
+    fine, coarse = thirds(padded[0], n)
+    features = voice_features(fine, coarse, thirds(padded[1], n)[0])
+    planes = candidate_planes(midi, salience, voicing)
+    with torch.no_grad():
+        pitches, several = _tiny_network()(torch.from_numpy(features)[None], torch.from_numpy(planes)[None])
+    hz, probability = sung_pitches(torch.sigmoid(pitches[0, 0]).numpy(), pitches[0, 1].numpy())
+    assert found.shape == (2 * N_PITCH_CANDIDATES + 1, n)
+    np.testing.assert_allclose(found[-1], torch.sigmoid(several[0]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[N_PITCH_CANDIDATES:-1], probability.T, atol=1e-5)
+    np.testing.assert_allclose(found[:N_PITCH_CANDIDATES], hz.T, rtol=1e-4)
+
+
+def _tiny_network() -> VoiceNet:
+    torch.manual_seed(0)
+    return VoiceNet(VoiceConfig(channels=6, context=2, counting=4)).eval()
+
+
+def test_candidates_are_seen_where_they_lie() -> None:
+    midi = np.array([[60.25, 64.0, np.nan], [np.nan] * 3, [30.0, 90.0, 47.6]])
+    planes = candidate_planes(midi, np.array([[0.81, 0.25, 0], [0, 0, 0], [0.5, 0.4, 0.04]]), np.array([0.8, 0.5, 1.0]))
+    first, further = planes
+    np.testing.assert_allclose(first[0, 60 - LOWEST_SUNG : 62 - LOWEST_SUNG], [0.6, 0.2], atol=1e-6)
+    assert first[1:].sum() == 0  # none, and one below all pitches
+    np.testing.assert_allclose(further[0, [60 - LOWEST_SUNG, 64 - LOWEST_SUNG]], [0.9, 0.5])
+    np.testing.assert_allclose(further[2, 48 - LOWEST_SUNG], 0.2)
+    assert np.count_nonzero(further) == 3
+
+
+def test_the_likeliest_pitches_are_maxima() -> None:
+    sung, deviation = np.full((1, N_SUNG), 0.001), np.zeros((1, N_SUNG))
+    sung[0, [9, 10, 11, 20, 30]] = 0.3, 0.9, 0.4, 0.5, 0.01
+    deviation[0, [10, 20]] = 0.25, -0.9
+    hz, probability = sung_pitches(sung, deviation)
+    np.testing.assert_allclose(probability[0, :3], [0.9, 0.5, 0])
+    np.testing.assert_allclose(hz[0, :2], to_hertz(LOWEST_SUNG + np.array([10.25, 19.5])))
+    assert np.isnan(hz[0, 2:]).all()

@@ -39,6 +39,7 @@ NOT_STAGES = {
 NOT_SETTINGS = {
     "models/weights/*": "checkpoints and cards: model_sha256",
     "models/weights/notes/*.json": "a card",
+    "models/weights/voices/*.json": "a card",
     "lyrics/*.json.gz": "in the settings of the alignment",
     "lyrics/*.safetensors": "in the settings of the alignment",
     "lyrics/phones.json": "a card",
@@ -121,7 +122,9 @@ def test_every_file_that_ships_is_in_the_settings_or_said_to_change_no_value() -
     in_settings = {p.name: p for p in files if p not in said}
     expected = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in in_settings.items()}
     assert analysis.analysis_settings()["weights"] == expected
-    assert {"voice_weights.json", "stroke_weights.json", "other-v1.safetensors"} <= set(expected)
+    assert {"voice_weights.json", "stroke_weights.json", "other-v1.safetensors", "vocals-v1.safetensors"} <= set(
+        expected
+    )
     alignment = alignment_settings()["weights"]
     read = [*root.glob("lyrics/*.json.gz"), *root.glob("lyrics/*.safetensors")]
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in read} == alignment

@@ -52,6 +52,8 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
         "stemfeatures/models/weights/joint-v7.json",
         "stemfeatures/models/weights/notes/other-v1.safetensors",
         "stemfeatures/models/weights/notes/other-v1.json",
+        "stemfeatures/models/weights/voices/vocals-v1.safetensors",
+        "stemfeatures/models/weights/voices/vocals-v1.json",
         "stemfeatures/training/recipes/joint-v0.toml",
         "stemfeatures/generator/banks/voices/f1.npz",
         "stemfeatures/singalong/player/index.html",
@@ -59,7 +61,7 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
     ):
         assert needed in names
     # older checkpoints stay in the repository
-    assert sum(n.startswith("stemfeatures/models/weights/") and n.endswith(".safetensors") for n in names) == 2
+    assert sum(n.startswith("stemfeatures/models/weights/") and n.endswith(".safetensors") for n in names) == 3
     assert not any(n.startswith(("tests", "catalog_samples")) for n in names)
 
 

@@ -20,6 +20,8 @@ from stemfeatures.constants import FRAME_RATE, HOP_LENGTH, LOWEST_NOTE, N_NOTES
 from stemfeatures.descriptors.polyphony import polyphonic_notes
 from stemfeatures.descriptors.transcription import note_name
 from stemfeatures.errors import ModelError
+from stemfeatures.frames import further_voices
+from stemfeatures.frames.further_voices import voice_weights
 from stemfeatures.frames.polyphony import WEIGHTS, NoteMeter
 from stemfeatures.models import checkpoints
 from stemfeatures.models.notes import ACTIVE, ONSET, NoteConfig, NoteNet, note_features
@@ -276,7 +278,7 @@ def test_what_was_heard_is_kept_by_what_it_follows_from(tmp_path, monkeypatch):
     keys = {_heard_from(song, "other")}
     assert keys == {_heard_from(song, "other")}
     with monkeypatch.context() as changed:
-        changed.setattr("stemfeatures.models.notes._FLOOR", 0.004)
+        changed.setattr("stemfeatures.models.notes.FLOOR", 0.004)
         keys.add(_heard_from(song, "other"))
     (song / "truth.json").write_text(json.dumps({"notes": {"other": []}, "f0": {"vocals": []}}))
     keys.add(_heard_from(song, "other"))
@@ -290,3 +292,5 @@ def test_other_weights_have_another_name() -> None:
     digests = {"other-v1": "4129f4ef91555e5fa970453fcae5a557e99a99902c4a12ba5e86aa4262ca57a6"}
     file = checkpoints.WEIGHTS_DIR / "notes" / f"{WEIGHTS}.safetensors"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digests[WEIGHTS]
+    of_voices = {"vocals-v1": "0ea008db4c8e2fb0450d6c8c1c881ee4756adacca4e9a56f48e15b1d104c5d6c"}
+    assert hashlib.sha256(voice_weights().read_bytes()).hexdigest() == of_voices[further_voices.WEIGHTS]

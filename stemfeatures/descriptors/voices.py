@@ -6,6 +6,10 @@ note of another stem that has bled into the vocals. A logistic model tells how l
 salient the stretch is, how long, how it moves by itself and against the contour, and how far it lies from the range of
 the first voice. :mod:`stemfeatures.training.voices` fits it, and chooses the probability from which on a stretch
 counts, to generated songs, with the network whose salience it reads.
+
+Where they were asked for, the pitches that the network of voices hears (:mod:`stemfeatures.models.voices`) take the
+place of the candidates, with a model of their own. How sure that network is of several voices in a frame counts, too,
+so that a stretch may be a voice in a part of its frames.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,12 +32,13 @@ from .fitted import logistic, stored_model
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .transcription import note_name
-from .values import OK, SILENT, mean, middle, windows
+from .values import OK, SILENT, mean, middle, runs, windows
 
 VOCALS = "vocals"
 #: Name of the table.
 FURTHER_VOICES = "further_voices"
-WEIGHTS = "voice_weights.json"
+#: Models of candidates of the pitch, and of what the network of voices hears.
+WEIGHTS, HEARD_WEIGHTS = "voice_weights.json", "heard_voice_weights.json"
 #: Most voices of a frame, the first one included.
 MOST_VOICES = 3
 
@@ -60,6 +65,8 @@ _AVERAGED = (
     "presence", "pitch", "level",
 )  # fmt: skip
 FEATURES = ("length", "movement", "relative_movement", "distance", *_AVERAGED)
+#: Added to probabilities before log-odds are taken.
+_LEAST_P = 1e-3
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Stretches:
         (n_stretches,) first frame, and the one after the last.
     length : np.ndarray
         (n_stretches,) number of candidates.
+    several : np.ndarray or None
+        (n_frames,) log-odds that the network of voices gives that several sing; None where it was not asked.
     """
 
     frame: np.ndarray
@@ -87,6 +96,7 @@ class Stretches:
     first: np.ndarray
     end: np.ndarray
     length: np.ndarray
+    several: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -101,22 +111,42 @@ class VoiceModel:
         Of the score.
     least : float
         Probability from which on a stretch counts.
+    frame : tuple of float, optional
+        What the log-odds of a stretch, those of several voices in a frame, and a constant count for in that frame.
     """
 
     weights: np.ndarray
     bias: float
     least: float
+    frame: tuple[float, float, float] | None = None
 
     def probability(self, features: np.ndarray) -> np.ndarray:
         """That a stretch is a voice, 0..1, of ``(..., n_features)``."""
         return logistic(features @ self.weights + self.bias)
 
+    def course(self, probability: float, several: np.ndarray | None, part: slice) -> np.ndarray:
+        """(n,) probability in each frame of a stretch of that ``probability``."""
+        if several is None or self.frame is None:
+            return np.full(part.stop - part.start, probability)
+        own, heard, bias = self.frame
+        return logistic(own * float(log_odds(probability)) + heard * several[part] + bias)
+
 
 @cache
-def voice_model() -> VoiceModel:
-    """The model that comes with the package."""
-    stored = stored_model(WEIGHTS, FEATURES)
-    return VoiceModel(np.array(stored["weights"]), float(stored["bias"]), float(stored["least"]))
+def voice_model(*, heard: bool = False) -> VoiceModel:
+    """The model that comes with the package, of candidates of the pitch or of what the network of voices heard."""
+    stored = stored_model(HEARD_WEIGHTS if heard else WEIGHTS, FEATURES)
+    frame: tuple[float, float, float] | None = None
+    if heard:
+        own, several, bias = map(float, stored["frame"])
+        frame = own, several, bias
+    return VoiceModel(np.array(stored["weights"]), float(stored["bias"]), float(stored["least"]), frame)
+
+
+def log_odds(probability: float | np.ndarray) -> np.ndarray:
+    """Of probabilities of any shape, within 6.9."""
+    p = np.asarray(probability, np.float64)
+    return np.asarray(np.log((p + _LEAST_P) / (1 - p + _LEAST_P)))
 
 
 def to_midi(hertz: np.ndarray) -> np.ndarray:
@@ -163,8 +193,9 @@ def _follow(
 
 
 def find_stretches(
-    pitch: PitchFrames, f0_hz: np.ndarray, presence: np.ndarray | None, vocals: np.ndarray, mixture: np.ndarray
-) -> Stretches:
+    pitch: PitchFrames, f0_hz: np.ndarray, presence: np.ndarray | None, vocals: np.ndarray, mixture: np.ndarray, *,
+    heard: bool = False,
+) -> Stretches:  # fmt: skip
     """Stretches beside a contour, and what tells voices among them.
 
     Parameters
@@ -177,6 +208,8 @@ def find_stretches(
         Probability that the vocals sound.
     vocals, mixture : (n_frames,) ndarray
         Mean squares of the separated vocals and of the mixture.
+    heard : bool, default=False
+        The candidates are those of the network of voices, the ``voicing`` its probability of several.
 
     Returns
     -------
@@ -209,8 +242,9 @@ def find_stretches(
     frame, of, pitches = (np.concatenate(x) for x in zip(*parts)) if parts else (np.zeros(0),) * 3
     voiced = f0_hz[np.isfinite(f0_hz)]
     features, first, end, length = sums.finish(float(to_midi(np.median(voiced))) if len(voiced) else 0.0)
+    several = log_odds(pitch.voicing) if heard else None
     return Stretches(
-        frame.astype(np.int32), of.astype(np.int32), pitches.astype(np.float32), features, first, end, length
+        frame.astype(np.int32), of.astype(np.int32), pitches.astype(np.float32), features, first, end, length, several
     )
 
 
@@ -301,25 +335,47 @@ def choose_voices(stretches: Stretches, model: VoiceModel) -> FurtherVoices:
     FurtherVoices
         Those that the model's threshold lets through.
     """
-    probability = model.probability(stretches.features)
-    likely = np.flatnonzero((probability >= model.least) & (stretches.length >= LEAST_FRAMES))
+    pieces = _pieces(stretches, model)
     taken = np.zeros((MOST_VOICES - 1, int(stretches.end.max(initial=0))), bool)
-    voice = np.zeros(len(probability), np.int64)
-    for k in likely[np.argsort(-probability[likely], kind="stable")]:
-        part = slice(stretches.first[k], stretches.end[k])
+    voice = np.zeros(len(pieces), np.int64)
+    for k in np.argsort([-piece.probability for piece in pieces], kind="stable"):
+        part = slice(pieces[k].first, pieces[k].end)
         if free := [row for row in range(len(taken)) if not taken[row, part].any()]:
             taken[free[0], part] = True
             voice[k] = 2 + free[0]
-    kept = np.flatnonzero(voice)
+    kept = [piece for piece, number in zip(pieces, voice) if number]
     order = np.argsort(stretches.owner, kind="stable")
-    edges = np.searchsorted(stretches.owner[order], [kept, kept + 1])
+    number = np.array([piece.stretch for piece in kept], np.int64)
+    edges = np.searchsorted(stretches.owner[order], [number, number + 1])
     midi = []
-    for k, start, stop in zip(kept, *edges):
+    for piece, start, stop in zip(kept, *edges):
         own = order[start:stop]
-        midi.append(
-            np.interp(np.arange(stretches.first[k], stretches.end[k]), stretches.frame[own], stretches.midi[own])
-        )
-    return FurtherVoices(voice[kept], stretches.first[kept], stretches.end[kept], midi, probability[kept], kept)
+        midi.append(np.interp(np.arange(piece.first, piece.end), stretches.frame[own], stretches.midi[own]))
+    first, end = (np.array([getattr(piece, name) for piece in kept], np.int64) for name in ("first", "end"))
+    confidence = np.array([piece.probability for piece in kept])
+    return FurtherVoices(voice[voice > 0], first, end, midi, confidence, number)
+
+
+class _Piece(NamedTuple):
+    """Frames of a stretch in which it is likely a voice, and how likely."""
+
+    stretch: int
+    first: int
+    end: int
+    probability: float
+
+
+def _pieces(stretches: Stretches, model: VoiceModel) -> list[_Piece]:
+    """Pieces of stretches, in the order of their beginning, that the model's threshold lets through."""
+    found = []
+    probability = model.probability(stretches.features)
+    for k in np.flatnonzero(stretches.length >= LEAST_FRAMES):
+        first = int(stretches.first[k])
+        course = model.course(float(probability[k]), stretches.several, slice(first, int(stretches.end[k])))
+        for start, stop in runs(course >= model.least):
+            if stop - start >= LEAST_FRAMES:
+                found.append(_Piece(int(k), first + start, first + stop, float(course[start:stop].mean())))
+    return sorted(found, key=lambda piece: (piece.first, piece.stretch))
 
 
 def further_voices(inputs: DescriptorInputs) -> FurtherVoices:
@@ -335,7 +391,7 @@ def further_voices(inputs: DescriptorInputs) -> FurtherVoices:
     FurtherVoices
         Such as the model that comes with the package lets through.
     """
-    return choose_voices(track_stretches(inputs), voice_model())
+    return choose_voices(track_stretches(inputs), voice_model(heard=inputs.frames.voices is not None))
 
 
 def track_stretches(inputs: DescriptorInputs) -> Stretches:
@@ -354,7 +410,9 @@ def track_stretches(inputs: DescriptorInputs) -> Stretches:
     frames, contour = inputs.frames, inputs.get(f0_contours)[VOCALS][0]
     presence = None if frames.presence is None else frames.presence[STEMS.index(VOCALS)]
     energies = (frames.stems[row].energy for row in (VOCALS, MIXTURE))
-    return find_stretches(frames.pitch[VOCALS], contour.f0_hz, presence, *energies)
+    heard = frames.voices is not None
+    pitch = frames.voices or frames.pitch[VOCALS]
+    return find_stretches(pitch, contour.f0_hz, presence, *energies, heard=heard)
 
 
 _field = partial(Field, type="float32", family="voices", rows=(VOCALS,), since="1.1", scale=NOT_A_COORDINATE)
@@ -370,7 +428,7 @@ FIELDS = (
     _field(
         "voices_count_mean",
         description="Mean number of voices of the voiced frames, three at most. Such as are likely count (table "
-        "further_voices): there may be more.",
+        "further_voices; more of them are told where it is asked for): there may be more.",
         range="1..3",
         statistic="mean",
     ),

@@ -9,7 +9,9 @@ from torch import Tensor
 from .._util.large_arrays import GrowingArrays, release
 from ..constants import (
     HOP_LENGTH,
+    MIXTURE,
     N_FFT,
+    N_PITCH_CANDIDATES,
     PITCHED_STEMS,
     STEM_ROWS,
 )
@@ -20,6 +22,7 @@ from ..spectra.streaming import OverlapAdder
 from .bin_rise import RISE_BINS, bin_rise
 from .feature_meter import CELL_VALUES, FeatureMeter
 from .fine_pitch import FinePitch
+from .further_voices import VoicesMeter
 from .inharmonicity import InharmonicityMeter
 from .low_pitch import LowPitchMeter, add_low_pitch
 from .masked_spectra import masked_spectra
@@ -59,13 +62,15 @@ class FrameBuilder:
         Number of channels of that signal; None: they are not known.
     notes : bool, default=False
         Ask the network of notes about ``other``.
+    voices : bool, default=False
+        Ask the network of voices about the vocals.
     cells : bool, default=False
         Keep the network's features of each stretch of time.
     """
 
     def __init__(
         self, device: str = "cpu", *, further: tuple[str, ...] = (), sample_rate: int | None = None,
-        channels: int | None = None, notes: bool = False, cells: bool = False,
+        channels: int | None = None, notes: bool = False, voices: bool = False, cells: bool = False,
     ) -> None:  # fmt: skip
         self.device, self.rows, self.channels = device, (*STEM_ROWS, *further), channels
         self._stereo = StereoMeter(sample_rate, device) if sample_rate and channels == 2 else None
@@ -80,6 +85,7 @@ class FrameBuilder:
         self._low_pitch, self._fine_pitch, self._voice = LowPitchMeter(device), FinePitch(), VoiceMeter()
         self._tones = {stem: InharmonicityMeter() for stem in PITCHED_STEMS}
         self._notes = NoteMeter(device) if notes else None
+        self._voices = VoicesMeter(device) if voices else None
         self._features, self._stride = FeatureMeter(self._rows, device, by_cell=cells), 0
 
     def push_channels(self, block: np.ndarray) -> None:
@@ -119,6 +125,8 @@ class FrameBuilder:
             self._keep(name, array)
         self._fine_pitch.push(voice_hz.T, voicing[_VOICE])
         self._voice.push(voice_hz[0], voicing[_VOICE])
+        if self._voices is not None:
+            self._voices.push_pitch(voice_hz.T, arrays[f"salience{_VOICE}"].T, voicing[_VOICE])
         for meter, hz, certain in zip(self._tones.values(), best_hz, voicing):
             meter.push(hz, certain)
         self._keep_measured()
@@ -188,6 +196,7 @@ class FrameBuilder:
             n_samples, stems, pitch, *self._activations(data), data.get("presence"), channels=self.channels,
             voice=self._voice.finish(), tones={stem: meter.finish() for stem, meter in self._tones.items()},
             notes=None if self._notes is None else NoteFrames(*(data[name] for name in _NOTES)),
+            voices=None if self._voices is None else _pitch_of(data["voices"]),
             cells=FeatureCells(self._stride, *(data[name] for name in CELL_VALUES)) if "cell_first" in data else None,
         )  # fmt: skip
 
@@ -214,6 +223,8 @@ class FrameBuilder:
         self._voice.push_signal(samples[STEM_ROWS.index("vocals")])
         if self._notes is not None:
             self._notes.push_signal(samples[STEM_ROWS.index("other")])
+        if self._voices is not None:
+            self._voices.push_signal(samples[[STEM_ROWS.index(row) for row in ("vocals", MIXTURE)]])
 
     def _keep_measured(self, n_frames: int | None = None) -> None:
         """Keep what was measured of the samples so far, or all of a track of so many frames."""
@@ -229,6 +240,8 @@ class FrameBuilder:
             told = self._notes.take() if n_frames is None else self._notes.finish(n_frames)
             for name, array in zip(_NOTES, told):
                 self._keep(name, array)
+        if self._voices is not None:
+            self._keep("voices", self._voices.take() if n_frames is None else self._voices.finish(n_frames))
         self._keep("low_pitch", np.stack(low))
         self._keep(f"hz{_VOICE}", fine[0].T)
         self._keep("between_hz", fine[1].astype(np.float32))
@@ -237,3 +250,9 @@ class FrameBuilder:
         if float(energy.max(initial=0.0)) <= 1e-10:
             return None
         return self._features.embedding(row)
+
+
+def _pitch_of(told: np.ndarray) -> PitchFrames:
+    """What :class:`.further_voices.VoicesMeter` tells, (2 * N_PITCH_CANDIDATES + 1, n_frames)."""
+    hz, probability = told[:-1].reshape(2, N_PITCH_CANDIDATES, -1)
+    return PitchFrames(hz.T, probability.T, told[-1])

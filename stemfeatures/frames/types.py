@@ -235,6 +235,9 @@ class TrackFrames:
         ``{"vocals" | "bass": InharmonicityFrames}``; None likewise.
     notes : NoteFrames, optional
         Of ``other``; None where they were not asked for.
+    voices : PitchFrames, optional
+        Pitches that are sung in the vocals as the network of voices hears them, by their probability; its ``voicing``
+        is the probability that several voices sing. None where they were not asked for.
     cells : FeatureCells, optional
         The network's features along the track; None where they were not asked for.
     """
@@ -254,6 +257,7 @@ class TrackFrames:
     voice: VoiceFrames | None = None
     tones: dict[str, InharmonicityFrames] | None = None
     notes: NoteFrames | None = None
+    voices: PitchFrames | None = None
     cells: FeatureCells | None = None
 
     def release(self) -> None:

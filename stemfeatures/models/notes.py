@@ -35,8 +35,9 @@ ONSET, ACTIVE, DEVIATION = range(3)
 #: The level to which a frame is compared is the mean over so many frames around it (4 s).
 LEVEL_FRAMES = 2 * round(2 * FRAME_RATE) + 1
 #: Magnitudes this far below that level count as none.
-_FLOOR = 0.003
-_SPREAD = 2.0
+FLOOR = 0.003
+#: What logarithms are divided by.
+SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,29 @@ def note_features(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     for magnitude in (fine, coarse):
         level = uniform_filter1d(magnitude.max(axis=1, initial=0.0).astype(np.float64), LEVEL_FRAMES, mode="nearest")
         relative = magnitude / np.maximum(level, 1e-9)[:, None].astype(np.float32)
-        parts.append(np.log1p(relative / _FLOOR) / _SPREAD)
+        parts.append(np.log1p(relative / FLOOR) / SPREAD)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _places() -> tuple[np.ndarray, np.ndarray]:
-    """Places of the partials of each pitch on the fine axis (n_partials * 5, N_NOTES) and on the coarse one.
+@lru_cache(maxsize=4)
+def partial_bins(lowest: int, n_pitches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bins of the partials of some pitches.
 
-    What lies beyond an axis reads the bin after its end, which is zero.
+    Parameters
+    ----------
+    lowest, n_pitches : int
+        The first of them (MIDI), and how many semitones there are.
+
+    Returns
+    -------
+    fine, coarse : np.ndarray
+        (n_partials * 5, n_pitches) of the long window and (n_partials, n_pitches) of the short one. What lies beyond an
+        axis reads the bin after its end, which is to be zero.
     """
-    semitone = LOWEST_NOTE - LOWEST_SEMITONE + np.arange(N_NOTES)
+    semitone = lowest - LOWEST_SEMITONE + np.arange(n_pitches)
     up = 12 * np.log2(np.array(PARTIALS))
     middle = np.rint(BINS_PER_SEMITONE * (semitone + up[:, None])).astype(int) + BINS_PER_SEMITONE // 2
-    fine = (middle[:, None] + np.arange(-REACH, REACH + 1)[None, :, None]).reshape(-1, N_NOTES)
+    fine = (middle[:, None] + np.arange(-REACH, REACH + 1)[None, :, None]).reshape(-1, n_pitches)
     coarse = np.rint(semitone + up[:, None]).astype(int)
     outside = [(at < 0) | (at >= size) for at, size in ((fine, N_THIRDS), (coarse, N_SEMITONES))]
     return np.where(outside[0], N_THIRDS, fine), np.where(outside[1], N_SEMITONES, coarse)
@@ -112,15 +122,15 @@ class NoteNet(SmallNetwork):
         super().__init__()
         self.config = config or NoteConfig()
         width, context = self.config.channels, self.config.context
-        fine, coarse = _places()
+        fine, coarse = partial_bins(LOWEST_NOTE, N_NOTES)
         self.register_buffer("fine", torch.from_numpy(fine.ravel()), persistent=False)
         self.register_buffer("coarse", torch.from_numpy(coarse.ravel()), persistent=False)
         first, *others = self.config.dilations
-        self.read = _layer(len(fine) + 2 * len(coarse), width, (first, 0), (3, 1))
-        self.join = _layer(width, width, (1, 1), (3, 3))
+        self.read = block(len(fine) + 2 * len(coarse), width, (first, 0), (3, 1))
+        self.join = block(width, width, (1, 1), (3, 3))
         self.tell = nn.Conv2d(width, context, 1)
-        self.compare = _layer(width + context * len(RELATED), width, (0, 0), (1, 1))
-        self.blocks = nn.ModuleList(_layer(width, width, (d, 1), (3, 3)) for d in others)
+        self.compare = block(width + context * len(RELATED), width, (0, 0), (1, 1))
+        self.blocks = nn.ModuleList(block(width, width, (d, 1), (3, 3)) for d in others)
         self.last = nn.Conv2d(width, 3, (3, 1), padding=(1, 0))
 
     @property
@@ -147,10 +157,10 @@ class NoteNet(SmallNetwork):
         x = self.read(self.planes(features))
         x = x + self.join(x)
         told = self.tell(x)
-        related = [_moved(told, interval) for interval in RELATED]
+        related = [moved(told, interval) for interval in RELATED]
         x = x + self.compare(torch.cat([x, *related], dim=1))
-        for block in self.blocks:
-            x = x + block(x)
+        for layer in self.blocks:
+            x = x + layer(x)
         found: Tensor = self.last(x)
         return found
 
@@ -165,14 +175,15 @@ class NoteNet(SmallNetwork):
         return cls(NoteConfig(**config | {"dilations": tuple(config["dilations"])}))
 
 
-def _moved(x: Tensor, interval: int) -> Tensor:
+def moved(x: Tensor, interval: int) -> Tensor:
     """What lies an interval above each pitch, zero beyond the last one."""
     if interval > 0:
         return nn.functional.pad(x[..., interval:], (0, interval))
     return nn.functional.pad(x[..., :interval], (-interval, 0))
 
 
-def _layer(n_in: int, n_out: int, reach: tuple[int, int], kernel: tuple[int, int]) -> nn.Sequential:
+def block(n_in: int, n_out: int, reach: tuple[int, int], kernel: tuple[int, int]) -> nn.Sequential:
+    """A convolution over time and pitch, taps so many frames and pitches apart, that is normalised and rectified."""
     dilation = (max(reach[0], 1), max(reach[1], 1))
     conv = nn.Conv2d(n_in, n_out, kernel, dilation=dilation, padding=reach, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(n_out), nn.ReLU())

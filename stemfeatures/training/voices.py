@@ -7,6 +7,12 @@ logistic model that :mod:`stemfeatures.descriptors.voices` reads, chooses the pr
 counts, and writes both. Each song is judged by a model that has not seen it; the least probability is taken from which
 on ``--precision`` (0.8) of the frames in which several voices are told have several voices. Run it again for another
 network: its salience has other values.
+
+    python -m stemfeatures.training.voices SONGS --excerpts 90 --instrumentals LEADS --precision 0.85
+
+does the same for what the network of voices (:mod:`.several_voices`) hears, which a run with ``--further-voices`` asks,
+on excerpts that are put together of the songs (:mod:`.data.choirs`). Of a frame, what is known of its stretch and how
+sure the network is of several voices count as a second logistic model says.
 """
 
 from __future__ import annotations
@@ -22,14 +28,25 @@ import numpy as np
 
 from ..analysis import Analyser
 from ..audio import load
-from ..constants import FRAME_RATE
+from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE
 from ..descriptors import voices
 from ..descriptors.f0 import f0_contours
-from ..descriptors.fitted import store_model
+from ..descriptors.fitted import logistic, store_model
 from ..descriptors.inputs import DescriptorInputs
-from ..descriptors.voices import ENOUGH_S, LEAST_FRAMES, Stretches, VoiceModel, choose_voices, to_midi, track_stretches
+from ..descriptors.voices import (
+    ENOUGH_S,
+    FURTHER_VOICES,
+    LEAST_FRAMES,
+    Stretches,
+    VoiceModel,
+    choose_voices,
+    log_odds,
+    to_midi,
+    track_stretches,
+)
 from ..errors import DatasetError
 from ..models import checkpoints
+from .data.choirs import ChoirSource
 from .data.heard_notes import true_voices
 from .logistic import fit_logistic
 from .notes import voice_counts
@@ -42,6 +59,8 @@ RIGHT = 0.5
 PENALTY, ALIKE = 3.0, 10.0
 #: Songs are judged by models of this many parts of the others.
 PARTS = 6
+#: Of what is drawn for excerpts.
+EXCERPTS_SEED = 7
 #: Least frames that a threshold must let through to be chosen (2 s).
 ENOUGH = round(2 * FRAME_RATE)
 
@@ -109,8 +128,8 @@ def surest(song: VoiceExample, model: VoiceModel) -> np.ndarray:
     stretches, best = song.stretches, np.zeros(len(song.counts))
     probability = model.probability(stretches.features)
     for k in np.flatnonzero(stretches.length >= LEAST_FRAMES):
-        part = slice(stretches.first[k], stretches.end[k])
-        best[part] = np.maximum(best[part], probability[k])
+        part = slice(int(stretches.first[k]), int(stretches.end[k]))
+        best[part] = np.maximum(best[part], model.course(float(probability[k]), stretches.several, part))
     return np.where(song.voiced, best, 0.0)
 
 
@@ -147,6 +166,45 @@ def judged(songs: Sequence[VoiceExample]) -> list[np.ndarray]:
     return [surest(song, models[k % parts]) for k, song in enumerate(songs)]
 
 
+def fit_frames(songs: Sequence[VoiceExample], probability: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """What the log-odds of a stretch, and those of several voices in a frame, count for in the frame, and a constant.
+
+    Parameters
+    ----------
+    songs : Sequence[VoiceExample]
+        As the network of voices heard them.
+    probability : Sequence[np.ndarray]
+        Of :func:`judged`.
+
+    Returns
+    -------
+    tuple of float
+        :attr:`stemfeatures.descriptors.voices.VoiceModel.frame`.
+    """
+    voiced = np.concatenate([song.voiced for song in songs])
+    heard = np.concatenate([_several(song) for song in songs])[voiced]
+    x = np.stack([log_odds(np.concatenate(list(probability))[voiced]), heard], axis=1)
+    several = np.concatenate([song.counts > 1 for song in songs])[voiced].astype(float)
+    (own, of_frame), bias = fit_logistic(x, several, penalty=PENALTY, weight=np.full(len(x), 1 / ALIKE))
+    return round(float(own), 4), round(float(of_frame), 4), round(float(bias), 4)
+
+
+def in_frames(
+    songs: Sequence[VoiceExample], probability: Sequence[np.ndarray], frame: tuple[float, float, float]
+) -> list[np.ndarray]:
+    """(n_frames,) probability of each song as :func:`fit_frames` weighs it, 0 where no stretch is."""
+    own, of_frame, bias = frame
+    return [
+        np.where(p > 0, logistic(own * log_odds(p) + of_frame * _several(song) + bias), 0.0)
+        for song, p in zip(songs, probability)
+    ]
+
+
+def _several(song: VoiceExample) -> np.ndarray:
+    assert song.stretches.several is not None
+    return song.stretches.several
+
+
 def scores(songs: Iterable[VoiceExample], model: VoiceModel) -> dict[str, float]:
     """How good a model with its threshold is.
 
@@ -168,8 +226,9 @@ def scores(songs: Iterable[VoiceExample], model: VoiceModel) -> dict[str, float]
         found = choose_voices(song.stretches, model)
         told.append(found.counts(song.voiced) > 1)
         true.append(song.counts > 1)
-        right += song.right[found.stretch].sum()
-        n += int(song.stretches.length[found.stretch].sum())
+        stretch = np.unique(found.stretch)
+        right += song.right[stretch].sum()
+        n += int(song.stretches.length[stretch].sum())
     both, several = np.concatenate(told), np.concatenate(true)
     hits = int((both & several).sum())
 
@@ -218,9 +277,38 @@ def hear_voices(folders: Iterable[Path], analyser: Analyser) -> list[VoiceExampl
     return found
 
 
+def hear_excerpts(source: ChoirSource, analyser: Analyser, n: int) -> list[VoiceExample]:
+    """Examples of excerpts that are put together.
+
+    Parameters
+    ----------
+    source : ChoirSource
+        Where they are drawn from; those of a number are the same.
+    analyser : Analyser
+        One that asks the network of voices.
+    n : int
+        How many.
+
+    Returns
+    -------
+    list of VoiceExample
+        One after the other.
+    """
+    found = []
+    for k in range(n):
+        mixture, midi = source.draw(np.random.default_rng([EXCERPTS_SEED, k]))
+        inputs = DescriptorInputs(analyser.from_audio(mixture[None], ANALYSIS_SAMPLE_RATE).frames)
+        f0_hz = inputs.get(f0_contours)[voices.VOCALS][0].f0_hz
+        known = np.full((len(midi), len(f0_hz)), np.nan)
+        known[:, : midi.shape[1]] = midi[:, : len(f0_hz)]
+        found.append(example(track_stretches(inputs), f0_hz, known))
+    return found
+
+
 def train_voices(
-    folders: Sequence[Path], out: Path, *, model: str = checkpoints.DEFAULT_MODEL, precision: float = 0.8
-) -> dict[str, Any]:
+    folders: Sequence[Path], out: Path, *, model: str = checkpoints.DEFAULT_MODEL, precision: float = 0.8,
+    excerpts: int = 0, instrumentals: Sequence[Path] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Fit, choose, and write the file that the descriptors read.
 
     Parameters
@@ -233,6 +321,10 @@ def train_voices(
         Checkpoint; the default one if not given.
     precision : float, default=0.8
         Wanted one, 0..1.
+    excerpts : int, default=0
+        Of what the network of voices hears in so many excerpts of the songs.
+    instrumentals : Sequence[Path], default=()
+        Folders of songs without voices, for the excerpts.
 
     Returns
     -------
@@ -245,16 +337,22 @@ def train_voices(
     DatasetError
         Folders without songs, one song alone, or no threshold has that precision.
     """
-    analyser, where = Analyser(model), ", ".join(str(folder) for folder in folders)
-    songs = hear_voices(folders, analyser)
+    analyser, where = Analyser(model, requested=(FURTHER_VOICES,) if excerpts else ()), ", ".join(map(str, folders))
+    if excerpts:
+        songs = hear_excerpts(ChoirSource(folders, instrumentals), analyser, excerpts)
+    else:
+        songs = hear_voices(folders, analyser)
     if len(songs) < 2:
         raise DatasetError("one song is not enough: each is judged by a model of others", source=where, stage="train")
     several = [song.counts > 1 for song in songs]
-    probability = judged(songs)
+    probability, frame = judged(songs), None
+    if excerpts:
+        frame = fit_frames(songs, probability)
+        probability = in_frames(songs, probability, frame)
     least = choose_least(np.concatenate(probability), np.concatenate(several), precision)
     if least is None:
         raise DatasetError(f"no threshold has a precision of {precision:g}", source=where, stage="train")
-    fitted = replace(fit_voices(songs), least=least)
+    fitted = replace(fit_voices(songs), least=least, frame=frame)
     stored = {
         "features": voices.FEATURES,
         "made_of": {
@@ -267,7 +365,7 @@ def train_voices(
         "weights": np.round(fitted.weights, 4).tolist(),
         "bias": round(fitted.bias, 4),
         "least": round(least, 4),
-    }
+    } | ({} if frame is None else {"frame": frame})
     store_model(out, stored)
     return stored | {"judged": _told(probability, several, least), "scores": scores(songs, fitted)}
 
@@ -292,10 +390,14 @@ def main(argv: list[str] | None = None) -> None:
         "--model", default=checkpoints.DEFAULT_MODEL, metavar="CHECKPOINT", help="whose salience is read"
     )
     parser.add_argument("--precision", type=float, default=0.8, help="of frames in which several voices are told")
-    parser.add_argument("-o", "--out", type=Path, default=FOLDER / voices.WEIGHTS, metavar="FILE")
+    parser.add_argument("--excerpts", type=int, default=0, metavar="N", help="of what the network of voices hears")
+    parser.add_argument("--instrumentals", type=Path, nargs="*", default=(), metavar="FOLDER", help="for the excerpts")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="(default: the file of the package)")
     args = parser.parse_args(argv)
     with one_line_errors(parser):
-        print(json.dumps(train_voices(args.songs, args.out, model=args.model, precision=args.precision)))
+        out = args.out or FOLDER / (voices.HEARD_WEIGHTS if args.excerpts else voices.WEIGHTS)
+        kinds = {"excerpts": args.excerpts, "instrumentals": args.instrumentals}
+        print(json.dumps(train_voices(args.songs, out, model=args.model, precision=args.precision, **kinds)))
 
 
 if __name__ == "__main__":
