@@ -281,27 +281,47 @@ def notes(pitch_cents: np.ndarray) -> np.ndarray:
     note so far by more than 70 cents; the next one starts where the departure stops growing. A glide belongs to no
     note, nor does a stretch shorter than 93 ms.
     """
-    voiced = runs(np.isfinite(pitch_cents))
-    return _steady_stretches(np.ascontiguousarray(pitch_cents, np.float64), _means_ahead(pitch_cents), voiced)
+    pitch_cents = np.ascontiguousarray(pitch_cents, np.float64)
+    spans = _steady_stretches(pitch_cents, _means_ahead(pitch_cents), runs(np.isfinite(pitch_cents)))
+    return np.column_stack([spans, _medians(pitch_cents, spans)])
+
+
+def _medians(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """(n,) medians of ``values`` from the first to the second column of ``(n, 2)`` spans, none of which is empty."""
+    length = spans[:, 1] - spans[:, 0]
+    end = np.cumsum(length)
+    place = np.arange(length.sum()) + np.repeat(spans[:, 0] - end + length, length)
+    span = np.repeat(np.arange(len(spans)), length)
+    ordered = values[place[np.lexsort((values[place], span))]]
+    return (ordered[end - length + (length - 1) // 2] + ordered[end - length + length // 2]) / 2
 
 
 @compiled_when_called()
 def _steady_stretches(
     pitch_cents: np.ndarray, means: np.ndarray, voiced: np.ndarray
 ) -> np.ndarray:  # pragma: no cover - compiled
-    """:func:`notes` of the ``(n_runs, 2)`` voiced stretches, by the mean of :data:`LOOKAHEAD` frames from each on."""
-    found, n = np.empty((len(pitch_cents) // MIN_NOTE + 1, 3)), 0
-    for first, stop in voiced:
-        window = min(LOOKAHEAD, stop - first)
-        # Frames without as many ahead have the mean of the last ones that do.
-        last = means[stop - window] if window == LOOKAHEAD else pitch_cents[first:stop].sum() / window
-        ahead = np.full(stop - first, last)
+    """``(n, 2)`` frames of the :func:`notes` of the ``(n_runs, 2)`` voiced stretches, by the mean of
+    :data:`LOOKAHEAD` frames from each on."""
+    found, n = np.empty((len(pitch_cents) // MIN_NOTE + 1, 2), np.int64), 0
+    ahead = np.empty(len(pitch_cents))
+    for run in range(len(voiced)):
+        first, stop = voiced[run, 0], voiced[run, 1]
+        length, window = stop - first, min(LOOKAHEAD, stop - first)
         if window == LOOKAHEAD:
-            ahead[: len(ahead) - window] = means[first : stop - window]
+            for i in range(length - window + 1):
+                ahead[i] = means[first + i]
+        else:
+            total = 0.0
+            for i in range(length):
+                total += pitch_cents[first + i]
+            ahead[0] = total / length
+        # Frames without as many ahead have the mean of the last ones that do.
+        for i in range(length - window + 1, length):
+            ahead[i] = ahead[length - window]
         start, centre, count, i = 0, ahead[0], 1, 1
-        while i <= len(ahead):
-            departure, end = 0.0, len(ahead)
-            if i < len(ahead):
+        while i <= length:
+            departure, end = 0.0, length
+            if i < length:
                 departure = abs(ahead[i] - centre)
                 if departure <= NOTE_CHANGE_CENTS:
                     count += 1
@@ -310,15 +330,14 @@ def _steady_stretches(
                     continue
                 # The mean looks ahead: the old note sounds on for about half its window, a longer glide is of no note.
                 half = i + window // 2
-                while i + 1 < len(ahead) and abs(ahead[i + 1] - centre) > departure:
+                while i + 1 < length and abs(ahead[i + 1] - centre) > departure:
                     i += 1
                     departure = abs(ahead[i] - centre)
                 end = min(i, half)
             if end - start >= MIN_NOTE:
                 found[n, 0], found[n, 1] = first + start, first + end
-                found[n, 2] = np.median(pitch_cents[first + start : first + end])
                 n += 1
-            if i < len(ahead):
+            if i < length:
                 start, centre, count = i, ahead[i], 1
             i += 1
     return found[:n]

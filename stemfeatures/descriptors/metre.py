@@ -412,7 +412,8 @@ def _count_on(
                     now[place] = max(slipped, on) + evidence[t, roles[row, place]]
                 else:
                     now[place] = -np.inf
-            total[row] = now
+            for place in range(longest):  # an assignment of arrays takes seconds to compile
+                total[row, place] = now[place]
 
 
 def _chosen_level(evidence: LevelEvidence, likely: np.ndarray) -> int:
