@@ -29,6 +29,7 @@ from stemfeatures.constants import N_BINS, STEM_ROWS, STEMS
 from stemfeatures.errors import ModelError, SeparationError
 from stemfeatures.inference.segments import SegmentRunner
 from stemfeatures.models.joint import JointConfig, JointNet
+from stemfeatures.separation.aside import aside
 from stemfeatures.separation.external import (
     ExternalSeparator,
     Tool,
@@ -221,6 +222,30 @@ def test_standard_output_stays_free_while_separators_print(capsys: pytest.Captur
     thread.join()
     print("another one")
     assert capsys.readouterr() == ("a result\nanother one\n", "12 % of the weights\n100 % of the weights\n")
+
+
+def test_another_standard_output_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a call hangs that began under the one before."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with aside():
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert begun.wait(60)
+    other = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", other)
+    with aside():
+        print("12 %")
+    after = sys.stdout
+    print("a result")
+    over.set()
+    thread.join()
+    assert after is sys.stdout is other
+    assert other.getvalue() == "a result\n"
 
 
 @pytest.mark.parametrize("window_s", [0.0, -5.0, math.nan, 0.5])

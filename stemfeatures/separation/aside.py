@@ -15,7 +15,6 @@ from typing import Any
 
 _thread = threading.local()
 _lock = threading.Lock()
-_calls = 0
 
 
 class _ByThread:
@@ -23,6 +22,7 @@ class _ByThread:
 
     def __init__(self, stdout: Any) -> None:
         self.stdout = stdout
+        self.calls = 0
 
     def write(self, text: str) -> int:
         """To one of the two."""
@@ -42,7 +42,6 @@ def aside() -> Iterator[None]:
     >>> with aside():
     ...     print("42 % of some model")
     """
-    global _calls
     try:
         folder = os.getcwd()
     except OSError:
@@ -50,16 +49,17 @@ def aside() -> Iterator[None]:
     with _lock:
         if not isinstance(sys.stdout, _ByThread):
             sys.stdout = _ByThread(sys.stdout)
-        _calls += 1
+        output = sys.stdout
+        output.calls += 1
     _thread.calls = getattr(_thread, "calls", 0) + 1
     try:
         yield
     finally:
         _thread.calls -= 1
         with _lock:
-            _calls -= 1
-            if not _calls and isinstance(sys.stdout, _ByThread):
-                sys.stdout = sys.stdout.stdout
+            output.calls -= 1
+            if not output.calls and sys.stdout is output:
+                sys.stdout = output.stdout
         if folder:
             with suppress(OSError):
                 os.chdir(folder)
