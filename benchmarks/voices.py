@@ -6,7 +6,7 @@ Analyses the songs of folders that ``stemfeatures generate`` wrote, whoever sing
 extras train and evaluate). Of MIR-1K it takes clips with the voice of another singer from the middle on, as loud, 3 or
 6 dB softer, and the same clips as they are. Prints songs, frames, and how many of them have several pitches; how many
 are told to have (table ``further_voices``), precision and recall of these; the share of further pitches at which
-another voice sings; tracks that are told to have several voices (``voices_status`` ok), and how many of these have; and
+another voice sings; tracks that are told to have several voices for a second and more, and how many of these have; and
 the accuracy of mir_eval.multipitch of the one contour alone, and with further voices. With ``--candidates`` they are
 told as in runs that do not ask for the table.
 """
@@ -28,6 +28,7 @@ from stemfeatures.analysis import Analyser
 from stemfeatures.constants import FRAME_RATE
 from stemfeatures.descriptors.inputs import DescriptorInputs
 from stemfeatures.descriptors.voices import (
+    ENOUGH_S,
     FURTHER_VOICES,
     FurtherVoices,
     further_voices,
@@ -118,13 +119,14 @@ def hear(analyser: Analyser, sung: Sung) -> Heard:
     inputs, f0_hz = DescriptorInputs(track.frames), track.contours["vocals"].on_frames().f0_hz
     nearest = np.searchsorted(sung.times_s, np.arange(len(f0_hz)) / FRAME_RATE).clip(0, len(sung.times_s) - 1)
     voices = sung.voices[:, nearest]
-    told = track.stems["vocals"]["voices_status"] == "ok"
+    found = inputs.get(further_voices)
+    told = np.count_nonzero(found.counts(np.isfinite(f0_hz)) > 1) >= ENOUGH_S * FRAME_RATE
     return Heard(
         example(track_stretches(inputs), f0_hz, voices),
         voices,
         f0_hz,
-        inputs.get(further_voices),
-        told,
+        found,
+        bool(told),
         inputs.frames.voices is not None,
     )
 

@@ -33,8 +33,9 @@ from stemfeatures.descriptors.voices import (
     to_hertz,
 )
 from stemfeatures.evaluation.estimators import checkpoint
-from stemfeatures.frames import PitchFrames, TrackFrames
+from stemfeatures.frames import PitchFrames, TrackFrames, spectrum_meter
 from stemfeatures.frames.further_voices import VoicesMeter, sung_pitches
+from stemfeatures.inference import segments
 from stemfeatures.models.voices import LOWEST_SUNG, N_SUNG, VoiceConfig, VoiceNet, candidate_planes, voice_features
 from stemfeatures.spectra.thirds import LONG_WINDOW, thirds
 from stemfeatures.training import voices as training
@@ -368,6 +369,13 @@ def test_pitches_that_are_heard_take_the_place_of_candidates(monkeypatch: pytest
     stretch = 1 / (1 + (0.3 / 0.6) ** 10)
     expected = 0.2 * voices.log_odds(stretch) + voices.log_odds(0.8)
     np.testing.assert_allclose(told.confidence, 1 / (1 + np.exp(-expected)), rtol=1e-4)
+    # Columns of stems are the same whatever tables are asked for.
+    figures = next(extractor for extractor in extractors() if extractor.name == "voices")
+    asked, plain = (
+        figures.describe(DescriptorInputs(some), "vocals") for some in (replace(frames, voices=heard), frames)
+    )
+    assert asked == plain
+    assert asked["voices_status"] == "none_found"
 
 
 def test_a_stretch_may_be_a_voice_in_a_part() -> None:
@@ -428,6 +436,20 @@ def test_blocks_of_vocals_give_what_the_whole_gives(seconds: float) -> None:
     np.testing.assert_allclose(found[-1], torch.sigmoid(several[0]).numpy(), atol=1e-5)
     np.testing.assert_allclose(found[N_PITCH_CANDIDATES:-1], probability.T, atol=1e-5)
     np.testing.assert_allclose(found[:N_PITCH_CANDIDATES], hz.T, rtol=1e-4)
+
+
+def test_a_track_gives_what_the_whole_gives(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates of the pitch are there before the waveform that the network is asked about."""
+    y = np.random.default_rng(3).normal(0, 0.1, (1, 8 * SR)).astype(np.float32)
+    asking = Analyser(model, requested=("further_voices",))
+    monkeypatch.setattr(segments, "TOGETHER", 128)
+    whole = asking.from_audio(y, SR).frames.voices
+    monkeypatch.setattr(spectrum_meter, "_CHUNK", 32)
+    parts = asking.from_audio(y, SR).frames.voices
+    assert whole is not None
+    assert parts is not None
+    np.testing.assert_allclose(parts.voicing, whole.voicing, atol=1e-5)
+    np.testing.assert_allclose(parts.salience, whole.salience, atol=1e-5)
 
 
 def _tiny_network() -> VoiceNet:

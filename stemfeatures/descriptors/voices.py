@@ -391,7 +391,25 @@ def further_voices(inputs: DescriptorInputs) -> FurtherVoices:
     FurtherVoices
         Such as the model that comes with the package lets through.
     """
-    return choose_voices(track_stretches(inputs), voice_model(heard=inputs.frames.voices is not None))
+    if inputs.frames.voices is None:
+        return inputs.get(voices_of_candidates)
+    return choose_voices(track_stretches(inputs), voice_model(heard=True))
+
+
+def voices_of_candidates(inputs: DescriptorInputs) -> FurtherVoices:
+    """The same among the candidates of the pitch, whether the network of voices was asked or not.
+
+    Parameters
+    ----------
+    inputs : DescriptorInputs
+        Of the track.
+
+    Returns
+    -------
+    FurtherVoices
+        What table ``stems`` is made of: its values do not depend on the tables that are asked for.
+    """
+    return choose_voices(_stretches_of(inputs, inputs.frames.pitch[VOCALS]), voice_model(heard=False))
 
 
 def track_stretches(inputs: DescriptorInputs) -> Stretches:
@@ -405,13 +423,16 @@ def track_stretches(inputs: DescriptorInputs) -> Stretches:
     Returns
     -------
     Stretches
-        Beside the contour of its vocals.
+        Beside the contour of its vocals, of what the network of voices heard where it was asked.
     """
+    heard = inputs.frames.voices
+    return _stretches_of(inputs, inputs.frames.pitch[VOCALS] if heard is None else heard, heard=heard is not None)
+
+
+def _stretches_of(inputs: DescriptorInputs, pitch: PitchFrames, *, heard: bool = False) -> Stretches:
     frames, contour = inputs.frames, inputs.get(f0_contours)[VOCALS][0]
     presence = None if frames.presence is None else frames.presence[STEMS.index(VOCALS)]
     energies = (frames.stems[row].energy for row in (VOCALS, MIXTURE))
-    heard = frames.voices is not None
-    pitch = frames.voices or frames.pitch[VOCALS]
     return find_stretches(pitch, contour.f0_hz, presence, *energies, heard=heard)
 
 
@@ -427,8 +448,8 @@ FIELDS = (
     ),
     _field(
         "voices_count_mean",
-        description="Mean number of voices of the voiced frames, three at most. Such as are likely count (table "
-        "further_voices; more of them are told where it is asked for): there may be more.",
+        description="Mean number of voices of the voiced frames, three at most. Such as are likely among the "
+        "candidates of the pitch count: there may be more, and table further_voices has more of them.",
         range="1..3",
         statistic="mean",
     ),
@@ -468,7 +489,7 @@ def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     voiced = np.isfinite(inputs.get(f0_contours)[row][0].f0_hz)
     if not voiced.any():
         return {"voices_status": UNVOICED}
-    found = inputs.get(further_voices)
+    found = inputs.get(voices_of_candidates)
     counts = found.counts(voiced)[voiced]
     length = found.end - found.first
     if (counts > 1).sum() < ENOUGH_S * FRAME_RATE:

@@ -111,7 +111,7 @@ class FrameBuilder:
         if self._stereo is not None:
             self._keep("channel_power", self._stereo.take())
         values = {name: torch.cat([part[name] for part in parts], dim=-1) for name in parts[0]}
-        self._push_signal(values.pop("signal"))
+        signal = values.pop("signal")
         for i, _ in enumerate(PITCHED_STEMS):
             hertz, salience = pitch_candidates(frames.salience[i])
             values |= {f"hz{i}": hertz.T, f"salience{i}": salience.T}
@@ -129,6 +129,7 @@ class FrameBuilder:
             self._voices.push_pitch(voice_hz.T, arrays[f"salience{_VOICE}"].T, voicing[_VOICE])
         for meter, hz, certain in zip(self._tones.values(), best_hz, voicing):
             meter.push(hz, certain)
+        self._push_signal(signal)
         self._keep_measured()
 
     def _spectral(self, spectrum: Tensor, masks: Tensor) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ class CheckpointEstimator(BaseEstimator):
         from ...models import checkpoints
 
         checkpoint = checkpoints.resolve(**self._choice)
-        return {"sha256": checkpoint.sha256, "voicing": "decoded; further voices as in table further_voices"}
+        return {"sha256": checkpoint.sha256, "voicing": "decoded; further voices among the candidates of the pitch"}
 
     def separate(self, y: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         if self._separator is None:
