@@ -290,6 +290,32 @@ def test_rows_that_were_replaced_stay_in_large_files(layout: DatasetLayout, monk
     assert plain(layout, "tracks") == tracks
 
 
+def test_a_large_file_goes_when_nothing_of_it_counts(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many commits have replaced its rows; it is opened only where the last of them may be among these."""
+    opened: list[str] = []
+    real = purge.part_file
+
+    def noted(layout: DatasetLayout, part: PartFile) -> Place:
+        opened.append(part.table)
+        return real(layout, part)
+
+    monkeypatch.setattr(purge, "MOST_BYTES", 0)
+    compact(layout)  # all tracks in one file
+    monkeypatch.setattr(purge, "part_file", noted)
+    everything = ["a0", "z2", "a1", "z0", "a2", "z1"]
+    old = {part.path for part in read_snapshot(layout).of("tracks")}
+    assert len(old) == 1
+    with Committer(layout, {"run_id": "r2"}) as committer:
+        for track in everything:
+            committer.commit(write_shard(layout, [track], run="r2"))
+            gone = old - set(committer.snapshot.parts)
+            assert gone == (old if track == everything[-1] else set())
+            # a0 is its first track and z2 its last one; then a1 is found to count, a2, z1.
+            expected = {"a0": 0, "z2": 1, "a1": 2, "z0": 2, "a2": 3, "z1": 4}
+            assert opened.count("tracks") == expected[track]
+    assert plain(layout, "tracks") == live(layout, "tracks") == sorted((track, "r2") for track in everything)
+
+
 # ----------------------------------------------------------------------------------------------------- two writers
 
 

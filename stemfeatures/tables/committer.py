@@ -25,7 +25,7 @@ from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_asi
 from .layout import DatasetLayout, require_there
 from .lock import DatasetLock
 from .parts import PartFile, delete_parts, part_file, publish, write_part
-from .purge import without_replaced
+from .purge import Purge
 from .reader import live_rows
 from .schema import DATA_TABLES, SCHEMA_VERSION
 from .storage import arrow_source
@@ -129,6 +129,7 @@ class Committer:
         self.run_id: str = self.run["run_id"]
         self._since = time.monotonic()
         self.snapshot = Snapshot()
+        self._purge = Purge()
         self._lock = DatasetLock(self.layout, f"run {self.run_id}")
         self._open = False
 
@@ -274,7 +275,7 @@ class Committer:
             return result
         if drop:
             parts = [kept for part in parts if (kept := self._without(part, drop, shard)) is not None]
-        rest, gone = without_replaced(self.layout, self.snapshot, replaced)
+        rest, gone = self._purge.without_replaced(self.layout, self.snapshot, replaced)
         number = append_commit(
             self.layout,
             self.snapshot,
