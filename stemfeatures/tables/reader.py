@@ -185,7 +185,7 @@ class Features:
         return self.layout.schema(table)
 
     def files(self, table: str) -> list[str]:
-        """Paths of the committed part files. Rows that a later run replaced are still in them until ``compact``."""
+        """Paths of the committed part files. Until ``compact``, rows that a later run replaced may be in them."""
         self.schema(table)
         return [str(place) for place in part_files(self.layout, self.snapshot.of(table))]
 
