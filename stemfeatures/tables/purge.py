@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from ..errors import DatasetError
 from .commits import Snapshot
 from .layout import DatasetLayout
-from .parts import PartFile, part_file, write_part
+from .parts import PartFile, part_file, parts_holding, write_part
 from .schema import DATA_TABLES
 from .storage import arrow_source
 
@@ -61,9 +61,7 @@ class Purge:
             tables = DATA_TABLES if kind == "data" else (kind,)
             now = {run: set(tracks) for run, tracks in runs.items()}
             ids = [track for tracks in runs.values() for track in tracks]
-            for part in list(snapshot.parts.values()):
-                if part.table not in tables or not part.may_hold(ids):
-                    continue
+            for part in parts_holding([p for p in snapshot.parts.values() if p.table in tables], ids):
                 made: list[PartFile] | None = None
                 try:
                     if part.size <= MOST_BYTES:
