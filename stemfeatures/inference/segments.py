@@ -2,9 +2,9 @@
 
 A track is cut into segments of ``SEGMENT`` frames that overlap. Neighbours meet ``BORDER`` frames inside each other,
 where they are blended over ``2 * FADE`` frames; since the blend is linear, masks still sum to one. The last segment
-ends with the track and begins as far back as it must to have half of the frames of the others, and a multiple of
-``GRAIN``: what it sees twice is lost, and few lengths share batches and compiled convolutions. A track that is shorter
-than a segment makes one, as long as it is. Segments of several tracks may share a batch.
+ends with the track, may be longer than the others by ``STRETCH`` and begins as far back as it must to have half of their
+frames, and a multiple of ``GRAIN``: what it sees twice is lost, and few lengths share batches and compiled convolutions.
+A track that is shorter than that makes one, as long as it is. Segments of several tracks may share a batch.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ SEGMENT = 1344
 BORDER = 32
 FADE = 16
 GRAIN = 128
+#: A few frames behind a segment would make another one of which nearly all has been seen.
+STRETCH = 3 * GRAIN
 #: Frames that are given out at a time.
 TOGETHER = 512
 
@@ -144,7 +146,7 @@ class SegmentTrack:
         self._held = spectrum if self._held is None else torch.cat([self._held, spectrum], dim=-1)
         self._n_frames += spectrum.shape[-1]
         # A segment may only leave when more frames follow, for the last one is placed differently.
-        while self._held.shape[-1] > self.segment:
+        while self._held.shape[-1] > self.segment + STRETCH:
             stop = self._held_start + self.segment - BORDER
             yield self._segment(self._held_start, self._held[..., : self.segment].clone(), stop, is_last=False)
             self._boundary = stop
@@ -168,8 +170,8 @@ class SegmentTrack:
 
     def _last_length(self, n_frames: int) -> int:
         """Frames of the last of several segments that has so many frames of its own."""
-        half = self.segment // 2
-        return half if n_frames <= half else min(-(-n_frames // GRAIN) * GRAIN, self.segment)
+        half, longest = self.segment // 2, self.segment + STRETCH
+        return half if n_frames <= half else min(-(-n_frames // GRAIN) * GRAIN, longest)
 
     def _segment(self, start: int, spectra: Tensor, stop: int, *, is_last: bool) -> Segment:
         stems = spectra[1:] if len(spectra) > 1 else None
