@@ -193,4 +193,4 @@ def _split(waiting: list[Tensor], count: int) -> Tensor:
     first = waiting.pop(0)
     if first.shape[1] > count:
         waiting.insert(0, first[:, count:])
-    return first[:, :count]
+    return first[:, :count].contiguous()

@@ -2,9 +2,10 @@
 
 A track is cut into segments of ``SEGMENT`` frames that overlap. Neighbours meet ``BORDER`` frames inside each other,
 where they are blended over ``2 * FADE`` frames; since the blend is linear, masks still sum to one. The last segment
-ends with the track, may be longer than the others by ``STRETCH`` and begins as far back as it must to have half of their
-frames, and a multiple of ``GRAIN``: what it sees twice is lost, and few lengths share batches and compiled convolutions.
-A track that is shorter than that makes one, as long as it is. Segments of several tracks may share a batch.
+ends with the track, may be longer than the others by ``STRETCH`` and begins as far back as it must to have half of
+their frames, and a multiple of ``GRAIN``: what it sees twice is lost, and few lengths share batches and compiled
+convolutions. A track that is shorter than that makes one, as long as it is. Segments of several tracks may share a
+batch.
 """
 
 from __future__ import annotations
