@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter1d
 
-from .._util.devices import is_cpu
 from ..constants import N_PITCH_CANDIDATES
 from ..models import checkpoints
-from ..models.fusion import fused
 from ..models.voices import LOWEST_SUNG, VoiceNet, candidate_planes, voice_features
 from ..spectra.thirds import thirds
 from .spectrum_meter import SpectrumMeter
@@ -48,8 +46,7 @@ def voice_network(device: str) -> VoiceNet:
     ModelError
         Its file is missing or damaged.
     """
-    network = VoiceNet.load(voice_weights())
-    return fused(network, in_place=True) if is_cpu(device) else network.to(device)
+    return VoiceNet.load_for_inference(voice_weights(), device)
 
 
 def sung_pitches(sung: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._util.devices import is_cpu
 from ..constants import N_NOTES
 from ..models import checkpoints
-from ..models.fusion import fused
 from ..models.notes import DEVIATION, NoteNet, note_features
 from ..spectra.thirds import thirds
 from .spectrum_meter import SpectrumMeter
@@ -48,8 +46,7 @@ def note_network(device: str) -> NoteNet:
     ModelError
         Its file is missing or damaged.
     """
-    network = NoteNet.load(note_weights())
-    return fused(network, in_place=True) if is_cpu(device) else network.to(device)
+    return NoteNet.load_for_inference(note_weights(), device)
 
 
 class NoteMeter(SpectrumMeter):

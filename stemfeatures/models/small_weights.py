@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from torch import nn
 
+from .._util.devices import is_cpu
 from ..errors import ModelError
+from .fusion import fused
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -42,6 +44,12 @@ class SmallNetwork(nn.Module):
     def load(cls, path: str | Path) -> Self:
         """A network from a file that :meth:`save` wrote. Raises ModelError when it is none."""
         return load_weights(path, cls.kind, cls.build)
+
+    @classmethod
+    def load_for_inference(cls, path: str | Path, device: str) -> Self:
+        """The same on a device, fused where that is a CPU. Raises ModelError when the file is none of these."""
+        network = cls.load(path)
+        return fused(network, in_place=True) if is_cpu(device) else network.to(device)
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

@@ -36,11 +36,11 @@ from ..models.notes import ACTIVE, DEVIATION, ONSET, NoteConfig, NoteNet
 from ..spectra.thirds import BINS_PER_SEMITONE, N_SEMITONES, N_THIRDS
 from .card import NOT_STATED
 from .data.heard_notes import HeardNotes, hear_songs, moved, note_targets, voice_targets
+from .one_cycle import learn_in_one_cycle
 from .one_line import one_line_errors
 from .preparation import read_recipe
 
 BATCH_SIZE, N_FRAMES = 12, 128
-LEARNING_RATE, WEIGHT_DECAY = 6e-3, 1e-3
 #: Share of examples that are separated.
 SEPARATED = 0.5
 #: Thirds of a semitone by which an example is moved at most, and the spread of the gain of an equaliser's knots.
@@ -118,22 +118,14 @@ def learn(
     """
     random = np.random.default_rng(seed)
     lengths = np.array([song.n_frames for song in songs], float)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.15)
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for step in range(steps):
+
+    def loss_of_batch() -> Tensor:
         drawn = random.choice(len(songs), BATCH_SIZE, p=lengths / lengths.sum())
         pairs = [draw(songs[k], random) for k in drawn]
         features, target = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*pairs))
-        loss = loss_of(network(features), target, onsets=onsets)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(step + 1, float(loss.detach()))
-    network.eval()
+        return loss_of(network(features), target, onsets=onsets)
+
+    learn_in_one_cycle(network, loss_of_batch, steps=steps, on_step=on_step)
 
 
 @torch.inference_mode()

@@ -31,11 +31,11 @@ from ..spectra.thirds import BINS_PER_SEMITONE, N_SEMITONES, N_THIRDS
 from .card import NOT_STATED
 from .data.choirs import Choir, ChoirSource, hear_choirs
 from .notes import voice_counts
+from .one_cycle import learn_in_one_cycle
 from .one_line import one_line_errors
 from .preparation import read_recipe
 
 BATCH_SIZE, N_FRAMES = 12, 128
-LEARNING_RATE, WEIGHT_DECAY = 6e-3, 1e-3
 #: Thirds of a semitone by which a piece is moved at most; spread and number of the knots of an equaliser.
 MOVES, EQUALISER, KNOTS = 12, 0.25, 6
 #: Share of pieces without the salience of further candidates.
@@ -128,21 +128,13 @@ def learn(
         Called with the number of steps done and the loss.
     """
     random = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.15)
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for step in range(steps):
+
+    def loss_of_batch() -> Tensor:
         pieces = [draw(choirs[k], random) for k in random.integers(len(choirs), size=BATCH_SIZE)]
         features, planes, target, several = (torch.from_numpy(np.stack(part)) for part in zip(*pieces))
-        loss = loss_of(network(features, planes), target, several)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(step + 1, float(loss.detach()))
-    network.eval()
+        return loss_of(network(features, planes), target, several)
+
+    learn_in_one_cycle(network, loss_of_batch, steps=steps, on_step=on_step)
 
 
 @torch.inference_mode()
