@@ -34,10 +34,11 @@ def learn_in_one_cycle(
 
     Examples
     --------
-    >>> line = nn.Linear(1, 1)
-    >>> learn_in_one_cycle(line, lambda: (line(torch.ones(1, 1)) - 2).square().sum(), steps=300)
-    >>> round(float(line(torch.ones(1, 1)).detach()), 1)
-    2.0
+    >>> scale = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(scale.weight)
+    >>> learn_in_one_cycle(scale, lambda: (scale(torch.ones(1, 1)) - 0.5).square().sum(), steps=300)
+    >>> round(float(scale.weight.detach()), 1)
+    0.5
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=RISING)
