@@ -144,6 +144,24 @@ class _WideLayer(nn.Module):
         return (self.layer(sequence.float())[0].to(sequence.dtype),)
 
 
+class _PaddedDown(nn.Module):
+    """A level down (kernel 3, stride 2, in a sequence) that makes a single column of planes with zeros behind them.
+
+    For one column oneDNN's convolution for AMX multiplies memory beside the planes by zero, which is not zero where a
+    NaN lies there.
+    """
+
+    def __init__(self, down: nn.Module) -> None:
+        super().__init__()
+        self.down = down
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] > 2:
+            return self.down(x)
+        wide = F.pad(x, (0, 2)).contiguous(memory_format=torch.channels_last)
+        return self.down(wide)[..., :1].contiguous(memory_format=torch.channels_last)
+
+
 class _FusedMaskNet(nn.Module):
     """A :class:`MaskNet` whose parts are fused already: planes lie channels last between input and logits."""
 
@@ -177,6 +195,7 @@ class _FusedMaskNet(nn.Module):
         net = self.net
         for part in (net.down, net.encoder, net.squeeze, net.expand, net.decoder, net.up):
             part.to(dtype)
+        net.down[-1] = _PaddedDown(net.down[-1])
         net.register_module("recurrent", _WideLayer(net.recurrent))
         self.dtype = dtype
 
