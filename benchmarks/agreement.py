@@ -49,6 +49,7 @@ from stemfeatures.frames.inharmonicity import (
     partials,
 )
 from stemfeatures.frames.inharmonicity import N_FFT as N_FFT_TONES
+from stemfeatures.frames.measures import CONTRAST_MAX_HZ
 from stemfeatures.frames.roughness import roughness
 from stemfeatures.frames.types import ROUGHNESS_STEP
 from stemfeatures.generator.compose.styles import DRAWN_STYLES
@@ -80,12 +81,14 @@ def librosa_series(y: np.ndarray, magnitude: np.ndarray) -> dict[str, np.ndarray
     settings: dict[str, Any] = {"S": magnitude, "sr": RATE, "n_fft": N_FFT}
     mel = librosa.feature.melspectrogram(S=magnitude**2, sr=RATE, n_fft=N_FFT, n_mels=80)
     padded = np.pad(y, N_FFT // 2)
+    hertz = librosa.fft_frequencies(sr=RATE, n_fft=N_FFT)
+    low = hertz <= CONTRAST_MAX_HZ
     return {
         "spectral_centroid": librosa.feature.spectral_centroid(**settings)[0],
         "spectral_bandwidth": librosa.feature.spectral_bandwidth(**settings)[0],
         "spectral_rolloff": librosa.feature.spectral_rolloff(**settings)[0],
         "spectral_flatness": librosa.feature.spectral_flatness(S=magnitude)[0],
-        "spectral_contrast": librosa.feature.spectral_contrast(**settings),
+        "spectral_contrast": librosa.feature.spectral_contrast(S=magnitude[low], freq=hertz[low]),
         "mfcc": librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=13),
         "zero_crossing_rate": librosa.feature.zero_crossing_rate(padded, center=False)[0],
     }

@@ -25,7 +25,13 @@ from scipy.signal import upfirdn
 
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE, HOP_LENGTH, N_BINS, N_CONTRAST, N_FFT, STEM_ROWS
 from stemfeatures.descriptors.loudness import LoudnessMeter
-from stemfeatures.frames.measures import PeakMeter, oversampling_phases, spectral_contrast, spectral_shape
+from stemfeatures.frames.measures import (
+    CONTRAST_MAX_HZ,
+    PeakMeter,
+    oversampling_phases,
+    spectral_contrast,
+    spectral_shape,
+)
 from stemfeatures.spectra.transform import stft
 
 RATE = 44_100
@@ -78,12 +84,12 @@ def plain_shape(magnitude: torch.Tensor, power: torch.Tensor) -> dict[str, torch
 
 def plain_contrast(magnitude: torch.Tensor) -> torch.Tensor:
     """Peak over valley of octaves, by selection along the bins."""
-    edges = [0.0] + [200.0 * 2**i for i in range(N_CONTRAST)]
+    edges = [0.0, *(200.0 * 2**i for i in range(N_CONTRAST - 1)), CONTRAST_MAX_HZ]
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
     bands = []
     for k in range(N_CONTRAST):
         inside = np.flatnonzero((hertz >= edges[k]) & (hertz <= edges[k + 1]))
-        first, last = max(int(inside[0]) - (k > 0), 0), N_BINS - 1 if k == N_CONTRAST - 1 else int(inside[-1]) - 1
+        first, last = max(int(inside[0]) - (k > 0), 0), int(inside[-1]) - (k < N_CONTRAST - 1)
         band, count = magnitude[..., first : last + 1, :], max(1, round(0.02 * len(inside)))
         peak, valley = (band.topk(count, dim=-2, largest=up).values.mean(dim=-2) for up in (True, False))
         valley = torch.maximum(valley, 1e-8 * peak).clamp_min(1e-30)

@@ -59,7 +59,7 @@ _SHAPES = (
     ),
 )
 _STATISTICS = {"mean": "mean", "std": "standard deviation", "median": "median"}
-_BANDS = ("0 to 200 Hz", *(f"{200 * 2**i} to {400 * 2**i} Hz" for i in range(N_CONTRAST - 2)), "6400 to 11025 Hz")
+_BANDS = ("0 to 200 Hz", *(f"{200 * 2**i} to {400 * 2**i} Hz" for i in range(N_CONTRAST - 2)), "6400 to 10000 Hz")
 
 
 def _shape_name(feature: str, statistic: str, unit: str) -> str:

@@ -33,6 +33,8 @@ _HALF_HOPS = N_FFT // HOP_LENGTH // 2
 LEAST_VARIANCE = 1.0
 #: Bins whose moments are summed in single precision.
 _CELL = 16
+#: Above, resampling to ANALYSIS_SAMPLE_RATE lets the level fall to that of rounding, which is no valley of the music.
+CONTRAST_MAX_HZ = 10_000.0
 
 
 def spectral_shape(magnitude: Tensor, power: Tensor) -> dict[str, Tensor]:
@@ -137,6 +139,8 @@ def _rolloff_bins(along: Tensor, cells: Tensor, least: Tensor) -> Tensor:
 def spectral_contrast(magnitude: Tensor) -> Tensor:
     """(..., N_CONTRAST, frames) peak over valley in dB of octave bands from 200 Hz (Jiang et al. 2002; as librosa).
 
+    The last band ends at :data:`CONTRAST_MAX_HZ`, where librosa's reaches to the Nyquist frequency.
+
     Fastest where the bins of a frame are neighbours in memory, as for :func:`spectral_shape`.
     """
     peaks, valleys = [], []
@@ -158,14 +162,14 @@ def spectral_contrast(magnitude: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _contrast_bands() -> tuple[tuple[slice, int], ...]:
     """Bins of each octave, and how many of them are its peak and its valley."""
-    edges = [0.0] + [200.0 * 2**i for i in range(N_CONTRAST)]
+    edges = [0.0, *(200.0 * 2**i for i in range(N_CONTRAST - 1)), CONTRAST_MAX_HZ]
     hertz = np.arange(N_BINS) * ANALYSIS_SAMPLE_RATE / N_FFT
     bands = []
     for k in range(N_CONTRAST):
         inside = np.flatnonzero((hertz >= edges[k]) & (hertz <= edges[k + 1]))
         first, last = int(inside[0]), int(inside[-1])
         first = max(first - 1, 0) if k > 0 else first
-        last = N_BINS - 1 if k == N_CONTRAST - 1 else last - 1
+        last = last if k == N_CONTRAST - 1 else last - 1
         bands.append((slice(first, last + 1), max(1, round(0.02 * len(inside)))))
     return tuple(bands)
 
