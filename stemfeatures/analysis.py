@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .separation.target_masks import TargetMasks
 
 #: Raised by whoever changes what the code computes: ``tests/test_golden_values.py`` fails until it is.
-ANALYSIS_VERSION = 17
+ANALYSIS_VERSION = 18
 #: Modules and packages between the decoder and the tables, whose constants, and files that lie beside them, can change
 #: a value.
 STAGES = (
@@ -321,8 +321,8 @@ class Analyser:
     requested : iterable of str
         Tables of events to compute although they are made on request only, such as ``series``.
     precision : str
-        In which the network computes on a CPU, see :mod:`.models.precision`: ``"float32"``, ``"bfloat16"``, or
-        ``"auto"``, by the processor.
+        In which the network computes on a CPU, see :mod:`.models.precision`: ``"float32"``, in which all machines have
+        the same values, ``"bfloat16"``, or ``"auto"``, by the processor, as ``extract`` does.
 
     Attributes
     ----------

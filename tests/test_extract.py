@@ -203,7 +203,7 @@ def test_rows_hold_what_the_ladder_says(tmp_path: Path, model: Path) -> None:
     path = write_tone(tmp_path / "x.wav", seconds=1.5)
     extract([path], tmp_path / "out", model)
     with threads.single_threaded():
-        expected = Analyser(model).from_file(path)
+        expected = Analyser(model, precision="auto").from_file(path)
     stems = open_features(tmp_path / "out").to_pandas("stems").set_index("stem")
     for stem, values in expected.stems.items():
         for name, value in values.items():

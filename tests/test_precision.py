@@ -1,4 +1,4 @@
-"""A network in bfloat16: near float32, told apart from it in the tables, and never mixed with it unseen.
+"""A network in bfloat16: near float32, and told apart from it in the tables.
 
 Processors without instructions for bfloat16 compute in it all the same, only slowly.
 """
@@ -16,14 +16,15 @@ from extract_helper import write_tone
 from pipelines import extract_catalog
 from pipelines.cli import main as cli
 from pipelines.commands.extract import plan_text, summary_text
-from pipelines.extraction import prepare
-from pipelines.extraction.provenance import digest, in_precision, value_settings
+from pipelines.commands.status import look
+from pipelines.extraction.provenance import digest, value_settings
 from stemfeatures.analysis import Analyser
 from stemfeatures.constants import N_BINS, STEMS
 from stemfeatures.errors import ModelError
 from stemfeatures.models import checkpoints, precision
 from stemfeatures.separation import Separator
 from stemfeatures.tables.reader import open_features
+from stemfeatures.vectors.matrix import features_matrix
 
 pytestmark = pytest.mark.usefixtures("fresh_network")
 
@@ -84,17 +85,22 @@ def test_a_processor_with_a_number_is_a_processor(monkeypatch, model, tmp_path, 
     assert (summary.n_done, summary.n_failed) == (1, 0), song
 
 
-def test_what_failed_is_tried_again_in_its_precision_beside_a_gpu(monkeypatch, model, tmp_path) -> None:
+def test_what_failed_is_tried_again_as_this_machine_computes(monkeypatch, model, tmp_path) -> None:
     music, out = tmp_path / "music", tmp_path / "features"
     write_tone(music / "a.wav", seconds=1.0, f0=220.0)
     (music / "b.wav").write_bytes(b"no audio")
     extract_catalog(music, out, model=model, device="cpu", precision="bfloat16", jobs=1)
     write_tone(music / "b.wav", seconds=1.0, f0=110.0)
-    monkeypatch.setattr(prepare, "best_device", lambda: "cuda")
+    _says(monkeypatch, bfloat16=False)
     assert cli(["retry-failed", str(out), "-j", "1", "-q"]) == 0
     features = open_features(out)
     assert (features.counts()["tracks"], features.counts()["errors"]) == (2, 0)
-    assert features.to_pandas("tracks")["config_hash"].nunique() == 1
+    tracks = features.to_pandas("tracks").set_index("track_id")
+    assert tracks["precision"].to_dict() == {"a.wav": "bfloat16", "b.wav": "float32"}
+    assert tracks["config_hash"].nunique() == 1
+    assert features_matrix(features).index.tolist() == ["a.wav", "b.wav"]  # of one extraction
+    told = {e["precision"]: e["tracks"] for e in look(features)["extractions"]}
+    assert told == {"bfloat16": 1, "float32": 1}
 
 
 def test_the_default_network_is_near_float32() -> None:
@@ -137,53 +143,66 @@ def test_stems_in_bfloat16_sum_to_the_mixture(model) -> None:
     assert all(0 < np.abs(reduced[stem] - plain[stem]).max() < 0.05 for stem in STEMS)
 
 
-def test_rows_tell_their_precision_and_are_not_mixed(model, tmp_path) -> None:
+def test_rows_tell_their_precision(model, tmp_path) -> None:
     music, features = tmp_path / "music", tmp_path / "features"
     for i in range(2):
         write_tone(music / f"{i}.wav", f0=110.0 * (1 + i))
     first = extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
     assert (first.n_done, first.precision) == (2, "bfloat16")
     assert "(tiny on cpu, 1 worker in bfloat16)" in " ".join(summary_text(first).split())
-    hashes = set(open_features(features).to_pandas("tracks")["config_hash"])
     settings = value_settings(checkpoints.resolve(model).sha256)
-    assert hashes == {digest(in_precision(settings, "bfloat16"))} != {digest(settings)}
+    for table in ("tracks", "stems", "contours"):
+        rows = open_features(features).to_pandas(table)
+        assert set(rows["config_hash"]) == {digest(settings)}
+        assert set(rows["precision"]) == {"bfloat16"}
     config = json.loads(open_features(features).to_pandas("runs")["config_json"][0])
-    assert (config["precision"], config["values"]["precision"]) == ("bfloat16", "bfloat16")
+    assert config["precision"] == "bfloat16"
     vocals = open_features(features).to_pandas("stems").query("stem == 'vocals'").set_index("track_id")
     analyser = Analyser(model, precision="bfloat16")
     for i in range(2):
         expected = analyser.from_file(music / f"{i}.wav").stems["vocals"]
         assert vocals.loc[f"{i}.wav", "mfcc_01_mean"] == np.float32(expected["mfcc_01_mean"])
 
+
+def test_a_precision_that_is_asked_for_by_name_replaces_rows_in_another(model, tmp_path) -> None:
+    music, features = tmp_path / "music", tmp_path / "features"
+    for i in range(2):
+        write_tone(music / f"{i}.wav", f0=110.0 * (1 + i))
+    extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
     again = extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
     assert (again.n_done, again.n_skipped) == (0, 2)
-    plan = extract_catalog(music, features, model=model, jobs=1, dry_run=True)
+    plan = extract_catalog(music, features, model=model, jobs=1, precision="float32", dry_run=True)
     assert plan.outdated == {"in bfloat16 (now float32)": 2}
     assert "again: 2 tracks extracted before in bfloat16 (now float32)" in plan_text(plan)
-    plain = extract_catalog(music, features, model=model, jobs=1)
+    plain = extract_catalog(music, features, model=model, jobs=1, precision="float32")
     assert (plain.n_done, plain.outdated) == (2, {"in bfloat16 (now float32)": 2})
-    assert set(open_features(features).to_pandas("tracks")["config_hash"]) == {digest(settings)}
+    assert set(open_features(features).to_pandas("tracks")["precision"]) == {"float32"}
 
 
-def test_auto_goes_on_in_float32_and_begins_by_the_processor(model, tmp_path, monkeypatch) -> None:
+def test_auto_begins_by_the_processor_and_takes_rows_in_either(model, tmp_path, monkeypatch) -> None:
     _says(monkeypatch, bfloat16=True)
     music, features = tmp_path / "music", tmp_path / "features"
     write_tone(music / "a.wav")
 
-    def auto(where: Path, **options: object) -> str:
-        return extract_catalog(music, where, model=model, jobs=1, precision="auto", dry_run=True, **options).precision
+    def planned(where: Path, **options: object) -> tuple[str, int]:
+        plan = extract_catalog(music, where, model=model, jobs=1, dry_run=True, **options)
+        return plan.precision, plan.n_skipped
 
-    assert auto(tmp_path / "new") == "bfloat16"
-    assert auto(tmp_path / "new", device="cpu") == "bfloat16"
-    extract_catalog(music, features, model=model, jobs=1)
-    assert auto(features) == "float32"
+    assert planned(tmp_path / "new") == ("bfloat16", 0)
+    assert planned(tmp_path / "new", device="cpu") == ("bfloat16", 0)
+    extract_catalog(music, features, model=model, jobs=1, precision="float32")
+    assert planned(features) == ("float32", 1)  # what a dataset has so far
     write_tone(music / "b.wav", f0=330.0)
-    assert extract_catalog(music, features, model=model, jobs=1, precision="auto").n_skipped == 1
+    assert planned(features) == ("float32", 1)
     extract_catalog(music, features, model=model, jobs=1, precision="bfloat16")
-    assert auto(features) == "bfloat16"
-    _says(monkeypatch, bfloat16=False)
-    assert auto(features) == "float32"
-    assert auto(tmp_path / "new") == "float32"
+    assert planned(features) == ("bfloat16", 2)
+    _says(monkeypatch, bfloat16=False)  # another machine
+    assert planned(features) == ("float32", 2)
+    assert planned(tmp_path / "new") == ("float32", 0)
+    write_tone(music / "c.wav", f0=440.0)
+    assert extract_catalog(music, features, model=model, jobs=1).n_done == 1
+    assert planned(features) == ("float32", 3)
+    assert sorted(open_features(features).to_pandas("tracks")["precision"]) == ["bfloat16", "bfloat16", "float32"]
 
 
 def test_workers_of_a_scheduler_are_told_a_device(model, tmp_path) -> None:

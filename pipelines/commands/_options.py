@@ -154,14 +154,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    from stemfeatures.models.precision import FLOAT32, PRECISIONS
+    from stemfeatures.models.precision import AUTO, PRECISIONS
 
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default=FLOAT32,
+        default=AUTO,
         help="in which the network computes on a CPU: bfloat16 is faster on processors with instructions for it, and "
-        "moves some values (docs/precision.md); auto is bfloat16 on these (default: %(default)s)",
+        "moves values by less than an MP3 does (docs/precision.md); auto is bfloat16 on these (default: %(default)s)",
     )
 
 

@@ -319,8 +319,8 @@ def plan_text(summary: ExtractSummary) -> str:
 
 
 def _workers(summary: ExtractSummary) -> str:
-    """How many, and their precision where it is not the usual one."""
-    precision = "" if summary.precision == "float32" else f" in {summary.precision}"
+    """How many, and their precision where it is one and not float32."""
+    precision = " in bfloat16" if summary.precision == "bfloat16" else ""
     return count(summary.n_workers, "worker") + precision
 
 

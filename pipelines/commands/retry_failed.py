@@ -45,7 +45,6 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.device != "auto":
         choose_device(args.device)
-    from stemfeatures.models.precision import BFLOAT16, FLOAT32
     from stemfeatures.tables.reader import open_features
 
     from ..extraction.extract import extract_catalog
@@ -54,9 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
     features = open_features(args.dataset)
     settings = last_settings(features)
-    precision = settings.get("precision", FLOAT32)
-    # In which no GPU computes, and rows of another precision would not go with the others.
-    device = "cpu" if args.device == "auto" and precision == BFLOAT16 else args.device
     given = args.catalog[0] if len(args.catalog) == 1 else (args.catalog or None)
     catalog = failed_rows(features, given)
     if not len(catalog):
@@ -72,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
             tables=settings["tables"],
             separator=settings.get("separator"),
             stems_from=settings.get("stems_from"),
-            precision=precision,
-            device=device,
+            device=args.device,
             jobs=args.jobs,
             track_timeout_s=args.track_timeout,
             on_duplicate="first",

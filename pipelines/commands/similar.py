@@ -143,10 +143,7 @@ def _with_query(
                 return with_vector(index, asked, _vector(file)), {}
             from stemfeatures.analysis import Analyser
 
-            analyser = Analyser(
-                _model_of(features, index.made_from["model_sha256"]),
-                precision=_precision_of(features, index.made_from["config_hash"]),
-            )
+            analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
             analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
         progress.update()
     return with_track(index, features, asked, analysis), analysis.stems
@@ -178,13 +175,6 @@ def _model_of(features: Features, sha256: str) -> str:
         except ModelError:
             continue
     raise UsageError(f"the checkpoint that made the tables (sha256 {sha256[:12]}) is not here")
-
-
-def _precision_of(features: Features, config_hash: str) -> str:
-    """In which the network computed the rows."""
-    runs = features.to_arrow("runs", columns=["config_hash", "config_json"]).to_pylist()
-    configs = [json.loads(run["config_json"] or "{}") for run in runs if run["config_hash"] == config_hash]
-    return next((config["precision"] for config in configs if "precision" in config), "float32")
 
 
 def _tempo(text: str) -> tuple[float, float]:

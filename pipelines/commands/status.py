@@ -70,7 +70,7 @@ def look(features: Features) -> dict[str, Any]:
     counts = features.counts()
     tracks = features.to_arrow(
         "tracks",
-        columns=["track_id", "status", "duration_s", "decoded_duration_s", "model_sha256", "config_hash"],
+        columns=["track_id", "status", "duration_s", "decoded_duration_s", "model_sha256", "config_hash", "precision"],
     )
     truncated = tracks.filter(pc.field("status") == "truncated")
     runs = sorted(features.to_arrow("runs").to_pylist(), key=lambda row: row["started_at"])
@@ -79,8 +79,9 @@ def look(features: Features) -> dict[str, Any]:
             row["status"] = "interrupted"  # whoever it was no longer holds the lock
     names = {row["model_sha256"]: row["model"] for row in runs}
     configs = {row["config_hash"]: json.loads(row["config_json"] or "{}") for row in runs}
-    models: dict[tuple[Any, Any], int] = {}
-    for key in zip(tracks["model_sha256"].to_pylist(), tracks["config_hash"].to_pylist()):
+    models: dict[tuple[Any, ...], int] = {}
+    for sha, config, precision in zip(*(tracks[c].to_pylist() for c in ("model_sha256", "config_hash", "precision"))):
+        key = (sha, config, precision or configs.get(config, {}).get("precision", "float32"))
         models[key] = models.get(key, 0) + 1
     last = read_commits(features.layout, after=features.commit - 1)[:1] if features.commit else []
     statuses = tracks["status"].to_pylist()
@@ -108,10 +109,10 @@ def look(features: Features) -> dict[str, Any]:
                 "model": names.get(sha),
                 "model_sha256": sha,
                 "config_hash": config,
-                "precision": configs.get(config, {}).get("precision", "float32"),
+                "precision": precision,
                 "tracks": n,
             }
-            for (sha, config), n in sorted(models.items(), key=lambda item: -item[1])
+            for (sha, config, precision), n in sorted(models.items(), key=lambda item: -item[1])
         ],
         "runs": runs,
     }

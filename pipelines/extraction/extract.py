@@ -25,7 +25,7 @@ from stemfeatures._util.urls import Place, place_of
 from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import ChangedDatasetError, DatasetError
 from stemfeatures.models import checkpoints
-from stemfeatures.models.precision import FLOAT32
+from stemfeatures.models.precision import AUTO
 from stemfeatures.tables.compact import compact_if_many
 from stemfeatures.tables.reader import open_features
 
@@ -73,7 +73,7 @@ def extract_catalog(
     on_duplicate: str = "error",
     limits: AudioLimits | None = None,
     cache_bytes: int = CACHE_BYTES,
-    precision: str = FLOAT32,
+    precision: str = AUTO,
     tracer: Tracer | None = None,
 ) -> ExtractSummary:
     """Extract the features of every track of a catalogue into a features directory.
@@ -138,9 +138,9 @@ def extract_catalog(
         Of audio in a store: no larger file is taken, and no more is kept on this machine by each process besides what
         is in work.
     precision : str, optional
-        In which the network computes on a CPU: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the
-        processor of this machine has instructions for it, float32 on workers of a scheduler, and where rows of the
-        dataset are in float32 already. Rows of one precision are extracted again by a run in the other.
+        In which the network computes on a CPU: ``"auto"``, ``"float32"`` or ``"bfloat16"``. ``auto`` is bfloat16 on
+        processors that have instructions for it, unless the rows of the dataset are in float32 so far; rows of either
+        are done. Asked for by name, rows in the other are extracted again.
     tracer : opentelemetry.trace.Tracer, optional
         Gets a span for planning, for each shard, track and stage, and for each commit.
 

@@ -36,8 +36,8 @@ from .fork_server import in_fork, start_fork_server
 from .lyrics import COLUMN, lyrics_of, wants_lyrics
 from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
-from .provenance import digest, in_precision, value_settings
-from .resume import Decision, decide, existing_dataset, holds_settings, metadata_fields, plain, stem_folder
+from .provenance import digest, value_settings
+from .resume import Decision, decide, existing_dataset, metadata_fields, plain, precisions_of, stem_folder
 from .separator_trial import origin_of
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
@@ -85,7 +85,7 @@ class ExtractOptions:
     stems_from: Path | None = None
     keep_stems: Path | None = None
     on_duplicate: str = "error"
-    precision: str = FLOAT32
+    precision: str = AUTO
     tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +152,7 @@ class PreparedRun:
     device : str
         Where the network runs; ``"auto"`` is still open when a scheduler decides.
     precision : str
-        In which it computes, ``"float32"`` or ``"bfloat16"``.
+        In which it computes, ``"float32"`` or ``"bfloat16"``; ``"auto"`` where workers of a scheduler find out.
     n_workers : int
         Processes; with a scheduler 1, until it is connected.
     n_dropped : int
@@ -252,13 +252,13 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     if options.scheduler is None:
         device, why = _local_device(options, checkpoint, len(chosen))
     precision = _precision(options, device, layout, settings)
-    settings = in_precision(settings, precision)
     config_hash = digest(settings)
     alignment = of_library(_alignment_settings) if wants_lyrics(options.tables) else None
     decision = decide(
         chosen,
         layout,
         settings=settings,
+        precision=None if options.precision == AUTO else precision,
         tables=options.tables,
         overwrite=options.overwrite,
         retry_failed=options.retry_failed,
@@ -502,18 +502,17 @@ def _faster_device(options: ExtractOptions, checkpoint: Checkpoint) -> tuple[str
 
 
 def _precision(options: ExtractOptions, device: str, layout: DatasetLayout | None, settings: Mapping[str, Any]) -> str:
-    """The precision of a run. ``auto`` goes on in float32 where that is what the dataset has so far, and it is what
-    workers of a scheduler get, whose processors are not known."""
-    if options.scheduler is not None:
-        return FLOAT32 if options.precision == AUTO else options.precision
-    try:
-        precision = resolved_precision(options.precision, device)
-    except ValueError as error:
-        raise ModelError(str(error), stage="device") from error
+    """The precision of a run. ``auto`` goes on in float32 where that is what the dataset has so far; workers of a
+    scheduler find out themselves what their processors do best."""
+    precision = options.precision
+    if options.scheduler is None:
+        try:
+            precision = resolved_precision(precision, device)
+        except ValueError as error:
+            raise ModelError(str(error), stage="device") from error
     if options.precision != AUTO or precision == FLOAT32:
         return precision
-    had = [p for p in (FLOAT32, BFLOAT16) if holds_settings(layout, in_precision(settings, p))]
-    return FLOAT32 if had == [FLOAT32] else BFLOAT16
+    return FLOAT32 if precisions_of(layout, settings) == {FLOAT32} else precision
 
 
 def _n_local(jobs: int | None, device: str, n_tracks: int, longest_s: float) -> int:

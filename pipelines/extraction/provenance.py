@@ -15,7 +15,6 @@ from typing import Any
 
 import stemfeatures
 from stemfeatures._util.constants_of import constants_of, modules_of
-from stemfeatures.models.precision import FLOAT32
 from stemfeatures.tables.schema import SCHEMA_VERSION
 
 # fmt: off
@@ -55,24 +54,6 @@ def value_settings(model_sha256: str, separator: Mapping[str, str] | None = None
         modules = [f"stemfeatures.separation.{name}" for name in ("external", "given_stems", "packages")]
         settings["separator"] = {**separator, "constants": constants_of(modules_of(modules))}
     return settings
-
-
-def in_precision(settings: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """Those settings of values for a network that computes in another precision.
-
-    Parameters
-    ----------
-    settings : mapping
-        Of :func:`value_settings`.
-    precision : str
-        ``"float32"``, with which nothing is added, or ``"bfloat16"``.
-
-    Returns
-    -------
-    dict
-        With ``precision``: rows of another one have another ``config_hash``.
-    """
-    return {**settings} if precision == FLOAT32 else {**settings, "precision": precision}
 
 
 def digest(settings: Mapping[str, Any]) -> str:

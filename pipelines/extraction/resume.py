@@ -1,10 +1,10 @@
 """What a dataset holds already, and so need not be done again.
 
 A row of the catalogue is done when a live row of ``tracks`` has its ``track_id`` and the ``config_hash``,
-``model_sha256`` and ``schema_version`` of this run, the run that wrote it also wrote the tables asked for now, and the
-audio is the same: equal size and time of change, or else equal bytes. A file that is gone is done, too: its features
-remain what they are. If lyrics are asked for, their text is the same as well, by its digest, and was aligned as this
-run would; a track that has none has none.
+``model_sha256`` and ``schema_version`` of this run, and its precision where one was asked for, the run that wrote it
+also wrote the tables asked for now, and the audio is the same: equal size and time of change, or else equal bytes. A
+file that is gone is done, too: its features remain what they are. If lyrics are asked for, their text is the same as
+well, by its digest, and was aligned as this run would; a track that has none has none.
 
 Metadata do not count: they stay what they were when the track was extracted, and :attr:`Decision.metadata_changed`
 says how many rows differ now. ``overwrite`` brings them up to date, as does joining the catalogue by ``track_id``.
@@ -30,7 +30,7 @@ from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
 from stemfeatures.errors import CatalogError, DatasetError, LostPartError, SeparationError
 from stemfeatures.fields import Field
-from stemfeatures.models.precision import FLOAT32
+from stemfeatures.models.precision import BFLOAT16, FLOAT32
 from stemfeatures.tables.check import whole_snapshot
 from stemfeatures.tables.commits import Snapshot, read_snapshot
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
@@ -123,6 +123,7 @@ def decide(
     *,
     settings: Mapping[str, Any],
     tables: Iterable[str],
+    precision: str | None = None,
     overwrite: bool = False,
     retry_failed: bool = True,
     stems_from: Path | None = None,
@@ -140,6 +141,8 @@ def decide(
         Of this run, see :func:`~.provenance.value_settings`.
     tables : iterable of str
         That this run writes.
+    precision : str, optional
+        Rows in another one are extracted again; None: those of any are done.
     overwrite : bool
         Extract everything.
     retry_failed : bool
@@ -167,7 +170,9 @@ def decide(
     tables = tuple(tables)
 
     def compare(snapshot: Snapshot) -> Decision:
-        return _compared(catalog, layout, snapshot, settings, tables, overwrite, retry_failed, stems_from, alignment)
+        return _compared(
+            catalog, layout, snapshot, settings, tables, precision, overwrite, retry_failed, stems_from, alignment
+        )
 
     return _read_whole(layout, compare)
 
@@ -178,6 +183,7 @@ def _compared(
     snapshot: Snapshot,
     settings: Mapping[str, Any],
     tables: Iterable[str],
+    precision: str | None,
     overwrite: bool,
     retry_failed: bool,
     stems_from: Path | None,
@@ -189,7 +195,7 @@ def _compared(
     more = [] if stems_from is None else ["separator_sha256"]
     more += [] if alignment is None else ["lyrics_sha256"]
     ids = pa.array(catalog.frame["track_id"], pa.string())
-    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", *known_meta], ids)
+    tracks = _rows(layout, snapshot, "tracks", [*_KEY, *_SOURCE, *more, "run_id", "precision", *known_meta], ids)
     errors = _rows(layout, snapshot, "errors", [*_KEY, *_SOURCE, "attempt"], ids)
     runs = {
         row["run_id"]: json.loads(row["config_json"] or "{}")
@@ -200,6 +206,10 @@ def _compared(
         decision.todo = list(range(len(catalog)))
         return decision
     key = (digest(settings), settings["model_sha256"], SCHEMA_VERSION)
+
+    def made_so(row: dict[str, Any]) -> bool:
+        return _key(row) == key and precision in (None, row["precision"] or FLOAT32)
+
     wanted = set(tables)
     types = {f.name: f.type for f in layout.metadata}
     frame = catalog.frame
@@ -209,7 +219,7 @@ def _compared(
     names = frame["track_id"].tolist()
     # What is new here need not be looked at.
     states = file_states([path if name in tracks or name in errors else None for name, path in zip(names, paths)])
-    may = [i for i, name in enumerate(names) if name in tracks and _key(tracks[name]) == key and states[i]]
+    may = [i for i, name in enumerate(names) if name in tracks and made_so(tracks[name]) and states[i]]
     away = _same_lyrics_in_stores(
         [(i, paths[i], given[i], tracks[names[i]]) for i in may if alignment is not None],
         lambda: _rows(layout, snapshot, "lyric_songs", ["source"], ids),
@@ -221,8 +231,8 @@ def _compared(
             config = runs.get(row["run_id"], {})
             same = _is_same_audio(row, uri, path, state)
             places.compare(i, row, config, path, same=same)
-            stems = stems_from is None or _key(row) != key or _has_same_stems(row, stems_from, uri)
-            whole = same and stems and _key(row) == key and wanted <= set(config.get("tables", DEFAULT_TABLES))
+            stems = stems_from is None or not made_so(row) or _has_same_stems(row, stems_from, uri)
+            whole = same and stems and made_so(row) and wanted <= set(config.get("tables", DEFAULT_TABLES))
             lyrics = None
             if whole and alignment is not None:
                 lyrics = _lyrics_changed(row, config, alignment, None if state is None else path, given[i], away.get(i))
@@ -232,7 +242,7 @@ def _compared(
                 decision.metadata_changed += changed
                 continue
             if same:
-                why = lyrics or (_outdated(row, config, key, settings) if stems else "from other stems")
+                why = lyrics or (_outdated(row, config, key, settings, precision) if stems else "from other stems")
                 decision.outdated[why] = decision.outdated.get(why, 0) + 1
         elif (
             not retry_failed
@@ -246,8 +256,8 @@ def _compared(
     return decision
 
 
-def holds_settings(layout: DatasetLayout | None, settings: Mapping[str, Any]) -> bool:
-    """Whether any track of a dataset was extracted with these settings.
+def precisions_of(layout: DatasetLayout | None, settings: Mapping[str, Any]) -> set[str]:
+    """In which precisions the tracks of a dataset were extracted that have these settings.
 
     Parameters
     ----------
@@ -258,8 +268,8 @@ def holds_settings(layout: DatasetLayout | None, settings: Mapping[str, Any]) ->
 
     Returns
     -------
-    bool
-        True for one row that counts.
+    set of str
+        None, one or both of ``"float32"`` and ``"bfloat16"``.
 
     Raises
     ------
@@ -267,13 +277,18 @@ def holds_settings(layout: DatasetLayout | None, settings: Mapping[str, Any]) ->
         When parts of the dataset are missing.
     """
     if layout is None:
-        return False
+        return set()
     made_so = (pc.field("config_hash") == digest(settings)) & (pc.field("model_sha256") == settings["model_sha256"])
 
-    def any_made_so(snapshot: Snapshot) -> bool:
-        return len(live_rows(layout, snapshot, "tracks").head(1, columns=["track_id"], filter=made_so)) > 0
+    def those_made_so(snapshot: Snapshot) -> set[str]:
+        live = live_rows(layout, snapshot, "tracks")
+        reduced = pc.field("precision") == BFLOAT16
+        found = {}
+        for precision, some in ((BFLOAT16, made_so & reduced), (FLOAT32, made_so & (~reduced | reduced.is_null()))):
+            found[precision] = len(live.head(1, columns=["track_id"], filter=some)) > 0
+        return {precision for precision, any_made_so in found.items() if any_made_so}
 
-    return _read_whole(layout, any_made_so)
+    return _read_whole(layout, those_made_so)
 
 
 def _read_whole(layout: DatasetLayout, read: Callable[[Snapshot], T]) -> T:
@@ -340,9 +355,18 @@ def _lyrics_changed(
     return None
 
 
-def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...], settings: Mapping[str, Any]) -> str:
+def _outdated(
+    row: dict[str, Any],
+    config: dict[str, Any],
+    key: tuple[str, ...],
+    settings: Mapping[str, Any],
+    precision: str | None,
+) -> str:
     """Why a row of the same audio is extracted again."""
     if _key(row) == key:
+        before = row["precision"] or FLOAT32
+        if precision not in (None, before):
+            return f"in {before} (now {precision})"
         return "without some of the tables that are wanted now"
     if row["schema_version"] != SCHEMA_VERSION:
         return f"under schema version {row['schema_version']} (now {SCHEMA_VERSION})"
@@ -351,8 +375,6 @@ def _outdated(row: dict[str, Any], config: dict[str, Any], key: tuple[str, ...],
     before = config.get("values", {})
     if before.get("analysis_version") != settings["analysis_version"]:
         return f"by analysis version {before.get('analysis_version', '?')} (now {settings['analysis_version']})"
-    if before.get("precision", FLOAT32) != settings.get("precision", FLOAT32):
-        return f"in {before.get('precision', FLOAT32)} (now {settings.get('precision', FLOAT32)})"
     if before.get("separator") != settings.get("separator"):
         return f"with another separator ({(before.get('separator') or {}).get('separator', 'the checkpoint')})"
     if before.get("fields") != settings["fields"]:

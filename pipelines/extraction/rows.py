@@ -61,7 +61,9 @@ def analysed_rows(
         info.codec, info.bit_rate, info.lossless = file.codec, file.bit_rate, file.lossless
         info.decoder, info.decoder_version = file.decoder, file.decoder_version
         info.start_offset_s = file.start_offset_s
-    provenance = replace(task.provenance, separator_sha256=result.separator_sha256)
+    provenance = replace(
+        task.provenance, separator_sha256=result.separator_sha256, precision=result.precision
+    )  # fmt: skip
     description = result.description
     if lyrics is not None:
         info.lyrics_sha256 = lyrics.sha256

@@ -69,7 +69,7 @@ class ShardTask:
     cache_bytes : int
         Of audio in stores: no more is kept on the worker's machine.
     precision : str
-        In which the network computes.
+        In which the network computes; ``auto``: as the worker's processor does best.
     traced : bool
         The receipt shall tell what took which time.
     """

@@ -27,7 +27,8 @@ CENTS_REFERENCE_HZ = 10.0
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a row was made by: run, settings, checkpoint, and the separator if it was another one."""
+    """What a row was made by: run, settings, checkpoint, the separator if it was another one, and the precision of the
+    network."""
 
     run_id: str
     config_hash: str
@@ -36,6 +37,7 @@ class Provenance:
     separator: str | None = None
     separator_version: str | None = None
     separator_sha256: str | None = None
+    precision: str | None = None
 
     def columns(self) -> dict[str, Any]:
         return {

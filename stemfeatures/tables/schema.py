@@ -118,6 +118,15 @@ PROVENANCE_FIELDS = (
         description="SHA-256 of the separator's weights, or of names and BLAKE2b digests of the files of stems; "
         "null: the checkpoint separated.",
     ),
+    Field(
+        "precision",
+        "category",
+        "In which the network computed. Values move by less than those of an MP3, so config_hash does not tell; null: "
+        "rows of earlier versions, see config_json of the run.",
+        range="float32 | bfloat16",
+        since="1.1",
+        family="provenance",
+    ),
 )
 
 _SOURCE_URI = Field(
