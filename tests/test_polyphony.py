@@ -25,9 +25,17 @@ from stemfeatures.frames.further_voices import voice_weights
 from stemfeatures.frames.polyphony import WEIGHTS, NoteMeter
 from stemfeatures.models import checkpoints
 from stemfeatures.models.notes import ACTIVE, ONSET, NoteConfig, NoteNet, note_features
-from stemfeatures.spectra.thirds import LONG_WINDOW, LOWEST_SEMITONE, third_frequencies, thirds
+from stemfeatures.spectra.thirds import (
+    LONG_WINDOW,
+    LOWEST_SEMITONE,
+    N_SEMITONES,
+    N_THIRDS,
+    third_frequencies,
+    thirds,
+)
 from stemfeatures.training import notes as training
-from stemfeatures.training.data.heard_notes import _heard_from, moved, note_targets, voice_targets
+from stemfeatures.training.data.heard_notes import _heard_from, note_targets, voice_targets
+from stemfeatures.training.data.moved_spectra import equalised, moved
 
 SR = 22_050
 
@@ -197,6 +205,19 @@ def test_features_move_with_the_pitch():
     sounding = slice(10, 50)
     apart = np.abs(shifted - expected)[sounding, 60:280].mean()
     assert apart < 0.4 * np.abs(x - expected)[sounding, 60:280].mean()
+
+
+def test_spectra_beside_each_other_go_through_one_equaliser():
+    sizes = (N_THIRDS, N_SEMITONES)
+    x = np.full((2, sum(sizes)), 5.0, np.float32)
+    x[1] = 0.0
+    through = equalised(x, np.random.default_rng(1), sizes)
+    assert not through[1].any()  # what is silent stays so
+    fine, coarse = through[0, :N_THIRDS] - 5, through[0, N_THIRDS:] - 5
+    assert 0.05 < fine.std() < 0.5
+    every = np.linspace(0, 1, 50)
+    at = [np.interp(every, np.linspace(0, 1, len(gain)), gain) for gain in (fine, coarse)]
+    np.testing.assert_allclose(*at, atol=0.02)
 
 
 def _song(folder: Path, seed: int) -> Path:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..frames.fine_pitch import NEAR_CENTS
 from .types import F0Contour
 
-#: From one frame to the next a pitch leaps, rather than moves, by so many cents.
-LEAP_CENTS = 200.0
 #: How far what the waveform says may be from the mean of both frames, in cents.
 AGREE_CENTS = 250.0
 #: Next to a frame without a pitch there is one from this probability on.
@@ -33,7 +32,7 @@ def with_half_frames(contour: F0Contour, between_hz: np.ndarray) -> F0Contour:
     -------
     F0Contour
         Of ``2 * n_frames - 1`` times, of which every second one is a frame, as it was. Between two frames with a pitch
-        there is one: that of the waveform, or their mean; where they are farther apart than :data:`LEAP_CENTS` the
+        there is one: that of the waveform, or their mean; where they are farther apart than ``NEAR_CENTS`` the
         first one's. Between a frame with and one without there is that of the former where the mean of both
         probabilities is more than :data:`LEAST_VOICING`.
 
@@ -51,7 +50,7 @@ def with_half_frames(contour: F0Contour, between_hz: np.ndarray) -> F0Contour:
     before, behind = contour.f0_hz[:-1], contour.f0_hz[1:]
     mean = np.sqrt(before * behind)  # NaN beside a frame without a pitch
     agrees = np.abs(1200 * np.log2(between_hz[:-1] / mean)) < AGREE_CENTS
-    near = np.abs(1200 * np.log2(behind / before)) < LEAP_CENTS
+    near = np.abs(1200 * np.log2(behind / before)) < NEAR_CENTS
     both = np.where(near, np.where(agrees, between_hz[:-1], mean), before)
     one = np.where(voicing[1::2] > LEAST_VOICING, np.where(np.isfinite(before), before, behind), np.nan)
     f0_hz[1::2] = np.where(np.isfinite(mean), both, one)

@@ -30,7 +30,7 @@ MOVING, STEADY = 0.5, 0.9
 STEADY_CENTS, STEADY_FRAMES = 40.0, 5
 #: From one candidate to another it leaps rather than moves.
 LEAP_CENTS = 500.0
-#: Between frames whose pitches are farther apart nothing is looked for.
+#: Between frames whose pitches are farther apart a pitch leaps rather than moves, and nothing is looked for.
 NEAR_CENTS = 200.0
 #: Frames with a lower probability of a pitch are left as they are.
 LEAST_VOICING = 0.2

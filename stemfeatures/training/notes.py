@@ -33,9 +33,10 @@ from ..errors import DatasetError
 from ..generator.song import VERSION
 from ..models import checkpoints
 from ..models.notes import ACTIVE, DEVIATION, ONSET, NoteConfig, NoteNet
-from ..spectra.thirds import BINS_PER_SEMITONE, N_SEMITONES, N_THIRDS
+from ..spectra.thirds import BINS_PER_SEMITONE
 from .card import NOT_STATED
-from .data.heard_notes import HeardNotes, hear_songs, moved, note_targets, voice_targets
+from .data.heard_notes import HeardNotes, hear_songs, note_targets, voice_targets
+from .data.moved_spectra import equalised, moved
 from .one_cycle import learn_in_one_cycle
 from .one_line import one_line_errors
 from .preparation import read_recipe
@@ -43,8 +44,8 @@ from .preparation import read_recipe
 BATCH_SIZE, N_FRAMES = 12, 128
 #: Share of examples that are separated.
 SEPARATED = 0.5
-#: Thirds of a semitone by which an example is moved at most, and the spread of the gain of an equaliser's knots.
-MOVES, EQUALISER = 12, 0.25
+#: Thirds of a semitone by which an example is moved at most.
+MOVES = 12
 #: Onsets are rarer than silence; a missed one counts so many times.
 ONSET_WEIGHT, ACTIVE_WEIGHT = 4.0, 1.5
 #: Weight of the deviation's loss.
@@ -57,7 +58,6 @@ ONSETS, ACTIVES = (0.3, 0.4, 0.5, 0.6, 0.7), (0.2, 0.35, 0.5)
 MOST_VOICES, SMOOTHED, UNISON = 3, 5, 0.8
 #: Least activity of the first voice, and of further ones: those that are tried.
 FIRST_VOICE, SECOND_VOICES = 0.5, (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-_KNOTS = 6
 
 
 def draw(heard: HeardNotes, random: np.random.Generator, n_frames: int = N_FRAMES) -> tuple[np.ndarray, np.ndarray]:
@@ -65,10 +65,7 @@ def draw(heard: HeardNotes, random: np.random.Generator, n_frames: int = N_FRAME
     first = int(random.integers(max(1, heard.n_frames - n_frames + 1)))
     source = heard.separated if random.random() < SEPARATED else heard.true
     thirds = int(random.integers(-MOVES, MOVES + 1))
-    x = moved(source[first : first + n_frames].astype(np.float32), thirds)
-    knots = random.normal(0, EQUALISER, _KNOTS)
-    curve = [np.interp(np.linspace(0, _KNOTS - 1, n), np.arange(_KNOTS), knots) for n in (N_THIRDS, N_SEMITONES)]
-    x = np.where(x > 0, np.maximum(x + np.concatenate(curve).astype(np.float32), 0), 0)
+    x = equalised(moved(source[first : first + n_frames].astype(np.float32), thirds), random)
     if heard.voices.size:
         target = voice_targets(heard.voices + thirds / BINS_PER_SEMITONE, first, len(x))
     else:

@@ -30,14 +30,15 @@ from ..models.voices import LOWEST_SUNG, N_SUNG, VoiceConfig, VoiceNet, candidat
 from ..spectra.thirds import BINS_PER_SEMITONE, N_SEMITONES, N_THIRDS
 from .card import NOT_STATED
 from .data.choirs import Choir, ChoirSource, hear_choirs
+from .data.moved_spectra import equalised, moved
 from .notes import voice_counts
 from .one_cycle import learn_in_one_cycle
 from .one_line import one_line_errors
 from .preparation import read_recipe
 
 BATCH_SIZE, N_FRAMES = 12, 128
-#: Thirds of a semitone by which a piece is moved at most; spread and number of the knots of an equaliser.
-MOVES, EQUALISER, KNOTS = 12, 0.25, 6
+#: Thirds of a semitone by which a piece is moved at most, and the spectra that it has beside each other.
+MOVES, SPECTRA = 12, (N_THIRDS, N_SEMITONES, N_THIRDS)
 #: Share of pieces without the salience of further candidates.
 NO_SALIENCE = 0.2
 #: A pitch that is sung counts so many times; weight of its deviation.
@@ -51,7 +52,7 @@ def draw(heard: Choir, random: np.random.Generator) -> tuple[np.ndarray, ...]:
     first = int(random.integers(max(1, len(heard.features) - N_FRAMES + 1)))
     part, thirds = slice(first, first + N_FRAMES), int(random.integers(-MOVES, MOVES + 1))
     up = thirds / BINS_PER_SEMITONE
-    x = _equalised(_moved(heard.features[part].astype(np.float32), thirds), random)
+    x = equalised(moved(heard.features[part].astype(np.float32), thirds, SPECTRA), random, SPECTRA)
     planes = candidate_planes(heard.midi[part] + up, heard.salience[part], heard.voicing[part])
     planes[1] *= random.random() >= NO_SALIENCE
     voices = heard.voices[:, part]
@@ -74,23 +75,6 @@ def voice_targets(midi: np.ndarray) -> np.ndarray:
         target[0, known, place[known]] = 1
         target[1, known, place[known]] = voice[known] - np.rint(voice[known])
     return target
-
-
-def _moved(features: np.ndarray, thirds: int) -> np.ndarray:
-    """Features as if all were so many thirds of a semitone higher."""
-    out, first = np.zeros_like(features), 0
-    for size, by in ((N_THIRDS, thirds), (N_SEMITONES, round(thirds / BINS_PER_SEMITONE)), (N_THIRDS, thirds)):
-        there = np.arange(max(0, by), min(size, size + by))
-        out[:, first + there] = features[:, first + there - by]
-        first += size
-    return out
-
-
-def _equalised(features: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    knots = random.normal(0, EQUALISER, KNOTS)
-    fine, coarse = (np.interp(np.linspace(0, KNOTS - 1, n), range(KNOTS), knots) for n in (N_THIRDS, N_SEMITONES))
-    curve = np.concatenate([fine, coarse, fine]).astype(np.float32)
-    return np.where(features > 0, np.maximum(features + curve, 0), 0)
 
 
 def loss_of(found: tuple[Tensor, Tensor], target: Tensor, several: Tensor) -> Tensor:

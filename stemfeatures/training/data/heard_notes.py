@@ -28,7 +28,7 @@ from ...models import checkpoints
 from ...models.joint import JointNet
 from ...models.notes import note_features
 from ...spectra.streaming import OverlapAdder
-from ...spectra.thirds import BINS_PER_SEMITONE, LONG_WINDOW, N_THIRDS, thirds
+from ...spectra.thirds import LONG_WINDOW, thirds
 
 #: Frames before and after the beginning of a note in which its onset is looked for, the nearer the likelier.
 ONSET_REACH = 1.5
@@ -291,17 +291,3 @@ def voice_targets(voices: np.ndarray, first: int, n_frames: int) -> np.ndarray:
         target[1, known, place] = 1
         target[2, known, place] = midi[known] - nearest[known]
     return target
-
-
-def moved(features: np.ndarray, n_thirds: int) -> np.ndarray:
-    """Features (n_frames, N_THIRDS + N_SEMITONES) as if all were so many thirds of a semitone higher."""
-    fine, coarse = features[:, :N_THIRDS], features[:, N_THIRDS:]
-    parts = []
-    for x, by in ((fine, n_thirds), (coarse, round(n_thirds / BINS_PER_SEMITONE))):
-        shifted = np.zeros_like(x)
-        if by >= 0:
-            shifted[:, by:] = x[:, : x.shape[1] - by]
-        else:
-            shifted[:, :by] = x[:, -by:]
-        parts.append(shifted)
-    return np.concatenate(parts, axis=1)
