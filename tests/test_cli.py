@@ -578,7 +578,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
     assert main("extract", "a.csv", "-o", tmp_path) == 0
     flags = "-m x.safetensors -d cuda:3 --scheduler tcp://h:1 --batch-size 8 --overwrite --dry-run --limit 5"
     more = "--tables stems,events,stems --skip-failed --track-timeout 2.5 --separator demucs:x --keep-stems kept"
-    limits = "--max-duration 60 --max-channels 2 --max-cpu-per-mb 5 --precision auto"
+    limits = "--max-duration 60 --max-channels 2 --max-cpu-per-mb 5 --precision float32"
     assert main("extract", "a.wav", "b.wav", "-o", tmp_path / "d", *flags.split(), *more.split(), *limits.split()) == 0
     (args, kwargs), (args2, kwargs2) = calls
     assert args == ("a.csv", tmp_path)
@@ -587,7 +587,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "model": checkpoints.DEFAULT_MODEL, "device": "auto", "jobs": None, "scheduler": None, "batch_size": None,
         "overwrite": False, "dry_run": False, "limit": None, "tables": None, "retry_failed": True,
         "track_timeout_s": None, "separator": None, "stems_from": None, "keep_stems": None, "on_duplicate": "error",
-        "limits": AudioLimits(), "tracer": None, "precision": "float32",
+        "limits": AudioLimits(), "tracer": None, "precision": "auto",
     }  # fmt: skip
     assert args2 == (["a.wav", "b.wav"], tmp_path / "d")
     assert kwargs2 == {
@@ -595,7 +595,7 @@ def test_extract_passes_its_flags_on(main: Main, extracted, tmp_path) -> None:
         "overwrite": True, "dry_run": True, "limit": 5, "tables": ("stems", "events"), "retry_failed": False,
         "track_timeout_s": 2.5, "separator": "demucs:x", "stems_from": None, "keep_stems": Path("kept"),
         "on_duplicate": "error",
-        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "precision": "auto",
+        "limits": AudioLimits(max_duration_s=60.0, max_channels=2, max_cpu_s_per_mb=5.0), "precision": "float32",
         "tracer": None,
     }  # fmt: skip
 
