@@ -143,7 +143,8 @@ def _with_query(
                 return with_vector(index, asked, _vector(file)), {}
             from stemfeatures.analysis import Analyser
 
-            analyser = Analyser(_model_of(features, index.made_from["model_sha256"]))
+            model = _model_of(features, index.made_from["model_sha256"])
+            analyser = Analyser(model, precision=_precision_of(features))
             analysis = analyser.from_file(file, on_progress=progress.part_of(path.name))
         progress.update()
     return with_track(index, features, asked, analysis), analysis.stems
@@ -175,6 +176,12 @@ def _model_of(features: Features, sha256: str) -> str:
         except ModelError:
             continue
     raise UsageError(f"the checkpoint that made the tables (sha256 {sha256[:12]}) is not here")
+
+
+def _precision_of(features: Features) -> str:
+    """In which the network computed most rows."""
+    told = features.to_arrow("tracks", columns=["precision"])["precision"].to_pylist()
+    return max(("float32", "bfloat16"), key=told.count)
 
 
 def _tempo(text: str) -> tuple[float, float]:
