@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import logging
 import os
@@ -351,7 +352,7 @@ def stuck(y, sample_rate):
 def test_a_separator_that_hangs_while_it_is_loaded(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is tried, or in the plain loop, which runs it once before the first track."""
+    """While it is tried, or in the plain loop, which runs it once before the first track: one of a notebook."""
     music, name = tmp_path / "music", "stuck_while_loaded:stuck"
     write_tone(music / "a.wav")
     monkeypatch.syspath_prepend(tmp_path)
@@ -363,6 +364,8 @@ def test_a_separator_that_hangs_while_it_is_loaded(
         run()
     monkeypatch.setattr(separator_trial, "OPEN_SEPARATOR_S", 60.0)
     module.write_text(_STUCK.format(samples=2 * ANALYSIS_SAMPLE_RATE) + "stuck.stems = ('vocals', 'no_vocals')\n")
+    importlib.invalidate_caches()
+    monkeypatch.setattr(importlib.import_module("stuck_while_loaded"), "__spec__", None)
     monkeypatch.setattr(executor, "LOAD_TIMEOUT_S", 0.5)
     with pytest.raises(ModelError, match=rf"{name}: no answer within 0\.5 s"):
         run()

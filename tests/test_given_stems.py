@@ -16,12 +16,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 import torch
 from networks import tiny_checkpoint
 
 from pipelines import cli, extract_catalog
+from pipelines.catalog import portions
+from pipelines.extraction import prepare
 from pipelines.extraction.separator_trial import origin_of
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
@@ -815,6 +818,43 @@ def test_extract_with_a_separator_and_its_stems_again(tmp_path: Path, model: Pat
     # And the checkpoint's own stems are other work.
     assert extract_catalog(music, out, **options).outdated == {"with another separator (stems)": 2}
     assert set(open_features(out).to_pandas("tracks")["separator"].isna()) == {True}
+
+
+def test_a_separator_that_ends_its_process_at_a_track(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one job, too: that track is told, the others are done, it is tried once, also of several portions."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "deadly_at_a_track.py").write_text(
+        "import os\n"
+        "import pathlib\n"
+        "with pathlib.Path(__file__).with_suffix('.processes').open('a') as file:\n"
+        "    print(os.getpid(), file=file)\n"
+        "def f(y, rate):\n"
+        "    if abs(y).max() > 0.5:\n"
+        "        os._exit(3)\n"
+        "    return {'vocals': y / 2, 'no_vocals': y / 2}\n"
+        "f.stems = ('vocals', 'no_vocals')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr(portions, "PORTION_ROWS", 2)
+    tried: list[str] = []
+    monkeypatch.setattr(prepare, "origin_of", lambda name: tried.append(name) or origin_of(name))
+    for i, gain in enumerate((0.2, 0.9, 0.3, 0.4)):
+        audio.write(tmp_path / f"{i}.wav", gain * tone(220 + 60 * i, 0.5)[None], RATE)
+    pd.DataFrame({"path": [f"{i}.wav" for i in range(4)]}).to_parquet(tmp_path / "catalog.parquet")
+    options: dict[str, Any] = {"model": model, "device": "cpu", "jobs": 1, "separator": "deadly_at_a_track:f"}
+    summary = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "out", **options)
+    assert (summary.n_done, summary.n_failed, summary.n_workers) == (3, 1, 1)
+    assert tried == ["deadly_at_a_track:f"]
+    error = open_features(tmp_path / "out").to_pandas("errors").iloc[0]
+    assert (error["track_id"], error["stage"], error["attempt"]) == ("1.wav", "worker", 2)
+    assert "a crash in the separator deadly_at_a_track:f or in a decoder" in error["message"]
+    processes = (tmp_path / "modules" / "deadly_at_a_track.processes").read_text().split()
+    assert processes
+    assert str(os.getpid()) not in processes
+    again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "out", retry_failed=False, **options)
+    assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 1, 0)
 
 
 @pytest.mark.usefixtures("fresh_network")

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.pools import is_script
+from stemfeatures._util.python_process import SAFE_PATH, imports_from_folder
 from stemfeatures._util.urls import Place
 from stemfeatures._util.words import size
 from stemfeatures.errors import ClusterError, LostSchedulerError
@@ -248,12 +249,7 @@ class ClusterExecutor:
             return None, self._judge_next(judged.task, crashes) if go_on else None
         track = judged.task.tracks[0]
         if too_large is None:
-            crash = WorkerCrash(
-                track,
-                crashes,
-                f"the worker process crashed on this track, {crashes} times with nothing else in it (a crash in a "
-                "decoder, or the memory of the machine)",
-            )
+            crash = WorkerCrash(track, crashes, crash_message(crashes, judged.task.separator))
         else:
             crash = WorkerCrash(track, crashes, memory_advice(too_large), stage="memory", error_type="MemoryLimit")
         log.warning("%s: %s", printable(track.source_uri), crash.message)
@@ -424,6 +420,15 @@ def _crashes(future: Future) -> int:
     return 1 + int(getattr(future.exception(), "allowed_failures", 0)) if _crashed(future) else 0
 
 
+def crash_message(crashes: int, separator: str | None) -> str:
+    """What to tell of a track that ends each process it is given to."""
+    if separator is None:
+        what = "a crash in a decoder, or the memory of the machine"
+    else:
+        what = f"a crash in the separator {printable(separator)} or in a decoder, or the memory of the machine"
+    return f"the worker process crashed on this track, {crashes} times with nothing else in it ({what})"
+
+
 def memory_advice(limit: int) -> str:
     """What to tell of a track that needs more memory than a worker may use."""
     return (
@@ -543,12 +548,14 @@ def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[i
     from distributed import Nanny
     from distributed.system import MEMORY_LIMIT
 
+    before_it_starts = {**threads.MEMORY_ENVIRONMENT, **({} if imports_from_folder() else SAFE_PATH)}
+
     class KeepingNanny(Nanny):
         """Starts workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.pre_spawn_env = {**self.pre_spawn_env, **threads.MEMORY_ENVIRONMENT}
+            self.pre_spawn_env = {**self.pre_spawn_env, **before_it_starts}
 
     gpus = visible_gpus() if device == "cuda" else []
     preload = dask.config.get("distributed.worker.preload")
@@ -596,7 +603,12 @@ def _environment_as_before() -> Iterator[None]:
     import dask
 
     nanny = {"PYTHONHASHSEED", "__DASK_PARENT_PID"}
-    names = {*threads.MEMORY_ENVIRONMENT, *nanny, *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
+    names = {
+        *threads.MEMORY_ENVIRONMENT,
+        *SAFE_PATH,
+        *nanny,
+        *dask.config.get("distributed.nanny.pre-spawn-environ", {}),
+    }
     before = {name: os.environ.get(name) for name in names}
     try:
         yield

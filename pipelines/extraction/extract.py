@@ -81,7 +81,7 @@ def extract_catalog(
     Goes on where an earlier run into the same directory stopped, however it stopped. A manifest of more than 50,000
     rows is planned and extracted a portion at a time, each as a run of its own by the same processes, and small files
     are merged in between when there are many (:func:`~stemfeatures.tables.compact.compact`). With several processes,
-    call it under ``if __name__ == "__main__":``.
+    or a ``separator``, call it under ``if __name__ == "__main__":``.
 
     Parameters
     ----------
@@ -97,8 +97,9 @@ def extract_catalog(
         which is measured, once for a machine, where there are 200 tracks and more.
     jobs : int, optional
         Processes on this machine; they share the GPUs. 1: everything in this process. Default: one for each core as far
-        as the memory of the machine and of its GPUs reaches, and one for each GPU at least. From 2 on (and by default
-        on a GPU) a track that crashes its process is identified and ends in ``errors``; with 1 it ends the run.
+        as the memory of the machine and of its GPUs reaches, and one for each GPU at least. From 2 on (by default on
+        a GPU, and with a ``separator``) a track that crashes its process is identified and ends in ``errors``; with 1
+        it ends the run.
     scheduler : str, optional
         Address of a Dask scheduler to use instead, e.g. ``"tcp://head:8786"``. For CUDA each of its workers must have
         been started with ``--nthreads 1 --resources "GPU=1"``.
@@ -124,7 +125,8 @@ def extract_catalog(
         stopped, or its machine asleep, does not count.
     separator : str, optional
         What separates instead of the checkpoint, such as ``"demucs:htdemucs"`` or ``"package.module:function"``; see
-        :mod:`stemfeatures.separation.external`. Workers must have it too.
+        :mod:`stemfeatures.separation.external`. It works in other processes than this one, also with one job (but for
+        a function of a notebook or of the program itself, which they cannot import): they must have it too.
     stems_from : str or path, optional
         Folder with the stems of each track, ``<track id or path, without suffix>/<stem>.<suffix>``.
     keep_stems : str or path, optional

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from stemfeatures._util.python_process import paths_as_here
+
 from . import threads
 
 #: Variable of the environment with the number of the driver, for :mod:`.orphan`.
@@ -54,21 +56,22 @@ def start_fork_server() -> str:
     # Read when a process starts.
     settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT, DRIVER: str(os.getpid())}
     environment = {name: os.environ.get(name) for name in settings}
-    resource_tracker.ensure_running()  # now: it unblocks the signals
-    # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        os.environ.update(settings)
-        forkserver.ensure_running()
-    except OSError:
-        return "spawn"
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for name, value in environment.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with paths_as_here():
+        resource_tracker.ensure_running()  # now: it unblocks the signals
+        # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            os.environ.update(settings)
+            forkserver.ensure_running()
+        except OSError:
+            return "spawn"
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            for name, value in environment.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
     return METHOD
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,7 +38,7 @@ from .plan import LIMITS, estimate_duration_s, plan_shards
 from .prefetch import file_states
 from .provenance import digest, value_settings
 from .resume import Decision, decide, existing_dataset, metadata_fields, plain, precisions_of, stem_folder
-from .separator_trial import origin_of
+from .separator_trial import is_here_alone, origin_of
 from .summary import ExtractProgress, ExtractSummary, PlannedShard, grouped
 from .tasks import TrackFailure, TrackTask
 
@@ -87,6 +87,8 @@ class ExtractOptions:
     on_duplicate: str = "error"
     precision: str = AUTO
     tracer: Tracer | None = None
+    #: What separators have told that were tried, by name: once a run is enough, of however many portions.
+    tried: dict[str, dict[str, str]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("jobs", self.jobs), ("batch_size", self.batch_size)):
@@ -103,12 +105,19 @@ class ExtractOptions:
         if self.stems_from is not None and (self.separator is not None or self.keep_stems is not None):
             raise ValueError("stems that are there already are neither separated nor written again")
 
+    @property
+    def leaves_this_process(self) -> bool:
+        """Whether also a single process is another one than this: a separator from outside may end it at any track."""
+        return self.separator is not None and not is_here_alone(self.separator)
+
     def origin(self) -> dict[str, str] | None:
         """Where stems come from if not from the checkpoint; raises ModelError, and DatasetError for no folder."""
         if self.separator is None and self.stems_from is None:
             return None
         if self.separator is not None:
-            return origin_of(self.separator)
+            if self.separator not in self.tried:
+                self.tried[self.separator] = origin_of(self.separator)
+            return self.tried[self.separator]
         from stemfeatures.separation.given_stems import GIVEN
 
         assert self.stems_from is not None
@@ -303,7 +312,7 @@ def _starts_workers(options: ExtractOptions, n_rows: int) -> bool:
     jobs = options.jobs
     if options.scheduler is None and jobs is None and (options.device == "auto" or is_cpu(options.device)):
         jobs = default_jobs(n_rows // TRACKS_WORTH_A_PROCESS)
-    starts = options.scheduler is None and jobs is not None and jobs > 1
+    starts = options.scheduler is None and jobs is not None and (jobs > 1 or options.leaves_this_process)
     if starts:
         start_fork_server()
         with collector_paused():

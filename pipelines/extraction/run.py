@@ -112,8 +112,10 @@ def _connect(prepared: PreparedRun, kept: KeptCluster, stack: ExitStack) -> _Wor
 def _local_executor(
     prepared: PreparedRun, workers: _Workers, kept: KeptCluster, driver: Driver, stack: ExitStack
 ) -> Executor:
-    """One process needs no cluster; but on a GPU, unless asked for, a crash shall not end the run."""
-    if workers.n > 1 or (workers.device == "cuda" and prepared.options.jobs is None):
+    """One process needs no cluster; but a crash shall not end the run on a GPU, unless asked for, nor where a separator
+    from outside is at work."""
+    options = prepared.options
+    if workers.n > 1 or options.leaves_this_process or (workers.device == "cuda" and options.jobs is None):
         return kept.of(workers.n, device=workers.device)
     return stack.enter_context(LoopExecutor(driver.on_track))
 

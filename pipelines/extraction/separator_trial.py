@@ -49,7 +49,7 @@ def origin_of(name: str) -> dict[str, str]:
         There is no such separator, it gives no stems of two seconds of noise, it ends the process that it is loaded
         in, or there is no answer within :data:`OPEN_SEPARATOR_S`.
     """
-    if _is_here_alone(name.partition(":")[0]):
+    if is_here_alone(name):
         return in_time(lambda: _try(name), limit_s=OPEN_SEPARATOR_S, late=partial(ModelError, source=name))
     with tempfile.TemporaryDirectory(prefix="stemfeatures-") as folder:
         said = Path(folder, "answer.json")
@@ -66,8 +66,9 @@ def origin_of(name: str) -> dict[str, str]:
     return found
 
 
-def _is_here_alone(module: str) -> bool:
-    """Whether no other process can import a module: a notebook's, or that of the program itself."""
+def is_here_alone(name: str) -> bool:
+    """Whether no other process can import a separator: it is a notebook's, or of the program itself."""
+    module = name.partition(":")[0]
     found = sys.modules.get(module)
     return found is not None and (module == "__main__" or getattr(found, "__spec__", None) is None)
 

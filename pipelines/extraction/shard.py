@@ -196,7 +196,9 @@ class _Shard:
     def give_up(self) -> bool:
         """The thread that worked on a track has been given up: say so of the track, or (False) try all one by one."""
         if self.current is None:
-            raise ModelError(f"the network is not loaded within {LOAD_TIMEOUT_S:g} s", source=self.task.model_path)
+            what = "network" if self.task.separator is None else "separator"
+            source = self.task.separator or self.task.model_path
+            raise ModelError(f"the {what} is not loaded within {LOAD_TIMEOUT_S:g} s", source=source)
         stream, track = self.streams[self.current], self.left[self.current]
         for other in self.streams.values():
             other.close()

@@ -33,6 +33,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from ..errors import WorkerError
+from .python_process import paths_as_here
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
@@ -174,14 +175,15 @@ class _Worker:
         self.connection, theirs = _SPAWN.Pipe()
         level = logging.getLogger(_LOGGER).getEffectiveLevel()
         self.process = _SPAWN.Process(target=_work, args=(theirs, work, level), daemon=True)
-        resource_tracker.ensure_running()  # now: it unblocks the signal
-        # Ctrl-C reaches all processes of a terminal; while they import they could only answer with a traceback.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
+        with paths_as_here():
+            resource_tracker.ensure_running()  # now: it unblocks the signal
+            # Ctrl-C reaches all processes of a terminal; while they import they could only answer with a traceback.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self.process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                theirs.close()
 
     def give(self, number: int, item: _Item) -> None:
         self.number = number
@@ -298,6 +300,6 @@ def require_main_guard() -> None:
     """RuntimeError in a process that is still importing the script that spawned it, which then starts a run again."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError(
-            "a worker process has come to this call while it imported the script: with several jobs, "
-            "the script must make it under if __name__ == '__main__':"
+            "a worker process has come to this call while it imported the script: with several jobs, or a separator "
+            "of another package, the script must make it under if __name__ == '__main__':"
         )

@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: For the environment of a process of Python that shall import nothing from the folder that it is started in.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
+
+def imports_from_folder() -> bool:
+    """Whether modules of this process come from its folder first, by Python's own rule: ``python -m``, ``python -c``,
+    a console or a notebook. Those of a command that is installed do not."""
+    try:
+        return sys.path[:1] in ([""], [os.getcwd()])
+    except OSError:  # the folder was deleted
+        return False
+
+
+@contextmanager
+def paths_as_here() -> Iterator[None]:
+    """Processes of Python that :mod:`multiprocessing` starts meanwhile import from their folder only if this one does.
+
+    They are told where modules come from, but not before they have imported what reads it, by which time a ``json.py``
+    in a folder of music would be in the place of the standard library's.
+    """
+    before = {name: os.environ.get(name) for name in SAFE_PATH}
+    if not imports_from_folder():
+        os.environ.update(SAFE_PATH)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def python_command(program: str, *arguments: str) -> list[str]:
