@@ -28,13 +28,13 @@ from stemfeatures._util.urls import Place, is_remote, joined
 from stemfeatures.audio import file_sha256
 from stemfeatures.audio.deadline import within
 from stemfeatures.audio.decoder import DecoderTimeout
-from stemfeatures.errors import CatalogError, DatasetError, LostPartError, SeparationError
+from stemfeatures.errors import CatalogError, DatasetError, SeparationError
 from stemfeatures.fields import Field
 from stemfeatures.models.precision import BFLOAT16, FLOAT32
-from stemfeatures.tables.check import whole_snapshot
-from stemfeatures.tables.commits import Snapshot, read_snapshot
+from stemfeatures.tables.check import require_parts
+from stemfeatures.tables.commits import Snapshot
 from stemfeatures.tables.layout import DatasetLayout, infer_metadata, is_dataset, metadata_name
-from stemfeatures.tables.reader import live_rows
+from stemfeatures.tables.reader import Features, live_rows
 from stemfeatures.tables.schema import DEFAULT_TABLES, SCHEMA_VERSION
 
 from ..catalog import Catalog, printable
@@ -292,15 +292,14 @@ def precisions_of(layout: DatasetLayout | None, settings: Mapping[str, Any]) -> 
 
 
 def _read_whole(layout: DatasetLayout, read: Callable[[Snapshot], T]) -> T:
-    """What a function reads of the committed state: once more where another process has replaced what it reads, as
-    ``compact`` does."""
-    while True:
-        snapshot = whole_snapshot(layout)
-        try:
-            return read(snapshot)
-        except (FileNotFoundError, LostPartError):
-            if read_snapshot(layout).commit == snapshot.commit:
-                raise
+    """What a function reads of the committed state, all parts of which are there."""
+    features = Features(layout)
+
+    def read_now() -> T:
+        require_parts(features.layout, features.snapshot)
+        return read(features.snapshot)
+
+    return features.read_again(read_now)
 
 
 def stem_folder(root: Path, track_id: str, uri: str) -> Path:

@@ -114,26 +114,6 @@ def require_parts(layout: DatasetLayout, snapshot: Snapshot) -> None:
         raise LostPartError(f"{first.part.path} {first.what}{more}; {repair_hint(layout)}", source=str(layout.path))
 
 
-def whole_snapshot(layout: DatasetLayout) -> Snapshot:
-    """The committed state, all parts of which are there.
-
-    Raises
-    ------
-    LostPartError
-        Parts are missing, and not because somebody has committed in the meantime.
-    """
-    snapshot = read_snapshot(layout)
-    while True:
-        try:
-            require_parts(layout, snapshot)
-            return snapshot
-        except LostPartError:
-            now = read_snapshot(layout)
-            if now.commit == snapshot.commit:
-                raise
-            snapshot = now
-
-
 def check(dataset: DatasetLayout | str | Place, *, deep: bool = False, repair: bool = False) -> CheckResult:
     """Compare the part files with the commit log.
 
