@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
@@ -571,6 +572,36 @@ def test_times_of_the_day_of_any_unit(tmp_path: Path) -> None:
         times = values.cast(pa.int32()).cast(kind) if unit in ("s", "ms") else values.cast(kind)
         pq.write_table(pa.table({"path": ["a.wav", "b.wav"], "at": times}), tmp_path / "a.parquet")
         assert read_catalog(tmp_path / "a.parquet").frame["at"].tolist() == ["12:00:00", None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (pa.date32(), [2**31 - 1, 2_932_896, None], [None, "9999-12-31", None]),  # infinity, and no end
+        (pa.date64(), [-719_163 * 86_400_000, -719_162 * 86_400_000, None], [None, "0001-01-01", None]),
+        (pa.timestamp("s"), [10**12, 0, None], [None, "1970-01-01T00:00:00", None]),  # milliseconds, taken for seconds
+        (pa.timestamp("us", "Asia/Kolkata"), [2**63 - 1, 0, -(2**62)], [None, "1970-01-01T05:30:00+05:30", None]),
+    ],
+    ids=str,
+)
+def test_dates_that_python_does_not_know(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: pa.DataType, values: list[int], expected: list[str | None]
+) -> None:
+    plain = pa.array(values, pa.int32() if kind == pa.date32() else pa.int64())
+    table = pa.table({"path": ["a.wav", "b.wav", "c.wav"], "at": plain.cast(kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read_catalog(tmp_path / "a.parquet").frame["at"].tolist() == expected
+    assert "column 'at': " in caplog.text
+    assert "dates outside of the years 1 to 9999 are stored as null" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_two_columns_of_one_name_with_types(tmp_path: Path, suffix: str) -> None:
+    table = pa.Table.from_arrays([pa.array(["a.wav"]), pa.array([1]), pa.array([2])], ["path", "year", "year"])
+    path = tmp_path / f"c{suffix}"
+    (pq.write_table if suffix == ".parquet" else feather.write_feather)(table, path)
+    with pytest.raises(CatalogError, match="two columns are called 'year'"):
+        read_catalog(path)
 
 
 def test_long_numbers_of_csv_keep_their_digits(tmp_path: Path) -> None:

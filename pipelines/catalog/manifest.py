@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+
+log = logging.getLogger(__name__)
+
+#: Days from 1970 to the first and the last one that Python knows, and what a day is in each type of Arrow.
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+_A_DAY = {"date32[day]": 1, "date64[ms]": 86_400_000, "s": 86_400}
+_A_DAY |= {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 
 #: Header and what stands before it lie among so many characters.
 HEADER_CHARACTERS = 1_000_000
@@ -267,7 +275,7 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
                     source=source,
                 )
             values, is_path = table.column(i), column in special and column.strip().lower() != ID_COLUMN
-            table = table.set_column(i, column, _paths(values) if is_path else _plain(values, column))
+            table = table.set_column(i, column, _paths(values) if is_path else _plain(values, column, source))
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
@@ -283,12 +291,24 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
     return frame
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column that pandas holds; its times of the day end in microseconds, as those of Python do."""
+def _plain(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
+    """A column that pandas holds; its times of the day end in microseconds, as those of Python do, and its dates lie in
+    the years 1 to 9999: what databases write for infinity does not, and becomes null."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     column = decoded(column, name)
-    return column.cast(pa.time64("us"), safe=False) if column.type == pa.time64("ns") else column
+    if column.type == pa.time64("ns"):
+        return column.cast(pa.time64("us"), safe=False)
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        a_day = _A_DAY[getattr(column.type, "unit", str(column.type))]
+        days = pc.divide(column.cast(pa.int32() if a_day == 1 else pa.int64()).cast(pa.int64()), a_day)
+        margin = 0 if getattr(column.type, "tz", None) is None else 1  # a time zone may be ahead or behind
+        known = pc.and_(pc.greater_equal(days, _FIRST_DAY + margin), pc.less_equal(days, _LAST_DAY - margin))
+        if n := pc.sum(pc.invert(known)).as_py():
+            log.warning("%s: column %r: %d dates outside of the years 1 to 9999 are stored as null", source, name, n)
+            return pc.if_else(known, column, pa.scalar(None, column.type))
+    return column
 
 
 def _paths(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -17,6 +17,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -24,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from ..errors import StemfeaturesError
 from .files import printable_name
@@ -278,10 +280,23 @@ def open_typed(path: str | os.PathLike[str]) -> tuple[ds.Dataset, tuple[str, ...
         if len(dataset.files) > 1:
             dataset = ds.dataset(path, schema=_common_schema(dataset), format=form, partitioning=partitioning)
     except (OSError, pa.ArrowException) as error:
+        require_distinct(_stated_names(path, form))
         called = {"parquet": "a Parquet", "feather": "a Feather", "json": "a JSON lines"}[form]
         raise TableError(f"not {called} file: {' '.join(str(error).split())}") from error
     require_distinct(dataset.schema.names)
     return dataset, keys
+
+
+def _stated_names(path: Path, form: str) -> list[str]:
+    """The columns of a file as it names them, also where Arrow makes no data set of them; none where that is not
+    known."""
+    with suppress(OSError, pa.ArrowException):
+        if form == "parquet" and path.is_file():
+            return list(pq.read_schema(path).names)
+        if form == "feather":
+            with pa.OSFile(str(path)) as file:
+                return list(pa.ipc.open_file(file).schema.names)
+    return []
 
 
 def _common_schema(dataset: ds.Dataset) -> pa.Schema:
