@@ -179,6 +179,20 @@ def test_boxes_that_say_nothing(ffmpeg: str, source: Path, tmp_path: Path) -> No
     assert read_all(tmp_path / "fragments.mp4")[1].status == "ok"
 
 
+@pytest.mark.parametrize("entry", [b"drms", b"enca", b"aavd"])
+def test_encrypted_audio_is_told_from_damaged(ffmpeg: str, source: Path, tmp_path: Path, entry: bytes) -> None:
+    """Whether ffmpeg makes noise of it or complains."""
+    run(ffmpeg, "-i", source, "-c:a", "aac", tmp_path / "x.m4a")
+    clear = (tmp_path / "x.m4a").read_bytes().replace(b"mp4a", entry, 1)
+    at = clear.index(b"mdat")
+    size = int.from_bytes(clear[at - 4 : at]) - 8
+    noisy = clear[: at + 4] + np.random.default_rng(0).bytes(size) + clear[at + 4 + size :]
+    for data in (clear, noisy):
+        (tmp_path / "y.m4p").write_bytes(data)
+        with pytest.raises(DecodeError, match=r"y\.m4p: .*ffmpeg: its audio is encrypted \(DRM\)"):
+            audio.open_audio(tmp_path / "y.m4p")
+
+
 def test_a_length_that_is_far_off_cuts_nothing(ffmpeg: str, source: Path, tmp_path: Path) -> None:
     run(ffmpeg, "-i", source, "-c:a", "aac", tmp_path / "x.m4a")
     data = boxes_of(tmp_path / "x.m4a", edts=b"free")

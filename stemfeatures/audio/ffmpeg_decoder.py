@@ -46,6 +46,9 @@ _LARGEST_FRAME = 8192  # samples; by what a decoder may exceed the length that t
 _SMALLEST_LOSS_S, _LARGEST_LOSS_S = 0.01, 0.5  # what is told of an MP3; beyond the second it is truncated
 _SMALLEST_OFFSET_S = 0.1  # streams that start together are as far apart as the delays of their encoders
 
+#: How ffmpeg shows the sample entries of protected MP4: of Apple, of MPEG's common encryption, and of Audible.
+_ENCRYPTED = re.compile(r"\((drms|enca|aavd) / 0x")
+
 #: Formats that hold their own samples. Playlists and the like (hls, dash, concat, imf, sdp ...) would make ffmpeg open
 #: other files, or the network, for a file that is called ``song.mp3``.
 _FORMATS = (
@@ -226,14 +229,23 @@ class FfmpegDecoder:
             )
             del self._pcm[:offset]
             self._refuse_guess()
+            self._refuse_encrypted()
             return sample_rate, channels
         self._conclude()
         self._refuse_guess()
+        self._refuse_encrypted()
         raise Refusal(self.failure or log.complaints() or "no samples")
 
     def _refuse_guess(self) -> None:
         if self._log.guessed:
             raise Refusal("nothing but the suffix of the file says that this is audio")
+
+    def _refuse_encrypted(self) -> None:
+        """What cannot be decoded, or is noise; ffmpeg tries all the same, and tells of damage."""
+        log = self._log
+        stream = log.streams.get(log.selected if log.selected in log.streams else next(iter(log.audio_streams), None))
+        if stream is not None and _ENCRYPTED.search(stream.text):
+            raise Refusal("its audio is encrypted (DRM): only players that have the key decode it")
 
     def _describe(self, source: Source, executable: str, sample_rate: int, channels: int) -> AudioInfo:
         log = self._log
