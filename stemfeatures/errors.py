@@ -189,6 +189,10 @@ class LostPartError(DatasetError):
     """A committed part file is missing, or not as it was written; ``stemfeatures check`` tells and repairs."""
 
 
+class UnreachableError(DatasetError):
+    """A file of a dataset cannot be looked at now, as where a store is down; it may be whole all the same."""
+
+
 class LostOutputError(DatasetError):
     """What a run has written is gone before it was committed: the directory was deleted, or its disk taken away."""
 

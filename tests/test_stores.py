@@ -45,9 +45,10 @@ from stemfeatures.errors import (
     LostPartError,
     ModelError,
     SeparationError,
+    UnreachableError,
 )
 from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics, lyrics_beside
-from stemfeatures.tables import lock, parts
+from stemfeatures.tables import lock, parts, reader
 from stemfeatures.tables.adopt import adopt
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
@@ -249,6 +250,26 @@ def test_answers_that_pass_are_asked_for_again(
     with store.failing(1, "500 Internal Server Error", method="PUT", path="_commits/0"):
         assert append_commit(layout, snapshot, kind="shard", add=shard(layout, ["a"])) == 1
     assert ids() == ["a"]
+
+
+def test_tables_are_read_again_where_a_store_fails(
+    layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it goes on failing no part is taken for lost."""
+    monkeypatch.setattr(reader, "_WAITS_S", (0.01, 0.01))
+    append_commit(layout, read_snapshot(layout), kind="shard", add=shard(layout, ["a", "b"]))
+    monkeypatch.setattr(objects.filesystem(Url(OUT)), "retries", 1)
+    features = open_features(OUT)
+    with store.failing(2, "503 Slow Down", method="GET", path="/tracks/") as refused:
+        assert features.to_pandas("tracks")["track_id"].tolist() == ["a", "b"]
+        assert len(refused) == 2
+    with store.failing(99, "500 Internal Server Error", method="GET", path="/tracks/"):
+        with pytest.raises(UnreachableError, match=r"a table cannot be read now \(.*it may be whole"):
+            features.to_pandas("tracks")
+        with pytest.raises(UnreachableError, match=r"tracks/part-.* cannot be read now"):
+            check(OUT, deep=True, repair=True)
+    assert ids() == ["a", "b"]
+    assert check(OUT, deep=True).damaged == ()
 
 
 def test_a_server_that_cannot_be_reached_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
@@ -23,7 +24,14 @@ from pipelines.cli import main as cli
 from pipelines.commands._exit import exit_code
 from pipelines.extraction import shard as shard_module
 from stemfeatures._util.urls import Place
-from stemfeatures.errors import BusyDatasetError, ChangedDatasetError, DatasetError, LostOutputError, LostPartError
+from stemfeatures.errors import (
+    BusyDatasetError,
+    ChangedDatasetError,
+    DatasetError,
+    LostOutputError,
+    LostPartError,
+    UnreachableError,
+)
 from stemfeatures.fields import Field
 from stemfeatures.tables import check as check_module
 from stemfeatures.tables import commits, key_index, purge, reader
@@ -36,6 +44,7 @@ from stemfeatures.tables.layout import DatasetLayout
 from stemfeatures.tables.parts import PartFile, part_file, parts_holding, publish, staged, write_part
 from stemfeatures.tables.reader import Features, open_features
 from stemfeatures.tables.rows import Provenance, TrackInfo, error_row, track_rows
+from stemfeatures.tables.storage import LocalStorage
 
 TABLES = ("tracks", "stems", "contours", "events", "embeddings")
 
@@ -68,6 +77,11 @@ def layout(tmp_path: Path) -> DatasetLayout:
         for i in range(3):
             committer.commit(write_shard(layout, [f"a{i}", f"z{i}"], (f"bad{i}",)), shard=f"s{i}")
     return layout
+
+
+def files_of(layout: DatasetLayout) -> dict[Path, bytes]:
+    """All that a dataset holds, without who has written to it last."""
+    return {path: path.read_bytes() for path in layout.path.rglob("*.*") if path.is_file() and path.name != ".lock"}
 
 
 def ids(layout: DatasetLayout, table: str = "tracks") -> list[str]:
@@ -467,6 +481,35 @@ def test_lost_parts_are_named_and_repaired(
         assert sorted(pd.read_parquet(layout.path / "tracks")["track_id"]) == sorted(kept | affected)
     compact(layout)
     assert sorted(pd.read_parquet(layout.path / "stems")["track_id"]) == sorted(kept | affected)
+
+
+@pytest.mark.parametrize("at", ["look", "open"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE], ids=errno.errorcode.get)
+def test_what_cannot_be_looked_at_now_is_not_taken_for_lost(
+    layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: str, number: int
+) -> None:
+    """A network drive that is away for a while costs no rows, whoever repairs meanwhile."""
+    before = files_of(layout)
+    part = read_snapshot(layout).of("stems")[1]
+
+    def away(*given: Any, **options: Any) -> Any:
+        if any(part.path in str(each) for each in given):
+            raise OSError(number, os.strerror(number))
+        return real(*given, **options)
+
+    if at == "look":
+        real: Any = LocalStorage.entry
+        monkeypatch.setattr(LocalStorage, "entry", away)
+        with pytest.raises(UnreachableError, match=rf"{part.path} cannot be read now \(.*try again later"):
+            open_features(layout.path).to_pandas("stems")
+    else:
+        real = check_module.parquet_file
+        monkeypatch.setattr(check_module, "parquet_file", away)
+    for more in ([], ["--repair"], ["--deep", "--repair"]):
+        assert cli(["check", str(layout.path), *more]) == 4
+        assert f"{part.path} cannot be read now ({os.strerror(number)})" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert files_of(layout) == before
 
 
 def test_check_beside_a_writer_is_no_alarm(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from stemfeatures.errors import (
     SeparationError,
     StemfeaturesError,
     TrainingError,
+    UnreachableError,
 )
 
 from ._text import visible
@@ -55,6 +56,7 @@ def exit_code(error: StemfeaturesError) -> int:
         BusyDatasetError: BUSY,
         LostPartError: DAMAGED,
         LostOutputError: STORAGE,
+        UnreachableError: STORAGE,
         ClusterError: CLUSTER,
         AudioError: SOME_FAILED,
         SeparationError: SOME_FAILED,

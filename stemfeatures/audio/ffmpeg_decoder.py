@@ -243,8 +243,8 @@ class FfmpegDecoder:
     def _refuse_encrypted(self) -> None:
         """What cannot be decoded, or is noise; ffmpeg tries all the same, and tells of damage."""
         log = self._log
-        stream = log.streams.get(log.selected if log.selected in log.streams else next(iter(log.audio_streams), None))
-        if stream is not None and _ENCRYPTED.search(stream.text):
+        number = log.selected if log.selected in log.streams else next(iter(log.audio_streams), None)
+        if number is not None and _ENCRYPTED.search(log.streams[number].text):
             raise Refusal("its audio is encrypted (DRM): only players that have the key decode it")
 
     def _describe(self, source: Source, executable: str, sample_rate: int, channels: int) -> AudioInfo:

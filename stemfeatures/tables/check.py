@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from .._util.urls import Place
 from ..errors import DatasetError, LostPartError
+from .away import away_error, is_away
 from .commits import Snapshot, append_commit, read_snapshot, readable_commits, set_torn_commit_aside
 from .layout import DatasetLayout
 from .lock import DatasetLock
@@ -135,6 +136,8 @@ def check(dataset: DatasetLayout | str | Place, *, deep: bool = False, repair: b
     ------
     DatasetError
         There is no dataset, its commit log itself is damaged, or ``repair`` while a run is at work.
+    UnreachableError
+        A disk or a store does not let us look: what may be whole is not taken out.
     """
     layout = DatasetLayout.open(dataset)
     if not repair:
@@ -190,7 +193,9 @@ def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]
         try:
             runs, stray = _not_whole(layout, rest, lost)
             break
-        except _UNREADABLE:
+        except _UNREADABLE as e:
+            if isinstance(e, OSError) and is_away(e):
+                raise away_error(layout.path, "a table", e) from e
             # The ids of another part cannot be read either, which only a deep look tells.
             more = _damaged(layout, rest, deep=True)
             if not more:
@@ -224,6 +229,8 @@ def _fault(layout: DatasetLayout, part: PartFile, *, deep: bool) -> str:
                     rows += batch.num_rows
                     keys.update(pc.unique(batch[key]).to_pylist())
     except _UNREADABLE as e:
+        if isinstance(e, OSError) and is_away(e):
+            raise away_error(layout.path, part.path, e) from e
         return f"cannot be read ({(str(e) or type(e).__name__).splitlines()[0]})"
     if rows != part.rows:
         return f"holds {rows:,} rows of {part.rows:,}"

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from .._util.urls import Place
 from ..errors import DatasetError, LostPartError
+from .away import away_error, is_away
 from .check import require_parts
 from .clear import WORK, clear
 from .commits import Snapshot, append_commit, read_snapshot, set_torn_commit_aside, write_checkpoint
@@ -153,6 +154,8 @@ def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | 
     try:
         have = pq.read_schema(path, filesystem=fs)
     except (OSError, pa.ArrowInvalid) as e:
+        if isinstance(e, OSError) and is_away(e):
+            raise away_error(layout.path, part.path, e) from e
         raise LostPartError(f"{part.path} cannot be read: {e}; {repair_hint(layout)}", source=str(layout.path)) from e
     if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in have}:
         return True

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ..constants import PITCHED_STEMS
 from ..descriptors.types import Events, F0Contour, TrackDescription
-from ..errors import DatasetError, LostPartError
+from ..errors import DatasetError, LostPartError, UnreachableError
 
 if TYPE_CHECKING:
     from .reader import Features
@@ -50,7 +50,7 @@ def describe_track(features: Features, track_id: str) -> TrackDescription:
     for stem in PITCHED_STEMS:
         try:
             contours[stem] = features.contour(track_id, stem)
-        except LostPartError:
+        except (LostPartError, UnreachableError):
             raise
         except DatasetError:  # there is none
             continue

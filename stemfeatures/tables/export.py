@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from ..errors import DatasetError, LostPartError
+from ..errors import DatasetError, LostPartError, UnreachableError
+from .away import away_error, is_away
 from .parts import repair_hint
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ def _written(features: Features, sink: Any, name: str) -> int:
     try:
         sink.write(name, counted.reader)
     except Exception as e:  # each library has errors of its own, some of them derive from Exception alone
+        if isinstance(counted.error, UnreachableError):
+            raise counted.error from None
+        if isinstance(counted.error, OSError) and is_away(counted.error):
+            raise away_error(features.path, f"table {name}", counted.error) from e
         if counted.error is not None:
             what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
             raise LostPartError(what, source=str(features.path), stage="export") from e
@@ -183,7 +188,7 @@ class _Counted:
             for batch in batches:
                 self.rows += batch.num_rows
                 yield batch
-        except (OSError, pa.ArrowException, LostPartError) as e:
+        except (OSError, pa.ArrowException, DatasetError) as e:
             self.error = e
             raise
 

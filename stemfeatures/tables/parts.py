@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from .._util.urls import Place, Url
 from ..errors import DatasetError, LostPartError
 from ..fields import Field
+from .away import away_error, is_away
 from .layout import DatasetLayout, is_table_name, require_there
 from .schema import arrow_type
 
@@ -160,11 +161,13 @@ def _found(dataset: DatasetLayout, part: PartFile, found: tuple[Place | None, st
 
 
 def find_part(dataset: DatasetLayout, part: PartFile) -> tuple[Place | None, str]:
-    """Where a part lies, or None and what is wrong, in words."""
+    """Where a part lies, or None and what is wrong, in words. DatasetError when that cannot be told now."""
     for name in (part.path, staged(part.path), part.path):  # it may be published in between
         try:
             entry = dataset.storage.entry(name)
         except OSError as e:
+            if is_away(e):
+                raise away_error(dataset.path, part.path, e) from e
             return None, str(e.strerror) if e.errno == 0 else f"cannot be read ({e.strerror or e})"
         if entry is not None:
             return _as_committed(dataset, part, name, entry.size)
@@ -179,6 +182,8 @@ def find_parts(dataset: DatasetLayout, parts: Iterable[PartFile]) -> list[tuple[
     try:
         there = {f"{parts[0].table}/{entry.name}": entry.size for entry in dataset.storage.entries(parts[0].table)}
     except OSError as e:
+        if is_away(e):
+            raise away_error(dataset.path, parts[0].table, e) from e
         return [(None, f"cannot be read ({e})")] * len(parts)
     found = []
     for part in parts:

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,12 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from .._util.urls import Place
+from .._util.urls import Place, Url
 from .._util.words import size, there_are
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
 from ..errors import DatasetError, LostPartError
 from ..fields import Field
+from .away import away_error, is_away
 from .commits import Snapshot, read_snapshot
 from .key_index import INDEX
 from .layout import DatasetLayout
@@ -44,6 +47,8 @@ T = TypeVar("T")
 
 #: So often in a row writers may delete what is being read.
 _MOST_TRIES = 20
+#: Before a store that fails is asked again; its library has asked some times by then.
+_WAITS_S = (0.5, 1.0, 2.0, 4.0)
 #: How Arrow says that a table lacks a column of a filter; all columns that it has follow.
 _NO_COLUMN = re.compile(r"No match for FieldRef\.Name\((.+?)\) in ")
 
@@ -239,7 +244,10 @@ class Features:
         ------
         LostPartError
             A part is lost.
+        UnreachableError
+            A disk or a store does not let us read; a store is asked again for some seconds before.
         """
+        waits_s = list(_WAITS_S) if isinstance(self.path, Url) else []
         for left in reversed(range(_MOST_TRIES)):
             try:
                 return read()
@@ -248,6 +256,14 @@ class Features:
                 # A part may have been given its name just now, which is no commit.
                 if not left or (self.refresh().commit == before and isinstance(e, LostPartError)):
                     raise
+            except OSError as e:
+                if not is_away(e):
+                    raise LostPartError(
+                        f"cannot be read: {e}; {repair_hint(self.layout)}", source=str(self.path)
+                    ) from e
+                if not left or not waits_s:
+                    raise away_error(self.path, "a table", e) from e
+                time.sleep(waits_s.pop(0) * random.uniform(0.5, 1.5))
         raise AssertionError("the last try returns or raises")
 
     def _condition(self, table: str, filter: pc.Expression | list[Any] | None) -> pc.Expression | None:
@@ -290,9 +306,9 @@ class Features:
         rows = live_rows(self.layout, self.snapshot, table, keys=keys)
         try:
             return rows.to_table(columns=columns, filter=filter)
-        except FileNotFoundError:
-            raise
         except (OSError, pa.ArrowInvalid) as e:
+            if isinstance(e, FileNotFoundError) or is_away(e):
+                raise
             what = f"table {table} cannot be read: {e}; {repair_hint(self.layout)}"
             raise LostPartError(what, source=str(self.path)) from e
 
