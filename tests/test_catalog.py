@@ -13,6 +13,7 @@ import uuid
 import zipfile
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -344,6 +345,27 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytes
         read_catalog(tmp_path / "closed" / "a.wav")
     problem = validate_catalog([tmp_path / "closed" / "a.wav", tmp_path / "b.wav"]).problems[0]
     assert (problem.kind, problem.message.partition(":")[0]) == ("unreadable", "Permission denied")
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.wav"])
+def test_folders_below_that_may_not_be_looked_into_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, pattern: str
+) -> None:
+    """Their songs would be missing in the morning, and nobody knew."""
+    for name in ("open", *(f"closed{i}" for i in range(7))):
+        tone(tmp_path / name / "a.wav")
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if "closed" in os.fspath(path).rpartition("/")[2]:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [name.rpartition("open/")[2] for name in ids(read_catalog(str(tmp_path / pattern)))] == ["a.wav"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"{tmp_path}/closed0: cannot be looked into, what is in it is left out: Permission denied"
+    assert said[5:] == ["2 more folders cannot be looked into"]
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:

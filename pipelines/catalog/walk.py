@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from stemfeatures._util.tabular import PARQUET_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
+
+from .types import printable
+
+log = logging.getLogger(__name__)
+
+#: Folders that cannot be looked into are named one by one up to so many.
+_MOST_NAMED = 5
 
 # fmt: off
 #: Suffixes of what lies beside music and is none; all others are counted as passed over.
@@ -33,8 +41,29 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
-    """All entries below ``folder``, sorted by path; hidden ones and what cannot be read are left out.
+class _Unread:
+    """Tells of folders that cannot be looked into: what lies there is missing in the catalogue."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, folder: str, error: OSError) -> None:
+        self.n += 1
+        if self.n <= _MOST_NAMED:
+            why = error.strerror or str(error)
+            log.warning("%s: cannot be looked into, what is in it is left out: %s", printable(folder), why)
+
+    def finish(self) -> None:
+        """Tell of those that were not named."""
+        if self.n > _MOST_NAMED:
+            log.warning("%d more folders cannot be looked into", self.n - _MOST_NAMED)
+
+
+def _tree(
+    folder: str, unread: Callable[[str, OSError], None] = lambda folder, error: None
+) -> Iterator[os.DirEntry[str]]:
+    """All entries below ``folder``, sorted by path; hidden ones and what cannot be read are left out. ``unread`` is
+    told of folders that cannot.
 
     Links to folders are followed, but each real folder is visited once: links may lead in circles.
     """
@@ -43,7 +72,10 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
     def is_new(at: str) -> bool:
         try:
             status = os.stat(at)
-        except OSError:  # it has gone meanwhile
+        except FileNotFoundError:  # it has gone meanwhile
+            return False
+        except OSError as error:
+            unread(at, error)
             return False
         before = len(seen)
         seen.add((status.st_dev, status.st_ino))
@@ -52,7 +84,10 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
     def visit(at: str) -> Iterator[os.DirEntry[str]]:
         try:
             entries = sorted(os.scandir(at), key=lambda e: os.fsencode(e.name))
-        except OSError:
+        except FileNotFoundError:  # it has gone meanwhile
+            return
+        except OSError as error:
+            unread(at, error)
             return
         for entry in entries:
             if entry.name.startswith("."):
@@ -70,7 +105,8 @@ def _tree(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """Audio files below ``folder``, sorted by path; the others are counted by their suffix."""
-    for entry in _tree(os.fspath(folder)):
+    unread = _Unread()
+    for entry in _tree(os.fspath(folder), unread):
         if _is_folder(entry):
             continue
         suffix = os.path.splitext(entry.name)[1].lower()
@@ -78,6 +114,7 @@ def walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
             yield Path(entry.path)
         elif suffix not in COMPANIONS:
             passed_over[suffix] += 1
+    unread.finish()
 
 
 def manifest_parts(folder: Path) -> list[Path]:
@@ -130,9 +167,11 @@ def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
     part, rest = parts[0], parts[1:]
     if part == "**":
         yield from _matches(base, rest or ("*",))
-        for entry in _tree(base or os.curdir):
+        unread = _Unread()
+        for entry in _tree(base or os.curdir, unread):
             if _is_folder(entry):
                 yield from _matches(entry.path if base else entry.path[2:], rest or ("*",))
+        unread.finish()
     elif glob.has_magic(part):
         for name in glob.iglob(part, root_dir=base or None):
             yield from _matches(os.path.join(base, name), rest)
