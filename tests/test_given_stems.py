@@ -284,6 +284,17 @@ def test_a_separator_is_tried_in_a_process_of_its_own(
     assert f"{name}:f" in str(raised.value)
 
 
+def test_a_module_that_lies_in_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be one of music from anywhere: it is named, and not imported."""
+    (tmp_path / "mine_alone.py").write_text("def f(y, rate): return {'vocals': y}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"mine_alone.*it lies in this folder, .*: set PYTHONPATH=\."):
+        open_external("mine_alone:f")
+    with pytest.raises(ModelError, match="No module named 'not_mine'") as raised:
+        open_external("not_mine:f")
+    assert "folder" not in str(raised.value)
+
+
 def test_what_the_trial_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
