@@ -57,6 +57,13 @@ def test_captions_have_no_chords_and_json_has_words_as_they_stand(alignment: Ali
     assert [w["word"] for w in json.loads(WRITERS[".json"](found))["words"]] == ["[Am]Hold", "[C/G]", "on[G]"]
 
 
+def test_captions_keep_letters_in_brackets_that_could_name_a_chord(alignment: Alignment):
+    word = replace(_word("[H]ow", 0, 0, 1.0, 1.5), restored=True)
+    found = replace(alignment, words=(word,), lines=(AlignedLine("[H]ow", 1.0, 1.5),), repeats=())
+    assert [text for text, _ in sung_lines(found)] == ["[H]ow"]
+    assert [text for text, _ in sung_lines(replace(found, words=(replace(word, restored=False),)))] == ["ow"]
+
+
 def test_json(alignment: Alignment, tmp_path: Path):
     write_alignment(alignment, tmp_path / "words.json")
     found = json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))

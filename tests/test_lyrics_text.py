@@ -140,6 +140,35 @@ def test_a_line_that_begins_with_a_letter_that_was_put_in_is_no_heading():
     ]  # fmt: skip
 
 
+def _sung(text: str) -> list[str]:
+    return [token.sung for token in parse_lyrics(text).tokens if token.kind == "word"]
+
+
+def test_initials_in_brackets_that_could_be_chords_are_sung_where_the_words_want_them():
+    assert _sung("[H]ow many roads\n[C]an you hear\n[Em]pty rooms\n[D]on\u2019t go, [C]'mon") == [
+        "How", "many", "roads", "Can", "you", "hear", "Empty", "rooms", "Don\u2019t", "go,", "C'mon",
+    ]  # fmt: skip
+    # As many words want the chord left out, or more: a chord sheet.
+    assert _sung("[G]Hold on [C]all my [G]one\n[D]ay [Am]and [C]an") == [
+        "Hold", "on", "all", "my", "one", "ay", "and", "an",
+    ]  # fmt: skip
+    # Words of another language: lines begin with capitals, but for those that begin with a bracket.
+    assert _sung("Der Mond\n[H]eute kommt\nEr ist") == ["Der", "Mond", "Heute", "kommt", "Er", "ist"]
+    assert _sung("Der Mond\n[H]Heute kommt\n[E]Er ist") == ["Der", "Mond", "Heute", "kommt", "Er", "ist"]
+    assert _sung("der Mond\n[H]eute kommt\ner ist") == ["der", "Mond", "eute", "kommt", "er", "ist"]
+
+
+def test_letters_set_off_in_other_brackets_or_by_markdown_are_sung():
+    assert _sung("(A)ll {H}ow *E*very __E__mpty love(s) walkin(g) (w)hole (hey)hey (oh) *now* la(la)la") == [
+        "All", "How", "Every", "Empty", "loves", "walking", "whole", "(hey)hey", "(oh)", "*now*", "la(la)la",
+    ]  # fmt: skip
+
+
+def test_words_with_initials_in_brackets_keep_them_in_another_order():
+    lyrics = parse_lyrics("[H]ow many\nroads must")
+    assert sorted(t.sung for t in shuffled(lyrics).tokens) == ["How", "many", "must", "roads"]
+
+
 def test_words_with_other_chords_are_the_same_words():
     text = "[Am]la [G]la [C7]la"
     assert share_changed(parse_lyrics(text), parse_lyrics("la [F]la [G]lo")) == pytest.approx(1 / 3)

@@ -70,6 +70,8 @@ class AlignedWord:
         to; None where it is not sung.
     phones : tuple[AlignedPhone, ...]
         Of the pronunciation that fits best.
+    restored : bool
+        What stands in square brackets within it are letters and no chord, see :class:`.text.Token`.
     """
 
     word: str
@@ -79,6 +81,7 @@ class AlignedWord:
     end_s: float | None = None
     confidence: float | None = None
     phones: tuple[AlignedPhone, ...] = ()
+    restored: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,11 @@ class Alignment:
     def sung(self) -> tuple[AlignedWord, ...]:
         """All words with times, repeats too, without chords, in order of time."""
         words = (*self.words, *self.repeats)
-        timed = [replace(word, word=without_chords(word.word)) for word in words if word.start_s is not None]
+        timed = [
+            word if word.restored else replace(word, word=without_chords(word.word))
+            for word in words
+            if word.start_s is not None
+        ]
         return tuple(sorted(timed, key=lambda word: word.start_s or 0.0))
 
 
@@ -360,7 +367,8 @@ def _words(
     for visit, confidence in zip(visits, _confidences(visits, acoustics)):
         phones = tuple(AlignedPhone(graph.phones[p], _seconds(a), _seconds(b)) for p, a, b in visit.phones)
         token = text.tokens[visit.token]
-        word = AlignedWord(token.text, visit.token, token.line, phones[0].start_s, phones[-1].end_s, confidence, phones)
+        times = (phones[0].start_s, phones[-1].end_s)
+        word = AlignedWord(token.text, visit.token, token.line, *times, confidence, phones, token.restored)
         if words[visit.token].start_s is None:
             words[visit.token] = word
         else:
@@ -388,4 +396,4 @@ def _n_sung(text: LyricsText) -> int:
 
 
 def _untimed(text: LyricsText) -> tuple[AlignedWord, ...]:
-    return tuple(AlignedWord(token.text, k, token.line) for k, token in enumerate(text.tokens))
+    return tuple(AlignedWord(token.text, k, token.line, restored=token.restored) for k, token in enumerate(text.tokens))

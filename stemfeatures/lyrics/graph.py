@@ -143,7 +143,7 @@ def _echoes(lyrics: LyricsText, line: Line, said: Sequence[int]) -> Iterator[tup
     """Last and first of the tokens that are said in each pair of round brackets of a line."""
     depth, first = 0, line.first
     for k in range(line.first, line.stop):
-        text = lyrics.tokens[k].text
+        text = lyrics.tokens[k].sung  # without the brackets around letters that were put in
         if depth <= 0 and "(" in text:
             depth, first = 0, k
         closes = depth > 0 or "(" in text

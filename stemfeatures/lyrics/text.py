@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import StemfeaturesError
+from .lexicon import read_dictionary
 
 #: What a token can be: only words are sung.
 KINDS = ("word", "heading", "repeat", "mark")
@@ -62,11 +63,20 @@ _CHORDS = (
 )
 #: A letter that somebody put in, as in "[A]nd": before consonants that are no syllable.
 _RESTORED = r"(?<!\w)\[[AE]\](?!(?:h?m+|sh+|br+|ps+t)\b)[b-df-hj-np-tv-xz]+\b"
-_PUT_IN = re.compile(r"\[(\w+)\](?=\w)|(?<=\w)\[(\w+)\]")
+_PUT_IN = re.compile(r"\[(\w+)\](?=['\u2019]?\w)|(?<=\w)\[(\w+)\]")
+#: One or two of them in other brackets, "(A)ll", "walkin(g)", or in signs of Markdown, "*H*ow": more may be an echo.
+_SET_OFF = re.compile(
+    r"(?<!\w)(?:\((\w{1,2})\)|\{(\w{1,2})\}|([*_]{1,2})([^\W_]{1,2})\3)(?=[^\W_])|(?<=[^\W_])\((\w{1,2})\)(?!\w)"
+)
 #: Chords within a line, as ChordPro has them; a small one is more than a letter, and before a word.
 _INLINE_CHORD = re.compile(
     rf"(?!{_RESTORED})\[\s*(?:{_CHORD_NAME}\*?|N\.?C\.?)\s*\]"
     rf"|(?<![^\s\]])\[\s*(?![a-h]\s*\]){_SMALL_CHORD_NAME}\*?\s*\]"
+)
+#: A word whose first letters stand in brackets and could name a chord.
+_OPENING = "\"'(\u00bf\u00a1\u2018\u201c"
+_LIKE_CHORD = re.compile(
+    rf"[{_OPENING}]*\[(?:{_NOTE}|{_SMALL_NOTE})m?\](?<![#\u266f\u266d]\])(?<![#\u266f\u266d]m\])['\u2019]?[^\W\d_A-Z]"
 )
 #: A letter in brackets that stands alone names a section.
 _REHEARSAL = re.compile(r"\s*\[[A-H]\]\s*$")
@@ -120,16 +130,20 @@ class Token:
         One of :data:`KINDS`.
     line : int
         Index of its line in :attr:`LyricsText.lines`.
+    restored : bool
+        What stands in square brackets within it are letters, though it could name a chord: ``[H]ow``.
     """
 
     text: str
     kind: str
     line: int
+    restored: bool = False
 
     @property
     def sung(self) -> str:
         """What of it is sung: all but chords in brackets, and without brackets around letters that were put in."""
-        return _PUT_IN.sub(r"\1\2", without_chords(self.text))
+        bare = self.text if self.restored else without_chords(self.text)
+        return _SET_OFF.sub(r"\1\2\4\5", _PUT_IN.sub(r"\1\2", bare))
 
 
 @dataclass(frozen=True)
@@ -221,7 +235,7 @@ def parse_lyrics(text: str) -> LyricsText:
             kind = "heading" if heading or k < n_label else "mark" if played else "repeat" if repeat else "word"
             if kind == "repeat" and repeat:
                 times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
-            token = Token(word, kind, len(lines))
+            token = Token(word, kind, len(lines), unsung.restored and bool(_LIKE_CHORD.match(word)))
             tokens.append(token if kind != "word" or _sounds(token.sung) else replace(token, kind="mark"))
         start_s, again_s = (starts[0], tuple(starts[1:])) if starts and leading else (None, ())
         lines.append(Line(content, first, len(tokens), stanza, times, start_s, again_s))
@@ -243,6 +257,7 @@ class _Unsung:
             )
         ]
         self.with_singers = sum(bool(_SINGER.match(line)) for line in filled) >= _FEWEST_NAMED
+        self.restored = _letters_put_in(filled)
         self.numbered = len(filled) > 1 and (
             sum(bool(_NUMBERED.match(line)) for line in filled) >= _MOST_NUMBERED * len(filled)
         )
@@ -267,6 +282,34 @@ class _Unsung:
     def played(self, line: str) -> bool:
         """Whether it is chords or tablature."""
         return any(_chords(_unnamed(line), known) for known in self.chords) or bool(_TABLATURE.match(line))
+
+
+def _letters_put_in(lines: Sequence[str]) -> bool:
+    """Whether what could be chords in brackets are letters of the words behind them, as initials are on some pages.
+
+    Lines without brackets begin with capitals then, and those with them would without; or more of the words are in the
+    dictionary only with what is in brackets than brackets there are that can be nothing but chords.
+    """
+    in_brackets = [line for line in lines if _INLINE_CHORD.search(line)]
+    words = [word for line in in_brackets for word in line.split() if _INLINE_CHORD.search(word)]
+    like_letters = [word for word in words if _LIKE_CHORD.match(word) and len(_INLINE_CHORD.findall(word)) == 1]
+    if not like_letters:
+        return False
+    begin_lines = len(words) == len(like_letters) == sum(bool(_LIKE_CHORD.match(line)) for line in in_brackets)
+    if begin_lines and all("[A" <= word[word.index("[") :] < "[[" for word in like_letters):
+        initials = [line.lstrip(_OPENING)[:1] for line in lines if line not in in_brackets]
+        initials = [initial for initial in initials if initial.isalpha()]
+        if initials and all(map(str.isupper, initials)):
+            return True
+    try:
+        dictionary = read_dictionary()
+    except ImportError:  # then nothing is said in English, either
+        return False
+    whole = [_spelled(_PUT_IN.sub(r"\1\2", word)) in dictionary for word in like_letters]
+    alone = [_spelled(without_chords(word)) in dictionary for word in like_letters]
+    for_letters = sum(one and not other for one, other in zip(whole, alone))
+    for_chords = len(words) - sum(whole)
+    return for_letters > for_chords or (for_letters == for_chords == 0 and begin_lines)
 
 
 def _unnamed(line: str) -> list[str]:
@@ -312,7 +355,8 @@ def shuffled(lyrics: LyricsText, seed: int = 0) -> LyricsText:
     places = [k for k, token in enumerate(lyrics.tokens) if token.kind == "word"]
     tokens = list(lyrics.tokens)
     for place, source in zip(places, random.Random(seed).sample(places, len(places))):
-        tokens[place] = replace(lyrics.tokens[place], text=lyrics.tokens[source].text)
+        moved = lyrics.tokens[source]
+        tokens[place] = replace(lyrics.tokens[place], text=moved.text, restored=moved.restored)
     return replace(lyrics, tokens=tuple(tokens))
 
 
@@ -333,6 +377,11 @@ def share_changed(lyrics: LyricsText, other: LyricsText) -> float:
 
 def _letters(word: str) -> str:
     return "".join(c for c in word.casefold() if c.isalnum())
+
+
+def _spelled(word: str) -> str:
+    """As the dictionary spells words."""
+    return "".join(c for c in word.casefold().replace("\u2019", "'") if c.isalnum() or c == "'")
 
 
 def decode_lyrics(data: bytes) -> str:
