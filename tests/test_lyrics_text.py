@@ -61,15 +61,29 @@ def test_every_token_keeps_its_place_and_kind():
 
 
 @pytest.mark.parametrize(
-    "heading", ["Chorus", "(Chorus)", "## The song", "[Hook: somebody]", "VERSE 2", "Pre-Chorus:", "Bridge x2"]
-)
+    "heading", [
+        "Chorus", "(Chorus)", "## The song", "[Hook: somebody]", "VERSE 2", "Pre-Chorus:", "Bridge x2", "Chorus (2x)",
+        "Verse One", "Chorus Two:", "PRE CHORUS", "V1:", "CHORUS - Anna", "*Chorus*", "--- Bridge ---", "[Verse 1",
+        "Chorus (2 times)", "\u041f\u0440\u0438\u043f\u0435\u0432:", "\u041a\u0443\u043f\u043b\u0435\u0442 2",
+        "\uff3bChorus\uff3d", "\uff08\u30b3\u30fc\u30e9\u30b9\uff09", "Ritornello", "Estrofa 2:", "(Repeat to fade)",
+        "(fade out)", "(repeat)", "Title: Hello", "Written by: Anna", "Writer(s): Anna, Bob", "Capo 2", "Key: G",
+        "Capo on 3rd fret",
+        "\u00a9 2015 Somebody", "All rights reserved.", "Lyrics licensed by X",
+    ],
+)  # fmt: skip
 def test_headings_are_not_sung(heading: str):
     assert parse_lyrics(heading).n_words == 0
 
 
 @pytest.mark.parametrize(
-    "line", ["All", "#1 in my heart", "Break", "Chorus of angels sing", "Part of me", "I <3 you", "2 become 1"]
-)
+    "line",
+    [
+        "All", "#1 in my heart", "Break", "Chorus of angels sing", "Part of me", "I <3 you", "2 become 1",
+        "Verse oneself away", "Repeat to me", "fade out", "Coro",
+        "Chorus what a word for one who sings alone",
+        "Keys to the city", "Capo dei capi", "Music is by my side",
+    ],
+)  # fmt: skip
 def test_lines_that_look_like_headings_are_sung(line: str):
     assert parse_lyrics(line).n_words == len([w for w in line.split() if w != "<3"]) + ("<3" in line)
 
@@ -92,6 +106,22 @@ def test_chords_are_not_sung():
     ]  # fmt: skip
     # Without a chord that can be nothing else these are letters and words.
     assert _kinds("A B C\nAm\nE") == ["A B C", "Am", "E"]
+
+
+def test_chords_that_could_be_words_or_letters_are_known_by_their_company():
+    assert _kinds("C  G  Am  F\nI can hear\nAm\nE") == ["(C) (G) (Am) (F)", "I can hear", "(Am)", "(E)"]
+    assert _kinds("G  D\nI can hear\nC  D\nthe river") == ["(G) (D)", "I can hear", "(C) (D)", "the river"]
+    # One such line is too few, and so the alphabet tells nothing.
+    assert _kinds("G D\nI can hear") == ["G D", "I can hear"]
+    assert _kinds("A B C\nD E F G\nhere I am") == ["A B C", "D E F G", "here I am"]
+    assert _kinds("Am I\nAm Am") == ["Am I", "Am Am"]
+
+
+def test_how_often_may_be_said_in_words():
+    lyrics = parse_lyrics("we go (2 times)\nwe ride (twice)\nwe row (3 veces)\nwe (sing twice)\nChorus (2 times)")
+    assert [(line.times, lyrics.tokens[line.stop - 1].kind) for line in lyrics.lines] == [
+        (2, "repeat"), (2, "repeat"), (3, "repeat"), (1, "word"), (1, "heading"),
+    ]  # fmt: skip
 
 
 def test_chords_behind_the_name_of_a_section_and_before_how_often_they_come_are_not_sung():
@@ -180,8 +210,12 @@ def test_words_with_other_chords_are_the_same_words():
         "\n" * 60_000 + "la", " " * 60_000 + "la", " \n" * 60_000 + "la", "1" * 60_000 + " la",
         "intro" + " " * 60_000 + ": la", "guitar solo" + " " * 60_000 + "la", "<" + " " * 60_000 + "la",
         "[Am]" * 60_000 + "la", "Embed" + " \n" * 60_000 + "la",
+        "chorus" + "-" * 60_000 + " la", "chorus " * 30_000 + "la", "(fade " * 30_000 + "la",
+        "C G " * 30_000 + "\nAm\nla", "1 Contributor " * 30_000 + "\nla", "See x LiveGet " * 9_000 + "la",
+        "1" * 60_000 + "Embed la", "<1" * 60_000 + " --> la",
     ],
-    ids=["lines", "blanks", "blank lines", "digits", "heading", "solo", "tag", "chords", "page"],
+    ids=["lines", "blanks", "blank lines", "digits", "heading", "solo", "tag", "chords", "page", "dashes",
+         "chorus", "fade", "progression", "contributors", "see", "embed", "captions"],
 )  # fmt: skip
 def test_long_runs_take_a_moment(text: str):
     begun = time.process_time()
@@ -207,7 +241,53 @@ def test_what_pages_write_around_lyrics_is_not_sung():
     page = "3 ContributorsHold On Lyrics\n[Verse]\nHold on\nYou might also like\nto me\n(Guitar solo)\nmine12\n12Embed"
     words = [token.text for token in parse_lyrics(page).tokens if token.kind == "word"]
     assert words == ["Hold", "on", "to", "me", "mine12"]
+    run_together = (
+        "29 ContributorsFran\u00e7aisHold On Lyrics[Verse 1: Anna]\nHold on\nto me\n"
+        "See Anna LiveGet tickets as low as $100You might also like[Chorus]\nbe mineYou might also like83Embed"
+    )
+    assert _sung(run_together) == ["Hold", "on", "to", "me", "be", "mine"]
     assert parse_lyrics("You might also like\nall these Lyrics\nEmbed me").n_words == 9
+
+
+def test_captions_are_read_with_their_times():
+    first = "1\r\n00:00:01,500 --> 00:00:03,000\r\n{\\an8}Hold <i>on</i>\r\nto me\r\n\r\n"
+    lyrics = parse_lyrics(first + "2\r\n01:00:04,000 --> 01:00:06,000\r\n99\r\n")
+    assert [line.text for line in lyrics.lines] == ["Hold on", "to me", "99"]
+    assert [line.start_s for line in lyrics.lines] == [1.5, None, 3604.0]
+    vtt = (
+        "WEBVTT - a song\nKind: captions\n\nNOTE not\nthis\n\nintro\n00:01.000 --> 00:03.000 align:start\n"
+        "<v Anna>Hold <00:00:02.178><c>on</c></v>\n\nto stay\n\n00:04.250 --> 00:06.000\nmine\n"
+    )
+    lyrics = parse_lyrics(vtt)
+    assert [(line.text, line.start_s) for line in lyrics.lines] == [
+        ("Hold on", 1.0), ("to stay", None), ("mine", 4.25),
+    ]  # fmt: skip
+
+
+def test_rich_text_is_read_without_its_formats():
+    mac = (
+        b"{\\rtf1\\ansi\\ansicpg1252\\cocoartf2639\n{\\fonttbl\\f0 Arial;}\n{\\colortbl;\\red255\\green255;}\n"
+        b"\\f0\\fs24 \\cf0 Don\\'92t \\b go\\b0 \\\n\\\nto {\\i me} \\{now\\}}"
+    )
+    assert decode_lyrics(mac) == "Don\u2019t go\n\nto me {now}"
+    windows = (
+        b"{\\rtf1\\ansi\\ansicpg1251\\uc1{\\*\\generator X;}{\\info{\\title No}}\r\n"
+        b"\\pard \\'df \\u1090?\\u1091\\'f3\\par\r\n"
+        b"\\lquote a\\rquote\\line {\\uc2\\u-10179??\\u-8704??}b\\par }\r\n"
+    )
+    assert decode_lyrics(windows) == "\u042f \u0442\u0443\n\u2018a\u2019\n\U0001f600b\n"
+    assert decode_lyrics(b"{\\rtf1 a\\") == "a"
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "iso8859-7"])
+def test_other_encodings_are_refused_rather_than_guessed(encoding: str):
+    text = (
+        "\u0391\u03b3\u03b1\u03c0\u03ce"
+        if encoding == "iso8859-7"
+        else "\u042f \u043b\u044e\u0431\u043b\u044e \u0442\u0435\u0431\u044f"
+    )
+    with pytest.raises(LyricsError, match="save it as UTF-8"):
+        decode_lyrics(text.encode(encoding))
 
 
 def test_times_of_lrc_files_are_read_and_taken_off():

@@ -21,19 +21,50 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..errors import StemfeaturesError
+from .captions import captions_as_lrc
 from .lexicon import read_dictionary
+from .rtf import MARK, rtf_text
 
 #: What a token can be: only words are sung.
 KINDS = ("word", "heading", "repeat", "mark")
 #: Names of sections that stand alone on their line, and those that are words unless a colon or a number follows.
-_SECTIONS = "verse|(?:pre-?|post-?)?chorus|intro|outro|refrain|interlude|instrumental|bridge|estribillo|refrão|couplet"
-_AMBIGUOUS = "hook|solo|break|coda|part|strophe|verso|puente|bis|repeat|ending|spoken|all|both"
-_COUNT = r"(?:[x\u00d7]\s*\d+|\d+\s*[x\u00d7]|\d+|[IVX]+)"
-_BRACKETED = re.compile(r"\s*[\[{<【].*[\]}>】]\s*:?\s*$")
+_SECTIONS = (
+    "verse|(?:pre|post)?[ -]?chorus|intro|outro|refrain|interlude|instrumental|bridge|estribillo|refr\u00e3o|couplet|"
+    "ritornello|\u043f\u0440\u0438\u043f\u0435\u0432|\u043f\u0440\u043e\u0438\u0433\u0440\u044b\u0448|"
+    "\u30b3\u30fc\u30e9\u30b9|\u30b5\u30d3|\u526f\u6b4c|\u4e3b\u6b4c|\u9593\u594f|\u95f4\u594f|\ud6c4\ub834"
+)
+_AMBIGUOUS = (
+    "hook|solo|break|coda|part|strophe|vers|verso|puente|ponte|pont|coro|strofa|estrofa|estrofe|rap|v|bis|repeat|ending|"
+    "spoken|all|both|\u043a\u0443\u043f\u043b\u0435\u0442|\u0431\u0440\u0438\u0434\u0436"
+)
+_NUMBER = r"(?:one|two|three|four|five|six)\b|[IVX]+\b"
+_COUNT = rf"(?:\(?(?:[x\u00d7]\s*\d+|\d+\s*[x\u00d7])\)?|\d+|{_NUMBER})"
+_BRACKETED = re.compile(r"\s*[\[{<\u3010\uff3b].*[\]}>\u3011\uff3d]\s*:?\s*$")
+#: What decorates the name of a section, and what may follow a dash behind it: who sings or plays.
+_AROUND = r"[\s*_=~(\uff08\u2013\u2014-]{0,12}"
+_BEHIND = r"[\s*_=~):\uff09\u2013\u2014-]{0,12}(?:(?<=\s)[\u2013\u2014-]\s[^\n]{1,40})?"
 _NAMED = re.compile(
-    rf"\s*\(?(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]*{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:))\s*[):]*\s*$",
+    rf"{_AROUND}(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]{{0,4}}{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:)){_BEHIND}$"
+    rf"|\s*\[(?:{_SECTIONS})\s*{_COUNT}?\s*$",
+    re.IGNORECASE,
+)
+#: How often, in words, at the end of a line.
+_TIMES = re.compile(
+    r"\((?:(\d{1,2})\s+(?:times|veces|fois|mal|volte|vezes|\u0440\u0430\u0437\u0430?)|(twice)|(thrice))[).,]*$",
+    re.IGNORECASE,
+)
+#: That it goes on, and what sheets say of a song.
+_REMARK = re.compile(
+    r"\s*(?:\((?:repeats?|fad(?:es?|ing)|ad[ -]?libs?)\b[^()]*\)"
+    r"|(?:title|artists?|album|song(?: title)?|(?:song)?writers?(?:\(s\))?|composers?|producers?|lyrics|music|key|capo|"
+    r"tempo|bpm|tuning|time signature|copyright|genre|"
+    r"(?:written|words|lyrics|music|composed|produced|performed|transcribed)(?: (?:and|&) \w+)? by)\s*:\s*\S.*"
+    r"|capo\s+(?:on\s+)?\d{1,2}(?:st|nd|rd|th)?(?:\s+fret)?"
+    r"|(?:\u00a9|copyright\s+(?:\u00a9|\(c\)|\d{4})).*"
+    r"|(?:all rights reserved|lyrics (?:licensed|provided|powered) .*|submit corrections)[.!]?)\s*$",
     re.IGNORECASE,
 )
 #: Somebody plays.
@@ -47,6 +78,13 @@ _PAGE = re.compile(
     r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*Embed|See .{1,60} Live|Get tickets as low as \S+)\s*$"
 )
 _PAGE_HEAD, _PAGE_END = re.compile(r"\d+\s*Contributors?"), "Embed"
+#: The same where its lines have run into each other.
+_PAGE_TOP = re.compile(r"\s*\d+\s*Contributors?[^\n]*? Lyrics(?=\S)")
+_PAGE_WITHIN = re.compile(
+    r"(?:See [^\n]{1,60} Live)?(?:Get tickets as low as \$\d+)?You might also like(?=\S)"
+    r"|(?<=\S)(?:See [^\n]{1,60} Live)?(?:Get tickets as low as \$\d+)?You might also like"
+)
+_PAGE_BOTTOM = re.compile(r"(?<=[^\s\d])\d*Embed\s*$")
 #: Names of notes, English and German; in German chord sheets small ones are minor chords.
 _NOTE = r"(?:[CDFG]is|[DG]es|[AE]s|(?!Hmm)[A-H][#b\u266f\u266d]?)"
 _SMALL_NOTE = r"(?:[cdfg]is|[dg]es|[ae]s|(?!hmm)[a-h][#b\u266f\u266d]?)"
@@ -110,6 +148,8 @@ _ZEROS = 0.05
 _UNPRINTED = frozenset({"Cc", "Co", "Cs", "Cn"})
 #: Share of characters that no text has, from which on a file is taken for something else.
 _MOST_STRANGE = 0.02
+#: Share of characters beyond ASCII that no language has which Latin-1 can write.
+_MOST_ACCENTED = 0.5
 
 
 class LyricsError(StemfeaturesError):
@@ -229,11 +269,15 @@ def parse_lyrics(text: str) -> LyricsText:
             stanza += 1
         fresh = False
         first, times = len(tokens), 1
+        often = _TIMES.search(content)
+        n_often = len(often[0].split()) if often else 0
+        if often and not heading:
+            times = min(int(often[1] or (2 if often[2] else 3)), _MOST_REPEATS) or 1
         n_label = 0 if heading else unsung.label(content)
         for k, word in enumerate(words):
-            repeat = _REPEAT.match(word)
+            repeat = _REPEAT.match(word) or k >= len(words) - n_often
             kind = "heading" if heading or k < n_label else "mark" if played else "repeat" if repeat else "word"
-            if kind == "repeat" and repeat:
+            if kind == "repeat" and isinstance(repeat, re.Match):
                 times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
             token = Token(word, kind, len(lines), unsung.restored and bool(_LIKE_CHORD.match(word)))
             tokens.append(token if kind != "word" or _sounds(token.sung) else replace(token, kind="mark"))
@@ -255,6 +299,7 @@ class _Unsung:
                 _chords(words, known) and any(sure.fullmatch(word.strip(_AROUND_CHORDS)) for word in words)
                 for words in map(_unnamed, filled)
             )
+            or (known is _CHORDS[0][0] and _progressions([_unnamed(line) for line in filled]))
         ]
         self.with_singers = sum(bool(_SINGER.match(line)) for line in filled) >= _FEWEST_NAMED
         self.restored = _letters_put_in(filled)
@@ -265,11 +310,14 @@ class _Unsung:
     def heading(self, line: str) -> bool:
         """Whether it names what comes."""
         bare = _PUT_IN.sub(r"\1\2", _spaced(_INLINE_CHORD.sub(" ", line)))
+        bare = _TIMES.sub("", bare).rstrip() or bare
         if not bare:
             return bool(_REHEARSAL.match(line))
         if _BRACKETED.match(bare):
             return True
-        return bool(any(known.match(bare) for known in (_NAMED, _PLAYED, _HASHES)) or (self.from_page and _page(bare)))
+        return bool(
+            any(known.match(bare) for known in (_NAMED, _PLAYED, _HASHES, _REMARK)) or (self.from_page and _page(bare))
+        )
 
     def label(self, line: str) -> int:
         """How many words at its beginning say who sings it, or which line it is."""
@@ -318,6 +366,15 @@ def _unnamed(line: str) -> list[str]:
     return (line[section.end() :] if section else line).split()
 
 
+def _page_apart(text: str) -> str:
+    """What a page of lyrics put around them on lines of its own."""
+    text = text.rstrip()
+    if not (_PAGE_TOP.match(text) or text.endswith(_PAGE_END)):
+        return text
+    text = _PAGE_TOP.sub(lambda head: head[0] + "\n", text, count=1)
+    return _PAGE_BOTTOM.sub(lambda end: "\n" + end[0], _PAGE_WITHIN.sub("\nYou might also like\n", text))
+
+
 def _page(line: str) -> bool:
     return bool(_PAGE.match(line)) or line.endswith(" Lyrics")
 
@@ -326,6 +383,25 @@ def _chords(words: list[str], known: re.Pattern[str]) -> bool:
     bare = [word.strip(_AROUND_CHORDS) for word in words]
     named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
     return bool(named) and all(map(known.fullmatch, named))
+
+
+def _progressions(lines: Sequence[list[str]]) -> bool:
+    """Whether lines hold nothing but chords, though each could be a word or a letter of the alphabet.
+
+    One line tells it that has a minor chord among others, or two that have letters alone, if no more than half of
+    such lines have them as the alphabet does.
+    """
+    letters = alphabet = 0
+    for line in lines:
+        bare = [word.strip(_AROUND_CHORDS) for word in line]
+        named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
+        if len(named) < 2 or not _chords(line, _CHORDS[0][0]):
+            continue
+        if len(set(named)) > 1 and any(word.endswith("m") for word in named):
+            return True
+        letters += 1
+        alphabet += all(ord(b[0]) - ord(a[0]) == 1 for a, b in pairwise(named))
+    return letters > 1 and alphabet <= letters / 2
 
 
 def without_chords(word: str) -> str:
@@ -390,18 +466,19 @@ def decode_lyrics(data: bytes) -> str:
     Parameters
     ----------
     data : bytes
-        UTF-8, UTF-16 or UTF-32 by their mark; UTF-16 without one, which zeros give away; else UTF-8 if it is that, else
-        Windows Latin-1.
+        UTF-8, UTF-16 or UTF-32 by their mark; UTF-16 without one, which zeros give away; Rich Text Format; else UTF-8
+        if it is that, else Windows Latin-1.
 
     Returns
     -------
     str
-        Its characters.
+        Its characters, without what RTF has beside them.
 
     Raises
     ------
     LyricsError
-        It is no text: too many of its characters are control characters, or none at all.
+        It is no text: too many of its characters are control characters, or none at all; or they would be mostly
+        accented letters, because it is in one of the many encodings of other scripts.
 
     Examples
     --------
@@ -415,7 +492,19 @@ def decode_lyrics(data: bytes) -> str:
     return text
 
 
+def _from_latin_1(data: bytes) -> str:
+    text = data.decode("cp1252", "replace")
+    filled = "".join(text.split())
+    if sum(c > "\x7f" for c in filled) > _MOST_ACCENTED * len(filled):
+        raise LyricsError(
+            "is in an encoding that cannot be told, no text in UTF-8, UTF-16 or Latin-1: save it as UTF-8"
+        )
+    return text
+
+
 def _decoded(data: bytes) -> str:
+    if data.startswith(MARK):
+        return rtf_text(data)
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return data.decode("utf-32", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -426,7 +515,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return _from_latin_1(data)
 
 
 def _lrc_offset_s(lines: Iterable[str]) -> float:
@@ -441,7 +530,7 @@ def _spaced(line: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = _MARKUP.sub("", _TAG.sub("\n", _UNSEEN.sub("", text)))
+    text = _MARKUP.sub("", _TAG.sub("\n", _UNSEEN.sub("", _page_apart(captions_as_lrc(text)))))
     text = unicodedata.normalize("NFC", html.unescape(text).lstrip("\ufeff"))
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
 
