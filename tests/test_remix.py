@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from networks import tiny_checkpoint
 
 from pipelines.cli import main
@@ -126,6 +127,27 @@ def test_a_file_at_0_db_keeps_every_bit(tmp_path, song: Path, name: str) -> None
     assert main(command) == 0
     (before, _), (after, _) = audio.load(song), audio.load(tmp_path / name)
     assert after.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "out"),
+    [
+        ("a.wav", "PCM_U8", "out.flac"), ("a.wav", "PCM_24", "out.wav"), ("a.wav", "PCM_24", "out.flac"),
+        ("a.wav", "FLOAT", "out.wav"), ("a.flac", "PCM_16", "out.flac"), ("a.flac", "PCM_24", "out.wav"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 6])
+def test_other_depths_and_channels_at_0_db_keep_every_bit(
+    tmp_path, name: str, subtype: str, out: str, channels: int
+) -> None:
+    y = np.random.default_rng(1).uniform(-0.99, 0.99, (5_003, channels))
+    soundfile.write(tmp_path / name, y, 48_000, subtype=subtype)
+    model = tiny_checkpoint(tmp_path)
+    command = ["remix", str(tmp_path / name), "--vocals", "0dB", "-o", str(tmp_path / out), "--model", str(model)]
+    assert main([*command, "-d", "cpu", "-q"]) == 0
+    (before, rate), (after, same) = (soundfile.read(tmp_path / f, always_2d=True) for f in (name, out))
+    assert (after.shape, same) == ((5_003, channels), rate)
+    np.testing.assert_array_equal(after, before)
 
 
 def test_a_file_that_would_clip_is_lowered_or_limited(tmp_path, song: Path, capsys) -> None:

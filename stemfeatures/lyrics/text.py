@@ -102,7 +102,7 @@ _CHORDS = (
 #: A letter that somebody put in, as in "[A]nd": before consonants that are no syllable.
 _RESTORED = r"(?<!\w)\[[AE]\](?!(?:h?m+|sh+|br+|ps+t)\b)[b-df-hj-np-tv-xz]+\b"
 _PUT_IN = re.compile(r"\[(\w+)\](?=['\u2019]?\w)|(?<=\w)\[(\w+)\]")
-#: One or two of them in other brackets, "(A)ll", "walkin(g)", or in signs of Markdown, "*H*ow": more may be an echo.
+#: One or two of them in other brackets, "(A)ll", "love(s)", or in signs of Markdown, "*H*ow": more may be an echo.
 _SET_OFF = re.compile(
     r"(?<!\w)(?:\((\w{1,2})\)|\{(\w{1,2})\}|([*_]{1,2})([^\W_]{1,2})\3)(?=[^\W_])|(?<=[^\W_])\((\w{1,2})\)(?!\w)"
 )
