@@ -14,11 +14,12 @@ _PARTS = re.compile(
 #: Groups whose text nobody reads in the document.
 _UNREAD = frozenset(
     {
-        "fonttbl", "colortbl", "stylesheet", "listtable", "listoverridetable", "info", "pict", "object", "header",
-        "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf", "footnote", "annotation", "fldinst",
-        "themedata", "generator", "filetbl", "revtbl", "xmlnstbl",
+        "fonttbl", "colortbl", "stylesheet", "listtable", "listoverridetable", "info", "pict", "object", "footnote",
+        "annotation", "fldinst", "themedata", "generator", "filetbl", "revtbl", "xmlnstbl",
     }
 )  # fmt: skip
+#: How words of other such groups begin: those of left, right and first pages have another letter.
+_MARGINS = ("header", "footer")
 _SAID = {
     "par": "\n", "line": "\n", "sect": "\n", "page": "\n", "row": "\n", "tab": "\t", "cell": "\t", "emdash": "\u2014",
     "endash": "\u2013", "lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c", "rdblquote": "\u201d",
@@ -85,7 +86,7 @@ def rtf_text(data: bytes) -> str:
             out.append(_SYMBOLS.get(symbol, ""))
         elif word is not None:
             # A group that begins with a star may be passed over by who does not know it.
-            unread = unread or after_star or word in _UNREAD
+            unread = unread or after_star or word in _UNREAD or _of_margin(word, number)
             if word == "ansicpg" and number:
                 codec = _codec(f"cp{number}", codec)
             elif word in _FAMILIES:
@@ -101,6 +102,11 @@ def rtf_text(data: bytes) -> str:
     release()
     # Characters beyond the first plane come as two halves.
     return "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _of_margin(word: str, number: str | None) -> bool:
+    """Whether a group is the head or foot of pages: ``\\headery720`` is where that begins."""
+    return number is None and word.startswith(_MARGINS)
 
 
 def _codec(name: str, otherwise: str) -> str:

@@ -37,7 +37,7 @@ _SECTIONS = (
     "\u30b3\u30fc\u30e9\u30b9|\u30b5\u30d3|\u526f\u6b4c|\u4e3b\u6b4c|\u9593\u594f|\u95f4\u594f|\ud6c4\ub834"
 )
 _AMBIGUOUS = (
-    "hook|solo|break|coda|part|strophe|vers|verso|puente|ponte|pont|coro|strofa|estrofa|estrofe|rap|v|bis|repeat|ending|"
+    "hook|solo|break|coda|part|strophe|vers|verso|puente|ponte|coro|strofa|estrofa|estrofe|rap|v|bis|repeat|ending|"
     "spoken|all|both|\u043a\u0443\u043f\u043b\u0435\u0442|\u0431\u0440\u0438\u0434\u0436"
 )
 _NUMBER = r"(?:one|two|three|four|five|six)\b|[IVX]+\b"
