@@ -188,6 +188,13 @@ def test_initials_in_brackets_that_could_be_chords_are_sung_where_the_words_want
     assert _sung("der Mond\n[H]eute kommt\ner kam") == ["der", "Mond", "eute", "kommt", "er", "kam"]
 
 
+def test_a_word_of_one_letter_in_brackets_is_sung_where_words_follow():
+    assert _kinds("[I] can hear\n[O] come\n[Both] we do\n[I]\nthe end") == [
+        "[I] can hear", "[O] come", "<[Both]> we do", "<[I]>", "the end",
+    ]  # fmt: skip
+    assert pronunciations("[I]") == pronunciations("I")
+
+
 def test_letters_set_off_in_other_brackets_or_by_markdown_are_sung():
     assert _sung("(A)ll {H}ow *E*very __E__mpty love(s) walk(ed) (w)hole (hey)hey (oh) *now* la(la)la") == [
         "All", "How", "Every", "Empty", "loves", "walked", "whole", "(hey)hey", "(oh)", "*now*", "la(la)la",

@@ -120,10 +120,10 @@ _LIKE_CHORD = re.compile(
 _REHEARSAL = re.compile(r"\s*\[[A-H]\]\s*$")
 _AROUND_CHORDS = "()[]|"
 _BETWEEN_CHORDS = re.compile(r"[|/%*.,:()-]+|N\.?C\.?|[x\u00d7]\d+|\d+[x\u00d7]", re.IGNORECASE)
-#: Who sings a line, before a colon or in square brackets, and the number of a line.
+#: Who sings a line, before a colon or in square brackets that hold no word of a letter, and the number of a line.
 _SINGER = re.compile(r"\s*([A-Z\u00c0-\u00de\u0400-\u042f][\w'.]*(?: (?:&|and|[A-Z][\w'.]*))*):(?=\s+\S)")
 _SECTION = re.compile(rf"\s*(?:{_SECTIONS}|hook|solo|coda)\s*{_COUNT}?\s*:(?=\s+\S)", re.IGNORECASE)
-_ASIDE = re.compile(r"\s*\[[^\[\]]*\](?=\s+\S)")
+_ASIDE = re.compile(r"\s*\[(?![IO]\])[^\[\]]*\](?=\s+\S)")
 _NUMBERED = re.compile(r"\s*\d{1,3}[.)](?=\s+\S)")
 #: Fewest lines that name singers, and least share of lines that have a number, for it to be what it seems.
 _FEWEST_NAMED, _MOST_NUMBERED = 2, 0.8
