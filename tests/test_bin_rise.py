@@ -8,7 +8,7 @@ import torch
 from frames_helper import FRAME_RATE, SR, stem_frames, track_frames
 
 from stemfeatures.descriptors.inputs import DescriptorInputs
-from stemfeatures.descriptors.onsets import _by_bins, find_onsets, row_onsets
+from stemfeatures.descriptors.onsets import _by_bins, find_onsets, returns, row_onsets
 from stemfeatures.frames.bin_rise import RISE_BINS, _rise_by_torch, bin_rise
 
 
@@ -133,3 +133,58 @@ def test_bins_tell_where_drums_do_not_play():
     assert not np.allclose(by_flux[1:4], by_bins[1:4], atol=1e-4)
     clear = find_onsets(**given, rise=nothing)[0]
     np.testing.assert_allclose(clear, by_flux)
+
+
+def _blown(seconds: float, every_s: float, lowest: float, vibrato_cents: float = 15.0) -> tuple[np.ndarray, np.ndarray]:
+    """A tone whose level falls to ``lowest`` and swells again, without any attack, and when it is lowest."""
+    t = np.arange(int(seconds * SR)) / SR
+    again = np.arange(every_s, seconds - 0.3, every_s)
+    away = np.abs(t[:, None] - again).min(axis=1)
+    level = lowest ** np.clip(1 - away / 0.08, 0, 1)
+    phase = 2 * np.pi * np.cumsum(587 * 2 ** (vibrato_cents / 1200 * np.sin(2 * np.pi * 5 * t))) / SR
+    return 0.2 * level * (np.sin(phase) + 0.2 * np.sin(2 * phase) + 0.05 * np.sin(3 * phase)), again
+
+
+@pytest.mark.parametrize("row", ["other", "mixture"])
+def test_a_tone_that_fades_and_swells_again_begins_again(row):
+    y, again = _blown(6.0, 0.5, 0.1)
+    found = _onsets(track_frames({"other": y}), row)
+    assert len(found) == len(again) + 1
+    assert np.abs(found[1:] - again).max() < 0.03
+    # Half the level is expression.
+    assert (_onsets(track_frames({"other": _blown(6.0, 0.5, 0.5)[0]}), row) < 0.1).all()
+
+
+def test_tremolo_does_not_begin_again():
+    t = np.arange(6 * SR) / SR
+    y = 0.1 * (1 + 0.4 * np.sin(2 * np.pi * 5 * t)) * sum(np.sin(2 * np.pi * 330 * h * t) / h**2 for h in range(1, 6))
+    assert (_onsets(track_frames({"other": y})) < 0.1).all()
+
+
+def test_a_level_returns_at_the_end_of_a_pause():
+    level = np.full(200, 1.0)
+    level[50:53], level[100:106], level[150:152] = 0.05, 1e-9, 0.3
+    mel = np.full((4, 200), 0.25) * level
+    np.testing.assert_allclose(returns(mel, np.ones(200, bool)) * FRAME_RATE, [52, 105])
+    assert len(returns(np.zeros((4, 200)), np.ones(200, bool))) == 0
+    assert len(returns(mel, np.zeros(200, bool))) == 0
+
+
+def test_bins_tell_where_they_begin_to_rise():
+    # One beginning in two frames, of which the second is the higher; and two that rise at once.
+    rise, strength = np.zeros(200), np.full(200, 0.1)
+    rise[[40, 41]], rise[[100, 101]], rise[150] = (0.06, 0.1), (0.02, 0.1), 0.1
+    np.testing.assert_allclose(_by_bins(rise, strength, np.ones(200, bool)) * FRAME_RATE, [40.5, 101, 150], atol=0.15)
+
+
+def test_a_level_that_returns_at_a_stroke_is_one_onset():
+    n = 200
+    level = np.full(n, 1.0)
+    level[100:106] = 0.01
+    frames = np.arange(n)
+    given = {"active": np.ones(n, bool), "drums": np.zeros(n, bool), "rise": np.zeros(n)}
+    for stroke, expected in ((108, [108]), (112, [105, 112])):
+        activation = np.maximum(0.9 - 0.4 * np.abs(frames - stroke), 0.0)
+        found, _ = find_onsets(np.full((40, n), 0.25) * level, np.zeros((36, n)), activation=activation, **given)
+        found = found[found > 1]
+        np.testing.assert_allclose(found * FRAME_RATE, expected, atol=1.5)

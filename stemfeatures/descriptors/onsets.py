@@ -1,6 +1,6 @@
 """Onsets of every row on one footing: where the spectrum of a stem gains what was not there before.
 
-Four things make an onset, each judged relative to the stem's own spectrum, so that neither its level nor that of the
+Five things make an onset, each judged relative to the stem's own spectrum, so that neither its level nor that of the
 track matters:
 
 * the flux: bands that rise (SuperFlux: Böck and Widmer, DAFx 2013), each relative to its own loud frames (adaptive
@@ -10,6 +10,7 @@ track matters:
   rise a little, too, and more to be an onset by itself;
 * new harmony: the pitch classes after a moment differ from those before it, as in a slow legato of strings, whose flux
   is no more than that of their vibrato;
+* there, too, a level that falls and comes back: wind instruments play a note again without any attack;
 * for a stem with a contour, a new note on it; where drums play, the network's activation of strokes.
 """
 
@@ -19,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
+from scipy.ndimage import maximum_filter1d, median_filter, minimum_filter1d, uniform_filter1d
 
 from .._util.large_arrays import release
 from ..constants import FRAME_RATE, MIXTURE
@@ -62,6 +63,12 @@ HARMONY_THRESHOLD = 0.12
 #: Rise of single bins that makes an onset, and what the flux must be within two frames of it: where the sample of an
 #: instrument is looped, bins rise and nothing is heard.
 BIN_THRESHOLD, BIN_FLUX = 0.03, 0.02
+#: Where they rose by this share of it in the frame before already, they began between the two.
+BIN_SHARE = 0.4
+#: A level that is so many dB lower than within so many frames (0.19 s) before and behind has come back: more than
+#: tremolo does. It is no onset of its own within this time of another. So many dB below the loud frames is a pause.
+RETURN_DB, RETURN_FRAMES, RETURN_APART_S = 10.0, 8, 0.13
+PAUSE_DB = 35.0
 #: Flux that makes an onset beside them, by itself: of slow attacks, which widen no spectrum; and the time within which
 #: both tell of one beginning.
 CLEAR_FLUX, SAME_BEGINNING_S = 0.05, 0.12
@@ -445,24 +452,30 @@ def find_onsets(
     own = own_levels(mel)
     strength = onset_strength(mel, chroma, own)
     found = _behind_cuts(mel, own, strength, active, voice)
+    strokes = np.zeros(0)
+    if activation is not None:
+        strokes, _ = pick_onsets(activation, active, threshold=ACTIVATION_THRESHOLD)
+        if drums is not None:
+            played = drums[np.clip(np.rint(strokes * FRAME_RATE).astype(int), 0, len(drums) - 1)]
+            strokes = strokes[played | ~_cut(mel, own, strength, strokes)]
     if rise is not None:
         quiet = np.ones(len(active), dtype=bool) if drums is None else ~drums
         clear = _behind_cuts(mel, own, strength, active, voice, threshold=CLEAR_FLUX)
-        alone = join_onsets(_by_bins(rise, strength, active), clear, SAME_BEGINNING_S)
+        again = np.setdiff1d(join_onsets(strokes, returns(mel, active), RETURN_APART_S), strokes)
+        alone = join_onsets(_by_bins(rise, strength, active), again, RETURN_APART_S)
+        alone = join_onsets(alone, clear, SAME_BEGINNING_S)
+        again = _where(again, quiet)
         found = np.sort(np.r_[_where(found, ~quiet), _where(alone, quiet)])
     if not voice:
         novelty = harmony_novelty(chroma)
         new, _ = pick_onsets(novelty, active, threshold=HARMONY_THRESHOLD, ratio=FLUX_RATIO, robust=True)
         found = join_onsets(found, np.maximum(new - HARMONY_DELAY_S, 0.0), SAME_HARMONY_S)
     found = found[~_cut(mel, own, strength, found)]
+    if rise is not None:
+        found = join_onsets(found, again, RETURN_APART_S)  # which may come so late that they look like cuts
     if voice:
         found = found[~ends_before_another(mel, np.rint(found * FRAME_RATE).astype(int))]
-    if activation is not None:
-        strokes, _ = pick_onsets(activation, active, threshold=ACTIVATION_THRESHOLD)
-        if drums is not None:
-            played = drums[np.clip(np.rint(strokes * FRAME_RATE).astype(int), 0, len(drums) - 1)]
-            strokes = strokes[played | ~_cut(mel, own, strength, strokes)]
-        found = join_onsets(strokes, found, SAME_STROKE_S)
+    found = join_onsets(strokes, found, SAME_STROKE_S)
     if contour is not None:
         begun = note_onsets(contour)
         found = join_onsets(begun, found, SAME_NOTE_S) if voice else join_onsets(found, begun, SAME_NOTE_S)
@@ -492,10 +505,28 @@ def _behind_cuts(
 
 
 def _by_bins(rise: np.ndarray, strength: np.ndarray, active: np.ndarray) -> np.ndarray:
-    """(n,) seconds at which bins rise, and the flux a little."""
+    """(n,) seconds at which bins begin to rise, and the flux a little."""
     told, _ = pick_onsets(rise, active, threshold=BIN_THRESHOLD, ratio=FLUX_RATIO, robust=True)
     near = maximum_filter1d(strength, 5, mode="constant")
-    return told[near[np.rint(told * FRAME_RATE).astype(int)] >= BIN_FLUX]
+    peak = np.rint(told * FRAME_RATE).astype(int)
+    told, peak = (values[near[peak] >= BIN_FLUX] for values in (told, peak))
+    earlier = rise[np.maximum(peak - 1, 0)] >= BIN_SHARE * rise[peak]
+    return np.where(earlier, np.minimum(told, (peak - 0.5) / FRAME_RATE), told).clip(0)
+
+
+def returns(mel: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """(n,) seconds at which the level of ``mel`` (n_mels, n_frames) is lowest between louder frames on either side."""
+    level = np.concatenate([np.asarray(mel[:, part], dtype=np.float64).sum(axis=0) for part in windows(mel)])
+    if not (active & (level > 0)).any():
+        return np.zeros(0)
+    loud = np.percentile(level[active], 90)
+    level = np.maximum(level, loud * 10 ** (-PAUSE_DB / 10))  # in a pause it is lowest where it ends
+    span, shift = RETURN_FRAMES + 1, RETURN_FRAMES // 2
+    before, behind = (maximum_filter1d(level, span, mode="constant", origin=origin) for origin in (shift, -shift))
+    lowest = (level <= minimum_filter1d(level, 2 * MIN_DISTANCE + 1)) & np.r_[level[:-1] < level[1:], False]
+    comes_back = np.minimum(before, behind) >= level * 10 ** (RETURN_DB / 10)
+    comes_back[-END_FRAMES - MIN_DISTANCE :] = False
+    return np.flatnonzero(lowest & comes_back) / FRAME_RATE
 
 
 def _where(times_s: np.ndarray, frames: np.ndarray) -> np.ndarray:
