@@ -25,6 +25,7 @@ import pytest
 import torch
 from distributed import KilledWorker
 from extract_helper import DEADLY, broken_shard, fake_shard, gpu_shard, started_with, write_tone
+from features_helper import write_features
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import tiny_checkpoint
@@ -41,6 +42,7 @@ from pipelines.extraction.cluster import ClusterError, ClusterExecutor, local_cl
 from pipelines.extraction.executor import LoopExecutor, WorkerCrash
 from pipelines.extraction.plan import ShardLimits, plan_shards
 from pipelines.extraction.prefetch import FileState, PrefetchStream, TrackTimeout
+from pipelines.extraction.resume import decide
 from pipelines.extraction.retry import failed_rows
 from pipelines.extraction.stop import StopRequest
 from pipelines.extraction.summary import ExtractInterrupted, ExtractProgress, ExtractSummary
@@ -424,6 +426,20 @@ def test_only_what_changed_is_done_again(music: Path, tmp_path: Path, model: Pat
     listed = extract(music / "all.csv", out, model, dry_run=True)
     assert listed.n_skipped == 9
     assert tracks.loc["c/song 0.wav", "audio_sha256"] == gone_row["audio_sha256"].iloc[0]
+
+
+def test_features_of_files_that_are_away_are_not_replaced_by_errors(tmp_path: Path) -> None:
+    """As where a network drive is not there in the night after an upgrade."""
+    out = write_features(tmp_path / "out", ["a.wav", "b.wav"])
+    write_tone(tmp_path / "music" / "b.wav")
+    names = ["a.wav", "b.wav", "c.wav"]
+    paths = [str(tmp_path / "music" / name) for name in names]
+    catalog = read_catalog(pd.DataFrame({"track_id": names, "path": paths}))
+    settings = {"model_sha256": "another", "analysis_version": 1000}
+    decision = decide(catalog, DatasetLayout.open(out), settings=settings, tables=["tracks"])
+    assert (decision.done, decision.todo, decision.kept) == ([0], [1, 2], 1)
+    asked = decide(catalog, DatasetLayout.open(out), settings=settings, tables=["tracks"], overwrite=True)
+    assert asked.todo == [0, 1, 2]
 
 
 def test_failed_tracks_are_tried_again(music: Path, tmp_path: Path, model: Path) -> None:

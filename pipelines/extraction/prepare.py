@@ -274,6 +274,11 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
         stems_from=options.stems_from,
         alignment=alignment,
     )
+    if decision.kept:
+        log.warning(
+            "%s tracks of an earlier run are left as they are, as their files are not there; with these they would be "
+            "extracted again", f"{decision.kept:,}",
+        )  # fmt: skip
     tasks, sizes, unusable = _tasks(chosen, decision, options)
     if options.stems_from is None and options.keep_stems is None:  # which are of one track each
         tasks = _share_audio(tasks, sizes, lyrics=alignment is not None)

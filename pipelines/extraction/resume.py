@@ -2,9 +2,9 @@
 
 A row of the catalogue is done when a live row of ``tracks`` has its ``track_id`` and the ``config_hash``,
 ``model_sha256`` and ``schema_version`` of this run, and its precision where one was asked for, the run that wrote it
-also wrote the tables asked for now, and the audio is the same: equal size and time of change, or else equal bytes. A
-file that is gone is done, too: its features remain what they are. If lyrics are asked for, their text is the same as
-well, by its digest, and was aligned as this run would; a track that has none has none.
+also wrote the tables asked for now, and the audio is the same: equal size and time of change, or else equal bytes. If
+lyrics are asked for, their text is the same as well, by its digest, and was aligned as this run would; a track that has
+none has none. A file that is gone is done, too, whatever made its row: its features remain what they are.
 
 Metadata do not count: they stay what they were when the track was extracted, and :attr:`Decision.metadata_changed`
 says how many rows differ now. ``overwrite`` brings them up to date, as does joining the catalogue by ``track_id``.
@@ -68,6 +68,8 @@ class Decision:
         Rows of ``done`` whose metadata differ from what ``tracks`` holds.
     outdated : dict
         Number of rows of ``todo`` that were extracted before, from the same audio, by why they are extracted again.
+    kept : int
+        Rows of ``done`` that would be extracted again, were their files there.
     commit : int
         Number of the last commit of the dataset that was compared with; 0 where there is none.
     """
@@ -78,6 +80,7 @@ class Decision:
     attempts: dict[str, int] = field(default_factory=dict)
     metadata_changed: int = 0
     outdated: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
     commit: int = 0
 
 
@@ -236,10 +239,13 @@ def _compared(
             lyrics = None
             if whole and alignment is not None:
                 lyrics = _lyrics_changed(row, config, alignment, None if state is None else path, given[i], away.get(i))
-            if whole and lyrics is None:
+            # Of a file that is not there an error in place of its features would be all that is left.
+            if not (stale := not whole or lyrics is not None) or (path is not None and state is None):
                 decision.done.append(i)
-                changed = any(not _equal(values[i], row[name], types[name]) for name, values in columns.items())
-                decision.metadata_changed += changed
+                decision.kept += stale
+                decision.metadata_changed += any(
+                    not _equal(values[i], row[name], types[name]) for name, values in columns.items()
+                )
                 continue
             if same:
                 why = lyrics or (_outdated(row, config, key, settings, precision) if stems else "from other stems")
