@@ -99,6 +99,20 @@ def test_the_bass_makes_an_inversion():
     assert found.stems["mixture"]["chord_inversion_ratio"] == pytest.approx(1 / 2, abs=0.02)
 
 
+def test_a_bass_that_moves_on_with_the_bar_makes_another_chord():
+    progression = [(0, "maj"), (0, "maj"), (5, "maj"), (5, "maj"), (9, "min"), (9, "min")]
+    found = _song(progression, seconds=4.0, bass=[0, 4, 5, 9, 9, 9])
+    table = found.tables["chords"]
+    assert list(table["label"]) == ["C:maj", "C:maj/3", "F:maj", "F:maj/3", "A:min"]
+    np.testing.assert_allclose(table["start_s"], [0, 4, 8, 12, 16], atol=0.15)
+    np.testing.assert_array_equal(table["start_s"][1:], table["end_s"][:-1])
+    assert found.stems["mixture"]["chord_distinct_count"] == 3
+    assert found.stems["mixture"]["chord_inversion_ratio"] == pytest.approx(1 / 3, abs=0.03)
+    # Within the bar a bass may go where it likes.
+    within = _song(progression, seconds=2.0, bass=[0, 7, 5, 0, 9, 4]).tables["chords"]
+    assert [label.split("/")[0] for label in within["label"]] == ["C:maj", "F:maj", "A:min"]
+
+
 def test_chords_cover_the_track_and_silence_has_none():
     found = _song(MAJOR, quiet_s=4.0)
     table = found.tables["chords"]

@@ -151,10 +151,14 @@ BORROWED = 0.7
 SCALE_CHANGE = 8.0
 #: The same where changes are counted, so that one borrowed chord is none.
 COUNTED_CHANGE = 10.0
+#: What a step begins with that begins a bar.
+DOWNBEAT = 0
 #: Steps of the grid where there are no beats.
 STEP_S = 0.25
 #: A bass that stays on another tone of the chord for this share of its time makes an inversion.
 INVERSION_SHARE = 0.6
+#: A bass that plays its tone for this share of a bar or more moves the chord on.
+BASS_OF_BAR = 1 / 3
 #: Shortest signal whose chords are described.
 MIN_CHORDS_S = 1.0
 
@@ -279,11 +283,9 @@ def find_chords(inputs: ChordInputs) -> Chords:
     for start, end in blocks(len(score)):
         score[start:end] += IN_SCALE * fit[scale[start:end]]
     path = _best_path(score, change)
-    first = np.flatnonzero(np.r_[True, path[1:] != path[:-1]])
+    first, labels = _with_bass(path, inputs)
     end = np.r_[first[1:], len(path)]
     state = path[first]
-    bass = np.add.reduceat(inputs.bass, first, axis=1)
-    labels = [_label(k, low) for k, low in zip(state.tolist(), bass.T)]
     means = np.add.reduceat(score, first, axis=0) / (end - first)[:, None]
     odds = np.exp(means - means.max(axis=1, keepdims=True))
     confidence = odds[np.arange(len(state)), state] / odds.sum(axis=1)
@@ -327,6 +329,19 @@ def _best_path(score: np.ndarray, change: np.ndarray) -> np.ndarray:
     total, back = score[0].copy(), np.empty(score.shape, dtype=np.int16)
     advance_evenly(total, score[1:], change[1:], back[1:])
     return np.asarray(trace(back, int(total.argmax())))
+
+
+def _with_bass(path: np.ndarray, inputs: ChordInputs) -> tuple[np.ndarray, list[str]]:
+    """First steps (n_chords,) and labels of the chords of a path: one whose bass moves on with a bar is two."""
+    changes = np.r_[True, path[1:] != path[:-1]]
+    bars = np.flatnonzero(changes | (inputs.kinds == DOWNBEAT))
+    # A bass that rests, or passes through, moves no chord on.
+    bass = np.add.reduceat(inputs.bass, bars, axis=1)
+    stays = bass.max(axis=0) >= BASS_OF_BAR * np.diff(bars, append=len(path))
+    labels = np.array([_label(k, low * on) for k, low, on in zip(path[bars].tolist(), bass.T, stays)])
+    first = bars[changes[bars] | np.r_[True, labels[1:] != labels[:-1]]]
+    bass = np.add.reduceat(inputs.bass, first, axis=1)
+    return first, [_label(k, low) for k, low in zip(path[first].tolist(), bass.T)]
 
 
 def _label(state: int, bass: np.ndarray) -> str:
