@@ -286,6 +286,12 @@ def test_rich_text_is_read_without_its_formats():
     assert decode_lyrics(b"{\\rtf1 a\\") == "a"
 
 
+@pytest.mark.parametrize("begin", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF-1.7\n"])
+def test_documents_are_refused_with_advice(begin: bytes):
+    with pytest.raises(LyricsError, match="is a document or PDF and no text: save it as plain text"):
+        decode_lyrics(begin + b"la la la " * 99)
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "iso8859-7"])
 def test_other_encodings_are_refused_rather_than_guessed(encoding: str):
     text = (

@@ -38,7 +38,7 @@ def add_parser(verbs: Any) -> None:
         ),
     )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="the song")
-    parser.add_argument("lyrics", type=Path, metavar="LYRICS", help="its words: text or .lrc, in UTF-8 or Latin-1")
+    parser.add_argument("lyrics", type=Path, metavar="LYRICS", help="its words: text, .lrc, captions or RTF")
     parser.add_argument(
         "-o",
         "--output",

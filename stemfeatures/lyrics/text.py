@@ -148,6 +148,8 @@ _ZEROS = 0.05
 _UNPRINTED = frozenset({"Cc", "Co", "Cs", "Cn"})
 #: Share of characters that no text has, from which on a file is taken for something else.
 _MOST_STRANGE = 0.02
+#: How files of word processors (zipped ones, old ones) and PDF begin.
+_DOCUMENTS = (b"PK\3\4", b"\xd0\xcf\x11\xe0", b"%PDF")
 #: Share of characters beyond ASCII that no language has which Latin-1 can write.
 _MOST_ACCENTED = 0.5
 
@@ -477,14 +479,16 @@ def decode_lyrics(data: bytes) -> str:
     Raises
     ------
     LyricsError
-        It is no text: too many of its characters are control characters, or none at all; or they would be mostly
-        accented letters, because it is in one of the many encodings of other scripts.
+        It is no text, but a document, or too many of its characters are control characters, or none at all; or they
+        would be mostly accented letters, because it is in one of the many encodings of other scripts.
 
     Examples
     --------
     >>> decode_lyrics("Río".encode("utf-16-be"))
     'Río'
     """
+    if data.startswith(_DOCUMENTS):
+        raise LyricsError("is a document or PDF and no text: save it as plain text")
     text = _decoded(data)
     strange = sum(not c.isspace() and (c == "\ufffd" or unicodedata.category(c) in _UNPRINTED) for c in text)
     if strange > _MOST_STRANGE * len(text):
