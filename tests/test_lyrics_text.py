@@ -66,7 +66,9 @@ def test_every_token_keeps_its_place_and_kind():
         "Verse One", "Chorus Two:", "PRE CHORUS", "V1:", "CHORUS - Anna", "*Chorus*", "--- Bridge ---", "[Verse 1",
         "Chorus (2 times)", "\u041f\u0440\u0438\u043f\u0435\u0432:", "\u041a\u0443\u043f\u043b\u0435\u0442 2",
         "\uff3bChorus\uff3d", "\uff08\u30b3\u30fc\u30e9\u30b9\uff09", "Ritornello", "Estrofa 2:", "(Repeat to fade)",
-        "(fade out)", "(repeat)", "Title: Hello", "Written by: Anna", "Writer(s): Anna, Bob", "Capo 2", "Key: G",
+        "(fade out)", "(repeat)", "(Repeat chorus 2x)", "(Repeat x2)",
+        "(repeat and fade)", "(fading)", "(ad lib to fade)", "Title: Hello",
+        "Written by: Anna", "Writer(s): Anna, Bob", "Capo 2", "Key: G",
         "Capo on 3rd fret",
         "\u00a9 2015 Somebody", "All rights reserved.", "Lyrics licensed by X",
     ],
@@ -82,6 +84,7 @@ def test_headings_are_not_sung(heading: str):
         "Verse oneself away", "Repeat to me", "fade out", "Coro",
         "Chorus what a word for one who sings alone",
         "Keys to the city", "Capo dei capi", "Music is by my side",
+        "(fade away)", "(fading light)", "(repeat it)", "(fading out of sight)", "All one", "All I", "Both two",
     ],
 )  # fmt: skip
 def test_lines_that_look_like_headings_are_sung(line: str):
@@ -115,12 +118,16 @@ def test_chords_that_could_be_words_or_letters_are_known_by_their_company():
     assert _kinds("G D\nI can hear") == ["G D", "I can hear"]
     assert _kinds("A B C\nD E F G\nhere I am") == ["A B C", "D E F G", "here I am"]
     assert _kinds("Am I\nAm Am") == ["Am I", "Am Am"]
+    assert _kinds("Hm Hm Hm\nhere I am\nHm Hm Hm") == ["Hm Hm Hm", "here I am", "Hm Hm Hm"]
 
 
 def test_how_often_may_be_said_in_words():
-    lyrics = parse_lyrics("we go (2 times)\nwe ride (twice)\nwe row (3 veces)\nwe (sing twice)\nChorus (2 times)")
+    lyrics = parse_lyrics(
+        "we go (2 times)\nwe ride (twice)\nwe row (3 veces)\nwe (sing twice)\nChorus (2 times)\nwe(twice)"
+    )
     assert [(line.times, lyrics.tokens[line.stop - 1].kind) for line in lyrics.lines] == [
         (2, "repeat"), (2, "repeat"), (3, "repeat"), (1, "word"), (1, "heading"),
+        (1, "word"),
     ]  # fmt: skip
 
 
@@ -269,6 +276,12 @@ def test_captions_are_read_with_their_times():
     assert [(line.text, line.start_s) for line in lyrics.lines] == [
         ("Hold on", 1.0), ("to stay", None), ("mine", 4.25),
     ]  # fmt: skip
+    # Without blank lines, or with lines before the first cue, no words are lost.
+    cues = "00:00:01,000 --> 00:00:02,000\nHold on\n{}00:00:03,000 --> 00:00:04,000\nto me\n"
+    for name in ("", "2\n", "\n2\n"):
+        lyrics = parse_lyrics(cues.format(name))
+        assert [(line.text, line.start_s) for line in lyrics.lines] == [("Hold on", 1.0), ("to me", 3.0)]
+    assert parse_lyrics("Over the hills\n\n" + cues.format("")).lines[0].text == "Over the hills"
 
 
 def test_rich_text_is_read_without_its_formats():
@@ -290,6 +303,14 @@ def test_rich_text_is_read_without_its_formats():
 def test_documents_are_refused_with_advice(begin: bytes):
     with pytest.raises(LyricsError, match="is a document or PDF and no text: save it as plain text"):
         decode_lyrics(begin + b"la la la " * 99)
+
+
+def test_rich_text_has_the_encodings_of_its_fonts():
+    fonts = b"{\\fonttbl{\\f0\\fcharset0 Calibri;}{\\f1\\fnil\\fcharset204 Calibri;}}"
+    text = b"{\\rtf1\\ansi\\ansicpg1252" + fonts + b"{\\f1\\lang1049\\'ef\\'f0\\'e8} R\\'edo \\f1\\'e8\\f0\\'e8}"
+    assert decode_lyrics(text) == "\u043f\u0440\u0438 R\u00edo \u0438\u00e8"
+    # Lines of a file may end within a character.
+    assert decode_lyrics(b"{\\rtf1\\ansi\\ansicpg932 \\'82\\'a0\\'82\r\n\\'a2}") == "\u3042\u3044"
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "iso8859-7"])

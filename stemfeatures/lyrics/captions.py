@@ -35,8 +35,8 @@ def captions_as_lrc(text: str) -> str:
     if not any(cues):
         return text
     out = []
-    # A line before a time is the name of its cue, where a blank one or nothing is before it.
-    aside, stamp = True, ""
+    # A line before a time is the name of its cue, where a blank one or nothing is before it, or where it is a number.
+    aside, stamp = False, ""
     for k, (line, cue) in enumerate(zip(lines, cues)):
         if cue:
             hours, minutes, seconds, fraction = cue.groups()[:4]
@@ -46,7 +46,9 @@ def captions_as_lrc(text: str) -> str:
             aside = False
         elif _ASIDE.match(line) and (not k or not lines[k - 1].strip()):
             aside = True
-        elif not aside and not (k + 1 < len(lines) and cues[k + 1]):
+        elif not aside and not (
+            k + 1 < len(lines) and cues[k + 1] and (line.strip().isdigit() or not k or not lines[k - 1].strip())
+        ):
             out.append(f"{stamp}{_WITHIN.sub('', line)}\n")
             stamp = ""
     return "".join(out)

@@ -26,6 +26,11 @@ _SAID = {
     "bullet": "\u2022", "emspace": " ", "enspace": " ",
 }  # fmt: skip
 _SYMBOLS = {"~": " ", "_": "-", "{": "{", "}": "}", "\\": "\\", "\n": "\n", "\r": "\n", "\r\n": "\n"}
+#: Encodings of the fonts for other scripts than that of the document, by their number (Windows' charsets).
+_CHARSETS = {
+    128: "cp932", 129: "cp949", 134: "cp936", 136: "cp950", 161: "cp1253", 162: "cp1254",
+    163: "cp1258", 177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251", 222: "cp874", 238: "cp1250",
+}  # fmt: skip
 _FAMILIES = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
 
 
@@ -49,13 +54,13 @@ def rtf_text(data: bytes) -> str:
     """
     out: list[str] = []
     held = bytearray()
-    codec, replaced, unread, skip = "cp1252", 1, False, 0
-    groups: list[tuple[int, bool]] = []
+    encoding, replaced, unread, skip = _Encoding(), 1, False, 0
+    groups: list[tuple[int, bool, str]] = []
     after_star = False
 
     def release() -> None:
         if held:
-            out.append(held.decode(codec, "replace"))
+            out.append(held.decode(encoding.codec, "replace"))
             held.clear()
 
     for part in _PARTS.finditer(data.decode("latin-1")):
@@ -72,12 +77,14 @@ def rtf_text(data: bytes) -> str:
             if not unread:
                 held += plain[cut:].encode("latin-1")
             continue
+        if part[0].isspace():
+            continue  # lines of the file end anywhere, between the bytes of a character, too
         release()
         if brace == "{":
-            groups.append((replaced, unread))
+            groups.append((replaced, unread, encoding.font))
             skip = 0
         elif brace == "}":
-            replaced, unread = groups.pop() if groups else (1, False)
+            replaced, unread, encoding.font = groups.pop() if groups else (1, False, "")
             skip = 0
         elif symbol == "*":
             after_star = True
@@ -87,11 +94,8 @@ def rtf_text(data: bytes) -> str:
         elif word is not None:
             # A group that begins with a star may be passed over by who does not know it.
             unread = unread or after_star or word in _UNREAD or _of_margin(word, number)
-            if word == "ansicpg" and number:
-                codec = _codec(f"cp{number}", codec)
-            elif word in _FAMILIES:
-                codec = _FAMILIES[word]
-            elif word == "uc" and number:
+            encoding.read(word, number)
+            if word == "uc" and number:
                 replaced = max(int(number), 0)
             elif word == "u" and number and not unread:
                 out.append(chr(int(number) % 0x10000))
@@ -102,6 +106,32 @@ def rtf_text(data: bytes) -> str:
     release()
     # Characters beyond the first plane come as two halves.
     return "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class _Encoding:
+    """What the bytes of a document mean where one stands in it."""
+
+    def __init__(self) -> None:
+        self.font = ""
+        self._of_document = "cp1252"
+        self._of_fonts: dict[str, str] = {}
+
+    @property
+    def codec(self) -> str:
+        return self._of_fonts.get(self.font, self._of_document)
+
+    def read(self, word: str, number: str | None) -> None:
+        """Go on behind a control word."""
+        if word in _FAMILIES:
+            self._of_document = _FAMILIES[word]
+        elif number is None:
+            return
+        elif word == "ansicpg":
+            self._of_document = _codec(f"cp{number}", self._of_document)
+        elif word == "f":
+            self.font = number
+        elif word == "fcharset" and int(number) in _CHARSETS:
+            self._of_fonts[self.font] = _CHARSETS[int(number)]
 
 
 def _of_margin(word: str, number: str | None) -> bool:

@@ -47,18 +47,24 @@ _BRACKETED = re.compile(r"\s*[\[{<\u3010\uff3b].*[\]}>\u3011\uff3d]\s*:?\s*$")
 _AROUND = r"[\s*_=~(\uff08\u2013\u2014-]{0,12}"
 _BEHIND = r"[\s*_=~):\uff09\u2013\u2014-]{0,12}(?:(?<=\s)[\u2013\u2014-]\s[^\n]{1,40})?"
 _NAMED = re.compile(
-    rf"{_AROUND}(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]{{0,4}}{_COUNT}?|(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:)){_BEHIND}$"
+    rf"{_AROUND}(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]{{0,4}}{_COUNT}?"
+    rf"|(?!(?:all|both|break)\s+(?:{_NUMBER})\s*$)(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:)){_BEHIND}$"
     rf"|\s*\[(?:{_SECTIONS})\s*{_COUNT}?\s*$",
     re.IGNORECASE,
 )
 #: How often, in words, at the end of a line.
 _TIMES = re.compile(
-    r"\((?:(\d{1,2})\s+(?:times|veces|fois|mal|volte|vezes|\u0440\u0430\u0437\u0430?)|(twice)|(thrice))[).,]*$",
+    r"(?<!\S)\((?:(\d{1,2})\s+(?:times|veces|fois|mal|volte|vezes|\u0440\u0430\u0437\u0430?)|(twice)|(thrice))[).,]*$",
     re.IGNORECASE,
+)
+#: What is to come again, or how it ends: "(repeat it)" and "(fade away)" are echoes.
+_AGAIN = (
+    rf"(?:the\s+)?(?:{_SECTIONS}|hook|coda|last|first|whole|above)\b|{_COUNT}|and\s+fade\b"
+    r"|(?:to|until|till?)\s+(?:fade|end|silence)\b|out\b(?!\s+of\b)|ad[ -]?lib"
 )
 #: That it goes on, and what sheets say of a song.
 _REMARK = re.compile(
-    r"\s*(?:\((?:repeats?|fad(?:es?|ing)|ad[ -]?libs?)\b[^()]*\)"
+    rf"\s*(?:\((?:(?:repeats?|fad(?:es?|ing))(?:\s+(?:{_AGAIN})[^()]*)?|ad[ -]?libs?\b[^()]*)\)"
     r"|(?:title|artists?|album|song(?: title)?|(?:song)?writers?(?:\(s\))?|composers?|producers?|lyrics|music|key|capo|"
     r"tempo|bpm|tuning|time signature|copyright|genre|"
     r"(?:written|words|lyrics|music|composed|produced|performed|transcribed)(?: (?:and|&) \w+)? by)\s*:\s*\S.*"
@@ -397,9 +403,10 @@ def _progressions(lines: Sequence[list[str]]) -> bool:
     for line in lines:
         bare = [word.strip(_AROUND_CHORDS) for word in line]
         named = [word for word in bare if word and not _BETWEEN_CHORDS.fullmatch(word)]
-        if len(named) < 2 or not _chords(line, _CHORDS[0][0]):
+        # One of them again and again is hummed, "Hm Hm".
+        if len(set(named)) < 2 or not _chords(line, _CHORDS[0][0]):
             continue
-        if len(set(named)) > 1 and any(word.endswith("m") for word in named):
+        if any(word.endswith("m") for word in named):
             return True
         letters += 1
         alphabet += all(ord(b[0]) - ord(a[0]) == 1 for a, b in pairwise(named))
