@@ -161,6 +161,14 @@ def test_tremolo_does_not_begin_again():
     assert (_onsets(track_frames({"other": y})) < 0.1).all()
 
 
+@pytest.mark.parametrize("cents", [5, 10, 15, 20])
+def test_tones_that_are_out_of_tune_with_each_other_do_not_begin_again(cents):
+    # Their partials beat each at a rate of its own; only the beats of nearly pure tones fall to nothing.
+    t, ratio = np.arange(6 * SR) / SR, 2 ** (cents / 1200)
+    y = sum((np.sin(2 * np.pi * 440 * h * t) + np.sin(2 * np.pi * 440 * h * ratio * t)) / h for h in range(1, 8))
+    assert (_onsets(track_frames({"other": 0.05 * y})) < 0.1).all()
+
+
 def test_a_level_returns_at_the_end_of_a_pause():
     level = np.full(200, 1.0)
     level[50:53], level[100:106], level[150:152] = 0.05, 1e-9, 0.3

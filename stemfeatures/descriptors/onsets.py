@@ -66,7 +66,8 @@ BIN_THRESHOLD, BIN_FLUX = 0.03, 0.02
 #: Where they rose by this share of it in the frame before already, they began between the two.
 BIN_SHARE = 0.4
 #: A level that is so many dB lower than within so many frames (0.19 s) before and behind has come back: more than
-#: tremolo does. It is no onset of its own within this time of another. So many dB below the loud frames is a pause.
+#: tremolo of a depth of a half does, and less than beats of pure tones do.
+#: It is no onset of its own within this time of another. So many dB below the loud frames is a pause.
 RETURN_DB, RETURN_FRAMES, RETURN_APART_S = 10.0, 8, 0.13
 PAUSE_DB = 35.0
 #: Flux that makes an onset beside them, by itself: of slow attacks, which widen no spectrum; and the time within which
