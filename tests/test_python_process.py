@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from stemfeatures._util.python_process import imports_from_folder, paths_as_here, python_command
+from stemfeatures._util.python_process import (
+    environment_as_here,
+    forget_safe_path,
+    imports_from_folder,
+    paths_as_here,
+    python_command,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,8 +51,8 @@ def folder_of_modules(tmp_path: Path) -> Path:
     [
         "import os\nfrom pipelines.extraction.fork_server import in_fork, start_fork_server\nstart_fork_server()\n"
         "assert in_fork(os.getpid) != os.getpid()",
-        "import math\nfrom stemfeatures._util.pools import starmap\n"
-        "assert list(starmap(math.sqrt, [(4,), (9,)], jobs=2, stage='test')) == [2, 3]",
+        "from stemfeatures._util.pools import starmap\n"
+        "assert list(starmap(os.getenv, [('PYTHONSAFEPATH', '-'), ('HOME_', '')], jobs=2, stage='test')) == ['-', '']",
     ],
     ids=["forked", "spawned"],
 )
@@ -76,3 +82,18 @@ def test_whose_modules_come_from_the_folder(monkeypatch: pytest.MonkeyPatch, fir
     with paths_as_here():
         assert ("PYTHONSAFEPATH" in os.environ) is not expected
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_what_a_user_has_set_stays_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/elsewhere", *sys.path])
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    with paths_as_here():
+        forget_safe_path()
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+    assert environment_as_here() == {}
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # as good as not set
+    with paths_as_here():
+        assert os.environ["PYTHONSAFEPATH"]
+        forget_safe_path()
+        assert "PYTHONSAFEPATH" not in os.environ
+    assert os.environ["PYTHONSAFEPATH"] == ""

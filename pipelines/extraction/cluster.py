@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.pools import is_script
-from stemfeatures._util.python_process import SAFE_PATH, imports_from_folder
+from stemfeatures._util.python_process import SAFE_PATH, environment_as_here
 from stemfeatures._util.urls import Place
 from stemfeatures._util.words import size
 from stemfeatures.errors import ClusterError, LostSchedulerError
@@ -548,7 +548,7 @@ def _workers(n_workers: int, *, device: str, security: Security) -> tuple[dict[i
     from distributed import Nanny
     from distributed.system import MEMORY_LIMIT
 
-    before_it_starts = {**threads.MEMORY_ENVIRONMENT, **({} if imports_from_folder() else SAFE_PATH)}
+    before_it_starts = {**threads.MEMORY_ENVIRONMENT, **environment_as_here()}
 
     class KeepingNanny(Nanny):
         """Starts workers whose allocator keeps memory; also after a Nanny of Dask left its own setting here."""

@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from stemfeatures._util.python_process import forget_safe_path
+
 #: Environment of worker processes; read by the libraries when they are imported.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -129,6 +131,7 @@ def dask_setup(worker: Any) -> None:
             signal.signal(number, signal.SIG_IGN)
         # The fork server blocks them, and so would programs that are started from here.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    forget_safe_path()
     tempfile.tempdir = None  # TMPDIR may have changed since the fork server was started
     # A forked process ends without what is registered with atexit, such as the removal of temporary folders.
     multiprocessing.util.Finalize(None, atexit._run_exitfuncs, exitpriority=0)

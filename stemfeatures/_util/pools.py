@@ -33,7 +33,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from ..errors import WorkerError
-from .python_process import paths_as_here
+from .python_process import forget_safe_path, paths_as_here
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
@@ -232,6 +232,7 @@ class _Worker:
 
 def _work(connection: Connection, work: bytes, level: int) -> None:
     """What runs in a worker process."""
+    forget_safe_path()
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     threading.Thread(target=_exit_with_parent, daemon=True).start()  # without the signals: they wake the work

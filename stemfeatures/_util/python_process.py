@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: For the environment of a process of Python that shall import nothing from the folder that it is started in.
-SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+#: For the environment of a process of Python that shall import nothing from the folder that it is started in. Any text
+#: will do; this one is told from what a user has set.
+SAFE_PATH = {"PYTHONSAFEPATH": "stemfeatures"}
 
 
 def imports_from_folder() -> bool:
@@ -20,6 +21,21 @@ def imports_from_folder() -> bool:
         return False
 
 
+def environment_as_here() -> dict[str, str]:
+    """Variables for a process of Python that imports from its folder only if this one does; see
+    :func:`forget_safe_path`."""
+    said = any(os.environ.get(name) for name in SAFE_PATH)
+    return {} if said or imports_from_folder() else {**SAFE_PATH}
+
+
+def forget_safe_path() -> None:
+    """Called in such a process once it has begun: programs that a separator starts from it find the modules beside
+    their script, as those find that are started from a shell."""
+    for name, value in SAFE_PATH.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+
+
 @contextmanager
 def paths_as_here() -> Iterator[None]:
     """Processes of Python that :mod:`multiprocessing` starts meanwhile import from their folder only if this one does.
@@ -28,8 +44,7 @@ def paths_as_here() -> Iterator[None]:
     in a folder of music would be in the place of the standard library's.
     """
     before = {name: os.environ.get(name) for name in SAFE_PATH}
-    if not imports_from_folder():
-        os.environ.update(SAFE_PATH)
+    os.environ.update(environment_as_here())
     try:
         yield
     finally:
