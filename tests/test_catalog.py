@@ -602,6 +602,12 @@ def test_times_of_the_day_of_any_unit(tmp_path: Path) -> None:
         (pa.date32(), [2**31 - 1, 2_932_896, None], [None, "9999-12-31", None]),  # infinity, and no end
         (pa.date64(), [-719_163 * 86_400_000, -719_162 * 86_400_000, None], [None, "0001-01-01", None]),
         (pa.timestamp("s"), [10**12, 0, None], [None, "1970-01-01T00:00:00", None]),  # milliseconds, taken for seconds
+        (pa.timestamp("ms"), [-719_162 * 86_400_000 - 1, 0, None], [None, "1970-01-01T00:00:00", None]),
+        (
+            pa.timestamp("s", "UTC"),
+            [2**40, 2_932_897 * 86_400 - 1, -719_162 * 86_400],
+            [None, "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+00:00"],
+        ),
         (pa.timestamp("us", "Asia/Kolkata"), [2**63 - 1, 0, -(2**62)], [None, "1970-01-01T05:30:00+05:30", None]),
     ],
     ids=str,
@@ -615,6 +621,14 @@ def test_dates_that_python_does_not_know(
     assert read_catalog(tmp_path / "a.parquet").frame["at"].tolist() == expected
     assert "column 'at': " in caplog.text
     assert "dates outside of the years 1 to 9999 are stored as null" in caplog.text
+
+
+def test_all_dates_of_nanoseconds_are_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain = pa.array([2**63 - 1, -(2**63) + 10**9], pa.int64()).cast(pa.timestamp("ns"))
+    pq.write_table(pa.table({"path": ["a.wav", "b.wav"], "at": plain}), tmp_path / "a.parquet")
+    found = [at[:19] for at in read_catalog(tmp_path / "a.parquet").frame["at"]]
+    assert found == ["2262-04-11T23:47:16", "1677-09-21T00:12:44"]
+    assert "stored as null" not in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])

@@ -302,9 +302,12 @@ def _plain(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
         return column.cast(pa.time64("us"), safe=False)
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         a_day = _A_DAY[getattr(column.type, "unit", str(column.type))]
-        days = pc.divide(column.cast(pa.int32() if a_day == 1 else pa.int64()).cast(pa.int64()), a_day)
-        margin = 0 if getattr(column.type, "tz", None) is None else 1  # a time zone may be ahead or behind
-        known = pc.and_(pc.greater_equal(days, _FIRST_DAY + margin), pc.less_equal(days, _LAST_DAY - margin))
+        number = column.cast(pa.int32() if a_day == 1 else pa.int64()).cast(pa.int64())
+        margin = 0 if getattr(column.type, "tz", None) in (None, "UTC") else 1  # a time zone may be ahead or behind
+        first, last = (_FIRST_DAY + margin) * a_day, (_LAST_DAY + 1 - margin) * a_day - 1
+        known = pc.and_(
+            pc.greater_equal(number, max(first, -(2**63))), pc.less_equal(number, min(last, 2**63 - 1))
+        )  # fmt: skip
         if n := pc.sum(pc.invert(known)).as_py():
             log.warning("%s: column %r: %d dates outside of the years 1 to 9999 are stored as null", source, name, n)
             return pc.if_else(known, column, pa.scalar(None, column.type))
