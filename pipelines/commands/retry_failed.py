@@ -31,7 +31,7 @@ def add_parser(verbs: Any) -> None:
         "-d",
         "--device",
         default="auto",
-        help="torch device (default: every GPU there is, else cpu; cpu where the rows are in bfloat16)",
+        help="torch device (default: every GPU there is, else cpu)",
     )
     parser.add_argument("-j", "--jobs", type=whole(1), metavar="N", help="worker processes (default: by the machine)")
     parser.add_argument(
