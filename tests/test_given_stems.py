@@ -293,6 +293,11 @@ def test_a_module_that_lies_in_this_folder(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ModelError, match="No module named 'not_mine'") as raised:
         open_external("not_mine:f")
     assert "folder" not in str(raised.value)
+    (tmp_path / "lacks_another.py").write_text("import not_installed_by_anybody")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match="No module named 'not_installed_by_anybody'") as raised:
+        open_external("lacks_another:f")
+    assert "folder" not in str(raised.value)
 
 
 def test_what_the_trial_tells(
@@ -841,6 +846,8 @@ def test_a_separator_that_ends_its_process_at_a_track(
         "import pathlib\n"
         "with pathlib.Path(__file__).with_suffix('.processes').open('a') as file:\n"
         "    print(os.getpid(), file=file)\n"
+        "with pathlib.Path(__file__).with_suffix('.safe_paths').open('a') as file:\n"
+        "    print(os.environ.get('PYTHONSAFEPATH'), file=file)\n"
         "def f(y, rate):\n"
         "    if abs(y).max() > 0.5:\n"
         "        os._exit(3)\n"
@@ -848,6 +855,7 @@ def test_a_separator_that_ends_its_process_at_a_track(
         "f.stems = ('vocals', 'no_vocals')\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setattr(portions, "PORTION_ROWS", 2)
     tried: list[str] = []
     monkeypatch.setattr(prepare, "origin_of", lambda name: tried.append(name) or origin_of(name))
@@ -864,6 +872,8 @@ def test_a_separator_that_ends_its_process_at_a_track(
     processes = (tmp_path / "modules" / "deadly_at_a_track.processes").read_text().split()
     assert processes
     assert str(os.getpid()) not in processes
+    # A program that it starts, such as python inference.py, finds the modules beside its script.
+    assert set((tmp_path / "modules" / "deadly_at_a_track.safe_paths").read_text().split()) == {"None"}
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "out", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 1, 0)
 

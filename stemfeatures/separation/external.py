@@ -264,16 +264,17 @@ def open_external(name: str, *, device: str = "cpu") -> ExternalSeparator:
     except SeparationError as error:
         raise ModelError(f"separator {name!r} cannot be used: {error.message}") from error
     except ImportError as error:
-        hint = f"; to install it: pip install {first}" if first in PACKAGES else _lies_here(first)
+        hint = f"; to install it: pip install {first}" if first in PACKAGES else _lies_here(first, error)
         raise ModelError(f"separator {name!r}: {error}{hint}") from error
     except (Exception, SystemExit) as error:
         raise ModelError(f"separator {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _lies_here(module: str) -> str:
+def _lies_here(module: str, error: ImportError) -> str:
     """What to do about a module that Python does not find, though it lies in the folder of this process."""
-    path = Path(module.partition(".")[0])
-    if not (path.is_dir() or path.with_suffix(".py").is_file()):
+    top = module.partition(".")[0]
+    path = Path(top)
+    if error.name != top or not (path.is_dir() or path.with_suffix(".py").is_file()):
         return ""
     return "; it lies in this folder, where modules are not looked for: set PYTHONPATH=. to take it from there"
 
