@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from stemfeatures._util.pools import is_script
-from stemfeatures._util.python_process import SAFE_PATH, environment_as_here
+from stemfeatures._util.python_process import SAFE_PATH, environment_as_here, variables_as_before
 from stemfeatures._util.urls import Place
 from stemfeatures._util.words import size
 from stemfeatures.errors import ClusterError, LostSchedulerError
@@ -609,15 +609,8 @@ def _environment_as_before() -> Iterator[None]:
         *nanny,
         *dask.config.get("distributed.nanny.pre-spawn-environ", {}),
     }
-    before = {name: os.environ.get(name) for name in names}
-    try:
+    with variables_as_before(names):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

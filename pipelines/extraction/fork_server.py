@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from stemfeatures._util.python_process import paths_as_here
+from stemfeatures._util.python_process import paths_as_here, variables_as_before
 
 from . import threads
 
@@ -55,8 +55,7 @@ def start_fork_server() -> str:
     multiprocessing.get_context(METHOD).set_forkserver_preload(PRELOADED)
     # Read when a process starts.
     settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT, DRIVER: str(os.getpid())}
-    environment = {name: os.environ.get(name) for name in settings}
-    with paths_as_here():
+    with variables_as_before(settings), paths_as_here():
         resource_tracker.ensure_running()  # now: it unblocks the signals
         # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -67,11 +66,6 @@ def start_fork_server() -> str:
             return "spawn"
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            for name, value in environment.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
     return METHOD
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 #: For the environment of a process of Python that shall import nothing from the folder that it is started in. Any text
@@ -37,14 +37,9 @@ def forget_safe_path() -> None:
 
 
 @contextmanager
-def paths_as_here() -> Iterator[None]:
-    """Processes of Python that :mod:`multiprocessing` starts meanwhile import from their folder only if this one does.
-
-    They are told where modules come from, but not before they have imported what reads it, by which time a ``json.py``
-    in a folder of music would be in the place of the standard library's.
-    """
-    before = {name: os.environ.get(name) for name in SAFE_PATH}
-    os.environ.update(environment_as_here())
+def variables_as_before(names: Iterable[str]) -> Iterator[None]:
+    """Variables of the environment are at the end of the block what they were before it."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
@@ -53,6 +48,18 @@ def paths_as_here() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def paths_as_here() -> Iterator[None]:
+    """Processes of Python that :mod:`multiprocessing` starts meanwhile import from their folder only if this one does.
+
+    They are told where modules come from, but not before they have imported what reads it, by which time a ``json.py``
+    in a folder of music would be in the place of the standard library's.
+    """
+    with variables_as_before(SAFE_PATH):
+        os.environ.update(environment_as_here())
+        yield
 
 
 def python_command(program: str, *arguments: str) -> list[str]:

@@ -122,7 +122,7 @@ PROVENANCE_FIELDS = (
         "precision",
         "category",
         "In which the network computed. Values move by less than those of an MP3, so config_hash does not tell; null: "
-        "rows of earlier versions, see config_json of the run.",
+        "rows of earlier versions, see config_json of the run, and tracks that failed.",
         range="float32 | bfloat16",
         since="1.1",
         family="provenance",
