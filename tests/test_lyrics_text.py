@@ -70,6 +70,11 @@ def test_every_token_keeps_its_place_and_kind():
         "(repeat and fade)", "(fading)", "(ad lib to fade)", "Title: Hello",
         "Written by: Anna", "Writer(s): Anna, Bob", "Capo 2", "Key: G",
         "Capo on 3rd fret",
+        "Chorus (bis)", "Refrain 2x", "Chorus [x2]", "Chorus 1 x2", "2x Chorus", "Final Chorus", "1. Strophe", "Ref.:",
+        "Verse 1 & 2", "Intro / Chorus", "\u2022 Chorus", "Outro (fade out)", "Guitar:", "Female:", "(x 3)", "(bis)",
+        "[2 times]", "(Applause)", "*guitar solo*", "\u266a Music \u266a", "(music playing)", "\u2117 2015 X",
+        "Music by Anna Bell", "Words and music by Anna & Bob", "(1409617829201)", "https://a.example/b",
+        "******* This Lyrics is NOT for Commercial use *******",
         "\u00a9 2015 Somebody", "All rights reserved.", "Lyrics licensed by X",
     ],
 )  # fmt: skip
@@ -84,6 +89,7 @@ def test_headings_are_not_sung(heading: str):
         "Verse oneself away", "Repeat to me", "fade out", "Coro",
         "Chorus what a word for one who sings alone",
         "Keys to the city", "Capo dei capi", "Music is by my side",
+        "Women", "Verse on verse on verse", "2 become one", "(laughing with me)", "Written by the river",
         "(fade away)", "(fading light)", "(repeat it)", "(fading out of sight)", "All one", "All I", "Both two",
     ],
 )  # fmt: skip
@@ -129,6 +135,63 @@ def test_how_often_may_be_said_in_words():
         (2, "repeat"), (2, "repeat"), (3, "repeat"), (1, "word"), (1, "heading"),
         (1, "word"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [
+        ("(bis)", 2), ("[bis]", 2), ("bis x2", 2), ("(ter)", 3), ("[2 times]", 2), ("(two times)", 2),
+        ("(dos veces)", 2),
+        ("(x 3)", 3), ("(3 x)", 3), ("x 4", 4), ("/2x", 2), ("[x2]", 2), ("(repeat)", 2), ("(repeat 3 times)", 3),
+        ("(repeat x4)", 4), ("(repeat until fade)", 2), ("(x2 then fade)", 2), ("(x99)", 16), ("(fade out)", 1),
+    ],
+)  # fmt: skip
+def test_how_often_is_not_sung(said: str, times: int):
+    lyrics = parse_lyrics(f"na na na {said}\nhere I am")
+    assert [t.text for t in lyrics.tokens if t.kind == "word"] == ["na", "na", "na", "here", "I", "am"]
+    assert [line.times for line in lyrics.lines] == [times, 1]
+
+
+@pytest.mark.parametrize(
+    "line", ["na na bis", "we do it 2 times", "say it (repeat it)", "say (repeat after me)", "2 x 3", "give me (two)"]
+)
+def test_what_may_be_sung_is_no_count(line: str):
+    lyrics = parse_lyrics(line)
+    assert lyrics.lines[0].times == 1
+    assert lyrics.n_words == len(line.split())
+
+
+def test_bis_before_a_line_and_signs_around_it_say_that_it_is_sung_twice():
+    lyrics = parse_lyrics("bis: we go\n|: we ride :|\nwe row")
+    assert [(line.times, line.text) for line in lyrics.lines] == [
+        (2, "bis: we go"),
+        (2, "|: we ride :|"),
+        (1, "we row"),
+    ]
+    assert [t.text for t in lyrics.tokens if t.kind == "word"] == ["we", "go", "we", "ride", "we", "row"]
+
+
+def test_a_count_alone_on_its_line_begins_a_stanza():
+    assert [line.stanza for line in parse_lyrics("we go\n(x2)\nwe ride").lines] == [0, 1, 1]
+
+
+def test_what_is_heard_besides_is_not_sung():
+    assert _kinds("hey [laughs] you (whispers)\nshe laughs (laughs)\n[inaudible] go *sighs* on\nall (cries)") == [
+        "hey ([laughs]) you ((whispers))", "she laughs (laughs)", "<[inaudible]> go (*sighs*) on", "all (cries)",
+    ]  # fmt: skip
+
+
+def test_credits_are_known_by_names_or_by_standing_apart():
+    song = "Hold on to me\n{}\nwhen you are gone\nfar away"
+    for line in ("Music: the only thing I need", "Key: to my heart", "Song: of the sea", "Written by the river"):
+        assert parse_lyrics(song.format(line)).n_words == 10 + len(line.split())
+        assert parse_lyrics(f"Hold on\n\n{line}").n_words == 2 + len(line.split()) * line.startswith("Written")
+    for line in ("Music: Anna Bell", "Key: Am", "Song: The River", "Tempo: 120", "Artist: Anna & the Bells"):
+        assert parse_lyrics(song.format(line)).n_words == 10
+    head = "River\nWritten by Anna Bell\nmusic: anna bell\n\nHold on"
+    assert [t.text for t in parse_lyrics(head).tokens if t.kind == "word"] == ["River", "Hold", "on"]
+    # Capitals tell nothing where all are capitals.
+    assert parse_lyrics("HOLD ON\nMUSIC: MY FRIEND\nTO ME").n_words == 7
 
 
 def test_chords_behind_the_name_of_a_section_and_before_how_often_they_come_are_not_sung():
@@ -284,7 +347,118 @@ def test_captions_are_read_with_their_times():
     assert parse_lyrics("Over the hills\n\n" + cues.format("")).lines[0].text == "Over the hills"
 
 
+ROLLING = """\
+WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.389 align:start position:0%
+~
+hold<00:00:00.480><c> on</c><00:00:00.960><c> to</c><00:00:01.120><c> me</c>
+
+00:00:02.389 --> 00:00:02.399 align:start position:0%
+hold on to me
+~
+
+00:00:02.399 --> 00:00:05.000 align:start position:0%
+hold on to me
+hold<00:00:02.800><c> on</c><00:00:03.000><c> to</c><00:00:03.200><c> me</c>
+
+00:00:05.000 --> 00:00:05.010 align:start position:0%
+hold on to me
+~
+
+00:00:05.010 --> 00:00:08.000 align:start position:0%
+hold on to me
+never<00:00:05.800><c> let</c><00:00:06.000><c> go</c>
+
+00:00:08.000 --> 00:00:08.010 align:start position:0%
+never let go
+~
+
+00:00:08.010 --> 00:00:09.000 align:start position:0%
+never let go
+[Music]
+"""
+
+
+def test_lines_that_rolling_captions_show_again_are_sung_once():
+    assert [(line.text, line.start_s) for line in parse_lyrics(ROLLING.replace("~", " ")).lines] == [
+        ("hold on to me", 0.0), ("hold on to me", 2.399), ("never let go", 5.01), ("[Music]", 8.01),
+    ]  # fmt: skip
+    cue = "{}\n00:00:0{},000 --> 00:00:0{},500\n{}\n\n"
+    rolled = ("la la", "la la\nfor you", "for you\nand me", "and me\nla la")
+    srt = "".join(cue.format(k, k, k, text) for k, text in enumerate(rolled))
+    assert [line.text for line in parse_lyrics(srt).lines] == ["la la", "for you", "and me", "la la"]
+    # What is sung twice stays so.
+    for texts in (["la la"] * 4, ["la la\nla la"] * 3, ["la la", "la la", "for you", "for you\nand me"]):
+        srt = "".join(cue.format(k, k, k, text) for k, text in enumerate(texts))
+        assert [line.text for line in parse_lyrics(srt).lines] == "\n".join(texts).split("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0:00:01.000,0:00:03.000\nHold on\n\n0:01:03.500,0:01:05.000\nto me\n\n1:00:00.000,1:00:01.000\nand go\n",
+        "[Script Info]\nTitle: x\n[Events]\nFormat: Layer, Start, End, Style, Name, A, B, C, Effect, Text\n"
+        "Dialogue: 0,0:00:01.00,0:00:03.00,Default,,0,0,0,,{\\k20}Hold {\\k30}on\n"
+        "Dialogue: 0,0:01:03.50,0:01:05.00,Default,,0,0,0,,to me\nDialogue: 0,1:00:00.00,1:01:00.00,D,,0,0,0,,and go\n",
+    ],
+    ids=["sbv", "ass"],
+)
+def test_other_captions_are_read_with_their_times(text: str):
+    lines = [line for line in parse_lyrics(text).lines if line.start_s is not None]
+    assert [(line.text, line.start_s) for line in lines] == [("Hold on", 1.0), ("to me", 63.5), ("and go", 3600.0)]
+    assert [t.text for t in parse_lyrics(text).tokens if t.kind == "word"] == ["Hold", "on", "to", "me", "and", "go"]
+
+
+def test_transcripts_are_read_with_their_times():
+    for text in ("0:05\nhold on\n0:09\nto me\n1:02:03\nand go", "0:05 hold on\n0:09 - to me\n(1:02:03) and go"):
+        assert [(line.text, line.start_s) for line in parse_lyrics(text).lines] == [
+            ("hold on", 5.0), ("to me", 9.0), ("and go", 3723.0),
+        ]  # fmt: skip
+    # Two times of day, or such as go back, are sung.
+    assert parse_lyrics("3:45\nin the morning\n4:45\nat night").n_words == 7
+    assert parse_lyrics("9:15\nI wake\n3:45\nI wait\n2:10\nI go").n_words == 9
+
+
+def test_files_of_karaoke_games_give_their_words():
+    song = (
+        "#TITLE:River\n#BPM:300\n#GAP:1000\n: 0 4 7 Hel\n: 4 4 7 lo\n* 8 4 7  you\n- 20\nF 40 4 2 Go\n: 44 4 2 ~\nE\n"
+    )
+    assert [(line.text, line.start_s) for line in parse_lyrics(song).lines] == [("Hello you", 1.0), ("Go", 3.0)]
+    broken = "#BPM:0\n: 0 4 7 Hel\n"
+    assert parse_lyrics(broken).tokens[0].text == "#BPM:0"
+    kar = "@KMIDI KARAOKE FILE\n@TRiver\n\\Hold on/to me\\go"
+    assert [(line.text, line.stanza) for line in parse_lyrics(kar).lines] == [("Hold on", 0), ("to me", 0), ("go", 1)]
+
+
+def test_words_of_openlyrics_are_sung():
+    song = (
+        '<?xml version="1.0"?>\n<song><properties><titles><title>River</title></titles><authors><author>Anna</author>'
+        '</authors></properties><lyrics><verse name="v1"><lines>Hold on<br/>to <chord name="D"/>me</lines></verse>'
+        "<verse><lines>and go</lines></verse></lyrics></song>"
+    )
+    assert [(line.text, line.stanza) for line in parse_lyrics(song).lines] == [
+        ("Hold on", 0),
+        ("to me", 0),
+        ("and go", 1),
+    ]
+
+
+def test_readings_in_brackets_are_sung_in_the_place_of_the_characters():
+    kanji, reading = "\u6f22\u5b57", "\u304b\u3093\u3058"
+    for text in (
+        f"{kanji}({reading})\u3092",
+        f"{kanji}\u300a{reading}\u300b\u3092",
+        f"<ruby>{kanji}<rt>{reading}</rt></ruby>\u3092",
+    ):
+        assert [t.sung for t in parse_lyrics(text).tokens] == [f"{reading}\u3092"]
+    assert [t.sung for t in parse_lyrics(f"{reading}(\u3048\u3048\u3048)").tokens] == [f"{reading}(\u3048\u3048\u3048)"]
+
+
 def test_rich_text_is_read_without_its_formats():
+    assert decode_lyrics(b"\xef\xbb\xbf{\\rtf1\\ansi a\\par b}") == "a\nb"
+    assert decode_lyrics(b"\r\n {\\rtf1 a}") == "a"
     mac = (
         b"{\\rtf1\\ansi\\ansicpg1252\\cocoartf2639\n{\\fonttbl\\f0 Arial;}\n{\\colortbl;\\red255\\green255;}\n"
         b"\\f0\\fs24 \\cf0 Don\\'92t \\b go\\b0 \\\n\\\nto {\\i me} \\{now\\}}"
@@ -396,6 +570,29 @@ def test_what_pages_do_not_show_is_not_sung():
         ("&", "AE N D"),
         ("sooooo", "S OW"),
         ("rock'n'roll", "R AA K AH N R OW L"),
+        ("$100", "W AH N HH AH N D R AH D D AA L ER Z"),
+        ("$1.50", "W AH N D AA L ER F IH F T IY"),
+        ("3:45", "TH R IY F AO R T IY F AY V"),
+        ("9:05", "N AY N OW F AY V"),
+        ("3.14", "TH R IY P OY N T W AH N F AO R"),
+        ("867-5309", "EY T S IH K S S EH V AH N F AY V TH R IY OW N AY N"),
+        ("9-1-1", "N AY N W AH N W AH N"),
+        ("24/7", "T W EH N T IY F AO R S EH V AH N"),
+        ("\u00bd", "HH AE F"),
+        ("90's", "N AY N T IY Z"),
+        ("#1", "N AH M B ER W AH N"),
+        ("VIII", "EY T"),
+        ("XIV", "DH AH F AO R T IY N TH"),
+        ("w/", "W IH DH"),
+        ("b-b-baby", "B AH B AH B EY B IY"),
+        ("Ch-ch-changes", "CH AH CH AH CH EY N JH IH Z"),
+        ("f***", "F AH K"),
+        ("(b*tch,", "B IH CH"),
+        ("NYC", "EH N W AY S IY"),
+        ("SHH", "SH"),
+        ("Mmm", "M"),
+        ("U.S.A.", "Y UW EH S EY"),
+        ("yeeeah", "Y AE"),
         ("rock-a-bye", "R AA K AH B AY"),
         ("Café", "K AH F EY"),
         ("—", ""),

@@ -15,6 +15,7 @@ from .viterbi import NEVER, StateGraph
 
 #: Column of the observations of pauses; those of what is said follow.
 PAUSE = 0
+_FULL_WIDTH = str.maketrans("\uff08\uff09", "()")
 _HALF = math.log(0.5)
 _PAUSE_STAY = math.log(0.99)
 #: Moves into one state are counted in a byte.
@@ -143,7 +144,8 @@ def _echoes(lyrics: LyricsText, line: Line, said: Sequence[int]) -> Iterator[tup
     """Last and first of the tokens that are said in each pair of round brackets of a line."""
     depth, first = 0, line.first
     for k in range(line.first, line.stop):
-        text = lyrics.tokens[k].sung  # without the brackets around letters that were put in
+        # Without the brackets around letters that were put in; brackets of full width are brackets, too.
+        text = lyrics.tokens[k].sung.translate(_FULL_WIDTH)
         if depth <= 0 and "(" in text:
             depth, first = 0, k
         closes = depth > 0 or "(" in text

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from .acoustic_model import installed_model
 from .letter_to_sound import LETTERS, LetterToSound
+from .respelled import respelled
 
 Phones = tuple[str, ...]
 #: Ways to say one word that are tried at most.
@@ -23,6 +24,9 @@ _SIGNS = {
 }
 _PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)*'?|'[^\W\d_]+|[&+@%$€£]")
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc`\u00b4"), "'")
+#: Beginnings of a word without a vowel, and the word.
+_STUTTERED = re.compile(r"((?:([b-df-hj-np-tv-xz]{1,3})-)+)(?=\2)([a-z']+)")
+_HUMMED = re.compile(r"m{2,}")
 _VARIANT = re.compile(r"\(\d+\)$")
 
 
@@ -61,17 +65,34 @@ def pronunciations(token: str) -> list[Phones]:
     >>> pronunciations("(lovin'")[0]
     ('L', 'AH', 'V', 'IH', 'N')
     """
-    text = unicodedata.normalize("NFKC", token).translate(_APOSTROPHES).lower()
-    variants: list[Phones] = [()]
-    for part in _PARTS.findall(text):
-        ways = _number(part) if part[0].isdigit() else _word(_SIGNS.get(part, part))
-        variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
-    return [way for way in dict.fromkeys(variants) if way][:MOST_VARIANTS]
+    plain = unicodedata.normalize("NFKC", token).translate(_APOSTROPHES)
+    if stuttered := _STUTTERED.fullmatch(plain.strip('()[].,;!?"').lower()):
+        return _said_again(stuttered)[:MOST_VARIANTS]
+    found: dict[Phones, None] = {}
+    for text in respelled(plain, read_dictionary()) or [plain]:
+        variants: list[Phones] = [()]
+        for part in _PARTS.findall(text.lower()):
+            ways = _number(part) if part[0].isdigit() else _word(_SIGNS.get(part, part))
+            variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
+        found.update(dict.fromkeys(variants))
+    return [way for way in found if way][:MOST_VARIANTS]
+
+
+def _said_again(stuttered: re.Match[str]) -> list[Phones]:
+    """The first consonants of a word again and again, with a short vowel behind them, then the word: ``b-b-baby``."""
+    begun, word = stuttered[1].rstrip("-").split("-"), stuttered[3]
+    ways: list[Phones] = []
+    for way in _word(word):
+        onset = next((k for k, phone in enumerate(way) if phone[0] in "AEIOU"), len(way))
+        ways.append((*(phone for part in begun for phone in (*way[: min(len(part), onset)], "AH")), *way))
+    return ways
 
 
 def _word(word: str) -> list[Phones]:
     dictionary = read_dictionary()
     plain = word.strip("'")
+    if _HUMMED.fullmatch(plain):
+        return [("M",)]
     for candidate in (word, f"{plain}g" if word.endswith("in'") else "", plain, f"{plain}'"):
         if candidate in dictionary:
             if candidate != f"{plain}g":
@@ -112,8 +133,10 @@ def _number(text: str) -> list[Phones]:
     forms = [num2words(int(digits), to="ordinal" if ending in ("st", "nd", "rd", "th") else "cardinal")]
     if len(digits) == 4 and digits[0] in "12" and not ending.endswith("h"):
         forms.insert(0, num2words(int(digits), to="year"))
-    if len(digits) > 1:
-        forms.append(" ".join(num2words(int(digit)) for digit in digits))
+    if forms[0].startswith("one ") and forms[0].count(" ") == 1:
+        forms.append(forms[0].replace("one ", "a ", 1))
+    if len(digits) > 1 and "," not in text:
+        forms.append(" ".join(num2words(int(digit)) if int(digit) else "oh" for digit in digits))
     ways: list[Phones] = []
     for form in forms:
         said: Phones = tuple(p for word in re.findall("[a-z]+", form.lower()) for p in _word(word)[0])

@@ -15,6 +15,7 @@ Every token between blanks keeps its place, so that times can be given back to t
 
 from __future__ import annotations
 
+import codecs
 import html
 import random
 import re
@@ -25,6 +26,9 @@ from itertools import pairwise
 
 from ..errors import StemfeaturesError
 from .captions import captions_as_lrc
+from .counts import count_of
+from .credits import credit_lines
+from .karaoke import karaoke_as_text
 from .lexicon import read_dictionary
 from .rtf import MARK, rtf_text
 
@@ -37,24 +41,30 @@ _SECTIONS = (
     "\u30b3\u30fc\u30e9\u30b9|\u30b5\u30d3|\u526f\u6b4c|\u4e3b\u6b4c|\u9593\u594f|\u95f4\u594f|\ud6c4\ub834"
 )
 _AMBIGUOUS = (
-    "hook|solo|break|coda|part|strophe|vers|verso|puente|ponte|coro|strofa|estrofa|estrofe|rap|v|bis|repeat|ending|"
+    "hook|solo|break|coda|part|strophe|vers|verso|puente|ponte|pont|coro|strofa|estrofa|estrofe|zwrotka|sloka|rap|v|bis|"
+    r"repeat|ending|refr\.?|ref\.?|chor\.?|tag|vamp|drop|finale|"
     "spoken|all|both|\u043a\u0443\u043f\u043b\u0435\u0442|\u0431\u0440\u0438\u0434\u0436"
 )
+_INSTRUMENT = "guitar|piano|keyboard|organ|synth|bass|drum|sax\\w*|trumpet|violin|fiddle|harmonica|flute|instrumental"
+#: Who sings, or what plays, where it stands alone before a colon.
+_WHO = rf"r|male|female|m[ae]n|wom[ae]n|boys?|girls?|duet|choir|crowd|audience|narrator|(?:{_INSTRUMENT})s?"
 _NUMBER = r"(?:one|two|three|four|five|six)\b|[IVX]+\b"
-_COUNT = rf"(?:\(?(?:[x\u00d7]\s*\d+|\d+\s*[x\u00d7])\)?|\d+|{_NUMBER})"
+_COUNT = rf"(?:\(?(?:[x\u00d7]\s*\d+|\d+\s*[x\u00d7])\)?|\d+|twice\b|{_NUMBER})"
+#: Which of the sections of a name it is, and other ones named beside it.
+_WHICH = (
+    r"(?:(?:repeat|final|last|first|second|third|fourth|double|half|[x\u00d7]\d{1,2}|\d{1,2}(?:st|nd|rd|th|er|e|x|\.|\))?)"
+    r"\s){0,2}"
+)
+_BESIDE = rf"(?:\s?(?:[/&+,-]|and\b|to\b)\s?(?:(?:{_SECTIONS})(?:[\s#-]?{_COUNT})?|{_COUNT}))?"
 _BRACKETED = re.compile(r"\s*[\[{<\u3010\uff3b].*[\]}>\u3011\uff3d]\s*:?\s*$")
 #: What decorates the name of a section, and what may follow a dash behind it: who sings or plays.
-_AROUND = r"[\s*_=~(\uff08\u2013\u2014-]{0,12}"
-_BEHIND = r"[\s*_=~):\uff09\u2013\u2014-]{0,12}(?:(?<=\s)[\u2013\u2014-]\s[^\n]{1,40})?"
+_AROUND = r"[\s*_=~(\uff08\u2013\u2014\u2022\u266a\u266b-]{0,12}"
+_BEHIND = r"[\s*_=~):\uff09\u2013\u2014\u266a\u266b-]{0,12}(?:(?<=\s)[\u2013\u2014-]\s[^\n]{1,40})?"
 _NAMED = re.compile(
-    rf"{_AROUND}(?:(?:repeat\s+)?(?:{_SECTIONS})[\s.#-]{{0,4}}{_COUNT}?"
-    rf"|(?!(?:all|both|break)\s+(?:{_NUMBER})\s*$)(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:)){_BEHIND}$"
+    rf"{_AROUND}(?:{_WHICH}(?:{_SECTIONS})(?:[\s.#-]{{0,4}}{_COUNT}|\s[A-D]\b)?{_BESIDE}[\s.#-]{{0,4}}"
+    rf"|(?!(?:all|both|break)\s+(?:{_NUMBER})\s*$)(?:{_AMBIGUOUS})\s*(?:{_COUNT}\s*:?|:)"
+    rf"|\d{{1,2}}\s?[.)]\s?(?:strophe|vers|strofa|estrofa|estrofe|zwrotka|sloka)|(?:{_WHO})\s*:){_BEHIND}$"
     rf"|\s*\[(?:{_SECTIONS})\s*{_COUNT}?\s*$",
-    re.IGNORECASE,
-)
-#: How often, in words, at the end of a line.
-_TIMES = re.compile(
-    r"(?<!\S)\((?:(\d{1,2})\s+(?:times|veces|fois|mal|volte|vezes|\u0440\u0430\u0437\u0430?)|(twice)|(thrice))[).,]*$",
     re.IGNORECASE,
 )
 #: What is to come again, or how it ends: "(repeat it)" and "(fade away)" are echoes.
@@ -62,35 +72,45 @@ _AGAIN = (
     rf"(?:the\s+)?(?:{_SECTIONS}|hook|coda|last|first|whole|above)\b|{_COUNT}|and\s+fade\b"
     r"|(?:to|until|till?)\s+(?:fade|end|silence)\b|out\b(?!\s+of\b)|ad[ -]?lib"
 )
-#: That it goes on, and what sheets say of a song.
+#: That it goes on, alone or at the end of a line.
+_GOES_ON = rf"\((?:(?:repeats?|fad(?:es?|ing))(?:\s+(?:{_AGAIN})[^()]*)?|ad[ -]?libs?\b[^()]*)\)"
 _REMARK = re.compile(
-    rf"\s*(?:\((?:(?:repeats?|fad(?:es?|ing))(?:\s+(?:{_AGAIN})[^()]*)?|ad[ -]?libs?\b[^()]*)\)"
-    r"|(?:title|artists?|album|song(?: title)?|(?:song)?writers?(?:\(s\))?|composers?|producers?|lyrics|music|key|capo|"
-    r"tempo|bpm|tuning|time signature|copyright|genre|"
-    r"(?:written|words|lyrics|music|composed|produced|performed|transcribed)(?: (?:and|&) \w+)? by)\s*:\s*\S.*"
-    r"|capo\s+(?:on\s+)?\d{1,2}(?:st|nd|rd|th)?(?:\s+fret)?"
-    r"|(?:\u00a9|copyright\s+(?:\u00a9|\(c\)|\d{4})).*"
-    r"|(?:all rights reserved|lyrics (?:licensed|provided|powered) .*|submit corrections)[.!]?)\s*$",
+    rf"\s*(?:{_GOES_ON}"
+    r")\s*$",
     re.IGNORECASE,
 )
 #: Somebody plays.
 _PLAYED = re.compile(
-    r"\s*\(?(?:guitar|piano|keyboard|organ|synth|bass|drum|sax\w*|trumpet|violin|fiddle|harmonica|flute|instrumental)s?"
-    r"\s+(?:solo|break|interlude|intro|outro|riff|fill)\s*\)?\s*$",
+    rf"{_AROUND}\[?(?:{_INSTRUMENT})s?\s+(?:solo|break|interlude|intro|outro|riff|fill)\s*\]?{_BEHIND}$", re.IGNORECASE
+)
+#: What is heard besides words, or how they are said, in brackets or stars: alone on a line, or within one.
+_SOUND = (
+    r"spoken(?:\sword)?|speaking|whisper(?:s|ed)|laugh(?:s|ter)|laughing|chuckles|applause|cheers|cheering|claps|clapping|"
+    r"whistles|whistling|hums|sighs|coughs|gasps|sobs|beatbox(?:es|ing)|scats|scatting|vocali[sz](?:es|ing)|"
+    r"inaudible|unintelligible|indistinct|unclear|\?+|music(?:\splaying)?|instrumental|beat\sdrops?|silence|pause|"
+    r"(?:crowd|audience)\s\w+ing|foreign[ ]language"
+)
+_HEARD = re.compile(
+    rf"(?<!\S)(?:[\[{{]\s?(?:{_SOUND})\s?[\]}}]|\(\s?(?:{_SOUND})\s?\)|\*{{1,2}}(?:{_SOUND})\*{{1,2}}"
+    rf"|[\u266a\u266b]\s?music\s?[\u266a\u266b])[.,!]*(?!\S)",
     re.IGNORECASE,
 )
+_GOES_ON_BEHIND = re.compile(rf"(?<=\s){_GOES_ON}[.,]*$", re.IGNORECASE)
 #: What pages of lyrics put around them, and how such a page is known.
 _PAGE = re.compile(
-    r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*Embed|See .{1,60} Live|Get tickets as low as \S+)\s*$"
+    r"\s*(?:\d+\s*Contributors?.*|You might also like|\d*(?:\.\d+)?K?Embed"
+    r"|\d+(?:\.\d+)?K|See .{1,60} Live|Get tickets as low as \S+)\s*$"
 )
 _PAGE_HEAD, _PAGE_END = re.compile(r"\d+\s*Contributors?"), "Embed"
 #: The same where its lines have run into each other.
-_PAGE_TOP = re.compile(r"\s*\d+\s*Contributors?[^\n]*? Lyrics(?=\S)")
+_PAGE_TOP = re.compile(
+    r"\s*\d+\s*Contributors?[^\n]{0,300}? Lyrics(?:(?=\S)[^\n]{0,2000}?(?:\u2026|\.{3})\s?Read More\s*|(?=\S))"
+)
 _PAGE_WITHIN = re.compile(
     r"(?:See [^\n]{1,60} Live)?(?:Get tickets as low as \$\d+)?You might also like(?=\S)"
     r"|(?<=\S)(?:See [^\n]{1,60} Live)?(?:Get tickets as low as \$\d+)?You might also like"
 )
-_PAGE_BOTTOM = re.compile(r"(?<=[^\s\d])\d*Embed\s*$")
+_PAGE_BOTTOM = re.compile(r"(?<=[^\s\d.])\d{0,6}(?:\.\d)?K?Embed\s*$")
 #: Names of notes, English and German; in German chord sheets small ones are minor chords.
 _NOTE = r"(?:[CDFG]is|[DG]es|[AE]s|(?!Hmm)[A-H][#b\u266f\u266d]?)"
 _SMALL_NOTE = r"(?:[cdfg]is|[dg]es|[ae]s|(?!hmm)[a-h][#b\u266f\u266d]?)"
@@ -127,27 +147,32 @@ _REHEARSAL = re.compile(r"\s*\[[A-H]\]\s*$")
 _AROUND_CHORDS = "()[]|"
 _BETWEEN_CHORDS = re.compile(r"[|/%*.,:()-]+|N\.?C\.?|[x\u00d7]\d+|\d+[x\u00d7]", re.IGNORECASE)
 #: Who sings a line, before a colon or in square brackets that hold no word of a letter, and the number of a line.
+_SINGER_FOLLOWS = r"(?=\s+\S)"
 _SINGER = re.compile(r"\s*([A-Z\u00c0-\u00de\u0400-\u042f][\w'.]*(?: (?:&|and|[A-Z][\w'.]*))*):(?=\s+\S)")
-_SECTION = re.compile(rf"\s*(?:{_SECTIONS}|hook|solo|coda)\s*{_COUNT}?\s*:(?=\s+\S)", re.IGNORECASE)
+_SINGER_ALONE = re.compile(rf"{_SINGER.pattern.removesuffix(_SINGER_FOLLOWS)}\s*$")
+_SECTION = re.compile(rf"\s*(?:{_SECTIONS}|hook|solo|coda|refr?\.?|r)\s*{_COUNT}?\s*:(?=\s+\S)", re.IGNORECASE)
 _ASIDE = re.compile(r"\s*\[(?![IO]\])[^\[\]]*\](?=\s+\S)")
 _NUMBERED = re.compile(r"\s*\d{1,3}[.)](?=\s+\S)")
 #: Fewest lines that name singers, and least share of lines that have a number, for it to be what it seems.
 _FEWEST_NAMED, _MOST_NUMBERED = 2, 0.8
 _TABLATURE = re.compile(r"\s*[eEBGDA]?\s*[|:][-\d|hpbrx/\\~^.()\s]{6,}$")
-_TAG = re.compile(r"<\s*(?:/\s*)?(br|p|div|li|tr|h\d)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(?:/\s*)?(br|p|div|li|tr|h\d|body|lines?|verse|lyrics|song)\b[^<>]*>", re.IGNORECASE)
 #: What pages have that nobody sings; a page that was cut off may not close it, and a head need not be closed.
 _UNSEEN = re.compile(
-    r"<(script|style|head|title|noscript)\b[^<>]*>.*?(?:</\1\s*>|(?=<body\b)|\Z)|<!--.*?(?:-->|\Z)", re.I | re.S
+    r"<(script|style|head|title|noscript|properties|rp)\b[^<>]*>.*?(?:</\1\s*>|(?=<body\b)|\Z)|<!--.*?(?:-->|\Z)",
+    re.I | re.S,
 )
-_MARKUP = re.compile(r"<\s*(?:/\s*)?[a-zA-Z!][^<>\n]*>")
+_MARKUP = re.compile(r"<\s*(?:/\s*)?[a-zA-Z!?][^<>\n]*>")
+#: How characters are said, above or behind them: what is said of them, in brackets.
+_RUBY = re.compile(r"<rt\b[^<>\n]*>([^<>\n]{1,40})(?:</rt\s*>)?", re.IGNORECASE)
+_HAN, _KANA = "\u3400-\u4dbf\u4e00-\u9fff\u3005\u3006\u30f6", "\u3040-\u30ff"
+_READING = re.compile(rf"[{_HAN}]+[(\uff08\[\u300a]([{_KANA}]+)[)\uff09\]\u300b]")
+
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 #: Times before a line: in brackets, several of them for a line that is sung again.
 _LRC_LEADING = re.compile(r"\s*(?:\[\d{1,3}:\d{1,2}(?:[.:]\d{1,3})?\]\s*)+")
 _LRC_OFFSET = re.compile(r"\s*\[offset\s*:\s*([+-]?\d{1,6})\s*\]", re.IGNORECASE)
 _LRC_HEADER = re.compile(r"\s*\[(ar|ti|al|by|au|re|ve|length|offset|la|id|tool)\s*:.*\]\s*$", re.IGNORECASE)
-_REPEAT = re.compile(r"[(\[{]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,;]*$", re.IGNORECASE)
-#: A line said to be sung more often than this is not believed.
-_MOST_REPEATS = 16
 #: Of the bytes at even or odd places, the least share of zeros by which UTF-16 is known that bears no mark.
 _ZEROS = 0.05
 #: Controls, private use, halves of pairs, what is not assigned.
@@ -191,7 +216,7 @@ class Token:
     def sung(self) -> str:
         """What of it is sung: all but chords in brackets, and without brackets around letters that were put in."""
         bare = self.text if self.restored else without_chords(self.text)
-        return _SET_OFF.sub(r"\1\2\4\5", _PUT_IN.sub(r"\1\2", bare))
+        return _SET_OFF.sub(r"\1\2\4\5", _PUT_IN.sub(r"\1\2", _READING.sub(r"\1", bare)))
 
 
 @dataclass(frozen=True)
@@ -261,7 +286,7 @@ def parse_lyrics(text: str) -> LyricsText:
     offset_s = _lrc_offset_s(plain)
     contents = [_spaced(_LRC_TIME.sub(" ", raw)) for raw in plain]
     unsung = _Unsung(contents)
-    for raw, content in zip(plain, contents):
+    for k, (raw, content) in enumerate(zip(plain, contents)):
         if _LRC_HEADER.match(raw):
             continue
         # Times of words stand within the line, those of the line before it.
@@ -272,25 +297,20 @@ def parse_lyrics(text: str) -> LyricsText:
         if not words:
             fresh = True
             continue
-        heading, played = unsung.heading(content), unsung.played(content)
+        heading, played = k in unsung.headings, unsung.played(content)
         if fresh or heading or _SECTION.match(content):
             stanza += 1
         fresh = False
-        first, times = len(tokens), 1
-        often = _TIMES.search(content)
-        n_often = len(often[0].split()) if often else 0
-        if often and not heading:
-            times = min(int(often[1] or (2 if often[2] else 3)), _MOST_REPEATS) or 1
-        n_label = 0 if heading else unsung.label(content)
-        for k, word in enumerate(words):
-            repeat = _REPEAT.match(word) or k >= len(words) - n_often
-            kind = "heading" if heading or k < n_label else "mark" if played else "repeat" if repeat else "word"
-            if kind == "repeat" and isinstance(repeat, re.Match):
-                times = min(int(repeat[1] or repeat[2]), _MOST_REPEATS) or 1
+        first, count = len(tokens), count_of(content)
+        n_label, aside = 0 if heading else unsung.label(content), _aside(content)
+        for place, word in enumerate(words):
+            repeat = place in count.places
+            kind = "heading" if heading or place < n_label else "mark" if played else "repeat" if repeat else "word"
             token = Token(word, kind, len(lines), unsung.restored and bool(_LIKE_CHORD.match(word)))
-            tokens.append(token if kind != "word" or _sounds(token.sung) else replace(token, kind="mark"))
+            silent = place in aside or not _sounds(token.sung)
+            tokens.append(replace(token, kind="mark") if kind == "word" and silent else token)
         start_s, again_s = (starts[0], tuple(starts[1:])) if starts and leading else (None, ())
-        lines.append(Line(content, first, len(tokens), stanza, times, start_s, again_s))
+        lines.append(Line(content, first, len(tokens), stanza, 1 if heading else count.times, start_s, again_s))
     return LyricsText(tuple(tokens), tuple(lines))
 
 
@@ -309,23 +329,29 @@ class _Unsung:
             )
             or (known is _CHORDS[0][0] and _progressions([_unnamed(line) for line in filled]))
         ]
-        self.with_singers = sum(bool(_SINGER.match(line)) for line in filled) >= _FEWEST_NAMED
+        self.with_singers = (
+            sum(bool(_SINGER.match(line) or _SINGER_ALONE.match(line)) for line in filled) >= _FEWEST_NAMED
+        )
         self.restored = _letters_put_in(filled)
         self.numbered = len(filled) > 1 and (
             sum(bool(_NUMBERED.match(line)) for line in filled) >= _MOST_NUMBERED * len(filled)
         )
+        named = [bool(line) and self.heading(line) for line in lines]
+        #: Places of the lines that are headings, credits or the like.
+        self.headings = credit_lines(lines, named) | {k for k, heading in enumerate(named) if heading}
 
     def heading(self, line: str) -> bool:
         """Whether it names what comes."""
         bare = _PUT_IN.sub(r"\1\2", _spaced(_INLINE_CHORD.sub(" ", line)))
-        bare = _TIMES.sub("", bare).rstrip() or bare
         if not bare:
             return bool(_REHEARSAL.match(line))
-        if _BRACKETED.match(bare):
+        counted = count_of(bare).rest
+        if _BRACKETED.match(bare) or not counted:
             return True
-        return bool(
-            any(known.match(bare) for known in (_NAMED, _PLAYED, _HASHES, _REMARK)) or (self.from_page and _page(bare))
-        )
+        known = (_NAMED, _PLAYED, _HASHES, _REMARK)
+        if any(pattern.match(named) for named in {bare, counted, _GOES_ON_BEHIND.sub("", bare)} for pattern in known):
+            return True
+        return (self.with_singers and bool(_SINGER_ALONE.match(bare))) or (self.from_page and _page(bare))
 
     def label(self, line: str) -> int:
         """How many words at its beginning say who sings it, or which line it is."""
@@ -381,6 +407,18 @@ def _page_apart(text: str) -> str:
         return text
     text = _PAGE_TOP.sub(lambda head: head[0] + "\n", text, count=1)
     return _PAGE_BOTTOM.sub(lambda end: "\n" + end[0], _PAGE_WITHIN.sub("\nYou might also like\n", text))
+
+
+def _aside(line: str) -> frozenset[int]:
+    """Which words of a line say what is heard besides, or that it fades; what the line has without brackets is sung."""
+    places: set[int] = set()
+    for found in (*_HEARD.finditer(line), *_GOES_ON_BEHIND.finditer(line)):
+        others = f"{line[: found.start()]} {line[found.end() :]}"
+        if found[0].startswith("(") and _letters(found[0]) and _letters(found[0]) in map(_letters, others.split()):
+            continue
+        before = len(line[: found.start()].split())
+        places.update(range(before, before + len(found[0].split())))
+    return frozenset(places)
 
 
 def _page(line: str) -> bool:
@@ -514,8 +552,9 @@ def _from_latin_1(data: bytes) -> str:
 
 
 def _decoded(data: bytes) -> str:
-    if data.startswith(MARK):
-        return rtf_text(data)
+    bare = data.removeprefix(codecs.BOM_UTF8).lstrip()
+    if bare.startswith(MARK):
+        return rtf_text(bare)
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return data.decode("utf-32", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -541,7 +580,8 @@ def _spaced(line: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = _MARKUP.sub("", _TAG.sub("\n", _UNSEEN.sub("", _page_apart(captions_as_lrc(text)))))
+    text = _UNSEEN.sub("", _page_apart(captions_as_lrc(karaoke_as_text(text))))
+    text = _MARKUP.sub("", _TAG.sub("\n", _RUBY.sub(r"(\1)", text)))
     text = unicodedata.normalize("NFC", html.unescape(text).lstrip("\ufeff"))
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
 
