@@ -41,6 +41,8 @@ LEVEL_PENALTY, CONFIDENCE_PENALTY = 1.0, 0.3
 SAME_TEMPO = 0.07
 #: How far the tempo swings in the songs that are made so, in turn.
 RUBATO = (0.06, 0.12, 0.2, 0.3)
+#: Of the songs whose other instruments are heard alone: one of them, and those of an instrumental.
+SOLO_LINEUPS = ("duo", "instrumental")
 #: Styles whose beats have three parts.
 COMPOUND_STYLES = ("six_eight", "soul_ballad")
 
@@ -63,6 +65,8 @@ class TempoExample:
         Whether drums are in what was analysed.
     style : str
         One of the generator's.
+    solo : bool, default=False
+        Whether what is neither voice nor bass nor drums was analysed alone.
     """
 
     frames: TrackFrames
@@ -71,6 +75,7 @@ class TempoExample:
     rubato: float
     drums: bool
     style: str
+    solo: bool = False
 
     @property
     def denominator(self) -> int:
@@ -129,9 +134,33 @@ def rubato_songs(
         yield example(song, rubato, drums=False)
 
 
-def _example(analyser: Analyser, sample_rate: int | None, song: Song, rubato: float, *, drums: bool) -> TempoExample:
+def solo_songs(
+    n_songs: int,
+    seed: int,
+    duration_s: float,
+    *,
+    styles: Sequence[str] | None = None,
+    sample_rate: int | None = None,
+) -> Iterator[TempoExample]:
+    """What is neither voice nor bass nor drums of generated songs of all styles in turn, alone.
+
+    That is one instrument, or those of an instrumental, in turn; each once with a steady tempo and once with one that
+    swings by each of :data:`RUBATO` in turn.
+    """
+    example = partial(_example, Analyser(), sample_rate)
+    styles = styles or DRAWN_STYLES
+    for k in range(n_songs):
+        request: dict[str, Any] = {"style": styles[k % len(styles)], "lineup": SOLO_LINEUPS[k % len(SOLO_LINEUPS)]}
+        for rubato in (0.0, RUBATO[(k // 2 + k) % len(RUBATO)]):
+            song = generate_song(seed + k, duration_s=duration_s, rubato=rubato, **request)
+            yield example(song, rubato, drums=False, solo=True)
+
+
+def _example(
+    analyser: Analyser, sample_rate: int | None, song: Song, rubato: float, *, drums: bool, solo: bool = False
+) -> TempoExample:
     truth = song.truth
-    heard = song.mixture if drums else song.mixture - song.stems["drums"]
+    heard = song.stems["other"] if solo else song.mixture if drums else song.mixture - song.stems["drums"]
     if sample_rate is not None:
         heard = resample(heard, truth.sample_rate, sample_rate)
     return TempoExample(
@@ -141,6 +170,7 @@ def _example(analyser: Analyser, sample_rate: int | None, song: Song, rubato: fl
         rubato,
         drums and bool(truth.notes["drums"]),
         str(truth.choices["style"]),
+        solo,
     )
 
 
