@@ -7,7 +7,7 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.transcription import find_notes, note_name, split_notes
+from stemfeatures.descriptors.transcription import describe_notes, find_notes, note_name, split_notes, step_times
 
 
 def _hz(midi):
@@ -97,6 +97,31 @@ def test_glides_are_steps_that_take_time():
     assert found.onset_s[1] - found.offset_s[0] > 0.1
     assert found.onset_s[2] - found.offset_s[1] < 0.05
     np.testing.assert_allclose(found.confidence, 0.9)
+
+
+@pytest.mark.parametrize("semitones", [1, -1, 2, 5, 12])
+@pytest.mark.parametrize("glide_s", [0.0, 0.05, 0.15, 0.3, 0.5])
+def test_glides_take_the_time_that_the_pitch_takes(semitones, glide_s):
+    far, n, rest = 100 * semitones, round(glide_s * FRAME_RATE), 60
+    up, down = np.linspace(0, far, n + 2)[1:-1], np.linspace(far, 0, n + 2)[1:-1]
+    pitch = np.concatenate([np.zeros(rest), up, np.full(rest, far), down, np.zeros(rest)]).astype(float)
+    found = find_notes(pitch, np.full(len(pitch), 0.9), np.zeros(0), np.full(len(pitch), 0.01))
+    assert np.rint(found.cents).tolist() == [0, far, 0]
+    # From the last frame of one note to the first of the next is a frame more.
+    np.testing.assert_allclose(step_times(pitch, found), (n + 1) / FRAME_RATE, atol=0.001)
+    assert describe_notes(found, pitch)["note_glide_ratio"] == (1.0 if glide_s > 0.1 else 0.0)
+
+
+def test_a_note_that_is_struck_again_is_no_glide():
+    pitch, energy = np.zeros(160), np.full(160, 0.01)
+    energy[74:80] = 1e-5
+    found = find_notes(pitch, np.full(160, 0.9), np.array([80 / FRAME_RATE]), energy)
+    assert step_times(pitch, found).tolist() == [0.0]
+    assert describe_notes(found, pitch)["note_glide_ratio"] == 0.0
+    # Nor does a pitch that is not there in between say how long it took.
+    pitch[:60], pitch[60:100], pitch[100:] = 0.0, np.nan, 300.0
+    found = find_notes(pitch, np.full(160, 0.9), np.zeros(0), np.full(160, 0.01))
+    assert describe_notes(found, pitch)["note_glide_ratio"] is None
 
 
 def test_share_of_glides():

@@ -194,9 +194,7 @@ def stem_notes(inputs: DescriptorInputs) -> dict[str, Notes]:
     """
     found = {}
     for stem, (contour, salience) in inputs.get(f0_contours).items():
-        voiced = np.isfinite(contour.f0_hz)
-        pitch = np.full(len(voiced), np.nan)
-        pitch[voiced] = cents(contour.f0_hz[voiced])
+        pitch = _cents_of(contour.f0_hz)
         onsets_s = np.asarray(inputs.get(row_onsets)[stem][0])
         found[stem] = find_notes(pitch, contour.voicing * salience, onsets_s, inputs.frames.stems[stem].energy)
     return found
@@ -237,7 +235,8 @@ FIELDS = (
     _ratio("note_ascending_ratio", description="Share of the intervals other than 0 that go up."),
     _ratio(
         "note_glide_ratio",
-        description="Share of the steps within unbroken voice that take 0.1 s and more; null without any step.",
+        description="Share of the steps within unbroken voice whose pitch takes 0.1 s and more from note to note; null "
+        "without any step.",
     ),
     _field(
         "note_phrase_duration_median_s",
@@ -278,12 +277,69 @@ EVENT_FIELDS = (
     ),
     _event("confidence", "float32", "Mean probability of the pitch times its salience.", "", "0..1"),
 )
-#: Least time between two notes of one voiced stretch that is a glide.
+#: Least time from one note of a voiced stretch to the next that is a glide, and the shares of the way between which it
+#: is measured: what comes before and after may be vibrato.
 GLIDE_S = 0.1
+LEFT, ARRIVED = 0.2, 0.8
+#: Notes nearer than this are one pitch, to which nothing glides.
+SAME_PITCH_CENTS = 50.0
 
 
-def describe_notes(found: Notes, voiced: np.ndarray) -> dict[str, Any]:
-    """Fields of the family ``notes`` for one row, from its notes and the (n_frames,) bool of what has a pitch."""
+def step_times(pitch_cents: np.ndarray, found: Notes) -> np.ndarray:
+    """How long the pitch takes from each note to the next.
+
+    Parameters
+    ----------
+    pitch_cents : (n_frames,) ndarray
+        The contour in cents above A4, NaN where unvoiced.
+    found : Notes
+        Its notes.
+
+    Returns
+    -------
+    (n_notes - 1,) ndarray
+        Seconds from a fifth of the way to four fifths, over the middle three fifths that this is; 0 between notes of
+        one pitch, NaN where the contour does not pass both.
+
+    Notes
+    -----
+    A steady glide of a semitone leaves no frame without a note, as each note reaches 70 cents far: the contour tells
+    how long it takes, not the time between the notes.
+    """
+    n_steps = len(found.cents) - 1
+    if n_steps < 1:
+        return np.zeros(0)
+    middle = np.rint((found.onset_s + found.offset_s) / 2 * FRAME_RATE).astype(int)
+    first = np.minimum(middle[:-1], len(pitch_cents) - 1)
+    length = np.diff(np.append(first, max(int(middle[-1]), first[-1] + 1)))
+    step = np.repeat(np.arange(n_steps), length)
+    frame = first[0] + np.arange(len(step))
+    far = np.abs(np.diff(found.cents)) >= SAME_PITCH_CENTS
+    way = np.where(far, np.diff(found.cents), 1.0)
+    there = (pitch_cents[np.minimum(frame, len(pitch_cents) - 1)] - found.cents[:-1][step]) / way[step]
+    none = len(pitch_cents)
+    arrives = np.full(n_steps, none)
+    np.minimum.at(arrives, step, np.where(there >= ARRIVED, frame, none))
+    leaves = np.full(n_steps, -1)
+    np.maximum.at(leaves, step, np.where((there <= LEFT) & (frame < arrives[step]), frame, -1))
+    passed = (leaves >= 0) & (arrives < none) & far
+    start, end = (_crossing(pitch_cents, at, found.cents[:-1], way, share) for at, share in (
+        (np.where(passed, leaves, 0), LEFT), (np.where(passed, arrives - 1, 0), ARRIVED)
+    ))  # fmt: skip
+    return np.where(passed, (end - start) / (ARRIVED - LEFT) / FRAME_RATE, np.where(far, np.nan, 0.0))
+
+
+def _crossing(
+    pitch_cents: np.ndarray, frame: np.ndarray, origin: np.ndarray, way: np.ndarray, share: float
+) -> np.ndarray:
+    """(n,) where between each frame and the next the pitch passes a share of the way."""
+    here, after = ((pitch_cents[np.minimum(frame + k, len(pitch_cents) - 1)] - origin) / way for k in (0, 1))
+    rises = after > here
+    return frame + np.where(rises, np.clip((share - here) / np.where(rises, after - here, 1.0), 0.0, 1.0), 0.0)
+
+
+def describe_notes(found: Notes, pitch_cents: np.ndarray) -> dict[str, Any]:
+    """Fields of the family ``notes`` for one row, from its notes and its contour in cents above A4, NaN unvoiced."""
     if not len(found.onset_s):
         return {"notes_status": NO_NOTES, "note_count": 0}
     duration = found.offset_s - found.onset_s
@@ -295,8 +351,9 @@ def describe_notes(found: Notes, voiced: np.ndarray) -> dict[str, Any]:
     last = np.append(first[1:], len(keys)) - 1
     # Steps whose time between the notes is voiced throughout are sung in one go.
     frame = np.rint(np.stack([found.offset_s[:-1], found.onset_s[1:]]) * FRAME_RATE).astype(int)
-    silent = np.concatenate([[0], np.cumsum(~voiced)])
-    unbroken = silent[np.minimum(frame[1], len(voiced))] == silent[np.minimum(frame[0], len(voiced))]
+    silent = np.concatenate([[0], np.cumsum(np.isnan(pitch_cents))])
+    unbroken = silent[np.minimum(frame[1], len(pitch_cents))] == silent[np.minimum(frame[0], len(pitch_cents))]
+    glides = step_times(pitch_cents, found) >= GLIDE_S
     classes = np.bincount((keys + 9) % 12, duration, 12) / duration.sum()
     intervals = np.bincount(np.minimum(np.abs(steps), MAX_INTERVAL), minlength=MAX_INTERVAL + 1)
     moved = steps[steps != 0]
@@ -313,7 +370,7 @@ def describe_notes(found: Notes, voiced: np.ndarray) -> dict[str, Any]:
             for k, count in enumerate(intervals)
         },
         "note_ascending_ratio": number((moved > 0).mean()) if len(moved) else None,
-        "note_glide_ratio": number((rest[unbroken] >= GLIDE_S).mean()) if unbroken.any() else None,
+        "note_glide_ratio": number(glides[unbroken].mean()) if unbroken.any() else None,
         "note_phrase_duration_median_s": median(found.offset_s[last] - found.onset_s[first]),
         "note_phrase_length_median": median(last - first + 1.0),
         "note_velocity_std": std(found.velocity),
@@ -324,7 +381,15 @@ def describe_notes(found: Notes, voiced: np.ndarray) -> dict[str, Any]:
 def _describe(inputs: DescriptorInputs, row: str) -> dict[str, Any]:
     if not inputs.get(active_rows)[row].any():
         return {"notes_status": SILENT}
-    return describe_notes(inputs.get(stem_notes)[row], np.isfinite(inputs.get(f0_contours)[row][0].f0_hz))
+    return describe_notes(inputs.get(stem_notes)[row], _cents_of(inputs.get(f0_contours)[row][0].f0_hz))
+
+
+def _cents_of(f0_hz: np.ndarray) -> np.ndarray:
+    """(n_frames,) cents above A4 of a contour in Hz, NaN where that is."""
+    voiced = np.isfinite(f0_hz)
+    pitch = np.full(len(voiced), np.nan)
+    pitch[voiced] = cents(f0_hz[voiced])
+    return pitch
 
 
 def _events(inputs: DescriptorInputs) -> Columns:

@@ -57,7 +57,13 @@ _PERTURBATIONS = (
     ),
 )
 _HARMONICITY = (
-    _field("hnr_median_db", description="Harmonics-to-noise ratio (Boersma 1993).", unit="dB", range="-10..50"),
+    _field(
+        "hnr_median_db",
+        description="Harmonics-to-noise ratio (Boersma 1993) below 11,025 Hz; noise above is not heard, so that white "
+        "noise of 44,100 Hz counts 3 dB less.",
+        unit="dB",
+        range="-10..50",
+    ),
     _field(
         "cpp_median_db",
         description="Cepstral peak prominence: the peak at the period over a line through the cepstrum.",

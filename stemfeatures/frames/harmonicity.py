@@ -4,6 +4,9 @@ The ratio follows Boersma, "Accurate short-term analysis of the fundamental freq
 of a sampled sound" (IFA Proceedings 17, 1993), eqs. 4 and 9: the autocorrelation of a windowed frame over that of the
 window, at the period. The prominence follows Hillenbrand, Cleveland and Erickson (JSHR 37, 1994): the peak of the
 cepstrum at the period over a line through the cepstrum.
+
+Both are of the analysis signal, which ends at 11,025 Hz. Noise that lies above is not heard: of white noise at
+44,100 Hz that is half, and the ratio 3 dB higher than that of the file.
 """
 
 from __future__ import annotations
