@@ -58,6 +58,24 @@ def test_an_mp4_and_a_wave_file(tmp_path: Path) -> None:
     assert (found.title, found.artist, found.year, found.has_lyrics) == ("Río grande", "Å & B", 2009, False)
 
 
+def test_several_artists(tmp_path: Path) -> None:
+    """Frames of ID3v2.4, whose values are set apart by a zero each."""
+    path = _write(tmp_path / "plain.mp3", "libmp3lame", {})
+    texts = {"TPE1": "Ann\0Bob\0Ann", "TPE2": "Cy", "TCON": "Rock\0Pop", "TDOR": "1966"}
+    body = b"".join(
+        name.encode() + bytes([0, 0, 0, len(text) + 1, 0, 0, 3]) + text.encode() for name, text in texts.items()
+    )
+    tagged = b"ID3\x04\0\0" + bytes([0, 0, len(body) >> 7, len(body) & 127]) + body
+    untagged = path.read_bytes()
+    size = [b & 127 for b in untagged[6:10]]
+    (tmp_path / "a.mp3").write_bytes(tagged + untagged[10 + (size[2] << 7 | size[3]) :])
+    found = read_tags(tmp_path / "a.mp3")
+    assert (found.artist, found.album_artist, found.genre, found.year) == ("Ann; Bob", "Cy", "Rock", 1966)
+    commands = {"ARTIST": "Ann;Bob", "R128_TRACK_GAIN": "-256"}
+    found = read_tags(_write(tmp_path / "a.opus", "libopus", commands))
+    assert (found.artist, found.track_gain_db) == ("Ann;Bob", 4.0)
+
+
 def test_no_tags_and_broken_ones(tmp_path: Path) -> None:
     audio.write(tmp_path / "plain.wav", np.zeros(100, np.float32), 8000)
     assert read_tags(tmp_path / "plain.wav") == Tags()
@@ -82,12 +100,22 @@ def test_no_tags_and_broken_ones(tmp_path: Path) -> None:
         ({"title": "a\r\n\tb\x00\ud800c"}, "title", "a b c"),
         ({"title": "\x00 \x1f"}, "title", None),
         ({"year": "c. 1968/69"}, "year", 1968),
-        ({"year": "20090301"}, "year", None),
+        ({"year": "20090301"}, "year", 2009),
+        ({"year": "200903"}, "year", 2009),
+        ({"year": "20091301"}, "year", None),
+        ({"year": "20090332"}, "year", None),
+        ({"year": "200903011"}, "year", None),
+        ({"year": "", "tdor": "1966-05"}, "year", 1966),
+        ({"year": "1999", "tdor": "1966"}, "year", 1999),
         ({"year": "0000"}, "year", None),
         ({"isrc": "USRC1760783"}, "isrc", None),
         ({"replaygain_track_gain": "nan dB"}, "track_gain_db", None),
         ({"replaygain_track_gain": "-600 dB"}, "track_gain_db", None),
         ({"replaygain_track_gain": "+3"}, "track_gain_db", 3.0),
+        ({"replaygain_track_gain": "-6,50 dB"}, "track_gain_db", -6.5),
+        ({"r128_track_gain": "-1280"}, "track_gain_db", 0.0),
+        ({"r128_album_gain": "512"}, "album_gain_db", 7.0),
+        ({"r128_track_gain": "512", "replaygain_track_gain": "1 dB"}, "track_gain_db", 1.0),
         ({"replaygain_track_peak": "-1"}, "track_peak", None),
         ({"lyrics": " \n"}, "has_lyrics", False),
     ],

@@ -17,9 +17,17 @@ MAX_TEXT = 500
 MAX_GAIN_DB = 60.0
 MAX_PEAK = 100.0
 
-_YEAR = re.compile(r"(?<!\d)(1[4-9]\d\d|20\d\d)(?!\d)")
+#: What dates are called, the first that has a year counting: of this release, and of the first one (ID3, Vorbis).
+DATES = ("year", "tdrl", "releasedate", "tdor", "originaldate", "tory", "originalyear")
+#: What stands between several artists.
+BETWEEN = "; "
+#: R128_TRACK_GAIN (RFC 7845, 5.2.1) is in 1/256 dB, to -23 LUFS; ReplayGain 2.0 is to -18 LUFS.
+R128_STEPS, R128_TO_REPLAYGAIN_DB = 256, 5.0
+
+#: Alone, or followed by the digits of a month and a day.
+_YEAR = re.compile(r"(?<!\d)(1[4-9]\d\d|20\d\d)(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?)?(?!\d)")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}\d{7}")
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*(?:dB)?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+))\s*(?:dB)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,15 +37,16 @@ class Tags:
     Attributes
     ----------
     title, artist, album, album_artist, genre : str or None
-        Without control characters, white space in single blanks, at most 500 characters.
+        Without control characters, white space in single blanks, at most 500 characters; several artists with
+        semicolons between them, of others the first.
     year : int or None
-        First year from 1400 to 2099 of its date.
+        First year from 1400 to 2099 of its date, or else of those of its release and of its first release.
     isrc : str or None
         International standard recording code, twelve characters.
     has_lyrics : bool
         Whether it holds lyrics.
     track_gain_db, album_gain_db : float or None
-        ReplayGain in dB.
+        ReplayGain in dB; of Opus files also from R128 gains.
     track_peak : float or None
         ReplayGain's peak, full scale = 1.
     """
@@ -77,11 +86,18 @@ def read_tags(path: str | Path) -> Tags:
 
     try:
         tag = tinytag.TinyTag.get(path, duration=False, image=False)
-        first = {name: values[0] for name, values in tag.as_dict().items() if isinstance(values, list) and values}
+        stated = {name: values for name, values in tag.as_dict().items() if isinstance(values, list) and values}
     except Exception as error:  # a parser of broken files may fail in any way
         log.debug("%s: no tags: %s: %s", path, type(error).__name__, error)
         return Tags()
-    return tags_of({str(name).lower(): value for name, value in first.items()})
+    return tags_of({str(name).lower(): _one(str(name).lower(), values) for name, values in stated.items()})
+
+
+def _one(name: str, values: list[object]) -> object:
+    """What counts of the values of a name: of artists all, each once."""
+    if name not in ("artist", "albumartist"):
+        return values[0]
+    return BETWEEN.join(dict.fromkeys(text for text in map(_text, values) if text))
 
 
 def tags_of(values: Mapping[str, object]) -> Tags:
@@ -103,7 +119,7 @@ def tags_of(values: Mapping[str, object]) -> Tags:
     Tags(title='Río', artist=None, album=None, album_artist=None, genre=None, year=2009, isrc=None, has_lyrics=False, \
 track_gain_db=-7.25, album_gain_db=None, track_peak=None)
     """
-    year = _YEAR.search(str(values.get("year", "")))
+    year = next(filter(None, (_YEAR.search(str(values.get(name, ""))) for name in DATES)), None)
     isrc = re.sub(r"[\s-]", "", str(values.get("isrc", ""))).upper()
     return Tags(
         title=_text(values.get("title")),
@@ -114,8 +130,8 @@ track_gain_db=-7.25, album_gain_db=None, track_peak=None)
         year=int(year[1]) if year else None,
         isrc=isrc if _ISRC.fullmatch(isrc) else None,
         has_lyrics=any(_text(values.get(name)) for name in ("lyrics", "unsyncedlyrics", "uslt")),
-        track_gain_db=_number(values.get("replaygain_track_gain"), -MAX_GAIN_DB, MAX_GAIN_DB),
-        album_gain_db=_number(values.get("replaygain_album_gain"), -MAX_GAIN_DB, MAX_GAIN_DB),
+        track_gain_db=_gain_db(values, "track"),
+        album_gain_db=_gain_db(values, "album"),
         track_peak=_number(values.get("replaygain_track_peak"), 0.0, MAX_PEAK),
     )
 
@@ -128,6 +144,14 @@ def _text(value: object) -> str | None:
     return " ".join(kept[: 4 * MAX_TEXT].split())[:MAX_TEXT].rstrip() or None
 
 
+def _gain_db(values: Mapping[str, object], of: str) -> float | None:
+    """Gain of the track or the album by either of its names."""
+    stated = _number(values.get(f"replaygain_{of}_gain"), -MAX_GAIN_DB, MAX_GAIN_DB)
+    steps = _number(values.get(f"r128_{of}_gain"), -MAX_GAIN_DB * R128_STEPS, MAX_GAIN_DB * R128_STEPS)
+    return steps / R128_STEPS + R128_TO_REPLAYGAIN_DB if stated is None and steps is not None else stated
+
+
 def _number(value: object, low: float, high: float) -> float | None:
     found = _NUMBER.fullmatch(str(value))
-    return float(found[1]) if found and low <= float(found[1]) <= high else None
+    number = float(found[1].replace(",", ".")) if found else None
+    return number if number is not None and low <= number <= high else None
