@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def read_tags(path: str | Path) -> Tags:
     return tags_of({str(name).lower(): _one(str(name).lower(), values) for name, values in stated.items()})
 
 
-def _one(name: str, values: list[object]) -> object:
+def _one(name: str, values: Sequence[object]) -> object:
     """What counts of the values of a name: of artists all, each once."""
     if name not in ("artist", "albumartist"):
         return values[0]
