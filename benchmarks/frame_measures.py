@@ -1,4 +1,4 @@
-"""CPU time of true peaks, spectral shape and spectral contrast beside the plain way to compute them.
+"""CPU time of true peaks, spectral shape and contrast, and filters over bins, beside the plain way to compute them.
 
     python benchmarks/frame_measures.py [--seconds 60] [--repeat 5]
 
@@ -32,6 +32,7 @@ from stemfeatures.frames.measures import (
     spectral_contrast,
     spectral_shape,
 )
+from stemfeatures.spectra.filters import FilterBank, bark_filters, chroma_filters, mel_filters
 from stemfeatures.spectra.transform import stft
 
 RATE = 44_100
@@ -141,6 +142,10 @@ def main() -> None:
             exact=lambda: plain_shape(magnitude.double(), power.double()))  # fmt: skip
     compare("spectral contrast of five rows", lambda: spectral_contrast(magnitude),
             lambda: plain_contrast(magnitude), args.repeat)  # fmt: skip
+    banks = torch.cat([mel_filters(), chroma_filters(), bark_filters()])
+    filters, by_frame = FilterBank(banks), power.transpose(1, 2).contiguous()
+    compare("mel, chroma and Bark of five rows", torch.no_grad()(lambda: filters.apply(by_frame)),
+            lambda: banks @ power, args.repeat)  # fmt: skip
 
 
 if __name__ == "__main__":

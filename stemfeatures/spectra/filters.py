@@ -73,7 +73,10 @@ def chroma_filters() -> Tensor:
 
 
 class FilterBank:
-    """Filters over the bins of spectra, most of which see few of them: a product a range of bins, with those that do.
+    """Filters over the bins of spectra, most of which see few of them.
+
+    On a CPU compiled code adds each bin to the filters that see it; elsewhere it is a product a range of bins, with the
+    filters that see some of it.
 
     Parameters
     ----------
@@ -88,6 +91,8 @@ class FilterBank:
 
     #: Ranges of bins: narrower ones have fewer zeros, and more products.
     EDGES = (0, 128, 256, 512, N_BINS)
+    #: Share of a filter's largest weight below which compiled code takes a weight for zero: the tails of Gaussians.
+    LEAST = 1e-7
 
     def __init__(self, filters: Tensor) -> None:
         self._n_filters = len(filters)
@@ -95,14 +100,28 @@ class FilterBank:
         for low, high in zip(self.EDGES, self.EDGES[1:]):
             those = torch.nonzero((filters[:, low:high] != 0).any(dim=1))[:, 0]
             self._parts.append((slice(low, high), those, filters[those, low:high].contiguous()))
+        values = filters.cpu().numpy()
+        seen = np.abs(values) > self.LEAST * np.abs(values).max(axis=1, keepdims=True)
+        by_bin, which = np.nonzero(seen.T)
+        first = np.searchsorted(by_bin, np.arange(values.shape[1] + 1))
+        self._sparse = first, which, np.ascontiguousarray(values[which, by_bin])
 
     def apply(self, spectra: Tensor) -> Tensor:
         """``(n, n_frames, N_BINS)`` spectra to ``(n, n_filters, n_frames)`` sums."""
         flat = spectra.reshape(-1, spectra.shape[-1])
+        if is_compiled(flat):
+            sums = flat.new_empty(self._n_filters, len(flat))
+            _filter(flat.numpy(), *self._sparse, sums.numpy())
+        else:
+            sums = self._products(flat)
+        return sums.view(self._n_filters, *spectra.shape[:-1]).transpose(0, 1)
+
+    def _products(self, flat: Tensor) -> Tensor:
+        """``(n_filters, n)`` sums of ``(n, N_BINS)`` spectra."""
         sums = flat.new_zeros(self._n_filters, len(flat))
         for bins, those, weights in self._parts:
             sums.index_add_(0, those, weights @ flat[:, bins].t())
-        return sums.view(self._n_filters, *spectra.shape[:-1]).transpose(0, 1)
+        return sums
 
 
 def pitch_frequencies() -> np.ndarray:
@@ -206,6 +225,43 @@ def is_compiled(*tensors: Tensor) -> bool:
 def folded(planes: Tensor, fold: int) -> Tensor:
     """Neighbouring bins as channels: ``(batch, n, bins, frames)`` to ``(batch, n * fold, bins / fold, frames)``."""
     return planes.unflatten(2, (-1, fold)).transpose(2, 3).flatten(1, 2)
+
+
+#: Frames at a time, which stay in the cache of a processor with all their bins.
+_TOGETHER = 64
+
+
+@compiled_when_called(fastmath=True)
+def _filter(
+    spectra: np.ndarray, first: np.ndarray, which: np.ndarray, weights: np.ndarray, sums: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """``(n, n_bins)`` spectra to ``(n_filters, n)`` sums; bin ``k`` is seen by the filters ``which[first[k] :
+    first[k + 1]]``."""
+    n_frames, n_bins = spectra.shape
+    frames, found = np.zeros((n_bins, _TOGETHER), np.float32), np.zeros((len(sums), _TOGETHER), np.float32)
+    whole = n_bins - n_bins % 8
+    for begin in range(0, n_frames, _TOGETHER):
+        n = min(_TOGETHER, n_frames - begin)
+        for low in range(0, whole, 8):
+            for t in range(n):
+                frame = spectra[begin + t]
+                for k in range(low, low + 8):
+                    frames[k, t] = frame[k]
+        for k in range(whole, n_bins):
+            for t in range(n):
+                frames[k, t] = spectra[begin + t, k]
+        for i in range(len(sums)):
+            for t in range(_TOGETHER):
+                found[i, t] = 0
+        for k in range(n_bins):
+            values = frames[k]
+            for j in range(first[k], first[k + 1]):
+                into, weight = found[which[j]], weights[j]
+                for t in range(len(values)):
+                    into[t] += weight * values[t]
+        for i in range(len(sums)):
+            for t in range(n):
+                sums[i, begin + t] = found[i, t]
 
 
 @compiled_when_called(fastmath=True)
