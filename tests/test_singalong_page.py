@@ -411,9 +411,11 @@ def crowded(browser: Any, folder: Path, tmp_path_factory: pytest.TempPathFactory
     page.close()
 
 
-@pytest.mark.parametrize("size", [(390, 844), (320, 568), (844, 390), (1100, 800)])
-def test_long_names_and_words_leave_room(crowded: Any, size: tuple[int, int]) -> None:
-    """On a phone upright, a small one, one on its side, and a desk: nothing lies over anything or beyond the edge."""
+@pytest.mark.parametrize("size", [(390, 844), (360, 740), (320, 568), (844, 390), (1100, 800)])
+@pytest.mark.parametrize("message", ["", "The file ends early."])
+def test_long_names_and_words_leave_room(crowded: Any, size: tuple[int, int], message: str) -> None:
+    """On phones upright, a small one, one on its side, and a desk: nothing lies over anything or beyond the edge."""
+    crowded.evaluate("(text) => singalong.page.tell(text)", message)
     crowded.set_viewport_size({"width": size[0], "height": size[1]})
     wait_for(crowded, f"() => innerWidth === {size[0]}")
     crowded.evaluate("() => singalong.page.lyrics.fit()")
@@ -421,15 +423,36 @@ def test_long_names_and_words_leave_room(crowded: Any, size: tuple[int, int]) ->
         *size
     ]
     boxes = {name: crowded.locator(name).bounding_box() for name in ("header", ".words", ".pitch", "footer")}
-    assert boxes["header"]["y"] + boxes["header"]["height"] <= boxes[".words"]["y"] + 0.5
+    above = crowded.locator("#message").bounding_box() if message else boxes["header"]
+    assert above["y"] + above["height"] <= boxes[".words"]["y"] + 0.5
     for name in (".words", ".pitch"):
         assert boxes[name]["y"] + boxes[name]["height"] <= boxes["footer"]["y"] + 0.5, name
-    assert boxes[".words"]["height"] > 100
+    assert boxes[".words"]["height"] > (60 if message else 100)
     assert boxes[".pitch"]["height"] > 70
     readouts = crowded.locator(".readouts").bounding_box()
     assert readouts["y"] + readouts["height"] <= boxes["footer"]["y"]
     assert crowded.locator(".words").evaluate("(words) => words.scrollWidth <= words.clientWidth")
     assert crowded.locator("h1").get_attribute("title") == LONG_NAME
+
+
+def test_an_instrumental_has_a_lane_that_fits_and_says_so(browser: Any, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "page")
+    script = (folder / "song.js").read_text(encoding="utf-8")
+    song = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    song |= {"lines": [], "f0": {"hop": 1.0, "cents": [None] * 23}}
+    (tmp_path / "page" / "song.js").write_text(f"singalong.setSong({json.dumps(song)});\n", encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "page" / "index.html").as_uri())
+    page.wait_for_timeout(200)
+    for height in (900, 800):
+        page.set_viewport_size({"width": 1280, "height": height})
+        wait_for(page, f"() => innerHeight === {height}")
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        readouts, footer = (page.locator(name).bounding_box() for name in (".readouts", "footer"))
+        assert readouts["y"] + readouts["height"] <= footer["y"]
+    assert page.locator("#lane").get_attribute("aria-label") == "No singer was heard"
+    assert page.locator("#lane").bounding_box()["height"] > 400
+    page.close()
 
 
 def test_a_word_of_several_lines_fills_through_them(crowded: Any) -> None:

@@ -19,6 +19,7 @@ singalong.Lane = class {
     const voiced = f0.cents.filter((x) => x !== null).sort((a, b) => a - b);
     const at = (share) => voiced[Math.min(voiced.length - 1, Math.floor(share * voiced.length))];
     this.range = voiced.length ? [at(0.01), at(0.99)] : null;
+    if (!this.range) canvas.setAttribute("aria-label", "No singer was heard");
     const [low, high] = this.range ?? [5700, 6900];
     const middle = (low + high) / 2;
     const half = Math.max((high - low) / 2 + 250, 600);
@@ -67,6 +68,7 @@ singalong.Lane = class {
     this.drawSinger(view);
     this.drawTrail(view);
     this.drawNames(view);
+    if (!this.range && !this.trail.length) this.drawAbsence(view);
     brush.fillStyle = colour("--text");
     brush.fillRect(view.x(seconds) - 1, 0, 2, height);
   }
@@ -138,6 +140,14 @@ singalong.Lane = class {
       }
       brush.stroke();
     }
+  }
+
+  drawAbsence({ brush, colour, width, floor }) {
+    brush.font = "15px system-ui, sans-serif";
+    brush.textBaseline = "middle";
+    brush.textAlign = "center";
+    brush.fillStyle = colour("--faint");
+    brush.fillText("No singer was heard", width / 2 + singalong.Lane.NAMES_WIDTH / 2, floor / 2);
   }
 
   drawTrail({ brush, colour, x, y }) {
