@@ -193,6 +193,12 @@ def test_audio_that_cannot_be_read_ends_every_command_alike(main: Main, bad, mod
     assert sorted(path.name for path in tmp_path.iterdir() if not path.is_dir()) == ["bad.mp3", "lyrics.txt"]
 
 
+def test_align_says_how_words_go_to_standard_output(main: Main, tmp_path, capsys) -> None:
+    (tmp_path / "song.txt").write_text("la la\n")
+    assert main("align", tmp_path / "none.wav", tmp_path / "song.txt", "-o", "-") == 2
+    assert "--output: - is no file: without --output, JSON goes to standard output" in capsys.readouterr().err
+
+
 def test_a_track_that_cannot_be_scored_is_told_as_such(main: Main, tmp_path, capsys) -> None:
     """By the rule of all commands: 3 for what is wrong with a track, 2 for what was asked for."""
     write_song(tmp_path / "set" / "song", {"vocals": tone(440, 1.0), "drums": tone(100, 1.0)})

@@ -411,6 +411,16 @@ def test_other_captions_are_read_with_their_times(text: str):
     assert [t.text for t in parse_lyrics(text).tokens if t.kind == "word"] == ["Hold", "on", "to", "me", "and", "go"]
 
 
+def test_times_of_paragraphs_of_timed_text_are_read():
+    text = (
+        '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><head><title>x</title></head><body><div>'
+        '<p begin="00:01:02.500" end="00:01:03.000"><span begin="00:00:00.000">Hold</span> <span>on</span></p>'
+        '<p xml:id="b" begin="75.25s">to<br/>me</p></div></body></tt>'
+    )
+    lines = [(line.text, line.start_s) for line in parse_lyrics(text).lines]
+    assert lines == [("Hold on", 62.5), ("to", 75.25), ("me", None)]
+
+
 def test_transcripts_are_read_with_their_times():
     for text in ("0:05\nhold on\n0:09\nto me\n1:02:03\nand go", "0:05 hold on\n0:09 - to me\n(1:02:03) and go"):
         assert [(line.text, line.start_s) for line in parse_lyrics(text).lines] == [

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.lyrics.formats import LyricsFormatError, to_json, writer_of
 
     text = read_lyrics(args.lyrics)
+    if Path("-") in args.output:
+        raise UsageError("--output: - is no file: without --output, JSON goes to standard output")
     try:
         writers = {path: writer_of(path) for path in args.output}
     except LyricsFormatError as error:

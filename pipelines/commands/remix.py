@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
             separator, args.input, args.out, gains, limit_db=args.limit,
             on_progress=lambda seconds: progress.advance_to(int(seconds)),
         )  # fmt: skip
+        progress.advance_to(total or progress.done)
     if not args.quiet:
         told = [f"peaks limited by up to {done.limited_db:.1f} dB"] if done.limited_db > 0.05 else []
         told += [f"lowered by {done.lowered_db:.1f} dB, so that nothing clips"] if done.lowered_db > 0.005 else []

@@ -1,4 +1,4 @@
-"""Captions as lines with times: SubRip, WebVTT, SBV, Advanced SubStation, and transcripts with times."""
+"""Captions as lines with times: SubRip, WebVTT, SBV, Advanced SubStation, TTML, and transcripts with times."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _WITHIN = re.compile(r"<(?:\d[\d:.]*|/?[cv](?:[.\s][^<>\n]*)?)>|\{\\[^{}\n]*\}")
 #: captions roll: each new line is shown below the one before.
 _FEWEST_ROLLED, _MOST_ROLLED = 2, 0.6
 _DIALOGUE = re.compile(r"Dialogue:\s*[^,\n]*,\s*(\d{1,2}):(\d{2}):(\d{2})[.:](\d{1,3}),(?:[^,\n]*,){7}(.*)$")
+#: Timed Text Markup Language, of which paragraphs have times; those of words within are left to who takes marks away.
+_TIMED_TEXT = "http://www.w3.org/ns/ttml"
+_PARAGRAPH = re.compile(r"<p\b[^<>]{0,300}?\bbegin=\"(?:(\d{1,3}):(\d{1,2}):)?(\d{1,5})([.]\d{1,3})?s?\"[^<>]*>")
 #: A time alone on a line, or before what is said then.
 _STAMPED = re.compile(r"\s*\(?(?:(\d{1,2}):)?(\d{1,3}):(\d{2})\)?(?:\s+[-\u2013\u2014|]?\s*(\S.*)|\s*)$")
 #: Fewest lines with a time, and the least share of the lines with text that have one, of a transcript.
@@ -37,7 +40,7 @@ def captions_as_lrc(text: str) -> str:
     Parameters
     ----------
     text : str
-        SubRip, WebVTT, SBV, Advanced SubStation, or a transcript, lines ending in any way.
+        SubRip, WebVTT, SBV, Advanced SubStation, TTML, or a transcript, lines ending in any way.
 
     Returns
     -------
@@ -52,6 +55,8 @@ def captions_as_lrc(text: str) -> str:
     >>> captions_as_lrc("0:01\\nHold on\\n0:03\\nto me\\n0:05\\nand go")
     '[00:01]Hold on\\n[00:03]to me\\n[00:05]and go\\n'
     """
+    if _TIMED_TEXT in text:
+        return _PARAGRAPH.sub(lambda begun: f"\n{_stamp(begun.groups()[:3], begun[4] or '')}", text)
     lines = text.lstrip("\ufeff").splitlines()
     if any(map(_CUE.match, lines)):
         cues = _cues(lines)
@@ -92,7 +97,8 @@ def _of_dialogue(found: re.Match[str]) -> _Cue:
 
 def _stamp(clock: Sequence[str | None], fraction: str = "") -> str:
     hours, minutes, seconds = (int(part or 0) for part in clock)
-    return f"[{60 * hours + minutes:02d}:{seconds:02d}{fraction}]"
+    minutes += 60 * hours + seconds // 60
+    return f"[{minutes:02d}:{seconds % 60:02d}{fraction}]"
 
 
 def _unrolled(cues: Sequence[_Cue]) -> list[_Cue]:
