@@ -287,12 +287,12 @@ def precisions_of(layout: DatasetLayout | None, settings: Mapping[str, Any]) -> 
     made_so = (pc.field("config_hash") == digest(settings)) & (pc.field("model_sha256") == settings["model_sha256"])
 
     def those_made_so(snapshot: Snapshot) -> set[str]:
-        live = live_rows(layout, snapshot, "tracks")
-        reduced = pc.field("precision") == BFLOAT16
-        found = {}
-        for precision, some in ((BFLOAT16, made_so & reduced), (FLOAT32, made_so & (~reduced | reduced.is_null()))):
-            found[precision] = len(live.head(1, columns=["track_id"], filter=some)) > 0
-        return {precision for precision, any_made_so in found.items() if any_made_so}
+        found: set[str] = set()
+        for batch in live_rows(layout, snapshot, "tracks").to_batches(columns=["precision"], filter=made_so):
+            found.update(precision or FLOAT32 for precision in pc.unique(batch["precision"]).to_pylist())
+            if len(found) == len({FLOAT32, BFLOAT16}):
+                break
+        return found
 
     return _read_whole(layout, those_made_so)
 

@@ -7,6 +7,7 @@ same. Nobody shall take it for lost, and its rows out of a dataset, before someb
 from __future__ import annotations
 
 import errno
+from typing import TypeGuard
 
 from .._util.objects import StoreError
 from .._util.urls import Place
@@ -24,7 +25,7 @@ _AWAY = {
 }  # fmt: skip
 
 
-def is_away(error: BaseException) -> bool:
+def is_away(error: BaseException) -> TypeGuard[OSError]:
     """Whether an error says that a file could not be looked at, not that it is lost or damaged.
 
     Parameters

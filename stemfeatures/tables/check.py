@@ -194,7 +194,7 @@ def _judge(layout: DatasetLayout, snapshot: Snapshot, damaged: list[DamagedPart]
             runs, stray = _not_whole(layout, rest, lost)
             break
         except _UNREADABLE as e:
-            if isinstance(e, OSError) and is_away(e):
+            if is_away(e):
                 raise away_error(layout.path, "a table", e) from e
             # The ids of another part cannot be read either, which only a deep look tells.
             more = _damaged(layout, rest, deep=True)
@@ -229,7 +229,7 @@ def _fault(layout: DatasetLayout, part: PartFile, *, deep: bool) -> str:
                     rows += batch.num_rows
                     keys.update(pc.unique(batch[key]).to_pylist())
     except _UNREADABLE as e:
-        if isinstance(e, OSError) and is_away(e):
+        if is_away(e):
             raise away_error(layout.path, part.path, e) from e
         return f"cannot be read ({(str(e) or type(e).__name__).splitlines()[0]})"
     if rows != part.rows:

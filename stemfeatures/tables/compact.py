@@ -154,7 +154,7 @@ def _needs_rewrite(layout: DatasetLayout, part: PartFile, dead: pc.Expression | 
     try:
         have = pq.read_schema(path, filesystem=fs)
     except (OSError, pa.ArrowInvalid) as e:
-        if isinstance(e, OSError) and is_away(e):
+        if is_away(e):
             raise away_error(layout.path, part.path, e) from e
         raise LostPartError(f"{part.path} cannot be read: {e}; {repair_hint(layout)}", source=str(layout.path)) from e
     if {(f.name, f.type) for f in schema} - {(f.name, f.type) for f in have}:

@@ -106,7 +106,7 @@ def _written(features: Features, sink: Any, name: str) -> int:
     except Exception as e:  # each library has errors of its own, some of them derive from Exception alone
         if isinstance(counted.error, UnreachableError):
             raise counted.error from None
-        if isinstance(counted.error, OSError) and is_away(counted.error):
+        if counted.error is not None and is_away(counted.error):
             raise away_error(features.path, f"table {name}", counted.error) from e
         if counted.error is not None:
             what = f"table {name} cannot be read: {counted.error}; {repair_hint(features.layout)}"
