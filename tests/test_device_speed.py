@@ -138,6 +138,28 @@ def test_a_run_takes_what_is_faster(
 
 
 @pytest.mark.usefixtures("with_a_gpu")
+@pytest.mark.parametrize(("so_far", "asked", "measured"), [
+    (None, "auto", "bfloat16"), (None, "float32", "float32"), ("float32", "auto", "float32"),
+    ("bfloat16", "auto", "bfloat16"),
+])  # fmt: skip
+def test_cores_are_measured_in_the_precision_in_which_they_would_compute(
+    so_far: str | None, asked: str, measured: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(prepare, "speeds_here", lambda _, precision, *__: seen.append(precision))
+    monkeypatch.setattr(prepare, "resolved_precision", lambda p, d: "bfloat16" if p == "auto" and d == "cpu" else p)
+    monkeypatch.setattr(prepare, "_gpu_processes", lambda gpus: gpus)
+    monkeypatch.setattr(prepare, "visible_gpus", lambda: ["0"])
+    for i in range(3):
+        write_tone(tmp_path / "music" / f"{i}.wav", f0=200.0 + i)
+    if so_far is not None:
+        first = {"device": "cpu", "jobs": 1, "limit": 1, "precision": so_far}
+        extract_catalog(tmp_path / "music", tmp_path / "out", model=model, **first)
+    extract_catalog(tmp_path / "music", tmp_path / "out", model=model, dry_run=True, precision=asked)
+    assert seen == [measured]
+
+
+@pytest.mark.usefixtures("with_a_gpu")
 def test_a_short_last_portion_is_on_the_device_of_the_others(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

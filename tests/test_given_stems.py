@@ -24,7 +24,7 @@ from networks import tiny_checkpoint
 
 from pipelines import cli, extract_catalog
 from pipelines.catalog import portions
-from pipelines.extraction import prepare
+from pipelines.extraction import cluster, plan, prepare
 from pipelines.extraction.separator_trial import origin_of
 from stemfeatures import audio
 from stemfeatures.analysis import Analyser
@@ -876,6 +876,37 @@ def test_a_separator_that_ends_its_process_at_a_track(
     assert set((tmp_path / "modules" / "deadly_at_a_track.safe_paths").read_text().split()) == {"None"}
     again = extract_catalog(tmp_path / "catalog.parquet", tmp_path / "out", retry_failed=False, **options)
     assert (again.n_skipped, again.n_known_failed, again.n_done) == (3, 1, 0)
+
+
+def test_progress_with_a_separator_in_its_process_comes_by_track(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "slow_at_each_track.py").write_text(
+        "import time\n"
+        "def f(y, rate):\n"
+        "    time.sleep(1.0)\n"
+        "    return {'vocals': y / 2, 'no_vocals': y / 2}\n"
+        "f.stems = ('vocals', 'no_vocals')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    monkeypatch.setattr(plan, "SHARDS_PER_WORKER", 1)
+    (tmp_path / "music").mkdir()
+    for i in range(3):
+        audio.write(tmp_path / "music" / f"{i}.wav", 0.3 * tone(220 + 60 * i, 0.5)[None], RATE)
+    (tmp_path / "music" / "3.wav").write_bytes(b"no audio")
+    seen: list[tuple[str, int, int, float]] = []
+    summary = extract_catalog(
+        tmp_path / "music", tmp_path / "out", model=model, device="cpu", jobs=1, separator="slow_at_each_track:f",
+        progress=lambda p: seen.append((p.state, p.n_done, p.n_failed, p.audio_s)),
+    )  # fmt: skip
+    assert (summary.n_done, summary.n_failed, summary.audio_s) == (3, 1, pytest.approx(1.5))
+    done = [n_done for _, n_done, _, _ in seen]
+    assert done == sorted(done)
+    assert set(done) == {0, 1, 2, 3}
+    assert ("running", 1, pytest.approx(0.5)) in [(state, n_done, audio_s) for state, n_done, _, audio_s in seen]
+    assert seen[-1] == ("finished", 3, 1, pytest.approx(1.5))
 
 
 @pytest.mark.usefixtures("fresh_network")

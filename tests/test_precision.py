@@ -6,6 +6,7 @@ Processors without instructions for bfloat16 compute in it all the same, only sl
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.commands.extract import plan_text, summary_text
 from pipelines.commands.status import look
 from pipelines.extraction.provenance import digest, value_settings
 from stemfeatures.analysis import Analyser
+from stemfeatures.audio import AudioLimits
 from stemfeatures.constants import N_BINS, STEMS
 from stemfeatures.errors import ModelError
 from stemfeatures.models import checkpoints, precision
@@ -89,7 +91,8 @@ def test_what_failed_is_tried_again_as_this_machine_computes(monkeypatch, model,
     music, out = tmp_path / "music", tmp_path / "features"
     write_tone(music / "a.wav", seconds=1.0, f0=220.0)
     (music / "b.wav").write_bytes(b"no audio")
-    extract_catalog(music, out, model=model, device="cpu", precision="bfloat16", jobs=1)
+    _says(monkeypatch, bfloat16=True)
+    extract_catalog(music, out, model=model, device="cpu", jobs=1)
     write_tone(music / "b.wav", seconds=1.0, f0=110.0)
     _says(monkeypatch, bfloat16=False)
     assert cli(["retry-failed", str(out), "-j", "1", "-q"]) == 0
@@ -101,6 +104,31 @@ def test_what_failed_is_tried_again_as_this_machine_computes(monkeypatch, model,
     assert features_matrix(features).index.tolist() == ["a.wav", "b.wav"]  # of one extraction
     told = {e["precision"]: e["tracks"] for e in look(features)["extractions"]}
     assert told == {"bfloat16": 1, "float32": 1}
+
+
+def test_what_failed_is_tried_again_as_was_asked_for_by_name(monkeypatch, model, tmp_path) -> None:
+    """On a processor that has bfloat16, too, and from another folder: as the run of all the others was."""
+    _says(monkeypatch, bfloat16=True)
+    music, kept = tmp_path / "music", tmp_path / "kept"
+    write_tone(music / "a.wav", seconds=1.0, f0=220.0)
+    write_tone(music / "b.wav", seconds=3.0, f0=110.0)
+    (music / "c.wav").write_bytes(b"no audio")
+    monkeypatch.chdir(tmp_path)
+    asked = {"precision": "float32", "limits": AudioLimits(max_duration_s=2.0), "keep_stems": "kept"}
+    relative = os.path.relpath(model, tmp_path)
+    assert extract_catalog("music", "out", model=relative, device="cpu", jobs=1, **asked).n_failed == 2
+    (music / "a.wav").unlink()  # which would be extracted again otherwise
+    write_tone(music / "c.wav", seconds=1.0, f0=110.0)
+    monkeypatch.chdir(music)
+    for _ in range(2):  # a second time what the first time took from the run before
+        assert cli(["retry-failed", "../out", "-j", "1", "-q"]) == 3
+    features = open_features(tmp_path / "out")
+    assert features.to_pandas("tracks").set_index("track_id")["precision"].to_dict() == {
+        "a.wav": "float32",
+        "c.wav": "float32",
+    }
+    assert features.to_pandas("errors")[["track_id", "attempt"]].to_numpy().tolist() == [["b.wav", 3]]
+    assert sorted(p.name for p in kept.iterdir()) == ["a.wav", "c.wav"]
 
 
 def test_the_default_network_is_near_float32() -> None:

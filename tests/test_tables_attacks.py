@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ import pytest
 
 from pipelines.cli import main as cli
 from pipelines.commands._exit import exit_code
+from pipelines.commands.status import look
 from pipelines.extraction import shard as shard_module
+from pipelines.extraction.retry import last_settings
 from stemfeatures._util.urls import Place
 from stemfeatures.errors import (
     BusyDatasetError,
@@ -106,6 +108,24 @@ def assert_untouched(victim: Path) -> None:
     assert {p.name: p.read_bytes() for p in victim.iterdir()} == dict.fromkeys(
         ("part-0-1.parquet", ".part-0-1.parquet.new", ".x.tmp"), b"precious"
     )
+
+
+def test_the_last_run_is_the_last_one_also_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    """``retry-failed`` would take the catalogue of another run, ``status`` call the dataset incomplete for years."""
+    DatasetLayout.create(tmp_path)
+    for run, year, end in (("r2036", 2036, "interrupted"), ("r2024", 2024, "finished"), ("r2025", 2025, "finished")):
+        settings = {
+            "run_id": run,
+            "started_at": datetime(year, 1, 1, tzinfo=UTC),
+            "config_json": f'{{"model": "{run}"}}',
+        }
+        with Committer(tmp_path, settings) as committer:
+            committer.finish(status=end)
+    compact(tmp_path)
+    features = open_features(tmp_path)
+    assert last_settings(features)["model"] == "r2025"
+    assert [row["run_id"] for row in look(features)["runs"]] == ["r2024", "r2036", "r2025"]
+    assert not look(features)["incomplete"]
 
 
 @pytest.mark.parametrize("name", ["../victim", "ABSOLUTE", "", ".", "..", "a/b", "stems\n", 7, None])

@@ -17,9 +17,9 @@ def add_parser(verbs: Any) -> None:
         "retry-failed",
         run,
         "extract again the tracks that failed, and no others",
-        description="Takes catalogue, checkpoint and tables of the last run, and of the catalogue the rows that are in "
-        "table errors: after files were mended, or with more time for each. (extract tries them again, too, but looks "
-        "at the whole catalogue.)",
+        description="Takes catalogue, checkpoint, tables, precision and limits of the last run, and of the catalogue "
+        "the rows that are in table errors: after files were mended, or with more time for each. (extract tries them "
+        "again, too, but looks at the whole catalogue.)",
         examples=(
             "stemfeatures retry-failed features",
             "stemfeatures retry-failed features catalog.csv --track-timeout 3600 -j 2",
@@ -48,11 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from stemfeatures.tables.reader import open_features
 
     from ..extraction.extract import extract_catalog
-    from ..extraction.retry import failed_rows, last_settings
+    from ..extraction.retry import failed_rows, last_settings, repeated_options
     from ..extraction.summary import ExtractInterrupted
 
     features = open_features(args.dataset)
-    settings = last_settings(features)
     given = args.catalog[0] if len(args.catalog) == 1 else (args.catalog or None)
     catalog = failed_rows(features, given)
     if not len(catalog):
@@ -64,10 +63,7 @@ def run(args: argparse.Namespace) -> int:
         summary = extract_catalog(
             catalog,
             args.dataset,
-            model=settings["model"],
-            tables=settings["tables"],
-            separator=settings.get("separator"),
-            stems_from=settings.get("stems_from"),
+            **repeated_options(last_settings(features)),
             device=args.device,
             jobs=args.jobs,
             track_timeout_s=args.track_timeout,

@@ -63,7 +63,7 @@ def look(features: Features) -> dict[str, Any]:
     """The state of a dataset: ``tables, tracks_by_status, audio_s, truncated, errors, runs, active`` ..."""
     import pyarrow.compute as pc
 
-    from stemfeatures.tables.commits import read_commits
+    from stemfeatures.tables.commits import order_of_runs, read_commits
     from stemfeatures.tables.lock import lock_holder
 
     active = lock_holder(features.layout)
@@ -73,7 +73,7 @@ def look(features: Features) -> dict[str, Any]:
         columns=["track_id", "status", "duration_s", "decoded_duration_s", "model_sha256", "config_hash", "precision"],
     )
     truncated = tracks.filter(pc.field("status") == "truncated")
-    runs = sorted(features.to_arrow("runs").to_pylist(), key=lambda row: row["started_at"])
+    runs = order_of_runs(features.layout, features.commit, features.to_arrow("runs").to_pylist())
     for row in runs:
         if row["status"] == "running" and active is None:
             row["status"] = "interrupted"  # whoever it was no longer holds the lock

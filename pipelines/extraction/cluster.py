@@ -35,12 +35,12 @@ from stemfeatures.errors import ClusterError, LostSchedulerError
 
 from ..catalog import printable
 from . import threads
-from .executor import SHARD_ATTEMPTS, Outcome, WorkerCrash
+from .executor import SHARD_ATTEMPTS, OnTrack, Outcome, WorkerCrash
 from .fork_server import start_fork_server
 from .loaded import LOAD_TIMEOUT_S, check_worker
-from .shard import process_on_worker
+from .shard import OUTCOMES, process_on_worker
 from .stop import STOP_PATIENCE_S, StopRequest
-from .tasks import ShardReceipt, ShardTask
+from .tasks import ShardReceipt, ShardTask, TrackOutcome
 from .workers import Patience, PausedWorkers, killed_for_memory, limited, slots, worker_info
 
 if TYPE_CHECKING:
@@ -126,6 +126,9 @@ class ClusterExecutor:
         self._n_workers = self._n_restarts = 0
         self._ask_at = 0.0
         self._stop = StopRequest()
+        self._run_id = ""
+        self._told: deque[dict[str, Any]] = deque()
+        self._on_track: OnTrack | None = None
 
     def __enter__(self) -> ClusterExecutor:
         return self
@@ -181,8 +184,9 @@ class ClusterExecutor:
         if n := trimming_workers(self.client):
             log.warning("%s", threads.trim_advice(n, len(answers)))
 
-    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
-        self._stop = stop
+    def run(self, shards: Iterable[ShardTask], stop: StopRequest, on_track: OnTrack | None = None) -> Iterator[Outcome]:
+        self._stop, self._on_track = stop, on_track
+        self._listen()
         queue = deque(shards)
         singles: deque[ShardTask] = deque()
         pending: dict[Future, ShardTask] = {}
@@ -270,10 +274,24 @@ class ClusterExecutor:
 
     def _submit(self, task: ShardTask, resources: dict[str, float] | None = None) -> Future:
         # Dask must not know two submissions of a shard for the same task: the second is meant to run.
+        self._run_id = task.provenance.run_id
         key = f"extract-{task.provenance.run_id}-{task.name}-{os.urandom(4).hex()}"
         return self.client.submit(
             process_on_worker, task, key=key, pure=False, resources=resources or self.resources or None, retries=0
         )
+
+    def _listen(self) -> None:
+        """Hear of each track from now on; in the thread of the client, so that they are kept for :meth:`_tell`."""
+        self._told.clear()
+        with suppress(Exception):  # the scheduler has gone
+            self.client.subscribe_topic(OUTCOMES, lambda event: self._told.append(event[1]))
+
+    def _tell(self) -> None:
+        """Pass on what was heard of the tracks of this run."""
+        while self._told:
+            heard = self._told.popleft()
+            if self._on_track is not None and heard.pop("run_id") == self._run_id:
+                self._on_track(TrackOutcome.unpacked(heard))
 
     def _finished(self, pending: list[Future], asked_to_stop: Patience) -> list[Future]:
         """Wait until a shard is through, or until it is late; ClusterError when the cluster is gone."""
@@ -288,6 +306,7 @@ class ClusterExecutor:
                 with self.client.as_current():
                     wait(pending, timeout=POLL_S, return_when="FIRST_COMPLETED")
             except TimeoutError:
+                self._tell()
                 self._require_workers()
                 continue
             except Exception as error:  # cancelled: the scheduler has gone
@@ -340,10 +359,12 @@ class ClusterExecutor:
         log.warning("%s: lost the scheduler; waiting up to %g s for it", self.address, RECONNECT_TIMEOUT_S)
         while not patience.is_over:
             if self.client.status == "running" or self._stop():
+                self._listen()
                 return
             if self.client.status in ("closing", "closed") and self._connect is not None:
                 with suppress(Exception):  # it is not there yet
                     self.client = self._connect()
+                    self._listen()
                     return
             time.sleep(POLL_S)
         why = f": {type(error).__name__}: {str(error).splitlines()[0]}" if error is not None and str(error) else ""

@@ -58,7 +58,7 @@ class Driver:
         self._left = {row.track_id: 0.0 for task in tasks for row in task.same_audio}
         self._left |= dict(zip((task.track_id for task in tasks), efforts_s([task.weight_s for task in tasks])))
         self._effort_s = self._left_s = sum(self._left.values())
-        self._uncommitted: dict[str, TrackOutcome] = {}  # of the shard in work
+        self._uncommitted: dict[str, TrackOutcome] = {}  # of shards in work
         self._failures: list[TrackFailure] = []
         self._state = "starting"
         self._began: float | None = None
@@ -76,9 +76,10 @@ class Driver:
     # --------------------------------------------------------------------------------------------------- progress
 
     def on_track(self, outcome: TrackOutcome) -> None:
-        """Count a track whose shard is not committed yet."""
-        self._uncommitted[outcome.track_id] = outcome
-        self.report()
+        """Count a track whose shard is not committed yet; workers may tell of one later than their receipt does."""
+        if outcome.track_id in self._left:
+            self._uncommitted[outcome.track_id] = outcome
+            self.report()
 
     def report(self, state: str | None = None) -> None:
         """Call ``progress``; with a new state, if given."""
@@ -142,7 +143,8 @@ class Driver:
         self._commit_receipt(ShardReceipt(shard, [part], failures=failures))
 
     def _commit_receipt(self, receipt: ShardReceipt) -> None:
-        self._uncommitted.clear()
+        for track_id in (*receipt.audio_s, *(failure.track_id for failure in receipt.failures)):
+            self._uncommitted.pop(track_id, None)
         summary = self.summary
         self._trace.add(receipt.span)
         if receipt.parts:
@@ -165,6 +167,7 @@ class Driver:
     def finish(self, *, interrupted: bool) -> None:
         """Record the end of the run; DatasetError if a track is neither done nor failed."""
         summary = self.summary
+        self._uncommitted.clear()  # of shards that were given up
         summary.errors = grouped(self._failures)
         if self._left and not interrupted:
             raise DatasetError(

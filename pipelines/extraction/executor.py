@@ -37,6 +37,8 @@ class WorkerCrash:
 
 
 Outcome: TypeAlias = ShardReceipt | WorkerCrash
+#: Called as each track is through, in the thread that iterates over the outcomes of shards.
+OnTrack: TypeAlias = "Callable[[TrackOutcome], None]"
 
 
 class Executor(Protocol):
@@ -47,7 +49,9 @@ class Executor(Protocol):
 
     def prepare(self, task: ShardTask, stop: StopRequest) -> None: ...
 
-    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]: ...
+    def run(
+        self, shards: Iterable[ShardTask], stop: StopRequest, on_track: OnTrack | None = None
+    ) -> Iterator[Outcome]: ...
 
     def __enter__(self) -> Executor: ...
 
@@ -57,16 +61,9 @@ class Executor(Protocol):
 
 
 class LoopExecutor:
-    """One shard after the other in this process. A track that crashes the process ends the run.
+    """One shard after the other in this process. A track that crashes the process ends the run."""
 
-    Parameters
-    ----------
-    on_track : callable, optional
-        Called as each track is through.
-    """
-
-    def __init__(self, on_track: Callable[[TrackOutcome], None] | None = None) -> None:
-        self.on_track = on_track
+    def __init__(self) -> None:
         self._memory = ExitStack()
 
     @property
@@ -96,21 +93,21 @@ class LoopExecutor:
     ) -> None:
         self._memory.close()
 
-    def run(self, shards: Iterable[ShardTask], stop: StopRequest) -> Iterator[Outcome]:
+    def run(self, shards: Iterable[ShardTask], stop: StopRequest, on_track: OnTrack | None = None) -> Iterator[Outcome]:
         for shard in shards:
             left: ShardTask | None = shard
             while left is not None:
                 if stop():
                     return
-                receipt = self._attempt(left, stop)
+                receipt = self._attempt(left, stop, on_track)
                 yield receipt
                 left = left.without(receipt)
 
-    def _attempt(self, shard: ShardTask, stop: StopRequest) -> ShardReceipt:
+    def _attempt(self, shard: ShardTask, stop: StopRequest, on_track: OnTrack | None) -> ShardReceipt:
         for attempt in range(1, SHARD_ATTEMPTS + 1):
             try:
                 with threads.single_threaded():
-                    return process_shard(shard, on_track=self.on_track, stop=stop)
+                    return process_shard(shard, on_track=on_track, stop=stop)
             except Exception as error:
                 if attempt == SHARD_ATTEMPTS:
                     raise

@@ -259,7 +259,7 @@ def prepare(catalog: CatalogSpec, out_dir: Place, options: ExtractOptions) -> Pr
     checkpoint, settings = of_library(_checkpoint_and_settings, options.model, separator)
     device, why = options.device, ""
     if options.scheduler is None:
-        device, why = _local_device(options, checkpoint, len(chosen))
+        device, why = _local_device(options, checkpoint, len(chosen), layout, settings)
     precision = _precision(options, device, layout, settings)
     config_hash = digest(settings)
     alignment = of_library(_alignment_settings) if wants_lyrics(options.tables) else None
@@ -486,7 +486,13 @@ def _planned(index: int, tracks: list[TrackTask]) -> PlannedShard:
     return PlannedShard(f"{index:05d}", len(ids), sum(t.weight_s for t in tracks), ids)
 
 
-def _local_device(options: ExtractOptions, checkpoint: Checkpoint, n_rows: int) -> tuple[str, str]:
+def _local_device(
+    options: ExtractOptions,
+    checkpoint: Checkpoint,
+    n_rows: int,
+    layout: DatasetLayout | None,
+    settings: Mapping[str, Any],
+) -> tuple[str, str]:
     """The device, and why where there was a choice that is worth to be measured."""
     device = options.device
     if device == "auto":
@@ -494,7 +500,7 @@ def _local_device(options: ExtractOptions, checkpoint: Checkpoint, n_rows: int) 
         by_network = options.separator is None and options.stems_from is None
         if is_cpu(device) or not by_network or n_rows < TRACKS_WORTH_MEASURING:
             return device, ""
-        return _faster_device(options, checkpoint)
+        return _faster_device(options, checkpoint, _precision(options, "cpu", layout, settings))
     if device.startswith("cuda"):
         import torch
 
@@ -503,12 +509,12 @@ def _local_device(options: ExtractOptions, checkpoint: Checkpoint, n_rows: int) 
     return device, ""
 
 
-def _faster_device(options: ExtractOptions, checkpoint: Checkpoint) -> tuple[str, str]:
-    """Of all GPUs and all cores."""
+def _faster_device(options: ExtractOptions, checkpoint: Checkpoint, precision: str) -> tuple[str, str]:
+    """Of all GPUs and all cores, which would compute in ``precision``."""
     import torch
 
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    speeds = speeds_here(checkpoint, options.precision, gpus)
+    speeds = speeds_here(checkpoint, precision, gpus)
     if speeds is None:
         return "cuda", ""
     n_cores = default_jobs(options.jobs or sys.maxsize)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import glob
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stemfeatures._util.urls import is_remote
+from stemfeatures.audio import AudioLimits
 from stemfeatures.errors import CatalogError
+from stemfeatures.models.precision import AUTO
+from stemfeatures.tables.commits import order_of_runs
 from stemfeatures.tables.reader import Features
 
 from ..catalog import Catalog, read_catalog
@@ -35,11 +39,35 @@ def last_settings(features: Features) -> dict[str, Any]:
     CatalogError
         There has been no run.
     """
-    runs = sorted(features.to_arrow("runs").to_pylist(), key=lambda run: run["started_at"])
+    runs = order_of_runs(features.layout, features.commit, features.to_arrow("runs").to_pylist())
     if not runs or not runs[-1]["config_json"]:
         raise CatalogError("no run is on record there", source=str(features.path))
     settings: dict[str, Any] = json.loads(runs[-1]["config_json"])
     return settings
+
+
+def repeated_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that tries failed tracks again takes from the one before.
+
+    Parameters
+    ----------
+    settings : mapping
+        See :func:`last_settings`; of runs of earlier versions less is known.
+
+    Returns
+    -------
+    dict
+        Arguments of :func:`~.extract.extract_catalog`: what decides on values and rows, not where and how fast.
+    """
+    return {
+        "model": settings["model"],
+        "tables": settings["tables"],
+        "separator": settings.get("separator"),
+        "stems_from": settings.get("stems_from"),
+        "keep_stems": settings.get("keep_stems"),
+        "limits": AudioLimits(**settings.get("limits", {})),
+        "precision": settings.get("precision_asked", AUTO),
+    }
 
 
 def failed_rows(features: Features, catalog: CatalogSpec | None = None) -> Catalog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from stemfeatures.tables.committer import Committer
@@ -72,7 +73,7 @@ def execute(prepared: PreparedRun, driver: Driver, kept: KeptCluster | None = No
         task = _shard_template(prepared, committer.layout, provenance, workers)
         driver.attach(committer, provenance, device=workers.device, n_workers=workers.n)
         # Processes start under the committer, so that a run that is interrupted meanwhile is on record.
-        executor = workers.remote or _local_executor(prepared, workers, kept, driver, stack)
+        executor = workers.remote or _local_executor(prepared, workers, kept, stack)
         if isinstance(executor, ClusterExecutor):
             executor.check(layout.path, task.model_path, checkpoint.sha256)
         executor.prepare(task, stop)
@@ -80,7 +81,7 @@ def execute(prepared: PreparedRun, driver: Driver, kept: KeptCluster | None = No
         driver.commit_unusable(prepared.unusable)
         shards = plan_tasks(prepared.tasks, workers.device, workers.n)
         named = (replace(task, name=f"{i:05d}", tracks=tuple(tracks)) for i, tracks in enumerate(shards))
-        for outcome in executor.run(named, stop):
+        for outcome in executor.run(named, stop, driver.on_track):
             driver.commit(outcome)
         driver.finish(interrupted=stop.requested)
 
@@ -109,15 +110,13 @@ def _connect(prepared: PreparedRun, kept: KeptCluster, stack: ExitStack) -> _Wor
     return _Workers(device, max(1, remote.n_workers), remote)
 
 
-def _local_executor(
-    prepared: PreparedRun, workers: _Workers, kept: KeptCluster, driver: Driver, stack: ExitStack
-) -> Executor:
+def _local_executor(prepared: PreparedRun, workers: _Workers, kept: KeptCluster, stack: ExitStack) -> Executor:
     """One process needs no cluster; but a crash shall not end the run on a GPU, unless asked for, nor where a separator
     from outside is at work."""
     options = prepared.options
     if workers.n > 1 or options.leaves_this_process or (workers.device == "cuda" and options.jobs is None):
         return kept.of(workers.n, device=workers.device)
-    return stack.enter_context(LoopExecutor(driver.on_track))
+    return stack.enter_context(LoopExecutor())
 
 
 def _shard_template(
@@ -148,6 +147,11 @@ def _batch_size(prepared: PreparedRun, workers: _Workers) -> int:
     return prepared.options.batch_size or (DEFAULT_GPU_BATCH if workers.device.startswith("cuda") else 1)
 
 
+def _found_from_anywhere(model: str | Path) -> str:
+    """A checkpoint as ``retry-failed`` finds it, wherever that is started."""
+    return os.path.abspath(model) if Path(model).suffix == ".safetensors" else str(model)
+
+
 def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers) -> dict[str, Any]:
     """The row of table ``runs``, as far as it is known at the start."""
     options = prepared.options
@@ -157,7 +161,7 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "tables": options.tables,
         "catalog": prepared.catalog.origin,
         "catalog_root": prepared.catalog.root,
-        "model": str(options.model),
+        "model": _found_from_anywhere(options.model),
         "device": workers.device,
         "n_workers": workers.n,
         "batch_size": _batch_size(prepared, workers),
@@ -166,10 +170,11 @@ def _run_record(prepared: PreparedRun, provenance: Provenance, workers: _Workers
         "retry_failed": options.retry_failed,
         "track_timeout_s": options.track_timeout_s,
         "separator": options.separator,
-        "stems_from": None if options.stems_from is None else os.fspath(options.stems_from),
-        "keep_stems": None if options.keep_stems is None else os.fspath(options.keep_stems),
+        "stems_from": None if options.stems_from is None else os.path.abspath(options.stems_from),
+        "keep_stems": None if options.keep_stems is None else os.path.abspath(options.keep_stems),
         "limits": vars(options.limits),
         "precision": prepared.precision,
+        "precision_asked": options.precision,
     }
     return {
         "run_id": provenance.run_id,

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 TRACKS_AHEAD = 1
 #: A shard ends after so long with what is finished, and the rest becomes another: no more is lost with a process.
 PIECE_S = 120.0
+#: What workers call the events by which they tell of each track, long before its shard comes back.
+OUTCOMES = "stemfeatures-tracks"
 #: The rows of a shard may take this long to be written.
 WRITE_TIMEOUT_S = 900.0
 #: By how much the limit of progress exceeds those of the decoder, which say better what is wrong.
@@ -53,11 +55,16 @@ STALL_MARGIN_S = 2.0
 
 
 def process_on_worker(task: ShardTask) -> ShardReceipt:
-    """:func:`process_shard` as a Dask task: with the thread policy of a worker."""
+    """:func:`process_shard` as a Dask task: with the thread policy of a worker, and an event for each track."""
     from distributed import get_worker
 
     threads.configure_worker()
-    receipt = process_shard(task, leave_when_stuck=True)
+
+    def tell(outcome: TrackOutcome) -> None:
+        with suppress(Exception):  # not in a worker, or the scheduler has gone: a receipt tells it again
+            get_worker().log_event(OUTCOMES, {"run_id": task.provenance.run_id, **outcome.packed()})
+
+    receipt = process_shard(task, on_track=tell, leave_when_stuck=True)
     with suppress(ValueError):  # not in a worker
         worker = get_worker()
         receipt.address = worker.address

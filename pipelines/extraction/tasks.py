@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stemfeatures._util.urls import Place
@@ -124,6 +124,16 @@ class TrackOutcome:
     track_id: str
     audio_s: float
     failure: TrackFailure | None = None
+
+    def packed(self) -> dict[str, Any]:
+        """The same in types of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def unpacked(cls, packed: dict[str, Any]) -> TrackOutcome:
+        """What :meth:`packed` has made of one."""
+        failure = packed["failure"]
+        return cls(packed["track_id"], packed["audio_s"], None if failure is None else TrackFailure(**failure))
 
 
 @dataclass

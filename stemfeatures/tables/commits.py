@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,6 +58,8 @@ _CHECKPOINT, _DELTA = ".checkpoint.json", ".delta.json"
 #: What reading a checkpoint raises that is damaged, or just being deleted.
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DatasetError)
 
+#: Commits behind which the last run is looked for: others than of runs are few in a row.
+_RECENT = 32
 #: So often the log is listed where a commit is missing in it.
 _MOST_LOOKS = 3
 #: ``{table: {run_id: set of track_id}}``
@@ -160,6 +162,35 @@ def read_commits(dataset: DatasetLayout | str | Place, *, after: int = 0) -> lis
     """All commits behind number ``after``, oldest first: the history of the dataset."""
     layout = DatasetLayout.open(dataset)
     return [entry for _, entry in _entries(layout, _names(layout), after)]
+
+
+def order_of_runs(layout: DatasetLayout, commit: int, runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of table ``runs``, the last run last.
+
+    The clock says when a run began, and may have been set back since: so the run that the history names last is the
+    last one. Where it names none any more, the clock decides.
+
+    Parameters
+    ----------
+    layout : DatasetLayout
+        The dataset.
+    commit : int
+        Number of its last commit.
+    runs : iterable of mapping
+        The rows, in any order.
+
+    Returns
+    -------
+    list of dict
+        All of them.
+    """
+    rows = sorted((dict(row) for row in runs), key=lambda row: row["started_at"])
+    ids = {row["run_id"] for row in rows}
+    last = None
+    with suppress(DatasetError, OSError):
+        entries = read_commits(layout, after=max(0, commit - _RECENT))
+        last = next((entry["run_id"] for entry in reversed(entries) if entry.get("run_id") in ids), None)
+    return sorted(rows, key=lambda row: row["run_id"] == last)
 
 
 def readable_commits(layout: DatasetLayout) -> Iterator[dict[str, Any]]:
