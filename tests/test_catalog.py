@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from pipelines.catalog import Catalog, read_catalog, validate_catalog
+from pipelines.catalog import Catalog, metadata, read_catalog, validate_catalog
 from pipelines.catalog.portions import portions_of
 from pipelines.extraction.resume import metadata_fields
 from stemfeatures import audio
@@ -347,21 +347,24 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytes
     assert (problem.kind, problem.message.partition(":")[0]) == ("unreadable", "Permission denied")
 
 
-@pytest.mark.parametrize("pattern", ["", "**/*.wav"])
+@pytest.mark.parametrize("pattern", ["", "**/*.wav", "*/*.wav", "*/a.wav", "*/**", "[co]*/?.wav"])
 def test_folders_below_that_may_not_be_looked_into_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, pattern: str
 ) -> None:
     """Their songs would be missing in the morning, and nobody knew."""
     for name in ("open", *(f"closed{i}" for i in range(7))):
         tone(tmp_path / name / "a.wav")
-    scandir = os.scandir
 
-    def refuse(path: Any = ".") -> Any:
-        if "closed" in os.fspath(path).rpartition("/")[2]:
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
+    def refusing(ask: Any) -> Any:
+        def refuse(path: Any = ".") -> Any:
+            if "closed" in os.fspath(path).removesuffix("/a.wav").rpartition("/")[2]:
+                raise PermissionError(13, "Permission denied", path)
+            return ask(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+        return refuse
+
+    for name in ("scandir", "listdir", "lstat"):  # root may look everywhere
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
     assert [name.rpartition("open/")[2] for name in ids(read_catalog(str(tmp_path / pattern)))] == ["a.wav"]
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == f"{tmp_path}/closed0: cannot be looked into, what is in it is left out: Permission denied"
@@ -806,6 +809,50 @@ def test_names_of_a_mac_are_told(tmp_path: Path) -> None:
     [problem] = validate_catalog(manifest(tmp_path, unicodedata.normalize("NFC", "path\nCafé.wav\n"))).problems
     assert problem.kind == "missing"
     assert problem.message.endswith("is there, in Unicode form NFD: write it that way)")
+
+
+def test_blanks_at_the_ends_of_a_name_belong_to_it_where_there_is_such_a_file(tmp_path: Path) -> None:
+    for name in (" a.wav", "b.wav", "  c, d.wav", "e.wav "):
+        (tmp_path / name).write_bytes(b"x")
+    rows = [
+        'id,path, "title"',
+        "1, a.wav, One",
+        '2,  b.wav,  "Two, ""and"" a half"',
+        '3,"  c, d.wav", 3',
+        "4,e.wav , , ",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(rows), encoding="utf-8")
+    catalog = read_catalog(tmp_path / "m.csv")
+    assert catalog.frame["source_uri"].tolist() == [" a.wav", "b.wav", "  c, d.wav", "e.wav "]
+    assert catalog.frame["title"].tolist()[:3] == ["One", 'Two, "and" a half', "3"]
+    assert not validate_catalog(catalog, probe=False).problems
+    manifest = pd.DataFrame({"path": [" a.wav ", " a.wav", " b.wav"]})
+    manifest.to_parquet(tmp_path / "m.parquet")
+    assert read_catalog(tmp_path / "m.parquet").frame["source_uri"].tolist() == ["a.wav", " a.wav", "b.wav"]
+
+
+def test_of_a_wide_manifest_not_each_cell_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of numbers holds numbers, and a text is looked at once, however often it occurs."""
+    looked: list[Any] = []
+    cell = metadata._cell
+    monkeypatch.setattr(metadata, "_cell", lambda value, *named: looked.append(value) or cell(value, *named))
+    n = 100
+    frame = pd.DataFrame({"path": [f"{i}.wav" for i in range(n)], "place": ["\u00c5bo", "Oslo"] * (n // 2)})
+    numbers = {"bpm": np.float32(0.1), "key": np.int8(3), "live": True, "gain": np.inf}
+    for name, value in numbers.items():
+        frame[name] = value
+    frame["year"] = pd.array([1999, None] * (n // 2), dtype="Int16")
+    frame.to_parquet(tmp_path / "m.parquet")
+    frame.to_csv(tmp_path / "m.csv", index=False)
+    for name in ("m.parquet", "m.csv"):
+        looked.clear()
+        rows = read_catalog(tmp_path / name).frame
+        assert sorted(map(str, looked)) == ["Oslo", "\u00c5bo"]
+        assert rows["place"].tolist() == frame["place"].tolist()
+        assert rows["year"].tolist()[:2] == [1999, pd.NA]
+        assert (str(rows["key"].dtype), rows["key"][0], rows["live"][0]) == ("Int64", 3, True)
+    assert read_catalog(tmp_path / "m.parquet").frame["bpm"][0] == float(np.float32(0.1))
+    assert read_catalog(tmp_path / "m.parquet").frame["gain"].isna().all()
 
 
 def test_headers_with_blanks(tmp_path: Path) -> None:

@@ -250,6 +250,26 @@ def test_a_text_manifest_in_portions_is_the_manifest(
     assert not os.listdir(temporary)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_portions_of_a_wide_manifest_have_fewer_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A row with 1,500 descriptors of another tool takes as much memory as 150 rows of others."""
+    monkeypatch.setattr(portions, "PORTION_CELLS", 60)
+    monkeypatch.setattr(spooled, "LEAST_BYTES", 0)
+    monkeypatch.setattr(spooled, "_CELLS", 30)
+    wide = pd.DataFrame({"path": [f"{i}.wav" for i in range(7)], **{f"d{i}": np.arange(7.0) + i for i in range(19)}})
+    if name == "a.csv":
+        wide.to_csv(tmp_path / name, index=False)
+    else:
+        wide.to_parquet(tmp_path / name)
+    with portions_of(tmp_path / name) as parts:
+        assert parts is not None
+        found = list(parts)
+    assert [len(catalog) for catalog in found] == [3, 3, 1]
+    assert pd.concat([catalog.frame["d18"] for catalog in found]).tolist() == wide["d18"].tolist()
+
+
 def test_a_text_manifest_with_a_fault_is_left_to_who_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION_ROWS", 5)
     monkeypatch.setattr(spooled, "LEAST_BYTES", 0)

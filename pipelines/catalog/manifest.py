@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -55,6 +56,10 @@ _ANY_INTEGER = r"[+-]?\d+"
 
 
 _NUMBER = r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+
+
+#: Stands for a blank at the beginning of a cell; what is text has no NUL.
+_BLANK = "\0"
 
 
 #: What Hive and Spark call a folder for rows without a value.
@@ -144,11 +149,39 @@ def header_of(stated: Sequence[str]) -> list[str]:
     return [name or f"column_{i + 1}" for i, name in enumerate(stated)]
 
 
+class _MarkedLines:
+    """The lines of a text table in which blanks at the beginning of a cell outlive ``skipinitialspace``.
+
+    A name may begin with them. They may also stand before a quote, which is one only when they are skipped.
+    """
+
+    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+        self._lines = iter(lines)
+        d = re.escape(delimiter)
+        self._blanks = re.compile(rf"(?:^|(?<={d})) +(?=[^\s\"{d}])")
+        self._any = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            if " " in line:
+                line, n = self._blanks.subn(lambda found: _BLANK * len(found[0]), line)
+                self._any = self._any or n > 0
+            yield line
+
+    def unmarked(self, row: list[str]) -> list[str]:
+        """The row that was read last, as it stands in the file."""
+        if self._any:
+            self._any = False
+            return [cell.replace(_BLANK, " ") for cell in row]
+        return row
+
+
 def text_rows(body: Iterable[str], start: Start, source: str) -> Iterator[list[str]]:
     """The header of a text file as it states it, then the cells of each row; ``body`` are the lines from there on."""
-    reader = csv_rows(body, delimiter=start.delimiter, skipinitialspace=True, strict=True)
+    lines = _MarkedLines(body, start.delimiter)
+    reader = csv_rows(lines, delimiter=start.delimiter, skipinitialspace=True, strict=True)
     try:
-        filled = (row for row in reader if any(cell.strip() for cell in row))
+        filled = (row for row in map(lines.unmarked, reader) if any(cell.strip() for cell in row))
         stated = [name.strip() for name in next(filled, ())]
         if not stated:
             raise CatalogError("the file is empty", source=source)
@@ -208,6 +241,8 @@ class TextKind:
 
     def see(self, values: pd.Series) -> None:
         """Take further values."""
+        if not (self.is_empty or self._numbers or self._any_integers or self._booleans):
+            return  # text, whatever comes
         values = values.str.strip()
         some = values[values != ""]
         if not len(some):
@@ -267,15 +302,17 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
     import pyarrow as pa
 
     special = special_columns([*table.column_names, *keys])
+    columns = []
     try:
-        for i, column in enumerate(table.column_names):
-            if pa.types.is_nested(table.schema.types[i]):
+        for field, values in zip(table.schema, table.columns):
+            column = field.name
+            if pa.types.is_nested(field.type):
                 raise CatalogError(
-                    f"column {column!r} is {table.schema.types[i]}; metadata must be numbers, text or booleans",
+                    f"column {column!r} is {field.type}; metadata must be numbers, text or booleans",
                     source=source,
                 )
-            values, is_path = table.column(i), column in special and column.strip().lower() != ID_COLUMN
-            table = table.set_column(i, column, _paths(values) if is_path else _plain(values, column, source))
+            is_path = column in special and column.strip().lower() != ID_COLUMN
+            columns.append(_paths(values) if is_path else _plain(values, column, source))
     except TableError as e:
         raise CatalogError(e.message, source=source) from e
     except (OSError, pa.ArrowException) as e:
@@ -284,6 +321,7 @@ def frame_of(table: pa.Table, keys: Iterable[str], source: str) -> pd.DataFrame:
     for bits in (8, 16, 32, 64):
         nullable[getattr(pa, f"int{bits}")()] = getattr(pd, f"Int{bits}Dtype")()
         nullable[getattr(pa, f"uint{bits}")()] = getattr(pd, f"UInt{bits}Dtype")()
+    table = pa.Table.from_arrays(columns, names=table.column_names)
     frame = table.to_pandas(types_mapper=nullable.get, ignore_metadata=True)
     for key in keys:
         if key not in special:

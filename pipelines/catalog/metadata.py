@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INT64 = range(-(2**63), 2**63)
+#: Types of numpy, and those of pandas with gaps, which are called alike in capitals.
+_PLAIN = {
+    "bool",
+    "boolean",
+    "float32",
+    "float64",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+}
 
 
 def settled(values: pd.Series, name: str, source: str) -> pd.Series:
@@ -47,6 +55,8 @@ def settled(values: pd.Series, name: str, source: str) -> pd.Series:
     """
     import pandas as pd
 
+    if (numbers := _as_they_are(values, name, source)) is not None:
+        return numbers
     cells = [_cell(value, name, source) for value in values.tolist()]
     kinds = {type(value) for value in cells if value is not None}
     if kinds == {bool}:
@@ -57,16 +67,48 @@ def settled(values: pd.Series, name: str, source: str) -> pd.Series:
         numbers = pd.Series(
             [float("nan") if v is None else float(v) for v in cells], index=values.index, dtype="float64"
         )
-        if n := int(numbers.isin([float("inf"), float("-inf")]).sum()):
-            log.warning("%s: column %r: %d infinite values are stored as null", source, name, n)
-        return numbers.replace([float("inf"), float("-inf")], float("nan"))
+        return _finite(numbers, name, source)
     return pd.Series([None if v is None else str(v) for v in cells], index=values.index, dtype=object)
+
+
+def _as_they_are(values: pd.Series, name: str, source: str) -> pd.Series | None:
+    """A column whose type says what all its values are, without a look at each; None for any other column.
+
+    A manifest of descriptors has thousands of such columns.
+    """
+    import numpy as np
+    import pandas as pd
+    from pandas.api.types import infer_dtype, is_bool_dtype, is_integer_dtype, is_object_dtype
+
+    of = values.dtype
+    is_text = isinstance(of, pd.StringDtype) or (is_object_dtype(of) and infer_dtype(values, skipna=True) == "string")
+    if (not is_text and str(of).lower() not in _PLAIN) or values.isna().all():
+        return None
+    if is_text:
+        codes, texts = pd.factorize(values)  # each text once: it is looked at, and held
+        shown = np.array([*(_cell(str(text), name, source) for text in texts), None], dtype=object)
+        return pd.Series(shown[codes], index=values.index, dtype=object)
+    if is_bool_dtype(of):
+        return values.astype("boolean")
+    if is_integer_dtype(of):
+        return values.astype("Int64") if int(values.max()) in _INT64 else None
+    return _finite(values.astype("float64"), name, source)
+
+
+def _finite(numbers: pd.Series, name: str, source: str) -> pd.Series:
+    """Numbers, null where they are infinite."""
+    infinite = numbers.isin([float("inf"), float("-inf")])
+    if n := int(infinite.sum()):
+        log.warning("%s: column %r: %d infinite values are stored as null", source, name, n)
+    return numbers.mask(infinite) if n else numbers
 
 
 def _cell(value: Any, name: str, source: str) -> bool | int | float | str | None:
     """One value as a plain one."""
     import pandas as pd
 
+    if type(value) is str:
+        return value if value.isascii() and "://" not in value else printable(value)
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, (list, tuple, dict, set)) or getattr(value, "ndim", False):

@@ -45,8 +45,9 @@ from .walk import holds_parquet
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-#: Rows that are planned together: some 100 MB.
+#: Rows that are planned together: some 100 MB. Of manifests with very many columns, fewer rows: some 500 MB.
 PORTION_ROWS = 50_000
+PORTION_CELLS = 5_000_000
 #: Rows that are looked through together: two columns of them.
 _LOOK_ROWS = 200_000
 #: Groups of rows with one hash whose values are looked up together.
@@ -55,7 +56,7 @@ _LOOKED_UP = 10_000
 
 @dataclass(frozen=True)
 class Portions:
-    """A large manifest; iterate over it for catalogues of :data:`PORTION_ROWS` rows.
+    """A large manifest; iterate over it for catalogues of :func:`portion_rows` rows.
 
     Attributes
     ----------
@@ -81,11 +82,16 @@ class Portions:
     def __len__(self) -> int:
         return self.n_rows
 
+    @property
+    def rows_each(self) -> int:
+        """Rows of a portion, but for the last."""
+        return portion_rows(len(self._dataset.schema))
+
     def __iter__(self) -> Iterator[Catalog]:
         types = {field.name: _type_of(field.type) for field in self._dataset.schema}
         types |= dict.fromkeys((*self._keys, *self._as_text), "string")
         first = 0
-        for table in _tables(self._dataset, self._limit, rows=PORTION_ROWS):
+        for table in _tables(self._dataset, self._limit, rows=self.rows_each):
             frame = frame_of(table, self._keys, self.origin)
             catalog = from_frame(
                 frame, self._root, self.origin, first_row=first, restore_ids=self._restore, metadata_types=types
@@ -96,11 +102,22 @@ class Portions:
                 yield catalog.without_rows(here)
 
 
+def portion_rows(n_columns: int) -> int:
+    """Rows that are planned together of a manifest with so many columns.
+
+    Examples
+    --------
+    >>> portion_rows(12), portion_rows(1500)
+    (50000, 3333)
+    """
+    return max(1, min(PORTION_ROWS, PORTION_CELLS // max(1, n_columns)))
+
+
 @contextmanager
 def portions_of(
     spec: CatalogSpec, *, limit: int | None = None, on_duplicate: str = "error"
 ) -> Iterator[Portions | None]:
-    """A manifest of more than :data:`PORTION_ROWS` rows in portions: CSV, TSV, or Parquet, also a folder of its parts.
+    """A manifest of more than :func:`portion_rows` rows in portions: CSV, TSV, or Parquet, also a folder of its parts.
 
     Parameters
     ----------
@@ -130,7 +147,7 @@ def portions_of(
         try:
             dataset, keys = open_typed(path)
             n_rows = dataset.count_rows() if limit is None else min(limit, dataset.count_rows())
-            if n_rows <= PORTION_ROWS:
+            if n_rows <= portion_rows(len(dataset.schema)):
                 yield None
                 return
             restore, as_text, dropped = _look_through(dataset, n_rows, on_duplicate, origin)
@@ -170,7 +187,7 @@ def _spooled(path: Path, stack: ExitStack) -> Path | None:
     """All rows, whatever the limit: types are those of the whole manifest."""
     with ExitStack() as written:
         folder = written.enter_context(scratch_folder("stemfeatures-manifest-"))
-        spool = spooled.spool(path, folder, more_than=PORTION_ROWS)
+        spool = spooled.spool(path, folder, more_than=portion_rows)
         if spool is not None:  # else what has been written, up to a full disk, is of no use
             stack.enter_context(written.pop_all())
     return spool

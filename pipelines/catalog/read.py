@@ -278,8 +278,8 @@ def from_frame(
     column = names[path_column(manifest.columns, origin).strip().lower()]
     if not len(manifest):
         raise CatalogError("the catalogue has no rows", source=printable(origin))
-    stated = [_stated(value) for value in manifest[column].tolist()]
     folder = _absolute(base)
+    stated = [_stated(value, folder) for value in manifest[column].tolist()]
     paths = [_located(text, folder) for text in stated]
     given = names.get(ID_COLUMN)
     ids = [None] * len(stated) if given is None else _stated_ids(manifest[given], origin, restore_ids)
@@ -312,12 +312,17 @@ def from_frame(
     )
 
 
-def _stated(value: Any) -> str:
-    """A cell of the path column as text; empty where there is none."""
+def _stated(value: Any, folder: str) -> str:
+    """A cell of the path column as text; empty where there is none. Blanks around it belong to it where there is such a
+    file."""
     if isinstance(value, (bytes, os.PathLike)):
         return os.fsdecode(value)  # a file name need not be UTF-8
     missing = value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
-    return "" if missing else str(value).strip()
+    exact = "" if missing else str(value)
+    bare = exact.strip()
+    if bare == exact or not bare or is_remote(bare) or is_remote(folder):
+        return bare
+    return exact if (path := _located(exact, folder)) is not None and os.path.lexists(path) else bare
 
 
 def _stated_ids(column: pd.Series, origin: str, restore: bool | None) -> list[str | None]:

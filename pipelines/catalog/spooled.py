@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -24,13 +24,13 @@ from .manifest import HEADER_CHARACTERS, TextKind, header_of, start_of, text_row
 from .path_columns import special_columns
 from .types import printable
 
-#: Rows that are held in memory.
-_ROWS = 20_000
+#: Rows that are held in memory, and of manifests with very many columns the cells.
+_ROWS, _CELLS = 20_000, 5_000_000
 #: A manifest of fewer bytes is read as a whole, which takes some ten times as much memory.
 LEAST_BYTES = 2_000_000
 
 
-def spool(path: Path, folder: Path, *, more_than: int) -> Path | None:
+def spool(path: Path, folder: Path, *, more_than: Callable[[int], int]) -> Path | None:
     """Write a text manifest into a Parquet file, with the types that its columns have when it is read as a whole.
 
     Parameters
@@ -39,8 +39,8 @@ def spool(path: Path, folder: Path, *, more_than: int) -> Path | None:
         CSV or TSV, compressed or not.
     folder : Path
         Where to write to.
-    more_than : int
-        A manifest of no more rows than that is not written.
+    more_than : callable
+        A manifest of no more rows than that is not written; asked with its number of columns.
 
     Returns
     -------
@@ -54,8 +54,9 @@ def spool(path: Path, folder: Path, *, more_than: int) -> Path | None:
         rows = _rows(path)
         stated = next(rows)
         header = header_of(stated)
-        begun = list(islice(rows, more_than + 1))
-        if len(begun) <= more_than:
+        least = more_than(len(header))
+        begun = list(islice(rows, least + 1))
+        if len(begun) <= least:
             return None
         as_text, typed = folder / "text.parquet", folder / "typed.parquet"
         special = special_columns(header)
@@ -87,10 +88,14 @@ def _lines(body: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
+def _rows_held(n_columns: int) -> int:
+    return max(1, min(_ROWS, _CELLS // max(1, n_columns)))
+
+
 def _write_text(path: Path, header: list[str], rows: Iterator[list[str]], kinds: dict[str, TextKind]) -> None:
     schema = pa.schema([(name, pa.string()) for name in header])
     with pq.ParquetWriter(path, schema) as writer:
-        while some := list(islice(rows, _ROWS)):
+        while some := list(islice(rows, _rows_held(len(header)))):
             cells = pd.DataFrame(some, columns=header, dtype=str)
             for name, kind in kinds.items():
                 kind.see(cells[name])
@@ -100,7 +105,7 @@ def _write_text(path: Path, header: list[str], rows: Iterator[list[str]], kinds:
 def _write_typed(source: Path, path: Path, kept: list[str], kinds: dict[str, TextKind]) -> None:
     schema = pa.schema([(name, kinds[name].stored if name in kinds else "string") for name in kept])
     with pq.ParquetFile(source) as file, pq.ParquetWriter(path, schema) as writer:
-        for batch in file.iter_batches(_ROWS, columns=kept):
+        for batch in file.iter_batches(_rows_held(len(kept)), columns=kept):
             cells = batch.to_pandas()
             for name in kept:
                 if name in kinds:

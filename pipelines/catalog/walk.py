@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fnmatch
 import glob
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from stemfeatures._util.tabular import PARQUET_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
@@ -15,6 +18,8 @@ from stemfeatures.audio.suffixes import AUDIO_SUFFIXES
 from .types import printable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Folders that cannot be looked into are named one by one up to so many.
 _MOST_NAMED = 5
@@ -42,12 +47,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class _Unread:
-    """Tells of folders that cannot be looked into: what lies there is missing in the catalogue."""
+    """Tells of folders that cannot be looked into, each once: what lies there is missing in the catalogue."""
 
     def __init__(self) -> None:
         self.n = 0
+        self._told: set[str] = set()
 
     def __call__(self, folder: str, error: OSError) -> None:
+        if (name := os.path.normpath(folder)) in self._told:
+            return
+        self._told.add(name)
         self.n += 1
         if self.n <= _MOST_NAMED:
             why = error.strerror or str(error)
@@ -150,7 +159,10 @@ def expand(pattern: str) -> Iterator[Path]:
     chosen = bool(os.path.splitext(pattern)[1])
     path = Path(pattern)
     seen: set[tuple[str, str]] = set()
-    for name in sorted(set(_matches(path.anchor, path.parts[bool(path.anchor) :])), key=os.fsencode):
+    unread = _Unread()
+    names = set(_matches(path.anchor, path.parts[bool(path.anchor) :], unread))
+    unread.finish()
+    for name in sorted(names, key=os.fsencode):
         if os.path.isdir(name) or not (chosen or os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES):
             continue
         folder, file = os.path.split(name)
@@ -159,24 +171,37 @@ def expand(pattern: str) -> Iterator[Path]:
             yield Path(name)
 
 
-def _matches(base: str, parts: Sequence[str]) -> Iterator[str]:
-    """Paths below ``base`` that match the parts of a pattern. ``glob`` alone would follow circles of links."""
+def _matches(base: str, parts: Sequence[str], unread: _Unread) -> Iterator[str]:
+    """Paths below ``base`` that match the parts of a pattern. ``glob`` alone would follow circles of links, and says
+    nothing of folders that it cannot look into."""
     if not parts:
         yield base
         return
     part, rest = parts[0], parts[1:]
     if part == "**":
-        yield from _matches(base, rest or ("*",))
-        unread = _Unread()
+        yield from _matches(base, rest or ("*",), unread)
         for entry in _tree(base or os.curdir, unread):
             if _is_folder(entry):
-                yield from _matches(entry.path if base else entry.path[2:], rest or ("*",))
-        unread.finish()
+                yield from _matches(entry.path if base else entry.path[2:], rest or ("*",), unread)
     elif glob.has_magic(part):
-        for name in glob.iglob(part, root_dir=base or None):
-            yield from _matches(os.path.join(base, name), rest)
-    elif os.path.lexists(found := os.path.join(base, part)):
-        yield from _matches(found, rest)
+        names = _asked(os.listdir, base or os.curdir, unread) or ()
+        shown = [name for name in names if part.startswith(".") or not name.startswith(".")]
+        for name in sorted(fnmatch.filter(shown, part), key=os.fsencode):
+            yield from _matches(os.path.join(base, name), rest, unread)
+    elif _asked(lambda _: os.lstat(os.path.join(base, part)), base or os.curdir, unread) is not None:
+        yield from _matches(os.path.join(base, part), rest, unread)
+
+
+def _asked(ask: Callable[[str], T], folder: str, unread: _Unread) -> T | None:
+    """What the system says of a folder; None where there is none, or where it may not be looked into, which is told."""
+    try:
+        return ask(folder)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a file that matches like a folder; NUL in a name
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            unread(folder, error)
+        return None
 
 
 def glob_root(pattern: str) -> Path:
