@@ -847,7 +847,8 @@ def test_of_a_wide_manifest_not_each_cell_is_looked_at(tmp_path: Path, monkeypat
     for name in ("m.parquet", "m.csv"):
         looked.clear()
         rows = read_catalog(tmp_path / name).frame
-        assert sorted(map(str, looked)) == ["Oslo", "\u00c5bo"]
+        assert {str(value) for value in looked} - {"inf"} == {"Oslo", "\u00c5bo"}  # which is text in CSV
+        assert len(looked) <= 3
         assert rows["place"].tolist() == frame["place"].tolist()
         assert rows["year"].tolist()[:2] == [1999, pd.NA]
         assert (str(rows["key"].dtype), rows["key"][0], rows["live"][0]) == ("Int64", 3, True)
