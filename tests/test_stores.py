@@ -258,6 +258,7 @@ def test_tables_are_read_again_where_a_store_fails(
     """And where it goes on failing no part is taken for lost."""
     monkeypatch.setattr(reader, "_WAITS_S", (0.01, 0.01))
     append_commit(layout, read_snapshot(layout), kind="shard", add=shard(layout, ["a", "b"]))
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(objects.filesystem(Url(OUT)), "retries", 1)
     features = open_features(OUT)
     with store.failing(2, "503 Slow Down", method="GET", path="/tracks/") as refused:
@@ -269,6 +270,29 @@ def test_tables_are_read_again_where_a_store_fails(
         with pytest.raises(UnreachableError, match=r"tracks/part-.* cannot be read now"):
             check(OUT, deep=True, repair=True)
     assert ids() == ["a", "b"]
+    assert check(OUT, deep=True).damaged == ()
+
+
+def test_a_store_that_restarts_ends_no_run(
+    layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has answered before is waited for for nearly a minute, whoever asks, Arrow too."""
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
+    made = shard(layout, ["a", "b"])
+
+    def refusing(path: str, method: str = "") -> Any:
+        return store.failing(8, "500 Internal Server Error", path=path, method=method)
+
+    with Committer(layout, {"run_id": "r1", "config_json": "{}"}) as committer:
+        for path, method in (("/tracks/", "GET"), ("_commits/0", "PUT")):
+            with refusing(path, method) as refused:
+                assert committer.commit(shard(layout, [path]) if method == "PUT" else made).number is not None
+            assert len(refused) == 8
+    for _ in range(2):
+        with refusing("/tracks/") as refused:
+            assert ids() == ["_commits/0", "a", "b"]
+        assert len(refused) == 8
+        compact(OUT)
     assert check(OUT, deep=True).damaged == ()
 
 

@@ -35,7 +35,9 @@ T = TypeVar("T")
 CALL_LIMIT_S = 120.0
 CONNECT_LIMIT_S = 10.0
 SILENCE_LIMIT_S = 60.0
-TRIES = 5
+#: A store that does not answer at first may be none. One that has answered before is waited for, as for a server that
+#: restarts: three seconds, and nearly a minute.
+TRIES, LATER_TRIES = 5, 9
 _FIRST_WAIT_S = 0.2
 #: Calls at a time, where there are many.
 CONNECTIONS = 16
@@ -96,6 +98,8 @@ class Entry(NamedTuple):
 
 
 _filesystems: dict[tuple[int, str], AbstractFileSystem] = {}
+#: Schemes of the stores that have answered this process.
+_answered: set[str] = set()
 _making = threading.Lock()
 
 
@@ -142,6 +146,7 @@ def forget_filesystems() -> None:
     """Make new connections from now on; for tests, which change the environment."""
     with _making:
         _filesystems.clear()
+        _answered.clear()
 
 
 def path_in(fs: AbstractFileSystem, url: Url) -> str:
@@ -169,10 +174,13 @@ def call(url: Url, what: Callable[[AbstractFileSystem, str], T], *, limit_s: flo
     fs = filesystem(url)
     path = path_in(fs, url)
     started, limit_s = awake_s(), CALL_LIMIT_S if limit_s is None else limit_s
-    for attempt in range(1, TRIES + 1):
+    tries = LATER_TRIES if url.scheme in _answered else TRIES
+    for attempt in range(1, tries + 1):
         left_s = limit_s - (awake_s() - started)
         try:
-            return _within(left_s, lambda: what(fs, path))
+            result = _within(left_s, lambda: what(fs, path))
+            _answered.add(url.scheme)
+            return result
         except queue.Empty:
             raise SilentStoreError(f"the store does not answer within {limit_s:g} s", url) from None
         except StoreError:
@@ -180,7 +188,7 @@ def call(url: Url, what: Callable[[AbstractFileSystem, str], T], *, limit_s: flo
         except Exception as raised:
             error = _really(raised)
             wait_s = _FIRST_WAIT_S * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
-            over = attempt == TRIES or awake_s() - started + wait_s > limit_s
+            over = attempt == tries or awake_s() - started + wait_s > limit_s
             if over or not _may_pass(error):
                 raise _told(error, url) from error
             log.debug("%s: %s; trying again", url, redacted(str(error)))

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from .._util import objects
 from .._util.files import fsync_path, naming, open_regular, temporary_name, write_new, write_replace
 from .._util.objects import Entry
+from .._util.patient import PatientFileSystem
 from .._util.urls import SCHEMES, Place, Url
 from ..errors import DatasetError
 
@@ -127,8 +128,7 @@ def arrow_source(place: Place) -> tuple[str, AbstractFileSystem | None]:
     """What ``pyarrow`` calls a file: its path, and the file system if it is not this machine's."""
     if not isinstance(place, Url):
         return str(place), None
-    fs = objects.filesystem(place)
-    return objects.path_in(fs, place), fs
+    return objects.path_in(objects.filesystem(place), place), PatientFileSystem(place)
 
 
 def each(work: Callable[[Place], T], places: list[Place]) -> Iterator[Callable[[], T]]:
