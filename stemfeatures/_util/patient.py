@@ -18,7 +18,7 @@ from .urls import Url
 T = TypeVar("T")
 
 
-class PatientFileSystem(AbstractFileSystem):  # type: ignore[misc]
+class PatientFileSystem(AbstractFileSystem):
     """The file system of an address, for reading; what fails for a reason that may pass is tried again, as
     :func:`~.objects.call` does it.
 
