@@ -26,12 +26,12 @@ class PatientFileSystem(AbstractFileSystem):
     ----------
     url : Url
         Of a file in it.
+    **options
+        Of fsspec.
     """
 
-    cachable = False
-
-    def __init__(self, url: Url) -> None:
-        super().__init__()
+    def __init__(self, url: Url, **options: Any) -> None:
+        super().__init__(**options)
         self._url, self._fs = url, objects.filesystem(url)
         self.protocol = self._fs.protocol
 

@@ -128,7 +128,7 @@ def arrow_source(place: Place) -> tuple[str, AbstractFileSystem | None]:
     """What ``pyarrow`` calls a file: its path, and the file system if it is not this machine's."""
     if not isinstance(place, Url):
         return str(place), None
-    return objects.path_in(objects.filesystem(place), place), PatientFileSystem(place)
+    return objects.path_in(objects.filesystem(place), place), PatientFileSystem(place, skip_instance_cache=True)
 
 
 def each(work: Callable[[Place], T], places: list[Place]) -> Iterator[Callable[[], T]]:
