@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
 
+from stemfeatures.analysis import Analyser
 from stemfeatures.descriptors import describe, metre
 from stemfeatures.descriptors.accents import ACCENTS, AccentStreams
+from stemfeatures.descriptors.beat_confidence import FEATURES as CONFIDENCE_FEATURES
 from stemfeatures.descriptors.beat_confidence import beat_confidence, confidence_features
 from stemfeatures.descriptors.beats import BeatTrack, track_beats
 from stemfeatures.descriptors.inputs import DescriptorInputs
@@ -17,6 +19,7 @@ from stemfeatures.descriptors.metre import LevelEvidence, find_bars, level_evide
 from stemfeatures.descriptors.rhythm import LEAST_CONFIDENCE, accents, tracked_pulses
 from stemfeatures.generator.compose.composer import compose
 from stemfeatures.training import rhythm, tempo
+from stemfeatures.training.logistic import fit_logistic
 from stemfeatures.training.tempo import TempoExample, fit_confidence, fit_levels, reached_f, write_models
 
 SECONDS = 40
@@ -211,10 +214,24 @@ def test_weights_of_levels_are_found_again():
 
 def test_a_model_of_confidence_is_found_again():
     rng = np.random.default_rng(1)
-    features = rng.standard_normal((500, 2))
-    reached = 1 / (1 + np.exp(-(2 * features[:, 0] - features[:, 1] + 0.5)))
+    features = rng.standard_normal((500, len(CONFIDENCE_FEATURES)))
+    unexplained = CONFIDENCE_FEATURES.index("unexplained")
+    reached = 1 / (1 + np.exp(-(2 * features[:, 0] - features[:, unexplained] + 0.5)))
     model = fit_confidence(features, reached)
     assert np.abs(model.expected_f(features) - reached).max() < 0.05
+
+
+def test_no_feature_counts_against_what_it_says():
+    rng = np.random.default_rng(1)
+    strength, periodicity = rng.uniform(0, 1, (2, 200))
+    # Weaker beats were better here, by chance; that they are is not learned.
+    share = 1 / (1 + np.exp(3 * strength - 4 * periodicity))
+    features = np.stack([strength, periodicity], axis=1)
+    free, _ = fit_logistic(features, share, penalty=0.1)
+    assert free[0] < -2
+    weights, _ = fit_logistic(features, share, penalty=0.1, signs=(1, 1))
+    assert weights[0] == 0
+    assert weights[1] > 2
 
 
 def test_the_level_does_not_matter_to_the_f_measure_that_is_reached():
@@ -292,6 +309,39 @@ def test_features_of_confidence():
     # Every second one of them: half of the peaks are beside.
     values = confidence_features(activation, streams, BeatTrack(beats[::2], np.full(len(beats[::2]), 0.8)))
     assert values[3] == pytest.approx(0.5, abs=0.03)
+
+
+def _struck_chords(beats_s, seconds):
+    """Chords of struck strings, one a beat, and a bass tone every second one."""
+    y, t = np.zeros(round(seconds * SR)), np.arange(round(1.2 * SR)) / SR
+    attack = np.minimum(t / 0.004, 1)
+
+    def tone(key):
+        hz = 440 * 2 ** ((key - 69) / 12)
+        return attack * sum(np.sin(2 * np.pi * hz * h * t) * np.exp(-(2 + 0.8 * h) * t) / h for h in range(1, 9))
+
+    for k, at in enumerate(beats_s):
+        chord = [(60, 64, 67), (57, 60, 64), (57, 60, 65), (59, 62, 67)][k // 4 % 4]
+        sound = sum(map(tone, chord)) + (2 * tone(chord[0] - 24) if k % 2 == 0 else 0)
+        first = round(at * SR)
+        y[first : first + len(sound)] += 0.04 * sound[: len(y) - first]
+    return y.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rubato", "status", "least", "most"), [(0.0, "ok", 0.95, 1.0), (0.2, "no_steady_beat", 0.3, 0.69),
+                                            (0.35, "no_steady_beat", 0.3, 0.69)],
+)  # fmt: skip
+def test_solo_chords_are_told_to_have_a_beat_where_they_keep_one(rubato, status, least, most):
+    rng = np.random.default_rng(2)
+    walk = np.convolve(rng.standard_normal(90), np.hanning(7)[1:-1], "same")
+    beats = 0.3 + np.cumsum(60 / 96 * np.exp(rubato * np.clip(walk / walk.std(), -2, 2)))
+    row = Analyser().from_audio(_struck_chords(beats[beats < 19], 20), SR).stems["mixture"]
+    assert row["tempo_status"] == status
+    assert least <= row["tempo_confidence"] <= most
+    assert (row["tempo_bpm"] is None) == (status != "ok")
+    if status == "ok":
+        assert row["tempo_bpm"] == pytest.approx(96, rel=0.01)
 
 
 def test_beats_that_cannot_be_trusted_are_not_told(monkeypatch):

@@ -32,7 +32,7 @@ DRUMS_SHARE = 1 / 3
 BEAT_ROWS = (MIXTURE, "drums")
 
 #: F-measure that beats are expected to reach at least, to be told.
-LEAST_CONFIDENCE = 0.6
+LEAST_CONFIDENCE = 0.7
 
 NO_BEATS = "no_beats"
 NO_STEADY_BEAT = "no_steady_beat"
@@ -108,7 +108,7 @@ TEMPO_FIELDS = (
     _tempo(
         "tempo_confidence",
         description="F-measure (70 ms) that the tracked beats are expected to reach, at this tempo or an octave of it; "
-        "below 0.6 the status is no_steady_beat, and nothing that rests on beats is told.",
+        "below 0.7 the status is no_steady_beat, and nothing that rests on beats is told.",
         range="0..1",
         since="1.1",
         scale=NOT_A_COORDINATE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -9,7 +11,12 @@ from ..descriptors.fitted import logistic
 
 
 def fit_logistic(
-    features: np.ndarray, share: np.ndarray, *, penalty: float, weight: np.ndarray | None = None
+    features: np.ndarray,
+    share: np.ndarray,
+    *,
+    penalty: float,
+    weight: np.ndarray | None = None,
+    signs: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, float]:
     """The model under which the shares are likeliest.
 
@@ -23,6 +30,8 @@ def fit_logistic(
         Half of it is put on squared weights of features of unit spread; the bias has none.
     weight : (n,) ndarray, optional
         What each example counts; one if not given.
+    signs : (n_features,) sequence of int, optional
+        1 where a weight is not to be negative, -1 where it is not to be positive, 0 where it may be either.
 
     Returns
     -------
@@ -41,6 +50,9 @@ def fit_logistic(
         value = counts @ (np.logaddexp(0, score) - share * score) + penalties @ np.square(weights) / 2
         return float(value), (counts * (logistic(score) - share)) @ scaled + penalties * weights
 
-    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
+    bounds = None
+    if signs is not None:
+        bounds = [(0 if sign > 0 else None, 0 if sign < 0 else None) for sign in (*signs, 0)]
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = found[:-1] / spread
     return weights, float(found[-1] - weights @ mean)

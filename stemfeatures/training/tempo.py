@@ -7,7 +7,9 @@ tempo that swings, and beside every fourth one in compound time, and fits two mo
 
 * which of the levels of a pulse is the beat (:mod:`stemfeatures.descriptors.levels`): a conditional log-linear model of
   the level at which the pulses are the true beats;
-* the F-measure that the beats of a track reach (:mod:`stemfeatures.descriptors.beat_confidence`): a logistic one.
+* the F-measure that the beats of a track reach (:mod:`stemfeatures.descriptors.beat_confidence`): a logistic one, none
+  of whose features may count against what it says. It learns also from songs of which neither voice nor bass nor drums
+  are heard (``--solos``), once with a steady tempo and once with one that swings.
 """
 
 from __future__ import annotations
@@ -37,12 +39,21 @@ from .logistic import fit_logistic
 FOLDER = Path(levels.__file__).parent
 #: Penalty on squared weights of features of deviation 1, in songs.
 LEVEL_PENALTY, CONFIDENCE_PENALTY = 1.0, 0.3
+#: Whether beats that were tracked are higher in a feature of confidence, lower, or either.
+CONFIDENCE_SIGNS = {
+    "strength": 1, "weakest": 1, "contrast": 1, "unexplained": -1, "periodicity": 1, "deviation": -1, "jitter": -1,
+    "on_events": 1, "steady": 1,
+}  # fmt: skip
+#: The models, by the names by which they are asked for.
+MODELS = ("level", "confidence")
 #: A level is the true one when its tempo is within this many octaves of that of the beats.
 SAME_TEMPO = 0.07
 #: How far the tempo swings in the songs that are made so, in turn.
 RUBATO = (0.06, 0.12, 0.2, 0.3)
 #: Of the songs whose other instruments are heard alone: one of them, and those of an instrumental.
 SOLO_LINEUPS = ("duo", "instrumental")
+#: How far their seeds lie from those of the other songs.
+SOLO_SEED = 1000
 #: Styles whose beats have three parts.
 COMPOUND_STYLES = ("six_eight", "soul_ballad")
 
@@ -227,7 +238,8 @@ def reached_f(true_s: np.ndarray, found_s: np.ndarray, denominator: int) -> floa
 
 def fit_confidence(features: np.ndarray, reached: np.ndarray) -> beat_confidence.ConfidenceModel:
     """Logistic model of ``(n_songs,)`` F-measures, from ``(n_songs, n_features)``."""
-    return beat_confidence.ConfidenceModel(*fit_logistic(features, reached, penalty=CONFIDENCE_PENALTY))
+    signs = [CONFIDENCE_SIGNS[name] for name in beat_confidence.FEATURES]
+    return beat_confidence.ConfidenceModel(*fit_logistic(features, reached, penalty=CONFIDENCE_PENALTY, signs=signs))
 
 
 def fit_songs(songs: Iterable[TempoExample]) -> tuple[np.ndarray, beat_confidence.ConfidenceModel]:
@@ -241,42 +253,55 @@ def fit_songs(songs: Iterable[TempoExample]) -> tuple[np.ndarray, beat_confidenc
         features.append(beat_confidence.confidence_features(pulses.activation, streams, pulses.track))
         reached.append(reached_f(song.beats_s, pulses.track.beats_s, song.denominator))
         evidence = level_evidence(pulses.track, streams)
-        if evidence is not None and not song.rubato:
+        if evidence is not None and not song.rubato and not song.solo:
             chosen.append((evidence.features, true_levels(evidence, song)))
     return fit_levels(chosen), fit_confidence(np.array(features), np.array(reached))
 
 
-def write_models(songs: Iterable[TempoExample], folder: Path, made_of: dict[str, Any]) -> None:
-    """Fit both models and write the files that the descriptors read."""
+def write_models(
+    songs: Iterable[TempoExample], folder: Path, made_of: dict[str, Any], models: Sequence[str] = MODELS
+) -> None:
+    """Fit both models and write the files that the descriptors read, of those that are named."""
     weights, model = fit_songs(songs)
-    store_model(
-        folder / levels.WEIGHTS,
-        {"features": levels.FEATURES, "made_of": made_of, "weights": np.round(weights, 4).tolist()},
-    )
-    store_model(
-        folder / beat_confidence.WEIGHTS,
-        {
-            "features": beat_confidence.FEATURES,
-            "made_of": made_of,
-            "weights": np.round(model.weights, 4).tolist(),
-            "bias": round(model.bias, 4),
-        },
-    )
+    if "level" in models:
+        store_model(
+            folder / levels.WEIGHTS,
+            {"features": levels.FEATURES, "made_of": made_of, "weights": np.round(weights, 4).tolist()},
+        )
+    if "confidence" in models:
+        store_model(
+            folder / beat_confidence.WEIGHTS,
+            {
+                "features": beat_confidence.FEATURES,
+                "made_of": made_of,
+                "weights": np.round(model.weights, 4).tolist(),
+                "bias": round(model.bias, 4),
+            },
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=int, default=22)
+    parser.add_argument("--solos", type=int, default=12, help="seeds from 1000 behind those of the songs on")
     parser.add_argument("--seed", type=int, default=790_000)
     parser.add_argument("--duration", type=float, default=24.0, metavar="SECONDS")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="those that are written")
     parser.add_argument("-o", "--out", type=Path, default=FOLDER, metavar="FOLDER")
     args = parser.parse_args(argv)
     if args.songs < 1:
         parser.error(f"{args.songs} songs: nothing can be learned from them")
     songs = list(tempo_songs(args.songs, args.seed, args.duration))
-    made_of = {"songs": args.songs, "seed": args.seed, "duration_s": args.duration, "model": songs[0].frames.model}
+    songs += solo_songs(args.solos, args.seed + SOLO_SEED, args.duration)
+    made_of = {
+        "songs": args.songs,
+        "solos": args.solos,
+        "seed": args.seed,
+        "duration_s": args.duration,
+        "model": songs[0].frames.model,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
-    write_models(songs, args.out, made_of | {"generator": VERSION})
+    write_models(songs, args.out, made_of | {"generator": VERSION}, args.models)
 
 
 if __name__ == "__main__":
