@@ -8,7 +8,8 @@ mixture. So a frame of a stem is *active* when its energy exceeds both
 
 and when the network hears the stem play there (its presence, with hysteresis, so that a phrase is not torn; of vocals
 it is lowered where phrase and track sound like no voice, :mod:`.singing`). A stem of which it is nowhere sure is
-*absent*, as is one that has hardly any of the spectrum to itself. Everything is relative to the track: a file turned
+*absent*, as is one that has hardly any of the spectrum to itself, and drums that sound like struck strings
+(:mod:`.drumming`). Everything is relative to the track: a file turned
 down is as active as it was. A track without a frame above -60 dBFS mean square (the threshold of essentia's
 ``silence_rate_60db``) is silent, and below -100 dBFS (16-bit rounding noise) nothing sounds.
 
@@ -28,6 +29,7 @@ import numpy as np
 from ..constants import ANALYSIS_SAMPLE_RATE, FRAME_RATE, HOP_LENGTH, MIXTURE, PITCH_FMIN, STEMS
 from ..fields import DURATION, NOT_A_COORDINATE, Field, status_field
 from ..frames import StemFrames, TrackFrames
+from .drumming import drum_evidence
 from .inputs import DescriptorInputs
 from .registry import Extractor, register
 from .singing import SingingModel, SingingWindows, singing_windows, sung_presence
@@ -280,6 +282,8 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
             continue
         if clearness_db(frames.stems[stem], audible[stem], audible[MIXTURE], playing[stem]) < least_db:
             playing[stem] = np.zeros_like(playing[stem])
+    if playing["drums"].any() and not drum_evidence(frames, playing["drums"]).are_drums:
+        playing["drums"] = np.zeros_like(playing["drums"])
     if active[MIXTURE].any() and not any(frame.any() for frame in playing.values()):
         # Something does: the loudest, however strange it sounds to the network.
         loudest = max(STEMS, key=lambda stem: float(audible[stem].sum(dtype=np.float64)))
