@@ -290,7 +290,7 @@ class TestActivity:
     def test_moments_that_sound_like_a_stem_are_none_however_many(self, stem, family):
         n = 20 * SR
         loud = 0.3 * np.random.default_rng(2).standard_normal(n)
-        frames = track_frames({stem: 0.1 * loud, "other": loud})
+        frames = track_frames({stem: 0.1 * loud, "other": loud}, onset=np.full(n_frames_of(n), 0.9, np.float32))
         presence = np.full((4, n_frames_of(n)), 0.95, np.float32)
         row = STEMS.index(stem)
         presence[row] = 0.5
@@ -312,7 +312,7 @@ class TestActivity:
             own = soft * 10 ** (level_db / 20)
             # A solo is softer than the song that follows, into which the song leaks.
             song = {stem: np.where(alone & solo, 0.1 * soft, own), "vocals": np.where(alone & solo, 0, loud)}
-            frames = track_frames(song)
+            frames = track_frames(song, onset=np.full(n_frames_of(n), 0.9, np.float32))
             shares = np.where(solo & (np.arange(frames.n_frames) < 387), 0.9, mask)
             frames.stems[stem].mask_energy = None if mask is None else frames.stems[stem].energy / shares
             presence = np.full((4, frames.n_frames), 0.95, np.float32)
