@@ -590,7 +590,7 @@ def test_killed_and_started_again(music: Path, tmp_path: Path, model: Path) -> N
     assert open_features(out).to_pandas("runs")["status"].tolist() == ["interrupted", "interrupted", "finished"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_commits_what_is_finished(music: Path, tmp_path: Path, model: Path, number: int) -> None:
     out = tmp_path / "out"
     states = []
@@ -639,6 +639,27 @@ def test_second_interrupt_tells_what_was_saved(music: Path, tmp_path: Path, mode
     features = open_features(tmp_path / "out")
     assert stop.value.summary.n_done == features.counts().get("tracks", 0) < 4
     assert features.to_pandas("runs")["status"].tolist() == ["interrupted"]
+
+
+def test_a_closed_terminal_asks_once_however_often_it_says_so() -> None:
+    with StopRequest() as stop:
+        for _ in range(2):  # by the shell and by the terminal itself
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_who_ignores_the_end_of_a_terminal_goes_on() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_second_interrupt_stops_at_once() -> None:

@@ -497,7 +497,8 @@ def test_a_worker_in_which_an_analysis_hangs_is_replaced(music: Path, tmp_path: 
     assert len(set(tracks_of(tmp_path / "out"))) == 7
 
 
-def test_a_group_that_is_told_to_stop_saves_what_is_finished(tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_group_that_is_told_to_stop_saves_what_is_finished(tmp_path: Path, model: Path, number: int) -> None:
     music, out, gate = tmp_path / "music", tmp_path / "out", tmp_path / "gate"
     for i in range(40):
         write_tone(music / f"{i:02d}.wav", seconds=0.3, f0=100 + i)
@@ -519,7 +520,7 @@ def test_a_group_that_is_told_to_stop_saves_what_is_finished(tmp_path: Path, mod
             if out.is_dir() and (out / "_schema" / "tracks.json").is_file() and len(tracks_of(out)) >= 1:
                 break
             time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "the same command goes on from where this one stopped" in " ".join(said.split()) or "left" in said
@@ -528,6 +529,28 @@ def test_a_group_that_is_told_to_stop_saves_what_is_finished(tmp_path: Path, mod
     assert 3 <= len(saved) == len(set(saved)) < 40  # more than the shard that was committed before
     assert open_features(out).to_pandas("runs")["status"].tolist() == ["interrupted"]
     assert extract(music, out, model, limit=len(saved)).n_failed == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_run_whose_terminal_is_closed_saves_what_is_finished(tmp_path: Path, model: Path) -> None:
+    import pty
+
+    music, out = tmp_path / "music", tmp_path / "out"
+    for i in range(60):
+        write_tone(music / f"{i:02d}.wav", seconds=1, f0=100 + i)
+    command = ["extract", str(music), "-o", str(out), "-m", str(model), "-d", "cpu", "-j", "1"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "pipelines.cli", *command])
+    said, deadline = b"", time.monotonic() + 200
+    while time.monotonic() < deadline and b"audio" not in said:  # some track is done
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert 1 <= len(tracks_of(out)) < 60
+    assert open_features(out).to_pandas("runs")["status"].tolist() == ["interrupted"]
 
 
 _WORKER: Any = None  # that has gone

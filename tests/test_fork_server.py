@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from features_helper import write_features
 
 from pipelines.extraction import fork_server
 from pipelines.extraction.cluster import local_cluster, see_to_judge
+from stemfeatures._util.ends import ENDS
 
 _NOT_TO_START = ("torch", "scipy.signal", "numba", "librosa", "sklearn", "matplotlib", "distributed")
 
@@ -202,7 +204,7 @@ def _state(folder: str) -> dict[str, object]:
         "name": os.environ.get("STEMFEATURES_TEST"),
         "temporary": tempfile.gettempdir(),
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        "ends": [signal.getsignal(number) is not signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)],
+        "ends": [signal.getsignal(number) is not signal.SIG_IGN for number in ENDS],
         "threads": os.environ["OMP_NUM_THREADS"],
     }
 
@@ -212,8 +214,10 @@ def test_workers_are_forked_as_they_would_be_spawned(tmp_path: Path, monkeypatch
     """From a server that signals to the group do not end, in the environment of now, and they tidy up at their end."""
     fork_server.start_fork_server()
     server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    os.kill(server, signal.SIGTERM)
-    os.kill(server, signal.SIGINT)
+    tracker = multiprocessing.resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(server, number)
+        os.kill(tracker, number)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     monkeypatch.setenv("STEMFEATURES_TEST", "now")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -228,7 +232,7 @@ def test_workers_are_forked_as_they_would_be_spawned(tmp_path: Path, monkeypatch
         "name": "now",
         "temporary": str(tmp_path),
         "blocked": [],
-        "ends": [False, False],
+        "ends": [False, False, False],
         "threads": "1",
     }
     assert not list(tmp_path.glob("*.left"))

@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 
 
 class _Unheard:
-    """Standard error whose reader may leave, and whose disk may be full: what cannot be written is lost, no more."""
+    """A stream whose reader may leave, and whose disk may be full: what cannot be written is lost, no more."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -34,7 +34,8 @@ def open_streams() -> None:
     """To be called before anything else is opened.
 
     Opens standard streams that whoever started this program has closed, as a file of ours, or of a process that we
-    start, would get the number of one, and what is printed with it; and makes standard error one that never fails.
+    start, would get the number of one, and what is printed with it; and makes standard error one that never fails, and
+    standard output, too, where it is a terminal, which may be closed.
     """
     for number in range(3):  # all of them first, as each file takes the lowest number that is free
         try:
@@ -46,6 +47,9 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the program ends
     atexit.register(_let_go, sys.stderr)
     sys.stderr = cast("TextIO", _Unheard(sys.stderr))
+    if sys.stdout.isatty():
+        atexit.register(_let_go, sys.stdout)
+        sys.stdout = cast("TextIO", _Unheard(sys.stdout))
 
 
 def _let_go(stream: TextIO) -> None:

@@ -38,7 +38,7 @@ from .kept_cluster import KeptCluster
 from .prepare import ExtractOptions, PreparedRun, data_tables, foresee, prepare
 from .resume import existing_dataset
 from .run import execute
-from .stop import sigterm_as_ctrl_c
+from .stop import ends_as_ctrl_c
 from .summary import ExtractInterrupted, ExtractProgress, ExtractSummary
 from .tracing import RunTrace
 
@@ -166,7 +166,7 @@ def extract_catalog(
     ClusterError
         No such scheduler, no workers, or they lack a GPU.
     ExtractInterrupted
-        Ctrl-C or SIGTERM, after what was finished has been committed. A second Ctrl-C stops at once.
+        Ctrl-C, SIGTERM or SIGHUP, after what was finished has been committed. A second Ctrl-C stops at once.
     """
     require_main_guard()
     if jobs is not None and jobs > 1:
@@ -195,7 +195,7 @@ def extract_catalog(
     where = place_of(out_dir)
     trace = RunTrace(tracer)
     with (
-        sigterm_as_ctrl_c(),
+        ends_as_ctrl_c(),
         trace.span("extract"),
         portions_of(catalog, limit=limit, on_duplicate=on_duplicate) as portions,
     ):

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from stemfeatures._util.ends import ENDS, HANG_UP
 from stemfeatures._util.python_process import paths_as_here, variables_as_before
 
 from . import threads
@@ -56,10 +57,12 @@ def start_fork_server() -> str:
     # Read when a process starts.
     settings = {**threads.WORKER_ENVIRONMENT, **threads.MEMORY_ENVIRONMENT, DRIVER: str(os.getpid())}
     with variables_as_before(settings), paths_as_here():
-        resource_tracker.ensure_running()  # now: it unblocks the signals
-        # Ctrl-C in a terminal and SIGTERM of a batch system reach all processes; without their server workers are lost.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, () if HANG_UP is None else {HANG_UP})
         try:
+            resource_tracker.ensure_running()  # now: it unblocks the other signals
+            # Ctrl-C in a terminal, its end, and SIGTERM of a batch system reach all processes; without their server
+            # workers are lost.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
             os.environ.update(settings)
             forkserver.ensure_running()
         except OSError:

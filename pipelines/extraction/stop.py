@@ -1,4 +1,4 @@
-"""Who asks a run to stop: somebody at the terminal the driver, and the driver its workers."""
+"""Who asks a run to stop: somebody at the terminal, or its end, the driver, and the driver its workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from stemfeatures._util.clock import awake_s
+from stemfeatures._util.ends import ENDS, HANG_UP
 from stemfeatures._util.urls import Url
 from stemfeatures.tables.layout import DatasetLayout
 
@@ -20,8 +21,9 @@ STOP_LOOK_S = 5.0
 
 
 class StopRequest:
-    """Whether somebody asked to stop. As a context manager (in the main thread) it listens to Ctrl-C and SIGTERM: the
-    first asks to stop soon, the second stops at once (KeyboardInterrupt).
+    """Whether somebody asked to stop. As a context manager (in the main thread) it listens to Ctrl-C, SIGTERM and
+    SIGHUP: the first asks to stop soon, the second stops at once (KeyboardInterrupt). A closed terminal may send
+    SIGHUP twice, by the shell and by itself, which are one. Who ignores signals (``nohup``) is not asked.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ENDS:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     self._before[number] = signal.signal(number, self._handle)
         return self
@@ -56,26 +58,28 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if not self.requested:
+            self.request()
+        elif number != HANG_UP:
             raise KeyboardInterrupt
-        self.request()
 
 
 @contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end a block as Ctrl-C does, so that what it has made is cleared away, unless somebody listens to it.
+def ends_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a block as Ctrl-C does, so that what it has made is cleared away, unless somebody
+    listens to them.
 
-    Only in the main thread; a :class:`StopRequest` inside takes both over.
+    Only in the main thread; a :class:`StopRequest` inside takes all of them over.
     """
     ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    taken = [number for number in ENDS if ours and signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class StopFile:

@@ -107,7 +107,7 @@ class ExtractSummary:
     planned : list of PlannedShard
         Shards of a dry run.
     interrupted : bool
-        Stopped by Ctrl-C or SIGTERM; what was finished is committed.
+        Stopped by Ctrl-C, SIGTERM or SIGHUP; what was finished is committed.
     n_metadata_changed : int
         Skipped rows whose catalogue columns differ from those stored in ``tracks``.
     n_dropped : int
@@ -205,7 +205,7 @@ class ExtractSummary:
 
 
 class ExtractInterrupted(KeyboardInterrupt):
-    """Raised after Ctrl-C or SIGTERM, when what was finished has been committed.
+    """Raised after Ctrl-C, SIGTERM or SIGHUP, when what was finished has been committed.
 
     Attributes
     ----------

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from stemfeatures._util.ends import ENDS
 from stemfeatures._util.python_process import forget_safe_path
 
 #: Environment of worker processes; read by the libraries when they are imported.
@@ -124,13 +125,13 @@ def _trim() -> None:
 
 
 def dask_setup(worker: Any) -> None:
-    """Dask preload: Ctrl-C in a terminal, and SIGTERM of a batch system, reach all processes, but only the driver shall
-    answer them: it lets the workers save what is finished, and ends them then."""
+    """Dask preload: Ctrl-C in a terminal, its end, and SIGTERM of a batch system reach all processes, but only the
+    driver shall answer them: it lets the workers save what is finished, and ends them then."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         # The fork server blocks them, and so would programs that are started from here.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
     forget_safe_path()
     tempfile.tempdir = None  # TMPDIR may have changed since the fork server was started
     # A forked process ends without what is registered with atexit, such as the removal of temporary folders.

@@ -33,6 +33,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from ..errors import WorkerError
+from .ends import ENDS
 from .python_process import forget_safe_path, paths_as_here
 
 R = TypeVar("R")
@@ -233,13 +234,13 @@ class _Worker:
 def _work(connection: Connection, work: bytes, level: int) -> None:
     """What runs in a worker process."""
     forget_safe_path()
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     threading.Thread(target=_exit_with_parent, daemon=True).start()  # without the signals: they wake the work
     # A handler and not SIG_IGN, which the programs that are started from here would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in ENDS - {signal.SIGTERM}:
+        signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
     messages = _Messages(connection)  # type: ignore[arg-type]
     messages.setFormatter(logging.Formatter())  # the message alone: the rest is for those who handle it
     logging.basicConfig(handlers=[messages], force=True)
