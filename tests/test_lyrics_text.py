@@ -153,7 +153,17 @@ def test_how_often_is_not_sung(said: str, times: int):
 
 
 @pytest.mark.parametrize(
-    "line", ["na na bis", "we do it 2 times", "say it (repeat it)", "say (repeat after me)", "2 x 3", "give me (two)"]
+    "line",
+    [
+        "na na bis",
+        "we do it 2 times",
+        "say it (repeat it)",
+        "say (repeat after me)",
+        "2 x 3",
+        "give me (two)",
+        "Two times (two times)",
+        "Think twice, (twice)",
+    ],
 )
 def test_what_may_be_sung_is_no_count(line: str):
     lyrics = parse_lyrics(line)
@@ -181,12 +191,26 @@ def test_what_is_heard_besides_is_not_sung():
     ]  # fmt: skip
 
 
+def test_what_is_echoed_or_stressed_is_sung():
+    assert _kinds("the crowd singing (crowd singing)\nthe sound of *silence*\n*silence*") == [
+        "the crowd singing (crowd singing)", "the sound of *silence*", "(*silence*)",
+    ]  # fmt: skip
+
+
 def test_credits_are_known_by_names_or_by_standing_apart():
     song = "Hold on to me\n{}\nwhen you are gone\nfar away"
     for line in ("Music: the only thing I need", "Key: to my heart", "Song: of the sea", "Written by the river"):
         assert parse_lyrics(song.format(line)).n_words == 10 + len(line.split())
         assert parse_lyrics(f"Hold on\n\n{line}").n_words == 2 + len(line.split()) * line.startswith("Written")
-    for line in ("Music: Anna Bell", "Key: Am", "Song: The River", "Tempo: 120", "Artist: Anna & the Bells"):
+    assert parse_lyrics(song.format("Key: a little love")).n_words == 14
+    for line in (
+        "Music: Anna Bell",
+        "Key: Am",
+        "Key: G (capo 2)",
+        "Song: The River",
+        "Tempo: 120",
+        "Artist: Anna & the Bells",
+    ):
         assert parse_lyrics(song.format(line)).n_words == 10
     head = "River\nWritten by Anna Bell\nmusic: anna bell\n\nHold on"
     assert [t.text for t in parse_lyrics(head).tokens if t.kind == "word"] == ["River", "Hold", "on"]
@@ -289,10 +313,10 @@ def test_words_with_other_chords_are_the_same_words():
         "[Am]" * 60_000 + "la", "Embed" + " \n" * 60_000 + "la",
         "chorus" + "-" * 60_000 + " la", "chorus " * 30_000 + "la", "(fade " * 30_000 + "la",
         "C G " * 30_000 + "\nAm\nla", "1 Contributor " * 30_000 + "\nla", "See x LiveGet " * 9_000 + "la",
-        "1" * 60_000 + "Embed la", "<1" * 60_000 + " --> la",
+        "1" * 60_000 + "Embed la", "<1" * 60_000 + " --> la", "\u6f22" * 120_000 + " la",
     ],
     ids=["lines", "blanks", "blank lines", "digits", "heading", "solo", "tag", "chords", "page", "dashes",
-         "chorus", "fade", "progression", "contributors", "see", "embed", "captions"],
+         "chorus", "fade", "progression", "contributors", "see", "embed", "captions", "characters"],
 )  # fmt: skip
 def test_long_runs_take_a_moment(text: str):
     begun = time.process_time()
@@ -419,6 +443,11 @@ def test_times_of_paragraphs_of_timed_text_are_read():
     )
     lines = [(line.text, line.start_s) for line in parse_lyrics(text).lines]
     assert lines == [("Hold on", 62.5), ("to", 75.25), ("me", None)]
+    apple = '<tt xmlns="http://www.w3.org/ns/ttml"><p begin="1:02.5000000">Hold on</p><p begin="{}">go</p></tt>'
+    assert [line.start_s for line in parse_lyrics(apple.format("01:03.5")).lines] == [62.5, 63.5]
+    # A time that ``.lrc`` has no place for is no word.
+    late = parse_lyrics(apple.format("20:00:00"))
+    assert [(line.text, line.start_s) for line in late.lines] == [("Hold on", 62.5), ("go", None)]
 
 
 def test_transcripts_are_read_with_their_times():
@@ -429,6 +458,9 @@ def test_transcripts_are_read_with_their_times():
     # Two times of day, or such as go back, are sung.
     assert parse_lyrics("3:45\nin the morning\n4:45\nat night").n_words == 7
     assert parse_lyrics("9:15\nI wake\n3:45\nI wait\n2:10\nI go").n_words == 9
+    # So are full hours, and what no clock shows.
+    assert parse_lyrics("7:00 I wake\n8:00 I wait\n9:00 I go").n_words == 9
+    assert parse_lyrics("1:60 I wake\n2:75 I wait\n3:99 I go").n_words == 9
 
 
 def test_files_of_karaoke_games_give_their_words():
@@ -464,6 +496,21 @@ def test_readings_in_brackets_are_sung_in_the_place_of_the_characters():
     ):
         assert [t.sung for t in parse_lyrics(text).tokens] == [f"{reading}\u3092"]
     assert [t.sung for t in parse_lyrics(f"{reading}(\u3048\u3048\u3048)").tokens] == [f"{reading}(\u3048\u3048\u3048)"]
+
+
+def test_letters_before_words_may_be_names():
+    assert [" ".join(way) for way in pronunciations("D-Day")] == ["D AH D EY", "D IY D EY"]
+    assert [" ".join(way) for way in pronunciations("d-d-day")] == ["D AH D AH D EY"]
+
+
+def test_numbers_that_are_no_digits_are_left_aside():
+    assert pronunciations("\u1371") == []
+    assert pronunciations("\u0663") == [("TH", "R", "IY")]
+
+
+def test_long_numbers_are_said_digit_by_digit_and_ordinals_never():
+    assert pronunciations("1" * 5000) == [("W", "AH", "N") * 5000]
+    assert [" ".join(way) for way in pronunciations("20th")] == ["T W EH N T IY AH TH"]
 
 
 def test_rich_text_is_read_without_its_formats():
@@ -597,6 +644,9 @@ def test_what_pages_do_not_show_is_not_sung():
         ("b-b-baby", "B AH B AH B EY B IY"),
         ("Ch-ch-changes", "CH AH CH AH CH EY N JH IH Z"),
         ("f***", "F AH K"),
+        ("f---", "F AH K"),
+        ("he--", "HH IY"),
+        ("as\u2014", "AE Z"),
         ("(b*tch,", "B IH CH"),
         ("NYC", "EH N W AY S IY"),
         ("SHH", "SH"),

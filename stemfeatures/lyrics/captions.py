@@ -19,11 +19,15 @@ _FEWEST_ROLLED, _MOST_ROLLED = 2, 0.6
 _DIALOGUE = re.compile(r"Dialogue:\s*[^,\n]*,\s*(\d{1,2}):(\d{2}):(\d{2})[.:](\d{1,3}),(?:[^,\n]*,){7}(.*)$")
 #: Timed Text Markup Language, of which paragraphs have times; those of words within are left to who takes marks away.
 _TIMED_TEXT = "http://www.w3.org/ns/ttml"
-_PARAGRAPH = re.compile(r"<p\b[^<>]{0,300}?\bbegin=\"(?:(\d{1,3}):(\d{1,2}):)?(\d{1,5})([.]\d{1,3})?s?\"[^<>]*>")
+_PARAGRAPH = re.compile(
+    r"<p\b[^<>]{0,300}?\bbegin=\"(?:(?:(\d{1,3}):)?(\d{1,2}):)?(\d{1,5})([.]\d{1,3})?\d{0,9}s?\"[^<>]*>"
+)
 #: A time alone on a line, or before what is said then.
-_STAMPED = re.compile(r"\s*\(?(?:(\d{1,2}):)?(\d{1,3}):(\d{2})\)?(?:\s+[-\u2013\u2014|]?\s*(\S.*)|\s*)$")
+_STAMPED = re.compile(r"\s*\(?(?:(\d{1,2}):)?(\d{1,3}):([0-5]\d)\)?(?:\s+[-\u2013\u2014|]?\s*(\S.*)|\s*)$")
 #: Fewest lines with a time, and the least share of the lines with text that have one, of a transcript.
 _FEWEST_STAMPED, _MOST_STAMPED = 3, 0.4
+#: Later times cannot be written as ``.lrc`` has them.
+_MOST_MINUTES = 999
 
 
 @dataclass
@@ -98,6 +102,8 @@ def _of_dialogue(found: re.Match[str]) -> _Cue:
 def _stamp(clock: Sequence[str | None], fraction: str = "") -> str:
     hours, minutes, seconds = (int(part or 0) for part in clock)
     minutes += 60 * hours + seconds // 60
+    if minutes > _MOST_MINUTES:
+        return ""
     return f"[{minutes:02d}:{seconds % 60:02d}{fraction}]"
 
 
@@ -128,6 +134,9 @@ def _transcript(lines: Sequence[str]) -> str | None:
     if len(stamped) < _FEWEST_STAMPED or len(stamped) < _MOST_STAMPED * filled:
         return None
     if any(after < before for before, after in pairwise(seconds)) or seconds[0] == seconds[-1]:
+        return None
+    # Full hours are sung: as minutes, no line would begin within one.
+    if not any(second % 60 for second in seconds):
         return None
     out, stamp = [], ""
     for line, match in zip(lines, found):

@@ -35,6 +35,8 @@ _BARE = re.compile(
 _BEFORE = re.compile(r"(?P<said>bis)\s?:(?=\s\S)", re.IGNORECASE)
 #: Between signs of repetition, as scores have them.
 _BETWEEN = re.compile(r"(?:\|+:|/+:|:\|\|?:)\s.*\s(?::\|+|:/+)$")
+#: What may stand between words and their echo.
+_CLOSING = " ,.;:!"
 _SIGN = re.compile(r"[(\[{/]*(?:[x\u00d7*](\d{1,2})|(\d{1,2})[x\u00d7])[)\]}.,:;]*$", re.IGNORECASE)
 
 
@@ -80,7 +82,11 @@ def count_of(line: str) -> Count:
     words = line.split()
     places: set[int] = set()
     times, rest = 1, line
-    if end := _IN_BRACKETS.search(line) or _BARE.search(line):
+    end = _IN_BRACKETS.search(line) or _BARE.search(line)
+    # What the line has just said is an echo: "two times (two times)".
+    if end and f" {line[: end.start()].casefold().rstrip(_CLOSING)}".endswith(f" {end['said'].casefold()}"):
+        end = None
+    if end:
         times = _number(end["said"])
         rest = line[: end.start()].rstrip(" ,:")
         places.update(range(len(words) - len(end[0].split()), len(words)))

@@ -19,7 +19,7 @@ _OF_NAMES = re.compile(
 )
 _KEY = r"[A-H](?:[#b\u266f\u266d]|is|es|s)?(?:\s?(?:m|min|maj|minor|major|moll|dur))?"
 _CERTAIN = re.compile(
-    rf"\s*(?:key\s*:\s*{_KEY}(?:\W.*)?|capo\s*:?\s*(?:on\s+)?(?:\d{{1,2}}|none|no\b)(?:st|nd|rd|th)?(?:\s+fret)?"
+    rf"\s*(?:key\s*:\s*{_KEY}(?:\s?[^\w\s'\u2019].*)?|capo\s*:?\s*(?:on\s+)?(?:\d{{1,2}}|none|no\b)(?:st|nd|rd|th)?(?:\s+fret)?"
     r"|(?:tempo|bpm)\s*:\s*\D{0,3}\d{2,3}\b.*|tuning\s*:\s*\S.*|time(?: signature)?\s*:\s*\d{1,2}/\d{1,2}"
     r"|copyright\s*:\s*\S.*|(?:\u00a9|\u2117|\([cp]\)\s+\d{4}|copyright\s+(?:\u00a9|\(c\)|\d{4})).*"
     r"|.{1,60}\slyrics\s*\u00a9.*"

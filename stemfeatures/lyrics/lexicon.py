@@ -26,6 +26,8 @@ _PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc`\u00b4"), "'")
 #: Beginnings of a word without a vowel, and the word.
 _STUTTERED = re.compile(r"((?:([b-df-hj-np-tv-xz]{1,3})-)+)(?=\2)([a-z']+)")
+#: Longer numbers are said digit by digit alone.
+_MOST_DIGITS = 15
 _HUMMED = re.compile(r"m{2,}")
 _VARIANT = re.compile(r"\(\d+\)$")
 
@@ -67,12 +69,12 @@ def pronunciations(token: str) -> list[Phones]:
     """
     plain = unicodedata.normalize("NFKC", token).translate(_APOSTROPHES)
     if stuttered := _STUTTERED.fullmatch(plain.strip('()[].,;!?"').lower()):
-        return _said_again(stuttered)[:MOST_VARIANTS]
+        return list(dict.fromkeys(_said_again(stuttered)))[:MOST_VARIANTS]
     found: dict[Phones, None] = {}
     for text in respelled(plain, read_dictionary()) or [plain]:
         variants: list[Phones] = [()]
         for part in _PARTS.findall(text.lower()):
-            ways = _number(part) if part[0].isdigit() else _word(_SIGNS.get(part, part))
+            ways = _number(part) if part[0].isdecimal() else _word(_SIGNS.get(part, part))
             variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
         found.update(dict.fromkeys(variants))
     return [way for way in found if way][:MOST_VARIANTS]
@@ -85,6 +87,10 @@ def _said_again(stuttered: re.Match[str]) -> list[Phones]:
     for way in _word(word):
         onset = next((k for k, phone in enumerate(way) if phone[0] in "AEIOU"), len(way))
         ways.append((*(phone for part in begun for phone in (*way[: min(len(part), onset)], "AH")), *way))
+    if len(begun) == 1 == len(begun[0]):
+        # One letter may be said by its name: ``D-Day``, ``B-boy``.
+        named = [(*_word(begun[0])[0], *way) for way in _word(word)]
+        return [way for pair in zip(ways, named) for way in pair]
     return ways
 
 
@@ -130,12 +136,16 @@ def _number(text: str) -> list[Phones]:
 
     digits = re.sub(r"\D", "", text)
     ending = text.lstrip("0123456789.,:")
-    forms = [num2words(int(digits), to="ordinal" if ending in ("st", "nd", "rd", "th") else "cardinal")]
+    if len(digits) > _MOST_DIGITS:
+        digit_by_digit = [_word(num2words(int(digit)))[0] for digit in digits]
+        return [tuple(phone for said in digit_by_digit for phone in said)]
+    ordinal = ending in ("st", "nd", "rd", "th")
+    forms = [num2words(int(digits), to="ordinal" if ordinal else "cardinal")]
     if len(digits) == 4 and digits[0] in "12" and not ending.endswith("h"):
         forms.insert(0, num2words(int(digits), to="year"))
     if forms[0].startswith("one ") and forms[0].count(" ") == 1:
         forms.append(forms[0].replace("one ", "a ", 1))
-    if len(digits) > 1 and "," not in text:
+    if len(digits) > 1 and "," not in text and not ordinal:
         forms.append(" ".join(num2words(int(digit)) if int(digit) else "oh" for digit in digits))
     ways: list[Phones] = []
     for form in forms:

@@ -28,6 +28,7 @@ _CENSORED = (
     "fuck fucks fucked fucker fuckers fuckin fucking motherfucker motherfuckers motherfuckin motherfucking shit shits "
     "shitty bullshit bitch bitches bitchin damn damned goddamn ass asshole asses hell dick dicks pussy cock whore"
 )
+_VOWEL = re.compile("[aeiouy]")
 _LEFT_OUT = re.compile(r"[*#@$!_\u2022]|-{2,}|\u2014")
 
 
@@ -73,7 +74,7 @@ def respelled(token: str, known: Container[str] = frozenset()) -> list[str]:
         return _numeral(bare)
     if _INITIALS.fullmatch(bare) and lower not in known:
         return [" ".join(lower)]
-    return _whole(lower)
+    return _whole(lower, known)
 
 
 def _sum(sign: str, units: str, cents: str | None) -> list[str]:
@@ -106,9 +107,10 @@ def _numeral(letters: str) -> list[str]:
     return [f"the {value}{ending}", str(value)]
 
 
-def _whole(lower: str) -> list[str]:
-    """The words that are meant where signs stand for letters."""
-    if not (lower[:1].isalpha() and _LEFT_OUT.search(lower)):
+def _whole(lower: str, known: Container[str]) -> list[str]:
+    """The words that are meant where signs stand for letters; dashes behind a whole word are none of them."""
+    begun = lower.rstrip("-\u2014")
+    if not (lower[:1].isalpha() and _LEFT_OUT.search(lower)) or (_VOWEL.search(begun) and begun in known):
         return []
     pattern = re.compile(
         "".join("." * len(part) if _LEFT_OUT.fullmatch(part) else re.escape(part) for part in _split(lower))

@@ -74,11 +74,7 @@ _AGAIN = (
 )
 #: That it goes on, alone or at the end of a line.
 _GOES_ON = rf"\((?:(?:repeats?|fad(?:es?|ing))(?:\s+(?:{_AGAIN})[^()]*)?|ad[ -]?libs?\b[^()]*)\)"
-_REMARK = re.compile(
-    rf"\s*(?:{_GOES_ON}"
-    r")\s*$",
-    re.IGNORECASE,
-)
+_REMARK = re.compile(rf"\s*{_GOES_ON}\s*$", re.IGNORECASE)
 #: Somebody plays.
 _PLAYED = re.compile(
     rf"{_AROUND}\[?(?:{_INSTRUMENT})s?\s+(?:solo|break|interlude|intro|outro|riff|fill)\s*\]?{_BEHIND}$", re.IGNORECASE
@@ -90,6 +86,8 @@ _SOUND = (
     r"inaudible|unintelligible|indistinct|unclear|\?+|music(?:\splaying)?|instrumental|beat\sdrops?|silence|pause|"
     r"(?:crowd|audience)\s\w+ing|foreign[ ]language"
 )
+#: What is rather stressed than heard, in stars among words.
+_STRESSED = re.compile(r"(?:music|instrumental|silence|pause|spoken|speaking|indistinct|unclear)$")
 _HEARD = re.compile(
     rf"(?<!\S)(?:[\[{{]\s?(?:{_SOUND})\s?[\]}}]|\(\s?(?:{_SOUND})\s?\)|\*{{1,2}}(?:{_SOUND})\*{{1,2}}"
     rf"|[\u266a\u266b]\s?music\s?[\u266a\u266b])[.,!]*(?!\S)",
@@ -166,7 +164,7 @@ _MARKUP = re.compile(r"<\s*(?:/\s*)?[a-zA-Z!?][^<>\n]*>")
 #: How characters are said, above or behind them: what is said of them, in brackets.
 _RUBY = re.compile(r"<rt\b[^<>\n]*>([^<>\n]{1,40})(?:</rt\s*>)?", re.IGNORECASE)
 _HAN, _KANA = "\u3400-\u4dbf\u4e00-\u9fff\u3005\u3006\u30f6", "\u3040-\u30ff"
-_READING = re.compile(rf"[{_HAN}]+[(\uff08\[\u300a]([{_KANA}]+)[)\uff09\]\u300b]")
+_READING = re.compile(rf"(?<![{_HAN}])[{_HAN}]+[(\uff08\[\u300a]([{_KANA}]+)[)\uff09\]\u300b]")
 
 _LRC_TIME = re.compile(r"[\[<](\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)[\]>]")
 #: Times before a line: in brackets, several of them for a line that is sung again.
@@ -414,7 +412,11 @@ def _aside(line: str) -> frozenset[int]:
     places: set[int] = set()
     for found in (*_HEARD.finditer(line), *_GOES_ON_BEHIND.finditer(line)):
         others = f"{line[: found.start()]} {line[found.end() :]}"
-        if found[0].startswith("(") and _letters(found[0]) and _letters(found[0]) in map(_letters, others.split()):
+        said = " ".join(map(_letters, found[0].split())).strip()
+        if found[0].startswith("(") and said and f" {said} " in f" {' '.join(map(_letters, others.split()))} ":
+            continue
+        # In stars among words it is stressed, unless it is what somebody does.
+        if found[0].startswith("*") and others.strip() and _STRESSED.match(said):
             continue
         before = len(line[: found.start()].split())
         places.update(range(before, before + len(found[0].split())))
