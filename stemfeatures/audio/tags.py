@@ -147,7 +147,8 @@ def _text(value: object) -> str | None:
 def _gain_db(values: Mapping[str, object], of: str) -> float | None:
     """Gain of the track or the album by either of its names."""
     stated = _number(values.get(f"replaygain_{of}_gain"), -MAX_GAIN_DB, MAX_GAIN_DB)
-    steps = _number(values.get(f"r128_{of}_gain"), -MAX_GAIN_DB * R128_STEPS, MAX_GAIN_DB * R128_STEPS)
+    low, high = ((limit - R128_TO_REPLAYGAIN_DB) * R128_STEPS for limit in (-MAX_GAIN_DB, MAX_GAIN_DB))
+    steps = _number(values.get(f"r128_{of}_gain"), low, high)
     return steps / R128_STEPS + R128_TO_REPLAYGAIN_DB if stated is None and steps is not None else stated
 
 
