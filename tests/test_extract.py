@@ -1049,6 +1049,37 @@ def test_a_receipt_that_is_lost_with_its_worker_is_made_again(tmp_path: Path, st
     assert attempts == {}  # it is no failure of the shard
 
 
+def test_tracks_are_told_of_before_their_receipt_and_of_this_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each look finds a shard that is through, and where others use the scheduler."""
+    monkeypatch.setattr("distributed.wait", lambda *_, **__: None)
+    task = replace(blueprint(tmp_path), tracks=(TrackTask("a", "a", "/a"),))
+    told = {"run_id": "r", **TrackOutcome("a", 3.0).packed()}
+
+    class Client(SimpleNamespace):
+        def subscribe_topic(self, topic: str, handler: Any) -> None:
+            self.handler = handler
+            handler((0.0, told))  # late, of the run before
+
+        def submit(self, *_: Any, **__: Any) -> SimpleNamespace:
+            for event in ({**told, "run_id": "of another"}, "of something else", told):
+                self.handler((0.0, event))
+            receipt = ShardReceipt("s", [], {"a": 3.0})
+            return Hashable(status="finished", done=lambda: True, result=lambda: receipt, release=lambda: None)
+
+    class Hashable(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    client = Client(scheduler=None, status="running", as_current=ExitStack)
+    executor = ClusterExecutor(client, closing=ExitStack())  # type: ignore[arg-type]
+    for _ in range(2):  # as the next run of a client that is kept
+        seen: list[TrackOutcome] = []
+        outcomes = executor.run([task], StopRequest(), seen.append)
+        assert [receipt.name for receipt in outcomes if seen == [TrackOutcome("a", 3.0)]] == ["s"]
+        assert seen == [TrackOutcome("a", 3.0)]
+
+
 def test_processes_give_what_the_loop_gives(
     music: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,7 +185,7 @@ class ClusterExecutor:
             log.warning("%s", threads.trim_advice(n, len(answers)))
 
     def run(self, shards: Iterable[ShardTask], stop: StopRequest, on_track: OnTrack | None = None) -> Iterator[Outcome]:
-        self._stop, self._on_track = stop, on_track
+        self._stop, self._on_track, self._run_id = stop, on_track, ""
         self._listen()
         queue = deque(shards)
         singles: deque[ShardTask] = deque()
@@ -284,13 +284,19 @@ class ClusterExecutor:
         """Hear of each track from now on; in the thread of the client, so that they are kept for :meth:`_tell`."""
         self._told.clear()
         with suppress(Exception):  # the scheduler has gone
-            self.client.subscribe_topic(OUTCOMES, lambda event: self._told.append(event[1]))
+            self.client.subscribe_topic(OUTCOMES, self._hear)
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        """Keep what is of this run: others may share the scheduler, and this client outlasts its runs."""
+        _, told = event
+        if isinstance(told, dict) and told.get("run_id") == self._run_id:
+            self._told.append(told)
 
     def _tell(self) -> None:
         """Pass on what was heard of the tracks of this run."""
         while self._told:
             heard = self._told.popleft()
-            if self._on_track is not None and heard.pop("run_id") == self._run_id:
+            if self._on_track is not None:
                 self._on_track(TrackOutcome.unpacked(heard))
 
     def _finished(self, pending: list[Future], asked_to_stop: Patience) -> list[Future]:
@@ -312,6 +318,7 @@ class ClusterExecutor:
             except Exception as error:  # cancelled: the scheduler has gone
                 self._reconnect(error)
             else:
+                self._tell()  # here, too: with many workers some shard is always through
                 self._workerless.end()
                 self._n_restarts = 0
             return [future for future in pending if future.done()]
