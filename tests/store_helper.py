@@ -52,7 +52,8 @@ class Store:
         status = self.before(environment) if self.before is not None else None
         if status is None:
             return self._app(environment, start)
-        code = {"404": "NoSuchKey", "403": "AccessDenied"}.get(status[:3], "InternalError")
+        known = {"404": "NoSuchKey", "403": "AccessDenied", "501": "NotImplemented"}
+        code = known.get(status[:3], "InternalError") if " as " not in status else status.partition(" as ")[2]
         body = f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
         start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return io.BytesIO(body) if environment["REQUEST_METHOD"] != "HEAD" else []

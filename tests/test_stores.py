@@ -296,6 +296,53 @@ def test_a_store_that_restarts_ends_no_run(
     assert check(OUT, deep=True).damaged == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("404 Not Found", objects.NoObjectError),
+        ("403 Forbidden", objects.NoAccessError),
+        ("403 Forbidden as TokenOfOurOwn", objects.NoAccessError),  # a code that s3fs does not know
+        ("501 Not Implemented", objects.StoreError),
+    ],
+)
+def test_what_does_not_pass_is_not_waited_for(store: Store, status: str, kind: type[Exception]) -> None:
+    store.put("x", b"abc")
+    url = Url(f"s3://{BUCKET}/x")
+    assert objects.read(url) == b"abc"
+    with store.failing(99, status, path="/x") as refused, pytest.raises(kind):
+        objects.read(url)
+    assert len(refused) == 1
+
+
+def test_a_host_that_has_never_answered_is_not_waited_for_as_another_one_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest may name many hosts, some of which have gone."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    heard: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            if "localhost" in self.headers["Host"]:
+                self.send_error(503)
+            else:
+                super().do_GET()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=os.fspath(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            assert objects.read(Url(f"http://127.0.0.1:{server.server_port}/a.bin")) == b"abc"
+            heard.clear()
+            with pytest.raises(objects.StoreError):
+                objects.read(Url(f"http://localhost:{server.server_port}/a.bin"))
+        finally:
+            server.shutdown()
+    assert len(heard) == objects.TRIES
+
+
 def test_a_server_that_cannot_be_reached_is_no_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp")
     monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.05)

@@ -47,6 +47,8 @@ _TRY_LATER = {
     errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENETUNREACH,
     errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO),  # of Linux alone
 }  # fmt: skip
+#: Answers by which a server says that it cannot do this at all: not implemented, no such version of HTTP.
+_NEVER = (501, 505)
 #: Errors of the libraries below that are no OSError, by the names of their classes.
 _BROKEN = {"HTTPClientError", "ClientConnectionError", "ClientPayloadError", "FSTimeoutError", "IncompleteRead"}
 _NO_BUCKET = re.compile(r"(?i)NoSuchBucket|(bucket|container) does not exist")
@@ -98,7 +100,7 @@ class Entry(NamedTuple):
 
 
 _filesystems: dict[tuple[int, str], AbstractFileSystem] = {}
-#: Schemes of the stores that have answered this process.
+#: Addresses of the buckets and hosts that have answered this process.
 _answered: set[str] = set()
 _making = threading.Lock()
 
@@ -174,12 +176,13 @@ def call(url: Url, what: Callable[[AbstractFileSystem, str], T], *, limit_s: flo
     fs = filesystem(url)
     path = path_in(fs, url)
     started, limit_s = awake_s(), CALL_LIMIT_S if limit_s is None else limit_s
-    tries = LATER_TRIES if url.scheme in _answered else TRIES
+    store = "/".join(url.address.split("/", 3)[:3])
+    tries = LATER_TRIES if store in _answered else TRIES
     for attempt in range(1, tries + 1):
         left_s = limit_s - (awake_s() - started)
         try:
             result = _within(left_s, lambda: what(fs, path))
-            _answered.add(url.scheme)
+            _answered.add(store)
             return result
         except queue.Empty:
             raise SilentStoreError(f"the store does not answer within {limit_s:g} s", url) from None
@@ -214,8 +217,13 @@ def _within(limit_s: float, work: Callable[[], T]) -> T:
 
 
 def _really(error: Exception) -> Exception:
-    """What has happened: fsspec says that a file is not found whatever a server of HTTP answers, or if it is down."""
+    """What has happened: fsspec says that a file is not found whatever a server of HTTP answers, or if it is down, and
+    that reading or writing failed where it does not know why S3 denies access."""
     cause = error.__cause__
+    answer = getattr(cause, "response", None)
+    if isinstance(error, OSError) and error.errno == errno.EIO and isinstance(answer, dict):
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return PermissionError(str(error)) if status in (401, 403) else error
     if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
         return error
     return cause if _status(cause) is not None or _is_silence(cause) else error
@@ -242,7 +250,7 @@ def _kinds(error: BaseException) -> set[str]:
 def _may_pass(error: BaseException) -> bool:
     """Whether another try may succeed."""
     if (status := _status(error)) is not None:
-        return status >= 500 or status == 429
+        return (status >= 500 and status not in _NEVER) or status == 429
     if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
         return False
     if _is_silence(error):
