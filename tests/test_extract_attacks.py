@@ -46,6 +46,7 @@ from pipelines.extraction.tasks import ShardTask, TrackTask
 from pipelines.extraction.watch import GivenUp, Watched
 from stemfeatures import analysis, audio
 from stemfeatures._util import clock, numba_cache
+from stemfeatures._util.ends import ENDS
 from stemfeatures.audio import AudioLimits, ffmpeg_decoder, soundfile_decoder, streams
 from stemfeatures.constants import ANALYSIS_SAMPLE_RATE
 from stemfeatures.errors import CatalogError, ClusterError, DecodeError, LostSchedulerError, ModelError
@@ -497,7 +498,7 @@ def test_a_worker_in_which_an_analysis_hangs_is_replaced(music: Path, tmp_path: 
     assert len(set(tracks_of(tmp_path / "out"))) == 7
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", sorted(ENDS - {signal.SIGINT}))
 def test_a_group_that_is_told_to_stop_saves_what_is_finished(tmp_path: Path, model: Path, number: int) -> None:
     music, out, gate = tmp_path / "music", tmp_path / "out", tmp_path / "gate"
     for i in range(40):
