@@ -166,11 +166,9 @@ class AcousticModel:
 
         All senones must be of one phone; ``frames`` is (n_frames, 13) of one stream.
         """
-        logs = _squares(frames) @ self.factors(int(self.codebook[senones[0]]), stream)
-        density = np.empty_like(logs)
-        _exponentials(logs, density.view(np.int32))
-        density *= self.mixture_weights(stream, senones).T
-        return density / np.maximum(density.sum(axis=1, keepdims=True), _LEAST)
+        density, _ = _densities(self.factors(int(self.codebook[senones[0]]), stream).T, _squares(frames).T)
+        share = density.T * self.mixture_weights(stream, senones).T
+        return share / np.maximum(share.sum(axis=1, keepdims=True), _LEAST)
 
     def factors(self, phone: int, stream: int) -> np.ndarray:
         """(27, n_densities) what squares, values and one are multiplied with to give log densities."""
@@ -197,8 +195,8 @@ class SenoneScorer:
         self._phones = []
         for phone in np.unique(codebook).tolist():
             columns = np.flatnonzero(codebook == phone)
-            factors = [model.factors(phone, stream) for stream in range(n_streams)]
-            weights = [model.mixture_weights(stream, senones[columns]) for stream in range(n_streams)]
+            factors = [model.factors(phone, stream).T for stream in range(n_streams)]
+            weights = [model.mixture_weights(stream, senones[columns]).T for stream in range(n_streams)]
             self._phones.append((columns, factors, weights))
 
     def __call__(self, streams: np.ndarray) -> np.ndarray:
@@ -208,7 +206,7 @@ class SenoneScorer:
         for columns, factors, weights in self._phones:
             for first in range(0, len(out), _CHUNK):
                 part = slice(first, first + _CHUNK)
-                out[part, columns] = _mixtures([frames[part] for frames in inputs], factors, weights)
+                out[part, columns] = _mixtures([frames[part].T for frames in inputs], factors, weights).T
         return out
 
 
@@ -218,39 +216,47 @@ def _squares(frames: np.ndarray) -> np.ndarray:
 
 
 def _mixtures(inputs: list[np.ndarray], factors: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
-    """Log likelihoods of frames of three streams under the senones of a phone."""
-    product = np.ones((len(inputs[0]), weights[0].shape[1]), np.float32)
-    offset = np.zeros((len(product), 1), np.float32)
+    """(n, n_frames) log likelihoods of frames of three streams under the senones of a phone."""
+    product = np.ones((len(weights[0]), inputs[0].shape[1]), np.float32)
+    offset = np.zeros(inputs[0].shape[1], np.float32)
     for frames, factor, weight in zip(inputs, factors, weights):
-        logs = frames @ factor
-        density = np.empty_like(logs)
-        offset[:, 0] += _exponentials(logs, density.view(np.int32))
-        product *= np.maximum(density @ weight, _LEAST)
+        density, best = _densities(factor, frames)
+        offset += best
+        product *= np.maximum(weight @ density, _LEAST)
     found: np.ndarray = np.log(product) + offset
     return found
 
 
+def _densities(factors: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_densities, n_frames) of Gaussians relative to the largest of each frame, and (n_frames,) logarithm of that."""
+    logs = factors @ frames
+    density, best = np.empty_like(logs), np.empty(logs.shape[1], np.float32)
+    _exponentials(logs, best, density.view(np.int32))
+    return density, best
+
+
 @compiled(fastmath=True)
-def _exponentials(logs: np.ndarray, bits: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    """Fill ``bits``, the memory of floats, with ``exp(logs - best)`` of each frame, and return the best.
+def _exponentials(logs: np.ndarray, best: np.ndarray, bits: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Fill ``best`` with the largest of each column, and ``bits``, the memory of floats, with ``exp(logs - best)``.
 
     The exponent of a float is a logarithm to the base two, and its mantissa nearly one between two powers (Schraudolph,
-    Neural Computation 11, 1999); a parabola takes most of the rest away, what is left is within 0.4 %.
+    Neural Computation 11, 1999); a parabola takes most of the rest away, what is left is within 0.4 %. Both loops run
+    along the frames, in which nothing depends on what stands beside it, so that compilers vectorise them.
     """
-    n_frames, n = logs.shape
-    best = np.empty(n_frames, np.float32)
+    n, n_frames = logs.shape
     for t in range(n_frames):
-        top = logs[t, 0]
-        for k in range(1, n):
-            top = max(top, logs[t, k])
-        best[t] = top
-        for k in range(n):
-            power = max(logs[t, k] - top, np.float32(-_LEAST_EXPONENT)) * np.float32(_LOG2_E) + np.float32(127)
+        best[t] = logs[0, t]
+    for k in range(1, n):
+        for t in range(n_frames):
+            value = logs[k, t]
+            best[t] = value if value > best[t] else best[t]
+    for k in range(n):
+        for t in range(n_frames):
+            power = max(logs[k, t] - best[t], np.float32(-_LEAST_EXPONENT)) * np.float32(_LOG2_E) + np.float32(127)
             whole = np.float32(np.int32(power))
             part = power - whole
             curve = part * (np.float32(1) + np.float32(_CURVE) * (part - np.float32(1)))
-            bits[t, k] = np.int32((whole + curve) * np.float32(1 << 23))
-    return best
+            bits[k, t] = np.int32((whole + curve) * np.float32(1 << 23))
 
 
 def installed_model() -> Path:

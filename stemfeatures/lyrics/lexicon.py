@@ -26,6 +26,8 @@ _PARTS = re.compile(r"\d+(?:[.,:]\d+)*(?:st|nd|rd|th|s)?|[^\W\d_]+(?:'[^\W\d_]+)
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc`\u00b4"), "'")
 #: Beginnings of a word without a vowel, and the word.
 _STUTTERED = re.compile(r"((?:([b-df-hj-np-tv-xz]{1,3})-)+)(?=\2)([a-z']+)")
+#: Tokens whose pronunciations are kept: the same text is built into several graphs.
+_REMEMBERED = 4096
 #: Longer numbers are said digit by digit alone.
 _MOST_DIGITS = 15
 _HUMMED = re.compile(r"m{2,}")
@@ -67,9 +69,14 @@ def pronunciations(token: str) -> list[Phones]:
     >>> pronunciations("(lovin'")[0]
     ('L', 'AH', 'V', 'IH', 'N')
     """
+    return list(_pronunciations(token))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _pronunciations(token: str) -> tuple[Phones, ...]:
     plain = unicodedata.normalize("NFKC", token).translate(_APOSTROPHES)
     if stuttered := _STUTTERED.fullmatch(plain.strip('()[].,;!?"').lower()):
-        return list(dict.fromkeys(_said_again(stuttered)))[:MOST_VARIANTS]
+        return tuple(dict.fromkeys(_said_again(stuttered)))[:MOST_VARIANTS]
     found: dict[Phones, None] = {}
     for text in respelled(plain, read_dictionary()) or [plain]:
         variants: list[Phones] = [()]
@@ -77,7 +84,7 @@ def pronunciations(token: str) -> list[Phones]:
             ways = _number(part) if part[0].isdecimal() else _word(_SIGNS.get(part, part))
             variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
         found.update(dict.fromkeys(variants))
-    return [way for way in found if way][:MOST_VARIANTS]
+    return tuple(way for way in found if way)[:MOST_VARIANTS]
 
 
 def _said_again(stuttered: re.Match[str]) -> list[Phones]:

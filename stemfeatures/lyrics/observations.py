@@ -279,10 +279,10 @@ class PhoneScorer:
         scores[:, 1:] *= SCALE
         scores[:, 0] = SCALE * np.maximum((phones[:, self._filler] - best).max(axis=1), -GARBAGE)
         if seen.phones is not None:
-            said = seen.phones[np.arange(first, stop, stride) // STRIDE]
+            said = NETWORK_SHARE * NETWORK_SCALE * seen.phones[np.arange(first, stop, stride) // STRIDE]
             scores *= 1 - NETWORK_SHARE
-            scores[:, 0] += NETWORK_SHARE * NETWORK_SCALE * said[:, self._silence]
-            scores[:, 1:] += NETWORK_SHARE * NETWORK_SCALE * said[:, self._phone]
+            scores[:, 0] += said[:, self._silence]
+            scores[:, 1:] += said[:, self._phone]
         scores[:, 1 + np.flatnonzero(self._onset)] = 0
         return scores
 

@@ -46,7 +46,18 @@ PARTS = tuple(
 )
 #: Constants of these modules that say how much is held or computed at a time: all give the same times.
 MEMORY_ALONE = frozenset(
-    {"HELD_BYTES", "MEMORY_BYTES", "STRETCH", "STRETCH_BYTES", "MEMORY", "_FEWEST", "_CHUNK", "_BLOCK", "_BLOCK_S"}
+    {
+        "HELD_BYTES",
+        "MEMORY_BYTES",
+        "STRETCH",
+        "STRETCH_BYTES",
+        "MEMORY",
+        "_FEWEST",
+        "_CHUNK",
+        "_BLOCK",
+        "_BLOCK_S",
+        "_REMEMBERED",
+    }
 )
 #: Package whose acoustic model and dictionary are read.
 _PACKAGE = "pocketsphinx"

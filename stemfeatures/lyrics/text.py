@@ -22,6 +22,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 from ..errors import StemfeaturesError
@@ -210,7 +211,7 @@ class Token:
     line: int
     restored: bool = False
 
-    @property
+    @cached_property
     def sung(self) -> str:
         """What of it is sung: all but chords in brackets, and without brackets around letters that were put in."""
         bare = self.text if self.restored else without_chords(self.text)

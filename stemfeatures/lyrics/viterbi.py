@@ -255,7 +255,9 @@ class _Search:
         leaving = np.argsort(graph.jump_origin // GROUP, kind="stable").astype(np.int32)
         bounds = np.arange(n_states // GROUP + 2)
         first_leaving = np.searchsorted(graph.jump_origin[leaving] // GROUP, bounds).astype(np.int32)
-        self._jumps = (graph.jump_target, graph.jump_origin, graph.jump, self.first_jump, leaving, first_leaving)
+        target = graph.jump_target[leaving]
+        move = (_JUMP + leaving - self.first_jump[target]).astype(np.uint8)
+        self._jumps = (target, graph.jump_origin[leaving], graph.jump[leaving], move, first_leaving)
 
     def initial(self) -> np.ndarray:
         """Scores after the first frame."""
@@ -317,8 +319,7 @@ def _advance(
     jump_target: np.ndarray,
     jump_origin: np.ndarray,
     jump: np.ndarray,
-    first_jump: np.ndarray,
-    leaving: np.ndarray,
+    jump_move: np.ndarray,
     first_leaving: np.ndarray,
     group: np.ndarray,
     bonus: np.ndarray,
@@ -332,8 +333,8 @@ def _advance(
 ) -> np.ndarray:  # pragma: no cover - compiled
     """Scores after the frames from ``start`` on; ``back`` takes the move into each state: stay, step, or 2 + jump.
 
-    The moves of a group stand where the group stands among those of its period. ``leaving`` orders jumps by the group
-    of states that they leave; those of group ``g`` begin at ``first_leaving[g]``.
+    The moves of a group stand where the group stands among those of its period. Jumps are ordered by the group of
+    states that they leave; those of group ``g`` begin at ``first_leaving[g]``.
     """
     n_states = len(column)
     n_groups = (n_states + GROUP - 1) // GROUP
@@ -342,12 +343,13 @@ def _advance(
     # Groups that hold anything but NEVER in `before` and in `after`; where the moves of a group stand, -1 nowhere.
     filled, stale = np.zeros(n_groups, np.bool_), np.zeros(n_groups, np.bool_)
     alive, kept, slot = np.zeros(n_groups, np.bool_), np.zeros(n_groups, np.bool_), np.full(n_groups, -1, np.int32)
-    jumps = (jump_target, jump_origin, jump, leaving, first_leaving)
+    jumps = (jump_target, jump_origin, jump, first_leaving)
     taken, value = np.empty(len(jump), np.int32), np.empty(len(jump), np.float32)
+    fold = np.empty(GROUP // 2, np.float32)
     now = (start - 1) // period
     old = members[first_member[now] : first_member[now + 1]]
     for k, g in enumerate(old):
-        top[g] = _highest(before, g * GROUP, min((g + 1) * GROUP, n_states))
+        top[g] = _highest(before, g * GROUP, min((g + 1) * GROUP, n_states), fold)
         filled[g] = top[g] > NEVER
         slot[g] = k
     for t in range(len(row)):
@@ -378,7 +380,7 @@ def _advance(
             target = jump_target[taken[k]]
             if value[k] > after[target]:
                 after[target] = value[k]
-                back[t, slot[target // GROUP] * GROUP + target % GROUP] = _JUMP + taken[k] - first_jump[target]
+                back[t, slot[target // GROUP] * GROUP + target % GROUP] = jump_move[taken[k]]
         scores, added = table[row[t]], extra[t]
         for g in new:
             top[g] = NEVER
@@ -387,7 +389,7 @@ def _advance(
                 _emit(after, scores, weight, added, column, kind, first, stop)
                 for s in range(first, stop if len(bonus) else first):
                     after[s] = max(after[s] + bonus[t, group[s]], NEVER)
-                top[g] = _highest(after, first, stop)
+                top[g] = _highest(after, first, stop, fold)
                 stale[g] = True
         if moves_on:
             _forget(before, after, top, (alive, kept, filled, stale), old, slot)
@@ -400,7 +402,7 @@ def _advance(
 @compiled()
 def _jumps_taken(
     before: np.ndarray,
-    jumps: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    jumps: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     slot: np.ndarray,
     flags: tuple[np.ndarray, np.ndarray],
     groups: np.ndarray,
@@ -409,20 +411,20 @@ def _jumps_taken(
     value: np.ndarray,
 ) -> int:  # pragma: no cover - compiled
     """Fill in the jumps within the beam and their scores, and keep the groups that they reach; returns their number."""
-    jump_target, jump_origin, jump, leaving, first_leaving = jumps
+    jump_target, jump_origin, jump, first_leaving = jumps
     alive, kept = flags
     n = 0
     for g in groups:
         if not alive[g]:  # a jump out of a group that is given up counts no more
             continue
         for k in range(first_leaving[g], first_leaving[g + 1]):
-            m = leaving[k]
-            reached = before[jump_origin[m]] + jump[m]
-            target = jump_target[m] // GROUP
-            if reached >= least and slot[target] >= 0:
-                kept[target] = True
-                taken[n], value[n] = m, reached
-                n += 1
+            reached = before[jump_origin[k]] + jump[k]
+            if reached >= least:
+                target = jump_target[k] // GROUP
+                if slot[target] >= 0:
+                    kept[target] = True
+                    taken[n], value[n] = k, reached
+                    n += 1
     return n
 
 
@@ -446,12 +448,27 @@ def _forget(
 
 
 @compiled(fastmath=True)
-def _highest(scores: np.ndarray, first: int, stop: int) -> np.float32:  # pragma: no cover - compiled
-    """The best of neighbouring states."""
-    best = NEVER
-    for s in range(first, stop):
-        best = max(best, scores[s])
-    return best
+def _highest(scores: np.ndarray, first: int, stop: int, fold: np.ndarray) -> np.float32:  # pragma: no cover - compiled
+    """The best of neighbouring states; ``fold`` is room for half a group.
+
+    One half is laid over the other again and again: a loop over all of them has to wait for each comparison.
+    """
+    part = scores[first:stop]
+    half = len(part) // 2
+    if len(part) < GROUP:
+        best = NEVER
+        for k in range(len(part)):
+            best = max(best, part[k])
+        return best
+    for k in range(half):
+        one, other = part[k], part[half + k]
+        fold[k] = one if one > other else other
+    while half > 1:
+        half //= 2
+        for k in range(half):
+            one, other = fold[k], fold[half + k]
+            fold[k] = one if one > other else other
+    return fold[0]
 
 
 @compiled(fastmath=True)
@@ -466,8 +483,11 @@ def _emit(
     stop: int,
 ) -> None:  # pragma: no cover - compiled
     """Add the scores of a frame to neighbouring states."""
-    for s in range(first, stop):
-        after[s] = max(after[s] + (weight * scores[column[s]] + extra[kind[s]]), NEVER)
+    part, columns, kinds = after[first:stop], column[first:stop], kind[first:stop]
+    for k in range(len(part)):
+        # Unsigned: nothing is counted from the end.
+        value = part[k] + (weight * scores[np.uint32(columns[k])] + extra[np.uint32(kinds[k])])
+        part[k] = value if value > NEVER else NEVER
 
 
 @compiled(fastmath=True)
@@ -480,10 +500,14 @@ def _move(
         after[0] = before[0] + stay[0]
         back[0] = _STAY
         begin = 1
-    for s in range(begin, stop):
-        staying, stepping = before[s] + stay[s], before[s - 1] + step[s]
-        after[s] = max(staying, stepping)
-        back[s - first] = stepping > staying
+    # Slices from nowhere below zero: compilers vectorise what needs no look at the sign of its place.
+    here, below, found = before[begin:stop], before[begin - 1 : stop - 1], after[begin:stop]
+    stays, steps, moves = stay[begin:stop], step[begin:stop], back[begin - first :]
+    for k in range(stop - begin):
+        staying, stepping = here[k] + stays[k], below[k] + steps[k]
+        onwards = stepping > staying
+        found[k] = stepping if onwards else staying
+        moves[k] = onwards
 
 
 @compiled()
