@@ -59,6 +59,7 @@ STAGES = (
     "stemfeatures.models.harmonic_prior",
     "stemfeatures.models.transient_prior",
     "stemfeatures.models.similarity_prior",
+    "stemfeatures.models.low_prior",
     "stemfeatures.models.mask_factors",
     "stemfeatures.models.refiner",
     "stemfeatures.models.notes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import TINY
@@ -42,7 +44,12 @@ def test_the_numbers_are_in_the_network_and_the_model_stays(model):
     torch.testing.assert_close(model(magnitude).masks, before.masks)
     with pytest.raises(ValueError, match="positive"):
         adjusted(model, sharpness=0.0)
-    for negative in ({"level_prior": -0.1}, {"similarity_prior": -0.1}, {"harmonic_priors": (0.0, -0.1)}):
+    for negative in (
+        {"level_prior": -0.1},
+        {"similarity_prior": -0.1},
+        {"low_prior": -0.1},
+        {"harmonic_priors": (0.0, -0.1)},
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(negative))} cannot be negative, but is -0.1"):
             adjusted(model, **negative)
 
@@ -67,26 +74,29 @@ def test_the_best_candidates_are_chosen_one_after_the_other(model, monkeypatch, 
             assert offset == pytest.approx(-0.4)
             config, harmonic = net.config, zip(net.config.harmonic_priors, (2.0, 1.0))
             apart = abs(config.level_prior - 0.2) + abs(config.transient_prior - 0.1)
-            apart += abs(config.similarity_prior - 0.4)
+            apart += abs(config.similarity_prior - 0.4) + abs(config.low_prior - 0.7)
             return Result("sdr_db", -config.sharpness - apart - sum(abs(a - b) for a, b in harmonic))
         return Result("overall_accuracy", -abs(offset + 0.4))
 
     monkeypatch.setattr(calibration, "evaluate", scored)
     told = []
     chosen, found = calibrate(
-        adjusted(model, transient_prior=0.3, similarity_prior=0.2), tmp_path,
+        adjusted(model, transient_prior=0.3, similarity_prior=0.2, low_prior=0.2), tmp_path,
         sharpness=(1.0, 0.5), level_priors=(0.0, 0.2, 0.6),
         vocals_priors=(0.0, 1.0, 2.0), bass_priors=(0.0, 1.0, 2.0), transient_priors=(0.0, 0.1),
-        similarity_priors=(0.0, 0.4, 0.8), voicing_offsets=(0.0, -0.4, -0.8), on_score=lambda *x: told.append(x),
+        similarity_priors=(0.0, 0.4, 0.8), low_priors=(0.0, 0.7), voicing_offsets=(0.0, -0.4, -0.8),
+        on_score=lambda *x: told.append(x),
     )  # fmt: skip
     assert (found.sharpness, found.level_prior, found.voicing_offset) == (0.5, 0.2, -0.4)
     assert (found.harmonic_priors, found.transient_prior, found.similarity_prior) == ((2.0, 1.0), 0.1, 0.4)
-    assert len(told) == 6 + 9 + 2 + 3 + 3
-    assert found.sdr_db["sharpness and level prior"]["1 0.6"] == pytest.approx(-4.9)
-    assert found.sdr_db["harmonic priors"]["0 1"] == pytest.approx(-3.0)
-    assert found.sdr_db["transient prior"] == {"0": -1.0, "0.1": -0.9}
-    assert found.sdr_db["similarity prior"] == {"0": -0.9, "0.4": -0.5, "0.8": -0.9}
-    assert [len(scores) for scores in found.sdr_db.values()] == [6, 9, 2, 3]
+    assert found.low_prior == 0.7
+    assert len(told) == 6 + 9 + 2 + 3 + 2 + 3
+    assert found.sdr_db["sharpness and level prior"]["1 0.6"] == pytest.approx(-5.6)
+    assert found.sdr_db["harmonic priors"]["0 1"] == pytest.approx(-3.7)
+    assert found.sdr_db["transient prior"] == {"0": -1.7, "0.1": -1.6}
+    assert found.sdr_db["similarity prior"] == {"0": -1.6, "0.4": -1.2, "0.8": -1.6}
+    assert found.sdr_db["low prior"] == {"0": -1.2, "0.7": -0.5}
+    assert [len(scores) for scores in found.sdr_db.values()] == [6, 9, 2, 3, 2]
     for name in CALIBRATED:
         value = getattr(found, name)
         assert getattr(chosen.config, name) == value, name
@@ -108,6 +118,33 @@ def test_training_goes_on_from_a_calibrated_network(model, tmp_path):
     torch.testing.assert_close(target.separate(magnitude)[0, 0], torch.log1p(mask * magnitude[0]), atol=1e-5, rtol=1e-4)
 
 
+def test_a_calibrated_checkpoint_keeps_what_is_not_given_anew(model, tmp_path, capsys, monkeypatch):
+    own = adjusted(model, sharpness=0.6, level_prior=0.2, harmonic_priors=(2.0, 1.0), similarity_prior=0.4)
+    path = checkpoints.save(own, tmp_path / "net.safetensors", {"training": {"calibration": {"sharpness": 0.6}}}).path
+
+    class Result:
+        def __init__(self, value, metric):
+            self.value, self.metric = value, metric
+
+        def summary(self):
+            import pandas as pd
+
+            return pd.DataFrame({"metric": [self.metric], "n": [1], "dataset": ["made"], "mean": [self.value]})
+
+    def scored(task, songs, estimator, *, limit):  # the higher the better
+        low = checkpoints.load(estimator.model).config.low_prior
+        return Result(low, "sdr_db") if task == "separation" else Result(0.5, "overall_accuracy")
+
+    monkeypatch.setattr(calibration, "evaluate", scored)
+    calibration.main([str(path), str(tmp_path), "--again", "--low-priors", "0", "0.5", "0.9"])
+    assert "low prior 0.9, voicing offset 0: " in capsys.readouterr().out
+    found = checkpoints.load(path)
+    assert found.config == replace(own.config, low_prior=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), own.parameters(), strict=True))
+    card = checkpoints.resolve(path).card["training"]["calibration"]
+    assert (card["low_prior"], card["sharpness"], card["before"]) == (0.9, 0.6, {"sharpness": 0.6})
+
+
 @pytest.mark.parametrize("through", [True, False])
 def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
     through, model, tmp_path, capsys, monkeypatch
@@ -116,7 +153,9 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
     path = checkpoints.save(model, tmp_path / "net.safetensors", {"training": {"calibration": calibration_card}}).path
     chosen = (
         adjusted(model, sharpness=0.5, level_prior=0.2),
-        calibration.Calibration(0.5, 0.2, (1.0, 2.0), 0.1, 0.4, 0.7, 128, -0.3, {"transient prior": {"0.1": 4.0}}, {}),
+        calibration.Calibration(
+            0.5, 0.2, (1.0, 2.0), 0.1, 0.4, 0.9, 0.7, 128, -0.3, {"transient prior": {"0.1": 4.0}}, {}
+        ),
     )
     given = {}
     monkeypatch.setattr(calibration, "calibrate", lambda *_, **options: given.update(options) or chosen)
@@ -128,7 +167,7 @@ def test_what_was_calibrated_is_not_once_more_but_what_has_it_from_another_is(
         return
     calibration.main(words)
     told = "sharpness 0.5, level prior 0.2, harmonic priors 1 and 2, transient prior 0.1, similarity prior 0.4, "
-    told += "refinement 0.7 of 128 bins, voicing offset -0.3: "
+    told += "refinement 0.7 of 128 bins, low prior 0.9, voicing offset -0.3: "
     assert told in capsys.readouterr().out
     assert (given["sharpness"], given["level_priors"]) == ([0.6, 0.5], [0.2])
     assert checkpoints.load(path).config.level_prior == 0.2

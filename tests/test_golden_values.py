@@ -22,7 +22,15 @@ from stemfeatures.descriptors.registry import Extractor, register, unregister
 from stemfeatures.fields import status_field
 from stemfeatures.frames import measures
 from stemfeatures.lyrics.settings import alignment_settings
-from stemfeatures.models import harmonic_prior, level_prior, mask_factors, refiner, similarity_prior, transient_prior
+from stemfeatures.models import (
+    harmonic_prior,
+    level_prior,
+    low_prior,
+    mask_factors,
+    refiner,
+    similarity_prior,
+    transient_prior,
+)
 from stemfeatures.tables.reader import open_features
 
 #: What an analysis imports besides its stages, and why no constant in it can change a value.
@@ -82,6 +90,7 @@ def test_differences_are_found() -> None:
         (similarity_prior, "OWN", 0.9),
         (mask_factors, "LARGEST", 5.0),
         (refiner, "LEAST_MASK", 1e-2),
+        (low_prior, "EDGE_HZ", 300.0),
         (analysis, "ANALYSIS_VERSION", 0),
     ],
 )

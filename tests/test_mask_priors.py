@@ -13,7 +13,7 @@ from stemfeatures.models.mask_factors import multiplied
 from stemfeatures.spectra.filters import pitch_frequencies
 
 BIN_HZ = ANALYSIS_SAMPLE_RATE / N_FFT
-VOCALS, DRUMS, BASS = (STEMS.index(stem) for stem in ("vocals", "drums", "bass"))
+VOCALS, DRUMS, BASS, OTHER = (STEMS.index(stem) for stem in ("vocals", "drums", "bass", "other"))
 
 
 @pytest.fixture
@@ -231,8 +231,27 @@ def test_masks_are_multiplied_and_sum_to_one(magnitude):
     assert torch.equal(found.masks[:, :, high], before.masks[:, :, high])
 
 
+def test_masks_lean_towards_other_in_the_lows_and_there_alone(magnitude):
+    plain, net = _net(), _net(low_prior=0.9)
+    with torch.no_grad():
+        before, found = plain(magnitude), net(magnitude)
+    for name in ("salience", "voicing", "rhythm", "presence"):
+        assert torch.equal(getattr(found, name), getattr(before, name)), name
+    torch.testing.assert_close(found.masks.sum(dim=1), torch.ones_like(magnitude))
+    assert torch.equal(found.masks[:, :, 48:], before.masks[:, :, 48:])
+    odds = found.masks[:, OTHER] / (1 - found.masks[:, OTHER])
+    ratio = (odds / (before.masks[:, OTHER] / (1 - before.masks[:, OTHER])))[:, :48].mean(dim=(0, 2))
+    hertz = torch.arange(48) * BIN_HZ
+    torch.testing.assert_close(ratio, 1 + 1.4596 / (1 + (hertz / 220) ** 8), atol=1e-3, rtol=0)
+    others = [VOCALS, DRUMS, BASS]  # keep their proportions
+    shares = found.masks[:, others] / found.masks[:, others].sum(dim=1, keepdim=True)
+    expected = before.masks[:, others] / before.masks[:, others].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(shares, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_gradients_flow_through_priors_and_masks_that_are_known_stay(magnitude):
     net = _net(sharpness=0.5, level_prior=0.2, harmonic_priors=(2.0, 1.0), transient_prior=0.3, similarity_prior=0.6)
+    net.config = replace(net.config, low_prior=0.9)
     found = net(magnitude).masks
     found[:, VOCALS].square().sum().backward()
     assert net.separator.direct.weight.grad.abs().max() > 0

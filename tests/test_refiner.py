@@ -120,7 +120,7 @@ def test_of_a_network_with_a_refiner_the_refinement_is_chosen_last(monkeypatch, 
     assert {name: getattr(chosen.config, name) for name in learned} == learned  # what it learned behind stays
     assert {name: len(scores) for name, scores in found.sdr_db.items()} == {
         "sharpness and level prior": 1, "harmonic priors": 1, "transient prior": 1, "similarity prior": 1,
-        "refinement": len(calibration.REFINEMENTS),
+        "refinement": len(calibration.REFINEMENTS), "low prior": 1,
     }  # fmt: skip
 
 

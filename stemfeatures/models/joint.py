@@ -25,7 +25,15 @@ from ..spectra.filters import HarmonicMap
 from .architectures import register
 from .harmonic_prior import N_COMB_BINS
 from .level_prior import weighed
-from .mask_factors import harmonic_factors, multiplied, partials, refined, similar_factors, transient_factors
+from .mask_factors import (
+    harmonic_factors,
+    low_factors,
+    multiplied,
+    partials,
+    refined,
+    similar_factors,
+    transient_factors,
+)
 from .network import Grid, Network, NetworkConfig
 from .pitch import PitchNet
 from .presence import PresenceNet
@@ -36,7 +44,7 @@ from .separator import MaskNet
 #: Subnetworks, which can be trained by themselves.
 SUBNETWORKS = ("separator", "pitch", "rhythm", "presence", "refiner")
 #: What of a configuration is chosen for the masks of a network after its training.
-CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior", "similarity_prior")
+CALIBRATED = ("sharpness", "level_prior", "harmonic_priors", "transient_prior", "similarity_prior", "low_prior")
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,9 @@ class JointConfig(NetworkConfig):
     similarity_prior : float, default=0.0
         How far all of them, and those from which pitch is read, lean towards what the stem does where it sounds alike,
         the strength of :func:`.similarity_prior.leaning`.
+    low_prior : float, default=0.0
+        How far those that are given out lean towards *other* in the lows, refined ones, too, the strength of
+        :func:`.low_prior.leaning`.
 
     Raises
     ------
@@ -109,6 +120,7 @@ class JointConfig(NetworkConfig):
     harmonic_priors: tuple[float, float] = (0.0, 0.0)
     transient_prior: float = 0.0
     similarity_prior: float = 0.0
+    low_prior: float = 0.0
 
     def __post_init__(self) -> None:
         require_bins(self.refined_bins)
@@ -271,6 +283,8 @@ class JointNet(Network):
         masks, salience, voicing, lines = self._with_pitch(separated, presence)
         if self.refiner is not None and masks is not separated.masks:
             masks = refined(masks, self.refiner(self._seen(separated, masks, lines)))
+        if masks is not separated.masks:
+            masks = multiplied(masks, low_factors(masks, self.config.low_prior))
         if masks is not separated.masks:
             masks = _beside(masks, separated.given)
         return JointOutput(

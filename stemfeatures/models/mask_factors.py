@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..constants import PITCHED_STEMS, STEMS
-from . import harmonic_prior, similarity_prior, transient_prior
+from . import harmonic_prior, low_prior, similarity_prior, transient_prior
 
 #: What a logit is changed by at most.
 LARGEST = 6.0
@@ -116,6 +116,24 @@ def similar_factors(masks: Tensor, magnitude: Tensor, strength: float) -> dict[s
     if not strength:
         return {}
     return dict(zip(STEMS, similarity_prior.leaning(masks, magnitude, strength).unbind(dim=1)))
+
+
+def low_factors(masks: Tensor, strength: float) -> dict[str, Tensor]:
+    """Factors of *other* in the lows, see :mod:`.low_prior`.
+
+    Parameters
+    ----------
+    masks : Tensor
+        ``(batch, 4, N_BINS, n_frames)``, whose device and type they have.
+    strength : float
+        0: no factors.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Factors, ``(1, k, 1)``.
+    """
+    return {"other": low_prior.leaning(strength).to(masks)[None, :, None]} if strength else {}
 
 
 def multiplied(masks: Tensor, *factors: Mapping[str, Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """Numbers that a finished joint network is set by: how sharp its masks are, how far they lean towards stems that are
 loud in the long run, towards partials of the pitch, towards what is struck and towards what sounds alike, how far and
-in which bins they are refined, and when the voice counts as voiced.
+in which bins they are refined, how far they lean towards *other* in the lows, and when the voice counts as voiced.
 
 Trained on one kind of music, a network is surer of itself than it is right on another. *Sharpness* multiplies the
 stem logits of the masks that are given out (below 1: softer masks; pitch and rhythm are read from masks of sharpness 1,
@@ -9,11 +9,15 @@ which of all priors only the *similarity prior* moves, and that for pitch alone)
 :func:`stemfeatures.models.harmonic_prior.leaning`, the *transient prior* is that of
 :func:`stemfeatures.models.transient_prior.leaning`, the *similarity prior* that of
 :func:`stemfeatures.models.similarity_prior.leaning`, the *refinement* is a factor on what a refiner adds to the logits
-of the masks, in its lowest *refined bins*, and the *voicing offset* is added to the logit of the vocals' voicing (below
-0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of the songs that
-they are chosen on flatter a little; the card names them.
+of the masks, in its lowest *refined bins*, the *low prior* is the strength of
+:func:`stemfeatures.models.low_prior.leaning`, and the *voicing offset* is added to the logit of the vocals' voicing
+(below 0: fewer voiced frames). All are written into the checkpoint, which is used like any other. Figures of the songs
+that they are chosen on flatter a little; the card names them.
 
     python -m stemfeatures.training.calibration runs/joint-v1/joint-v1.safetensors DEVELOPMENT_SONGS
+    python -m stemfeatures.training.calibration joint-v8.safetensors DEVELOPMENT_SONGS --again --low-priors 0 0.7 0.9
+
+``--again`` keeps what a calibrated checkpoint has, and chooses what is given anew.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ import torch
 from ..constants import PITCHED_STEMS
 from ..evaluation import CheckpointEstimator, evaluate
 from ..models import checkpoints
-from ..models.joint import CALIBRATED, JointNet
+from ..models.joint import CALIBRATED, JointConfig, JointNet
 from .one_line import one_line_errors
 
 #: What is tried. 1 and 0 leave the network as it is.
@@ -44,6 +48,7 @@ LEVEL_PRIORS = (0.0, 0.15, 0.3, 0.45)
 VOCALS_PRIORS, BASS_PRIORS = (0.0, 1.0, 2.0), (0.0, 0.5, 1.0)
 TRANSIENT_PRIORS = (0.0, 0.1, 0.2, 0.3)
 SIMILARITY_PRIORS = (0.0, 0.2, 0.4, 0.6, 0.8)
+LOW_PRIORS = (0.0, 0.4, 0.7, 0.9)
 VOICING_OFFSETS = (0.0, -0.3, -0.6, -0.9, -1.2)
 #: Of networks that have a refiner.
 REFINEMENTS = (0.5, 0.7, 0.85, 1.0)
@@ -61,6 +66,7 @@ class Calibration:
     harmonic_priors: tuple[float, ...]
     transient_prior: float
     similarity_prior: float
+    low_prior: float
     refinement: float
     refined_bins: int | None
     voicing_offset: float
@@ -99,7 +105,9 @@ def adjusted(
     config = replace(model.config, **values)
     if not config.sharpness > 0:
         raise ValueError(f"sharpness must be positive, not {config.sharpness}")
-    priors = [(name, getattr(config, name)) for name in ("level_prior", "transient_prior", "similarity_prior")]
+    priors = [
+        (name, getattr(config, name)) for name in ("level_prior", "transient_prior", "similarity_prior", "low_prior")
+    ]
     for name, value in priors + [("harmonic_priors", value) for value in config.harmonic_priors]:
         if not value >= 0:
             raise ValueError(f"{name} cannot be negative, but is {value}")
@@ -130,6 +138,7 @@ def calibrate(
     bass_priors: Sequence[float] | None = None,
     transient_priors: Sequence[float] | None = None,
     similarity_priors: Sequence[float] | None = None,
+    low_priors: Sequence[float] | None = None,
     refinements: Sequence[float] = REFINEMENTS,
     voicing_offsets: Sequence[float] = VOICING_OFFSETS,
     refined_bins: int | None = None,
@@ -141,7 +150,7 @@ def calibrate(
 
     The voicing offset is chosen first, with the masks of ``model``; then sharpness and level prior together, without
     the other priors; then, one after the other, the harmonic priors of vocals and bass together, the transient prior,
-    the similarity prior and, of a network with a refiner, the refinement.
+    the similarity prior, of a network with a refiner the refinement, and the low prior.
 
     Of sharpness and priors that are not given :data:`SHARPNESS`, :data:`LEVEL_PRIORS` and so on are tried; of a network
     with a refiner its own alone, as it learned behind them.
@@ -180,6 +189,7 @@ def calibrate(
     bass_priors = tried(bass_priors, BASS_PRIORS, own.harmonic_priors[1])
     transient_priors = tried(transient_priors, TRANSIENT_PRIORS, own.transient_prior)
     similarity_priors = tried(similarity_priors, SIMILARITY_PRIORS, own.similarity_prior)
+    low_priors = tried(low_priors, LOW_PRIORS, own.low_prior)
 
     def best(name: str, task: str, metric: str, candidates: dict[_Values, JointNet]) -> _Values:
         scores[name], found = {}, {}
@@ -199,6 +209,7 @@ def calibrate(
         "harmonic_priors": (0.0,) * len(PITCHED_STEMS),
         "transient_prior": 0.0,
         "similarity_prior": 0.0,
+        "low_prior": 0.0,
     }
     start = adjusted(voicing[voiced], **without)
     pairs = product(sharpness, level_priors)
@@ -218,6 +229,8 @@ def calibrate(
         candidates = {(value,): adjusted(chosen, refinement=value) for value in refinements}
         (refinement,) = masked("refinement", candidates=candidates)
         chosen = candidates[refinement,]
+    candidates = {(value,): adjusted(chosen, low_prior=value) for value in low_priors}
+    chosen = candidates[masked("low prior", candidates=candidates)]
     values = {name: getattr(chosen.config, name) for name in CALIBRATED}
     return chosen, Calibration(
         **values,
@@ -236,15 +249,17 @@ def main(argv: list[str] | None = None) -> None:
     for option, values in (
         ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--vocals-priors", VOCALS_PRIORS),
         ("--bass-priors", BASS_PRIORS), ("--transient-priors", TRANSIENT_PRIORS),
-        ("--similarity-priors", SIMILARITY_PRIORS)
+        ("--similarity-priors", SIMILARITY_PRIORS), ("--low-priors", LOW_PRIORS)
     ):  # fmt: skip
         told = f"what is tried (default: {_told(values)}; of a network with a refiner its own)"
         parser.add_argument(option, nargs="+", type=float, metavar="X", help=told)
     for option, values in (("--refinements", REFINEMENTS), ("--voicing-offsets", VOICING_OFFSETS)):
-        told = f"what is tried (default: {_told(values)})"
-        parser.add_argument(option, nargs="+", type=float, default=values, metavar="X", help=told)
+        told = f"what is tried (default: {_told(values)}; with --again none)"
+        parser.add_argument(option, nargs="+", type=float, metavar="X", help=told)
     told = "lowest bins that the refiner is to see and refine, a multiple of 4 (default: those that it learned)"
     parser.add_argument("--refined-bins", type=int, metavar="N", help=told)
+    told = "the checkpoint is calibrated already: keep what it has of whatever is not given"
+    parser.add_argument("--again", action="store_true", help=told)
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many tracks of a data set")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
@@ -265,6 +280,7 @@ def _require_possible(parser: argparse.ArgumentParser, model: JointNet, args: ar
         "harmonic_priors": [(value, value) for value in [*(args.vocals_priors or ()), *(args.bass_priors or ())]],
         "transient_prior": args.transient_priors,
         "similarity_prior": args.similarity_priors,
+        "low_prior": args.low_priors,
         "refinement": args.refinements,
     }
     try:
@@ -275,14 +291,30 @@ def _require_possible(parser: argparse.ArgumentParser, model: JointNet, args: ar
         parser.error(str(error))
 
 
+def _fill(args: argparse.Namespace, own: JointConfig | None) -> None:
+    """What is tried where nothing was given: what a calibrated network has, or of the last two the usual values."""
+    if own is not None:
+        vocals, bass = own.harmonic_priors
+        kept = {
+            "sharpness": own.sharpness, "level_priors": own.level_prior, "vocals_priors": vocals, "bass_priors": bass,
+            "transient_priors": own.transient_prior, "similarity_priors": own.similarity_prior,
+            "low_priors": own.low_prior,
+        }  # fmt: skip
+        for name, value in kept.items():
+            setattr(args, name, getattr(args, name) or [value])
+    args.refinements = args.refinements or (REFINEMENTS if own is None else [1.0])
+    args.voicing_offsets = args.voicing_offsets or (VOICING_OFFSETS if own is None else [0.0])
+
+
 def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Calibrate the checkpoint and write it in place of itself."""
     checkpoint = checkpoints.resolve(args.checkpoint)
     if checkpoint.is_shipped:
         parser.error(f"{checkpoint.path} is of the package, and would be replaced; copy it and its card first")
-    if "through" not in checkpoint.card.get("training", {}).get("calibration", {"through": ""}):
-        parser.error(f"{checkpoint.path} is calibrated already")
+    if "through" not in checkpoint.card.get("training", {}).get("calibration", {"through": ""}) and not args.again:
+        parser.error(f"{checkpoint.path} is calibrated already (--again: choose anew what is given)")
     model = checkpoints.load(checkpoint, device=args.device)
+    _fill(args, model.config if args.again else None)
     _require_possible(parser, model, args)
     model, found = calibrate(
         model,
@@ -293,6 +325,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         bass_priors=args.bass_priors,
         transient_priors=args.transient_priors,
         similarity_priors=args.similarity_priors,
+        low_priors=args.low_priors,
         refinements=args.refinements,
         voicing_offsets=args.voicing_offsets,
         refined_bins=args.refined_bins,
@@ -312,6 +345,7 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     chosen += f"transient prior {found.transient_prior:g}, similarity prior {found.similarity_prior:g}, "
     if found.refined_bins is not None:
         chosen += f"refinement {found.refinement:g} of {found.refined_bins} bins, "
+    chosen += f"low prior {found.low_prior:g}, "
     chosen += f"voicing offset {found.voicing_offset:g}"
     print(f"{chosen}: {saved.path}, sha256 {saved.sha256}")
 
