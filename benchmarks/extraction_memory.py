@@ -70,7 +70,7 @@ def extract_one(song: Path, out: Path, model: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", nargs="+", type=float, default=[3, 10, 60])
-    parser.add_argument("--model", default="joint-v7", help="checkpoint (default: %(default)s)")
+    parser.add_argument("--model", default="joint-v8", help="checkpoint (default: %(default)s)")
     parser.add_argument("--small-network", action="store_true", help="random weights of a small network")
     parser.add_argument("--one", nargs=2, type=Path, metavar=("SONG", "OUT"), help=argparse.SUPPRESS)
     parser.add_argument("--sung", action="store_true", help="with lyrics")

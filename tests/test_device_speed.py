@@ -62,7 +62,7 @@ def test_speeds_are_those_of_the_model(model: Path) -> None:
     small = Speeds(**json.loads(done.stdout))
     assert 1 < small.core < small.gpu  # the whole job, and the network alone
     times: dict[str, float] = {}
-    for name, path in (("small", str(model)), ("default", "joint-v7")):
+    for name, path in (("small", str(model)), ("default", "joint-v8")):
         times[name] = device_speed.network_speed(path, "cpu")
     assert times["default"] < 0.7 * times["small"]
 

@@ -59,7 +59,7 @@ def test_the_driver_of_processes_does_not_load_the_network(tmp_path: Path, again
         "from pathlib import Path\nfrom pipelines.extraction.fork_server import in_fork\n"
         "from pipelines.extraction.prepare import prepare, ExtractOptions, data_tables\n"
         "from pipelines.extraction.provenance import value_settings\nfrom stemfeatures.audio import AudioLimits\n"
-        "options = ExtractOptions('joint-v7', 'cpu', 2, None, None, False, False, None, data_tables(None), True, None,"
+        "options = ExtractOptions('joint-v8', 'cpu', 2, None, None, False, False, None, data_tables(None), True, None,"
         " AudioLimits())\n"
         f"prepared = prepare({str(tmp_path)!r}, Path({str(tmp_path / 'out')!r}), options)\n"
         "names = [name for name in ('torch', 'scipy.signal') if name in sys.modules]\n"

@@ -48,8 +48,8 @@ def test_wheel_holds_weights_recipes_and_types(unpacked):
         "stemfeatures/py.typed",
         "stemfeatures/__init__.pyi",
         "pipelines/__init__.pyi",
-        "stemfeatures/models/weights/joint-v7.safetensors",
-        "stemfeatures/models/weights/joint-v7.json",
+        "stemfeatures/models/weights/joint-v8.safetensors",
+        "stemfeatures/models/weights/joint-v8.json",
         "stemfeatures/models/weights/notes/other-v1.safetensors",
         "stemfeatures/models/weights/notes/other-v1.json",
         "stemfeatures/models/weights/voices/vocals-v1.safetensors",
@@ -70,10 +70,10 @@ def test_wheel_works_outside_the_checkout(unpacked, tmp_path):
     done = _run(unpacked, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert str(unpacked) in done.stdout
-    assert "joint-v7" in done.stdout
+    assert "joint-v8" in done.stdout
     done = _run(unpacked, tmp_path, "-m", "pipelines.cli", "models")
     assert done.returncode == 0, done.stderr
-    assert "joint-v7" in done.stdout
+    assert "joint-v8" in done.stdout
 
 
 def test_pins_install_on_the_oldest_python_of_the_package():

@@ -49,7 +49,7 @@ def one_track(path: Path) -> dict[str, F0Contour]:
     y, sample_rate = load(path, mono=True)
     assert_type(sample_rate, int)
     assert_type(probe(path), AudioInfo)
-    analyser = Analyser("joint-v7", device="cpu")
+    analyser = Analyser("joint-v8", device="cpu")
     analysis = analyser.from_file(path)
     assert_type(analysis, TrackAnalysis)
     assert_type(stemfeatures.from_audio(y, sample_rate), TrackAnalysis)

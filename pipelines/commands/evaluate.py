@@ -57,7 +57,7 @@ def add_parser(verbs: Any) -> None:
         examples=(
             "stemfeatures evaluate all eval/",
             "stemfeatures evaluate separation eval/musdb --model mixture",
-            "stemfeatures evaluate f0 eval/ -m joint-v7 -m swift-f0 -m torchcrepe:tiny",
+            "stemfeatures evaluate f0 eval/ -m joint-v8 -m swift-f0 -m torchcrepe:tiny",
             "stemfeatures evaluate leakage eval/mdb",
             "stemfeatures evaluate lyrics eval/ultrastar",
             "stemfeatures evaluate all eval/ --model runs/mine/mine.safetensors --references all --update-card",

@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
         "was trained on, how good it is; --card shows all that its card holds.",
         examples=(
             "stemfeatures models",
-            "stemfeatures models joint-v7 --card",
+            "stemfeatures models joint-v8 --card",
             "stemfeatures models runs/mine/mine.safetensors --json",
         ),
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Net = TypeVar("Net", bound=Network)
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-DEFAULT_MODEL = "joint-v7"
+DEFAULT_MODEL = "joint-v8"
 
 
 @dataclass(frozen=True)
