@@ -359,6 +359,19 @@ class TestActivity:
         if status == "ok":
             assert row["activity_ratio"] > sounding - 0.1
 
+    @pytest.mark.parametrize(
+        ("presence", "sounding", "status"),
+        [(0.7, 0.8, "ok"), (0.7, 0.5, "absent"), (0.4, 0.8, "absent"), (0.9, 0.5, "ok")],
+    )
+    def test_a_bass_of_which_the_network_is_not_sure_has_a_pitch(self, presence, sounding, status):
+        n = 10 * SR
+        plays = np.arange(n_frames_of(n)) % 40 < 40 * sounding
+        tone = 0.3 * np.sin(2 * np.pi * 98 * np.arange(n) / SR)
+        frames = track_frames({"bass": tone, "other": 0.1 * tone}, f0_hz={"bass": np.where(plays, 98.0, np.nan)})
+        rows = np.full((4, n_frames_of(n)), 0.95, np.float32)
+        rows[STEMS.index("bass")] = presence
+        assert describe(replace(frames, presence=rows)).stems["bass"]["activity_status"] == status
+
     def test_a_stem_plays_from_where_it_is_sure_to_where_it_is_unlikely(self):
         presence = np.array([0.0, 0.4, 0.4, 0.7, 0.4, 0.1, 0.4, 0.4, 0.0, 0.6, 0.31, 0.29, 0.55])
         expected = [0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 1]

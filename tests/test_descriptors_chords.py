@@ -8,7 +8,7 @@ import pytest
 from frames_helper import FRAME_RATE, SR, n_frames_of, pulses, track_frames
 
 from stemfeatures.descriptors import describe
-from stemfeatures.descriptors.chords import QUALITIES, chord_grid
+from stemfeatures.descriptors.chords import QUALITIES, ChordInputs, chord_grid, find_chords
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -97,6 +97,43 @@ def test_the_bass_makes_an_inversion():
     assert list(table["quality"]) == ["maj", "min", "maj", "maj"]
     np.testing.assert_allclose(table["length_beats"], 4, atol=0.15)
     assert found.stems["mixture"]["chord_inversion_ratio"] == pytest.approx(1 / 2, abs=0.02)
+
+
+def _heard(chords, root_level, leak):
+    """Bars of (root, quality, bass) of eight half beats whose other stem has little of a root that the bass leaves, and
+    much of the third partial of such a bass, as masks have them."""
+    partials = np.bincount(np.rint(12 * np.log2(np.arange(1, 7))).astype(int) % 12, 0.5 ** np.arange(6), 12)
+    sound, bass = np.zeros((2, len(chords), 12))
+    for k, (root, quality, low) in enumerate(chords):
+        for tone in QUALITIES[quality]:
+            sound[k] += np.roll(partials, root + tone) * (root_level if tone == 0 and low != root else 1)
+        sound[k, (low + 7) % 12] += leak * (low != root)
+        bass[k, low] = 0.7
+    steps = np.arange(8 * len(chords) + 1) * 0.25
+    kinds = np.tile([0, 2, 1, 2, 1, 2, 1, 2], len(chords))
+    return ChordInputs(steps, kinds, np.repeat(sound, 8, axis=0).T, np.repeat(bass, 8, axis=0).T, 0.0)
+
+
+@pytest.mark.parametrize(("root_level", "leak"), [(1.0, 0.0), (0.4, 1.0)])
+def test_a_third_in_the_bass_makes_no_minor_chord_of_its_own(root_level, leak):
+    chords = [
+        (0, "maj", 0),
+        (7, "maj", 11),
+        (9, "min", 9),
+        (5, "maj", 5),
+        (5, "maj", 9),
+        (7, "maj", 7),
+        (0, "maj", 4),
+        (0, "maj", 0),
+    ]
+    found = find_chords(_heard(chords, root_level, leak))
+    assert found.label == ["C:maj", "G:maj/3", "A:min", "F:maj", "F:maj/3", "G:maj", "C:maj/3", "C:maj"]
+
+
+def test_minor_chords_on_the_third_stay_themselves():
+    chords = [(7, "maj", 7), (11, "min", 11), (4, "min", 4), (0, "maj", 0), (9, "min", 9), (11, "min", 11)]
+    found = find_chords(_heard(chords, 1.0, 0.0))
+    assert found.label == ["G:maj", "B:min", "E:min", "C:maj", "A:min", "B:min"]
 
 
 def test_a_bass_that_moves_on_with_the_bar_makes_another_chord():

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from frames_helper import SR, n_frames_of, pulses, track_frames
+from scipy.signal import resample
 
 from stemfeatures.analysis import Analyser
 from stemfeatures.descriptors.drumming import DrumEvidence, drum_evidence
@@ -22,12 +23,12 @@ def _strokes(noise: np.ndarray, decay: float) -> np.ndarray:
     return noise * np.exp(-decay * np.maximum(since, 0)) * (since >= 0)
 
 
-def _evidence(drums: np.ndarray, others: np.ndarray, stroke: float) -> DrumEvidence:
+def _evidence(drums: np.ndarray, others: np.ndarray, stroke: float, *, held: bool = False) -> DrumEvidence:
     n = n_frames_of(SECONDS * SR)
     frames = track_frames({"drums": drums, "other": others}, onset=pulses(BEATS, n, height=stroke))
     plays = np.zeros(n, dtype=bool)
     plays[10:-10] = True
-    return drum_evidence(frames, plays)
+    return drum_evidence(frames, plays, np.full(n, held))
 
 
 def test_what_drums_have_to_themselves():
@@ -56,13 +57,47 @@ def test_what_drums_have_to_themselves():
     assert _evidence(_strokes(0.03 * white, 5), tone, 0.8).are_drums
 
 
+def _note(hz: float, slope: float) -> np.ndarray:
+    """A held tone whose partials fall off as a power of their number."""
+    t = np.arange(SECONDS * SR) / SR
+    return 0.2 * sum(np.sin(2 * np.pi * hz * h * t) / h**slope for h in range(1, int(10_000 / hz)))
+
+
+def test_drums_beside_empty_high_bands_are_heard_alone():
+    bar = _note(110, 3.2)
+    leak = _evidence(0.5 * bar, 0.5 * bar, 0.8)  # the note of a bar, and as much of it elsewhere
+    assert np.isnan([leak.of_high_db, leak.high_db]).all()
+    assert leak.own_share == pytest.approx(0.25, rel=0.01)
+    assert leak.upper_db < -31
+    assert leak.slope_db > -60
+    assert not leak.are_drums
+    assert _evidence(0.9 * bar, 0.1 * bar, 0.8).are_drums
+
+
 def test_files_without_high_bands_tell_nothing_by_them():
     t = np.arange(SECONDS * SR) / SR
     y = 0.2 * np.sin(2 * np.pi * 220 * t)
-    found = _evidence(0.05 * y, 0.95 * y, 0.2)
+    noise = np.random.default_rng(0).standard_normal(SECONDS * SR)
+    strokes = resample(resample(_strokes(0.002 * noise, 20), SECONDS * 8000), len(noise))  # as of a file at 8 kHz
+    found = _evidence(strokes, y, 0.8, held=True)
     assert np.isnan([found.of_high_db, found.high_db]).all()
-    assert found.own_share == pytest.approx(0.05**2, rel=0.01)
+    assert found.own_share < 0.3
+    assert found.slope_db < -60
     assert found.are_drums
+
+
+def test_a_deep_note_is_no_drum():
+    deep, white = _note(30, 1.8), np.random.default_rng(0).standard_normal(SECONDS * SR)
+    assert _evidence(0.9 * deep, 0.1 * deep, 0.8).are_drums
+    note = _evidence(0.9 * deep, 0.1 * deep, 0.8, held=True)
+    assert note.held_share == pytest.approx(1.0)
+    assert -30 < note.slope_db < -15
+    assert not note.are_drums
+    # Drums beside a bass of that depth, however much of it is taken for theirs.
+    beside = _evidence(_strokes(0.05 * white, 20) + 0.9 * deep, 0.1 * deep, 0.8, held=True)
+    assert beside.high_db < -20
+    assert beside.slope_db > -5
+    assert beside.are_drums
 
 
 @pytest.mark.skipif(
@@ -82,3 +117,16 @@ def test_repeated_notes_of_a_piano(kick, status):
         sound = sound[:n] + struck[:n]
     row = Analyser().from_audio(sound.T.astype(np.float32), 44_100).stems["drums"]
     assert row["activity_status"] == status
+
+
+@pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not find_soundfonts(), reason="needs fluidsynth and a SoundFont"
+)
+@pytest.mark.parametrize(("program", "key"), [(0, 21), (33, 21), (12, 45)])
+def test_low_notes_of_pianos_basses_and_marimbas(program, key):
+    notes = [MidiNote(0.3 + 0.75 * k, 0.95 + 0.75 * k, key, 90) for k in range(12)]
+    sound = play_notes(find_soundfonts()[0], program, notes, 10.0, channel=1)
+    row = Analyser().from_audio(sound.T.astype(np.float32), 44_100).stems
+    assert row["drums"]["activity_status"] == "absent"
+    assert row["bass"]["activity_status"] == "ok"
+    assert row["bass"]["f0_median_hz"] == pytest.approx(440 * 2 ** ((key - 69) / 12), rel=0.02)

@@ -62,6 +62,9 @@ SURE_MEAN, SURE_MEAN_S, SURE_MEAN_OF = 0.84, 3.0, ("drums", "bass")
 #: much of the same seconds has one of this voicing. Kick drums are shorter.
 DEEP_HZ = PITCH_FMIN * 2 ** (5 / 12)
 DEEP_VOICING, DEEP_SHARE = 0.8, 0.5
+#: A bass that the network hears less surely is one where it plays, at a pitch of that voicing, in so much of the same
+#: seconds. Pianos and guitars in whose low notes it hears a bass as surely have 0.54 or less.
+PITCHED_SHARE = 0.65
 #: What leaks into the estimate of a stem that does not play is soft, and other stems have more of every bin of it. So a
 #: stem is absent, too, unless over so many seconds of what it plays, at best, its share of the mixture's energy times
 #: the mean mask is above this, in dB. Chosen as the above, the quietest stems of recordings being above.
@@ -276,13 +279,14 @@ def active_rows(inputs: DescriptorInputs) -> dict[str, np.ndarray]:
     presence = dict(zip(STEMS, frames.presence)) | {"vocals": inputs.get(presence_of_vocals)}
     playing = {stem: _plays(stem, row, active[stem]) for stem, row in presence.items() if stem != "bass"}
     bass = np.maximum(presence["bass"], deep)
-    playing["bass"] = _plays("bass", bass, active["bass"], is_sure=is_deep)
+    is_sure = is_deep or _is_pitched_bass(frames, bass, active["bass"])
+    playing["bass"] = _plays("bass", bass, active["bass"], is_sure=is_sure)
     for stem, least_db in CLEAR_DB.items():
         if stem == "bass" and is_deep:
             continue
         if clearness_db(frames.stems[stem], audible[stem], audible[MIXTURE], playing[stem]) < least_db:
             playing[stem] = np.zeros_like(playing[stem])
-    if playing["drums"].any() and not drum_evidence(frames, playing["drums"]).are_drums:
+    if playing["drums"].any() and not drum_evidence(frames, playing["drums"], deep > DEEP_VOICING).are_drums:
         playing["drums"] = np.zeros_like(playing["drums"])
     if active[MIXTURE].any() and not any(frame.any() for frame in playing.values()):
         # Something does: the loudest, however strange it sounds to the network.
@@ -355,6 +359,12 @@ def deep_voicing(frames: TrackFrames) -> np.ndarray:
 def _is_deep_bass(deep: np.ndarray, active: np.ndarray) -> bool:
     """Whether a steady deep pitch fills enough of some seconds to be a bass."""
     return _highest_mean(active & (deep > DEEP_VOICING)) > DEEP_SHARE
+
+
+def _is_pitched_bass(frames: TrackFrames, presence: np.ndarray, active: np.ndarray) -> bool:
+    """Whether what may be a bass has a pitch in enough of some seconds to be one."""
+    plays = active & playing_frames(presence, PRESENCE_ON["bass"], PRESENCE_OFF["bass"])
+    return _highest_mean(plays & (frames.pitch["bass"].voicing > DEEP_VOICING)) > PITCHED_SHARE
 
 
 def _highest_mean(of: np.ndarray) -> float:

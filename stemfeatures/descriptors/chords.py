@@ -139,7 +139,7 @@ PARTIAL_DECAY = 0.72
 N_PARTIALS = 6
 #: Rewards in nats of the similarity to a chord and of the bass; cost of a change on a downbeat, a beat, off the beat.
 SIMILARITY = 20.0
-BASS = 2.8
+BASS = 6.0
 CHANGE = (6.75, 9.5, 10.0)
 #: What a quality must be better by than a triad.
 RARITY = {"7": 1.2, "maj7": 1.2, "min7": 1.2, "sus4": 1.8, "sus2": 2.4, "dim": 1.8, "5": 1.5}
@@ -162,8 +162,9 @@ BASS_OF_BAR = 1 / 3
 #: Shortest signal whose chords are described.
 MIN_CHORDS_S = 1.0
 
-#: What each tone of a chord is to its bass: the root above all.
-_BASS_OF_ROOT, _BASS_OF_FIFTH, _BASS_OF_TONE = 1.0, 0.45, 0.35
+#: What each tone of a chord is to its bass, by semitones above the root, and all others: the root above all, but a
+#: major third or a fifth in the bass makes it no other chord.
+BASS_TONES, BASS_OF_TONE = {0: 1.0, 4: 0.73, 7: 0.65}, 0.35
 
 
 @dataclass
@@ -232,9 +233,7 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for quality, tones in QUALITIES.items():
         sound = np.sum([np.roll(tone, t) for t in tones], axis=0)
         low = np.full(12, 0.0)
-        low[list(tones)] = _BASS_OF_TONE
-        low[7] = _BASS_OF_FIFTH if 7 in tones else low[7]
-        low[0] = _BASS_OF_ROOT
+        low[list(tones)] = [BASS_TONES.get(t, BASS_OF_TONE) for t in tones]
         for root in range(12):
             chroma.append(np.roll(sound / np.linalg.norm(sound), root))
             bass.append(np.roll(low, root))

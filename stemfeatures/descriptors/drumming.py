@@ -3,7 +3,8 @@
 Pianos, plucked strings and mallets are struck as drums are, and what is repeated evenly may pass for drums. Drums have
 something to themselves, though: moments in which hardly anything else sounds, or the highest octave, which strings
 leave to cymbals and snares. What has neither is no drums, nor is what has no strokes and less than half of the highest
-bands: mallets that ring, and bows.
+bands: mallets that ring, and bows. The masks leave the lowest notes of pianos and basses to the drums: what sounds
+while a deep pitch is held, and falls off more steeply than drums do, is such a note.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ LEAST_OF_HIGH_DB, LEAST_HIGH_DB = -23.0, -32.0
 #: Percentile of the activation of strokes, and its value below which there are none (soft shakers: 0.42); drums without
 #: strokes have this share of the highest bands, in dB.
 STROKE_PERCENTILE, LEAST_STROKE, HALF_DB = 98, 0.4, -3.0
+#: First mel band of those between the body of a drum and the highest ones (1.3 kHz). Where the highest bands are empty,
+#: drums of which these are a smaller share, in dB, need so much of the mixture for their own: low marimbas and plucked
+#: basses have -32 to -47 dB, kick drums -27 dB.
+UPPER_BAND, MUFFLED_DB, OWN_OF_MUFFLED = 30, -31.0, 0.5
+#: Drums that have this share of their energy while a deep pitch is held, and so little of the highest bands beside
+#: those below them, in dB, are that pitch: low notes of pianos and basses have -18 to -31 dB, a kick drum or a kit
+#: beside a deep bass -3 to -13 dB. Below the second value a file has no such bands.
+HELD_SHARE, STEEP_DB, CUT_DB = 0.4, -15.0, -60.0
 
 
 @dataclass(frozen=True)
@@ -43,23 +52,35 @@ class DrumEvidence:
         Share of the highest bands in them; NaN where these are empty in the mixture.
     stroke : float
         Activation of the strokes that are heard best, 0..1.
+    upper_db : float
+        Share of the bands between the body of a drum and the highest ones in them.
+    slope_db : float
+        The highest bands in them over those between.
+    held_share : float
+        Share of their energy while a deep pitch is held, 0..1.
     """
 
     own_share: float
     of_high_db: float
     high_db: float
     stroke: float
+    upper_db: float
+    slope_db: float
+    held_share: float
 
     @property
     def are_drums(self) -> bool:
         """Whether they are any."""
-        own = self.own_share >= OWN_SHARE
-        dull = self.of_high_db < LEAST_OF_HIGH_DB or self.high_db < LEAST_HIGH_DB
+        is_cut = self.slope_db < CUT_DB
+        muffled = np.isnan(self.of_high_db) and not is_cut and self.upper_db < MUFFLED_DB
+        own = self.own_share >= (OWN_OF_MUFFLED if muffled else OWN_SHARE)
+        dull = muffled or self.of_high_db < LEAST_OF_HIGH_DB or self.high_db < LEAST_HIGH_DB
         unstruck = self.stroke < LEAST_STROKE and self.of_high_db < HALF_DB
-        return not ((dull and not own) or unstruck)
+        held = self.held_share >= HELD_SHARE and self.slope_db < STEEP_DB and not is_cut
+        return not ((dull and not own) or unstruck or held)
 
 
-def drum_evidence(frames: TrackFrames, plays: np.ndarray) -> DrumEvidence:
+def drum_evidence(frames: TrackFrames, plays: np.ndarray, held: np.ndarray) -> DrumEvidence:
     """Evidence of drums.
 
     Parameters
@@ -68,6 +89,8 @@ def drum_evidence(frames: TrackFrames, plays: np.ndarray) -> DrumEvidence:
         Of the track.
     plays : (n_frames,) ndarray of bool
         Where the drums play by the network, in one frame at least.
+    held : (n_frames,) ndarray of bool
+        Where a deep pitch is held.
 
     Returns
     -------
@@ -76,7 +99,7 @@ def drum_evidence(frames: TrackFrames, plays: np.ndarray) -> DrumEvidence:
     """
     drums, mixture = frames.stems["drums"].mel, frames.stems[MIXTURE].mel
     share = []
-    high, total, top = np.zeros(2), np.zeros(2), 0.0
+    high, total, top, upper, deep = np.zeros(2), np.zeros(2), 0.0, 0.0, 0.0
     for part in windows(drums, mixture):
         on = plays[part]
         mel = [np.asarray(row[:, part][:, on], dtype=np.float64) for row in (drums, mixture)]
@@ -85,12 +108,17 @@ def drum_evidence(frames: TrackFrames, plays: np.ndarray) -> DrumEvidence:
         total += [some.sum() for some in sums]
         high += [row[HIGH_BAND:].sum() for row in mel]
         top += float(mel[1][TOP_BAND:].sum())
+        upper += float(mel[0][UPPER_BAND:HIGH_BAND].sum())
+        deep += float(sums[0][held[part][on]].sum())
     empty = top <= EMPTY_TOP * total[1]
     return DrumEvidence(
         float(np.percentile(np.concatenate(share), OWN_PERCENTILE)),
         np.nan if empty else _db(high[0], high[1]),
         np.nan if empty else _db(high[0], total[0]),
         float(np.percentile(np.nan_to_num(frames.onset)[plays], STROKE_PERCENTILE)),
+        _db(upper, total[0]),
+        _db(high[0], upper),
+        float(deep) / max(total[0], 1e-20),
     )
 
 
