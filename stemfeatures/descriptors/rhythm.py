@@ -100,15 +100,17 @@ TEMPO_FIELDS = (
     ),
     _tempo(
         "tempo_level_confidence",
-        description="Probability of this tempo rather than half, twice or a third of it.",
+        description="Probability of this tempo rather than half, twice or a third of it, of which the octave of slow "
+        "music without drums is often a guess, however sure the beats are (tempo_confidence).",
         range="0..1",
         since="1.1",
         scale=NOT_A_COORDINATE,
     ),
     _tempo(
         "tempo_confidence",
-        description="F-measure (70 ms) that the tracked beats are expected to reach, at this tempo or an octave of it; "
-        "below 0.7 the status is no_steady_beat, and nothing that rests on beats is told.",
+        description="F-measure (70 ms) that the tracked beats are expected to reach, at this tempo or an octave of it "
+        "(tempo_level_confidence says how likely it is this one); below 0.7 the status is no_steady_beat, and nothing "
+        "that rests on beats is told.",
         range="0..1",
         since="1.1",
         scale=NOT_A_COORDINATE,
