@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipelines.commands import _prometheus
 from pipelines.commands._exit import UsageError
 from pipelines.commands._prometheus import PrometheusProgress
 from pipelines.extraction.summary import ExtractProgress
@@ -60,7 +62,27 @@ def test_a_file_tells_of_the_last_state(tmp_path: Path, caplog: pytest.LogCaptur
     assert values(file.read_text()) == EXPECTED
     file.unlink()
     file.parent.rmdir()
-    metrics(STATE)  # the run goes on
+    metrics(replace(STATE, state="finished"))  # the run goes on
     assert "not written" in caplog.text
     with pytest.raises(UsageError, match="PORT"):
         PrometheusProgress("metrics", print)
+
+
+def test_a_file_is_not_written_for_each_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is passed over is told a second later, when the run enters another state, or at its end."""
+    now = 100.0
+    monkeypatch.setattr(_prometheus.time, "monotonic", lambda: now)
+    file = tmp_path / "extract.prom"
+    metrics = PrometheusProgress(str(file), lambda state: None)
+
+    def tell(n_done: int, state: str = "running") -> float:
+        metrics(replace(STATE, n_done=n_done, state=state))
+        return values(file.read_text())["stemfeatures_tracks_total done"]
+
+    assert [tell(n) for n in range(1, 4)] == [1, 1, 1]
+    now += 1.0
+    assert [tell(n) for n in range(4, 7)] == [4, 4, 4]
+    assert tell(7, "stopping") == 7
+    assert tell(8, "stopping") == 7
+    metrics.close()
+    assert values(file.read_text())["stemfeatures_tracks_total done"] == 8

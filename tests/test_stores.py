@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -48,7 +49,7 @@ from stemfeatures.errors import (
     UnreachableError,
 )
 from stemfeatures.lyrics.sources import FoundLyrics, find_lyrics, lyrics_beside
-from stemfeatures.tables import lock, parts, reader
+from stemfeatures.tables import lock, parts
 from stemfeatures.tables.adopt import adopt
 from stemfeatures.tables.check import check
 from stemfeatures.tables.commits import append_commit, read_snapshot
@@ -256,10 +257,8 @@ def test_tables_are_read_again_where_a_store_fails(
     layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And where it goes on failing no part is taken for lost."""
-    monkeypatch.setattr(reader, "_WAITS_S", (0.01, 0.01))
     append_commit(layout, read_snapshot(layout), kind="shard", add=shard(layout, ["a", "b"]))
     monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(objects.filesystem(Url(OUT)), "retries", 1)
     features = open_features(OUT)
     with store.failing(2, "503 Slow Down", method="GET", path="/tracks/") as refused:
         assert features.to_pandas("tracks")["track_id"].tolist() == ["a", "b"]
@@ -271,6 +270,55 @@ def test_tables_are_read_again_where_a_store_fails(
             check(OUT, deep=True, repair=True)
     assert ids() == ["a", "b"]
     assert check(OUT, deep=True).damaged == ()
+
+
+def test_one_place_alone_tries_again(layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries of several layers would multiply, and a store that is down be told of after many minutes."""
+    append_commit(layout, read_snapshot(layout), kind="shard", add=shard(layout, ["a", "b"]))
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
+    features = open_features(OUT)
+    for status in ("500 Internal Server Error", "503 as SlowDown"):
+        with store.failing(999, status, path="/tracks/") as refused, pytest.raises(UnreachableError, match=OUT):
+            features.to_pandas("tracks")
+        assert len(refused) == objects.LATER_TRIES
+    objects.forget_filesystems()
+    with store.failing(999, "503 as SlowDown") as refused, pytest.raises(DatasetError, match=OUT):
+        open_features(OUT)
+    assert len(refused) == objects.TRIES
+
+
+def test_a_store_that_is_down_is_waited_for_and_named(layout: DatasetLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    objects.forget_filesystems()
+    tried: list[str] = []
+    real = objects._within
+    monkeypatch.setattr(objects, "_within", lambda *args: (tried.append(""), real(*args))[1])
+    with pytest.raises(DatasetError, match=f"{OUT}: the store cannot be reached.*{address}"):
+        open_features(OUT)
+    assert len(tried) == objects.TRIES
+
+
+def test_a_store_that_has_never_answered_is_given_less_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is silent for a minute at a try, where nobody is at its address."""
+    monkeypatch.setattr(objects, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(objects, "FIRST_LIMIT_S", 0.3)
+    tried: list[float] = []
+
+    def silent(fs: Any, path: str) -> None:
+        tried.append(time.monotonic())
+        time.sleep(0.2)
+        raise TimeoutError("silent")
+
+    for answers, n in ((False, 2), (True, objects.LATER_TRIES)):
+        tried.clear()
+        if answers:
+            objects.write(Url(f"{OUT}/a"), b"")
+        with pytest.raises(objects.SilentStoreError, match=OUT):
+            objects.call(Url(OUT), silent)
+        assert len(tried) == n
 
 
 def test_a_store_that_restarts_ends_no_run(

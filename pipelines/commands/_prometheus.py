@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: Of a file that node_exporter's textfile collector reads.
 _SUFFIX = ".prom"
 _LOOPBACK = "127.0.0.1"
+#: Seconds between two writes of the file: states come with each track.
+_EVERY_S = 1.0
 
 
 class PrometheusProgress:
@@ -29,8 +32,8 @@ class PrometheusProgress:
     Parameters
     ----------
     where : str
-        ``PORT`` (of the loopback interface), ``HOST:PORT``, or a file whose name ends in ``.prom``, written anew with
-        every state.
+        ``PORT`` (of the loopback interface), ``HOST:PORT``, or a file whose name ends in ``.prom``, written anew once
+        a second at most, when the run enters another state, and at the end.
     shown : callable
         What else is told of every state.
 
@@ -50,6 +53,7 @@ class PrometheusProgress:
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._file = Path(where) if where.endswith(_SUFFIX) else None
+        self._written_at = -float("inf")
         self._server: Any = None
         if self._file is None:
             self._serve(where)
@@ -68,8 +72,10 @@ class PrometheusProgress:
             raise UsageError(f"--prometheus: cannot serve at {where}: {error}") from error
 
     def __call__(self, state: ExtractProgress) -> None:
+        entered = self._state is None or state.state != self._state.state
         self._state = state
-        self._write()
+        if entered or time.monotonic() - self._written_at >= _EVERY_S:
+            self._write()
         self._shown(state)
 
     def collect(self) -> Iterator[Metric]:
@@ -93,7 +99,7 @@ class PrometheusProgress:
         yield run
 
     def close(self) -> None:
-        """Stop serving; a file stays as it was last."""
+        """Stop serving; a file tells the last state from now on."""
         self._write()
         if self._server is not None:
             self._server.shutdown()
@@ -104,6 +110,7 @@ class PrometheusProgress:
         from prometheus_client import write_to_textfile
 
         if self._file is not None and self._state is not None:
+            self._written_at = time.monotonic()
             try:
                 write_to_textfile(str(self._file), self._registry)
             except OSError as error:  # a run does not end for want of metrics

@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 
 class _Unheard:
@@ -45,11 +45,11 @@ def open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the program ends
-    atexit.register(_let_go, sys.stderr)
-    sys.stderr = cast("TextIO", _Unheard(sys.stderr))
-    if sys.stdout.isatty():
-        atexit.register(_let_go, sys.stdout)
-        sys.stdout = cast("TextIO", _Unheard(sys.stdout))
+    for name in ("stderr", "stdout"):
+        stream: TextIO = getattr(sys, name)
+        if name == "stderr" or stream.isatty():
+            atexit.register(_let_go, stream)
+            setattr(sys, name, _Unheard(stream))
 
 
 def _let_go(stream: TextIO) -> None:

@@ -38,6 +38,8 @@ SILENCE_LIMIT_S = 60.0
 #: A store that does not answer at first may be none. One that has answered before is waited for, as for a server that
 #: restarts: three seconds, and nearly a minute.
 TRIES, LATER_TRIES = 5, 9
+#: No further try begins after so many seconds of the first call to a store: one that is silent may be none.
+FIRST_LIMIT_S = 45.0
 _FIRST_WAIT_S = 0.2
 #: Calls at a time, where there are many.
 CONNECTIONS = 16
@@ -50,7 +52,10 @@ _TRY_LATER = {
 #: Answers by which a server says that it cannot do this at all: not implemented, no such version of HTTP.
 _NEVER = (501, 505)
 #: Errors of the libraries below that are no OSError, by the names of their classes.
-_BROKEN = {"HTTPClientError", "ClientConnectionError", "ClientPayloadError", "FSTimeoutError", "IncompleteRead"}
+_BROKEN = {
+    "HTTPClientError", "ClientConnectionError", "ClientPayloadError", "FSTimeoutError", "IncompleteRead",
+    "ResponseParserError", "EndpointConnectionError", "ConnectTimeoutError",
+}  # fmt: skip
 _NO_BUCKET = re.compile(r"(?i)NoSuchBucket|(bucket|container) does not exist")
 _DENIED = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
 
@@ -119,11 +124,14 @@ def filesystem(url: Url) -> AbstractFileSystem:
             import fsspec
 
             try:
-                _filesystems[key] = fsspec.filesystem(url.scheme, **_options(url.scheme))
+                fs = fsspec.filesystem(url.scheme, **_options(url.scheme))
             except ImportError as error:
                 extra = SCHEMES[url.scheme]
                 what = f"reading {url.scheme}:// needs a package: pip install 'stemfeatures[{extra}]'"
                 raise StoreError(what, url) from error
+            if SCHEMES[url.scheme] == "s3":
+                fs.retries = 1  # tries of its own would multiply those of call()
+            _filesystems[key] = fs
         return _filesystems[key]
 
 
@@ -134,7 +142,7 @@ def _options(scheme: str) -> dict[str, Any]:
         options["config_kwargs"] = {
             "connect_timeout": CONNECT_LIMIT_S,
             "read_timeout": SILENCE_LIMIT_S,
-            "retries": {"max_attempts": 1},
+            "retries": {"total_max_attempts": 1},
         }
     elif SCHEMES[scheme] == "http":
         import aiohttp
@@ -176,7 +184,7 @@ def call(url: Url, what: Callable[[AbstractFileSystem, str], T], *, limit_s: flo
     fs = filesystem(url)
     path = path_in(fs, url)
     started, limit_s = awake_s(), CALL_LIMIT_S if limit_s is None else limit_s
-    store = "/".join(url.address.split("/", 3)[:3])
+    store = _store_of(url)
     tries = LATER_TRIES if store in _answered else TRIES
     for attempt in range(1, tries + 1):
         left_s = limit_s - (awake_s() - started)
@@ -191,12 +199,18 @@ def call(url: Url, what: Callable[[AbstractFileSystem, str], T], *, limit_s: flo
         except Exception as raised:
             error = _really(raised)
             wait_s = _FIRST_WAIT_S * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
-            over = attempt == tries or awake_s() - started + wait_s > limit_s
+            latest_s = limit_s if store in _answered else min(limit_s, FIRST_LIMIT_S)
+            over = attempt == tries or awake_s() - started + wait_s > latest_s
             if over or not _may_pass(error):
                 raise _told(error, url) from error
             log.debug("%s: %s; trying again", url, redacted(str(error)))
             time.sleep(wait_s)
     raise AssertionError
+
+
+def _store_of(url: Url) -> str:
+    """The bucket, or host, of an address."""
+    return "/".join(url.address.split("/", 3)[:3])
 
 
 def _within(limit_s: float, work: Callable[[], T]) -> T:
@@ -307,6 +321,7 @@ def blocks(url: Url, on_open: Callable[[Entry], None] = lambda entry: None) -> I
     """
     fs = filesystem(url)
     path = path_in(fs, url)
+    store = _store_of(url)
     done, tries, first = 0, 0, None
     while True:
         try:
@@ -314,6 +329,7 @@ def blocks(url: Url, on_open: Callable[[Entry], None] = lambda entry: None) -> I
                 details = dict(getattr(file, "details", None) or {})
                 entry = _entry({"name": path, **details, "size": getattr(file, "size", None) or details.get("size")})
                 version = (entry, details.get("ETag"))
+                _answered.add(store)
                 if first is None:
                     first = version
                     on_open(entry)
@@ -330,9 +346,9 @@ def blocks(url: Url, on_open: Callable[[Entry], None] = lambda entry: None) -> I
         except Exception as raised:
             error = _really(raised)
             tries += 1
-            if tries == TRIES or not _may_pass(error):
+            if tries == (LATER_TRIES if store in _answered else TRIES) or not _may_pass(error):
                 raise _told(error, url) from error
-            time.sleep(_FIRST_WAIT_S * 2.0**tries)
+            time.sleep(_FIRST_WAIT_S * 2.0 ** (tries - 1))
 
 
 def write(url: Url, data: bytes) -> None:

@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -22,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from .._util.urls import Place, Url
+from .._util.urls import Place
 from .._util.words import size, there_are
 from ..constants import STEM_ROWS
 from ..descriptors.event_tables import event_tables
@@ -47,8 +45,6 @@ T = TypeVar("T")
 
 #: So often in a row writers may delete what is being read.
 _MOST_TRIES = 20
-#: Before a store that fails is asked again; its library has asked some times by then.
-_WAITS_S = (0.5, 1.0, 2.0, 4.0)
 #: How Arrow says that a table lacks a column of a filter; all columns that it has follow.
 _NO_COLUMN = re.compile(r"No match for FieldRef\.Name\((.+?)\) in ")
 
@@ -245,9 +241,8 @@ class Features:
         LostPartError
             A part is lost.
         UnreachableError
-            A disk or a store does not let us read; a store is asked again for some seconds before.
+            A disk or a store does not let us read; a store has been asked again by then, see :mod:`.._util.patient`.
         """
-        waits_s = list(_WAITS_S) if isinstance(self.path, Url) else []
         for left in reversed(range(_MOST_TRIES)):
             try:
                 return read()
@@ -261,9 +256,7 @@ class Features:
                     raise LostPartError(
                         f"cannot be read: {e}; {repair_hint(self.layout)}", source=str(self.path)
                     ) from e
-                if not left or not waits_s:
-                    raise away_error(self.path, "a table", e) from e
-                time.sleep(waits_s.pop(0) * random.uniform(0.5, 1.5))
+                raise away_error(self.path, "a table", e) from e
         raise AssertionError("the last try returns or raises")
 
     def _condition(self, table: str, filter: pc.Expression | list[Any] | None) -> pc.Expression | None:
