@@ -24,6 +24,7 @@ import pytest
 import soundfile as sf
 
 from pipelines.catalog import Catalog, metadata, read_catalog, validate_catalog
+from pipelines.catalog.manifest import TextKind
 from pipelines.catalog.portions import portions_of
 from pipelines.extraction.resume import metadata_fields
 from stemfeatures import audio
@@ -829,6 +830,29 @@ def test_blanks_at_the_ends_of_a_name_belong_to_it_where_there_is_such_a_file(tm
     manifest = pd.DataFrame({"path": [" a.wav ", " a.wav", " b.wav"]})
     manifest.to_parquet(tmp_path / "m.parquet")
     assert read_catalog(tmp_path / "m.parquet").frame["source_uri"].tolist() == ["a.wav", " a.wav", "b.wav"]
+
+
+def test_what_a_column_of_text_is_not_is_told_from_its_first_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes over all values are most of the time that a wide text manifest takes."""
+    passes: list[str] = []
+    accessor = type(pd.Series(["a"], dtype=str).str)
+    real = accessor.fullmatch
+    monkeypatch.setattr(accessor, "fullmatch", lambda self, pattern: (passes.append(pattern), real(self, pattern))[1])
+    for cells, stored, n in (
+        (["word", "1"], "string", 0),
+        (["", " 1 ", "2"], "int64", 1),
+        (["1.5", "2"], "float64", 1),
+        (["1", "2.5"], "float64", 3),
+        (["007", "8"], "string", 1),
+        (["TRUE", "false"], "bool", 0),
+        (["true", "1"], "string", 0),
+        (["1", "true"], "string", 3),
+        (["", " "], "string", 0),
+    ):
+        passes.clear()
+        kind = TextKind()
+        kind.see(pd.Series(cells, dtype=str))
+        assert (cells, kind.stored, len(passes)) == (cells, stored, n)
 
 
 def test_of_a_wide_manifest_not_each_cell_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

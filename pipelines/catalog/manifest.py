@@ -48,6 +48,7 @@ _A_DAY |= {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 HEADER_CHARACTERS = 1_000_000
 
 
+_BOOLEANS = ("true", "false")
 #: Integers that int64 holds for sure; longer ones (bar codes) stay text.
 _INTEGER = r"[+-]?(?:0|[1-9]\d{0,17})"
 
@@ -227,6 +228,11 @@ def _typed(values: pd.Series) -> pd.Series:
     return kind.convert(values)
 
 
+def _all_match(pattern: str, first: str, values: pd.Series) -> bool:
+    """Whether all values have a form, the first of which is given."""
+    return re.fullmatch(pattern, first) is not None and bool(values.str.fullmatch(pattern).all())
+
+
 class TextKind:
     """What a column of text holds; it may be shown in pieces.
 
@@ -248,10 +254,13 @@ class TextKind:
         if not len(some):
             return
         self.is_empty = False
-        self._integers = self._integers and bool(some.str.fullmatch(_INTEGER).all())
-        self._numbers = self._numbers and bool(some.str.fullmatch(_NUMBER).all())
-        self._any_integers = self._any_integers and bool(some.str.fullmatch(_ANY_INTEGER).all())
-        self._booleans = self._booleans and bool(some.str.lower().isin(["true", "false"]).all())
+        # A pass over all values takes far longer than a look at the first, which mostly says what they are not.
+        first = str(some.iloc[0])
+        self._booleans = self._booleans and first.lower() in _BOOLEANS and bool(some.str.lower().isin(_BOOLEANS).all())
+        self._integers = self._integers and _all_match(_INTEGER, first, some)
+        if not self._integers:  # they are both of the others
+            self._numbers = self._numbers and _all_match(_NUMBER, first, some)
+            self._any_integers = self._any_integers and _all_match(_ANY_INTEGER, first, some)
 
     def convert(self, values: pd.Series) -> pd.Series:
         """Values that have been seen, in the type of all of them."""
