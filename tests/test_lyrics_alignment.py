@@ -243,6 +243,9 @@ def _one_way(word: str) -> list[tuple[str, ...]]:
         ("ba see go fun", [0, 1, 3]),  # a word is left out
         ("ba see\ngo fun\nkit ba", [0, 1, 4, 5]),  # a line is left out
         ("ba see x2\ngo", [0, 1, 0, 1, 3]),  # a line says that it is sung twice
+        ("ba see x2\ngo", [0, 1, 3]),  # though it says so it is sung once
+        ("ba see x3\ngo", [0, 1, 0, 1, 3]),
+        ("ba x2\ngo", [0, 2]),
         ("ba see\n\ngo fun\n\nkit", [0, 1, 2, 3, 0, 1, 4]),  # a stanza comes again
         ("ba (see go) fun", [0, 1, 2, 3]),
         ("ba (see go) fun (kit) (ba)", [0, 3, 5]),  # echoes are left out
@@ -252,7 +255,7 @@ def _one_way(word: str) -> list[tuple[str, ...]]:
     ],
 )
 def test_what_may_be_sung(model, text: str, sung: list[int]):
-    graph = build_graph(parse_lyrics(text), model, costs=GraphCosts(20, 30, 30, 5), say=_one_way)
+    graph = build_graph(parse_lyrics(text), model, costs=GraphCosts(20, 30, 30, 5, 5), say=_one_way)
     found = _tokens(graph, _sung(graph, sung))
     assert found == sung
 

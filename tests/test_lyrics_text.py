@@ -203,15 +203,16 @@ def test_credits_are_known_by_names_or_by_standing_apart():
         assert parse_lyrics(song.format(line)).n_words == 10 + len(line.split())
         assert parse_lyrics(f"Hold on\n\n{line}").n_words == 2 + len(line.split()) * line.startswith("Written")
     assert parse_lyrics(song.format("Key: a little love")).n_words == 14
-    for line in (
-        "Music: Anna Bell",
-        "Key: Am",
-        "Key: G (capo 2)",
-        "Song: The River",
-        "Tempo: 120",
-        "Artist: Anna & the Bells",
-    ):
+    for line in ("Key: Am", "Key: G (capo 2)", "Tempo: 120"):
         assert parse_lyrics(song.format(line)).n_words == 10
+    for line in ("Music: Anna Bell", "Song: The River", "Artist: Anna & the Bells"):
+        # Within a stanza it is sung, at the head, at the foot and alone it is not.
+        assert parse_lyrics(f"Oh no\n{song.format(line)}").n_words == 12 + len(line.split())
+        for text in (f"{line}\nHold on\nto me", f"Hold on\nto me\n{line}", f"Hold on\n\n{line}\n\nto me"):
+            assert parse_lyrics(text).n_words == 4
+    # No names have such words, capitals or not.
+    for line in ("Music: Is All I Need", "Song: You\u2019re My Love"):
+        assert parse_lyrics(f"{line}\nHold On\nTo Me").n_words == 4 + len(line.split())
     head = "River\nWritten by Anna Bell\nmusic: anna bell\n\nHold on"
     assert [t.text for t in parse_lyrics(head).tokens if t.kind == "word"] == ["River", "Hold", "on"]
     # Capitals tell nothing where all are capitals.
@@ -509,6 +510,9 @@ def test_numbers_that_are_no_digits_are_left_aside():
 
 
 def test_long_numbers_are_said_digit_by_digit_and_ordinals_never():
+    # Parts of a long token are joined once, not copied for each part.
+    whole = pronunciations("a." * 20_000)
+    assert whole[:2] == [("AH",) * 20_000, ("AH",) * 19_999 + ("EY",)]
     assert pronunciations("1" * 5000) == [("W", "AH", "N") * 5000]
     assert [" ".join(way) for way in pronunciations("20th")] == ["T W EH N T IY AH TH"]
 

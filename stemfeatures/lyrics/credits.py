@@ -1,7 +1,7 @@
 """Lines that say who made a song, in which key it is, and where its lyrics come from.
 
 What is said with a colon (``Music: ...``) may be sung as well. It is taken for a credit where names follow, as capitals
-tell, or where it stands apart from what is sung, before or behind all of it.
+tell, and nothing sung adjoins it on both sides, or where it stands apart from what is sung, before or behind all of it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,17 @@ _SMALL = frozenset(
     )
 )
 
+#: What is said of a song that may be sung as well; capitals of titles tell nothing where one of these words stands
+#: behind it, "Music: Is All I Need".
+_SUNG_AS_LIKELY = re.compile(r"\s*(?:songs?|lyrics|music)\s*:", re.IGNORECASE)
+_NEVER_NAMES = frozenset(
+    re.findall(
+        r"\S+",
+        "am are be but can do does don ever every gonna has have he her how i if is it me my need never no not our she so "
+        "that they this wanna want was we were what when where why with without would you your",
+    )
+)
+
 
 def credit_lines(lines: Sequence[str], others: Sequence[bool] = ()) -> frozenset[int]:
     """Which lines of a text are credits.
@@ -63,15 +74,21 @@ def credit_lines(lines: Sequence[str], others: Sequence[bool] = ()) -> frozenset
     [0]
     """
     found = {k for k, line in enumerate(lines) if _CERTAIN.match(line)}
+    aside = {k for k, line in enumerate(lines) if not line or (k < len(others) and others[k])}
     shouted = not any(any(map(str.islower, line)) for k, line in enumerate(lines) if k not in found)
     perhaps: set[int] = set()
+    named: set[int] = set()
     for k, line in enumerate(lines):
-        if (of_names := _OF_NAMES.match(line)) and not shouted and _like_names(of_names[1]):
-            found.add(k)
+        if (of_names := _OF_NAMES.match(line)) and not shouted and _named(line, of_names[1]):
+            named.add(k)
         elif of_names or _LOOSE.match(line) or ((by := _BY.match(line)) and (shouted or _like_names(by[1]))):
             perhaps.add(k)
-    aside = {k for k, line in enumerate(lines) if not line or (k < len(others) and others[k])}
     order = range(len(lines))
+    unsung = found | perhaps | aside | named
+    for places in (order, order[::-1]):
+        found |= _outside(places, lines, unsung, named)
+    found |= _alone(lines, unsung, named)
+    perhaps |= named - found
     for places in (order, order[::-1]):
         found |= _apart(places, lines, found, perhaps, aside)
     return frozenset(found)
@@ -96,9 +113,32 @@ def _apart(places: range, lines: Sequence[str], found: set[int], perhaps: set[in
     return frozenset(k for block in blocks for k in block if k in perhaps)
 
 
+def _outside(places: range, lines: Sequence[str], unsung: set[int], named: set[int]) -> frozenset[int]:
+    """Those of the lines with names that stand before all that is sung, from one end; a title may be among them."""
+    passed: list[int] = []
+    for k in places:
+        if k not in unsung and not _is_title(k, places, lines, unsung):
+            break
+        passed.append(k)
+    return frozenset(named.intersection(passed))
+
+
+def _alone(lines: Sequence[str], unsung: set[int], named: set[int]) -> frozenset[int]:
+    """Those of the lines with names that have nothing sung on either side, as between the songs of a medley."""
+    before, after = ({k + step for k in unsung} for step in (1, -1))
+    return frozenset(named & (before | {0}) & (after | {len(lines) - 1}))
+
+
 def _is_title(k: int, places: range, lines: Sequence[str], credits: set[int]) -> bool:
     """Whether a line is the first of all, with a credit behind it."""
     return k == places[0] == 0 and len(lines) > 1 and 1 in credits
+
+
+def _named(line: str, text: str) -> bool:
+    """Whether names follow, and no sentence in capitals where that is as likely."""
+    if _SUNG_AS_LIKELY.match(line) and not _NEVER_NAMES.isdisjoint(re.findall(r"[^\W\d_]+", text.lower())):
+        return False
+    return _like_names(text)
 
 
 def _like_names(text: str) -> bool:

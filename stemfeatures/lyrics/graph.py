@@ -34,12 +34,15 @@ class GraphCosts:
         To go back to the start of a stanza that was sung, or on to a later one.
     skip_echo : float
         To leave out what stands in round brackets, which is not always sung.
+    skip_again : float
+        To sing a line once less than it says (``x3``), which many write of the music that goes on.
     """
 
     skip_word: float = 80.0
     skip_line: float = 160.0
     repeat: float = 200.0
     skip_echo: float = 30.0
+    skip_again: float = 30.0
 
 
 class Units(Protocol):
@@ -126,7 +129,7 @@ def build_graph(
             stanza_starts.append(builder.pause)
             stanza_ends.append(builder.pause)
         echoes = dict(_echoes(lyrics, line, [token for token, _ in said]))
-        for _ in range(line.times):
+        for time in range(line.times):
             start = builder.pause
             before = {}
             for token, ways in said:
@@ -134,7 +137,9 @@ def build_graph(
                 builder.add_word(token, ways)
                 if token in echoes:
                     builder.jumps.append((builder.pause, before[echoes[token]], -builder.costs.skip_echo))
-            if len(said) > 1:
+            if time:
+                builder.jumps.append((builder.pause, start, -builder.costs.skip_again))
+            elif len(said) > 1:
                 builder.jumps.append((builder.pause, start, -builder.costs.skip_line))
         stanza_ends[-1] = builder.pause
     return builder.finish(stanza_starts, stanza_ends)

@@ -11,6 +11,7 @@ from .letter_to_sound import LETTERS, LetterToSound
 from .respelled import respelled
 
 Phones = tuple[str, ...]
+_Chain = tuple["_Chain | None", Phones]
 #: Ways to say one word that are tried at most.
 MOST_VARIANTS = 3
 _SIGNS = {
@@ -79,12 +80,22 @@ def _pronunciations(token: str) -> tuple[Phones, ...]:
         return tuple(dict.fromkeys(_said_again(stuttered)))[:MOST_VARIANTS]
     found: dict[Phones, None] = {}
     for text in respelled(plain, read_dictionary()) or [plain]:
-        variants: list[Phones] = [()]
+        # Each a way to say the last part and the ways before it: whole ones would be copied for each part.
+        variants: list[_Chain | None] = [None]
         for part in _PARTS.findall(text.lower()):
             ways = _number(part) if part[0].isdecimal() else _word(_SIGNS.get(part, part))
-            variants = [before + way for before in variants for way in ways][: MOST_VARIANTS * 2]
-        found.update(dict.fromkeys(variants))
+            longer: list[_Chain | None] = [(before, way) for before in variants for way in ways]
+            variants = longer[: MOST_VARIANTS * 2]
+        found.update(dict.fromkeys(map(_joined, variants)))
     return tuple(way for way in found if way)[:MOST_VARIANTS]
+
+
+def _joined(variant: _Chain | None) -> Phones:
+    ways: list[Phones] = []
+    while variant is not None:
+        variant, way = variant
+        ways.append(way)
+    return tuple(phone for way in reversed(ways) for phone in way)
 
 
 def _said_again(stuttered: re.Match[str]) -> list[Phones]:

@@ -11,7 +11,7 @@ from . import letter_to_sound, onsets, phone_network, singing
 from .graph import GraphCosts
 
 #: Raised by whoever changes what the code of the alignment computes; constants and weights count by themselves.
-ALIGNMENT_VERSION = 8
+ALIGNMENT_VERSION = 9
 #: Modules between vocals and tables whose constants can change a value.
 PARTS = tuple(
     f"stemfeatures.lyrics.{name}"
