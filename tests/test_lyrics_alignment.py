@@ -333,6 +333,25 @@ def test_times_of_another_recording_do_no_harm(rio):
     assert np.abs(error).max() < 0.3
 
 
+def test_of_lines_that_stand_twice_the_one_is_sung_that_fits(rio):
+    vocals, lines, aligner = rio
+    russian = " ".join(["\u043d\u043e\u0447\u044c", "\u0442\u0438\u0445\u043e", "\u0438\u0434\u0451\u0442"])
+    plain = aligner.from_vocals(vocals, "\n".join(line for _, _, line in lines))
+    known = [(word.word, word.start_s) for word in plain.words]
+    for texts, message in (
+        ([f"{line}\n{russian}" for _, _, line in lines], "2 times, line by line: line 1 of each 2"),
+        ([f"{russian}\n{line}\n{russian}" for _, _, line in lines], "3 times, line by line: line 2 of each 3"),
+        # In one script, as lines of one time.
+        ([f"[00:{a:05.2f}]la noche cae\n[00:{a:05.2f}]{line}" for a, _, line in lines], "line 2 of each 2"),
+    ):
+        found = aligner.from_vocals(vocals, "\n".join(texts))
+        assert message in found.message
+        sung = [(word.word, word.start_s) for word in found.words if word.start_s is not None]
+        assert [word for word, _ in sung] == [word for word, _ in known]
+        assert max(abs(a - b) for (_, a), (_, b) in zip(sung, known)) < 0.3
+        assert len(found.words) == len(parse_lyrics("\n".join(texts)).tokens)
+
+
 def test_what_is_left_in_bands_that_a_recording_lacks_counts_for_nothing(rio):
     """Files at 8 kHz hold nothing above 4 kHz; what a codec or resampler leaves there is no sound of a phone."""
     vocals, lines, aligner = rio

@@ -148,7 +148,7 @@ class PhoneAcoustics:
             path = expected_path(path, graph, scores, **told(hints, text, graph))
         voiced = np.flatnonzero(heard.audible)[heard.voiced]
         rate = _vowels(path, graph) / (len(voiced) / FRAME_RATE) if len(path) and len(voiced) else 0.0
-        return Search(graph, path, scores, gain, len(voiced), rate, changed)
+        return Search(graph, path, scores, gain, len(voiced), rate, changed, total)
 
     def _gain(
         self,

@@ -27,6 +27,7 @@ from .observations import CENTRE_S
 from .phone_network import SHIPPED
 from .search import Search
 from .text import LyricsText, parse_lyrics, without_chords
+from .versions import versions_of
 from .vocals import Vocals, VocalSeparator
 
 STATUSES = ("ok", "no_fit", "no_vocals", "no_words")
@@ -214,7 +215,8 @@ class Aligner:
             Text as in :func:`.text.parse_lyrics`, or what that gave.
         """
         text = parse_lyrics(lyrics) if isinstance(lyrics, str) else lyrics
-        return replace(self._in_time(vocals, text), message=vocals.message)
+        found = self._in_time(vocals, text)
+        return replace(found, message="; ".join(filter(None, (vocals.message, found.message))))
 
     def _in_time(self, vocals: Vocals, text: LyricsText) -> Alignment:
         self.acoustics.learn([token.sung for token in text.tokens if token.kind == "word"])
@@ -225,25 +227,38 @@ class Aligner:
             return _without_times(text, "no_vocals", vocals.duration_s)
         if _n_sung(text) > MOST_CHARACTERS + MOST_CHARACTERS_A_SECOND * vocals.duration_s:
             return _without_times(text, "no_fit", vocals.duration_s, 0.0)
+        versions = versions_of(text)
+        found = [self._fitted(heard, version) for version in versions]
+        best = max(range(len(found)), key=lambda k: found[k].total)
+        return self._timed(found[best], versions, best, vocals.duration_s)
+
+    def _fitted(self, heard: Heard, text: LyricsText) -> _Fitted:
+        """Words as they are sung, by the times of their lines where these help."""
         hints = LineHints.of(text)
-        visits, graph, score = self._align(heard, text, hints)
-        if hints is not None and (score < LEAST_SCORE or not _agree(hints, text, visits)):
+        found = self._align(heard, text, hints)
+        if hints is not None and (found.score < LEAST_SCORE or not _agree(hints, text, found.visits)):
             # Times of another recording mislead more than they help.
             hints = None
-            visits, graph, score = self._align(heard, text, hints)
-        if score < LEAST_SCORE:
-            return _without_times(text, "no_fit", vocals.duration_s, score)
-        words, repeats = _words(text, visits, graph, self.acoustics)
+            found = self._align(heard, text, hints)
+        return replace(found, hinted=hints is not None)
+
+    def _timed(self, found: _Fitted, versions: Sequence[LyricsText], sung: int, duration_s: float) -> Alignment:
+        text = versions[sung]
+        if found.score < LEAST_SCORE:
+            return _without_times(text, "no_fit", duration_s, found.score)
+        words, repeats = _words(text, found.visits, found.graph, self.acoustics)
         settings = {"separation": str(self.model), "acoustic_model": self.acoustics.name, "lag_s": LAG_S}
-        settings["times_of_lines"] = "used" if hints is not None else "none"
-        return Alignment(words, _lines(text, words), repeats, "ok", score, vocals.duration_s, settings)
+        settings["times_of_lines"] = "used" if found.hinted else "none"
+        message = ""
+        if sung < len(versions) - 1:
+            n = len(versions) - 1
+            message = f"the text stands there {n} times, line by line: line {sung + 1} of each {n} is sung"
+        return Alignment(words, _lines(text, words), repeats, "ok", found.score, duration_s, settings, message)
 
     def _build(self, text: LyricsText, units: Units) -> LyricsGraph:
         return build_graph(text, units, costs=self.costs, say=self.acoustics.say)
 
-    def _align(
-        self, heard: Heard, text: LyricsText, hints: LineHints | None
-    ) -> tuple[list[_Visit], LyricsGraph, float]:
+    def _align(self, heard: Heard, text: LyricsText, hints: LineHints | None) -> _Fitted:
         """Words as they are sung, and how well they fit."""
         # Many small products: threads of a BLAS library would wait for each other most of the time.
         with threadpool_limits(1, user_api="blas"):
@@ -251,8 +266,9 @@ class Aligner:
             visits = _visits(found.path, found.graph, _fit(found, heard.audible, self.acoustics.scale))
         fits = np.concatenate([visit.fit for visit in visits]) if visits else np.zeros(0)
         if not np.isfinite(fits).any():
-            return visits, found.graph, 0.0
-        return visits, found.graph, self.acoustics.score(found, float(np.nanmean(fits)), len(fits))
+            return _Fitted(visits, found.graph, 0.0, found.total)
+        score = self.acoustics.score(found, float(np.nanmean(fits)), len(fits))
+        return _Fitted(visits, found.graph, score, found.total)
 
 
 def align(
@@ -303,6 +319,17 @@ class _Visit:
     token: int
     phones: tuple[tuple[int, int, int], ...]
     fit: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A text as it is sung: how well it fits, 0 to 1, and in scaled nats, and whether times of its lines counted."""
+
+    visits: list[_Visit]
+    graph: LyricsGraph
+    score: float
+    total: float
+    hinted: bool = False
 
 
 def _visits(path: np.ndarray, graph: LyricsGraph, fit: np.ndarray) -> list[_Visit]:

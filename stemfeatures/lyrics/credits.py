@@ -47,8 +47,8 @@ _SUNG_AS_LIKELY = re.compile(r"\s*(?:songs?|lyrics|music)\s*:", re.IGNORECASE)
 _NEVER_NAMES = frozenset(
     re.findall(
         r"\S+",
-        "am are be but can do does don ever every gonna has have he her how i if is it me my need never no not our she so "
-        "that they this wanna want was we were what when where why with without would you your",
+        "am are be but can do does don ever every gonna has have he her how i if is it me my need never no not our "
+        "she so that they this wanna want was we were what when where why with without would you your",
     )
 )
 

@@ -143,7 +143,7 @@ class CtcAcoustics:
         scores = CtcScores(heard, graph.senones, self.scale)
         path, total = best_path(scores, graph.states, **told(hints, text, graph))
         _, null = best_path(scores, with_columns(build(backwards(text), self.units), graph.senones))
-        return Search(graph, path, scores, total - null)
+        return Search(graph, path, scores, total - null, total=total)
 
     def score(self, found: Search, fit: float, n_phones: int) -> float:
         return round(1 / (1 + math.exp(-min(max(found.gain / n_phones, -60.0), 60.0))), 3)

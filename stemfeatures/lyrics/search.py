@@ -38,6 +38,8 @@ class Search:
         Vowels a voiced second, where it looks at that.
     changed : float
         Share of the words that the other orders change: the order of "la la la" says nothing.
+    total : float
+        Score of the path by a model that has not been adapted to it, which compares texts of the same recording.
     """
 
     graph: LyricsGraph
@@ -47,6 +49,7 @@ class Search:
     n_voiced: int = 0
     rate: float = 0.0
     changed: float = 1.0
+    total: float = 0.0
 
     def along(self, frames: np.ndarray) -> np.ndarray:
         """Scores of the states of the path in some frames."""

@@ -40,6 +40,7 @@ PARTS = tuple(
         "search",
         "singing",
         "text",
+        "versions",
         "viterbi",
         "vocals",
     )

@@ -33,8 +33,8 @@ from .karaoke import karaoke_as_text
 from .lexicon import read_dictionary
 from .rtf import MARK, rtf_text
 
-#: What a token can be: only words are sung.
-KINDS = ("word", "heading", "repeat", "mark")
+#: What a token can be: only words are sung. ``version`` is said by another line, see :mod:`.versions`.
+KINDS = ("word", "heading", "repeat", "mark", "version")
 #: Names of sections that stand alone on their line, and those that are words unless a colon or a number follows.
 _SECTIONS = (
     "verse|(?:pre|post)?[ -]?chorus|intro|outro|refrain|interlude|instrumental|bridge|estribillo|refr\u00e3o|couplet|"
