@@ -137,6 +137,7 @@ class PhoneAcoustics:
         graph, coarse = build(text, self.units), build(text, CoarsePhones(self.units))
         rough = CoarseScores(FrameScores(self.units, heard, coarse.senones, stride=STRIDES[0]))
         near, total = best_path(rough, coarse.states, **told(hints, text, coarse, FACTOR))
+        free = best_path(rough, coarse.states)[1] if hints is not None else total
         gain, changed = self._gain(rough, text, build, hints, total, coarse.senones)
         model = _adapted(self.units, heard, near, coarse, graph)
         scores = FrameScores(model, heard, graph.senones, stride=STRIDES[1])
@@ -148,7 +149,7 @@ class PhoneAcoustics:
             path = expected_path(path, graph, scores, **told(hints, text, graph))
         voiced = np.flatnonzero(heard.audible)[heard.voiced]
         rate = _vowels(path, graph) / (len(voiced) / FRAME_RATE) if len(path) and len(voiced) else 0.0
-        return Search(graph, path, scores, gain, len(voiced), rate, changed, total)
+        return Search(graph, path, scores, gain, len(voiced), rate, changed, total, free - total)
 
     def _gain(
         self,

@@ -142,8 +142,9 @@ class CtcAcoustics:
         graph = build(text, self.units)
         scores = CtcScores(heard, graph.senones, self.scale)
         path, total = best_path(scores, graph.states, **told(hints, text, graph))
+        free = best_path(scores, graph.states)[1] if hints is not None else total
         _, null = best_path(scores, with_columns(build(backwards(text), self.units), graph.senones))
-        return Search(graph, path, scores, total - null, total=total)
+        return Search(graph, path, scores, total - null, total=total, lost=free - total)
 
     def score(self, found: Search, fit: float, n_phones: int) -> float:
         return round(1 / (1 + math.exp(-min(max(found.gain / n_phones, -60.0), 60.0))), 3)

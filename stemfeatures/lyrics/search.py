@@ -40,6 +40,8 @@ class Search:
         Share of the words that the other orders change: the order of "la la la" says nothing.
     total : float
         Score of the path by a model that has not been adapted to it, which compares texts of the same recording.
+    lost : float
+        By how much it is lower than that of the best path if no line had a time.
     """
 
     graph: LyricsGraph
@@ -50,6 +52,7 @@ class Search:
     rate: float = 0.0
     changed: float = 1.0
     total: float = 0.0
+    lost: float = 0.0
 
     def along(self, frames: np.ndarray) -> np.ndarray:
         """Scores of the states of the path in some frames."""
