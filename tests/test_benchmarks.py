@@ -74,7 +74,8 @@ TINY = {
     ),
     "low_end": (
         "{songs}",
-        r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00",
+        r"1 songs, below 150 Hz(?s:.*)\n  bass +1\.00 +1\.00 +1\.00\n  drums +0(?s:.*)\n  bass of both +1\.00"
+        r"(?s:.*)\n  other of all +0\.00",
     ),
     "onsets": ("--lines 1 --seconds 4 --instruments piano --ways detached", r"piano +all +(0\.9\d|1\.0)"),
     "peers": ("--seconds 2 --repeat 1", r"all tables +\d+\.\d\d(?s:.*)voice and bass +\d(?s:.*)the chain +\d\.\d\d"),
