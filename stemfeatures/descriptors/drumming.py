@@ -4,7 +4,8 @@ Pianos, plucked strings and mallets are struck as drums are, and what is repeate
 something to themselves, though: moments in which hardly anything else sounds, or the highest octave, which strings
 leave to cymbals and snares. What has neither is no drums, nor is what has no strokes and less than half of the highest
 bands: mallets that ring, and bows. The masks leave the lowest notes of pianos and basses to the drums: what sounds
-while a deep pitch is held, and falls off more steeply than drums do, is such a note.
+while a deep pitch is held, and falls off more steeply than drums do, with next to nothing above their body, is such a
+note.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ UPPER_BAND, MUFFLED_DB, OWN_OF_MUFFLED = 30, -31.0, 0.5
 #: those below them, in dB, are that pitch: low notes of pianos and basses have -18 to -31 dB, a kick drum or a kit
 #: beside a deep bass -3 to -13 dB. Below the second value a file has no such bands.
 HELD_SHARE, STEEP_DB, CUT_DB = 0.4, -15.0, -60.0
+#: In dull recordings kits fall off as steeply, but such notes have less than this share above the body of a drum, in
+#: dB: -29 to -68 dB, kits that end at 3.4 or 2.5 kHz beside a bass as deep -18 to -22 dB.
+LEAST_UPPER_DB = -26.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class DrumEvidence:
         own = self.own_share >= (OWN_OF_MUFFLED if muffled else OWN_SHARE)
         dull = muffled or self.of_high_db < LEAST_OF_HIGH_DB or self.high_db < LEAST_HIGH_DB
         unstruck = self.stroke < LEAST_STROKE and self.of_high_db < HALF_DB
-        held = self.held_share >= HELD_SHARE and self.slope_db < STEEP_DB and not is_cut
+        steep = self.slope_db < STEEP_DB and not is_cut and self.upper_db < LEAST_UPPER_DB
+        held = self.held_share >= HELD_SHARE and steep
         return not ((dull and not own) or unstruck or held)
 
 
