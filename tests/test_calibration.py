@@ -136,7 +136,12 @@ def test_a_calibrated_checkpoint_keeps_what_is_not_given_anew(model, tmp_path, c
         return Result(low, "sdr_db") if task == "separation" else Result(0.5, "overall_accuracy")
 
     monkeypatch.setattr(calibration, "evaluate", scored)
+    uncalibrated = path.with_suffix(".uncalibrated.safetensors")
+    uncalibrated.write_bytes(b"of the first time")
+    before = path.read_bytes()
     calibration.main([str(path), str(tmp_path), "--again", "--low-priors", "0", "0.5", "0.9"])
+    assert uncalibrated.read_bytes() == b"of the first time"
+    assert path.with_suffix(".before.safetensors").read_bytes() == before
     assert "low prior 0.9, voicing offset 0: " in capsys.readouterr().out
     found = checkpoints.load(path)
     assert found.config == replace(own.config, low_prior=0.9)

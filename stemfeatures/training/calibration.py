@@ -244,7 +244,10 @@ def calibrate(
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="a joint checkpoint; it is replaced, and kept as *.uncalibrated.safetensors")
+    told = (
+        "a joint checkpoint; it is replaced, and kept as *.uncalibrated.safetensors (with --again *.before.safetensors)"
+    )
+    parser.add_argument("checkpoint", help=told)
     parser.add_argument("songs", type=Path, help="development songs, as for `stemfeatures evaluate`")
     for option, values in (
         ("--sharpness", SHARPNESS), ("--level-priors", LEVEL_PRIORS), ("--vocals-priors", VOCALS_PRIORS),
@@ -338,7 +341,8 @@ def _replace(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     before = {"before": training["calibration"]} if "calibration" in training else {}
     training["calibration"] = {"chosen_on": args.songs.name, **asdict(found), **before}
     card["metrics"] = {}  # those of the weights before
-    shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(".uncalibrated.safetensors"))
+    kept = ".before.safetensors" if args.again else ".uncalibrated.safetensors"  # the latter may be there already
+    shutil.copyfile(checkpoint.path, checkpoint.path.with_suffix(kept))
     saved = checkpoints.save(model, checkpoint.path, card)
     harmonic = " and ".join(f"{value:g}" for value in found.harmonic_priors)
     chosen = f"sharpness {found.sharpness:g}, level prior {found.level_prior:g}, harmonic priors {harmonic}, "
