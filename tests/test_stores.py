@@ -320,6 +320,16 @@ def test_a_store_that_has_never_answered_is_given_less_time(store: Store, monkey
             objects.call(Url(OUT), silent)
         assert len(tried) == n
 
+    # Audio, too, is waited for no longer.
+    url = Url(f"{OUT}/b")
+    monkeypatch.setattr(objects.filesystem(url), "open", lambda path, *args, **options: silent(None, path))
+    for answers, n in ((False, 2), (True, objects.LATER_TRIES)):
+        tried.clear()
+        monkeypatch.setattr(objects, "_answered", {objects._store_of(url)} if answers else set())
+        with pytest.raises(objects.SilentStoreError, match=OUT):
+            list(objects.blocks(url))
+        assert len(tried) == n
+
 
 def test_a_store_that_restarts_ends_no_run(
     layout: DatasetLayout, store: Store, monkeypatch: pytest.MonkeyPatch

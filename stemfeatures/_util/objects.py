@@ -321,7 +321,7 @@ def blocks(url: Url, on_open: Callable[[Entry], None] = lambda entry: None) -> I
     """
     fs = filesystem(url)
     path = path_in(fs, url)
-    store = _store_of(url)
+    store, started = _store_of(url), awake_s()
     done, tries, first = 0, 0, None
     while True:
         try:
@@ -346,9 +346,14 @@ def blocks(url: Url, on_open: Callable[[Entry], None] = lambda entry: None) -> I
         except Exception as raised:
             error = _really(raised)
             tries += 1
-            if tries == (LATER_TRIES if store in _answered else TRIES) or not _may_pass(error):
+            wait_s = _FIRST_WAIT_S * 2.0 ** (tries - 1)
+            if store in _answered:
+                over = tries == LATER_TRIES
+            else:
+                over = tries == TRIES or awake_s() - started + wait_s > FIRST_LIMIT_S
+            if over or not _may_pass(error):
                 raise _told(error, url) from error
-            time.sleep(_FIRST_WAIT_S * 2.0 ** (tries - 1))
+            time.sleep(wait_s)
 
 
 def write(url: Url, data: bytes) -> None:
