@@ -25,17 +25,17 @@ SAMPLES = Path(__file__).parent.parent / "catalog_samples"
 LABELS = ("-", "|", *"abcdefghijklmnopqrstuvwxyz'")
 
 
-def _model(letters: str = "") -> CtcModel:
+def _model(letters: str = "", labels: tuple[str, ...] = LABELS) -> CtcModel:
     """A network that hears ``letters``, one every 20 ms: ``-`` a blank, ``|`` between words."""
-    heard = np.full((len(letters), len(LABELS)), -9.0)
-    heard[np.arange(len(letters)), [LABELS.index(letter) for letter in letters]] = -0.01
+    heard = np.full((len(letters), len(labels)), -9.0)
+    heard[np.arange(len(letters)), [labels.index(letter) for letter in letters]] = -0.01
 
     def emit(signal: np.ndarray) -> np.ndarray:
-        silence = np.full((len(signal) // 320 + 1 - len(letters), len(LABELS)), -9.0)
+        silence = np.full((len(signal) // 320 + 1 - len(letters), len(labels)), -9.0)
         silence[:, 0] = -0.01
         return np.concatenate([heard, silence])
 
-    return CtcModel("known", LABELS, (0, 1), 0.02, emit)
+    return CtcModel("known", labels, (0, 1), 0.02, emit)
 
 
 def _vocals(seconds: float) -> Vocals:
@@ -58,6 +58,24 @@ def test_words_are_found_where_their_letters_are():
     np.testing.assert_allclose(starts, expected, atol=0.011)
     assert 0.02 * 12 < first.end_s - LAG_S < 0.02 * 16
     assert all(w.confidence > 0.9 for w in alignment.words)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_of_lines_that_stand_twice_those_without_a_known_letter_are_not_sung(place: int):
+    lines = ["hey you", "\u0434\u0430"]
+    labels = ("-", "|", *"heyou")
+    letters = 4 * "--h-e-y-|--y-o-u-|--"
+    model = _model(letters, labels)
+    assert model.spell(lines[1]) == []
+    text = 4 * "\n".join([*lines, ""] if place == 0 else [*reversed(lines), ""])
+    alignment = Aligner(acoustics=CtcAcoustics(model)).from_vocals(_vocals(2.0), text)
+    assert alignment.status == "ok"
+    assert f"line {place + 1} of each 2 is sung" in alignment.message
+    assert [word.word for word in alignment.words] == text.split()
+    starts = [word.start_s for word in alignment.words]
+    timed = [start - LAG_S for start in starts if start is not None]
+    np.testing.assert_allclose(timed, [0.4 * k + at for k in range(4) for at in (0.04, 0.22)], atol=0.011)
+    assert [word.word for word, start in zip(alignment.words, starts) if start is None] == 4 * lines[1:]
 
 
 def test_equal_letters_need_a_blank_and_others_do_not():

@@ -223,7 +223,7 @@ class Aligner:
 
     def _in_time(self, vocals: Vocals, text: LyricsText) -> Alignment:
         self.acoustics.learn([token.sung for token in text.tokens if token.kind == "word"])
-        if not any(token.kind == "word" and self.acoustics.say(token.sung) for token in text.tokens):
+        if not self._can_say(text):
             return _without_times(text, "no_words", vocals.duration_s)
         heard = self.acoustics.hear(vocals)
         if not heard.audible.any():
@@ -231,9 +231,13 @@ class Aligner:
         if _n_sung(text) > MOST_CHARACTERS + MOST_CHARACTERS_A_SECOND * vocals.duration_s:
             return _without_times(text, "no_fit", vocals.duration_s, 0.0)
         versions = versions_of(text)
-        found = [self._fitted(heard, version) for version in versions]
-        best = max(range(len(found)), key=lambda k: found[k].total)
+        # Of some scripts an acoustic model may know no letter.
+        found = {k: self._fitted(heard, version) for k, version in enumerate(versions) if self._can_say(version)}
+        best = max(found, key=lambda k: found[k].total)
         return self._timed(found[best], versions, best, vocals.duration_s)
+
+    def _can_say(self, text: LyricsText) -> bool:
+        return any(token.kind == "word" and self.acoustics.say(token.sung) for token in text.tokens)
 
     def _fitted(self, heard: Heard, text: LyricsText) -> _Fitted:
         """Words as they are sung, by the times of their lines where these help."""
