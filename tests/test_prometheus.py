@@ -69,7 +69,7 @@ def test_a_file_tells_of_the_last_state(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_a_file_is_not_written_for_each_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is passed over is told a second later, when the run enters another state, or at its end."""
+    """What is passed over is told with the first state a second later, with another state of the run, or at its end."""
     now = 100.0
     monkeypatch.setattr(_prometheus.time, "monotonic", lambda: now)
     file = tmp_path / "extract.prom"
