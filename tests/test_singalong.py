@@ -16,6 +16,8 @@ from networks import tiny_checkpoint
 from pipelines import cli
 from stemfeatures.audio import resample
 from stemfeatures.lyrics import AlignedLine, AlignedWord, Alignment, parse_lyrics
+from stemfeatures.lyrics.text import LyricsText
+from stemfeatures.lyrics.vocals import Vocals
 from stemfeatures.singalong import write_page
 from stemfeatures.singalong.media import CHUNK_S, LEAD_S, SAMPLE_RATE, TAIL_S, MediaWriter
 from stemfeatures.singalong.page import PageError, require_free
@@ -156,6 +158,25 @@ def test_a_page_is_written_and_replaced_but_nothing_else_is(tmp_path: Path) -> N
         write_page(tmp_path / "a song.wav", tmp_path / "precious", model=model)
     with pytest.raises(PageError, match="no folder"):
         require_free(tmp_path / "nowhere" / "page")
+
+
+def test_the_command_tells_what_the_alignment_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stated:
+        def __init__(self, model: object, *, device: object) -> None:
+            pass
+
+        def from_vocals(self, vocals: Vocals, text: LyricsText) -> Alignment:
+            return Alignment((), (), (), "ok", 1.0, vocals.duration_s, {}, "line 2 of each 2 is sung")
+
+    monkeypatch.setattr("stemfeatures.singalong.page.Aligner", Stated)
+    audio, lyrics, page = tmp_path / "song.wav", tmp_path / "song.txt", tmp_path / "page"
+    soundfile.write(audio, noise(2.0, 22_050, 1)[0], 22_050)
+    lyrics.write_text("la")
+    asked = ["singalong", str(audio), str(lyrics), "-o", str(page), "--model", str(tiny_checkpoint(tmp_path))]
+    assert cli.main([*asked, "--device", "cpu"]) == 0
+    assert f"{audio}: line 2 of each 2 is sung\n" in capsys.readouterr().err
 
 
 def test_the_command_tells_what_went_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

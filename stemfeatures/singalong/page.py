@@ -45,7 +45,7 @@ class SingAlongPage:
     alignment : Alignment | None
         The words in time; None without lyrics.
     message : str
-        What the decoder complained of; empty when the file was whole.
+        What the decoder complained of, and what the alignment says of the lyrics; empty when there is nothing to say.
     """
 
     path: Path
@@ -131,7 +131,7 @@ def write_page(
         write_files(folder, song)
         if alignment is not None:
             write_alignment(alignment, folder / "words.json")
-    return SingAlongPage(out_dir / "index.html", alignment, message)
+    return SingAlongPage(out_dir / "index.html", alignment, message if alignment is None else alignment.message)
 
 
 def write_files(folder: Path, song: dict[str, Any]) -> None:
