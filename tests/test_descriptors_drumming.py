@@ -63,17 +63,6 @@ def _note(hz: float, slope: float) -> np.ndarray:
     return 0.2 * sum(np.sin(2 * np.pi * hz * h * t) / h**slope for h in range(1, int(10_000 / hz)))
 
 
-def test_drums_beside_empty_high_bands_are_heard_alone():
-    bar = _note(110, 3.2)
-    leak = _evidence(0.5 * bar, 0.5 * bar, 0.8)  # the note of a bar, and as much of it elsewhere
-    assert np.isnan([leak.of_high_db, leak.high_db]).all()
-    assert leak.own_share == pytest.approx(0.25, rel=0.01)
-    assert leak.upper_db < -31
-    assert leak.slope_db > -60
-    assert not leak.are_drums
-    assert _evidence(0.9 * bar, 0.1 * bar, 0.8).are_drums
-
-
 def test_files_without_high_bands_tell_nothing_by_them():
     t = np.arange(SECONDS * SR) / SR
     y = 0.2 * np.sin(2 * np.pi * 220 * t)
@@ -129,8 +118,8 @@ def test_repeated_notes_of_a_piano(kick, status):
 @pytest.mark.skipif(
     shutil.which("fluidsynth") is None or not find_soundfonts(), reason="needs fluidsynth and a SoundFont"
 )
-@pytest.mark.parametrize(("program", "key"), [(0, 21), (33, 21), (12, 45)])
-def test_low_notes_of_pianos_basses_and_marimbas(program, key):
+@pytest.mark.parametrize(("program", "key"), [(0, 21), (33, 21)])
+def test_low_notes_of_pianos_and_basses(program, key):
     notes = [MidiNote(0.3 + 0.75 * k, 0.95 + 0.75 * k, key, 90) for k in range(12)]
     sound = play_notes(find_soundfonts()[0], program, notes, 10.0, channel=1)
     row = Analyser().from_audio(sound.T.astype(np.float32), 44_100).stems

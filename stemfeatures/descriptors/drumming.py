@@ -29,10 +29,8 @@ LEAST_OF_HIGH_DB, LEAST_HIGH_DB = -23.0, -32.0
 #: Percentile of the activation of strokes, and its value below which there are none (soft shakers: 0.42); drums without
 #: strokes have this share of the highest bands, in dB.
 STROKE_PERCENTILE, LEAST_STROKE, HALF_DB = 98, 0.4, -3.0
-#: First mel band of those between the body of a drum and the highest ones (1.3 kHz). Where the highest bands are empty,
-#: drums of which these are a smaller share, in dB, need so much of the mixture for their own: low marimbas and plucked
-#: basses have -32 to -47 dB, kick drums -27 dB.
-UPPER_BAND, MUFFLED_DB, OWN_OF_MUFFLED = 30, -31.0, 0.5
+#: First mel band of those between the body of a drum and the highest ones (1.3 kHz).
+UPPER_BAND = 30
 #: Drums that have this share of their energy while a deep pitch is held, and so little of the highest bands beside
 #: those below them, in dB, are that pitch: low notes of pianos and basses have -18 to -31 dB, a kick drum or a kit
 #: beside a deep bass -3 to -13 dB. Below the second value a file has no such bands.
@@ -76,9 +74,8 @@ class DrumEvidence:
     def are_drums(self) -> bool:
         """Whether they are any."""
         is_cut = self.slope_db < CUT_DB
-        muffled = np.isnan(self.of_high_db) and not is_cut and self.upper_db < MUFFLED_DB
-        own = self.own_share >= (OWN_OF_MUFFLED if muffled else OWN_SHARE)
-        dull = muffled or self.of_high_db < LEAST_OF_HIGH_DB or self.high_db < LEAST_HIGH_DB
+        own = self.own_share >= OWN_SHARE
+        dull = self.of_high_db < LEAST_OF_HIGH_DB or self.high_db < LEAST_HIGH_DB
         unstruck = self.stroke < LEAST_STROKE and self.of_high_db < HALF_DB
         steep = self.slope_db < STEEP_DB and not is_cut and self.upper_db < LEAST_UPPER_DB
         held = self.held_share >= HELD_SHARE and steep
